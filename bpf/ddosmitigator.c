@@ -1,0 +1,86 @@
+/* Drops what comes from, or goes to, a listed address, and counts it by row.
+ *
+ * SRC_MATCH and DST_MATCH are 1 while the list has entries; an empty list's half of the program is not loaded at all.
+ * IPv4 addresses are looked up as ::ffff:a.b.c.d. Up to two VLAN tags are stepped over.
+ */
+struct ip_key {
+  u8 addr[16];
+};
+BPF_TABLE("percpu_array", u32, u64, dropcnt, 1);
+BPF_F_TABLE("percpu_hash", struct ip_key, u64, srcblacklist, 65536, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("percpu_hash", struct ip_key, u64, dstblacklist, 65536, BPF_F_NO_PREALLOC);
+
+struct addresses {
+  struct ip_key src, dst;
+};
+
+static __always_inline void map_v4(struct ip_key *key, u32 addr) {
+  __builtin_memset(key, 0, sizeof(*key));
+  key->addr[10] = key->addr[11] = 0xff;
+  __builtin_memcpy(&key->addr[12], &addr, 4);
+}
+
+/* 1: `found` is filled; 0: no IP packet; -1: cut short. Loop bound: two tags. */
+static __always_inline int parse(struct CTXTYPE *ctx, struct addresses *found) {
+  void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+  struct ethhdr *eth = data;
+  void *next = eth + 1;
+  if (next > data_end)
+    return -1;
+  u16 proto = eth->h_proto;
+#pragma unroll
+  for (int tags = 0; tags < 2; tags++) {
+    struct { u16 tci, proto; } *tag = next;
+    if (proto != htons(ETH_P_8021Q) && proto != htons(ETH_P_8021AD))
+      break;
+    next = tag + 1;
+    if (next > data_end)
+      return -1;
+    proto = tag->proto;
+  }
+  if (proto == htons(ETH_P_IP)) {
+    struct iphdr *ip = next;
+    if ((void *)(ip + 1) > data_end)
+      return -1;
+    map_v4(&found->src, ip->saddr);
+    map_v4(&found->dst, ip->daddr);
+    return 1;
+  }
+  if (proto == htons(ETH_P_IPV6)) {
+    struct ipv6hdr *ip = next;
+    if ((void *)(ip + 1) > data_end)
+      return -1;
+    __builtin_memcpy(&found->src, &ip->saddr, 16);
+    __builtin_memcpy(&found->dst, &ip->daddr, 16);
+    return 1;
+  }
+  return 0;
+}
+
+static __always_inline int drop(u64 *row) {
+  u32 zero = 0;
+  u64 *total = dropcnt.lookup(&zero);
+  if (total)
+    (*total)++;
+  (*row)++;
+  return RX_DROP;
+}
+
+static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
+  struct addresses found;
+  u64 *row;
+  if (!PCN_CONST(SRC_MATCH) && !PCN_CONST(DST_MATCH))
+    return RX_OK;
+  int parsed = parse(ctx, &found);
+  if (parsed < 0) {
+    md->reason = PCN_DROP_MALFORMED;
+    return RX_DROP;
+  }
+  if (!parsed)
+    return RX_OK;
+  if (PCN_CONST(SRC_MATCH) && (row = srcblacklist.lookup(&found.src)))
+    return drop(row);
+  if (PCN_CONST(DST_MATCH) && (row = dstblacklist.lookup(&found.dst)))
+    return drop(row);
+  return RX_OK;
+}

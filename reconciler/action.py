@@ -1,0 +1,82 @@
+"""YANG actions on a live cube: found in its model by a path, and turned into a plan of one kind of step.
+
+    br1 fdb/flush           forgets the rows of the tables that the model names (x-pcn-flush)
+    fw1 reset-counters      sets them to zero and keeps their keys (x-pcn-zero)
+
+Pure: the caller has the lock and performs the plan. What the configuration owns in a row stays (`keep` is its mask).
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler import pins
+from reconciler.errors import UsageError
+from reconciler.nearmiss import did_you_mean
+from reconciler.records import Live, TableRecord
+from reconciler.service import Service
+from reconciler.steps import Disruption, Operation, Plan, Rank, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """`path` as it is written, without list keys: fdb/flush."""
+
+    path: str
+    description: str
+    flush: tuple[str, ...]
+    zero: tuple[str, ...]
+    output: Mapping[str, Any] | None = field(default=None, hash=False)
+
+
+def actions(schema: Mapping[str, Any]) -> dict[str, Action]:
+    """All actions of a service's model by path."""
+    return {action.path: action for action in _actions(schema, ())}
+
+
+def _actions(node: Mapping[str, Any], segments: tuple[str, ...]) -> Iterator[Action]:
+    for name, about in node.get("x-actions", {}).items():
+        yield Action("/".join((*segments, name)), str(about.get("description", "")), _names(about.get("x-pcn-flush")),
+                     _names(about.get("x-pcn-zero")), about.get("output"))
+    for name, member in node.get("properties", {}).items():
+        inner = member.get("items", {}) if member.get("type") == "array" else member
+        if inner.get("type") == "object":
+            yield from _actions(inner, (*segments, name))
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value or ())
+
+
+def find_action(service: Service, path: str) -> Action:
+    """Raises UsageError with the nearest action, or with all that there are."""
+    known = actions(service.schema)
+    wanted = path.strip("/").replace(".", "/")
+    if wanted in known:
+        return known[wanted]
+    hint = did_you_mean(wanted, known) or (f"it has {', '.join(known)}" if known else "it has no actions")
+    raise UsageError(f"service {service.name} has no action {path!r}; {hint}")
+
+
+def plan_action(action: Action, cube: str, live: Live) -> Plan:
+    """Raises UsageError for an action of which the model does not say what it does."""
+    if not action.flush and not action.zero:
+        raise UsageError(f"the model does not say what {action.path} does (x-pcn-flush, x-pcn-zero), so pcn cannot do it")
+    steps = [Step(Rank.ROWS, f"cube/{cube}/table/{name}", "flush", action.path, Operation("flush_rows", {"path": pins.table(cube, name)}),
+                  disruption=Disruption.STATE_RESET) for name in action.flush]
+    steps += [Step(Rank.ROWS, f"cube/{cube}/table/{name}", "zero", action.path,
+                   Operation("zero_rows", {"path": pins.table(cube, name), "keep": _mask(live, cube, name).hex()})) for name in action.zero]
+    return Plan(tuple(steps))
+
+
+def _mask(live: Live, cube: str, table: str) -> bytes:
+    """Which bits of the table's values are configuration."""
+    record = live.state.get(f"cube/{cube}/table/{table}")
+    return record.mask if isinstance(record, TableRecord) else b""
+
+
+def answer(action: Action) -> dict[str, Any]:
+    """The action's output when it is done: every flag that it has is true."""
+    members = (action.output or {}).get("properties", {})
+    return {name: True for name, member in members.items() if member.get("type") == "boolean"}

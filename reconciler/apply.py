@@ -1,0 +1,163 @@
+"""The verbs of pcn as functions: what the commands, the agent and the tests call.
+
+plan_for(...)   what an apply would do            read only
+apply(...)      make the kernel hold these topologies
+drift(...)      where the kernel left what was last applied   read only
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from reconciler.diff import Change, diff
+from reconciler.document import Document
+from reconciler.errors import DocumentError, Problem
+from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
+from reconciler.model import Topology
+from reconciler.records import LinkRecord, NamespaceRecord, OffloadRecord, Record, State, TableRecord
+from reconciler.service import Services
+from reconciler.steps import Plan, Step
+from reconciler.survey import Builder, Looker, Survey, applied_documents, name_of, refuse_conflicts
+from reconciler.transaction import carry_out
+
+
+@dataclass(slots=True)
+class Options:
+    """How to go about it. `prune`: topologies that the documents do not name are removed (else they stay as applied).
+
+    `planned` is called with the result once it is planned, under the lock and before the first step; what it raises ends
+    the apply with nothing done.
+    """
+
+    root: str = field(default_factory=lambda: os.environ.get("PCN_BPFFS", DEFAULT_ROOT))
+    services: Services = field(default_factory=Services)
+    lock_timeout: float = 10.0
+    prune: bool = False
+    merge: bool = False
+    progress: Callable[[int, int, Any], None] | None = None
+    compiling: Callable[[int, int, str], None] | None = None
+    planned: Callable[[Any], object] | None = None
+    before: Callable[[int, Step], Any] | None = None
+
+
+@dataclass(slots=True)
+class Result:
+    """What was (or would be) done. `warnings` are about the documents."""
+
+    survey: Survey
+    warnings: tuple[Problem, ...] = ()
+    topologies: tuple[Topology, ...] = ()
+
+    @property
+    def plan(self) -> Plan:
+        return self.survey.plan
+
+
+def plan_for(documents: Sequence[Document], options: Options | None = None, *, delete: bool = False) -> Result:
+    """What `apply` would do now. Reads only. Raises DocumentError, CompileError, KernelError, HookHeld."""
+    chosen = options or Options()
+    looker = Looker(chosen.root, chosen.services, Builder(chosen.services, chosen.compiling))
+    with Bpffs(chosen.root).read_locked(chosen.lock_timeout):
+        result = _survey(documents, chosen, looker, delete)
+        refuse_conflicts(result.survey)
+    return result
+
+
+def apply(documents: Sequence[Document], options: Options | None = None, *, delete: bool = False) -> Result:
+    """Make the kernel hold these documents (`delete`: not hold them), beside the topologies it holds already.
+
+    Either all of it is done and verified, or nothing. Raises as `plan_for`, and LockBusy, ApplyFailed, VerifyFailed,
+    RollbackIncomplete, Interrupted.
+    """
+    chosen = options or Options()
+    looker = Looker(chosen.root, chosen.services, Builder(chosen.services, chosen.compiling))
+    if not documents and delete:
+        raise DocumentError([Problem("there is nothing to delete")])
+    root = Bpffs(chosen.root)
+    with root.locked(chosen.lock_timeout):
+        try:
+            result = _survey(documents, chosen, looker, delete)
+            refuse_conflicts(result.survey)
+            if chosen.planned:
+                chosen.planned(result)
+            if result.plan.steps:
+                _carry_out(result.survey, root, looker, chosen)
+        finally:
+            root.remove_if_empty()
+    return result
+
+
+def _carry_out(survey: Survey, root: Bpffs, looker: Looker, options: Options) -> None:
+    from reconciler.execute import Executor
+
+    executor = Executor(root, survey.objects)
+    try:
+        verify = partial(unfinished, survey, looker)
+        carry_out(survey.plan, executor, verify, progress=options.progress, before=options.before)
+    finally:
+        executor.close()
+
+
+def _survey(documents: Sequence[Document], options: Options, looker: Looker, delete: bool) -> Result:
+    from reconciler.check import check
+
+    live = looker.live()
+    kept = applied_documents(live)
+    given = check(documents, options.services, merge=options.merge)[0] if documents else []
+    named = {topology.name for topology in given}
+    others = [] if options.prune else [document for document in kept if name_of(document) not in named]
+    wanted, warnings = (
+        check([*others, *([] if delete else documents)], options.services, merge=options.merge)
+        if others or not delete
+        else ([], [])
+    )
+    applied, _ = check(kept, options.services) if kept else ([], [])
+    doomed = [topology for topology in given if topology.name not in {a.name for a in applied}] if delete else []
+    survey = looker.survey(wanted, [*applied, *doomed], live)
+    return Result(survey, tuple(warnings), tuple(topology for topology in wanted if topology.name in named))
+
+
+def drift(options: Options | None = None) -> list[Change]:
+    """Where the kernel holds something else than what was last applied. Reads only; needs no file."""
+    return drift_survey(options).drift
+
+
+def drift_survey(options: Options | None = None) -> Survey:
+    """What is applied against what is live, with all that it takes to say what differs."""
+    from reconciler.check import check
+
+    chosen = options or Options()
+    looker = Looker(chosen.root, chosen.services, Builder(chosen.services, chosen.compiling))
+    with Bpffs(chosen.root).read_locked(chosen.lock_timeout):
+        live = looker.live()
+        kept = applied_documents(live)
+        applied, _ = check(kept, chosen.services) if kept else ([], [])
+        return looker.survey(applied, applied, live)
+
+
+def unfinished(survey: Survey, looker: Looker) -> list[str]:
+    """Read back after a commit: what is still otherwise than planned, as sentences. What will be retired may be there."""
+    live = looker.live()
+    network = [r for r in survey.desired.state.values() if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)]
+    state, _ = looker.with_links(live, network)
+    return [
+        f"{change.address}: wanted {_short(change.after)}, found {_short(change.before)}"
+        for change in diff(survey.desired.state, state)
+        if change.after is not None and _matters(change, state)
+    ]
+
+
+def _matters(change: Change, state: State) -> bool:
+    """A staged table may still have the rows that will be retired; all others must be as wanted."""
+    found, wanted = state.get(change.address), change.after
+    if isinstance(found, TableRecord) and isinstance(wanted, TableRecord) and wanted.staged and found.rows is not None:
+        return replace(found, rows=None) != replace(wanted, rows=None) or not (wanted.rows or {}).items() <= found.rows.items()
+    return found != wanted
+
+
+def _short(record: Record | None) -> str:
+    return "nothing" if record is None else str(record)[:300]

@@ -1,0 +1,163 @@
+"""Where each leaf of a model lives in the kernel, read off the model's JSON Schema.
+
+The schema says it with x-pcn- keywords (docs/models.md). This module gathers them into bindings: one for each list or
+group of leaves that is kept in a table. `rows` then turns configuration into rows and back with nothing else known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Schema = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One leaf. `level` counts the lists around it (0: none); `path` leads to it from that list's entry.
+    `place` is the C field ('' is the whole key or value). `state` leaves are the datapath's, never written."""
+
+    level: int
+    path: tuple[str, ...]
+    place: str
+    encoding: str
+    enum: Mapping[str, int] = field(default_factory=dict, hash=False)
+    state: bool = False
+    default: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One table's share of a model. `segments` lead to the entries: (name, whether it is a list).
+
+    No keys: the single row with key 0. `learned` names the datapath's own table of rows of the same shape.
+    """
+
+    table: str
+    segments: tuple[tuple[str, bool], ...]
+    keys: tuple[Column, ...] = ()
+    values: tuple[Column, ...] = ()
+    learned: str | None = None
+    maximum: int | None = None
+
+    @property
+    def is_list(self) -> bool:
+        return bool(self.keys)
+
+
+@dataclass(slots=True)
+class _Draft:
+    table: str
+    segments: tuple[tuple[str, bool], ...]
+    keys: list[Column]
+    values: list[Column]
+    learned: str | None = None
+    maximum: int | None = None
+
+
+def bindings(schema: Schema) -> tuple[Binding, ...]:
+    """All bindings of one service's schema, in model order."""
+    drafts: list[_Draft] = []
+    _visit_object(schema, (), 0, [], _open(drafts, schema, (), []), drafts, ())
+    return tuple(
+        Binding(d.table, d.segments, tuple(d.keys), tuple(d.values), d.learned, d.maximum) for d in drafts if d.keys or d.values
+    )
+
+
+def _open(drafts: list[_Draft], node: Schema, segments: tuple[tuple[str, bool], ...], keys: list[Column]) -> _Draft | None:
+    """The draft of the table that a node names; leaves of one unkeyed table share one draft wherever they stand."""
+    table = node.get("x-pcn-table")
+    if table is None:
+        return None
+    if not keys:
+        for draft in drafts:
+            if draft.table == table and not draft.keys:
+                return draft
+    drafts.append(_Draft(table, segments, keys, [], node.get("x-pcn-learned"), node.get("maxItems")))
+    return drafts[-1]
+
+
+def _visit_object(
+    node: Schema,
+    segments: tuple[tuple[str, bool], ...],
+    level: int,
+    keys: list[Column],
+    draft: _Draft | None,
+    drafts: list[_Draft],
+    path: tuple[str, ...],
+) -> None:
+    """Walk an object's members; `path` is where the object stands within the entry of the innermost list."""
+    for state, members in ((False, node.get("properties", {})), (True, node.get("x-state", {}))):
+        for name, member in members.items():
+            _visit(name, member, segments, level, keys, draft, drafts, path, state)
+
+
+def _visit(
+    name: str,
+    node: Schema,
+    segments: tuple[tuple[str, bool], ...],
+    level: int,
+    keys: list[Column],
+    draft: _Draft | None,
+    drafts: list[_Draft],
+    path: tuple[str, ...],
+    state: bool,
+) -> None:
+    if node.get("type") == "array":
+        _visit_list(name, node, segments, level, keys, drafts)
+    elif node.get("type") == "object":
+        inner = _open(drafts, node, (*segments, (name, False)), []) if "x-pcn-table" in node else draft
+        _visit_object(node, (*segments, (name, False)), level, keys, inner, drafts, (*path, name))
+    elif "x-pcn-value" in node:
+        home = _open(drafts, node, segments, []) if "x-pcn-table" in node else draft
+        if home is not None:
+            home.values.append(
+                _column(level if home.keys else 0, _full(home, segments, path, name), node, node["x-pcn-value"], state)
+            )
+
+
+def _full(home: _Draft, segments: tuple[tuple[str, bool], ...], path: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """Columns of an unkeyed row are addressed from the root, as their leaves may stand in different containers."""
+    return (*path, name) if home.keys else (*(segment for segment, _ in segments), name)
+
+
+def _visit_list(
+    name: str, node: Schema, segments: tuple[tuple[str, bool], ...], level: int, keys: list[Column], drafts: list[_Draft]
+) -> None:
+    items = node.get("items", {})
+    here = (*segments, (name, True))
+    if items.get("type") != "object":  # a leaf-list: its entries are the keys
+        if "x-pcn-table" in node:
+            own = _column(level + 1, (), {**items, **node}, node.get("x-pcn-key", ""), False)
+            _open(drafts, node, here, [*keys, own])
+        return
+    own_keys = [
+        _column(level + 1, (leaf,), items["properties"][leaf], items["properties"][leaf]["x-pcn-key"], False)
+        for leaf in node.get("x-yang-key", ())
+        if "x-pcn-key" in items["properties"][leaf]
+    ]
+    draft = _open(drafts, node, here, [*keys, *own_keys])
+    _visit_object(items, here, level + 1, [*keys, *own_keys], draft, drafts, ())
+
+
+def _column(level: int, path: tuple[str, ...], node: Schema, place: str, state: bool) -> Column:
+    return Column(level, path, place, node.get("x-pcn-encoding", "uint"), node.get("x-pcn-enum", {}), state, node.get("default"))
+
+
+def constants(schema: Schema) -> Iterator[tuple[str, tuple[tuple[str, bool], ...], Schema, bool]]:
+    """(constant's name, segments to its node, the node, whether it asks 'has the list entries?') of a model."""
+    yield from _constants(schema, ())
+
+
+def _constants(
+    node: Schema, segments: tuple[tuple[str, bool], ...]
+) -> Iterator[tuple[str, tuple[tuple[str, bool], ...], Schema, bool]]:
+    for name, member in node.get("properties", {}).items():
+        here = (*segments, (name, member.get("type") == "array"))
+        if "x-pcn-const-any" in member:
+            yield member["x-pcn-const-any"], here, member, True
+        if "x-pcn-const" in member:
+            yield member["x-pcn-const"], here, member, False
+        if member.get("type") == "object":
+            yield from _constants(member, here)

@@ -1,0 +1,136 @@
+"""pcn apply: make the kernel hold what files say."""
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser
+from typing import TYPE_CHECKING, Any
+
+from reconciler.cli import arguments as shared
+from reconciler.errors import ApplyFailed, UsageError
+
+if TYPE_CHECKING:
+    from reconciler.apply import Options, Result
+    from reconciler.cli.run import Run
+    from reconciler.document import Document
+
+DESCRIPTION = """\
+Make the kernel hold what the files say: all of it or nothing, and without losing a packet where the plan says so.
+Topologies that the files do not name stay as they are (see --prune); within a topology, what the file no longer
+names is removed."""
+_POLL = 0.2  # seconds between looks for a netdev that is waited for
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("files", nargs="*", metavar="FILE", help="a file, a directory, or - for standard input")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--plan", action="store_true", help="only show what would be done; exit 2 if there is anything")
+    what.add_argument("--check", action="store_true", help="like --plan, for CI: 0 in sync, 2 changes pending, 3 only drift")
+    what.add_argument("--confirm", action="store_true", help="keep what an apply with --try has made")
+    parser.add_argument("--delete", action="store_true", help="remove the topologies that the files name")
+    parser.add_argument("--prune", action="store_true", help="also remove topologies that the files do not name")
+    parser.add_argument("--merge", action="store_true", help="make one topology of documents with the same name")
+    parser.add_argument("--wait", metavar="SECONDS", type=shared.seconds, help="wait for netdevs that are not there yet")
+    parser.add_argument("--try", metavar="SECONDS", type=shared.seconds, dest="try_seconds",
+                        help="roll back after this time, unless confirmed with Enter or with pcn apply --confirm")
+    shared.output(parser, "text", "json", "yaml")
+    shared.lock(parser)
+    shared.root(parser)
+    shared.services(parser)
+
+
+def run(run: Run) -> int:
+    args = run.args
+    shared.exclusive(args, [("--delete", "--wait"), ("--delete", "--prune"), ("--confirm", "--delete"), ("--plan", "--wait"), ("--check", "--wait")])
+    if args.try_seconds is not None and (args.wait is not None or args.plan or args.check or args.delete or args.confirm):
+        raise UsageError("--try goes with none of --wait, --plan, --check, --delete and --confirm")
+    if args.confirm:
+        from reconciler.cli.trial import confirm
+
+        return confirm(run)
+    if not args.files:
+        raise UsageError(f"say which files, or - for standard input\nsee 'pcn {run.verb} --help'")
+    run.need_root("change the kernel's programs" if not (args.plan or args.check) else "read the kernel's programs")
+    documents = run.load(args.files)
+    options = run.options()
+    if args.plan or args.check:
+        return plan(run, documents, options)
+    if args.try_seconds is not None:
+        from reconciler.cli.trial import attempt
+
+        return attempt(run, documents, options)
+    return carry_out(run, documents, options)
+
+
+def plan(run: Run, documents: list[Document], options: Options) -> int:
+    """Show what would be done, and say by the exit code what kind of thing that is."""
+    from reconciler.apply import plan_for
+    from reconciler.present import exit_code_of_plan
+
+    result = plan_for(documents, options, delete=run.args.delete)
+    return exit_code_of_plan(report(run, [result], done=False))
+
+
+def carry_out(run: Run, documents: list[Document], options: Options) -> int:
+    from reconciler.apply import apply
+    from reconciler.trial import refuse_while_trying
+
+    refuse_while_trying(options.root)
+    results = [apply(documents, options, delete=run.args.delete)]
+    deadline = time.monotonic() + (run.args.wait or 0)
+    while results[-1].plan.pending and time.monotonic() < deadline:
+        if _arrived(results[-1]):
+            results.append(apply(documents, options))
+            continue
+        run.terminal.progress(f"waiting for {', '.join(sorted({netdev for *_, netdev in results[-1].plan.pending}))}")
+        time.sleep(_POLL)
+    report(run, results, done=True)
+    return _wait_is_over(run, results[-1]) if run.args.wait is not None else 0
+
+
+def _arrived(result: Result) -> bool:
+    """Whether any of the netdevs that the last apply waited for is there now."""
+    from reconciler.kernel import rtnl
+
+    present = rtnl.links()
+    return any(netdev in present for *_, netdev in result.plan.pending)
+
+
+def _wait_is_over(run: Run, result: Result) -> int:
+    if not result.plan.pending:
+        return 0
+    missing = ", ".join(sorted({netdev for *_, netdev in result.plan.pending}))
+    if run.format == "text":
+        run.terminal.complain(f"still waiting for {missing} after {run.args.wait:g} s; all else is applied")
+    return ApplyFailed.exit_code
+
+
+def report(run: Run, results: list[Result], *, done: bool) -> dict[str, Any]:
+    """Print what was done, or would be; gives the document that was printed."""
+    from reconciler.present import DONE, PLANNED, ROWS_IN_TEXT, Report, document
+    from reconciler.present_rows import Decoder
+
+    last = results[-1]
+    text = run.format == "text"
+    made = [document(Report(result.survey, Decoder(result.survey, run.services()), result.plan.steps, DONE if done else PLANNED,
+                            last.warnings, None, last.plan.pending, ROWS_IN_TEXT if text else None)) for result in results]
+    whole = together(made)
+    if not text:
+        run.emit(whole)
+        return whole
+    run.warn(last.warnings)
+    if not run.terminal.quiet:
+        from reconciler.present_text import render
+
+        run.terminal.print(render(whole, done=done, paint=run.terminal.paint, verbose=run.terminal.verbose))
+    return whole
+
+
+def together(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    """Several applies, one after the other, as one document."""
+    from reconciler.present import summary
+
+    if len(documents) == 1:
+        return documents[0]
+    steps = [step for document in documents for step in document["steps"]]
+    first = documents[0]["summary"]
+    return documents[-1] | {"summary": summary(steps, first["pending"], first["drift"]), "steps": steps}

@@ -1,0 +1,89 @@
+"""Arguments that verbs share, and a parser that keeps to the exit codes: a usage error is 64, never 2."""
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from reconciler.errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse would end with 2, which here means 'changes pending'."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", Formatter)
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}\nsee '{self.prog} --help'")
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal, with room for the longest option."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28)
+
+
+def common(parser: argparse.ArgumentParser) -> None:
+    """What every verb takes."""
+    parser.add_argument("--no-colour", "--no-color", action="store_true", dest="no_colour", help="no colour; so does NO_COLOR in the environment")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more: every step, and where errors come from")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say only what is wrong")
+
+
+def services(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--services", action="append", default=[], metavar="DIR", type=directory, help="a directory with more services; can be repeated")
+
+
+def root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bpffs", metavar="DIR", default=None, help="where the live graph is kept (else $PCN_BPFFS, or /sys/fs/bpf/pcn)")
+
+
+def lock(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--lock-timeout", metavar="SECONDS", type=seconds, default=10.0,
+                        help="how long to wait for another pcn to finish (10)")
+
+
+def output(parser: argparse.ArgumentParser, *formats: str) -> None:
+    parser.add_argument("-o", "--output", choices=formats, default=formats[0], metavar="|".join(formats), help=f"the form of the output ({formats[0]})")
+
+
+def seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value
+
+
+def directory(text: str) -> str:
+    if not os.path.isdir(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no directory")
+    return text
+
+
+def exclusive(args: argparse.Namespace, pairs: Sequence[tuple[str, str]]) -> None:
+    """Raise UsageError if both options of a pair are given."""
+    for one, other in pairs:
+        if all(getattr(args, option.strip("-").replace("-", "_"), None) not in (None, False) for option in (one, other)):
+            raise UsageError(f"{one} and {other} do not go together")
+
+
+class Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            found = version("pcn")
+        except PackageNotFoundError:
+            found = "of a checkout"
+        sys.stdout.write(f"pcn {found}\n")
+        parser.exit()

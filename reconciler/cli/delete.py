@@ -1,0 +1,60 @@
+"""pcn delete: remove topologies, by name or by file."""
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser
+from typing import TYPE_CHECKING
+
+from reconciler.cli import apply as apply_verb
+from reconciler.cli import arguments as shared
+from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.apply import Options
+    from reconciler.cli.run import Run
+    from reconciler.document import Document
+
+DESCRIPTION = """\
+Remove topologies with all that they own: cubes, links, namespaces. A topology is named by a file, or by its name alone,
+as what was applied is kept in the kernel."""
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("topologies", nargs="+", metavar="TOPOLOGY|FILE", help="the name of a live topology, a file, a directory, or -")
+    parser.add_argument("--plan", action="store_true", help="only show what would be done; exit 2 if there is anything")
+    parser.add_argument("--merge", action="store_true", help="make one topology of documents with the same name")
+    shared.output(parser, "text", "json", "yaml")
+    shared.lock(parser)
+    shared.root(parser)
+    shared.services(parser)
+    parser.set_defaults(delete=True, wait=None)
+
+
+def run(run: Run) -> int:
+    run.need_root("read the kernel's programs" if run.args.plan else "change the kernel's programs")
+    options = run.options()
+    files = [word for word in run.args.topologies if is_file(word)]
+    names = [word for word in run.args.topologies if not is_file(word)]
+    documents = [*(run.load(files) if files else ()), *(applied(names, options) if names else ())]
+    return apply_verb.plan(run, documents, options) if run.args.plan else apply_verb.carry_out(run, documents, options)
+
+
+def is_file(word: str) -> bool:
+    """A name has no slash, and a file that is not there is better called missing than unknown."""
+    from reconciler.load import SUFFIXES
+
+    return word == "-" or "/" in word or word.endswith(SUFFIXES) or os.path.exists(word)
+
+
+def applied(names: list[str], options: Options) -> list[Document]:
+    """The documents that the kernel keeps of these topologies. Raises UsageError for a name that is not there."""
+    from reconciler.cli.perform import looker_of
+    from reconciler.nearmiss import did_you_mean
+    from reconciler.survey import applied_documents, name_of
+
+    kept = {name_of(document): document for document in applied_documents(looker_of(options).live())}
+    for name in names:
+        if name not in kept:
+            hint = did_you_mean(name, kept) or (f"there are {', '.join(sorted(kept)[:20])}" if kept else "nothing is applied")
+            raise UsageError(f"there is no live topology {name!r}; {hint}")
+    return [kept[name] for name in dict.fromkeys(names)]

@@ -1,0 +1,135 @@
+"""pcn doctor: what this machine can do, what is missing, and what that keeps from working."""
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from reconciler.cli import arguments as shared
+from reconciler.errors import FeatureMissing
+
+if TYPE_CHECKING:
+    from reconciler.cli.run import Run
+    from reconciler.kernel.features import Feature
+
+DESCRIPTION = """\
+Try out what pcn needs, and say what is missing, what that keeps from working, and what would mend it. Exit 69 if something
+is missing without which nothing works. Needs no root, but can then not try everything."""
+OK, MISSING, LIMITED, UNKNOWN = "ok", "missing", "limited", "unknown"
+"""missing: nothing works. limited: something does not, or is slower. unknown: only root can tell."""
+_STYLES = {OK: "green", MISSING: "red", LIMITED: "yellow", UNKNOWN: "dim"}
+_NEEDED = {"bpf", "bpffs"}
+_BLOCKS = {
+    "bpf": "everything that reads or changes the kernel",
+    "bpffs": "everything: the live graph is kept there",
+    "tcx": "TC links: pcn falls back on clsact filters",
+    "xdp-link": "cubes of type XDP_SKB and XDP_DRV",
+    "redirect-peer": "the short way into a namespace: packets take the long one",
+    "batch": "writing many rows at once: big tables take longer",
+    "ringbuf": "messages from programs (pcn_log)",
+    "btf": "type information of tables for other tools",
+    "jit": "speed",
+    "unprivileged-bpf-disabled": "nothing, but it is a risk",
+    "memlock": "big tables, unless the limit is raised",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`found` is what was met, `blocks` what it keeps from working, `mend` what to do; both empty if all is well."""
+
+    name: str
+    status: str
+    found: str
+    blocks: str = ""
+    mend: str = ""
+
+
+def arguments(parser: ArgumentParser) -> None:
+    shared.output(parser, "text", "json", "yaml")
+    shared.root(parser)
+    shared.services(parser)
+
+
+def run(run: Run) -> int:
+    checks = list(_checks(run))
+    broken = any(check.status == MISSING for check in checks)
+    if run.format != "text":
+        run.emit({"format_version": "1.0", "checks": [asdict(check) for check in checks], "errors": []})
+    else:
+        for check in checks:
+            if check.status != OK or not run.terminal.quiet:
+                run.terminal.print(_line(check, run))
+    return FeatureMissing.exit_code if broken else 0
+
+
+def _line(check: Check, run: Run) -> str:
+    head = f"{run.terminal.paint(_STYLES[check.status], f'{check.status:<8}')} {check.name:<26} {check.found}"
+    more = [f"{'':<9}{'':<27}{text}" for text in (check.blocks and f"keeps from working: {check.blocks}", check.mend and f"mend: {check.mend}") if text]
+    return "\n".join([head, *more])
+
+
+def _checks(run: Run) -> Iterator[Check]:
+    from reconciler.cli.run import may_administer
+
+    permitted = may_administer()
+    yield Check("kernel", OK, f"Linux {os.uname().release} on {os.uname().machine}")
+    yield (Check("permissions", OK, "may load programs and change the network") if permitted else
+           Check("permissions", LIMITED, "not root", "all but validate, graph FILE, services, explain and schema", "run it as root"))
+    yield from _features(permitted)
+    yield _root(run)
+    yield from _compiler()
+    yield _services(run)
+
+
+def _features(permitted: bool) -> Iterator[Check]:
+    from reconciler.kernel.features import features
+
+    for feature in features().values():
+        yield _of_feature(feature, permitted)
+
+
+def _of_feature(feature: Feature, permitted: bool) -> Check:
+    if feature.present:
+        return Check(feature.name, OK, feature.why)
+    kind = feature.name.removeprefix("link-")
+    blocks = _BLOCKS.get(feature.name, f"links of kind {kind}")
+    if not permitted and ("not permitted" in feature.why or "ermission" in feature.why):
+        return Check(feature.name, UNKNOWN, "only root can try it")
+    return Check(feature.name, MISSING if feature.name in _NEEDED else LIMITED, feature.why, blocks, feature.needs)
+
+
+def _root(run: Run) -> Check:
+    """Whether the place of the live graph is, or can be, on a bpf filesystem."""
+    from pathlib import Path
+
+    root = Path(run.options().root)
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text("utf-8").splitlines()]
+    within = [fields[1] for fields in mounts if fields[2] == "bpf" and root.is_relative_to(fields[1])]
+    if within:
+        return Check("live graph", OK, f"{root}, on the bpf filesystem at {max(within, key=len)}")
+    if root.parent == Path("/sys/fs/bpf"):
+        return Check("live graph", OK, f"{root}; the bpf filesystem is mounted there by the first apply")
+    return Check("live graph", MISSING, f"{root} is not on a bpf filesystem", "everything that reads or changes the kernel",
+                 f"mount -t bpf bpf {root.parent}, or another --bpffs")
+
+
+def _compiler() -> Iterator[Check]:
+    from reconciler import compiler
+    from reconciler.compiler.cache import directory
+
+    found, missing = compiler.available(), compiler.missing()
+    kept = len(list(directory().glob("*.json"))) if directory().is_dir() else 0
+    words = f"{kept} compiled programs in {directory()}"
+    if not missing:
+        yield Check("compiler", OK, f"{found}; {words}")
+    else:
+        status = LIMITED if kept else MISSING
+        yield Check("compiler", status, f"none; {words}", "services that were not compiled yet", missing)
+
+
+def _services(run: Run) -> Check:
+    names = run.services().names()
+    return Check("services", OK, ", ".join(names)) if names else Check("services", MISSING, "none", "everything", "reinstall pcn")

@@ -1,0 +1,36 @@
+"""pcn drift: where the kernel left what was last applied."""
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import TYPE_CHECKING
+
+from reconciler.cli import arguments as shared
+
+if TYPE_CHECKING:
+    from reconciler.cli.run import Run
+
+DESCRIPTION = """\
+Show what the kernel holds otherwise than it was last applied, and exit 3 if there is anything. Reads only, and needs
+no file: what was applied is kept in the kernel."""
+
+
+def arguments(parser: ArgumentParser) -> None:
+    shared.output(parser, "text", "json", "yaml")
+    shared.root(parser)
+    shared.services(parser)
+
+
+def run(run: Run) -> int:
+    from reconciler.apply import drift_survey
+    from reconciler.present_drift import drift_document, drift_text
+    from reconciler.present_rows import Decoder
+
+    run.need_root("read the kernel's programs")
+    options = run.options()
+    survey = drift_survey(options)
+    document = drift_document(survey.drift, Decoder(survey, options.services))
+    if run.format != "text":
+        run.emit(document)
+    elif not run.terminal.quiet:
+        run.terminal.print(drift_text(document, run.terminal.paint))
+    return 3 if document["drift"] else 0

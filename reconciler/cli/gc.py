@@ -1,0 +1,73 @@
+"""pcn gc: remove what an interrupted apply left, and what belongs to no topology."""
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import TYPE_CHECKING
+
+from reconciler.cli import arguments as shared
+
+if TYPE_CHECKING:
+    from reconciler.cli.run import Run
+    from reconciler.records import Live
+    from reconciler.steps import Plan, Step
+    from reconciler.survey import Looker
+
+DESCRIPTION = """\
+Remove from the kernel what no applied topology accounts for: objects that a killed apply left, programs attached to
+netdevs that nobody names, netdevs and namespaces that pcn made and nobody wants. The next apply does the same; this needs no
+file, and changes nothing else. Nothing that pcn did not make is ever removed."""
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--plan", action="store_true", help="only show what would be removed; exit 2 if there is anything")
+    shared.output(parser, "text", "json", "yaml")
+    shared.lock(parser)
+    shared.root(parser)
+    shared.services(parser)
+
+
+def run(run: Run) -> int:
+    from reconciler.cli.perform import look, perform
+    from reconciler.present import DONE, PLANNED, Report, document, exit_code_of_plan
+    from reconciler.present_text import render
+    from reconciler.trial import refuse_while_trying
+
+    run.need_root("read the kernel's programs" if run.args.plan else "remove programs from the kernel")
+    options = run.options()
+    options.progress = None
+    if run.args.plan:
+        plan = look(options, leftovers)
+    else:
+        refuse_while_trying(options.root)
+        plan = perform(options, leftovers)
+    found = document(Report(steps=plan.steps, result=PLANNED if run.args.plan else DONE))
+    if run.format != "text":
+        run.emit(found)
+    elif not run.terminal.quiet:
+        if found["steps"]:
+            run.terminal.print(render(found, done=not run.args.plan, paint=run.terminal.paint, verbose=True))
+        else:
+            run.terminal.print("Nothing to do: all that is there belongs to an applied topology.")
+    return exit_code_of_plan(found) if run.args.plan else 0
+
+
+def leftovers(looker: Looker, live: Live) -> Plan:
+    """Of the plan that would bring back what was applied, the steps that remove what has no part in it."""
+    from reconciler.check import check
+    from reconciler.steps import Plan, Rank
+    from reconciler.survey import applied_documents
+
+    kept = applied_documents(live)
+    applied = check(kept, looker.services)[0] if kept else []
+    survey = looker.survey(applied, applied, live)
+    wanted = set(survey.desired.state)
+    rubbish = [step for step in survey.plan.steps if _is_rubbish(step, wanted)]
+    return Plan(tuple(step for step in survey.plan.steps if step in rubbish or rubbish and step.rank == Rank.GRACE))
+
+
+def _is_rubbish(step: Step, wanted: set[str]) -> bool:
+    """Whole things only: a row or a port too many in a cube that is wanted is drift, and not for here."""
+    if step.operation.kind == "detach_hook":
+        return step.action == "delete"
+    whole = step.address.partition("/")[0] in ("leftover", "link", "links", "namespace", "shared") or step.address.count("/") == 1
+    return step.rank.phase == "retire" and whole and step.address not in wanted

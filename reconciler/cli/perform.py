@@ -1,0 +1,45 @@
+"""Small plans of the command's own (an action, a clean-up) under the same lock and by the same transaction as an apply."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reconciler.apply import Options
+    from reconciler.records import Live
+    from reconciler.steps import Plan
+    from reconciler.survey import Looker
+
+
+def perform(options: Options, make: Callable[[Looker, Live], Plan]) -> Plan:
+    """Look, plan, and carry the plan out, all as the one writer. Raises LockBusy and what the steps raise."""
+    from reconciler.execute import Executor
+    from reconciler.kernel.bpffs import Bpffs
+    from reconciler.transaction import carry_out
+
+    root = Bpffs(options.root)
+    with root.locked(options.lock_timeout):
+        try:
+            looker = looker_of(options)
+            plan = make(looker, looker.live())
+            if plan.steps:
+                executor = Executor(root, {})
+                try:
+                    carry_out(plan, executor, lambda: [], progress=options.progress)
+                finally:
+                    executor.close()
+        finally:
+            root.remove_if_empty()
+    return plan
+
+
+def look(options: Options, make: Callable[[Looker, Live], Plan]) -> Plan:
+    """Only the plan; reads only."""
+    looker = looker_of(options)
+    return make(looker, looker.live())
+
+
+def looker_of(options: Options) -> Looker:
+    from reconciler.survey import Builder, Looker
+
+    return Looker(options.root, options.services, Builder(options.services, options.compiling))

@@ -1,0 +1,154 @@
+"""One run of the command: its arguments, and the ways in which it can end.
+
+An error is said once, here: as an excerpt of the file, as a sentence, or as the `errors` of a JSON document, with the exit
+code that its class has.
+"""
+from __future__ import annotations
+
+import errno
+import os
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from reconciler.errors import ApplyFailed, DocumentError, NotPermitted, PcnError, Problem, RollbackIncomplete
+
+if TYPE_CHECKING:
+    from reconciler.apply import Options, Result
+    from reconciler.cli.terminal import Terminal
+    from reconciler.document import Document
+    from reconciler.service import Services
+    from reconciler.steps import Step
+
+_NET_ADMIN, _SYS_ADMIN = 12, 21  # linux/capability.h
+
+
+@dataclass(slots=True)
+class Run:
+    """`sources` are the texts of files that were read, for excerpts; `started` the steps that were begun."""
+
+    args: Namespace
+    verb: str
+    terminal: Terminal
+    sources: dict[str, str] = field(default_factory=dict)
+    started: list[Step] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+
+    # -- what verbs need --------------------------------------------------------------------------------------------
+
+    @property
+    def format(self) -> str:
+        return str(getattr(self.args, "output", "text"))
+
+    def services(self) -> Services:
+        from reconciler.service import Services
+
+        return Services(getattr(self.args, "services", ()))
+
+    def options(self) -> Options:
+        """How to go about an apply, from the arguments that this verb has."""
+        from reconciler.apply import Options
+
+        args = self.args
+        options = Options(services=self.services(), progress=self._step, compiling=self.terminal.compiling)
+        if getattr(args, "bpffs", None):
+            options.root = args.bpffs
+        options.lock_timeout = getattr(args, "lock_timeout", options.lock_timeout)
+        options.prune, options.merge = getattr(args, "prune", False), getattr(args, "merge", False)
+        options.planned = self.results.append
+        return options
+
+    def _step(self, number: int, total: int, step: Step) -> None:
+        self.started.append(step)
+        self.terminal.step(number, total, step)
+
+    def load(self, paths: Sequence[str]) -> list[Document]:
+        """The documents in files, directories and stdin."""
+        import sys
+
+        from reconciler.load import load
+
+        return load(paths, stdin=sys.stdin.buffer, sources=self.sources)
+
+    def need_root(self, what: str) -> None:
+        """Raise NotPermitted, in one sentence, where the kernel would say no anyway."""
+        if not may_administer():
+            error = NotPermitted(what, errno.EPERM)
+            error.args = (f"pcn needs root to {what} (CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_BPF)",)
+            raise error
+
+    # -- how it ends ------------------------------------------------------------------------------------------------
+
+    def emit(self, document: Mapping[str, Any] | Sequence[Any]) -> None:
+        """Print a document as JSON or YAML."""
+        self.terminal.print(dumped(document, self.format))
+
+    def warn(self, problems: Sequence[Problem]) -> None:
+        if problems and not self.terminal.quiet:
+            from reconciler.excerpt import render_all
+
+            self.terminal.complain(render_all(problems, self.sources, self.terminal.colour_err))
+
+    def failed(self, error: PcnError) -> int:
+        if self.terminal.verbose:
+            self._traceback(error)
+        if self.format in ("json", "yaml"):
+            self.emit(self._failure(error))
+        else:
+            self.terminal.complain(self._words(error))
+        return error.exit_code
+
+    def failed_with(self, sentence: str) -> int:
+        return self.failed(ApplyFailed(sentence))
+
+    def unexpected(self, error: Exception) -> int:
+        """A mistake of pcn's own."""
+        hint = "" if self.terminal.verbose else "; -v shows where"
+        wrapped = ApplyFailed(f"unexpected {type(error).__name__}: {error} (a mistake in pcn{hint})")
+        wrapped.__cause__ = error
+        return self.failed(wrapped)
+
+    def _failure(self, error: PcnError) -> dict[str, Any]:
+        from reconciler.present import UNDONE, UNSURE, Report, document
+        from reconciler.present_rows import Decoder
+
+        survey = self.results[-1].survey if self.results else None
+        report = Report(survey, Decoder(survey, self.services()) if survey else None, self.started,
+                        UNSURE if isinstance(error, RollbackIncomplete) else UNDONE, error=error)
+        return document(report)
+
+    def _words(self, error: PcnError) -> str:
+        from reconciler.excerpt import escape, render_all
+
+        if isinstance(error, DocumentError):
+            count = sum(problem.severity == "error" for problem in error.problems)
+            found = render_all(error.problems, self.sources, self.terminal.colour_err)
+            return f"{found}\n{count} error{'' if count == 1 else 's'}; nothing was changed" if self.verb != "validate" else found
+        lines = [*str(error).splitlines(), *(note for note in getattr(error, "__notes__", ()) if note)]
+        return "\n".join([f"{self.terminal.paint_err('red', 'error:')} {escape(lines[0])}", *(f"  {escape(line)}" for line in lines[1:])])
+
+    def _traceback(self, error: BaseException) -> None:
+        import traceback
+
+        self.terminal.complain("".join(traceback.format_exception(error)).rstrip())
+
+
+def may_administer() -> bool:
+    """Whether this process has the capabilities that the kernel asks for. Where that cannot be read, being root counts."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            held = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    except (OSError, StopIteration, ValueError):
+        return os.geteuid() == 0
+    return all(held >> bit & 1 for bit in (_NET_ADMIN, _SYS_ADMIN))
+
+
+def dumped(document: Any, form: str) -> str:
+    if form == "json":
+        import json
+
+        return json.dumps(document, indent=2, ensure_ascii=False)
+    from reconciler.canonical import dump_yaml
+
+    return dump_yaml(document)

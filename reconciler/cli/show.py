@@ -1,0 +1,53 @@
+"""pcn show: the live topologies as files that change nothing when they are applied."""
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import TYPE_CHECKING, Any
+
+from reconciler.cli import arguments as shared
+from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reconciler.cli.run import Run
+
+DESCRIPTION = """\
+Print what the kernel holds as topology files, read back from its tables and programs: 'pcn show | pcn apply -' changes
+nothing. With --state, also what cubes learned and counted; that is for reading, not for applying."""
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("topologies", nargs="*", metavar="TOPOLOGY", help="only these")
+    parser.add_argument("--state", action="store_true", help="also what was learned and counted")
+    shared.output(parser, "yaml", "json")
+    shared.root(parser)
+    shared.services(parser)
+
+
+def run(run: Run) -> int:
+    from reconciler.show import show
+
+    run.need_root("read the kernel's programs")
+    found = show(run.options(), run.args.topologies, state=run.args.state)
+    names = [document["metadata"]["name"] for document in found]
+    missing = [name for name in run.args.topologies if name not in names]
+    if missing:
+        from reconciler.nearmiss import did_you_mean
+
+        hint = did_you_mean(missing[0], names)
+        raise UsageError(f"no topology {missing[0]!r} is applied" + (f"; {hint}" if hint else ""))
+    if found or run.format == "json":
+        run.terminal.print(as_text(found, run.format))
+    else:
+        run.terminal.say("nothing is applied")
+    return 0
+
+
+def as_text(documents: Sequence[dict[str, Any]], form: str) -> str:
+    """YAML documents, or a JSON array of them."""
+    from reconciler.cli.run import dumped
+
+    if form == "json":
+        return dumped(list(documents), "json")
+    return "---\n".join(dumped(document, "yaml") for document in documents)

@@ -1,0 +1,23 @@
+"""The verbs of the command: what each is for, and which module does it.
+
+Here and not in the modules, because `pcn --help` must list them all without importing any.
+"""
+from __future__ import annotations
+
+VERBS = {
+    "apply": "make the kernel hold what files say (the command pcn-apply)",
+    "plan": "show what apply would do",
+    "validate": "check files; needs neither root nor a kernel",
+    "drift": "show where the kernel left what was last applied",
+    "show": "print the live topologies as files",
+    "graph": "draw the live topologies, or those of files",
+    "delete": "remove topologies, by name or file",
+    "services": "list the kinds of cube there are",
+    "action": "do a YANG action on a cube, such as fdb/flush",
+    "explain": "explain a key of a file, and what a change of it costs",
+    "schema": "print a JSON Schema, for editors",
+    "compile": "compile programs into the cache",
+    "gc": "remove what an interrupted apply left",
+    "doctor": "say what this machine can do, and what is missing",
+    "completion": "print a completion script for a shell",
+}

@@ -1,0 +1,97 @@
+"""Leaves to bytes and back: how a value of a YANG model lies in a field of a C struct.
+
+An encoding is a word in the model (`x-pcn-encoding`); the size comes from the compiled C. Nothing here knows a
+service. Every encoder raises ValueError with a sentence when a value does not fit.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Env:
+    """What encoding needs to know of the world: the indices of the cube's ports, and the time in
+    CLOCK_MONOTONIC seconds (only to show ages)."""
+
+    ports: Mapping[str, int] = field(default_factory=dict)
+    now: int = 0
+
+    def port_name(self, index: int) -> str:
+        return next((name for name, known in self.ports.items() if known == index), f"#{index}")
+
+
+_V4_MAPPED = bytes(10) + b"\xff\xff"
+
+
+def encode(encoding: str, value: Any, size: int, env: Env, enum: Mapping[str, int] | None = None) -> bytes:
+    """`value` as `size` bytes."""
+    if encoding in ("uint", "bool", "enum", "port"):
+        return _number(encoding, value, env, enum).to_bytes(size, sys.byteorder)
+    if encoding == "be":
+        return int(value).to_bytes(size, "big")
+    if encoding == "ipv4":
+        return ipaddress.IPv4Address(value).packed
+    if encoding == "ip":
+        return _sixteen(ipaddress.ip_address(value))
+    if encoding == "mac":
+        return bytes.fromhex(str(value).replace(":", "")).ljust(size, b"\0")
+    if encoding == "prefix4":
+        network = ipaddress.IPv4Network(value, strict=False)
+        return network.prefixlen.to_bytes(4, sys.byteorder) + network.network_address.packed
+    if encoding == "prefix":
+        wide = ipaddress.ip_network(value, strict=False)
+        length = wide.prefixlen + (96 if wide.version == 4 else 0)
+        return length.to_bytes(4, sys.byteorder) + _sixteen(wide.network_address)
+    raise ValueError(f"no such encoding: {encoding}")
+
+
+def _number(encoding: str, value: Any, env: Env, enum: Mapping[str, int] | None) -> int:
+    if encoding == "port":
+        if value not in env.ports:
+            raise ValueError(f"no port {value!r}")
+        return env.ports[value]
+    if encoding == "enum":
+        return (enum or {})[value]
+    return int(value)
+
+
+def _sixteen(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bytes:
+    return address.packed if address.version == 6 else _V4_MAPPED + address.packed
+
+
+def decode(encoding: str, raw: bytes, env: Env, enum: Mapping[str, int] | None = None) -> Any:
+    """The inverse of `encode`; a number that no name stands for comes back as '#<number>', so that damage shows."""
+    number = int.from_bytes(raw, sys.byteorder)
+    if encoding == "uint":
+        return number
+    if encoding == "bool":
+        return bool(number)
+    if encoding == "port":
+        return env.port_name(number)
+    if encoding == "enum":
+        return next((name for name, known in (enum or {}).items() if known == number), f"#{number}")
+    if encoding == "age":
+        return max(0, env.now - number)
+    if encoding == "be":
+        return int.from_bytes(raw, "big")
+    if encoding == "ipv4":
+        return str(ipaddress.IPv4Address(raw[:4]))
+    if encoding == "ip":
+        return str(_address(raw))
+    if encoding == "mac":
+        return ":".join(f"{byte:02x}" for byte in raw[:6])
+    if encoding == "prefix4":
+        return f"{ipaddress.IPv4Address(raw[4:8])}/{int.from_bytes(raw[:4], sys.byteorder)}"
+    if encoding == "prefix":
+        address, length = _address(raw[4:20]), int.from_bytes(raw[:4], sys.byteorder)
+        return f"{address}/{length - 96 if address.version == 4 and length >= 96 else length}"
+    raise ValueError(f"no such encoding: {encoding}")
+
+
+def _address(raw: bytes) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.IPv4Address(raw[12:16]) if raw.startswith(_V4_MAPPED) else ipaddress.IPv6Address(raw[:16])

@@ -1,0 +1,69 @@
+"""C to loadable objects, compiled once.
+
+    objects = compile_units([Unit(path, "TC", "ingress"), ...])
+
+Whatever the cache has is served without BCC: neither LLVM nor a child process is started. The rest is compiled in
+children (`driver`), kept, and served.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from reconciler.compiler.layout import Field, Layout
+from reconciler.compiler.object import Line, Object, Relocation, Table
+from reconciler.compiler.report import verifier_report
+from reconciler.compiler.sources import Unit
+
+if TYPE_CHECKING:
+    from reconciler.compiler.sources import Sources
+
+__all__ = ["Field", "Layout", "Line", "Object", "Relocation", "Table", "Unit", "available", "compile_units", "missing",
+           "verifier_report"]
+
+
+def available() -> str | None:
+    """The compiler's identity, like 'bcc-0.26.0'; None if none is installed. Loads nothing."""
+    from reconciler.compiler import toolchain
+
+    return toolchain.available()
+
+
+def missing() -> str:
+    """What to install before anything can be compiled, as a sentence; '' if nothing is missing."""
+    from reconciler.compiler import toolchain
+
+    return toolchain.missing()
+
+
+def compile_units(units: Sequence[Unit], *, progress: Callable[[int, int, str], None] | None = None) -> list[Object]:
+    """Objects of units, in order; from the cache, or compiled and then kept.
+
+    `progress(done, total, name)` is called for those that are compiled. Raises CompileError with every diagnostic, and
+    NotPermitted where something must be compiled and this is not root.
+    """
+    from reconciler.compiler import cache, toolchain
+    from reconciler.compiler.sources import gather
+
+    compiler = toolchain.available()
+    keys: list[str] = []
+    found: dict[str, Object] = {}
+    lacking: dict[str, tuple[Unit, Sources]] = {}
+    for unit in units:
+        sources = gather(unit)
+        keys.append(key := cache.key(unit, sources))
+        if key in found or key in lacking:
+            continue
+        kept = cache.load(key, compiler)
+        if kept is not None:
+            found[key] = kept
+        else:
+            lacking[key] = (unit, sources)
+    if lacking:
+        from reconciler.compiler import driver
+
+        for key, built in zip(lacking, driver.build(list(lacking.values()), progress), strict=True):
+            cache.store(key, built)
+            found[key] = built
+        cache.prune()
+    return [found[key] for key in keys]

@@ -1,0 +1,113 @@
+"""Drives libbcc in a process of its own, on behalf of `driver`. Standard library only: it runs with `python -I -S`.
+
+Why a process: libbcc changes the working directory, keeps 100 MB of LLVM, makes maps, and exits when LLVM is out of its
+depth. Why not BCC's Python wrapper: this needs a dozen C functions, whose signatures have not changed in years, works
+with any interpreter, and spares the import.
+
+On standard input, JSON: {"directory", "headers", "library", "flags": [...], "units": [[number, text], ...]}. For each
+unit, what clang says goes to <directory>/<number>.log, the outcome to <directory>/<number>.json, and a line to standard
+output. A unit whose outcome is missing is the one that ended this process.
+"""
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import struct
+import sys
+from typing import Any
+
+_DEBUG_SOURCE = 8  # libbcc's flag: disassembly with C lines, on standard error
+_PR_SET_PDEATHSIG = 1
+_LD_IMM64, _PSEUDO_MAP_FD = 0x18, 1
+
+_size, _text, _int, _module = ctypes.c_size_t, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p
+_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "bpf_module_create_c_from_string": (_module, [_text, ctypes.c_uint, ctypes.POINTER(_text), _int, ctypes.c_bool, _text]),
+    "bpf_module_destroy": (None, [_module]),
+    "bpf_module_license": (_text, [_module]),
+    "bpf_num_functions": (_size, [_module]),
+    "bpf_function_name": (_text, [_module, _size]),
+    "bpf_function_start": (ctypes.c_void_p, [_module, _text]),
+    "bpf_function_size": (_size, [_module, _text]),
+    "bpf_num_tables": (_size, [_module]),
+    "bpf_table_name": (_text, [_module, _size]),
+    "bpf_table_key_desc_id": (_text, [_module, _size]),
+    "bpf_table_leaf_desc_id": (_text, [_module, _size]),
+    "bpf_table_fd_id": (_int, [_module, _size]),
+    "bpf_table_type_id": (_int, [_module, _size]),
+    "bpf_table_flags_id": (_int, [_module, _size]),
+    "bpf_table_max_entries_id": (_size, [_module, _size]),
+    "bpf_table_key_size_id": (_size, [_module, _size]),
+    "bpf_table_leaf_size_id": (_size, [_module, _size]),
+}
+
+
+def main() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # nobody would read the outcome
+    job = json.load(sys.stdin)
+    progress = os.dup(1)
+    os.dup2(2, 1)  # libbcc may print
+    os.environ["BCC_KERNEL_SOURCE"] = job["headers"]
+    lib = ctypes.CDLL(job["library"])
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
+    for number, text in job["units"]:
+        stem = os.path.join(job["directory"], str(number))
+        log = os.open(stem + ".log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(log, 2)
+        os.close(log)
+        outcome = compile_unit(lib, text, job["flags"])
+        with open(stem + ".json", "w", encoding="utf-8") as file:
+            json.dump(outcome, file)
+        os.write(progress, b"\n")
+
+
+def compile_unit(lib: Any, text: str, flags: list[str]) -> dict[str, Any] | None:
+    """What libbcc makes of a translation unit; None if it does not compile."""
+    encoded = [flag.encode() for flag in flags]
+    module = lib.bpf_module_create_c_from_string(
+        text.encode(), _DEBUG_SOURCE, (ctypes.c_char_p * len(encoded))(*encoded), len(encoded), True, None)
+    if not module:
+        return None
+    try:
+        names = [lib.bpf_function_name(module, i) for i in range(lib.bpf_num_functions(module))]
+        tables = [table(lib, module, i) for i in range(lib.bpf_num_tables(module))]
+        outcome = {"functions": [name.decode() for name in names], "tables": tables, "insns": "", "maps": [],
+                   "licence": (lib.bpf_module_license(module) or b"").decode()}
+        if len(names) == 1:
+            size = lib.bpf_function_size(module, names[0])
+            insns = bytearray(ctypes.string_at(lib.bpf_function_start(module, names[0]), size))
+            outcome["maps"] = symbolic(insns, {found["fd"]: found["name"] for found in tables})
+            outcome["insns"] = insns.hex()
+        return outcome
+    finally:
+        lib.bpf_module_destroy(module)
+
+
+def table(lib: Any, module: int, number: int) -> dict[str, Any]:
+    def ask(what: str) -> Any:
+        answer = getattr(lib, f"bpf_table_{what}")(module, number)
+        return (answer or b"").decode() if getattr(lib, f"bpf_table_{what}").restype is _text else answer
+    return {"name": ask("name"), "fd": ask("fd_id"), "type": ask("type_id"), "flags": ask("flags_id"),
+            "max_entries": ask("max_entries_id"), "key_size": ask("key_size_id"), "value_size": ask("leaf_size_id"),
+            "key": ask("key_desc_id"), "value": ask("leaf_desc_id")}
+
+
+def symbolic(insns: bytearray, names: dict[int, str]) -> list[tuple[int, str]]:
+    """Take this process's descriptors out of the instructions: (slot, table) of each."""
+    found = []
+    at = 0
+    while at < len(insns):
+        code, registers, _, immediate = struct.unpack_from("<BBhi", insns, at)
+        if code == _LD_IMM64 and registers >> 4 == _PSEUDO_MAP_FD:
+            found.append((at // 8, names[immediate]))
+            struct.pack_into("<i", insns, at + 4, 0)
+        at += 16 if code == _LD_IMM64 else 8
+    return found
+
+
+if __name__ == "__main__":
+    main()

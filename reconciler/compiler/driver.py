@@ -1,0 +1,122 @@
+"""Compiles what no cache has, in short-lived children that leave nothing behind."""
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from reconciler.compiler import toolchain
+from reconciler.compiler.assemble import assemble
+from reconciler.compiler.object import Object
+from reconciler.compiler.prepare import Prepared, prepare
+from reconciler.compiler.report import diagnostics
+from reconciler.compiler.sources import Sources, Unit
+from reconciler.errors import CompileError, NotPermitted
+
+CHILDREN = 2  # LLVM takes 100 MB in each
+Progress = Callable[[int, int, str], None]
+
+
+def build(units: Sequence[tuple[Unit, Sources]], progress: Progress | None = None) -> list[Object]:
+    """Compile units, in order. `progress(done, total, name)` is called as they are finished.
+
+    Raises CompileError with the diagnostics of all units that fail, or NotPermitted: BCC makes a program's tables while
+    it compiles it, which takes root.
+    """
+    compiler, missing = toolchain.available(), toolchain.missing()
+    if missing or compiler is None:
+        raise CompileError(f"cannot compile {', '.join(sorted({unit.source.name for unit, _ in units}))}: {missing}")
+    prepared = _all_or_none([_attempt(prepare, sources, unit.macros()) for unit, sources in units])
+    with tempfile.TemporaryDirectory(prefix="pcn-compile-") as directory:
+        _run(Path(directory), prepared, [str(unit) for unit, _ in units], progress)
+        return _all_or_none([_attempt(_collect, Path(directory), number, unit, text, compiler)
+                             for number, ((unit, _), text) in enumerate(zip(units, prepared, strict=True))])
+
+
+class _Lost(CompileError):
+    """A unit that was not tried, since an earlier one ended its child."""
+
+
+def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except CompileError as error:
+        return error
+
+
+def _all_or_none(outcomes: list[Any]) -> list[Any]:
+    errors = [outcome for outcome in outcomes if isinstance(outcome, CompileError)]
+    telling = [error for error in errors if not isinstance(error, _Lost)] or errors
+    if errors:
+        raise CompileError("\n".join(dict.fromkeys(map(str, telling))))  # both directions of a service fail alike
+    return outcomes
+
+
+def _run(directory: Path, prepared: Sequence[Prepared], names: Sequence[str], progress: Progress | None) -> None:
+    """Let children fill `directory` with the outcome of each unit. Ends them, whatever happens."""
+    headers, library = toolchain.header_tree(directory), toolchain.library()
+    count = min(CHILDREN, len(prepared), os.cpu_count() or 1)
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        for first in range(count):
+            units = [(number, prepared[number].text) for number in range(first, len(prepared), count)]
+            job = directory / f"job{first}"
+            job.write_text(json.dumps({"directory": str(directory), "headers": str(headers), "library": str(library),
+                                       "flags": toolchain.flags(), "units": units}))
+            with job.open("rb") as stdin, (directory / f"child{first}.log").open("wb") as stderr:
+                children.append(subprocess.Popen([sys.executable or "/usr/bin/python3", "-I", "-S", toolchain.CHILD],
+                                                 stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=_environment()))
+        _watch(children, len(prepared), names, progress)
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+            if child.stdout:
+                child.stdout.close()
+
+
+def _environment() -> dict[str, str]:
+    kept = ("PATH", "LD_LIBRARY_PATH", "LANG")
+    return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+def _watch(children: Sequence[subprocess.Popen[bytes]], total: int, names: Sequence[str], progress: Progress | None) -> None:
+    """Wait until every child has closed its output; each byte on it is a unit done. Child i does units i, i + n, ..."""
+    done = 0
+    with selectors.DefaultSelector() as ready:
+        for first, child in enumerate(children):
+            assert child.stdout is not None
+            ready.register(child.stdout, selectors.EVENT_READ, iter(range(first, total, len(children))))
+        while ready.get_map():
+            for key, _ in ready.select():
+                finished = os.read(key.fd, 4096)
+                if not finished:
+                    ready.unregister(key.fileobj)
+                for _number, number in zip(finished, key.data, strict=False):
+                    done += 1
+                    if progress is not None:
+                        progress(done, total, names[number])
+    for child in children:
+        child.wait()
+
+
+def _collect(directory: Path, number: int, unit: Unit, prepared: Prepared, compiler: str) -> Object:
+    log, outcome = directory / f"{number}.log", directory / f"{number}.json"
+    if not log.exists():
+        words = "\n".join(path.read_text("utf-8", "replace") for path in sorted(directory.glob("child*.log"))).split("\n")
+        last = next((line for line in reversed(words) if line.strip()), "")
+        raise _Lost(f"{unit} was not compiled: the compiler's process ended early\n{last}".rstrip())
+    said = log.read_text("utf-8", "replace")
+    result = json.loads(outcome.read_text("utf-8")) if outcome.exists() else None
+    if result is not None:
+        return assemble(unit, prepared, result, said, compiler)
+    if "Operation not permitted" in said:
+        raise NotPermitted(f"compile {unit}", 1, "BCC makes a program's tables while it compiles it, which takes root "
+                           "(CAP_BPF); as root, `pcn compile` fills a cache that others can use")
+    raise CompileError(diagnostics(said, prepared))

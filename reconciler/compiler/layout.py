@@ -1,0 +1,116 @@
+"""Where the fields of a table's key and value lie.
+
+BCC describes both types of a table in JSON, with the compiler's paddings written out. Offsets are computed from that
+here, and the sum is compared with the size that the kernel was told: rows are written to these offsets, so a
+description that does not add up is not believed, and the type is then mere bytes.
+"""
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+_SCALARS: dict[str, tuple[int, bool]] = {  # C name: (bytes, signed), on the BPF target
+    "_Bool": (1, False), "char": (1, True), "signed char": (1, True), "unsigned char": (1, False),
+    "short": (2, True), "unsigned short": (2, False), "int": (4, True), "unsigned int": (4, False),
+    "long": (8, True), "unsigned long": (8, False), "long long": (8, True), "unsigned long long": (8, False),
+    "__int128": (16, True), "unsigned __int128": (16, False), "enum": (4, False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """`offset` and `size` in bytes, from the start of the struct that holds it; `size` is of all `count` elements.
+    `nested` is the layout of one element where that is no scalar."""
+
+    name: str
+    offset: int
+    size: int
+    count: int = 1
+    signed: bool = False
+    nested: Layout | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A C type. `kind`: scalar, struct, union, or bytes (its inside is not known). Paddings are no fields; the members
+    of an anonymous struct or union are fields of what contains it, as in C."""
+
+    kind: str
+    size: int
+    name: str = ""
+    fields: tuple[Field, ...] = ()
+    signed: bool = False
+
+    def field(self, name: str) -> Field:
+        """Raises KeyError."""
+        for candidate in self.fields:
+            if candidate.name == name:
+                return candidate
+        raise KeyError(name)
+
+    def to_json(self) -> list[Any]:
+        fields = [[f.name, f.offset, f.size, f.count, f.signed, f.nested and f.nested.to_json()] for f in self.fields]
+        return [self.kind, self.size, self.name, fields, self.signed]
+
+    @classmethod
+    def from_json(cls, data: list[Any]) -> Layout:
+        kind, size, name, fields, signed = data
+        nested = [(*rest, inner and cls.from_json(inner)) for *rest, inner in fields]
+        return cls(kind, size, name, tuple(Field(*values) for values in nested), signed)
+
+
+class _Unknown(Exception):
+    """BCC's description leaves something out."""
+
+
+def layout(description: str, size: int) -> Layout:
+    """The layout that BCC's JSON describes of a type of `size` bytes; one of kind `bytes` if that is not certain.
+
+    Bit-fields and arrays of more than one dimension are what BCC describes wrongly.
+    """
+    try:
+        found = _type(json.loads(description)) if description else Layout("bytes", size)
+    except (_Unknown, ValueError):
+        return Layout("bytes", size)
+    return found if found.size == size else Layout("bytes", size, found.name)
+
+
+def _type(description: Any) -> Layout:
+    if isinstance(description, str):
+        if description not in _SCALARS:
+            raise _Unknown(description)
+        size, signed = _SCALARS[description]
+        return Layout("scalar", size, description, (), signed)
+    name, members, kind = description
+    if kind not in ("struct_packed", "union"):
+        raise _Unknown(kind)  # "struct": BCC writes no paddings where there are bit-fields
+    fields, size = _members(members, "union" if kind == "union" else "struct")
+    return Layout("union" if kind == "union" else "struct", size, name, fields)
+
+
+def _members(members: list[Any], kind: str) -> tuple[tuple[Field, ...], int]:
+    fields: list[Field] = []
+    end = 0
+    for member in members:
+        at = 0 if kind == "union" else end
+        if len(member) == 3 and isinstance(member[2], str):  # an anonymous struct or union
+            inner = _type(member)
+            size = inner.size
+            fields += [Field(f.name, at + f.offset, f.size, f.count, f.signed, f.nested) for f in inner.fields]
+        else:
+            field = _field(member, at)
+            size = field.size
+            if not field.name.startswith("__pad_"):
+                fields.append(field)
+        end = max(end, at + size)
+    return tuple(fields), end
+
+
+def _field(member: list[Any], at: int) -> Field:
+    name, description, *rest = member
+    if rest and not isinstance(rest[0], list):
+        raise _Unknown(name)  # the width of a bit-field
+    count = rest[0][0] if rest else 1
+    element = _type(description)
+    return Field(name, at, element.size * count, count, element.signed, None if element.kind == "scalar" else element)

@@ -1,0 +1,90 @@
+"""Which texts make up a program: the framework's header, a service's C, and the files beside it that it includes.
+
+This is the compiler's only reading of files. It knows no more C than an `#include "name.h"` at the start of a line,
+because it runs on every apply: what it gathers is the key by which a compiled program is found again.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reconciler.errors import CompileError
+
+BPF = Path(__file__).resolve().parents[2] / "bpf"  # beside `reconciler`, in a checkout as in site-packages
+FRAMEWORK = "pcn.h"
+
+_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"\n]*)"', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One program to be compiled. `flavour` is TC or XDP, `direction` ingress or egress, `kind` standard or
+    transparent; `defines` are further macros. `text` stands for the content of a source that is no file."""
+
+    source: Path
+    flavour: str
+    direction: str
+    kind: str = "standard"
+    defines: Mapping[str, int | str] = field(default_factory=dict)
+    text: str | None = None
+
+    def macros(self) -> dict[str, str]:
+        """All that is defined for this unit."""
+        return {"PCN_XDP": str(int(self.flavour == "XDP")), "PCN_EGRESS": str(int(self.direction == "egress")),
+                "PCN_TRANSPARENT": str(int(self.kind == "transparent"))} | {k: str(v) for k, v in self.defines.items()}
+
+    def __str__(self) -> str:
+        return f"{self.source.name} ({self.flavour}, {self.direction})"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A text and where it is from. `name` is bare; `path` is shown to people."""
+
+    name: str
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The texts of a unit. `beside` has those that either of the others may include, by name."""
+
+    framework: Source
+    service: Source
+    beside: Mapping[str, Source]
+
+
+def gather(unit: Unit) -> Sources:
+    """Read what a unit is made of. Raises CompileError for a source that cannot be read.
+
+    A name that leads nowhere is no error here: it may stand in a comment. `prepare` knows.
+    """
+    framework = _read(BPF / FRAMEWORK)
+    service = Source(unit.source.name, str(unit.source), unit.text) if unit.text is not None else _read(unit.source)
+    beside: dict[str, Source] = {}
+    pending = [(service, unit.source.parent), (framework, BPF)]
+    while pending:
+        source, home = pending.pop()
+        for name in _INCLUDE.findall(source.text):
+            if name in beside or name == FRAMEWORK or not plain(name):
+                continue
+            found = next((d / name for d in (home, BPF) if (d / name).is_file()), None)
+            if found is not None:
+                beside[name] = _read(found)
+                pending.append((beside[name], found.parent))
+    return Sources(framework, service, beside)
+
+
+def plain(name: str) -> bool:
+    """Whether a name can only be that of a file in the same directory."""
+    return re.fullmatch(r"[A-Za-z0-9_][\w.-]*", name) is not None
+
+
+def _read(path: Path) -> Source:
+    try:
+        return Source(path.name, str(path), path.read_text("utf-8").replace("\r\n", "\n"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CompileError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None

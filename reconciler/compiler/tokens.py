@@ -1,0 +1,125 @@
+"""C, cut into tokens.
+
+Why not regular expressions on the text: `pcn_log(ctx, LOG_INFO, "%d) /* not a comment")` and a table declared in a
+comment must both come out right, and what is rewritten must keep every line where it was. This is a lexer, not a
+preprocessor: it knows comments, strings, continued lines and directives, and it evaluates nothing.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+_TOKEN = re.compile(r"""
+    (?P<comment> //(?:\\\n|[^\n])* | /\*.*?\*/ )
+  | (?P<string> "(?:\\.|[^"\\\n])*" )
+  | (?P<char>   '(?:\\.|[^'\\\n])*' )
+  | (?P<name>   [A-Za-z_]\w* )
+  | (?P<number> \.?\d(?:[eEpP][+-]|[\w.])* )
+  | (?P<splice> \\\n )
+  | (?P<newline> \n )
+  | (?P<space>  [ \t\f\v]+ )
+  | (?P<mark>   . )
+""", re.VERBOSE | re.DOTALL)
+
+_ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]+|[0-7]{1,3}|\n|.)", re.DOTALL)
+_ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "\n": ""}
+
+
+class Token(NamedTuple):
+    """`kind` is string, char, name, number or mark; `start` and `end` index the text, `line` counts from 1.
+    `directive` is the name of the directive ('define', 'include') that the token is part of, or ''."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+    line: int
+    directive: str
+
+
+def tokenize(text: str) -> tuple[list[Token], set[int]]:
+    """The tokens of a file, and the lines that begin inside something (a comment, a continued line, parentheses).
+
+    No directive may be put before such a line.
+    """
+    found: list[Token] = []
+    inside: set[int] = set()
+    line, depth, directive, fresh = 1, 0, "", True
+    for match in _TOKEN.finditer(text):
+        kind, piece = match.lastgroup or "mark", match.group()
+        if kind == "newline":
+            line, directive, fresh = line + 1, "", True
+            if depth > 0:
+                inside.add(line)
+            continue
+        if kind in ("comment", "splice", "space"):
+            crossed = piece.count("\n")
+            inside.update(range(line + 1, line + crossed + 1))
+            line += crossed
+            continue
+        if fresh and piece == "#":
+            directive = "#"
+        elif directive == "#" and kind == "name":
+            directive = piece
+        elif not directive:
+            depth = max(0, depth + (piece == "(") - (piece == ")"))
+        fresh = False
+        found.append(Token(kind, piece, match.start(), match.end(), line, directive))
+        line += piece.count("\n")  # a string continued by a backslash
+    return found, inside
+
+
+class Call(NamedTuple):
+    """A use of a function-like macro: the tokens of its name, of each argument, and the last parenthesis."""
+
+    name: Token
+    arguments: tuple[tuple[Token, ...], ...]
+    close: Token
+
+
+def calls(found: Sequence[Token], names: frozenset[str]) -> Iterator[Call]:
+    """Every use of one of `names` with arguments, except in the `#define` that makes it."""
+    for index, token in enumerate(found):
+        if token.kind != "name" or token.text not in names or _defines(found, index):
+            continue
+        call = _call(found, index)
+        if call is not None:
+            yield call
+
+
+def _defines(found: Sequence[Token], index: int) -> bool:
+    return index > 0 and found[index].directive in ("define", "undef") and found[index - 1].text == found[index].directive
+
+
+def _call(found: Sequence[Token], index: int) -> Call | None:
+    if index + 1 >= len(found) or found[index + 1].text != "(":
+        return None
+    arguments: list[list[Token]] = [[]]
+    depth = 0
+    for token in found[index + 1:]:
+        opens, closes = token.text == "(", token.text == ")"
+        depth += opens - closes
+        if closes and depth == 0:
+            return Call(found[index], tuple(map(tuple, arguments)) if arguments != [[]] else (), token)
+        if token.text == "," and depth == 1:
+            arguments.append([])
+        elif not (opens and depth == 1):
+            arguments[-1].append(token)
+    return None
+
+
+def literal(argument: Sequence[Token]) -> str | None:
+    """What adjacent string literals say, escapes resolved; None if anything else is among them."""
+    if not argument or any(token.kind != "string" for token in argument):
+        return None
+    return "".join(_ESCAPE.sub(_unescape, token.text[1:-1]) for token in argument)
+
+
+def _unescape(match: re.Match[str]) -> str:
+    code = match.group(1)
+    if code[0] == "x" and len(code) > 1:
+        return chr(int(code[1:], 16) & 0xFF)
+    if code[0] in "01234567":
+        return chr(int(code, 8) & 0xFF)
+    return _ESCAPED.get(code, code)

@@ -1,0 +1,103 @@
+"""A model's defaults: put in for those who work with the data, left out of what is kept and compared.
+
+Both need valid data. `strip(schema, fill(schema, data))` is `strip(schema, data)`.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from typing import Any
+
+Schema = Mapping[str, Any]
+
+
+def fill(schema: Schema, data: Any) -> Any:
+    """`data` with the defaults of all leaves that are not there, in the model's order.
+
+    A container that has no meaning of its own (no `x-yang-presence`) is there if anything in it has a default.
+    """
+    if isinstance(data, dict):
+        return _fill_object(schema, data)
+    if isinstance(data, list) and "properties" in schema.get("items", ()):
+        return [fill(schema["items"], entry) for entry in data]
+    return data
+
+
+def _fill_object(schema: Schema, data: Mapping[str, Any]) -> dict[str, Any]:
+    properties: Mapping[str, Schema] = schema.get("properties", {})
+    result: dict[str, Any] = {}
+    for name, part in properties.items():
+        if name in data:
+            value = data[name]
+            result[name] = fill(part, value) if value.__class__ is dict or value.__class__ is list else value
+        elif "default" in part:
+            if applies(schema, name, data):
+                result[name] = part["default"] if part["default"].__class__ is not list else deepcopy(part["default"])
+        elif _is_plain_container(part) and applies(schema, name, data) and (filled := _fill_object(part, {})):
+            result[name] = filled
+    return result | {name: value for name, value in data.items() if name not in properties}
+
+
+def strip(schema: Schema, data: Any) -> Any:
+    """`data` without what says nothing: leaves with their default, empty lists, empty containers without a meaning."""
+    if isinstance(data, dict):
+        return _strip_object(schema, data)
+    if isinstance(data, list) and "properties" in schema.get("items", ()):
+        return [strip(schema["items"], entry) for entry in data]
+    return data
+
+
+def _strip_object(schema: Schema, data: Mapping[str, Any]) -> dict[str, Any]:
+    properties: Mapping[str, Schema] = schema.get("properties", {})
+    kept = _names_in_choices(schema).union(schema.get("required", ()))
+    result: dict[str, Any] = {}
+    for name, value in data.items():
+        part = properties.get(name)
+        short = strip(part, value) if part is not None and (value.__class__ is dict or value.__class__ is list) else value
+        if part is None or name in kept or not _says_nothing(part, short):
+            result[name] = short
+    return result
+
+
+def _says_nothing(part: Schema, value: Any) -> bool:
+    if "default" in part:
+        default = part["default"]
+        return bool(value == default) and value.__class__ is default.__class__
+    return value == [] if value.__class__ is list else value == {} and "x-yang-presence" not in part
+
+
+def _is_plain_container(part: Schema) -> bool:
+    return "properties" in part and "x-yang-presence" not in part
+
+
+def applies(schema: Schema, name: str, data: Mapping[str, Any]) -> bool:
+    """Whether a node could be there: its `when` holds, and its case is the one that the data or the model chooses."""
+    when = schema["properties"][name].get("x-yang-when")
+    if when is not None:
+        leaf = when.get("leaf")
+        if leaf is None or _value_of(schema, leaf, data) not in when["in"]:
+            return False
+    return all(_case(choice, data) in cases for choice, cases in _cases_of(schema, name))
+
+
+def _value_of(schema: Schema, leaf: str, data: Mapping[str, Any]) -> Any:
+    return data.get(leaf, schema["properties"][leaf].get("default"))
+
+
+def _cases_of(schema: Schema, name: str) -> Iterable[tuple[Schema, list[str]]]:
+    """The choices that a node belongs to, each with the names of its cases that have the node."""
+    for choice in schema.get("x-yang-choice", {}).values():
+        cases = [case for case, names in choice["cases"].items() if name in names]
+        if cases:
+            yield choice, cases
+
+
+def _case(choice: Schema, data: Mapping[str, Any]) -> str | None:
+    begun = (case for case, names in choice["cases"].items() if any(name in data for name in names))
+    return next(begun, choice.get("default"))
+
+
+def _names_in_choices(schema: Schema) -> frozenset[str]:
+    """Nodes that choose a case by being there, even with their default."""
+    choices = schema.get("x-yang-choice", {}).values()
+    return frozenset(name for choice in choices for names in choice["cases"].values() for name in names)

@@ -1,0 +1,132 @@
+"""Every way in which pcn can fail, and the exit code that each one becomes.
+
+The tree (exit codes follow sysexits(3) where it has a word for it):
+
+    PcnError                      1   anything below; never raised itself
+    ├── UsageError               64   the command line is off
+    ├── DocumentError            65   a document is wrong; carries every Problem found
+    ├── CompileError              1   a service's C does not compile
+    ├── KernelError               1   a system call failed; carries errno and what was attempted
+    │   ├── VerifierError         1   the verifier refused a program; carries its last words
+    │   └── NotPermitted         77   EPERM / EACCES: not root, or a capability is missing
+    ├── FeatureMissing           69   this kernel lacks what the document needs
+    ├── HookHeld                  1   somebody else's program is where ours should go
+    ├── LockBusy                 75   another writer is at work on the same bpffs root
+    ├── ApplyFailed               1   a step failed; everything done was undone
+    │   ├── VerifyFailed          4   applied, read back, not equal; undone
+    │   └── RollbackIncomplete    5   undoing failed too; carries what is left
+    └── Interrupted               1   a signal arrived; everything done was undone
+
+2 (changes pending) and 3 (drift) are answers, not errors: see `reconciler.cli`.
+"""
+from __future__ import annotations
+
+import errno as errno_names
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a document. Lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a document, said so that it can be mended without looking anything up."""
+
+    message: str
+    path: str = ""
+    where: Position | None = None
+    hint: str = ""
+    severity: str = "error"
+    related: tuple[tuple[Position, str], ...] = field(default=())
+
+    def __str__(self) -> str:
+        parts = [str(self.where)] if self.where else []
+        parts += [self.path] if self.path else []
+        return ": ".join([*parts, self.message]) + (f" ({self.hint})" if self.hint else "")
+
+
+class PcnError(Exception):
+    """Base of all errors that pcn raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(PcnError):
+    exit_code = 64
+
+
+class DocumentError(PcnError):
+    """The document cannot be applied. Nothing has been touched."""
+
+    exit_code = 65
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class CompileError(PcnError):
+    """A C source does not compile; the text is the compiler's, with file and line."""
+
+
+class KernelError(PcnError):
+    """A system call failed while pcn tried to do `attempt`."""
+
+    def __init__(self, attempt: str, errno: int, detail: str = "") -> None:
+        self.attempt, self.errno, self.detail = attempt, errno, detail
+        name = errno_names.errorcode.get(errno, str(errno))
+        super().__init__(f"cannot {attempt}: {os.strerror(errno)} ({name})" + (f"\n{detail}" if detail else ""))
+
+
+class VerifierError(KernelError):
+    """The kernel's verifier refused a program. `detail` is its log, shortened to its last words."""
+
+
+class NotPermitted(KernelError):
+    exit_code = 77
+
+
+class FeatureMissing(PcnError):
+    exit_code = 69
+
+
+class HookHeld(PcnError):
+    """A hook that pcn needs is held by somebody else, who is named."""
+
+
+class LockBusy(PcnError):
+    exit_code = 75
+
+
+class ApplyFailed(PcnError):
+    """A step failed; the kernel holds what it held before."""
+
+
+class VerifyFailed(ApplyFailed):
+    exit_code = 4
+
+
+class RollbackIncomplete(ApplyFailed):
+    exit_code = 5
+
+
+class Interrupted(PcnError):
+    """SIGINT or SIGTERM; the kernel holds what it held before."""
+
+
+def kernel_error(attempt: str, errno: int, detail: str = "") -> KernelError:
+    """The KernelError that fits an errno: permission has a class and an exit code of its own."""
+    if errno in (errno_names.EPERM, errno_names.EACCES):
+        return NotPermitted(attempt, errno, detail or "pcn needs root (CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN)")
+    return KernelError(attempt, errno, detail)

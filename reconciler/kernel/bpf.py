@@ -1,0 +1,135 @@
+"""The bpf(2) system call, and nothing else.
+
+Why not libbpf or BCC: a no-op apply must not pay for either, and every field that pcn needs fits in this room. All
+functions take and give plain values; file descriptors are ints that the caller closes.
+
+Attribute layouts follow `union bpf_attr` of <linux/bpf.h>; the kernel accepts a shorter union than it knows and
+treats the rest as zero, so only the fields in use are packed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+from dataclasses import dataclass
+
+from reconciler.errors import kernel_error
+
+_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}.get(platform.machine(), 321)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+# Commands (enum bpf_cmd).
+MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY, PROG_LOAD, OBJ_PIN, OBJ_GET = range(8)
+PROG_TEST_RUN, PROG_NEXT_ID, MAP_NEXT_ID, PROG_BY_ID, MAP_BY_ID, OBJ_INFO, PROG_QUERY = range(10, 17)
+MAP_FREEZE, LINK_CREATE, LINK_UPDATE, LINK_BY_ID, LINK_NEXT_ID, LINK_DETACH = 22, 28, 29, 30, 31, 34
+MAP_LOOKUP_BATCH, MAP_UPDATE_BATCH, MAP_DELETE_BATCH = 24, 26, 27
+
+SCHED_CLS, XDP = 3, 6  # enum bpf_prog_type
+
+
+def bpf(command: int, attributes: bytes | bytearray | ctypes.Array[ctypes.c_char]) -> int:
+    """One bpf(2) call. Raises OSError with the kernel's errno. EAGAIN, the verifier's answer to a signal, is retried."""
+    buffer = (
+        attributes if isinstance(attributes, ctypes.Array) else ctypes.create_string_buffer(bytes(attributes), len(attributes))
+    )
+    number = 0
+    for _ in range(6):
+        result = _libc.syscall(_SYSCALL, command, ctypes.byref(buffer), len(buffer))
+        if result >= 0:
+            return int(result)
+        number = ctypes.get_errno()
+        if number != errno.EAGAIN:
+            break
+    raise OSError(number, os.strerror(number))
+
+
+def address(buffer: ctypes.Array[ctypes.c_char] | ctypes.Array[ctypes.c_uint32]) -> int:
+    return ctypes.addressof(buffer)
+
+
+def pin(fd: int, path: str) -> None:
+    """Pin an object at a new name; raises KernelError (EEXIST if the name is taken)."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    try:
+        bpf(OBJ_PIN, struct.pack("<QII", address(name), fd, 0))
+    except OSError as error:
+        raise kernel_error(f"pin {path}", error.errno or 0) from None
+
+
+def open_pin(path: str) -> int:
+    """A new descriptor of the object pinned at `path`. Raises OSError: callers often expect ENOENT."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    return bpf(OBJ_GET, struct.pack("<QII", address(name), 0, 0))
+
+
+def object_info(fd: int, size: int) -> bytes:
+    """`struct bpf_{map,prog,link}_info` of a descriptor, `size` bytes of it."""
+    info = ctypes.create_string_buffer(size)
+    bpf(OBJ_INFO, struct.pack("<IIQ", fd, size, address(info)))
+    return info.raw
+
+
+def ids(next_command: int) -> list[int]:
+    """Every id of one kind of object in this kernel, in order."""
+    found: list[int] = []
+    current = 0
+    while True:
+        attributes = ctypes.create_string_buffer(struct.pack("<III", current, 0, 0), 12)
+        try:
+            bpf(next_command, attributes)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return found
+            raise
+        current = struct.unpack_from("<I", attributes.raw, 4)[0]
+        found.append(current)
+
+
+def fd_by_id(command: int, identity: int) -> int:
+    return bpf(command, struct.pack("<III", identity, 0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """A bpf_link. `ifindex` 0: its netdev is gone and the link is defunct. `attach_type` is 0 for XDP links."""
+
+    identity: int
+    kind: int
+    program: int
+    ifindex: int
+    attach_type: int
+
+
+LINK_TYPE_XDP, LINK_TYPE_TCX = 6, 11
+ATTACH_XDP, ATTACH_TCX_INGRESS, ATTACH_TCX_EGRESS = 37, 46, 47
+XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE = 2, 4
+
+
+def link_create(program: int, ifindex: int, attach_type: int, flags: int = 0) -> int:
+    """Attach a program; gives the link's descriptor. Raises OSError (EBUSY: held by another; EOPNOTSUPP: no native XDP)."""
+    return bpf(LINK_CREATE, struct.pack("<IIIIIIQ", program, ifindex, attach_type, flags, 0, 0, 0))
+
+
+def link_update(link: int, program: int, expected: int | None) -> None:
+    """Swap a link's program; with `expected`, only if that program is still there (EPERM otherwise)."""
+    replace = 4 if expected is not None else 0
+    bpf(LINK_UPDATE, struct.pack("<IIII", link, program, replace, expected or 0))
+
+
+def link_info(fd: int) -> LinkInfo:
+    kind, identity, program, _, ifindex, attach_type = struct.unpack_from("<6I", object_info(fd, 64))
+    return LinkInfo(identity, kind, program, ifindex, attach_type if kind == LINK_TYPE_TCX else 0)
+
+
+def hook_programs(ifindex: int, attach_type: int) -> list[int]:
+    """Ids of the programs on a TCX hook, in the order in which they run. Raises OSError."""
+    ids_buffer = (ctypes.c_uint32 * 64)()
+    attributes = ctypes.create_string_buffer(
+        struct.pack("<IIIIQIIQQQQ", ifindex, attach_type, 0, 0, address(ids_buffer), 64, 0, 0, 0, 0, 0), 64
+    )
+    bpf(PROG_QUERY, attributes)
+    count = struct.unpack_from("<I", attributes.raw, 24)[0]
+    return list(ids_buffer[:count])

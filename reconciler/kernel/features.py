@@ -1,0 +1,181 @@
+"""What this kernel can do, found out by trying: version numbers lie on distributions that backport, or leave things out.
+
+Each probe makes the smallest object that needs the feature and drops it at once. What needs a netdev is tried in a
+network namespace without a name, which is gone afterwards even if the process is killed. (On a kernel with modules,
+trying a kind of netdev loads its module, as using it would.)
+"""
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+import resource
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reconciler.errors import FeatureMissing, KernelError
+from reconciler.kernel import bpf, maps, netns, nlmsg, programs, rtnl
+
+LINK_KINDS = ("veth", "dummy", "vxlan", "vlan", "bridge", "macvlan", "ifb")
+
+_LOOPBACK = 1  # lo is the first netdev of every namespace
+_IFLA_IFNAME, _IFLA_LINKINFO, _INFO_KIND = 3, 18, 1
+_EXIT = struct.pack("<BBhi", 0xB7, 0, 0, 0) + struct.pack("<BBhi", 0x95, 0, 0, 0)  # r0 = 0; exit
+_REDIRECT_PEER = b"".join(
+    struct.pack("<BBhi", code, register, 0, value)
+    for code, register, value in ((0xB7, 1, 1), (0xB7, 2, 0), (0x85, 0, 155), (0x95, 0, 0))  # r1 = 1; r2 = 0; call; exit
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """`why` is what the probe met, `needs` what it takes to have the feature."""
+
+    name: str
+    present: bool
+    why: str
+    needs: str
+
+
+def features() -> dict[str, Feature]:
+    """Every feature that is known here, by name, in the order in which a human wants to read them. Never raises."""
+    return {name: feature(name) for name in _PROBES}
+
+
+@functools.cache
+def feature(name: str) -> Feature:
+    """One feature, probed once a process. Raises KeyError for a name that is not in `features()`."""
+    probe, needs = _PROBES[name]
+    try:
+        return Feature(name, True, probe() or "works", needs)
+    except _Absent as absence:
+        return Feature(name, False, str(absence), needs)
+    except (OSError, KernelError) as failure:
+        words = os.strerror(failure.errno) if failure.errno else str(failure)
+        return Feature(name, False, f"the probe met: {words}", needs)
+
+
+def require(*names: str) -> None:
+    """Raises FeatureMissing, naming all that are missing and what they need."""
+    missing = [found for found in map(feature, names) if not found.present]
+    if missing:
+        raise FeatureMissing("\n".join(f"this kernel lacks {found.name}: {found.why} (needs {found.needs})" for found in missing))
+
+
+class _Absent(Exception):
+    """A probe's answer when there is no error to show."""
+
+
+def _permitted() -> str:
+    os.close(maps.create(maps.MapSpec(maps.ARRAY, 4, 4, 1)))
+    return "a map can be made"
+
+
+def _bpffs() -> str:
+    with open("/proc/filesystems", encoding="ascii") as file:
+        if not any(line.split()[-1] == "bpf" for line in file):
+            raise _Absent("not in /proc/filesystems")
+    with open("/proc/self/mounts", encoding="utf-8") as file:
+        mounts = [fields[1] for fields in map(str.split, file) if fields[2] == "bpf"]
+    return f"mounted at {mounts[0]}" if mounts else "can be mounted"
+
+
+def _tcx() -> str:
+    bpf.hook_programs(_LOOPBACK, bpf.ATTACH_TCX_INGRESS)  # reading the hook is a thousand times cheaper than using it
+    return "the hook is there"
+
+
+def _xdp_link() -> str:
+    program = programs.load(_EXIT, bpf.XDP, "probe")
+    try:
+        with netns.throwaway():
+            os.close(bpf.link_create(program, _LOOPBACK, bpf.ATTACH_XDP, bpf.XDP_FLAGS_SKB_MODE))
+    finally:
+        os.close(program)
+    return "a program can be attached"
+
+
+def _redirect_peer() -> str:
+    os.close(programs.load(_REDIRECT_PEER, bpf.SCHED_CLS, "probe"))
+    return "the verifier knows the helper"
+
+
+def _batch() -> str:
+    spec = maps.MapSpec(maps.HASH, 4, 4, 1)
+    table = maps.create(spec)
+    key, value = (ctypes.create_string_buffer(4) for _ in range(2))
+    try:
+        bpf.bpf(bpf.MAP_UPDATE_BATCH, struct.pack("<QQQQIIQQ", 0, 0, bpf.address(key), bpf.address(value), 1, table, 0, 0))
+    finally:
+        os.close(table)
+    return "many rows can be written in one call"
+
+
+def _ringbuf() -> str:
+    os.close(maps.create(maps.MapSpec(maps.RINGBUF, 0, 0, os.sysconf("SC_PAGESIZE"))))
+    return "a ring buffer can be made"
+
+
+def _btf() -> str:
+    size = os.stat("/sys/kernel/btf/vmlinux").st_size
+    return f"/sys/kernel/btf/vmlinux, {size} bytes"
+
+
+def _jit() -> str:
+    if _number("/proc/sys/net/core/bpf_jit_enable") == 0:
+        raise _Absent("net.core.bpf_jit_enable is 0: programs are interpreted, many times slower")
+    return "programs run as machine code"
+
+
+def _unprivileged_off() -> str:
+    if _number("/proc/sys/kernel/unprivileged_bpf_disabled") == 0:
+        raise _Absent("kernel.unprivileged_bpf_disabled is 0: every user may load programs")
+    return "only privileged users may load programs"
+
+
+def _memlock() -> str:
+    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    release = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
+    if release >= (5, 11):
+        return "BPF memory is accounted to the cgroup, not to RLIMIT_MEMLOCK"
+    if limit != resource.RLIM_INFINITY:
+        raise _Absent(f"RLIMIT_MEMLOCK is {limit} bytes")
+    return "RLIMIT_MEMLOCK is unlimited"
+
+
+def _link_kind(kind: str) -> str:
+    """Ask for a netdev without any of its options: only a kind that is not there at all is answered EOPNOTSUPP."""
+    info = nlmsg.attribute(_IFLA_LINKINFO | nlmsg.NLA_F_NESTED, nlmsg.text(_INFO_KIND, kind))
+    body = struct.pack("=BBHiII", 0, 0, 0, 0, 0, 0) + nlmsg.text(_IFLA_IFNAME, "probe") + info
+    with netns.throwaway(), nlmsg.open_socket() as sock:
+        (outcome,) = nlmsg.requests(sock, [(rtnl.RTM_NEWLINK, nlmsg.NLM_F_CREATE | nlmsg.NLM_F_EXCL, body)])
+    if outcome is not None and outcome.errno == errno.EOPNOTSUPP:
+        raise _Absent("the kernel does not know this kind of netdev")
+    if outcome is not None and outcome.errno in (errno.EPERM, errno.EACCES):
+        raise outcome
+    return "netdevs of this kind can be made"
+
+
+def _number(path: str) -> int:
+    with open(path, encoding="ascii") as file:
+        return int(file.read())
+
+
+
+_PROBES: dict[str, tuple[Callable[[], str], str]] = {
+    "bpf": (_permitted, "root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"),
+    "bpffs": (_bpffs, "CONFIG_BPF_SYSCALL"),
+    "tcx": (_tcx, "Linux 6.6; without it pcn uses clsact filters"),
+    "xdp-link": (_xdp_link, "Linux 5.9"),
+    "redirect-peer": (_redirect_peer, "Linux 5.10"),
+    "batch": (_batch, "Linux 5.6; without it rows are written one by one"),
+    "ringbuf": (_ringbuf, "Linux 5.8"),
+    "btf": (_btf, "CONFIG_DEBUG_INFO_BTF"),
+    "jit": (_jit, "CONFIG_BPF_JIT and net.core.bpf_jit_enable=1"),
+    "unprivileged-bpf-disabled": (_unprivileged_off, "kernel.unprivileged_bpf_disabled=2"),
+    "memlock": (_memlock, "Linux 5.11, or ulimit -l unlimited"),
+    **{f"link-{kind}": (functools.partial(_link_kind, kind), f"CONFIG_{config}") for kind, config in zip(
+        LINK_KINDS, ("VETH", "DUMMY", "VXLAN", "VLAN_8021Q", "BRIDGE", "MACVLAN", "IFB"), strict=True)},
+}

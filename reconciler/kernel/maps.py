@@ -1,0 +1,239 @@
+"""BPF maps: made, read and written, many rows a call where the kernel can.
+
+Values of per-CPU maps are presented as the kernel presents them: one value for each possible CPU, each padded to 8
+bytes; `sum_cpus` folds them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import functools
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from reconciler.errors import kernel_error
+from reconciler.kernel import bpf
+
+HASH, ARRAY, PROG_ARRAY, PERF_ARRAY, PERCPU_HASH, PERCPU_ARRAY = range(1, 7)
+LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE, ARRAY_OF_MAPS, HASH_OF_MAPS, DEVMAP = range(9, 15)
+DEVMAP_HASH, RINGBUF = 25, 27
+PER_CPU = frozenset({PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH})
+ARRAYS = frozenset({ARRAY, PERCPU_ARRAY, PROG_ARRAY, DEVMAP, ARRAY_OF_MAPS})
+_BATCHED = frozenset({HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE})
+BPF_F_RDONLY_PROG = 1 << 7
+
+
+@dataclass(frozen=True, slots=True)
+class MapSpec:
+    """What a map is, as opposed to what it holds. Two maps with equal specs can stand in for one another."""
+
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int = 0
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of one value as user space reads it."""
+        return (self.value_size + 7) // 8 * 8 * cpus() if self.type in PER_CPU else self.value_size
+
+
+@dataclass(frozen=True, slots=True)
+class MapInfo:
+    identity: int
+    spec: MapSpec
+    name: str
+
+
+@functools.cache
+def cpus() -> int:
+    """Number of possible CPUs: how many values a per-CPU row has."""
+    with open("/sys/devices/system/cpu/possible", encoding="ascii") as file:
+        return int(file.read().strip().rpartition(",")[2].rpartition("-")[2]) + 1
+
+
+def create(spec: MapSpec, name: str = "") -> int:
+    attributes = struct.pack(
+        "<7I16s5IQ",
+        spec.type,
+        spec.key_size,
+        spec.value_size,
+        spec.max_entries,
+        spec.flags,
+        0,
+        0,
+        kernel_name(name),
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    )
+    try:
+        return bpf.bpf(bpf.MAP_CREATE, attributes)
+    except OSError as error:
+        raise kernel_error(f"create a map for {name} ({spec.max_entries} entries)", error.errno or 0) from None
+
+
+def kernel_name(name: str) -> bytes:
+    """The at most 15 characters that the kernel keeps of a name; a help to a reader, never an identity."""
+    return "".join(c if c.isalnum() and c.isascii() else "_" for c in name)[:15].encode()
+
+
+def info(fd: int) -> MapInfo:
+    kind, identity, key, value, entries, flags, name = struct.unpack_from("<6I16s", bpf.object_info(fd, 80))
+    if kind in (DEVMAP, DEVMAP_HASH):
+        flags &= ~BPF_F_RDONLY_PROG  # the kernel adds it by itself
+    return MapInfo(identity, MapSpec(kind, key, value, entries, flags), name.split(b"\0")[0].decode("ascii", "replace"))
+
+
+def lookup(fd: int, spec: MapSpec, key: bytes) -> bytes | None:
+    key_buffer = ctypes.create_string_buffer(key, len(key))
+    value = ctypes.create_string_buffer(spec.value_bytes)
+    try:
+        bpf.bpf(bpf.MAP_LOOKUP, struct.pack("<IIQQQ", fd, 0, bpf.address(key_buffer), bpf.address(value), 0))
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    return value.raw
+
+
+def update(fd: int, key: bytes, value: bytes) -> None:
+    key_buffer = ctypes.create_string_buffer(key, len(key))
+    value_buffer = ctypes.create_string_buffer(value, len(value))
+    bpf.bpf(bpf.MAP_UPDATE, struct.pack("<IIQQQ", fd, 0, bpf.address(key_buffer), bpf.address(value_buffer), 0))
+
+
+def delete(fd: int, key: bytes) -> bool:
+    """Remove a row; False if there was none."""
+    key_buffer = ctypes.create_string_buffer(key, len(key))
+    try:
+        bpf.bpf(bpf.MAP_DELETE, struct.pack("<IIQQQ", fd, 0, bpf.address(key_buffer), 0, 0))
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise
+    return True
+
+
+def freeze(fd: int) -> None:
+    """No user-space write ever again; with BPF_F_RDONLY_PROG the verifier then reads the value as a constant."""
+    bpf.bpf(bpf.MAP_FREEZE, struct.pack("<I", fd))
+
+
+def keys(fd: int, spec: MapSpec) -> Iterator[bytes]:
+    key, following = None, ctypes.create_string_buffer(spec.key_size)
+    while True:
+        pointer = 0 if key is None else bpf.address(key)
+        try:
+            bpf.bpf(bpf.MAP_NEXT_KEY, struct.pack("<IIQQ", fd, 0, pointer, bpf.address(following)))
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return
+            raise
+        yield following.raw
+        key = ctypes.create_string_buffer(following.raw, spec.key_size)
+
+
+def rows(fd: int, spec: MapSpec) -> dict[bytes, bytes]:
+    """All rows. Batched where the map type allows; a row that goes away meanwhile is left out."""
+    if spec.type in _BATCHED:
+        with contextlib.suppress(_BatchUnfit):
+            return dict(_batched_rows(fd, spec))
+    found = {}
+    for key in keys(fd, spec):
+        value = lookup(fd, spec, key)
+        if value is not None:
+            found[key] = value
+    return found
+
+
+def array_values(fd: int, spec: MapSpec) -> bytes:
+    """All values of a plain array, in order: one call and no work a row."""
+    token, keys_buffer = ctypes.create_string_buffer(4), ctypes.create_string_buffer(4 * spec.max_entries)
+    values = ctypes.create_string_buffer(spec.value_size * spec.max_entries)
+    addresses = (0, bpf.address(token), bpf.address(keys_buffer), bpf.address(values))
+    try:
+        bpf.bpf(bpf.MAP_LOOKUP_BATCH, struct.pack("<QQQQIIQQ", *addresses, spec.max_entries, fd, 0, 0))
+    except OSError as error:
+        if error.errno != errno.ENOENT:  # the end of the map is told as that
+            in_order = sorted(rows(fd, spec).items(), key=lambda row: int.from_bytes(row[0], "little"))
+            return b"".join(value for _, value in in_order)
+    return values.raw
+
+
+class _BatchUnfit(Exception):
+    """A bucket larger than any buffer we are ready to give, or a kernel without batches for this type."""
+
+
+def _batched_rows(fd: int, spec: MapSpec) -> Iterator[tuple[bytes, bytes]]:
+    count = min(max(spec.max_entries, 64), 4096)
+    cursor_size = max(spec.key_size, 4)
+    token, following = ctypes.create_string_buffer(cursor_size), ctypes.create_string_buffer(cursor_size)
+    keys_buffer = ctypes.create_string_buffer(spec.key_size * count)
+    values = ctypes.create_string_buffer(spec.value_bytes * count)
+    first, done = True, False
+    while not done:
+        attributes = ctypes.create_string_buffer(
+            struct.pack(
+                "<QQQQIIQQ",
+                0 if first else bpf.address(token),
+                bpf.address(following),
+                bpf.address(keys_buffer),
+                bpf.address(values),
+                count,
+                fd,
+                0,
+                0,
+            ),
+            56,
+        )
+        try:
+            bpf.bpf(bpf.MAP_LOOKUP_BATCH, attributes)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise _BatchUnfit from None
+            done = True
+        got = struct.unpack_from("<I", attributes.raw, 32)[0]
+        raw_keys, raw_values, width = keys_buffer.raw, values.raw, spec.value_bytes
+        for i in range(got):
+            yield raw_keys[i * spec.key_size : (i + 1) * spec.key_size], raw_values[i * width : (i + 1) * width]
+        first = False
+        ctypes.memmove(token, following, cursor_size)
+
+
+def update_many(fd: int, spec: MapSpec, wanted: Mapping[bytes, bytes]) -> None:
+    """Write rows, in one call where possible. Raises OSError; rows before the failing one are then written."""
+    if len(wanted) < 2 or spec.type not in _BATCHED:
+        for key, value in wanted.items():
+            update(fd, key, value)
+        return
+    keys_buffer = ctypes.create_string_buffer(b"".join(wanted), spec.key_size * len(wanted))
+    values = ctypes.create_string_buffer(b"".join(wanted.values()), spec.value_bytes * len(wanted))
+    bpf.bpf(
+        bpf.MAP_UPDATE_BATCH, struct.pack("<QQQQIIQQ", 0, 0, bpf.address(keys_buffer), bpf.address(values), len(wanted), fd, 0, 0)
+    )
+
+
+def delete_many(fd: int, doomed: Iterable[bytes]) -> int:
+    """Remove rows; how many there were."""
+    return sum(delete(fd, key) for key in doomed)
+
+
+def spread(spec: MapSpec, value: bytes) -> bytes:
+    """One value as user space must write it: repeated for each CPU where the map is per-CPU."""
+    return value.ljust((spec.value_size + 7) // 8 * 8, b"\0") * cpus() if spec.type in PER_CPU else value
+
+
+def split_cpus(spec: MapSpec, value: bytes) -> list[bytes]:
+    """The values of each CPU of one row (a single one where the map is not per-CPU)."""
+    if spec.type not in PER_CPU:
+        return [value]
+    stride = (spec.value_size + 7) // 8 * 8
+    return [value[i : i + spec.value_size] for i in range(0, len(value), stride)]

@@ -1,0 +1,122 @@
+"""BPF programs: loaded with the verifier's log at hand, described, and run on a packet without a wire."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import struct
+from dataclasses import dataclass
+
+from reconciler.errors import VerifierError, kernel_error
+from reconciler.kernel import bpf, maps
+
+_LOG_BYTES = 1 << 20
+_FOREIGN_TO_VERIFIER = (errno.EPERM, errno.ENOMEM, errno.E2BIG)
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramInfo:
+    """`tag` is the kernel's digest of the instructions with map addresses left out; `xlated` bytes after verification."""
+
+    identity: int
+    type: int
+    tag: str
+    name: str
+    xlated: int
+    maps: tuple[int, ...]
+
+
+def load(instructions: bytes, program_type: int, name: str) -> int:
+    """Load a GPL program; gives its descriptor.
+
+    The first try asks for no log, which is much the quicker way; only a refusal is asked for again with one.
+    Raises VerifierError with the log in `detail`, or another KernelError.
+    """
+    try:
+        return _load(instructions, program_type, name, 0, None)
+    except OSError as error:
+        refusal = error.errno or 0
+    log = ctypes.create_string_buffer(_LOG_BYTES)
+    try:
+        return _load(instructions, program_type, name, 1, log)
+    except OSError as error:
+        text = log.value.decode("utf-8", "replace")
+        number = error.errno or refusal
+        if (text.strip() and number not in _FOREIGN_TO_VERIFIER) or "processed" in text:
+            raise VerifierError(f"load program {name}: the verifier refused it", number, text) from None
+        raise kernel_error(f"load program {name}", number, text) from None
+
+
+def _load(instructions: bytes, program_type: int, name: str, level: int, log: ctypes.Array[ctypes.c_char] | None) -> int:
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    licence = ctypes.create_string_buffer(b"GPL")
+    return bpf.bpf(
+        bpf.PROG_LOAD,
+        struct.pack(
+            "<IIQQIIQII16sII",
+            program_type,
+            len(instructions) // 8,
+            bpf.address(code),
+            bpf.address(licence),
+            level,
+            _LOG_BYTES if log is not None else 0,
+            bpf.address(log) if log is not None else 0,
+            0,
+            0,
+            maps.kernel_name(name),
+            0,
+            0,
+        ),
+    )
+
+
+def info(fd: int, *, with_maps: bool = False) -> ProgramInfo:
+    described = ctypes.create_string_buffer(232)
+    map_ids = (ctypes.c_uint32 * 64)()
+    if with_maps:
+        struct.pack_into("<IQ", described, 52, 64, 0)
+        struct.pack_into("<Q", described, 56, bpf.address(map_ids))
+    bpf.bpf(bpf.OBJ_INFO, struct.pack("<IIQ", fd, len(described), bpf.address(described)))
+    kind, identity, tag = struct.unpack_from("<II8s", described.raw)
+    xlated, count = struct.unpack_from("<I", described.raw, 20)[0], struct.unpack_from("<I", described.raw, 52)[0]
+    name = described.raw[64:80].split(b"\0")[0].decode("ascii", "replace")
+    return ProgramInfo(identity, kind, tag.hex(), name, xlated, tuple(map_ids[: min(count, 64)]) if with_maps else ())
+
+
+def identity(fd: int) -> int:
+    """Just the id: what a no-op reconcile needs of most programs."""
+    return int(struct.unpack_from("<II", bpf.object_info(fd, 8))[1])
+
+
+def test_run(fd: int, packet: bytes, *, repeat: int = 1, context: bytes = b"") -> tuple[int, bytes, int]:
+    """Run a program on `packet`: (return value, packet afterwards, nanoseconds a run). Raises OSError."""
+    data = ctypes.create_string_buffer(packet, len(packet))
+    out = ctypes.create_string_buffer(len(packet) + 256)
+    ctx = ctypes.create_string_buffer(context, len(context)) if context else None
+    attributes = ctypes.create_string_buffer(
+        struct.pack(
+            "<IIIIQQIIIIQQIIII",
+            fd,
+            0,
+            len(packet),
+            len(out),
+            bpf.address(data),
+            bpf.address(out),
+            repeat,
+            0,
+            len(context),
+            0,
+            bpf.address(ctx) if ctx is not None else 0,
+            0,
+            0,
+            0,
+            0,
+            0,
+        ),
+        80,
+    )
+    bpf.bpf(bpf.PROG_TEST_RUN, attributes)
+    (verdict,) = struct.unpack_from("<I", attributes.raw, 4)
+    (size,) = struct.unpack_from("<I", attributes.raw, 12)
+    (duration,) = struct.unpack_from("<I", attributes.raw, 36)
+    return verdict, out.raw[:size], duration

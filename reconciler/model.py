@@ -1,0 +1,89 @@
+"""What a checked topology is, once no trace of YAML is left in it.
+
+Everything downstream of `check` works on these values. They are frozen, compare by content, and hold only what the
+user wrote plus the models' defaults, so that two topologies are the same exactly when their intent is.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+HookType = Literal["TC", "XDP_SKB", "XDP_DRV"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route in the namespace of the link end that lists it. `to` is a prefix or 'default'."""
+
+    to: str
+    via: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEnd:
+    """One netdev: `netns` None is the namespace that pcn runs in. `mtu`, `mac` None leave the kernel's choice."""
+
+    name: str
+    netns: str | None = None
+    addresses: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
+    mtu: int | None = None
+    mac: str | None = None
+    up: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A netdev that the topology owns; for a veth, `peer` is its other end. `options` are the kind's own
+    (vxlan: id, local, remote, dstport, link; vlan: id, link; macvlan: mode, link; bridge, ifb, dummy: none)."""
+
+    kind: str
+    end: LinkEnd
+    peer: LinkEnd | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """`peer` is a netdev ('veth1') or another cube's port ('r1:to_br1'), already made symmetric; None is unconnected.
+    `tcubes` are transparent cubes, from the wire inwards. `config` are the service's own leaves of a port."""
+
+    name: str
+    peer: str | None = None
+    tcubes: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cube:
+    """`config` is the service's own RFC 7951 data with defaults filled in, without name, type, loglevel and ports."""
+
+    name: str
+    service: str
+    topology: str
+    type: HookType = "TC"
+    loglevel: str = "INFO"
+    ports: tuple[Port, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """Transparent cubes on a netdev, from the wire inwards."""
+
+    netdev: str
+    tcubes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """One checked document. `document` is its canonical plain form (defaults left out, as the user wrote it, keys in
+    model order): what the kernel keeps as the applied document."""
+
+    name: str
+    namespaces: tuple[str, ...] = ()
+    links: tuple[Link, ...] = ()
+    cubes: tuple[Cube, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    document: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,43 @@
+"""How a path into a document is said to people: /spec/cubes/fw1/chain/INGRESS/rule/7/action.
+
+List entries go by their key, not by their index, since nobody counts to the 7,000th rule. Which leaves are the key is
+known from the model; where there is none at hand (a file that could not be read to its end), it is guessed.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from reconciler.document import Path
+
+KeyFinder = Callable[[Path], tuple[str, ...]]
+"""The key leaves of the list at a path (of the list, not of an entry); empty if it has none."""
+
+_USUAL_KEYS = ("name", "id", "netdev")
+
+
+def display(path: Path, data: Any, keys_of: KeyFinder | None = None) -> str:
+    """The path with list keys for indices where they are known, else with `[index]`. `data` is the whole document."""
+    parts: list[str] = []
+    for depth, step in enumerate(path):
+        parts.append(step if isinstance(step, str) else entry_name(_at(data, step), step, keys_of and keys_of(path[:depth])))
+        data = _at(data, step)
+    return "".join(f"/{part}" for part in parts)
+
+
+def entry_name(entry: Any, index: int, keys: tuple[str, ...] | None) -> str:
+    """What a list entry is called: its key leaves, joined by commas, or its index in brackets."""
+    if not isinstance(entry, Mapping):
+        return f"[{index}]"
+    if not keys:
+        keys = next(((key,) for key in _USUAL_KEYS if key in entry), ())
+    values = [entry.get(key) for key in keys]
+    if not values or any(value in (None, "") or isinstance(value, list | dict) for value in values):
+        return f"[{index}]"
+    return ",".join(str(value) for value in values)
+
+
+def _at(data: Any, step: str | int) -> Any:
+    if isinstance(step, int):
+        return data[step] if isinstance(data, list) and step < len(data) else None
+    return data.get(step) if isinstance(data, Mapping) else None

@@ -1,0 +1,87 @@
+"""Where each object of a cube is pinned, relative to the bpffs root. Pure; the kernel room resolves and guards them.
+
+    cubes/<cube>/about            symlink: {"service", "topology", "type"}
+    cubes/<cube>/current          symlink: the generation in force, g<N>
+    cubes/<cube>/g<N>/            about (symlink: objects and tags), ingress_<i>, egress_<i>, and <program>_const
+    cubes/<cube>/tables/<table>   the service's tables, which outlive generations
+    cubes/<cube>/entry            PROG_ARRAY: row i is ingress program i, row 32 + i egress program i
+    cubes/<cube>/hops, next       where packets go next (bpf/pcn.h)
+    cubes/<cube>/in/<i>_<port>    stub by which packets enter at port i; out/<i>_<port>: by which they leave through it
+    cubes/<cube>/ports/<port>     symlink: the peer
+    cubes/<cube>/twin/            entry, hops, next, out: the same again for the TC twin of an XDP cube's egress side
+    links/<netdev>/<hook>         bpf_link
+    shared/<table>                tables of the whole host
+
+Names: the kernel refuses a dot in a bpffs name, so names are percent-encoded ('eth0.100' is 'eth0%2E100').
+"""
+
+from __future__ import annotations
+
+import functools
+from urllib.parse import quote, unquote
+
+MAIN, TWIN = "", "twin/"
+EGRESS_ROWS = 32  # first row of egress programs in `entry` (PCN_MAX_PROGRAMS)
+AFTER_EGRESS = 128  # first row of `hops` for what follows a port's egress program (PCN_MAX_PORTS)
+
+# The framework's tables of pcn.h, by where they live.
+PER_SIDE = {"pcn_hops": "hops", "pcn_next": "next"}
+PER_CUBE = {"pcn_drops": "drops", "pcn_flood_tc": "flood", "pcn_flood_xdp": "flood", "pcn_reenter": "reenter"}
+PER_GENERATION = {"pcn_calls": "calls"}
+SHARED = {"pcn_arrival": "arrival", "pcn_log_ring": "log"}
+
+
+@functools.lru_cache(maxsize=4096)
+def escape(name: str) -> str:
+    """A name as bpffs takes it; `unescape` is the inverse. A tilde, too, is kept for names of our own."""
+    return quote(name, safe=":").replace(".", "%2E").replace("~", "%7E")
+
+
+def unescape(name: str) -> str:
+    return unquote(name)
+
+
+def cube(name: str) -> str:
+    return f"cubes/{escape(name)}"
+
+
+def generation(cube_name: str, number: int) -> str:
+    return f"{cube(cube_name)}/g{number}"
+
+
+def program(direction: str, index: int) -> str:
+    return f"{direction}_{index}"
+
+
+def stub(cube_name: str, side: str, direction: str, index: int, port: str) -> str:
+    return f"{cube(cube_name)}/{side}{'in' if direction == 'ingress' else 'out'}/{index}_{escape(port)}"
+
+
+def port(cube_name: str, port_name: str) -> str:
+    return f"{cube(cube_name)}/ports/{escape(port_name)}"
+
+
+def hook(netdev: str, point: str) -> str:
+    return f"links/{escape(netdev)}/{point}"
+
+
+def topology(name: str) -> str:
+    return f"topologies/{escape(name)}"
+
+
+def namespace(name: str) -> str:
+    return f"namespaces/{escape(name)}"
+
+
+def table(cube_name: str, table_name: str, scope: str = "private", side: str = MAIN) -> str:
+    """The pin of a table that a cube's programs use, by the name it has in C (per-generation tables excepted)."""
+    home = cube(cube_name)
+    if table_name in PER_SIDE:
+        return f"{home}/{side}{PER_SIDE[table_name]}"
+    if table_name in PER_CUBE:
+        return f"{home}/{PER_CUBE[table_name]}"
+    if table_name in SHARED:
+        return f"shared/{SHARED[table_name]}"
+    if scope == "public":
+        return f"public/{table_name}"
+    return f"{home}/tables/{table_name}"

@@ -1,0 +1,248 @@
+"""What the kernel should hold, or holds: one record for each object, found by its address.
+
+The desired graph and the live graph are both made of these, so that a diff is a comparison of values. Records name each
+other by address or path, never by kernel number: an ifindex or a program id is resolved at the edge, on the way in
+and on the way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler import pins
+from reconciler.model import Link
+
+GONE = "(gone)"  # stands for a netdev or a program that is no longer there
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceRecord:
+    """A network namespace that a topology owns."""
+
+    name: str
+    topology: str
+
+    @property
+    def address(self) -> str:
+        return f"namespace/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRecord:
+    """Netdevs that a topology owns. `alias` marks them as pcn's. Live, `link` holds what was read back, and None
+    addresses what could not be read because the far end is gone."""
+
+    link: Link
+    topology: str
+
+    @property
+    def name(self) -> str:
+        return self.link.end.name
+
+    @property
+    def address(self) -> str:
+        return link_address(self.link.end.name, self.link.end.netns)
+
+
+@dataclass(frozen=True, slots=True)
+class OffloadRecord:
+    """The far end of a veth that carries XDP traffic: GRO gives it the NAPI without which redirected frames are lost,
+    and its checksums must be whole because XDP sees no offload metadata."""
+
+    netdev: str
+    netns: str | None
+    gro: bool = True
+    tx_checksum: bool = False
+
+    @property
+    def address(self) -> str:
+        return f"offload/{self.netns or ''}:{self.netdev}"
+
+
+@dataclass(frozen=True, slots=True)
+class CubeRecord:
+    name: str
+    service: str
+    topology: str
+    type: str
+
+    @property
+    def address(self) -> str:
+        return f"cube/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class PortRecord:
+    """`peer` as the document has it; '-' is unconnected."""
+
+    cube: str
+    name: str
+    index: int
+    peer: str
+
+    @property
+    def address(self) -> str:
+        return f"cube/{self.cube}/port/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class TableRecord:
+    """A table. `spec` is (type, key size, value size, max entries, flags). `rows` None: content is not the
+    configuration's. `mask` marks the bits of a value that are; `sparse`: all-zero rows count as absent."""
+
+    cube: str
+    name: str
+    path: str
+    spec: tuple[int, int, int, int, int]
+    rows: Mapping[bytes, bytes] | None = None
+    mask: bytes = b""
+    sparse: bool = False
+    staged: bool = False
+
+    @property
+    def address(self) -> str:
+        if not self.cube:
+            return f"shared/{self.name}"
+        below = self.path.removeprefix(f"{pins.cube(self.cube)}/")  # a twin has tables of the same names: twin/hops
+        return f"cube/{self.cube}/table/{below.removeprefix('tables/')}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramRecord:
+    """A µCube. `object` is the digest of the compiled object; `constants` the bytes of its frozen map.
+
+    Live, `object` says 'foreign:<tag>' if what runs is not what was loaded.
+    """
+
+    cube: str
+    side: str
+    direction: str
+    index: int
+    object: str
+    constants: bytes
+
+    @property
+    def name(self) -> str:
+        return f"{'twin_' if self.side else ''}{pins.program(self.direction, self.index)}"
+
+    @property
+    def address(self) -> str:
+        return f"cube/{self.cube}/program/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class StubRecord:
+    """The few instructions by which a packet enters (ingress) or leaves (egress) a cube at port `index`."""
+
+    cube: str
+    side: str
+    direction: str
+    index: int
+    port: str
+    flavour: str
+
+    @property
+    def path(self) -> str:
+        return pins.stub(self.cube, self.side, self.direction, self.index, self.port)
+
+    @property
+    def address(self) -> str:
+        return f"stub/{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class HopRecord:
+    """Row `row` of a cube's hops: kind 'none', 'pass', 'netdev' (target is its name) or 'program' (a stub's path)."""
+
+    cube: str
+    side: str
+    row: int
+    kind: str
+    target: str = ""
+
+    @property
+    def address(self) -> str:
+        return f"cube/{self.cube}/hop/{self.side}{self.row}"
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRecord:
+    """Row `index` of a cube's flood table: `netdev` leads out of the port. `far` is the far end of the hidden veth
+    pair (then `netdev` is the near end), '' if the port is a plain netdev."""
+
+    cube: str
+    index: int
+    netdev: str
+    far: str = ""
+
+    @property
+    def address(self) -> str:
+        return f"cube/{self.cube}/member/{self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class HookRecord:
+    """What runs at a netdev's hook ('xdp', 'tcx_ingress', 'tcx_egress'). `mode`: '' | 'skb' | 'drv' for XDP."""
+
+    netdev: str
+    point: str
+    stub: str
+    mode: str = ""
+
+    @property
+    def address(self) -> str:
+        return f"hook/{self.netdev}/{self.point}"
+
+
+@dataclass(frozen=True, slots=True)
+class TopologyRecord:
+    """The applied document, JSON as the user ordered it. `meaning` is what two documents that say the same have in common."""
+
+    name: str
+    document: str = field(compare=False)
+    meaning: str = ""
+
+    @property
+    def address(self) -> str:
+        return f"topology/{self.name}"
+
+
+Record = (
+    NamespaceRecord
+    | LinkRecord
+    | OffloadRecord
+    | CubeRecord
+    | PortRecord
+    | TableRecord
+    | ProgramRecord
+    | StubRecord
+    | HopRecord
+    | MemberRecord
+    | HookRecord
+    | TopologyRecord
+)
+State = dict[str, Record]
+
+
+def link_address(name: str, netns: str | None) -> str:
+    return f"link/{netns or ''}:{name}"
+
+
+@dataclass(slots=True)
+class Live:
+    """The kernel as it was read: records by address, what no record accounts for, and the netdevs there are.
+
+    `leftovers` are paths below the root that an interrupted apply left; nothing refers to them. `generations` is the
+    number of each cube's current generation; `netdevs` has every netdev of this namespace by name; `tables` the raw rows
+    of tables by cube. `adoptable` are tables that lost their pin but are in use: map ids by path, and, in `adopted`, what
+    they hold."""
+
+    state: State = field(default_factory=dict)
+    leftovers: tuple[str, ...] = ()
+    generations: dict[str, int] = field(default_factory=dict)
+    netdevs: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, dict[str, dict[bytes, bytes]]] = field(default_factory=dict)
+    adoptable: dict[str, int] = field(default_factory=dict)
+    adopted: dict[str, TableRecord] = field(default_factory=dict)

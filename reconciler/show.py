@@ -1,0 +1,207 @@
+"""The live graph as documents: what `pcn show` prints, and what applied again changes nothing.
+
+Tables are decoded by the models; peers, transparent cubes and attachments are read off hooks, hops and stubs. Only what
+the kernel holds nothing of (a rule's description) is taken from the applied document, and where two ways of writing
+the same thing make the same wiring, the document decides which way is printed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from reconciler.apply import Options
+from reconciler.codec import Env
+from reconciler.defaults import applies
+from reconciler.kernel.bpffs import Bpffs
+from reconciler.model import Link, LinkEnd
+from reconciler.records import CubeRecord, LinkRecord, Live, NamespaceRecord, PortRecord, ProgramRecord, TopologyRecord
+from reconciler.service import LEVELS, Service
+from reconciler.survey import Builder, Looker, applied_documents, live_indices
+from reconciler.trace import Traced, trace
+
+API_VERSION, KIND = "polycube.network/v1", "Topology"
+
+
+def show(options: Options, names: Collection[str] = (), *, state: bool = False) -> list[dict[str, Any]]:
+    """One plain document for each live topology (or those named). With `state`, also what the datapath learned and counted;
+    such a document is for reading, not for applying. Raises KernelError, CompileError."""
+    from reconciler.check import check
+
+    looker = Looker(options.root, options.services, Builder(options.services, options.compiling))
+    with Bpffs(options.root).read_locked(options.lock_timeout):
+        live = looker.live(state=state)
+        kept = applied_documents(live)
+        applied = check(kept, options.services)[0] if kept else []
+        before = looker.intend(applied, live)
+        live.state, _ = looker.with_links(live, before.state.values())
+    documents = _documents(live, looker, {topology.name: topology.document for topology in applied}, names, state)
+    if state:
+        return documents
+    from reconciler.document import Document
+
+    plain = [Document(f"live topology {d['metadata']['name']}", json.dumps(d), d, 0) for d in documents]
+    return [dict(topology.document) for topology in check(plain, options.services)[0]] if plain else []
+
+
+def _documents(
+    live: Live, looker: Looker, applied: Mapping[str, Mapping[str, Any]], names: Collection[str], state: bool
+) -> list[dict[str, Any]]:
+    records = list(live.state.values())
+    found = {r.topology for r in records if isinstance(r, CubeRecord | LinkRecord | NamespaceRecord)}
+    found |= {r.name for r in records if isinstance(r, TopologyRecord)}
+    traced = trace(live, looker.services, _attached(applied.values()))
+    documents = []
+    for name in sorted(found):
+        if names and name not in names:
+            continue
+        said = applied.get(name, {}).get("spec", {})
+        spec: dict[str, Any] = {
+            "namespaces": sorted(r.name for r in records if isinstance(r, NamespaceRecord) and r.topology == name),
+            "links": [
+                _link(r.link)
+                for r in records
+                if isinstance(r, LinkRecord) and r.topology == name and not r.link.options.get("quiet")
+            ],
+            "cubes": [
+                _cube(r, live, looker, traced, _named(said.get("cubes", ()), r.name), state)
+                for r in records
+                if isinstance(r, CubeRecord) and r.topology == name
+            ],
+            "attachments": [
+                {"netdev": netdev, "tcubes": cubes}
+                for netdev, cubes in sorted(traced.attachments.items())
+                if cubes and _owner(cubes[0], records) == name
+            ],
+        }
+        documents.append(
+            {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": {k: v for k, v in spec.items() if v}}
+        )
+    return documents
+
+
+def _attached(documents: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Transparent cube to netdev, as the documents have it."""
+    return {
+        cube: item["netdev"]
+        for document in documents
+        for item in document.get("spec", {}).get("attachments", ())
+        for cube in item["tcubes"]
+    }
+
+
+def _named(entries: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+    return next((entry for entry in entries if entry.get("name") == name), {})
+
+
+def _owner(cube: str, records: Iterable[Any]) -> str:
+    return next((r.topology for r in records if isinstance(r, CubeRecord) and r.name == cube), "")
+
+
+def _link(link: Link) -> dict[str, Any]:
+    plain = {**_end(link.end), "kind": link.kind, **link.options}
+    return plain | ({"peer": _end(link.peer)} if link.peer else {})
+
+
+def _end(end: LinkEnd) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        "name": end.name,
+        "netns": end.netns,
+        "addresses": list(end.addresses),
+        "mtu": end.mtu,
+        "mac": end.mac,
+        "up": end.up,
+    }
+    plain["routes"] = [{"to": route.to, **({"via": route.via} if route.via else {})} for route in end.routes]
+    return {name: value for name, value in plain.items() if value not in (None, [])}
+
+
+def _cube(record: CubeRecord, live: Live, looker: Looker, traced: Traced, said: Mapping[str, Any], state: bool) -> dict[str, Any]:
+    plain: dict[str, Any] = {"name": record.name, "service-name": record.service, "type": record.type}
+    service = looker.services.get(record.service)
+    built = looker.builder.one(record.service, "TC" if record.type == "TC" else "XDP")
+    if service is None or built is None:
+        return plain
+    env = Env(live_indices(live).get(record.name, {}), int(time.clock_gettime(time.CLOCK_MONOTONIC)))
+    config = service.config(live.tables.get(record.name, {}), built.tables, env, state=state)
+    _drop_inapplicable(service.schema, config)
+    plain |= _constants(record, live, service, built.objects.values())
+    _add_unbound(service.schema, config, said)
+    if service.kind == "standard":
+        ports = {entry["name"]: entry for entry in config.pop("ports", [])}
+        plain["ports"] = [_port(port, ports.get(port.name, {}), traced) for port in _ports(record.name, live)]
+    return plain | {name: value for name, value in config.items() if name not in plain}
+
+
+def _drop_inapplicable(schema: Mapping[str, Any], data: dict[str, Any]) -> None:
+    """A row has room for every leaf, also for those whose `when` does not hold (the outport of a DROP)."""
+    properties = schema.get("properties", {})
+    for name in list(data):
+        part = properties.get(name, {})
+        if name in properties and not applies(schema, name, data):
+            del data[name]
+        elif part.get("type") == "object":
+            _drop_inapplicable(part, data[name])
+        elif part.get("type") == "array" and "properties" in part.get("items", {}):
+            for entry in data[name]:
+                _drop_inapplicable(part["items"], entry)
+
+
+def _ports(cube: str, live: Live) -> Sequence[PortRecord]:
+    return sorted((r for r in live.state.values() if isinstance(r, PortRecord) and r.cube == cube), key=lambda port: port.index)
+
+
+def _port(port: PortRecord, config: Mapping[str, Any], traced: Traced) -> dict[str, Any]:
+    plain = {**config, "name": port.name}
+    peer = traced.peers.get((port.cube, port.name))
+    if peer is None and port.peer != "-" and ":" not in port.peer and port.peer not in traced.netdevs:
+        peer = port.peer  # it waits for its netdev
+    if peer is not None:
+        plain["peer"] = peer
+    if traced.tcubes.get((port.cube, port.name)):
+        plain["tcubes"] = traced.tcubes[port.cube, port.name]
+    return plain
+
+
+def _constants(record: CubeRecord, live: Live, service: Service, objects: Iterable[Any]) -> dict[str, Any]:
+    """Leaves that live in the programs' frozen constants."""
+    from reconciler.bindings import constants
+
+    words: dict[str, int] = {}
+    by_digest = {made.digest: made for made in objects}
+    for program in live.state.values():
+        if isinstance(program, ProgramRecord) and program.cube == record.name and program.object in by_digest:
+            for name, offset in by_digest[program.object].constants.items():
+                words[name] = int.from_bytes(program.constants[offset : offset + 4], "little")
+    found: dict[str, Any] = {}
+    if words.get("LOGLEVEL", len(LEVELS)) < len(LEVELS):
+        found["loglevel"] = LEVELS[words["LOGLEVEL"]]
+    for name, segments, node, asks_any in constants(service.schema):
+        if not asks_any and name in words:
+            place = found
+            for segment, _ in segments[:-1]:
+                place = place.setdefault(segment, {})
+            enum = node.get("x-pcn-enum") or {}
+            place[segments[-1][0]] = next((word for word, number in enum.items() if number == words[name]), words[name])
+    return found
+
+
+def _add_unbound(schema: Mapping[str, Any], config: dict[str, Any], said: Mapping[str, Any]) -> None:
+    """Leaves that no table holds (a description) come from the document, where the entry they describe is live."""
+    for name, node in schema.get("properties", {}).items():
+        if name not in said or name in ("name", "service-name", "type", "ports") or "x-pcn-const" in node:
+            continue
+        if node.get("type") == "object":
+            inner = config.setdefault(name, {})
+            _add_unbound(node, inner, said[name])
+            if not inner:
+                del config[name]
+        elif node.get("type") == "array" and node.get("x-yang-key"):
+            keys = node["x-yang-key"]
+            spoken = {tuple(entry.get(key) for key in keys): entry for entry in said[name]}
+            for entry in config.get(name, ()):
+                _add_unbound(node["items"], entry, spoken.get(tuple(entry.get(key) for key in keys), {}))
+        elif not {"x-pcn-value", "x-pcn-key", "x-pcn-table"} & set(node) and name not in config:
+            config[name] = said[name]

@@ -1,0 +1,108 @@
+"""Steps: one kernel operation each, as plain data, with what takes it back.
+
+A step is complete before anything runs: it can be printed, stored, counted, and undone. `execute` performs operations;
+it decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES = "program_loads", "map_writes", "link_changes"
+
+
+class Disruption(IntEnum):
+    """What a step does to traffic and learned state, from harmless to worst."""
+
+    NONE = 0
+    STATE_RESET = 1
+    PACKETS_LOST = 2
+
+    def __str__(self) -> str:
+        return self.name.lower().replace("_", " ")
+
+
+class Rank(IntEnum):
+    """The order of a plan. Stage: nothing refers to it yet. Commit: atomic pointer changes, targets before what points at
+    them. Retire: what nothing points at any more. Within a rank, the order of planning holds."""
+
+    ASIDE = 0  # a cube that is replaced moves out of the way, and goes on working there
+    NAMESPACE = 1
+    LINK_AWAY = 2  # a netdev that must be made anew
+    LINK = 3
+    LINK_SETTINGS = 4
+    DIRECTORY = 5
+    TABLE = 6
+    FILL = 7
+    PROGRAM = 8
+    NEW_ENTRY = 9
+    STUB = 10
+    NEW_HOP = 11
+    NEW_CUBE = 12
+    HOP = 20
+    MEMBER = 21
+    ROWS = 22          # rows may lead to ports: after the hops of new ones, before those of old ones go
+    SWAP = 23
+    ATTACH = 24
+    DETACH = 25
+    UNHOP = 26
+    NAMES = 27
+    DOCUMENT = 28
+    GRACE = 40         # until no packet can be inside what nothing refers to any more
+    RETIRE = 41
+    RETIRE_LINK = 42
+    RETIRE_NAMESPACE = 43
+
+    @property
+    def phase(self) -> str:
+        return "stage" if self < Rank.HOP else "commit" if self < Rank.GRACE else "retire"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A verb of `execute` and its arguments: strings, numbers, and plain containers of them."""
+
+    kind: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`undo` is done in order; a retiring step has none. `counts` says which of the plan's totals it adds `count` to.
+    `reaches` are the cubes that a disruption is felt by."""
+
+    rank: Rank
+    address: str
+    action: str
+    reason: str
+    operation: Operation
+    undo: tuple[Operation, ...] = ()
+    before: Any = None
+    after: Any = None
+    disruption: Disruption = Disruption.NONE
+    counts: str = ""
+    count: int = 0
+    reaches: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Ordered steps. Empty: the kernel holds what is wanted."""
+
+    steps: tuple[Step, ...] = ()
+    pending: tuple[tuple[str, str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def total(self, what: str) -> int:
+        return sum(step.count for step in self.steps if step.counts == what)
+
+    @property
+    def disruption(self) -> Disruption:
+        return max((step.disruption for step in self.steps), default=Disruption.NONE)
+
+
+def ordered(steps: Iterable[Step]) -> tuple[Step, ...]:
+    return tuple(sorted(steps, key=lambda step: step.rank))

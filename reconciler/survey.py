@@ -1,0 +1,228 @@
+"""Look before anything is written: desired, applied and live side by side, and the plan that follows.
+
+Three-way without a state file. Desired is the documents given; applied is what the kernel keeps of the last apply; live
+is read back. *Pending*: desired differs from applied. *Drift*: live differs from applied.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from reconciler.diff import Change, diff, without_documents
+from reconciler.document import Document
+from reconciler.errors import CompileError, DocumentError, HookHeld, NotPermitted, Problem
+from reconciler.intend import Built, Desired, intend, program_slots
+from reconciler.model import Topology
+from reconciler.plan import make_plan
+from reconciler.records import (
+    CubeRecord,
+    HookRecord,
+    LinkRecord,
+    Live,
+    NamespaceRecord,
+    OffloadRecord,
+    PortRecord,
+    Record,
+    State,
+    TopologyRecord,
+)
+from reconciler.service import Service, Services
+from reconciler.steps import Plan
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(slots=True)
+class Survey:
+    """All that a command may want to know. `objects` by digest are what an executor needs."""
+
+    desired: Desired
+    live: Live
+    plan: Plan
+    pending: list[Change] = field(default_factory=list)
+    drift: list[Change] = field(default_factory=list)
+    objects: dict[str, Any] = field(default_factory=dict)
+    built: dict[tuple[str, str], Built] = field(default_factory=dict)
+    conflicts: list[str] = field(default_factory=list)
+
+
+class Builder:
+    """Compiled services, each once. `offline`: only what the cache has."""
+
+    def __init__(self, services: Services, progress: Progress | None = None) -> None:
+        self._services, self._progress = services, progress
+        self.built: dict[tuple[str, str], Built] = {}
+
+    def ensure(self, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Built]:
+        """Compile what is not there yet, all in one go. Raises CompileError."""
+        from reconciler.compiler import compile_units
+
+        missing = sorted({key for key in wanted if key not in self.built})
+        lots = []
+        for name, family in missing:
+            service = self._services.get(name)
+            if service is None:
+                raise DocumentError(
+                    [
+                        Problem(
+                            f"the kernel holds a cube of service {name!r}, which is not installed here", hint="use --services DIR"
+                        )
+                    ]
+                )
+            lots += [(name, family, slot, unit) for slot, unit in _units(service, family)]
+        objects = compile_units([unit for *_, unit in lots], progress=self._progress) if lots else []
+        for name, family in missing:
+            self.built[name, family] = Built(
+                {slot: made for (n, f, slot, _), made in zip(lots, objects, strict=True) if (n, f) == (name, family)}
+            )
+        return self.built
+
+    def one(self, name: str, family: str) -> Built | None:
+        if self._services.get(name) is None:
+            return None
+        try:
+            return self.ensure([(name, family)])[name, family]
+        except (CompileError, NotPermitted):
+            return None
+
+
+def _units(service: Service, family: str) -> list[tuple[Any, Any]]:
+    from reconciler.compiler import Unit
+
+    found = []
+    for slot in program_slots(service, "TC" if family == "TC" else "XDP_DRV"):
+        source = service.programs(slot.direction)[slot.index]
+        found.append((slot, Unit(source, slot.flavour, slot.direction, service.kind)))
+    return found
+
+
+def families(topologies: Iterable[Topology]) -> set[tuple[str, str]]:
+    return {(cube.service, "TC" if cube.type == "TC" else "XDP") for topology in topologies for cube in topology.cubes}
+
+
+def applied_documents(live: Live) -> list[Document]:
+    """The documents that the kernel keeps."""
+    return [
+        Document(f"applied topology {record.name}", record.document, json.loads(record.document), 0)
+        for record in live.state.values()
+        if isinstance(record, TopologyRecord)
+    ]
+
+
+def name_of(document: Document) -> str:
+    data = document.data
+    return str(data.get("metadata", {}).get("name", "")) if isinstance(data, Mapping) else ""
+
+
+@dataclass(slots=True)
+class Looker:
+    """Reads one root once, and works out surveys from it."""
+
+    root: str
+    services: Services
+    builder: Builder
+
+    def live(self, *, state: bool = False) -> Live:
+        """The kernel below the root, read now; with `state`, the datapath's own tables too."""
+        from reconciler.kernel import rtnl
+        from reconciler.kernel.bpffs import Bpffs
+        from reconciler.kernel.reader import Reader
+        from reconciler.observe import observe_bpffs
+
+        return observe_bpffs(Reader(Bpffs(self.root)), self.services, self.builder.one, rtnl.links(), state=state)
+
+    def with_links(self, live: Live, wanted: Iterable[Record]) -> tuple[State, list[str]]:
+        """The live state with the network as seen beside these wanted records."""
+        from reconciler.kernel.bpffs import Bpffs
+        from reconciler.kernel.reader import Reader
+        from reconciler.observe_links import observe_links
+
+        links = observe_links(Reader(Bpffs(self.root)), wanted)
+        return live.state | {record.address: record for record in links.records}, links.conflicts
+
+    def intend(self, topologies: Sequence[Topology], live: Live) -> Desired:
+        built = self.builder.ensure(families(topologies))
+        return intend(topologies, self.services, built, live_indices(live), live.netdevs)
+
+    def _find_adoptable(self, base: Live, desired: Desired) -> None:
+        from reconciler.adopt import adoptable
+        from reconciler.kernel.bpffs import Bpffs
+        from reconciler.kernel.reader import Reader
+
+        base.adoptable, base.adopted = adoptable(Reader(Bpffs(self.root)), base, desired.state)
+
+    def _applied(self, applied: Sequence[Topology], base: Live) -> Desired:
+        """The applied graph. A service that cannot be compiled any more must not keep its topology from being deleted:
+        then only the network is known, and drift of the cubes is not."""
+        try:
+            return self.intend(applied, base)
+        except CompileError:
+            return _network_of(applied)
+
+    def survey(self, wanted: Sequence[Topology], applied: Sequence[Topology], base: Live) -> Survey:
+        """What it takes for the kernel, read as `base`, to hold `wanted` and nothing else. `applied`: its own documents."""
+        desired = self.intend(wanted, base)
+        before = self._applied(applied, base)
+        network = [
+            r for r in {**before.state, **desired.state}.values() if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)
+        ]
+        state, conflicts = self.with_links(base, network)
+        self._find_adoptable(base, desired)
+        live = replace(base, state=state)
+        then, _ = self.with_links(base, before.state.values())
+        plan = make_plan(desired, live, self.services, self.builder.built)
+        objects = {made.digest: made for built in self.builder.built.values() for made in built.objects.values()}
+        return Survey(
+            desired,
+            live,
+            plan,
+            without_documents(diff(desired.state, before.state)),
+            _drift(before.state, then),
+            objects,
+            self.builder.built,
+            conflicts,
+        )
+
+
+def _network_of(topologies: Sequence[Topology]) -> Desired:
+    desired = Desired()
+    for topology in topologies:
+        desired.add(NamespaceRecord(name, topology.name) for name in topology.namespaces)
+        desired.add(LinkRecord(link, topology.name) for link in topology.links)
+    return desired
+
+
+def _drift(applied: State, live: State) -> list[Change]:
+    """Where the live graph differs from the applied one. A document that is gone is drift too."""
+    return [change for change in diff(applied, live) if not isinstance(change.before, TopologyRecord) or change.after is None]
+
+
+def live_indices(live: Live) -> dict[str, dict[str, int]]:
+    """The port indices that live cubes have, by cube and port."""
+    indices: dict[str, dict[str, int]] = {record.name: {} for record in live.state.values() if isinstance(record, CubeRecord)}
+    for record in live.state.values():
+        if isinstance(record, PortRecord):
+            indices.setdefault(record.cube, {})[record.name] = record.index
+    return indices
+
+
+def refuse_conflicts(survey: Survey) -> None:
+    """Raise HookHeld for what is wanted and is somebody else's: found before anything is written."""
+    found = list(survey.conflicts)
+    for step in survey.plan.steps:
+        if step.operation.kind == "attach_hook" and step.operation.args["point"] == "xdp" and step.action == "create":
+            state = survey.live.netdevs.get(step.operation.args["netdev"])
+            if state is not None and state.xdp is not None:
+                from reconciler.kernel.hooks import holders
+
+                holder = holders(state.index, "xdp")
+                found.append(f"{state.name}'s XDP hook is held by {holder}, which pcn did not attach; detach it first")
+    if found:
+        raise HookHeld("\n".join(found))
+
+
+def hooks_of(state: State) -> list[HookRecord]:
+    return [record for record in state.values() if isinstance(record, HookRecord)]

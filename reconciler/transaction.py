@@ -1,0 +1,117 @@
+"""Carry a plan out so that the kernel holds all of it or none of it.
+
+Stage, commit, verify; if anything fails up to there, everything done is undone, last first. Retire comes after, and a
+failure there leaves only garbage, which the next apply removes. There is no journal: a killed apply leaves a live graph
+that the next apply reads like any other, and reconciles.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any, Protocol
+
+from reconciler.errors import ApplyFailed, Interrupted, PcnError, RollbackIncomplete, VerifyFailed
+from reconciler.steps import Operation, Plan, Step
+
+Progress = Callable[[int, int, Step], None]
+
+
+class Performer(Protocol):
+    def do(self, operation: Operation) -> None: ...
+
+
+def carry_out(
+    plan: Plan,
+    performer: Performer,
+    verify: Callable[[], list[str]],
+    *,
+    progress: Progress | None = None,
+    before: Callable[[int, Step], Any] | None = None,
+) -> None:
+    """Do every step. `verify` says in sentences what is not as planned once the commit is done; `before` is called ahead
+    of each step (fault injection). Raises ApplyFailed, VerifyFailed, RollbackIncomplete or Interrupted."""
+    staged = [step for step in plan.steps if step.rank.phase != "retire"]
+    retired = [step for step in plan.steps if step.rank.phase == "retire"]
+    done: list[Step] = []
+    with _signals() as arrived:
+        try:
+            for number, step in enumerate(staged):
+                if arrived:
+                    raise Interrupted(f"stopped by {signal.Signals(arrived[0]).name}")
+                if progress:
+                    progress(number, len(plan.steps), step)
+                done.append(step)  # before it runs: what it half did is undone too, and undoing nothing is harmless
+                if before:
+                    before(number, step)
+                performer.do(step.operation)
+            wrong = verify()
+            if wrong:
+                raise VerifyFailed("the kernel does not hold what was applied:\n  " + "\n  ".join(wrong[:10]))
+        except Exception as error:
+            _undo(done, performer, error)
+            raise _as_failure(error, done) from error
+        for number, step in enumerate(retired, len(staged)):
+            if progress:
+                progress(number, len(plan.steps), step)
+            if before:
+                before(number, step)
+            performer.do(step.operation)
+
+
+def _undo(done: list[Step], performer: Performer, cause: Exception) -> None:
+    """Take back, last first, and go on past what fails: as much as can be is restored."""
+    failures = []
+    for step, operation in _backwards(done):
+        try:
+            performer.do(operation)
+        except Exception as error:  # noqa: BLE001 - what comes next must still be undone, whatever this was
+            if step is not done[-1]:  # the step that failed itself need not have done what its undo takes back
+                failures.append(f"{step.address}: {operation.kind}: {error}")
+    if failures:
+        raise RollbackIncomplete(f"{cause}\nand these could not be undone:\n  " + "\n  ".join(failures)) from cause
+
+
+def _backwards(done: list[Step]) -> Iterator[tuple[Step, Operation]]:
+    """What takes the steps back, and of which. Links that were made one after the other go at once: the kernel deletes many
+    in the time of one."""
+    operations = [(step, operation) for step in reversed(done) for operation in step.undo]
+    for deletions, group in groupby(operations, key=lambda each: each[1].kind == "delete_links"):
+        if deletions:
+            together = list(group)
+            links = [link for _, operation in together for link in operation.args["links"]]
+            yield together[-1][0], Operation("delete_links", {"links": links})
+        else:
+            yield from group
+
+
+def _as_failure(error: Exception, done: list[Step]) -> Exception:
+    """PcnErrors keep their class and exit code, with the step named; anything else is a failed apply."""
+    if isinstance(error, ApplyFailed | Interrupted):
+        return error
+    if isinstance(error, PcnError):
+        error.add_note(f"at step {len(done)}: {done[-1].action} {done[-1].address}" if done else "")
+        return error
+    return ApplyFailed(f"{type(error).__name__}: {error} (at step {len(done)}: {done[-1].address if done else ''})")
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM take effect between steps, so that every step is whole. Elsewhere than in the main thread
+    signals are not ours to handle."""
+    arrived: list[int] = []
+    try:
+        old = {
+            number: signal.signal(number, lambda n, _: arrived.append(n))
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        }
+    except ValueError:
+        yield arrived
+        return
+    try:
+        yield arrived
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

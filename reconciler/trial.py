@@ -1,0 +1,1 @@
+def refuse_while_trying(root): pass

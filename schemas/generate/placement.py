@@ -1,0 +1,92 @@
+"""Whether each pcn: extension of a model is where it means something, with an argument that makes sense.
+
+All that is wrong is found in one go, as sentences with file and line: a model is written by people, and a generator
+that stops at the first mistake, or drops a keyword in silence, makes them guess.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from schemas.generate.claims import has_ports, leaf_problems, list_problems, row_problems
+from schemas.generate.kernel import ENCODINGS
+from schemas.generate.yang import BASE, PCN, Statement, at, data_nodes, extension
+
+PLACES: dict[str, tuple[str, ...]] = {
+    "ingress": ("module",), "egress": ("module",), "floods": ("module",), "max-ports": ("module",),
+    "table": ("module", "list", "leaf-list", "container", "leaf"),
+    "key": ("leaf", "leaf-list"), "encoding": ("leaf", "leaf-list"), "ref": ("leaf", "leaf-list"),
+    "value": ("leaf",), "const": ("leaf",),
+    "learned": ("list",), "cubes": ("list",), "const-any": ("list", "leaf-list"),
+    "flush": ("action", "rpc"), "zero": ("action", "rpc"),
+}
+REPEATABLE = ("ingress", "egress", "flush", "zero")
+_ARGUMENTS = {
+    "encoding": ("|".join(ENCODINGS), f"one of {', '.join(ENCODINGS)}"),
+    "ref": ("port", "'port'"),
+    "floods": ("true|false", "'true' or 'false'"),
+    "max-ports": ("[1-9][0-9]*", "a number above 0"),
+    "ingress": (r"[^/\s]+\.c", "the name of a C file, such as bridge.c"),
+    "egress": (r"[^/\s]+\.c", "the name of a C file, such as bridge.c"),
+    "table": (r"[A-Za-z_]\w*", "the name of a C table"),
+    "flush": (r"[A-Za-z_]\w*", "the name of a C table"),
+    "zero": (r"[A-Za-z_]\w*", "the name of a C table"),
+    "const": (r"[A-Za-z_]\w*", "the name of a C constant"),
+    "learned": (r"[A-Za-z_]\w*", "the name of a C table"),
+    "const-any": (r"[A-Za-z_]\w*", "the name of a C constant"),
+    "key": (r"[A-Za-z_][\w.]*|", "the name of a field, or '' for the whole key"),
+    "value": (r"[A-Za-z_][\w.]*|", "the name of a field, or '' for the whole value"),
+}
+
+
+def problems_of(module: Statement) -> list[str]:
+    """'file:line: sentence' for all that is wrong with the extensions in the model, each once."""
+    nodes = list(data_nodes(module))
+    found = [problem for statement in [module, *nodes] for problem in _uses(statement)]
+    found += _raw_uses(module)
+    found += _module(module)
+    for node in nodes:
+        if node.keyword == "list":
+            found += list_problems(node)
+        elif node.keyword in ("leaf", "leaf-list"):
+            found += leaf_problems(node)
+    for holder in [module, *nodes]:
+        found += row_problems(holder)
+    return list(dict.fromkeys(found))
+
+
+def _raw_uses(statement: Statement) -> Iterator[str]:
+    """Extensions in statements that are no data nodes: types, enums, refinements, unused groupings."""
+    for child in statement.substmts:
+        yield from _uses(child)
+        yield from _raw_uses(child)
+
+
+def _uses(statement: Statement) -> Iterator[str]:
+    seen: set[str] = set()
+    for use in statement.substmts:
+        if not isinstance(use.keyword, tuple) or use.keyword[0] != PCN:
+            continue
+        name = use.keyword[1]
+        places = PLACES.get(name, ())
+        if statement.keyword not in places:
+            yield at(use, f"pcn:{name} does not belong here, in '{statement.keyword}': it is for {', '.join(places)}")
+        if name in seen and name not in REPEATABLE:
+            yield at(use, f"pcn:{name} is here twice")
+        seen.add(name)
+        pattern, meant = _ARGUMENTS.get(name, (".*", ""))
+        if not re.fullmatch(pattern, use.arg or ""):
+            yield at(use, f"pcn:{name} '{use.arg}' is not {meant}")
+
+
+def _module(module: Statement) -> Iterator[str]:
+    name = extension(module, BASE, "service-name")
+    if name is not None and name.arg != module.arg:
+        yield at(name, f"the service is called '{name.arg}' but its module '{module.arg}': the names must be the same")
+    kernel = extension(module, BASE, "service-min-kernel-version")
+    if kernel is not None and not re.fullmatch(r"\d+(\.\d+){1,2}", kernel.arg):
+        yield at(kernel, f"'{kernel.arg}' is not a kernel version such as 5.15.0")
+    if not has_ports(module):
+        for keyword in ("max-ports", "floods"):
+            if (use := extension(module, PCN, keyword)) is not None:
+                yield at(use, f"pcn:{keyword} is for standard cubes: this service has no ports")

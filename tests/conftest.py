@@ -1,0 +1,79 @@
+"""What holds for every test: its own root in bpffs, a shared cache of compiled programs, and nothing left behind.
+
+Tests below tests/kernel and tests/faults need root and a real kernel, as do those marked `kernel` elsewhere. As an
+ordinary user they are skipped, and the last lines say how many. As root nothing is skipped for want of anything: a
+kernel that cannot do what pcn needs is a failure.
+"""
+from __future__ import annotations
+
+import itertools
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+BPFFS = Path("/sys/fs/bpf")
+NEEDS_ROOT = "needs root and a real kernel"
+KERNEL_DIRECTORIES = {Path(__file__).parent / name for name in ("kernel", "faults")}
+
+_serial = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if KERNEL_DIRECTORIES & set(item.path.parents):
+            item.add_marker(pytest.mark.kernel)
+        if item.get_closest_marker("kernel") and os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason=NEEDS_ROOT))
+
+
+def pytest_report_header() -> str:
+    return f"kernel {platform.release()}, {'root' if os.geteuid() == 0 else 'not root: kernel tests are skipped'}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NEEDS_ROOT in str(report.longrepr)]
+    if skipped:
+        line = f"{len(skipped)} tests need root and were not run; for all of them: sudo scripts/test"
+        terminalreporter.write_line(line, yellow=True)
+
+
+@pytest.fixture(scope="session")
+def compiled_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for the whole run, so that each program is compiled once, and none comes from an earlier run."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def mounted_bpffs() -> Path:
+    if not os.path.ismount(BPFFS):
+        subprocess.run(["mount", "-t", "bpf", "bpf", str(BPFFS)], check=True)
+    return BPFFS
+
+
+@pytest.fixture(autouse=True)
+def own_root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, compiled_programs: Path) -> Iterator[str]:
+    """A root in bpffs for this test alone; afterwards the kernel must hold what it held before.
+
+    The name tells which process made it (see tests/residue.py). Tests without a kernel get a name too, so that a
+    mistake in one cannot touch what the machine's pcn has built.
+    """
+    from tests import residue
+
+    root = f"{BPFFS}/pcn-test-{residue.prefix(next(_serial))}"
+    monkeypatch.setenv("PCN_BPFFS", root)
+    monkeypatch.setenv("PCN_CACHE", str(compiled_programs))
+    if not request.node.get_closest_marker("kernel"):
+        yield root
+        return
+    request.getfixturevalue("mounted_bpffs")
+    before = residue.snapshot(root)
+    yield root
+    try:
+        residue.assert_no_residue(before, root)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)  # the next test shall not suffer for it

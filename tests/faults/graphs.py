@@ -1,0 +1,263 @@
+"""Topologies to break, pictures of what the kernel holds, and faults to put into an apply.
+
+Names in an example are the ones a reader likes (h1, veth1); `unique` gives all of them a prefix of this process, so that
+tests can run side by side with whatever else there is on the machine.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reconciler.apply import Options, apply, plan_for
+from reconciler.document import Document
+from reconciler.errors import KernelError
+from reconciler.execute import Executor
+from reconciler.kernel import netns, rtnl
+from reconciler.load import load, parse
+from reconciler.records import LinkRecord, NamespaceRecord, OffloadRecord, Record, State, TopologyRecord
+from reconciler.service import Services
+from reconciler.steps import Operation, Step
+from reconciler.survey import Builder, Looker
+from tests import residue
+from tests.packets import ping
+
+TOPOLOGIES = Path(__file__).resolve().parents[2] / "examples" / "topologies"
+EXAMPLES = sorted(path.stem for path in TOPOLOGIES.glob("*.yaml"))
+
+_serial = itertools.count(1)
+_services = Services()
+
+Data = dict[str, Any]
+
+
+def example(name: str) -> Data:
+    """An example as plain data, to be edited at will."""
+    (document,) = load([str(TOPOLOGIES / f"{name}.yaml")])
+    return deepcopy(document.data)
+
+
+def unique(data: Data) -> Data:
+    """A copy in which every name that is known host-wide is of this process alone."""
+    tag = residue.prefix(next(_serial))
+    spec = data["spec"]
+    netdevs = [end["name"] for link in spec.get("links", ()) for end in (link, link.get("peer", {})) if end and "netns" not in end]
+    new = {name: f"{tag}-{number}" for number, name in enumerate(netdevs)}
+    new |= {name: f"{tag}-{name}" for name in spec.get("namespaces", ())}
+    cubes = {cube["name"]: f"{tag}-{cube['name']}" for cube in spec.get("cubes", ())}
+    return _renamed(data, Naming(new, cubes))
+
+
+@dataclass(frozen=True)
+class Naming:
+    """New names of netdevs and namespaces, and of cubes."""
+
+    network: Mapping[str, str]
+    cubes: Mapping[str, str]
+
+    def peer(self, peer: str) -> str:
+        cube, colon, port = peer.partition(":")
+        return f"{self.cubes[cube]}:{port}" if colon else self.network.get(peer, peer)
+
+
+def _renamed(data: Data, new: Naming) -> Data:
+    data = deepcopy(data)
+    spec = data["spec"]
+    spec["namespaces"] = [new.network[name] for name in spec.get("namespaces", ())]
+    for link in spec.get("links", ()):
+        for end in (link, link.get("peer", {})):
+            if "netns" in end:
+                end["netns"] = new.network.get(end["netns"], end["netns"])
+            elif end:
+                end["name"] = new.network[end["name"]]
+    for cube in spec.get("cubes", ()):
+        cube["name"] = new.cubes[cube["name"]]
+        for port in cube.get("ports", ()):
+            if "peer" in port:
+                port["peer"] = new.peer(port["peer"])
+            if "tcubes" in port:
+                port["tcubes"] = [new.cubes[name] for name in port["tcubes"]]
+    for attachment in spec.get("attachments", ()):
+        attachment["netdev"] = new.network.get(attachment["netdev"], attachment["netdev"])
+        attachment["tcubes"] = [new.cubes[name] for name in attachment["tcubes"]]
+    return data
+
+
+def documents(*wanted: Data) -> list[Document]:
+    return [document for number, data in enumerate(wanted) for document in parse(json.dumps(data), f"topology {number}")]
+
+
+def cube(data: Data, name: str) -> Data:
+    """A cube of a topology by the end of its name, which `unique` has lengthened."""
+    return next(cube for cube in data["spec"]["cubes"] if cube["name"] == name or cube["name"].endswith(f"-{name}"))
+
+
+@dataclass(frozen=True)
+class Host:
+    netns: str
+    ip: str
+
+
+def hosts(data: Data) -> list[Host]:
+    """Every end of a veth that is in a namespace and has an address."""
+    found = []
+    for link in data["spec"].get("links", ()):
+        for end in (link, link.get("peer", {})):
+            if "netns" in end and end.get("addresses"):
+                found.append(Host(end["netns"], end["addresses"][0].partition("/")[0]))
+    return found
+
+
+def talking(data: Data) -> list[tuple[Host, Host]]:
+    """Pairs of hosts of which the first is to reach the second: all in which no end is on the topology's own blacklist."""
+    barred = {entry["ip"] for cube in data["spec"].get("cubes", ()) for entry in cube.get("blacklist-src", ())}
+    return [(a, b) for a, b in itertools.permutations(hosts(data), 2) if not {a.ip, b.ip} & barred]
+
+
+def unreachable(data: Data, *, timeout: float = 2.0) -> list[str]:
+    """The pairs that should talk to each other and do not."""
+    return [f"{a.netns} -> {b.ip}" for a, b in talking(data) if not ping(a.netns, b.ip, 1, timeout=timeout)]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """All that the kernel holds of one root, as seen beside the network that was or will be wanted. Kernel ids are not in it."""
+
+    state: State
+    texts: Mapping[str, str]
+    generations: Mapping[str, int]
+    leftovers: tuple[str, ...]
+    paths: frozenset[str]
+    netdevs: frozenset[str]
+    namespaces: frozenset[str]
+
+    def differences(self, other: Picture) -> list[str]:
+        """In words, for a failed test; `other` is what should be."""
+        found = []
+        for address in sorted({*self.state, *other.state}):
+            if self.state.get(address) != other.state.get(address):
+                found.append(f"{address}: {self.state.get(address)} instead of {other.state.get(address)}")
+        for kind in ("texts", "generations", "leftovers"):
+            if getattr(self, kind) != getattr(other, kind):
+                found.append(f"{kind}: {getattr(self, kind)} instead of {getattr(other, kind)}")
+        for kind in ("paths", "netdevs", "namespaces"):
+            more, less = getattr(self, kind) - getattr(other, kind), getattr(other, kind) - getattr(self, kind)
+            found += [f"{kind} too many: {sorted(more)}"] if more else []
+            found += [f"{kind} missing: {sorted(less)}"] if less else []
+        return found
+
+
+@dataclass
+class Bench:
+    """One root in bpffs, and the verbs on it."""
+
+    root: str
+    services: Services = field(default_factory=lambda: _services)
+
+    def options(self, **more: Any) -> Options:
+        return Options(root=self.root, services=self.services, **more)
+
+    def apply(self, *wanted: Data, **more: Any) -> Any:
+        return apply(documents(*wanted), self.options(**more))
+
+    def delete(self, *doomed: Data, **more: Any) -> Any:
+        return apply(documents(*doomed), self.options(**more), delete=True)
+
+    def plan(self, *wanted: Data, delete: bool = False) -> Any:
+        return plan_for(documents(*wanted), self.options(), delete=delete)
+
+    def looker(self) -> Looker:
+        return Looker(self.root, self.services, Builder(self.services))
+
+    def network(self, *topologies: Data) -> list[Record]:
+        """The network that these topologies ask for, as records: what a picture looks at."""
+        looker = self.looker()
+        live = looker.live()
+        from reconciler.check import check
+
+        records: list[Record] = []
+        for data in topologies:
+            wanted, _ = check(documents(data), self.services)
+            records += looker.intend(wanted, live).state.values()
+        return [record for record in records if isinstance(record, NamespaceRecord | LinkRecord | OffloadRecord)]
+
+    def picture(self, network: Sequence[Record]) -> Picture:
+        looker = self.looker()
+        live = looker.live()
+        state, _ = looker.with_links(live, network)
+        texts = {record.name: record.document for record in state.values() if isinstance(record, TopologyRecord)}
+        ours = {netdev.name for netdev in rtnl.links().values() if netdev.alias.startswith(f"{self.root}/")}
+        wanted = {record.name for record in network if isinstance(record, NamespaceRecord)}
+        return Picture(state, texts, dict(live.generations), live.leftovers, frozenset(self.paths()), frozenset(ours),
+                       frozenset(wanted & set(netns.names())))  # fmt: skip
+
+    def paths(self) -> Iterator[str]:
+        """Every name below the root, the root too."""
+        if os.path.lexists(self.root):
+            yield self.root
+        for directory, directories, files in os.walk(self.root):
+            for name in directories + files:
+                yield os.path.join(directory, name)
+
+
+class Fault(KernelError):
+    """The error that is put into an apply: of the kind that the kernel itself would give."""
+
+    def __init__(self) -> None:
+        super().__init__("do what this test forbids", 28)
+
+
+@dataclass
+class Injected:
+    """What an apply with a fault in it came to; `step` None: it has no such step, and went through."""
+
+    step: Step | None = None
+    error: BaseException | None = None
+
+
+def inject(run: Callable[..., Any], number: int, *, half_done: bool) -> Injected:
+    """Run an apply that fails at step `number`: before it, or (`half_done`) after its operation was performed.
+
+    `run` takes `before`, the callback ahead of each step.
+    """
+    met = Injected()
+
+    def before(now: int, step: Step) -> None:
+        if now == number:
+            met.step = step
+            if not half_done:
+                raise Fault
+
+    with failing_after(lambda operation: met.step is not None and operation is met.step.operation):
+        try:
+            run(before=before)
+        except Exception as error:  # noqa: BLE001 - whatever comes out is what the test looks at
+            met.error = error
+    return met
+
+
+@contextmanager
+def failing_after(chosen: Callable[[Operation], bool]) -> Iterator[None]:
+    """Let the operation for which `chosen` holds be performed, and then raise a fault, once."""
+    original, met = Executor.do, False
+
+    def do(self: Executor, operation: Operation) -> None:
+        nonlocal met
+        original(self, operation)
+        if not met and chosen(operation):
+            met = True
+            raise Fault
+
+    Executor.do = do  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Executor.do = original  # type: ignore[method-assign]
+

@@ -1,0 +1,183 @@
+"""An apply that fails anywhere leaves the kernel as it was: a fault at every step of every example, of edits, and of deletions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+
+import pytest
+
+from tests.faults.graphs import EXAMPLES, Bench, Data, Picture, cube, example, inject, unique, unreachable
+
+Edit = Callable[[Data], object]
+
+
+def _a_slower_ageing(data: Data) -> None:
+    cube(data, "br1")["fdb"] = {"aging-time": 10}
+
+
+def _a_third_host(data: Data) -> None:
+    """A namespace, a link, and a port of the first bridge."""
+    spec = data["spec"]
+    near, space = spec["links"][0]["name"][:-1] + "n", spec["namespaces"][0] + "n"
+    address = spec["links"][0]["peer"]["addresses"][0].replace(".1/24", ".9/24")
+    spec["namespaces"].append(space)
+    spec["links"].append({"name": near, "kind": "veth", "peer": {"name": "eth0", "netns": space, "addresses": [address]}})
+    bridge = next(c for c in spec["cubes"] if c["service-name"] == "simplebridge")
+    bridge["ports"].append({"name": "new", "peer": near})
+
+
+def _one_host_less(data: Data) -> None:
+    spec = data["spec"]
+    doomed = spec["links"].pop()
+    spec["namespaces"].remove(doomed["peer"]["netns"])
+    for each in spec["cubes"]:
+        each["ports"] = [port for port in each.get("ports", ()) if port.get("peer") != doomed["name"]]
+        if not each["ports"]:
+            del each["ports"]
+
+
+def _another_type(data: Data) -> None:
+    for each in data["spec"]["cubes"]:
+        each["type"] = "XDP_SKB" if each.get("type", "TC") == "TC" else "TC"
+
+
+def _a_louder_log(data: Data) -> None:
+    for each in data["spec"]["cubes"]:
+        each["loglevel"] = "TRACE"
+
+
+def _a_shorter_chain(data: Data) -> None:
+    """Without the cube in the middle."""
+    spec = data["spec"]
+    middle = cube(data, "sw")
+    spec["cubes"].remove(middle)
+    first, last = cube(data, "fwd1"), cube(data, "fwd2")
+    first["ports"][1]["peer"], last["ports"][0]["peer"] = f"{last['name']}:west", f"{first['name']}:east"
+
+
+def _an_empty_blacklist(data: Data) -> None:
+    del cube(data, "guard")["blacklist-src"]
+
+
+def _a_longer_blacklist(data: Data) -> None:
+    name = "guard" if any(c["name"].endswith("guard") and not c["name"].endswith("xguard") for c in data["spec"]["cubes"]) else "xguard"
+    guard = cube(data, name)
+    guard["blacklist-src"] = [*guard.get("blacklist-src", ()), {"ip": "192.0.2.1"}]
+
+
+def _the_guards_elsewhere(data: Data) -> None:
+    """Transparent cubes change places."""
+    ports = cube(data, "lan")["ports"]
+    ports[1]["tcubes"], ports[2]["tcubes"] = ports[2]["tcubes"], ports[1]["tcubes"]
+
+
+def _a_larger_mtu(data: Data) -> None:
+    link = data["spec"]["links"][0]
+    link["mtu"] = link["peer"]["mtu"] = 1600
+    link["peer"]["addresses"].append("192.0.2.7/24")
+
+
+def _a_peer_of_another_name(data: Data) -> None:
+    """The link must be made anew, and everything on it follows."""
+    data["spec"]["links"][0]["peer"]["name"] = "wire"
+
+
+EDITS: dict[str, list[Edit]] = {
+    "two-hosts": [_a_slower_ageing, _a_third_host, _another_type, _a_larger_mtu, _a_peer_of_another_name],
+    "forwarder-chain": [_a_louder_log, _a_shorter_chain, _a_peer_of_another_name],
+    "blacklist": [_an_empty_blacklist, _a_longer_blacklist, _the_guards_elsewhere, _one_host_less],
+    "xdp-switch": [_a_longer_blacklist, _a_third_host, _another_type, _a_peer_of_another_name],
+}  # fmt: skip
+
+
+@pytest.fixture
+def bench(own_root: str) -> Bench:
+    return Bench(own_root)
+
+
+def faults(run: Callable[..., object]) -> Iterator[tuple[str, str]]:
+    """Inject a fault at every step, in both ways; gives (where, phase) after each. The consumer takes the kernel back to
+    where it was after a fault in the retiring phase. There, 'half done' is what 'before the next step' is."""
+    for half_done in (False, True):
+        number = 0
+        while True:
+            met = inject(run, number, half_done=half_done)
+            if met.step is None:
+                break
+            where = f"{'after' if half_done else 'before'} step {number}, {met.step.operation.kind} {met.step.address}"
+            if met.error is None:
+                where += " (nothing was raised)"
+            phase = met.step.rank.phase
+            if half_done and phase == "retire":
+                break
+            yield where, phase
+            number += 1
+        assert met.error is None or half_done, met.error
+
+
+def compare(where: str, is_now: Picture, should_be: Picture) -> list[str]:
+    return [f"{where}: {difference}" for difference in is_now.differences(should_be)]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_first_apply_that_fails_at_any_step_leaves_nothing(bench: Bench, name: str) -> None:
+    wanted = unique(example(name))
+    before = bench.picture(bench.network(wanted))
+    assert before.paths == frozenset()
+    wrong: list[str] = []
+    for where, phase in faults(lambda **more: bench.apply(wanted, **more)):
+        assert phase != "retire", "a first apply has nothing to retire"
+        wrong += compare(where, bench.picture(bench.network(wanted)), before)
+    try:
+        assert not wrong, "\n".join(wrong[:20])
+        bench.apply(wanted)
+        assert unreachable(wanted) == []
+    finally:
+        bench.delete(wanted)
+
+
+@pytest.mark.parametrize(("name", "edit"), [(name, edit) for name in EXAMPLES for edit in EDITS.get(name, ())],
+                         ids=lambda part: part if isinstance(part, str) else part.__name__.strip("_"))  # fmt: skip
+def test_an_edit_that_fails_at_any_step_leaves_the_graph_as_it_was(bench: Bench, name: str, edit: Edit) -> None:
+    old = unique(example(name))
+    new = deepcopy(old)
+    edit(new)
+    _fails_at_any_step(bench, old, new)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_deletion_that_fails_at_any_step_leaves_the_graph_or_is_finished_by_the_next(bench: Bench, name: str) -> None:
+    _fails_at_any_step(bench, unique(example(name)), None)
+
+
+def _fails_at_any_step(bench: Bench, old: Data, new: Data | None) -> None:
+    def change(**more: object) -> None:
+        if new is None:
+            bench.delete(old, **more)
+        else:
+            bench.apply(new, **more)
+
+    wrong: list[str] = []
+    try:
+        bench.apply(old)
+        network = bench.network(old, *([new] if new else []))
+        before, count = bench.picture(network), 0
+        assert unreachable(old) == []
+        for where, phase in faults(change):
+            count += 1
+            if phase == "retire":
+                change()
+                wrong += [f"{where}: {step.address} is still to be done" for step in bench.plan(new or old, delete=new is None).plan.steps]
+                wrong += [f"{where}: {path} is left" for path in bench.paths()] if new is None else []
+                bench.apply(old)
+                before = bench.picture(network)
+                continue
+            wrong += compare(where, bench.picture(network), before)
+            wrong += [f"{where}: {pair} do not talk" for pair in unreachable(old, timeout=0.5)]
+        assert count, "there was no step to fail at"
+        assert not wrong, "\n".join(wrong[:20])
+        if new is not None:
+            assert unreachable(new) == []
+    finally:
+        bench.delete(old)

@@ -1,0 +1,213 @@
+"""What a test left behind in the kernel: netdevs, namespaces, pins, BPF objects, processes, mounts.
+
+    before = residue.snapshot()
+    ...
+    residue.assert_no_residue(before)
+
+Other test runs may be at work on the same machine: what carries the prefix of another live process (see `tests.world`) is
+theirs, and so are BPF objects that only they hold. Anything else that changes meanwhile, such as a topology applied by
+hand, looks like residue. `python -m tests.residue` lists what there is now.
+"""
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from reconciler.kernel import bpf, netns, rtnl
+
+BPFFS = Path("/sys/fs/bpf")
+
+_NOT_OURS_TO_SEE = frozenset({"eth0"})  # the machine's own way out
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwyz"  # no x: it separates process and serial number
+_PREFIXED = re.compile(r"(?:^|[-/ ])t([0-9a-wyz]+)x[0-9a-wyz]+(?:-|/|$)")
+_FDINFO = re.compile(r"^(prog|map|link)_id:\s+(\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    netdevs: frozenset[str]  # 'name', or 'namespace name'
+    namespaces: frozenset[str]
+    mounts: frozenset[str]  # names under /run/netns, also those whose namespace cannot be opened
+    pins: frozenset[str]
+    links: frozenset[int]
+    programs: frozenset[int]
+    maps: frozenset[int]
+    children: frozenset[str]  # 'pid command line'
+
+
+def prefix(serial: int) -> str:
+    """The start of all names that this process gives; short, because a netdev's name has at most 15 characters."""
+    return f"t{_digits(os.getpid())}x{_digits(serial)}"
+
+
+def maker(name: str) -> int | None:
+    """The process that gave this name (or path), if a test process did."""
+    match = _PREFIXED.search(name)
+    return sum(_DIGITS.index(digit) * len(_DIGITS) ** place for place, digit in enumerate(reversed(match[1]))) if match else None
+
+
+def snapshot(*roots: str | Path) -> Snapshot:
+    """What there is now; pins under /sys/fs/bpf/pcn*, roots that a test named, and the given roots."""
+    return Snapshot(
+        netdevs=frozenset(_netdevs()), namespaces=frozenset(_namespaces()), mounts=frozenset(_mounts()),
+        pins=frozenset(_pins(roots)), links=frozenset(bpf.ids(bpf.LINK_NEXT_ID)),
+        programs=frozenset(bpf.ids(bpf.PROG_NEXT_ID)), maps=frozenset(bpf.ids(bpf.MAP_NEXT_ID)),
+        children=frozenset(_children()),
+    )  # fmt: skip
+
+
+def new_since(before: Snapshot, *roots: str | Path) -> dict[str, list[str]]:
+    """What is there now, was not there before, and does not belong to another run; by kind, empty kinds left out."""
+    now = snapshot(*roots)
+    found: dict[str, list[str]] = {}
+    for kind in (each.name for each in fields(Snapshot)):
+        extra = sorted(map(str, getattr(now, kind) - getattr(before, kind)))
+        found[kind] = [entry for entry in extra if not _of_another_run(entry)]
+    if found["links"] or found["programs"] or found["maps"]:
+        for kind, identities in _held_elsewhere(set(found["pins"])).items():
+            found[kind] = [entry for entry in found[kind] if entry not in identities]
+    return {kind: entries for kind, entries in found.items() if entries}
+
+
+def assert_no_residue(before: Snapshot, *roots: str | Path, wait: float = 2.0) -> None:
+    """Fail if anything is left; the kernel frees programs and namespaces late, so give it `wait` seconds."""
+    deadline = time.monotonic() + wait
+    while left := new_since(before, *roots):
+        if time.monotonic() > deadline:
+            raise AssertionError("left behind: " + "; ".join(f"{kind}: {', '.join(left[kind])}" for kind in left))
+        time.sleep(0.02)
+
+
+def _netdevs() -> list[str]:
+    found = [name for name in rtnl.links() if name not in _NOT_OURS_TO_SEE]
+    for name in netns.names():
+        try:
+            found += [f"{name} {netdev}" for netdev in rtnl.links(name)]
+        except Exception:  # noqa: BLE001 - a namespace of another run, gone in the middle
+            continue
+    return found
+
+
+def _namespaces() -> list[str]:
+    """Also plain files where a namespace was to be."""
+    return os.listdir(netns.RUN_DIR) if netns.RUN_DIR.is_dir() else []
+
+
+def _mounts() -> list[str]:
+    points = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return [point.removeprefix("/run/netns/") for point in points if point.startswith("/run/netns/")]
+
+
+def _pins(roots: tuple[str | Path, ...]) -> list[str]:
+    named = [top for top in BPFFS.glob("*") if top.name.startswith("pcn") or maker(top.name) is not None]
+    tops = {*named, *map(Path, roots)}
+    found = [str(top) for top in tops if os.path.lexists(top)]
+    for top in tops:
+        for directory, directories, files in os.walk(top):
+            found += [os.path.join(directory, name) for name in directories + files]
+    return found
+
+
+def _children() -> list[str]:
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            found.append(f"{pid} {words.strip() or '(ended, not waited for)'}")
+    return found
+
+
+def _of_another_run(entry: str) -> bool:
+    """Whether a name was given by a test process that is alive and is not this one."""
+    pid = maker(entry)
+    return pid not in (None, os.getpid()) and Path(f"/proc/{pid}").exists()
+
+
+def _digits(number: int) -> str:
+    text = ""
+    while number:
+        number, digit = divmod(number, len(_DIGITS))
+        text = _DIGITS[digit] + text
+    return text or "0"
+
+
+def _held_elsewhere(ours: set[str]) -> dict[str, set[str]]:
+    """BPF objects that other processes have open or pinned, with what those hold in turn (a link its program, a program its
+    maps). `ours` are the pins that are reported anyway."""
+    held: dict[str, set[int]] = {"links": set(), "programs": set(), "maps": set()}
+    kinds = {"link": "links", "prog": "programs", "map": "maps"}
+    others = [_fdinfo(process) for process in Path("/proc").glob("[0-9]*") if int(process.name) != os.getpid()]
+    for text in [*others, *(_pinned(path) for path in _pins(tuple(BPFFS.iterdir())) if path not in ours)]:
+        for kind, identity in _FDINFO.findall(text):
+            held[kinds[kind]].add(int(identity))
+    for identity in list(held["links"]):
+        held["programs"].update(_of_link(identity))
+    for identity in list(held["programs"]):
+        held["maps"].update(_of_program(identity))
+    return {kind: {str(identity) for identity in identities} for kind, identities in held.items()}
+
+
+def _pinned(path: str) -> str:
+    """The fdinfo of what is pinned at a path; empty for directories, symlinks and what is gone."""
+    try:
+        fd = bpf.open_pin(path)
+    except OSError:
+        return ""
+    try:
+        return Path(f"/proc/self/fdinfo/{fd}").read_text()
+    finally:
+        os.close(fd)
+
+
+def _fdinfo(process: Path) -> str:
+    found = []
+    try:
+        for entry in (process / "fdinfo").iterdir():
+            try:
+                found.append(entry.read_text())
+            except OSError:
+                continue
+    except OSError:
+        return ""
+    return "\n".join(found)
+
+
+def _of_link(identity: int) -> list[int]:
+    try:
+        fd = bpf.fd_by_id(bpf.LINK_BY_ID, identity)
+    except OSError:
+        return []
+    try:
+        return [bpf.link_info(fd).program]
+    finally:
+        os.close(fd)
+
+
+def _of_program(identity: int) -> list[int]:
+    from reconciler.kernel import programs
+
+    try:
+        fd = bpf.fd_by_id(bpf.PROG_BY_ID, identity)
+    except OSError:
+        return []
+    try:
+        return list(programs.info(fd, with_maps=True).maps)
+    finally:
+        os.close(fd)
+
+
+def main() -> None:
+    now = snapshot()
+    for each in fields(Snapshot):
+        entries = sorted(map(str, getattr(now, each.name)))
+        print(f"{each.name}: {len(entries)}" + "".join(f"\n  {entry}" for entry in entries))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""A document says where each part of it stands."""
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.document import Document
+from reconciler.errors import Position
+from reconciler.load import parse
+from reconciler.paths import display
+
+TEXT = """\
+# a comment
+metadata: {name: two, "x y": 1.10}
+spec:
+    cubes:
+    - name: br1
+      ports: [{name: p1}, {name: 'p2', peer: 0x1F}]
+    -   - deep
+"""
+
+
+@pytest.fixture
+def document() -> Document:
+    return parse(TEXT, "f")[0]
+
+
+@pytest.mark.parametrize(("path", "key", "value"), [
+    ((), (2, 1), (2, 1)),
+    (("metadata",), (2, 1), (2, 11)),
+    (("metadata", "name"), (2, 12), (2, 18)),
+    (("metadata", "x y"), (2, 23), (2, 30)),
+    (("spec", "cubes"), (4, 5), (5, 5)),
+    (("spec", "cubes", 0), (5, 7), (5, 7)),
+    (("spec", "cubes", 0, "ports", 1), (6, 27), (6, 27)),
+    (("spec", "cubes", 0, "ports", 1, "peer"), (6, 40), (6, 46)),
+    (("spec", "cubes", 1, 0), (7, 11), (7, 11)),
+])
+def test_a_path_has_the_position_of_its_key_and_of_its_value(document, path, key, value):
+    assert document.position(path, key=True) == Position("f", *key)
+    assert document.position(path) == Position("f", *value)
+
+
+@pytest.mark.parametrize(("path", "position"), [
+    (("spec", "cubes", 0, "service-name"), (5, 7)),
+    (("spec", "cubes", 9), (5, 5)),
+    (("nothing", "there"), (2, 1)),
+    (("metadata", "name", "below"), (2, 18)),
+    (("metadata", 3), (2, 11)),
+])
+def test_a_path_that_is_not_there_has_the_position_of_what_is_around_it(document, path, position):
+    assert document.position(path) == Position("f", *position)
+    assert document.position(path, key=True) == Position("f", *position)
+
+
+@pytest.mark.parametrize(("path", "text"), [
+    (("metadata", "x y"), "1.10"), (("spec", "cubes", 0, "ports", 1, "peer"), "0x1F"),
+    (("spec", "cubes", 0, "ports", 1, "name"), "p2"), (("metadata",), None), (("spec", "none"), None),
+])
+def test_a_scalar_has_the_text_that_it_was_written_as(document, path, text):
+    assert document.source_text(path) == text
+
+
+def test_columns_count_characters_not_bytes():
+    (document,) = parse("é: {name: 日本, b: 😀x, c: 1}", "f")
+    assert document.position(("é", "c")).column == 25
+
+
+def test_the_second_document_of_a_file_has_its_own_lines():
+    _, second = parse("a: 1\n---\n\nb:\n  c: 2\n", "f")
+    assert second.position(("b", "c")) == Position("f", 5, 6)
+
+
+def test_what_an_alias_repeats_is_where_its_anchor_is():
+    (document,) = parse("a: &x {b: 1}\nc: *x\n", "f")
+    assert document.position(("c", "b")) == Position("f", 1, 11)
+
+
+def test_a_document_made_of_others_says_where_each_part_came_from():
+    (first,) = parse("a: 1\nb: 2", "one")
+    (second,) = parse("x:\n- y", "two")
+    made = Document("one", "", {"a": 1, "l": ["y"]}, places={(): (first, ()), ("l",): (second, ("x",))})
+    assert made.position(("a",)) == Position("one", 1, 4)
+    assert made.position(("l", 0)) == Position("two", 2, 3)
+    assert made.source_text(("l", 0)) == "y"
+
+
+@given(st.recursive(st.integers() | st.text(st.characters(categories=["L", "N", "P"]), max_size=5),
+                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab-_", min_size=1), inner, max_size=3)))
+def test_at_the_position_of_a_scalar_stands_the_scalar(data):
+    import json
+
+    text = json.dumps({"a": data}, indent=1, ensure_ascii=False).replace("\x7f", "")
+    (document,) = parse(text, "f")
+    lines = text.split("\n")
+    for path, value in scalars(document.data, ()):
+        where = document.position(path)
+        assert lines[where.line - 1][where.column - 1 :].startswith(json.dumps(value, ensure_ascii=False))
+
+
+def scalars(data, path):
+    if isinstance(data, dict | list):
+        for step, value in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from scalars(value, (*path, step))
+    else:
+        yield path, data
+
+
+def test_a_path_is_said_with_the_keys_of_its_list_entries():
+    data = {"l": [{"name": "a", "r": [{"net": "10.0.0.0/8", "via": "x"}, {"net": 1}, 5]}]}
+    keys = {("l",): ("name",), ("l", 0, "r"): ("net", "via")}
+    assert display(("l", 0, "r", 0, "net"), data, lambda path: keys.get(path, ())) == "/l/a/r/10.0.0.0/8,x/net"
+    assert display(("l", 0, "r", 1), data, lambda path: keys.get(path, ())) == "/l/a/r/[1]"
+    assert display(("l", 0, "r", 2), data, lambda path: keys.get(path, ())) == "/l/a/r/[2]"
+    assert display(("l", 7, "x"), data) == "/l/[7]/x"
