@@ -14,7 +14,7 @@ lint:
 	scripts/lint
 
 bench: setup
-	.venv/bin/python -m benchmarks
+	for file in benchmarks/[a-z]*.py; do .venv/bin/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
 clean:
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -10,6 +10,8 @@ BPF_TABLE("percpu_array", u32, u64, dropcnt, 1);
 BPF_F_TABLE("percpu_hash", struct ip_key, u64, srcblacklist, 65536, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("percpu_hash", struct ip_key, u64, dstblacklist, 65536, BPF_F_NO_PREALLOC);
 
+#define HEADERS (sizeof(struct ethhdr) + 2 * 4 + sizeof(struct ipv6hdr)) /* the most that is looked at */
+
 struct addresses {
   struct ip_key src, dst;
 };
@@ -72,6 +74,8 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   if (!PCN_CONST(SRC_MATCH) && !PCN_CONST(DST_MATCH))
     return RX_OK;
   int parsed = parse(ctx, &found);
+  if (parsed < 0 && pcn_pull(ctx, HEADERS))
+    parsed = parse(ctx, &found);
   if (parsed < 0) {
     md->reason = PCN_DROP_MALFORMED;
     return RX_DROP;

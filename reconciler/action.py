@@ -5,6 +5,7 @@
 
 Pure: the caller has the lock and performs the plan. What the configuration owns in a row stays (`keep` is its mask).
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
@@ -37,8 +38,13 @@ def actions(schema: Mapping[str, Any]) -> dict[str, Action]:
 
 def _actions(node: Mapping[str, Any], segments: tuple[str, ...]) -> Iterator[Action]:
     for name, about in node.get("x-actions", {}).items():
-        yield Action("/".join((*segments, name)), str(about.get("description", "")), _names(about.get("x-pcn-flush")),
-                     _names(about.get("x-pcn-zero")), about.get("output"))
+        yield Action(
+            "/".join((*segments, name)),
+            str(about.get("description", "")),
+            _names(about.get("x-pcn-flush")),
+            _names(about.get("x-pcn-zero")),
+            about.get("output"),
+        )
     for name, member in node.get("properties", {}).items():
         inner = member.get("items", {}) if member.get("type") == "array" else member
         if inner.get("type") == "object":
@@ -63,10 +69,27 @@ def plan_action(action: Action, cube: str, live: Live) -> Plan:
     """Raises UsageError for an action of which the model does not say what it does."""
     if not action.flush and not action.zero:
         raise UsageError(f"the model does not say what {action.path} does (x-pcn-flush, x-pcn-zero), so pcn cannot do it")
-    steps = [Step(Rank.ROWS, f"cube/{cube}/table/{name}", "flush", action.path, Operation("flush_rows", {"path": pins.table(cube, name)}),
-                  disruption=Disruption.STATE_RESET) for name in action.flush]
-    steps += [Step(Rank.ROWS, f"cube/{cube}/table/{name}", "zero", action.path,
-                   Operation("zero_rows", {"path": pins.table(cube, name), "keep": _mask(live, cube, name).hex()})) for name in action.zero]
+    steps = [
+        Step(
+            Rank.ROWS,
+            f"cube/{cube}/table/{name}",
+            "flush",
+            action.path,
+            Operation("flush_rows", {"path": pins.table(cube, name)}),
+            disruption=Disruption.STATE_RESET,
+        )
+        for name in action.flush
+    ]
+    steps += [
+        Step(
+            Rank.ROWS,
+            f"cube/{cube}/table/{name}",
+            "zero",
+            action.path,
+            Operation("zero_rows", {"path": pins.table(cube, name), "keep": _mask(live, cube, name).hex()}),
+        )
+        for name in action.zero
+    ]
     return Plan(tuple(steps))
 
 

@@ -16,9 +16,10 @@ from typing import Any
 from reconciler.diff import Change, diff
 from reconciler.document import Document
 from reconciler.errors import DocumentError, Problem
+from reconciler.intend import document_text, topology_record
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
 from reconciler.model import Topology
-from reconciler.records import LinkRecord, NamespaceRecord, OffloadRecord, Record, State, TableRecord
+from reconciler.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record, State, TableRecord, TopologyRecord
 from reconciler.service import Services
 from reconciler.steps import Plan, Step
 from reconciler.survey import Builder, Looker, Survey, applied_documents, name_of, refuse_conflicts
@@ -27,7 +28,8 @@ from reconciler.transaction import carry_out
 
 @dataclass(slots=True)
 class Options:
-    """How to go about it. `prune`: topologies that the documents do not name are removed (else they stay as applied).
+    """How to go about it. `prune`: topologies that the documents do not name are removed (else they stay as applied);
+    `drop`: these of them, by name.
 
     `planned` is called with the result once it is planned, under the lock and before the first step; what it raises ends
     the apply with nothing done.
@@ -37,6 +39,7 @@ class Options:
     services: Services = field(default_factory=Services)
     lock_timeout: float = 10.0
     prune: bool = False
+    drop: frozenset[str] = frozenset()
     merge: bool = False
     progress: Callable[[int, int, Any], None] | None = None
     compiling: Callable[[int, int, str], None] | None = None
@@ -104,21 +107,26 @@ def _carry_out(survey: Survey, root: Bpffs, looker: Looker, options: Options) ->
 
 def _survey(documents: Sequence[Document], options: Options, looker: Looker, delete: bool) -> Result:
     from reconciler.check import check
+    from reconciler.polycube import topology_of
 
     live = looker.live()
     kept = applied_documents(live)
-    given = check(documents, options.services, merge=options.merge)[0] if documents else []
-    named = {topology.name for topology in given}
-    others = [] if options.prune else [document for document in kept if name_of(document) not in named]
-    wanted, warnings = (
-        check([*others, *([] if delete else documents)], options.services, merge=options.merge)
-        if others or not delete
-        else ([], [])
-    )
-    applied, _ = check(kept, options.services) if kept else ([], [])
-    doomed = [topology for topology in given if topology.name not in {a.name for a in applied}] if delete else []
+    formed = [topology_of(document, options.services)[0] for document in documents if isinstance(document.data, dict | list)]
+    named = {name_of(document) for document in formed}
+    others = [] if options.prune else [document for document in kept if name_of(document) not in named | options.drop]
+    given = [*others, *documents]
+    checked, warnings = check(given, options.services, merge=options.merge) if given else ([], [])
+    wanted = [topology for topology in checked if not delete or topology.name not in named]
+    applied = wanted if _is_applied(wanted, live) else check(kept, options.services)[0] if kept else []
+    doomed = [t for t in checked if delete and t.name in named and t.name not in {a.name for a in applied}]
     survey = looker.survey(wanted, [*applied, *doomed], live)
     return Result(survey, tuple(warnings), tuple(topology for topology in wanted if topology.name in named))
+
+
+def _is_applied(wanted: Sequence[Topology], live: Live) -> bool:
+    """Whether the kernel's own documents say just this: the common case, which then needs no second look at them."""
+    kept = {record.name: record.meaning for record in live.state.values() if isinstance(record, TopologyRecord)}
+    return kept == {topology.name: topology_record(topology.name, document_text(topology)).meaning for topology in wanted}
 
 
 def drift(options: Options | None = None) -> list[Change]:

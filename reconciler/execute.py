@@ -135,6 +135,7 @@ class Executor:
         self._keep(maps.create(maps.MapSpec(*spec), name), path)
 
     def _adopt_map(self, path: str, id: int) -> None:
+        self._remove(path)
         self._keep(bpf.fd_by_id(bpf.MAP_BY_ID, id), path)
 
     def _write_rows(self, path: str, rows: Mapping[str, str], mask: str) -> None:
@@ -161,11 +162,12 @@ class Executor:
             elif spec.type not in maps.ARRAYS:
                 maps.delete(fd, key)
 
-    def _purge_rows(self, path: str, offset: int, size: int, value: int) -> None:
-        """Delete the rows in which a field has a value."""
+    def _purge_rows(self, path: str, offset: int, size: int, value: int, in_key: bool = False) -> None:
+        """Delete the rows in which a field of the value (or of the key) has a value."""
         fd, spec = self._map(path)
         wanted = value.to_bytes(size, "little")
-        maps.delete_many(fd, [key for key, row in maps.rows(fd, spec).items() if row[offset : offset + size] == wanted])
+        rows = maps.rows(fd, spec).items()
+        maps.delete_many(fd, [key for key, row in rows if (key if in_key else row)[offset : offset + size] == wanted])
 
     def _flush_rows(self, path: str) -> None:
         fd, spec = self._map(path)
@@ -197,7 +199,11 @@ class Executor:
                 f"load program {name} ({compiled.source}): the verifier refused it", error.errno, report
             ) from None
         self._keep(fd, path)
-        if "" in maps.values():
+        self._callable(calls, row, path)
+
+    def _callable(self, calls: str, row: int, path: str) -> None:
+        if calls:
+            self._calls(calls)
             self._set_slot(calls, row, path)
 
     def _constants(self, path: str, raw: bytes) -> int:
@@ -212,10 +218,11 @@ class Executor:
             self._create_map(path, [maps.PROG_ARRAY, 4, 4, 64, 0], "calls")
         return self._fd(path)
 
-    def _keep_program(self, path: str, source: str) -> None:
+    def _keep_program(self, path: str, source: str, calls: str, row: int) -> None:
         for suffix in ("", "_const"):
             if self._root.exists(source + suffix):
                 self._keep(self._root.open(source + suffix), path + suffix)
+        self._callable(calls, row, path)
 
     def _record_generation(self, path: str, objects: Mapping[str, str]) -> None:
         tags = {
@@ -258,11 +265,14 @@ class Executor:
             maps.update(fd, key, struct.pack("<III", kind, ifindex, int(bool(far))))
             return
         pair = (self._network.index(netdev), self._network.index(far)) if far else (0, 0)
-        maps.update(self._fd(f"{home}/reenter"), key, struct.pack("<II", *pair))
+        if far:  # known before frames go there, and until none does
+            maps.update(self._fd(f"{home}/reenter"), key, struct.pack("<II", *pair))
         if netdev:
             maps.update(fd, key, struct.pack("<I", self._network.index(netdev)))
         else:
             maps.delete(fd, key)
+        if not far:
+            maps.update(self._fd(f"{home}/reenter"), key, struct.pack("<II", *pair))
 
     def _members_beyond(self, fd: int, index: int) -> bool:
         rows = maps.rows(fd, maps.info(fd).spec)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from reconciler import pins
@@ -23,6 +24,7 @@ class Network:
     def __init__(self, root: str) -> None:
         self._root = Bpffs(root)
         self._writer: netlink.Netlink | None = None
+        self._macs: dict[tuple[str | None, str], str] = {}
 
     @property
     def _netlink(self) -> netlink.Netlink:
@@ -60,8 +62,9 @@ class Network:
         netns.delete(name)
         self._root.remove(pins.namespace(name))
 
-    def create_link(self, link: Mapping[str, Any], topology: str, configure: bool = False) -> None:
-        made = _link(link)
+    def create_link(self, link: Mapping[str, Any], topology: str, again: bool = False) -> None:
+        """`again`: it was deleted before; make it with its settings, and with the MACs it had."""
+        made = self._as_it_was(_link(link)) if again else _link(link)
         plain = Link(made.kind, made.end, made.peer, {name: value for name, value in made.options.items() if name != "quiet"})
         quiet = made.options.get("quiet", False)
         self._netlink.create_link(_down(plain) if quiet else plain, GROUP, alias(str(self._root.root), topology))
@@ -70,15 +73,25 @@ class Network:
                 if end is not None:
                     _silence(end.name)
                     netlink.configure(end)
-        if configure:
+        if again:
             for end in (made.end, made.peer):
                 if end is not None:
                     netlink.configure(end)
+
+    def _as_it_was(self, link: Link) -> Link:
+        def known(end: LinkEnd) -> LinkEnd:
+            return replace(end, mac=end.mac or self._macs.get((end.netns, end.name)))
+
+        return replace(link, end=known(link.end), peer=known(link.peer) if link.peer else None)
 
     def delete_links(self, links: list[Mapping[str, Any]]) -> None:
         by_namespace: dict[str | None, list[str]] = {}
         for made in map(_link, links):
             by_namespace.setdefault(made.end.netns, []).append(made.end.name)
+            for end in (made.end, made.peer):
+                state = rtnl.end(end.name, end.netns) if end is not None else None
+                if end is not None and state is not None:
+                    self._macs.setdefault((end.netns, end.name), state.netdev.mac)
         for namespace, names in by_namespace.items():
             netlink.delete_group(GROUP, names, namespace)
 

@@ -6,6 +6,7 @@ Pure: takes the topologies, what the services and their compiled objects say, an
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -29,9 +30,11 @@ from reconciler.records import (
     TopologyRecord,
 )
 from reconciler.service import Service, Services
+from reconciler.tables import Tables, merged
 from reconciler.wiring import Wiring, wire
 
-ENTRY_SPEC = (3, 4, 4, 64, 0)  # PROG_ARRAY of 2 * PCN_MAX_PROGRAMS
+_OF_THE_HOST = frozenset({"LEAP_SECONDS"})  # constants that would make programs differ from host to host for nothing
+ENTRY_SPEC = (3, 4, 4, 65, 0)  # pcn_entry of pcn.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class ProgramSlot:
     @property
     def row(self) -> int:
         """Its row in the entry array and in `calls`."""
-        return self.index + (pins.EGRESS_ROWS if self.direction == "egress" else 0)
+        return pins.entry_row(self.direction, self.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Built:
 
     @property
     def tables(self) -> dict[str, Any]:
-        return {name: table for built in self.objects.values() for name, table in built.tables.items()}
+        return merged(self.objects.values())
 
 
 @dataclass(slots=True)
@@ -79,7 +82,7 @@ def program_slots(service: Service, hook_type: str) -> tuple[ProgramSlot, ...]:
     flavour = "TC" if hook_type == "TC" else "XDP"
     slots = [
         ProgramSlot(pins.MAIN, direction, index, flavour)
-        for direction in ("ingress", "egress")
+        for direction in ("ingress", "egress", pins.INJECT)
         for index, _ in enumerate(service.programs(direction))
     ]
     if flavour == "XDP":
@@ -92,29 +95,36 @@ def intend(
     services: Services,
     built: Mapping[tuple[str, str], Built],
     indices: Mapping[str, Mapping[str, int]],
-    netdevs: Collection[str],
+    netdevs: Mapping[str, Any],
+    live: Mapping[str, Mapping[str, Mapping[bytes, bytes]]] | None = None,
 ) -> Desired:
     """The desired graph of these topologies.
 
     `built` by (service, 'TC'|'XDP'); `indices` are the port indices that the live cubes already have, which are kept;
-    `netdevs` are those that exist now. Raises DocumentError for what only the compiled tables can tell.
+    `netdevs` are those that exist now; `live` are the rows of live cubes' tables. Raises DocumentError for what only the
+    compiled tables can tell.
     """
     desired = Desired()
     owned = {link.end.name for topology in topologies for link in topology.links if link.end.netns is None}
     owned |= {link.peer.name for topology in topologies for link in topology.links if link.peer and link.peer.netns is None}
     cubes = [cube for topology in topologies for cube in topology.cubes]
-    desired.indices = {cube.name: port_indices(cube, indices.get(cube.name, {})) for cube in cubes}
+    desired.indices = {cube.name: port_indices(cube, indices.get(cube.name, {}), _most_ports(cube, services)) for cube in cubes}
     wiring = wire(topologies, services, desired.indices, frozenset(netdevs) | owned)
     problems: list[Problem] = []
+    tables = Tables()
+    numbers = {name: netdev.index for name, netdev in netdevs.items()}
     for topology in topologies:
         desired.add(NamespaceRecord(name, topology.name) for name in topology.namespaces)
         desired.add(LinkRecord(link, topology.name) for link in topology.links)
-        desired.add([topology_record(topology.name, json.dumps(topology.document, separators=(",", ":"), ensure_ascii=False))])
+        desired.add([topology_record(topology.name, document_text(topology))])
         for cube in topology.cubes:
             try:
-                desired.add(_cube(cube, services, built, desired.indices[cube.name]))
+                env = Env(desired.indices[cube.name], cube=cube.name, netdevs=numbers, live=(live or {}).get(cube.name, {}))
+                desired.add(_cube(cube, services, built, env, tables))
             except (ValueError, KeyError) as error:
                 problems.append(Problem(str(error.args[0] if error.args else error), f"/spec/cubes/{cube.name}"))
+    desired.add(tables.records())
+    problems += [Problem(sentence, f"/spec/cubes/{cube}") for cube, sentence in tables.problems]
     if problems:
         raise DocumentError(problems)
     desired.add(wiring.records)
@@ -123,9 +133,20 @@ def intend(
     return desired
 
 
+def document_text(topology: Topology) -> str:
+    """A topology as the kernel keeps it."""
+    return json.dumps(topology.document, separators=(",", ":"), ensure_ascii=False)
+
+
 def topology_record(name: str, document: str) -> TopologyRecord:
     """The record of a document, desired or read back."""
-    return TopologyRecord(name, document, json.dumps(_unordered(json.loads(document)), sort_keys=True))
+    return TopologyRecord(name, document, _meaning(document))
+
+
+@functools.lru_cache(maxsize=16)
+def _meaning(document: str) -> str:
+    """Kept, because an agent reads the same documents twice a second, and a large one takes 50 ms."""
+    return json.dumps(_unordered(json.loads(document)), sort_keys=True)
 
 
 def _unordered(data: Any) -> Any:
@@ -137,25 +158,39 @@ def _unordered(data: Any) -> Any:
     return data
 
 
-def port_indices(cube: Cube, known: Mapping[str, int]) -> dict[str, int]:
+def port_indices(cube: Cube, known: Mapping[str, int], most: int = pins.AFTER_EGRESS) -> dict[str, int]:
     """An index for each port: the one it has, else the lowest free, so that learned state that names ports stays true.
 
-    The index of a port that goes is the last choice: packets may be on their way to it.
+    The index of a port that goes is the last choice: packets may be on their way to it. A service of at most `most` ports
+    has no index beyond them (one of two knows the other port by it).
     """
     wanted = [port.name for port in cube.ports]
     kept = {name: index for name, index in known.items() if name in wanted}
     left = {index for name, index in known.items() if name not in wanted}
-    candidates = [index for index in range(pins.AFTER_EGRESS) if index not in kept.values()]
+    candidates = [index for index in range(most) if index not in kept.values()]
     free = iter(sorted(candidates, key=lambda index: (index in left, index)))
     return {name: kept[name] if name in kept else next(free) for name in wanted}
 
 
-def _cube(cube: Cube, services: Services, built: Mapping[tuple[str, str], Built], indices: Mapping[str, int]) -> list[Record]:
+def _most_ports(cube: Cube, services: Services) -> int:
+    service = services.get(cube.service)
+    return min(service.max_ports, pins.AFTER_EGRESS) if service is not None else pins.AFTER_EGRESS
+
+
+def _cube(
+    cube: Cube,
+    services: Services,
+    built: Mapping[tuple[str, str], Built],
+    env: Env,
+    tables: Tables,
+) -> list[Record]:
+    indices = env.ports
     service = services.get(cube.service)
     if service is None:
         raise KeyError(f"no service {cube.service!r}")
     config = full_config(cube)
-    made = _chosen(built[cube.service, "TC" if cube.type == "TC" else "XDP"], service.chosen(config))
+    whole = built[cube.service, "TC" if cube.type == "TC" else "XDP"]
+    made = _chosen(whole, service.chosen(config))
     records: list[Record] = [CubeRecord(cube.name, cube.service, cube.topology, cube.type)]
     records += [PortRecord(cube.name, port.name, indices[port.name], port.peer or "-") for port in cube.ports]
     values = service.constants(cube.name, cube.loglevel, config)
@@ -163,7 +198,11 @@ def _cube(cube: Cube, services: Services, built: Mapping[tuple[str, str], Built]
         records.append(
             ProgramRecord(cube.name, slot.side, slot.direction, slot.index, compiled.digest, pack_constants(compiled, values))
         )
-    records += _tables(cube, made, service, config, indices)
+    records += [
+        TableRecord(cube.name, "entry", f"{pins.cube(cube.name)}/{side}entry", ENTRY_SPEC)
+        for side in {slot.side for slot in made.objects}
+    ]
+    tables.add(cube.name, made.objects, whole.objects, service.rows(config, made.tables, env))
     records += _stubs(cube, service, made, indices)
     return records
 
@@ -172,7 +211,13 @@ def _chosen(made: Built, chosen: Mapping[str, Collection[int]] | None) -> Built:
     """Only the programs that this configuration needs, where the service makes a choice."""
     if chosen is None:
         return made
-    return Built({slot: compiled for slot, compiled in made.objects.items() if slot.index in chosen.get(slot.direction, ())})
+    return Built(
+        {
+            slot: compiled
+            for slot, compiled in made.objects.items()
+            if slot.direction == pins.INJECT or slot.index in chosen.get(slot.direction, ())
+        }
+    )
 
 
 def full_config(cube: Cube) -> dict[str, Any]:
@@ -183,52 +228,13 @@ def full_config(cube: Cube) -> dict[str, Any]:
 def pack_constants(compiled: Any, values: Mapping[str, int]) -> bytes:
     """The frozen map's bytes for one object. Raises KeyError for a constant that nobody declares."""
     raw = bytearray(compiled.const_size)
+    used = {relocation.symbol for relocation in compiled.relocations if relocation.kind == "const"}
     for name, offset in compiled.constants.items():
         if name not in values:
             raise KeyError(f"the C asks for constant {name}, which neither the model nor the Python half gives")
-        struct.pack_into("<I", raw, offset, values[name])
+        if name not in _OF_THE_HOST or name in used:
+            struct.pack_into("<I", raw, offset, values[name])
     return bytes(raw)
-
-
-def is_framework(name: str) -> bool:
-    """Whether a table is pcn.h's own; those are known by the name of their pin."""
-    return name.startswith("pcn_")
-
-
-def used_tables(compiled: Any) -> set[str]:
-    return {relocation.symbol for relocation in compiled.relocations if relocation.kind == "map"}
-
-
-def _tables(cube: Cube, made: Built, service: Service, config: Mapping[str, Any], indices: Mapping[str, int]) -> list[Record]:
-    records: list[Record] = []
-    declared = made.tables
-    rows = service.rows(config, declared, Env(indices))
-    for side in {slot.side for slot in made.objects}:
-        records.append(TableRecord(cube.name, "entry", f"{pins.cube(cube.name)}/{side}entry", ENTRY_SPEC))
-    for slot, compiled in made.objects.items():
-        for name in sorted(used_tables(compiled) | (set(rows) & set(compiled.tables))):
-            if name in pins.PER_GENERATION:
-                continue
-            table = compiled.tables[name]
-            spec = (table.type, table.key_size, table.value_size, table.max_entries, table.flags)
-            path = pins.table(cube.name, name, table.scope, slot.side)
-            owner = "" if name in pins.SHARED else cube.name
-            wanted = rows.get(name)
-            if wanted is not None and len(wanted.rows) > table.max_entries:
-                raise ValueError(f"{len(wanted.rows)} entries do not fit in table {name}, which holds {table.max_entries}")
-            records.append(
-                TableRecord(
-                    owner,
-                    path.rpartition("/")[2] if is_framework(name) else name,
-                    path,
-                    spec,
-                    wanted.rows if wanted else None,
-                    wanted.mask if wanted else b"",
-                    wanted.sparse if wanted else False,
-                    wanted.staged if wanted else False,
-                )
-            )
-    return records
 
 
 def _stubs(cube: Cube, service: Service, made: Built, indices: Mapping[str, int]) -> list[Record]:
@@ -238,9 +244,13 @@ def _stubs(cube: Cube, service: Service, made: Built, indices: Mapping[str, int]
     for slot in made.objects:
         if slot.index:
             continue
-        places = (
-            ends.items() if service.kind == "standard" else (("wire", 0),) if slot.direction == "ingress" else (("inner", 1),)
-        )
+        places: Iterable[tuple[str, int]]
+        if slot.direction == pins.INJECT:
+            places = (("cube", 0),)
+        elif service.kind == "standard":
+            places = ends.items()
+        else:
+            places = (("wire", 0),) if slot.direction == "ingress" else (("inner", 1),)
         records += [StubRecord(cube.name, slot.side, slot.direction, index, name, slot.flavour) for name, index in places]
     return records
 
@@ -255,7 +265,9 @@ def _drop_idle_twins(desired: Desired, wiring: Wiring) -> None:
     idle += [
         address
         for address, record in desired.state.items()
-        if isinstance(record, TableRecord) and record.cube and f"/{pins.TWIN}" in record.path and record.cube not in wiring.twins
+        if isinstance(record, TableRecord)
+        and record.cube not in ("", *wiring.twins)
+        and pins.side_of(record.path) == pins.TWIN
     ]
     for address in idle:
         desired.state.pop(address, None)

@@ -135,10 +135,10 @@ def _any_of(error: Error, reason: str, path: Path) -> Iterator[Finding]:
         ranges = ", ".join(f"{member['minimum']}..{member['maximum']}" for member in members)
         yield Finding(path, f"{error.instance} is not in {ranges}")
         return
-    near = [inner for inner in error.context or () if inner.validator != "type"]
-    said = {finding.message: finding for inner in near if inner.validator in _SAY
-            for finding in _SAY[str(inner.validator)](inner, reason, path)}
-    message = "; ".join(said) or f"{quoted(error.instance)} is of none of the types that can stand here"
+    near = [inner for inner in error.context or () if inner.validator != "type" and inner.validator in _SAY]
+    said = {finding.message: finding for inner in near for finding in _SAY[inner.validator](inner, reason, path)}
+    names = dict.fromkeys(_TYPE_NAMES[member["type"]] for member in members if isinstance(member.get("type"), str))
+    message = "; ".join(said) or f"expected {' or '.join(names)}, found {kind_of(error.instance)}"
     yield Finding(path, message, next((finding.hint for finding in said.values() if finding.hint), ""))
 
 

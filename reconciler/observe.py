@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
+from reconciler.adopt import is_another
 from reconciler.intend import Built, topology_record
 from reconciler.kernel.maps import PER_CPU, MapSpec
 from reconciler.kernel.reader import Reader, fold_cpus
@@ -34,6 +35,7 @@ from reconciler.records import (
 )
 from reconciler.rows import TableRows
 from reconciler.service import Service, Services
+from reconciler.tables import PUBLIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +57,7 @@ class _Look:
     live: Live
     state: bool = False
     stubs: dict[int, str] = field(default_factory=dict)
+    uses: dict[tuple[str, str], set[int]] = field(default_factory=dict)  # ids of the tables that a side of a cube uses
 
     def add(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -103,26 +106,38 @@ def observe_bpffs(
 
 
 def _said(live: Live) -> dict[str, dict[str, Any]]:
-    """What the applied documents say of each cube that a lost `about` would have said."""
+    """What the applied documents say of each cube that a lost `about` would have said; and of namespaces, whose mark can be
+    lost, that they are ours."""
     found = {}
     for record in live.state.values():
         if isinstance(record, TopologyRecord):
-            for cube in json.loads(record.document).get("spec", {}).get("cubes", ()):
+            spec = json.loads(record.document).get("spec", {})
+            live.namespaces |= dict.fromkeys(spec.get("namespaces", ()), record.name)
+            for cube in spec.get("cubes", ()):
                 found[cube["name"]] = {"service": cube["service-name"], "topology": record.name, "type": cube.get("type", "TC")}
     return found
 
 
 def _identity(reader: Reader, home: str, said: dict[str, Any] | None) -> tuple[dict[str, Any] | None, str | None]:
     """A cube's `about` and `current`. An applied cube that lost one of them is damaged, not gone: rebuilding it would lose
-    what it learned. The wrong topology in a replaced `about` makes the damage a difference."""
+    what it learned. The wrong topology in a replaced `about` makes the damage a difference.
+
+    Not so a cube that an interrupted apply had only begun to put in the place of the applied one: it is of another kind,
+    or the applied one stands aside."""
     about, current = reader.json_link(f"{home}/about"), reader.link_text(f"{home}/current")
     if said is not None and about is None and current is not None:
         about = {**said, "topology": GONE}
-    if said is not None and current is None and about is not None:
+    if said is not None and current is None and about is not None and not _begun(reader, home, said, about):
         numbers = [int(name[1:]) for name in reader.names(home) if name[0] == "g" and name[1:].isdigit()]
         current = f"g{max(numbers)}" if numbers else None
         about = {**about, "topology": GONE} if current else about
     return about, current
+
+
+def _begun(reader: Reader, home: str, said: dict[str, Any], about: dict[str, Any]) -> bool:
+    """Whether a cube without `current` was being put in the place of the one that is applied."""
+    other = any(said[name] != about.get(name) for name in ("service", "type"))
+    return other or any(name.startswith(f"{home.rpartition('/')[2]}~") for name in reader.names("cubes"))
 
 
 def _cube_objects(look: _Look, name: str, about: Mapping[str, Any], current: str) -> list[str]:
@@ -131,10 +146,11 @@ def _cube_objects(look: _Look, name: str, about: Mapping[str, Any], current: str
     look.add([CubeRecord(name, about.get("service", ""), about.get("topology", ""), about.get("type", "TC"))])
     leftovers = []
     indices: dict[str, int] = {}
-    for entry in reader.names(home):
+    entries = reader.names(home)
+    for entry in entries:
         if entry.endswith("~") or (entry[0] == "g" and entry[1:].isdigit() and entry != current):
             leftovers.append(f"{home}/{entry}")
-    for side in (pins.MAIN, pins.TWIN):
+    for side in (pins.MAIN, pins.TWIN) if "twin" in entries else (pins.MAIN,):
         indices |= _stubs(look, name, about, side)
     for escaped in reader.names(f"{home}/ports"):
         port = pins.unescape(escaped)
@@ -151,15 +167,20 @@ def _cube_objects(look: _Look, name: str, about: Mapping[str, Any], current: str
 def _stubs(look: _Look, cube: str, about: Mapping[str, Any], side: str) -> dict[str, int]:
     flavour = "XDP" if about.get("type", "TC") != "TC" and side == pins.MAIN else "TC"
     indices: dict[str, int] = {}
-    for directory, direction in (("in", "ingress"), ("out", "egress")):
+    cube_entry = look.reader.table(f"{pins.cube(cube)}/{side}entry")
+    for direction, directory in pins.STUBS.items():
         base = f"{pins.cube(cube)}/{side}{directory}"
         for entry in look.reader.names(base):
             number, _, escaped = entry.partition("_")
-            identity = look.reader.program_id(f"{base}/{entry}")
-            if number.isdigit() and identity:
+            pinned = look.reader.program(f"{base}/{entry}")
+            if number.isdigit() and pinned is not None:
                 port = pins.unescape(escaped)
-                indices[port] = int(number)
-                look.stubs[identity] = f"{base}/{entry}"
+                if direction != pins.INJECT:
+                    indices[port] = int(number)
+                if pinned.name != f"stub_{number}" or cube_entry is None or cube_entry.identity not in pinned.maps:
+                    continue  # another program under a stub's name, or one that leads to an entry that is no longer the cube's
+                look.uses.setdefault((cube, side), set()).update(pinned.maps)
+                look.stubs[pinned.identity] = f"{base}/{entry}"
                 look.add([StubRecord(cube, side, direction, int(number), port, flavour)])
     return indices
 
@@ -171,12 +192,14 @@ def _programs(look: _Look, cube: str, current: str) -> None:
     for name, said in recorded.items():
         side = pins.TWIN if name.startswith("twin_") else pins.MAIN
         direction, _, index = name.removeprefix("twin_").rpartition("_")
-        row = int(index) + (pins.EGRESS_ROWS if direction == "egress" else 0)
+        row = pins.entry_row(direction, int(index))
         pinned = look.reader.program(f"{home}/{name}")
         slot = look.reader.slot(f"{pins.cube(cube)}/{side}entry", row)
         if pinned is None and not slot:
             continue
         true = pinned is not None and pinned.tag == said.get("tag") and pinned.identity == slot
+        if true and pinned is not None:
+            look.uses.setdefault((cube, side), set()).update(pinned.maps)
         digest = said.get("object", "") if true else f"foreign:{pinned.tag if pinned else 'no pin'}/{slot or 'empty slot'}"
         look.add([ProgramRecord(cube, side, direction, int(index), digest, look.reader.constants(f"{home}/{name}_const"))])
 
@@ -191,24 +214,25 @@ def _tables(look: _Look, cube: str, about: Mapping[str, Any]) -> None:
     for entry in reader.names(f"{home}/twin"):
         if entry in _FILES:
             _plain_table(look, cube, f"{home}/twin/{entry}", entry)
-    shape = _shape(service, built)
+    shape = _shape(cube, service, built)
     kept = look.live.tables.setdefault(cube, {})
-    for name in reader.names(f"{home}/tables"):
-        path = f"{home}/tables/{name}"
-        if name not in shape:
+    own = {f"{home}/tables/{entry}": entry.rpartition(":")[2] for entry in reader.names(f"{home}/tables")}
+    for path, name in (own | {path: name for path, (name, _, _) in shape.items() if path not in own}).items():
+        if path not in shape:
             _plain_table(look, cube, path, name)
             if look.state and (found := reader.rows(path)) is not None:
                 kept[name] = {key: fold_cpus(found[0], value) for key, value in found[1].items()}
             continue
         found = reader.rows(path)
-        if found is None:
+        if found is None or _is_another(look, cube, path, name):
             continue
         spec, raw = found
-        wanted, value_size = shape[name]
+        _, wanted, value_size = shape[path]
         folded = {key: fold_cpus(spec, value) for key, value in raw.items()} if spec.type in PER_CPU else raw
         kept[name] = folded
         rows = _configured(folded, wanted) if spec.value_size == value_size else None
-        look.add([TableRecord(cube, name, path, _spec(spec), rows, wanted.mask, wanted.sparse, wanted.staged)])
+        owner = "" if path.startswith(f"{PUBLIC}/") else cube
+        look.add([TableRecord(owner, name, path, _spec(spec), rows, wanted.mask, wanted.sparse, wanted.staged)])
 
 
 def _configured(rows: dict[bytes, bytes], wanted: TableRows) -> dict[bytes, bytes]:
@@ -218,15 +242,19 @@ def _configured(rows: dict[bytes, bytes], wanted: TableRows) -> dict[bytes, byte
     return {key: value for key, value in rows.items() if any(value)} if wanted.sparse else rows
 
 
-def _shape(service: Service | None, built: Built | None) -> dict[str, tuple[TableRows, int]]:
-    """Of each table that holds configuration, what an empty configuration says of it, and the size of its values."""
+def _shape(cube: str, service: Service | None, built: Built | None) -> dict[str, tuple[str, TableRows, int]]:
+    """Of each table that holds configuration, by its pin: its name, what an empty configuration says of it, and the size of
+    its values."""
     if service is None or built is None:
         return {}
     from reconciler.codec import Env
 
     try:
         tables = built.tables
-        return {name: (wanted, tables[name].value_size) for name, wanted in service.rows({}, tables, Env()).items()}
+        return {
+            pins.table(cube, name, tables[name].scope): (name, wanted, tables[name].value_size)
+            for name, wanted in service.rows({}, tables, Env()).items()
+        }
     except (KeyError, ValueError):
         return {}
 
@@ -241,8 +269,15 @@ def _spec(spec: MapSpec) -> tuple[int, int, int, int, int]:
 
 def _plain_table(look: _Look, cube: str, path: str, name: str) -> None:
     spec = look.reader.spec(path)
-    if spec is not None:
+    if spec is not None and not _is_another(look, cube, path, name):
         look.add([TableRecord(cube, name, path, _spec(spec))])
+
+
+def _is_another(look: _Look, cube: str, path: str, name: str) -> bool:
+    """Whether the pin of a cube's table was replaced."""
+    own_side = path.rpartition("/")[2] in pins.OF_A_SIDE and "/tables/" not in path
+    sides = [pins.side_of(path)] if own_side else [pins.MAIN, pins.TWIN]
+    return is_another(look.reader, {used for side in sides for used in look.uses.get((cube, side), ())}, path, name)
 
 
 def _cube_wiring(look: _Look, cube: str, about: Mapping[str, Any]) -> None:
@@ -308,4 +343,8 @@ def _shared(look: _Look, cubes: set[str]) -> list[str]:
         spec = look.reader.spec(f"shared/{name}")
         if spec is not None:
             look.add([TableRecord("", name, f"shared/{name}", _spec(spec))])
+    for name in look.reader.names(PUBLIC):
+        spec = look.reader.spec(f"{PUBLIC}/{name}")
+        if spec is not None and f"{PUBLIC}/{name}" not in look.live.state:
+            look.add([TableRecord("", name, f"{PUBLIC}/{name}", _spec(spec))])
     return [f"namespaces/{name}" for name in look.reader.names("namespaces") if name.endswith("~")]

@@ -34,8 +34,9 @@ class LiveLinks:
     conflicts: list[str] = field(default_factory=list)
 
 
-def observe_links(reader: Reader, wanted: Iterable[Record]) -> LiveLinks:
-    """Those of the wanted records that exist, as they are; and netdevs that bear our mark and nobody wants."""
+def observe_links(reader: Reader, wanted: Iterable[Record], applied: Collection[str] = ()) -> LiveLinks:
+    """Those of the wanted records that exist, as they are; and netdevs that bear our mark and nobody wants. `applied` are the
+    namespaces that applied documents name: they are ours even if they have lost their mark."""
     live = LiveLinks()
     records = list(wanted)
     present = set(netns.names())
@@ -43,10 +44,11 @@ def observe_links(reader: Reader, wanted: Iterable[Record]) -> LiveLinks:
     live.records += [
         NamespaceRecord(name, owner if name in present else GONE) for name, owner in marked.items() if not name.endswith("~")
     ]
+    live.records += [NamespaceRecord(name, "") for name in applied if name in present and name not in marked]
     live.conflicts += [
         f"network namespace {record.name!r} exists and is not pcn's; pcn will not take it over"
         for record in records
-        if isinstance(record, NamespaceRecord) and record.name in present and record.name not in marked
+        if isinstance(record, NamespaceRecord) and record.name in present and record.name not in {*marked, *applied}
     ]
     ends = _Ends(present)
     root = str(reader.root.root)

@@ -3,14 +3,16 @@
     cubes/<cube>/about            symlink: {"service", "topology", "type"}
     cubes/<cube>/current          symlink: the generation in force, g<N>
     cubes/<cube>/g<N>/            about (symlink: objects and tags), ingress_<i>, egress_<i>, and <program>_const
-    cubes/<cube>/tables/<table>   the service's tables, which outlive generations
-    cubes/<cube>/entry            PROG_ARRAY: row i is ingress program i, row 32 + i egress program i
+    cubes/<cube>/tables/<table>   the service's tables, which outlive generations; <namespace>:<table> for shared ones
+    cubes/<cube>/entry            PROG_ARRAY: row i is ingress program i, row 32 + i egress program i, row 64 `inject`
     cubes/<cube>/hops, next       where packets go next (bpf/pcn.h)
     cubes/<cube>/in/<i>_<port>    stub by which packets enter at port i; out/<i>_<port>: by which they leave through it
+    cubes/<cube>/slow/0_cube      stub by which packets of the slow path come back
     cubes/<cube>/ports/<port>     symlink: the peer
     cubes/<cube>/twin/            entry, hops, next, out: the same again for the TC twin of an XDP cube's egress side
     links/<netdev>/<hook>         bpf_link
-    shared/<table>                tables of the whole host
+    shared/<table>                the framework's tables of the whole host
+    public/<table>                tables that services declare for the whole host
 
 Names: the kernel refuses a dot in a bpffs name, so names are percent-encoded ('eth0.100' is 'eth0%2E100').
 """
@@ -22,13 +24,17 @@ from urllib.parse import quote, unquote
 
 MAIN, TWIN = "", "twin/"
 EGRESS_ROWS = 32  # first row of egress programs in `entry` (PCN_MAX_PROGRAMS)
+INJECT_ROW = 64  # row of the program by which packets of the slow path come back
+INJECT = "inject"  # the direction that it has, beside ingress and egress
 AFTER_EGRESS = 128  # first row of `hops` for what follows a port's egress program (PCN_MAX_PORTS)
 
 # The framework's tables of pcn.h, by where they live.
-PER_SIDE = {"pcn_hops": "hops", "pcn_next": "next"}
+PER_SIDE = {"pcn_hops": "hops", "pcn_next": "next", "pcn_entry": "entry"}
+OF_A_SIDE = {*PER_SIDE.values()}  # pins that each side of a cube has
 PER_CUBE = {"pcn_drops": "drops", "pcn_flood_tc": "flood", "pcn_flood_xdp": "flood", "pcn_reenter": "reenter"}
 PER_GENERATION = {"pcn_calls": "calls"}
-SHARED = {"pcn_arrival": "arrival", "pcn_log_ring": "log"}
+SHARED = {"pcn_arrival": "arrival", "pcn_log_ring": "log", "pcn_slowpath": "slowpath"}
+STUBS = {"ingress": "in", "egress": "out", INJECT: "slow"}  # a direction's directory of stubs
 
 
 @functools.lru_cache(maxsize=4096)
@@ -45,6 +51,11 @@ def cube(name: str) -> str:
     return f"cubes/{escape(name)}"
 
 
+def side_of(path: str) -> str:
+    """Which side of its cube a pin is on. (A cube may be called 'twin'.)"""
+    return TWIN if path.split("/")[2:3] == [TWIN.rstrip("/")] else MAIN
+
+
 def generation(cube_name: str, number: int) -> str:
     return f"{cube(cube_name)}/g{number}"
 
@@ -53,8 +64,13 @@ def program(direction: str, index: int) -> str:
     return f"{direction}_{index}"
 
 
+def entry_row(direction: str, index: int = 0) -> int:
+    """A program's row in its cube's entry."""
+    return INJECT_ROW if direction == INJECT else index + (EGRESS_ROWS if direction == "egress" else 0)
+
+
 def stub(cube_name: str, side: str, direction: str, index: int, port: str) -> str:
-    return f"{cube(cube_name)}/{side}{'in' if direction == 'ingress' else 'out'}/{index}_{escape(port)}"
+    return f"{cube(cube_name)}/{side}{STUBS[direction]}/{index}_{escape(port)}"
 
 
 def port(cube_name: str, port_name: str) -> str:
@@ -84,4 +100,5 @@ def table(cube_name: str, table_name: str, scope: str = "private", side: str = M
         return f"shared/{SHARED[table_name]}"
     if scope == "public":
         return f"public/{table_name}"
-    return f"{home}/tables/{table_name}"
+    namespace = scope.partition(":")[2]
+    return f"{home}/tables/{escape(namespace).replace(':', '%3A')}:{table_name}" if namespace else f"{home}/tables/{table_name}"

@@ -16,7 +16,6 @@ from reconciler.intend import Built, Desired
 from reconciler.plan_context import ASIDE, Context, what
 from reconciler.plan_cube import plan_cube, plan_document, plan_port, plan_stub, plan_table
 from reconciler.plan_network import (
-    in_place,
     merge_link_deletions,
     plan_hook,
     plan_hop,
@@ -25,6 +24,7 @@ from reconciler.plan_network import (
     plan_namespace,
     plan_offload,
 )
+from reconciler.plan_remade import mark_remade
 from reconciler.plan_programs import plan_programs
 from reconciler.records import (
     GONE,
@@ -67,7 +67,7 @@ def make_plan(desired: Desired, live: Live, services: Services, built: Mapping[t
     for record in desired.state.values():
         if isinstance(record, CubeRecord):
             steps += _make_way(record, context)
-    _mark_remade_netdevs(context)
+    mark_remade(context)
     changes = diff(desired.state, context.state)
     context.fresh = {c.after.name for c in changes if c.before is None and isinstance(c.after, CubeRecord)}
     doomed = {c.before.name for c in changes if c.after is None and isinstance(c.before, CubeRecord)}
@@ -85,22 +85,6 @@ def make_plan(desired: Desired, live: Live, services: Services, built: Mapping[t
     if any(step.rank == Rank.RETIRE for step in steps):
         steps.append(Step(Rank.GRACE, "packets", "wait", "until none is inside what goes", Operation("grace")))
     return Plan(ordered(_with_reach(merge_link_deletions(steps), desired)), tuple(desired.pending), tuple(desired.notes))
-
-
-def _mark_remade_netdevs(context: Context) -> None:
-    """A netdev that is made anew takes its hooks with it and gets another index: what refers to it is as good as gone."""
-    for address, wanted in context.desired.state.items():
-        live = context.state.get(address)
-        if not isinstance(wanted, LinkRecord) or not isinstance(live, LinkRecord) or in_place(live.link, wanted.link):
-            continue
-        names = {end.name for end in (live.link.end, live.link.peer) if end is not None and end.netns is None}
-        for other, record in list(context.state.items()):
-            if isinstance(record, HookRecord) and record.netdev in names:
-                context.state[other] = replace(record, stub=GONE)
-            elif isinstance(record, HopRecord) and record.target in names:
-                context.state[other] = replace(record, target=GONE)
-            elif isinstance(record, MemberRecord) and {record.netdev, record.far} & names:
-                context.state[other] = replace(record, netdev=GONE)
 
 
 def _written(steps: Iterable[Step]) -> set[str]:
@@ -128,6 +112,7 @@ def _make_way(wanted: CubeRecord, context: Context) -> Iterator[Step]:
         return
     home = pins.cube(old.name)
     away = context.unused(home + ASIDE)
+    context.moved[home] = away
     yield Step(
         Rank.ASIDE,
         wanted.address,

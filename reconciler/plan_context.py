@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from reconciler.intend import Built, Desired
 from reconciler.records import CubeRecord, Live, State
 from reconciler.service import Services
+from reconciler.steps import Operation
 
 ASIDE = "~old"  # where a cube that is replaced goes on working until its successor has taken over
 NEW = "~new"  # a table that will take over from one of another shape
@@ -16,7 +17,8 @@ NEW = "~new"  # a table that will take over from one of another shape
 @dataclass(slots=True)
 class Context:
     """What planning may look at. `built` by (service, family); `rebuilt` are tables whose map is another one now;
-    `cleared` are leftovers that go before something new takes their place."""
+    `cleared` are leftovers that go before something new takes their place; `moved` says where replaced cubes stand aside;
+    `restore` has, by the address of a link that is made anew, what makes the old one again."""
 
     desired: Desired
     live: Live
@@ -26,6 +28,13 @@ class Context:
     fresh: set[str] = field(default_factory=set)
     rebuilt: dict[str, str] = field(default_factory=dict)
     cleared: set[str] = field(default_factory=set)
+    moved: dict[str, str] = field(default_factory=dict)
+    restore: dict[str, tuple[Operation, ...]] = field(default_factory=dict)
+
+    def path_now(self, path: str) -> str:
+        """Where something of a cube is once the cubes that are replaced stand aside."""
+        home = "/".join(path.split("/")[:2])
+        return self.moved.get(home, home) + path.removeprefix(home)
 
     def unused(self, path: str) -> str:
         """`path`, lengthened until no interrupted apply has left anything there: it may be what forwards packets now."""

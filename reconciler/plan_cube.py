@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from reconciler import pins
 from reconciler.diff import Change, diff_rows
 from reconciler.plan_context import ASIDE, NEW, Context, what
-from reconciler.records import CubeRecord, PortRecord, StubRecord, TableRecord, TopologyRecord
+from reconciler.records import GONE, CubeRecord, PortRecord, StubRecord, TableRecord, TopologyRecord
 from reconciler.rows import place
 from reconciler.steps import MAP_WRITES, PROGRAM_LOADS, Disruption, Operation, Rank, Step
 
@@ -68,6 +68,15 @@ def plan_cube(change: Change, context: Context) -> Iterator[Step]:
         change.before.topology,
         record.topology,
     )
+    if change.before.topology == GONE:  # `about` or `current` was lost
+        current = f"g{context.live.generations.get(record.name, 0)}"
+        yield Step(
+            Rank.NAMES,
+            change.address,
+            "restore",
+            "names what is in force",
+            Operation("set_link", {"path": f"{home}/current", "text": current}),
+        )
 
 
 def plan_port(change: Change, context: Context) -> Iterator[Step]:
@@ -113,9 +122,12 @@ def _forget(port: PortRecord, context: Context) -> Iterator[Step]:
         return
     tables = context.built_for(port.cube).tables
     for binding in service.bindings:
-        for column in binding.values:
+        for column in (*binding.keys, *binding.values):
             if binding.learned and column.encoding == "port" and binding.learned in tables:
-                offset, size = place(tables[binding.learned].value, column.place)
+                in_key = column in binding.keys
+                layout = tables[binding.learned].key if in_key else tables[binding.learned].value
+                offset, size = place(layout, column.place)
+                path = pins.table(port.cube, binding.learned, tables[binding.learned].scope)
                 yield Step(
                     Rank.NAMES,
                     f"cube/{port.cube}/table/{binding.learned}",
@@ -123,7 +135,7 @@ def _forget(port: PortRecord, context: Context) -> Iterator[Step]:
                     f"learned at port {port.name}, which is gone",
                     Operation(
                         "purge_rows",
-                        {"path": pins.table(port.cube, binding.learned), "offset": offset, "size": size, "value": port.index},
+                        {"path": path, "offset": offset, "size": size, "value": port.index, "in_key": in_key},
                     ),
                 )
 
@@ -236,12 +248,14 @@ def plan_stub(change: Change, context: Context) -> Iterator[Step]:
 
 
 def load_stub(record: StubRecord, address: str) -> Step:
-    row = 0 if record.direction == "ingress" else pins.EGRESS_ROWS
+    row = pins.entry_row(record.direction)
     return Step(
         Rank.STUB,
         address,
         "create",
-        f"the way {'in' if record.direction == 'ingress' else 'out'} at {record.port}",
+        "the way back from the slow path"
+        if record.direction == pins.INJECT
+        else f"the way {pins.STUBS[record.direction]} at {record.port}",
         Operation(
             "load_stub",
             {

@@ -11,6 +11,7 @@ from reconciler.diff import Change
 from reconciler.model import Link, LinkEnd
 from reconciler.records import GONE, HookRecord, HopRecord, LinkRecord, MemberRecord, NamespaceRecord, OffloadRecord
 from reconciler.steps import LINK_CHANGES, Disruption, Operation, Rank, Step
+from reconciler.wiring import is_hidden
 
 if TYPE_CHECKING:
     from reconciler.plan_context import Context
@@ -40,7 +41,11 @@ def plan_namespace(change: Change, context: Context) -> Iterator[Step]:
             "update",
             "belongs to another topology now",
             Operation("create_namespace", args),
-            (Operation("create_namespace", {"name": record.name, "topology": change.before.topology}),),
+            (
+                Operation("create_namespace", {"name": record.name, "topology": change.before.topology})
+                if change.before.topology
+                else Operation("remove", {"path": pins.namespace(record.name)}),  # its mark was lost
+            ),
         )
 
 
@@ -53,7 +58,7 @@ def plan_link(change: Change, context: Context) -> Iterator[Step]:
                     yield _configure(change.address, old, new)
             return
         why = "must be made anew: " + _why_anew(before.link, after.link)
-        yield _delete_link(before, Rank.LINK_AWAY, why, _restore_link(before, context))
+        yield _delete_link(before, Rank.LINK_AWAY, why, context.restore.get(change.address, ()))
         yield from _create_link(after, change.address)
     elif isinstance(after, LinkRecord):
         yield from _create_link(after, change.address)
@@ -108,18 +113,6 @@ def _delete_link(record: LinkRecord, rank: Rank, reason: str, undo: tuple[Operat
         LINK_CHANGES,
         1,
     )
-
-
-def _restore_link(record: LinkRecord, context: Context) -> tuple[Operation, ...]:
-    """Make a netdev again as it was, with what was attached to it and what led to it."""
-    names = {end.name for end in (record.link.end, record.link.peer) if end is not None and end.netns is None}
-    undo = [Operation("create_link", {"link": link_data(record.link), "topology": record.topology, "configure": True})]
-    for live in context.live.state.values():
-        if isinstance(live, HookRecord) and live.netdev in names and live.stub != GONE:
-            undo.append(Operation("attach_hook", {"netdev": live.netdev, "point": live.point, "stub": live.stub, "mode": live.mode}))
-        elif isinstance(live, HopRecord) and live.kind == "netdev" and live.target in names:
-            undo.append(_hop(live, live))
-    return tuple(undo)
 
 
 def merge_link_deletions(steps: Iterable[Step]) -> list[Step]:
@@ -216,7 +209,8 @@ def plan_hop(change: Change, context: Context) -> Iterator[Step]:
     new = change.after if isinstance(change.after, HopRecord) else None
     fresh = record.cube in context.fresh
     rank = Rank.UNHOP if new is None else Rank.NEW_HOP if fresh else Rank.HOP
-    before, after = _hop(record, old), _hop(record, new)
+    home = pins.cube(record.cube)
+    before, after = hop_operation(home, record, old), hop_operation(home, record, new)
     yield Step(
         rank,
         change.address,
@@ -232,13 +226,11 @@ def plan_hop(change: Change, context: Context) -> Iterator[Step]:
     )
 
 
-def _hop(record: HopRecord, to: HopRecord | None) -> Operation:
+def hop_operation(home: str, record: HopRecord, to: HopRecord | None) -> Operation:
     kind, target = (to.kind, to.target) if to is not None else ("none", "")
     if target.startswith(GONE):
         kind, target = "none", ""
-    return Operation(
-        "set_hop", {"home": f"{pins.cube(record.cube)}/{record.side}", "row": record.row, "kind": kind, "target": target}
-    )
+    return Operation("set_hop", {"home": f"{home}/{record.side}", "row": record.row, "kind": kind, "target": target})
 
 
 def _target(record: HopRecord | None) -> str | None:
@@ -251,32 +243,27 @@ def plan_member(change: Change, context: Context) -> Iterator[Step]:
     cube = context.cube(record.cube)
     family = "TC" if cube is None or cube.type == "TC" else "XDP"
 
-    def operation(member: Any) -> Operation:
-        gone = not isinstance(member, MemberRecord) or member.netdev.startswith(GONE)
-        return Operation(
-            "set_member",
-            {
-                "home": pins.cube(record.cube),
-                "family": family,
-                "index": record.index,
-                "netdev": "" if gone else member.netdev,
-                "far": "" if gone else member.far,
-            },
-        )
-
+    home = pins.cube(record.cube)
     fresh = record.cube in context.fresh
     yield Step(
         Rank.NEW_HOP if fresh else Rank.MEMBER,
         change.address,
         change.action,
         "is flooded to",
-        operation(change.after),
-        () if fresh else (operation(change.before),),
+        member_operation(home, family, record.index, change.after),
+        () if fresh else (member_operation(home, family, record.index, change.before),),
         getattr(change.before, "netdev", None),
         getattr(change.after, "netdev", None),
         counts="" if fresh else LINK_CHANGES,
         count=0,
     )
+
+
+def member_operation(home: str, family: str, index: int, member: Any) -> Operation:
+    """Row `index` of a flood table as `member` has it; empty if that is none, or names a netdev that is gone."""
+    gone = not isinstance(member, MemberRecord) or member.netdev.startswith(GONE)
+    ends = {"netdev": "", "far": ""} if gone else {"netdev": member.netdev, "far": member.far}
+    return Operation("set_member", {"home": home, "family": family, "index": index, **ends})
 
 
 def plan_hook(change: Change, context: Context) -> Iterator[Step]:
@@ -285,6 +272,7 @@ def plan_hook(change: Change, context: Context) -> Iterator[Step]:
     old = change.before if isinstance(change.before, HookRecord) else None
     new = change.after if isinstance(change.after, HookRecord) else None
     place = {"netdev": record.netdev, "point": record.point}
+    hidden = is_hidden(record.netdev)  # flooded copies go through it: ready before the first one, and until after the last
     if old is not None and new is not None and old.stub != GONE and old.mode == new.mode:
         yield Step(
             Rank.ATTACH,
@@ -314,14 +302,14 @@ def plan_hook(change: Change, context: Context) -> Iterator[Step]:
         )
         restore = detach
     if new is None:
-        there = record.netdev in context.live.netdevs and old is not None and old.stub != GONE
+        there = record.netdev in context.live.netdevs and old is not None and old.stub != GONE and not hidden
         yield Step(
-            Rank.DETACH,
+            Rank.RETIRE if hidden else Rank.DETACH,
             change.address,
             "delete",
             "nothing is wanted here",
             detach,
-            (restore,),
+            () if hidden else (restore,),
             old.stub if old else None,
             None,
             Disruption.PACKETS_LOST if there else Disruption.NONE,
@@ -330,7 +318,7 @@ def plan_hook(change: Change, context: Context) -> Iterator[Step]:
         )
     else:
         yield Step(
-            Rank.ATTACH,
+            Rank.NEW_HOP if hidden else Rank.ATTACH,
             change.address,
             "create" if old is None else "restore",
             "leads to its cube" if old is None else "its netdev was made anew",

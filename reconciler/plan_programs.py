@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from reconciler import pins
 from reconciler.diff import Change
-from reconciler.intend import ProgramSlot, used_tables
+from reconciler.intend import ProgramSlot
 from reconciler.plan_context import Context
 from reconciler.plan_cube import load_stub
 from reconciler.records import ProgramRecord, StubRecord
 from reconciler.steps import PROGRAM_LOADS, Operation, Rank, Step
+from reconciler.tables import scope_of, used_tables
 
 
 def plan_programs(changes: Iterable[Change], context: Context) -> Iterator[Step]:
@@ -41,13 +42,12 @@ def plan_programs(changes: Iterable[Change], context: Context) -> Iterator[Step]
 
 def _maps(record: ProgramRecord, context: Context) -> dict[str, str]:
     """The pin of every table that a program uses, by its name in C; '' for those of the generation."""
-    compiled = context.built_for(record.cube).objects[
-        ProgramSlot(record.side, record.direction, record.index, _flavour(record, context))
-    ]
+    objects = context.built_for(record.cube).objects
+    compiled = objects[ProgramSlot(record.side, record.direction, record.index, _flavour(record, context))]
     return {
         name: ""
         if name in pins.PER_GENERATION
-        else _pin(pins.table(record.cube, name, compiled.tables[name].scope, record.side), context)
+        else _pin(pins.table(record.cube, name, scope_of(compiled.tables[name], objects.values()), record.side), context)
         for name in sorted(used_tables(compiled))
     }
 
@@ -79,6 +79,7 @@ def _generation(cube: str, context: Context) -> Iterator[Step]:
         (Operation("remove", {"path": directory}),),
     )
     names = {}
+    calling = {record.side for record in wanted if "" in _maps(record, context).values()}
     for record in wanted:
         kept = (
             not fresh
@@ -86,7 +87,8 @@ def _generation(cube: str, context: Context) -> Iterator[Step]:
             and not (set(_maps(record, context).values()) & {"", *context.rebuilt.values()})
         )
         names[record.name] = record.object
-        yield from _load(record, directory, pins.generation(cube, old) if kept else "", context)
+        calls = f"{directory}/{record.side.replace('/', '_')}calls" if record.side in calling else ""
+        yield from _load(record, directory, pins.generation(cube, old) if kept else "", calls, context)
         yield _swap(record, directory, pins.generation(cube, old) if old else "", fresh, address)
     yield Step(
         Rank.NEW_ENTRY,
@@ -110,15 +112,18 @@ def _generation(cube: str, context: Context) -> Iterator[Step]:
         )
 
 
-def _load(record: ProgramRecord, directory: str, kept: str, context: Context) -> Iterator[Step]:
+def _load(record: ProgramRecord, directory: str, kept: str, calls: str, context: Context) -> Iterator[Step]:
+    """`kept`: the generation that has this very program already. `calls`: the array of those that µCubes go on in, if any
+    program of this generation does; all are in it, also those that go nowhere themselves."""
     path = f"{directory}/{record.name}"
+    place = {"calls": "" if record.direction == pins.INJECT else calls, "row": pins.entry_row(record.direction, record.index)}
     if kept:
         yield Step(
             Rank.PROGRAM,
             record.address,
             "keep",
             "does not change",
-            Operation("keep_program", {"path": path, "source": f"{kept}/{record.name}"}),
+            Operation("keep_program", {"path": path, "source": f"{kept}/{record.name}", **place}),
         )
         return
     before = context.state.get(record.address)
@@ -139,8 +144,7 @@ def _load(record: ProgramRecord, directory: str, kept: str, context: Context) ->
                 "object": record.object,
                 "constants": record.constants.hex(),
                 "maps": _maps(record, context),
-                "calls": f"{directory}/{record.side.replace('/', '_')}calls",
-                "row": ProgramSlot(record.side, record.direction, record.index, "").row,
+                **place,
                 "name": f"{record.cube}_{record.name}",
             },
         ),
@@ -152,7 +156,7 @@ def _load(record: ProgramRecord, directory: str, kept: str, context: Context) ->
 
 
 def _swap(record: ProgramRecord, directory: str, old: str, fresh: bool, address: str) -> Step:
-    slot = ProgramSlot(record.side, record.direction, record.index, "").row
+    slot = pins.entry_row(record.direction, record.index)
     entry = f"{pins.cube(record.cube)}/{record.side}entry"
     undo = (
         Operation("set_slot", {"path": entry, "index": slot, "program": f"{old}/{record.name}"})

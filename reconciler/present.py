@@ -4,6 +4,7 @@ Everything that is said to a reader is taken from this document, the exit code t
 Its form is stable (docs/commands.md): keys may be added, none is taken away or changes its meaning without a new major
 format version.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -125,13 +126,15 @@ def _sides(step: Step, report: Report) -> tuple[Any, Any]:
 
 def _link_words(link: Mapping[str, Any]) -> str:
     peer = link["peer"]
-    return str(link["kind"]) if peer is None else f"{link['kind']} to {peer['netns'] + '/' if peer['netns'] else ''}{peer['name']}"
+    return (
+        str(link["kind"]) if peer is None else f"{link['kind']} to {peer['netns'] + '/' if peer['netns'] else ''}{peer['name']}"
+    )
 
 
 def _rows(rows: Mapping[str, str] | None, step: Step, report: Report, *, live: bool) -> Any:
     if rows is None or report.decoder is None:
         return rows
-    chosen = list(rows if report.most is None else step.after or step.before or ())[:report.most]
+    chosen = list(rows if report.most is None else step.after or step.before or ())[: report.most]
     raw = {bytes.fromhex(key): bytes.fromhex(rows[key]) for key in chosen if key in rows}
     _, cube, _, table = step.address.split("/", 3)
     return report.decoder.rows(cube, table, raw, live=live)
@@ -139,8 +142,10 @@ def _rows(rows: Mapping[str, str] | None, step: Step, report: Report, *, live: b
 
 def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The entries of two mappings that are not in the other."""
-    return ({name: value for name, value in old.items() if name not in new or new[name] != value},
-            {name: value for name, value in new.items() if name not in old or old[name] != value})
+    return (
+        {name: value for name, value in old.items() if name not in new or new[name] != value},
+        {name: value for name, value in new.items() if name not in old or old[name] != value},
+    )
 
 
 def _words(value: Any) -> Any:
@@ -166,9 +171,15 @@ def pretty_target(text: str) -> str:
 
 def problem_data(problem: Problem) -> dict[str, Any]:
     where = problem.where
-    return {"message": problem.message, "path": problem.path, "file": where.file if where else None,
-            "line": where.line if where else None, "column": where.column if where else None,
-            "hint": problem.hint, "severity": problem.severity}
+    return {
+        "message": problem.message,
+        "path": problem.path,
+        "file": where.file if where else None,
+        "line": where.line if where else None,
+        "column": where.column if where else None,
+        "hint": problem.hint,
+        "severity": problem.severity,
+    }
 
 
 def error_data(error: PcnError) -> list[dict[str, Any]]:

@@ -1,4 +1,5 @@
 """Drift, as plain data and as text: what the kernel holds otherwise than it was applied, object by object. Pure."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +37,9 @@ def drift_text(document: Mapping[str, Any], paint: Paint = plain) -> str:
         said = list(_said(entry))
         lines.append(paint(STYLES[mark], f"{mark} {escape(entry['address']):<{wide}}  {escape(said[0])}"))
         lines += [paint(STYLES[mark], f"  {'':<{wide}}  {escape(words)}") for words in said[1:]]
-    return "\n".join([*lines, paint("bold", f"Drift: {counted(len(entries), 'object')} not as applied; the next apply mends that.")])
+    return "\n".join(
+        [*lines, paint("bold", f"Drift: {counted(len(entries), 'object')} not as applied; the next apply mends that.")]
+    )
 
 
 def _said(entry: Mapping[str, Any]) -> Iterator[str]:
@@ -57,7 +60,9 @@ def _without_parts(changes: Sequence[Change]) -> list[Change]:
 
     def is_part(change: Change) -> bool:
         record = change.after or change.before
-        return not isinstance(record, CubeRecord) and getattr(record, "cube", None) in (gone if change.before is None else extra if change.after is None else ())
+        return not isinstance(record, CubeRecord) and getattr(record, "cube", None) in (
+            gone if change.before is None else extra if change.after is None else ()
+        )
 
     return [change for change in changes if not is_part(change)]
 
@@ -72,7 +77,9 @@ def _entry(change: Change, decoder: Decoder | None) -> dict[str, Any]:
 
 def _is_gone(record: Record | None) -> bool:
     """A hook whose netdev is gone, or a namespace of which only the mark is left, is there in name only."""
-    return isinstance(record, HookRecord) and record.stub == GONE or isinstance(record, NamespaceRecord) and record.topology == GONE
+    if isinstance(record, HookRecord):
+        return record.stub == GONE
+    return isinstance(record, NamespaceRecord) and record.topology == GONE
 
 
 def _sides(change: Change, decoder: Decoder | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -92,13 +99,19 @@ def _sides(change: Change, decoder: Decoder | None) -> tuple[dict[str, Any], dic
 
 def _tables(live: TableRecord, applied: TableRecord, decoder: Decoder) -> tuple[dict[str, Any], dict[str, Any]]:
     rows = diff_rows(applied, live)
-    was = decoder.rows(applied.cube, applied.name, {key: value for key, value in (applied.rows or {}).items() if key in rows.write}, live=False)
+    was = decoder.rows(
+        applied.cube, applied.name, {key: value for key, value in (applied.rows or {}).items() if key in rows.write}, live=False
+    )
     now = decoder.rows(live.cube, live.name, rows.before, live=True)
     return now, was
 
 
 def _program(record: ProgramRecord) -> str:
-    return f"another program ({record.object.removeprefix('foreign:')})" if record.object.startswith("foreign:") else record.object[:12]
+    return (
+        f"another program ({record.object.removeprefix('foreign:')})"
+        if record.object.startswith("foreign:")
+        else record.object[:12]
+    )
 
 
 def _flat(record: LinkRecord) -> dict[str, Any]:

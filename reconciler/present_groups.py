@@ -2,6 +2,7 @@
 
 What a step is for is said; how it is done (directories, stubs, hops that follow from a peer) is only counted. Pure.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -54,7 +55,13 @@ def _one_each(steps: Steps) -> Iterator[Mapping[str, Any]]:
             yield step
             continue
         for name, about in step["before"].items():
-            yield {**step, "address": f"link/:{name}", "subject": f"netdev/{name}", "before": about, "counts": {"link_changes": 1}}
+            yield {
+                **step,
+                "address": f"link/:{name}",
+                "subject": f"netdev/{name}",
+                "before": about,
+                "counts": {"link_changes": 1},
+            }
 
 
 def _home(step: Mapping[str, Any]) -> str:
@@ -133,8 +140,11 @@ def _settings(step: Mapping[str, Any], group: Group, *, new: bool) -> Iterator[t
 
 def _hooks(steps: Steps) -> Iterator[tuple[str, str]]:
     for mark, verb in (("+", "attached at"), ("~", "leads elsewhere at"), ("-", "detached from")):
-        points = [step["address"].rpartition("/")[2] for step in steps
-                  if step["address"].startswith("hook/") and MARKS.get(step["action"], "~") == mark]
+        points = [
+            step["address"].rpartition("/")[2]
+            for step in steps
+            if step["address"].startswith("hook/") and MARKS.get(step["action"], "~") == mark
+        ]
         if points:
             yield mark, f"{verb} {', '.join(dict.fromkeys(points))}"
 
@@ -214,6 +224,9 @@ def _way_lines(steps: Steps) -> Iterator[tuple[str, str]]:
 
 
 _FILLERS: dict[str, Callable[[Group, Steps], None]] = {
-    "cube": _fill_cube, "netdev": _fill_netdev, "namespace": _fill_namespace,
-    "leftovers": _fill_leftovers, "flood pairs": _fill_flood_pairs,
+    "cube": _fill_cube,
+    "netdev": _fill_netdev,
+    "namespace": _fill_namespace,
+    "leftovers": _fill_leftovers,
+    "flood pairs": _fill_flood_pairs,
 }

@@ -1,4 +1,5 @@
 """What is added, changed and removed between two sets of leaves, in words. Pure."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping

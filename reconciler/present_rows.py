@@ -3,6 +3,7 @@
 A plan is read by people who wrote `action: DROP`, not `00000000`. Where the model's bindings say which leaf a byte is, the
 leaf is shown; rows that a service derives by code of its own stay hexadecimal.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
@@ -57,7 +58,9 @@ class Decoder:
         service = self._service(record.cube)
         if compiled is None or service is None:
             return {}
-        words = {name: int.from_bytes(record.constants[offset:offset + 4], "little") for name, offset in compiled.constants.items()}
+        words = {
+            name: int.from_bytes(record.constants[offset : offset + 4], "little") for name, offset in compiled.constants.items()
+        }
         return _named_constants(words, service)
 
     def _cube(self, name: str) -> CubeRecord | None:

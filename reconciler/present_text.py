@@ -2,6 +2,7 @@
 
 Pure: the document of `present` in, lines out. With `verbose` every step is a line.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ Paint = Callable[[str, str], str]
 """(style, text) to text; styles are green, yellow, red, dim, bold and plain."""
 STYLES = {"+": "green", "~": "yellow", "-": "red", "!": "red"}
 _WORDS = {"program_loads": "program load", "map_writes": "map write", "link_changes": "link change"}
-_WIDEST = 76
+_WIDEST, _MOST_LINES = 76, 20
 
 
 def plain(style: str, text: str) -> str:
@@ -28,7 +29,7 @@ def render(document: Mapping[str, Any], *, done: bool, paint: Paint = plain, ver
     steps = document["steps"]
     lines = [_step_line(step, paint) for step in steps] if verbose else list(_body(grouped(steps), paint))
     if document["drift"]:
-        lines.append(paint("yellow", f"drift: {counted(len(document['drift']), 'object')} {'were' if done else 'are'} not as applied"))
+        lines.append(paint("yellow", f"drift: {counted(len(document['drift']), 'object')} not as applied before"))
     lines += [escape(f"waiting: {said}") for said in _few([_waiting(entry) for entry in document["waiting"]])]
     lines += [escape(f"note: {note}") for note in document["notes"]]
     return "\n".join([*lines, paint("bold", totals(document, done=done))])
@@ -40,8 +41,14 @@ def totals(document: Mapping[str, Any], *, done: bool) -> str:
     if not document["steps"]:
         return "Nothing to do: the kernel holds what the file says."
     costs = ", ".join(counted(summary[what], _WORDS[what]) for what in COUNTS)
-    felt = sorted({name for step in document["steps"] if step["disruption"] != "none"
-                   for name in (step["subject"].partition("/")[2], *step["reaches"])})
+    felt = sorted(
+        {
+            name
+            for step in document["steps"]
+            if step["disruption"] != "none"
+            for name in (step["subject"].partition("/")[2], *step["reaches"])
+        }
+    )
     where = f" ({', '.join(_few(felt))})" if felt else ""
     return escape(f"{'Applied' if done else 'Plan'}: {costs}; disruption: {summary['disruption']}{where}.")
 
@@ -54,8 +61,16 @@ def _body(groups: Sequence[Group], paint: Paint) -> Iterator[str]:
         cost = ", ".join(counted(group.counts[what], _WORDS[what]) for what in COUNTS if group.counts.get(what))
         yield paint(STYLES[group.mark], head) + (paint("dim", f"{'':<{max(0, edge - len(head)) + 3}}{cost}") if cost else "")
         if not _is_single(group):
-            for mark, text in group.lines:
+            kept = _bounded(group.lines)
+            for mark, text in kept:
                 yield paint(STYLES[mark], f"    {mark} {escape(text)}")
+            if len(kept) < len(group.lines):
+                yield paint("dim", f"      … and {counted(len(group.lines) - len(kept), 'more change')}, which -v shows")
+
+
+def _bounded(lines: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The first of many lines, and all that say what is lost."""
+    return [line for number, line in enumerate(lines) if number < _MOST_LINES or line[0] == "!"]
 
 
 def _head(group: Group, wide: int) -> str:

@@ -59,6 +59,10 @@ def place(layout: Any, name: str) -> tuple[int, int]:
     raise KeyError(f"the model names field {name!r}, the C struct has {known}")
 
 
+Known = dict[Any, Any]
+"""Entries of lists by the list and the key, so that 10,000 rows need not be searched 10,000 times."""
+
+
 def encode_rows(
     bound: Sequence[Binding], config: Mapping[str, Any], tables: Mapping[str, TableLayout], env: Env
 ) -> dict[str, TableRows]:
@@ -142,6 +146,7 @@ def decode_rows(
 ) -> dict[str, Any]:
     """Configuration as the tables hold it; with `state`, the datapath's leaves and learned rows too."""
     config: dict[str, Any] = {}
+    known: Known = {}
     for binding in bound:
         layout = tables.get(binding.table)
         if layout is None:
@@ -151,12 +156,14 @@ def decode_rows(
             for key, value in sorted(live.get(name, {}).items()):
                 if binding.is_list and layout.type in (2, 6) and not any(value):
                     continue
-                _place_row(config, binding, layout, key, value, env, state and name == (binding.learned or name))
+                if name != binding.table and key in live.get(binding.table, {}):
+                    continue  # what is configured holds, whatever was learned before
+                _place_row(config, known, binding, layout, key, value, env, state and name == (binding.learned or name))
     return config
 
 
 def _place_row(
-    config: dict[str, Any], binding: Binding, layout: TableLayout, key: bytes, value: bytes, env: Env, state: bool
+    config: dict[str, Any], known: Known, binding: Binding, layout: TableLayout, key: bytes, value: bytes, env: Env, state: bool
 ) -> None:
     chain: list[Any] = [config]
     node: Any = config
@@ -166,7 +173,7 @@ def _place_row(
                 node = node.setdefault(name, {})
                 continue
             own = [c for c in binding.keys if c.level == len(chain)]
-            node = _entry_of(node.setdefault(name, []), own, layout, key, env)
+            node = _entry_of(node.setdefault(name, []), known, own, layout, key, env)
             chain.append(node)
     for column in binding.values:
         if column.state and not state:
@@ -176,22 +183,18 @@ def _place_row(
         _set(chain[column.level], column.path, leaf)
 
 
-def _entry_of(entries: list[Any], own: Sequence[Column], layout: TableLayout, key: bytes, env: Env) -> Any:
+def _entry_of(entries: list[Any], known: Known, own: Sequence[Column], layout: TableLayout, key: bytes, env: Env) -> Any:
     """The list entry with this row's key, made if it is new. A leaf-list's entry is the key itself."""
-    values = []
+    wanted: dict[str, Any] = {}
     for column in own:
         offset, size = place(layout.key, column.place)
-        values.append(decode(column.encoding, key[offset : offset + size], env, column.enum))
-    if own and not own[0].path:
-        if values[0] not in entries:
-            entries.append(values[0])
-        return values[0]
-    wanted = {column.path[0]: value for column, value in zip(own, values, strict=True)}
-    for entry in reversed(entries):
-        if all(entry.get(name) == value for name, value in wanted.items()):
-            return entry
-    entries.append(wanted)
-    return wanted
+        value = decode(column.encoding, key[offset : offset + size], env, column.enum)
+        wanted[column.path[0] if column.path else ""] = value
+    identity = (id(entries), *wanted.items())
+    if identity not in known:
+        known[identity] = wanted.get("", wanted)
+        entries.append(known[identity])
+    return known[identity]
 
 
 def _set(node: Any, path: Sequence[str], value: Any) -> None:

@@ -12,9 +12,11 @@ from reconciler.rules_links import links
 from reconciler.rules_names import max_ports, names, unique_names
 from reconciler.rules_peers import peers
 from reconciler.rules_refs import references
+from reconciler.rules_services import services
 from reconciler.rules_tcubes import chains
 
-RULES: tuple[Callable[[World], Iterator[Problem]], ...] = (names, unique_names, max_ports, peers, chains, references, links)
+RULES: tuple[Callable[[World], Iterator[Problem]], ...] = (
+    names, unique_names, max_ports, peers, chains, references, links, services)
 
 
 def broken_rules(world: World) -> Iterator[Problem]:

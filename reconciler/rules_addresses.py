@@ -50,13 +50,13 @@ def _route(route: dict[str, Any], place: Place, on_link: list[Network]) -> Itera
     if not isinstance(via, str):
         return
     try:
-        router = ip_address(via)
+        gateway = ip_address(via)
     except ValueError:
         yield (place / "via").problem(f"{quoted(via)} is not an IP address")
         return
-    if family not in (None, router.version):
+    if family not in (None, gateway.version):
         yield (place / "via").problem(f"a route to {to} cannot go via {via}: one is IPv4, the other IPv6")
-    elif not router.is_link_local and not any(router in network for network in on_link if network.version == router.version):
+    elif not gateway.is_link_local and not any(gateway in network for network in on_link if network.version == gateway.version):
         yield (place / "via").problem(f"{via} cannot be reached on this device: none of its addresses is in the same network")
 
 

@@ -1,4 +1,8 @@
-"""Rules for transparent cubes: each sits in one chain, and a chain runs at one hook."""
+"""Rules for transparent cubes: each sits in one chain, and the hooks of a chain fit.
+
+On a port, all run at the hook of the port's cube. On a netdev, XDP comes before TC: what XDP lets pass goes on to the TC
+hook, so an XDP blacklist can stand in front of a TC bridge; behind an XDP cube's redirect no TC cube would see a packet.
+"""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
@@ -17,6 +21,7 @@ class _Chain:
     name: str
     hook: str | None
     tcubes: tuple[tuple[str, Place], ...]
+    mixed: bool = False  # a netdev has both hooks
 
 
 def chains(world: World) -> Iterator[Problem]:
@@ -24,17 +29,17 @@ def chains(world: World) -> Iterator[Problem]:
     used: dict[str, tuple[Place, _Chain]] = {}
     for chain in _chains(world):
         hook = chain.hook
-        for name, place in chain.tcubes:
+        for name, place in reversed(chain.tcubes) if chain.mixed else chain.tcubes:
             problem = _unusable(world, name, place) or _used_twice(used, name, place, chain)
             if problem is not None:
                 yield problem
                 continue
             used.setdefault(name, (place, chain))
             cube = world.by_name[name]
-            if hook is not None and cube.hook != hook:
+            if hook is not None and cube.hook != hook and not (chain.mixed and hook == "TC"):
                 message = f"{quoted(name)} is a {cube.hook} cube, and what is at {chain.name} runs at {hook}"
                 yield place.problem(message, related=[(cube.place, f"{quoted(name)} is here")])
-            hook = hook or cube.hook
+            hook = cube.hook if chain.mixed else hook or cube.hook
 
 
 def _chains(world: World) -> Iterator[_Chain]:
@@ -42,7 +47,7 @@ def _chains(world: World) -> Iterator[_Chain]:
     for port in world.ports:
         yield _Chain(f"port {quoted(port.full_name)}", port.hook, port.tcubes)
     for attachment in world.attachments:
-        yield _Chain(f"netdev {quoted(attachment.netdev)}", behind.get(attachment.netdev), attachment.tcubes)
+        yield _Chain(f"netdev {quoted(attachment.netdev)}", behind.get(attachment.netdev), attachment.tcubes, mixed=True)
 
 
 def _unusable(world: World, name: str, place: Place) -> Problem | None:

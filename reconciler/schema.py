@@ -9,10 +9,13 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path as File
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from reconciler.document import Path
 from reconciler.paths import KeyFinder
+
+if TYPE_CHECKING:
+    from reconciler.codec import Env
 
 Schema = Mapping[str, Any]
 
@@ -28,6 +31,11 @@ class Service(Protocol):
     def kind(self) -> str: ...  # "standard" or "transparent"
     @property
     def max_ports(self) -> int: ...
+    @property
+    def half(self) -> object | None: ...  # its Python module, if it has one
+
+    def check(self, config: Mapping[str, Any], env: Env, /) -> Iterable[tuple[Path, str, str]]:
+        """What its Python half says of a cube that its schema accepts: (path in the cube, sentence, severity)."""
 
 
 class Services(Protocol):

@@ -10,7 +10,9 @@ The Python half is pure and optional; of these it defines what it needs:
     constants(config) -> {NAME: int}               load-time constants beyond what the model declares
     tables(config, env, tables) -> {table: TableRows}   rows that the model cannot declare (derived tables)
     config(rows, env, tables) -> config            the inverse of `tables`
-    check(config, env) -> iterable of sentences    what the schema cannot say
+    state(rows, env, tables) -> config             `config`, with the leaves that the datapath or the derivation owns
+    check(config, env) -> iterable of (path, sentence, "error" | "warning")   what the schema cannot say;
+                                                   `path`: steps from the cube, such as ("route", 0, "nexthop")
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import functools
 import importlib.util
 import json
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +29,7 @@ from types import ModuleType
 from typing import Any
 
 from reconciler import bindings as model_bindings
+from reconciler import pins
 from reconciler.bindings import Binding
 from reconciler.codec import Env
 from reconciler.rows import TableRows, decode_rows, encode_rows
@@ -73,7 +77,15 @@ class Service:
         return bool(self.meta.get("floods", False))
 
     def programs(self, direction: str) -> tuple[Path, ...]:
+        """Its C files in a direction. One with a slow path has a way back from it, which is the framework's."""
+        if direction == pins.INJECT:
+            return (HERE / "bpf" / "inject.c",) if self.slow_path else ()
         return tuple(self.files.sources / name for name in self.meta.get(direction, ()))
+
+    @property
+    def slow_path(self) -> Any:
+        """The class `SlowPath` of its Python half, None if there is none (reconciler/agent/handle.py)."""
+        return getattr(self.half, "SlowPath", None)
 
     @functools.cached_property
     def bindings(self) -> tuple[Binding, ...]:
@@ -93,7 +105,7 @@ class Service:
 
     def constants(self, cube: str, loglevel: str, config: Mapping[str, Any]) -> dict[str, int]:
         """Every constant that the cube's programs may ask for, by name; u32 values."""
-        values = {"CUBE": cube_number(cube), "LOGLEVEL": LEVELS.index(loglevel)}
+        values = {"CUBE": cube_number(cube), "LOGLEVEL": LEVELS.index(loglevel), "LEAP_SECONDS": leap_seconds()}
         for name, segments, node, asks_any in model_bindings.constants(self.schema):
             value: Any = config
             for step, _ in segments:
@@ -124,9 +136,12 @@ class Service:
         found = decode_rows(self.bindings, rows, tables, env, state=state)
         if self.half is not None and hasattr(self.half, "config"):
             found |= self.half.config(rows, env, tables)
+        if state and self.half is not None and hasattr(self.half, "state"):
+            found |= self.half.state(rows, env, tables)
         return found
 
-    def check(self, config: Mapping[str, Any], env: Env) -> Iterable[str]:
+    def check(self, config: Mapping[str, Any], env: Env) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
+        """What the Python half says of a cube that its schema accepts: (steps from the cube, sentence, severity)."""
         if self.half is not None and hasattr(self.half, "check"):
             return tuple(self.half.check(config, env))
         return ()
@@ -142,6 +157,11 @@ def cube_number(name: str) -> int:
     import zlib
 
     return zlib.crc32(name.encode())
+
+
+def leap_seconds() -> int:
+    """By how much the kernel's atomic clock, the one that programs can read, is ahead of its civil one."""
+    return round(time.clock_gettime(time.CLOCK_TAI) - time.time())
 
 
 class Services:

@@ -124,7 +124,8 @@ def _cube(record: CubeRecord, live: Live, looker: Looker, traced: Traced, said: 
     built = looker.builder.one(record.service, "TC" if record.type == "TC" else "XDP")
     if service is None or built is None:
         return plain
-    env = Env(live_indices(live).get(record.name, {}), int(time.clock_gettime(time.CLOCK_MONOTONIC)))
+    env = Env(live_indices(live).get(record.name, {}), int(time.clock_gettime(time.CLOCK_MONOTONIC)), record.name,
+              {name: netdev.index for name, netdev in live.netdevs.items()})
     config = service.config(live.tables.get(record.name, {}), built.tables, env, state=state)
     _drop_inapplicable(service.schema, config)
     plain |= _constants(record, live, service, built.objects.values())
@@ -203,5 +204,5 @@ def _add_unbound(schema: Mapping[str, Any], config: dict[str, Any], said: Mappin
             spoken = {tuple(entry.get(key) for key in keys): entry for entry in said[name]}
             for entry in config.get(name, ()):
                 _add_unbound(node["items"], entry, spoken.get(tuple(entry.get(key) for key in keys), {}))
-        elif not {"x-pcn-value", "x-pcn-key", "x-pcn-table"} & set(node) and name not in config:
+        elif not {"x-pcn-value", "x-pcn-key", "x-pcn-table", "x-pcn-derived"} & set(node) and name not in config:
             config[name] = said[name]

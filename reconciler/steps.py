@@ -30,16 +30,16 @@ class Rank(IntEnum):
     them. Retire: what nothing points at any more. Within a rank, the order of planning holds."""
 
     ASIDE = 0  # a cube that is replaced moves out of the way, and goes on working there
-    NAMESPACE = 1
-    LINK_AWAY = 2  # a netdev that must be made anew
-    LINK = 3
-    LINK_SETTINGS = 4
-    DIRECTORY = 5
-    TABLE = 6
-    FILL = 7
-    PROGRAM = 8
-    NEW_ENTRY = 9
-    STUB = 10
+    DIRECTORY = 1
+    TABLE = 2
+    FILL = 3
+    PROGRAM = 4
+    NEW_ENTRY = 5
+    STUB = 6
+    NAMESPACE = 7  # the network only now: what the verifier refuses is refused before a link is touched
+    LINK_AWAY = 8  # a netdev that must be made anew
+    LINK = 9
+    LINK_SETTINGS = 10
     NEW_HOP = 11
     NEW_CUBE = 12
     HOP = 20

@@ -80,6 +80,17 @@ class Builder:
             )
         return self.built
 
+    def with_text(self, name: str, family: str, direction: str, index: int, text: str) -> Built:
+        """A service with another text in place of one of its C files. Raises CompileError, IndexError."""
+        from reconciler.compiler import compile_units
+
+        whole, service = self.ensure([(name, family)])[name, family], self._services.get(name)
+        assert service is not None
+        units = {s: replace(u, text=text) for s, u in _units(service, family) if (s.direction, s.index) == (direction, index)}
+        if not units:
+            raise IndexError(f"service {name} has no {direction} program {index}")
+        return Built({**whole.objects, **dict(zip(units, compile_units(list(units.values())), strict=True))})
+
     def one(self, name: str, family: str) -> Built | None:
         if self._services.get(name) is None:
             return None
@@ -140,12 +151,12 @@ class Looker:
         from reconciler.kernel.reader import Reader
         from reconciler.observe_links import observe_links
 
-        links = observe_links(Reader(Bpffs(self.root)), wanted)
+        links = observe_links(Reader(Bpffs(self.root)), wanted, live.namespaces)
         return live.state | {record.address: record for record in links.records}, links.conflicts
 
     def intend(self, topologies: Sequence[Topology], live: Live) -> Desired:
         built = self.builder.ensure(families(topologies))
-        return intend(topologies, self.services, built, live_indices(live), live.netdevs)
+        return intend(topologies, self.services, built, live_indices(live), live.netdevs, live.tables)
 
     def _find_adoptable(self, base: Live, desired: Desired) -> None:
         from reconciler.adopt import adoptable
@@ -165,14 +176,14 @@ class Looker:
     def survey(self, wanted: Sequence[Topology], applied: Sequence[Topology], base: Live) -> Survey:
         """What it takes for the kernel, read as `base`, to hold `wanted` and nothing else. `applied`: its own documents."""
         desired = self.intend(wanted, base)
-        before = self._applied(applied, base)
+        before = desired if applied is wanted else self._applied(applied, base)
         network = [
             r for r in {**before.state, **desired.state}.values() if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)
         ]
         state, conflicts = self.with_links(base, network)
         self._find_adoptable(base, desired)
-        live = replace(base, state=state)
-        then, _ = self.with_links(base, before.state.values())
+        then = state if before is desired else self.with_links(base, before.state.values())[0]
+        live = replace(base, state=state, network=then)
         plan = make_plan(desired, live, self.services, self.builder.built)
         objects = {made.digest: made for built in self.builder.built.values() for made in built.objects.values()}
         return Survey(

@@ -97,7 +97,7 @@ def trace(live: Live, services: Services, hints: Mapping[str, str]) -> Traced:
             arriving[walk.end] = list(walk.into)
         elif walk.end is not None:
             found.peers[stub.cube, stub.port] = walk.end
-    for hook in tracer.hooks:
+    for hook in sorted(tracer.hooks, key=lambda hook: hook.point != "xdp"):  # XDP is nearer to the wire
         if hook.netdev not in hidden and hook.point != "tcx_egress":
             _arrivals(tracer, hook, hints, leaving, arriving, found)
     for netdev, walk in on_netdev.items():
@@ -125,10 +125,7 @@ def _arrivals(
         if on_port and isinstance(walk.end, tuple):
             arriving.setdefault(walk.end, []).append(name)
         else:
-            attached = found.attachments.setdefault(hook.netdev, [])
-            attached.insert(
-                len([n for n in attached if hook.point == "tcx_ingress"]) if hook.point == "xdp" else len(attached), name
-            )
+            found.attachments.setdefault(hook.netdev, []).append(name)
 
 
 def _merge(one: Sequence[str], other: Sequence[str]) -> list[str]:

@@ -64,11 +64,15 @@ def carry_out(
 def _undo(done: list[Step], performer: Performer, cause: Exception) -> None:
     """Take back, last first, and go on past what fails: as much as can be is restored."""
     failures = []
+    undone = False  # the step that failed need not have done what its undo takes back
     for step, operation in _backwards(done):
+        if step is done[-1] and undone:
+            continue
         try:
             performer.do(operation)
         except Exception as error:  # noqa: BLE001 - what comes next must still be undone, whatever this was
-            if step is not done[-1]:  # the step that failed itself need not have done what its undo takes back
+            undone = undone or step is done[-1]
+            if step is not done[-1]:
                 failures.append(f"{step.address}: {operation.kind}: {error}")
     if failures:
         raise RollbackIncomplete(f"{cause}\nand these could not be undone:\n  " + "\n  ".join(failures)) from cause

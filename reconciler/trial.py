@@ -1,1 +1,129 @@
-def refuse_while_trying(root): pass
+"""An apply on trial: taken back after some seconds unless somebody confirms it, even if the terminal and its command die.
+
+A process of its own, the watchdog, keeps the documents that were applied before, and waits. It is started under the apply's
+lock and before its first step, in a session of its own. It listens on an abstract socket named after the bpffs root, so a
+trial leaves no file behind and ends with its process:
+
+    status    -> 'trying <seconds left> <process>'
+    keep      -> 'kept'
+    back      -> 'rolled back', or 'failed <why>'
+
+The command that started it has the other end of its standard input. It says 'applied' when it is done; if it goes away before,
+what it half did is taken back at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from reconciler.errors import ApplyFailed, LockBusy
+from reconciler.steps import Disruption
+
+if TYPE_CHECKING:
+    from reconciler.apply import Result
+    from reconciler.steps import Step
+
+KEPT, ROLLED_BACK, FAILED, READY, BUSY = "kept", "rolled back", "failed", "ready", "busy"
+_START = 20.0  # seconds within which the watchdog must be ready
+_PATIENCE = 120.0  # seconds for an answer: it takes a rollback to give one
+
+
+def address(root: str) -> str:
+    """The abstract socket's name: the kernel's own, so it needs no directory and no clean-up."""
+    return f"\0pcn-trial:{os.path.realpath(root)}"
+
+
+def ask(root: str, question: str) -> str | None:
+    """The answer of the trial that is under way at this root; None if there is none."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as talk:
+        talk.settimeout(_PATIENCE)
+        try:
+            talk.connect(address(root))
+            talk.sendall(f"{question}\n".encode())
+            return talk.makefile().readline().strip() or None
+        except OSError:
+            return None
+
+
+def refuse_while_trying(root: str) -> None:
+    """Raise LockBusy while a trial is under way: rolling it back would take back whatever is done now."""
+    answer = ask(root, "status")
+    if answer is not None:
+        _, seconds, process = [*answer.split(), "?", "?"][:3]
+        way = "keep it with 'pcn apply --confirm', or wait"
+        raise LockBusy(f"an apply is on trial for {seconds} s more (process {process}); {way}")
+
+
+# -- what a trial would take back --------------------------------------------------------------------------------------------
+
+
+def refuse_loss(steps: Sequence[Step]) -> None:
+    """Raise ApplyFailed if taking the steps back would not bring everything back; nothing has been done then."""
+    lost = []
+    for step in steps:
+        if step.disruption == Disruption.STATE_RESET:
+            lost.append(f"{step.address}: {step.reason}; what it learned and counted would be lost")
+        elif step.operation.kind == "delete_namespace":
+            lost.append(f"{step.address}: whatever else is in it would be lost")
+    if lost:
+        shown = lost[:10] + ([f"and {len(lost) - 10} more"] if len(lost) > 10 else [])
+        why = "this cannot be tried, for it could not all be taken back (nothing was done):"
+        raise ApplyFailed("\n".join([why, *shown]))
+
+
+def before_and_new(result: Result) -> tuple[list[str], list[str]]:
+    """(the applied documents of topologies that the plan changes or removes, names of those that it adds)."""
+    from reconciler.records import TopologyRecord
+
+    old = {r.name: r for r in result.survey.live.state.values() if isinstance(r, TopologyRecord)}
+    new = {r.name: r for r in result.survey.desired.state.values() if isinstance(r, TopologyRecord)}
+    return [record.document for name, record in old.items() if new.get(name) != record], [name for name in new if name not in old]
+
+
+# -- the command's side --------------------------------------------------------------------------------------------------------
+
+
+class Watchdog:
+    """The watchdog as the command that started it sees it."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        """Start it and wait until it can be relied on. `settings`: root, services, seconds, documents, new."""
+        import subprocess
+
+        ours, theirs = socket.socketpair()
+        self.socket, self._lines = ours, ours.makefile()
+        home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))}
+        with theirs:
+            quiet = subprocess.DEVNULL
+            command = [sys.executable, "-m", "reconciler.trial_watch"]
+            subprocess.Popen(
+                command, stdin=theirs.fileno(), stdout=quiet, stderr=quiet, start_new_session=True, cwd="/", env=environment
+            )
+        self.say(json.dumps(settings))
+        ours.settimeout(_START)
+        try:
+            answer = self._lines.readline().strip()
+        except TimeoutError:
+            answer = ""
+        ours.settimeout(None)
+        if answer != READY:
+            if answer == BUSY:
+                raise LockBusy("another apply is on trial")
+            why = answer.removeprefix(FAILED).strip() or "it does not start"
+            raise ApplyFailed(f"the trial's watchdog cannot go to work, so nothing was done: {why}")
+
+    def say(self, word: str) -> None:
+        self.socket.sendall(f"{word}\n".encode())
+
+    def answer(self) -> str:
+        """How it ended: 'kept', 'rolled back' or 'failed <why>'; '' if the watchdog died."""
+        try:
+            return self._lines.readline().strip()
+        except OSError:
+            return ""

@@ -11,6 +11,7 @@ twin meets the host's own packets.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ OUTWARD, INWARD = 0, 1
 Target = tuple[str, str]  # a hop's (kind, target)
 NOWHERE: Target = ("none", "")
 PASS: Target = ("pass", "")
+_HIDDEN = re.compile("pcn[0-9a-f]{8}[nf]")
 
 
 @dataclass(slots=True)
@@ -42,10 +44,19 @@ def wire(
     return _Wirer(topologies, services, indices, netdevs).run()
 
 
-def hidden_pair(cube: str, port: str) -> tuple[str, str]:
-    """Names of the near and the far end of the veth pair that carries a port's flooded copies."""
-    number = zlib.crc32(f"{cube}:{port}".encode())
+def hidden_pair(cube: str, port: str, hook: str) -> tuple[str, str]:
+    """Names of the near and the far end of the veth pair that carries a port's flooded copies. A cube that moves between TC
+    and XDP gets another pair: the MTU of one cannot be changed while the other's programs are on it."""
+    number = zlib.crc32(f"{cube}:{port}{'' if hook == 'TC' else ' XDP'}".encode())
     return f"pcn{number:08x}n", f"pcn{number:08x}f"
+
+
+PAIR_MTU = {"TC": 9216, "XDP": 3400}  # bytes; XDP on a veth wants each frame in a page
+
+
+def is_hidden(netdev: str) -> bool:
+    """Whether a netdev is an end of such a pair."""
+    return _HIDDEN.fullmatch(netdev) is not None
 
 
 class _Wirer:
@@ -66,13 +77,14 @@ class _Wirer:
         for cube in self.cubes.values():
             for port in cube.ports:
                 self._port(cube, port)
+            if self._has(cube, pins.INJECT):
+                self._slow_path(cube)
         local_peers = [peer for peer in self.peers if not self._is_cube(peer)]
         for netdev in sorted({*self.attached, *local_peers}):
             if netdev in self.netdevs:
                 self._netdev(netdev)
             else:
-                waiting = self.peers.get(netdev)
-                self.wiring.pending.append((waiting[0].name, waiting[1].name, netdev) if waiting else ("", "", netdev))
+                self._wait(netdev)
         self._offloads()
         return self.wiring
 
@@ -156,9 +168,10 @@ class _Wirer:
         if target[0] == "netdev":
             self.wiring.records.append(MemberRecord(cube.name, index, target[1]))
             return
-        near, far = hidden_pair(cube.name, port.name)
+        near, far = hidden_pair(cube.name, port.name, family(cube))
+        mtu = PAIR_MTU[family(cube)]
         records: list[Record] = [
-            LinkRecord(Link("veth", LinkEnd(near), LinkEnd(far), {"quiet": True}), cube.topology),
+            LinkRecord(Link("veth", LinkEnd(near, mtu=mtu), LinkEnd(far, mtu=mtu), {"quiet": True}), cube.topology),
             MemberRecord(cube.name, index, near, far),
         ]
         if family(cube) == "TC":
@@ -169,6 +182,17 @@ class _Wirer:
                 HookRecord(near, "xdp", self._stub(cube, "ingress", port.name)[1], mode(cube)),
             ]
         self.wiring.records += records
+
+    def _slow_path(self, cube: Cube) -> None:
+        """A hidden veth pair: what the agent sends into its near end is taken up at its far end, and enters or leaves there."""
+        near, far = hidden_pair(cube.name, "", family(cube))
+        mtu = PAIR_MTU[family(cube)]
+        point = "tcx_ingress" if family(cube) == "TC" else "xdp"
+        back = StubRecord(cube.name, pins.MAIN, pins.INJECT, 0, "cube", "").path
+        self.wiring.records += [
+            LinkRecord(Link("veth", LinkEnd(near, mtu=mtu), LinkEnd(far, mtu=mtu), {"quiet": True}), cube.topology),
+            HookRecord(far, point, back, mode(cube)),
+        ]
 
     # -- netdevs ----------------------------------------------------------------------------------------------
 
@@ -187,6 +211,14 @@ class _Wirer:
                 hook_mode = mode(users[0] if users else owner) if hook == "XDP" else ""  # type: ignore[arg-type]
                 self.wiring.records.append(HookRecord(netdev, point, target[1], hook_mode))
         self._egress(netdev, attached, owner, port)
+
+    def _wait(self, netdev: str) -> None:
+        """A netdev that is not there: what would run at its egress hook stays loaded, so that its coming loads nothing."""
+        waiting = self.peers.get(netdev)
+        self.wiring.pending.append((waiting[0].name, waiting[1].name, netdev) if waiting else ("", "", netdev))
+        owners = [waiting[0]] if waiting and self._has(waiting[0], "egress") else []
+        for cube in (*owners, *self._transparent(self.attached.get(netdev, ()), "egress")):
+            self._twin(cube)
 
     def _egress(self, netdev: str, attached: Sequence[str], owner: Cube | None, port: Port | None) -> None:
         """The TC egress hook: the port's egress program, then the attached cubes from inside to the wire."""

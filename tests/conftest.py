@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,11 +36,14 @@ def pytest_report_header() -> str:
     return f"kernel {platform.release()}, {'root' if os.geteuid() == 0 else 'not root: kernel tests are skipped'}"
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NEEDS_ROOT in str(report.longrepr)]
-    if skipped:
-        line = f"{len(skipped)} tests need root and were not run; for all of them: sudo scripts/test"
-        terminalreporter.write_line(line, yellow=True)
+    """Why tests were skipped, a line for each reason; pytest's own list has one for each place."""
+    reasons = Counter(str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []) if isinstance(report.longrepr, tuple))
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} not run: {reason.removeprefix('Skipped: ')}", yellow=True)
+    if os.geteuid() != 0:
+        terminalreporter.write_line("for all tests: sudo scripts/test")
 
 
 @pytest.fixture(scope="session")

@@ -73,12 +73,17 @@ def new_since(before: Snapshot, *roots: str | Path) -> dict[str, list[str]]:
 
 
 def assert_no_residue(before: Snapshot, *roots: str | Path, wait: float = 2.0) -> None:
-    """Fail if anything is left; the kernel frees programs and namespaces late, so give it `wait` seconds."""
+    """Fail if anything is left; the kernel frees programs and namespaces late, so give it `wait` seconds. What comes and
+    goes meanwhile is another run's."""
     deadline = time.monotonic() + wait
-    while left := new_since(before, *roots):
+    left = new_since(before, *roots)
+    while left:
         if time.monotonic() > deadline:
             raise AssertionError("left behind: " + "; ".join(f"{kind}: {', '.join(left[kind])}" for kind in left))
         time.sleep(0.02)
+        now = new_since(before, *roots)
+        still = {kind: [entry for entry in entries if entry in now.get(kind, ())] for kind, entries in left.items()}
+        left = {kind: entries for kind, entries in still.items() if entries}
 
 
 def _netdevs() -> list[str]:

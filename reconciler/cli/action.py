@@ -1,4 +1,5 @@
 """pcn action: do a YANG action on a live cube."""
+
 from __future__ import annotations
 
 from argparse import ArgumentParser

@@ -1,4 +1,5 @@
 """pcn apply: make the kernel hold what files say."""
+
 from __future__ import annotations
 
 import time
@@ -30,8 +31,13 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--prune", action="store_true", help="also remove topologies that the files do not name")
     parser.add_argument("--merge", action="store_true", help="make one topology of documents with the same name")
     parser.add_argument("--wait", metavar="SECONDS", type=shared.seconds, help="wait for netdevs that are not there yet")
-    parser.add_argument("--try", metavar="SECONDS", type=shared.seconds, dest="try_seconds",
-                        help="roll back after this time, unless confirmed with Enter or with pcn apply --confirm")
+    parser.add_argument(
+        "--try",
+        metavar="SECONDS",
+        type=shared.seconds,
+        dest="try_seconds",
+        help="roll back after this time, unless confirmed with Enter or with pcn apply --confirm",
+    )
     shared.output(parser, "text", "json", "yaml")
     shared.lock(parser)
     shared.root(parser)
@@ -40,7 +46,10 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(run: Run) -> int:
     args = run.args
-    shared.exclusive(args, [("--delete", "--wait"), ("--delete", "--prune"), ("--confirm", "--delete"), ("--plan", "--wait"), ("--check", "--wait")])
+    shared.exclusive(
+        args,
+        [("--delete", "--wait"), ("--delete", "--prune"), ("--confirm", "--delete"), ("--plan", "--wait"), ("--check", "--wait")],
+    )
     if args.try_seconds is not None and (args.wait is not None or args.plan or args.check or args.delete or args.confirm):
         raise UsageError("--try goes with none of --wait, --plan, --check, --delete and --confirm")
     if args.confirm:
@@ -111,8 +120,21 @@ def report(run: Run, results: list[Result], *, done: bool) -> dict[str, Any]:
 
     last = results[-1]
     text = run.format == "text"
-    made = [document(Report(result.survey, Decoder(result.survey, run.services()), result.plan.steps, DONE if done else PLANNED,
-                            last.warnings, None, last.plan.pending, ROWS_IN_TEXT if text else None)) for result in results]
+    made = [
+        document(
+            Report(
+                result.survey,
+                Decoder(result.survey, run.services()),
+                result.plan.steps,
+                DONE if done else PLANNED,
+                last.warnings,
+                None,
+                last.plan.pending,
+                ROWS_IN_TEXT if text else None,
+            )
+        )
+        for result in results
+    ]
     whole = together(made)
     if not text:
         run.emit(whole)

@@ -1,9 +1,9 @@
 """Arguments that verbs share, and a parser that keeps to the exit codes: a usage error is 64, never 2."""
+
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -30,26 +30,45 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 def common(parser: argparse.ArgumentParser) -> None:
     """What every verb takes."""
-    parser.add_argument("--no-colour", "--no-color", action="store_true", dest="no_colour", help="no colour; so does NO_COLOR in the environment")
+    parser.add_argument(
+        "--no-colour", "--no-color", action="store_true", dest="no_colour", help="no colour; so does NO_COLOR in the environment"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="say more: every step, and where errors come from")
     parser.add_argument("-q", "--quiet", action="store_true", help="say only what is wrong")
 
 
 def services(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--services", action="append", default=[], metavar="DIR", type=directory, help="a directory with more services; can be repeated")
+    parser.add_argument(
+        "--services",
+        action="append",
+        default=[],
+        metavar="DIR",
+        type=directory,
+        help="a directory with more services; can be repeated",
+    )
 
 
 def root(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bpffs", metavar="DIR", default=None, help="where the live graph is kept (else $PCN_BPFFS, or /sys/fs/bpf/pcn)")
+    parser.add_argument(
+        "--bpffs", metavar="DIR", default=None, help="where the live graph is kept (else $PCN_BPFFS, or /sys/fs/bpf/pcn)"
+    )
 
 
 def lock(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--lock-timeout", metavar="SECONDS", type=seconds, default=10.0,
-                        help="how long to wait for another pcn to finish (10)")
+    parser.add_argument(
+        "--lock-timeout", metavar="SECONDS", type=seconds, default=10.0, help="how long to wait for another pcn to finish (10)"
+    )
 
 
 def output(parser: argparse.ArgumentParser, *formats: str) -> None:
-    parser.add_argument("-o", "--output", choices=formats, default=formats[0], metavar="|".join(formats), help=f"the form of the output ({formats[0]})")
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=formats,
+        default=formats[0],
+        metavar="|".join(formats),
+        help=f"the form of the output ({formats[0]})",
+    )
 
 
 def seconds(text: str) -> float:
@@ -73,17 +92,3 @@ def exclusive(args: argparse.Namespace, pairs: Sequence[tuple[str, str]]) -> Non
     for one, other in pairs:
         if all(getattr(args, option.strip("-").replace("-", "_"), None) not in (None, False) for option in (one, other)):
             raise UsageError(f"{one} and {other} do not go together")
-
-
-class Version(argparse.Action):
-    """Looks the version up only when it is asked for."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            found = version("pcn")
-        except PackageNotFoundError:
-            found = "of a checkout"
-        sys.stdout.write(f"pcn {found}\n")
-        parser.exit()

@@ -1,4 +1,5 @@
 """pcn compile: fill the cache, so that applies need no compiler."""
+
 from __future__ import annotations
 
 from argparse import ArgumentParser
@@ -40,7 +41,9 @@ def run(run: Run) -> int:
     programs = sum(len(each.objects) for each in built.values())
     if not run.terminal.quiet:
         names = ", ".join(sorted({name for name, _ in built}))
-        run.terminal.print(f"{counted(programs, 'program')} of {names or 'no service'} in {directory()}, {len(fresh)} of them compiled now")
+        run.terminal.print(
+            f"{counted(programs, 'program')} of {names or 'no service'} in {directory()}, {len(fresh)} of them compiled now"
+        )
     return 0
 
 

@@ -1,4 +1,5 @@
 """pcn delete: remove topologies, by name or by file."""
+
 from __future__ import annotations
 
 import os
@@ -20,7 +21,9 @@ as what was applied is kept in the kernel."""
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("topologies", nargs="+", metavar="TOPOLOGY|FILE", help="the name of a live topology, a file, a directory, or -")
+    parser.add_argument(
+        "topologies", nargs="+", metavar="TOPOLOGY|FILE", help="the name of a live topology, a file, a directory, or -"
+    )
     parser.add_argument("--plan", action="store_true", help="only show what would be done; exit 2 if there is anything")
     parser.add_argument("--merge", action="store_true", help="make one topology of documents with the same name")
     shared.output(parser, "text", "json", "yaml")
@@ -48,11 +51,11 @@ def is_file(word: str) -> bool:
 
 def applied(names: list[str], options: Options) -> list[Document]:
     """The documents that the kernel keeps of these topologies. Raises UsageError for a name that is not there."""
-    from reconciler.cli.perform import looker_of
+    from reconciler.cli.perform import look
     from reconciler.nearmiss import did_you_mean
     from reconciler.survey import applied_documents, name_of
 
-    kept = {name_of(document): document for document in applied_documents(looker_of(options).live())}
+    kept = {name_of(document): document for document in look(options, lambda _, live: applied_documents(live))}
     for name in names:
         if name not in kept:
             hint = did_you_mean(name, kept) or (f"there are {', '.join(sorted(kept)[:20])}" if kept else "nothing is applied")

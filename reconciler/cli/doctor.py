@@ -1,4 +1,5 @@
 """pcn doctor: what this machine can do, what is missing, and what that keeps from working."""
+
 from __future__ import annotations
 
 import os
@@ -11,6 +12,8 @@ from reconciler.cli import arguments as shared
 from reconciler.errors import FeatureMissing
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from reconciler.cli.run import Run
     from reconciler.kernel.features import Feature
 
@@ -67,7 +70,11 @@ def run(run: Run) -> int:
 
 def _line(check: Check, run: Run) -> str:
     head = f"{run.terminal.paint(_STYLES[check.status], f'{check.status:<8}')} {check.name:<26} {check.found}"
-    more = [f"{'':<9}{'':<27}{text}" for text in (check.blocks and f"keeps from working: {check.blocks}", check.mend and f"mend: {check.mend}") if text]
+    more = [
+        f"{'':<9}{'':<27}{text}"
+        for text in (check.blocks and f"keeps from working: {check.blocks}", check.mend and f"mend: {check.mend}")
+        if text
+    ]
     return "\n".join([head, *more])
 
 
@@ -76,8 +83,13 @@ def _checks(run: Run) -> Iterator[Check]:
 
     permitted = may_administer()
     yield Check("kernel", OK, f"Linux {os.uname().release} on {os.uname().machine}")
-    yield (Check("permissions", OK, "may load programs and change the network") if permitted else
-           Check("permissions", LIMITED, "not root", "all but validate, graph FILE, services, explain and schema", "run it as root"))
+    yield (
+        Check("permissions", OK, "may load programs and change the network")
+        if permitted
+        else Check(
+            "permissions", LIMITED, "not root", "all but validate, graph FILE, services, explain and schema", "run it as root"
+        )
+    )
     yield from _features(permitted)
     yield _root(run)
     yield from _compiler()
@@ -112,8 +124,13 @@ def _root(run: Run) -> Check:
         return Check("live graph", OK, f"{root}, on the bpf filesystem at {max(within, key=len)}")
     if root.parent == Path("/sys/fs/bpf"):
         return Check("live graph", OK, f"{root}; the bpf filesystem is mounted there by the first apply")
-    return Check("live graph", MISSING, f"{root} is not on a bpf filesystem", "everything that reads or changes the kernel",
-                 f"mount -t bpf bpf {root.parent}, or another --bpffs")
+    return Check(
+        "live graph",
+        MISSING,
+        f"{root} is not on a bpf filesystem",
+        "everything that reads or changes the kernel",
+        f"mount -t bpf bpf {root.parent}, or another --bpffs",
+    )
 
 
 def _compiler() -> Iterator[Check]:
@@ -121,13 +138,21 @@ def _compiler() -> Iterator[Check]:
     from reconciler.compiler.cache import directory
 
     found, missing = compiler.available(), compiler.missing()
-    kept = len(list(directory().glob("*.json"))) if directory().is_dir() else 0
+    kept = _kept(directory())
     words = f"{kept} compiled programs in {directory()}"
     if not missing:
         yield Check("compiler", OK, f"{found}; {words}")
     else:
         status = LIMITED if kept else MISSING
         yield Check("compiler", status, f"none; {words}", "services that were not compiled yet", missing)
+
+
+def _kept(directory: Path) -> int:
+    """How many compiled programs there are; those that may not be read are of no use either."""
+    try:
+        return len(list(directory.glob("*.json")))
+    except OSError:
+        return 0
 
 
 def _services(run: Run) -> Check:

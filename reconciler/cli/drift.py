@@ -1,4 +1,5 @@
 """pcn drift: where the kernel left what was last applied."""
+
 from __future__ import annotations
 
 from argparse import ArgumentParser
@@ -16,6 +17,7 @@ no file: what was applied is kept in the kernel."""
 
 def arguments(parser: ArgumentParser) -> None:
     shared.output(parser, "text", "json", "yaml")
+    shared.lock(parser)
     shared.root(parser)
     shared.services(parser)
 

@@ -1,4 +1,5 @@
 """pcn gc: remove what an interrupted apply left, and what belongs to no topology."""
+
 from __future__ import annotations
 
 from argparse import ArgumentParser
@@ -62,7 +63,7 @@ def leftovers(looker: Looker, live: Live) -> Plan:
     survey = looker.survey(applied, applied, live)
     wanted = set(survey.desired.state)
     rubbish = [step for step in survey.plan.steps if _is_rubbish(step, wanted)]
-    return Plan(tuple(step for step in survey.plan.steps if step in rubbish or rubbish and step.rank == Rank.GRACE))
+    return Plan(tuple(step for step in survey.plan.steps if step in rubbish or (rubbish and step.rank == Rank.GRACE)))
 
 
 def _is_rubbish(step: Step, wanted: set[str]) -> bool:

@@ -1,14 +1,17 @@
 """Small plans of the command's own (an action, a clean-up) under the same lock and by the same transaction as an apply."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from reconciler.apply import Options
     from reconciler.records import Live
     from reconciler.steps import Plan
     from reconciler.survey import Looker
+
+T = TypeVar("T")
 
 
 def perform(options: Options, make: Callable[[Looker, Live], Plan]) -> Plan:
@@ -25,7 +28,7 @@ def perform(options: Options, make: Callable[[Looker, Live], Plan]) -> Plan:
             if plan.steps:
                 executor = Executor(root, {})
                 try:
-                    carry_out(plan, executor, lambda: [], progress=options.progress)
+                    carry_out(plan, executor, list, progress=options.progress)
                 finally:
                     executor.close()
         finally:
@@ -33,10 +36,13 @@ def perform(options: Options, make: Callable[[Looker, Live], Plan]) -> Plan:
     return plan
 
 
-def look(options: Options, make: Callable[[Looker, Live], Plan]) -> Plan:
-    """Only the plan; reads only."""
-    looker = looker_of(options)
-    return make(looker, looker.live())
+def look(options: Options, make: Callable[[Looker, Live], T]) -> T:
+    """Only look, while no other process writes."""
+    from reconciler.kernel.bpffs import Bpffs
+
+    with Bpffs(options.root).read_locked(options.lock_timeout):
+        looker = looker_of(options)
+        return make(looker, looker.live())
 
 
 def looker_of(options: Options) -> Looker:

@@ -1,4 +1,5 @@
 """pcn plan: pcn apply --plan."""
+
 from __future__ import annotations
 
 from argparse import ArgumentParser

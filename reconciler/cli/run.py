@@ -3,6 +3,7 @@
 An error is said once, here: as an excerpt of the file, as a sentence, or as the `errors` of a JSON document, with the exit
 code that its class has.
 """
+
 from __future__ import annotations
 
 import errno
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from reconciler.errors import ApplyFailed, DocumentError, NotPermitted, PcnError, Problem, RollbackIncomplete
+from reconciler.errors import ApplyFailed, DocumentError, Interrupted, NotPermitted, PcnError, Problem, RollbackIncomplete
 
 if TYPE_CHECKING:
     from reconciler.apply import Options, Result
@@ -26,7 +27,8 @@ _NET_ADMIN, _SYS_ADMIN = 12, 21  # linux/capability.h
 
 @dataclass(slots=True)
 class Run:
-    """`sources` are the texts of files that were read, for excerpts; `started` the steps that were begun."""
+    """`sources` are the texts of files that were read, for excerpts; `started` the steps that were begun, and
+    `finished` says that none of them was undone."""
 
     args: Namespace
     verb: str
@@ -34,12 +36,18 @@ class Run:
     sources: dict[str, str] = field(default_factory=dict)
     started: list[Step] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
+    finished: bool = False
 
     # -- what verbs need --------------------------------------------------------------------------------------------
 
     @property
     def format(self) -> str:
         return str(getattr(self.args, "output", "text"))
+
+    @property
+    def structured(self) -> bool:
+        """Whether errors belong into the answer. The files that `show` prints are no place for them."""
+        return self.format in ("json", "yaml") and self.verb != "show"
 
     def services(self) -> Services:
         from reconciler.service import Services
@@ -93,14 +101,17 @@ class Run:
     def failed(self, error: PcnError) -> int:
         if self.terminal.verbose:
             self._traceback(error)
-        if self.format in ("json", "yaml"):
+        if self.structured:
             self.emit(self._failure(error))
         else:
             self.terminal.complain(self._words(error))
         return error.exit_code
 
-    def failed_with(self, sentence: str) -> int:
-        return self.failed(ApplyFailed(sentence))
+    def interrupted(self) -> int:
+        """Ctrl-C while no step was under way: those that are stop by themselves, and are undone."""
+        what = "what was applied stays" if self.started else "nothing was changed"
+        self.finished = True
+        return self.failed(Interrupted(f"stopped by Ctrl-C; {what}"))
 
     def unexpected(self, error: Exception) -> int:
         """A mistake of pcn's own."""
@@ -110,12 +121,13 @@ class Run:
         return self.failed(wrapped)
 
     def _failure(self, error: PcnError) -> dict[str, Any]:
-        from reconciler.present import UNDONE, UNSURE, Report, document
+        from reconciler.present import DONE, UNDONE, UNSURE, Report, document
         from reconciler.present_rows import Decoder
 
         survey = self.results[-1].survey if self.results else None
-        report = Report(survey, Decoder(survey, self.services()) if survey else None, self.started,
-                        UNSURE if isinstance(error, RollbackIncomplete) else UNDONE, error=error)
+        result = DONE if self.finished else UNSURE if isinstance(error, RollbackIncomplete) else UNDONE
+        decoder = Decoder(survey, self.services()) if survey else None
+        report = Report(survey, decoder, self.started, result, error=error)
         return document(report)
 
     def _words(self, error: PcnError) -> str:
@@ -126,7 +138,9 @@ class Run:
             found = render_all(error.problems, self.sources, self.terminal.colour_err)
             return f"{found}\n{count} error{'' if count == 1 else 's'}; nothing was changed" if self.verb != "validate" else found
         lines = [*str(error).splitlines(), *(note for note in getattr(error, "__notes__", ()) if note)]
-        return "\n".join([f"{self.terminal.paint_err('red', 'error:')} {escape(lines[0])}", *(f"  {escape(line)}" for line in lines[1:])])
+        return "\n".join(
+            [f"{self.terminal.paint_err('red', 'error:')} {escape(lines[0])}", *(f"  {escape(line)}" for line in lines[1:])]
+        )
 
     def _traceback(self, error: BaseException) -> None:
         import traceback

@@ -1,4 +1,5 @@
 """pcn schema: the JSON Schema of a topology file, or of one service."""
+
 from __future__ import annotations
 
 from argparse import ArgumentParser
@@ -10,11 +11,13 @@ from reconciler.errors import UsageError
 if TYPE_CHECKING:
     from reconciler.cli.run import Run
 
-DESCRIPTION = "Print the JSON Schema (draft-07) of topology files, or of the cubes of one service, for editors and checkers."
+DESCRIPTION = """\
+Print the JSON Schema (draft-07) of topology files, or of the cubes of one service, for editors and checkers; with the name
+'plan', that of what 'pcn plan -o json' prints."""
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("service", nargs="?", metavar="SERVICE", help="a service; without it, the whole topology file")
+    parser.add_argument("service", nargs="?", metavar="SERVICE", help="a service, or 'plan'; without it, the whole topology file")
     shared.services(parser)
 
 
@@ -24,6 +27,11 @@ def run(run: Run) -> int:
         from importlib.resources import files
 
         run.terminal.print(files("schemas").joinpath("json", "topology.schema.json").read_text("utf-8"))
+        return 0
+    if name == "plan":
+        from importlib.resources import files
+
+        run.terminal.print(files("reconciler").joinpath("present.schema.json").read_text("utf-8"))
         return 0
     services = run.services()
     service = services.get(name)

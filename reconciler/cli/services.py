@@ -1,4 +1,5 @@
 """pcn services: the kinds of cube there are."""
+
 from __future__ import annotations
 
 from argparse import ArgumentParser
@@ -26,13 +27,17 @@ def run(run: Run) -> int:
         return 0
     wide = max((len(entry["name"]) for entry in found), default=0)
     for entry in found:
-        run.terminal.print(f"{entry['name']:<{wide}}  {entry['kind']:<11}  {entry['version']:<7}  {entry['description']}".rstrip())
+        run.terminal.print(
+            f"{entry['name']:<{wide}}  {entry['kind']:<11}  {entry['version']:<7}  {entry['description']}".rstrip()
+        )
     return 0
 
 
 def _about(service: Service) -> dict[str, Any]:
     return {
-        "name": service.name, "kind": service.kind, "version": str(service.meta.get("version", "")),
+        "name": service.name,
+        "kind": service.kind,
+        "version": str(service.meta.get("version", "")),
         "description": str(service.meta.get("description") or service.schema.get("description", "")),
         "max_ports": service.max_ports if service.kind == "standard" else None,
         "programs": {direction: len(service.programs(direction)) for direction in ("ingress", "egress")},

@@ -1,4 +1,5 @@
 """pcn show: the live topologies as files that change nothing when they are applied."""
+
 from __future__ import annotations
 
 from argparse import ArgumentParser
@@ -21,6 +22,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("topologies", nargs="*", metavar="TOPOLOGY", help="only these")
     parser.add_argument("--state", action="store_true", help="also what was learned and counted")
     shared.output(parser, "yaml", "json")
+    shared.lock(parser)
     shared.root(parser)
     shared.services(parser)
 

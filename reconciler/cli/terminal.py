@@ -1,4 +1,5 @@
 """The terminal: colour, progress, and output whose reader may go away."""
+
 from __future__ import annotations
 
 import contextlib
@@ -54,7 +55,7 @@ class Terminal:
         _write(self.err, f"\r\x1b[K{words[:width]}")
 
     def compiling(self, done: int, total: int, name: str) -> None:
-        self.progress(f"compiling {min(done + 1, total)}/{total}: {name}")
+        self.progress(f"compiling {done}/{total}: {name}")
 
     def step(self, number: int, total: int, step: Any) -> None:
         self.progress(f"step {number + 1}/{total}: {step.action} {step.address}")
@@ -87,5 +88,10 @@ def _write(stream: TextIO, text: str) -> None:
         stream.write(text)
         stream.flush()
     except BrokenPipeError:
-        with contextlib.suppress(OSError):  # so that the interpreter does not meet it again when it ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Nobody reads it any more: send it nowhere, so that the interpreter does not stumble over it when it ends."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,4 +1,5 @@
 """pcn validate: what is wrong with files, without a kernel."""
+
 from __future__ import annotations
 
 from argparse import ArgumentParser
@@ -46,7 +47,9 @@ def _line(topology: Topology) -> str:
     from reconciler.present_leaves import counted
 
     ports = sum(len(cube.ports) for cube in topology.cubes)
-    return escape(f"{topology.name}: valid, {counted(len(topology.cubes), 'cube')}, {counted(ports, 'port')}, {counted(len(topology.links), 'link')}")
+    counts = (("cube", len(topology.cubes)), ("port", ports), ("link", len(topology.links)))
+    words = ", ".join(counted(number, word) for word, number in counts)
+    return escape(f"{topology.name}: valid, {words}")
 
 
 def _document(topologies: Sequence[Topology], warnings: Sequence[Problem]) -> dict[str, Any]:
@@ -54,8 +57,12 @@ def _document(topologies: Sequence[Topology], warnings: Sequence[Problem]) -> di
 
     return {
         "format_version": FORMAT_VERSION,
-        "summary": {"topologies": len(topologies), "cubes": sum(len(topology.cubes) for topology in topologies),
-                    "errors": 0, "warnings": len(warnings)},
+        "summary": {
+            "topologies": len(topologies),
+            "cubes": sum(len(topology.cubes) for topology in topologies),
+            "errors": 0,
+            "warnings": len(warnings),
+        },
         "topologies": [topology.name for topology in topologies],
         "warnings": [problem_data(problem) for problem in warnings],
         "errors": [],

@@ -2,6 +2,7 @@
 
 Here and not in the modules, because `pcn --help` must list them all without importing any.
 """
+
 from __future__ import annotations
 
 VERBS = {
@@ -13,6 +14,9 @@ VERBS = {
     "graph": "draw the live topologies, or those of files",
     "delete": "remove topologies, by name or file",
     "services": "list the kinds of cube there are",
+    "agent": "keep the kernel as files say it should be (the command pcn-agent)",
+    "stats": "show what the cubes and ports carry and drop",
+    "log": "print what the cubes log",
     "action": "do a YANG action on a cube, such as fdb/flush",
     "explain": "explain a key of a file, and what a change of it costs",
     "schema": "print a JSON Schema, for editors",

@@ -22,6 +22,7 @@ from reconciler.errors import CompileError
 
 MAIN = "/virtual/main.c"  # what BCC calls the text that it is given
 LOG_ARGUMENTS = 4
+LOG_CONVERSIONS = "diuxXocIMP"  # a program cannot hand up a string
 
 _CONVERSION = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?(?:hh?|ll?|z|j)?([A-Za-z]))")
 
@@ -137,7 +138,11 @@ def _log(unit: _Unit, source: Source, call: Call, framework: bool) -> list[_Edit
     given = len(call.arguments) - 3
     if given > LOG_ARGUMENTS:
         raise complaint(source, line, f"pcn_log takes at most {LOG_ARGUMENTS} arguments after its format, not {given}")
-    wanted = sum(1 for match in _CONVERSION.finditer(text) if match.group(1))
+    conversions = [match.group(1) for match in _CONVERSION.finditer(text) if match.group(1)]
+    foreign = next((letter for letter in conversions if letter not in LOG_CONVERSIONS), None)
+    if foreign is not None:
+        raise complaint(source, line, f"pcn_log knows no %{foreign}: it hands up numbers, %d %u %x %I (IPv4) %M (MAC) %P (port)")
+    wanted = len(conversions)
     if wanted != given:
         raise complaint(source, line, f"pcn_log's format asks for {wanted} arguments and {given} are given")
     number = zlib.crc32(text.encode())

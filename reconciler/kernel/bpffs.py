@@ -112,8 +112,9 @@ class Bpffs:
             shutil.rmtree(path)
 
     def remove_if_empty(self) -> None:
-        """Take the root itself away once nothing is left in it."""
-        for directory in (*(self.root / name for name in self.names()), self.root):
+        """Take away the directories below links that hold nothing, and the root itself once nothing is left in it."""
+        netdevs = (self.root / "links" / name for name in self.names("links"))
+        for directory in (*netdevs, *(self.root / name for name in self.names()), self.root):
             with contextlib.suppress(OSError):
                 directory.rmdir()
 

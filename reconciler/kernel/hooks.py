@@ -34,7 +34,14 @@ def has_tcx() -> bool:
 
 
 def attach(root: Bpffs, path: str, program: int, ifindex: int, point: str, mode: str = "") -> None:
-    """Attach and pin. The pin of a link whose netdev is gone gives way. Raises KernelError, HookHeld (by errno EBUSY)."""
+    """Attach and pin. The pin of a link whose netdev is gone gives way. Raises KernelError, HookHeld (by errno EBUSY).
+
+    A link of ours that is there still is updated: unpinned, it would be gone only some time later, and in the way until then.
+    """
+    held = read(root, path, ifindex, point)
+    if held is not None and held[1] == ifindex:
+        update(root, path, program, ifindex, point)
+        return
     root.remove(path)
     root.make_directory(path.rpartition("/")[0])
     if point != "xdp" and not has_tcx():
@@ -124,7 +131,7 @@ def _attach_error(error: OSError, ifindex: int, point: str, mode: str) -> Except
     if error.errno in (errno.EBUSY, errno.EEXIST):
         return HookHeld(f"{name}'s {point} hook is held by {holders(ifindex, point)}, which pcn did not attach")
     hint = ""
-    if mode == "drv" and error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
+    if mode == "drv" and error.errno in (errno.EOPNOTSUPP, errno.EINVAL, errno.ERANGE):
         hint = "this netdev has no native XDP for its present MTU; use type: XDP_SKB or TC"
     return kernel_error(f"attach to {name}'s {point} hook", error.errno or 0, hint)
 

@@ -74,3 +74,17 @@ class EndState:
     netdev: NetdevState
     addresses: tuple[AddressState, ...] = ()
     routes: tuple[RouteState, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NetdevCounters:
+    """What a netdev has received and sent since it was made: packets, bytes, errors, drops. In the kernel's order."""
+
+    rx_packets: int = 0
+    tx_packets: int = 0
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+    rx_errors: int = 0
+    tx_errors: int = 0
+    rx_dropped: int = 0
+    tx_dropped: int = 0

@@ -55,19 +55,9 @@ class Reader:
         if fd is None:
             return None
         try:
-            return programs.info(fd)
+            return programs.info(fd, with_maps=True)
         except OSError:
             return None
-        finally:
-            os.close(fd)
-
-    def program_id(self, relative: str) -> int:
-        """The id of a pinned program, 0 if there is none."""
-        fd = self._open(relative)
-        if fd is None:
-            return 0
-        try:
-            return programs.identity(fd)
         finally:
             os.close(fd)
 
@@ -87,6 +77,28 @@ class Reader:
             return found
         except OSError:
             return []
+        finally:
+            os.close(fd)
+
+    def table(self, relative: str) -> maps.MapInfo | None:
+        """What is pinned, if it is a map."""
+        fd = self._open(relative)
+        if fd is None:
+            return None
+        try:
+            return maps.info(fd)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+
+    def table_by_id(self, identity: int) -> maps.MapInfo | None:
+        try:
+            fd = bpf.fd_by_id(bpf.MAP_BY_ID, identity)
+        except OSError:
+            return None
+        try:
+            return maps.info(fd)
         finally:
             os.close(fd)
 

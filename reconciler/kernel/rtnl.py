@@ -14,7 +14,7 @@ from typing import Any
 from reconciler.errors import kernel_error
 from reconciler.kernel import netns as namespaces
 from reconciler.kernel import nlmsg
-from reconciler.kernel.netstate import AddressState, EndState, NetdevState, RouteState, XdpState
+from reconciler.kernel.netstate import AddressState, EndState, NetdevCounters, NetdevState, RouteState, XdpState
 from reconciler.kernel.nlmsg import as_int, as_text
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNSID = 16, 17, 18, 19, 22, 26, 90
@@ -215,3 +215,17 @@ def _route(body: memoryview) -> RouteState | None:
         as_int(found.get(_RTA_OIF)), f"{_ip(bytes(found.get(_RTA_DST, bytes(width))))}/{length}",
         _ip(bytes(gateway)) if gateway else None, as_int(found.get(_RTA_PRIORITY)), protocol not in _BY_HAND,
     )  # fmt: skip
+
+
+_IFLA_STATS64 = 23
+_COUNTERS = struct.Struct("=8Q")  # the head of struct rtnl_link_stats64
+
+
+def counters(netns: str | None = None) -> dict[str, NetdevCounters]:
+    """What every netdev of a namespace has carried, by name. Raises KernelError."""
+    found = {}
+    for body in _dump(RTM_GETLINK, [_IFINFOMSG.pack(0, 0, 0, 0, 0, 0)], netns, "netdevs' counters"):
+        read = nlmsg.attributes(body, _IFINFOMSG.size)
+        if _IFLA_STATS64 in read:
+            found[as_text(read[_IFLA_IFNAME])] = NetdevCounters(*_COUNTERS.unpack_from(read[_IFLA_STATS64]))
+    return found

@@ -49,6 +49,7 @@ def leaf_keywords(leaf: Statement) -> Schema:
     for name in ("key", "value", "const"):
         if (value := extension_arg(leaf, PCN, name)) is not None:
             schema[f"x-pcn-{name}"] = value
+    schema |= {"x-pcn-derived": True} if extension(leaf, PCN, "derived") is not None else {}
     if reaches_kernel(leaf):
         encoding = encoding_of(leaf)
         schema["x-pcn-encoding"] = encoding

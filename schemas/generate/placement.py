@@ -16,7 +16,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "ingress": ("module",), "egress": ("module",), "floods": ("module",), "max-ports": ("module",),
     "table": ("module", "list", "leaf-list", "container", "leaf"),
     "key": ("leaf", "leaf-list"), "encoding": ("leaf", "leaf-list"), "ref": ("leaf", "leaf-list"),
-    "value": ("leaf",), "const": ("leaf",),
+    "value": ("leaf",), "const": ("leaf",), "derived": ("leaf", "leaf-list"),
     "learned": ("list",), "cubes": ("list",), "const-any": ("list", "leaf-list"),
     "flush": ("action", "rpc"), "zero": ("action", "rpc"),
 }

@@ -28,10 +28,11 @@ from typing import Any
 from reconciler.apply import Options, Result, apply, drift, plan_for
 from reconciler.diff import Change
 from reconciler.document import Document
-from reconciler.kernel import netns, programs, rtnl
+from reconciler.kernel import bpf, maps, netns, programs, rtnl
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader, fold_cpus
 from reconciler.load import parse
+from reconciler.pins import unescape
 from reconciler.show import show
 from reconciler.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Operation, Step
 from tests import packets
@@ -39,6 +40,7 @@ from tests.ringlog import RingLog, render
 from tests.world import World, settle
 
 HOOKS = ("TC", "XDP_SKB", "XDP_DRV")
+VERDICTS = {"TC": {0xFFFFFFFF: "pass", 2: "drop", 7: "redirect"}, "XDP": {2: "pass", 1: "drop", 4: "redirect"}}
 DROPS = {"POLICY": 0, "NO_PEER": 1, "NOT_READY": 2, "NO_SLOWPATH": 3, "MALFORMED": 4}  # enum pcn_drop
 
 
@@ -134,8 +136,14 @@ class Lab:
     def live_cube(self, name: str, *, state: bool = False) -> dict[str, Any]:
         return _named(self.live(state=state)["cubes"], name)
 
+    def pcn(self, *words: str) -> int:
+        """A command, as on a terminal but in this process (and so in this network); its exit code."""
+        from reconciler.cli.main import main
+
+        return main([*words, "--bpffs", self.root])
+
     def flush(self, cube: str, table: str) -> None:
-        """The YANG action that forgets what a cube has learned in a table."""
+        """Empty a table of learned rows, whether or not the cube's model has an action for it."""
         from reconciler.execute import Executor
 
         executor = Executor(Bpffs(self.root), {})
@@ -195,12 +203,33 @@ class Lab:
         reader, home = self.reader(), f"cubes/{cube}"
         places = [f"{home}/{place}" for place in (reader.link_text(f"{home}/current"), "in", "out", "twin/out")]
         pins = [f"{place}/{name}" for place in places for name in reader.names(place) if name != "about" and not name.endswith("_const")]
-        return {pin: reader.program_id(pin) for pin in pins}
+        return {pin: found.identity for pin in pins if (found := reader.program(pin)) is not None}
 
-    def run(self, pin: str, packet: bytes) -> int:
-        """The verdict of a pinned program (a stub, and all that it leads to) on one packet."""
+    def hooked(self) -> dict[str, int]:
+        """The kernel's number of each attachment to a netdev, by its pin."""
+        reader, root = self.reader(), Bpffs(self.root)
+        found = {}
+        for pin in [f"links/{netdev}/{point}" for netdev in reader.names("links") for point in reader.names(f"links/{netdev}")]:
+            with root.opened(pin) as fd:
+                found[pin] = bpf.link_info(fd).identity
+        return found
+
+    def run(self, pin: str, packet: bytes, *, family: str = "") -> str:
+        """The verdict of a pinned program (a stub, and all that it leads to) on one packet, without a wire: 'pass', 'drop',
+        'redirect'. `family` is that of the program, where it is not the lab's (a twin's is TC)."""
         with Bpffs(self.root).opened(pin) as fd:
-            return programs.test_run(fd, packet)[0]
+            verdict = programs.test_run(fd, packet)[0]
+        return VERDICTS[family or ("TC" if self.hook == "TC" else "XDP")].get(verdict, str(verdict))
+
+    def table(self, cube: str, name: str) -> dict[bytes, bytes]:
+        found = self.reader().rows(f"cubes/{cube}/tables/{name}")
+        assert found is not None, f"{cube} has no table {name}"
+        return {key: fold_cpus(found[0], value) for key, value in found[1].items()}
+
+    def write(self, cube: str, table: str, key: bytes, value: bytes) -> None:
+        """Put a row where nobody configured one."""
+        with Bpffs(self.root).opened(f"cubes/{cube}/tables/{table}") as fd:
+            maps.update(fd, key, value)
 
     @contextlib.contextmanager
     def logged(self) -> Iterator[list[str]]:
@@ -219,7 +248,7 @@ class Lab:
 
     def _ports(self, cube: str) -> dict[int, str]:
         pins = (name.partition("_") for name in self.reader().names(f"cubes/{cube}/in"))
-        return {int(index): port for index, _, port in pins}
+        return {int(index): unescape(port) for index, _, port in pins}
 
 
 def port_of(host: str) -> str:

@@ -21,6 +21,7 @@ cubes:
     action: FORWARD
     ports: [{name: p1, peer: v1}, {name: p2, peer: v2}]
 """
+ALONE = SCENARIO.replace(", {name: p2, peer: v2}", "")
 HOOKS_OF_V1 = {"TC": {"tcx_ingress", "tcx_egress"}, "XDP_SKB": {"xdp", "tcx_egress"}, "XDP_DRV": {"xdp", "tcx_egress"}}
 
 
@@ -99,3 +100,20 @@ def test_its_return_is_attached_with_link_operations_only(bench, applied_between
     assert lab.loaded("hw0") == loaded
     assert bench.ok()
     assert not lab.drift()
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_so_is_that_of_the_cube_s_only_netdev(hook):
+    with Lab(ALONE, hook=hook) as lab:
+        bench = Bench(lab)
+        lab.apply()
+        loaded = lab.loaded("hw0")
+        linkwrite.delete_link("v1")
+        gone = lab.apply()
+        assert lab.loaded("hw0") == loaded
+        assert lab.live_cube("hw0")["ports"] == [{"name": "p1", "peer": "v1"}]  # asked for, and pending
+        bench.wire("h1")
+        back = lab.apply()
+        assert lab.loaded("hw0") == loaded
+        assert counts(gone) == counts(back) == Counts(link_changes=len(HOOKS_OF_V1[hook]) + (2 if hook == "TC" else 3))
+        assert not lab.drift()

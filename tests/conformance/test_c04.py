@@ -68,7 +68,7 @@ def test_what_is_learned_is_state_and_no_difference(lab):
 
 def test_a_flush_forgets_all_and_all_is_learned_again(lab):
     ping_cycle(lab)
-    lab.flush("br1", "fwdtable")
+    assert lab.pcn("action", "br1", "fdb/flush") == 0
     assert stations(lab) == {}
     ping_cycle(lab)
     assert len(stations(lab)) == 4

@@ -81,6 +81,17 @@ def test_counters_of_other_rows_survive_every_change_of_the_list(lab):
     assert dropped(lab, "blacklist-src")["10.0.0.1"] == counted
 
 
+def test_a_reset_makes_every_counter_zero_and_leaves_the_lists_in_force(lab):
+    listed(lab, "blacklist-src", "10.0.0.1", "10.9.9.9")
+    assert lab.fails("h1", "10.0.0.2")
+    assert lab.pcn("action", "d1", "reset-counters") == 0
+    assert dropped(lab, "blacklist-src") == {"10.0.0.1": 0, "10.9.9.9": 0}
+    assert lab.live_cube("d1", state=True)["stats"]["pkts"] == 0
+    assert not lab.plan().plan.steps
+    assert lab.fails("h1", "10.0.0.2")
+    assert dropped(lab, "blacklist-src")["10.0.0.1"] >= 2
+
+
 def test_while_programs_are_swapped_no_listed_packet_gets_in_and_no_other_is_lost(lab):
     listed(lab, "blacklist-src", "10.0.0.1")
     with Datagrams(lab, "10.0.0.1") as bad, Datagrams(lab, "10.0.0.11") as good:

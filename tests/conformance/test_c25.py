@@ -1,8 +1,6 @@
 """C25: chains. In what order a packet meets transparent cubes, seen by what they log, and that a chain can be changed."""
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from reconciler.errors import DocumentError
@@ -159,8 +157,9 @@ def test_a_peer_that_is_set_after_the_transparent_cubes_is_reached_through_them(
     assert chain.fails("h1", "10.0.0.2")
     for end, peer in zip(ends, peers, strict=True):
         end["peer"] = peer
-    done = chain.apply()
-    assert counts(done) == Counts(link_changes=counts(done).link_changes)
+    done = counts(chain.apply())
+    twin = 0 if chain.hook == "TC" else 3  # hw1's egress side and two ways into it, for what v1's own stack sends
+    assert done == Counts(program_loads=twin, link_changes=done.link_changes)
     assert chain.ok("h1", "10.0.0.2")
     with chain.logged() as lines:
         chain.send("h1", frame(chain))
@@ -168,11 +167,12 @@ def test_a_peer_that_is_set_after_the_transparent_cubes_is_reached_through_them(
 
 
 def test_a_dropping_cube_stops_its_own_direction_only(chain):
+    assert chain.ok("h1", "10.0.0.2")
     for name, side in (("th1", "egress-action"), ("th3", "ingress-action")):
         chain.cube(name)[side] = "DROP"
         assert counts(chain.apply()) == Counts(map_writes=1)
         assert chain.fails("h1", "10.0.0.2")
-        assert chain.drops(name)["POLICY"] >= 1
+        assert chain.drops(name) == {"POLICY": 2}
         with chain.logged() as lines:
             chain.send("h1", frame(chain))
         assert seen(lines) == THERE
@@ -189,7 +189,7 @@ def test_an_egress_drop_on_a_netdev_silences_the_stack_behind_it(hook):
         lab.cube("th3")["egress-action"] = "DROP"
         lab.apply()
         assert lab.fails("h1", "10.0.0.2")
-        assert lab.drops("th3", side="" if hook == "TC" else "") == {"POLICY": 2}
+        assert lab.drops("th3") == {"POLICY": 2}
 
 
 # -- what cannot be attached is an error of the document, and nothing is touched --------------------------------------
@@ -216,7 +216,7 @@ def test_a_standard_cube_cannot_be_attached(at_rest):
     at_rest.spec["attachments"][0]["tcubes"] = ["th1", "hw2"]
     message = refused(at_rest)
     assert "attachments/v1/tcubes" in message
-    assert "'hw2' is a helloworld, which is not a transparent cube" in message
+    assert '"hw2" is a helloworld, which is not a transparent cube' in message
 
 
 def test_a_cube_cannot_be_attached_in_two_places(at_rest):
@@ -231,14 +231,14 @@ def test_a_cube_cannot_be_attached_twice_in_one_place(at_rest):
 
 def test_a_cube_that_does_not_exist_cannot_be_attached(at_rest):
     at_rest.port("hw1", "to_hw2")["tcubes"] = ["th4"]
-    assert "no such cube 'th4' (did you mean" in refused(at_rest)
+    assert 'no such cube "th4" (did you mean' in refused(at_rest)
 
 
 def test_an_xdp_cube_cannot_be_attached_to_a_port_under_tc(at_rest):
     at_rest.cube("th3")["type"] = "XDP_SKB"
     message = refused(at_rest)
     assert "cubes/hw1/ports/to_hw2/tcubes" in message
-    assert "'th3' is a XDP_SKB cube" in message or "'th3' is an XDP_SKB cube" in message
+    assert '"th3" is a XDP_SKB cube' in message
 
 
 def test_a_tc_cube_cannot_be_attached_to_a_netdev_that_leads_to_an_xdp_cube():
@@ -250,10 +250,12 @@ def test_a_tc_cube_cannot_be_attached_to_a_netdev_that_leads_to_an_xdp_cube():
         assert "TC" in message
 
 
-def test_cubes_of_different_hooks_cannot_be_joined(at_rest):
-    for name in ("hw2",):
-        at_rest.cube(name)["type"] = "XDP_DRV"
-    assert "they cannot be joined" in refused(at_rest)
+@pytest.mark.parametrize("xdp", ["XDP_SKB", "XDP_DRV"])
+def test_cubes_of_different_hooks_cannot_be_joined(at_rest, xdp):
+    at_rest.cube("hw2")["type"] = xdp
+    with pytest.raises(DocumentError, match=f'"hw1" is a TC cube, "hw2" a {xdp} cube: they cannot be joined'):
+        at_rest.apply()
+    assert not at_rest.drift()
 
 
 def test_what_is_not_attached_any_more_needs_no_detaching(at_rest):

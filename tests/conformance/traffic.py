@@ -36,6 +36,18 @@ def numbered(source: str, target: str, stream: int, number: int, *, size: int = 
     return head.ljust(size, b"\0")
 
 
+def send_numbered(lab: Lab, host: str, target: str = BROADCAST, *, count: int = 20, source: str | None = None, tag: int | None = None,
+                  size: int = 60) -> tuple[int, int]:  # fmt: skip
+    """A stream of so many frames, sent at a gentle pace; gives the stream's number and how many."""
+    stream, source = next(_streams), source or lab.mac(host)
+    with netns.inside(lab.space(host)), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind(("eth0", 0))
+        for number in range(count):
+            sock.send(numbered(source, target, stream, number, size=size, tag=tag))
+            time.sleep(0.0005)
+    return stream, count
+
+
 class Flood:
     """Frames from a host for as long as the block runs, at about `rate` a second; afterwards `sent` says how many.
 
@@ -88,9 +100,11 @@ class Census:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.collect()
-        for sock in self._socks.values():
-            sock.close()
+        try:
+            self.collect()
+        finally:
+            for sock in self._socks.values():
+                sock.close()
 
     def collect(self, quiet: float = 0.15) -> None:
         """Take in what has arrived, until nothing has come for `quiet` seconds. Leaving the block does it too."""
@@ -121,12 +135,14 @@ def _number(frame: bytes) -> tuple[int, int]:
     return stream, number
 
 
-def exactly_once(census: Census, host: str, flood: Flood, first: int = 0, last: int | None = None) -> str:
-    """'' if each frame of a flood arrived once at a host and none other did; else what is wrong, in words."""
-    wanted = range(first, flood.sent if last is None else last)
-    copies = census.copies(host, flood.stream)
-    missing = [number for number in wanted if not copies[number]]
-    twice = [number for number, count in copies.items() if count > 1]
-    extra = [number for number in copies if number not in wanted]
-    return "; ".join(f"{host}: {len(found)} {what}, as {found[:5]}" for what, found in
-                     (("missing", missing), ("more than once", twice), ("not wanted", extra)) if found)
+def exactly_once(census: Census, host: str, flood: Flood) -> str:
+    """'' if each frame of a flood arrived once at a host; else what is wrong, in words."""
+    return amiss(census.copies(host, flood.stream), range(flood.sent))
+
+
+def amiss(copies: Counter[int], wanted: Iterable[int]) -> str:
+    """'' if these are the frames that arrived, each once; else what is wrong, in words."""
+    expected = set(wanted)
+    kinds = {"missing": sorted(expected - set(copies)), "not wanted": sorted(set(copies) - expected),
+             "more than once": sorted(number for number, count in copies.items() if count > 1)}
+    return "; ".join(f"{len(found)} {what}, as {found[:5]}" for what, found in kinds.items() if found)

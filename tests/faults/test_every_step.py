@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 
@@ -96,24 +98,27 @@ def bench(own_root: str) -> Bench:
     return Bench(own_root)
 
 
-def faults(run: Callable[..., object]) -> Iterator[tuple[str, str]]:
-    """Inject a fault at every step, in both ways; gives (where, phase) after each. The consumer takes the kernel back to
-    where it was after a fault in the retiring phase. There, 'half done' is what 'before the next step' is."""
+def faults(run: Callable[..., object], back: Callable[[], object]) -> Iterator[tuple[str, str]]:
+    """Inject a fault at every step, in both ways; gives (where, phase) after each, and ends with the change made.
+
+    `back` takes the kernel back to where it was; in the middle of the retiring phase that is the consumer's business.
+    In that phase, 'half done' is what 'before the next step' is.
+    """
     for half_done in (False, True):
-        number = 0
-        while True:
+        for number in itertools.count():
             met = inject(run, number, half_done=half_done)
             if met.step is None:
+                assert met.error is None, met.error
                 break
             where = f"{'after' if half_done else 'before'} step {number}, {met.step.operation.kind} {met.step.address}"
-            if met.error is None:
-                where += " (nothing was raised)"
+            assert met.error is not None, f"{where}: nothing was raised"
             phase = met.step.rank.phase
             if half_done and phase == "retire":
+                run()
                 break
             yield where, phase
-            number += 1
-        assert met.error is None or half_done, met.error
+        if not half_done:
+            back()
 
 
 def compare(where: str, is_now: Picture, should_be: Picture) -> list[str]:
@@ -126,12 +131,12 @@ def test_a_first_apply_that_fails_at_any_step_leaves_nothing(bench: Bench, name:
     before = bench.picture(bench.network(wanted))
     assert before.paths == frozenset()
     wrong: list[str] = []
-    for where, phase in faults(lambda **more: bench.apply(wanted, **more)):
-        assert phase != "retire", "a first apply has nothing to retire"
-        wrong += compare(where, bench.picture(bench.network(wanted)), before)
+    network = bench.network(wanted)
     try:
+        for where, phase in faults(lambda **more: bench.apply(wanted, **more), lambda: bench.delete(wanted)):
+            assert phase != "retire", "a first apply has nothing to retire"
+            wrong += compare(where, bench.picture(network), before)
         assert not wrong, "\n".join(wrong[:20])
-        bench.apply(wanted)
         assert unreachable(wanted) == []
     finally:
         bench.delete(wanted)
@@ -152,32 +157,36 @@ def test_a_deletion_that_fails_at_any_step_leaves_the_graph_or_is_finished_by_th
 
 
 def _fails_at_any_step(bench: Bench, old: Data, new: Data | None) -> None:
+    """From `old` to `new` (None: nothing)."""
+
     def change(**more: object) -> None:
         if new is None:
             bench.delete(old, **more)
         else:
             bench.apply(new, **more)
 
+    def back() -> None:
+        nonlocal before
+        bench.apply(old)
+        before = bench.picture(network)
+
     wrong: list[str] = []
     try:
         bench.apply(old)
         network = bench.network(old, *([new] if new else []))
-        before, count = bench.picture(network), 0
+        before = bench.picture(network)
         assert unreachable(old) == []
-        for where, phase in faults(change):
-            count += 1
-            if phase == "retire":
-                change()
-                wrong += [f"{where}: {step.address} is still to be done" for step in bench.plan(new or old, delete=new is None).plan.steps]
-                wrong += [f"{where}: {path} is left" for path in bench.paths()] if new is None else []
-                bench.apply(old)
-                before = bench.picture(network)
+        for where, phase in faults(change, back):
+            if phase != "retire":
+                wrong += compare(where, bench.picture(network), before)
+                wrong += [f"{where}: {pair} do not talk" for pair in unreachable(old, timeout=0.5)]
                 continue
-            wrong += compare(where, bench.picture(network), before)
-            wrong += [f"{where}: {pair} do not talk" for pair in unreachable(old, timeout=0.5)]
-        assert count, "there was no step to fail at"
+            change()
+            wrong += [f"{where}: {each.address} is still to be done" for each in bench.plan(new or old, delete=not new).plan.steps]
+            wrong += [f"{where}: {path} is left" for path in bench.paths()] if new is None else []
+            back()
         assert not wrong, "\n".join(wrong[:20])
-        if new is not None:
-            assert unreachable(new) == []
+        assert unreachable(new or {"spec": {}}) == []
     finally:
-        bench.delete(old)
+        if os.path.exists(bench.root):
+            bench.delete(old)

@@ -23,6 +23,7 @@ CUBE = [
      "18446744073709551616 is more than 18446744073709551615", "", "/quota"),
     ("in a gap between ranges", "burst: «50", "50 is not in 1..9, 90..99", "", "/burst"),
     ("of no member of a union", "speed: «autp", '"autp" is not one of auto, none', 'did you mean "auto"?', "/speed"),
+    ("of no type of a union", "speed: «[]", "expected a whole number or text, found a list", "", "/speed"),
     ("too big for a union", "speed: «101", "101 is more than 100", "", "/speed"),
     ("too long", "label: «abcdefghijklm", '"abcdefghijklm" is not valid: expected at most 12 characters', "", "/label"),
     ("too short", "label: «a", '"a" is not valid: expected at least 2 characters', "", "/label"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.canonical import dump_yaml
@@ -74,6 +74,7 @@ CUBES = st.lists(st.fixed_dictionaries({"name": NAMES, "service-name": st.just("
     max_size=4, unique_by=lambda cube: cube["name"])
 
 
+@settings(deadline=None)
 @given(CUBES)
 def test_what_is_canonical_stays_as_it_is(cubes):
     head = {"apiVersion": "polycube.network/v1", "kind": "Topology", "metadata": {"name": "t"}}
@@ -88,11 +89,13 @@ DATA = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=25)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), DATA, min_size=1))
 def test_any_data_is_read_back_as_it_was(data):
     assert construct(dump_yaml(data), "f") == [data]
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["C"])) | st.sampled_from([
     "ON", "off", "Yes", "n", "52:54:00:12:34:56", "12:30", "0123", "1_000", "0b1", "2001-01-01", "=", "<<", "~", "1e3", ".5",
     "...", "---"]))

@@ -99,9 +99,9 @@ def test_a_parent_that_is_not_there_is_an_error():
 
 def test_what_is_wrong_with_a_chain_from_parents_is_shown_at_the_parent():
     problems = problems_of("""
-- {name: w, service-name: wall, type: XDP_SKB, parent: «eth0}
-- ‹{name: v, service-name: wall, parent: eth0}
-""".replace("parent: «eth0", "parent: eth0").replace("service-name: wall, parent: eth0", "service-name: wall, parent: «eth0"))
+- ‹{name: v, service-name: wall, parent: «eth0}
+- {name: w, service-name: wall, type: XDP_SKB, parent: eth0}
+""")
     assert problems[0].message == '"v" is a TC cube, and what is at netdev "eth0" runs at XDP_SKB'
 
 

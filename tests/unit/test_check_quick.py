@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from jsonschema import Draft7Validator
 
 from reconciler.quick import quick_test
@@ -22,21 +22,25 @@ HEAD = {"apiVersion": "polycube.network/v1", "kind": "Topology", "metadata": {"n
 HUB, WALL = stand_in("hub").schema, stand_in("wall").schema
 
 
+@settings(deadline=None)
 @given(like(HUB))
 def test_they_agree_about_a_standard_cube(data):
     agree(HUB, data)
 
 
+@settings(deadline=None)
 @given(like(WALL))
 def test_they_agree_about_a_transparent_cube(data):
     agree(WALL, data)
 
 
+@settings(deadline=None)
 @given(like(topology_schema()))
 def test_they_agree_about_a_topology(data):
     agree(topology_schema(), data)
 
 
+@settings(deadline=None)
 @given(like(topology_schema()["properties"]["spec"]["properties"]["links"]["items"]))
 def test_they_agree_about_links(data):
     agree(topology_schema()["properties"]["spec"]["properties"]["links"]["items"], data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler import addresses
@@ -82,6 +82,7 @@ def test_what_is_no_address_keeps_its_spelling(encoding):
     assert addresses.canonical_of({"type": "string", "pattern": "^[^ ]+$"}) is None
 
 
+@settings(deadline=None)
 @given(st.ip_addresses().map(str), st.integers(0, 32))
 def test_a_spelling_is_its_own_spelling(address, length):
     for text in (address, f"{address}/{length}", address.upper()):
@@ -184,7 +185,7 @@ def test_services_need_not_be_of_one_class():
     from tests.unit.data.documents import stand_in
 
     hub = stand_in("hub")
-    service = SimpleNamespace(name="hub", schema=hub.schema, kind="standard", max_ports=3)
+    service = SimpleNamespace(name="hub", schema=hub.schema, kind="standard", max_ports=3, half=None)
     services = SimpleNamespace(get={"hub": service}.get, names=lambda: ["hub"])
     (found,), _ = check(parse(cube("label: ab"), "f"), services)
     assert found.cubes[0].service == "hub"

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.document import Document
@@ -86,6 +86,7 @@ def test_a_document_made_of_others_says_where_each_part_came_from():
     assert made.source_text(("l", 0)) == "y"
 
 
+@settings(deadline=None)
 @given(st.recursive(st.integers() | st.text(st.characters(categories=["L", "N", "P"]), max_size=5),
                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab-_", min_size=1), inner, max_size=3)))
 def test_at_the_position_of_a_scalar_stands_the_scalar(data):

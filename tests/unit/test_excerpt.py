@@ -4,7 +4,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import Position, Problem
@@ -107,6 +107,7 @@ def test_a_long_word_is_cut_at_its_end():
 VISIBLE = st.characters(exclude_categories=["C", "Mn", "Me", "Zl", "Zp"])
 
 
+@settings(deadline=None)
 @given(st.text(VISIBLE, max_size=300), st.data())
 def test_whatever_the_line_the_caret_is_under_the_character(text, data):
     column = data.draw(st.integers(1, len(text))) if text else 1
@@ -125,6 +126,7 @@ def test_what_could_move_the_cursor_is_escaped(text, safe):
     assert escape(text) == safe
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(), st.text())
 def test_no_user_text_reaches_the_terminal_as_a_command(message, path, hint):
     problem = Problem(message, path, Position(path, 1, 1), hint, related=((Position(hint, 1, 1), message),))

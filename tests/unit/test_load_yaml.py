@@ -1,12 +1,12 @@
 """YAML as YAML 1.2 reads it, what of it is refused, and what hostile text cannot do."""
 from __future__ import annotations
 
+import json
 import time
 import tracemalloc
 
 import pytest
-import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.construct import MAX_DEPTH, MAX_VALUES, construct
@@ -64,11 +64,11 @@ def test_an_alias_is_what_its_anchor_is():
 TEXT = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]) | st.just("\n"))
 
 
+@settings(deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.integers(-(10**20), 10**20) | TEXT,
                     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4), max_leaves=20))
-def test_what_another_library_writes_is_read_back(data):
-    text = yaml.safe_dump({"a": data}, allow_unicode=True)
-    assert read(text) == {"a": data}
+def test_json_that_another_library_writes_is_read_back(data):
+    assert read(json.dumps({"a": data}, ensure_ascii=False, indent=1)) == {"a": data}
 
 
 FAULTS = [
@@ -124,7 +124,7 @@ def test_a_yaml_bomb_is_refused_at_once():
     start = time.monotonic()
     ((line, _, _, message, _, _),) = refused(bomb)
     assert time.monotonic() - start < 1
-    assert (line, message) == (7, f"the file has more than {MAX_VALUES:,} values, counting what aliases repeat")
+    assert (line, message) == (6, f"the file has more than {MAX_VALUES:,} values, counting what aliases repeat")
 
 
 def test_aliases_cannot_nest_deeper_than_text_can():

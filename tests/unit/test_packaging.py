@@ -13,10 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from reconciler import errors
+from reconciler.cli.verbs import VERBS
+from tests.world import World, ping
+
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = ("reconciler", "schemas", "cubes", "bpf")
-SCRIPTS = ("scripts/setup", "scripts/test", "scripts/lint", "scripts/demo", ".ci/run", "bin/pcn", "bin/pcn-apply")
+SCRIPTS = (".ci/run", *(f"scripts/{name}" for name in ("setup", "test", "lint", "demo")), *(f"bin/{name}" for name in PROJECT["scripts"]))
 MARKDOWN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 # Run with only the unpacked wheel's directory ahead of everything else on the path.
@@ -33,6 +37,28 @@ for name in services.names():
     assert service.schema["title"] == name and all(file.is_file() for file in files), (name, files)
     print(name)
 """
+
+
+TOPOLOGY = """
+apiVersion: polycube.network/v1
+kind: Topology
+metadata: {{name: contributing}}
+spec:
+  cubes:
+    - {{name: br1, service-name: simplebridge, ports: [{{name: p1, peer: {0}, tcubes: [guard]}}, {{name: p2, peer: {1}}}]}}
+    - {{name: guard, service-name: droptype, ethertype: {2}}}
+"""
+
+
+def block(page: str, language: str) -> str:
+    """The first fenced block of a language on a page."""
+    found = re.search(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def pcn(*arguments: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([ROOT / "bin/pcn", *arguments], input=text, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +152,36 @@ def test_a_page_links_only_to_what_exists(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
     local = [link for link in links if "://" not in link]
     assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def test_the_topology_of_the_readme_is_valid() -> None:
+    result = pcn("validate", "-", text=block("README.md", "yaml"))
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_readme_names_commands_that_exist() -> None:
+    named = set(re.findall(r"`pcn ([a-z]+)", (ROOT / "README.md").read_text()))
+    assert len(named) > 5
+    assert named <= set(VERBS)
+
+
+def test_the_readme_lists_all_exit_codes_and_no_others() -> None:
+    answers = {0, 2, 3}  # in sync, pending, drift: not errors
+    classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, errors.PcnError)]
+    wanted = answers | {error.exit_code for error in classes}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)} == wanted
+
+
+@pytest.mark.kernel
+def test_the_cube_of_the_contributing_page_drops_what_it_says(tmp_path: Path) -> None:
+    for suffix, language in ((".yang", "yang"), (".c", "c")):
+        (tmp_path / f"droptype{suffix}").write_text(block("CONTRIBUTING.md", language))
+    subprocess.run([sys.executable, "-m", "schemas.generate", "--services", tmp_path], cwd=ROOT, check=True)
+    with World() as world:
+        h1, h2 = world.host("h1", "10.0.0.1/24"), world.host("h2", "10.0.0.2/24")
+        for dropped, answers in ((0x86DD, 2), (0x0800, 0)):
+            topology = TOPOLOGY.format(h1.port, h2.port, dropped)
+            result = pcn("apply", "--services", tmp_path, "-", text=topology)
+            assert result.returncode == 0, result.stderr
+            assert ping(h1.netns, h2.ip) == answers
+        assert pcn("apply", "--services", tmp_path, "--delete", "-", text=topology).returncode == 0

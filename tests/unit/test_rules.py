@@ -1,9 +1,16 @@
 """Every rule about the graph, with the exact place that it points at."""
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
-from tests.unit.data.documents import checked, one, problem_of, problems_of, topology
+from reconciler.check import check
+from reconciler.errors import DocumentError
+from reconciler.load import parse
+from tests.unit.data.documents import checked, one, problem_of, problems_of, stand_in, topology
 
 HUBS = """
 cubes:
@@ -201,6 +208,19 @@ def test_two_cubes_of_one_name_are_an_error_that_names_both():
 def test_more_ports_than_a_service_has_are_one_error():
     problem = problem_of(topology("cubes: [{name: a, service-name: hub, ports: «[{name: p}, {name: q}, {name: r}, {name: s}]}]"))
     assert problem.message == "expected at most 3 entries, found 4"
+
+
+def test_more_ports_than_a_service_says_are_an_error_even_if_its_schema_does_not_count():
+    hub = stand_in("hub")
+    schema = deepcopy(hub.schema)
+    del schema["properties"]["ports"]["maxItems"]
+    services = SimpleNamespace(get=lambda _: replace(hub, schema=schema), names=lambda: ["hub"])
+    ports = "[{name: p}, {name: q}, {name: r}, {name: s}]"
+    (document,) = parse(topology(f"cubes: [{{name: a, service-name: hub, ports: {ports}}}]"), "f")
+    with pytest.raises(DocumentError) as caught:
+        check([document], services)
+    (problem,) = caught.value.problems
+    assert (problem.message, problem.path) == ('"a" has 4 ports; a hub has at most 3', "/spec/cubes/a/ports")
 
 
 REFERENCES = [

@@ -55,24 +55,34 @@ def test_a_transparent_cube_runs_at_the_hook_of_the_port_s_cube():
     assert problem.message == '"w" is a TC cube, and what is at port "a:p" runs at XDP_SKB'
 
 
-def test_a_chain_on_a_netdev_runs_at_the_hook_of_the_cube_behind_it():
+def test_a_tc_cube_on_a_netdev_sees_nothing_behind_an_xdp_cube():
     problem = problem_of(topology("""
         attachments: [{netdev: eth0, tcubes: [«w]}]
         cubes:
-        - ‹{name: w, service-name: wall, type: XDP_DRV}
-        - {name: a, service-name: hub, ports: [{name: p, peer: eth0}]}
+        - ‹{name: w, service-name: wall}
+        - {name: a, service-name: hub, type: XDP_DRV, ports: [{name: p, peer: eth0}]}
         """))
-    assert problem.message == '"w" is a XDP_DRV cube, and what is at netdev "eth0" runs at TC'
+    assert problem.message == '"w" is a TC cube, and what is at netdev "eth0" runs at XDP_DRV'
 
 
-def test_the_cubes_of_a_chain_on_a_netdev_run_at_one_hook():
+def test_on_a_netdev_xdp_stands_before_tc():
     problem = problem_of(topology("""
-        attachments: [{netdev: eth0, tcubes: [v, «w]}]
+        attachments: [{netdev: eth0, tcubes: [«v, w]}]
+        cubes:
+        - ‹{name: v, service-name: wall}
+        - {name: w, service-name: wall, type: XDP_SKB}
+        """))
+    assert problem.message == '"v" is a TC cube, and what is at netdev "eth0" runs at XDP_SKB'
+
+
+def test_an_xdp_cube_may_stand_in_front_of_a_tc_bridge():
+    assert one(topology("""
+        attachments: [{netdev: eth0, tcubes: [v, w]}]
         cubes:
         - {name: v, service-name: wall, type: XDP_SKB}
-        - ‹{name: w, service-name: wall}
-        """))
-    assert problem.message == '"w" is a TC cube, and what is at netdev "eth0" runs at XDP_SKB'
+        - {name: w, service-name: wall}
+        - {name: a, service-name: hub, ports: [{name: p, peer: eth0}]}
+        """)).attachments[0].tcubes == ("v", "w")
 
 
 def test_a_transparent_cube_has_no_ports():

@@ -31,6 +31,7 @@ class StandIn:
 
     name: str
     schema: dict[str, Any]
+    half: None = None
 
     @property
     def kind(self) -> str:

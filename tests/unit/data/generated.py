@@ -9,8 +9,9 @@ from jsonschema import Draft7Validator
 from reconciler.schema import topology_schema
 from tests.unit.data.documents import stand_in
 
-TEXTS = ["a", "b", "c", "p", "q", "a:p", "b:q", "c:p", "eth0", "h1", "w", "", "tc", "FORWARD", "DROP", "02:00:00:00:00:01", "10.0.0.0/24",
-         "10.0.0.1/24", "10.0.0.9", "2001:db8::1", "2001:DB8::/32", "default", "x" * 70, "10", "-1", "a\n", "auto", "hub", "wall"]
+TEXTS = ["a", "b", "c", "p", "q", "a:p", "b:q", "c:p", "eth0", "h1", "w", "", "tc", "FORWARD", "DROP", "02:00:00:00:00:01",
+         "10.0.0.0/24", "10.0.0.1/24", "10.0.0.9", "2001:db8::1", "2001:DB8::/32", "default", "x" * 70, "10", "-1",
+         "a\n", "auto", "hub", "wall"]
 SCALARS = st.none() | st.booleans() | st.integers(-2, 70000) | st.sampled_from([1.0, 0.5, 2**64, 1e300, *TEXTS])
 
 

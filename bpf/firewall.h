@@ -1,0 +1,224 @@
+/* What the firewall's µCubes share: the tables, and what is known of the packet at hand.
+ *
+ * firewall.c          every frame arrives here: IP is read, all else passes
+ * firewall_track.c    finds the connection that the packet belongs to
+ * firewall_ipv4.c     finds the first rule that matches (firewall_classify.h)
+ * firewall_ipv6.c     the same for IPv6
+ * firewall_verdict.c  counts, and does what was decided
+ *
+ * Both directions run the same programs, each with its own chain of rules, and share all tables. docs/services/firewall.md
+ * says what is meant, docs/decisions has the classifier; cubes/firewall.py fills the tables.
+ */
+enum firewall_program { FIREWALL_PARSE, FIREWALL_TRACK, FIREWALL_IPV4, FIREWALL_IPV6, FIREWALL_VERDICT };
+
+enum firewall_drop { DROP_TOO_DEEP = PCN_DROP_SERVICE /* more look-ups than a packet may have */ };
+
+enum action { ACTION_ACCEPT, ACTION_DROP, ACTION_LOG };
+enum state { STATE_NEW = 1, STATE_ESTABLISHED = 2, STATE_RELATED = 4, STATE_INVALID = 8 }; /* 0: not tracked */
+enum mode { MODE_TRACK = 1, MODE_ACCEPT_ESTABLISHED = 2 };
+
+#define CHAIN PCN_EGRESS
+#define NO_LABEL (~0ULL)
+
+/* ---- The rule set. Rows are only added and marked as gone until `epoch`, one word, leads to a new version. ---- */
+
+#define PAGE_TUPLES 8
+#define BANK_PAGES 64
+#define PAGES (2 * 2 * BANK_PAGES) /* chain, bank, page; the bank is the epoch's last bit */
+
+struct chain {
+  u32 action; /* where no rule matches */
+  u32 tuples4, tuples6;
+  u32 layout; /* the control plane's own: see cubes/firewall_version.py */
+};
+struct version {
+  u32 mode;
+  u32 zero;
+  struct chain chains[2];
+};
+BPF_TABLE("array", u32, u32, epoch, 1);
+BPF_TABLE("array", u32, struct version, versions, 2);
+
+/* A tuple: the bits that some rules look at. Those rules are in `cells` under the bits' values. Tuples are in the order of
+ * `best`, the first label among their rules. */
+struct tuple4 {
+  u64 best;
+  u32 space; /* the tuple's own number, the first word of its cells' keys */
+  u32 ports;
+  u32 src, dst;
+  u32 proto;
+  u32 zero;
+};
+struct tuple6 {
+  u64 best;
+  u32 space, ports;
+  u32 src[4], dst[4];
+  u32 proto;
+  u32 zero;
+};
+struct page4 {
+  struct tuple4 tuples[PAGE_TUPLES];
+};
+struct page6 {
+  struct tuple6 tuples[PAGE_TUPLES];
+};
+BPF_TABLE("array", u32, struct page4, pages4, PAGES);
+BPF_TABLE("array", u32, struct page6, pages6, PAGES);
+
+/* What a rule asks besides its key, and what is to be done. Nothing is taken for granted because the key matched. */
+struct conditions {
+  u64 label; /* the rule's place: lower goes first */
+  u64 rule;  /* its identity, under which it is counted */
+  u16 sport_low, sport_high, dport_low, dport_high;
+  u32 device; /* index; 0: any */
+  u32 limit;  /* packets a second; 0: no limit */
+  u8 flags_mask, flags_set;
+  u8 states; /* 0: any */
+  u8 action;
+  u8 needs_ports;
+  u8 zero[3];
+};
+struct lifetime {
+  u32 born, dies; /* epochs: it is there from the first until before the second */
+  u32 more;       /* 1: there is another cell, with the next `seat` */
+  u32 zero;
+};
+struct key4 {
+  u32 space;
+  u32 src, dst;
+  u32 ports;
+  u16 seat;
+  u8 proto, zero;
+};
+struct cell4 {
+  struct conditions is;
+  u32 src, src_mask, dst, dst_mask;
+  struct lifetime life;
+};
+struct key6 {
+  u32 space;
+  u32 src[4], dst[4];
+  u32 ports;
+  u16 seat;
+  u8 proto, zero;
+};
+struct cell6 {
+  struct conditions is;
+  u32 src[4], src_mask[4], dst[4], dst_mask[4];
+  struct lifetime life;
+};
+BPF_F_TABLE("hash", struct key4, struct cell4, cells4, 524288, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("hash", struct key6, struct cell6, cells6, 524288, BPF_F_NO_PREALLOC);
+
+struct counter {
+  u64 packets, bytes;
+};
+BPF_F_TABLE("percpu_hash", u64, struct counter, counters, 262144, BPF_F_NO_PREALLOC);
+
+/* The rules as they are written, kept to be read back: the programs do not look at them. */
+struct rule {
+  u64 label;
+  u8 src[16], dst[16];
+  u8 src_length, dst_length; /* 255: not said */
+  u8 said;                   /* enum of cubes/firewall_codec.py */
+  u8 proto;
+  u16 sport_low, sport_high, dport_low, dport_high;
+  u8 flags[8]; /* as they are written: 1 + bit, 16 more with '!' */
+  u32 limit;
+  u8 states, action, chain, zero;
+  u8 device[16];
+  u32 unused;
+};
+struct run_key {
+  u32 chain, first;
+};
+struct run {
+  u32 step, count;
+};
+BPF_F_TABLE("hash", u64, struct rule, rules, 262144, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("hash", struct run_key, struct run, ids, 262144, BPF_F_NO_PREALLOC); /* ids, in runs of equal steps */
+
+/* ---- Connections. Those that both ends took part in are kept apart from those that only one has asked for, so that a flood
+ * of the latter cannot push out the former. ---- */
+
+struct connection_key {
+  u32 low[4], high[4]; /* the end with the lower address (and port) first, so that both directions have one key */
+  u16 low_port, high_port;
+  u8 proto, zero[3];
+};
+struct connection {
+  u64 expires; /* nanoseconds of CLOCK_MONOTONIC */
+  u32 state;   /* enum connection_state */
+  u32 opener;  /* 0: the low end began it, 1: the high one */
+};
+enum connection_state {
+  CONNECTION_NONE,
+  SYN_SENT,
+  SYN_RECEIVED,
+  TCP_ESTABLISHED,
+  FIN_WAIT,  /* one end has closed */
+  LAST_ACK,  /* both have */
+  TIME_WAIT,
+  OPENING,   /* other protocols: no answer yet */
+  ANSWERED
+};
+BPF_TABLE("lru_hash", struct connection_key, struct connection, connections, 65536);
+BPF_TABLE("lru_hash", struct connection_key, struct connection, openings, 65536);
+
+/* ---- The packet at hand. A tail call stays on its CPU, and nothing else of this direction runs there meanwhile. ---- */
+
+struct packet {
+  u32 src[4], dst[4]; /* network order; IPv4 is ::ffff:a.b.c.d */
+  u32 ports;          /* source << 16 | destination, host order; 0 without */
+  u32 talk;           /* the same for its connection: of an ICMP echo the identifier, twice */
+  u32 family;         /* 4 or 6 */
+  u32 l4;             /* offset of what follows the IP header and its extensions */
+  u32 length;
+  u32 device;
+  u8 proto, flags, has_ports, has_flags;
+  u8 state, icmp_type, later_fragment, opener; /* opener: see struct connection */
+
+  u32 epoch, mode, default_action;
+  u32 tuples, page; /* of this chain and family: how many, and where the first is */
+
+  u32 at, seat, passes; /* how far the search has come */
+  u64 after;            /* labels up to this one were dealt with (a LOG, a rule beyond its limit) */
+  u64 best;             /* the first label found so far, and what its rule says: */
+  u64 rule;
+  u32 action, limit;
+
+  struct connection next; /* what the connection becomes if the packet is accepted; no state: nothing */
+  struct connection_key connection;
+};
+#if PCN_EGRESS
+BPF_TABLE("percpu_array", u32, struct packet, packet_out, 1);
+#else
+BPF_TABLE("percpu_array", u32, struct packet, packet_in, 1);
+#endif
+
+static __always_inline struct packet *at_hand(void) {
+  u32 zero = 0;
+#if PCN_EGRESS
+  return packet_out.lookup(&zero);
+#else
+  return packet_in.lookup(&zero);
+#endif
+}
+
+/* Go on in another µCube of this direction; if it is not there, or the packet has come too far, it is dropped. */
+static __always_inline int go_on(struct CTXTYPE *ctx, u32 program) {
+#if PCN_EGRESS
+  call_egress_program(ctx, program);
+#else
+  call_ingress_program(ctx, program);
+#endif
+  return pcn_count_drop(DROP_TOO_DEEP);
+}
+
+static __always_inline int classify(struct CTXTYPE *ctx, struct packet *packet) {
+  if (!packet->tuples)
+    return go_on(ctx, FIREWALL_VERDICT);
+  if (packet->family == 4)
+    return go_on(ctx, FIREWALL_IPV4);
+  return go_on(ctx, FIREWALL_IPV6);
+}

@@ -1,0 +1,125 @@
+/* The firewall's µCube 4: counts the packet, does what was decided, and keeps the connection.
+ */
+#include "firewall.h"
+
+#define SECOND 1000000000ULL
+#define LOGS_A_SECOND 100 /* on each CPU, for the cube as a whole */
+
+/* A rule's packets in the second that began at `since`. */
+struct allowance {
+  u64 since;
+  u64 used;
+};
+BPF_TABLE("lru_hash", u64, struct allowance, allowances, 4096);
+BPF_TABLE("percpu_array", u32, struct allowance, logged, 1);
+
+static __always_inline void count(u64 rule, u32 bytes) {
+  struct counter *counter = counters.lookup(&rule);
+  if (counter) {
+    counter->packets++;
+    counter->bytes += bytes;
+  }
+}
+
+/* Whether a rule may match once more in this second. Two CPUs may both take the last one: the limit is not exact. */
+static __always_inline bool within(u64 rule, u32 limit) {
+  u64 now = bpf_ktime_get_ns();
+  struct allowance *allowance = allowances.lookup(&rule);
+  if (!allowance) {
+    struct allowance first = {now, 1};
+    allowances.update(&rule, &first);
+    return true;
+  }
+  if (now - allowance->since >= SECOND) {
+    allowance->since = now;
+    allowance->used = 0;
+  }
+  if (allowance->used >= limit)
+    return false;
+  __sync_fetch_and_add(&allowance->used, 1);
+  return true;
+}
+
+static __always_inline bool may_log(void) {
+  u32 zero = 0;
+  u64 now = bpf_ktime_get_ns();
+  struct allowance *allowance = logged.lookup(&zero);
+  if (!allowance)
+    return false;
+  if (now - allowance->since >= SECOND) {
+    allowance->since = now;
+    allowance->used = 0;
+  }
+  return allowance->used++ < LOGS_A_SECOND;
+}
+
+static __always_inline void write_log(struct CTXTYPE *ctx, const struct packet *packet) {
+  if (!may_log())
+    return;
+  if (packet->family == 4)
+    pcn_log(ctx, LOG_INFO, "%I > %I, protocol %d, ports %x", packet->src[3], packet->dst[3], packet->proto, packet->ports);
+  else
+    pcn_log(ctx, LOG_INFO, "IPv6 ...%08x > ...%08x, protocol %d, ports %x", ntohl(packet->src[3]), ntohl(packet->dst[3]),
+            packet->proto, packet->ports);
+}
+
+/* The next rules are asked. */
+static __always_inline int search_on(struct CTXTYPE *ctx, struct packet *packet) {
+  if (++packet->passes >= 16)
+    return pcn_count_drop(DROP_TOO_DEEP);
+  packet->after = packet->best;
+  packet->best = NO_LABEL;
+  packet->at = packet->seat = 0;
+  return classify(ctx, packet);
+}
+
+static __always_inline void keep_connection(struct packet *packet) {
+  u32 state = packet->next.state;
+  if (state == CONNECTION_NONE)
+    return;
+  bool opening = state == SYN_SENT || state == SYN_RECEIVED || state == OPENING;
+  struct connection *known = opening ? openings.lookup(&packet->connection) : connections.lookup(&packet->connection);
+  if (known) {
+    known->opener = packet->next.opener;
+    known->state = state;
+    known->expires = packet->next.expires;
+    if (state != SYN_SENT)
+      return;
+  } else if (opening) {
+    openings.update(&packet->connection, &packet->next);
+  } else {
+    connections.update(&packet->connection, &packet->next);
+  }
+  if (opening)
+    connections.delete(&packet->connection);
+  else
+    openings.delete(&packet->connection);
+}
+
+static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
+  struct packet *packet = at_hand();
+  if (!packet)
+    return RX_DROP;
+  u32 action = packet->default_action;
+  u64 rule = CHAIN * 2; /* cubes/firewall_codec.py: what decides instead of a rule */
+  if (packet->best != NO_LABEL) {
+    if (packet->limit && !within(packet->rule, packet->limit))
+      return search_on(ctx, packet);
+    action = packet->action;
+    rule = packet->rule;
+  } else if (packet->state == STATE_ESTABLISHED && packet->mode & MODE_ACCEPT_ESTABLISHED) {
+    action = ACTION_ACCEPT;
+    rule = CHAIN * 2 + 1;
+  }
+  count(rule, packet->length);
+  if (action == ACTION_LOG) {
+    write_log(ctx, packet);
+    return search_on(ctx, packet);
+  }
+  if (action != ACTION_ACCEPT) {
+    md->reason = PCN_DROP_POLICY;
+    return RX_DROP;
+  }
+  keep_connection(packet);
+  return RX_OK;
+}

@@ -1,0 +1,171 @@
+/* A router for IPv4 and IPv6: µCube 0, where every frame arrives, answers ARP and forwards IPv4.
+ *
+ * A packet is forwarded if its route is known, its next hop's MAC too, and its TTL above 1. IPV4 and IPV6 are 1 while some
+ * port has such an address, so that a router for one family does not load the other's half.
+ *
+ * The header's checksum is not verified but updated for the one field that changes (RFC 1624): options survive, and what
+ * was damaged stays so and is found out where the packet arrives.
+ */
+#include "router.h"
+
+#define ICMP_ECHO_REPLY 0
+#define ICMP_UNREACHABLE 3
+#define ICMP_ECHO 8
+#define ICMP_TIME_EXCEEDED 11
+#define FRAGMENT 0x1fff /* bits of the offset; a packet's later fragments have no ports and no ICMP header */
+
+struct arp {
+  u16 hardware, protocol;
+  u8 hardware_size, protocol_size;
+  u16 operation;
+  u8 sender_mac[6], sender_ip[4], target_mac[6], target_ip[4];
+} __attribute__((packed));
+
+static __always_inline struct route *find_route(const u8 *address) {
+  struct prefix4 key = {.length = 32};
+  __builtin_memcpy(key.address, address, 4);
+  return fib4.lookup(&key);
+}
+
+static __always_inline bool is_own(struct route *route, u32 port) {
+  return route && route->kind == ROUTE_LOCAL && route->port == port;
+}
+
+/* RFC 826. Whoever speaks to us is learned, if its address belongs on this port; others only keep their rows up to date. */
+static __always_inline int handle_arp(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port) {
+  void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+  struct ethhdr *eth = data;
+  struct arp *arp = data + sizeof(*eth);
+  if ((void *)(arp + 1) > data_end || arp->hardware != htons(1) || arp->protocol != htons(ETH_P_IP) ||
+      arp->hardware_size != 6 || arp->protocol_size != 4)
+    return refuse(md, PCN_DROP_MALFORMED);
+
+  bool to_us = is_own(find_route(arp->target_ip), md->in_port);
+  struct neighbour_key sender = {.port = md->in_port};
+  widen(sender.address, arp->sender_ip);
+  struct route *way = find_route(arp->sender_ip);
+  bool known = way && way->kind == ROUTE_CONNECTED && way->port == md->in_port && !(arp->sender_mac[0] & MULTICAST) &&
+               learn(&sender, arp->sender_mac, to_us);
+
+  if (arp->operation == htons(1) && to_us) {
+    u8 asked[4];
+    __builtin_memcpy(asked, arp->target_ip, 4);
+    arp->operation = htons(2);
+    __builtin_memcpy(arp->target_mac, arp->sender_mac, 6);
+    __builtin_memcpy(arp->target_ip, arp->sender_ip, 4);
+    __builtin_memcpy(arp->sender_mac, port->mac, 6);
+    __builtin_memcpy(arp->sender_ip, asked, 4);
+    return reflect(ctx, md, eth, port);
+  }
+  return known ? answered(ctx, md, &sender) : PCN_SHOT;
+}
+
+/* RFC 1812 5.3.7 and RFC 6890. Multicast is not routed. */
+static __always_inline bool is_martian(u32 source, u32 target) {
+  u32 from = ntohl(source), to = ntohl(target);
+  return from >> 24 == 0 || from >> 24 == 127 || from >> 28 >= 14 || to >> 24 == 0 || to >> 24 == 127 || to >> 28 >= 14;
+}
+
+/* What is for the router itself: echo is answered here, for all else there is no service. A request becomes its reply by
+ * swapping two addresses, which no checksum notices, and one type, by which its checksum is updated (RFC 1624). */
+static __always_inline int handle_local(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port) {
+  void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+  struct ethhdr *eth = data;
+  struct iphdr *ip = data + IPV4_AT;
+  if ((void *)(ip + 1) > data_end)
+    return refuse(md, PCN_DROP_MALFORMED);
+  if (ip->protocol == IPPROTO_UDP || ip->protocol == IPPROTO_TCP)
+    return to_error(ctx, 4, ICMP_UNREACHABLE, 3);
+  if (ip->protocol != IPPROTO_ICMP)
+    return to_error(ctx, 4, ICMP_UNREACHABLE, 2);
+  struct { u8 type, code; u16 check; } *icmp = (void *)ip + ip->ihl * 4;
+  if ((void *)(icmp + 1) > data_end || ip->frag_off & htons(FRAGMENT | 0x2000))
+    return refuse(md, DROP_UNREACHABLE); /* reassembling is a host's work */
+  if (icmp->type != ICMP_ECHO || icmp->code)
+    return refuse(md, DROP_UNREACHABLE);
+
+  u32 sum = icmp->check + htons(ICMP_ECHO << 8);
+  icmp->check = sum + (sum >= 0xffff);
+  icmp->type = ICMP_ECHO_REPLY;
+  u32 asked = ip->daddr;
+  ip->daddr = ip->saddr;
+  ip->saddr = asked;
+  sum = (u16)~ip->check + (u16)~htons(ip->ttl << 8) + htons(HOP_LIMIT << 8);
+  sum = (sum & 0xffff) + (sum >> 16);
+  ip->check = ~((sum & 0xffff) + (sum >> 16));
+  ip->ttl = HOP_LIMIT;
+  return reflect(ctx, md, eth, port);
+}
+
+static __always_inline int forward(struct CTXTYPE *ctx, struct pkt_metadata *md, struct ethhdr *eth, struct iphdr *ip,
+                                   struct route *route) {
+  struct neighbour_key key = {.port = route->port};
+  if (route->kind == ROUTE_REMOTE)
+    __builtin_memcpy(key.address, route->via, 16);
+  else
+    widen(key.address, (u8 *)&ip->daddr);
+  struct neighbour *next = find_neighbour(&key);
+  if (!next)
+    return to_resolve(ctx, 4, &key);
+  struct router_port *out = port_of(key.port);
+  if (!out)
+    return refuse(md, PCN_DROP_NO_PEER);
+  u32 mtu = too_big_for(ctx, md, key.port);
+  if (mtu) /* said without DF too: hosts then make fragments themselves, which this router does not */
+    return to_error_with_mtu(ctx, 4, ICMP_UNREACHABLE, 4, mtu);
+
+  u32 sum = ip->check + htons(0x0100);
+  ip->check = sum + (sum >= 0xffff);
+  ip->ttl--;
+  __builtin_memcpy(eth->h_dest, next->mac, 6);
+  __builtin_memcpy(eth->h_source, out->mac, 6);
+  return pcn_pkt_redirect(ctx, md, key.port);
+}
+
+static __always_inline int handle_ipv4(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port) {
+  void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+  struct ethhdr *eth = data;
+  struct iphdr *ip = data + IPV4_AT;
+  if ((void *)(ip + 1) > data_end || ip->version != 4 || ip->ihl < 5 || ntohs(ip->tot_len) + IPV4_AT > md->packet_len)
+    return refuse(md, PCN_DROP_MALFORMED);
+  if (eth->h_dest[0] & MULTICAST || is_martian(ip->saddr, ip->daddr))
+    return refuse(md, DROP_MARTIAN);
+
+  struct route *route = find_route((u8 *)&ip->daddr);
+  if (!route)
+    return to_error(ctx, 4, ICMP_UNREACHABLE, 0);
+  if (route->kind == ROUTE_LOCAL) {
+    if (!reach(ctx, IPV4_AT + ip->ihl * 4 + 4))
+      return refuse(md, PCN_DROP_MALFORMED);
+    return handle_local(ctx, md, port);
+  }
+  if (route->kind == ROUTE_DISCARD)
+    return refuse(md, DROP_MARTIAN);
+  if (ip->ttl <= 1)
+    return to_error(ctx, 4, ICMP_TIME_EXCEEDED, 0);
+  return forward(ctx, md, eth, ip, route);
+}
+
+static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
+  struct router_port *port = port_of(md->in_port);
+  if (!port)
+    return refuse(md, PCN_DROP_NO_PEER);
+#if !PCN_XDP
+  if (ctx->vlan_present)
+    return refuse(md, DROP_PROTOCOL);
+#endif
+  reach(ctx, md->packet_len < ARP_FRAME ? md->packet_len : ARP_FRAME);
+  void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+  struct ethhdr *eth = data;
+  if ((void *)(eth + 1) > data_end)
+    return refuse(md, PCN_DROP_MALFORMED);
+  if (!(eth->h_dest[0] & MULTICAST) && !same_mac(eth->h_dest, port->mac))
+    return refuse(md, DROP_WRONG_MAC);
+  if (PCN_CONST(IPV4) && eth->h_proto == htons(ETH_P_IP))
+    return handle_ipv4(ctx, md, port);
+  if (PCN_CONST(IPV6) && eth->h_proto == htons(ETH_P_IPV6))
+    return to_program(ctx, ROUTER_IPV6);
+  if (PCN_CONST(IPV4) && eth->h_proto == htons(ETH_P_ARP))
+    return handle_arp(ctx, md, port);
+  return refuse(md, DROP_PROTOCOL);
+}

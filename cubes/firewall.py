@@ -1,0 +1,95 @@
+"""The firewall's control plane: its configuration as rows of its tables, and back.
+
+`rules` and `ids` hold what is written; what packets meet (`cells4`, `cells6`, `pages4`, `pages6`, `versions`, `epoch`) is derived
+from it and from the rows that are there, so that a change costs what it changes (firewall_version). A rule's counters are
+kept under its identity (firewall_rules) and stay where they are as long as it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cubes import firewall_codec
+from cubes.firewall_check import problems
+from cubes.firewall_order import labels, runs
+from cubes.firewall_rules import CHAINS, ROW, Rule, rules_of, to_row
+from cubes.firewall_space import KEY, LABEL, lay_out
+from cubes.firewall_version import FAMILIES, Head, derive, head_in_force, rule_order
+from reconciler.codec import Env
+from reconciler.rows import TableRows
+
+__all__ = ["check", "config", "state", "tables"]
+
+Config = Mapping[str, Any]
+Live = Mapping[str, Mapping[bytes, bytes]]
+_STAGED = ("cells4", "cells6", "pages4", "pages6", "versions", "counters", "rules", "ids")
+_ARRAYS = ("epoch", "versions", "pages4", "pages6")
+_COUNTED = ("counters",)
+
+
+def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, TableRows]:
+    """Rows by table. Raises ValueError if the rules cannot be laid out (firewall_space.lay_out)."""
+    _agree(tables)
+    chains = {CHAINS[chain["name"]]: chain for chain in config.get("chain", ())}
+    rules = {number: rules_of(number, chain.get("rule", [])) for number, chain in chains.items()}
+    order: dict[int, int] = {}
+    for some in rules.values():
+        order |= labels([rule.identity for rule in some], rule_order(env.live, some))
+    before = head_in_force(env.live)
+    layouts = {
+        (number, family): lay_out(some, family, before.grids[number][at] if before else 0)
+        for number, some in rules.items()
+        for at, family in enumerate(FAMILIES)
+    }
+    grids = tuple(tuple(layouts[n, f].grid if (n, f) in layouts else 0 for f in FAMILIES) for n in (0, 1))
+    head = Head(
+        firewall_codec.mode_of(config),
+        tuple(firewall_codec.default_of(chains.get(number, {})) for number in (0, 1)),  # type: ignore[arg-type]
+        grids,  # type: ignore[arg-type]
+        tuple(number in chains for number in (0, 1)),  # type: ignore[arg-type]
+    )
+    found = derive(layouts, order, head, env.live, env.netdevs)
+    found["rules"] = {LABEL.pack(rule.identity): to_row(rule, order[rule.identity]) for some in rules.values() for rule in some}
+    found["ids"] = _ids(chains)
+    found["counters"] = dict.fromkeys([*found["rules"], *map(LABEL.pack, firewall_codec.DECIDERS)], bytes(16))
+    return {name: _table(name, rows, tables[name].value.size) for name, rows in found.items()}
+
+
+def _table(name: str, rows: dict[bytes, bytes], size: int) -> TableRows:
+    mask = (b"\0" if name in _COUNTED else b"\xff") * size
+    return TableRows(rows, mask, name in _ARRAYS, name in _STAGED)
+
+
+def _ids(chains: Mapping[int, Config]) -> dict[bytes, bytes]:
+    found = {}
+    for number, chain in chains.items():
+        for first, run in runs(sorted(rule["id"] for rule in chain.get("rule", ()))).items():
+            found[firewall_codec.PAIR.pack(number, first)] = firewall_codec.PAIR.pack(*run)
+    return found
+
+
+def _agree(tables: Mapping[str, Any]) -> None:
+    """The rows made here are of the shape that the C declares; two people may have changed one of them each."""
+    for name, size in (("rules", ROW.size), ("cells4", 72), ("cells6", 120)):
+        assert tables[name].value.size == size, f"{name}: {tables[name].value.size} bytes in C, {size} in Python"
+    for family in FAMILIES:
+        assert tables[f"cells{family}"].key.size == KEY[family].size
+
+
+def config(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
+    return firewall_codec.config(rows)
+
+
+def state(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` with each chain's counters, and the connections."""
+    return firewall_codec.state(rows, env.now)
+
+
+def check(config: Config, env: Env) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
+    return problems(config, env)
+
+
+def rules(config: Config) -> list[Rule]:
+    """All rules of a configuration, chain by chain, in order."""
+    return [rule for chain in config.get("chain", ()) for rule in rules_of(CHAINS[chain["name"]], chain.get("rule", []))]

@@ -1,0 +1,66 @@
+"""What no schema can say of a firewall: which conditions make sense together, and which rules can never match."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cubes.firewall_rules import CHAINS, FLAGS, PROTOCOLS, WITH_PORTS, Rule, rules_of, said_flags, span
+from reconciler.codec import Env
+
+Said = tuple[tuple[str | int, ...], str, str]
+_NAMES = {number: name for name, number in PROTOCOLS.items()}
+
+
+def problems(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
+    """(steps from the cube, sentence, "error" or "warning")."""
+    tracked = config.get("conntrack", "ON") == "ON"
+    for index, chain in enumerate(config.get("chain", ())):
+        entries = chain.get("rule", [])
+        wrong = False
+        for place, entry in enumerate(entries):
+            for leaf, sentence in _of_leaves(entry):
+                wrong = True
+                yield ("chain", index, "rule", place, leaf), sentence, "error"
+        if wrong:
+            continue
+        places = sorted(range(len(entries)), key=lambda place: entries[place]["id"])
+        for place, rule in zip(places, rules_of(CHAINS[chain["name"]], entries), strict=True):
+            for leaf, sentence, severity in _of_rule(rule, tracked):
+                yield ("chain", index, "rule", place, leaf), sentence, severity
+
+
+def _of_leaves(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Values that say nothing, or the same as another spelling."""
+    if isinstance(entry.get("l4proto"), int) and entry["l4proto"] in _NAMES:
+        yield "l4proto", f"protocol {entry['l4proto']} is written {_NAMES[entry['l4proto']]}"
+    for leaf in ("sport", "dport"):
+        said = entry.get(leaf)
+        if isinstance(said, str):
+            low, high = span(said)
+            if high > 65535 or low > high:
+                yield leaf, f"{said} is no range of ports"
+            elif low == high or said != f"{low}-{high}":
+                yield leaf, f"{said} is written {low}" + (f"-{high}" if low != high else "")
+    flags = entry.get("tcpflags")
+    if flags:
+        named = [(each & 15) - 1 for each in said_flags(flags)]
+        for flag in sorted({flag for flag in named if named.count(flag) > 1}):
+            yield "tcpflags", f"{FLAGS[flag]} is there twice"
+
+
+def _of_rule(rule: Rule, tracked: bool) -> Iterator[tuple[str, str, str]]:
+    for leaf, found in (("src", rule.src), ("dst", rule.dst)):
+        if found is not None and found.has_host_bits:
+            yield leaf, f"the prefix has bits set beyond its length of {found.length}", "error"
+    if rule.src and rule.dst and rule.src.family != rule.dst.family:
+        yield "dst", "source and destination are of different families", "error"
+    elif not rule.families:
+        yield "l4proto", "ICMP is of IPv4 and ICMPV6 of IPv6: the addresses are of the other family", "error"
+    for leaf, ports in (("sport", rule.sport), ("dport", rule.dport)):
+        if ports is not None and rule.proto not in WITH_PORTS:
+            yield leaf, "a port needs l4proto TCP, UDP or SCTP", "error"
+    if rule.flags[0] and rule.proto != PROTOCOLS["TCP"]:
+        yield "tcpflags", "flags need l4proto TCP", "error"
+    if rule.states and not tracked:
+        yield "conntrack", "the rule never matches: connection tracking is off", "warning"

@@ -1,0 +1,113 @@
+"""The firewall's tables as configuration and state: what `pcn show` prints."""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cubes.firewall_order import from_runs
+from cubes.firewall_rules import ACTIONS, CHAINS, PROTOCOLS, from_row
+from cubes.firewall_space import LABEL
+from cubes.firewall_version import head_in_force
+
+PAIR = struct.Struct("=II")  # struct run_key, struct run
+COUNTER = struct.Struct("=QQ")
+CONNECTION_KEY = struct.Struct("=16s16sHHB3x")
+CONNECTION = struct.Struct("=QII")
+TRACK, ACCEPT_ESTABLISHED = 1, 2  # enum mode
+DECIDERS = {0: (0, "default"), 1: (0, "established"), 2: (1, "default"), 3: (1, "established")}
+"""Identities of what decides where no rule does: chain, and how it is shown."""
+_STATES = (
+    "NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "LAST_ACK", "TIME_WAIT", "NEW", "ESTABLISHED",
+)  # fmt: skip
+
+Live = Mapping[str, Mapping[bytes, bytes]]
+
+
+def mode_of(config: Mapping[str, Any]) -> int:
+    track = TRACK if config.get("conntrack", "ON") == "ON" else 0
+    return track | (ACCEPT_ESTABLISHED if config.get("accept-established", "ON") == "ON" else 0)
+
+
+def default_of(chain: Mapping[str, Any]) -> int:
+    return ACTIONS[chain.get("default", "ACCEPT")]
+
+
+def config(rows: Live) -> dict[str, Any]:
+    """The configuration as the tables hold it. Names and descriptions are nowhere in them."""
+    head = head_in_force(rows)
+    if head is None:
+        return {}
+    rules = _rules(rows)
+    chains = []
+    for name, number in CHAINS.items():
+        if head.written[number]:
+            action = next((word for word, code in ACTIONS.items() if code == head.actions[number]), f"#{head.actions[number]}")
+            chains.append({"name": name, "default": action, "rule": [leaves for _, leaves in rules[number]]})
+    return {
+        "conntrack": "ON" if head.mode & TRACK else "OFF",
+        "accept-established": "ON" if head.mode & ACCEPT_ESTABLISHED else "OFF",
+        "chain": chains,
+    }
+
+
+def _rules(rows: Live) -> dict[int, list[tuple[int, dict[str, Any]]]]:
+    """(identity, leaves with their id) of each chain's rules, in order."""
+    found: dict[int, list[tuple[int, int, dict[str, Any]]]] = {0: [], 1: []}
+    for key, row in rows.get("rules", {}).items():
+        label, chain, leaves = from_row(row)
+        found.setdefault(chain, []).append((label, LABEL.unpack(key)[0], leaves))
+    runs: dict[int, dict[int, tuple[int, int]]] = {}
+    for key, row in rows.get("ids", {}).items():
+        chain, first = PAIR.unpack(key)
+        runs.setdefault(chain, {})[first] = PAIR.unpack(row)
+    listed = {}
+    for chain, some in found.items():
+        ids = list(from_runs(runs.get(chain, {})))
+        some.sort(key=lambda each: each[:2])
+        ids += range(ids[-1] + 1 if ids else 0, len(some))  # damage: some id for every rule
+        listed[chain] = [(identity, {"id": number, **leaves}) for number, (_, identity, leaves) in zip(ids, some, strict=False)]
+    return listed
+
+
+def state(rows: Live, now: int) -> dict[str, Any]:
+    """`config` with the counters of each chain, and the connections that are not over; `now` in seconds."""
+    found = config(rows)
+    rules = _rules(rows)
+    for chain in found.get("chain", ()):
+        chain["stats"] = list(_stats(rows, CHAINS[chain["name"]], rules))
+    found["session-table"] = [
+        entry for table in ("connections", "openings") for entry in _sessions(rows.get(table, {}), now)
+    ]
+    return found
+
+
+def _stats(rows: Live, chain: int, rules: Mapping[int, list[tuple[int, dict[str, Any]]]]) -> Iterator[dict[str, Any]]:
+    counters = rows.get("counters", {})
+    listed = [(identity, str(leaves["id"])) for identity, leaves in rules[chain]]
+    listed += [(identity, what) for identity, (its_chain, what) in DECIDERS.items() if its_chain == chain]
+    for identity, what in listed:
+        packets, size = COUNTER.unpack(counters.get(LABEL.pack(identity), bytes(16))[:16])
+        yield {"id": what, "pkts": packets, "bytes": size}
+
+
+def _sessions(rows: Mapping[bytes, bytes], now: int) -> Iterator[dict[str, Any]]:
+    for key, row in rows.items():
+        low, high, low_port, high_port, proto = CONNECTION_KEY.unpack(key)
+        expires, number, opener = CONNECTION.unpack(row)
+        if expires // 1_000_000_000 <= now:
+            continue
+        ends = [(_address(low), low_port), (_address(high), high_port)]
+        (src, sport), (dst, dport) = ends[::-1] if opener else ends
+        yield {
+            "src": src, "dst": dst, "l4proto": next((name for name, code in PROTOCOLS.items() if code == proto), str(proto)),
+            "sport": sport, "dport": dport, "state": _STATES[number] if number < len(_STATES) else f"#{number}",
+            "eta": expires // 1_000_000_000 - now,
+        }  # fmt: skip
+
+
+def _address(raw: bytes) -> str:
+    wide = ipaddress.IPv6Address(raw)
+    return str(wide.ipv4_mapped or wide)

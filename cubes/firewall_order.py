@@ -1,0 +1,117 @@
+"""Places in an order that can be inserted into: labels with room between them, and ids as runs of equal steps.
+
+A rule keeps its label while its place among the others is the same, so that an insertion in the middle of 100,000 rules gives
+one label. What is left where it is, is the longest part of the new order that the old labels already have.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+STEP = 1 << 32
+FIRST = 1 << 62
+
+
+def labels(order: Sequence[int], known: Mapping[int, int]) -> dict[int, int]:
+    """A label for each of `order`, rising, each that of `known` where possible; all are between 0 and 2**63."""
+    kept = _rising([known.get(item, 0) for item in order])
+    if not kept:
+        return {item: FIRST + place * STEP for place, item in enumerate(order)}
+    while True:
+        found = _filled(order, kept)
+        if found is not None:
+            return found
+        kept = _thinned(kept, len(order))
+
+
+def _rising(values: Sequence[int]) -> list[tuple[int, int]]:
+    """(place, label) of the longest rising part; 0 stands for none."""
+    if all(low < high for low, high in zip(values, values[1:], strict=False)) and values and values[0]:
+        return list(enumerate(values))
+    tails: list[int] = []
+    places: list[int] = []
+    before: list[int] = [-1] * len(values)
+    for place, value in enumerate(values):
+        if not value:
+            continue
+        at = bisect_left(tails, value)
+        before[place] = places[at - 1] if at else -1
+        tails[at : at + 1] = [value]
+        places[at : at + 1] = [place]
+    found, place = [], places[-1] if places else -1
+    while place >= 0:
+        found.append((place, values[place]))
+        place = before[place]
+    return found[::-1]
+
+
+def _filled(order: Sequence[int], kept: Sequence[tuple[int, int]]) -> dict[int, int] | None:
+    """All labels, new ones spread evenly between those that are kept; None if somewhere there is no room."""
+    found = [0] * len(order)
+    first, last = kept[0], kept[-1]
+    for place in range(first[0]):
+        found[place] = first[1] - (first[0] - place) * STEP
+    for place in range(last[0] + 1, len(order)):
+        found[place] = last[1] + (place - last[0]) * STEP
+    if found and (found[0] < 0 or found[-1] >= 1 << 63):
+        return None
+    for (low, label), (high, limit) in zip(kept, kept[1:], strict=False):
+        if high - low > 1 and limit - label < high - low:
+            return None
+        for place in range(low + 1, high):
+            found[place] = label + (limit - label) * (place - low) // (high - low)
+    for place, label in kept:
+        found[place] = label
+    return dict(zip(order, found, strict=True))
+
+
+def _thinned(kept: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """`kept` without the neighbours of a place where there is no room: the fewest, by doubling, that make some."""
+    tight = {
+        index
+        for index, ((low, label), (high, limit)) in enumerate(zip(kept, kept[1:], strict=False))
+        if limit - label < 2 * (high - low)
+    }
+    doomed: set[int] = set()
+    for index in tight:
+        reach = 1
+        while True:
+            low, high = max(0, index - reach), min(len(kept) - 1, index + 1 + reach)
+            doomed |= set(range(low + 1, high))
+            room = kept[high][1] - kept[low][1]
+            if room > 4 * (kept[high][0] - kept[low][0]) * reach or (low == 0 and high == len(kept) - 1):
+                break
+            reach *= 2
+    left = [pair for index, pair in enumerate(kept) if index not in doomed]
+    return left if left and len(left) < len(kept) else [(0, FIRST)]
+
+
+def runs(ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Rising numbers as {first: (step, count)}: what one change does to them is a few of these."""
+    found: dict[int, tuple[int, int]] = {}
+    at = 0
+    while at < len(ids):
+        step = ids[at + 1] - ids[at] if at + 1 < len(ids) else 0
+        end = at + 1
+        while end < len(ids) and ids[end] - ids[end - 1] == step:
+            end += 1
+        if end - at < 3:  # two that happen to be apart by so much are no run
+            found[ids[at]] = (0, 1)
+            at += 1
+        else:
+            found[ids[at]] = (step, end - at)
+            at = end
+    return found
+
+
+def from_runs(found: Mapping[int, tuple[int, int]]) -> Iterator[int]:
+    """The inverse of `runs`."""
+    for first in sorted(found):
+        step, count = found[first]
+        yield from (first + step * number for number in range(count))
+
+
+def is_rising(values: Iterable[int]) -> bool:
+    listed = list(values)
+    return all(low < high for low, high in zip(listed, listed[1:], strict=False))

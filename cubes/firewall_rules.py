@@ -1,0 +1,233 @@
+"""A firewall rule as the control plane works with it, and as a row of the `rules` table.
+
+A rule is known by its identity: a number that follows from its name, or else from its content, and from its chain. Its id is its
+place only, so renumbering changes nothing; nor is the same rule parsed twice in the life of a process.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from typing import Any
+
+PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "GRE": 47, "ESP": 50, "AH": 51, "ICMPV6": 58, "SCTP": 132}
+WITH_PORTS = frozenset({6, 17, 132})
+FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")  # from the lowest bit
+STATES = {"NEW": 1, "ESTABLISHED": 2, "RELATED": 4, "INVALID": 8}
+ACTIONS = {"ACCEPT": 0, "DROP": 1, "LOG": 2}
+CHAINS = {"INGRESS": 0, "EGRESS": 1}
+FULL = (0, 65535)
+RESERVED = 16  # identities below this are of what decides where no rule does (see firewall_codec.DECIDERS)
+
+SRC_ADDRESS, DST_ADDRESS, PROTO, SPORT, DPORT = 1, 2, 4, 8, 16  # bits of `said` in struct rule
+ROW = struct.Struct("=Q16s16sBBBB4H8sIBBBB16s4x")
+"""struct rule of bpf/firewall.h."""
+_BITS = {0: 96, 4: 96, 6: 0}
+_NOT_SAID = 255
+_MAPPED = bytes(10) + b"\xff\xff"
+
+Leaves = Mapping[str, Any]
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """`value` is the address as a number of 32 or 128 bits, with no bits beyond `length` unless somebody wrote them."""
+
+    family: int
+    value: int
+    length: int
+    is_address: bool
+
+    @property
+    def width(self) -> int:
+        return 32 if self.family == 4 else 128
+
+    @property
+    def has_host_bits(self) -> bool:
+        return bool(self.value & ((1 << (self.width - self.length)) - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`families` are those whose packets it can match. Ports None: not asked for. `flags` is (mask, value), `states` a mask;
+    0 asks for nothing. `said_flags` are the flags as they are written."""
+
+    identity: int
+    chain: int
+    families: tuple[int, ...]
+    src: Prefix | None
+    dst: Prefix | None
+    proto: int | None
+    sport: Span | None
+    dport: Span | None
+    said_flags: bytes
+    flags: tuple[int, int]
+    states: int
+    device: str
+    limit: int
+    action: int
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+    @property
+    def decides(self) -> bool:
+        """Whether no later rule is asked about a packet that matches."""
+        return self.action != ACTIONS["LOG"] and not self.limit
+
+
+_KEYS = ("name", "src", "dst", "l4proto", "sport", "dport", "tcpflags", "conntrack", "in-interface", "limit", "action")
+
+
+def rules_of(chain: int, entries: list[Leaves]) -> list[Rule]:
+    """The rules of a chain in the order of their ids. The second of two rules that are alike is another one."""
+    seen: dict[int, int] = {}
+    found = []
+    for entry in sorted(entries, key=_id):
+        get = entry.get
+        rule = parse(chain, tuple([get(key) for key in _KEYS]))
+        again = seen.get(rule.identity, 0)
+        seen[rule.identity] = again + 1
+        found.append(_another(rule, again) if again else rule)
+    return found
+
+
+def _id(entry: Leaves) -> int:
+    return int(entry["id"])
+
+
+def _another(rule: Rule, count: int) -> Rule:
+    values = {name: getattr(rule, name) for name in Rule.__slots__}
+    return Rule(**(values | {"identity": _number(f"{rule.identity}#{count}")}))
+
+
+@functools.lru_cache(maxsize=1 << 18)
+def parse(chain: int, leaves: tuple[Any, ...]) -> Rule:
+    """The rule that these leaves are, which are in the order of _KEYS."""
+    name, src, dst, l4proto, sport, dport, tcpflags, conntrack, device, limit, action = leaves
+    source, target = (prefix(text) if text else None for text in (src, dst))
+    proto = PROTOCOLS[l4proto] if isinstance(l4proto, str) else l4proto
+    content = f"={name}" if name else "|".join(map(str, leaves[1:]))
+    said = bytes(said_flags(tcpflags)) if tcpflags else b""
+    families = [family for family in (4, 6) if all(each is None or each.family == family for each in (source, target))]
+    families = [family for family in families if proto != {4: 58, 6: 1}[family]]
+    return Rule(
+        identity=_number(f"{chain}|{content}"),
+        chain=chain,
+        families=tuple(families),
+        src=source,
+        dst=target,
+        proto=proto,
+        sport=None if sport is None else span(sport),
+        dport=None if dport is None else span(dport),
+        said_flags=said,
+        flags=_mask_of(said),
+        states=STATES[conntrack] if conntrack else 0,
+        device=device or "",
+        limit=limit or 0,
+        action=ACTIONS[action or "ACCEPT"],
+    )
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") | RESERVED
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def prefix(text: str) -> Prefix:
+    address, slash, length = text.partition("/")
+    if ":" in address:
+        return Prefix(6, int.from_bytes(inet_pton(AF_INET6, address), "big"), int(length) if slash else 128, not slash)
+    return Prefix(4, int.from_bytes(inet_pton(AF_INET, address), "big"), int(length) if slash else 32, not slash)
+
+
+def span(text: str | int) -> Span:
+    """A port or a range as (first, last)."""
+    if isinstance(text, int):
+        return text, text
+    low, dash, high = text.partition("-")
+    return int(low), int(high if dash else low)
+
+
+def said_flags(text: str) -> Iterator[int]:
+    """Each flag as 1 + its bit, and 16 more with '!'."""
+    for word in text.split(","):
+        yield 1 + FLAGS.index(word.strip().lstrip("!")) + (16 if word.strip().startswith("!") else 0)
+
+
+def _mask_of(said: bytes) -> tuple[int, int]:
+    mask = value = 0
+    for flag in said:
+        bit = 1 << ((flag & 15) - 1)
+        mask |= bit
+        value |= 0 if flag & 16 else bit
+    return mask, value
+
+
+# -- as a row ---------------------------------------------------------------------------------------------------------
+
+
+def to_row(rule: Rule, label: int) -> bytes:
+    said = (SRC_ADDRESS if rule.src and rule.src.is_address else 0) | (DST_ADDRESS if rule.dst and rule.dst.is_address else 0)
+    said |= (PROTO if rule.proto is not None else 0) | (SPORT if rule.sport else 0) | (DPORT if rule.dport else 0)
+    sport, dport = rule.sport or FULL, rule.dport or FULL
+    return ROW.pack(
+        label, *_wide(rule.src), *_wide(rule.dst), *(_length(rule.src), _length(rule.dst)), said, rule.proto or 0,
+        *sport, *dport, rule.said_flags[:8], rule.limit, rule.states, rule.action, rule.chain, 0, rule.device.encode()
+    )  # fmt: skip
+
+
+def _wide(found: Prefix | None) -> tuple[bytes]:
+    if found is None:
+        return (bytes(16),)
+    return (_MAPPED + found.value.to_bytes(4, "big") if found.family == 4 else found.value.to_bytes(16, "big"),)
+
+
+def _length(found: Prefix | None) -> int:
+    return _NOT_SAID if found is None else found.length + _BITS[found.family]
+
+
+def from_row(row: bytes) -> tuple[int, int, dict[str, Any]]:
+    """(label, chain, leaves) of a row; the inverse of `to_row`, but for the id, the name and the description."""
+    (label, src, dst, src_length, dst_length, said, proto, sport_low, sport_high, dport_low, dport_high, flags, limit, states,
+     action, chain, _, device) = ROW.unpack(row)  # fmt: skip
+    leaves: dict[str, Any] = {}
+    if src_length != _NOT_SAID:
+        leaves["src"] = _written(src, src_length, bool(said & SRC_ADDRESS))
+    if dst_length != _NOT_SAID:
+        leaves["dst"] = _written(dst, dst_length, bool(said & DST_ADDRESS))
+    if said & PROTO:
+        leaves["l4proto"] = next((name for name, number in PROTOCOLS.items() if number == proto), proto)
+    if said & SPORT:
+        leaves["sport"] = sport_low if sport_low == sport_high else f"{sport_low}-{sport_high}"
+    if said & DPORT:
+        leaves["dport"] = dport_low if dport_low == dport_high else f"{dport_low}-{dport_high}"
+    if any(flags):
+        leaves["tcpflags"] = ",".join(_flag(flag) for flag in flags if flag)
+    if states:
+        leaves["conntrack"] = next((name for name, bit in STATES.items() if bit == states), f"#{states}")
+    if any(device):
+        leaves["in-interface"] = device.rstrip(b"\0").decode("utf-8", "replace")
+    if limit:
+        leaves["limit"] = limit
+    leaves["action"] = next((name for name, number in ACTIONS.items() if number == action), f"#{action}")
+    return label, chain, leaves
+
+
+def _written(raw: bytes, length: int, is_address: bool) -> str:
+    if raw.startswith(_MAPPED) and length >= 96:
+        text, length = inet_ntop(AF_INET, raw[12:]), length - 96
+    else:
+        text = inet_ntop(AF_INET6, raw)
+    return text if is_address else f"{text}/{length}"
+
+
+def _flag(said: int) -> str:
+    number = (said & 15) - 1
+    word = FLAGS[number] if 0 <= number < len(FLAGS) else f"#{said}"
+    return f"!{word}" if said & 16 else word

@@ -1,0 +1,298 @@
+"""Where a rule's cells lie: which bits of a packet are its key, on one of several grids.
+
+A tuple is a set of bits that rules look at: so many of the source address, of the destination, of each port, and whether the
+protocol. A search looks once into each tuple, so there should be few; and once at each cell of a key, so cells of a key
+should be few too. A grid rounds lengths down, which trades the one for the other, and which grid is best depends on the rules.
+What the key leaves out, the cell itself asks (bpf/firewall_classify.h), so a grid is a matter of speed only.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from cubes.firewall_rules import FULL, Prefix, Rule, Span
+
+MOST_LOOKUPS = 512  # STEPS * PASSES of bpf/firewall_classify.h
+MOST_TUPLES = 512   # PAGE_TUPLES * BANK_PAGES of bpf/firewall.h
+_ENOUGH = 24        # look-ups at which no better grid is searched for
+
+KEY = {4: struct.Struct("=I4s4sIHBB"), 6: struct.Struct("=I16s16sIHBB")}
+CONDITIONS = struct.Struct("=Q4HIIBBBBB3x")  # struct conditions without its label
+LABEL = struct.Struct("=Q")
+_SEAT = struct.Struct("=H")
+TUPLE = {4: struct.Struct("=QIIIIII"), 6: struct.Struct("=QII16s16sII")}
+WIDTH = {4: 32, 6: 128}
+NOWHERE = 0xFFFFFFFF  # index of a netdev that there is none of
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """`step`: address lengths are rounded down to a multiple of it, but whole addresses stay whole. `split`: port ranges
+    are cut into prefixes that say all; else into at most a few, and the cell asks the rest."""
+
+    step: int
+    split: bool
+
+
+GRIDS = tuple(Grid(step, split) for split in (False, True) for step in (1, 4, 8, 16, 32))
+"""By the number that is kept in the version's `layout`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A tuple by its lengths in bits; `number` is what the programs know it by."""
+
+    chain: int
+    src: int
+    dst: int
+    sport: int
+    dport: int
+    proto: bool
+
+    @property
+    def number(self) -> int:
+        return ((((self.chain << 8 | self.src) << 8 | self.dst) << 5 | self.sport) << 5 | self.dport) << 1 | self.proto
+
+
+def space_of(number: int) -> Space:
+    return Space(
+        number >> 27 & 1, number >> 19 & 255, number >> 11 & 255, number >> 6 & 31, number >> 1 & 31, bool(number & 1)
+    )
+
+
+def tuple_row(number: int, family: int, best: int) -> bytes:
+    space, width = space_of(number), WIDTH[family]
+    src, dst = (_mask(length, width) for length in (space.src, space.dst))
+    ports = _mask16(space.sport) << 16 | _mask16(space.dport)
+    if family == 4:
+        native = (int.from_bytes(mask.to_bytes(4, "big"), sys.byteorder) for mask in (src, dst))
+        return TUPLE[4].pack(best, number, ports, *native, 255 * space.proto, 0)
+    return TUPLE[6].pack(best, number, ports, src.to_bytes(16, "big"), dst.to_bytes(16, "big"), 255 * space.proto, 0)
+
+
+@functools.cache
+def _mask(length: int, width: int) -> int:
+    return ((1 << width) - 1) ^ ((1 << (width - length)) - 1)
+
+
+def _mask16(length: int) -> int:
+    return _mask(length, 16)
+
+
+# -- a rule's keys ----------------------------------------------------------------------------------------------------
+
+
+def rounded(length: int, step: int, width: int) -> int:
+    return length if length == width else length - length % step
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def pieces(span: Span, split: bool) -> tuple[tuple[int, int], ...]:
+    """(value, length) of the prefixes that a range is kept under; together they contain it."""
+    low, high = span
+    if low == high:
+        return ((low, 16),)
+    if span == FULL:
+        return ((0, 0),)
+    if split:
+        return tuple(_prefixes(low, high))
+    if high - low < 4:
+        return tuple((port, 16) for port in range(low, high + 1))
+    length = 16 - (low ^ high).bit_length()
+    length = length if length in (12, 8) else 12 if length > 12 else 8 if length > 8 else 0
+    return ((low & _mask16(length), length),)
+
+
+def _prefixes(low: int, high: int) -> Iterator[tuple[int, int]]:
+    while low <= high:
+        size = min(low & -low or 1 << 16, 1 << ((high - low + 1).bit_length() - 1))
+        yield low, 17 - size.bit_length()
+        low += size
+
+
+@functools.lru_cache(maxsize=1 << 18)
+def keys(rule: Rule, family: int, grid: Grid) -> tuple[bytes, ...]:
+    """The keys, each with seat 0, of the cells that a rule has in a family."""
+    return tuple(_keys(rule, family, grid))
+
+
+def _keys(rule: Rule, family: int, grid: Grid) -> Iterator[bytes]:
+    width = WIDTH[family]
+    src, src_length = _rounded(rule.src, grid.step, width)
+    dst, dst_length = _rounded(rule.dst, grid.step, width)
+    proto = rule.proto or 0
+    head = (rule.chain << 8 | src_length) << 8 | dst_length
+    has_proto = rule.proto is not None
+    pack = KEY[family].pack
+    for sport, sport_length in pieces(rule.sport, grid.split) if rule.sport else _ANY:
+        for dport, dport_length in pieces(rule.dport, grid.split) if rule.dport else _ANY:
+            number = ((head << 5 | sport_length) << 5 | dport_length) << 1 | has_proto
+            yield pack(number, src, dst, sport << 16 | dport, 0, proto, 0)
+
+
+_ANY = ((0, 0),)
+
+
+def _rounded(found: Prefix | None, step: int, width: int) -> tuple[bytes, int]:
+    if found is None:
+        return bytes(width // 8), 0
+    length = rounded(found.length, step, width)
+    return (found.value & _mask(length, width)).to_bytes(width // 8, "big"), length
+
+
+def seated(key: bytes, seat: int) -> bytes:
+    return key[:-4] + _SEAT.pack(seat) + key[-2:] if seat else key
+
+
+def seat_of(key: bytes) -> int:
+    return int(_SEAT.unpack_from(key, len(key) - 4)[0])
+
+
+# -- what a cell says -------------------------------------------------------------------------------------------------
+
+
+def conditions(rule: Rule, family: int, netdevs: Mapping[str, int]) -> bytes:
+    """A cell without its label and lifetime."""
+    return _conditions(rule, family, netdevs.get(rule.device, NOWHERE) if rule.device else 0)
+
+
+@functools.lru_cache(maxsize=1 << 19)
+def _conditions(rule: Rule, family: int, device: int) -> bytes:
+    asked = CONDITIONS.pack(
+        rule.identity, *(rule.sport or FULL), *(rule.dport or FULL), device, rule.limit, *rule.flags, rule.states, rule.action,
+        rule.sport is not None or rule.dport is not None,
+    )  # fmt: skip
+    return asked + _masked(rule.src, family) + _masked(rule.dst, family)
+
+
+def _masked(found: Prefix | None, family: int) -> bytes:
+    width = WIDTH[family]
+    if found is None:
+        return bytes(width // 4)
+    mask = _mask(found.length, width)
+    return (found.value & mask).to_bytes(width // 8, "big") + mask.to_bytes(width // 8, "big")
+
+
+def covers(first: Rule, second: Rule) -> bool:
+    """Whether `second`, which comes later, never decides anything because of `first`."""
+    return (
+        first.decides
+        and first.chain == second.chain
+        and (first.proto is None or first.proto == second.proto)
+        and _contains(first.src, second.src)
+        and _contains(first.dst, second.dst)
+        and _spans(first.sport, second.sport)
+        and _spans(first.dport, second.dport)
+        and not first.flags[0] & ~second.flags[0]
+        and not (first.flags[1] ^ second.flags[1]) & first.flags[0]
+        and (not first.states or first.states == second.states)
+        and (not first.device or first.device == second.device)
+        and set(second.families) <= set(first.families)
+    )
+
+
+def _contains(outer: Prefix | None, inner: Prefix | None) -> bool:
+    if outer is None:
+        return True
+    if inner is None or inner.family != outer.family or inner.length < outer.length:
+        return False
+    return not (outer.value ^ inner.value) & _mask(outer.length, outer.width)
+
+
+def _spans(outer: Span | None, inner: Span | None) -> bool:
+    return outer is None or (inner is not None and outer[0] <= inner[0] and inner[1] <= outer[1])
+
+
+# -- the choice of a grid ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The rules of a chain and family on one grid: whose cells each key has, by seat-less key, in the rules' order."""
+
+    grid: int
+    cells: Mapping[bytes, Sequence[Rule]]
+
+    @property
+    def most(self) -> int:
+        """Look-ups that no packet's search can exceed."""
+        deepest: dict[bytes, int] = defaultdict(int)
+        for key, rules in self.cells.items():
+            number = key[:4]
+            deepest[number] = max(deepest[number], len(rules))
+        return sum(deepest.values())
+
+    @property
+    def cost(self) -> float:
+        """Look-ups of a search that finds its keys in use: each tuple, and what an average cell shares its key with."""
+        sizes = [len(rules) for rules in self.cells.values()]
+        tuples = len({key[:4] for key in self.cells})
+        return tuples + sum(size * size for size in sizes) / max(1, sum(sizes)) + sum(sizes) / 50_000
+
+
+def lay_out(rules: Sequence[Rule], family: int, before: int) -> Layout:
+    """The rules of one chain and family on the grid that suits them; `before` is the one that they are on now, which
+    is kept while it is not much worse than another. Raises ValueError if there is none."""
+    own = [rule for rule in rules if family in rule.families]
+    kept = _on(own, family, before) if before < len(GRIDS) else None
+    if kept is not None and kept.most <= MOST_LOOKUPS and (kept.cost <= 2 * _ENOUGH or len(own) < 32):
+        return kept
+    best = kept if kept is not None and kept.most <= MOST_LOOKUPS else None
+    for number in _likely(own, family):
+        found = _on(own, family, number)
+        if found.most <= MOST_LOOKUPS and (best is None or found.cost < best.cost / (1.5 if best is kept else 1)):
+            best = found
+        if best is not None and best.cost <= _ENOUGH:
+            break
+    if best is None:
+        raise ValueError(
+            f"these {len(own)} rules are too unlike each other to be searched: on every layout that there is, one packet could "
+            f"need more than {MOST_LOOKUPS} look-ups for IPv{family}; use fewer different prefix lengths and overlapping ranges"
+        )
+    return best
+
+
+def _likely(rules: Iterable[Rule], family: int) -> list[int]:
+    """The grids by their number of tuples, fine ones first among those that have few."""
+    shapes = Counter(_shape(rule) for rule in rules)
+    width, found = WIDTH[family], []
+    for number, grid in enumerate(GRIDS):
+        tuples = {
+            (rounded(src, grid.step, width), rounded(dst, grid.step, width), a, b, proto)
+            for src, dst, sport, dport, proto in shapes
+            for a in {length for _, length in pieces(sport, grid.split)}
+            for b in {length for _, length in pieces(dport, grid.split)}
+        }
+        if len(tuples) <= MOST_TUPLES:
+            found.append((max(len(tuples), _ENOUGH), number))
+    return [number for _, number in sorted(found)]
+
+
+def _shape(rule: Rule) -> tuple[int, int, Span, Span, bool]:
+    return (
+        rule.src.length if rule.src else 0, rule.dst.length if rule.dst else 0,
+        rule.sport if rule.sport and rule.sport[0] != rule.sport[1] else ((0, 0) if rule.sport else FULL),
+        rule.dport if rule.dport and rule.dport[0] != rule.dport[1] else ((0, 0) if rule.dport else FULL),
+        rule.proto is not None,
+    )  # fmt: skip
+
+
+_CROWD = 64  # cells of one key that are compared each with each
+
+
+def _on(rules: Iterable[Rule], family: int, number: int) -> Layout:
+    grid = GRIDS[number]
+    cells: dict[bytes, list[Rule]] = {}
+    for rule in rules:
+        for key in keys(rule, family, grid):
+            known = cells.get(key)
+            if known is None:
+                cells[key] = [rule]
+            elif len(known) > _CROWD or not any(covers(first, rule) for first in known):
+                known.append(rule)
+    return Layout(number, cells)

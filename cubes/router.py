@@ -1,0 +1,183 @@
+"""The router's control plane: its configuration as rows of its tables, and back.
+
+What was written is kept in tables of its own (`ports`, `secondary_addresses`, `routes`), which `config` reads back. What
+packets are sent by (`fib4`, `fib6`) is derived from it, so a difference there is drift.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cubes.router_check import check
+from cubes.router_fib import KINDS, Address, Network, default_mac, derive, link_local_address, own_addresses, routes
+from cubes.router_slowpath import SlowPath
+from reconciler.codec import Env, decode, encode
+from reconciler.rows import TableRows, place
+
+__all__ = ["SlowPath", "check", "config", "constants", "programs", "state", "tables"]
+
+USED, IPV4, IPV6, OWN_MAC = 1, 2, 4, 8  # enum port_flags in bpf/router.h
+MAIN, IPV6_PROGRAM, ERROR, RESOLVE = range(4)  # enum router_program
+
+Config = Mapping[str, Any]
+Live = Mapping[str, Mapping[bytes, bytes]]
+
+
+def constants(config: Config) -> dict[str, int]:
+    """Whether there is anything to do for a family; without, its half of the programs is not loaded."""
+    versions = {own.interface.version for own in own_addresses(config)}
+    return {"IPV4": int(4 in versions), "IPV6": int(6 in versions)}
+
+
+def programs(config: Config) -> dict[str, Sequence[int]]:
+    return {"ingress": (MAIN, IPV6_PROGRAM, ERROR, RESOLVE) if constants(config)["IPV6"] else (MAIN, ERROR, RESOLVE)}
+
+
+# -- configuration to rows --------------------------------------------------------------------------------------------
+
+
+def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, TableRows]:
+    fib = derive(config)
+    words = {
+        _pack(tables["routes"].key, **_route_key(route.network, route.nexthop)): _pack(
+            tables["routes"].value,
+            pathcost=route.pathcost,
+            interface=env.ports[route.interface] + 1 if route.interface is not None else 0,
+            active=int(route in fib.active),
+        )
+        for route in routes(config)
+    }
+    found = {
+        "ports": dict(_port_rows(config, env, tables["ports"])),
+        "secondary_addresses": dict(_secondary_rows(config, env, tables["secondary_addresses"])),
+        "routes": words,
+        "fib4": {},
+        "fib6": {},
+    }
+    for network, row in fib.rows.items():
+        name = "fib4" if network.version == 4 else "fib6"
+        key = _pack(tables[name].key, length=network.prefixlen, address=network.network_address.packed)
+        found[name][key] = _pack(tables[name].value, kind=row.kind, port=env.ports[row.port], via=_wide(row.via))
+    return {name: TableRows(rows, b"\xff" * tables[name].value.size, name == "ports") for name, rows in found.items()}
+
+
+def _port_rows(config: Config, env: Env, table: Any) -> Iterator[tuple[bytes, bytes]]:
+    for port in config.get("ports", ()):
+        mac = encode("mac", port.get("mac") or default_mac(env.cube, port["name"]), 6, env)
+        fields: dict[str, Any] = {"mac": mac}
+        flags = USED | (OWN_MAC if "mac" in port else 0)
+        if "ip" in port:
+            own = ipaddress.IPv4Interface(port["ip"])
+            flags |= IPV4
+            fields |= {"ipv4": own.ip.packed, "length4": own.network.prefixlen}
+        if "ipv6" in port:
+            wide = ipaddress.IPv6Interface(port["ipv6"])
+            flags |= IPV6
+            fields |= {"ipv6": wide.ip.packed, "length6": wide.network.prefixlen, "link_local": link_local_address(mac).packed}
+        yield _index(env.ports[port["name"]]), _pack(table.value, flags=flags, **fields)
+
+
+def _secondary_rows(config: Config, env: Env, table: Any) -> Iterator[tuple[bytes, bytes]]:
+    for own in own_addresses(config):
+        if not own.primary:
+            address, length = _wide(own.interface.ip), own.interface.network.prefixlen
+            yield _pack(table.key, port=env.ports[own.port], address=address, length=length), _index(1)
+
+
+def _route_key(network: Network, nexthop: Address) -> dict[str, bytes]:
+    return {"network": encode("prefix", str(network), 20, Env()), "nexthop": _wide(nexthop)}
+
+
+# -- and back ---------------------------------------------------------------------------------------------------------
+
+
+def config(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
+    return {"ports": list(_ports_of(rows, env, tables)), "route": list(_routes_of(rows, env, tables))}
+
+
+def state(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` with the routes that are in use told apart, and what packets are really sent by."""
+    found = config(rows, env, tables)
+    words = {(entry["network"], entry["nexthop"]): active for entry, active in _live_routes(rows, env, tables)}
+    for entry in found["route"]:
+        entry["active"] = words[entry["network"], entry["nexthop"]]
+    live = [(name, key, row) for name in ("fib4", "fib6") for key, row in sorted(rows.get(name, {}).items())]
+    return found | {"fib": [_fib_entry(key, row, env, tables[name]) for name, key, row in live]}
+
+
+def _ports_of(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    secondary: dict[int, list[dict[str, str]]] = {}
+    for key in sorted(rows.get("secondary_addresses", ())):
+        said = _unpack(tables["secondary_addresses"].key, key)
+        address = f"{decode('ip', said['address'], env)}/{_number(said['length'])}"
+        secondary.setdefault(_number(said["port"]), []).append({"ip": address})
+    for key, row in sorted(rows.get("ports", {}).items()):
+        said = _unpack(tables["ports"].value, row)
+        flags, index = _number(said["flags"]), _number(key)
+        if not flags & USED:
+            continue
+        entry: dict[str, Any] = {"name": env.port_name(index)}
+        if flags & IPV4:
+            entry["ip"] = f"{ipaddress.IPv4Address(said['ipv4'])}/{_number(said['length4'])}"
+        if flags & IPV6:
+            entry["ipv6"] = f"{ipaddress.IPv6Address(said['ipv6'])}/{_number(said['length6'])}"
+        if index in secondary:
+            entry["secondaryip"] = secondary[index]
+        if flags & OWN_MAC:
+            entry["mac"] = decode("mac", said["mac"], env)
+        yield entry
+
+
+def _routes_of(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    return (entry for entry, _ in _live_routes(rows, env, tables))
+
+
+def _live_routes(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], bool]]:
+    for key, row in sorted(rows.get("routes", {}).items()):
+        way, words = _unpack(tables["routes"].key, key), _unpack(tables["routes"].value, row)
+        entry = {"network": decode("prefix", way["network"], env), "nexthop": decode("ip", way["nexthop"], env)}
+        if interface := _number(words["interface"]):
+            entry["interface"] = env.port_name(interface - 1)
+        entry["pathcost"] = _number(words["pathcost"])
+        yield entry, bool(_number(words["active"]))
+
+
+def _fib_entry(key: bytes, row: bytes, env: Env, table: Any) -> dict[str, Any]:
+    way, target = _unpack(table.key, key), _unpack(table.value, row)
+    kind = _number(target["kind"])
+    return {
+        "network": f"{ipaddress.ip_address(way['address'])}/{_number(way['length'])}",
+        "kind": KINDS.get(kind, f"#{kind}"),
+        "port": env.port_name(_number(target["port"])),
+        "via": decode("ip", target["via"], env),
+    }
+
+
+# -- bytes ------------------------------------------------------------------------------------------------------------
+
+
+def _pack(layout: Any, **fields: Any) -> bytes:
+    raw = bytearray(layout.size)
+    for name, value in fields.items():
+        offset, size = place(layout, name)
+        raw[offset : offset + size] = value.to_bytes(size, sys.byteorder) if isinstance(value, int) else value
+    return bytes(raw)
+
+
+def _unpack(layout: Any, raw: bytes) -> dict[str, bytes]:
+    return {found.name: raw[found.offset : found.offset + found.size] for found in layout.fields}
+
+
+def _number(raw: bytes) -> int:
+    return int.from_bytes(raw, sys.byteorder)
+
+
+def _index(number: int) -> bytes:
+    return number.to_bytes(4, sys.byteorder)
+
+
+def _wide(address: Address) -> bytes:
+    return encode("ip", str(address), 16, Env())

@@ -1,0 +1,174 @@
+"""The router's slow path: packets that wait until their next hop's MAC address is known.
+
+The datapath sends a packet here whose next hop it does not know, and the answer to a question that packets wait for. While
+this half says, each second, that it lives, the datapath relies on it; when it stops, the datapath asks by itself, and loses
+the packets that ask.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cubes.router_fib import LOCAL, REMOTE, Address, Fib, default_mac, derive, link_local_address
+from cubes.router_packets import Station, answer_of, forwarded, question, target_of, unreachable
+from reconciler.codec import Env, decode, encode
+
+if TYPE_CHECKING:
+    from reconciler.agent.handle import CubeHandle, Metadata
+
+MISS, RESOLVED = 1, 2  # enum slow_reason in bpf/router.h
+QUEUED = 64  # packets that wait for one next hop; the oldest makes room
+HOPS = 256  # next hops that packets wait for
+TRIES, INTERVAL = 3, 1.0  # questions, and seconds between them
+HEARTBEAT, SCAN = 1.0, 5.0  # seconds
+REACHABLE, AHEAD = 60, 20  # seconds that a neighbour is believed; what is in use is asked for so much earlier
+
+Hop = tuple[Address, str]  # a next hop and the port that it is behind
+
+
+@dataclass(slots=True)
+class _Waiting:
+    packets: deque[tuple[bytes, str]] = field(default_factory=lambda: deque(maxlen=QUEUED))  # with their ports of arrival
+    asked: float = 0.0
+    tries: int = 0
+
+
+class SlowPath:
+    """One router's waiting room."""
+
+    def __init__(self, cube: CubeHandle) -> None:
+        self.cube = cube
+        self._waiting: dict[Hop, _Waiting] = {}
+        self._heartbeat = self._scan = 0.0
+        self.changed()
+
+    def changed(self) -> None:
+        """The configuration is another one: who waits for what is no longer there waits in vain, until its time is up."""
+        self._fib: Fib = derive(self.cube.config)
+        said = {port["name"]: port for port in self.cube.config.get("ports", ())}
+        self._ports: dict[str, Any] = said
+        macs = {name: port.get("mac") or default_mac(self.cube.name, name) for name, port in said.items()}
+        self._macs = {name: encode("mac", mac, 6, Env()) for name, mac in macs.items()}
+
+    def packet_in(self, packet: bytes, md: Metadata, reason: int) -> None:
+        if reason == RESOLVED:
+            address = answer_of(packet)
+            if address is not None:
+                self._release((address, md.port))
+        elif reason == MISS and md.length == len(packet):  # what was cut off cannot be sent on
+            self._wait(packet, md)
+
+    def tick(self, now: float) -> None:
+        """Say that we live; ask again, or give up; look after neighbours that are in use."""
+        if now - self._heartbeat >= HEARTBEAT:
+            self._heartbeat = now
+            self.cube.table("agent").set(bytes(4), _word(int(now)))
+        for hop, waiting in list(self._waiting.items()):
+            if self._release(hop) or now - waiting.asked < INTERVAL:
+                continue
+            if waiting.tries < TRIES:
+                self._ask(hop, waiting, now)
+            else:
+                self._give_up(hop)
+        if now - self._scan >= SCAN:
+            self._scan = now
+            self._refresh(int(now))
+
+    # -- waiting ----------------------------------------------------------------------------------------------
+
+    def _wait(self, packet: bytes, md: Metadata) -> None:
+        hop = self._next_hop(packet)
+        if hop is None:
+            return
+        waiting = self._waiting.setdefault(hop, _Waiting())
+        waiting.packets.append((packet, md.port))
+        if not self._release(hop) and not waiting.tries:  # it may have been learned while the packet was on its way here
+            if len(self._waiting) > HOPS:
+                self._waiting.pop(next(iter(self._waiting)))
+            self._ask(hop, waiting, md.time / 1e9)
+
+    def _next_hop(self, packet: bytes) -> Hop | None:
+        target = target_of(packet)
+        row = self._fib.find(target) if target is not None else None
+        if target is None or row is None or row.kind == LOCAL:
+            return None
+        return (row.via if row.kind == REMOTE else target), row.port
+
+    def _release(self, hop: Hop) -> bool:
+        """Send all that wait for a next hop, in their order, if it is known."""
+        waiting = self._waiting.get(hop)
+        mac = self._known(hop) if waiting else None
+        if waiting is None or mac is None:
+            return False
+        del self._waiting[hop]
+        source = self._macs[hop[1]]
+        self.cube.send_packet_out([forwarded(packet, source, mac) for packet, _ in waiting.packets], hop[1], "EGRESS")
+        return True
+
+    def _known(self, hop: Hop) -> bytes | None:
+        address, port = hop
+        if port not in self.cube.ports:
+            return None
+        row = self.cube.table("neighbours").get(encode("ip", str(address), 16, Env()) + _word(self.cube.ports[port]))
+        return row[:6] if row is not None else None
+
+    def _ask(self, hop: Hop, waiting: _Waiting, now: float) -> None:
+        waiting.asked, waiting.tries = now, waiting.tries + 1
+        asker = self._asker(hop)
+        if asker is not None:
+            self.cube.send_packet_out(question(asker, hop[0]), hop[1], "EGRESS")
+
+    def _asker(self, hop: Hop) -> Station | None:
+        """Who asks: the port's address beside the neighbour, or its link-local one."""
+        address, port = hop
+        if port not in self._macs or port not in self.cube.ports:
+            return None
+        if address.version == 6:
+            return Station(self._macs[port], link_local_address(self._macs[port]))
+        row = self._fib.find(address)
+        return Station(self._macs[port], row.via) if row is not None else None
+
+    def _give_up(self, hop: Hop) -> None:
+        for packet, port in self._waiting.pop(hop).packets:
+            router = self._speaker(port, hop[0].version)
+            error = unreachable(packet, router) if router is not None else None
+            if error is not None:
+                self.cube.send_packet_out(error, port, "EGRESS")
+
+    def _speaker(self, port: str, version: int) -> Station | None:
+        """Whom an error about what came in by a port is from."""
+        said = self._ports.get(port, {}).get("ip" if version == 4 else "ipv6")
+        return Station(self._macs[port], ipaddress.ip_interface(said).ip) if said and port in self.cube.ports else None
+
+    # -- neighbours -------------------------------------------------------------------------------------------
+
+    def _refresh(self, now: int) -> None:
+        """Ask those that are in use before they are forgotten, so that no packet has to wait."""
+        for hop, mac in self._ageing(now):
+            asker = self._asker(hop)
+            if asker is not None:
+                self.cube.send_packet_out(question(asker, hop[0], mac), hop[1], "EGRESS")
+
+    def _ageing(self, now: int) -> Iterator[tuple[Hop, bytes]]:
+        names = {index: name for name, index in self.cube.ports.items()}
+        for key, row in self.cube.table("neighbours").items():
+            seen, used, port = _number(row[8:12]), _number(row[12:16]), names.get(_number(key[16:20]))
+            if port is not None and REACHABLE - AHEAD <= now - seen <= REACHABLE and now - used <= AHEAD:
+                yield (_address(key[:16]), port), row[:6]
+
+
+def _address(raw: bytes) -> Address:
+    return ipaddress.ip_address(decode("ip", raw, Env()))
+
+
+def _word(number: int) -> bytes:
+    return number.to_bytes(4, sys.byteorder)
+
+
+def _number(raw: bytes) -> int:
+    return int.from_bytes(raw, sys.byteorder)

@@ -1,0 +1,199 @@
+"""The watched files, and the desired set that they make: the last good version of each file.
+
+One broken file must not hold up the others, and must not take away what it said before it broke. So each file has a last
+good version, which stands in for it until it is mended. What is wrong is said once for each content.
+"""
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from reconciler.document import Document
+from reconciler.errors import DocumentError, PcnError, Problem
+from reconciler.excerpt import render_all
+from reconciler.load import MAX_BYTES, SUFFIXES, decode, parse
+from reconciler.service import Services
+
+_SETTLED = 0.05  # seconds since the last write after which a file counts as whole
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What the files say: `documents` of `topologies` (names). `digest` tells one desired set from another."""
+
+    documents: tuple[Document, ...] = ()
+    topologies: frozenset[str] = frozenset()
+    digest: str = ""
+
+
+@dataclass(slots=True)
+class File:
+    """One file: the digest of its present content, what is wrong with it ('' if nothing), and its last good version."""
+
+    digest: str = ""
+    text: str = ""
+    problem: str = ""
+    documents: tuple[Document, ...] = ()
+    good: tuple[Document, ...] = ()
+    good_digest: str = ""
+
+
+@dataclass(slots=True)
+class Files:
+    """The files that the arguments mean. `news` are sentences that have not been said yet, with whether each is bad news."""
+
+    arguments: Sequence[str]
+    merge: bool = False
+    files: dict[str, File] = field(default_factory=dict)
+    absent: str = ""
+    news: list[tuple[bool, str]] = field(default_factory=list)
+    _said: dict[tuple[str, str], None] = field(default_factory=dict)
+    _devices: dict[str, int] = field(default_factory=dict)
+    _last: Desired = field(default_factory=Desired)
+    _seen: Mapping[str, bytes | str] = field(default_factory=dict)
+
+    def paths(self) -> list[str]:
+        """All that has to be watched."""
+        return [*self.arguments, *self.files]
+
+    def texts(self) -> dict[str, str]:
+        """For excerpts in errors."""
+        return {path: file.text for path, file in self.files.items()}
+
+    def settled(self) -> bool:
+        """Whether nobody is writing to one of the files right now."""
+        now = time.time()
+        try:
+            return all(not 0 <= now - os.stat(path).st_mtime < _SETTLED for path in self.files)
+        except OSError:
+            return True
+
+    def changed(self) -> bool:
+        """Whether the files hold something else than when they were last read."""
+        return self._read() != self._seen
+
+    def refresh(self, services: Services) -> Desired:
+        """Read the files again; the desired set that they and the last good versions make."""
+        self._seen = found = self._read()
+        self.absent = next((argument for argument in self.arguments if self._is_gone(argument)), "")
+        if not self.absent:
+            for path in self.files.keys() - found.keys():
+                self.news.append((False, f"{path} is gone"))
+                del self.files[path]
+        for path, content in found.items():
+            self._take(path, content)
+        return self._desired(services)
+
+    def _read(self) -> dict[str, bytes | str]:
+        """Content by path; the reason where a file cannot be read."""
+        found: dict[str, bytes | str] = {}
+        for argument in self.arguments:
+            for path in _expand(argument):
+                found[path] = _content(path)
+        return found
+
+    def _is_gone(self, argument: str) -> bool:
+        """A directory that is not there, or that nothing is mounted on any more, says nothing about its files."""
+        is_file = argument.endswith(SUFFIXES) and not os.path.isdir(argument)
+        home = os.path.dirname(os.path.abspath(argument)) if is_file else argument
+        try:
+            device = os.stat(home).st_dev
+        except OSError:
+            return True
+        gone = self._devices.setdefault(argument, device) != device and not _expand(argument)
+        if not gone:
+            self._devices[argument] = device
+        return gone
+
+    def _take(self, path: str, content: bytes | str) -> None:
+        file = self.files.setdefault(path, File())
+        raw = content if isinstance(content, bytes) else content.encode()
+        digest = hashlib.sha256(raw).hexdigest()
+        if digest == file.digest and (isinstance(content, str) or file.text):
+            return
+        file.digest, file.documents, file.problem, file.text = digest, (), "", ""
+        try:
+            if isinstance(content, str):
+                raise DocumentError([Problem(content)])
+            file.text = decode(content, path)
+            file.documents = tuple(parse(file.text, path))
+        except DocumentError as error:
+            self._refuse(path, error.problems)
+
+    def _desired(self, services: Services) -> Desired:
+        """What passes the check together. Each round puts last good versions in the place of the files that do not."""
+        from reconciler.check import check
+
+        broken = {path for path, file in self.files.items() if not file.documents}
+        names: frozenset[str] = frozenset()
+        while True:
+            versions = [file.good if path in broken else file.documents for path, file in self.files.items()]
+            documents = [document for version in versions for document in version]
+            try:
+                names = frozenset(t.name for t in check(documents, services, merge=self.merge)[0]) if documents else frozenset()
+                break
+            except DocumentError as error:
+                guilty = self._guilty(error.problems, broken)
+                for path in guilty or self.files.keys() - broken:
+                    self._refuse(path, [p for p in error.problems if path in _involved(p)] or error.problems)
+                if not self.files.keys() - broken:  # not even the last good versions fit together any more
+                    return self._last
+                broken |= guilty or self.files.keys()
+        for path, file in self.files.items():
+            if path not in broken:
+                if file.problem or (file.good_digest and file.good_digest != file.digest):
+                    self.news.append((False, f"{path} has changed"))
+                file.problem, file.good, file.good_digest = "", file.documents, file.digest
+        whole = "".join(sorted(f"{path}\0{file.good_digest}\n" for path, file in self.files.items()))
+        self._last = Desired(tuple(documents), names, hashlib.sha256(whole.encode()).hexdigest())
+        return self._last
+
+    def _guilty(self, problems: Sequence[Problem], broken: set[str]) -> set[str]:
+        """The files that the problems are about; of these, the ones that have changed since all was well, if any."""
+        involved = set().union(*map(_involved, problems)) & self.files.keys() - broken
+        return {path for path in involved if self.files[path].good_digest != self.files[path].digest} or involved
+
+    def _refuse(self, path: str, problems: Sequence[Problem]) -> None:
+        file = self.files[path]
+        file.problem = render_all(problems, {path: file.text})
+        if (path, file.digest) not in self._said:
+            kept = "; its last good version stays in force" if file.good else ""
+            self.news.append((True, f"{path} is not applied{kept}:\n{file.problem}"))
+            self._said[path, file.digest] = None
+            while len(self._said) > 1000:
+                del self._said[next(iter(self._said))]
+
+
+def _involved(problem: Problem) -> set[str]:
+    places = [problem.where, *(place for place, _ in problem.related)]
+    return {place.file for place in places if place is not None}
+
+
+def _expand(argument: str) -> list[str]:
+    if not os.path.isdir(argument):
+        return [argument] if os.path.lexists(argument) else []
+    try:
+        names = sorted(name for name in os.listdir(argument) if name.endswith(SUFFIXES) and not name.startswith("."))
+    except OSError:
+        return []
+    return [path for name in names if os.path.isfile(path := os.path.join(argument, name))]
+
+
+def _content(path: str) -> bytes | str:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    return data if len(data) <= MAX_BYTES else f"{path} has more than {MAX_BYTES // 1024 // 1024} MiB"
+
+
+def words(error: Exception, sources: Mapping[str, str]) -> str:
+    """What went wrong, as it is logged: with the lines of the files where there are any."""
+    if isinstance(error, DocumentError):
+        return render_all(error.problems, sources)
+    notes = [note for note in getattr(error, "__notes__", ()) if note]
+    return "\n".join([str(error) if isinstance(error, PcnError) else f"{type(error).__name__}: {error}", *notes])

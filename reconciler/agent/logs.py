@@ -1,0 +1,197 @@
+"""What the datapath logs: the records that `pcn_log` writes (bpf/pcn.h), and how they become text.
+
+`decode` and `render` are pure. A format is known by its number; the compiled objects of the live cubes have the texts.
+"""
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import os
+import re
+import select
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from reconciler import pins
+from reconciler.agent.ring import Ring
+from reconciler.errors import LockBusy
+from reconciler.kernel import bpf, maps
+from reconciler.service import LEVELS, Services, cube_number
+
+_RECORD = struct.Struct("<QIIII4Q")  # struct pcn_log_record: time, cube, format, level, port, args
+_CONVERSION = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?(?:hh?|ll?|z|j)?([A-Za-z]))")
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One call of `pcn_log`. `time` is CLOCK_MONOTONIC in ns; `cube` and `format` are the crc32 of a name and of a text."""
+
+    time: int
+    cube: int
+    format: int
+    level: int
+    port: int
+    args: tuple[int, ...]
+
+
+def decode(raw: bytes) -> LogRecord:
+    """A record's bytes as the program wrote them. Raises struct.error if there are too few."""
+    when, cube, text, level, port, *args = _RECORD.unpack_from(raw)
+    return LogRecord(when, cube, text, level, port, tuple(args))
+
+
+def render(record: LogRecord, formats: Mapping[int, str], port: Callable[[int], str] = str) -> str:
+    """The record's text: `formats` by number (an Object's `log_formats`), `port` gives a port's name for its index."""
+    text = formats.get(record.format)
+    if text is None:
+        return f"(unknown format {record.format:#010x})"
+    args = iter(record.args)
+
+    def one(match: re.Match[str]) -> str:
+        return "%" if match[1] is None else _argument(match[0], match[1], next(args, 0), port)
+
+    return _CONVERSION.sub(one, text)
+
+
+def _argument(conversion: str, kind: str, value: int, port: Callable[[int], str]) -> str:
+    if kind == "I":  # as it stands in the packet
+        return str(ipaddress.IPv4Address((value & 0xFFFFFFFF).to_bytes(4, "little")))
+    if kind == "M":
+        return ":".join(f"{byte:02x}" for byte in value.to_bytes(8, "little")[:6])
+    if kind == "P":
+        return port(value & 0xFFFFFFFF)
+    length = re.search(r"hh?|ll?|z|j", conversion)
+    plain = re.sub(r"hh?|ll?|z|j", "", conversion)
+    bits = {None: 32, "h": 16, "hh": 8}.get(length and length[0], 64)
+    value &= (1 << bits) - 1
+    if kind in "di" and value >> (bits - 1):
+        value -= 1 << bits
+    return plain % chr(value & 0xFF) if kind == "c" else plain % value if kind in "diuxXo" else f"{value}"
+
+
+class RingLog(Ring):
+    """The reader of a host's log. `alone`: refuse to share it (LockBusy), since each record is read once."""
+
+    def __init__(self, path: str, *, alone: bool = False) -> None:
+        self._lock = _take(os.path.dirname(path)) if alone else None
+        try:
+            super().__init__(path)
+        except (OSError, ValueError):
+            self._release()
+            raise
+
+    def __enter__(self) -> RingLog:
+        return self
+
+    def close(self) -> None:
+        super().close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def read(self) -> list[LogRecord]:
+        """What is there now, oldest first; not waited for."""
+        return [decode(raw) for raw in self.raw()]
+
+    def wait(self, seconds: float, enough: Callable[[list[LogRecord]], bool] = bool) -> list[LogRecord]:
+        """What comes until `enough` says so of all that came, or the time is over."""
+        found, deadline = self.read(), time.monotonic() + seconds
+        while not enough(found) and (left := deadline - time.monotonic()) > 0:
+            select.select([self], [], [], left)
+            found += self.read()
+        return found
+
+
+def _take(directory: str) -> int:
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise LockBusy("the log is being read by another process, and each line can be read once") from None
+    return lock
+
+
+@dataclass(slots=True)
+class Names:
+    """What the numbers in records stand for, for the cubes that are live: cubes, their ports, and formats."""
+
+    cubes: dict[int, str] = field(default_factory=dict)
+    ports: dict[str, dict[int, str]] = field(default_factory=dict)
+    formats: dict[int, str] = field(default_factory=dict)
+
+    def line(self, record: LogRecord) -> dict[str, Any]:
+        """A record as plain data. `time` is the wall clock's, ISO 8601 in UTC with microseconds."""
+        cube = self.cubes.get(record.cube, f"{record.cube:#010x}")
+        ports = self.ports.get(cube, {})
+        wall = datetime.fromtimestamp((record.time + time.time_ns() - time.monotonic_ns()) / 1e9).astimezone()
+        return {
+            "time": wall.isoformat(timespec="microseconds"),
+            "cube": cube,
+            "level": LEVELS[record.level] if record.level < len(LEVELS) else str(record.level),
+            "port": ports.get(record.port, ""),
+            "text": render(record, self.formats, lambda index: ports.get(index, str(index))),
+        }
+
+
+def names(cubes: Mapping[str, Mapping[str, int]], objects: Iterable[Any]) -> Names:
+    """`cubes`: the port indices of each live cube; `objects`: compiled programs."""
+    return Names(
+        {cube_number(cube): cube for cube in cubes},
+        {cube: {index: port for port, index in ports.items()} for cube, ports in cubes.items()},
+        {number: text for compiled in objects for number, text in compiled.log_formats.items()},
+    )
+
+
+def live_names(root: str, services: Services) -> Names:
+    """The names of what is live below a root. Raises KernelError, CompileError."""
+    from reconciler.survey import Builder, Looker, live_indices
+
+    looker = Looker(root, services, Builder(services))
+    found = live_indices(looker.live())  # decoding the tables builds every live cube's programs, or finds them in the cache
+    return names(found, [compiled for built in looker.builder.built.values() for compiled in built.objects.values()])
+
+
+def follow(root: str, services: Services, *, forever: bool, pause: float = 0.5) -> Iterator[tuple[Names, LogRecord]]:
+    """Each record as it comes, with what its numbers mean; `forever`, or only those that wait. There need be no log yet,
+    and it may become another one. Raises LockBusy if somebody else reads it."""
+    path = f"{root}/{pins.table('', 'pcn_log_ring')}"
+    known, asked = Names(), -1.0
+    while True:
+        try:
+            log = RingLog(path, alone=True)
+        except FileNotFoundError:
+            if not forever:
+                return
+            time.sleep(pause)
+            continue
+        with log:
+            while True:
+                records = log.wait(pause) if forever else log.read()
+                for record in records:
+                    strange = record.cube not in known.cubes or record.format not in known.formats
+                    if asked < 0 or (strange and time.monotonic() - asked > 1):
+                        known, asked = live_names(root, services), time.monotonic()
+                    yield known, record
+                if not forever and not records:
+                    return
+                if not records and _identity(path) != log.identity:
+                    break
+
+
+def _identity(path: str) -> int:
+    try:
+        fd = bpf.open_pin(path)
+    except OSError:
+        return 0
+    try:
+        return maps.info(fd).identity
+    finally:
+        os.close(fd)

@@ -1,0 +1,60 @@
+"""Tells when netdevs come, go, or change their index or MAC.
+
+The kernel's messages only say that something happened: what, is read from a fresh list and compared with the last one. So a
+message that was lost in a burst (ENOBUFS) costs nothing, and there is nothing to decode.
+"""
+from __future__ import annotations
+
+import errno
+
+from reconciler.kernel import nlmsg, rtnl
+
+_SOL_NETLINK, _ADD_MEMBERSHIP, _RTNLGRP_LINK = 270, 1, 1
+_Seen = dict[str, tuple[int, str, bool]]
+
+
+class LinkEvents:
+    """The netdevs of the network namespace that this is made in."""
+
+    def __init__(self) -> None:
+        self._sock = nlmsg.open_socket()
+        self._sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _RTNLGRP_LINK)
+        self._sock.setblocking(False)
+        self._last = _look()
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def discard(self) -> None:
+        """Take what is there off the socket; `changes` will tell what it meant."""
+        while True:
+            try:
+                self._sock.recv(1 << 16)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+
+    def changes(self) -> dict[str, str]:
+        """What is otherwise since the last time, by netdev: 'appeared', 'went away'."""
+        before, now = self._last, _look()
+        self._last = now
+        found = {name: "appeared" for name in now if name not in before}
+        found |= {name: "went away" for name in before if name not in now}
+        for name in now.keys() & before.keys():
+            (old_index, old_mac, old_up), (index, mac, is_up) = before[name], now[name]
+            if index != old_index:
+                found[name] = "was made anew"
+            elif mac != old_mac:
+                found[name] = f"has MAC {mac} now"
+            elif is_up != old_up:
+                found[name] = f"was set {'up' if is_up else 'down'}"
+        return found
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def _look() -> _Seen:
+    return {name: (netdev.index, netdev.mac, netdev.up) for name, netdev in rtnl.links().items()}

@@ -1,0 +1,47 @@
+"""Packets made whole: what the kernel leaves for a network card to do, done here.
+
+A packet of the host's own stack, or of another namespace's over a veth, may still want its TCP or UDP checksum: the field
+then holds only the sum of the pseudo header. Nothing in a TC program tells of it, and sent on like that it would be dropped at
+its destination.
+"""
+from __future__ import annotations
+
+_TCP, _UDP = 6, 17
+_CHECK = {_TCP: 16, _UDP: 6}  # where the checksum is
+_IPV4, _IPV6 = b"\x08\x00", b"\x86\xdd"
+_TAGS = (b"\x81\x00", b"\x88\xa8")
+
+
+def tagged(packet: bytes, vlan: int) -> bytes:
+    """The packet with a tag that was beside it: `vlan` is protocol << 16 | tag."""
+    return packet[:12] + vlan.to_bytes(4, "big") + packet[12:]
+
+
+def whole(packet: bytes) -> bytes:
+    """The packet with its TCP or UDP checksum finished, if it was not."""
+    at = 12
+    while packet[at : at + 2] in _TAGS:
+        at += 4
+    protocol, at = packet[at : at + 2], at + 2
+    if protocol == _IPV4 and len(packet) >= at + 20:
+        head = (packet[at] & 15) * 4
+        kind, length = packet[at + 9], int.from_bytes(packet[at + 2 : at + 4], "big") - head
+        if int.from_bytes(packet[at + 6 : at + 8], "big") & 0x3FFF:  # a fragment has no half-done sum
+            return packet
+        ends = packet[at + 12 : at + 20]
+    elif protocol == _IPV6 and len(packet) >= at + 40:
+        head, kind, length = 40, packet[at + 6], int.from_bytes(packet[at + 4 : at + 6], "big")
+        ends = packet[at + 8 : at + 40]
+    else:
+        return packet
+    place, start = _CHECK.get(kind), at + head
+    if place is None or length < place + 2 or len(packet) < start + length:
+        return packet
+    field = start + place
+    pseudo = (int.from_bytes(ends, "big") + kind + length) % 0xFFFF
+    found = int.from_bytes(packet[field : field + 2], "big")
+    if found % 0xFFFF != pseudo or (not found and kind == _UDP):
+        return packet
+    segment = packet[start : start + length] + b"\0" * (length % 2)
+    check = 0xFFFF - (int.from_bytes(segment, "big") - found + pseudo) % 0xFFFF
+    return packet[:field] + check.to_bytes(2, "big") + packet[field + 2 :]

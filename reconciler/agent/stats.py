@@ -1,0 +1,116 @@
+"""What cubes and ports have carried and dropped, read off the kernel's own counters. Reads only, and needs no agent."""
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from reconciler import pins
+from reconciler.kernel import maps, rtnl
+from reconciler.kernel.bpffs import Bpffs
+from reconciler.kernel.netstate import NetdevCounters
+from reconciler.kernel.reader import Reader, fold_cpus
+
+REASONS = ("policy", "no_peer", "not_ready", "no_slowpath", "malformed")  # enum pcn_drop; a service's own count from 8
+_COUNTED = frozenset({maps.HASH, maps.LRU_HASH, maps.PERCPU_HASH, maps.LRU_PERCPU_HASH, maps.LPM_TRIE})
+
+
+@dataclass(frozen=True, slots=True)
+class PortStats:
+    """`counters` are those of the peer netdev, seen from the cube: rx is what came in at the port. None: the peer is a port of
+    another cube, where the kernel counts nothing, or is not there."""
+
+    name: str
+    peer: str
+    counters: NetdevCounters | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CubeStats:
+    """Totals since the cube was made. `drops` by reason, without zeroes; `entries` are the rows of each hash table."""
+
+    name: str
+    service: str
+    hook: str
+    topology: str
+    drops: Mapping[str, int] = field(default_factory=dict)
+    ports: tuple[PortStats, ...] = ()
+    entries: Mapping[str, int] = field(default_factory=dict)
+
+
+def read(root: str, names: Collection[str] = (), *, entries: bool = True) -> list[CubeStats]:
+    """All cubes of a root, or those named. `entries`: count table rows too, which reads the tables. Raises KernelError."""
+    reader, netdevs = Reader(Bpffs(root)), rtnl.counters()
+    found = []
+    for escaped in reader.names("cubes"):
+        name, about = pins.unescape(escaped), reader.json_link(f"cubes/{escaped}/about")
+        if about is None or "~" in escaped or (names and name not in names):
+            continue
+        service, hook, topology = about.get("service", ""), about.get("type", "TC"), about.get("topology", "")
+        ports, rows = tuple(_ports(reader, name, netdevs)), _entries(reader, name) if entries else {}
+        found.append(CubeStats(name, service, hook, topology, _drops(reader, name), ports, rows))
+    return found
+
+
+def _drops(reader: Reader, cube: str) -> dict[str, int]:
+    table = reader.rows(pins.table(cube, "pcn_drops"))
+    if table is None:
+        return {}
+    spec, rows = table
+    totals = {struct.unpack("<I", key)[0]: struct.unpack("<Q", fold_cpus(spec, value))[0] for key, value in sorted(rows.items())}
+    return {reason_name(number): count for number, count in totals.items() if count}
+
+
+def reason_name(number: int) -> str:
+    return REASONS[number] if number < len(REASONS) else f"reason_{number}"
+
+
+def _ports(reader: Reader, cube: str, netdevs: Mapping[str, NetdevCounters]) -> list[PortStats]:
+    home = f"{pins.cube(cube)}/ports"
+    peers = {pins.unescape(name): reader.link_text(f"{home}/{name}") or "-" for name in reader.names(home) if "~" not in name}
+    return [PortStats(port, peer, netdevs.get(peer)) for port, peer in peers.items()]
+
+
+def _entries(reader: Reader, cube: str) -> dict[str, int]:
+    home, found = f"{pins.cube(cube)}/tables", {}
+    for name in reader.names(home):
+        spec = reader.spec(f"{home}/{name}")
+        if spec is not None and spec.type in _COUNTED and (table := reader.rows(f"{home}/{name}")) is not None:
+            found[name] = len(table[1])
+    return found
+
+
+def plain(cubes: Collection[CubeStats]) -> list[dict[str, Any]]:
+    """As JSON has it."""
+    return [
+        {
+            "name": cube.name, "service": cube.service, "type": cube.hook, "topology": cube.topology, "drops": dict(cube.drops),
+            "ports": [{"name": p.name, "peer": p.peer, **(asdict(p.counters) if p.counters else {})} for p in cube.ports],
+            "entries": dict(cube.entries),
+        }
+        for cube in cubes
+    ]  # fmt: skip
+
+
+def rates(before: Collection[CubeStats], after: Collection[CubeStats], seconds: float) -> list[dict[str, Any]]:
+    """As `plain`, each cube and port with `rates`: what each counter grew by in a second. What is new has none; a counter
+    that fell belongs to a netdev that was made anew, and starts at 0."""
+    old = {cube["name"]: cube for cube in plain(before)}
+    found = plain(after)
+    for cube in found:
+        was = old.get(cube["name"])
+        if was is None:
+            continue
+        cube["rates"] = {"drops": _grown(was["drops"], cube["drops"], seconds)}
+        ports = {port["name"]: port for port in was["ports"] if "rx_packets" in port}
+        for port in cube["ports"]:
+            if port["name"] in ports and "rx_packets" in port:
+                port["rates"] = _grown(ports[port["name"]], port, seconds)
+    return found
+
+
+def _grown(was: Mapping[str, Any], now: Mapping[str, Any], seconds: float) -> dict[str, float]:
+    numbers = {name: value for name, value in now.items() if isinstance(value, int)}
+    starts = {name: was.get(name, 0) if was.get(name, 0) <= value else 0 for name, value in numbers.items()}
+    return {name: round((value - starts[name]) / seconds, 1) for name, value in numbers.items()}

@@ -1,0 +1,77 @@
+"""pcn agent: keep the kernel as files say it should be, for as long as it runs; and how that is going."""
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from typing import TYPE_CHECKING
+
+from reconciler.cli import arguments as shared
+from reconciler.errors import ApplyFailed
+
+if TYPE_CHECKING:
+    from reconciler.cli.run import Run
+
+DESCRIPTION = """\
+run     watch files and directories, and keep the kernel as they say: a saved file is applied, a netdev that appears is
+        connected, and what drifts is healed within a second (the command pcn-agent)
+status  say how the running agent does; exit 0 if all is well"""
+_BUSY = 0.2  # seconds to wait for another writer before the loop goes on and comes back
+
+
+def main() -> int:
+    """`pcn-agent` is `pcn agent run`."""
+    from reconciler.cli.main import main as front_door
+
+    return front_door(["agent", "run", *sys.argv[1:]])
+
+
+def arguments(parser: ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="what", required=True, metavar="run|status")
+    watching = verbs.add_parser("run", help="watch files, and keep the kernel as they say", description=DESCRIPTION)
+    watching.add_argument("paths", nargs="*", metavar="FILE",
+                          help="files and directories to watch; none: only heal what is applied")
+    mode = watching.add_mutually_exclusive_group()
+    mode.add_argument("--no-heal", action="store_const", dest="mode", const="no-heal", default="heal",
+                      help="apply files and connect netdevs, but report drift only")
+    mode.add_argument("--observe", action="store_const", dest="mode", const="observe", help="change nothing: only report")
+    watching.add_argument("--prune", action="store_true", help="remove a topology when its file is removed")
+    watching.add_argument("--merge", action="store_true", help="make one topology of documents with the same name")
+    watching.add_argument("--metrics", metavar="ADDRESS", default="",
+                          help="serve metrics for Prometheus at 127.0.0.1:PORT, [::1]:PORT or unix:PATH")
+    shared.services(watching)
+    asking = verbs.add_parser("status", help="say how the running agent does; exit 0 if all is well")
+    shared.output(asking, "text", "json")
+    for verb in (watching, asking):
+        shared.root(verb)
+        shared.common(verb)
+
+
+def run(run: Run) -> int:
+    return _run(run) if run.args.what == "run" else _status(run)
+
+
+def _run(run: Run) -> int:
+    from reconciler.agent.journal import set_up
+    from reconciler.agent.main import Agent, Settings
+
+    run.need_root("change the kernel's programs")
+    options = run.options()
+    options.planned, options.lock_timeout, options.prune = None, _BUSY, False
+    set_up(verbose=run.terminal.verbose, quiet=run.terminal.quiet)
+    return Agent(Settings(run.args.paths, options, run.args.mode, run.args.prune, run.args.metrics)).run()
+
+
+def _status(run: Run) -> int:
+    from reconciler.agent import place
+    from reconciler.agent.status import render
+
+    run.need_root("ask the agent")
+    root = run.options().root
+    found = place.ask(root)
+    if found is None:
+        raise ApplyFailed(f"no agent of {root} is running")
+    if run.format == "json":
+        run.emit(found)
+    else:
+        run.terminal.print(render(found))
+    return 0 if found["healthy"] else ApplyFailed.exit_code

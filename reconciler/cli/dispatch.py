@@ -1,0 +1,54 @@
+"""Runs a verb, and turns whatever comes of it into words and an exit code: the only place where a command ends.
+
+The exit codes are those of docs/commands.md, and there are no others.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from reconciler.cli.arguments import Parser, common
+from reconciler.cli.run import Run
+from reconciler.cli.terminal import Terminal
+from reconciler.errors import PcnError, UsageError
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+
+def dispatch(verb: str, words: Sequence[str], prog: str) -> int:
+    """Run a verb with its arguments; `prog` is what the command calls itself. Gives the exit code."""
+    try:
+        args = verb_parser(verb, prog).parse_args(words)
+    except UsageError as error:
+        Terminal().complain(f"{prog}: {error}")
+        return error.exit_code
+    except SystemExit as ended:  # --help
+        return int(ended.code or 0)
+    return _carry_out(Run(args, verb, Terminal(colour=False if args.no_colour else None, verbose=args.verbose, quiet=args.quiet)))
+
+
+def verb_parser(verb: str, prog: str) -> ArgumentParser:
+    """The parser of one verb; imports its module."""
+    module = importlib.import_module(f"reconciler.cli.{verb}")
+    parser = Parser(prog=prog, description=module.DESCRIPTION)
+    module.arguments(parser)
+    common(parser)
+    return parser
+
+
+def _carry_out(run: Run) -> int:
+    """Run the verb. Whatever happens is said in one place, and in the form that was asked for."""
+    verb = sys.modules[f"reconciler.cli.{run.verb}"]
+    try:
+        code: int = verb.run(run)
+    except PcnError as error:
+        return run.failed(error)
+    except KeyboardInterrupt:
+        return run.interrupted()
+    except Exception as error:  # noqa: BLE001 - the last resort: a bug must not look like an answer
+        return run.unexpected(error)
+    return code

@@ -1,0 +1,74 @@
+"""pcn graph: draw the live topologies, or those of files."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import TYPE_CHECKING
+
+from reconciler.cli import arguments as shared
+
+if TYPE_CHECKING:
+    from reconciler.apply import Options
+    from reconciler.cli.run import Run
+    from reconciler.model import Topology
+
+DESCRIPTION = """\
+Draw the cubes and what joins them: as text, for Graphviz (dot) and Mermaid, or as a picture (svg). Without a file, what the
+kernel holds is drawn; drawing a file needs neither root nor a kernel."""
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("files", nargs="*", metavar="FILE", help="draw these files instead of the live graph")
+    parser.add_argument("--merge", action="store_true", help="make one topology of documents with the same name")
+    shared.output(parser, "text", "dot", "mermaid", "svg")
+    shared.lock(parser)
+    shared.root(parser)
+    shared.services(parser)
+
+
+def run(run: Run) -> int:
+    from reconciler.present_graph import draw
+    from reconciler.present_graph_text import as_dot, as_mermaid, as_text
+
+    options = run.options()
+    topologies = _of_files(run, options) if run.args.files else _live(run, options)
+    kinds = {
+        name: service.kind
+        for name in {cube.service for topology in topologies for cube in topology.cubes}
+        if (service := options.services.get(name)) is not None
+    }
+    if run.format == "text":
+        if topologies:
+            run.terminal.print(as_text(topologies, kinds))
+        else:
+            run.terminal.say("nothing is applied")
+        return 0
+    drawing = draw(topologies, kinds)
+    if run.format == "svg":
+        from reconciler.present_svg import as_svg
+
+        run.terminal.print(as_svg(drawing))
+    else:
+        run.terminal.print(as_dot(drawing) if run.format == "dot" else as_mermaid(drawing))
+    return 0
+
+
+def _of_files(run: Run, options: Options) -> list[Topology]:
+    from reconciler.check import check
+
+    topologies, warnings = check(run.load(run.args.files), options.services, merge=run.args.merge)
+    run.warn(warnings)
+    return topologies
+
+
+def _live(run: Run, options: Options) -> list[Topology]:
+    """The live topologies as `pcn show` has them: read back, not remembered."""
+    import json
+
+    from reconciler.check import check
+    from reconciler.document import Document
+    from reconciler.show import show
+
+    run.need_root("read the kernel's programs")
+    documents = [Document(f"live topology {each['metadata']['name']}", json.dumps(each), each) for each in show(options)]
+    return check(documents, options.services)[0] if documents else []

@@ -1,0 +1,110 @@
+"""pcn stats: what cubes and ports carry and drop."""
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from reconciler.cli import arguments as shared
+from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.cli.run import Run
+
+DESCRIPTION = """\
+Show what each port has carried, what each cube has dropped and why, and how full its tables are: totals, and with -w
+rates, every second until Ctrl-C. rx is what came in at a port. Reads only."""
+_PERIOD = 1.0
+_SHOWN = ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes")
+
+
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("cubes", nargs="*", metavar="CUBE", help="only these cubes")
+    parser.add_argument("-w", "--watch", action="store_true", help="show rates, every second")
+    shared.output(parser, "text", "json")
+    shared.root(parser)
+
+
+def run(run: Run) -> int:
+    from reconciler.agent import stats
+
+    run.need_root("read the kernel's tables")
+    root = run.options().root
+    before = _read(root, run.args.cubes)
+    if not run.args.watch:
+        _show(run, stats.plain(before), root)
+        return 0
+    began = time.monotonic()
+    try:
+        while True:
+            time.sleep(_PERIOD)
+            now = time.monotonic()
+            after = _read(root, run.args.cubes)
+            if run.format == "text" and run.terminal.out.isatty():
+                run.terminal.print("\x1b[H\x1b[2J")
+            _show(run, stats.rates(before, after, now - began), root)
+            before, began = after, now
+    except KeyboardInterrupt:
+        return 0
+
+
+def _read(root: str, names: Sequence[str]) -> list[Any]:
+    from reconciler.agent import stats
+
+    found = stats.read(root, names)
+    missing = sorted(set(names) - {cube.name for cube in found})
+    if missing:
+        raise UsageError(f"there is no cube {', '.join(missing)} in {root}")
+    return found
+
+
+def _show(run: Run, cubes: list[dict[str, Any]], root: str) -> None:
+    from reconciler.agent import place
+
+    agent = place.ask(root, 0.5)
+    slow_path = agent["slow_path"] if agent else None
+    if run.format == "json":
+        import json
+
+        document = {"format_version": "1.0", "at": time.time(), "cubes": cubes, "slow_path": slow_path}
+        text = json.dumps(document) if run.args.watch else json.dumps(document, indent=2)  # watched: a line a second
+        run.terminal.print(text)
+        return
+    run.terminal.print(render(cubes, slow_path) or "no cubes")
+
+
+def render(cubes: Sequence[Mapping[str, Any]], slow_path: Mapping[str, Any] | None) -> str:
+    """A block for each cube: its ports in columns, then drops, tables and slow path in lines."""
+    blocks = []
+    for cube in cubes:
+        lines = [f"{cube['name']}  {cube['service']} ({cube['type']})"]
+        rows = [_port(port) for port in cube["ports"]]
+        if rows:
+            per = "/s" if any("rates" in port for port in cube["ports"]) else ""
+            lines += _columns([("  port", "peer", *(name.replace("_", " ") + per for name in _SHOWN), "dropped"), *rows])
+        growth = {why: f" ({rate:g}/s)" for why, rate in cube.get("rates", {}).get("drops", {}).items() if rate}
+        if cube["drops"]:
+            lines.append("  drops: " + ", ".join(f"{why} {count}{growth.get(why, '')}" for why, count in cube["drops"].items()))
+        if cube["entries"]:
+            lines.append("  entries: " + ", ".join(f"{table} {count}" for table, count in cube["entries"].items()))
+        own = (slow_path or {}).get("cubes", {}).get(cube["name"])
+        if own:
+            lines.append("  slow path: " + ", ".join(f"{name} {value}" for name, value in own.items()))
+        blocks.append("\n".join(lines))
+    return "\n".join(blocks)
+
+
+def _port(port: Mapping[str, Any]) -> tuple[str, ...]:
+    if "rx_packets" not in port:
+        return (f"  {port['name']}", port["peer"], "-", "-", "-", "-", "-")
+    shown = port.get("rates", port)
+    carried = (f"{shown[name]:,.0f}" for name in _SHOWN)
+    return (f"  {port['name']}", port["peer"], *carried, str(port["rx_dropped"] + port["tx_dropped"]))
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Names to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = [str.ljust, str.ljust] + [str.rjust] * (len(widths) - 2)
+    return ["  ".join(side(cell, width) for cell, width, side in zip(row, widths, sides, strict=True)) for row in rows]

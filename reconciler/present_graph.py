@@ -1,0 +1,136 @@
+"""A topology as something to draw: boxes and the wires between them. Pure.
+
+A wire runs from a port to what it is joined to, through the transparent cubes on its way. A veth and its far end are
+one wire to a host, for that is what people see in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from reconciler.model import Cube, Link, LinkEnd, Topology
+
+CUBE, TRANSPARENT, HOST, NETDEV = "cube", "transparent", "host", "netdev"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """`kind` is one of the four above; `title` and `lines` are what stands in it."""
+
+    key: str
+    kind: str
+    title: str
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """Between two boxes. `tail` and `head` name the ends (a port), `label` the wire (a netdev)."""
+
+    one: str
+    other: str
+    tail: str = ""
+    head: str = ""
+    label: str = ""
+
+
+@dataclass(slots=True)
+class Drawing:
+    boxes: dict[str, Box] = field(default_factory=dict)
+    wires: list[Wire] = field(default_factory=list)
+
+
+def draw(topologies: Sequence[Topology], kinds: Mapping[str, str]) -> Drawing:
+    """The drawing of all these topologies. `kinds` says of a service whether it is 'standard' or 'transparent'."""
+    return _Draughtsman(topologies, kinds).drawing
+
+
+class _Draughtsman:
+    def __init__(self, topologies: Sequence[Topology], kinds: Mapping[str, str]) -> None:
+        self.drawing = Drawing()
+        self.cubes = {cube.name: cube for topology in topologies for cube in topology.cubes}
+        self.kinds = kinds
+        self.links = {
+            end.name: (link, end)
+            for topology in topologies
+            for link in topology.links
+            for end in (link.end, link.peer)
+            if end is not None and end.netns is None
+        }
+        self.hosts: dict[str, list[LinkEnd]] = {}
+        for end in (end for topology in topologies for link in topology.links for end in (link.end, link.peer)):
+            if end is not None and end.netns is not None:
+                self.hosts.setdefault(end.netns, []).append(end)
+        self.attached = {item.netdev: item.tcubes for topology in topologies for item in topology.attachments}
+        for cube in self.cubes.values():
+            self._box(Box(f"cube {cube.name}", self._kind(cube), cube.name, (f"{cube.service} ({cube.type})",)))
+        self.through = {(cube.name, port.name): port.tcubes for cube in self.cubes.values() for port in cube.ports}
+        self._wires()
+
+    def _kind(self, cube: Cube) -> str:
+        return TRANSPARENT if self.kinds.get(cube.service) == "transparent" else CUBE
+
+    def _box(self, box: Box) -> str:
+        self.drawing.boxes.setdefault(box.key, box)
+        return box.key
+
+    def _wires(self) -> None:
+        netdevs: set[str] = set()
+        done: set[tuple[str, str]] = set()
+        for cube in self.cubes.values():
+            for port in cube.ports:
+                here = (cube.name, port.name)
+                other, _, name = (port.peer or "").partition(":")
+                if here in done or port.peer is None:
+                    continue
+                if name and other in self.cubes:
+                    done.add((other, name))
+                    self._chain(
+                        [
+                            f"cube {cube.name}",
+                            *self._cubes(reversed(port.tcubes)),
+                            *self._cubes(self.through.get((other, name), ())),
+                            f"cube {other}",
+                        ],
+                        port.name,
+                        name,
+                        "",
+                    )
+                    continue
+                netdevs.add(port.peer)
+                end, head, label = self._end(port.peer)
+                inwards = [*port.tcubes[::-1], *self.attached.get(port.peer, ())[::-1]]
+                self._chain([f"cube {cube.name}", *self._cubes(inwards), end], port.name, head, label)
+        for netdev, cubes in self.attached.items():
+            if netdev not in netdevs:
+                end, head, label = self._end(netdev)
+                stack = self._box(Box(f"stack {netdev}", NETDEV, "this host"))
+                self._chain([stack, *self._cubes(reversed(cubes)), end], "", head, label)
+
+    def _cubes(self, names: Sequence[str] | Iterator[str]) -> list[str]:
+        return [f"cube {name}" for name in names if name in self.cubes]
+
+    def _chain(self, keys: Sequence[str], tail: str, head: str, label: str) -> None:
+        """Wires through all of these boxes; the port at one end, what it is joined to at the other."""
+        for number, (one, other) in enumerate(pairwise(keys)):
+            last = number == len(keys) - 2
+            self.drawing.wires.append(Wire(one, other, tail if number == 0 else "", head if last else "", label if last else ""))
+
+    def _end(self, netdev: str) -> tuple[str, str, str]:
+        """(box, name of the end there, name of the wire) of what is behind a netdev."""
+        if netdev not in self.links:
+            return self._box(Box(f"netdev {netdev}", NETDEV, netdev)), "", ""
+        link, near = self.links[netdev]
+        far = _far(link, near)
+        if far is None:
+            return self._box(Box(f"netdev {netdev}", NETDEV, netdev, (link.kind, *near.addresses))), "", ""
+        if far.netns is None:
+            return self._box(Box(f"netdev {far.name}", NETDEV, far.name, far.addresses)), "", netdev
+        lines = tuple(f"{end.name} {' '.join(end.addresses)}".rstrip() for end in self.hosts[far.netns])
+        return self._box(Box(f"host {far.netns}", HOST, far.netns, lines)), far.name, netdev
+
+
+def _far(link: Link, near: LinkEnd) -> LinkEnd | None:
+    return link.peer if link.end is near else link.end if link.peer is near else None

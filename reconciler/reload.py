@@ -1,0 +1,103 @@
+"""Put another program in the place of one µCube of a live cube, while packets pass: Polycube's `reload`.
+
+It is an apply of a graph that differs from the live one in one program, so it is staged, committed with one write,
+verified and undone as any other. The source did not change, and pcn does not pretend that it did: the cube drifts from what
+was applied until its service's source says the same, or an apply puts the service's own program back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from reconciler.apply import Options, Result, unfinished
+from reconciler.errors import DocumentError, Problem, UsageError
+from reconciler.intend import Built, Desired, full_config, pack_constants
+from reconciler.kernel.bpffs import Bpffs
+from reconciler.model import Cube, Topology
+from reconciler.plan import make_plan
+from reconciler.records import Live, ProgramRecord, TableRecord
+from reconciler.survey import Builder, Looker, Survey, applied_documents, families
+from reconciler.tables import Tables
+from reconciler.transaction import carry_out
+
+
+def reload(cube: str, code: str | Path, index: int, direction: str = "ingress", options: Options | None = None) -> Result:
+    """Swap the program of µCube `index` of a live cube for `code`, C text or a file of it, which may include what is beside
+    the service's own source.
+
+    Tables are kept, and those that only the new code declares are made. Raises CompileError, VerifierError, UsageError for
+    a cube or index that is not there, DocumentError for tables that do not fit, and as `apply`.
+    """
+    from reconciler.check import check
+
+    chosen = options or Options()
+    text = code.read_text() if isinstance(code, Path) else code
+    looker = Looker(chosen.root, chosen.services, Builder(chosen.services, chosen.compiling))
+    root = Bpffs(chosen.root)
+    with root.locked(chosen.lock_timeout):
+        live = looker.live()
+        kept = applied_documents(live)
+        topologies = check(kept, chosen.services)[0] if kept else []
+        found = next((c for topology in topologies for c in topology.cubes if c.name == cube), None)
+        if found is None:
+            raise UsageError(f"there is no cube {cube!r}")
+        survey = _survey(found, text, index, direction, live, topologies, looker)
+        if survey.plan.steps:
+            from reconciler.execute import Executor
+
+            executor = Executor(root, survey.objects)
+            try:
+                verify = partial(unfinished, survey, looker)
+                carry_out(survey.plan, executor, verify, progress=chosen.progress, before=chosen.before)
+            finally:
+                executor.close()
+    return Result(survey)
+
+
+def _survey(
+    cube: Cube, text: str, index: int, direction: str, live: Live, topologies: Sequence[Topology], looker: Looker
+) -> Survey:
+    """What is wanted: all as it is, but for one program."""
+    family = "TC" if cube.type == "TC" else "XDP"
+    built = dict(looker.builder.ensure(families(topologies)))
+    try:
+        built[cube.service, family] = whole = looker.builder.with_text(cube.service, family, direction, index, text)
+    except IndexError as error:
+        raise UsageError(str(error)) from None
+    desired = Desired(dict(live.state))
+    service = looker.services.get(cube.service)
+    assert service is not None
+    values = service.constants(cube.name, cube.loglevel, full_config(cube))
+    sides = {slot.side: made for slot, made in whole.objects.items() if (slot.direction, slot.index) == (direction, index)}
+    found = [r for r in live.state.values() if isinstance(r, ProgramRecord) and _is(r, cube.name, direction, index)]
+    for record in found:
+        compiled = sides[record.side]
+        desired.state[record.address] = replace(record, object=compiled.digest, constants=pack_constants(compiled, values))
+    if not found:
+        raise UsageError(f"cube {cube.name!r} does not run {direction} program {index}")
+    for table in _tables(cube, topologies, built):
+        known = desired.state.setdefault(table.address, table)
+        if isinstance(known, TableRecord) and known.spec != table.spec:
+            raise DocumentError([Problem(f"table {table.name} is live in another shape: {known.spec} and not {table.spec}")])
+    plan = make_plan(desired, live, looker.services, built)
+    objects = {made.digest: made for each in built.values() for made in each.objects.values()}
+    return Survey(desired, live, plan, objects=objects, built=built)
+
+
+def _is(record: ProgramRecord, cube: str, direction: str, index: int) -> bool:
+    return (record.cube, record.direction, record.index) == (cube, direction, index)
+
+
+def _tables(cube: Cube, topologies: Sequence[Topology], built: dict[tuple[str, str], Built]) -> list[TableRecord]:
+    """The cube's tables; those of all others are held against them."""
+    tables = Tables()
+    for other in (each for topology in topologies for each in topology.cubes):
+        whole = built[other.service, "TC" if other.type == "TC" else "XDP"].objects
+        tables.add(other.name, whole, whole, {})
+    records = list(tables.records())
+    if tables.problems:
+        raise DocumentError([Problem(sentence, f"/spec/cubes/{name}") for name, sentence in tables.problems])
+    return [record for record in records if record.cube == cube.name or (not record.cube and record.path.startswith("public/"))]

@@ -1,0 +1,24 @@
+"""What a service's own Python half says of its cubes: the rules that only it knows."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from reconciler.codec import Env
+from reconciler.defaults import fill
+from reconciler.errors import Problem
+from reconciler.facts import World
+from reconciler.quick import quick_test
+
+
+def services(world: World) -> Iterator[Problem]:
+    """Errors and warnings of `check` of each service that has one. A cube that its schema refuses is not shown to it."""
+    for cube in world.cubes:
+        if cube.service is None or not hasattr(cube.service.half, "check"):
+            continue
+        data: Any = cube.place.draft.data["spec"]["cubes"][cube.place.path[-1]]
+        if not quick_test(cube.service.schema)(data):
+            continue
+        env = Env({port.name: index for index, port in enumerate(cube.ports)}, cube=cube.name)
+        for path, message, severity in cube.service.check(fill(cube.service.schema, data), env):
+            yield cube.place.draft.problem((*cube.place.path, *path), message, severity=severity)

@@ -1,0 +1,214 @@
+"""`kill -9` at any moment: the next apply finishes or rolls back by itself, packets flow, and nothing is left in the end.
+
+A process that applies is killed at 200 moments, spread evenly over the time that each kind of apply takes: a first apply of
+20 cubes, an edit of nearly everything, and a deletion. What comes next is either the same apply again or the one before it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+
+from tests.faults.graphs import TOPOLOGIES, Bench, Data, cube, hosts, twenty_cubes
+from tests.packets import ping
+
+KILLS = 200
+SEED = 20
+
+# What an apply imports is imported before the clock starts, so that the moments fall into its work; and only once, since
+# 200 interpreters take a minute to start. Each job is a process of its own, which does what the command does.
+_PARENT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import json, os, networkx, pyroute2
+from reconciler import apply, check, compiler, execute, graph, load, observe, observe_links, plan, survey
+from reconciler.cli import apply as _, main
+from reconciler.kernel import linkmake, reader
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        os._exit(main.main(json.loads(line)))
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Applier:
+    """Does applies in processes that can be killed."""
+
+    def __init__(self, root: str, directory: Path) -> None:
+        argv = [sys.executable, "-I", "-c", _PARENT, str(TOPOLOGIES.parents[1])]
+        self._root, self._file = root, directory / "topology.json"
+        self._errors = (directory / "errors").open("w+")
+        self._parent = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True)
+
+    def run(self, old: Data | None, new: Data | None, seconds: float | None = None) -> float | None:
+        """Apply `new`, or delete `old` if there is none, and be killed after `seconds`. How long it took; None if it was
+        killed before it was done."""
+        assert self._parent.stdin
+        self._file.write_text(json.dumps(new or old))
+        started = time.monotonic()
+        arguments = ["apply", "--bpffs", self._root, "--quiet", *(["--delete"] if new is None else []), str(self._file)]
+        self._parent.stdin.write(json.dumps(arguments) + "\n")
+        self._parent.stdin.flush()
+        child = self._answer()
+        if seconds is not None:
+            with suppress(ProcessLookupError):  # it was done before that
+                kill_after(child, max(0.0, seconds - (time.monotonic() - started)))
+        outcome = self._answer()
+        if outcome not in (0, -signal.SIGKILL):
+            self._errors.seek(0)
+            raise AssertionError(f"the apply ended with {outcome}: {self._errors.read()}")
+        return time.monotonic() - started if outcome == 0 else None
+
+    def _answer(self) -> int:
+        assert self._parent.stdout
+        return int(self._parent.stdout.readline())
+
+    def end(self) -> None:
+        self._parent.communicate()
+        self._errors.close()
+
+
+def kill_after(process: int, seconds: float) -> None:
+    handle = os.pidfd_open(process)
+    try:
+        select.select([handle], [], [], seconds)
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    finally:
+        os.close(handle)
+
+
+def much_edited(old: Data) -> Data:
+    """Programs swapped, cubes replaced, moved out of the chain and removed, links made anew, changed and removed, rows changed."""
+    new = deepcopy(old)
+    spec = new["spec"]
+    cube(new, "fast")["type"] = cube(new, "xguard")["type"] = "XDP_SKB"  # replaced
+    del cube(new, "xguard")["blacklist-dst"]
+    cube(new, "guard2")["blacklist-src"] = [{"ip": "192.0.2.7"}]  # a constant: its program is swapped
+    cube(new, "guard")["blacklist-src"].append({"ip": "2001:db8::1"})
+    replaced = cube(new, "f2")
+    replaced.update({"service-name": "simpleforwarder", "actions": deepcopy(cube(new, "f1")["actions"])})
+    del replaced["action"]
+    for name in ("f3", "f4", "f5"):
+        cube(new, name)["loglevel"] = "TRACE"
+    for name in ("f10", "f11"):  # out of the chain
+        spec["cubes"].remove(cube(new, name))
+    cube(new, "f9")["ports"][1]["peer"] = f"{cube(new, 'right')['name']}:chain"
+    cube(new, "right")["ports"][1]["peer"] = f"{cube(new, 'f9')['name']}:e"
+    doomed = spec["links"].pop(3)  # with its host
+    spec["namespaces"].remove(doomed["peer"]["netns"])
+    cube(new, "far")["ports"].pop(0)
+    spec["links"][0]["peer"]["name"] = "wire"
+    spec["links"][1]["mtu"] = spec["links"][1]["peer"]["mtu"] = 1450
+    return new
+
+
+def silent(data: Data | None) -> list[str]:
+    """Hosts that do not reach the next one of their subnet."""
+    if data is None:
+        return []
+    found = []
+    for subnet in ("10.9.0.", "10.9.1."):
+        there = [host for host in hosts(data) if host.ip.startswith(subnet)]
+        pairs = zip(there, [*there[1:], there[0]], strict=True)
+        found += [f"{a.netns} -> {b.ip}" for a, b in pairs if not ping(a.netns, b.ip, 1)]
+    return found
+
+
+State = str  # 'nothing', 'first' or 'edited'
+Move = tuple[State, State]
+MOVES: dict[Move, int] = {
+    ("nothing", "first"): 60, ("first", "edited"): 45, ("edited", "first"): 45, ("first", "nothing"): 30, ("edited", "nothing"): 20,
+}  # fmt: skip
+
+
+def moments(rng: random.Random) -> dict[Move, list[float]]:
+    """For each move, fractions of its duration: one at random in each of as many equal parts, in any order."""
+    found = {}
+    for move, count in MOVES.items():
+        found[move] = [(part + rng.random()) / count for part in range(count)]
+        rng.shuffle(found[move])
+    return found
+
+
+def next_move(rng: random.Random, state: State, left: dict[Move, list[float]]) -> Move:
+    """A move from this state, the likelier the more of its kind are left; without any, one that leads on."""
+    here = [move for move in MOVES if move[0] == state]
+    return rng.choices(here, [len(left[move]) + 0.01 for move in here])[0]
+
+
+@pytest.fixture
+def bench(own_root: str) -> Bench:
+    return Bench(own_root)
+
+
+@pytest.fixture
+def no_compiler_leftovers() -> Iterator[None]:
+    before = set(Path("/tmp").glob("pcn-compile-*"))
+    yield
+    assert set(Path("/tmp").glob("pcn-compile-*")) <= before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("no_compiler_leftovers")
+def test_after_a_kill_at_any_of_200_moments_the_next_apply_converges_and_packets_flow(bench: Bench, tmp_path: Path) -> None:
+    rng = random.Random(SEED)
+    first = twenty_cubes()
+    graphs: dict[State, Data | None] = {"nothing": None, "first": first, "edited": much_edited(first)}
+    assert len(first["spec"]["cubes"]) == 20
+    assert sum(MOVES.values()) == KILLS
+
+    def converge(target: State, seen: State) -> None:
+        data = graphs[target]
+        if data is None:
+            for applied in {name for name in ("first", seen) if graphs[name]}:
+                bench.delete(graphs[applied] or {})
+        else:
+            bench.apply(data)
+
+    applier = Applier(bench.root, tmp_path)
+    try:
+        converge("first", "nothing")  # fills the cache of compiled programs
+        converge("nothing", "first")
+        durations: dict[Move, float] = {}
+        for move in [*list(MOVES)[:4], ("nothing", "first"), ("first", "edited"), ("edited", "nothing")]:
+            took = applier.run(graphs[move[0]], graphs[move[1]])
+            assert took is not None
+            durations[move] = took
+        left, state, killed, missed = moments(rng), "nothing", 0, 0
+        while killed < KILLS:
+            move = next_move(rng, state, left)
+            fraction = left[move].pop() if left[move] else rng.random()
+            took = applier.run(graphs[state], graphs[move[1]], fraction * durations[move])
+            killed, missed = killed + (took is None), missed + (took is not None)
+            assert missed < KILLS, "most of them were done before they were killed"
+            target = rng.choice([move[1], move[1], move[0]])
+            where = f"{move[0]} to {move[1]}, killed at {fraction:.0%}, then to {target}"
+            converge(target, move[1] if move[0] == "nothing" else move[0])
+            state = target
+            data = graphs[state]
+            if data is None:
+                assert list(bench.paths()) == [], where
+            else:
+                assert [step.address for step in bench.plan(data).plan.steps] == [], where
+            assert silent(data) == [], where
+    finally:
+        applier.end()
+        for data in graphs.values():
+            if data is not None and os.path.exists(bench.root):
+                bench.delete(data)
+    assert list(bench.paths()) == []

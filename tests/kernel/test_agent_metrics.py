@@ -1,0 +1,132 @@
+"""The metrics: true numbers, names by Prometheus's conventions, and read by a real Prometheus."""
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+
+from reconciler.kernel import linkwrite
+from tests import packets
+from tests.agentlab import OWNED, Bench
+from tests.conformance.lab import Lab
+
+ADDRESS = "127.0.0.1:9477"  # of the lab's own network namespace
+UNITS = ("seconds", "bytes", "total", "info", "objects", "changes", "ports", "files", "packets", "entries", "healthy", "fds")
+SAMPLE = re.compile(r'^([a-z_]+)(?:\{(.*)\})? (\S+)$', re.MULTILINE)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    with Lab(OWNED) as lab:
+        linkwrite.set_link("lo", up=True)
+        bench = Bench(lab, tmp_path)
+        bench.save()
+        lab.apply()
+        yield bench
+
+
+def scrape(path: str = "/metrics") -> str:
+    with urllib.request.urlopen(f"http://{ADDRESS}{path}", timeout=5) as answer:
+        assert answer.status == 200
+        return answer.read().decode()
+
+
+def value(text: str, name: str, **labels: str) -> float:
+    found = [float(number) for sample, said, number in SAMPLE.findall(text)
+             if sample == name and dict(re.findall(r'(\w+)="([^"]*)"', said)) == labels]  # fmt: skip
+    assert len(found) == 1, f"{name} {labels}: {found}"
+    return found[0]
+
+
+def test_the_numbers_are_those_of_the_kernel_and_of_the_agent(bench):
+    with bench.agent("--metrics", ADDRESS) as agent:
+        before = value(scrape(), "pcn_port_packets_total", cube="br1", port="p1", direction="rx")
+        assert packets.ping(bench.lab.space("h1"), "10.0.0.2", 5) == 5
+        linkwrite.set_link("v2", up=False)
+        agent.until(lambda said: said["drift"]["healed"] > 0)
+        text = scrape()
+        assert 5 <= value(text, "pcn_port_packets_total", cube="br1", port="p1", direction="rx") - before <= 8
+        assert value(text, "pcn_reconcile_total", result="healed") == 1
+        assert value(text, "pcn_reconcile_duration_seconds_count") == 1
+        assert value(text, "pcn_drift_objects") == 0
+        assert value(text, "pcn_pending_changes") == 0
+        assert value(text, "pcn_healthy") == 1
+        assert value(text, "pcn_cube_drops_total", cube="br1", reason="policy") == bench.lab.drops("br1").get("POLICY", 0)
+        assert value(text, "pcn_cube_table_entries", cube="br1", table="fwdtable") == 2
+        assert abs(value(text, "pcn_last_success_timestamp_seconds") - time.time()) < 2
+
+
+def test_names_keep_to_the_conventions(bench):
+    """What promtool check metrics looks for, and it itself where it is installed."""
+    with bench.agent("--metrics", ADDRESS):
+        text = scrape()
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    assert {name for name in kinds if re.fullmatch(r"pcn_[a-z0-9_]+|process_[a-z_]+", name) is None} == set()
+    assert {name for name, kind in kinds.items() if (kind == "counter") != name.endswith("_total")} == set()
+    assert {name for name in kinds if not name.endswith(UNITS)} == set()
+    assert set(kinds) == set(re.findall(r"^# HELP (\S+) \S", text, re.MULTILINE))
+    if shutil.which("promtool"):
+        checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+        assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_a_real_prometheus_scrapes_it(bench, tmp_path):
+    if shutil.which("prometheus") is None:
+        pytest.skip("prometheus is not installed (apt-get install prometheus)")
+    config = tmp_path / "prometheus.yml"
+    config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [
+        {"job_name": "pcn", "static_configs": [{"targets": [ADDRESS]}]}]}))  # fmt: skip
+    with bench.agent("--metrics", ADDRESS):
+        server = subprocess.Popen(["prometheus", f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}",
+                                   "--web.listen-address=127.0.0.1:9490"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        try:
+            assert packets.ping(bench.lab.space("h1"), "10.0.0.2", 3) == 3
+            assert ask_prometheus("up{job='pcn'}") == 1
+            assert ask_prometheus("pcn_healthy") == 1
+            assert ask_prometheus("sum(pcn_port_packets_total{cube='br1',direction='rx'})") >= 6
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+def ask_prometheus(query: str) -> float | None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            url = "http://127.0.0.1:9490/api/v1/query?" + urllib.parse.urlencode({"query": query})
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                found = json.load(answer)["data"]["result"]
+            if found:
+                return float(found[0]["value"][1])
+        except OSError:
+            pass
+        time.sleep(0.2)
+    return None
+
+
+def test_somebody_who_says_nothing_or_nonsense_does_not_hold_it_up(bench):
+    with bench.agent("--metrics", ADDRESS) as agent:
+        silent = [socket.create_connection(("127.0.0.1", 9477)) for _ in range(5)]
+        nonsense = socket.create_connection(("127.0.0.1", 9477))
+        nonsense.sendall(b"x" * 20000)
+        assert "pcn_healthy 1.0" in scrape()
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            scrape("/other")
+        assert agent.status()["healthy"]
+        for sock in (*silent, nonsense):
+            sock.close()
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9477", "9477", "example.org:80", "127.0.0.1:99999"])
+def test_metrics_are_served_to_this_host_only(bench, address):
+    agent = bench.agent("--metrics", address)
+    assert agent.process.wait(10) == 64
+    assert "loopback" in agent.text()

@@ -1,0 +1,492 @@
+"""The command against a real kernel: every exit code by a real process, and what is printed is what happened."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft7Validator
+
+from reconciler.kernel import netlink, netns, rtnl
+from reconciler.kernel.bpffs import Bpffs
+from reconciler.model import Link, LinkEnd
+from reconciler.trial import ask
+from tests import residue
+
+BIN = Path(sys.executable).parent
+SCHEMA = Draft7Validator(json.loads(files("reconciler").joinpath("present.schema.json").read_text()))
+_serial = itertools.count(1)
+
+
+class Net:
+    """A topology of two hosts and a hello-world cube between them, with names of its own, as a file that can be edited."""
+
+    def __init__(self, directory: Path) -> None:
+        self.prefix = residue.prefix(next(_serial))
+        self.file = directory / "net.yaml"
+        self.name = f"{self.prefix}-net"
+        self.hosts, self.links = ([f"{self.prefix}-{kind}{number}" for number in (1, 2)] for kind in "hv")
+        self.write()
+
+    def write(self, action: str = "FORWARD", peer: str | None = None, more: str = "", file: Path | None = None) -> Path:
+        links = "\n".join(
+            f"    - {{name: {link}, kind: veth, peer: {{name: eth0, netns: {host}, addresses: [10.9.0.{number}/24]}}}}"
+            for number, (link, host) in enumerate(zip(self.links, self.hosts, strict=True), 1)
+        )
+        (file or self.file).write_text(f"""\
+apiVersion: polycube.network/v1
+kind: Topology
+metadata: {{name: {self.name}}}
+spec:
+  namespaces: [{", ".join(self.hosts)}]
+  links:
+{links}
+  cubes:
+    - name: {self.prefix}-hw
+      service-name: helloworld
+      action: {action}
+      ports: [{{name: p1, peer: {self.links[0]}}}, {{name: p2, peer: {peer or self.links[1]}}}]
+{more}""")
+        return file or self.file
+
+
+@pytest.fixture
+def net(tmp_path: Path, own_root: str) -> Iterator[Net]:
+    found = Net(tmp_path)
+    yield found
+    ask(own_root, "keep")  # a trial that a failed test left would come back to life in the next one
+    pcn("delete", str(found.write()))
+
+
+def pcn(*arguments: str, code: int | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    result = subprocess.run([str(BIN / "pcn"), *arguments], input=stdin, capture_output=True, text=True, check=False, timeout=60)
+    if code is not None:
+        assert result.returncode == code, f"{arguments}: exit {result.returncode}\n{result.stdout}\n{result.stderr}"
+    return result
+
+
+def document(*arguments: str, code: int) -> dict:
+    """What a command prints in JSON, which is always as its schema says."""
+    result = pcn(*arguments, "-o", "json", code=code)
+    assert result.stderr == ""
+    found = json.loads(result.stdout)
+    assert [error.message for error in SCHEMA.iter_errors(found)] == []
+    return found
+
+
+def counts(found: dict) -> tuple[int, int, int]:
+    return tuple(found["summary"][name] for name in ("program_loads", "map_writes", "link_changes"))
+
+
+def with_fault(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own in which something goes wrong."""
+    script = f"import sys\n{code}\nfrom reconciler.cli.main import main\nsys.exit(main({list(arguments)!r}))"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+
+
+def live(net: Net) -> str:
+    return pcn("show", code=0).stdout
+
+
+# -- 0, 2 and 3 -----------------------------------------------------------------------------------------------------------
+
+
+def test_apply_then_nothing_to_do_then_edit_then_delete(net: Net, own_root: str) -> None:
+    file = str(net.file)
+    planned = document("plan", file, code=2)
+    done = document("apply", file, code=0)
+    assert counts(done) == counts(planned)
+    assert {step["result"] for step in planned["steps"]} == {"planned"}
+    assert {step["result"] for step in done["steps"]} == {"done"}
+    assert counts(document("apply", file, code=0)) == (0, 0, 0)
+    assert document("apply", "--check", file, code=0)["steps"] == []
+    net.write("DROP")
+    assert document("apply", "--check", file, code=2)["summary"]["pending"] == 1
+    edited = document("apply", file, code=0)
+    assert counts(edited) == (0, 1, 0)
+    row = next(step for step in edited["steps"] if step["operation"] == "write_rows")
+    assert (row["before"], row["after"]) == ({"action": "FORWARD"}, {"action": "DROP"})
+    assert "~ drop" not in pcn("apply", "--delete", file, code=0).stdout
+    assert not os.path.exists(own_root)
+    assert "Nothing to do" in pcn("delete", file, code=0).stdout
+
+
+def test_the_text_of_an_edit_is_one_line_and_the_totals(net: Net) -> None:
+    pcn("apply", str(net.file), code=0)
+    net.write("DROP")
+    text = pcn("apply", str(net.file), code=0).stdout
+    assert text == (
+        f"~ {net.prefix}-hw  action: FORWARD -> DROP   1 map write\n"
+        "Applied: 0 program loads, 1 map write, 0 link changes; disruption: none.\n"
+    )
+
+
+def test_what_is_shown_applied_again_changes_nothing(net: Net) -> None:
+    pcn("apply", str(net.file), code=0)
+    shown = pcn("show", "-o", "yaml", code=0).stdout
+    assert f"name: {net.name}" in shown
+    subprocess.run([str(BIN / "pcn-apply"), "--check", "-"], input=shown, text=True, check=True, capture_output=True)
+
+
+def test_damage_from_outside_is_drift_until_the_next_apply(net: Net, own_root: str) -> None:
+    file = str(net.file)
+    pcn("apply", file, code=0)
+    assert pcn("drift", code=0).stdout == "No drift: the kernel holds what was applied.\n"
+    os.unlink(f"{own_root}/links/{net.links[0]}/tcx_ingress")
+    assert f"hook/{net.links[0]}/tcx_ingress" in pcn("drift", code=3).stdout
+    assert json.loads(pcn("drift", "-o", "json", code=3).stdout)["drift"][0]["state"] == "missing"
+    assert document("apply", "--check", file, code=3)["drift"] == [f"hook/{net.links[0]}/tcx_ingress"]
+    net.write("DROP")
+    document("apply", "--check", file, code=2)  # pending beats drift
+    assert document("apply", file, code=0)["summary"]["drift"] == 1
+    pcn("drift", code=0)
+
+
+def test_quiet_says_nothing_and_the_exit_code_says_it(net: Net) -> None:
+    result = pcn("plan", "-q", str(net.file), code=2)
+    assert (result.stdout, result.stderr) == ("", "")
+
+
+# -- the rest -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_that_fails_is_exit_1_and_the_kernel_holds_what_it_held(net: Net) -> None:
+    pcn("apply", str(net.file), code=0)
+    before = live(net)
+    net.write("DROP")
+    fault = """
+import reconciler.execute as e
+from reconciler.errors import KernelError
+old = e.Executor.do
+def do(self, operation):
+    if operation.kind == "set_document" and "FORWARD" not in operation.args["text"]: raise KernelError("write the document", 28)
+    old(self, operation)
+e.Executor.do = do
+"""
+    result = with_fault(fault, "apply", str(net.file), "-o", "json")
+    assert result.returncode == 1, result.stderr
+    found = json.loads(result.stdout)
+    assert [error.message for error in SCHEMA.iter_errors(found)] == []
+    assert {step["result"] for step in found["steps"]} == {"undone"}
+    assert counts(found) == (0, 0, 0)
+    assert "write the document" in found["errors"][0]["message"]
+    assert live(net) == before
+
+
+def test_what_reads_back_otherwise_is_exit_4_and_undone(net: Net) -> None:
+    pcn("apply", str(net.file), code=0)
+    before = live(net)
+    net.write("DROP")
+    fault = "import reconciler.apply as a\na.unfinished = lambda *_: ['cube/x: wanted 1, found 2']"
+    result = with_fault(fault, "apply", str(net.file))
+    assert result.returncode == 4
+    assert "wanted 1, found 2" in result.stderr
+    assert live(net) == before
+
+
+def test_a_rollback_that_fails_is_exit_5_and_the_next_apply_mends_it(net: Net) -> None:
+    pcn("apply", str(net.file), code=0)
+    net.write("DROP")
+    fault = """
+import reconciler.apply as a, reconciler.execute as e
+from reconciler.errors import KernelError
+a.unfinished = lambda *_: ["broken"]
+old, seen = e.Executor.do, []
+def do(self, operation):
+    seen.append(operation.kind)
+    if seen.count("write_rows") > 1: raise KernelError("write rows", 5)
+    old(self, operation)
+e.Executor.do = do
+"""
+    result = with_fault(fault, "apply", str(net.file), "-o", "json")
+    assert result.returncode == 5, result.stderr
+    assert {step["result"] for step in json.loads(result.stdout)["steps"]} == {"unsure"}
+    pcn("apply", str(net.file), code=0)
+    pcn("drift", code=0)
+
+
+def test_an_invalid_document_is_exit_65_and_nothing_is_touched(net: Net, own_root: str) -> None:
+    net.write("DORP")
+    result = pcn("apply", str(net.file), code=65)
+    assert 'did you mean "DROP"?' in result.stderr
+    assert "nothing was changed" in result.stderr
+    assert not os.path.exists(own_root)
+
+
+def test_a_place_that_is_no_bpffs_is_exit_69(net: Net, tmp_path: Path) -> None:
+    assert "mount" in pcn("apply", "--bpffs", str(tmp_path / "pcn"), str(net.file), code=69).stderr
+
+
+def test_a_busy_lock_is_exit_75_and_names_who_has_it(net: Net, own_root: str) -> None:
+    with Bpffs(own_root).locked(1):
+        result = pcn("apply", "--lock-timeout", "0.1", str(net.file), code=75)
+        assert f"process {os.getpid()}" in result.stderr
+        assert document("plan", "--lock-timeout", "0.1", str(net.file), code=75)["steps"] == []
+    os.rmdir(own_root)
+
+
+def test_ctrl_c_in_the_middle_undoes_what_was_done(net: Net, own_root: str) -> None:
+    fault = """
+import os, signal
+import reconciler.execute as e
+old = e.Executor.do
+def do(self, operation):
+    if operation.kind == "attach_hook": os.kill(os.getpid(), signal.SIGINT)
+    old(self, operation)
+e.Executor.do = do
+"""
+    result = with_fault(fault, "apply", str(net.file))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "stopped by SIGINT" in result.stderr
+    assert not set(rtnl.links()) & set(net.links)
+
+
+# -- options and verbs ------------------------------------------------------------------------------------------------------
+
+
+def test_topologies_stay_beside_each_other_and_prune_removes_the_others(net: Net, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(f"apiVersion: polycube.network/v1\nkind: Topology\nmetadata: {{name: {net.prefix}-b}}\nspec:\n  cubes: "
+                     f"[{{name: {net.prefix}-br, service-name: simplebridge}}]\n")  # fmt: skip
+    pcn("apply", str(net.file), code=0)
+    pcn("apply", str(other), code=0)
+    assert pcn("show", code=0).stdout.count("kind: Topology") == 2
+    assert "simplebridge (TC)" in pcn("apply", "--prune", str(net.file), code=0).stdout
+    assert pcn("show", code=0).stdout.count("kind: Topology") == 1
+
+
+def test_delete_takes_names_and_knows_near_misses(net: Net, own_root: str) -> None:
+    pcn("apply", str(net.file), code=0)
+    assert f'did you mean "{net.name}"?' in pcn("delete", f"{net.name}x", code=64).stderr
+    document("delete", "--plan", net.name, code=2)
+    pcn("delete", net.name, code=0)
+    assert not os.path.exists(own_root)
+
+
+def test_show_and_graph_are_read_from_the_kernel(net: Net) -> None:
+    pcn("apply", str(net.file), code=0)
+    (shown,) = json.loads(pcn("show", "-o", "json", "--state", net.name, code=0).stdout)
+    assert shown["spec"]["cubes"][0]["action"] == "FORWARD"
+    assert f"p1  -- {net.links[0]} -- {net.hosts[0]}:eth0 10.9.0.1/24" in pcn("graph", code=0).stdout
+    assert pcn("graph", "-o", "svg", code=0).stdout.startswith("<svg")
+    pcn("show", "nosuch", code=64)
+
+
+def test_waiting_for_a_netdev_ends_when_it_appears(net: Net) -> None:
+    late = f"{net.prefix}-x"
+    net.write(peer=late)
+    command = [str(BIN / "pcn"), "apply", "--wait", "30", "-o", "json", str(net.file)]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+        netlink.Netlink() as writer,
+    ):
+        wait_until(lambda: net.links[0] in rtnl.links())
+        time.sleep(0.3)
+        writer.create_link(Link("veth", LinkEnd(late), LinkEnd(f"{net.prefix}-y")), 0, "")
+        try:
+            out, err = process.communicate(timeout=30)
+            assert process.returncode == 0, err
+            found = json.loads(out)
+            assert [error.message for error in SCHEMA.iter_errors(found)] == []
+            assert found["waiting"] == []
+            assert f"hook/{late}/tcx_ingress" in [step["address"] for step in found["steps"]]
+        finally:
+            pcn("delete", str(net.file))
+            subprocess.run(["ip", "link", "del", late], check=True)
+
+
+def test_waiting_in_vain_is_exit_1_and_all_else_is_applied(net: Net) -> None:
+    net.write(peer=f"{net.prefix}-x")
+    found = document("apply", "--wait", "0.5", str(net.file), code=1)
+    assert found["waiting"] == [{"cube": f"{net.prefix}-hw", "port": "p2", "netdev": f"{net.prefix}-x"}]
+    assert f"{net.prefix}-x, which is not there yet" in pcn("apply", str(net.file), code=0).stdout
+
+
+def test_gc_removes_what_nothing_accounts_for_and_nothing_else(net: Net, own_root: str) -> None:
+    pcn("apply", str(net.file), code=0)
+    before = live(net)
+    assert "Nothing to do" in pcn("gc", code=0).stdout
+    os.mkdir(f"{own_root}/cubes/half-made")
+    assert "leftover/cubes/half-made" in pcn("gc", "--plan", code=2).stdout
+    assert [step["address"] for step in document("gc", code=0)["steps"] if step["action"] == "delete"] == [
+        "leftover/cubes/half-made"
+    ]
+    assert not os.path.exists(f"{own_root}/cubes/half-made")
+    assert live(net) == before
+
+
+def test_an_action_forgets_what_was_learned_and_nothing_else(net: Net) -> None:
+    bridge = (
+        net.file.read_text()
+        .replace("service-name: helloworld", "service-name: simplebridge")
+        .replace("      action: FORWARD\n", "")
+    )
+    net.file.write_text(bridge)
+    pcn("apply", str(net.file), code=0)
+    cube = f"{net.prefix}-hw"
+    ping(net)
+    assert "entry" in json.loads(pcn("show", "--state", "-o", "json", code=0).stdout)[0]["spec"]["cubes"][0]["fdb"]
+    assert pcn("action", cube, code=0).stdout.startswith("fdb/flush  ")
+    answer = json.loads(pcn("action", cube, "fdb/flush", "-o", "json", code=0).stdout)
+    assert answer["output"] == {"flushed": True}
+    pcn("drift", code=0)
+    assert "did you mean" in pcn("action", cube, "fdb/flsh", code=64).stderr
+    assert "did you mean" in pcn("action", cube[:-1], "fdb/flush", code=64).stderr
+
+
+def ping(net: Net) -> None:
+    """One answered packet; links that have just come up lose the first ones."""
+    command = ["ip", "netns", "exec", net.hosts[0], "ping", "-c1", "-W1", "10.9.0.2"]
+    wait_until(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0)
+
+
+def wait_until(condition, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+# -- on trial ---------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def on_trial(net: Net, seconds: float, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """An apply on trial, once it is applied."""
+    command = [str(BIN / "pcn"), "apply", "--try", str(seconds), str(net.file), *more]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert "On trial" in process.stderr.readline()
+        yield process
+
+
+def test_a_trial_that_nobody_confirms_is_rolled_back(net: Net) -> None:
+    pcn("apply", str(net.file), code=0)
+    before = live(net)
+    net.write("DROP")
+    result = pcn("apply", "--try", "0.5", str(net.file), code=1)
+    assert "Applied: 0 program loads, 1 map write" in result.stdout
+    assert "not confirmed" in result.stderr
+    assert live(net) == before
+    pcn("drift", code=0)
+
+
+def test_a_trial_of_a_new_topology_leaves_nothing(net: Net, own_root: str) -> None:
+    found = document_of_trial(pcn("apply", "--try", "0.5", "-o", "json", str(net.file), code=1))
+    assert counts(found) == (0, 0, 0)
+    assert not os.path.exists(own_root)
+    assert not set(net.hosts) & set(netns.names())
+
+
+def document_of_trial(result: subprocess.CompletedProcess[str]) -> dict:
+    found = json.loads(result.stdout)
+    assert [error.message for error in SCHEMA.iter_errors(found)] == []
+    return found
+
+
+def test_a_trial_is_kept_if_it_is_confirmed_and_nobody_else_may_change_anything_meanwhile(net: Net) -> None:
+    pcn("apply", str(net.file), code=0)
+    net.write("DROP")
+    with on_trial(net, 30) as process:
+        for arguments in (
+            ["apply", str(net.file)],
+            ["delete", net.name],
+            ["gc"],
+            ["action", f"{net.prefix}-hw", "x"],
+            ["apply", "--try", "9", str(net.file)],
+        ):
+            assert "on trial" in pcn(*arguments, code=75).stderr
+        pcn("apply", "--confirm", code=0)
+        assert process.wait(timeout=10) == 0
+    assert "action" not in live(net)  # DROP is the default
+    assert "no apply on trial" in pcn("apply", "--confirm", code=1).stderr
+
+
+def test_a_trial_outlives_its_command_and_is_rolled_back_without_it(net: Net) -> None:
+    pcn("apply", str(net.file), code=0)
+    before = live(net)
+    net.write("DROP")
+    with on_trial(net, 2) as process:
+        process.kill()
+    assert live(net) != before
+    wait_until(lambda: live(net) == before)
+    wait_until(lambda: pcn("apply", "--confirm").returncode == 1)
+
+
+def test_a_command_that_dies_before_it_is_done_is_rolled_back_at_once(net: Net, own_root: str) -> None:
+    fault = """
+import os, signal
+import reconciler.execute as e
+old = e.Executor.do
+def do(self, operation):
+    if operation.kind == "attach_hook": os.kill(os.getpid(), signal.SIGKILL)
+    old(self, operation)
+e.Executor.do = do
+"""
+    assert with_fault(fault, "apply", "--try", "300", str(net.file)).returncode == -signal.SIGKILL
+    wait_until(lambda: not os.path.exists(own_root))
+    assert not set(net.hosts) & set(netns.names())
+
+
+def test_ctrl_c_ends_a_trial_at_once(net: Net) -> None:
+    pcn("apply", str(net.file), code=0)
+    before = live(net)
+    net.write("DROP")
+    with on_trial(net, 300) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 1
+    assert live(net) == before
+
+
+def test_a_trial_that_could_not_be_taken_back_without_loss_is_refused_before_anything_is_done(net: Net) -> None:
+    pcn("apply", str(net.file), code=0)
+    before = live(net)
+    net.file.write_text(f"apiVersion: polycube.network/v1\nkind: Topology\nmetadata: {{name: {net.name}}}\nspec: {{}}\n")
+    result = pcn("apply", "--try", "9", str(net.file), code=1)
+    assert f"cube/{net.prefix}-hw" in result.stderr
+    assert f"namespace/{net.hosts[0]}" in result.stderr
+    assert live(net) == before
+
+
+def test_a_trial_with_nothing_to_do_is_over_at_once(net: Net) -> None:
+    pcn("apply", str(net.file), code=0)
+    assert "Nothing to do" in pcn("apply", "--try", "300", str(net.file), code=0).stdout
+
+
+def test_enter_at_the_terminal_keeps_a_trial(net: Net) -> None:
+    pcn("apply", str(net.file), code=0)
+    net.write("DROP")
+    ours, theirs = pty.openpty()
+    command = [str(BIN / "pcn"), "apply", "--try", "60", str(net.file)]
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "press Enter" in process.stderr.readline()
+        os.write(ours, b"\n")
+        assert process.wait(timeout=20) == 0
+    os.close(ours)
+    os.close(theirs)
+    assert "action" not in live(net)
+
+
+def test_a_terminal_that_goes_away_does_not_stop_the_rollback(net: Net) -> None:
+    pcn("apply", str(net.file), code=0)
+    before = live(net)
+    net.write("DROP")
+    with on_trial(net, 1.5) as process:
+        process.send_signal(signal.SIGHUP)
+        process.wait(timeout=10)
+    wait_until(lambda: live(net) == before)
+    wait_until(lambda: pcn("apply", "--confirm").returncode == 1)

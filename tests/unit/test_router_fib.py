@@ -1,0 +1,119 @@
+"""Which rows a router's configuration means, and which of its routes are used."""
+from __future__ import annotations
+
+import ipaddress
+import random
+
+from cubes.router_fib import CONNECTED, DISCARD, LOCAL, REMOTE, derive, routes
+
+
+def fib(ports, *ways):
+    """`ports`: {name: [addresses]}, the first of a family is the primary one; `ways`: (network, nexthop[, cost[, interface]])."""
+    return derive(config_of(ports, *ways))
+
+
+def config_of(ports, *ways):
+    said = []
+    for name, addresses in ports.items():
+        four, six = [a for a in addresses if ":" not in a], [a for a in addresses if ":" in a]
+        port = {"name": name} | ({"ip": four[0]} if four else {}) | ({"ipv6": six[0]} if six else {})
+        said.append(port | {"secondaryip": [{"ip": address} for address in four[1:] + six[1:]]})
+    names = ("network", "nexthop", "pathcost", "interface")
+    return {"ports": said, "route": [dict(zip(names, way, strict=False)) for way in ways]}
+
+
+def row(found, network):
+    got = found.rows.get(ipaddress.ip_network(network))
+    return got and (got.kind, got.port, str(got.via))
+
+
+def test_an_address_makes_a_local_a_connected_and_a_broadcast_row():
+    found = fib({"p": ["10.0.1.254/24", "2001:db8::1/64"]})
+    assert {str(network): row(found, network) for network in found.rows} == {
+        "10.0.1.254/32": (LOCAL, "p", "10.0.1.254"),
+        "10.0.1.0/24": (CONNECTED, "p", "10.0.1.254"),
+        "10.0.1.255/32": (DISCARD, "p", "10.0.1.254"),
+        "2001:db8::1/128": (LOCAL, "p", "2001:db8::1"),
+        "2001:db8::/64": (CONNECTED, "p", "2001:db8::1"),
+    }
+
+
+def test_a_link_of_two_addresses_has_no_broadcast_and_a_single_address_no_subnet():
+    found = fib({"p": ["10.0.1.0/31"], "q": ["10.9.9.9/32"]})
+    assert row(found, "10.0.1.0/31") == (CONNECTED, "p", "10.0.1.0")
+    assert row(found, "10.0.1.1/32") is None
+    assert row(found, "10.9.9.9/32") == (LOCAL, "q", "10.9.9.9")
+
+
+def test_the_cheapest_path_wins_with_its_own_port():
+    found = fib({"p": ["10.1.0.1/30"], "q": ["10.2.0.1/30"]}, ("10.0.0.0/8", "10.1.0.2", 5), ("10.0.0.0/8", "10.2.0.2", 2))
+    assert row(found, "10.0.0.0/8") == (REMOTE, "q", "10.2.0.2")
+    assert [route.pathcost for route in found.active] == [2]
+
+
+def test_the_next_best_takes_over_port_and_next_hop_together_when_an_address_is_gone():
+    ways = (("10.0.0.0/8", "10.1.0.2", 5), ("10.0.0.0/8", "10.2.0.2", 2))
+    assert row(fib({"p": ["10.1.0.1/30"], "q": ["192.0.2.1/30"]}, *ways), "10.0.0.0/8") == (REMOTE, "p", "10.1.0.2")
+    assert row(fib({"p": ["192.0.2.5/30"], "q": ["192.0.2.1/30"]}, *ways), "10.0.0.0/8") is None
+
+
+def test_a_ports_subnet_and_address_win_whatever_a_route_costs():
+    found = fib({"p": ["10.1.0.1/24"], "q": ["10.2.0.1/24"]}, ("10.2.0.0/24", "10.1.0.2", 0), ("10.2.0.1/32", "10.1.0.2", 0))
+    assert row(found, "10.2.0.0/24") == (CONNECTED, "q", "10.2.0.1")
+    assert row(found, "10.2.0.1/32") == (LOCAL, "q", "10.2.0.1")
+    assert not found.active
+
+
+def test_a_next_hop_is_looked_up_among_subnets_only_and_must_be_behind_the_interface_that_is_said():
+    ports = {"p": ["10.1.0.1/24"], "q": ["10.2.0.1/24"]}
+    why = {str(route.network): reason for route, _, reason in fib(
+        ports, ("1.0.0.0/8", "10.3.0.1"), ("2.0.0.0/8", "10.1.0.1"), ("3.0.0.0/8", "10.1.0.255"),
+        ("4.0.0.0/8", "10.1.0.2", 1, "q"), ("5.0.0.0/8", "10.1.0.2", 1, "p"), ("10.3.0.0/24", "10.1.0.2"),
+    ).ways}  # fmt: skip
+    assert why["1.0.0.0/8"] == "no port has a subnet with 10.3.0.1"
+    assert why["2.0.0.0/8"] == "10.1.0.1 is the router's own address"
+    assert why["3.0.0.0/8"].startswith("10.1.0.255 is")
+    assert why["4.0.0.0/8"] == "10.1.0.2 is behind port p, not q"
+    assert not why["5.0.0.0/8"]
+    assert not why["10.3.0.0/24"]
+
+
+def test_a_link_local_next_hop_needs_to_say_where():
+    ports = {"p": ["2001:db8::1/64"], "q": ["10.0.0.1/24"]}
+    assert row(fib(ports, ("::/0", "fe80::9", 1, "p")), "::/0") == (REMOTE, "p", "fe80::9")
+    assert row(fib(ports, ("::/0", "fe80::9")), "::/0") is None
+    assert row(fib(ports, ("::/0", "fe80::9", 1, "q")), "::/0") is None
+
+
+def test_the_longest_prefix_is_found():
+    found = fib({"p": ["10.1.0.1/24"]}, ("0.0.0.0/0", "10.1.0.2"), ("10.0.0.0/8", "10.1.0.3"), ("10.2.0.0/16", "10.1.0.4"))
+    ways = {target: str(found.find(ipaddress.ip_address(target)).via) for target in ("9.9.9.9", "10.9.0.1", "10.2.3.4")}
+    assert ways == {"9.9.9.9": "10.1.0.2", "10.9.0.1": "10.1.0.3", "10.2.3.4": "10.1.0.4"}
+    assert found.find(ipaddress.ip_address("2001:db8::1")) is None
+
+
+def test_the_order_in_which_things_are_written_makes_no_difference():
+    chance = random.Random(7)
+    ports = {f"p{i}": [f"10.{i}.0.1/24", f"10.{i}.1.1/24", f"fd00:{i}::1/64"] for i in range(1, 6)}
+    ways = [(f"20.{n % 7}.0.0/16", f"10.{n % 5 + 1}.{n % 3}.9", n % 4) for n in range(60)]
+    wanted = derive(config_of(ports, *dict.fromkeys(ways))).rows
+    for _ in range(20):
+        mixed = config_of(ports, *chance.sample(list(dict.fromkeys(ways)), len(dict.fromkeys(ways))))
+        chance.shuffle(mixed["ports"])
+        assert derive(mixed).rows == wanted
+
+
+def test_what_wins_is_what_trying_every_route_says():
+    """Against a rule written in another way: of the routes to each network, the least of those that could be used."""
+    chance = random.Random(11)
+    for _ in range(50):
+        ports = {f"p{i}": [f"10.{i}.0.1/24"] for i in range(chance.randint(1, 4))}
+        ways = {(f"20.{chance.randint(0, 3)}.0.0/16", f"10.{chance.randint(0, 5)}.0.{chance.randint(1, 4)}"): chance.randint(1, 3)
+                for _ in range(10)}  # fmt: skip
+        config = config_of(ports, *((*way, cost) for way, cost in ways.items()))
+        found = derive(config)
+        for network in {network for network, _ in ways}:
+            usable = [r for r in routes(config) if str(r.network) == network and any(
+                r.nexthop in ipaddress.ip_interface(a[0]).network and str(r.nexthop) != a[0].split("/")[0] for a in ports.values())]
+            best = min(usable, key=lambda r: (r.pathcost, int(r.nexthop)), default=None)
+            assert (row(found, network) or (0, 0, None))[2] == (str(best.nexthop) if best else None)
