@@ -19,7 +19,7 @@ struct fragment_key {
 };
 struct fragment {
   u64 seen;
-  u32 ports;
+  u32 talk;
   u32 zero;
 };
 BPF_TABLE("lru_hash", struct fragment_key, struct fragment, fragments, 8192);
@@ -52,9 +52,10 @@ static __always_inline int read_payload(struct CTXTYPE *ctx, struct packet *pack
   }
   if (packet->later_fragment) {
     struct fragment *first = fragments.lookup(&key);
-    if (known && first && bpf_ktime_get_coarse_ns() - first->seen < FRAGMENT_TIME) {
-      packet->ports = packet->talk = first->ports;
-      packet->has_ports = 1;
+    if (first && bpf_ktime_get_coarse_ns() - first->seen < FRAGMENT_TIME) {
+      packet->talk = first->talk;
+      packet->ports = known ? first->talk : 0;
+      packet->has_ports = known;
     }
     return IS_IP;
   }
@@ -77,8 +78,8 @@ static __always_inline int read_payload(struct CTXTYPE *ctx, struct packet *pack
     packet->icmp_type = icmp[0];
     packet->talk = ((u32)icmp[4] << 8 | icmp[5]) * 0x10001;
   }
-  if (piece->fragment && known) {
-    struct fragment first = {bpf_ktime_get_coarse_ns(), packet->ports, 0};
+  if (piece->fragment && packet->talk) {
+    struct fragment first = {bpf_ktime_get_coarse_ns(), packet->talk, 0};
     fragments.update(&key, &first);
   }
   return IS_IP;
@@ -198,7 +199,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return RX_DROP;
   packet->ports = packet->talk = 0;
   packet->proto = packet->flags = packet->has_ports = packet->has_flags = 0;
-  packet->state = packet->icmp_type = packet->later_fragment = packet->opener = 0;
+  packet->state = packet->icmp_type = packet->later_fragment = packet->settled = packet->settles = 0;
   packet->at = packet->seat = packet->passes = 0;
   packet->after = 0;
   packet->best = NO_LABEL;

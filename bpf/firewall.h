@@ -138,8 +138,8 @@ struct run {
 BPF_F_TABLE("hash", u64, struct rule, rules, 262144, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", struct run_key, struct run, ids, 262144, BPF_F_NO_PREALLOC); /* ids, in runs of equal steps */
 
-/* ---- Connections. Those that both ends took part in are kept apart from those that only one has asked for, so that a flood
- * of the latter cannot push out the former. ---- */
+/* ---- Connections. A connection is settled once the end that began it has answered an answer, which needs a true source
+ * address. Those that are not are in a table of their own, so that a flood of them cannot push out the others. ---- */
 
 struct connection_key {
   u32 low[4], high[4]; /* the end with the lower address (and port) first, so that both directions have one key */
@@ -176,7 +176,8 @@ struct packet {
   u32 length;
   u32 device;
   u8 proto, flags, has_ports, has_flags;
-  u8 state, icmp_type, later_fragment, opener; /* opener: see struct connection */
+  u8 state, icmp_type, later_fragment;
+  u8 settled, settles; /* its connection is, or becomes if the packet is accepted, one of `connections` */
 
   u32 epoch, mode, default_action;
   u32 tuples, page; /* of this chain and family: how many, and where the first is */

@@ -26,37 +26,28 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   struct packet *packet = at_hand();
   if (!packet)
     return RX_DROP;
-  struct KEY key = {};
-  u32 count = packet->tuples, epoch_now = packet->epoch;
-  u64 best = packet->best, after = packet->after;
-
+  /* What changes from step to step is kept in memory: in registers the verifier would follow each value of it. */
   for (int step = 0; step < STEPS; step++) {
-    u32 at = packet->at, seat = packet->seat; /* in memory, or the verifier would follow each of their values */
-    if (step == 0 || !seat) {
-      u32 index = packet->page + at / PAGE_TUPLES;
-      struct PAGE *page = find_page(index);
-      if (at >= count || !page || page->tuples[at % PAGE_TUPLES].best >= best)
-        return go_on(ctx, FIREWALL_VERDICT);
-      if (page->tuples[at % PAGE_TUPLES].ports && !packet->has_ports) {
-        packet->at = at + 1;
-        continue;
-      }
-      key_of(&key, packet, &page->tuples[at % PAGE_TUPLES]);
-    }
-    key.seat = seat;
-    struct CELL *cell = find_cell(&key);
-    if (!cell) {
-      packet->seat = 0;
-      packet->at = at + 1;
+    u32 at = packet->at, seat = packet->seat, index = packet->page + at / PAGE_TUPLES;
+    struct PAGE *page = find_page(index);
+    if (at >= packet->tuples || !page || page->tuples[at % PAGE_TUPLES].best >= packet->best)
+      return go_on(ctx, FIREWALL_VERDICT);
+    struct KEY key = {.seat = seat};
+    key_of(&key, packet, &page->tuples[at % PAGE_TUPLES]);
+    bool skip = page->tuples[at % PAGE_TUPLES].ports && !packet->has_ports;
+    struct CELL *cell = skip ? NULL : find_cell(&key);
+    packet->seat = 0;
+    packet->at = at + 1;
+    if (!cell)
       continue;
+    if (cell->life.more) {
+      packet->seat = seat + 1;
+      packet->at = at;
     }
-    u32 more = cell->life.more != 0;
-    packet->seat = more ? seat + 1 : 0;
-    packet->at = at + !more;
-    bool there = (cell->life.born <= epoch_now) & (epoch_now < cell->life.dies);
-    if (there & (cell->is.label < best) & (cell->is.label > after) & address_matches(packet, cell) && matches(packet, &cell->is)) {
-      best = cell->is.label;
-      packet->best = best;
+    bool there = (cell->life.born <= packet->epoch) & (packet->epoch < cell->life.dies);
+    if (there & (cell->is.label < packet->best) & (cell->is.label > packet->after) & address_matches(packet, cell) &
+        matches(packet, &cell->is)) {
+      packet->best = cell->is.label;
       packet->rule = cell->is.rule;
       packet->action = cell->is.action;
       packet->limit = cell->is.limit;

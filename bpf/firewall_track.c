@@ -50,19 +50,21 @@ static __always_inline u32 key_of(struct connection_key *key, const u32 *src, co
   return high;
 }
 
-static __always_inline struct connection *find(struct connection_key *key) {
+static __always_inline struct connection *find(struct packet *packet, struct connection_key *key) {
   u64 now = bpf_ktime_get_coarse_ns();
   struct connection *known = connections.lookup(key);
-  if (known && known->expires > now)
+  if (known && known->expires > now) {
+    packet->settled = 1;
     return known;
+  }
   known = openings.lookup(key);
   return known && known->expires > now ? known : NULL;
 }
 
+/* The packet's state, and what its connection becomes. */
 static __always_inline u8 become(struct packet *packet, u8 label, u32 state) {
   packet->next.state = state;
   packet->next.expires = bpf_ktime_get_coarse_ns() + lifetime_of(state, packet->proto);
-  packet->next.opener = packet->opener;
   return label;
 }
 
@@ -73,12 +75,12 @@ static __always_inline u8 follow_tcp(struct packet *packet, struct connection *k
   u32 state = known ? known->state : CONNECTION_NONE;
   bool opener = known && known->opener == sender;
   if (flags == SYN && (!known || state == TIME_WAIT || (state == SYN_SENT && opener))) {
-    packet->opener = sender;
+    packet->next.opener = sender;
     return become(packet, STATE_NEW, SYN_SENT);
   }
   if (!known)
     return STATE_INVALID;
-  packet->opener = known->opener;
+  packet->next.opener = known->opener;
   if (flags & RST)
     return become(packet, STATE_ESTABLISHED, TIME_WAIT);
   switch (state) {
@@ -89,8 +91,10 @@ static __always_inline u8 follow_tcp(struct packet *packet, struct connection *k
   case SYN_RECEIVED:
     if (flags & FIN)
       return become(packet, STATE_ESTABLISHED, FIN_WAIT);
-    if (opener && flags == ACK)
+    if (opener && flags == ACK) {
+      packet->settles = 1;
       return become(packet, STATE_ESTABLISHED, TCP_ESTABLISHED);
+    }
     return !opener && flags == (SYN | ACK) ? become(packet, STATE_ESTABLISHED, SYN_RECEIVED) : STATE_INVALID;
   case TCP_ESTABLISHED:
     return become(packet, STATE_ESTABLISHED, flags & FIN ? FIN_WAIT : TCP_ESTABLISHED);
@@ -104,11 +108,10 @@ static __always_inline u8 follow_tcp(struct packet *packet, struct connection *k
 }
 
 static __always_inline u8 follow_other(struct packet *packet, struct connection *known, u32 sender) {
-  packet->opener = known ? known->opener : sender;
-  if (!known)
+  packet->next.opener = known ? known->opener : sender;
+  if (!known || (known->state == OPENING && known->opener == sender))
     return become(packet, STATE_NEW, OPENING);
-  if (known->state == OPENING && known->opener == sender)
-    return become(packet, STATE_NEW, OPENING);
+  packet->settles = known->opener == sender;
   return become(packet, STATE_ESTABLISHED, ANSWERED);
 }
 
@@ -116,11 +119,9 @@ static __always_inline u8 follow_other(struct packet *packet, struct connection 
 static __always_inline u8 follow_icmp(struct packet *packet, struct connection *known, u32 sender) {
   bool request = packet->icmp_type == (packet->family == 4 ? 8 : 128);
   bool reply = packet->icmp_type == (packet->family == 4 ? 0 : 129);
-  if (packet->later_fragment)
-    return known ? STATE_ESTABLISHED : STATE_INVALID;
-  if (!request && !reply)
+  if (!request && !reply && !packet->later_fragment)
     return STATE_NEW;
-  if (reply && !known)
+  if (!request && !known)
     return STATE_INVALID;
   return follow_other(packet, known, sender);
 }
@@ -165,7 +166,7 @@ static __always_inline u8 follow_error(struct CTXTYPE *ctx, struct packet *packe
     ports = proto == echo ? ntohs(said[2]) * 0x10001u : (u32)ntohs(said[0]) << 16 | ntohs(said[1]);
   }
   key_of(key, src, dst, ports, proto);
-  return find(key) ? STATE_RELATED : STATE_INVALID;
+  return find(packet, key) ? STATE_RELATED : STATE_INVALID;
 }
 
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
@@ -177,7 +178,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return classify(ctx, packet);
   }
   u32 sender = key_of(&packet->connection, packet->src, packet->dst, packet->talk, packet->proto);
-  struct connection *known = find(&packet->connection);
+  struct connection *known = find(packet, &packet->connection);
   if (packet->proto == IPPROTO_TCP)
     packet->state = follow_tcp(packet, known, sender);
   else if (packet->proto == (packet->family == 4 ? IPPROTO_ICMP : 58))

@@ -73,27 +73,33 @@ static __always_inline int search_on(struct CTXTYPE *ctx, struct packet *packet)
   return classify(ctx, packet);
 }
 
+static __always_inline void update(struct connection *known, const struct packet *packet) {
+  known->state = packet->next.state;
+  known->opener = packet->next.opener;
+  known->expires = packet->next.expires;
+}
+
 static __always_inline void keep_connection(struct packet *packet) {
-  u32 state = packet->next.state;
-  if (state == CONNECTION_NONE)
+  struct connection *known;
+  if (packet->next.state == CONNECTION_NONE)
     return;
-  bool opening = state == SYN_SENT || state == SYN_RECEIVED || state == OPENING;
-  struct connection *known = opening ? openings.lookup(&packet->connection) : connections.lookup(&packet->connection);
-  if (known) {
-    known->opener = packet->next.opener;
-    known->state = state;
-    known->expires = packet->next.expires;
-    if (state != SYN_SENT)
-      return;
-  } else if (opening) {
-    openings.update(&packet->connection, &packet->next);
-  } else {
-    connections.update(&packet->connection, &packet->next);
+  if (packet->settles || (packet->settled && packet->next.state != SYN_SENT)) {
+    known = connections.lookup(&packet->connection);
+    if (known) {
+      update(known, packet);
+    } else {
+      connections.update(&packet->connection, &packet->next);
+      openings.delete(&packet->connection);
+    }
+    return;
   }
-  if (opening)
+  if (packet->settled) /* it is over, and its ports are used again */
     connections.delete(&packet->connection);
+  known = openings.lookup(&packet->connection);
+  if (known)
+    update(known, packet);
   else
-    openings.delete(&packet->connection);
+    openings.update(&packet->connection, &packet->next);
 }
 
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {

@@ -20,6 +20,7 @@ from reconciler.intend import document_text, topology_record
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
 from reconciler.model import Topology
 from reconciler.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record, State, TableRecord, TopologyRecord
+from reconciler.sealed import sealed
 from reconciler.service import Services
 from reconciler.steps import Plan, Step
 from reconciler.survey import Builder, Looker, Survey, applied_documents, name_of, refuse_conflicts
@@ -60,10 +61,14 @@ class Result:
         return self.survey.plan
 
 
+def _looker(options: Options) -> Looker:
+    return Looker(options.root, options.services, Builder(options.services, options.compiling), options.drop)
+
+
 def plan_for(documents: Sequence[Document], options: Options | None = None, *, delete: bool = False) -> Result:
     """What `apply` would do now. Reads only. Raises DocumentError, CompileError, KernelError, HookHeld."""
     chosen = options or Options()
-    looker = Looker(chosen.root, chosen.services, Builder(chosen.services, chosen.compiling))
+    looker = _looker(chosen)
     with Bpffs(chosen.root).read_locked(chosen.lock_timeout):
         result = _survey(documents, chosen, looker, delete)
         refuse_conflicts(result.survey)
@@ -77,8 +82,8 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
     RollbackIncomplete, Interrupted.
     """
     chosen = options or Options()
-    looker = Looker(chosen.root, chosen.services, Builder(chosen.services, chosen.compiling))
-    if not documents and delete:
+    looker = _looker(chosen)
+    if not documents and delete and not chosen.drop:
         raise DocumentError([Problem("there is nothing to delete")])
     root = Bpffs(chosen.root)
     with root.locked(chosen.lock_timeout):
@@ -88,19 +93,21 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
             if chosen.planned:
                 chosen.planned(result)
             if result.plan.steps:
-                _carry_out(result.survey, root, looker, chosen)
+                result.warnings += _carry_out(result.survey, root, looker, chosen)
         finally:
             root.remove_if_empty()
     return result
 
 
-def _carry_out(survey: Survey, root: Bpffs, looker: Looker, options: Options) -> None:
+def _carry_out(survey: Survey, root: Bpffs, looker: Looker, options: Options) -> tuple[Problem, ...]:
+    """Warnings about what could not be cleared away afterwards."""
     from reconciler.execute import Executor
 
     executor = Executor(root, survey.objects)
     try:
         verify = partial(unfinished, survey, looker)
-        carry_out(survey.plan, executor, verify, progress=options.progress, before=options.before)
+        left = carry_out(survey.plan, executor, verify, progress=options.progress, before=options.before)
+        return tuple(Problem(words, severity="warning", hint="the next apply clears it away") for words in left)
     finally:
         executor.close()
 
@@ -110,7 +117,8 @@ def _survey(documents: Sequence[Document], options: Options, looker: Looker, del
     from reconciler.polycube import topology_of
 
     live = looker.live()
-    kept = applied_documents(live)
+    unknown = sealed(live.state, options.services)  # what is left of them here is to be dropped unseen
+    kept = [document for document in applied_documents(live) if name_of(document) not in unknown]
     formed = [topology_of(document, options.services)[0] for document in documents if isinstance(document.data, dict | list)]
     named = {name_of(document) for document in formed}
     others = [] if options.prune else [document for document in kept if name_of(document) not in named | options.drop]
@@ -139,7 +147,7 @@ def drift_survey(options: Options | None = None) -> Survey:
     from reconciler.check import check
 
     chosen = options or Options()
-    looker = Looker(chosen.root, chosen.services, Builder(chosen.services, chosen.compiling))
+    looker = _looker(chosen)
     with Bpffs(chosen.root).read_locked(chosen.lock_timeout):
         live = looker.live()
         kept = applied_documents(live)

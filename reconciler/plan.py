@@ -24,10 +24,9 @@ from reconciler.plan_network import (
     plan_namespace,
     plan_offload,
 )
-from reconciler.plan_remade import mark_remade
 from reconciler.plan_programs import plan_programs
+from reconciler.plan_remade import mark_remade
 from reconciler.records import (
-    GONE,
     CubeRecord,
     HookRecord,
     HopRecord,

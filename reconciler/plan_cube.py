@@ -144,6 +144,8 @@ def plan_table(change: Change, context: Context) -> Iterator[Step]:
     record, before = change.after, change.before
     if not isinstance(record, TableRecord):
         assert isinstance(before, TableRecord)
+        if not before.cube and context.live.sealed:
+            return  # cubes that we know nothing of may use what is the whole host's
         yield Step(Rank.RETIRE, change.address, "delete", "no program uses it", Operation("remove", {"path": before.path}))
         return
     path, rank = record.path, Rank.ROWS

@@ -108,9 +108,12 @@ class _Conversion:
         for index, name, parent in self.parents:
             cube, colon, port = parent.partition(":")
             if not colon:
-                self.places["spec", "attachments", list(netdevs).index(parent) if parent in netdevs else len(netdevs)] = (
-                    self.document, (index, "parent"))
-                netdevs.setdefault(parent, []).append(name)
+                chain = netdevs.setdefault(parent, [])
+                attachment: Path = ("spec", "attachments", list(netdevs).index(parent))
+                source = self.document, (index, "parent")
+                self.places.setdefault(attachment, source)
+                self.places[*attachment, "tcubes", len(chain)] = source
+                chain.append(name)
             elif not self.attach_to_port(cubes, cube, port, name, (index, "parent")):
                 path = display((index, "parent"), self.document.data)
                 where = self.document.position((index, "parent"))

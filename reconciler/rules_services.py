@@ -1,4 +1,5 @@
 """What a service's own Python half says of its cubes: the rules that only it knows."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -16,9 +17,10 @@ def services(world: World) -> Iterator[Problem]:
     for cube in world.cubes:
         if cube.service is None or not hasattr(cube.service.half, "check"):
             continue
-        data: Any = cube.place.draft.data["spec"]["cubes"][cube.place.path[-1]]
-        if not quick_test(cube.service.schema)(data):
+        draft = cube.place.draft
+        data: Any = draft.data["spec"]["cubes"][cube.place.path[-1]]
+        if draft.problems and not quick_test(cube.service.schema)(data):
             continue
         env = Env({port.name: index for index, port in enumerate(cube.ports)}, cube=cube.name)
         for path, message, severity in cube.service.check(fill(cube.service.schema, data), env):
-            yield cube.place.draft.problem((*cube.place.path, *path), message, severity=severity)
+            yield draft.problem((*cube.place.path, *path), message, severity=severity)

@@ -172,19 +172,28 @@ class Services:
         self._found: dict[str, Service] = {}
 
     def get(self, name: str) -> Service | None:
-        if name not in self._found and name in self._files:
-            self._found[name] = Service(self._files[name])
+        if name not in self._found:
+            files = self._near.get(name) or self._files.get(name)  # installed ones are looked for last: it takes a while
+            if files is not None:
+                self._found[name] = Service(files)
         return self._found.get(name)
 
     def names(self) -> list[str]:
         return sorted(self._files)
 
     @functools.cached_property
-    def _files(self) -> dict[str, ServiceFiles]:
+    def _near(self) -> dict[str, ServiceFiles]:
         found = dict(_in_tree())
-        for directory in (*_installed(), *reversed(self._directories)):
+        for directory in reversed(self._directories):
             found |= _in_directory(directory)
         return found
+
+    @functools.cached_property
+    def _files(self) -> dict[str, ServiceFiles]:
+        found: dict[str, ServiceFiles] = {}
+        for directory in _installed():
+            found |= _in_directory(directory)
+        return found | self._near
 
 
 def _in_tree() -> dict[str, ServiceFiles]:

@@ -29,6 +29,7 @@ from reconciler.records import (
     State,
     TopologyRecord,
 )
+from reconciler.sealed import sealed, without
 from reconciler.service import Service, Services
 from reconciler.steps import Plan
 
@@ -130,11 +131,13 @@ def name_of(document: Document) -> str:
 
 @dataclass(slots=True)
 class Looker:
-    """Reads one root once, and works out surveys from it."""
+    """Reads one root once, and works out surveys from it. Topologies of services that are not here are left out of all
+    that it reads, unless they are to be dropped."""
 
     root: str
     services: Services
     builder: Builder
+    drop: frozenset[str] = frozenset()
 
     def live(self, *, state: bool = False) -> Live:
         """The kernel below the root, read now; with `state`, the datapath's own tables too."""
@@ -143,7 +146,10 @@ class Looker:
         from reconciler.kernel.reader import Reader
         from reconciler.observe import observe_bpffs
 
-        return observe_bpffs(Reader(Bpffs(self.root)), self.services, self.builder.one, rtnl.links(), state=state)
+        live = observe_bpffs(Reader(Bpffs(self.root)), self.services, self.builder.one, rtnl.links(), state=state)
+        live.sealed = sealed(live.state, self.services) - self.drop
+        live.state = without(live.state, live.sealed)
+        return live
 
     def with_links(self, live: Live, wanted: Iterable[Record]) -> tuple[State, list[str]]:
         """The live state with the network as seen beside these wanted records."""
@@ -152,7 +158,8 @@ class Looker:
         from reconciler.observe_links import observe_links
 
         links = observe_links(Reader(Bpffs(self.root)), wanted, live.namespaces)
-        return live.state | {record.address: record for record in links.records}, links.conflicts
+        found: State = {record.address: record for record in links.records}
+        return live.state | without(found, live.sealed), links.conflicts
 
     def intend(self, topologies: Sequence[Topology], live: Live) -> Desired:
         built = self.builder.ensure(families(topologies))

@@ -30,12 +30,16 @@ def carry_out(
     *,
     progress: Progress | None = None,
     before: Callable[[int, Step], Any] | None = None,
-) -> None:
+) -> list[str]:
     """Do every step. `verify` says in sentences what is not as planned once the commit is done; `before` is called ahead
-    of each step (fault injection). Raises ApplyFailed, VerifyFailed, RollbackIncomplete or Interrupted."""
+    of each step (fault injection). Raises ApplyFailed, VerifyFailed, RollbackIncomplete or Interrupted.
+
+    Gives what could not be retired: the apply holds all the same.
+    """
     staged = [step for step in plan.steps if step.rank.phase != "retire"]
     retired = [step for step in plan.steps if step.rank.phase == "retire"]
     done: list[Step] = []
+    left: list[str] = []
     with _signals() as arrived:
         try:
             for number, step in enumerate(staged):
@@ -58,7 +62,11 @@ def carry_out(
                 progress(number, len(plan.steps), step)
             if before:
                 before(number, step)
-            performer.do(step.operation)
+            try:
+                performer.do(step.operation)
+            except PcnError as error:
+                left.append(f"{step.action} {step.address}: {error}")
+    return left
 
 
 def _undo(done: list[Step], performer: Performer, cause: Exception) -> None:

@@ -77,8 +77,9 @@ def _facts(topologies: list[Topology], services: Services, reader: Reader) -> It
         for cube in topology.cubes:
             service = services.get(cube.service)
             if service is not None and service.slow_path is not None:
+                near, _ = hidden_pair(cube.name, "", family(cube))
                 yield Facts(
-                    cube.name, cube.service, cube.type, service.kind == "transparent", hidden_pair(cube.name, "", family(cube))[0],
+                    cube.name, cube.service, cube.type, service.kind == "transparent", near,
                     full_config(cube), _indices(reader, cube),
                     {port.name: port.peer for port in cube.ports if port.peer and ":" not in port.peer},
                     _tables(reader, cube), attached.get(cube.name, ""),

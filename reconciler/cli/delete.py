@@ -13,7 +13,6 @@ from reconciler.errors import UsageError
 if TYPE_CHECKING:
     from reconciler.apply import Options
     from reconciler.cli.run import Run
-    from reconciler.document import Document
 
 DESCRIPTION = """\
 Remove topologies with all that they own: cubes, links, namespaces. A topology is named by a file, or by its name alone,
@@ -37,8 +36,9 @@ def run(run: Run) -> int:
     run.need_root("read the kernel's programs" if run.args.plan else "change the kernel's programs")
     options = run.options()
     files = [word for word in run.args.topologies if is_file(word)]
-    names = [word for word in run.args.topologies if not is_file(word)]
-    documents = [*(run.load(files) if files else ()), *(applied(names, options) if names else ())]
+    options.drop = frozenset(word for word in run.args.topologies if not is_file(word))
+    known(options)
+    documents = run.load(files) if files else []
     return apply_verb.plan(run, documents, options) if run.args.plan else apply_verb.carry_out(run, documents, options)
 
 
@@ -49,15 +49,15 @@ def is_file(word: str) -> bool:
     return word == "-" or "/" in word or word.endswith(SUFFIXES) or os.path.exists(word)
 
 
-def applied(names: list[str], options: Options) -> list[Document]:
-    """The documents that the kernel keeps of these topologies. Raises UsageError for a name that is not there."""
+def known(options: Options) -> None:
+    """Raise UsageError for a name of `options.drop` that no live topology has."""
     from reconciler.cli.perform import look
     from reconciler.nearmiss import did_you_mean
     from reconciler.survey import applied_documents, name_of
 
-    kept = {name_of(document): document for document in look(options, lambda _, live: applied_documents(live))}
-    for name in names:
-        if name not in kept:
-            hint = did_you_mean(name, kept) or (f"there are {', '.join(sorted(kept)[:20])}" if kept else "nothing is applied")
-            raise UsageError(f"there is no live topology {name!r}; {hint}")
-    return [kept[name] for name in dict.fromkeys(names)]
+    if not options.drop:
+        return
+    kept = {name_of(document) for document in look(options, lambda _, live: applied_documents(live))}
+    for name in sorted(options.drop - kept):
+        hint = did_you_mean(name, kept) or (f"there are {', '.join(sorted(kept)[:20])}" if kept else "nothing is applied")
+        raise UsageError(f"there is no live topology {name!r}; {hint}")

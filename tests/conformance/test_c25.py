@@ -1,6 +1,8 @@
 """C25: chains. In what order a packet meets transparent cubes, seen by what they log, and that a chain can be changed."""
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from reconciler.errors import DocumentError
@@ -205,11 +207,22 @@ def refused(lab: Lab) -> str:
     return str(found.value.problems[0])
 
 
+@pytest.fixture(scope="module")
+def chain_at_rest(compiled_programs):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PCN_CACHE", str(compiled_programs))
+        with Lab(CHAIN) as lab:
+            lab.apply()
+            yield lab
+
+
 @pytest.fixture
-def at_rest():
-    with Lab(CHAIN) as lab:
-        lab.apply()
-        yield lab
+def at_rest(chain_at_rest):
+    """One lab for all of these tests: each gets the document as it was applied, and none may change the kernel."""
+    said = copy.deepcopy(chain_at_rest.spec)
+    yield chain_at_rest
+    chain_at_rest.spec = said
+    assert not chain_at_rest.plan().plan.steps
 
 
 def test_a_standard_cube_cannot_be_attached(at_rest):
@@ -258,10 +271,10 @@ def test_cubes_of_different_hooks_cannot_be_joined(at_rest, xdp):
     assert not at_rest.drift()
 
 
-def test_what_is_not_attached_any_more_needs_no_detaching(at_rest):
+def test_what_is_not_attached_any_more_needs_no_detaching(chain):
     """Polycube's error for detaching what is not attached has no counterpart: a cube that is listed nowhere is idle."""
-    del at_rest.spec["attachments"]
-    at_rest.apply()
-    assert not at_rest.plan().plan.steps
-    assert at_rest.ok("h1", "10.0.0.2")
-    assert "th1" in {cube["name"] for cube in at_rest.live()["cubes"]}
+    del chain.spec["attachments"]
+    chain.apply()
+    assert not chain.plan().plan.steps
+    assert chain.ok("h1", "10.0.0.2")
+    assert "th1" in {cube["name"] for cube in chain.live()["cubes"]}

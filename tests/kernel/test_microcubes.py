@@ -119,7 +119,7 @@ def test_one_program_is_reloaded_under_traffic_without_a_lost_packet(made, hook)
                 before = len(sent)
                 result = reload("c1", mark(str(number), 14, ACROSS), 1, options=lab.options)
                 assert str(result.plan.disruption) == "none"
-                while len(sent) < before + 5:
+                while len(sent) < before + 5 and running.is_alive():
                     time.sleep(0.005)
         finally:
             stop.set()

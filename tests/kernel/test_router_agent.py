@@ -16,7 +16,7 @@ from reconciler.agent.slowpath import SlowPaths
 from reconciler.kernel import bpf, maps, netns
 from tests import packets
 from tests.conformance.router_lab import RouterLab
-from tests.kernel.test_router import SCENARIO, age_all, is_udp, udp
+from tests.kernel.router_frames import SCENARIO, age_all, is_question, is_udp, udp
 from tests.world import run_in
 
 HOST_UNREACHABLE = {4: (3, 1), 6: (1, 3)}
@@ -104,7 +104,7 @@ def test_a_host_that_does_not_answer_is_asked_three_times_and_then_said_to_be_un
         answer = lab.answer("h1", "10.0.2.77", timeout=6)
         assert answer == (*HOST_UNREACHABLE[lab.family], lab.said("10.0.1.254"))
         assert 2.5 < time.monotonic() - started < 5
-        asked = [f for f in seen.all(0.2) if f[12:14] == b"\x08\x06" or (f[12:14] == b"\x86\xdd" and f[20] == 58 and f[54] == 135)]
+        asked = seen.all(0.2, is_question)
     assert len(asked) == 3
 
 

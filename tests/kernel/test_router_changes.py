@@ -8,7 +8,7 @@ import pytest
 from tests import packets
 from tests.conformance.lab import Counts, counts
 from tests.conformance.router_lab import RouterLab, sixth
-from tests.kernel.test_router import SCENARIO
+from tests.kernel.router_frames import SCENARIO
 
 
 @pytest.fixture(params=("TC", "XDP_DRV"))

@@ -159,7 +159,7 @@ def test_errors_and_warnings_have_a_place_in_the_document():
         ("/spec/cubes/r1/route/10.9.0.0/16,10.8.0.1/nexthop", "warning", True)
     ]
     cube["ports"].append({"name": "q", "ip": "10.0.0.1/24"})
-    with pytest.raises(DocumentError, match="port p has address 10[.]0[.]0[.]1 already"):
+    with pytest.raises(DocumentError, match="port p has address"):
         check_documents(document(cube), Services())
 
 

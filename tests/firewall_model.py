@@ -1,0 +1,338 @@
+"""What the firewall should do, written to be read and not to be fast: docs/services/firewall.md as a program.
+
+    model = Model(config)                       # the cube's leaves, as in a topology
+    model.judge("INGRESS", frame)               # "ACCEPT", "DROP" or "MALFORMED"
+    model.counters["INGRESS", 10].packets       # by chain and rule id, "default" and "established"
+    model.connections[...]                      # what is tracked
+
+It shares no line with the firewall's own code. Time does not pass in it unless `forget` says what is over.
+"""
+from __future__ import annotations
+
+import ipaddress
+import struct
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "GRE": 47, "ESP": 50, "AH": 51, "ICMPV6": 58, "SCTP": 132}
+FLAG_BITS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ECE": 64, "CWR": 128}
+EXTENSIONS = {0, 43, 44, 60, 135}
+
+
+class Malformed(Exception):
+    pass
+
+
+class NotIp(Exception):
+    pass
+
+
+@dataclass
+class Packet:
+    """A frame as the firewall sees it. `ports` and `flags` are None where the packet has none."""
+
+    length: int
+    family: int
+    src: Any
+    dst: Any
+    proto: int
+    ports: tuple[int, int] | None = None
+    flags: int | None = None
+    icmp: tuple[int, int] | None = None  # type, identifier
+    later_fragment: bool = False
+    payload: bytes = b""
+    fragment_of: Any = None
+
+
+@dataclass
+class Counter:
+    packets: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class Connection:
+    """`opener` is the end that began it: (address, port)."""
+
+    state: str
+    opener: Any
+    settled: bool = False
+
+
+@dataclass
+class Model:
+    config: Mapping[str, Any]
+    connections: dict[Any, Connection] = field(default_factory=dict)
+    fragments: dict[Any, Any] = field(default_factory=dict)
+    counters: dict[tuple[str, Any], Counter] = field(default_factory=lambda: defaultdict(Counter))
+
+    def __post_init__(self) -> None:
+        self.chains = {chain["name"]: chain for chain in self.config.get("chain", ())}
+        self.rules = {
+            name: [Condition(rule) for rule in sorted(chain.get("rule", ()), key=lambda rule: rule["id"])]
+            for name, chain in self.chains.items()
+        }
+
+    @property
+    def tracks(self) -> bool:
+        return self.config.get("conntrack", "ON") == "ON"
+
+    def judge(self, chain: str, frame: bytes, device: str = "") -> str:
+        try:
+            packet = self.with_ports_of_first(parse(frame))
+        except NotIp:
+            return "ACCEPT"
+        except Malformed:
+            return "MALFORMED"
+        state, becomes = self.follow(packet) if self.tracks else (None, None)
+        verdict = self.decide(chain, packet, state, device)
+        if verdict == "ACCEPT" and becomes is not None:
+            key, connection = becomes
+            self.connections[key] = connection
+        return verdict
+
+    def decide(self, chain: str, packet: Packet, state: str | None, device: str) -> str:
+        if state == "ESTABLISHED" and self.config.get("accept-established", "ON") == "ON":
+            self.count(chain, "established", packet)
+            return "ACCEPT"
+        for rule in self.rules.get(chain, ()):
+            if rule.matches(packet, state, device):
+                self.count(chain, rule.id, packet)
+                if rule.action != "LOG":
+                    return rule.action
+        self.count(chain, "default", packet)
+        return self.chains.get(chain, {}).get("default", "ACCEPT")
+
+    def count(self, chain: str, what: Any, packet: Packet) -> None:
+        counter = self.counters[chain, what]
+        counter.packets += 1
+        counter.bytes += packet.length
+
+    def with_ports_of_first(self, packet: Packet) -> Packet:
+        """A later fragment has the ports (or the identifier of the echo) of the first, if that was seen."""
+        if packet.fragment_of is not None:
+            if packet.later_fragment:
+                packet.ports, packet.icmp = self.fragments.get(packet.fragment_of, (None, None))
+            elif packet.ports not in (None, (0, 0)) or (packet.icmp and packet.icmp[1]):
+                self.fragments[packet.fragment_of] = (packet.ports, packet.icmp)
+        return packet
+
+    # -- connections ------------------------------------------------------------------------------------------------
+
+    def follow(self, packet: Packet) -> tuple[str, tuple[Any, Connection] | None]:
+        """The packet's state, and what its connection becomes if the packet is accepted."""
+        if is_error(packet):
+            quoted = parse_quoted(packet)
+            return ("RELATED" if quoted is not None and talk_of(quoted)[0] in self.connections else "INVALID"), None
+        key, sender = talk_of(packet)
+        known = self.connections.get(key)
+        if packet.proto == 6:
+            state, becomes = follow_tcp(packet, known, sender)
+        elif packet.proto == (1 if packet.family == 4 else 58):
+            state, becomes = follow_icmp(packet, known, sender)
+        else:
+            state, becomes = follow_other(known, sender)
+        return state, (key, becomes) if becomes else None
+
+
+class Condition:
+    def __init__(self, rule: Mapping[str, Any]) -> None:
+        self.id, self.action = rule["id"], rule.get("action", "ACCEPT")
+        self.src = ipaddress.ip_network(rule["src"]) if "src" in rule else None
+        self.dst = ipaddress.ip_network(rule["dst"]) if "dst" in rule else None
+        proto = rule.get("l4proto")
+        self.proto = PROTOCOLS.get(proto, proto)
+        self.sport, self.dport = (ports_of(rule.get(leaf)) for leaf in ("sport", "dport"))
+        words = rule["tcpflags"].split(",") if "tcpflags" in rule else []
+        self.flags = {FLAG_BITS[word.lstrip("!")]: not word.startswith("!") for word in words}
+        self.state, self.device = rule.get("conntrack"), rule.get("in-interface")
+
+    def matches(self, packet: Packet, state: str | None, device: str) -> bool:
+        if self.proto is not None and (packet.proto != self.proto or (self.proto, packet.family) in ((1, 6), (58, 4))):
+            return False
+        if self.src is not None and packet.src not in self.src:
+            return False
+        if self.dst is not None and packet.dst not in self.dst:
+            return False
+        for wanted, place in ((self.sport, 0), (self.dport, 1)):
+            if wanted is not None and (packet.ports is None or not wanted[0] <= packet.ports[place] <= wanted[1]):
+                return False
+        if self.flags and (packet.flags is None or any(bool(packet.flags & bit) != on for bit, on in self.flags.items())):
+            return False
+        return self.state in (None, state) and self.device in (None, device)
+
+
+def ports_of(said: Any) -> tuple[int, int] | None:
+    if said is None:
+        return None
+    low, _, high = str(said).partition("-")
+    return int(low), int(high or low)
+
+
+# -- connections --------------------------------------------------------------------------------------------------------
+
+
+def talk_of(packet: Packet) -> tuple[Any, Any]:
+    """(what both directions of a connection have in common, the end that sent this packet)."""
+    ports = packet.ports or (0, 0)
+    if packet.icmp is not None and packet.proto == (1 if packet.family == 4 else 58):
+        ports = (packet.icmp[1], packet.icmp[1])
+    ends = (packet.src, ports[0]), (packet.dst, ports[1])
+    return (packet.proto, frozenset(ends)), ends[0]
+
+
+def is_error(packet: Packet) -> bool:
+    if packet.icmp is None or packet.later_fragment:
+        return False
+    return packet.icmp[0] in (3, 4, 5, 11, 12) if packet.family == 4 else packet.icmp[0] < 128
+
+
+def follow_tcp(packet: Packet, known: Connection | None, sender: Any) -> tuple[str, Connection | None]:
+    if packet.flags is None:
+        return ("ESTABLISHED" if known else "INVALID"), None
+    flags = packet.flags & 0b10111
+    syn, fin, rst, ack = 2, 1, 4, 16
+    if flags == syn and (known is None or known.state == "TIME_WAIT" or (known.state == "SYN_SENT" and known.opener == sender)):
+        return "NEW", Connection("SYN_SENT", sender)
+    if known is None:
+        return "INVALID", None
+    opener = known.opener == sender
+
+    def becomes(state: str, settled: bool = known.settled) -> tuple[str, Connection]:
+        return "ESTABLISHED", Connection(state, known.opener, settled)
+
+    if flags & rst:
+        return becomes("TIME_WAIT")
+    if known.state == "SYN_SENT":
+        return becomes("SYN_RECV") if not opener and flags == syn | ack else ("INVALID", None)
+    if known.state == "SYN_RECV":
+        if flags & fin:
+            return becomes("FIN_WAIT")
+        if opener and flags == ack:
+            return becomes("ESTABLISHED", True)
+        return becomes("SYN_RECV") if not opener and flags == syn | ack else ("INVALID", None)
+    if known.state == "ESTABLISHED":
+        return becomes("FIN_WAIT" if flags & fin else "ESTABLISHED")
+    if known.state == "FIN_WAIT":
+        return becomes("LAST_ACK" if flags & fin else "FIN_WAIT")
+    if known.state == "LAST_ACK":
+        return becomes("TIME_WAIT" if flags == ack else "LAST_ACK")
+    return "ESTABLISHED", None
+
+
+def follow_icmp(packet: Packet, known: Connection | None, sender: Any) -> tuple[str, Connection | None]:
+    request, reply = (8, 0) if packet.family == 4 else (128, 129)
+    if not packet.later_fragment and (packet.icmp is None or packet.icmp[0] not in (request, reply)):
+        return "NEW", None
+    if known is None and (packet.later_fragment or packet.icmp is None or packet.icmp[0] == reply):
+        return "INVALID", None
+    return follow_other(known, sender)
+
+
+def follow_other(known: Connection | None, sender: Any) -> tuple[str, Connection | None]:
+    if known is None or (known.state == "NEW" and known.opener == sender):
+        return "NEW", Connection("NEW", sender)
+    return "ESTABLISHED", Connection("ANSWERED", known.opener, known.settled or known.opener == sender)
+
+
+# -- frames -------------------------------------------------------------------------------------------------------------
+
+
+def parse(frame: bytes) -> Packet:
+    at, kind = 14, frame[12:14]
+    for _ in range(2):
+        if kind not in (b"\x81\x00", b"\x88\xa8"):
+            break
+        kind, at = frame[at + 2 : at + 4], at + 4
+        if len(frame) < at:
+            raise Malformed
+    if kind in (b"\x81\x00", b"\x88\xa8"):
+        raise Malformed
+    if kind == b"\x08\x00":
+        return parse_ipv4(frame, at)
+    if kind == b"\x86\xdd":
+        return parse_ipv6(frame, at)
+    raise NotIp
+
+
+def parse_ipv4(frame: bytes, at: int) -> Packet:
+    if len(frame) < at + 20:
+        raise Malformed
+    first, _, total, number, place, _, proto, _, src, dst = struct.unpack_from("!BBHHHBBH4s4s", frame, at)
+    header = (first & 15) * 4
+    if first >> 4 != 4 or header < 20 or total < header or (place & 0x1FFF == 1 and proto == 6):
+        raise Malformed
+    packet = Packet(len(frame), 4, ipaddress.IPv4Address(src), ipaddress.IPv4Address(dst), proto)
+    packet.later_fragment = bool(place & 0x1FFF)
+    if place & 0x3FFF:
+        packet.fragment_of = (src, dst, number, proto)
+    return parse_payload(packet, frame[at + header :])
+
+
+def parse_ipv6(frame: bytes, at: int) -> Packet:
+    if len(frame) < at + 40 or frame[at] >> 4 != 6:
+        raise Malformed
+    proto, src, dst = frame[at + 6], frame[at + 8 : at + 24], frame[at + 24 : at + 40]
+    packet = Packet(len(frame), 6, ipaddress.IPv6Address(src), ipaddress.IPv6Address(dst), proto)
+    at, passed = at + 40, 0
+    number = None
+    while proto in EXTENSIONS and not packet.later_fragment:
+        if passed == 8 or len(frame) < at + 8:
+            raise Malformed
+        if proto == 44:
+            packet.later_fragment = bool(struct.unpack_from("!H", frame, at + 2)[0] & 0xFFF8)
+            number, size = frame[at + 4 : at + 8], 8
+        else:
+            size = 8 + frame[at + 1] * 8
+        proto, at, passed = frame[at], at + size, passed + 1
+    if passed == 8 and not packet.later_fragment:
+        raise Malformed
+    packet.proto = proto
+    if number is not None:
+        packet.fragment_of = (src, dst, number, proto)
+    return parse_payload(packet, frame[at:])
+
+
+def parse_payload(packet: Packet, payload: bytes) -> Packet:
+    packet.payload = payload
+    if packet.later_fragment:
+        return packet
+    if packet.proto in (6, 17, 132):
+        if len(payload) < 4:
+            raise Malformed
+        packet.ports = struct.unpack_from("!HH", payload)
+    if packet.proto == 6:
+        if len(payload) < 14:
+            raise Malformed
+        packet.flags = payload[13]
+    if packet.proto == (1 if packet.family == 4 else 58):
+        if len(payload) < 8:
+            raise Malformed
+        packet.icmp = payload[0], struct.unpack_from("!H", payload, 4)[0]
+    return packet
+
+
+def parse_quoted(packet: Packet) -> Packet | None:
+    """What an ICMP error is about; None if that cannot be told."""
+    quoted = packet.payload[8:]
+    if packet.family == 4:
+        if len(quoted) < 20 or quoted[0] & 15 < 5 or struct.unpack_from("!H", quoted, 6)[0] & 0x1FFF:
+            return None
+        found = Packet(0, 4, ipaddress.IPv4Address(quoted[12:16]), ipaddress.IPv4Address(quoted[16:20]), quoted[9])
+        inner = quoted[(quoted[0] & 15) * 4 :]
+    else:
+        if len(quoted) < 40:
+            return None
+        found = Packet(0, 6, ipaddress.IPv6Address(quoted[8:24]), ipaddress.IPv6Address(quoted[24:40]), quoted[6])
+        inner = quoted[40:]
+    echo = 1 if packet.family == 4 else 58
+    if found.proto in (6, 17, 132, echo):
+        if len(inner) < 8:
+            return None
+        if found.proto == echo:
+            found.icmp = inner[0], struct.unpack_from("!H", inner, 4)[0]
+        else:
+            found.ports = struct.unpack_from("!HH", inner)
+    return found
