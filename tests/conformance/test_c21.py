@@ -1,0 +1,70 @@
+"""C21: a TCP connection from its beginning to its end, from either side; and the modes, changed while all runs."""
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance.firewall_lab import HOST, STACK, FirewallLab
+from tests.conformance.lab import HOOKS, Counts, counts
+
+pytestmark = pytest.mark.kernel
+
+INVALID = {"conntrack": "INVALID", "action": "DROP"}
+GOES_ON = {"l4proto": "TCP", "conntrack": "ESTABLISHED"}
+BEGINS = {"l4proto": "TCP", "conntrack": "NEW"}
+
+
+@pytest.fixture(params=HOOKS)
+def hook(request):
+    return request.param
+
+
+def test_only_the_side_that_may_begin_can_connect_and_both_can_close(hook):
+    with FirewallLab(hook=hook, accept_established="OFF") as lab:
+        lab.chain("EGRESS", GOES_ON, INVALID)
+        lab.chain("INGRESS", BEGINS, GOES_ON, INVALID)
+        lab.apply()
+        assert lab.tcp("h1", None, STACK, 60123)
+        assert not lab.tcp(None, "h1", HOST, 60124)
+        states = {session["state"] for session in lab.sessions()}
+        assert states <= {"TIME_WAIT", "LAST_ACK"}
+        lab.chain("EGRESS", BEGINS, GOES_ON, INVALID)
+        lab.chain("INGRESS", GOES_ON, INVALID)
+        lab.apply()
+        assert lab.tcp(None, "h1", HOST, 60125)
+        assert not lab.tcp("h1", None, STACK, 60126)
+
+
+def test_modes_are_changed_live_and_nothing_is_loaded(hook):
+    with FirewallLab(hook=hook, conntrack="OFF") as lab:
+        lab.both({"l4proto": "ICMP"})
+        lab.apply()
+        assert lab.in_ok()
+
+        def go_over(**settings):
+            lab.firewall |= {name.replace("_", "-"): value for name, value in settings.items()}
+            done = counts(lab.apply())
+            assert done == Counts(map_writes=done.map_writes)
+
+        lab.chain("INGRESS", {"l4proto": "ICMP", "conntrack": "NEW", "action": "DROP"})
+        lab.chain("EGRESS", {"l4proto": "ICMP", "conntrack": "NEW"})
+        go_over(conntrack="ON")
+        assert lab.in_fails()
+        assert lab.out_ok()
+
+        go_over(accept_established="OFF")
+        assert lab.out_fails()
+        for chain in ("INGRESS", "EGRESS"):
+            lab.rules(chain).append({"id": 1, "l4proto": "ICMP", "conntrack": "ESTABLISHED"})
+        go_over()
+        assert lab.in_fails()
+        assert lab.out_ok()
+
+
+def test_tcp_that_belongs_to_nothing_is_invalid(hook):
+    with FirewallLab(hook=hook) as lab:
+        lab.chain("INGRESS", INVALID, default="ACCEPT")
+        lab.apply()
+        head = bytes.fromhex("45000028000040004006 0000 0a000001 0a000002".replace(" ", ""))
+        frame = bytes.fromhex("020000000002020000000001 0800") + head + bytes.fromhex("c350 0050 00000001 00000001 5010 0400 0000 0000")
+        lab.send("h1", frame)
+        assert lab.stats("INGRESS") == {"0": (1, 54)}
