@@ -43,7 +43,11 @@ static __always_inline struct fdb_station *find(struct fdb_key *target, u32 now)
   if (PCN_CONST(STATIC) && (station = fdb_static.lookup(target)))
     return station;
   station = fwdtable.lookup(target);
-  return station && settings && now - station->seen <= settings->aging_time ? station : NULL;
+  /* Another CPU may just have written a later second than ours: such an age is negative, not huge. */
+  if (!station || !settings)
+    return NULL;
+  s32 age = now - station->seen;
+  return age > 0 && (u32)age > settings->aging_time ? NULL : station;
 }
 
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {

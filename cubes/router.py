@@ -14,8 +14,8 @@ from typing import Any
 from cubes.router_check import check
 from cubes.router_fib import KINDS, Address, Network, default_mac, derive, link_local_address, own_addresses, routes
 from cubes.router_slowpath import SlowPath
-from reconciler.codec import Env, decode, encode
-from reconciler.rows import TableRows, place
+from reconciler.service.codec import Env, decode, encode
+from reconciler.service.rows import TableRows, place
 
 __all__ = ["SlowPath", "check", "config", "constants", "programs", "state", "tables"]
 

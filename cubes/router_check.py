@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cubes.router_fib import Interface, Own, derive, own_addresses, routes
-from reconciler.codec import Env
+from reconciler.service.codec import Env
 
 Said = tuple[tuple[str | int, ...], str, str]
 

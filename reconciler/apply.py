@@ -13,16 +13,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from reconciler.diff import Change, diff
 from reconciler.document import Document
 from reconciler.errors import DocumentError, Problem
-from reconciler.intend import document_text, topology_record
+from reconciler.graph.diff import Change, diff
+from reconciler.graph.intend import document_text, topology_record
+from reconciler.graph.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record, State, TableRecord, TopologyRecord
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
+from reconciler.live.sealed import sealed
 from reconciler.model import Topology
-from reconciler.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record, State, TableRecord, TopologyRecord
-from reconciler.sealed import sealed
+from reconciler.plan.steps import Plan, Step
 from reconciler.service import Services
-from reconciler.steps import Plan, Step
 from reconciler.survey import Builder, Looker, Survey, applied_documents, name_of, refuse_conflicts
 from reconciler.transaction import carry_out
 
@@ -101,7 +101,7 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
 
 def _carry_out(survey: Survey, root: Bpffs, looker: Looker, options: Options) -> tuple[Problem, ...]:
     """Warnings about what could not be cleared away afterwards."""
-    from reconciler.execute import Executor
+    from reconciler.live.execute import Executor
 
     executor = Executor(root, survey.objects)
     try:
@@ -114,7 +114,7 @@ def _carry_out(survey: Survey, root: Bpffs, looker: Looker, options: Options) ->
 
 def _survey(documents: Sequence[Document], options: Options, looker: Looker, delete: bool) -> Result:
     from reconciler.check import check
-    from reconciler.polycube import topology_of
+    from reconciler.check.polycube import topology_of
 
     live = looker.live()
     unknown = sealed(live.state, options.services)  # what is left of them here is to be dropped unseen

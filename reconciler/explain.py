@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.check.schema import topology_schema
+from reconciler.document.nearmiss import did_you_mean
 from reconciler.errors import UsageError
-from reconciler.nearmiss import did_you_mean
-from reconciler.schema import topology_schema
 from reconciler.service import Service, Services
 
 Schema = Mapping[str, Any]

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from reconciler.apply import Options, Result, unfinished
 from reconciler.errors import DocumentError, Problem, UsageError
-from reconciler.intend import Built, Desired, full_config, pack_constants
+from reconciler.graph.intend import Built, Desired, full_config, pack_constants
+from reconciler.graph.records import Live, ProgramRecord, TableRecord
+from reconciler.graph.tables import Tables
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Cube, Topology
 from reconciler.plan import make_plan
-from reconciler.records import Live, ProgramRecord, TableRecord
 from reconciler.survey import Builder, Looker, Survey, applied_documents, families
-from reconciler.tables import Tables
 from reconciler.transaction import carry_out
 
 
@@ -46,7 +46,7 @@ def reload(cube: str, code: str | Path, index: int, direction: str = "ingress", 
             raise UsageError(f"there is no cube {cube!r}")
         survey = _survey(found, text, index, direction, live, topologies, looker)
         if survey.plan.steps:
-            from reconciler.execute import Executor
+            from reconciler.live.execute import Executor
 
             executor = Executor(root, survey.objects)
             try:

@@ -13,14 +13,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from reconciler.apply import Options
-from reconciler.codec import Env
-from reconciler.defaults import applies
+from reconciler.check.defaults import applies
+from reconciler.graph.records import CubeRecord, LinkRecord, Live, NamespaceRecord, PortRecord, ProgramRecord, TopologyRecord
+from reconciler.graph.trace import Traced, trace
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Link, LinkEnd
-from reconciler.records import CubeRecord, LinkRecord, Live, NamespaceRecord, PortRecord, ProgramRecord, TopologyRecord
 from reconciler.service import LEVELS, Service
+from reconciler.service.codec import Env
 from reconciler.survey import Builder, Looker, applied_documents, live_indices
-from reconciler.trace import Traced, trace
 
 API_VERSION, KIND = "polycube.network/v1", "Topology"
 
@@ -168,7 +168,7 @@ def _port(port: PortRecord, config: Mapping[str, Any], traced: Traced) -> dict[s
 
 def _constants(record: CubeRecord, live: Live, service: Service, objects: Iterable[Any]) -> dict[str, Any]:
     """Leaves that live in the programs' frozen constants."""
-    from reconciler.bindings import constants
+    from reconciler.service.bindings import constants
 
     words: dict[str, int] = {}
     by_digest = {made.digest: made for made in objects}
@@ -191,8 +191,9 @@ def _constants(record: CubeRecord, live: Live, service: Service, objects: Iterab
 
 def _add_unbound(schema: Mapping[str, Any], config: dict[str, Any], said: Mapping[str, Any]) -> None:
     """Leaves that no table holds (a description) come from the document, where the entry they describe is live."""
+    known = ("name", "service-name", "type", "ports") if "x-pcn-service" in schema else ()
     for name, node in schema.get("properties", {}).items():
-        if name not in said or name in ("name", "service-name", "type", "ports") or "x-pcn-const" in node:
+        if name not in said or name in known or "x-pcn-const" in node:
             continue
         if node.get("type") == "object":
             inner = config.setdefault(name, {})

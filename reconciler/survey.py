@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reconciler.diff import Change, diff, without_documents
 from reconciler.document import Document
 from reconciler.errors import CompileError, DocumentError, HookHeld, NotPermitted, Problem
-from reconciler.intend import Built, Desired, intend, program_slots
-from reconciler.model import Topology
-from reconciler.plan import make_plan
-from reconciler.records import (
+from reconciler.graph.diff import Change, diff, without_documents
+from reconciler.graph.intend import Built, Desired, intend, program_slots
+from reconciler.graph.records import (
     CubeRecord,
     HookRecord,
     LinkRecord,
@@ -29,9 +27,11 @@ from reconciler.records import (
     State,
     TopologyRecord,
 )
-from reconciler.sealed import sealed, without
+from reconciler.live.sealed import sealed, without
+from reconciler.model import Topology
+from reconciler.plan import make_plan
+from reconciler.plan.steps import Plan
 from reconciler.service import Service, Services
-from reconciler.steps import Plan
 
 Progress = Callable[[int, int, str], None]
 
@@ -144,7 +144,7 @@ class Looker:
         from reconciler.kernel import rtnl
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
-        from reconciler.observe import observe_bpffs
+        from reconciler.live.observe import observe_bpffs
 
         live = observe_bpffs(Reader(Bpffs(self.root)), self.services, self.builder.one, rtnl.links(), state=state)
         live.sealed = sealed(live.state, self.services) - self.drop
@@ -155,7 +155,7 @@ class Looker:
         """The live state with the network as seen beside these wanted records."""
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
-        from reconciler.observe_links import observe_links
+        from reconciler.live.observe_links import observe_links
 
         links = observe_links(Reader(Bpffs(self.root)), wanted, live.namespaces)
         found: State = {record.address: record for record in links.records}
@@ -166,9 +166,9 @@ class Looker:
         return intend(topologies, self.services, built, live_indices(live), live.netdevs, live.tables)
 
     def _find_adoptable(self, base: Live, desired: Desired) -> None:
-        from reconciler.adopt import adoptable
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
+        from reconciler.live.adopt import adoptable
 
         base.adoptable, base.adopted = adoptable(Reader(Bpffs(self.root)), base, desired.state)
 

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any, Protocol
 
 from reconciler.errors import ApplyFailed, Interrupted, PcnError, RollbackIncomplete, VerifyFailed
-from reconciler.steps import Operation, Plan, Step
+from reconciler.plan.steps import Operation, Plan, Step
 
 Progress = Callable[[int, int, Step], None]
 

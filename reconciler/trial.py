@@ -22,11 +22,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reconciler.errors import ApplyFailed, LockBusy
-from reconciler.steps import Disruption
+from reconciler.plan.steps import Disruption
 
 if TYPE_CHECKING:
     from reconciler.apply import Result
-    from reconciler.steps import Step
+    from reconciler.plan.steps import Step
 
 KEPT, ROLLED_BACK, FAILED, READY, BUSY = "kept", "rolled back", "failed", "ready", "busy"
 _START = 20.0  # seconds within which the watchdog must be ready
@@ -78,7 +78,7 @@ def refuse_loss(steps: Sequence[Step]) -> None:
 
 def before_and_new(result: Result) -> tuple[list[str], list[str]]:
     """(the applied documents of topologies that the plan changes or removes, names of those that it adds)."""
-    from reconciler.records import TopologyRecord
+    from reconciler.graph.records import TopologyRecord
 
     old = {r.name: r for r in result.survey.live.state.values() if isinstance(r, TopologyRecord)}
     new = {r.name: r for r in result.survey.desired.state.values() if isinstance(r, TopologyRecord)}

@@ -61,8 +61,8 @@ def main() -> int:
 def _rehearse(settings: Mapping[str, Any]) -> None:
     """Check the old documents, find their programs, and import what an apply imports: all that it takes for the rollback is
     then known to be there, and in memory. (Planning it would need the lock, which the command has.)"""
-    import reconciler.execute
-    import reconciler.observe  # noqa: F401
+    import reconciler.live.execute
+    import reconciler.live.observe  # noqa: F401
     from reconciler.check import check
     from reconciler.survey import Builder, families
 

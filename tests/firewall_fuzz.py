@@ -17,11 +17,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from reconciler.codec import Env
 from reconciler.kernel import bpf, maps
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.rows import TableRows
 from reconciler.service import Services
+from reconciler.service.codec import Env
+from reconciler.service.rows import TableRows
 from reconciler.survey import Builder
 from tests.conformance.lab import Lab
 

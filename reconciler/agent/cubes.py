@@ -14,13 +14,13 @@ from reconciler import pins
 from reconciler.agent.handle import Facts
 from reconciler.document import Document
 from reconciler.errors import PcnError
-from reconciler.intend import full_config
+from reconciler.graph.intend import full_config
+from reconciler.graph.wiring import family, hidden_pair
 from reconciler.kernel import bpf, maps
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader, fold_cpus
 from reconciler.model import Cube, Topology
 from reconciler.service import Services
-from reconciler.wiring import family, hidden_pair
 
 _NO_SLOWPATH = 3  # enum pcn_drop
 log = logging.getLogger("pcn.slowpath")

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.document import Document
+from reconciler.document.excerpt import render_all
+from reconciler.document.load import MAX_BYTES, SUFFIXES, decode, parse
 from reconciler.errors import DocumentError, PcnError, Problem
-from reconciler.excerpt import render_all
-from reconciler.load import MAX_BYTES, SUFFIXES, decode, parse
 from reconciler.service import Services
 
 _SETTLED = 0.05  # seconds since the last write after which a file counts as whole

@@ -7,8 +7,8 @@ whatever it means, leads to a whole look.
 from __future__ import annotations
 
 from reconciler.apply import Options
+from reconciler.graph.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record
 from reconciler.survey import Builder, Looker, Survey
 
 

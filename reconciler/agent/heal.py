@@ -17,11 +17,11 @@ from reconciler.agent.glance import Glance
 from reconciler.agent.retry import Retries
 from reconciler.agent.tally import Tally
 from reconciler.apply import Options, Result, apply, plan_for
-from reconciler.diff import Change
 from reconciler.document import Document
 from reconciler.errors import Interrupted, LockBusy, PcnError
-from reconciler.records import CubeRecord, HookRecord, HopRecord, LinkRecord, MemberRecord, TopologyRecord
-from reconciler.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
+from reconciler.graph.diff import Change
+from reconciler.graph.records import CubeRecord, HookRecord, HopRecord, LinkRecord, MemberRecord, TopologyRecord
+from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
 from reconciler.trial import refuse_while_trying
 
 HEAL, NO_HEAL, OBSERVE = "heal", "no-heal", "observe"

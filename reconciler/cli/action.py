@@ -11,9 +11,9 @@ from reconciler.errors import UsageError
 if TYPE_CHECKING:
     from reconciler.action import Action
     from reconciler.cli.run import Run
-    from reconciler.records import Live
+    from reconciler.graph.records import Live
+    from reconciler.plan.steps import Plan
     from reconciler.service import Services
-    from reconciler.steps import Plan
     from reconciler.survey import Looker
 
 DESCRIPTION = """\
@@ -60,9 +60,9 @@ def run(run: Run) -> int:
 def _plan(cube: str, path: str | None, services: Services, live: Live, chosen: list[Action]) -> Plan:
     """Raises UsageError for a cube or an action that is not there. `chosen` is filled with what was found."""
     from reconciler.action import actions, find_action, plan_action
-    from reconciler.nearmiss import did_you_mean
-    from reconciler.records import CubeRecord
-    from reconciler.steps import Plan
+    from reconciler.document.nearmiss import did_you_mean
+    from reconciler.graph.records import CubeRecord
+    from reconciler.plan.steps import Plan
 
     record = live.state.get(f"cube/{cube}")
     if not isinstance(record, CubeRecord):

@@ -116,7 +116,7 @@ def _wait_is_over(run: Run, result: Result) -> int:
 def report(run: Run, results: list[Result], *, done: bool) -> dict[str, Any]:
     """Print what was done, or would be; gives the document that was printed."""
     from reconciler.present import DONE, PLANNED, ROWS_IN_TEXT, Report, document
-    from reconciler.present_rows import Decoder
+    from reconciler.present.rows import Decoder
 
     last = results[-1]
     text = run.format == "text"
@@ -141,7 +141,7 @@ def report(run: Run, results: list[Result], *, done: bool) -> dict[str, Any]:
         return whole
     run.warn(last.warnings)
     if not run.terminal.quiet:
-        from reconciler.present_text import render
+        from reconciler.present.text import render
 
         run.terminal.print(render(whole, done=done, paint=run.terminal.paint, verbose=run.terminal.verbose))
     return whole

@@ -25,7 +25,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(run: Run) -> int:
     from reconciler.compiler.cache import directory
-    from reconciler.present_leaves import counted
+    from reconciler.present.leaves import counted
     from reconciler.survey import Builder
 
     if bool(run.args.files) == run.args.all:

@@ -44,7 +44,7 @@ def run(run: Run) -> int:
 
 def is_file(word: str) -> bool:
     """A name has no slash, and a file that is not there is better called missing than unknown."""
-    from reconciler.load import SUFFIXES
+    from reconciler.document.load import SUFFIXES
 
     return word == "-" or "/" in word or word.endswith(SUFFIXES) or os.path.exists(word)
 
@@ -52,7 +52,7 @@ def is_file(word: str) -> bool:
 def known(options: Options) -> None:
     """Raise UsageError for a name of `options.drop` that no live topology has."""
     from reconciler.cli.perform import look
-    from reconciler.nearmiss import did_you_mean
+    from reconciler.document.nearmiss import did_you_mean
     from reconciler.survey import applied_documents, name_of
 
     if not options.drop:

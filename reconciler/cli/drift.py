@@ -24,8 +24,8 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(run: Run) -> int:
     from reconciler.apply import drift_survey
-    from reconciler.present_drift import drift_document, drift_text
-    from reconciler.present_rows import Decoder
+    from reconciler.present.drift import drift_document, drift_text
+    from reconciler.present.rows import Decoder
 
     run.need_root("read the kernel's programs")
     options = run.options()

@@ -9,8 +9,8 @@ from reconciler.cli import arguments as shared
 
 if TYPE_CHECKING:
     from reconciler.cli.run import Run
-    from reconciler.records import Live
-    from reconciler.steps import Plan, Step
+    from reconciler.graph.records import Live
+    from reconciler.plan.steps import Plan, Step
     from reconciler.survey import Looker
 
 DESCRIPTION = """\
@@ -30,7 +30,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(run: Run) -> int:
     from reconciler.cli.perform import look, perform
     from reconciler.present import DONE, PLANNED, Report, document, exit_code_of_plan
-    from reconciler.present_text import render
+    from reconciler.present.text import render
     from reconciler.trial import refuse_while_trying
 
     run.need_root("read the kernel's programs" if run.args.plan else "remove programs from the kernel")
@@ -55,7 +55,7 @@ def run(run: Run) -> int:
 def leftovers(looker: Looker, live: Live) -> Plan:
     """Of the plan that would bring back what was applied, the steps that remove what has no part in it."""
     from reconciler.check import check
-    from reconciler.steps import Plan, Rank
+    from reconciler.plan.steps import Plan, Rank
     from reconciler.survey import applied_documents
 
     kept = applied_documents(live)

@@ -27,8 +27,8 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(run: Run) -> int:
-    from reconciler.present_graph import draw
-    from reconciler.present_graph_text import as_dot, as_mermaid, as_text
+    from reconciler.present.graph import draw
+    from reconciler.present.graph_text import as_dot, as_mermaid, as_text
 
     options = run.options()
     topologies = _of_files(run, options) if run.args.files else _live(run, options)
@@ -45,7 +45,7 @@ def run(run: Run) -> int:
         return 0
     drawing = draw(topologies, kinds)
     if run.format == "svg":
-        from reconciler.present_svg import as_svg
+        from reconciler.present.svg import as_svg
 
         run.terminal.print(as_svg(drawing))
     else:

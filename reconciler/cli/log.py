@@ -45,7 +45,7 @@ def run(run: Run) -> int:
 
 
 def _text(run: Run, line: dict[str, str]) -> str:
-    from reconciler.excerpt import escape
+    from reconciler.document.excerpt import escape
 
     paint = run.terminal.paint
     words = paint(_STYLES.get(line["level"], ""), f"{line['level']:<8} {escape(line['text'])}")
@@ -54,9 +54,9 @@ def _text(run: Run, line: dict[str, str]) -> str:
 
 def _known(root: str, cube: str) -> None:
     from reconciler import pins
+    from reconciler.document.nearmiss import did_you_mean
     from reconciler.errors import UsageError
     from reconciler.kernel.bpffs import Bpffs
-    from reconciler.nearmiss import did_you_mean
 
     there = [pins.unescape(name) for name in Bpffs(root).names("cubes")]
     if cube not in there:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from reconciler.apply import Options
-    from reconciler.records import Live
-    from reconciler.steps import Plan
+    from reconciler.graph.records import Live
+    from reconciler.plan.steps import Plan
     from reconciler.survey import Looker
 
 T = TypeVar("T")
@@ -16,8 +16,8 @@ T = TypeVar("T")
 
 def perform(options: Options, make: Callable[[Looker, Live], Plan]) -> Plan:
     """Look, plan, and carry the plan out, all as the one writer. Raises LockBusy and what the steps raise."""
-    from reconciler.execute import Executor
     from reconciler.kernel.bpffs import Bpffs
+    from reconciler.live.execute import Executor
     from reconciler.transaction import carry_out
 
     root = Bpffs(options.root)

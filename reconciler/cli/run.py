@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from reconciler.apply import Options, Result
     from reconciler.cli.terminal import Terminal
     from reconciler.document import Document
+    from reconciler.plan.steps import Step
     from reconciler.service import Services
-    from reconciler.steps import Step
 
 _NET_ADMIN, _SYS_ADMIN = 12, 21  # linux/capability.h
 
@@ -75,7 +75,7 @@ class Run:
         """The documents in files, directories and stdin."""
         import sys
 
-        from reconciler.load import load
+        from reconciler.document.load import load
 
         return load(paths, stdin=sys.stdin.buffer, sources=self.sources)
 
@@ -94,7 +94,7 @@ class Run:
 
     def warn(self, problems: Sequence[Problem]) -> None:
         if problems and not self.terminal.quiet:
-            from reconciler.excerpt import render_all
+            from reconciler.document.excerpt import render_all
 
             self.terminal.complain(render_all(problems, self.sources, self.terminal.colour_err))
 
@@ -122,7 +122,7 @@ class Run:
 
     def _failure(self, error: PcnError) -> dict[str, Any]:
         from reconciler.present import DONE, UNDONE, UNSURE, Report, document
-        from reconciler.present_rows import Decoder
+        from reconciler.present.rows import Decoder
 
         survey = self.results[-1].survey if self.results else None
         result = DONE if self.finished else UNSURE if isinstance(error, RollbackIncomplete) else UNDONE
@@ -131,7 +131,7 @@ class Run:
         return document(report)
 
     def _words(self, error: PcnError) -> str:
-        from reconciler.excerpt import escape, render_all
+        from reconciler.document.excerpt import escape, render_all
 
         if isinstance(error, DocumentError):
             count = sum(problem.severity == "error" for problem in error.problems)
@@ -163,6 +163,6 @@ def dumped(document: Any, form: str) -> str:
         import json
 
         return json.dumps(document, indent=2, ensure_ascii=False)
-    from reconciler.canonical import dump_yaml
+    from reconciler.document.canonical import dump_yaml
 
     return dump_yaml(document)

@@ -31,12 +31,12 @@ def run(run: Run) -> int:
     if name == "plan":
         from importlib.resources import files
 
-        run.terminal.print(files("reconciler").joinpath("present.schema.json").read_text("utf-8"))
+        run.terminal.print(files("reconciler").joinpath("present", "present.schema.json").read_text("utf-8"))
         return 0
     services = run.services()
     service = services.get(name)
     if service is None:
-        from reconciler.nearmiss import did_you_mean
+        from reconciler.document.nearmiss import did_you_mean
 
         hint = did_you_mean(name, services.names())
         raise UsageError(f"there is no service {name!r}" + (f"; {hint}" if hint else "") + "\nsee 'pcn services'")

@@ -43,8 +43,8 @@ def run(run: Run) -> int:
 
 
 def _line(topology: Topology) -> str:
-    from reconciler.excerpt import escape
-    from reconciler.present_leaves import counted
+    from reconciler.document.excerpt import escape
+    from reconciler.present.leaves import counted
 
     ports = sum(len(cube.ports) for cube in topology.cubes)
     counts = (("cube", len(topology.cubes)), ("port", ports), ("link", len(topology.links)))

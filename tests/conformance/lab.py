@@ -26,15 +26,15 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.apply import Options, Result, apply, drift, plan_for
-from reconciler.diff import Change
 from reconciler.document import Document
+from reconciler.document.load import parse
+from reconciler.graph.diff import Change
 from reconciler.kernel import bpf, maps, netns, programs, rtnl
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader, fold_cpus
-from reconciler.load import parse
 from reconciler.pins import unescape
+from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Operation, Step
 from reconciler.show import show
-from reconciler.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Operation, Step
 from tests import packets
 from tests.ringlog import RingLog, render
 from tests.world import World, settle
@@ -144,7 +144,7 @@ class Lab:
 
     def flush(self, cube: str, table: str) -> None:
         """Empty a table of learned rows, whether or not the cube's model has an action for it."""
-        from reconciler.execute import Executor
+        from reconciler.live.execute import Executor
 
         executor = Executor(Bpffs(self.root), {})
         try:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.kernel import netns
-from reconciler.steps import Step
+from reconciler.plan.steps import Step
 from tests import packets
 from tests.conformance.lab import Lab
 

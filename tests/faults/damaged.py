@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.apply import drift
-from reconciler.diff import Change
+from reconciler.graph.diff import Change
 from reconciler.kernel import bpf, maps, programs
 from reconciler.show import show
 from tests import residue

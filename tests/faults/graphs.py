@@ -10,6 +10,7 @@ import ipaddress
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -19,13 +20,13 @@ from typing import Any
 
 from reconciler.apply import Options, apply, plan_for
 from reconciler.document import Document
+from reconciler.document.load import load, parse
 from reconciler.errors import KernelError
-from reconciler.execute import Executor
+from reconciler.graph.records import LinkRecord, NamespaceRecord, OffloadRecord, Record, State, TopologyRecord
 from reconciler.kernel import netns, rtnl
-from reconciler.load import load, parse
-from reconciler.records import LinkRecord, NamespaceRecord, OffloadRecord, Record, State, TopologyRecord
+from reconciler.live.execute import Executor
+from reconciler.plan.steps import Operation, Step
 from reconciler.service import Services
-from reconciler.steps import Operation, Step
 from reconciler.survey import Builder, Looker
 from tests import residue
 from tests.packets import ping
@@ -328,3 +329,23 @@ def _forwarder(name: str, west: str, east: str) -> Data:
 
 def _switch(name: str, west: str, east: str) -> Data:
     return {"name": name, "service-name": "helloworld", "ports": _ports(west, east), "action": "FORWARD"}
+
+
+def variant(directory: Path, service: str, edits: Mapping[str, str]) -> Services:
+    """All services, one of them with its C edited: what `--services DIR` gives. Each key of `edits` must be in the C."""
+    from reconciler.service import HERE
+
+    directory.mkdir(exist_ok=True)
+    name = f"{service}.schema.json"
+    shutil.copy(HERE / "schemas" / "json" / name, directory / name)
+    left = dict(edits)
+    for source in {path for direction in ("ingress", "egress") for path in Services().get(service).programs(direction)}:  # type: ignore[union-attr]
+        text = source.read_text()
+        for old in [old for old in left if old in text]:
+            text = text.replace(old, left.pop(old))
+        (directory / source.name).write_text(text)
+    half = HERE / "cubes" / f"{service}.py"
+    if half.exists():
+        shutil.copy(half, directory / half.name)
+    assert not left, f"not in the C of {service}: {list(left)}"
+    return Services([directory])

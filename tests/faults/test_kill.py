@@ -33,7 +33,11 @@ _PARENT = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import json, os, networkx, pyroute2
-from reconciler import apply, check, compiler, execute, graph, load, observe, observe_links, plan, survey
+from reconciler import apply, check, compiler, graph, plan, survey
+from reconciler.live import execute
+from reconciler.document import load
+from reconciler.live import observe
+from reconciler.live import observe_links
 from reconciler.cli import apply as _, main
 from reconciler.kernel import linkmake, reader
 for line in sys.stdin:

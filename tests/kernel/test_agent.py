@@ -12,8 +12,8 @@ import pytest
 from reconciler.agent import place
 from reconciler.apply import apply
 from reconciler.cli.main import main
+from reconciler.document.load import parse
 from reconciler.kernel import linkwrite, netlink
-from reconciler.load import parse
 from reconciler.model import LinkEnd
 from tests import packets
 from tests.agentlab import OWNED, ROOT, AgentProcess, Bench

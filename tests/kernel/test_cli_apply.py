@@ -25,7 +25,7 @@ from reconciler.trial import ask
 from tests import residue
 
 BIN = Path(sys.executable).parent
-SCHEMA = Draft7Validator(json.loads(files("reconciler").joinpath("present.schema.json").read_text()))
+SCHEMA = Draft7Validator(json.loads(files("reconciler").joinpath("present", "present.schema.json").read_text()))
 _serial = itertools.count(1)
 
 
@@ -166,7 +166,7 @@ def test_a_step_that_fails_is_exit_1_and_the_kernel_holds_what_it_held(net: Net)
     before = live(net)
     net.write("DROP")
     fault = """
-import reconciler.execute as e
+import reconciler.live.execute as e
 from reconciler.errors import KernelError
 old = e.Executor.do
 def do(self, operation):
@@ -199,7 +199,7 @@ def test_a_rollback_that_fails_is_exit_5_and_the_next_apply_mends_it(net: Net) -
     pcn("apply", str(net.file), code=0)
     net.write("DROP")
     fault = """
-import reconciler.apply as a, reconciler.execute as e
+import reconciler.apply as a, reconciler.live.execute as e
 from reconciler.errors import KernelError
 a.unfinished = lambda *_: ["broken"]
 old, seen = e.Executor.do, []
@@ -239,7 +239,7 @@ def test_a_busy_lock_is_exit_75_and_names_who_has_it(net: Net, own_root: str) ->
 def test_ctrl_c_in_the_middle_undoes_what_was_done(net: Net, own_root: str) -> None:
     fault = """
 import os, signal
-import reconciler.execute as e
+import reconciler.live.execute as e
 old = e.Executor.do
 def do(self, operation):
     if operation.kind == "attach_hook": os.kill(os.getpid(), signal.SIGINT)
@@ -429,7 +429,7 @@ def test_a_trial_outlives_its_command_and_is_rolled_back_without_it(net: Net) ->
 def test_a_command_that_dies_before_it_is_done_is_rolled_back_at_once(net: Net, own_root: str) -> None:
     fault = """
 import os, signal
-import reconciler.execute as e
+import reconciler.live.execute as e
 old = e.Executor.do
 def do(self, operation):
     if operation.kind == "attach_hook": os.kill(os.getpid(), signal.SIGKILL)

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.apply import apply, drift, plan_for
-from reconciler.canonical import dump_yaml
-from reconciler.load import load, parse
+from reconciler.document.canonical import dump_yaml
+from reconciler.document.load import load, parse
+from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
 from reconciler.show import show
-from reconciler.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
 from tests.faults.graphs import EXAMPLES, TOPOLOGIES, Bench, Data, Host, cube, documents, example, hosts
 from tests.packets import ping
 

@@ -46,9 +46,9 @@ def test_one_port_more_on_a_bridge_of_a_hundred_touches_that_port_alone(hook):
         done = lab.apply()
         offloads = [] if hook == "TC" else ["offload/:x100"]
         point = "tcx_ingress" if hook == "TC" else "xdp"
-        assert [step.address for step in done.plan.steps] == [
+        assert sorted(step.address for step in done.plan.steps) == sorted([
             *offloads, "stub/cubes/br/in/99_p100", "cube/br/hop/99", "cube/br/member/99", f"hook/v100/{point}", "cube/br/port/p100",
-            "topology/lab"]  # fmt: skip
+            "topology/lab"])  # fmt: skip
         assert counts(done) == Counts(program_loads=1, link_changes=2 + len(offloads))  # the load is the port's way in
         assert str(done.plan.disruption) == "none"
         assert lab.loaded("br").items() >= loaded.items()
@@ -56,9 +56,9 @@ def test_one_port_more_on_a_bridge_of_a_hundred_touches_that_port_alone(hook):
 
         lab.cube("br")["ports"].pop(49)
         gone = lab.apply()
-        assert [step.address for step in gone.plan.steps if "p50" not in step.address and "v50" not in step.address] == [
-            *[address.replace("100", "50") for address in offloads], "cube/br/member/49", "cube/br/hop/49",
-            "cube/br/table/fwdtable", "topology/lab", "packets"]  # fmt: skip
+        assert sorted(step.address for step in gone.plan.steps) == sorted([
+            *[address.replace("100", "50") for address in offloads], "stub/cubes/br/in/49_p50", "cube/br/hop/49", "cube/br/member/49",
+            f"hook/v50/{point}", "cube/br/port/p50", "cube/br/table/fwdtable", "topology/lab", "packets"])  # fmt: skip
         assert counts(gone).program_loads == counts(gone).map_writes == 0
         loaded = {pin: number for pin, number in lab.loaded("br").items() if "p100" not in pin}
         assert loaded.items() <= lab.loaded("br").items()

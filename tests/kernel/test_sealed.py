@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.apply import Options, apply, drift, plan_for
-from reconciler.load import parse
+from reconciler.document.load import parse
 from reconciler.service import HERE, Services
 from reconciler.show import show
 

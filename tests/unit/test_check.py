@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler.document.load import parse
 from reconciler.errors import DocumentError
-from reconciler.load import parse
 from tests.unit.data.documents import StandIns, checked, cube, one, problem_of, problems_of, topology
 
 CUBE = [

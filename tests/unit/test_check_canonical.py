@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.canonical import dump_yaml
-from reconciler.construct import construct
+from reconciler.document.canonical import dump_yaml
+from reconciler.document.construct import construct
 from tests.unit.data.documents import one, topology
 
 WORLD = """\

@@ -4,11 +4,11 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.canonical import dump_yaml
 from reconciler.check import check
+from reconciler.document.canonical import dump_yaml
+from reconciler.document.excerpt import render_all
+from reconciler.document.load import parse
 from reconciler.errors import DocumentError, Problem
-from reconciler.excerpt import render_all
-from reconciler.load import parse
 from reconciler.model import Topology
 from tests.unit.data.documents import StandIns
 from tests.unit.data.generated import documents

@@ -26,7 +26,7 @@ def test_a_list_of_cubes_is_a_topology_named_after_its_file():
     ("a" * 80, "a" * 63),
 ])
 def test_the_name_of_a_file_becomes_a_name_that_can_be_used(file, name):
-    from reconciler.polycube import name_from
+    from reconciler.check.polycube import name_from
 
     assert name_from(file) == name
 

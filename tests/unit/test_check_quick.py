@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from jsonschema import Draft7Validator
 
-from reconciler.quick import quick_test
-from reconciler.schema import topology_schema
+from reconciler.check.quick import quick_test
+from reconciler.check.schema import topology_schema
 from tests.unit.data.documents import stand_in
 from tests.unit.data.generated import like
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from reconciler.check import check
+from reconciler.document.load import parse
 from reconciler.errors import DocumentError
-from reconciler.load import parse
 from tests.unit.data.documents import StandIns, topology
 
 COUNT = 10_000
@@ -66,7 +66,7 @@ def test_an_error_in_ten_thousand_rules_is_found_and_placed_in_seconds():
 def test_a_good_document_does_not_even_import_jsonschema():
     program = (
         "import sys\n"
-        "from reconciler.load import parse\n"
+        "from reconciler.document.load import parse\n"
         "from reconciler.check import check\n"
         "from tests.unit.data.documents import StandIns, topology\n"
         "check(parse(topology('cubes: [{name: c, service-name: hub}]'), 'f'), StandIns())\n"

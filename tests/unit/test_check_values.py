@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler import addresses
-from reconciler.defaults import fill, strip
+from reconciler.check import addresses
+from reconciler.check.defaults import fill, strip
 from reconciler.model import Attachment, Cube, Port
 from tests.unit.data.documents import checked, cube, one, topology
 
@@ -181,7 +181,7 @@ def test_a_default_list_is_not_shared_between_documents():
 
 def test_services_need_not_be_of_one_class():
     from reconciler.check import check
-    from reconciler.load import parse
+    from reconciler.document.load import parse
     from tests.unit.data.documents import stand_in
 
     hub = stand_in("hub")

@@ -12,7 +12,7 @@ from reconciler.action import actions, answer, find_action, plan_action
 from reconciler.cli.main import main
 from reconciler.errors import UsageError
 from reconciler.explain import explain
-from reconciler.records import Live, TableRecord
+from reconciler.graph.records import Live, TableRecord
 from reconciler.service import Service, ServiceFiles, Services
 
 SERVICES = Services()

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.document import Document
+from reconciler.document.load import parse
+from reconciler.document.paths import display
 from reconciler.errors import Position
-from reconciler.load import parse
-from reconciler.paths import display
 
 TEXT = """\
 # a comment

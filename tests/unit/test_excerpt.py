@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconciler.document.excerpt import WIDTH, escape, render, render_all
 from reconciler.errors import Position, Problem
-from reconciler.excerpt import WIDTH, escape, render, render_all
 
 SOURCE = "spec:\n  cubes:\n  - {name: br1, peer: veht1}\n"
 

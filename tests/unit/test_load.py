@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from reconciler import load as loading
+from reconciler.document import load as loading
+from reconciler.document.load import load
 from reconciler.errors import DocumentError, Position, UsageError
-from reconciler.load import load
 
 
 def write(directory, **files):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.construct import MAX_DEPTH, MAX_VALUES, construct
+from reconciler.document.construct import MAX_DEPTH, MAX_VALUES, construct
 from reconciler.errors import DocumentError, Position
 
 
@@ -140,7 +140,7 @@ def test_deep_text_is_refused_before_it_costs_anything(text):
 
 
 def test_memory_stays_bounded_with_a_file_of_very_many_values(monkeypatch):
-    monkeypatch.setattr("reconciler.construct.MAX_VALUES", 20_000)
+    monkeypatch.setattr("reconciler.document.construct.MAX_VALUES", 20_000)
     text = "[" + "a," * 1_000_000 + "]"
     tracemalloc.start()
     try:

@@ -10,15 +10,10 @@ from typing import ClassVar
 import pytest
 from jsonschema import Draft7Validator
 
-from reconciler.codec import Env
-from reconciler.diff import Change
 from reconciler.errors import ApplyFailed, DocumentError, Position, Problem
-from reconciler.intend import Built, Desired
-from reconciler.present import DONE, UNDONE, Report, document, exit_code_of_plan, pretty_target, subject
-from reconciler.present_drift import drift_document, drift_text
-from reconciler.present_rows import Decoder, entries
-from reconciler.present_text import render
-from reconciler.records import (
+from reconciler.graph.diff import Change
+from reconciler.graph.intend import Built, Desired
+from reconciler.graph.records import (
     GONE,
     CubeRecord,
     HookRecord,
@@ -29,12 +24,17 @@ from reconciler.records import (
     State,
     TableRecord,
 )
+from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Disruption, Operation, Plan, Rank, Step
+from reconciler.present import DONE, UNDONE, Report, document, exit_code_of_plan, pretty_target, subject
+from reconciler.present.drift import drift_document, drift_text
+from reconciler.present.rows import Decoder, entries
+from reconciler.present.text import render
 from reconciler.service import Services
-from reconciler.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Disruption, Operation, Plan, Rank, Step
+from reconciler.service.codec import Env
 from reconciler.survey import Survey
 
 SERVICES = Services()
-SCHEMA = json.loads(files("reconciler").joinpath("present.schema.json").read_text())
+SCHEMA = json.loads(files("reconciler").joinpath("present", "present.schema.json").read_text())
 
 
 class Layout:

@@ -9,10 +9,10 @@ from cubes import router
 from cubes.router_check import check
 from cubes.router_fib import default_mac
 from reconciler.check import check as check_documents
-from reconciler.codec import Env
+from reconciler.document.load import parse
 from reconciler.errors import DocumentError
-from reconciler.load import parse
 from reconciler.service import Services
+from reconciler.service.codec import Env
 
 CONFIG = {
     "ports": [

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from reconciler.check import check
+from reconciler.document.load import parse
 from reconciler.errors import DocumentError
-from reconciler.load import parse
 from tests.unit.data.documents import checked, one, problem_of, problems_of, stand_in, topology
 
 HUBS = """

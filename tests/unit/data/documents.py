@@ -17,8 +17,8 @@ import pytest
 
 from reconciler.check import check
 from reconciler.document import Document
+from reconciler.document.load import parse
 from reconciler.errors import DocumentError, Position, Problem
-from reconciler.load import parse
 from reconciler.model import Topology
 
 HERE = Path(__file__).parent

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from reconciler.schema import topology_schema
+from reconciler.check.schema import topology_schema
 from tests.unit.data.documents import stand_in
 
 TEXTS = ["a", "b", "c", "p", "q", "a:p", "b:q", "c:p", "eth0", "h1", "w", "", "tc", "FORWARD", "DROP", "02:00:00:00:00:01",

@@ -1,0 +1,86 @@
+"""Documents to topologies: everything that can be known to be wrong without looking at the kernel is found here.
+
+Pure. All problems are collected, so that a document is mended in one go.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reconciler.check.build import topology
+from reconciler.check.facts import world
+from reconciler.check.merge import merge as merge_documents
+from reconciler.check.polycube import topology_of
+from reconciler.check.rules import broken_rules
+from reconciler.check.rules_peers import symmetric
+from reconciler.check.schema import Services
+from reconciler.check.schema_check import check_schema
+from reconciler.document import Document
+from reconciler.errors import DocumentError, Problem
+from reconciler.model import Topology
+
+_FORMS = "a document is a mapping with apiVersion, kind, metadata and spec, or a list of cubes"
+
+
+def check(documents: Sequence[Document], services: Services, *, merge: bool = False) -> tuple[list[Topology], list[Problem]]:
+    """The topologies of one desired set, and warnings. DocumentError with every problem, in the order of the documents.
+
+    Two documents with one name are an error, or with `merge` one topology.
+    """
+    found: list[Problem] = []
+    formed = []
+    for document in documents:
+        if not isinstance(document.data, dict | list):
+            found.append(Problem(f"this is no topology: {_FORMS}", "", document.position(())))
+            continue
+        converted, problems = topology_of(document, services)
+        found += problems
+        formed.append(converted)
+    united, problems = _by_name(formed, services, merge)
+    found += problems
+    drafts = [check_schema(document, services) for document in united]
+    found += [problem for draft in drafts for problem in draft.problems]
+    graph = world(drafts, services)
+    said = {(problem.where, problem.path) for problem in found}
+    found += [problem for problem in broken_rules(graph) if (problem.where, problem.path) not in said]
+    errors = [problem for problem in found if problem.severity == "error"]
+    if errors:
+        raise DocumentError(sorted(errors, key=_Order(documents)))
+    peers = symmetric(graph)
+    return [topology(draft, peers) for draft in drafts], sorted(found, key=_Order(documents))
+
+
+def _by_name(documents: Sequence[Document], services: Services, merge: bool) -> tuple[list[Document], list[Problem]]:
+    """The documents, those of one name merged if that is wanted and refused if not."""
+    groups: dict[Any, list[Document]] = {}
+    for number, document in enumerate(documents):
+        name = _name_of(document.data)
+        groups.setdefault(name if name is not None else number, []).append(document)
+    if merge:
+        merged = [merge_documents(group, services) if len(group) > 1 else (group[0], []) for group in groups.values()]
+        return [document for document, _ in merged], [problem for _, problems in merged for problem in problems]
+    problems = []
+    place = ("metadata", "name")
+    for name, (first, *others) in groups.items():
+        for other in others:
+            related = ((first.position(place), "the first one is here"),)
+            problems.append(Problem(f'there are two documents of topology "{name}"', "/metadata/name", other.position(place),
+                                    "to make one topology of them, use --merge", related=related))
+    return list(documents), problems
+
+
+def _name_of(data: Mapping[str, Any]) -> str | None:
+    metadata = data.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return name if isinstance(name, str) else None
+
+
+class _Order:
+    """The order of the documents, and of the text in each."""
+
+    def __init__(self, documents: Sequence[Document]) -> None:
+        self.files = {document.file: number for number, document in reversed(list(enumerate(documents)))}
+
+    def __call__(self, problem: Problem) -> tuple[int, int, int]:
+        where = problem.where
+        return (self.files.get(where.file, len(self.files)), where.line, where.column) if where else (-1, 0, 0)

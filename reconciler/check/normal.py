@@ -1,0 +1,180 @@
+"""Data as its model means it: one spelling for each value, whatever the YAML looked like.
+
+A plain 1.10 or 0123 is text where the model wants text, `drop` is DROP, 02:00:00:AA:00:01 and 02:00:00:aa:00:01 are one
+address, keys stand in the model's order. What does not fit is left as it is, for the check that follows to say why.
+Only equal list keys are found here, since they are equal only once they are spelled alike.
+
+A schema is compiled into functions once, because a rule set has many entries and few kinds of leaf.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.check.addresses import canonical_of
+from reconciler.document import Path
+
+SourceText = Callable[[Path], str | None]
+Step = str | int | Path
+Leaf = Callable[[Any, "_Run", Path, Step], Any]
+"""Takes a value, the path of what it is in, and the last step to it; so that no path is made for a leaf that fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class EqualKeys:
+    """Two entries of the list at `path` have the same key."""
+
+    path: Path
+    key: tuple[Any, ...]
+    first: int
+    second: int
+
+
+@dataclass(slots=True)
+class _Run:
+    text: SourceText
+    equal: list[EqualKeys] = field(default_factory=list)
+
+
+_COMPILED: dict[int, tuple[Any, Leaf]] = {}
+
+
+def normalise(schema: Mapping[str, Any], data: Any, text: SourceText, path: Path = ()) -> tuple[Any, list[EqualKeys]]:
+    """`data` (which stands at `path`) in its one spelling; `data` itself is not changed.
+
+    `text` gives a scalar as it was written, by path.
+    """
+    known = _COMPILED.get(id(schema))
+    if known is None:
+        known = _COMPILED[id(schema)] = (schema, _compile(schema))  # the schema is kept, so that nothing else gets its id
+    run = _Run(text)
+    result = known[1](data, run, (), path)
+    return result, run.equal
+
+
+def _compile(schema: Any) -> Leaf:
+    if not isinstance(schema, Mapping):
+        return _as_it_is
+    if "properties" in schema:
+        return _object(schema)
+    if "items" in schema:
+        return _list(schema)
+    return _scalar(schema)
+
+
+def _joined(path: Path, step: Step) -> Path:
+    """The path of a value; the outermost one's whole path is its step."""
+    return path + step if isinstance(step, tuple) else (*path, step)
+
+
+def _as_it_is(value: Any, _run: _Run, _path: Path, _step: Step) -> Any:
+    return value
+
+
+def _object(schema: Mapping[str, Any]) -> Leaf:
+    children = {name: _compile(part) for name, part in schema["properties"].items()}
+
+    def normal(value: Any, run: _Run, path: Path, step: Step) -> Any:
+        if value.__class__ is not dict:
+            return value
+        here = _joined(path, step)
+        result: dict[str, Any] = {}
+        for name, child in children.items():
+            if name in value:
+                result[name] = child(value[name], run, here, name)
+        if len(result) < len(value):
+            result |= {name: item for name, item in value.items() if name not in result}
+        return result
+
+    return normal
+
+
+def _list(schema: Mapping[str, Any]) -> Leaf:
+    entry = _compile(schema["items"])
+    keys: tuple[str, ...] = tuple(schema.get("x-yang-key", ()))
+
+    def normal(value: Any, run: _Run, path: Path, step: Step) -> Any:
+        if value.__class__ is not list:
+            return value
+        here = _joined(path, step)
+        result = [entry(item, run, here, index) for index, item in enumerate(value)]
+        if keys:
+            run.equal += _equal_keys(result, keys, here)
+        return result
+
+    return normal
+
+
+def _equal_keys(entries: list[Any], keys: tuple[str, ...], path: Path) -> Iterable[EqualKeys]:
+    seen: dict[tuple[Any, ...], int] = {}
+    for index, entry in enumerate(entries):
+        if entry.__class__ is not dict:
+            continue
+        key = tuple([entry.get(name) for name in keys])
+        if any(part.__class__ is not str and part.__class__ is not int for part in key):
+            continue
+        first = seen.setdefault(key, index)
+        if first != index:
+            yield EqualKeys(path, key, first, index)
+
+
+def _scalar(schema: Mapping[str, Any]) -> Leaf:
+    types = _types(schema)
+    if "integer" in types and "string" in types and schema.get("x-yang-type") in ("int64", "uint64"):
+        return _big_integer
+    if "string" in types:
+        return _text(types, _spelling(schema))
+    return _integer if "integer" in types else _as_it_is
+
+
+def _types(schema: Mapping[str, Any]) -> frozenset[str]:
+    """The JSON types that a scalar may have."""
+    said = schema.get("type", ())
+    members = schema.get("anyOf", ())
+    own = frozenset([said] if isinstance(said, str) else said)
+    return own or own.union(*(_types(member) for member in members))
+
+
+def _spelling(schema: Mapping[str, Any]) -> Callable[[str], str] | None:
+    """What makes the one spelling of a text of this type; None if every text is its own."""
+    if "enum" in schema:
+        return _enumeration(schema["enum"])
+    members = [spelling for member in schema.get("anyOf", ()) if (spelling := _spelling(member)) is not None]
+    if members:
+        return lambda text: next((said for spelling in members if (said := spelling(text)) != text), text)
+    return canonical_of(schema)
+
+
+def _enumeration(names: list[Any]) -> Callable[[str], str] | None:
+    """Case-insensitive, as in Polycube; but names that differ only in case stay apart."""
+    folded: dict[str, list[str]] = {}
+    for name in names:
+        folded.setdefault(str(name).casefold(), []).append(name)
+    known = {name: found[0] for name, found in folded.items() if len(found) == 1}
+    return lambda text: known.get(text.casefold(), text)
+
+
+def _text(types: frozenset[str], spelling: Callable[[str], str] | None) -> Leaf:
+    kept = tuple({"integer": int, "number": float, "boolean": bool}[name] for name in types & {"integer", "number", "boolean"})
+
+    def normal(value: Any, run: _Run, path: Path, step: Step) -> Any:
+        if value.__class__ is not str:
+            if not isinstance(value, int | float) or value.__class__ in kept:
+                return value
+            written = run.text(_joined(path, step))
+            value = written if written is not None else value
+        return spelling(value) if spelling is not None and value.__class__ is str else value
+
+    return normal
+
+
+def _integer(value: Any, _run: _Run, _path: Path, _step: Step) -> Any:
+    return int(value) if value.__class__ is float and value.is_integer() else value
+
+
+def _big_integer(value: Any, run: _Run, path: Path, step: Step) -> Any:
+    """RFC 7951 writes 64-bit numbers as strings; here they are numbers, so that their range is looked at."""
+    if value.__class__ is str and value.removeprefix("-").isdecimal() and value.isascii():
+        return int(value)
+    return _integer(value, run, path, step)

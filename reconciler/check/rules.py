@@ -1,0 +1,24 @@
+"""What the graph must be that no schema can say: every rule, and one order for what they find.
+
+No rule knows a service. What a service needs is in its schema's x- keywords, or in its own `check`.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from reconciler.check.facts import World
+from reconciler.check.rules_links import links
+from reconciler.check.rules_names import max_ports, names, unique_names
+from reconciler.check.rules_peers import peers
+from reconciler.check.rules_refs import references
+from reconciler.check.rules_services import services
+from reconciler.check.rules_tcubes import chains
+from reconciler.errors import Problem
+
+RULES: tuple[Callable[[World], Iterator[Problem]], ...] = (
+    names, unique_names, max_ports, peers, chains, references, links, services)
+
+
+def broken_rules(world: World) -> Iterator[Problem]:
+    for rule in RULES:
+        yield from rule(world)

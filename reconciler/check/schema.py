@@ -1,0 +1,83 @@
+"""The JSON Schemas as the checks use them: the document's own, and a way to find the part that a path leads to.
+
+A cube is checked with its own service's schema and with no other: one schema that knows all services would answer a
+misspelt key with a page about every service that it does not fit.
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path as File
+from typing import TYPE_CHECKING, Any, Protocol
+
+from reconciler.document import Path
+from reconciler.document.paths import KeyFinder
+
+if TYPE_CHECKING:
+    from reconciler.service.codec import Env
+
+Schema = Mapping[str, Any]
+
+
+class Service(Protocol):
+    """What the checks need to know of a service; `reconciler.service.Service` has it and more."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def schema(self) -> Schema: ...
+    @property
+    def kind(self) -> str: ...  # "standard" or "transparent"
+    @property
+    def max_ports(self) -> int: ...
+    @property
+    def half(self) -> object | None: ...  # its Python module, if it has one
+
+    def check(self, config: Mapping[str, Any], env: Env, /) -> Iterable[tuple[Path, str, str]]:
+        """What its Python half says of a cube that its schema accepts: (path in the cube, sentence, severity)."""
+
+
+class Services(Protocol):
+    """The services that are known here."""
+
+    def get(self, name: str, /) -> Service | None: ...
+    def names(self) -> Iterable[str]: ...
+
+
+@cache
+def topology_schema() -> Schema:
+    """The schema of a topology document in which a cube is any object with a name and a service-name."""
+    file = File(__file__).resolve().parents[2] / "schemas" / "json" / "topology.schema.json"
+    schema: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    cubes = schema["properties"]["spec"]["properties"]["cubes"]
+    name = cubes["items"]["properties"]["name"]
+    properties = {"name": name, "service-name": {"type": "string"}}
+    cubes["items"] = {"type": "object", "required": ["name", "service-name"], "properties": properties}
+    return schema
+
+
+def service_of(cube: object, services: Services) -> Service | None:
+    """The service that a cube says it is an instance of, if it says so and the service is known."""
+    name = cube.get("service-name") if isinstance(cube, Mapping) else None
+    return services.get(name) if isinstance(name, str) else None
+
+
+def key_finder(data: Any, services: Services) -> KeyFinder:
+    """A function from the path of a list in the topology document `data` to the list's key leaves."""
+
+    def keys(path: Path) -> tuple[str, ...]:
+        schema: Any = topology_schema()
+        here = data
+        for depth, step in enumerate(path):
+            if not isinstance(schema, Mapping):
+                return ()
+            schema = schema.get("items") if isinstance(step, int) else schema.get("properties", {}).get(step)
+            here = here[step]
+            if depth == 2 and path[:2] == ("spec", "cubes"):
+                service = service_of(here, services)
+                schema = service.schema if service else None
+        return tuple(schema.get("x-yang-key", ())) if isinstance(schema, Mapping) else ()
+
+    return keys
+

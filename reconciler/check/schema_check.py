@@ -1,0 +1,115 @@
+"""A document's data against its schemas: one spelling for every value, and everything that does not fit.
+
+The document without its cubes is checked with the topology's schema, each cube with its own service's.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.check.messages import Finding, findings, quoted
+from reconciler.check.normal import EqualKeys, normalise
+from reconciler.check.quick import quick_test
+from reconciler.check.schema import Service, Services, key_finder, service_of, topology_schema
+from reconciler.document import Document, Path
+from reconciler.document.nearmiss import did_you_mean
+from reconciler.document.paths import display
+from reconciler.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A document whose data has been looked at by itself. `data` is normalised; what is wrong in it still stands there."""
+
+    document: Document
+    data: Any
+    services: Services
+    problems: tuple[Problem, ...] = ()
+
+    def problem(self, path: Path, message: str, hint: str = "", *, key: bool = False,
+                related: Sequence[tuple[Draft, Path, str]] = (), severity: str = "error") -> Problem:
+        """A problem at a path of this draft; `related` are other places, each with a note."""
+        others = tuple((draft.document.position(place), note) for draft, place, note in related)
+        return Problem(message, self.say(path), self.document.position(path, key=key), hint, severity, others)
+
+    def say(self, path: Path) -> str:
+        return display(path, self.data, key_finder(self.data, self.services))
+
+    def cubes(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """The cubes that are mappings, with their paths."""
+        spec = self.data.get("spec") if isinstance(self.data, dict) else None
+        cubes = spec.get("cubes") if isinstance(spec, dict) else None
+        for index, cube in enumerate(cubes if isinstance(cubes, list) else ()):
+            if isinstance(cube, dict):
+                yield ("spec", "cubes", index), cube
+
+
+def check_schema(document: Document, services: Services) -> Draft:
+    """The draft of a document in topology form, with its problems."""
+    data, equal = normalise(topology_schema(), document.data, document.source_text)
+    found = [_of_equal_keys(each) for each in equal] + list(_invalid(topology_schema(), data))
+    draft = Draft(document, data, services)
+    for path, cube in draft.cubes():
+        service = service_of(cube, services)
+        if service is None:
+            found += _unknown_service(path, cube, services)
+            continue
+        normal, equal = normalise(service.schema, cube, document.source_text, path)
+        data["spec"]["cubes"][path[-1]] = normal
+        found += [_of_equal_keys(each) for each in equal]
+        found += (_below(path, finding) for finding in _invalid_cube(service, normal))
+    return Draft(document, data, services, tuple(_problems(draft, found)))
+
+
+def _invalid(schema: Mapping[str, Any], data: Any) -> Iterator[Finding]:
+    if quick_test(schema)(data):
+        return
+    from jsonschema import Draft7Validator
+
+    scalars: set[Path] = set()
+    for error in Draft7Validator(schema).iter_errors(data):
+        path = tuple(error.absolute_path)
+        if path not in scalars:  # of a text that is too long and has a wrong letter as well, one is enough
+            yield from findings(error, schema, data)
+        if not isinstance(error.instance, dict | list):
+            scalars.add(path)
+
+
+def _invalid_cube(service: Service, cube: dict[str, Any]) -> Iterator[Finding]:
+    if service.kind == "transparent" and "ports" in cube and "ports" not in service.schema["properties"]:
+        message = f"a {service.name} is a transparent cube: it has no ports"
+        yield Finding(("ports",), message, "list it under tcubes of a port, or attach it to a netdev", key=True)
+        cube = {name: value for name, value in cube.items() if name != "ports"}
+    yield from _invalid(service.schema, cube)
+
+
+def _unknown_service(path: Path, cube: dict[str, Any], services: Services) -> list[Finding]:
+    name = cube.get("service-name")
+    if not isinstance(name, str):
+        return []  # said by the topology's schema
+    known = sorted(services.names())
+    hint = did_you_mean(name, known) or (f"there are {', '.join(known)}" if known else "")
+    return [Finding((*path, "service-name"), f"unknown service {quoted(name)}", hint)]
+
+
+def _of_equal_keys(equal: EqualKeys) -> Finding:
+    what = quoted(",".join(str(part) for part in equal.key))
+    name = {"cubes": "cube", "ports": "port", "links": "link", "attachments": "netdev"}.get(str(equal.path[-1]), "entry")
+    related = (((*equal.path, equal.first), "the first one is here"),)
+    return Finding((*equal.path, equal.second), f"duplicate {name} {what}", related=related)
+
+
+def _below(path: Path, finding: Finding) -> Finding:
+    related = tuple(((*path, *place), note) for place, note in finding.related)
+    return Finding((*path, *finding.path), finding.message, finding.hint, finding.key, related)
+
+
+def _problems(draft: Draft, found: Sequence[Finding]) -> Iterator[Problem]:
+    """Each thing once: a cube's name, for one, is checked by two schemas."""
+    seen: set[tuple[Path, str]] = set()
+    for finding in found:
+        if (finding.path, finding.message) not in seen:
+            seen.add((finding.path, finding.message))
+            related = [(draft, place, note) for place, note in finding.related]
+            yield draft.problem(finding.path, finding.message, finding.hint, key=finding.key, related=related)

@@ -1,0 +1,67 @@
+"""Two graphs in, what differs out. Pure, and blind to what anything means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from reconciler.graph.records import Record, State, TableRecord, TopologyRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`before` None: to be created; `after` None: to be removed."""
+
+    address: str
+    before: Record | None
+    after: Record | None
+
+    @property
+    def action(self) -> str:
+        return "create" if self.before is None else "delete" if self.after is None else "update"
+
+
+@dataclass(frozen=True, slots=True)
+class RowChanges:
+    """What must be written to and deleted from a table; `before` has the rows that are overwritten or deleted."""
+
+    write: Mapping[bytes, bytes]
+    delete: tuple[bytes, ...]
+    before: Mapping[bytes, bytes]
+
+    def __len__(self) -> int:
+        return len(self.write) + len(self.delete)
+
+
+def diff(wanted: State, live: State) -> list[Change]:
+    """Every address at which the two differ, removals last."""
+    changes = [
+        Change(address, live.get(address), record)
+        for address, record in wanted.items()
+        if address not in live or live[address] != record
+    ]
+    changes += [Change(address, record, None) for address, record in live.items() if address not in wanted]
+    return changes
+
+
+def diff_rows(wanted: TableRecord, live: TableRecord | None) -> RowChanges:
+    """Row by row; a live table of another shape, or none, counts as empty."""
+    now: Mapping[bytes, bytes] = {}
+    if live is not None and live.spec == wanted.spec and live.rows is not None:
+        now = live.rows
+    rows = wanted.rows or {}
+    write = {key: value for key, value in rows.items() if now.get(key) != value}
+    doomed = tuple(key for key in now if key not in rows)
+    return RowChanges(write, doomed, {key: now[key] for key in (*write, *doomed) if key in now})
+
+
+def differing_fields(change: Change) -> list[str]:
+    """Names of the fields in which an update differs."""
+    if change.before is None or change.after is None:
+        return []
+    return [f.name for f in fields(change.after) if getattr(change.before, f.name, None) != getattr(change.after, f.name)]
+
+
+def without_documents(changes: list[Change]) -> list[Change]:
+    """Leave out the applied documents: they are the record of an apply, not a part of what forwards packets."""
+    return [change for change in changes if not isinstance(change.after or change.before, TopologyRecord)]

@@ -1,0 +1,273 @@
+"""From checked topologies to the desired graph: every object that the kernel should hold.
+
+Pure: takes the topologies, what the services and their compiled objects say, and which netdevs exist; gives records.
+`wiring` works out where packets go; this module adds the objects that cubes are made of.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import struct
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler import pins
+from reconciler.errors import DocumentError, Problem
+from reconciler.graph.records import (
+    CubeRecord,
+    LinkRecord,
+    NamespaceRecord,
+    PortRecord,
+    ProgramRecord,
+    Record,
+    State,
+    StubRecord,
+    TableRecord,
+    TopologyRecord,
+)
+from reconciler.graph.tables import Tables, merged
+from reconciler.graph.wiring import Wiring, wire
+from reconciler.model import Cube, Topology
+from reconciler.service import Service, Services
+from reconciler.service.codec import Env
+
+_OF_THE_HOST = frozenset({"LEAP_SECONDS"})  # constants that would make programs differ from host to host for nothing
+ENTRY_SPEC = (3, 4, 4, 65, 0)  # pcn_entry of pcn.h
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramSlot:
+    """One program of a cube: which side, direction and µCube index, and the flavour of its compiled object."""
+
+    side: str
+    direction: str
+    index: int
+    flavour: str
+
+    @property
+    def row(self) -> int:
+        """Its row in the entry array and in `calls`."""
+        return pins.entry_row(self.direction, self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A cube type compiled: its objects by slot. `tables` are all tables that they use, by C name."""
+
+    objects: Mapping[ProgramSlot, Any]
+
+    @property
+    def tables(self) -> dict[str, Any]:
+        return merged(self.objects.values())
+
+
+@dataclass(slots=True)
+class Desired:
+    """The desired graph; `pending` are (cube, port, netdev) that wait for a netdev; `notes` go to the user."""
+
+    state: State = field(default_factory=dict)
+    pending: list[tuple[str, str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    indices: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def add(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.state[record.address] = record
+
+
+def program_slots(service: Service, hook_type: str) -> tuple[ProgramSlot, ...]:
+    """The programs of a cube of this type. XDP has no egress hook, so an XDP cube's egress side is there twice."""
+    flavour = "TC" if hook_type == "TC" else "XDP"
+    slots = [
+        ProgramSlot(pins.MAIN, direction, index, flavour)
+        for direction in ("ingress", "egress", pins.INJECT)
+        for index, _ in enumerate(service.programs(direction))
+    ]
+    if flavour == "XDP":
+        slots += [ProgramSlot(pins.TWIN, "egress", index, "TC") for index, _ in enumerate(service.programs("egress"))]
+    return tuple(slots)
+
+
+def intend(
+    topologies: Sequence[Topology],
+    services: Services,
+    built: Mapping[tuple[str, str], Built],
+    indices: Mapping[str, Mapping[str, int]],
+    netdevs: Mapping[str, Any],
+    live: Mapping[str, Mapping[str, Mapping[bytes, bytes]]] | None = None,
+) -> Desired:
+    """The desired graph of these topologies.
+
+    `built` by (service, 'TC'|'XDP'); `indices` are the port indices that the live cubes already have, which are kept;
+    `netdevs` are those that exist now; `live` are the rows of live cubes' tables. Raises DocumentError for what only the
+    compiled tables can tell.
+    """
+    desired = Desired()
+    owned = {link.end.name for topology in topologies for link in topology.links if link.end.netns is None}
+    owned |= {link.peer.name for topology in topologies for link in topology.links if link.peer and link.peer.netns is None}
+    cubes = [cube for topology in topologies for cube in topology.cubes]
+    desired.indices = {cube.name: port_indices(cube, indices.get(cube.name, {}), _most_ports(cube, services)) for cube in cubes}
+    wiring = wire(topologies, services, desired.indices, frozenset(netdevs) | owned)
+    problems: list[Problem] = []
+    tables = Tables()
+    numbers = {name: netdev.index for name, netdev in netdevs.items()}
+    for topology in topologies:
+        desired.add(NamespaceRecord(name, topology.name) for name in topology.namespaces)
+        desired.add(LinkRecord(link, topology.name) for link in topology.links)
+        desired.add([topology_record(topology.name, document_text(topology))])
+        for cube in topology.cubes:
+            try:
+                env = Env(desired.indices[cube.name], cube=cube.name, netdevs=numbers, live=(live or {}).get(cube.name, {}))
+                desired.add(_cube(cube, services, built, env, tables))
+            except (ValueError, KeyError) as error:
+                problems.append(Problem(str(error.args[0] if error.args else error), f"/spec/cubes/{cube.name}"))
+    desired.add(tables.records())
+    problems += [Problem(sentence, f"/spec/cubes/{cube}") for cube, sentence in tables.problems]
+    if problems:
+        raise DocumentError(problems)
+    desired.add(wiring.records)
+    _drop_idle_twins(desired, wiring)
+    desired.pending, desired.notes = wiring.pending, wiring.notes
+    return desired
+
+
+def document_text(topology: Topology) -> str:
+    """A topology as the kernel keeps it."""
+    return json.dumps(topology.document, separators=(",", ":"), ensure_ascii=False)
+
+
+def topology_record(name: str, document: str) -> TopologyRecord:
+    """The record of a document, desired or read back."""
+    return TopologyRecord(name, document, _meaning(document))
+
+
+@functools.lru_cache(maxsize=16)
+def _meaning(document: str) -> str:
+    """Kept, because an agent reads the same documents twice a second, and a large one takes 50 ms."""
+    return json.dumps(_unordered(json.loads(document)), sort_keys=True)
+
+
+def _unordered(data: Any) -> Any:
+    """Lists of objects are sets (YANG's ordered-by system); lists of words may be ordered and stay as they are."""
+    if isinstance(data, dict):
+        return {name: sorted(value) if name == "namespaces" else _unordered(value) for name, value in data.items()}
+    if isinstance(data, list) and all(isinstance(entry, dict) for entry in data):
+        return sorted((_unordered(entry) for entry in data), key=lambda entry: json.dumps(entry, sort_keys=True))
+    return data
+
+
+def port_indices(cube: Cube, known: Mapping[str, int], most: int = pins.AFTER_EGRESS) -> dict[str, int]:
+    """An index for each port: the one it has, else the lowest free, so that learned state that names ports stays true.
+
+    The index of a port that goes is the last choice: packets may be on their way to it. A service of at most `most` ports
+    has no index beyond them (one of two knows the other port by it).
+    """
+    wanted = [port.name for port in cube.ports]
+    kept = {name: index for name, index in known.items() if name in wanted}
+    left = {index for name, index in known.items() if name not in wanted}
+    candidates = [index for index in range(most) if index not in kept.values()]
+    free = iter(sorted(candidates, key=lambda index: (index in left, index)))
+    return {name: kept[name] if name in kept else next(free) for name in wanted}
+
+
+def _most_ports(cube: Cube, services: Services) -> int:
+    service = services.get(cube.service)
+    return min(service.max_ports, pins.AFTER_EGRESS) if service is not None else pins.AFTER_EGRESS
+
+
+def _cube(
+    cube: Cube,
+    services: Services,
+    built: Mapping[tuple[str, str], Built],
+    env: Env,
+    tables: Tables,
+) -> list[Record]:
+    indices = env.ports
+    service = services.get(cube.service)
+    if service is None:
+        raise KeyError(f"no service {cube.service!r}")
+    config = full_config(cube)
+    whole = built[cube.service, "TC" if cube.type == "TC" else "XDP"]
+    made = _chosen(whole, service.chosen(config))
+    records: list[Record] = [CubeRecord(cube.name, cube.service, cube.topology, cube.type)]
+    records += [PortRecord(cube.name, port.name, indices[port.name], port.peer or "-") for port in cube.ports]
+    values = service.constants(cube.name, cube.loglevel, config)
+    for slot, compiled in made.objects.items():
+        records.append(
+            ProgramRecord(cube.name, slot.side, slot.direction, slot.index, compiled.digest, pack_constants(compiled, values))
+        )
+    records += [
+        TableRecord(cube.name, "entry", f"{pins.cube(cube.name)}/{side}entry", ENTRY_SPEC)
+        for side in {slot.side for slot in made.objects}
+    ]
+    tables.add(cube.name, made.objects, whole.objects, service.rows(config, made.tables, env))
+    records += _stubs(cube, service, made, indices)
+    return records
+
+
+def _chosen(made: Built, chosen: Mapping[str, Collection[int]] | None) -> Built:
+    """Only the programs that this configuration needs, where the service makes a choice."""
+    if chosen is None:
+        return made
+    return Built(
+        {
+            slot: compiled
+            for slot, compiled in made.objects.items()
+            if slot.direction == pins.INJECT or slot.index in chosen.get(slot.direction, ())
+        }
+    )
+
+
+def full_config(cube: Cube) -> dict[str, Any]:
+    """The cube's data as its model has it: the service's leaves, and the ports with theirs."""
+    return {**cube.config, "ports": [{"name": port.name, **port.config} for port in cube.ports]}
+
+
+def pack_constants(compiled: Any, values: Mapping[str, int]) -> bytes:
+    """The frozen map's bytes for one object. Raises KeyError for a constant that nobody declares."""
+    raw = bytearray(compiled.const_size)
+    used = {relocation.symbol for relocation in compiled.relocations if relocation.kind == "const"}
+    for name, offset in compiled.constants.items():
+        if name not in values:
+            raise KeyError(f"the C asks for constant {name}, which neither the model nor the Python half gives")
+        if name not in _OF_THE_HOST or name in used:
+            struct.pack_into("<I", raw, offset, values[name])
+    return bytes(raw)
+
+
+def _stubs(cube: Cube, service: Service, made: Built, indices: Mapping[str, int]) -> list[Record]:
+    """Every port has its stubs whatever its peer, so that changing a peer loads no program."""
+    ends = dict(indices) if service.kind == "standard" else {}
+    records: list[Record] = []
+    for slot in made.objects:
+        if slot.index:
+            continue
+        places: Iterable[tuple[str, int]]
+        if slot.direction == pins.INJECT:
+            places = (("cube", 0),)
+        elif service.kind == "standard":
+            places = ends.items()
+        else:
+            places = (("wire", 0),) if slot.direction == "ingress" else (("inner", 1),)
+        records += [StubRecord(cube.name, slot.side, slot.direction, index, name, slot.flavour) for name, index in places]
+    return records
+
+
+def _drop_idle_twins(desired: Desired, wiring: Wiring) -> None:
+    """Take out the TC twins that no netdev's egress hook leads to: they would never run."""
+    idle = [
+        address
+        for address, record in desired.state.items()
+        if getattr(record, "side", pins.MAIN) == pins.TWIN and getattr(record, "cube", "") not in wiring.twins
+    ]
+    idle += [
+        address
+        for address, record in desired.state.items()
+        if isinstance(record, TableRecord)
+        and record.cube not in ("", *wiring.twins)
+        and pins.side_of(record.path) == pins.TWIN
+    ]
+    for address in idle:
+        desired.state.pop(address, None)

@@ -1,0 +1,140 @@
+"""Which tables a cube's programs use, and whose they are.
+
+A private table belongs to its cube: µCubes that declare it alike use one. A shared one belongs to those µCubes of the cube
+that name its namespace. A public one is the host's: it is there as long as any cube is that declares it. An `extern`
+declaration makes nothing: it is bound to what another µCube, or another cube, declares, and must agree with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler import pins
+from reconciler.graph.records import TableRecord
+from reconciler.service.rows import TableRows
+
+PUBLIC = "public"
+
+
+def is_framework(name: str) -> bool:
+    """Whether a table is pcn.h's own; those are known by the name of their pin."""
+    return name.startswith("pcn_")
+
+
+def used_tables(compiled: Any) -> set[str]:
+    """The names of the tables that a compiled program's instructions refer to."""
+    return {relocation.symbol for relocation in compiled.relocations if relocation.kind == "map"}
+
+
+def merged(objects: Iterable[Any]) -> dict[str, Any]:
+    """All tables by their C names; what is declared goes before what is only referred to."""
+    found: dict[str, Any] = {}
+    for compiled in objects:
+        for name, table in compiled.tables.items():
+            if name not in found or found[name].extern:
+                found[name] = table
+    return found
+
+
+def scope_of(table: Any, objects: Iterable[Any]) -> str:
+    """Where a table of a program is to be found, given all objects of its cube: 'private', 'shared:<namespace>', 'public'.
+
+    An `extern` one is the cube's own if any of its µCubes declares it, else somebody's public one.
+    """
+    if not table.extern:
+        return str(table.scope)
+    scopes = {other.scope for made in objects if (other := made.tables.get(table.name)) is not None and not other.extern}
+    if table.scope != "private":
+        return str(table.scope) if table.scope in scopes or table.scope == PUBLIC else PUBLIC
+    return min(scopes, default=PUBLIC)  # private, then public, then shared
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A table as one program of one cube has it; `rows` is what the cube's configuration puts in it."""
+
+    cube: str
+    source: str
+    table: Any
+    path: str
+    rows: TableRows | None = None
+
+    @property
+    def spec(self) -> tuple[int, int, int, int, int]:
+        table = self.table
+        return table.type, table.key_size, table.value_size, table.max_entries, table.flags
+
+    @property
+    def said(self) -> str:
+        """What is said of it where it disagrees with another."""
+        table = self.table
+        sizes = f"key of {table.key_size} bytes, value of {table.value_size}"
+        shape = "extern" if table.extern else f"{table.type_name} of {table.max_entries} entries, flags {table.flags}"
+        return f"{self.source} (cube {self.cube}): {shape}, {sizes}"
+
+
+@dataclass(slots=True)
+class Tables:
+    """The tables of a whole graph, put together one cube at a time. `problems` are sentences, each with its cube."""
+
+    declared: dict[str, Declaration] = field(default_factory=dict)
+    referred: list[Declaration] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, cube: str, made: Mapping[Any, Any], whole: Mapping[Any, Any], rows: Mapping[str, TableRows]) -> None:
+        """One cube's. `made` are the objects it runs, by slot; `whole` all that its service has."""
+        objects = list(whole.values())
+        for slot, compiled in made.items():
+            public = {name for name, table in compiled.tables.items() if table.scope == PUBLIC and not table.extern}
+            for name in sorted(used_tables(compiled) | (set(rows) & set(compiled.tables)) | public):
+                if name in pins.PER_GENERATION:
+                    continue
+                table = compiled.tables[name]
+                path = pins.table(cube, name, scope_of(table, objects), slot.side)
+                found = Declaration(cube, compiled.source, table, path, rows.get(name))
+                self.referred.append(found) if table.extern else self._declare(found)
+                if table.extern and not path.startswith(f"{PUBLIC}/"):
+                    self._declare_own(found, whole)
+
+    def _declare_own(self, user: Declaration, whole: Mapping[Any, Any]) -> None:
+        """The table of a µCube that this configuration may not need, for one that it does."""
+        for compiled in whole.values():
+            table = compiled.tables.get(user.table.name)
+            if table is not None and not table.extern and pins.table(user.cube, table.name, table.scope) == user.path:
+                self._declare(Declaration(user.cube, compiled.source, table, user.path, user.rows))
+
+    def _declare(self, new: Declaration) -> None:
+        old = self.declared.setdefault(new.path, new)
+        if old.spec != new.spec:
+            self.problems.append((new.cube, f"table {new.table.name} is declared in two ways: {old.said}; {new.said}"))
+        elif new.rows is not None and old.rows is None:
+            self.declared[new.path] = new
+        elif new.rows is not None and old.cube != new.cube:
+            self.problems.append(
+                (new.cube, f"public table {new.table.name} holds configuration, and cube {old.cube} declares it as well")
+            )
+
+    def records(self) -> Iterator[TableRecord]:
+        """All of them; first, what is referred to is held against what is declared."""
+        for user in self.referred:
+            owner = self.declared.get(user.path)
+            if owner is None:
+                self.problems.append((user.cube, f"{user.source} uses table {user.table.name}, which no cube declares as public"))
+            elif (owner.table.key_size, owner.table.value_size) != (user.table.key_size, user.table.value_size):
+                self.problems.append((user.cube, f"table {user.table.name} does not fit: {user.said}; {owner.said}"))
+        for path, found in self.declared.items():
+            rows, name = found.rows, found.table.name
+            if rows is not None and len(rows.rows) > found.table.max_entries:
+                self.problems.append(
+                    (found.cube, f"{len(rows.rows)} entries do not fit in table {name}, which holds {found.table.max_entries}")
+                )
+            of_the_host = path.startswith((f"{PUBLIC}/", "shared/"))
+            yield TableRecord(
+                "" if of_the_host else found.cube,
+                path.rpartition("/")[2] if is_framework(name) else name,
+                path,
+                found.spec,
+                *((rows.rows, rows.mask, rows.sparse, rows.staged) if rows else ()),
+            )

@@ -1,0 +1,76 @@
+"""Tables that lost their pin while programs still use them: found again, so that what they learned is not lost.
+
+A program keeps its tables alive, and the kernel lists them. A lost pin is put back on the very table that is in use. Not
+so a program array: the kernel empties it when its last pin goes, and it holds nothing that was learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from reconciler import pins
+from reconciler.graph.records import Live, ProgramRecord, State, StubRecord, TableRecord
+from reconciler.kernel.maps import PROG_ARRAY, MapInfo, kernel_name
+from reconciler.kernel.reader import Reader, fold_cpus
+
+
+def adoptable(reader: Reader, live: Live, wanted: State) -> tuple[dict[str, int], dict[str, TableRecord]]:
+    """Map ids by the path that has no pin, and what those maps hold."""
+    missing = (r for r in wanted.values() if isinstance(r, TableRecord) and r.address not in live.state)
+    lost = [r for r in missing if r.spec[0] != PROG_ARRAY and (not r.cube or r.cube in live.generations)]
+    if not lost:
+        return {}, {}
+    ids: dict[str, int] = {}
+    held: dict[str, TableRecord] = {}
+    for record in lost:
+        for table in _in_use(reader, live, record):
+            spec = table.spec
+            if (
+                table.name == kernel_name(record.name).decode()
+                and (spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags) == record.spec
+            ):
+                ids[record.path] = table.identity
+                held[record.path] = _content(reader, record, table)
+    return ids, held
+
+
+def is_another(reader: Reader, used: Collection[int], path: str, name: str) -> bool:
+    """Whether something else is pinned in the place of a table: one of this name is among those that are used, and it is
+    not the one that is pinned."""
+    pinned = reader.table(path)
+    if pinned is None or pinned.identity in used:
+        return False
+    return any(table is not None and table.name == kernel_name(name).decode() for table in map(reader.table_by_id, used))
+
+
+def _in_use(reader: Reader, live: Live, record: TableRecord) -> list[MapInfo]:
+    """Every map that the programs of the record's cube use, on the record's side; of any cube for a shared table."""
+    found = []
+    for other in live.state.values():
+        if not isinstance(other, ProgramRecord | StubRecord) or record.cube not in ("", other.cube):
+            continue
+        if not _reaches(other.side, record):
+            continue
+        if isinstance(other, ProgramRecord):
+            found += reader.tables_of(f"{pins.generation(other.cube, live.generations[other.cube])}/{other.name}")
+        else:
+            found += reader.tables_of(other.path)
+    return found
+
+
+def _reaches(side: str, record: TableRecord) -> bool:
+    """Whether what is on a side of a cube uses this very table: each side has its own ways out and entry, under the same
+    names, and they share all else."""
+    own = record.path.rpartition("/")[2] in pins.OF_A_SIDE and "/tables/" not in record.path
+    return not own or side == pins.side_of(record.path)
+
+
+def _content(reader: Reader, record: TableRecord, table: MapInfo) -> TableRecord:
+    if record.rows is None:
+        return replace(record, rows=None)
+    rows = {}
+    for key, raw in reader.rows_by_id(table.identity).items():
+        value = fold_cpus(table.spec, raw)
+        rows[key] = bytes(v & m for v, m in zip(value, record.mask, strict=False))
+    return replace(record, rows={key: value for key, value in rows.items() if not record.sparse or any(value)})

@@ -1,0 +1,317 @@
+"""Perform operations. One method a verb; nothing here decides anything.
+
+Descriptors of maps and programs are kept open by path for the length of a transaction: staging a cube opens each of
+its tables many times otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from reconciler import pins
+from reconciler.errors import KernelError, VerifierError, kernel_error
+from reconciler.kernel import bpf, hooks, maps, programs
+from reconciler.kernel.bpffs import Bpffs
+from reconciler.kernel.grace import wait_for_packets
+from reconciler.kernel.reader import pack_document
+from reconciler.live import stubs
+from reconciler.live.execute_network import Network
+from reconciler.plan.steps import Operation
+
+_ARRIVAL = "shared/arrival"
+_TYPES = {"TC": bpf.SCHED_CLS, "XDP": bpf.XDP}
+_ATTACH = {"xdp": bpf.ATTACH_XDP, "tcx_ingress": bpf.ATTACH_TCX_INGRESS, "tcx_egress": bpf.ATTACH_TCX_EGRESS}
+_HOPS = {"none": 0, "pass": 1, "netdev": 2, "program": 3}
+
+
+class Executor:
+    """Does operations below one root. `objects` are the compiled objects by digest."""
+
+    def __init__(self, root: Bpffs, objects: Mapping[str, Any]) -> None:
+        self._root, self._objects = root, objects
+        self._fds: dict[str, int] = {}
+        self._specs: dict[str, maps.MapSpec] = {}
+        self._network = Network(str(root.root))
+
+    def do(self, operation: Operation) -> None:
+        """Raises KernelError (or another PcnError); an operation that raises has changed nothing that matters."""
+        verb: Callable[..., None] | None = getattr(self, f"_{operation.kind}", None) or getattr(
+            self._network, operation.kind, None
+        )
+        if verb is None:
+            raise ValueError(f"no such operation: {operation.kind}")
+        try:
+            verb(**operation.args)
+        except OSError as error:
+            raise kernel_error(
+                f"{operation.kind.replace('_', ' ')} {operation.args.get('path', '')}", error.errno or 0
+            ) from error
+
+    def close(self) -> None:
+        for fd in self._fds.values():
+            os.close(fd)
+        self._fds.clear()
+        self._specs.clear()
+        self._network.close()
+
+    def _fd(self, path: str) -> int:
+        """The object at a path; 'program <id>' is one that has no pin of ours."""
+        if path not in self._fds:
+            if path.startswith("program "):
+                self._fds[path] = bpf.fd_by_id(bpf.PROG_BY_ID, int(path.split()[1]))
+            else:
+                self._fds[path] = self._root.open(path)
+        return self._fds[path]
+
+    def _map(self, path: str) -> tuple[int, maps.MapSpec]:
+        fd = self._fd(path)
+        if path not in self._specs:
+            self._specs[path] = maps.info(fd).spec
+        return fd, self._specs[path]
+
+    def _keep(self, fd: int, path: str) -> None:
+        """Pin a new object and keep its descriptor."""
+        try:
+            self._root.pin(fd, path)
+        except KernelError:
+            os.close(fd)
+            raise
+        self._fds[path] = fd
+
+    def _forget(self, path: str) -> None:
+        for known in [known for known in self._fds if known == path or known.startswith(f"{path}/")]:
+            os.close(self._fds.pop(known))
+            self._specs.pop(known, None)
+
+    # -- names ----------------------------------------------------------------------------------------------------
+
+    def _make_directory(self, path: str) -> None:
+        self._root.make_directory(path)
+
+    def _set_link(self, path: str, text: str) -> None:
+        self._root.make_directory(path.rpartition("/")[0])
+        self._root.set_link(path, text)
+
+    def _rename(self, path: str, to: str) -> None:
+        self._forget(path)
+        self._forget(to)
+        self._root.rename(path, to)
+
+    def _remove(self, path: str) -> None:
+        self._forget(path)
+        self._root.remove(path)
+
+    def _remove_cube(self, path: str) -> None:
+        """`current` goes first: a cube without one is a leftover, should the rest be interrupted."""
+        self._forget(path)
+        self._root.remove(f"{path}/current")
+        self._root.remove(path)
+
+    def _grace(self) -> None:
+        """Packets may be inside programs that were just replaced; their arrays must not be emptied under them."""
+        wait_for_packets()
+
+    def _set_document(self, path: str, text: str) -> None:
+        value = pack_document(text)
+        fd = maps.create(maps.MapSpec(maps.ARRAY, 4, len(value), 1), "topology")
+        draft = f"{path}~"
+        self._root.make_directory(path.rpartition("/")[0])
+        self._remove(draft)
+        try:
+            maps.update(fd, bytes(4), value)
+            self._root.pin(fd, draft)
+            self._root.rename(draft, path)
+        finally:
+            os.close(fd)
+
+    # -- tables ---------------------------------------------------------------------------------------------------
+
+    def _create_map(self, path: str, spec: list[int], name: str) -> None:
+        self._root.make_directory(path.rpartition("/")[0])
+        self._remove(path)  # an interrupted apply's
+        self._keep(maps.create(maps.MapSpec(*spec), name), path)
+
+    def _adopt_map(self, path: str, id: int) -> None:
+        self._remove(path)
+        self._keep(bpf.fd_by_id(bpf.MAP_BY_ID, id), path)
+
+    def _write_rows(self, path: str, rows: Mapping[str, str], mask: str) -> None:
+        """Write the configuration's bits of each row; the datapath's bits of a row that exists stay."""
+        fd, spec = self._map(path)
+        bits = bytes.fromhex(mask)
+        ready = {}
+        for key_hex, value_hex in rows.items():
+            key, value = bytes.fromhex(key_hex), bytes.fromhex(value_hex)
+            if bits != b"\xff" * len(bits):
+                old = maps.lookup(fd, spec, key)
+                if old is not None:
+                    stride = len(old) // len(maps.split_cpus(spec, old))
+                    ready[key] = b"".join(_merge(part, value, bits).ljust(stride, b"\0") for part in maps.split_cpus(spec, old))
+                    continue
+            ready[key] = maps.spread(spec, value)
+        maps.update_many(fd, spec, ready)
+
+    def _delete_rows(self, path: str, keys: list[str], sparse: bool) -> None:
+        fd, spec = self._map(path)
+        for key in map(bytes.fromhex, keys):
+            if sparse:
+                maps.update(fd, key, bytes(spec.value_bytes))
+            elif spec.type not in maps.ARRAYS:
+                maps.delete(fd, key)
+
+    def _purge_rows(self, path: str, offset: int, size: int, value: int, in_key: bool = False) -> None:
+        """Delete the rows in which a field of the value (or of the key) has a value."""
+        fd, spec = self._map(path)
+        wanted = value.to_bytes(size, "little")
+        rows = maps.rows(fd, spec).items()
+        maps.delete_many(fd, [key for key, row in rows if (key if in_key else row)[offset : offset + size] == wanted])
+
+    def _flush_rows(self, path: str) -> None:
+        fd, spec = self._map(path)
+        maps.delete_many(fd, list(maps.keys(fd, spec)))
+
+    def _zero_rows(self, path: str, keep: str = "") -> None:
+        """Set every row to zero, but for the bits of the mask `keep`: those are configuration."""
+        fd, spec = self._map(path)
+        bits = bytes.fromhex(keep).ljust(spec.value_size, b"\0")
+        maps.update_many(fd, spec, {key: _masked(spec, row, bits) for key, row in maps.rows(fd, spec).items()})
+
+    # -- programs -------------------------------------------------------------------------------------------------
+
+    def _load_program(
+        self, path: str, object: str, constants: str, maps: Mapping[str, str], calls: str, row: int, name: str
+    ) -> None:
+        compiled = self._objects[object]
+        descriptors = {symbol: self._fd(pin) if pin else self._calls(calls) for symbol, pin in maps.items()}
+        raw = bytes.fromhex(constants)
+        if raw:
+            descriptors[""] = self._constants(f"{path}_const", raw)
+        try:
+            fd = programs.load(relocate(compiled, descriptors), _TYPES[compiled.flavour], name)
+        except VerifierError as error:
+            from reconciler.compiler import verifier_report
+
+            report = verifier_report(error.detail, compiled)
+            raise VerifierError(
+                f"load program {name} ({compiled.source}): the verifier refused it", error.errno, report
+            ) from None
+        self._keep(fd, path)
+        self._callable(calls, row, path)
+
+    def _callable(self, calls: str, row: int, path: str) -> None:
+        if calls:
+            self._calls(calls)
+            self._set_slot(calls, row, path)
+
+    def _constants(self, path: str, raw: bytes) -> int:
+        fd = maps.create(maps.MapSpec(maps.ARRAY, 4, len(raw), 1, maps.BPF_F_RDONLY_PROG), "const")
+        maps.update(fd, bytes(4), raw)
+        maps.freeze(fd)
+        self._keep(fd, path)
+        return fd
+
+    def _calls(self, path: str) -> int:
+        if not self._root.exists(path):
+            self._create_map(path, [maps.PROG_ARRAY, 4, 4, 64, 0], "calls")
+        return self._fd(path)
+
+    def _keep_program(self, path: str, source: str, calls: str, row: int) -> None:
+        for suffix in ("", "_const"):
+            if self._root.exists(source + suffix):
+                self._keep(self._root.open(source + suffix), path + suffix)
+        self._callable(calls, row, path)
+
+    def _record_generation(self, path: str, objects: Mapping[str, str]) -> None:
+        tags = {
+            name: {"object": digest, "tag": programs.info(self._fd(f"{path}/{name}")).tag} for name, digest in objects.items()
+        }
+        self._root.set_link(f"{path}/about", json.dumps({"programs": tags}))
+
+    def _load_stub(self, path: str, flavour: str, port: int, row: int, entry: str) -> None:
+        code = (
+            stubs.tc(port, self._fd(entry), row) if flavour == "TC" else stubs.xdp(port, self._fd(entry), row, self._fd(_ARRIVAL))
+        )
+        self._root.make_directory(path.rpartition("/")[0])
+        if self._root.exists(path):  # made anew: whoever holds the old one goes on with it until re-pointed
+            self._remove(path)
+        self._keep(programs.load(code, _TYPES[flavour], f"stub_{port}"), path)
+
+    def _set_slot(self, path: str, index: int, program: str) -> None:
+        maps.update(self._fd(path), struct.pack("<I", index), struct.pack("<I", self._fd(program)))
+
+    def _clear_slot(self, path: str, index: int) -> None:
+        maps.delete(self._fd(path), struct.pack("<I", index))
+
+    # -- hops, members, hooks -------------------------------------------------------------------------------------
+
+    def _set_hop(self, home: str, row: int, kind: str, target: str) -> None:
+        """The jump before the row that sends packets to it, and the other way round when it goes."""
+        if kind == "program":
+            self._set_slot(f"{home}next", row, target)
+        ifindex = self._network.index(target) if kind == "netdev" else 0
+        maps.update(self._fd(f"{home}hops"), struct.pack("<I", row), struct.pack("<II", _HOPS[kind], ifindex))
+        if kind != "program" and self._root.exists(f"{home}next"):
+            self._clear_slot(f"{home}next", row)
+
+    def _set_member(self, home: str, family: str, index: int, netdev: str, far: str) -> None:
+        fd, key = self._fd(f"{home}/flood"), struct.pack("<I", index)
+        if family == "TC":
+            ifindex = self._network.index(far or netdev) if netdev else 0
+            kind = 2 if netdev else 1 if self._members_beyond(fd, index) else 0
+            self._fill_holes(fd, index if netdev else 0)
+            maps.update(fd, key, struct.pack("<III", kind, ifindex, int(bool(far))))
+            return
+        pair = (self._network.index(netdev), self._network.index(far)) if far else (0, 0)
+        if far:  # known before frames go there, and until none does
+            maps.update(self._fd(f"{home}/reenter"), key, struct.pack("<II", *pair))
+        if netdev:
+            maps.update(fd, key, struct.pack("<I", self._network.index(netdev)))
+        else:
+            maps.delete(fd, key)
+        if not far:
+            maps.update(self._fd(f"{home}/reenter"), key, struct.pack("<II", *pair))
+
+    def _members_beyond(self, fd: int, index: int) -> bool:
+        rows = maps.rows(fd, maps.info(fd).spec)
+        return any(struct.unpack("<I", key)[0] > index and struct.unpack_from("<I", value)[0] for key, value in rows.items())
+
+    def _fill_holes(self, fd: int, below: int) -> None:
+        """Rows below a member must not read as the end of the table."""
+        spec = maps.MapSpec(maps.ARRAY, 4, 12, 128)
+        for index in range(below):
+            key = struct.pack("<I", index)
+            if maps.lookup(fd, spec, key) == bytes(12):
+                maps.update(fd, key, struct.pack("<III", 1, 0, 0))
+
+    def _attach_hook(self, netdev: str, point: str, stub: str, mode: str) -> None:
+        hooks.attach(self._root, pins.hook(netdev, point), self._fd(stub), self._network.index(netdev), point, mode)
+
+    def _update_hook(self, netdev: str, point: str, stub: str) -> None:
+        hooks.update(self._root, pins.hook(netdev, point), self._fd(stub), self._network.index(netdev), point)
+
+    def _detach_hook(self, netdev: str, point: str) -> None:
+        hooks.detach(self._root, pins.hook(netdev, point), self._network.index_or_none(netdev), point)
+
+
+def relocate(compiled: Any, descriptors: Mapping[str, int]) -> bytes:
+    """The object's instructions with map descriptors filled in; '' is the map of constants."""
+    code = bytearray(compiled.insns)
+    for relocation in compiled.relocations:
+        symbol = "" if relocation.kind == "const" else relocation.symbol
+        struct.pack_into("<i", code, relocation.index * 8 + 4, descriptors[symbol])
+    return bytes(code)
+
+
+def _masked(spec: maps.MapSpec, row: bytes, bits: bytes) -> bytes:
+    """A row with only the bits of a mask, on every CPU."""
+    parts = maps.split_cpus(spec, row)
+    stride = len(row) // len(parts)
+    return b"".join(bytes(v & m for v, m in zip(part, bits, strict=False)).ljust(stride, b"\0") for part in parts)
+
+
+def _merge(old: bytes, new: bytes, mask: bytes) -> bytes:
+    return bytes(o & ~m & 0xFF | n & m for o, n, m in zip(old, new, mask, strict=False))

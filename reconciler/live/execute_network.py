@@ -1,0 +1,152 @@
+"""Perform the operations on the network around the cubes: namespaces, netdevs, offloads."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from reconciler import pins
+from reconciler.errors import KernelError, kernel_error
+from reconciler.kernel import netlink, netns, offload, rtnl
+from reconciler.kernel.bpffs import Bpffs
+from reconciler.kernel.linkspec import diff_end
+from reconciler.live.observe_links import GROUP, alias
+from reconciler.model import Link, LinkEnd, Route
+
+
+class Network:
+    """Verbs of `execute` for what topologies own of the network. `root` marks what is made."""
+
+    def __init__(self, root: str) -> None:
+        self._root = Bpffs(root)
+        self._writer: netlink.Netlink | None = None
+        self._macs: dict[tuple[str | None, str], str] = {}
+
+    @property
+    def _netlink(self) -> netlink.Netlink:
+        if self._writer is None:
+            self._writer = netlink.Netlink()
+        return self._writer
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def index(self, netdev: str) -> int:
+        """A netdev's ifindex now. Raises KernelError (ENODEV)."""
+        try:
+            return socket.if_nametoindex(netdev)
+        except OSError:
+            raise kernel_error(f"find netdev {netdev!r}", errno.ENODEV) from None
+
+    def index_or_none(self, netdev: str) -> int:
+        """A netdev's ifindex now, 0 if it is gone."""
+        try:
+            return socket.if_nametoindex(netdev)
+        except OSError:
+            return 0
+
+    def create_namespace(self, name: str, topology: str) -> None:
+        """The mark first: a namespace without its mark would be taken for somebody else's."""
+        self._root.make_directory("namespaces")
+        self._root.set_link(pins.namespace(name), topology)
+        if name not in netns.names():
+            netns.create(name)
+
+    def delete_namespace(self, name: str, topology: str) -> None:  # noqa: ARG002 - the inverse of create_namespace, with its arguments
+        netns.delete(name)
+        self._root.remove(pins.namespace(name))
+
+    def create_link(self, link: Mapping[str, Any], topology: str, again: bool = False) -> None:
+        """`again`: it was deleted before; make it with its settings, and with the MACs it had."""
+        made = self._as_it_was(_link(link)) if again else _link(link)
+        plain = Link(made.kind, made.end, made.peer, {name: value for name, value in made.options.items() if name != "quiet"})
+        quiet = made.options.get("quiet", False)
+        self._netlink.create_link(_down(plain) if quiet else plain, GROUP, alias(str(self._root.root), topology))
+        if quiet:
+            for end in (made.end, made.peer):
+                if end is not None:
+                    _silence(end.name)
+                    netlink.configure(end)
+        if again:
+            for end in (made.end, made.peer):
+                if end is not None:
+                    netlink.configure(end)
+
+    def _as_it_was(self, link: Link) -> Link:
+        def known(end: LinkEnd) -> LinkEnd:
+            return replace(end, mac=end.mac or self._macs.get((end.netns, end.name)))
+
+        return replace(link, end=known(link.end), peer=known(link.peer) if link.peer else None)
+
+    def delete_links(self, links: list[Mapping[str, Any]]) -> None:
+        by_namespace: dict[str | None, list[str]] = {}
+        for made in map(_link, links):
+            by_namespace.setdefault(made.end.netns, []).append(made.end.name)
+            for end in (made.end, made.peer):
+                state = rtnl.end(end.name, end.netns) if end is not None else None
+                if end is not None and state is not None:
+                    self._macs.setdefault((end.netns, end.name), state.netdev.mac)
+        for namespace, names in by_namespace.items():
+            netlink.delete_group(GROUP, names, namespace)
+
+    def configure_end(self, end: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+        """Make an end as wanted; what the kernel does not have and `before` names is not asked for."""
+        wanted, old = _end(end), _end(before)
+        state = rtnl.end(wanted.name, wanted.netns)
+        if state is None:
+            raise kernel_error(f"configure netdev {wanted.name!r}", errno.ENODEV)
+        changes = diff_end(
+            LinkEnd(
+                wanted.name,
+                wanted.netns,
+                wanted.addresses,
+                wanted.routes,
+                wanted.mtu or old.mtu,
+                wanted.mac or old.mac,
+                wanted.up,
+            ),
+            state,
+        )
+        netlink.apply_changes(wanted.name, wanted.netns, changes)
+
+    def set_offload(self, netdev: str, netns: str | None, gro: bool, tx_checksum: bool) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                offload.put(netdev, "gro", gro, netns)
+                offload.put(netdev, "tx-checksum", tx_checksum, netns)
+            except KernelError as error:
+                if error.errno != errno.ENODEV:  # it went with its link
+                    raise
+
+
+def _silence(name: str) -> None:
+    """No IPv6 on a hidden veth: its own multicast would be flooded into the graph."""
+    with (
+        contextlib.suppress(FileNotFoundError),
+        open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w", encoding="ascii") as switch,
+    ):
+        switch.write("1")
+
+
+def _down(link: Link) -> Link:
+    def down(end: LinkEnd | None) -> LinkEnd | None:
+        return None if end is None else LinkEnd(end.name, end.netns, mtu=end.mtu, mac=end.mac, up=False)
+
+    lowered = down(link.end)
+    assert lowered is not None
+    return Link(link.kind, lowered, down(link.peer), link.options)
+
+
+def _link(data: Mapping[str, Any]) -> Link:
+    return Link(data["kind"], _end(data["end"]), _end(data["peer"]) if data["peer"] else None, data["options"])
+
+
+def _end(data: Mapping[str, Any]) -> LinkEnd:
+    routes = tuple(Route(**route) if isinstance(route, Mapping) else route for route in data["routes"])
+    return LinkEnd(data["name"], data["netns"], tuple(data["addresses"]), routes, data["mtu"], data["mac"], data["up"])

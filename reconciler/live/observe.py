@@ -1,0 +1,350 @@
+"""Read the live graph back from the kernel: the arrow `observe` of the design, and the only reader of bpffs.
+
+What is found is what is there: a program is known by its id and tag and by what its slot holds, a hop by the row and
+the jump, a table by its content. Nothing is printed or compared from memory of what was once asked for.
+
+Order: first every stub, so that a program id in a slot or a hook can be named; then what refers to them.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from reconciler import pins
+from reconciler.graph.intend import Built, topology_record
+from reconciler.graph.records import (
+    GONE,
+    CubeRecord,
+    HookRecord,
+    HopRecord,
+    Live,
+    MemberRecord,
+    PortRecord,
+    ProgramRecord,
+    Record,
+    StubRecord,
+    TableRecord,
+    TopologyRecord,
+)
+from reconciler.graph.tables import PUBLIC
+from reconciler.kernel.maps import PER_CPU, MapSpec
+from reconciler.kernel.reader import Reader, fold_cpus
+from reconciler.live.adopt import is_another
+from reconciler.service import Service, Services
+from reconciler.service.rows import TableRows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_HOP_KINDS = ("none", "pass", "netdev", "program")
+_FILES = {"entry", "hops", "next", "drops", "flood", "reenter"}
+POINTS = ("xdp", "tcx_ingress", "tcx_egress")
+
+
+@dataclass(slots=True)
+class _Look:
+    """One look at one root. `stubs` names stubs by program id."""
+
+    reader: Reader
+    services: Services
+    build: Callable[[str, str], Built | None]
+    netdevs: Mapping[str, Any]
+    names: Mapping[int, str]
+    live: Live
+    state: bool = False
+    stubs: dict[int, str] = field(default_factory=dict)
+    uses: dict[tuple[str, str], set[int]] = field(default_factory=dict)  # ids of the tables that a side of a cube uses
+
+    def add(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.live.state[record.address] = record
+
+    def netdev(self, index: int) -> str:
+        return self.names.get(index, f"{GONE}#{index}") if index else GONE
+
+
+def observe_bpffs(
+    reader: Reader,
+    services: Services,
+    build: Callable[[str, str], Built | None],
+    netdevs: Mapping[str, Any],
+    *,
+    state: bool = False,
+) -> Live:
+    """All that is below the root. `build` gives a service's compiled objects by (service, family), from the cache;
+    None if they cannot be had, and then its tables are left undecoded. `state`: read the datapath's tables too."""
+    live = Live(netdevs=dict(netdevs))
+    look = _Look(reader, services, build, netdevs, {netdev.index: name for name, netdev in netdevs.items()}, live, state)
+    leftovers: list[str] = []
+    for name in reader.names("topologies"):
+        text = None if name.endswith("~") else reader.document(f"topologies/{name}")
+        if text is None:
+            leftovers.append(f"topologies/{name}")
+        else:
+            look.add([topology_record(pins.unescape(name), text)])
+    whole = []
+    said = _said(live)
+    for escaped in reader.names("cubes"):
+        name = pins.unescape(escaped)
+        about, current = _identity(reader, f"cubes/{escaped}", said.get(name))
+        if about is None or current is None or "~" in escaped:
+            leftovers.append(f"cubes/{escaped}")
+        else:
+            whole.append((name, about, current))
+    for name, about, current in whole:
+        leftovers += _cube_objects(look, name, about, current)
+    for name, about, _ in whole:
+        _cube_wiring(look, name, about)
+    leftovers += _hooks(look)
+    leftovers += _shared(look, {name for name, _, _ in whole})
+    live.leftovers = tuple(leftovers)
+    return live
+
+
+def _said(live: Live) -> dict[str, dict[str, Any]]:
+    """What the applied documents say of each cube that a lost `about` would have said; and of namespaces, whose mark can be
+    lost, that they are ours."""
+    found = {}
+    for record in live.state.values():
+        if isinstance(record, TopologyRecord):
+            spec = json.loads(record.document).get("spec", {})
+            live.namespaces |= dict.fromkeys(spec.get("namespaces", ()), record.name)
+            for cube in spec.get("cubes", ()):
+                found[cube["name"]] = {"service": cube["service-name"], "topology": record.name, "type": cube.get("type", "TC")}
+    return found
+
+
+def _identity(reader: Reader, home: str, said: dict[str, Any] | None) -> tuple[dict[str, Any] | None, str | None]:
+    """A cube's `about` and `current`. An applied cube that lost one of them is damaged, not gone: rebuilding it would lose
+    what it learned. The wrong topology in a replaced `about` makes the damage a difference.
+
+    Not so a cube that an interrupted apply had only begun to put in the place of the applied one: it is of another kind,
+    or the applied one stands aside."""
+    about, current = reader.json_link(f"{home}/about"), reader.link_text(f"{home}/current")
+    if said is not None and about is None and current is not None:
+        about = {**said, "topology": GONE}
+    if said is not None and current is None and about is not None and not _begun(reader, home, said, about):
+        numbers = [int(name[1:]) for name in reader.names(home) if name[0] == "g" and name[1:].isdigit()]
+        current = f"g{max(numbers)}" if numbers else None
+        about = {**about, "topology": GONE} if current else about
+    return about, current
+
+
+def _begun(reader: Reader, home: str, said: dict[str, Any], about: dict[str, Any]) -> bool:
+    """Whether a cube without `current` was being put in the place of the one that is applied."""
+    other = any(said[name] != about.get(name) for name in ("service", "type"))
+    return other or any(name.startswith(f"{home.rpartition('/')[2]}~") for name in reader.names("cubes"))
+
+
+def _cube_objects(look: _Look, name: str, about: Mapping[str, Any], current: str) -> list[str]:
+    """A cube's own objects; gives the leftovers in its directory."""
+    reader, home = look.reader, pins.cube(name)
+    look.add([CubeRecord(name, about.get("service", ""), about.get("topology", ""), about.get("type", "TC"))])
+    leftovers = []
+    indices: dict[str, int] = {}
+    entries = reader.names(home)
+    for entry in entries:
+        if entry.endswith("~") or (entry[0] == "g" and entry[1:].isdigit() and entry != current):
+            leftovers.append(f"{home}/{entry}")
+    for side in (pins.MAIN, pins.TWIN) if "twin" in entries else (pins.MAIN,):
+        indices |= _stubs(look, name, about, side)
+    for escaped in reader.names(f"{home}/ports"):
+        port = pins.unescape(escaped)
+        if escaped.endswith("~") or port not in indices:
+            leftovers.append(f"{home}/ports/{escaped}")
+            continue
+        look.add([PortRecord(name, port, indices[port], reader.link_text(f"{home}/ports/{escaped}") or "-")])
+    look.live.generations[name] = int(current[1:]) if current[1:].isdigit() else 0
+    _programs(look, name, current)
+    _tables(look, name, about)
+    return leftovers
+
+
+def _stubs(look: _Look, cube: str, about: Mapping[str, Any], side: str) -> dict[str, int]:
+    flavour = "XDP" if about.get("type", "TC") != "TC" and side == pins.MAIN else "TC"
+    indices: dict[str, int] = {}
+    cube_entry = look.reader.table(f"{pins.cube(cube)}/{side}entry")
+    for direction, directory in pins.STUBS.items():
+        base = f"{pins.cube(cube)}/{side}{directory}"
+        for entry in look.reader.names(base):
+            number, _, escaped = entry.partition("_")
+            pinned = look.reader.program(f"{base}/{entry}")
+            if number.isdigit() and pinned is not None:
+                port = pins.unescape(escaped)
+                if direction != pins.INJECT:
+                    indices[port] = int(number)
+                if pinned.name != f"stub_{number}" or cube_entry is None or cube_entry.identity not in pinned.maps:
+                    continue  # another program under a stub's name, or one that leads to an entry that is no longer the cube's
+                look.uses.setdefault((cube, side), set()).update(pinned.maps)
+                look.stubs[pinned.identity] = f"{base}/{entry}"
+                look.add([StubRecord(cube, side, direction, int(number), port, flavour)])
+    return indices
+
+
+def _programs(look: _Look, cube: str, current: str) -> None:
+    """A program is what was loaded if pin, slot and the generation's record agree; else it is named by its tag."""
+    home = f"{pins.cube(cube)}/{current}"
+    recorded = (look.reader.json_link(f"{home}/about") or {}).get("programs", {})
+    for name, said in recorded.items():
+        side = pins.TWIN if name.startswith("twin_") else pins.MAIN
+        direction, _, index = name.removeprefix("twin_").rpartition("_")
+        row = pins.entry_row(direction, int(index))
+        pinned = look.reader.program(f"{home}/{name}")
+        slot = look.reader.slot(f"{pins.cube(cube)}/{side}entry", row)
+        if pinned is None and not slot:
+            continue
+        true = pinned is not None and pinned.tag == said.get("tag") and pinned.identity == slot
+        if true and pinned is not None:
+            look.uses.setdefault((cube, side), set()).update(pinned.maps)
+        digest = said.get("object", "") if true else f"foreign:{pinned.tag if pinned else 'no pin'}/{slot or 'empty slot'}"
+        look.add([ProgramRecord(cube, side, direction, int(index), digest, look.reader.constants(f"{home}/{name}_const"))])
+
+
+def _tables(look: _Look, cube: str, about: Mapping[str, Any]) -> None:
+    reader, home = look.reader, pins.cube(cube)
+    service = look.services.get(about.get("service", ""))
+    built = look.build(service.name, "TC" if about.get("type", "TC") == "TC" else "XDP") if service else None
+    for entry in reader.names(home):
+        if entry in _FILES:
+            _plain_table(look, cube, f"{home}/{entry}", entry)
+    for entry in reader.names(f"{home}/twin"):
+        if entry in _FILES:
+            _plain_table(look, cube, f"{home}/twin/{entry}", entry)
+    shape = _shape(cube, service, built)
+    kept = look.live.tables.setdefault(cube, {})
+    own = {f"{home}/tables/{entry}": entry.rpartition(":")[2] for entry in reader.names(f"{home}/tables")}
+    for path, name in (own | {path: name for path, (name, _, _) in shape.items() if path not in own}).items():
+        if path not in shape:
+            _plain_table(look, cube, path, name)
+            if look.state and (found := reader.rows(path)) is not None:
+                kept[name] = {key: fold_cpus(found[0], value) for key, value in found[1].items()}
+            continue
+        found = reader.rows(path)
+        if found is None or _is_another(look, cube, path, name):
+            continue
+        spec, raw = found
+        _, wanted, value_size = shape[path]
+        folded = {key: fold_cpus(spec, value) for key, value in raw.items()} if spec.type in PER_CPU else raw
+        kept[name] = folded
+        rows = _configured(folded, wanted) if spec.value_size == value_size else None
+        owner = "" if path.startswith(f"{PUBLIC}/") else cube
+        look.add([TableRecord(owner, name, path, _spec(spec), rows, wanted.mask, wanted.sparse, wanted.staged)])
+
+
+def _configured(rows: dict[bytes, bytes], wanted: TableRows) -> dict[bytes, bytes]:
+    """The configuration's share of what a table holds."""
+    if wanted.mask != b"\xff" * len(wanted.mask):
+        rows = {key: _masked(value, wanted.mask) for key, value in rows.items()}
+    return {key: value for key, value in rows.items() if any(value)} if wanted.sparse else rows
+
+
+def _shape(cube: str, service: Service | None, built: Built | None) -> dict[str, tuple[str, TableRows, int]]:
+    """Of each table that holds configuration, by its pin: its name, what an empty configuration says of it, and the size of
+    its values."""
+    if service is None or built is None:
+        return {}
+    from reconciler.service.codec import Env
+
+    try:
+        tables = built.tables
+        return {
+            pins.table(cube, name, tables[name].scope): (name, wanted, tables[name].value_size)
+            for name, wanted in service.rows({}, tables, Env()).items()
+        }
+    except (KeyError, ValueError):
+        return {}
+
+
+def _masked(value: bytes, mask: bytes) -> bytes:
+    return (int.from_bytes(value, "little") & int.from_bytes(mask, "little")).to_bytes(len(value), "little")
+
+
+def _spec(spec: MapSpec) -> tuple[int, int, int, int, int]:
+    return spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags
+
+
+def _plain_table(look: _Look, cube: str, path: str, name: str) -> None:
+    spec = look.reader.spec(path)
+    if spec is not None and not _is_another(look, cube, path, name):
+        look.add([TableRecord(cube, name, path, _spec(spec))])
+
+
+def _is_another(look: _Look, cube: str, path: str, name: str) -> bool:
+    """Whether the pin of a cube's table was replaced."""
+    own_side = path.rpartition("/")[2] in pins.OF_A_SIDE and "/tables/" not in path
+    sides = [pins.side_of(path)] if own_side else [pins.MAIN, pins.TWIN]
+    return is_another(look.reader, {used for side in sides for used in look.uses.get((cube, side), ())}, path, name)
+
+
+def _cube_wiring(look: _Look, cube: str, about: Mapping[str, Any]) -> None:
+    for side in (pins.MAIN, pins.TWIN):
+        values = look.reader.values(f"{pins.cube(cube)}/{side}hops")
+        hops = [(row, kind, ifindex) for row, (kind, ifindex) in enumerate(struct.iter_unpack("<II", values)) if kind]
+        jumps = look.reader.slots_at(f"{pins.cube(cube)}/{side}next", [row for row, kind, _ in hops if kind == 3])
+        for row, kind, ifindex in hops:
+            target = look.netdev(ifindex) if kind == 2 else ""
+            if kind == 3:
+                target = look.stubs.get(jumps[row], f"program {jumps[row]}" if jumps[row] else GONE)
+            look.add([HopRecord(cube, side, row, _HOP_KINDS[kind] if kind < 4 else str(kind), target)])
+    _members(look, cube, about)
+
+
+def _members(look: _Look, cube: str, about: Mapping[str, Any]) -> None:
+    found = look.reader.rows(f"{pins.cube(cube)}/flood")
+    if found is None:
+        return
+    again = look.reader.rows(f"{pins.cube(cube)}/reenter")
+    pairs = {key: struct.unpack("<II", value) for key, value in again[1].items()} if again else {}
+    for key, value in found[1].items():
+        index = struct.unpack("<I", key)[0]
+        if about.get("type", "TC") == "TC":
+            kind, ifindex, ingress = struct.unpack("<III", value)
+            if kind != 2:
+                continue
+            netdev, far = look.netdev(ifindex), ""
+            if ingress:
+                netdev, far = _near_end(netdev), netdev
+        else:
+            (ifindex,) = struct.unpack("<I", value[:4])
+            if not ifindex:
+                continue
+            netdev, far = look.netdev(ifindex), look.netdev(pairs[key][1]) if pairs.get(key, (0, 0))[0] else ""
+        look.add([MemberRecord(cube, index, netdev, far)])
+
+
+def _near_end(far: str) -> str:
+    return far[:-1] + "n" if far.startswith("pcn") and far.endswith("f") else far
+
+
+def _hooks(look: _Look) -> list[str]:
+    leftovers = []
+    for escaped in look.reader.names("links"):
+        netdev = pins.unescape(escaped)
+        for point in look.reader.names(f"links/{escaped}"):
+            state = look.netdevs.get(netdev)
+            found = look.reader.hook(f"links/{escaped}/{point}", state.index if state else 0, point) if point in POINTS else None
+            if found is None:
+                leftovers.append(f"links/{escaped}/{point}")
+                continue
+            program, ifindex = found
+            there = state is not None and ifindex == state.index
+            stub = look.stubs.get(program, f"program {program}") if there else GONE
+            mode = state.xdp.mode if there and state is not None and state.xdp is not None and point == "xdp" else ""
+            look.add([HookRecord(netdev, point, stub, mode)])
+    return leftovers
+
+
+def _shared(look: _Look, cubes: set[str]) -> list[str]:
+    for name in look.reader.names("shared"):
+        spec = look.reader.spec(f"shared/{name}")
+        if spec is not None:
+            look.add([TableRecord("", name, f"shared/{name}", _spec(spec))])
+    for name in look.reader.names(PUBLIC):
+        spec = look.reader.spec(f"{PUBLIC}/{name}")
+        if spec is not None and f"{PUBLIC}/{name}" not in look.live.state:
+            look.add([TableRecord("", name, f"{PUBLIC}/{name}", _spec(spec))])
+    return [f"namespaces/{name}" for name in look.reader.names("namespaces") if name.endswith("~")]

@@ -1,0 +1,162 @@
+"""Read back the network around the cubes: namespaces, netdevs and offload settings that topologies own.
+
+A netdev has more properties than a document can name, and most are nobody's business. So a live link is the wanted one
+*as the kernel has it*: equal to the wanted record exactly when nothing that was asked for differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from reconciler import pins
+from reconciler.graph.records import GONE, LinkRecord, NamespaceRecord, OffloadRecord, Record, link_address
+from reconciler.kernel import linkspec, netns, offload, rtnl
+from reconciler.kernel.netlink import owned_groups
+from reconciler.kernel.netstate import EndState
+from reconciler.kernel.reader import Reader
+from reconciler.model import Link, LinkEnd, Route
+
+GROUP = 0x70636E  # 'pcn': the group of every netdev that pcn made
+
+
+def alias(root: str, topology: str) -> str:
+    """The mark on a netdev: whose it is, down to the bpffs root."""
+    return f"{root}/topologies/{topology}"
+
+
+@dataclass(slots=True)
+class LiveLinks:
+    """`conflicts` are netdevs and namespaces that are wanted, exist, and are not ours."""
+
+    records: list[Record] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+
+
+def observe_links(reader: Reader, wanted: Iterable[Record], applied: Collection[str] = ()) -> LiveLinks:
+    """Those of the wanted records that exist, as they are; and netdevs that bear our mark and nobody wants. `applied` are the
+    namespaces that applied documents name: they are ours even if they have lost their mark."""
+    live = LiveLinks()
+    records = list(wanted)
+    present = set(netns.names())
+    marked = {pins.unescape(name): reader.link_text(f"namespaces/{name}") or "" for name in reader.names("namespaces")}
+    live.records += [
+        NamespaceRecord(name, owner if name in present else GONE) for name, owner in marked.items() if not name.endswith("~")
+    ]
+    live.records += [NamespaceRecord(name, "") for name in applied if name in present and name not in marked]
+    live.conflicts += [
+        f"network namespace {record.name!r} exists and is not pcn's; pcn will not take it over"
+        for record in records
+        if isinstance(record, NamespaceRecord) and record.name in present and record.name not in {*marked, *applied}
+    ]
+    ends = _Ends(present)
+    root = str(reader.root.root)
+    known: set[tuple[str | None, str]] = set()
+    for record in records:
+        if isinstance(record, LinkRecord):
+            known |= {(end.netns, end.name) for end in (record.link.end, record.link.peer) if end is not None}
+            _link(record, ends, root, live)
+        elif isinstance(record, OffloadRecord) and ends.get(record.netns, record.netdev) is not None:
+            gro, checksum = (
+                offload.get(record.netdev, "gro", record.netns),
+                offload.get(record.netdev, "tx-checksum", record.netns),
+            )
+            live.records.append(OffloadRecord(record.netdev, record.netns, gro, checksum))
+    live.records += _orphans(ends, known, root)
+    return live
+
+
+class _Ends:
+    """Netdevs with their addresses by namespace, each namespace read at most once."""
+
+    def __init__(self, namespaces: Collection[str]) -> None:
+        self._namespaces = namespaces
+        self._read: dict[str | None, Mapping[str, EndState]] = {}
+
+    def all(self, namespace: str | None) -> Mapping[str, EndState]:
+        if namespace not in self._read:
+            there = namespace is None or namespace in self._namespaces
+            self._read[namespace] = rtnl.ends(namespace) if there else {}
+        return self._read[namespace]
+
+    def get(self, namespace: str | None, name: str) -> EndState | None:
+        return self.all(namespace).get(name)
+
+
+def _link(record: LinkRecord, ends: _Ends, root: str, live: LiveLinks) -> None:
+    link = record.link
+    seen = ends.get(link.end.netns, link.end.name)
+    if seen is None:
+        return
+    if seen.netdev.group not in owned_groups(GROUP) or (
+        seen.netdev.alias and not seen.netdev.alias.startswith(f"{root}/topologies/")
+    ):
+        live.conflicts.append(f"netdev {link.end.name!r} exists and is not pcn's; pcn will not take it over")
+        return
+    owner = seen.netdev.alias.removeprefix(f"{root}/topologies/") or record.topology
+    live.records.append(LinkRecord(_as_seen(link, seen, ends), owner))
+
+
+def _as_seen(link: Link, seen: EndState, ends: _Ends) -> Link:
+    """`link` with whatever of it the kernel has otherwise."""
+    quiet = {name: value for name, value in link.options.items() if name == "quiet"}
+    plain = replace(link, options={name: value for name, value in link.options.items() if name != "quiet"})
+    differing = linkspec.differing_options(plain, seen.netdev, lambda name: _index(ends, link.end.netns, name))
+    options: dict[str, Any] = dict(link.options)
+    kind = seen.netdev.kind if "kind" in differing else link.kind
+    for name in differing:
+        if name != "kind":
+            options[name] = seen.netdev.options.get(name)
+    peer = None
+    if link.peer is not None:
+        other = ends.get(link.peer.netns, link.peer.name)
+        if other is not None and other.netdev.index == seen.netdev.peer_index and other.netdev.peer_index == seen.netdev.index:
+            peer = end_as_seen(link.peer, other)
+    return Link(kind, end_as_seen(link.end, seen), peer, options | quiet)
+
+
+def _index(ends: _Ends, namespace: str | None, name: str) -> int:
+    for place in (namespace, None):
+        state = ends.get(place, name)
+        if state is not None:
+            return state.netdev.index
+    return 0
+
+
+def end_as_seen(wanted: LinkEnd, seen: EndState) -> LinkEnd:
+    """`wanted` itself if nothing differs; else with the kernel's values in the place of those that do."""
+    changes = linkspec.diff_end(wanted, seen)
+    if not changes:
+        return wanted
+    addresses = [linkspec.canonical_address(address) for address in wanted.addresses]
+    routes = [linkspec.canonical_route(route) for route in wanted.routes]
+    plain: dict[str, Any] = {}
+    for change in changes:
+        if change.field in ("up", "mtu", "mac"):
+            plain[change.field] = change.before
+            continue
+        values: list[Any] = addresses if change.field == "address" else routes
+        if change.before is None:
+            values.remove(change.after)
+        else:
+            values.append(change.before)
+    return replace(wanted, addresses=tuple(addresses), routes=tuple(_routes(routes)), **plain)
+
+
+def _routes(routes: Iterable[Any]) -> Iterable[Route]:
+    return (route for route in routes if isinstance(route, Route))
+
+
+def _orphans(ends: _Ends, known: Collection[tuple[str | None, str]], root: str) -> list[Record]:
+    """Netdevs of this namespace that bear the mark of this root and that nobody wants any more."""
+    mark = f"{root}/topologies/"
+    return [
+        LinkRecord(Link(state.netdev.kind, LinkEnd(name)), state.netdev.alias.removeprefix(mark))
+        for name, state in ends.all(None).items()
+        if state.netdev.group in owned_groups(GROUP) and state.netdev.alias.startswith(mark) and (None, name) not in known
+    ]
+
+
+def address_of(link: Link) -> str:
+    return link_address(link.end.name, link.end.netns)

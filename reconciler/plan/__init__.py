@@ -1,0 +1,149 @@
+"""From what differs to the ordered work that mends it. Pure: a plan can be made, printed and thrown away.
+
+Each kind of record has one function that knows how a change of it is done hitlessly; `Rank` puts their steps in an
+order in which no packet ever meets a target that is not ready.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from reconciler import pins
+from reconciler.graph.diff import Change, diff
+from reconciler.graph.intend import Built, Desired
+from reconciler.graph.records import (
+    CubeRecord,
+    HookRecord,
+    HopRecord,
+    LinkRecord,
+    Live,
+    MemberRecord,
+    NamespaceRecord,
+    OffloadRecord,
+    PortRecord,
+    StubRecord,
+    TableRecord,
+    TopologyRecord,
+)
+from reconciler.plan.context import ASIDE, Context, what
+from reconciler.plan.cube import plan_cube, plan_document, plan_port, plan_stub, plan_table
+from reconciler.plan.network import (
+    merge_link_deletions,
+    plan_hook,
+    plan_hop,
+    plan_link,
+    plan_member,
+    plan_namespace,
+    plan_offload,
+)
+from reconciler.plan.programs import plan_programs
+from reconciler.plan.remade import mark_remade
+from reconciler.plan.steps import Disruption, Operation, Plan, Rank, Step, ordered
+from reconciler.service import Services
+
+_PLANNERS: tuple[tuple[type[Any], Callable[[Change, Any], Iterable[Step]]], ...] = (
+    (NamespaceRecord, plan_namespace),
+    (LinkRecord, plan_link),
+    (OffloadRecord, plan_offload),
+    (CubeRecord, plan_cube),
+    (PortRecord, plan_port),
+    (TableRecord, plan_table),
+    (StubRecord, plan_stub),
+    (HopRecord, plan_hop),
+    (MemberRecord, plan_member),
+    (HookRecord, plan_hook),
+    (TopologyRecord, plan_document),
+)
+
+
+def make_plan(desired: Desired, live: Live, services: Services, built: Mapping[tuple[str, str], Built]) -> Plan:
+    """The plan that turns `live` into `desired`."""
+    context = Context(desired, live, services, built)
+    steps: list[Step] = []
+    context.state = dict(live.state)
+    for record in desired.state.values():
+        if isinstance(record, CubeRecord):
+            steps += _make_way(record, context)
+    mark_remade(context)
+    changes = diff(desired.state, context.state)
+    context.fresh = {c.after.name for c in changes if c.before is None and isinstance(c.after, CubeRecord)}
+    doomed = {c.before.name for c in changes if c.after is None and isinstance(c.before, CubeRecord)}
+    relevant = [change for change in changes if not _goes_with_its_cube(change, doomed)]
+    for kind, planner in _PLANNERS:
+        for change in relevant:
+            if isinstance(change.after or change.before, kind):
+                steps += planner(change, context)
+    steps += plan_programs(relevant, context)
+    steps += [
+        Step(Rank.RETIRE, f"leftover/{path}", "delete", "left by an interrupted apply", Operation("remove", {"path": path}))
+        for path in live.leftovers
+        if path not in context.cleared | _written(steps)
+    ]
+    if any(step.rank == Rank.RETIRE for step in steps):
+        steps.append(Step(Rank.GRACE, "packets", "wait", "until none is inside what goes", Operation("grace")))
+    return Plan(ordered(_with_reach(merge_link_deletions(steps), desired)), tuple(desired.pending), tuple(desired.notes))
+
+
+def _written(steps: Iterable[Step]) -> set[str]:
+    """The pins that steps put in place: what an interrupted apply left at one of them is replaced, not removed afterwards."""
+    written = set()
+    for step in steps:
+        if step.rank.phase != "retire":
+            args = step.operation.args
+            written |= {args.get("path", ""), args.get("to", "")}
+            if step.operation.kind == "attach_hook":
+                written.add(pins.hook(args["netdev"], args["point"]))
+    return written
+
+
+def _goes_with_its_cube(change: Change, doomed: set[str]) -> bool:
+    """Parts of a cube that is removed need no step of their own: its directory goes at once."""
+    record = change.before
+    return change.after is None and not isinstance(record, CubeRecord | HookRecord) and getattr(record, "cube", None) in doomed
+
+
+def _make_way(wanted: CubeRecord, context: Context) -> Iterator[Step]:
+    """Another service or hook under an old name: the old cube moves aside and forwards until the new one takes over."""
+    old = context.state.get(wanted.address)
+    if not isinstance(old, CubeRecord) or (old.service, old.type) == (wanted.service, wanted.type):
+        return
+    home = pins.cube(old.name)
+    away = context.unused(home + ASIDE)
+    context.moved[home] = away
+    yield Step(
+        Rank.ASIDE,
+        wanted.address,
+        "replace",
+        f"{what(old)} becomes {what(wanted)}",
+        Operation("rename", {"path": home, "to": away}),
+        (Operation("rename", {"path": away, "to": home}),),
+        what(old),
+        what(wanted),
+        Disruption.STATE_RESET,
+    )
+    yield Step(Rank.RETIRE, wanted.address, "delete", "was replaced", Operation("remove", {"path": away}))
+    for address, record in list(context.state.items()):
+        if getattr(record, "cube", None) == old.name or address == wanted.address:
+            del context.state[address]
+        elif isinstance(record, HopRecord) and record.target.startswith(f"{home}/"):
+            context.state[address] = replace(record, target=away + record.target.removeprefix(home))
+        elif isinstance(record, HookRecord) and record.stub.startswith(f"{home}/"):
+            context.state[address] = replace(record, stub=away + record.stub.removeprefix(home))
+
+
+def _with_reach(steps: Iterable[Step], desired: Desired) -> list[Step]:
+    """Name, for each disruptive step, the cubes next door that feel it."""
+    found = list(steps)
+    if any(step.disruption for step in found):
+        from reconciler.graph import neighbours
+
+        near = neighbours(desired.state)
+        found = [replace(step, reaches=near.get(_cube_of(step.address), ())) if step.disruption else step for step in found]
+    return found
+
+
+def _cube_of(address: str) -> str:
+    parts = address.split("/")
+    return parts[1] if parts[0] in ("cube", "hook", "link") and len(parts) > 1 else ""

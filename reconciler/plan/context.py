@@ -1,0 +1,56 @@
+"""What planning may look at, and what it has decided so far. Shared by the planners of each kind of record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconciler.graph.intend import Built, Desired
+from reconciler.graph.records import CubeRecord, Live, State
+from reconciler.plan.steps import Operation
+from reconciler.service import Services
+
+ASIDE = "~old"  # where a cube that is replaced goes on working until its successor has taken over
+NEW = "~new"  # a table that will take over from one of another shape
+
+
+@dataclass(slots=True)
+class Context:
+    """What planning may look at. `built` by (service, family); `rebuilt` are tables whose map is another one now;
+    `cleared` are leftovers that go before something new takes their place; `moved` says where replaced cubes stand aside;
+    `restore` has, by the address of a link that is made anew, what makes the old one again."""
+
+    desired: Desired
+    live: Live
+    services: Services
+    built: Mapping[tuple[str, str], Built]
+    state: State = field(default_factory=dict)
+    fresh: set[str] = field(default_factory=set)
+    rebuilt: dict[str, str] = field(default_factory=dict)
+    cleared: set[str] = field(default_factory=set)
+    moved: dict[str, str] = field(default_factory=dict)
+    restore: dict[str, tuple[Operation, ...]] = field(default_factory=dict)
+
+    def path_now(self, path: str) -> str:
+        """Where something of a cube is once the cubes that are replaced stand aside."""
+        home = "/".join(path.split("/")[:2])
+        return self.moved.get(home, home) + path.removeprefix(home)
+
+    def unused(self, path: str) -> str:
+        """`path`, lengthened until no interrupted apply has left anything there: it may be what forwards packets now."""
+        while path in self.live.leftovers:
+            path += "~"
+        return path
+
+    def cube(self, name: str) -> CubeRecord | None:
+        record = self.desired.state.get(f"cube/{name}")
+        return record if isinstance(record, CubeRecord) else None
+
+    def built_for(self, name: str) -> Built:
+        record = self.cube(name)
+        assert record is not None
+        return self.built[record.service, "TC" if record.type == "TC" else "XDP"]
+
+
+def what(record: CubeRecord) -> str:
+    return f"{record.service} ({record.type})"

@@ -1,0 +1,291 @@
+"""How changes of a cube's own objects are made: cube, ports, tables and their rows, stubs, documents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from reconciler import pins
+from reconciler.graph.diff import Change, diff_rows
+from reconciler.graph.records import GONE, CubeRecord, PortRecord, StubRecord, TableRecord, TopologyRecord
+from reconciler.plan.context import ASIDE, NEW, Context, what
+from reconciler.plan.steps import MAP_WRITES, PROGRAM_LOADS, Disruption, Operation, Rank, Step
+from reconciler.service.rows import place
+
+
+def plan_cube(change: Change, context: Context) -> Iterator[Step]:
+    record = change.after
+    if not isinstance(record, CubeRecord):
+        assert isinstance(change.before, CubeRecord)
+        yield Step(
+            Rank.RETIRE,
+            change.address,
+            "delete",
+            "no longer in a topology",
+            Operation("remove_cube", {"path": pins.cube(change.before.name)}),
+            before=what(change.before),
+            disruption=Disruption.STATE_RESET,
+        )
+        return
+    home = pins.cube(record.name)
+    about = json.dumps({"service": record.service, "topology": record.topology, "type": record.type})
+    if change.before is None:
+        if home in context.live.leftovers:  # nothing refers to a cube that was never finished
+            context.cleared.add(home)
+            yield Step(
+                Rank.DIRECTORY,
+                f"leftover/{home}",
+                "delete",
+                "left by an interrupted apply",
+                Operation("remove", {"path": home}),
+            )
+        yield Step(
+            Rank.DIRECTORY,
+            change.address,
+            "create",
+            "in the topology",
+            Operation("make_directory", {"path": home}),
+            (Operation("remove", {"path": home}),),
+            after=what(record),
+        )
+        yield Step(
+            Rank.DIRECTORY,
+            change.address,
+            "create",
+            "in the topology",
+            Operation("set_link", {"path": f"{home}/about", "text": about}),
+        )
+        return
+    assert isinstance(change.before, CubeRecord)
+    old = json.dumps({"service": change.before.service, "topology": change.before.topology, "type": change.before.type})
+    yield Step(
+        Rank.NAMES,
+        change.address,
+        "update",
+        "belongs to another topology now",
+        Operation("set_link", {"path": f"{home}/about", "text": about}),
+        (Operation("set_link", {"path": f"{home}/about", "text": old}),),
+        change.before.topology,
+        record.topology,
+    )
+    if change.before.topology == GONE:  # `about` or `current` was lost
+        current = f"g{context.live.generations.get(record.name, 0)}"
+        yield Step(
+            Rank.NAMES,
+            change.address,
+            "restore",
+            "names what is in force",
+            Operation("set_link", {"path": f"{home}/current", "text": current}),
+        )
+
+
+def plan_port(change: Change, context: Context) -> Iterator[Step]:
+    record = change.after or change.before
+    assert isinstance(record, PortRecord)
+    path = pins.port(record.cube, record.name)
+    undo = (
+        Operation("set_link", {"path": path, "text": change.before.peer})
+        if isinstance(change.before, PortRecord)
+        else Operation("remove", {"path": path})
+    )
+    if change.after is None:
+        yield from _forget(record, context)  # first: while the port has its name, an interrupted apply is taken up again
+        yield Step(
+            Rank.NAMES,
+            change.address,
+            "delete",
+            "no longer in the topology",
+            Operation("remove", {"path": path}),
+            (undo,),
+            record.peer,
+        )
+        return
+    before = change.before.peer if isinstance(change.before, PortRecord) else None
+    rank = Rank.NEW_HOP if record.cube in context.fresh else Rank.NAMES
+    yield Step(
+        rank,
+        change.address,
+        change.action,
+        "names its peer",
+        Operation("set_link", {"path": path, "text": record.peer}),
+        (undo,),
+        before,
+        record.peer,
+    )
+
+
+def _forget(port: PortRecord, context: Context) -> Iterator[Step]:
+    """Learned rows that point at a port that is gone would send packets nowhere, or to its index's next owner."""
+    cube = context.cube(port.cube)
+    service = context.services.get(cube.service) if cube else None
+    if cube is None or service is None:
+        return
+    tables = context.built_for(port.cube).tables
+    for binding in service.bindings:
+        for column in (*binding.keys, *binding.values):
+            if binding.learned and column.encoding == "port" and binding.learned in tables:
+                in_key = column in binding.keys
+                layout = tables[binding.learned].key if in_key else tables[binding.learned].value
+                offset, size = place(layout, column.place)
+                path = pins.table(port.cube, binding.learned, tables[binding.learned].scope)
+                yield Step(
+                    Rank.NAMES,
+                    f"cube/{port.cube}/table/{binding.learned}",
+                    "forget",
+                    f"learned at port {port.name}, which is gone",
+                    Operation(
+                        "purge_rows",
+                        {"path": path, "offset": offset, "size": size, "value": port.index, "in_key": in_key},
+                    ),
+                )
+
+
+def plan_table(change: Change, context: Context) -> Iterator[Step]:
+    record, before = change.after, change.before
+    if not isinstance(record, TableRecord):
+        assert isinstance(before, TableRecord)
+        if not before.cube and context.live.sealed:
+            return  # cubes that we know nothing of may use what is the whole host's
+        yield Step(Rank.RETIRE, change.address, "delete", "no program uses it", Operation("remove", {"path": before.path}))
+        return
+    path, rank = record.path, Rank.ROWS
+    live = before if isinstance(before, TableRecord) else None
+    lost = live is None and record.path in context.live.adoptable
+    if lost:
+        yield Step(
+            Rank.TABLE,
+            change.address,
+            "adopt",
+            "its pin is gone, the table is not",
+            Operation("adopt_map", {"path": path, "id": context.live.adoptable[path]}),
+            (Operation("remove", {"path": path}),),
+        )
+        live = context.live.adopted.get(path)
+    elif live is None or live.spec != record.spec:
+        rank = Rank.FILL
+        path += NEW if live is not None else ""
+        context.rebuilt[record.path] = path
+        yield Step(
+            Rank.TABLE,
+            change.address,
+            "create" if live is None else "replace",
+            "is needed" if live is None else "has another shape",
+            Operation("create_map", {"path": path, "spec": list(record.spec), "name": record.name}),
+            (Operation("remove", {"path": path}),),
+            None if live is None else list(live.spec),
+            list(record.spec),
+            Disruption.NONE if live is None else Disruption.STATE_RESET,
+        )
+        if live is not None:
+            yield from _take_over(record, path)
+    if record.rows is not None:
+        yield from _plan_rows(record, live, path, rank, context)
+
+
+def _take_over(record: TableRecord, path: str) -> Iterator[Step]:
+    """A table that was made anew takes its old one's name once the programs that use it are in place."""
+    old = record.path + ASIDE
+    for source, target in ((record.path, old), (path, record.path)):
+        yield Step(
+            Rank.NAMES,
+            record.address,
+            "rename",
+            "takes over",
+            Operation("rename", {"path": source, "to": target}),
+            (Operation("rename", {"path": target, "to": source}),),
+        )
+    yield Step(Rank.RETIRE, record.address, "delete", "was replaced", Operation("remove", {"path": old}))
+
+
+def _plan_rows(record: TableRecord, live: TableRecord | None, path: str, rank: Rank, context: Context) -> Iterator[Step]:
+    rows = diff_rows(record, live)
+    rank = Rank.FILL if record.staged else rank
+    common = {"path": path, "mask": record.mask.hex()}
+    if rows.write:
+        old = {key.hex(): rows.before[key].hex() for key in rows.write if key in rows.before}
+        undo = [Operation("write_rows", {**common, "rows": old})] if old else []
+        new = [key.hex() for key in rows.write if key not in rows.before]
+        undo += [Operation("delete_rows", {"path": path, "keys": new, "sparse": record.sparse})] if new else []
+        yield Step(
+            rank,
+            record.address,
+            "write",
+            "configuration",
+            Operation("write_rows", {**common, "rows": _hex(rows.write)}),
+            tuple(undo),
+            old or None,
+            _hex(rows.write),
+            Disruption.NONE,
+            MAP_WRITES,
+            len(rows.write),
+        )
+    if rows.delete:
+        gone = {key.hex(): rows.before[key].hex() for key in rows.delete}
+        yield Step(
+            Rank.RETIRE if record.staged else rank,
+            record.address,
+            "delete",
+            "no longer configured",
+            Operation("delete_rows", {"path": path, "keys": list(gone), "sparse": record.sparse}),
+            (Operation("write_rows", {**common, "rows": gone}),),
+            gone,
+            None,
+            Disruption.NONE,
+            MAP_WRITES,
+            len(gone),
+        )
+
+
+def _hex(rows: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {key.hex(): value.hex() for key, value in rows.items()}
+
+
+def plan_stub(change: Change, context: Context) -> Iterator[Step]:
+    record = change.after
+    if not isinstance(record, StubRecord):
+        assert isinstance(change.before, StubRecord)
+        yield Step(Rank.RETIRE, change.address, "delete", "its port is gone", Operation("remove", {"path": change.before.path}))
+        return
+    yield load_stub(record, change.address)
+
+
+def load_stub(record: StubRecord, address: str) -> Step:
+    row = pins.entry_row(record.direction)
+    return Step(
+        Rank.STUB,
+        address,
+        "create",
+        "the way back from the slow path"
+        if record.direction == pins.INJECT
+        else f"the way {pins.STUBS[record.direction]} at {record.port}",
+        Operation(
+            "load_stub",
+            {
+                "path": record.path,
+                "flavour": record.flavour,
+                "port": record.index,
+                "row": row,
+                "entry": f"{pins.cube(record.cube)}/{record.side}entry",
+            },
+        ),
+        (Operation("remove", {"path": record.path}),),
+        counts=PROGRAM_LOADS,
+        count=1,
+    )
+
+
+def plan_document(change: Change, context: Context) -> Iterator[Step]:
+    record = change.after or change.before
+    assert isinstance(record, TopologyRecord)
+    path = pins.topology(record.name)
+    undo = (
+        Operation("set_document", {"path": path, "text": change.before.document})
+        if isinstance(change.before, TopologyRecord)
+        else Operation("remove", {"path": path})
+    )
+    wanted = (
+        Operation("set_document", {"path": path, "text": change.after.document})
+        if isinstance(change.after, TopologyRecord)
+        else Operation("remove", {"path": path})
+    )
+    yield Step(Rank.DOCUMENT, change.address, change.action, "the applied document", wanted, (undo,))

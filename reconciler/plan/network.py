@@ -1,0 +1,331 @@
+"""How changes around the cubes are made: namespaces, netdevs, hooks, hops, flood members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from reconciler import pins
+from reconciler.graph.diff import Change
+from reconciler.graph.records import GONE, HookRecord, HopRecord, LinkRecord, MemberRecord, NamespaceRecord, OffloadRecord
+from reconciler.graph.wiring import is_hidden
+from reconciler.model import Link, LinkEnd
+from reconciler.plan.steps import LINK_CHANGES, Disruption, Operation, Rank, Step
+
+if TYPE_CHECKING:
+    from reconciler.plan.context import Context
+
+
+def plan_namespace(change: Change, context: Context) -> Iterator[Step]:
+    record = change.after or change.before
+    assert isinstance(record, NamespaceRecord)
+    args = {"name": record.name, "topology": record.topology}
+    if change.after is None:
+        yield Step(
+            Rank.RETIRE_NAMESPACE, change.address, "delete", "no longer in a topology", Operation("delete_namespace", args)
+        )
+    elif not isinstance(change.before, NamespaceRecord) or change.before.topology == GONE:  # its mark may be there
+        yield Step(
+            Rank.NAMESPACE,
+            change.address,
+            "create",
+            "in the topology",
+            Operation("create_namespace", args),
+            (Operation("delete_namespace", args),),
+        )
+    else:
+        yield Step(
+            Rank.NAMES,
+            change.address,
+            "update",
+            "belongs to another topology now",
+            Operation("create_namespace", args),
+            (
+                Operation("create_namespace", {"name": record.name, "topology": change.before.topology})
+                if change.before.topology
+                else Operation("remove", {"path": pins.namespace(record.name)}),  # its mark was lost
+            ),
+        )
+
+
+def plan_link(change: Change, context: Context) -> Iterator[Step]:
+    before, after = change.before, change.after
+    if isinstance(before, LinkRecord) and isinstance(after, LinkRecord):
+        if in_place(before.link, after.link):
+            for old, new in ((before.link.end, after.link.end), (before.link.peer, after.link.peer)):
+                if old is not None and new is not None and old != new:
+                    yield _configure(change.address, old, new)
+            return
+        why = "must be made anew: " + _why_anew(before.link, after.link)
+        yield _delete_link(before, Rank.LINK_AWAY, why, context.restore.get(change.address, ()))
+        yield from _create_link(after, change.address)
+    elif isinstance(after, LinkRecord):
+        yield from _create_link(after, change.address)
+    elif isinstance(before, LinkRecord):
+        yield _delete_link(before, Rank.RETIRE_LINK, "no longer in a topology")
+
+
+def in_place(before: Link, after: Link) -> bool:
+    """Whether the kernel can turn one into the other without making it anew."""
+    same_peer = (before.peer is None) == (after.peer is None) and (
+        before.peer is None or after.peer is None or (before.peer.name, before.peer.netns) == (after.peer.name, after.peer.netns)
+    )
+    return before.kind == after.kind and dict(before.options) == dict(after.options) and same_peer
+
+
+def _why_anew(before: Link, after: Link) -> str:
+    if before.kind != after.kind:
+        return f"it is a {before.kind}"
+    return "its other end is not as wanted" if dict(before.options) == dict(after.options) else "it has other options"
+
+
+def _create_link(record: LinkRecord, address: str) -> Iterator[Step]:
+    link = record.link
+    yield Step(
+        Rank.LINK,
+        address,
+        "create",
+        "in the topology",
+        Operation("create_link", {"link": link_data(link), "topology": record.topology}),
+        (Operation("delete_links", {"links": [link_data(link)]}),),
+        None,
+        _brief(link),
+        counts=LINK_CHANGES,
+        count=1,
+    )
+    for end in (link.end, link.peer):
+        if end is not None and (end.addresses or end.routes):
+            yield replace(_configure(address, LinkEnd(end.name, end.netns, up=end.up), end), undo=(), counts="", count=0)
+
+
+def _delete_link(record: LinkRecord, rank: Rank, reason: str, undo: tuple[Operation, ...] = ()) -> Step:
+    return Step(
+        rank,
+        record.address,
+        "delete",
+        reason,
+        Operation("delete_links", {"links": [link_data(record.link)]}),
+        undo,
+        _brief(record.link),
+        None,
+        Disruption.PACKETS_LOST if rank == Rank.LINK_AWAY else Disruption.NONE,
+        LINK_CHANGES,
+        1,
+    )
+
+
+def merge_link_deletions(steps: Iterable[Step]) -> list[Step]:
+    """Netdevs that retire go in one step: the kernel deletes many in the time of one."""
+    merged: list[Step] = []
+    doomed = [step for step in steps if step.rank == Rank.RETIRE_LINK]
+    merged += [step for step in steps if step.rank != Rank.RETIRE_LINK]
+    if doomed:
+        links = [link for step in doomed for link in step.operation.args["links"]]
+        merged.append(
+            replace(
+                doomed[0],
+                address=doomed[0].address if len(doomed) == 1 else "links",
+                operation=Operation("delete_links", {"links": links}),
+                before={step.address: step.before for step in doomed} if len(doomed) > 1 else doomed[0].before,
+                count=len(doomed),
+            )
+        )
+    return merged
+
+
+def _configure(address: str, old: LinkEnd, new: LinkEnd) -> Step:
+    worse = Disruption.PACKETS_LOST if old.up and not new.up else Disruption.NONE
+    return Step(
+        Rank.LINK_SETTINGS,
+        address,
+        "update",
+        "its settings differ",
+        Operation("configure_end", {"end": end_data(new), "before": end_data(old)}),
+        (Operation("configure_end", {"end": end_data(old), "before": end_data(new)}),),
+        _settings(old, new),
+        _settings(new, old),
+        worse,
+        LINK_CHANGES,
+        1,
+    )
+
+
+def _settings(end: LinkEnd, other: LinkEnd) -> dict[str, Any]:
+    """What of an end differs from the other."""
+    ours, theirs = end_data(end), end_data(other)
+    return {name: value for name, value in ours.items() if value != theirs[name]}
+
+
+def _brief(link: Link) -> str:
+    peer = f" to {link.peer.netns + '/' if link.peer.netns else ''}{link.peer.name}" if link.peer else ""
+    return f"{link.kind}{peer}"
+
+
+def end_data(end: LinkEnd) -> dict[str, Any]:
+    return asdict(end)
+
+
+def link_data(link: Link) -> dict[str, Any]:
+    return {
+        "kind": link.kind,
+        "end": end_data(link.end),
+        "peer": end_data(link.peer) if link.peer else None,
+        "options": dict(link.options),
+    }
+
+
+def plan_offload(change: Change, context: Context) -> Iterator[Step]:
+    record = change.after or change.before
+    assert isinstance(record, OffloadRecord)
+
+    def operation(gro: bool, tx_checksum: bool) -> Operation:
+        return Operation("set_offload", {"netdev": record.netdev, "netns": record.netns, "gro": gro, "tx_checksum": tx_checksum})
+
+    old = (change.before.gro, change.before.tx_checksum) if isinstance(change.before, OffloadRecord) else (False, True)
+    new = (change.after.gro, change.after.tx_checksum) if isinstance(change.after, OffloadRecord) else (False, True)
+    yield Step(
+        Rank.LINK_SETTINGS,
+        change.address,
+        "update",
+        "XDP traffic needs it" if change.after else "XDP is gone",
+        operation(*new),
+        (operation(*old),),
+        _offloads(*old),
+        _offloads(*new),
+        counts=LINK_CHANGES,
+        count=1,
+    )
+
+
+def _offloads(gro: bool, tx_checksum: bool) -> dict[str, bool]:
+    return {"gro": gro, "tx-checksum": tx_checksum}
+
+
+def plan_hop(change: Change, context: Context) -> Iterator[Step]:
+    record = change.after or change.before
+    assert isinstance(record, HopRecord)
+    old = change.before if isinstance(change.before, HopRecord) else None
+    new = change.after if isinstance(change.after, HopRecord) else None
+    fresh = record.cube in context.fresh
+    rank = Rank.UNHOP if new is None else Rank.NEW_HOP if fresh else Rank.HOP
+    home = pins.cube(record.cube)
+    before, after = hop_operation(home, record, old), hop_operation(home, record, new)
+    yield Step(
+        rank,
+        change.address,
+        change.action,
+        "leads elsewhere" if old and new else "leads nowhere now" if old else "leads on",
+        after,
+        () if fresh else (before,),  # a new cube's directory goes as a whole
+        _target(old),
+        _target(new),
+        Disruption.PACKETS_LOST if new is None else Disruption.NONE,
+        LINK_CHANGES,
+        1,
+    )
+
+
+def hop_operation(home: str, record: HopRecord, to: HopRecord | None) -> Operation:
+    kind, target = (to.kind, to.target) if to is not None else ("none", "")
+    if target.startswith(GONE):
+        kind, target = "none", ""
+    return Operation("set_hop", {"home": f"{home}/{record.side}", "row": record.row, "kind": kind, "target": target})
+
+
+def _target(record: HopRecord | None) -> str | None:
+    return None if record is None else f"{record.kind} {record.target}".strip()
+
+
+def plan_member(change: Change, context: Context) -> Iterator[Step]:
+    record = change.after or change.before
+    assert isinstance(record, MemberRecord)
+    cube = context.cube(record.cube)
+    family = "TC" if cube is None or cube.type == "TC" else "XDP"
+
+    home = pins.cube(record.cube)
+    fresh = record.cube in context.fresh
+    yield Step(
+        Rank.NEW_HOP if fresh else Rank.MEMBER,
+        change.address,
+        change.action,
+        "is flooded to",
+        member_operation(home, family, record.index, change.after),
+        () if fresh else (member_operation(home, family, record.index, change.before),),
+        getattr(change.before, "netdev", None),
+        getattr(change.after, "netdev", None),
+        counts="" if fresh else LINK_CHANGES,
+        count=0,
+    )
+
+
+def member_operation(home: str, family: str, index: int, member: Any) -> Operation:
+    """Row `index` of a flood table as `member` has it; empty if that is none, or names a netdev that is gone."""
+    gone = not isinstance(member, MemberRecord) or member.netdev.startswith(GONE)
+    ends = {"netdev": "", "far": ""} if gone else {"netdev": member.netdev, "far": member.far}
+    return Operation("set_member", {"home": home, "family": family, "index": index, **ends})
+
+
+def plan_hook(change: Change, context: Context) -> Iterator[Step]:
+    record = change.after or change.before
+    assert isinstance(record, HookRecord)
+    old = change.before if isinstance(change.before, HookRecord) else None
+    new = change.after if isinstance(change.after, HookRecord) else None
+    place = {"netdev": record.netdev, "point": record.point}
+    hidden = is_hidden(record.netdev)  # flooded copies go through it: ready before the first one, and until after the last
+    if old is not None and new is not None and old.stub != GONE and old.mode == new.mode:
+        yield Step(
+            Rank.ATTACH,
+            change.address,
+            "update",
+            "leads to another program",
+            Operation("update_hook", {**place, "stub": new.stub}),
+            (Operation("update_hook", {**place, "stub": old.stub}),),
+            old.stub,
+            new.stub,
+            counts=LINK_CHANGES,
+            count=1,
+        )
+        return
+    detach = Operation("detach_hook", place)
+    attached = Operation("attach_hook", {**place, "stub": new.stub, "mode": new.mode}) if new else detach
+    restore = Operation("attach_hook", {**place, "stub": old.stub, "mode": old.mode}) if old and old.stub != GONE else detach
+    if old is not None and new is not None and old.stub != GONE:
+        yield Step(
+            Rank.ATTACH,
+            change.address,
+            "replace",
+            f"XDP mode {old.mode or 'none'} becomes {new.mode}",
+            detach,
+            (restore,),
+            disruption=Disruption.PACKETS_LOST,
+        )
+        restore = detach
+    if new is None:
+        there = record.netdev in context.live.netdevs and old is not None and old.stub != GONE and not hidden
+        yield Step(
+            Rank.RETIRE if hidden else Rank.DETACH,
+            change.address,
+            "delete",
+            "nothing is wanted here",
+            detach,
+            () if hidden else (restore,),
+            old.stub if old else None,
+            None,
+            Disruption.PACKETS_LOST if there else Disruption.NONE,
+            LINK_CHANGES,
+            1,
+        )
+    else:
+        yield Step(
+            Rank.NEW_HOP if hidden else Rank.ATTACH,
+            change.address,
+            "create" if old is None else "restore",
+            "leads to its cube" if old is None else "its netdev was made anew",
+            attached,
+            (restore,) if old is None or old.stub != GONE else (detach,),
+            old.stub if old else None,
+            new.stub,
+            counts=LINK_CHANGES,
+            count=1,
+        )

@@ -1,0 +1,173 @@
+"""How programs change: a generation at a time, published by one write of the cube's entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from reconciler import pins
+from reconciler.graph.diff import Change
+from reconciler.graph.intend import ProgramSlot
+from reconciler.graph.records import ProgramRecord, StubRecord
+from reconciler.graph.tables import scope_of, used_tables
+from reconciler.plan.context import Context
+from reconciler.plan.cube import load_stub
+from reconciler.plan.steps import PROGRAM_LOADS, Operation, Rank, Step
+
+
+def plan_programs(changes: Iterable[Change], context: Context) -> Iterator[Step]:
+    """Cubes of which a program, or a table that one uses, differs get a new generation."""
+    touched = {change.after.cube for change in changes if isinstance(change.after, ProgramRecord)}
+    touched |= {
+        change.before.cube for change in changes if isinstance(change.before, ProgramRecord) and context.cube(change.before.cube)
+    }
+    for record in context.desired.state.values():
+        if (
+            isinstance(record, ProgramRecord)
+            and record.cube not in touched
+            and set(_maps(record, context).values()) & set(context.rebuilt.values())
+        ):
+            touched.add(record.cube)
+    for cube in sorted(touched):
+        yield from _generation(cube, context)
+    entries = {path for path in context.rebuilt if path.endswith("/entry")}
+    for record in context.desired.state.values():  # a stub holds its cube's entry: a new entry needs new stubs
+        if (
+            isinstance(record, StubRecord)
+            and record.address in context.state
+            and f"{pins.cube(record.cube)}/{record.side}entry" in entries
+        ):
+            yield replace(load_stub(record, record.address), action="replace")
+
+
+def _maps(record: ProgramRecord, context: Context) -> dict[str, str]:
+    """The pin of every table that a program uses, by its name in C; '' for those of the generation."""
+    objects = context.built_for(record.cube).objects
+    compiled = objects[ProgramSlot(record.side, record.direction, record.index, _flavour(record, context))]
+    return {
+        name: ""
+        if name in pins.PER_GENERATION
+        else _pin(pins.table(record.cube, name, scope_of(compiled.tables[name], objects.values()), record.side), context)
+        for name in sorted(used_tables(compiled))
+    }
+
+
+def _pin(path: str, context: Context) -> str:
+    return context.rebuilt.get(path, path)
+
+
+def _flavour(record: ProgramRecord, context: Context) -> str:
+    cube = context.cube(record.cube)
+    return "XDP" if cube is not None and cube.type != "TC" and record.side == pins.MAIN else "TC"
+
+
+def _generation(cube: str, context: Context) -> Iterator[Step]:
+    wanted = [r for r in context.desired.state.values() if isinstance(r, ProgramRecord) and r.cube == cube]
+    fresh = cube in context.fresh
+    old = 0 if fresh else context.live.generations.get(cube, 0)
+    number = old + 1
+    while not fresh and pins.generation(cube, number) in context.live.leftovers:  # its programs may be the ones that run
+        number += 1
+    home, directory = pins.cube(cube), pins.generation(cube, number)
+    address = f"cube/{cube}/generation/{number}"
+    yield Step(
+        Rank.DIRECTORY,
+        address,
+        "create",
+        "its programs change" if old else "is new",
+        Operation("make_directory", {"path": directory}),
+        (Operation("remove", {"path": directory}),),
+    )
+    names = {}
+    calling = {record.side for record in wanted if "" in _maps(record, context).values()}
+    for record in wanted:
+        kept = (
+            not fresh
+            and context.state.get(record.address) == record
+            and not (set(_maps(record, context).values()) & {"", *context.rebuilt.values()})
+        )
+        names[record.name] = record.object
+        calls = f"{directory}/{record.side.replace('/', '_')}calls" if record.side in calling else ""
+        yield from _load(record, directory, pins.generation(cube, old) if kept else "", calls, context)
+        yield _swap(record, directory, pins.generation(cube, old) if old else "", fresh, address)
+    yield Step(
+        Rank.NEW_ENTRY,
+        address,
+        "record",
+        "what was loaded",
+        Operation("record_generation", {"path": directory, "objects": names}),
+    )
+    rank = Rank.NEW_CUBE if fresh else Rank.NAMES
+    undo = (
+        Operation("set_link", {"path": f"{home}/current", "text": f"g{old}"})
+        if old
+        else Operation("remove", {"path": f"{home}/current"})
+    )
+    yield Step(
+        rank, address, "commit", "in force", Operation("set_link", {"path": f"{home}/current", "text": f"g{number}"}), (undo,)
+    )
+    if old:
+        yield Step(
+            Rank.RETIRE, address, "delete", "was replaced", Operation("remove", {"path": pins.generation(cube, old)})
+        )
+
+
+def _load(record: ProgramRecord, directory: str, kept: str, calls: str, context: Context) -> Iterator[Step]:
+    """`kept`: the generation that has this very program already. `calls`: the array of those that µCubes go on in, if any
+    program of this generation does; all are in it, also those that go nowhere themselves."""
+    path = f"{directory}/{record.name}"
+    place = {"calls": "" if record.direction == pins.INJECT else calls, "row": pins.entry_row(record.direction, record.index)}
+    if kept:
+        yield Step(
+            Rank.PROGRAM,
+            record.address,
+            "keep",
+            "does not change",
+            Operation("keep_program", {"path": path, "source": f"{kept}/{record.name}", **place}),
+        )
+        return
+    before = context.state.get(record.address)
+    why = (
+        "is new"
+        if not isinstance(before, ProgramRecord)
+        else ("its constants change" if before.object == record.object else "its code changes")
+    )
+    yield Step(
+        Rank.PROGRAM,
+        record.address,
+        "create" if before is None else "update",
+        why,
+        Operation(
+            "load_program",
+            {
+                "path": path,
+                "object": record.object,
+                "constants": record.constants.hex(),
+                "maps": _maps(record, context),
+                **place,
+                "name": f"{record.cube}_{record.name}",
+            },
+        ),
+        before=before.object[:12] if isinstance(before, ProgramRecord) else None,
+        after=record.object[:12],
+        counts=PROGRAM_LOADS,
+        count=1,
+    )
+
+
+def _swap(record: ProgramRecord, directory: str, old: str, fresh: bool, address: str) -> Step:
+    slot = pins.entry_row(record.direction, record.index)
+    entry = f"{pins.cube(record.cube)}/{record.side}entry"
+    undo = (
+        Operation("set_slot", {"path": entry, "index": slot, "program": f"{old}/{record.name}"})
+        if old
+        else Operation("clear_slot", {"path": entry, "index": slot})
+    )
+    return Step(
+        Rank.NEW_ENTRY if fresh else Rank.SWAP,
+        record.address,
+        "swap" if old else "enter",
+        "becomes the cube's entry",
+        Operation("set_slot", {"path": entry, "index": slot, "program": f"{directory}/{record.name}"}),
+        () if fresh else (undo,),  # a new cube's directory goes as a whole
+    )

@@ -1,0 +1,66 @@
+"""Netdevs that must be made anew: what goes with them, and how it comes back if the apply fails.
+
+A netdev takes its hooks with it, and its successor has another index, which hops and flood members name. So whatever
+refers to it counts as gone from the start, and is planned like anything else that is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from reconciler import pins
+from reconciler.graph.records import GONE, CubeRecord, HookRecord, HopRecord, LinkRecord, MemberRecord, OffloadRecord
+from reconciler.plan.context import Context
+from reconciler.plan.network import hop_operation, in_place, link_data, member_operation
+from reconciler.plan.steps import Operation
+
+
+def mark_remade(context: Context) -> None:
+    """Let everything on a netdev that will be made count as gone; of one that is there now, note how it comes back."""
+    for address, wanted in context.desired.state.items():
+        live = context.state.get(address)
+        if not isinstance(wanted, LinkRecord) or (isinstance(live, LinkRecord) and in_place(live.link, wanted.link)):
+            continue
+        if isinstance(live, LinkRecord):
+            seen = context.live.network.get(address, live)  # with the other end that it has, whatever that is to be
+            context.restore[address] = tuple(_restore(seen if isinstance(seen, LinkRecord) else live, context))
+        there = live if isinstance(live, LinkRecord) else wanted
+        names, ends = _names(there), _ends(there)
+        for other, record in list(context.state.items()):
+            if isinstance(record, HookRecord) and record.netdev in names:
+                context.state[other] = replace(record, stub=GONE)
+            elif isinstance(record, HopRecord) and record.kind == "netdev" and record.target in names:
+                context.state[other] = replace(record, target=GONE)
+            elif isinstance(record, MemberRecord) and {record.netdev, record.far} & names:
+                context.state[other] = replace(record, netdev=GONE)
+            elif isinstance(record, OffloadRecord) and (record.netdev, record.netns) in ends:
+                del context.state[other]
+
+
+def _names(record: LinkRecord) -> set[str]:
+    """Its ends in our own namespace."""
+    return {end.name for end in (record.link.end, record.link.peer) if end is not None and end.netns is None}
+
+
+def _ends(record: LinkRecord) -> set[tuple[str, str | None]]:
+    return {(end.name, end.netns) for end in (record.link.end, record.link.peer) if end is not None}
+
+
+def _restore(record: LinkRecord, context: Context) -> Iterator[Operation]:
+    """Make a netdev again as it was, with its offloads, what was attached to it and what led to it."""
+    yield Operation("create_link", {"link": link_data(record.link), "topology": record.topology, "again": True})
+    names, ends = _names(record), _ends(record)
+    for live in {**context.live.state, **context.live.network}.values():
+        if isinstance(live, OffloadRecord) and (live.netdev, live.netns) in ends:
+            end = {"netdev": live.netdev, "netns": live.netns}
+            yield Operation("set_offload", {**end, "gro": live.gro, "tx_checksum": live.tx_checksum})
+        elif isinstance(live, HookRecord) and live.netdev in names and live.stub != GONE:
+            place = {"netdev": live.netdev, "point": live.point}
+            yield Operation("attach_hook", {**place, "stub": context.path_now(live.stub), "mode": live.mode})
+        elif isinstance(live, HopRecord) and live.kind == "netdev" and live.target in names:
+            yield hop_operation(context.path_now(pins.cube(live.cube)), live, live)
+        elif isinstance(live, MemberRecord) and {live.netdev, live.far} & names:
+            cube = context.live.state.get(f"cube/{live.cube}")
+            family = "TC" if not isinstance(cube, CubeRecord) or cube.type == "TC" else "XDP"
+            yield member_operation(context.path_now(pins.cube(live.cube)), family, live.index, live)

@@ -1,0 +1,190 @@
+"""A plan, or what came of it, as one plain document: what `-o json` prints, and what the text is made from.
+
+Everything that is said to a reader is taken from this document, the exit code too, so that no two of them can disagree.
+Its form is stable (docs/commands.md): keys may be added, none is taken away or changes its meaning without a new major
+format version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from reconciler.errors import DocumentError, PcnError, Problem
+from reconciler.graph.records import GONE, ProgramRecord
+from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Disruption, Step
+
+if TYPE_CHECKING:
+    from reconciler.present.rows import Decoder
+    from reconciler.survey import Survey
+
+FORMAT_VERSION = "1.0"
+COUNTS = (PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES)
+PLANNED, DONE, UNDONE, UNSURE = "planned", "done", "undone", "unsure"
+"""What became of a step. 'unsure': undoing failed somewhere, so that nobody can say."""
+ROWS_IN_TEXT = 6
+
+
+@dataclass(slots=True)
+class Report:
+    """What there is to say. `most` bounds how many rows of a table are decoded; None: all."""
+
+    survey: Survey | None = None
+    decoder: Decoder | None = None
+    steps: Sequence[Step] = ()
+    result: str = PLANNED
+    warnings: Sequence[Problem] = ()
+    error: PcnError | None = None
+    waiting: Sequence[tuple[str, str, str]] = field(default_factory=tuple)
+    most: int | None = None
+
+
+def document(report: Report) -> dict[str, Any]:
+    """The document of docs/commands.md."""
+    survey = report.survey
+    steps = [step_data(step, report) for step in report.steps]
+    return {
+        "format_version": FORMAT_VERSION,
+        "summary": summary(steps, len(survey.pending) if survey else 0, len(survey.drift) if survey else 0),
+        "steps": steps,
+        "waiting": [{"cube": cube, "port": port, "netdev": netdev} for cube, port, netdev in report.waiting],
+        "drift": [change.address for change in survey.drift] if survey else [],
+        "notes": list(survey.plan.notes) if survey else [],
+        "warnings": [problem_data(problem) for problem in report.warnings],
+        "errors": error_data(report.error) if report.error is not None else [],
+    }
+
+
+def summary(steps: Iterable[Mapping[str, Any]], pending: int, drift: int) -> dict[str, Any]:
+    """Totals of what was not undone, and the worst disruption."""
+    counted = [step for step in steps if step["result"] != UNDONE]
+    worst = max((Disruption[step["disruption"].upper().replace(" ", "_")] for step in counted), default=Disruption.NONE)
+    totals: dict[str, Any] = {what: sum(step["counts"].get(what, 0) for step in counted) for what in COUNTS}
+    return totals | {"pending": pending, "drift": drift, "disruption": str(worst)}
+
+
+def exit_code_of_plan(planned: Mapping[str, Any]) -> int:
+    """0: nothing to do; 3: all there is to do mends drift; else 2."""
+    if not planned["steps"]:
+        return 0
+    return 3 if planned["summary"]["drift"] and not planned["summary"]["pending"] else 2
+
+
+def step_data(step: Step, report: Report) -> dict[str, Any]:
+    before, after = _sides(step, report)
+    return {
+        "phase": step.rank.phase,
+        "address": step.address,
+        "subject": subject(step.address),
+        "action": step.action,
+        "reason": step.reason,
+        "operation": step.operation.kind,
+        "before": before,
+        "after": after,
+        "disruption": str(step.disruption),
+        "reaches": list(step.reaches),
+        "counts": {step.counts: step.count} if step.counts and step.count else {},
+        "result": report.result,
+    }
+
+
+def subject(address: str) -> str:
+    """What an address belongs to: 'cube/<name>', 'netdev/[<netns>/]<name>', 'namespace/<name>', 'topology/<name>', …"""
+    kind, _, rest = address.partition("/")
+    if kind == "cube":
+        return f"cube/{rest.split('/')[0]}"
+    if kind == "stub":
+        from reconciler.pins import unescape
+
+        return f"cube/{unescape(rest.split('/')[1])}"
+    if kind in ("link", "offload"):
+        netns, _, name = rest.partition(":")
+        return f"netdev/{netns}/{name}" if netns else f"netdev/{name}"
+    if kind == "hook":
+        return f"netdev/{rest.rpartition('/')[0]}"
+    return address
+
+
+def _sides(step: Step, report: Report) -> tuple[Any, Any]:
+    """Before and after, in the model's leaves where the model knows them."""
+    kind, args = step.operation.kind, step.operation.args
+    if kind in ("write_rows", "delete_rows"):
+        return _rows(step.before, step, report, live=True), _rows(step.after, step, report, live=False)
+    if kind == "configure_end":
+        end = args["end"]
+        name = f"{end['netns']}/{end['name']}" if end["netns"] else end["name"]
+        return {name: step.before}, {name: step.after}
+    if kind == "delete_links":
+        return {link["end"]["name"]: _link_words(link) for link in args["links"]}, None
+    if kind == "load_program" and step.action == "update" and report.survey is not None and report.decoder is not None:
+        old, new = (state.get(step.address) for state in (report.survey.live.state, report.survey.desired.state))
+        if isinstance(old, ProgramRecord) and isinstance(new, ProgramRecord) and old.object == new.object:
+            return differing(report.decoder.constants(old), report.decoder.constants(new))
+    return _words(step.before), _words(step.after)
+
+
+def _link_words(link: Mapping[str, Any]) -> str:
+    peer = link["peer"]
+    return (
+        str(link["kind"]) if peer is None else f"{link['kind']} to {peer['netns'] + '/' if peer['netns'] else ''}{peer['name']}"
+    )
+
+
+def _rows(rows: Mapping[str, str] | None, step: Step, report: Report, *, live: bool) -> Any:
+    if rows is None or report.decoder is None:
+        return rows
+    chosen = list(rows if report.most is None else step.after or step.before or ())[: report.most]
+    raw = {bytes.fromhex(key): bytes.fromhex(rows[key]) for key in chosen if key in rows}
+    _, cube, _, table = step.address.split("/", 3)
+    return report.decoder.rows(cube, table, raw, live=live)
+
+
+def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The entries of two mappings that are not in the other."""
+    return (
+        {name: value for name, value in old.items() if name not in new or new[name] != value},
+        {name: value for name, value in new.items() if name not in old or old[name] != value},
+    )
+
+
+def _words(value: Any) -> Any:
+    """Pins of stubs as the port that they lead to; anything else as it is."""
+    return pretty_target(value) if isinstance(value, str) else value
+
+
+def pretty_target(text: str) -> str:
+    """'program cubes/br1/in/0_p1' and 'cubes/br1/in/0_p1' are 'br1:p1' to people."""
+    from reconciler.pins import unescape
+
+    if GONE in text:
+        return GONE
+    kind, _, path = text.rpartition(" ")
+    parts = path.split("/")
+    if kind == "netdev":
+        return path
+    if kind not in ("", "program") or len(parts) < 4 or parts[0] != "cubes":
+        return text.removeprefix("program ") if text.startswith("program program ") else text
+    cube, port = unescape(parts[1].split("~")[0]), unescape(parts[-1].partition("_")[2])
+    return f"{cube}:{port}" if port not in ("wire", "inner") else cube
+
+
+def problem_data(problem: Problem) -> dict[str, Any]:
+    where = problem.where
+    return {
+        "message": problem.message,
+        "path": problem.path,
+        "file": where.file if where else None,
+        "line": where.line if where else None,
+        "column": where.column if where else None,
+        "hint": problem.hint,
+        "severity": problem.severity,
+    }
+
+
+def error_data(error: PcnError) -> list[dict[str, Any]]:
+    """An error as the document's `errors`: a document's problems one by one, any other as one."""
+    if isinstance(error, DocumentError):
+        return [problem_data(problem) for problem in error.problems]
+    notes = [note for note in getattr(error, "__notes__", ()) if note]
+    return [problem_data(Problem("\n".join([str(error), *notes])))]

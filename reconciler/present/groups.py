@@ -1,0 +1,232 @@
+"""The steps of a plan, gathered by the cube, netdev or namespace that they belong to, and said in a line for each change.
+
+What a step is for is said; how it is done (directories, stubs, hops that follow from a peer) is only counted. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.present import ROWS_IN_TEXT
+from reconciler.present.leaves import changed_leaves, counted, value_words
+
+Steps = Sequence[Mapping[str, Any]]
+MARKS = {"create": "+", "enter": "+", "delete": "-"}
+"""Any other action is a change: ~. What destroys something is !."""
+
+
+@dataclass(slots=True)
+class Group:
+    """What happens to one thing: `about` is said beside its name, `lines` are (mark, text) below it."""
+
+    name: str
+    mark: str = "~"
+    about: str = ""
+    lines: list[tuple[str, str]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def grouped(steps: Steps) -> list[Group]:
+    """Steps by what they belong to, in the order of their first step. What only keeps records has no group."""
+    by_subject: dict[str, list[Mapping[str, Any]]] = {}
+    for step in _one_each(steps):
+        by_subject.setdefault(_home(step), []).append(step)
+    groups = []
+    for subject, own in by_subject.items():
+        kind, _, name = subject.partition("/")
+        group = Group(name or kind)
+        for step in own:
+            for what, number in step["counts"].items():
+                group.counts[what] = group.counts.get(what, 0) + number
+        filler = _FILLERS.get(kind)
+        if filler is not None:
+            filler(group, own)
+        if group.lines or group.about or group.counts:
+            groups.append(group)
+    return _together(groups)
+
+
+def _one_each(steps: Steps) -> Iterator[Mapping[str, Any]]:
+    """Netdevs that are removed in one go, one by one."""
+    for step in steps:
+        if step["operation"] != "delete_links":
+            yield step
+            continue
+        for name, about in step["before"].items():
+            yield {
+                **step,
+                "address": f"link/:{name}",
+                "subject": f"netdev/{name}",
+                "before": about,
+                "counts": {"link_changes": 1},
+            }
+
+
+def _home(step: Mapping[str, Any]) -> str:
+    subject = str(step["subject"])
+    return "leftovers" if subject.startswith("leftover/") else "flood pairs" if _is_hidden(subject) else subject
+
+
+def _is_hidden(subject: str) -> bool:
+    """Whether it is one of the veths that carry flooded copies, which nobody asked for by name."""
+    name = subject.removeprefix("netdev/")
+    return len(name) == 12 and name.startswith("pcn") and name[-1] in "nf" and all(c in "0123456789abcdef" for c in name[3:-1])
+
+
+def _together(groups: Iterable[Group]) -> list[Group]:
+    """Namespaces that fare alike share a line."""
+    found: list[Group] = []
+    for group in groups:
+        last = found[-1] if found else None
+        if last is not None and group.name == "namespace" and last.name.startswith("namespace") and last.mark == group.mark:
+            last.name, last.about = "namespaces", f"{last.about}, {group.about}"
+        else:
+            found.append(group)
+    return found
+
+
+def _fill_namespace(group: Group, steps: Steps) -> None:
+    group.mark = MARKS.get(steps[0]["action"], "~")
+    group.about = group.name if group.mark != "~" else f"{group.name} {steps[0]['reason']}"
+    group.name = "namespace"
+
+
+def _fill_leftovers(group: Group, steps: Steps) -> None:
+    group.mark, group.about = "-", f"{counted(len(steps), 'object')} that an interrupted apply left"
+
+
+def _fill_flood_pairs(group: Group, steps: Steps) -> None:
+    made = {mark for step in steps if step["address"].startswith("link/") and (mark := MARKS.get(step["action"]))}
+    group.mark = made.pop() if len(made) == 1 else "~"
+    group.about = "hidden veths for copies to other cubes"
+
+
+# -- netdevs --------------------------------------------------------------------------------------------------------------
+
+
+def _fill_netdev(group: Group, steps: Steps) -> None:
+    made = [step for step in steps if step["action"] in ("create", "delete") and step["address"].startswith("link/")]
+    anew = {step["action"] for step in made} == {"create", "delete"}
+    if made:
+        group.mark = "~" if anew else MARKS[made[-1]["action"]]
+        group.about = made[-1]["after"] or made[-1]["before"]
+    if anew:
+        group.lines.append(("!", made[0]["reason"]))
+    for step in steps:
+        if step["operation"] == "configure_end":
+            group.lines += _settings(step, group, new=bool(made))
+        elif step["operation"] == "set_offload":
+            words = [text for _, text in changed_leaves(step["before"], step["after"])]
+            group.lines.append(("~", f"{', '.join(words)} ({step['reason']})"))
+    if not made:
+        group.lines += _hooks(steps)
+        if len(group.lines) == 1:
+            group.mark = group.lines[0][0]
+
+
+def _settings(step: Mapping[str, Any], group: Group, *, new: bool) -> Iterator[tuple[str, str]]:
+    """What of a netdev's ends changes; all that a new one gets in a single line."""
+    for end, wanted in step["after"].items():
+        if new:
+            words = ", ".join(value_words(value) for value in wanted.values())
+            yield "+", f"{end}: {words}" if end != group.name else words
+            continue
+        prefix = "" if end == group.name else f"{end} "
+        for mark, text in changed_leaves(step["before"][end], wanted):
+            yield mark, prefix + text
+
+
+def _hooks(steps: Steps) -> Iterator[tuple[str, str]]:
+    for mark, verb in (("+", "attached at"), ("~", "leads elsewhere at"), ("-", "detached from")):
+        points = [
+            step["address"].rpartition("/")[2]
+            for step in steps
+            if step["address"].startswith("hook/") and MARKS.get(step["action"], "~") == mark
+        ]
+        if points:
+            yield mark, f"{verb} {', '.join(dict.fromkeys(points))}"
+
+
+# -- cubes ----------------------------------------------------------------------------------------------------------------
+
+
+def _fill_cube(group: Group, steps: Steps) -> None:
+    own = [step for step in steps if step["address"] == f"cube/{group.name}"]
+    replaced = next((step for step in own if step["action"] == "replace"), None)
+    if replaced is not None:
+        group.about = f"{replaced['before']} -> {replaced['after']}"
+        group.lines.append(("!", "is made anew: what it learned and counted is lost"))
+    elif own and own[0]["action"] in MARKS:
+        group.mark = MARKS[own[0]["action"]]
+        group.about = own[0]["after"] or own[0]["before"] or ""
+    elif own:
+        group.about = f"{own[0]['reason']}: {own[0]['before']} -> {own[0]['after']}"
+    group.lines += _port_lines(steps)
+    for step in steps:
+        if step["operation"] in ("write_rows", "delete_rows", "replace_rows"):
+            group.lines += _row_lines(step)
+        elif replaced is None and group.mark == "~":
+            group.lines += _inner_lines(step)
+    group.lines = list(dict.fromkeys(group.lines))  # two programs with one constant say the same
+    if not group.about:
+        group.lines += _way_lines(steps if not group.lines else [step for step in steps if step["disruption"] != "none"])
+
+
+def _port_lines(steps: Steps) -> Iterator[tuple[str, str]]:
+    for step in steps:
+        _, _, inner = step["address"].partition("/")[2].partition("/")
+        kind, _, name = inner.partition("/")
+        if kind != "port":
+            continue
+        before, after, mark = step["before"], step["after"], MARKS.get(step["action"], "~")
+        if mark == "~":
+            yield mark, f"port {name}: {before} -> {after}"
+        else:
+            peer = before if after is None else after
+            yield mark, f"port {name}" + (f" -> {peer}" if peer != "-" else "")
+
+
+def _row_lines(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    before, after = step["before"] or {}, step["after"] or {}
+    shown = list(changed_leaves(before, after))[:ROWS_IN_TEXT]
+    yield from shown
+    rest = sum(step["counts"].values()) - max(len(before), len(after))
+    if rest > 0:
+        table = step["address"].rpartition("/")[2]
+        yield (shown[0][0] if shown else "~"), f"… and {counted(rest, 'more row')} of {table}"
+
+
+def _inner_lines(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Programs and tables of a cube that stays."""
+    name, operation = step["address"].rpartition("/")[2], step["operation"]
+    if operation == "load_program":
+        leaves = list(changed_leaves(step["before"], step["after"])) if isinstance(step["after"], Mapping) else []
+        yield from leaves or [(MARKS.get(step["action"], "~"), f"program {name} {step['reason']}")]
+    elif operation == "create_map" and step["action"] == "replace":
+        yield "!", f"table {name} {step['reason']}: what it held is lost"
+    elif operation == "adopt_map":
+        yield "~", f"table {name}: {step['reason']}"
+
+
+def _way_lines(steps: Steps) -> Iterator[tuple[str, str]]:
+    """How a packet goes, for a cube of which nothing else changes."""
+    words = {"set_hop": "next hop", "set_member": "flood member", "load_stub": "entry"}
+    for step in steps:
+        if step["operation"] in words:
+            sides = " -> ".join(str(side) for side in (step["before"], step["after"]) if side)
+            what = f"{words[step['operation']]} {step['address'].rpartition('/')[2]}"
+            if step["disruption"] != "none":
+                yield "!", f"{what} {step['reason']} ({step['disruption']})"
+            else:
+                yield MARKS.get(step["action"], "~"), what + (f": {sides}" if sides else "")
+
+
+_FILLERS: dict[str, Callable[[Group, Steps], None]] = {
+    "cube": _fill_cube,
+    "netdev": _fill_netdev,
+    "namespace": _fill_namespace,
+    "leftovers": _fill_leftovers,
+    "flood pairs": _fill_flood_pairs,
+}

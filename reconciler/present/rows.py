@@ -1,0 +1,135 @@
+"""What a table or a program's constants hold, said in the leaves of the model.
+
+A plan is read by people who wrote `action: DROP`, not `00000000`. Where the model's bindings say which leaf a byte is, the
+leaf is shown; rows that a service derives by code of its own stay hexadecimal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from reconciler.graph.records import CubeRecord, PortRecord, ProgramRecord
+from reconciler.service import LEVELS, Service, Services
+from reconciler.service.bindings import constants
+from reconciler.service.codec import Env
+from reconciler.service.rows import decode_rows
+
+if TYPE_CHECKING:
+    from reconciler.survey import Survey
+
+Leaves = dict[str, Any]
+"""Leaf to value; for rows of a list, the entry's path ('fdb/entry[02:00:00:00:00:01]') to its leaves."""
+_HIDDEN_CONSTANTS = ("CUBE",)
+
+
+@dataclass(slots=True)
+class Decoder:
+    """Reads rows and constants of one survey."""
+
+    survey: Survey
+    services: Services
+
+    def rows(self, cube: str, table: str, rows: Mapping[bytes, bytes], *, live: bool, most: int | None = None) -> Leaves:
+        """The first `most` rows as leaves, or as hexadecimal text where no binding says what they are. `live`: port
+        numbers mean the live ports, else the desired ones."""
+        service, tables = self._service(cube), self._tables(cube)
+        bound = [binding for binding in service.bindings if binding.table == table] if service is not None else []
+        found: Leaves = {}
+        if service is None or not bound or table not in tables:
+            return {_hex(key): _hex(value) for key, value in islice(rows.items(), most)}
+        env = Env(self._ports(cube, live=live))
+        for key, value in islice(rows.items(), most):
+            config = decode_rows(bound, {table: {key: value}}, tables, env)
+            if not config and bound[0].is_list:  # a row of zeros in an array is no entry
+                found[_hex(key)] = _hex(value)
+            for entry, leaves in entries(service.schema, config):
+                if entry:
+                    found[entry] = leaves
+                else:
+                    found |= leaves
+        return found
+
+    def constants(self, record: ProgramRecord) -> Leaves:
+        """Leaves that are constants of a program, with what the program has been given; empty for an unknown program."""
+        compiled = self.survey.objects.get(record.object)
+        service = self._service(record.cube)
+        if compiled is None or service is None:
+            return {}
+        words = {
+            name: int.from_bytes(record.constants[offset : offset + 4], "little") for name, offset in compiled.constants.items()
+        }
+        return _named_constants(words, service)
+
+    def _cube(self, name: str) -> CubeRecord | None:
+        for state in (self.survey.desired.state, self.survey.live.state):
+            record = state.get(f"cube/{name}")
+            if isinstance(record, CubeRecord):
+                return record
+        return None
+
+    def _service(self, cube: str) -> Service | None:
+        record = self._cube(cube)
+        return self.services.get(record.service) if record is not None else None
+
+    def _tables(self, cube: str) -> Mapping[str, Any]:
+        record = self._cube(cube)
+        built = self.survey.built.get((record.service, "TC" if record.type == "TC" else "XDP")) if record is not None else None
+        return built.tables if built is not None else {}
+
+    def _ports(self, cube: str, *, live: bool) -> Mapping[str, int]:
+        state = self.survey.live.state if live else self.survey.desired.state
+        return {record.name: record.index for record in state.values() if isinstance(record, PortRecord) and record.cube == cube}
+
+
+def entries(schema: Mapping[str, Any], config: Mapping[str, Any]) -> Iterable[tuple[str, Leaves]]:
+    """A service's data as (path of the list entry, its leaves), the leaves outside of all lists under ''."""
+    found: dict[str, Leaves] = {}
+    _walk(schema, config, "", "", found)
+    return found.items()
+
+
+def _walk(schema: Mapping[str, Any], data: Mapping[str, Any], entry: str, inner: str, found: dict[str, Leaves]) -> None:
+    for name, value in data.items():
+        node = schema.get("properties", {}).get(name, {})
+        path = f"{inner}/{name}" if inner else name
+        whole = f"{entry}/{path}" if entry else path
+        if isinstance(value, list) and node.get("type") == "array":
+            for item in value:
+                if not isinstance(item, Mapping):
+                    found.setdefault(f"{whole}[{item}]", {})
+                    continue
+                keys = node.get("x-yang-key", ())
+                here = f"{whole}[{','.join(str(item.get(key, '?')) for key in keys)}]"
+                rest = {leaf: each for leaf, each in item.items() if leaf not in keys}
+                if not any(isinstance(each, list) for each in rest.values()):
+                    found.setdefault(here, {})
+                _walk(node.get("items", {}), rest, here, "", found)
+        elif isinstance(value, Mapping):
+            _walk(node, value, entry, path, found)
+        else:
+            found.setdefault(entry, {})[path] = value
+
+
+def _named_constants(words: Mapping[str, int], service: Service) -> Leaves:
+    """Constants by the leaf that each comes from; one that the model does not know keeps its own name."""
+    found: Leaves = {name: number for name, number in words.items() if name not in _HIDDEN_CONSTANTS}
+    if "LOGLEVEL" in found and found["LOGLEVEL"] < len(LEVELS):
+        found["loglevel"] = LEVELS[found.pop("LOGLEVEL")]
+    for name, segments, node, asks_any in constants(service.schema):
+        if name not in found:
+            continue
+        number, path = found.pop(name), "/".join(segment for segment, _ in segments)
+        if asks_any:
+            found[f"{path} has entries"] = bool(number)
+        elif node.get("type") == "boolean":
+            found[path] = bool(number)
+        else:
+            found[path] = next((word for word, known in (node.get("x-pcn-enum") or {}).items() if known == number), number)
+    return found
+
+
+def _hex(raw: bytes) -> str:
+    return f"0x{raw.hex()}"

@@ -1,0 +1,348 @@
+"""What is somebody else's stays so: netdevs, namespaces and hooks that are held, a busy lock, and what is not permitted or not
+there. Each ends with the right error, and with a kernel that holds what it held."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from reconciler.errors import DocumentError, FeatureMissing, HookHeld, KernelError, LockBusy
+from reconciler.kernel import bpf, linkwrite, netlink, netns, rtnl
+from reconciler.kernel.bpffs import Bpffs
+from reconciler.model import Link, LinkEnd
+from reconciler.plan.steps import Step
+from tests.faults.damaged import stranger
+from tests.faults.graphs import Bench, Data, cube, documents, example, unique, unreachable, variant
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def bench(own_root: str) -> Bench:
+    return Bench(own_root)
+
+
+@pytest.fixture
+def wanted() -> Data:
+    return unique(example("two-hosts"))
+
+
+def first_link(data: Data) -> str:
+    return str(data["spec"]["links"][0]["name"])
+
+
+@contextmanager
+def foreign_veth(name: str) -> Iterator[int]:
+    """A netdev that somebody else has made; gives its index."""
+    with netlink.Netlink() as writer:
+        writer.create_link(Link("veth", LinkEnd(name), LinkEnd(f"{name}x")), 0)
+    try:
+        yield rtnl.links()[name].index
+    finally:
+        linkwrite.delete_link(name)
+
+
+@contextmanager
+def without_its_link(data: Data) -> Iterator[int]:
+    """Let the topology only refer to its first link, which is somebody else's; gives its index."""
+    link = data["spec"]["links"].pop(0)
+    data["spec"]["namespaces"].remove(link["peer"]["netns"])
+    with foreign_veth(link["name"]) as index:
+        yield index
+
+
+def untouched(bench: Bench, data: Data) -> list[str]:
+    """What of a topology is there."""
+    spec = data["spec"]
+    found = [path for path in bench.paths()]
+    found += [name for name in spec["namespaces"] if netns.exists(name)]
+    return found + [link["name"] for link in spec["links"] if link["name"] in rtnl.links()]
+
+
+# -- names ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_netdev_of_a_wanted_name_that_is_not_ours_is_left_alone(bench: Bench, wanted: Data) -> None:
+    with foreign_veth(first_link(wanted)) as index:
+        for run in (bench.plan, bench.apply):
+            with pytest.raises(HookHeld, match=f"netdev '{first_link(wanted)}' exists and is not pcn's") as error:
+                run(wanted)
+            assert error.value.exit_code == 1
+        assert untouched(bench, wanted) == [first_link(wanted)]
+        assert rtnl.links()[first_link(wanted)].index == index
+    bench.apply(wanted)
+    assert unreachable(wanted) == []
+    bench.delete(wanted)
+
+
+def test_a_namespace_of_a_wanted_name_that_is_not_ours_is_left_alone(bench: Bench, wanted: Data) -> None:
+    name = wanted["spec"]["namespaces"][1]
+    netns.create(name)
+    try:
+        with pytest.raises(HookHeld, match=f"network namespace '{name}' exists and is not pcn's"):
+            bench.apply(wanted)
+        assert untouched(bench, wanted) == [name]
+    finally:
+        netns.delete(name)
+
+
+def test_a_taken_name_at_the_far_end_is_left_alone_too(bench: Bench, wanted: Data) -> None:
+    name = f"{first_link(wanted)}p"
+    wanted["spec"]["links"].append({"name": f"{first_link(wanted)}q", "kind": "veth", "peer": {"name": name}})
+    with foreign_veth(name) as index:
+        with pytest.raises((HookHeld, KernelError), match=name):
+            bench.apply(wanted)
+        assert untouched(bench, wanted) == []
+        assert rtnl.links()[name].index == index
+
+
+def test_two_topologies_cannot_have_the_same_cube(bench: Bench, wanted: Data) -> None:
+    other = {**wanted, "metadata": {"name": "other"}, "spec": {"cubes": wanted["spec"]["cubes"]}}
+    bench.apply(wanted)
+    try:
+        with pytest.raises(DocumentError, match="br1"):
+            bench.apply(other)
+        assert bench.plan(wanted).plan.steps == ()
+    finally:
+        bench.delete(wanted)
+
+
+# -- hooks ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["XDP_SKB", "XDP_DRV"])
+def test_an_xdp_hook_that_is_held_is_left_to_its_holder_who_is_named(bench: Bench, wanted: Data, mode: str) -> None:
+    cube(wanted, "br1")["type"] = mode
+    with without_its_link(wanted) as index, stranger(bpf.XDP) as program:
+        link = bpf.link_create(program, index, bpf.ATTACH_XDP, bpf.XDP_FLAGS_DRV_MODE)
+        try:
+            for run in (bench.plan, bench.apply):
+                with pytest.raises(HookHeld, match=r"XDP hook is held by program \d+ \(stranger\)"):
+                    run(wanted)
+            assert untouched(bench, wanted) == []
+            assert bpf.link_info(link).ifindex == index
+        finally:
+            os.close(link)
+        bench.apply(wanted)  # it is free now
+        bench.delete(wanted)
+
+
+def test_a_hook_that_is_taken_while_an_apply_is_on_its_way_is_not_taken_over(bench: Bench, wanted: Data) -> None:
+    """Planning has found it free; the kernel says otherwise, and all that was done is undone."""
+    cube(wanted, "br1")["type"] = "XDP_DRV"
+    held: list[int] = []
+    with without_its_link(wanted) as index, stranger(bpf.XDP) as program:
+
+        def before(_: int, step: Step) -> None:
+            if step.operation.kind == "attach_hook" and not held:
+                held.append(bpf.link_create(program, index, bpf.ATTACH_XDP, bpf.XDP_FLAGS_DRV_MODE))
+
+        with pytest.raises(HookHeld, match="stranger"):
+            bench.apply(wanted, before=before)
+        assert untouched(bench, wanted) == []
+        assert bpf.link_info(held[0]).ifindex == index
+        os.close(held[0])
+
+
+def test_a_program_of_somebody_else_s_on_a_tc_hook_goes_on_beside_ours(bench: Bench, wanted: Data) -> None:
+    with stranger() as program:
+        bench.apply(wanted)
+        index = rtnl.links()[first_link(wanted)].index
+        theirs = [bpf.link_create(program, index, point) for point in (bpf.ATTACH_TCX_INGRESS, bpf.ATTACH_TCX_EGRESS)]
+        try:
+            identity = bpf.link_info(theirs[0]).program
+            assert identity in bpf.hook_programs(index, bpf.ATTACH_TCX_INGRESS)
+            assert bench.apply(wanted).plan.steps == ()
+            assert unreachable(wanted) == []
+            cube(wanted, "br1")["ports"][0].pop("peer")  # ours goes, theirs stays
+            bench.apply(wanted)
+            assert bpf.hook_programs(index, bpf.ATTACH_TCX_INGRESS) == [identity]
+            assert bpf.hook_programs(index, bpf.ATTACH_TCX_EGRESS) == [identity]
+        finally:
+            for link in theirs:
+                os.close(link)
+            bench.delete(wanted)
+
+
+def test_a_program_that_was_on_a_tc_hook_before_us_is_still_there_when_we_leave(bench: Bench, wanted: Data) -> None:
+    with without_its_link(wanted) as index, stranger() as program:
+        link = bpf.link_create(program, index, bpf.ATTACH_TCX_INGRESS)
+        try:
+            identity = bpf.link_info(link).program
+            bench.apply(wanted)
+            programs = bpf.hook_programs(index, bpf.ATTACH_TCX_INGRESS)
+            assert len(programs) == 2
+            assert identity in programs
+            bench.delete(wanted)
+            assert bpf.hook_programs(index, bpf.ATTACH_TCX_INGRESS) == [identity]
+        finally:
+            os.close(link)
+
+
+# -- locks ---------------------------------------------------------------------------------------------------------------
+
+_HOLDER = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from reconciler.kernel.bpffs import Bpffs
+with Bpffs(sys.argv[2]).locked(1):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@contextmanager
+def another_writer(root: str) -> Iterator[int]:
+    """A process that is changing the same root."""
+    repository = str(Path(__file__).resolve().parents[2])
+    process = subprocess.Popen([sys.executable, "-c", _HOLDER, repository, root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "held\n"
+    try:
+        yield process.pid
+    finally:
+        process.communicate("\n")
+
+
+def test_a_busy_root_is_waited_for_and_then_given_up_naming_who_is_at_work(bench: Bench, wanted: Data) -> None:
+    with another_writer(bench.root) as process:
+        started = time.monotonic()
+        with pytest.raises(LockBusy, match=f"process {process} .*python") as error:
+            bench.apply(wanted, lock_timeout=0.3)
+        assert 0.3 <= time.monotonic() - started < 2
+        assert error.value.exit_code == 75
+        assert untouched(bench, wanted) == [bench.root]
+        result = _command(bench.root, wanted, "--lock-timeout", "0.1")
+        assert result.returncode == 75
+        assert f"process {process}" in result.stderr
+    bench.apply(wanted)  # the lock went with its holder
+    bench.delete(wanted)
+
+
+def _command(root: str, data: Data, *arguments: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    argv = [*prefix, str(BIN / "pcn-apply"), "--bpffs", root, *arguments, "-"]
+    return subprocess.run(argv, input=json.dumps(data), capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_applies_at_the_same_time_come_one_after_the_other(bench: Bench) -> None:
+    """Six commands on one root, of two topologies and one edit: all of them succeed, and both topologies are whole."""
+    one, two = unique(example("two-hosts")), unique(example("forwarder-chain"))
+    edited = {**one, "spec": {**one["spec"], "cubes": [{**one["spec"]["cubes"][0], "loglevel": "DEBUG"}]}}
+    argv = [str(BIN / "pcn-apply"), "--bpffs", bench.root, "--quiet", "--lock-timeout", "30", "-"]
+    try:
+        running = []
+        for data in (one, two, one, edited, two, edited):
+            running.append(subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+            assert running[-1].stdin
+            running[-1].stdin.write(json.dumps(data))
+            running[-1].stdin.close()
+            running[-1].stdin = None
+        outcomes = [(process.communicate(timeout=60), process.returncode) for process in running]
+        assert [outcome for outcome in outcomes if outcome[1]] == []
+        bench.apply(one, two)
+        assert bench.plan(one, two).plan.steps == ()
+        assert unreachable(one) + unreachable(two) == []
+    finally:
+        bench.delete(one, two)
+
+
+# -- permission and features ----------------------------------------------------------------------------------------------
+
+
+def test_an_ordinary_user_is_told_so(bench: Bench, wanted: Data) -> None:
+    result = _command(bench.root, wanted, prefix=("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"))
+    assert result.returncode == 77, result.stderr
+    assert "root" in result.stderr
+    assert len(result.stderr.splitlines()) < 10
+    assert untouched(bench, wanted) == []
+
+
+def test_a_bpf_filesystem_that_is_not_mounted_is_mounted(tmp_path: Path, bench: Bench, wanted: Data) -> None:
+    """In a mount namespace of its own: what is applied there goes with it, unless it is deleted before."""
+    file = tmp_path / "topology.json"
+    file.write_text(json.dumps(wanted))
+    apply = f"{BIN / 'pcn-apply'} --bpffs {bench.root} --quiet {file}"
+    script = f"set -x; umount /sys/fs/bpf && ! mountpoint -q /sys/fs/bpf && {apply} && mountpoint -q /sys/fs/bpf && {apply} --check && {apply} --delete"
+    result = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert untouched(bench, wanted) == []
+
+
+def test_where_it_must_not_be_mounted_that_is_said(tmp_path: Path, bench: Bench, wanted: Data) -> None:
+    file = tmp_path / "topology.json"
+    file.write_text(json.dumps(wanted))
+    apply = f"setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin {BIN / 'pcn-apply'} --bpffs {bench.root} {file}"
+    script = f"umount /sys/fs/bpf && exec {apply}"
+    result = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 77, result.stderr
+    assert untouched(bench, wanted) == []
+
+
+def test_a_root_that_is_on_no_bpf_filesystem_is_refused(tmp_path: Path, wanted: Data) -> None:
+    with pytest.raises(FeatureMissing, match="not on a bpf filesystem") as error:
+        Bench(str(tmp_path / "pcn")).apply(wanted)
+    assert error.value.exit_code == 69
+    assert not (tmp_path / "pcn").exists()
+
+
+@pytest.mark.parametrize("kind", ["dummy", "vlan"])
+def test_a_kind_of_netdev_that_this_kernel_lacks_is_an_error_and_nothing_is_half_done(bench: Bench, wanted: Data, kind: str) -> None:
+    if _has(kind):
+        pytest.skip(f"this kernel has netdevs of kind {kind}")
+    name = f"{first_link(wanted)}k"
+    wanted["spec"]["links"].append({"name": name, "kind": kind} | ({"id": 5, "link": first_link(wanted)} if kind == "vlan" else {}))
+    cube(wanted, "br1")["ports"].append({"name": "p3", "peer": name})
+    with pytest.raises(FeatureMissing, match=f"no netdevs of kind '{kind}'") as error:
+        bench.apply(wanted)
+    assert error.value.exit_code == 69
+    assert untouched(bench, wanted) == []
+
+
+def _has(kind: str) -> bool:
+    with netns.throwaway(), netlink.Netlink() as writer:
+        try:
+            options = {"link": "lo", "id": 5} if kind == "vlan" else {}
+            writer.create_link(Link(kind, LinkEnd("probe"), None, options), 0)
+        except FeatureMissing:
+            return False
+    return True
+
+
+# -- sizes ---------------------------------------------------------------------------------------------------------------
+
+
+def test_more_rows_than_a_table_holds_are_refused_before_anything_is_done(bench: Bench, tmp_path: Path) -> None:
+    wanted = unique(example("blacklist"))
+    cube(wanted, "guard")["blacklist-src"] = [{"ip": f"192.0.2.{number}"} for number in range(5)]
+    small = Bench(bench.root, variant(tmp_path / "services", "ddosmitigator", {"u64, srcblacklist, 65536": "u64, srcblacklist, 4"}))
+    with pytest.raises(DocumentError, match="5 entries do not fit in table srcblacklist, which holds 4") as error:
+        small.apply(wanted)
+    assert error.value.exit_code == 65
+    assert untouched(bench, wanted) == []
+
+
+def test_more_entries_than_the_model_allows_are_refused_with_their_place(bench: Bench) -> None:
+    wanted = unique(example("forwarder-chain"))
+    sw = cube(wanted, "sw")
+    sw["ports"].append({"name": "third"})
+    with pytest.raises(DocumentError, match="ports"):
+        bench.apply(wanted)
+    assert untouched(bench, wanted) == []
+
+
+def test_documents_say_where_a_refused_topology_is_wrong(wanted: Data) -> None:
+    """The same check without a kernel: a document made of data has a name and places too."""
+    cube(wanted, "br1")["ports"][0]["peer"] = "no:where"
+    with pytest.raises(DocumentError) as error:
+        Bench("/sys/fs/bpf/pcn-never").plan(wanted)
+    assert error.value.problems[0].where is not None
+    assert documents(wanted)[0].data == wanted
+    assert not Bpffs("/sys/fs/bpf/pcn-never").root.exists()
