@@ -13,6 +13,8 @@ from reconciler.check.messages import quoted
 from reconciler.document.nearmiss import did_you_mean
 from reconciler.errors import Problem
 
+LONGEST = 14  # transparent cubes at one place: with the cubes before and behind them, all that 33 tail calls allow
+
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
@@ -28,6 +30,9 @@ def chains(world: World) -> Iterator[Problem]:
     """Chains with cubes that are not there, not transparent, of another hook, or somewhere else as well."""
     used: dict[str, tuple[Place, _Chain]] = {}
     for chain in _chains(world):
+        if len(chain.tcubes) > LONGEST:
+            words = f"{len(chain.tcubes)} transparent cubes at {chain.name}; a packet can pass {LONGEST} of them in a row"
+            yield chain.tcubes[LONGEST][1].problem(words, "each takes two of the 33 tail calls that the kernel allows a packet")
         hook = chain.hook
         for name, place in reversed(chain.tcubes) if chain.mixed else chain.tcubes:
             problem = _unusable(world, name, place) or _used_twice(used, name, place, chain)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reconciler import pins
 from reconciler.graph.intend import Built, Desired
-from reconciler.graph.records import CubeRecord, Live, State
+from reconciler.graph.records import CubeRecord, HookRecord, HopRecord, Live, State
 from reconciler.plan.steps import Operation
 from reconciler.service import Services
 
@@ -30,6 +31,15 @@ class Context:
     cleared: set[str] = field(default_factory=set)
     moved: dict[str, str] = field(default_factory=dict)
     restore: dict[str, tuple[Operation, ...]] = field(default_factory=dict)
+    _led_to: set[str] | None = None
+
+    def is_led_to(self, cube: str) -> bool:
+        """Whether any hook or hop of the desired graph leads into a cube: if none does, its own hops lose nothing."""
+        if self._led_to is None:
+            leading = [r for r in self.desired.state.values() if isinstance(r, HookRecord | HopRecord)]
+            targets = [r.stub if isinstance(r, HookRecord) else r.target for r in leading]
+            self._led_to = {"/".join(target.split("/")[:2]) for target in targets}
+        return pins.cube(cube) in self._led_to
 
     def path_now(self, path: str) -> str:
         """Where something of a cube is once the cubes that are replaced stand aside."""

@@ -89,7 +89,8 @@ def plan_port(change: Change, context: Context) -> Iterator[Step]:
         else Operation("remove", {"path": path})
     )
     if change.after is None:
-        yield from _forget(record, context)  # first: while the port has its name, an interrupted apply is taken up again
+        # First: while the port has its name, an interrupted apply is taken up again.
+        yield from _forget(record, f"learned at port {record.name}, which is gone", context)
         yield Step(
             Rank.NAMES,
             change.address,
@@ -101,6 +102,8 @@ def plan_port(change: Change, context: Context) -> Iterator[Step]:
         )
         return
     before = change.before.peer if isinstance(change.before, PortRecord) else None
+    if before not in (None, "-"):
+        yield from _forget(record, f"learned at port {record.name}, which leads elsewhere now", context)
     rank = Rank.NEW_HOP if record.cube in context.fresh else Rank.NAMES
     yield Step(
         rank,
@@ -114,8 +117,8 @@ def plan_port(change: Change, context: Context) -> Iterator[Step]:
     )
 
 
-def _forget(port: PortRecord, context: Context) -> Iterator[Step]:
-    """Learned rows that point at a port that is gone would send packets nowhere, or to its index's next owner."""
+def _forget(port: PortRecord, reason: str, context: Context) -> Iterator[Step]:
+    """Learned rows that point at a port that is gone, or leads elsewhere now, would send packets where their stations are not."""
     cube = context.cube(port.cube)
     service = context.services.get(cube.service) if cube else None
     if cube is None or service is None:
@@ -132,7 +135,7 @@ def _forget(port: PortRecord, context: Context) -> Iterator[Step]:
                     Rank.NAMES,
                     f"cube/{port.cube}/table/{binding.learned}",
                     "forget",
-                    f"learned at port {port.name}, which is gone",
+                    reason,
                     Operation(
                         "purge_rows",
                         {"path": path, "offset": offset, "size": size, "value": port.index, "in_key": in_key},

@@ -56,14 +56,33 @@ def plan_link(change: Change, context: Context) -> Iterator[Step]:
             for old, new in ((before.link.end, after.link.end), (before.link.peer, after.link.peer)):
                 if old is not None and new is not None and old != new:
                     yield _configure(change.address, old, new)
+            if before.topology != after.topology:
+                yield _claim(before, after)
             return
         why = "must be made anew: " + _why_anew(before.link, after.link)
         yield _delete_link(before, Rank.LINK_AWAY, why, context.restore.get(change.address, ()))
         yield from _create_link(after, change.address)
     elif isinstance(after, LinkRecord):
         yield from _create_link(after, change.address)
+    elif isinstance(before, LinkRecord) and change.address in context.restore:
+        yield _delete_link(before, Rank.LINK_AWAY, "makes room for another", context.restore[change.address])
     elif isinstance(before, LinkRecord):
         yield _delete_link(before, Rank.RETIRE_LINK, "no longer in a topology")
+
+
+def _claim(before: LinkRecord, after: LinkRecord) -> Step:
+    """Whose a netdev is, is written on it. An apply that was killed while making it may not have come so far."""
+    link = link_data(after.link)
+    return Step(
+        Rank.NAMES,
+        after.address,
+        "update",
+        "belongs to another topology now",
+        Operation("claim_link", {"link": link, "topology": after.topology}),
+        (Operation("claim_link", {"link": link, "topology": before.topology}),),
+        before.topology,
+        after.topology,
+    )
 
 
 def in_place(before: Link, after: Link) -> bool:
@@ -208,7 +227,8 @@ def plan_hop(change: Change, context: Context) -> Iterator[Step]:
     old = change.before if isinstance(change.before, HopRecord) else None
     new = change.after if isinstance(change.after, HopRecord) else None
     fresh = record.cube in context.fresh
-    rank = Rank.UNHOP if new is None else Rank.NEW_HOP if fresh else Rank.HOP
+    idle = new is None and not context.is_led_to(record.cube)
+    rank = Rank.RETIRE if idle else Rank.UNHOP if new is None else Rank.NEW_HOP if fresh else Rank.HOP
     home = pins.cube(record.cube)
     before, after = hop_operation(home, record, old), hop_operation(home, record, new)
     yield Step(
@@ -217,10 +237,10 @@ def plan_hop(change: Change, context: Context) -> Iterator[Step]:
         change.action,
         "leads elsewhere" if old and new else "leads nowhere now" if old else "leads on",
         after,
-        () if fresh else (before,),  # a new cube's directory goes as a whole
+        () if fresh or idle else (before,),  # a new cube's directory goes as a whole, and what retires stays so
         _target(old),
         _target(new),
-        Disruption.PACKETS_LOST if new is None else Disruption.NONE,
+        Disruption.PACKETS_LOST if new is None and not idle else Disruption.NONE,
         LINK_CHANGES,
         1,
     )

@@ -17,25 +17,52 @@ from reconciler.plan.steps import Operation
 
 
 def mark_remade(context: Context) -> None:
-    """Let everything on a netdev that will be made count as gone; of one that is there now, note how it comes back."""
+    """Let everything on a netdev that will be made, or must make room for one, count as gone; and note how what is there now
+    comes back."""
+    taken: set[tuple[str, str | None]] = set()
+    kept: set[tuple[str, str | None]] = set()
     for address, wanted in context.desired.state.items():
         live = context.state.get(address)
-        if not isinstance(wanted, LinkRecord) or (isinstance(live, LinkRecord) and in_place(live.link, wanted.link)):
+        if not isinstance(wanted, LinkRecord):
             continue
+        if isinstance(live, LinkRecord) and in_place(live.link, wanted.link):
+            kept |= _ends(wanted)
+            continue
+        taken |= _ends(wanted)
         if isinstance(live, LinkRecord):
-            seen = context.live.network.get(address, live)  # with the other end that it has, whatever that is to be
-            context.restore[address] = tuple(_restore(seen if isinstance(seen, LinkRecord) else live, context))
-        there = live if isinstance(live, LinkRecord) else wanted
-        names, ends = _names(there), _ends(there)
-        for other, record in list(context.state.items()):
-            if isinstance(record, HookRecord) and record.netdev in names:
-                context.state[other] = replace(record, stub=GONE)
-            elif isinstance(record, HopRecord) and record.kind == "netdev" and record.target in names:
-                context.state[other] = replace(record, target=GONE)
-            elif isinstance(record, MemberRecord) and {record.netdev, record.far} & names:
-                context.state[other] = replace(record, netdev=GONE)
-            elif isinstance(record, OffloadRecord) and (record.netdev, record.netns) in ends:
-                del context.state[other]
+            context.restore[address] = tuple(_restore(_seen(live, context), context))
+        _forget(live if isinstance(live, LinkRecord) else wanted, context)
+    for address, live in list(context.state.items()):
+        if isinstance(live, LinkRecord) and address not in context.desired.state:
+            seen = _seen(live, context)
+            if _ends(seen) & kept:  # the same link, named by its other end now
+                del context.state[address]
+                continue
+            if not taken:
+                continue
+            unknown = seen.link.kind == "veth" and seen.link.peer is None  # an interrupted apply's: its peer may be in the way
+            if unknown or _ends(seen) & taken:
+                context.restore[address] = () if unknown else tuple(_restore(seen, context))
+                _forget(seen, context)
+
+
+def _seen(live: LinkRecord, context: Context) -> LinkRecord:
+    """A netdev with the other end that it has, whatever that is to be."""
+    seen = context.live.network.get(live.address, live)
+    return seen if isinstance(seen, LinkRecord) else live
+
+
+def _forget(link: LinkRecord, context: Context) -> None:
+    names, ends = _names(link), _ends(link)
+    for address, record in list(context.state.items()):
+        if isinstance(record, HookRecord) and record.netdev in names:
+            context.state[address] = replace(record, stub=GONE)
+        elif isinstance(record, HopRecord) and record.kind == "netdev" and record.target in names:
+            context.state[address] = replace(record, target=GONE)
+        elif isinstance(record, MemberRecord) and {record.netdev, record.far} & names:
+            context.state[address] = replace(record, netdev=GONE)
+        elif isinstance(record, OffloadRecord) and (record.netdev, record.netns) in ends:
+            del context.state[address]
 
 
 def _names(record: LinkRecord) -> set[str]:

@@ -102,3 +102,10 @@ def test_a_transparent_cube_that_is_nowhere_is_no_error():
 def test_a_cube_of_an_unknown_service_is_complained_of_once():
     problem = problem_of(chain("[w]", "- {name: w, service-name: «wal}"))
     assert (problem.message, problem.hint) == ('unknown service "wal"', 'did you mean "wall"?')
+
+
+def test_more_transparent_cubes_in_a_row_than_a_packet_can_pass_are_an_error():
+    names = [f"w{number}" for number in range(15)]
+    listed = ", ".join([*names[:14], "«w14"])
+    problem = problem_of(chain(f"[{listed}]", *(f"- {{name: {name}, service-name: wall}}" for name in names)))
+    assert problem.message == '15 transparent cubes at port "a:p"; a packet can pass 14 of them in a row'
