@@ -61,7 +61,10 @@ static __always_inline int read_payload(struct CTXTYPE *ctx, struct packet *pack
   }
   if (known) {
     u16 ports[2];
-    if (pcn_load_bytes(ctx, packet->l4, ports, 4) < 0)
+    void *at = (void *)(long)ctx->data + (packet->l4 & 1023);
+    if (packet->l4 < 1024 && at + 4 <= (void *)(long)ctx->data_end)
+      __builtin_memcpy(ports, at, 4);
+    else if (pcn_load_bytes(ctx, packet->l4, ports, 4) < 0)
       return MALFORMED;
     packet->ports = packet->talk = (u32)ntohs(ports[0]) << 16 | ntohs(ports[1]);
     packet->has_ports = 1;
@@ -76,9 +79,10 @@ static __always_inline int read_payload(struct CTXTYPE *ctx, struct packet *pack
     if (pcn_load_bytes(ctx, packet->l4, icmp, 8) < 0)
       return MALFORMED;
     packet->icmp_type = icmp[0];
-    packet->talk = ((u32)icmp[4] << 8 | icmp[5]) * 0x10001;
+    packet->talk = echo_talk(icmp[0], packet->family, icmp[4] << 8 | icmp[5]);
+    known = packet->talk != 0;
   }
-  if (piece->fragment && packet->talk) {
+  if (piece->fragment && known) {
     struct fragment first = {bpf_ktime_get_coarse_ns(), packet->talk, 0};
     fragments.update(&key, &first);
   }
@@ -95,7 +99,9 @@ static __always_inline int read_ipv4(struct packet *packet, void *at, void *data
   packet->src[3] = ip->saddr;
   packet->dst[3] = ip->daddr;
   packet->proto = ip->protocol;
-  packet->l4 = at - data + ip->ihl * 4;
+  packet->l3 = at - data;
+  packet->l4 = packet->l3 + ip->ihl * 4;
+  packet->payload_end = packet->l3 + ntohs(ip->tot_len);
   u16 place = ntohs(ip->frag_off);
   packet->later_fragment = (place & 0x1fff) != 0;
   if ((place & 0x1fff) == 1 && ip->protocol == IPPROTO_TCP)
@@ -111,6 +117,8 @@ static __always_inline int read_ipv6(struct CTXTYPE *ctx, struct packet *packet,
   if ((void *)(ip + 1) > data_end || ip->version != 6)
     return MALFORMED;
   packet->family = 6;
+  packet->l3 = at - data;
+  packet->payload_end = packet->l3 + sizeof(*ip) + ntohs(ip->payload_len);
   __builtin_memcpy(packet->src, &ip->saddr, 16);
   __builtin_memcpy(packet->dst, &ip->daddr, 16);
   u32 offset = at - data + sizeof(*ip);
@@ -197,6 +205,12 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   struct packet *packet = at_hand();
   if (!packet)
     return RX_DROP;
+#if !PCN_XDP
+  if (ctx->tc_index == OWN_ANSWER) {
+    ctx->tc_index = 0;
+    return RX_OK;
+  }
+#endif
   packet->ports = packet->talk = 0;
   packet->proto = packet->flags = packet->has_ports = packet->has_flags = 0;
   packet->state = packet->icmp_type = packet->later_fragment = packet->settled = packet->settles = 0;
@@ -215,5 +229,5 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return RX_DROP;
   if (packet->mode & MODE_TRACK)
     return go_on(ctx, FIREWALL_TRACK);
-  return classify(ctx, packet);
+  return classify(ctx, md, packet);
 }

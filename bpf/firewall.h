@@ -5,20 +5,22 @@
  * firewall_ipv4.c     finds the first rule that matches (firewall_classify.h)
  * firewall_ipv6.c     the same for IPv6
  * firewall_verdict.c  counts, and does what was decided
+ * firewall_reject.c   answers what is rejected
  *
  * Both directions run the same programs, each with its own chain of rules, and share all tables. docs/services/firewall.md
  * says what is meant, docs/decisions has the classifier; cubes/firewall.py fills the tables.
  */
-enum firewall_program { FIREWALL_PARSE, FIREWALL_TRACK, FIREWALL_IPV4, FIREWALL_IPV6, FIREWALL_VERDICT };
+enum firewall_program { FIREWALL_PARSE, FIREWALL_TRACK, FIREWALL_IPV4, FIREWALL_IPV6, FIREWALL_VERDICT, FIREWALL_REJECT };
 
 enum firewall_drop { DROP_TOO_DEEP = PCN_DROP_SERVICE /* more look-ups than a packet may have */ };
 
-enum action { ACTION_ACCEPT, ACTION_DROP, ACTION_LOG };
+enum action { ACTION_ACCEPT, ACTION_DROP, ACTION_LOG, ACTION_REJECT };
 enum state { STATE_NEW = 1, STATE_ESTABLISHED = 2, STATE_RELATED = 4, STATE_INVALID = 8 }; /* 0: not tracked */
 enum mode { MODE_TRACK = 1, MODE_ACCEPT_ESTABLISHED = 2 };
 
 #define CHAIN PCN_EGRESS
 #define NO_LABEL (~0ULL)
+#define OWN_ANSWER 0x70c6 /* skb->tc_index of an answer of our own, which is not asked about in the other direction */
 
 /* ---- The rule set. Rows are only added and marked as gone until `epoch`, one word, leads to a new version. ---- */
 
@@ -91,6 +93,8 @@ struct key4 {
   u8 proto, zero;
 };
 struct cell4 {
+  struct key4 key; /* first, so that it is overwritten first: see firewall_classify.h */
+  u32 zero;
   struct conditions is;
   u32 src, src_mask, dst, dst_mask;
   struct lifetime life;
@@ -103,6 +107,8 @@ struct key6 {
   u8 proto, zero;
 };
 struct cell6 {
+  struct key6 key;
+  u32 zero;
   struct conditions is;
   u32 src[4], src_mask[4], dst[4], dst_mask[4];
   struct lifetime life;
@@ -170,9 +176,10 @@ BPF_TABLE("lru_hash", struct connection_key, struct connection, openings, 65536)
 struct packet {
   u32 src[4], dst[4]; /* network order; IPv4 is ::ffff:a.b.c.d */
   u32 ports;          /* source << 16 | destination, host order; 0 without */
-  u32 talk;           /* the same for its connection: of an ICMP echo the identifier, twice */
+  u32 talk;           /* the same for its connection; of an ICMP echo see echo_talk */
   u32 family;         /* 4 or 6 */
-  u32 l4;             /* offset of what follows the IP header and its extensions */
+  u32 l3, l4;         /* offsets of the IP header, and of what follows it and its extensions */
+  u32 payload_end;    /* offset at which the IP packet ends, by what its header says */
   u32 length;
   u32 device;
   u8 proto, flags, has_ports, has_flags;
@@ -197,6 +204,14 @@ BPF_TABLE("percpu_array", u32, struct packet, packet_out, 1);
 BPF_TABLE("percpu_array", u32, struct packet, packet_in, 1);
 #endif
 
+/* An echo's identifier as the port of who asks; 0 for other messages, and an identifier of 0 is 1 here. */
+static __always_inline u32 echo_talk(u8 type, u32 family, u16 identifier) {
+  u32 said = identifier ? identifier : 1;
+  if (type == (family == 4 ? 8 : 128))
+    return said << 16;
+  return type == (family == 4 ? 0 : 129) ? said : 0;
+}
+
 static __always_inline struct packet *at_hand(void) {
   u32 zero = 0;
 #if PCN_EGRESS
@@ -204,6 +219,15 @@ static __always_inline struct packet *at_hand(void) {
 #else
   return packet_in.lookup(&zero);
 #endif
+}
+
+static __always_inline bool is_error(const struct packet *packet) {
+  u8 type = packet->icmp_type;
+  if (packet->later_fragment)
+    return false;
+  if (packet->family == 4)
+    return packet->proto == IPPROTO_ICMP && (type == 3 || type == 4 || type == 5 || type == 11 || type == 12);
+  return packet->proto == 58 && type < 128;
 }
 
 /* Go on in another µCube of this direction; if it is not there, or the packet has come too far, it is dropped. */
@@ -216,9 +240,28 @@ static __always_inline int go_on(struct CTXTYPE *ctx, u32 program) {
   return pcn_count_drop(DROP_TOO_DEEP);
 }
 
-static __always_inline int classify(struct CTXTYPE *ctx, struct packet *packet) {
-  if (!packet->tuples)
+static __always_inline void count(u64 rule, u32 bytes) {
+  struct counter *counter = counters.lookup(&rule);
+  if (counter) {
+    counter->packets++;
+    counter->bytes += bytes;
+  }
+}
+
+/* The search is over. What most packets need is done here; anything else is the last µCube's. */
+static __always_inline int decide(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
+  bool found = packet->best != NO_LABEL;
+  u32 action = found ? packet->action : packet->default_action;
+  if (action > ACTION_DROP || (found && packet->limit) || (action == ACTION_ACCEPT && packet->next.state != CONNECTION_NONE))
     return go_on(ctx, FIREWALL_VERDICT);
+  count(found ? packet->rule : CHAIN * 2, packet->length);
+  md->reason = PCN_DROP_POLICY;
+  return action == ACTION_ACCEPT ? RX_OK : RX_DROP;
+}
+
+static __always_inline int classify(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
+  if (!packet->tuples)
+    return decide(ctx, md, packet);
   if (packet->family == 4)
     return go_on(ctx, FIREWALL_IPV4);
   return go_on(ctx, FIREWALL_IPV6);

@@ -22,6 +22,18 @@ static __always_inline bool matches(const struct packet *packet, const struct co
   return !miss;
 }
 
+/* The kernel gives the memory of a row that goes to another one at once, even while we read it. So the row is read first, and then
+ * it is looked at whose it is: if it is another's by now, the look-up is made again. */
+static __always_inline bool is_of(const struct CELL *cell, const struct KEY *key) {
+  const u32 *own = (const u32 *)&cell->key, *wanted = (const u32 *)key;
+  u32 differs = 0;
+  asm volatile("" : : : "memory");
+#pragma unroll
+  for (int i = 0; i < sizeof(*key) / 4; i++)
+    differs |= own[i] ^ wanted[i];
+  return !differs;
+}
+
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
   struct packet *packet = at_hand();
   if (!packet)
@@ -31,26 +43,29 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     u32 at = packet->at, seat = packet->seat, index = packet->page + at / PAGE_TUPLES;
     struct PAGE *page = find_page(index);
     if (at >= packet->tuples || !page || page->tuples[at % PAGE_TUPLES].best >= packet->best)
-      return go_on(ctx, FIREWALL_VERDICT);
+      return decide(ctx, md, packet);
     struct KEY key = {.seat = seat};
     key_of(&key, packet, &page->tuples[at % PAGE_TUPLES]);
     bool skip = page->tuples[at % PAGE_TUPLES].ports && !packet->has_ports;
     struct CELL *cell = skip ? NULL : find_cell(&key);
-    packet->seat = 0;
-    packet->at = at + 1;
-    if (!cell)
+    if (!cell) {
+      packet->seat = 0;
+      packet->at = at + 1;
       continue;
-    if (cell->life.more) {
-      packet->seat = seat + 1;
-      packet->at = at;
     }
     bool there = (cell->life.born <= packet->epoch) & (packet->epoch < cell->life.dies);
-    if (there & (cell->is.label < packet->best) & (cell->is.label > packet->after) & address_matches(packet, cell) &
-        matches(packet, &cell->is)) {
-      packet->best = cell->is.label;
-      packet->rule = cell->is.rule;
-      packet->action = cell->is.action;
-      packet->limit = cell->is.limit;
+    u64 label = cell->is.label, rule = cell->is.rule;
+    u32 action = cell->is.action, limit = cell->is.limit, more = cell->life.more;
+    bool hit = there & (label < packet->best) & (label > packet->after) & address_matches(packet, cell) & matches(packet, &cell->is);
+    if (!is_of(cell, &key))
+      continue;
+    packet->seat = more ? seat + 1 : 0;
+    packet->at = more ? at : at + 1;
+    if (hit) {
+      packet->best = label;
+      packet->rule = rule;
+      packet->action = action;
+      packet->limit = limit;
     }
   }
   if (++packet->passes >= PASSES)

@@ -126,15 +126,6 @@ static __always_inline u8 follow_icmp(struct packet *packet, struct connection *
   return follow_other(packet, known, sender);
 }
 
-static __always_inline bool is_error(const struct packet *packet) {
-  u8 type = packet->icmp_type;
-  if (packet->later_fragment)
-    return false;
-  if (packet->family == 4)
-    return packet->proto == IPPROTO_ICMP && (type == 3 || type == 4 || type == 5 || type == 11 || type == 12);
-  return packet->proto == 58 && type < 128;
-}
-
 /* The packet that an error quotes went the other way: its key is the connection's all the same. */
 static __always_inline u8 follow_error(struct CTXTYPE *ctx, struct packet *packet) {
   struct connection_key *key = &packet->connection;
@@ -163,7 +154,8 @@ static __always_inline u8 follow_error(struct CTXTYPE *ctx, struct packet *packe
   if (proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP || proto == echo) {
     if (pcn_load_bytes(ctx, offset, said, 8) < 0)
       return STATE_INVALID;
-    ports = proto == echo ? ntohs(said[2]) * 0x10001u : (u32)ntohs(said[0]) << 16 | ntohs(said[1]);
+    ports = proto == echo ? echo_talk(ntohs(said[0]) >> 8, packet->family, ntohs(said[2]))
+                          : (u32)ntohs(said[0]) << 16 | ntohs(said[1]);
   }
   key_of(key, src, dst, ports, proto);
   return find(packet, key) ? STATE_RELATED : STATE_INVALID;
@@ -175,7 +167,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return RX_DROP;
   if (is_error(packet)) {
     packet->state = follow_error(ctx, packet);
-    return classify(ctx, packet);
+    return classify(ctx, md, packet);
   }
   u32 sender = key_of(&packet->connection, packet->src, packet->dst, packet->talk, packet->proto);
   struct connection *known = find(packet, &packet->connection);
@@ -187,5 +179,5 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     packet->state = follow_other(packet, known, sender);
   if (packet->state == STATE_ESTABLISHED && packet->mode & MODE_ACCEPT_ESTABLISHED)
     return go_on(ctx, FIREWALL_VERDICT);
-  return classify(ctx, packet);
+  return classify(ctx, md, packet);
 }

@@ -13,14 +13,6 @@ struct allowance {
 BPF_TABLE("lru_hash", u64, struct allowance, allowances, 4096);
 BPF_TABLE("percpu_array", u32, struct allowance, logged, 1);
 
-static __always_inline void count(u64 rule, u32 bytes) {
-  struct counter *counter = counters.lookup(&rule);
-  if (counter) {
-    counter->packets++;
-    counter->bytes += bytes;
-  }
-}
-
 /* Whether a rule may match once more in this second. Two CPUs may both take the last one: the limit is not exact. */
 static __always_inline bool within(u64 rule, u32 limit) {
   u64 now = bpf_ktime_get_ns();
@@ -64,13 +56,13 @@ static __always_inline void write_log(struct CTXTYPE *ctx, const struct packet *
 }
 
 /* The next rules are asked. */
-static __always_inline int search_on(struct CTXTYPE *ctx, struct packet *packet) {
+static __always_inline int search_on(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
   if (++packet->passes >= 16)
     return pcn_count_drop(DROP_TOO_DEEP);
   packet->after = packet->best;
   packet->best = NO_LABEL;
   packet->at = packet->seat = 0;
-  return classify(ctx, packet);
+  return classify(ctx, md, packet);
 }
 
 static __always_inline void update(struct connection *known, const struct packet *packet) {
@@ -110,7 +102,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   u64 rule = CHAIN * 2; /* cubes/firewall_codec.py: what decides instead of a rule */
   if (packet->best != NO_LABEL) {
     if (packet->limit && !within(packet->rule, packet->limit))
-      return search_on(ctx, packet);
+      return search_on(ctx, md, packet);
     action = packet->action;
     rule = packet->rule;
   } else if (packet->state == STATE_ESTABLISHED && packet->mode & MODE_ACCEPT_ESTABLISHED) {
@@ -120,8 +112,10 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   count(rule, packet->length);
   if (action == ACTION_LOG) {
     write_log(ctx, packet);
-    return search_on(ctx, packet);
+    return search_on(ctx, md, packet);
   }
+  if (action == ACTION_REJECT)
+    return go_on(ctx, FIREWALL_REJECT);
   if (action != ACTION_ACCEPT) {
     md->reason = PCN_DROP_POLICY;
     return RX_DROP;

@@ -7,7 +7,7 @@ kept under its identity (firewall_rules) and stay where they are as long as it d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cubes import firewall_codec
@@ -16,16 +16,28 @@ from cubes.firewall_order import labels, runs
 from cubes.firewall_rules import CHAINS, ROW, Rule, rules_of, to_row
 from cubes.firewall_space import KEY, LABEL, lay_out
 from cubes.firewall_version import FAMILIES, Head, derive, head_in_force, rule_order
-from reconciler.codec import Env
-from reconciler.rows import TableRows
+from reconciler.service.codec import Env
+from reconciler.service.rows import TableRows
 
-__all__ = ["check", "config", "state", "tables"]
+__all__ = ["check", "config", "programs", "state", "tables"]
+
+REJECT = 5  # FIREWALL_REJECT of bpf/firewall.h
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
 _STAGED = ("cells4", "cells6", "pages4", "pages6", "versions", "counters", "rules", "ids")
 _ARRAYS = ("epoch", "versions", "pages4", "pages6")
 _COUNTED = ("counters",)
+
+
+def programs(config: Config) -> dict[str, Sequence[int]]:
+    """All but the one that answers what is rejected, which few rule sets ask for. The others are in a packet's path only where
+    the version in force says so, so that no change of rules or modes loads one."""
+    actions = {chain.get("default") for chain in config.get("chain", ())}
+    rules = (rule for chain in config.get("chain", ()) for rule in chain.get("rule", ()))
+    rejects = "REJECT" in actions or any(rule.get("action") == "REJECT" for rule in rules)
+    chosen = range(REJECT + 1 if rejects else REJECT)
+    return {"ingress": chosen, "egress": chosen}
 
 
 def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, TableRows]:
@@ -38,7 +50,7 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
         order |= labels([rule.identity for rule in some], rule_order(env.live, some))
     before = head_in_force(env.live)
     layouts = {
-        (number, family): lay_out(some, family, before.grids[number][at] if before else 0)
+        (number, family): lay_out(some, family, before.grids[number][at] if before else None)
         for number, some in rules.items()
         for at, family in enumerate(FAMILIES)
     }
@@ -71,7 +83,7 @@ def _ids(chains: Mapping[int, Config]) -> dict[bytes, bytes]:
 
 def _agree(tables: Mapping[str, Any]) -> None:
     """The rows made here are of the shape that the C declares; two people may have changed one of them each."""
-    for name, size in (("rules", ROW.size), ("cells4", 72), ("cells6", 120)):
+    for name, size in (("rules", ROW.size), ("cells4", 96), ("cells6", 168)):
         assert tables[name].value.size == size, f"{name}: {tables[name].value.size} bytes in C, {size} in Python"
     for family in FAMILIES:
         assert tables[f"cells{family}"].key.size == KEY[family].size

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cubes.firewall_rules import CHAINS, FLAGS, PROTOCOLS, WITH_PORTS, Rule, rules_of, said_flags, span
-from reconciler.codec import Env
+from reconciler.service.codec import Env
 
 Said = tuple[tuple[str | int, ...], str, str]
 _NAMES = {number: name for name, number in PROTOCOLS.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 STEP = 1 << 32
 FIRST = 1 << 62
@@ -27,7 +28,7 @@ def labels(order: Sequence[int], known: Mapping[int, int]) -> dict[int, int]:
 
 def _rising(values: Sequence[int]) -> list[tuple[int, int]]:
     """(place, label) of the longest rising part; 0 stands for none."""
-    if all(low < high for low, high in zip(values, values[1:], strict=False)) and values and values[0]:
+    if all(low < high for low, high in pairwise(values)) and values and values[0]:
         return list(enumerate(values))
     tails: list[int] = []
     places: list[int] = []
@@ -56,7 +57,7 @@ def _filled(order: Sequence[int], kept: Sequence[tuple[int, int]]) -> dict[int, 
         found[place] = last[1] + (place - last[0]) * STEP
     if found and (found[0] < 0 or found[-1] >= 1 << 63):
         return None
-    for (low, label), (high, limit) in zip(kept, kept[1:], strict=False):
+    for (low, label), (high, limit) in pairwise(kept):
         if high - low > 1 and limit - label < high - low:
             return None
         for place in range(low + 1, high):
@@ -70,7 +71,7 @@ def _thinned(kept: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int
     """`kept` without the neighbours of a place where there is no room: the fewest, by doubling, that make some."""
     tight = {
         index
-        for index, ((low, label), (high, limit)) in enumerate(zip(kept, kept[1:], strict=False))
+        for index, ((low, label), (high, limit)) in enumerate(pairwise(kept))
         if limit - label < 2 * (high - low)
     }
     doomed: set[int] = set()
@@ -113,5 +114,4 @@ def from_runs(found: Mapping[int, tuple[int, int]]) -> Iterator[int]:
 
 
 def is_rising(values: Iterable[int]) -> bool:
-    listed = list(values)
-    return all(low < high for low, high in zip(listed, listed[1:], strict=False))
+    return all(low < high for low, high in pairwise(values))

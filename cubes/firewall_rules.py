@@ -11,14 +11,14 @@ import hashlib
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from ipaddress import IPv6Address
 from typing import Any
 
 PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "GRE": 47, "ESP": 50, "AH": 51, "ICMPV6": 58, "SCTP": 132}
 WITH_PORTS = frozenset({6, 17, 132})
 FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")  # from the lowest bit
 STATES = {"NEW": 1, "ESTABLISHED": 2, "RELATED": 4, "INVALID": 8}
-ACTIONS = {"ACCEPT": 0, "DROP": 1, "LOG": 2}
+ACTIONS = {"ACCEPT": 0, "DROP": 1, "LOG": 2, "REJECT": 3}
 CHAINS = {"INGRESS": 0, "EGRESS": 1}
 FULL = (0, 65535)
 RESERVED = 16  # identities below this are of what decides where no rule does (see firewall_codec.DECIDERS)
@@ -36,12 +36,14 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """`value` is the address as a number of 32 or 128 bits, with no bits beyond `length` unless somebody wrote them."""
+    """`value` is the address as a number of 32 or 128 bits and `raw` the same as bytes; bits beyond `length` there are none,
+    unless somebody wrote them (firewall_check refuses those)."""
 
     family: int
     value: int
     length: int
     is_address: bool
+    raw: bytes
 
     @property
     def width(self) -> int:
@@ -141,9 +143,9 @@ def _number(text: str) -> int:
 @functools.lru_cache(maxsize=1 << 16)
 def prefix(text: str) -> Prefix:
     address, slash, length = text.partition("/")
-    if ":" in address:
-        return Prefix(6, int.from_bytes(inet_pton(AF_INET6, address), "big"), int(length) if slash else 128, not slash)
-    return Prefix(4, int.from_bytes(inet_pton(AF_INET, address), "big"), int(length) if slash else 32, not slash)
+    family, width = (6, 128) if ":" in address else (4, 32)
+    raw = IPv6Address(address).packed if family == 6 else bytes(map(int, address.split(".")))
+    return Prefix(family, int.from_bytes(raw, "big"), int(length) if slash else width, not slash, raw)
 
 
 def span(text: str | int) -> Span:
@@ -221,9 +223,9 @@ def from_row(row: bytes) -> tuple[int, int, dict[str, Any]]:
 
 def _written(raw: bytes, length: int, is_address: bool) -> str:
     if raw.startswith(_MAPPED) and length >= 96:
-        text, length = inet_ntop(AF_INET, raw[12:]), length - 96
+        text, length = ".".join(map(str, raw[12:])), length - 96
     else:
-        text = inet_ntop(AF_INET6, raw)
+        text = str(IPv6Address(raw))
     return text if is_address else f"{text}/{length}"
 
 

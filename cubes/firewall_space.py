@@ -80,6 +80,11 @@ def _mask(length: int, width: int) -> int:
     return ((1 << width) - 1) ^ ((1 << (width - length)) - 1)
 
 
+@functools.cache
+def _mask_bytes(length: int, width: int) -> bytes:
+    return _mask(length, width).to_bytes(width // 8, "big")
+
+
 def _mask16(length: int) -> int:
     return _mask(length, 16)
 
@@ -142,6 +147,8 @@ def _rounded(found: Prefix | None, step: int, width: int) -> tuple[bytes, int]:
     if found is None:
         return bytes(width // 8), 0
     length = rounded(found.length, step, width)
+    if length == width:
+        return found.raw, length
     return (found.value & _mask(length, width)).to_bytes(width // 8, "big"), length
 
 
@@ -174,8 +181,7 @@ def _masked(found: Prefix | None, family: int) -> bytes:
     width = WIDTH[family]
     if found is None:
         return bytes(width // 4)
-    mask = _mask(found.length, width)
-    return (found.value & mask).to_bytes(width // 8, "big") + mask.to_bytes(width // 8, "big")
+    return found.raw + _mask_bytes(found.length, width)
 
 
 def covers(first: Rule, second: Rule) -> bool:
@@ -235,20 +241,24 @@ class Layout:
         return tuples + sum(size * size for size in sizes) / max(1, sum(sizes)) + sum(sizes) / 50_000
 
 
-def lay_out(rules: Sequence[Rule], family: int, before: int) -> Layout:
+def lay_out(rules: Sequence[Rule], family: int, before: int | None) -> Layout:
     """The rules of one chain and family on the grid that suits them; `before` is the one that they are on now, which
-    is kept while it is not much worse than another. Raises ValueError if there is none."""
+    is kept while no other is much better. Raises ValueError if none will do."""
     own = [rule for rule in rules if family in rule.families]
-    kept = _on(own, family, before) if before < len(GRIDS) else None
-    if kept is not None and kept.most <= MOST_LOOKUPS and (kept.cost <= 2 * _ENOUGH or len(own) < 32):
-        return kept
-    best = kept if kept is not None and kept.most <= MOST_LOOKUPS else None
-    for number in _likely(own, family):
-        found = _on(own, family, number)
-        if found.most <= MOST_LOOKUPS and (best is None or found.cost < best.cost / (1.5 if best is kept else 1)):
-            best = found
-        if best is not None and best.cost <= _ENOUGH:
+    tuples = _tuples(own, family)
+    best = None
+    if before in tuples:
+        kept = _on(own, family, before)
+        if kept.most <= MOST_LOOKUPS:
+            best = kept
+    for number in sorted(tuples, key=lambda number: (max(tuples[number], _ENOUGH), number)):
+        limit = float("inf") if best is None else best.cost / 1.5 if best.grid == before else best.cost
+        if best is not None and best.cost <= (2 * _ENOUGH if best.grid == before else _ENOUGH):
             break
+        if tuples[number] < limit and number != before:
+            found = _on(own, family, number)
+            if found.most <= MOST_LOOKUPS and found.cost < limit:
+                best = found
     if best is None:
         raise ValueError(
             f"these {len(own)} rules are too unlike each other to be searched: on every layout that there is, one packet could "
@@ -257,10 +267,11 @@ def lay_out(rules: Sequence[Rule], family: int, before: int) -> Layout:
     return best
 
 
-def _likely(rules: Iterable[Rule], family: int) -> list[int]:
-    """The grids by their number of tuples, fine ones first among those that have few."""
+def _tuples(rules: Iterable[Rule], family: int) -> dict[int, int]:
+    """How many tuples there are on each grid, by its number; grids on which there would be too many of them, or of cells, are
+    left out."""
     shapes = Counter(_shape(rule) for rule in rules)
-    width, found = WIDTH[family], []
+    width, found = WIDTH[family], {}
     for number, grid in enumerate(GRIDS):
         tuples = {
             (rounded(src, grid.step, width), rounded(dst, grid.step, width), a, b, proto)
@@ -268,9 +279,13 @@ def _likely(rules: Iterable[Rule], family: int) -> list[int]:
             for a in {length for _, length in pieces(sport, grid.split)}
             for b in {length for _, length in pieces(dport, grid.split)}
         }
-        if len(tuples) <= MOST_TUPLES:
-            found.append((max(len(tuples), _ENOUGH), number))
-    return [number for _, number in sorted(found)]
+        cells = sum(
+            count * len(pieces(sport, grid.split)) * len(pieces(dport, grid.split))
+            for (_, _, sport, dport, _), count in shapes.items()
+        )
+        if len(tuples) <= MOST_TUPLES and cells <= 8 * shapes.total() + 8192:
+            found[number] = len(tuples)
+    return found
 
 
 def _shape(rule: Rule) -> tuple[int, int, Span, Span, bool]:

@@ -94,7 +94,7 @@ def _sort(wanted: Mapping[bytes, Sequence[bytes]], live: Mapping[bytes, bytes], 
     for key, row in live.items():
         if not (key[-4] or key[-3]):
             cells = wanted.get(key)
-            if cells is not None and len(cells) == 1 and row[:-size] == cells[0]:
+            if cells is not None and len(cells) == 1 and row[len(key) + 4 : -size] == cells[0] and row.startswith(key):
                 born, dies, more, _ = LIFE.unpack_from(row, len(row) - size)
                 if born <= epoch and dies == FOREVER and not more:
                     found.rows[key] = row
@@ -112,6 +112,16 @@ def seated_none(key: bytes) -> bytes:
     return key[:-4] + b"\0\0" + key[-2:]
 
 
+def cell_of(key: bytes, row: bytes) -> bytes:
+    """What a row says, without whose it is and its lifetime."""
+    return row[len(key) + 4 : -LIFE.size]
+
+
+def _packed(key: bytes, seat: int, cell: bytes, life: tuple[int, int, int]) -> bytes:
+    """struct cell4 or cell6: it begins with a copy of its key."""
+    return seated(key, seat) + bytes(4) + cell + LIFE.pack(*life, 0)
+
+
 def _alive(row: bytes, epoch: int) -> bool:
     born, dies, _, _ = LIFE.unpack_from(row, len(row) - LIFE.size)
     return bool(born <= epoch < dies)
@@ -122,11 +132,12 @@ def _latest(row: bytes) -> int:
     return int(max(born, dies if dies != FOREVER else 0))
 
 
-def _is_right(seats: _Seats, epoch: int) -> bool:
+def _is_right(key: bytes, seats: _Seats, epoch: int) -> bool:
     """Whether the cells of a key that are there say what is wanted, and can all be found."""
-    alive = sorted(row[: -LIFE.size] for row in seats.live.values() if _alive(row, epoch))
+    alive = sorted(cell_of(key, row) for row in seats.live.values() if _alive(row, epoch))
     return (
         alive == sorted(seats.wanted)
+        and all(row.startswith(seated(key, seat)) for seat, row in seats.live.items())
         and all(_latest(row) <= epoch for row in seats.live.values())
         and all(_more(row) == (seat + 1 in seats.live) for seat, row in seats.live.items())
         and set(seats.live) == set(range(len(seats.live)))
@@ -137,12 +148,12 @@ def _more(row: bytes) -> bool:
     return bool(LIFE.unpack_from(row, len(row) - LIFE.size)[2])
 
 
-def _seat(seats: _Seats, epoch: int, following: int) -> list[bytes]:
+def _seat(key: bytes, seats: _Seats, epoch: int, following: int) -> list[bytes]:
     """The rows of a key by seat, for both epochs: the one in force and the following one."""
     left = list(seats.wanted)
     found: dict[int, tuple[bytes, int, int]] = {}
     for seat, row in sorted(seats.live.items()):
-        cell = row[: -LIFE.size]
+        cell = cell_of(key, row)
         born, dies, _, _ = LIFE.unpack_from(row, len(row) - LIFE.size)
         if not born <= epoch < dies:
             continue
@@ -157,7 +168,7 @@ def _seat(seats: _Seats, epoch: int, following: int) -> list[bytes]:
     last = max(found, default=-1)
     nobody = next(iter(found.values()), (b"", 0, 0))[0], 0, 0  # where a seat that leads to the next is empty
     cells = [found.get(seat, nobody) for seat in range(last + 1)]
-    return [cell + LIFE.pack(born, dies, int(seat < last), 0) for seat, (cell, born, dies) in enumerate(cells)]
+    return [_packed(key, seat, cell, (born, dies, int(seat < last))) for seat, (cell, born, dies) in enumerate(cells)]
 
 
 def derive(
@@ -172,7 +183,10 @@ def derive(
     sorted_cells = {
         family: _sort(_wanted(layouts, family, labels, netdevs), live.get(f"cells{family}", {}), epoch) for family in FAMILIES
     }
-    wrong = {family: {k: s for k, s in cells.work.items() if not _is_right(s, epoch)} for family, cells in sorted_cells.items()}
+    wrong = {
+        family: {key: seats for key, seats in cells.work.items() if not _is_right(key, seats, epoch)}
+        for family, cells in sorted_cells.items()
+    }
     latest = [_latest(row) for seats in wrong.values() for each in seats.values() for row in each.live.values()]
     pages = _pages(layouts, labels)
     packed = _with_counts(head, pages).pack()
@@ -194,7 +208,7 @@ def derive(
             if same or (key not in wrong[family] and all(_alive(row, epoch) for row in seats.live.values())):
                 table |= {seated(key, seat): row for seat, row in seats.live.items()}
             else:
-                table |= {seated(key, seat): row for seat, row in enumerate(_seat(seats, epoch, following))}
+                table |= {seated(key, seat): row for seat, row in enumerate(_seat(key, seats, epoch, following))}
         rows[f"cells{family}"] = table
         there = live.get(f"pages{family}", {})
         kept = {key: row for key, row in there.items() if _bank_of(key) != following & 1}

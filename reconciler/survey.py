@@ -163,7 +163,9 @@ class Looker:
 
     def intend(self, topologies: Sequence[Topology], live: Live) -> Desired:
         built = self.builder.ensure(families(topologies))
-        return intend(topologies, self.services, built, live_indices(live), live.netdevs, live.tables)
+        mark = f"{self.root}/topologies/"  # netdevs of ours come with the topologies that want them, and go with them
+        others = {name: netdev for name, netdev in live.netdevs.items() if not netdev.alias.startswith(mark)}
+        return intend(topologies, self.services, built, live_indices(live), others, live.tables)
 
     def _find_adoptable(self, base: Live, desired: Desired) -> None:
         from reconciler.kernel.bpffs import Bpffs

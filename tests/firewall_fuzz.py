@@ -24,8 +24,9 @@ from reconciler.service.codec import Env
 from reconciler.service.rows import TableRows
 from reconciler.survey import Builder
 from tests.conformance.lab import Lab
+from tests.firewall_model import Model
 
-TC, XDP = {0xFFFFFFFF: "ACCEPT", 2: "DROP"}, {2: "ACCEPT", 1: "DROP"}
+TC, XDP = {0xFFFFFFFF: "ACCEPT", 2: "DROP", 7: "REJECT"}, {2: "ACCEPT", 1: "DROP", 4: "REJECT"}
 WAYS = {
     "TC": {"INGRESS": ("in/0_wire", TC), "EGRESS": ("out/1_inner", TC)},
     "XDP": {"INGRESS": ("in/0_wire", XDP), "EGRESS": ("twin/out/1_inner", TC)},
@@ -104,6 +105,12 @@ class Machine:
         spec = self._spec("counters")
         maps.update_many(self.fds["counters"], spec, {key: bytes(spec.value_bytes) for key in self.rows["counters"]})
 
+    def damage(self) -> None:
+        """Take half of the cells away, without telling anybody."""
+        for name in ("cells4", "cells6"):
+            maps.delete_many(self.fds[name], list(self.rows[name])[::2])
+            self.rows[name] = self._read(name)
+
     def run(self, chain: str, frame: bytes) -> str:
         program, words = self.runs[chain]
         return words[program.once(frame)]
@@ -152,12 +159,12 @@ class Run:
 # -- rule sets ----------------------------------------------------------------------------------------------------------
 
 
-def rule_set(rng: random.Random, size: int, *, tracked: bool = True) -> dict[str, Any]:
+def rule_set(rng: random.Random, size: int, *, tracked: bool = True, style: Style | None = None) -> dict[str, Any]:
     """The leaves of a firewall with so many rules in all, of a kind of its own: few or many addresses, ports, families."""
-    style = Style(rng)
+    style = style or Style(rng)
     split = rng.randint(0, size) if rng.random() < 0.5 else size
     chains = [
-        {"name": name, "default": rng.choice(["ACCEPT", "DROP"]), "rule": style.rules(count, tracked)}
+        {"name": name, "default": rng.choice(style.actions), "rule": style.rules(count, tracked)}
         for name, count in (("INGRESS", split), ("EGRESS", size - split))
     ]
     rng.shuffle(chains)
@@ -178,6 +185,7 @@ class Style:
         self.ranges, self.wild = rng.choice([0, 0.3, 0.9]), rng.choice([0.1, 0.5, 0.8])
         self.protos = rng.choice([("TCP",), ("TCP", "UDP"), ("TCP", "UDP", "ICMP", "ICMPV6", "SCTP", "GRE", 89)])
         self.logs = rng.choice([0, 3])
+        self.actions = rng.choice([("ACCEPT", "DROP"), ("ACCEPT", "DROP", "REJECT")])
 
     def rules(self, count: int, tracked: bool) -> list[dict[str, Any]]:
         step = self.rng.choice([1, 10])
@@ -207,7 +215,7 @@ class Style:
             rule["tcpflags"] = ",".join(rng.choice(["", "!"]) + flag for flag in flags)
         if tracked and rng.random() < 0.2:
             rule["conntrack"] = rng.choice(["NEW", "ESTABLISHED", "RELATED", "INVALID"])
-        rule["action"] = rng.choice(["ACCEPT", "DROP"])
+        rule["action"] = rng.choice(self.actions)
         return rule
 
     def port_or_range(self) -> int | str:
@@ -316,3 +324,59 @@ def ipv6(proto: int, src: int, dst: int, body: bytes, odd: random.Random | None)
             extensions += bytes([following, longer]) + bytes(6 + 8 * longer)
     head = struct.pack("!IHBB", 6 << 28, len(extensions) + len(body), chain[0], 64) + src.to_bytes(16, "big") + dst.to_bytes(16, "big")
     return head + extensions + body
+
+
+# -- the comparison -----------------------------------------------------------------------------------------------------
+
+
+ALLOWED = {"ACCEPT": {"ACCEPT"}, "DROP": {"DROP"}, "MALFORMED": {"DROP"}, "REJECT": {"DROP", "REJECT"}}
+"""What a program may say where the model says this: not every packet that is rejected gets an answer."""
+
+
+def differences(machine: Machine, seed: float, size: int, packets: int, *, damage: bool = False) -> list[str]:
+    """Where the programs and the model disagree about random packets under a random rule set, in words; with `damage`, after
+    half of the cells were taken out of the tables."""
+    rng = random.Random(seed)
+    tracked = rng.random() < 0.7
+    style = Style(rng)
+    config = rule_set(rng, size, tracked=tracked, style=style)
+    machine.load(config)
+    machine.forget()
+    if damage:
+        machine.damage()
+    model, found = Model(config), []
+    refused = machine.malformed()
+    for number, (chain, frame) in enumerate(frames(rng, style, packets)):
+        wanted = model.judge(chain, frame)
+        refused += wanted == "MALFORMED"
+        verdict = machine.run(chain, frame)
+        if verdict not in ALLOWED[wanted]:
+            found.append(f"{chain} packet {number} {frame.hex()}: {verdict}, the model says {wanted}")
+    if machine.malformed() != refused:
+        found.append(f"{machine.malformed() - refused} more are malformed than the model says")
+    state = machine.state()
+    for chain in state.get("chain", ()):
+        for entry in chain["stats"]:
+            counter = model.counters[chain["name"], int(entry["id"]) if entry["id"].isdigit() else entry["id"]]
+            if (entry["pkts"], entry["bytes"]) != (counter.packets, counter.bytes):
+                found.append(f"{chain['name']} {entry}: the model says {counter}")
+    return found + sorted(_sessions(state) ^ _talks(model))
+
+
+_NAMES = {number: name for name, number in NUMBERS.items()}
+
+
+def _sessions(state: dict[str, Any]) -> set[str]:
+    return {
+        f"{s['l4proto']} {s['src']} {s['sport']} {s['dst']} {s['dport']} {s['state']}" for s in state["session-table"]
+    }  # fmt: skip
+
+
+def _talks(model: Model) -> set[str]:
+    found = set()
+    for (proto, ends), talk in model.connections.items():
+        src, sport = talk.opener
+        dst, dport = next((end for end in ends if end != talk.opener), talk.opener)
+        state = {"ANSWERED": "ESTABLISHED"}.get(talk.state, talk.state)
+        found.add(f"{_NAMES.get(proto, proto)} {src} {sport} {dst} {dport} {state}")
+    return found

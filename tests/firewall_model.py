@@ -1,7 +1,7 @@
 """What the firewall should do, written to be read and not to be fast: docs/services/firewall.md as a program.
 
     model = Model(config)                       # the cube's leaves, as in a topology
-    model.judge("INGRESS", frame)               # "ACCEPT", "DROP" or "MALFORMED"
+    model.judge("INGRESS", frame)               # "ACCEPT", "DROP", "REJECT" or "MALFORMED"
     model.counters["INGRESS", 10].packets       # by chain and rule id, "default" and "established"
     model.connections[...]                      # what is tracked
 
@@ -115,7 +115,7 @@ class Model:
         if packet.fragment_of is not None:
             if packet.later_fragment:
                 packet.ports, packet.icmp = self.fragments.get(packet.fragment_of, (None, None))
-            elif packet.ports not in (None, (0, 0)) or (packet.icmp and packet.icmp[1]):
+            elif packet.ports is not None or (packet.icmp and echo_ports(packet) != (0, 0)):
                 self.fragments[packet.fragment_of] = (packet.ports, packet.icmp)
         return packet
 
@@ -178,9 +178,16 @@ def talk_of(packet: Packet) -> tuple[Any, Any]:
     """(what both directions of a connection have in common, the end that sent this packet)."""
     ports = packet.ports or (0, 0)
     if packet.icmp is not None and packet.proto == (1 if packet.family == 4 else 58):
-        ports = (packet.icmp[1], packet.icmp[1])
+        ports = echo_ports(packet)
     ends = (packet.src, ports[0]), (packet.dst, ports[1])
     return (packet.proto, frozenset(ends)), ends[0]
+
+
+def echo_ports(packet: Packet) -> tuple[int, int]:
+    """Who asks has the identifier for a port, so that echoes of both ends with one identifier are told apart."""
+    kind, identifier = packet.icmp or (None, 0)
+    request, reply = (8, 0) if packet.family == 4 else (128, 129)
+    return (identifier or 1, 0) if kind == request else (0, identifier or 1) if kind == reply else (0, 0)
 
 
 def is_error(packet: Packet) -> bool:
@@ -189,7 +196,7 @@ def is_error(packet: Packet) -> bool:
     return packet.icmp[0] in (3, 4, 5, 11, 12) if packet.family == 4 else packet.icmp[0] < 128
 
 
-def follow_tcp(packet: Packet, known: Connection | None, sender: Any) -> tuple[str, Connection | None]:
+def follow_tcp(packet: Packet, known: Connection | None, sender: Any) -> tuple[str, Connection | None]:  # noqa: C901 - a table
     if packet.flags is None:
         return ("ESTABLISHED" if known else "INVALID"), None
     flags = packet.flags & 0b10111

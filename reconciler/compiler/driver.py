@@ -1,13 +1,16 @@
 """Compiles what no cache has, in short-lived children that leave nothing behind."""
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import selectors
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from reconciler.compiler.report import diagnostics
 from reconciler.compiler.sources import Sources, Unit
 from reconciler.errors import CompileError, NotPermitted
 
+_PREFIX = "pcn-compile-"
 CHILDREN = 2  # LLVM takes 100 MB in each
 Progress = Callable[[int, int, str], None]
 
@@ -33,10 +37,31 @@ def build(units: Sequence[tuple[Unit, Sources]], progress: Progress | None = Non
     if missing or compiler is None:
         raise CompileError(f"cannot compile {', '.join(sorted({unit.source.name for unit, _ in units}))}: {missing}")
     prepared = _all_or_none([_attempt(prepare, sources, unit.macros()) for unit, sources in units])
-    with tempfile.TemporaryDirectory(prefix="pcn-compile-") as directory:
+    _sweep()
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as directory, _locked(directory):
         _run(Path(directory), prepared, [str(unit) for unit, _ in units], progress)
         return _all_or_none([_attempt(_collect, Path(directory), number, unit, text, compiler)
                              for number, ((unit, _), text) in enumerate(zip(units, prepared, strict=True))])
+
+
+@contextmanager
+def _locked(directory: str, flags: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """Hold a directory's lock, which the kernel drops when its holder dies. Raises BlockingIOError with LOCK_NB."""
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, flags)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _sweep() -> None:
+    """Remove what killed compilers left. An empty directory is one that is about to be locked."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if path.stat().st_uid == os.geteuid() and any(path.iterdir()):
+                with _locked(str(path), fcntl.LOCK_EX | fcntl.LOCK_NB):
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 class _Lost(CompileError):

@@ -22,7 +22,7 @@ from reconciler.errors import DocumentError, Position, Problem
 Mark: TypeAlias = Any
 """libyaml's: line and column, from 0. Its events are Any here too, as PyYAML's types know too little of them."""
 
-MAX_VALUES = 1_000_000
+MAX_VALUES = 2_500_000
 """Scalars, lists and mappings in one file, with aliases expanded. A rule of 8 leaves has 17."""
 MAX_DEPTH = 64
 

@@ -225,11 +225,13 @@ class Executor:
                 self._keep(self._root.open(source + suffix), path + suffix)
         self._callable(calls, row, path)
 
-    def _record_generation(self, path: str, objects: Mapping[str, str]) -> None:
-        tags = {
-            name: {"object": digest, "tag": programs.info(self._fd(f"{path}/{name}")).tag} for name, digest in objects.items()
+    def _record_generation(self, path: str, objects: Mapping[str, str], called: Mapping[str, str]) -> None:
+        """`called`: of each program that others go on in, the array by which they do."""
+        said = {
+            name: {"object": digest, "tag": programs.info(self._fd(f"{path}/{name}")).tag, "calls": called.get(name, "")}
+            for name, digest in objects.items()
         }
-        self._root.set_link(f"{path}/about", json.dumps({"programs": tags}))
+        self._root.set_link(f"{path}/about", json.dumps({"programs": said}))
 
     def _load_stub(self, path: str, flavour: str, port: int, row: int, entry: str) -> None:
         code = (

@@ -11,10 +11,10 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.errors import KernelError, kernel_error
-from reconciler.kernel import netlink, netns, offload, rtnl
+from reconciler.kernel import linkwrite, netlink, netns, offload, rtnl
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.linkspec import diff_end
-from reconciler.live.observe_links import GROUP, alias
+from reconciler.live.observe_links import alias, group_of
 from reconciler.model import Link, LinkEnd, Route
 
 
@@ -22,7 +22,7 @@ class Network:
     """Verbs of `execute` for what topologies own of the network. `root` marks what is made."""
 
     def __init__(self, root: str) -> None:
-        self._root = Bpffs(root)
+        self._root, self._group = Bpffs(root), group_of(root)
         self._writer: netlink.Netlink | None = None
         self._macs: dict[tuple[str | None, str], str] = {}
 
@@ -67,7 +67,7 @@ class Network:
         made = self._as_it_was(_link(link)) if again else _link(link)
         plain = Link(made.kind, made.end, made.peer, {name: value for name, value in made.options.items() if name != "quiet"})
         quiet = made.options.get("quiet", False)
-        self._netlink.create_link(_down(plain) if quiet else plain, GROUP, alias(str(self._root.root), topology))
+        self._netlink.create_link(_down(plain) if quiet else plain, self._group, alias(str(self._root.root), topology))
         if quiet:
             for end in (made.end, made.peer):
                 if end is not None:
@@ -93,7 +93,14 @@ class Network:
                 if end is not None and state is not None:
                     self._macs.setdefault((end.netns, end.name), state.netdev.mac)
         for namespace, names in by_namespace.items():
-            netlink.delete_group(GROUP, names, namespace)
+            netlink.delete_group(self._group, names, namespace)
+
+    def claim_link(self, link: Mapping[str, Any], topology: str) -> None:
+        made = _link(link)
+        for end in (made.end, made.peer):
+            if end is not None:
+                mark = alias(str(self._root.root), topology) if topology else ""
+                linkwrite.set_link(end.name, end.netns, alias=mark, group=self._group)
 
     def configure_end(self, end: Mapping[str, Any], before: Mapping[str, Any]) -> None:
         """Make an end as wanted; what the kernel does not have and `before` names is not asked for."""

@@ -8,7 +8,6 @@ Order: first every stub, so that a program id in a slot or a hook can be named; 
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -28,12 +27,12 @@ from reconciler.graph.records import (
     Record,
     StubRecord,
     TableRecord,
-    TopologyRecord,
 )
 from reconciler.graph.tables import PUBLIC
 from reconciler.kernel.maps import PER_CPU, MapSpec
 from reconciler.kernel.reader import Reader, fold_cpus
 from reconciler.live.adopt import is_another
+from reconciler.live.identity import identity, said_of
 from reconciler.service import Service, Services
 from reconciler.service.rows import TableRows
 
@@ -87,10 +86,10 @@ def observe_bpffs(
         else:
             look.add([topology_record(pins.unescape(name), text)])
     whole = []
-    said = _said(live)
+    said = said_of(live)
     for escaped in reader.names("cubes"):
         name = pins.unescape(escaped)
-        about, current = _identity(reader, f"cubes/{escaped}", said.get(name))
+        about, current = identity(reader, f"cubes/{escaped}", said.get(name))
         if about is None or current is None or "~" in escaped:
             leftovers.append(f"cubes/{escaped}")
         else:
@@ -103,41 +102,6 @@ def observe_bpffs(
     leftovers += _shared(look, {name for name, _, _ in whole})
     live.leftovers = tuple(leftovers)
     return live
-
-
-def _said(live: Live) -> dict[str, dict[str, Any]]:
-    """What the applied documents say of each cube that a lost `about` would have said; and of namespaces, whose mark can be
-    lost, that they are ours."""
-    found = {}
-    for record in live.state.values():
-        if isinstance(record, TopologyRecord):
-            spec = json.loads(record.document).get("spec", {})
-            live.namespaces |= dict.fromkeys(spec.get("namespaces", ()), record.name)
-            for cube in spec.get("cubes", ()):
-                found[cube["name"]] = {"service": cube["service-name"], "topology": record.name, "type": cube.get("type", "TC")}
-    return found
-
-
-def _identity(reader: Reader, home: str, said: dict[str, Any] | None) -> tuple[dict[str, Any] | None, str | None]:
-    """A cube's `about` and `current`. An applied cube that lost one of them is damaged, not gone: rebuilding it would lose
-    what it learned. The wrong topology in a replaced `about` makes the damage a difference.
-
-    Not so a cube that an interrupted apply had only begun to put in the place of the applied one: it is of another kind,
-    or the applied one stands aside."""
-    about, current = reader.json_link(f"{home}/about"), reader.link_text(f"{home}/current")
-    if said is not None and about is None and current is not None:
-        about = {**said, "topology": GONE}
-    if said is not None and current is None and about is not None and not _begun(reader, home, said, about):
-        numbers = [int(name[1:]) for name in reader.names(home) if name[0] == "g" and name[1:].isdigit()]
-        current = f"g{max(numbers)}" if numbers else None
-        about = {**about, "topology": GONE} if current else about
-    return about, current
-
-
-def _begun(reader: Reader, home: str, said: dict[str, Any], about: dict[str, Any]) -> bool:
-    """Whether a cube without `current` was being put in the place of the one that is applied."""
-    other = any(said[name] != about.get(name) for name in ("service", "type"))
-    return other or any(name.startswith(f"{home.rpartition('/')[2]}~") for name in reader.names("cubes"))
 
 
 def _cube_objects(look: _Look, name: str, about: Mapping[str, Any], current: str) -> list[str]:
@@ -197,10 +161,13 @@ def _programs(look: _Look, cube: str, current: str) -> None:
         slot = look.reader.slot(f"{pins.cube(cube)}/{side}entry", row)
         if pinned is None and not slot:
             continue
-        true = pinned is not None and pinned.tag == said.get("tag") and pinned.identity == slot
+        calls = said.get("calls")
+        called = look.reader.slot(f"{home}/{calls}", row) if calls else slot
+        true = pinned is not None and pinned.tag == said.get("tag") and pinned.identity == slot == called
         if true and pinned is not None:
             look.uses.setdefault((cube, side), set()).update(pinned.maps)
-        digest = said.get("object", "") if true else f"foreign:{pinned.tag if pinned else 'no pin'}/{slot or 'empty slot'}"
+        found = f"foreign:{pinned.tag if pinned else 'no pin'}/{slot or 'empty slot'}" + (f"/{called}" if calls else "")
+        digest = said.get("object", "") if true else found
         look.add([ProgramRecord(cube, side, direction, int(index), digest, look.reader.constants(f"{home}/{name}_const"))])
 
 

@@ -6,6 +6,7 @@ A netdev has more properties than a document can name, and most are nobody's bus
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,12 +14,17 @@ from typing import Any
 from reconciler import pins
 from reconciler.graph.records import GONE, LinkRecord, NamespaceRecord, OffloadRecord, Record, link_address
 from reconciler.kernel import linkspec, netns, offload, rtnl
-from reconciler.kernel.netlink import owned_groups
+from reconciler.kernel.bpffs import DEFAULT_ROOT
+from reconciler.kernel.netlink import SCRATCH_GROUPS, owned_groups
 from reconciler.kernel.netstate import EndState
 from reconciler.kernel.reader import Reader
 from reconciler.model import Link, LinkEnd, Route
 
-GROUP = 0x70636E  # 'pcn': the group of every netdev that pcn made
+
+def group_of(root: str) -> int:
+    """The group of every netdev that pcn made for a root; 'pcn' for the usual one. A netdev is born in it, so that one which
+    a killed apply had no time to mark is known by it, and by nobody else's root."""
+    return 0x70636E if root == DEFAULT_ROOT else 0x50000000 + zlib.crc32(root.encode()) % 0x200000 * (1 + SCRATCH_GROUPS)
 
 
 def alias(root: str, topology: str) -> str:
@@ -88,13 +94,15 @@ def _link(record: LinkRecord, ends: _Ends, root: str, live: LiveLinks) -> None:
     link = record.link
     seen = ends.get(link.end.netns, link.end.name)
     if seen is None:
+        other = ends.get(link.peer.netns, link.peer.name) if link.peer is not None else None
+        if link.peer is not None and other is not None and other.netdev.group not in owned_groups(group_of(root)):
+            live.conflicts.append(f"netdev {link.peer.name!r} exists and is not pcn's; pcn will not take it over")
         return
-    if seen.netdev.group not in owned_groups(GROUP) or (
-        seen.netdev.alias and not seen.netdev.alias.startswith(f"{root}/topologies/")
-    ):
+    mark, born = f"{root}/topologies/", seen.netdev.group in owned_groups(group_of(root))
+    if not ((born and not seen.netdev.alias) or seen.netdev.alias.startswith(mark)):
         live.conflicts.append(f"netdev {link.end.name!r} exists and is not pcn's; pcn will not take it over")
         return
-    owner = seen.netdev.alias.removeprefix(f"{root}/topologies/") or record.topology
+    owner = seen.netdev.alias.removeprefix(mark) if born else ""  # '': it has lost a mark of ours, or never got it
     live.records.append(LinkRecord(_as_seen(link, seen, ends), owner))
 
 
@@ -149,12 +157,12 @@ def _routes(routes: Iterable[Any]) -> Iterable[Route]:
 
 
 def _orphans(ends: _Ends, known: Collection[tuple[str | None, str]], root: str) -> list[Record]:
-    """Netdevs of this namespace that bear the mark of this root and that nobody wants any more."""
-    mark = f"{root}/topologies/"
+    """Netdevs of this namespace that bear the mark of this root, or had no time to get it, and that nobody wants any more."""
+    mark, groups = f"{root}/topologies/", owned_groups(group_of(root))
     return [
         LinkRecord(Link(state.netdev.kind, LinkEnd(name)), state.netdev.alias.removeprefix(mark))
         for name, state in ends.all(None).items()
-        if state.netdev.group in owned_groups(GROUP) and state.netdev.alias.startswith(mark) and (None, name) not in known
+        if state.netdev.group in groups and (state.netdev.alias or mark).startswith(mark) and (None, name) not in known
     ]
 
 

@@ -78,7 +78,8 @@ def _generation(cube: str, context: Context) -> Iterator[Step]:
         Operation("make_directory", {"path": directory}),
         (Operation("remove", {"path": directory}),),
     )
-    names = {}
+    names: dict[str, str] = {}
+    called: dict[str, str] = {}
     calling = {record.side for record in wanted if "" in _maps(record, context).values()}
     for record in wanted:
         kept = (
@@ -88,6 +89,8 @@ def _generation(cube: str, context: Context) -> Iterator[Step]:
         )
         names[record.name] = record.object
         calls = f"{directory}/{record.side.replace('/', '_')}calls" if record.side in calling else ""
+        if calls and record.direction != pins.INJECT:
+            called[record.name] = calls.rpartition("/")[2]
         yield from _load(record, directory, pins.generation(cube, old) if kept else "", calls, context)
         yield _swap(record, directory, pins.generation(cube, old) if old else "", fresh, address)
     yield Step(
@@ -95,7 +98,7 @@ def _generation(cube: str, context: Context) -> Iterator[Step]:
         address,
         "record",
         "what was loaded",
-        Operation("record_generation", {"path": directory, "objects": names}),
+        Operation("record_generation", {"path": directory, "objects": names, "called": called}),
     )
     rank = Rank.NEW_CUBE if fresh else Rank.NAMES
     undo = (

@@ -60,6 +60,18 @@ def xdp_graph(tag: str) -> Data:
     return _topology(tag, cubes, attachments=[{"netdev": f"{tag}-2", "tcubes": [f"{tag}-guard", f"{tag}-watch"]}])
 
 
+def routed_graph(tag: str) -> Data:
+    """A router of several µCubes between three subnets."""
+    ports = [{"name": f"p{number}", "peer": f"{tag}-{number}", "ip": f"10.8.{number}.254/24"} for number in (1, 2, 3)]
+    data = _topology(tag, [{"name": f"{tag}-gw", "service-name": "router", "ports": ports}])
+    for number, link in enumerate(data["spec"]["links"], 1):
+        link["peer"] |= {"addresses": [f"10.8.{number}.1/24"], "routes": [{"to": "default", "via": f"10.8.{number}.254"}]}
+    return data
+
+
+GRAPHS = {"TC": tc_graph, "XDP": xdp_graph, "routed": routed_graph}
+
+
 def _topology(tag: str, cubes: list[Data], **more: Any) -> Data:
     links = []
     for number in (1, 2, 3):
@@ -78,7 +90,8 @@ class Rig:
     bench: Bench
     data: Data
     tag: str
-    kept: list[str] = field(default_factory=list)
+    family: str
+    neighbours: set[str] = field(default_factory=set)
 
     @property
     def root(self) -> str:
@@ -108,10 +121,15 @@ class Rig:
         """Pairs of neighbouring hosts that do not reach each other."""
         there = hosts(self.data)
         pairs = [*zip(there, [*there[1:], there[0]], strict=True), (there[1], there[0])]
-        return [f"{a.netns} -> {b.ip}" for a, b in pairs if not ping(a.netns, b.ip, 1)]
+        return [f"{a.netns} -> {b.ip}" for a, b in pairs if not _reaches(a.netns, b.ip)]
 
     def learn(self) -> None:
-        """A station behind port p1 of the first bridge, which is not heard of again; and packets that the guard counts."""
+        """A station behind port p1 of the first bridge, which is not heard of again; and packets that the guard counts. Or
+        what a router knows of its neighbours by now."""
+        if self.family == "routed":
+            self.neighbours = self._neighbours()
+            assert len(self.neighbours) == 3
+            return
         send_frames(self.host(1), "eth0", [_frame(STATION, "02:00:00:08:00:02", "10.8.0.1")])
         send_frames(self.host(2), "eth0", [_frame("02:00:00:08:00:02", "02:00:00:08:00:01", BARRED)] * COUNTED)
         deadline = time.monotonic() + 2
@@ -120,11 +138,23 @@ class Rig:
 
     def lost(self) -> list[str]:
         """What was learned or counted and is not known any more."""
+        if self.family == "routed":
+            return sorted(self.neighbours - self._neighbours())
         (document,) = show(self.bench.options(), ["damaged"], state=True)
         learned = [entry["address"] for entry in cube(document, "br")["fdb"].get("entry", ())]
         counts = {entry["ip"]: int(entry["drop-pkts"]) for entry in cube(document, "guard").get("blacklist-src", ())}
         found = [] if STATION in learned else [f"the station {STATION}, among {learned}"]
         return found + ([] if counts.get(BARRED) == COUNTED else [f"the {COUNTED} packets from {BARRED}, among {counts}"])
+
+
+    def _neighbours(self) -> set[str]:
+        with opened(self.path("cubes/gw/tables/neighbours")) as table:
+            return {key.hex() for key in maps.keys(table, maps.info(table).spec)}
+
+
+def _reaches(space: str, address: str) -> bool:
+    """At the first knock, or at one of the next: a router has to ask for a neighbour with the packet that is for it."""
+    return any(ping(space, address, 1, timeout=timeout) for timeout in (0.2, 0.3, 2.0))
 
 
 def _frame(source: str, target: str, sender: str) -> bytes:
@@ -137,7 +167,7 @@ def _frame(source: str, target: str, sender: str) -> bytes:
 @contextmanager
 def rig(root: str, family: str) -> Iterator[Rig]:
     tag = residue.prefix(0x400 + next(_serial))
-    there = Rig(Bench(root), tc_graph(tag) if family == "TC" else xdp_graph(tag), tag)
+    there = Rig(Bench(root), GRAPHS[family](tag), tag, family)
     try:
         there.bench.apply(there.data)
         assert there.silent() == []

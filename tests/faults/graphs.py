@@ -188,6 +188,12 @@ class Bench:
     def delete(self, *doomed: Data, **more: Any) -> Any:
         return apply(documents(*doomed), self.options(**more), delete=True)
 
+    def clear(self) -> None:
+        """Delete whatever is applied."""
+        applied = [json.loads(record.document) for record in self.looker().live().state.values() if isinstance(record, TopologyRecord)]
+        if applied:
+            self.delete(*applied)
+
     def plan(self, *wanted: Data, delete: bool = False) -> Any:
         return plan_for(documents(*wanted), self.options(), delete=delete)
 
@@ -241,7 +247,7 @@ class Injected:
 
 
 def inject(run: Callable[..., Any], number: int, *, half_done: bool) -> Injected:
-    """Run an apply that fails at step `number`: before it, or (`half_done`) after its operation was performed.
+    """Run an apply in which step `number` fails: without having done anything, or (`half_done`) after all that it does.
 
     `run` takes `before`, the callback ahead of each step.
     """
@@ -250,10 +256,8 @@ def inject(run: Callable[..., Any], number: int, *, half_done: bool) -> Injected
     def before(now: int, step: Step) -> None:
         if now == number:
             met.step = step
-            if not half_done:
-                raise Fault
 
-    with failing_after(lambda operation: met.step is not None and operation is met.step.operation):
+    with failing(lambda operation: met.step is not None and operation is met.step.operation, half_done=half_done):
         try:
             run(before=before)
         except Exception as error:  # noqa: BLE001 - whatever comes out is what the test looks at
@@ -262,14 +266,16 @@ def inject(run: Callable[..., Any], number: int, *, half_done: bool) -> Injected
 
 
 @contextmanager
-def failing_after(chosen: Callable[[Operation], bool]) -> Iterator[None]:
-    """Let the operation for which `chosen` holds be performed, and then raise a fault, once."""
+def failing(chosen: Callable[[Operation], bool], *, half_done: bool) -> Iterator[None]:
+    """Let the operation for which `chosen` holds fail, once."""
     original, met = Executor.do, False
 
     def do(self: Executor, operation: Operation) -> None:
         nonlocal met
-        original(self, operation)
-        if not met and chosen(operation):
+        fails = not met and chosen(operation)
+        if half_done or not fails:
+            original(self, operation)
+        if fails:
             met = True
             raise Fault
 
@@ -278,7 +284,6 @@ def failing_after(chosen: Callable[[Operation], bool]) -> Iterator[None]:
         yield
     finally:
         Executor.do = original  # type: ignore[method-assign]
-
 
 
 def twenty_cubes() -> Data:
@@ -313,7 +318,7 @@ def _wire(name: str, space: str, address: str) -> Data:
     return {"name": name, "kind": "veth", "peer": peer}
 
 
-def _bridge(name: str, peers: Mapping[str, str], type: str = "TC", **tcubes: list[str]) -> Data:  # noqa: A002 - the leaf's name
+def _bridge(name: str, peers: Mapping[str, str], type: str = "TC", **tcubes: list[str]) -> Data:
     ports = [{"name": port, "peer": peer} | ({"tcubes": tcubes[port]} if port in tcubes else {}) for port, peer in peers.items()]
     return {"name": name, "service-name": "simplebridge", "type": type, "ports": ports}
 

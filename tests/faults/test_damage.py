@@ -3,14 +3,18 @@ counted is kept wherever it was not itself what was damaged."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from reconciler.kernel import bpf, linkwrite, netns
+from reconciler.kernel import bpf, linkwrite, maps, netns
 from reconciler.model import Route
 from tests.faults.damaged import (
     BARRED,
@@ -263,6 +267,16 @@ def a_route_is_added(r: Rig) -> str:
     return "link/:*2"
 
 
+def a_netdev_has_lost_its_mark(r: Rig) -> str:
+    linkwrite.set_link(r.netdev(1), alias="")
+    return "link/:*1"
+
+
+def a_netdev_is_in_another_group(r: Rig) -> str:
+    linkwrite.set_link(r.netdev(2), group=0)
+    return "link/:*2"
+
+
 def a_namespace_is_deleted(r: Rig) -> str:
     netns.delete(r.host(3))
     return "namespace/*h3"
@@ -288,7 +302,7 @@ ON_TC: list[Damage] = [
     a_hook_s_pin_is_no_link, the_topology_s_record_is_removed, the_topology_s_record_is_another_map, what_a_cube_is_is_gone,
     what_is_in_force_is_gone, a_netdev_is_deleted, a_host_s_end_is_deleted, a_hidden_veth_is_deleted, a_netdev_is_down,
     a_host_s_end_is_down, an_address_is_removed, an_address_is_added, an_mtu_is_changed, a_mac_is_changed, a_route_is_removed,
-    a_route_is_added, a_namespace_is_deleted, a_namespace_s_mark_is_gone, a_cube_is_gone_altogether,
+    a_route_is_added, a_netdev_has_lost_its_mark, a_netdev_is_in_another_group, a_namespace_is_deleted, a_namespace_s_mark_is_gone, a_cube_is_gone_altogether,
 ]  # fmt: skip
 
 
@@ -354,6 +368,56 @@ ON_XDP: list[Damage] = [
 ]  # fmt: skip
 
 
+def a_call_is_cleared(r: Rig) -> str:
+    erase(_in_force(r, "calls"), number(_second(r)))
+    return f"cube/*gw/program/ingress_{_second(r)}"
+
+
+def _second(r: Rig) -> int:
+    """The index of a program that another one goes on in."""
+    names = sorted(name for name in os.listdir(_in_force(r, "")) if name.startswith("ingress_") and not name.endswith("_const"))
+    return int(names[1].rpartition("_")[2])
+
+
+def _in_force(r: Rig, name: str) -> str:
+    return f"{r.path('cubes/gw')}/{os.readlink(r.path('cubes/gw/current'))}/{name}"
+
+
+def a_call_leads_to_another_program(r: Rig) -> str:
+    with stranger() as program:
+        write(_in_force(r, "calls"), number(_second(r)), number(program))
+    return f"cube/*gw/program/ingress_{_second(r)}"
+
+
+def the_calls_pin_is_another_s(r: Rig) -> str:
+    another_map(_in_force(r, "calls"))
+    return "cube/*gw/program/ingress_0"
+
+
+def a_route_is_erased(r: Rig) -> str:
+    with opened(r.path("cubes/gw/tables/fib4")) as table:
+        maps.delete(table, next(iter(maps.keys(table, maps.info(table).spec))))
+    return "cube/*gw/table/fib4"
+
+
+def a_later_program_s_pin_is_another_s(r: Rig) -> str:
+    with stranger() as program:
+        put_in_place(program, _in_force(r, f"ingress_{_second(r)}"))
+    return f"cube/*gw/program/ingress_{_second(r)}"
+
+
+def the_way_back_in_s_pin_is_another_s(r: Rig) -> str:
+    with stranger() as program:
+        put_in_place(program, r.path("cubes/gw/slow/0_cube"))
+    return "stub/cubes/*gw/slow/0_cube"
+
+
+ON_ROUTED: list[Damage] = [
+    a_call_is_cleared, a_call_leads_to_another_program, the_calls_pin_is_another_s, a_route_is_erased,
+    a_later_program_s_pin_is_another_s, the_way_back_in_s_pin_is_another_s,
+]  # fmt: skip
+
+
 def heals(r: Rig, named: str, *, loses: bool = False) -> list[str]:
     """What is wrong with how this damage is told and healed."""
     drifted = [change.address for change in r.drift()]
@@ -380,7 +444,13 @@ def test_damage_to_an_xdp_graph_is_named_and_healed(own_root: str, damage: Damag
         assert heals(r, damage(r)) == []
 
 
-@pytest.mark.parametrize("family", ["TC", "XDP"])
+@pytest.mark.parametrize("damage", ON_ROUTED, ids=lambda damage: damage.__name__)
+def test_damage_to_a_cube_of_several_programs_is_named_and_healed(own_root: str, damage: Damage) -> None:
+    with rig(own_root, "routed") as r:
+        assert heals(r, damage(r)) == []
+
+
+@pytest.mark.parametrize("family", ["TC", "XDP", "routed"])
 def test_every_pin_can_be_lost(own_root: str, family: str) -> None:
     """One after the other, each is missed and put back; and nothing that was learned or counted goes with it."""
     wrong = []
@@ -416,10 +486,30 @@ def _owner(r: Rig, path: str) -> str:
     """What drift is to name when a pin is gone: what it belongs to."""
     top, name, *rest = path.split("/")
     if top == "cubes":
-        return f"stub/{path}" if rest[-2:-1] in (["in"], ["out"]) else f"cube/{name}*"
+        return f"stub/{path}" if rest[-2:-1] in (["in"], ["out"], ["slow"]) else f"cube/{name}*"
     if top == "links":
         return f"hook/{name}/{rest[0]}"
     return {"namespaces": f"namespace/{name}", "topologies": "*", "shared": f"shared/{name}"}[top]
+
+
+@pytest.mark.parametrize("damage", [a_row_is_changed, a_hook_is_detached, an_address_is_removed], ids=lambda damage: damage.__name__)
+def test_the_command_says_so_by_its_exit_code_and_names_it(own_root: str, damage: Damage) -> None:
+    with rig(own_root, "TC") as r:
+        assert _command("drift", "--bpffs", own_root)[0] == 0
+        address = damage(r)
+        code, said = _command("drift", "--bpffs", own_root, "-o", "json")
+        assert code == 3
+        first, _, last = address.partition("*")
+        named = [entry["address"] for entry in json.loads(said)["drift"]]
+        assert any(found.startswith(first) and found.endswith(last) for found in named), named
+        r.heal()
+        assert _command("drift", "--bpffs", own_root)[0] == 0
+
+
+def _command(*arguments: str) -> tuple[int, str]:
+    argv = [str(Path(sys.executable).parent / "pcn"), *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    return done.returncode, done.stdout
 
 
 def test_frozen_constants_cannot_be_changed(own_root: str) -> None:

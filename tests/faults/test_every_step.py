@@ -85,9 +85,30 @@ def _a_peer_of_another_name(data: Data) -> None:
     data["spec"]["links"][0]["peer"]["name"] = "wire"
 
 
+def _a_link_of_another_name(data: Data) -> None:
+    """Its far end stays what and where it is: the old link has to go before the new one can be made."""
+    old = data["spec"]["links"][0]["name"]
+    data["spec"]["links"][0]["name"] = f"{old}r"
+    for each in data["spec"]["cubes"]:
+        for port in each.get("ports", ()):
+            if port.get("peer") == old:
+                port["peer"] = f"{old}r"
+
+
+def _ports_the_other_way_round(data: Data) -> None:
+    one, two = cube(data, "br1")["ports"]
+    one["peer"], two["peer"] = two["peer"], one["peer"]
+
+
+def _another_service(data: Data) -> None:
+    old = cube(data, "sw")
+    old.update({"service-name": "simpleforwarder", "actions": deepcopy(cube(data, "fwd1")["actions"])})
+    del old["action"]
+
+
 EDITS: dict[str, list[Edit]] = {
-    "two-hosts": [_a_slower_ageing, _a_third_host, _another_type, _a_larger_mtu, _a_peer_of_another_name],
-    "forwarder-chain": [_a_louder_log, _a_shorter_chain, _a_peer_of_another_name],
+    "two-hosts": [_a_slower_ageing, _a_third_host, _another_type, _a_larger_mtu, _a_link_of_another_name, _ports_the_other_way_round],
+    "forwarder-chain": [_a_louder_log, _a_shorter_chain, _another_service, _a_peer_of_another_name],
     "blacklist": [_an_empty_blacklist, _a_longer_blacklist, _the_guards_elsewhere, _one_host_less],
     "xdp-switch": [_a_longer_blacklist, _a_third_host, _another_type, _a_peer_of_another_name],
 }  # fmt: skip
@@ -99,10 +120,10 @@ def bench(own_root: str) -> Bench:
 
 
 def faults(run: Callable[..., object], back: Callable[[], object]) -> Iterator[tuple[str, str]]:
-    """Inject a fault at every step, in both ways; gives (where, phase) after each, and ends with the change made.
+    """Let every step fail, in both ways; gives (where, phase) after each, and ends with the change made.
 
-    `back` takes the kernel back to where it was; in the middle of the retiring phase that is the consumer's business.
-    In that phase, 'half done' is what 'before the next step' is.
+    `back` takes the kernel back to where it was; in the middle of the retiring phase that is the consumer's business. There
+    nothing is raised, as the change is in force; and a step that has been done has not failed.
     """
     for half_done in (False, True):
         for number in itertools.count():
@@ -110,11 +131,10 @@ def faults(run: Callable[..., object], back: Callable[[], object]) -> Iterator[t
             if met.step is None:
                 assert met.error is None, met.error
                 break
-            where = f"{'after' if half_done else 'before'} step {number}, {met.step.operation.kind} {met.step.address}"
-            assert met.error is not None, f"{where}: nothing was raised"
+            where = f"{'after' if half_done else 'instead of'} step {number}, {met.step.operation.kind} {met.step.address}"
             phase = met.step.rank.phase
+            assert (met.error is None) == (phase == "retire"), f"{where}: {met.error!r}"
             if half_done and phase == "retire":
-                run()
                 break
             yield where, phase
         if not half_done:

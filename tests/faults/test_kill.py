@@ -6,22 +6,26 @@ A process that applies is killed at 200 moments, spread evenly over the time tha
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 
-from tests.faults.graphs import TOPOLOGIES, Bench, Data, cube, hosts, twenty_cubes
+from reconciler.kernel import linkwrite, rtnl
+from reconciler.plan.steps import Step
+from tests.faults.graphs import TOPOLOGIES, Bench, Data, cube, example, hosts, twenty_cubes, unique, unreachable
 from tests.packets import ping
 
 KILLS = 200
@@ -216,3 +220,100 @@ def test_after_a_kill_at_any_of_200_moments_the_next_apply_converges_and_packets
             if data is not None and os.path.exists(bench.root):
                 bench.delete(data)
     assert list(bench.paths()) == []
+
+
+def killed(run: Callable[[], object]) -> bool:
+    """Run something in a child of this process. Whether it was killed."""
+    child = os.fork()
+    if child == 0:
+        try:
+            run()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def die(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kind", ["TC", "XDP_DRV"])
+def test_a_first_apply_that_is_killed_ahead_of_any_step_is_finished_or_removed_by_the_next(bench: Bench, kind: str) -> None:
+    data = unique(example("two-hosts"))
+    cube(data, "br1")["type"] = kind
+    bench.apply(data)  # fills the cache, so that no compiler runs in the children
+    bench.delete(data)
+
+    def ahead_of(number: int) -> Callable[[int, Step], None]:
+        return lambda now, _: die() if now == number else None
+
+    wrong: list[str] = []
+    for number in itertools.count():
+        if not killed(lambda number=number: bench.apply(data, before=ahead_of(number))):
+            break
+        if number % 2:
+            bench.apply(data)
+            wrong += [f"step {number}: {step.address} is still to be done" for step in bench.plan(data).plan.steps]
+            wrong += [f"step {number}: {pair} do not talk" for pair in unreachable(data)]
+        bench.delete(data)
+        wrong += [f"step {number}: {path} is left" for path in bench.paths()]
+    assert number > 30
+    assert wrong == []
+    bench.delete(data)
+
+
+def test_a_netdev_that_had_no_time_to_be_marked_is_known_for_ours(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between its birth and its mark; then something else is applied, which does not name it."""
+    data, other = unique(example("two-hosts")), unique(example("forwarder-chain"))
+    bench.apply(data)
+    bench.delete(data)
+    with monkeypatch.context() as patch:
+        patch.setattr(linkwrite, "set_link", die)
+        assert killed(lambda: bench.apply(data))
+    born = {link["name"] for link in data["spec"]["links"]} & set(rtnl.links())
+    assert len(born) == 1
+    try:
+        bench.apply(other)
+        assert not born & set(rtnl.links())
+        assert bench.plan(other).plan.steps == ()
+        assert unreachable(other) == []
+    finally:
+        bench.clear()
+    assert list(bench.paths()) == []
+
+
+def test_a_kill_while_compiling_leaves_no_compiler_and_no_files(bench: Bench, tmp_path: Path) -> None:
+    """At ten moments of a first apply on a machine whose cache is empty."""
+    data = unique(example("two-hosts"))
+    file, scratch, cache = tmp_path / "topology.json", tmp_path / "tmp", tmp_path / "cache"
+    file.write_text(json.dumps(data))
+    scratch.mkdir()
+    environment = os.environ | {"TMPDIR": str(scratch), "PCN_CACHE": str(cache)}
+    argv = [str(Path(sys.executable).parent / "pcn-apply"), "--bpffs", bench.root, "--quiet", str(file)]
+    started = time.monotonic()
+    subprocess.run(argv, env=environment, check=True)
+    took = time.monotonic() - started
+    bench.delete(data)
+    try:
+        for part in range(10):
+            shutil.rmtree(cache, ignore_errors=True)
+            process = subprocess.Popen(argv, env=environment)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(took * (part + 0.5) / 10)
+            process.kill()
+            process.wait()
+        subprocess.run(argv, env=environment, check=True)
+        assert bench.plan(data).plan.steps == ()
+        assert unreachable(data) == []
+        assert sorted(path.name for path in scratch.iterdir()) == []
+        assert [file for file in _open_files() if file.startswith(f"{scratch}/")] == [], "a compiler is at work for nobody"
+    finally:
+        bench.clear()
+
+
+def _open_files() -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            found.append(os.readlink(path))
+    return found

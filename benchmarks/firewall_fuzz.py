@@ -1,0 +1,52 @@
+"""The firewall's programs against the reference model, for as long as it takes.
+
+    sudo .venv/bin/python -m benchmarks.firewall_fuzz [--sets 1000] [--packets 1000] [--largest 5000] [--hook TC] [--seed 1]
+
+Every set of rules is loaded over the one before, as an edit. Verdicts, counters and connections must equal the model's; a
+difference is printed with what reproduces it.
+"""
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+
+from tests.conformance.firewall_lab import FirewallLab
+from tests.firewall_fuzz import Machine, differences
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sets", type=int, default=1000)
+    parser.add_argument("--packets", type=int, default=1000)
+    parser.add_argument("--largest", type=int, default=5000, help="rules in a set")
+    parser.add_argument("--hook", default="TC", choices=["TC", "XDP_SKB", "XDP_DRV"])
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    rng, wrong, refused, began = random.Random(args.seed), 0, 0, time.monotonic()
+    with FirewallLab(hook=args.hook) as lab:
+        lab.firewall["loglevel"] = "OFF"
+        lab.both(default="REJECT")  # so that the program that answers is there
+        lab.apply()
+        with Machine(lab, "fw") as machine:
+            for number in range(args.sets):
+                size, seed = round(args.largest ** rng.random()), rng.random()
+                try:
+                    found = differences(machine, seed, size, args.packets)
+                except ValueError as error:
+                    refused += 1
+                    print(f"set {number} ({size} rules, seed {seed}) is refused: {error}")
+                    continue
+                wrong += bool(found)
+                for line in found[:5]:
+                    print(f"set {number} ({size} rules, seed {seed}): {line}")
+                if number % 100 == 99:
+                    print(f"{number + 1} sets, {wrong} with differences, {time.monotonic() - began:.0f} s", flush=True)
+    print(f"{args.sets} sets of up to {args.largest} rules, {args.packets} packets each:")
+    print(f"{wrong} with differences, {refused} refused")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

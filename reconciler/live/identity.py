@@ -1,0 +1,47 @@
+"""Which cube a directory in bpffs holds: what its two symlinks say, or, if one was lost, what was last applied.
+
+A damaged cube is still a cube, with all that it learned; one that an interrupted apply had only begun is not.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from reconciler.graph.records import GONE, Live, TopologyRecord
+from reconciler.kernel.reader import Reader
+
+
+def said_of(live: Live) -> dict[str, dict[str, Any]]:
+    """What the applied documents say of each cube that a lost `about` would have said; and of namespaces, whose mark can be
+    lost, that they are ours."""
+    found = {}
+    for record in live.state.values():
+        if isinstance(record, TopologyRecord):
+            spec = json.loads(record.document).get("spec", {})
+            live.namespaces |= dict.fromkeys(spec.get("namespaces", ()), record.name)
+            for cube in spec.get("cubes", ()):
+                found[cube["name"]] = {"service": cube["service-name"], "topology": record.name, "type": cube.get("type", "TC")}
+    return found
+
+
+def identity(reader: Reader, home: str, said: dict[str, Any] | None) -> tuple[dict[str, Any] | None, str | None]:
+    """A cube's `about` and `current`. An applied cube that lost one of them is damaged, not gone: rebuilding it would lose
+    what it learned. The wrong topology in a replaced `about` makes the damage a difference.
+
+    Not so a cube that an interrupted apply had only begun to put in the place of the applied one: it is of another kind,
+    or the applied one stands aside."""
+    about, current = reader.json_link(f"{home}/about"), reader.link_text(f"{home}/current")
+    if said is not None and about is None and current is not None:
+        about = {**said, "topology": GONE}
+    if said is not None and current is None and about is not None and not _begun(reader, home, said, about):
+        numbers = [int(name[1:]) for name in reader.names(home) if name[0] == "g" and name[1:].isdigit()]
+        current = f"g{max(numbers)}" if numbers else None
+        about = {**about, "topology": GONE} if current else about
+    return about, current
+
+
+def _begun(reader: Reader, home: str, said: dict[str, Any], about: dict[str, Any]) -> bool:
+    """Whether a cube without `current` was being put in the place of the one that is applied."""
+    other = any(said[name] != about.get(name) for name in ("service", "type"))
+    return other or any(name.startswith(f"{home.rpartition('/')[2]}~") for name in reader.names("cubes"))
