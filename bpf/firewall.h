@@ -113,13 +113,13 @@ struct cell6 {
   u32 src[4], src_mask[4], dst[4], dst_mask[4];
   struct lifetime life;
 };
-BPF_F_TABLE("hash", struct key4, struct cell4, cells4, 524288, BPF_F_NO_PREALLOC);
-BPF_F_TABLE("hash", struct key6, struct cell6, cells6, 524288, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("hash", struct key4, struct cell4, cells4, 262144, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("hash", struct key6, struct cell6, cells6, 262144, BPF_F_NO_PREALLOC);
 
 struct counter {
   u64 packets, bytes;
 };
-BPF_F_TABLE("percpu_hash", u64, struct counter, counters, 262144, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("percpu_hash", u64, struct counter, counters, 131072, BPF_F_NO_PREALLOC);
 
 /* The rules as they are written, kept to be read back: the programs do not look at them. */
 struct rule {
@@ -141,8 +141,8 @@ struct run_key {
 struct run {
   u32 step, count;
 };
-BPF_F_TABLE("hash", u64, struct rule, rules, 262144, BPF_F_NO_PREALLOC);
-BPF_F_TABLE("hash", struct run_key, struct run, ids, 262144, BPF_F_NO_PREALLOC); /* ids, in runs of equal steps */
+BPF_F_TABLE("hash", u64, struct rule, rules, 131072, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("hash", struct run_key, struct run, ids, 131072, BPF_F_NO_PREALLOC); /* ids, in runs of equal steps */
 
 /* ---- Connections. A connection is settled once the end that began it has answered an answer, which needs a true source
  * address. Those that are not are in a table of their own, so that a flood of them cannot push out the others. ---- */
@@ -169,7 +169,7 @@ enum connection_state {
   ANSWERED
 };
 BPF_TABLE("lru_hash", struct connection_key, struct connection, connections, 65536);
-BPF_TABLE("lru_hash", struct connection_key, struct connection, openings, 65536);
+BPF_TABLE("lru_hash", struct connection_key, struct connection, openings, 32768);
 
 /* ---- The packet at hand. A tail call stays on its CPU, and nothing else of this direction runs there meanwhile. ---- */
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cubes.firewall_rules import CHAINS, FLAGS, PROTOCOLS, WITH_PORTS, Rule, rules_of, said_flags, span
+from cubes.firewall_shadow import shadowed
 from reconciler.service.codec import Env
 
 Said = tuple[tuple[str | int, ...], str, str]
@@ -25,9 +26,22 @@ def problems(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
         if wrong:
             continue
         places = sorted(range(len(entries)), key=lambda place: entries[place]["id"])
-        for place, rule in zip(places, rules_of(CHAINS[chain["name"]], entries), strict=True):
+        rules = rules_of(CHAINS[chain["name"]], entries)
+        for place, rule in zip(places, rules, strict=True):
             for leaf, sentence, severity in _of_rule(rule, tracked):
                 yield ("chain", index, "rule", place, leaf), sentence, severity
+        for later, earlier in shadowed(rules):
+            sentence = f"the rule never matches: rule {entries[places[earlier]]['id']} comes first, and takes all that it could"
+            yield ("chain", index, "rule", places[later], "id"), sentence, "warning"
+        yield from _names(index, entries)
+
+
+def _names(index: int, entries: Sequence[Mapping[str, Any]]) -> Iterator[Said]:
+    seen: dict[str, int] = {}
+    for place, entry in enumerate(entries):
+        if "name" in entry and seen.setdefault(entry["name"], place) != place:
+            sentence = f"rule {entries[seen[entry['name']]]['id']} has this name too, so neither keeps its counters by it"
+            yield ("chain", index, "rule", place, "name"), sentence, "error"
 
 
 def _of_leaves(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

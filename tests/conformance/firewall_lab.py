@@ -18,8 +18,8 @@ from tests import packets
 from tests.conformance.lab import Lab
 from tests.world import run_in
 
+HOOKS = ("TC", "XDP_DRV")  # generic XDP runs the same programs: C15 and tests/kernel/test_firewall_actions.py are for it
 HOST, STACK = "10.0.0.1", "10.0.0.2"
-HOST6, STACK6 = "fd00::1", "fd00::2"
 TEXT = """
 hosts:
   h1: {addresses: [10.0.0.1/24], mac: "02:00:00:00:00:01", here: {addresses: [10.0.0.2/24], mac: "02:00:00:00:00:02"}}

@@ -4,8 +4,8 @@ from __future__ import annotations
 import pytest
 
 from reconciler.errors import DocumentError
-from tests.conformance.firewall_lab import FirewallLab
-from tests.conformance.lab import HOOKS, Counts, counts
+from tests.conformance.firewall_lab import HOOKS, FirewallLab
+from tests.conformance.lab import Counts, counts
 
 pytestmark = pytest.mark.kernel
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 import pytest
 
 from tests import packets
-from tests.conformance.firewall_lab import STACK, FirewallLab
-from tests.conformance.lab import HOOKS
+from tests.conformance.firewall_lab import HOOKS, STACK, FirewallLab
 
 pytestmark = pytest.mark.kernel
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.firewall_lab import HOST, STACK, FirewallLab
-from tests.conformance.lab import HOOKS
+from tests.conformance.firewall_lab import HOOKS, HOST, STACK, FirewallLab
 
 pytestmark = pytest.mark.kernel
 

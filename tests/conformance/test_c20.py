@@ -6,8 +6,7 @@ import socket
 import pytest
 
 from reconciler.kernel import netns
-from tests.conformance.firewall_lab import STACK, FirewallLab
-from tests.conformance.lab import HOOKS
+from tests.conformance.firewall_lab import HOOKS, STACK, FirewallLab
 
 pytestmark = pytest.mark.kernel
 

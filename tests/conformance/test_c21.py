@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.firewall_lab import HOST, STACK, FirewallLab
-from tests.conformance.lab import HOOKS, Counts, counts
+from tests.conformance.firewall_lab import HOOKS, HOST, STACK, FirewallLab
+from tests.conformance.lab import Counts, counts
 
 pytestmark = pytest.mark.kernel
 

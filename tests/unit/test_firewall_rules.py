@@ -130,3 +130,39 @@ def test_a_state_without_tracking_is_a_warning():
     assert (path[-1], severity) == ("conntrack", "warning")
     assert "never matches" in sentence
     assert not said({"conntrack": "NEW"})
+
+
+@pytest.mark.parametrize(("first", "second"), [
+    ({"src": "10.0.0.0/8"}, {"src": "10.1.0.0/16", "dst": "10.0.0.1"}),
+    ({"src": "10.0.0.1"}, {"src": "10.0.0.1/32", "action": "DROP"}),
+    ({}, {"src": "2001:db8::/32", "l4proto": "TCP"}),
+    ({"l4proto": "TCP"}, {"l4proto": "TCP", "dport": "80-90", "tcpflags": "SYN"}),
+    ({"l4proto": "TCP", "dport": "80-90"}, {"l4proto": "TCP", "dport": 85}),
+    ({"l4proto": "TCP", "dport": 80}, {"l4proto": "TCP", "dport": 80, "conntrack": "NEW"}),
+    ({"conntrack": "NEW"}, {"src": "10.0.0.1", "conntrack": "NEW"}),
+    ({"dst": "2001:db8::/64"}, {"dst": "2001:db8::7", "l4proto": "ICMPV6"}),
+])  # fmt: skip
+def test_a_rule_behind_one_that_takes_all_it_could_is_a_warning(first, second):
+    ((path, sentence, severity),) = said({"src": "192.0.2.1"}, first, second)
+    assert (path, severity) == (("chain", 0, "rule", 2, "id"), "warning")
+    assert "rule 1 comes first" in sentence
+
+
+@pytest.mark.parametrize(("first", "second"), [
+    ({"src": "10.1.0.0/16"}, {"src": "10.0.0.0/8"}),
+    ({"src": "10.0.0.0/8", "action": "LOG"}, {"src": "10.0.0.1"}),
+    ({"src": "10.0.0.0/8", "limit": 5}, {"src": "10.0.0.1"}),
+    ({"src": "10.0.0.0/8", "l4proto": "TCP"}, {"src": "10.0.0.1"}),
+    ({"l4proto": "ICMP"}, {"src": "2001:db8::/32"}),
+    ({"l4proto": "TCP", "dport": 80}, {"l4proto": "TCP", "dport": "80-81"}),
+    ({"l4proto": "TCP", "tcpflags": "SYN"}, {"l4proto": "TCP", "tcpflags": "!SYN"}),
+    ({"src": "0.0.0.0/0"}, {"src": "::/0"}),
+])  # fmt: skip
+def test_a_rule_that_may_still_match_is_none(first, second):
+    assert said(first, second) == []
+
+
+def test_a_name_belongs_to_one_rule():
+    ((path, sentence, severity),) = said({"name": "web", "src": "10.0.0.1"}, {"name": "web", "src": "10.0.0.2"})
+    assert (path[-1], severity) == ("name", "error")
+    assert "rule 0 has this name too" in sentence
