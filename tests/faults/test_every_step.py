@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import traceback
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 
 import pytest
 
-from tests.faults.graphs import EXAMPLES, Bench, Data, Picture, cube, example, inject, unique, unreachable
+from tests.faults.graphs import EXAMPLES, Bench, Data, Picture, at_once, cube, example, inject, unique, unreachable
 
 Edit = Callable[[Data], object]
 
@@ -121,25 +118,7 @@ Way = Callable[[Bench, bool], list[str]]
 
 
 def both_ways(root: str, way: Way) -> list[str]:
-    """Go both ways at once, the second in a process of its own, with a root of its own: half of the time is the kernel's
-    waiting. (Names differ by process.)"""
-    there, here = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            answer = way(Bench(f"{root}-b"), True)
-        except BaseException:  # noqa: BLE001 - all that a child can do with it is to tell
-            answer = [traceback.format_exc()]
-        os.write(here, json.dumps(answer[:20]).encode()[:60000])
-        os._exit(0)
-    os.close(here)
-    try:
-        wrong = way(Bench(root), False)
-    finally:
-        with open(there, "rb") as answers:
-            told = answers.read()
-        os.waitpid(child, 0)
-    return wrong + json.loads(told)
+    return at_once(root, lambda bench: way(bench, False), lambda bench: way(bench, True))
 
 
 def faults(run: Callable[..., object], *, half_done: bool) -> Iterator[tuple[str, str]]:
