@@ -107,7 +107,7 @@ class Agent:
             from reconciler.agent import metrics
 
             listener = metrics_listener(self.settings.metrics)
-            page = metrics.Page(root, self.status, self.healer.tally)
+            page = metrics.Page(root, services, self.status, self.healer.tally)
             web = Server(self.loop, listener, lambda request: http(request, page.render, metrics.CONTENT_TYPE), b"\r\n\r\n")
             stack.callback(web.close)
 

@@ -7,6 +7,7 @@ from typing import Any
 from reconciler.agent import stats
 from reconciler.agent.tally import BUCKETS
 from reconciler.errors import FeatureMissing, PcnError
+from reconciler.service import Services
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PORT_COUNTERS = {
@@ -34,12 +35,12 @@ _DONE = {
 class Page:
     """`status` gives what `pcn agent status` prints, `tally` what has been done."""
 
-    def __init__(self, root: str, status: Callable[[], dict[str, Any]], tally: Any) -> None:
+    def __init__(self, root: str, services: Services, status: Callable[[], dict[str, Any]], tally: Any) -> None:
         try:
             from prometheus_client import CollectorRegistry, ProcessCollector
         except ImportError:
             raise FeatureMissing("metrics need prometheus_client: pip install 'pcn[metrics]'") from None
-        self._root, self._status, self._tally = root, status, tally
+        self._root, self._services, self._status, self._tally = root, services, status, tally
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -59,7 +60,7 @@ class Page:
         if said["slow_path"] is not None:
             yield from _slow_path(said["slow_path"])
         try:
-            cubes = stats.read(self._root)
+            cubes = stats.read(self._root, self._services)
         except PcnError:  # what could be read stands; the rest is absent, which an alert can see
             return
         yield from _cubes(cubes)

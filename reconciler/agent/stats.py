@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,8 +11,10 @@ from reconciler.kernel import maps, rtnl
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.netstate import NetdevCounters
 from reconciler.kernel.reader import Reader, fold_cpus
+from reconciler.service import Services
 
-REASONS = ("policy", "no_peer", "not_ready", "no_slowpath", "malformed")  # enum pcn_drop; a service's own count from 8
+REASONS = ("policy", "no_peer", "not_ready", "no_slowpath", "malformed")  # enum pcn_drop
+OWN_REASONS = 8  # PCN_DROP_SERVICE: from here on they are the service's, named by its model
 _COUNTED = frozenset({maps.HASH, maps.LRU_HASH, maps.PERCPU_HASH, maps.LRU_PERCPU_HASH, maps.LPM_TRIE})
 
 
@@ -39,7 +41,7 @@ class CubeStats:
     entries: Mapping[str, int] = field(default_factory=dict)
 
 
-def read(root: str, names: Collection[str] = (), *, entries: bool = True) -> list[CubeStats]:
+def read(root: str, services: Services, names: Collection[str] = (), *, entries: bool = True) -> list[CubeStats]:
     """All cubes of a root, or those named. `entries`: count table rows too, which reads the tables. Raises KernelError."""
     reader, netdevs = Reader(Bpffs(root)), rtnl.counters()
     found = []
@@ -49,21 +51,25 @@ def read(root: str, names: Collection[str] = (), *, entries: bool = True) -> lis
             continue
         service, hook, topology = about.get("service", ""), about.get("type", "TC"), about.get("topology", "")
         ports, rows = tuple(_ports(reader, name, netdevs)), _entries(reader, name) if entries else {}
-        found.append(CubeStats(name, service, hook, topology, _drops(reader, name), ports, rows))
+        known = services.get(service)
+        drops = _drops(reader, name, known.drop_reasons if known else ())
+        found.append(CubeStats(name, service, hook, topology, drops, ports, rows))
     return found
 
 
-def _drops(reader: Reader, cube: str) -> dict[str, int]:
+def _drops(reader: Reader, cube: str, own: Sequence[str]) -> dict[str, int]:
     table = reader.rows(pins.table(cube, "pcn_drops"))
     if table is None:
         return {}
     spec, rows = table
     totals = {struct.unpack("<I", key)[0]: struct.unpack("<Q", fold_cpus(spec, value))[0] for key, value in sorted(rows.items())}
-    return {reason_name(number): count for number, count in totals.items() if count}
+    return {reason_name(number, own): count for number, count in totals.items() if count}
 
 
-def reason_name(number: int) -> str:
-    return REASONS[number] if number < len(REASONS) else f"reason_{number}"
+def reason_name(number: int, own: Sequence[str] = ()) -> str:
+    """A row of pcn_drops in words; `own` are the service's names."""
+    names, at = (own, number - OWN_REASONS) if number >= OWN_REASONS else (REASONS, number)
+    return names[at] if at < len(names) else f"reason_{number}"
 
 
 def _ports(reader: Reader, cube: str, netdevs: Mapping[str, NetdevCounters]) -> list[PortStats]:

@@ -10,6 +10,7 @@ from reconciler.cli import arguments as shared
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
+    from reconciler.apply import Options
     from reconciler.cli.run import Run
 
 DESCRIPTION = """\
@@ -23,6 +24,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("cubes", nargs="*", metavar="CUBE", help="only these cubes")
     parser.add_argument("-w", "--watch", action="store_true", help="show rates, every second")
     shared.output(parser, "text", "json")
+    shared.services(parser)
     shared.root(parser)
 
 
@@ -30,8 +32,9 @@ def run(run: Run) -> int:
     from reconciler.agent import stats
 
     run.need_root("read the kernel's tables")
-    root = run.options().root
-    before = _read(root, run.args.cubes)
+    options = run.options()
+    root = options.root
+    before = _read(options, run.args.cubes)
     if not run.args.watch:
         _show(run, stats.plain(before), root)
         return 0
@@ -40,7 +43,7 @@ def run(run: Run) -> int:
         while True:
             time.sleep(_PERIOD)
             now = time.monotonic()
-            after = _read(root, run.args.cubes)
+            after = _read(options, run.args.cubes)
             if run.format == "text" and run.terminal.out.isatty():
                 run.terminal.print("\x1b[H\x1b[2J")
             _show(run, stats.rates(before, after, now - began), root)
@@ -49,13 +52,13 @@ def run(run: Run) -> int:
         return 0
 
 
-def _read(root: str, names: Sequence[str]) -> list[Any]:
+def _read(options: Options, names: Sequence[str]) -> list[Any]:
     from reconciler.agent import stats
 
-    found = stats.read(root, names)
+    found = stats.read(options.root, options.services, names)
     missing = sorted(set(names) - {cube.name for cube in found})
     if missing:
-        raise UsageError(f"there is no cube {', '.join(missing)} in {root}")
+        raise UsageError(f"there is no cube {', '.join(missing)} in {options.root}")
     return found
 
 

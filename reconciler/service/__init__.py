@@ -76,6 +76,11 @@ class Service:
     def floods(self) -> bool:
         return bool(self.meta.get("floods", False))
 
+    @property
+    def drop_reasons(self) -> tuple[str, ...]:
+        """The names of its own reasons to drop a packet; the first is PCN_DROP_SERVICE in C."""
+        return tuple(self.meta.get("drop-reasons", ()))
+
     def programs(self, direction: str) -> tuple[Path, ...]:
         """Its C files in a direction. One with a slow path has a way back from it, which is the framework's."""
         if direction == pins.INJECT:

@@ -14,13 +14,14 @@ from schemas.generate.yang import BASE, PCN, Statement, at, data_nodes, extensio
 
 PLACES: dict[str, tuple[str, ...]] = {
     "ingress": ("module",), "egress": ("module",), "floods": ("module",), "max-ports": ("module",),
+    "drop-reason": ("module",),
     "table": ("module", "list", "leaf-list", "container", "leaf"),
     "key": ("leaf", "leaf-list"), "encoding": ("leaf", "leaf-list"), "ref": ("leaf", "leaf-list"),
     "value": ("leaf",), "const": ("leaf",), "derived": ("leaf", "leaf-list"),
     "learned": ("list",), "cubes": ("list",), "const-any": ("list", "leaf-list"),
     "flush": ("action", "rpc"), "zero": ("action", "rpc"),
 }
-REPEATABLE = ("ingress", "egress", "flush", "zero")
+REPEATABLE = ("ingress", "egress", "drop-reason", "flush", "zero")
 _ARGUMENTS = {
     "encoding": ("|".join(ENCODINGS), f"one of {', '.join(ENCODINGS)}"),
     "ref": ("port", "'port'"),
@@ -28,6 +29,7 @@ _ARGUMENTS = {
     "max-ports": ("[1-9][0-9]*", "a number above 0"),
     "ingress": (r"[^/\s]+\.c", "the name of a C file, such as bridge.c"),
     "egress": (r"[^/\s]+\.c", "the name of a C file, such as bridge.c"),
+    "drop-reason": ("[a-z][a-z0-9_]*", "a name in lower case, such as wrong_mac"),
     "table": (r"[A-Za-z_]\w*", "the name of a C table"),
     "flush": (r"[A-Za-z_]\w*", "the name of a C table"),
     "zero": (r"[A-Za-z_]\w*", "the name of a C table"),

@@ -47,6 +47,7 @@ def _about(module: Statement) -> Schema:
         "ingress": extension_args(module, PCN, "ingress"),
         "egress": extension_args(module, PCN, "egress"),
         "floods": extension_arg(module, PCN, "floods") == "true",
+        "drop-reasons": extension_args(module, PCN, "drop-reason"),
     }
 
 

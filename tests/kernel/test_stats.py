@@ -12,6 +12,7 @@ import pytest
 
 from reconciler.agent import stats
 from reconciler.cli.main import main
+from reconciler.service import Services
 from tests import packets
 from tests.agentlab import OWNED, ROOT
 from tests.conformance.lab import Lab
@@ -31,10 +32,10 @@ def port(cubes, name: str):
 
 def test_ports_count_what_their_netdevs_carry_and_cubes_what_they_drop(lab):
     assert lab.ok("h1", "10.0.0.2")
-    before = stats.read(lab.root)
+    before = stats.read(lab.root, Services())
     lab.send("h1", *[b"\xff" * 6 + b"\x02\0\0\0\0\1" + b"\x88\xb5" + bytes(86)] * 10)
     time.sleep(0.05)
-    after = stats.read(lab.root)
+    after = stats.read(lab.root, Services())
     assert port(after, "p1").counters.rx_packets - port(before, "p1").counters.rx_packets == 10
     assert port(after, "p1").counters.rx_bytes - port(before, "p1").counters.rx_bytes == 1000
     assert port(after, "p2").counters.tx_packets - port(before, "p2").counters.tx_packets == 10
@@ -48,7 +49,7 @@ def test_drops_are_named_by_their_reason(lab):
     lab.apply()
     packets.ping(lab.space("h1"), "10.0.0.2", 1, timeout=0.1)
     assert lab.drops("br1")
-    assert {reason.upper(): count for reason, count in stats.read(lab.root)[0].drops.items()} == lab.drops("br1")
+    assert {reason.upper(): count for reason, count in stats.read(lab.root, Services())[0].drops.items()} == lab.drops("br1")
 
 
 def test_the_command_prints_tables_and_json(lab, capsys):
