@@ -16,7 +16,7 @@ from yaml.cyaml import CParser  # type: ignore[attr-defined]  # it is libyaml's 
 
 from reconciler.document import Path, collector_paused
 from reconciler.document.paths import display
-from reconciler.document.syntax import explain
+from reconciler.document.syntax import MAX_DEPTH, TOO_DEEP, explain
 from reconciler.errors import DocumentError, Position, Problem
 
 Mark: TypeAlias = Any
@@ -24,7 +24,6 @@ Mark: TypeAlias = Any
 
 MAX_VALUES = 2_500_000
 """Scalars, lists and mappings in one file, with aliases expanded. A rule of 8 leaves has 17."""
-MAX_DEPTH = 64
 
 _NUMBER = re.compile(
     r"(?P<decimal>[-+]?(?:0|[1-9][0-9]*))|0x(?P<hex>[0-9a-fA-F]+)|0o(?P<octal>[0-7]+)"
@@ -206,7 +205,7 @@ class _Builder:
     def check_depth(self, event: Any, depth: int) -> None:
         self.deepest = max(self.deepest, depth)
         if depth > MAX_DEPTH:
-            message = f"more than {MAX_DEPTH} levels of lists and mappings"
+            message = TOO_DEEP
             raise _TooMuch(_Fault(self.document, (), message, event.start_mark))
 
     def fault(self, path: Path, message: str, mark: Mark, hint: str = "", earlier: Mark | None = None) -> None:

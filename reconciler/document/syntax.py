@@ -9,6 +9,9 @@ import yaml
 from reconciler.document import LINE_BREAK
 from reconciler.errors import Position, Problem
 
+MAX_DEPTH = 64
+TOO_DEEP = f"more than {MAX_DEPTH} levels of lists and mappings"
+
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INSTEAD = {
     "mapping values are not allowed in this context": (
@@ -34,6 +37,8 @@ def explain(error: yaml.YAMLError, text: str, file: str) -> Problem:
     end = len(text.rstrip())
     where = position_at(text, end, file) if mark.index >= end else Position(file, mark.line + 1, mark.column + 1)
     said = str(getattr(error, "problem", "") or error)
+    if said == "exceeded maximum nesting depth":  # libyaml looks ahead, and newer ones stop at 1000 levels themselves
+        return Problem(TOO_DEEP, "", where)
     message, hint = _INSTEAD.get(said, (said, ""))
     if said == "found character that cannot start any token":
         message, hint = _bad_start(text, mark)

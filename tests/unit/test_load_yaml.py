@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.document.construct import MAX_DEPTH, MAX_VALUES, construct
+from reconciler.document.construct import MAX_VALUES, construct
+from reconciler.document.syntax import MAX_DEPTH
 from reconciler.errors import DocumentError, Position
 
 
