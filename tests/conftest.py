@@ -1,4 +1,5 @@
-"""What holds for every test: its own root in bpffs, a shared cache of compiled programs, and nothing left behind.
+"""What holds for every test: a network and a bpffs that no other run sees, a shared cache of compiled programs, and nothing
+left behind.
 
 Tests below tests/kernel and tests/faults need root and a real kernel, as do those marked `kernel` elsewhere. As an
 ordinary user they are skipped, and the last lines say how many. As root nothing is skipped for want of anything: a
@@ -10,7 +11,6 @@ import itertools
 import os
 import platform
 import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +22,13 @@ NEEDS_ROOT = "needs root and a real kernel"
 KERNEL_DIRECTORIES = {Path(__file__).parent / name for name in ("kernel", "faults")}
 
 _serial = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    if os.geteuid() == 0:
+        from tests.seclusion import seclude
+
+        seclude()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,14 +56,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def compiled_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache for the whole run, so that each program is compiled once, and none comes from an earlier run."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="session")
-def mounted_bpffs() -> Path:
-    if not os.path.ismount(BPFFS):
-        subprocess.run(["mount", "-t", "bpf", "bpf", str(BPFFS)], check=True)
-    return BPFFS
+    base = tmp_path_factory.getbasetemp()
+    cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    cache.mkdir(exist_ok=True)
+    return cache
 
 
 @pytest.fixture(autouse=True)
@@ -74,10 +77,9 @@ def own_root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, co
     if not request.node.get_closest_marker("kernel"):
         yield root
         return
-    request.getfixturevalue("mounted_bpffs")
-    before = residue.snapshot(root)
+    before = residue.snapshot()
     yield root
     try:
-        residue.assert_no_residue(before, root)
+        residue.assert_no_residue(before)
     finally:
         shutil.rmtree(root, ignore_errors=True)  # the next test shall not suffer for it

@@ -4,15 +4,17 @@
     ...
     residue.assert_no_residue(before)
 
-Other test runs may be at work on the same machine: what carries the prefix of another live process (see `tests.world`) is
-theirs, and so are BPF objects that only they hold. Anything else that changes meanwhile, such as a topology applied by
-hand, looks like residue. `python -m tests.residue` lists what there is now.
+Test runs are secluded from one another (see `tests.seclusion`), but BPF ids are the whole machine's: what another process has
+open, or pinned in a bpffs of its own, is not ours. `python -m tests.residue` lists what there is now.
 """
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import re
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -20,9 +22,8 @@ from reconciler.kernel import bpf, netns, rtnl
 
 BPFFS = Path("/sys/fs/bpf")
 
-_NOT_OURS_TO_SEE = frozenset({"eth0"})  # the machine's own way out
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwyz"  # no x: it separates process and serial number
-_PREFIXED = re.compile(r"(?:^|[-/ ])t([0-9a-wyz]+)x[0-9a-wyz]+(?:-|/|$)")
+_GLOBAL = frozenset({"links", "programs", "maps"})  # kinds that are not a namespace's
 _FDINFO = re.compile(r"^(prog|map|link)_id:\s+(\d+)$", re.MULTILINE)
 
 
@@ -43,51 +44,43 @@ def prefix(serial: int) -> str:
     return f"t{_digits(os.getpid())}x{_digits(serial)}"
 
 
-def maker(name: str) -> int | None:
-    """The process that gave this name (or path), if a test process did."""
-    match = _PREFIXED.search(name)
-    return sum(_DIGITS.index(digit) * len(_DIGITS) ** place for place, digit in enumerate(reversed(match[1]))) if match else None
-
-
-def snapshot(*roots: str | Path) -> Snapshot:
-    """What there is now; pins under /sys/fs/bpf/pcn*, roots that a test named, and the given roots."""
+def snapshot() -> Snapshot:
+    """What there is now."""
     return Snapshot(
         netdevs=frozenset(_netdevs()), namespaces=frozenset(_namespaces()), mounts=frozenset(_mounts()),
-        pins=frozenset(_pins(roots)), links=frozenset(bpf.ids(bpf.LINK_NEXT_ID)),
+        pins=frozenset(_pins(BPFFS)), links=frozenset(bpf.ids(bpf.LINK_NEXT_ID)),
         programs=frozenset(bpf.ids(bpf.PROG_NEXT_ID)), maps=frozenset(bpf.ids(bpf.MAP_NEXT_ID)),
         children=frozenset(_children()),
     )  # fmt: skip
 
 
-def new_since(before: Snapshot, *roots: str | Path) -> dict[str, list[str]]:
-    """What is there now, was not there before, and does not belong to another run; by kind, empty kinds left out."""
-    now = snapshot(*roots)
-    found: dict[str, list[str]] = {}
-    for kind in (each.name for each in fields(Snapshot)):
-        extra = sorted(map(str, getattr(now, kind) - getattr(before, kind)))
-        found[kind] = [entry for entry in extra if not _of_another_run(entry)]
+def new_since(before: Snapshot) -> dict[str, list[str]]:
+    """What is there now, was not there before, and is held by no other process; by kind, empty kinds left out."""
+    now = snapshot()
+    kinds = [each.name for each in fields(Snapshot)]
+    found = {kind: sorted(map(str, getattr(now, kind) - getattr(before, kind))) for kind in kinds}
     if found["links"] or found["programs"] or found["maps"]:
         for kind, identities in _held_elsewhere(set(found["pins"])).items():
             found[kind] = [entry for entry in found[kind] if entry not in identities]
     return {kind: entries for kind, entries in found.items() if entries}
 
 
-def assert_no_residue(before: Snapshot, *roots: str | Path, wait: float = 2.0) -> None:
-    """Fail if anything is left; the kernel frees programs and namespaces late, so give it `wait` seconds. What comes and
-    goes meanwhile is another run's."""
-    deadline = time.monotonic() + wait
-    left = new_since(before, *roots)
+def assert_no_residue(before: Snapshot, *, wait: float = 2.0, wait_for_others: float = 10.0) -> None:
+    """Fail if anything is left. The kernel frees programs and namespaces late, so give it `wait` seconds; and a program that
+    another run has merely attached is held by nothing that can be seen here, so give that `wait_for_others`."""
+    began = time.monotonic()
+    left = new_since(before)
     while left:
-        if time.monotonic() > deadline:
+        if time.monotonic() - began > (wait_for_others if left.keys() <= _GLOBAL else wait):
             raise AssertionError("left behind: " + "; ".join(f"{kind}: {', '.join(left[kind])}" for kind in left))
         time.sleep(0.02)
-        now = new_since(before, *roots)
+        now = new_since(before)
         still = {kind: [entry for entry in entries if entry in now.get(kind, ())] for kind, entries in left.items()}
         left = {kind: entries for kind, entries in still.items() if entries}
 
 
 def _netdevs() -> list[str]:
-    found = [name for name in rtnl.links() if name not in _NOT_OURS_TO_SEE]
+    found = list(rtnl.links())
     for name in netns.names():
         try:
             found += [f"{name} {netdev}" for netdev in rtnl.links(name)]
@@ -106,14 +99,10 @@ def _mounts() -> list[str]:
     return [point.removeprefix("/run/netns/") for point in points if point.startswith("/run/netns/")]
 
 
-def _pins(roots: tuple[str | Path, ...]) -> list[str]:
-    named = [top for top in BPFFS.glob("*") if top.name.startswith("pcn") or maker(top.name) is not None]
-    tops = {*named, *map(Path, roots)}
-    found = [str(top) for top in tops if os.path.lexists(top)]
-    for top in tops:
-        for directory, directories, files in os.walk(top):
-            found += [os.path.join(directory, name) for name in directories + files]
-    return found
+def _pins(top: Path) -> Iterator[str]:
+    """All names in a bpffs; the kernel's own two, for debugging, are nobody's."""
+    for directory, directories, files in os.walk(top):
+        yield from (os.path.join(directory, name) for name in directories + files if not name.endswith(".debug"))
 
 
 def _children() -> list[str]:
@@ -126,12 +115,6 @@ def _children() -> list[str]:
                 continue
             found.append(f"{pid} {words.strip() or '(ended, not waited for)'}")
     return found
-
-
-def _of_another_run(entry: str) -> bool:
-    """Whether a name was given by a test process that is alive and is not this one."""
-    pid = maker(entry)
-    return pid not in (None, os.getpid()) and Path(f"/proc/{pid}").exists()
 
 
 def _digits(number: int) -> str:
@@ -147,8 +130,9 @@ def _held_elsewhere(ours: set[str]) -> dict[str, set[str]]:
     maps). `ours` are the pins that are reported anyway."""
     held: dict[str, set[int]] = {"links": set(), "programs": set(), "maps": set()}
     kinds = {"link": "links", "prog": "programs", "map": "maps"}
-    others = [_fdinfo(process) for process in Path("/proc").glob("[0-9]*") if int(process.name) != os.getpid()]
-    for text in [*others, *(_pinned(path) for path in _pins(tuple(BPFFS.iterdir())) if path not in ours)]:
+    others = [process for process in Path("/proc").glob("[0-9]*") if int(process.name) != os.getpid()]
+    pins = itertools.chain.from_iterable(map(_pins, [BPFFS, *_other_bpffs(others)]))
+    for text in itertools.chain(map(_fdinfo, others), (_pinned(path) for path in pins if path not in ours)):
         for kind, identity in _FDINFO.findall(text):
             held[kinds[kind]].add(int(identity))
     for identity in list(held["links"]):
@@ -156,6 +140,17 @@ def _held_elsewhere(ours: set[str]) -> dict[str, set[str]]:
     for identity in list(held["programs"]):
         held["maps"].update(_of_program(identity))
     return {kind: {str(identity) for identity in identities} for kind, identities in held.items()}
+
+
+def _other_bpffs(processes: Iterable[Path]) -> Iterable[Path]:
+    """/sys/fs/bpf as seen from each mount namespace but our own, by way of one process in it."""
+    seen = {os.readlink("/proc/self/ns/mnt")}
+    for process in processes:
+        with contextlib.suppress(OSError):  # it has ended
+            namespace = os.readlink(process / "ns/mnt")
+            if namespace not in seen:
+                seen.add(namespace)
+                yield process / "root/sys/fs/bpf"
 
 
 def _pinned(path: str) -> str:

@@ -5,7 +5,7 @@
         ...join h1.port and h2.port...
         assert ping(h1.netns, h2.ip) == 2
 
-All names carry a prefix of this process, so that runs side by side do not meet; a World takes all it made away. No
+All names carry a prefix of this process, so that it and its children do not meet; a World takes all it made away. No
 processes are started for packets: a socket stays in the namespace it was opened in, whoever uses it.
 """
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.kernel import linkwrite, netlink, netns, offload, rtnl
+from reconciler.kernel import netlink, netns, offload, rtnl
 from reconciler.model import Link, LinkEnd, Route
 from tests import residue
 from tests.packets import Exchange, Sniffer, icmp_answer, ping, send_frames, sniff, tcp_exchange, udp_exchange
@@ -67,7 +67,6 @@ class World:
         self._processes: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> World:
-        sweep()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -139,22 +138,6 @@ def settle(*ends: tuple[str, str | None]) -> None:
     """Make links that have just come up carry packets at once; (name, namespace) of both ends. See `rtnl.link`."""
     for name, space in ends:
         rtnl.link(name, space)
-
-
-def sweep() -> list[str]:
-    """Delete the namespaces and netdevs that killed test processes left; gives their names."""
-    dead = [name for name in residue.snapshot().namespaces if _maker_is_dead(name)]
-    for name in dead:
-        netns.delete(name)
-    wires = [name for name, netdev in rtnl.links().items() if netdev.alias == _ALIAS and _maker_is_dead(name)]
-    for name in wires:
-        linkwrite.delete_link(name)
-    return dead + wires
-
-
-def _maker_is_dead(name: str) -> bool:
-    pid = residue.maker(name) if "-" in name else None
-    return pid is not None and not Path(f"/proc/{pid}").exists()
 
 
 def run_in(space: str | None, argv: Sequence[str], *, timeout: float = 10, check: bool = True) -> str:

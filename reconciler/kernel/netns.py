@@ -55,7 +55,7 @@ def create(name: str) -> None:
                 raise kernel_error(f"create the network namespace '{name}'", errno.EEXIST)
             path.touch(mode=0o444)
             with throwaway():
-                _raise_loopback()
+                raise_loopback()
                 _mount(_OWN, path, _MS_BIND)
     except OSError as failure:
         with suppress(OSError):
@@ -164,7 +164,7 @@ def _mount(source: str | Path, target: Path, flags: int) -> None:
         raise OSError(code, os.strerror(code), str(target))
 
 
-def _raise_loopback() -> None:
+def raise_loopback() -> None:
     """`ip netns add` leaves lo down, and then a host cannot even reach its own addresses."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         flags = fcntl.ioctl(sock, _SIOCGIFFLAGS, struct.pack("16sH14x", b"lo", 0))
