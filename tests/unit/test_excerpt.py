@@ -104,7 +104,7 @@ def test_a_long_word_is_cut_at_its_end():
     assert carets.count("^") == WIDTH // 2
 
 
-VISIBLE = st.characters(exclude_categories=["C", "Mn", "Me", "Zl", "Zp"])
+VISIBLE = st.characters(exclude_categories=["C", "M", "Zl", "Zp"])  # a caret is under a character, not under its accent
 
 
 @settings(deadline=None)
