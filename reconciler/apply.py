@@ -8,7 +8,7 @@ drift(...)      where the kernel left what was last applied   read only
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -19,11 +19,10 @@ from reconciler.graph.diff import Change, diff
 from reconciler.graph.intend import document_text, topology_record
 from reconciler.graph.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record, State, TableRecord, TopologyRecord
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
-from reconciler.live.sealed import sealed
 from reconciler.model import Topology
 from reconciler.plan.steps import Plan, Step
 from reconciler.service import Services
-from reconciler.survey import Builder, Looker, Survey, applied_documents, name_of, refuse_conflicts
+from reconciler.survey import APPLIED, Builder, Looker, Survey, applied_documents, name_of, refuse_conflicts
 from reconciler.transaction import carry_out
 
 
@@ -32,6 +31,7 @@ class Options:
     """How to go about it. `prune`: topologies that the documents do not name are removed (else they stay as applied);
     `drop`: these of them, by name.
 
+    `warn` is told of applied topologies that had to be left out by what only reads.
     `planned` is called with the result once it is planned, under the lock and before the first step; what it raises ends
     the apply with nothing done.
     """
@@ -45,6 +45,7 @@ class Options:
     progress: Callable[[int, int, Any], None] | None = None
     compiling: Callable[[int, int, str], None] | None = None
     planned: Callable[[Any], object] | None = None
+    warn: Callable[[Sequence[Problem]], object] | None = None
     before: Callable[[int, Step], Any] | None = None
 
 
@@ -117,18 +118,55 @@ def _survey(documents: Sequence[Document], options: Options, looker: Looker, del
     from reconciler.check.polycube import topology_of
 
     live = looker.live()
-    unknown = sealed(live.state, options.services)  # what is left of them here is to be dropped unseen
-    kept = [document for document in applied_documents(live) if name_of(document) not in unknown]
     formed = [topology_of(document, options.services)[0] for document in documents if isinstance(document.data, dict | list)]
     named = {name_of(document) for document in formed}
-    others = [] if options.prune else [document for document in kept if name_of(document) not in named | options.drop]
-    given = [*others, *documents]
-    checked, warnings = check(given, options.services, merge=options.merge) if given else ([], [])
-    wanted = [topology for topology in checked if not delete or topology.name not in named]
-    applied = wanted if _is_applied(wanted, live) else check(kept, options.services)[0] if kept else []
-    doomed = [t for t in checked if delete and t.name in named and t.name not in {a.name for a in applied}]
+    known = {name_of(document) for document in applied_documents(live)}
+    doomed: Sequence[Topology] = ()
+    if delete and not named <= known:  # what an interrupted apply left of them is found by what they say
+        doomed = [t for t in check(documents, options.services, merge=options.merge)[0] if t.name not in known]
+    given = [] if delete else documents
+    wanted, warnings = _wanted(given, named | options.drop, live, looker, options)
+    applied = wanted if _is_applied(wanted, live) else looker.applied(live, named | options.drop)
     survey = looker.survey(wanted, [*applied, *doomed], live)
+    warnings += left_alone(live)
     return Result(survey, tuple(warnings), tuple(topology for topology in wanted if topology.name in named))
+
+
+def _wanted(
+    given: Sequence[Document], replaced: Collection[str], live: Live, looker: Looker, options: Options
+) -> tuple[list[Topology], list[Problem]]:
+    """The given documents beside those that stay as they were applied, and warnings. What stays must be right with what is
+    given: if it was right before, the change is refused, and if it was not, it is left out."""
+    from reconciler.check import check
+
+    def stays() -> list[Document]:
+        return [] if options.prune else [d for d in applied_documents(live) if name_of(d) not in replaced]
+
+    while together := [*stays(), *given]:
+        try:
+            return check(together, options.services, merge=options.merge)
+        except DocumentError as error:
+            sealed = len(live.sealed)
+            looker.applied(live, replaced)
+            if len(live.sealed) == sealed:
+                raise DocumentError([_of_what_stays(problem) for problem in error.problems]) from None
+    return [], []
+
+
+def _of_what_stays(problem: Problem) -> Problem:
+    """A problem in an applied document that the change would make: say what to do, for there is no file to look into."""
+    if problem.where is None or not problem.where.file.startswith(APPLIED):
+        return problem
+    name = problem.where.file.removeprefix(APPLIED)
+    hint = f"topology {name} is applied and would stay: change it in the same apply, or delete it too"
+    return replace(problem, hint=hint)
+
+
+def left_alone(live: Live) -> list[Problem]:
+    """Warnings about the topologies that cannot be read here."""
+    said = "topology {} is left as it is, for it cannot be read here: {}"
+    hint = "apply its file again, or 'pcn delete {}'"
+    return [Problem(said.format(name, why), severity="warning", hint=hint.format(name)) for name, why in live.sealed.items()]
 
 
 def _is_applied(wanted: Sequence[Topology], live: Live) -> bool:
@@ -144,14 +182,13 @@ def drift(options: Options | None = None) -> list[Change]:
 
 def drift_survey(options: Options | None = None) -> Survey:
     """What is applied against what is live, with all that it takes to say what differs."""
-    from reconciler.check import check
-
     chosen = options or Options()
     looker = _looker(chosen)
     with Bpffs(chosen.root).read_locked(chosen.lock_timeout):
         live = looker.live()
-        kept = applied_documents(live)
-        applied, _ = check(kept, chosen.services) if kept else ([], [])
+        applied = looker.applied(live)
+        if chosen.warn:
+            chosen.warn(left_alone(live))
         return looker.survey(applied, applied, live)
 
 

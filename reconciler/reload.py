@@ -20,7 +20,7 @@ from reconciler.graph.tables import Tables
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Cube, Topology
 from reconciler.plan import make_plan
-from reconciler.survey import Builder, Looker, Survey, applied_documents, families
+from reconciler.survey import Builder, Looker, Survey, families
 from reconciler.transaction import carry_out
 
 
@@ -31,16 +31,13 @@ def reload(cube: str, code: str | Path, index: int, direction: str = "ingress", 
     Tables are kept, and those that only the new code declares are made. Raises CompileError, VerifierError, UsageError for
     a cube or index that is not there, DocumentError for tables that do not fit, and as `apply`.
     """
-    from reconciler.check import check
-
     chosen = options or Options()
     text = code.read_text() if isinstance(code, Path) else code
     looker = Looker(chosen.root, chosen.services, Builder(chosen.services, chosen.compiling))
     root = Bpffs(chosen.root)
     with root.locked(chosen.lock_timeout):
         live = looker.live()
-        kept = applied_documents(live)
-        topologies = check(kept, chosen.services)[0] if kept else []
+        topologies = looker.applied(live)
         found = next((c for topology in topologies for c in topology.cubes if c.name == cube), None)
         if found is None:
             raise UsageError(f"there is no cube {cube!r}")

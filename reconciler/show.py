@@ -12,7 +12,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from reconciler.apply import Options
+from reconciler.apply import Options, left_alone
 from reconciler.check.defaults import applies
 from reconciler.graph.records import CubeRecord, LinkRecord, Live, NamespaceRecord, PortRecord, ProgramRecord, TopologyRecord
 from reconciler.graph.trace import Traced, trace
@@ -20,7 +20,7 @@ from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Link, LinkEnd
 from reconciler.service import LEVELS, Service
 from reconciler.service.codec import Env
-from reconciler.survey import Builder, Looker, applied_documents, live_indices
+from reconciler.survey import Builder, Looker, live_indices
 
 API_VERSION, KIND = "polycube.network/v1", "Topology"
 
@@ -28,18 +28,18 @@ API_VERSION, KIND = "polycube.network/v1", "Topology"
 def show(options: Options, names: Collection[str] = (), *, state: bool = False) -> list[dict[str, Any]]:
     """One plain document for each live topology (or those named). With `state`, also what the datapath learned and counted;
     such a document is for reading, not for applying. Raises KernelError, CompileError."""
-    from reconciler.check import check
-
     looker = Looker(options.root, options.services, Builder(options.services, options.compiling))
     with Bpffs(options.root).read_locked(options.lock_timeout):
         live = looker.live(state=state)
-        kept = applied_documents(live)
-        applied = check(kept, options.services)[0] if kept else []
+        applied = looker.applied(live)
+        if options.warn:
+            options.warn(left_alone(live))
         before = looker.intend(applied, live)
         live.state, _ = looker.with_links(live, before.state.values())
     documents = _documents(live, looker, {topology.name: topology.document for topology in applied}, names, state)
     if state:
         return documents
+    from reconciler.check import check
     from reconciler.document import Document
 
     plain = [Document(f"live topology {d['metadata']['name']}", json.dumps(d), d, 0) for d in documents]

@@ -7,7 +7,7 @@ is read back. *Pending*: desired differs from applied. *Drift*: live differs fro
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,13 +27,14 @@ from reconciler.graph.records import (
     State,
     TopologyRecord,
 )
-from reconciler.live.sealed import sealed, without
+from reconciler.live.sealed import of_unknown_services, readable, without
 from reconciler.model import Topology
 from reconciler.plan import make_plan
 from reconciler.plan.steps import Plan
 from reconciler.service import Service, Services
 
 Progress = Callable[[int, int, str], None]
+APPLIED = "applied topology "  # what stands for the file of a document that the kernel keeps
 
 
 @dataclass(slots=True)
@@ -118,7 +119,7 @@ def families(topologies: Iterable[Topology]) -> set[tuple[str, str]]:
 def applied_documents(live: Live) -> list[Document]:
     """The documents that the kernel keeps."""
     return [
-        Document(f"applied topology {record.name}", record.document, json.loads(record.document), 0)
+        Document(f"{APPLIED}{record.name}", record.document, json.loads(record.document), 0)
         for record in live.state.values()
         if isinstance(record, TopologyRecord)
     ]
@@ -147,9 +148,22 @@ class Looker:
         from reconciler.live.observe import observe_bpffs
 
         live = observe_bpffs(Reader(Bpffs(self.root)), self.services, self.builder.one, rtnl.links(), state=state)
-        live.sealed = sealed(live.state, self.services) - self.drop
-        live.state = without(live.state, live.sealed)
+        unknown = of_unknown_services(live.state, self.services)
+        self._seal(live, {name: why for name, why in unknown.items() if name not in self.drop})
         return live
+
+    def _seal(self, live: Live, reasons: Mapping[str, str]) -> None:
+        live.sealed |= reasons
+        live.state = without(live.state, reasons)
+
+    def applied(self, live: Live, spare: Collection[str] = ()) -> list[Topology]:
+        """The topologies that the kernel's own documents describe. Those of which nothing can be known are sealed, but for
+        those to `spare`, which are about to be replaced or removed."""
+        kept = applied_documents(live)
+        topologies, wrong = readable(kept, self.services)
+        names = {document.file: name_of(document) for document in kept}
+        self._seal(live, {names[file]: why for file, why in wrong.items() if names[file] not in spare})
+        return topologies
 
     def with_links(self, live: Live, wanted: Iterable[Record]) -> tuple[State, list[str]]:
         """The live state with the network as seen beside these wanted records."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from reconciler import pins
 from reconciler.agent.handle import Facts
 from reconciler.document import Document
-from reconciler.errors import PcnError
 from reconciler.graph.intend import full_config
 from reconciler.graph.wiring import family, hidden_pair
 from reconciler.kernel import bpf, maps
@@ -49,13 +48,13 @@ def look(root: str, services: Services, last: Seen | None) -> Seen:
         return last
     documents = [Document(f"applied topology {name}", text, json.loads(text), 0) for name, text in texts.items() if text]
     cubes: tuple[Facts, ...] = ()
-    if ring_id or documents:
-        from reconciler.check import check
+    if documents:
+        from reconciler.live.sealed import readable
 
-        try:
-            cubes = tuple(_facts(check(documents, services)[0], services, reader)) if documents else ()
-        except PcnError as error:
-            log.error("what is applied cannot be read, so its slow paths stand still: %s", error)
+        topologies, wrong = readable(documents, services)
+        for file, why in wrong.items():
+            log.error("%s cannot be read, so its slow paths stand still: %s", file, why)
+        cubes = tuple(_facts(topologies, services, reader))
     return Seen(signature, bool(ring_id), ring_id, cubes, _objects(reader, cubes))
 
 

@@ -54,12 +54,9 @@ def run(run: Run) -> int:
 
 def leftovers(looker: Looker, live: Live) -> Plan:
     """Of the plan that would bring back what was applied, the steps that remove what has no part in it."""
-    from reconciler.check import check
     from reconciler.plan.steps import Plan, Rank
-    from reconciler.survey import applied_documents
 
-    kept = applied_documents(live)
-    applied = check(kept, looker.services)[0] if kept else []
+    applied = looker.applied(live)
     survey = looker.survey(applied, applied, live)
     wanted = set(survey.desired.state)
     rubbish = [step for step in survey.plan.steps if _is_rubbish(step, wanted)]

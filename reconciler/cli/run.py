@@ -65,6 +65,7 @@ class Run:
         options.lock_timeout = getattr(args, "lock_timeout", options.lock_timeout)
         options.prune, options.merge = getattr(args, "prune", False), getattr(args, "merge", False)
         options.planned = self.results.append
+        options.warn = self.warn
         return options
 
     def _step(self, number: int, total: int, step: Step) -> None:

@@ -237,9 +237,9 @@ class Live:
     `leftovers` are paths below the root that an interrupted apply left; nothing refers to them. `generations` is the
     number of each cube's current generation; `netdevs` has every netdev of this namespace by name; `tables` the raw rows
     of tables by cube. `adoptable` are tables that lost their pin but are in use: map ids by path, and, in `adopted`, what
-    they hold. `sealed` topologies were left out (see `sealed`). `namespaces` are those that the applied documents name, with
-    their topologies; `network` is the network as seen beside what was applied, where `state` has it as seen beside what
-    is wanted."""
+    they hold. `sealed` topologies were left out, for the reason given (see `live.sealed`). `namespaces` are those that the
+    applied documents name, with their topologies; `network` is the network as seen beside what was applied, where `state`
+    has it as seen beside what is wanted."""
 
     state: State = field(default_factory=dict)
     leftovers: tuple[str, ...] = ()
@@ -247,7 +247,7 @@ class Live:
     netdevs: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, dict[str, dict[bytes, bytes]]] = field(default_factory=dict)
     adoptable: dict[str, int] = field(default_factory=dict)
-    sealed: frozenset[str] = frozenset()
+    sealed: dict[str, str] = field(default_factory=dict)
     adopted: dict[str, TableRecord] = field(default_factory=dict)
     namespaces: dict[str, str] = field(default_factory=dict)
     network: State = field(default_factory=dict)

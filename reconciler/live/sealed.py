@@ -1,27 +1,49 @@
-"""Topologies of which a service is not to be had here: left as they are, and in nobody's way.
+"""Applied topologies that cannot be read here: left as they are, and in nobody's way.
 
-A host may hold cubes of a service that this caller did not name (--services). What they are cannot be checked or
-compared, so nothing of theirs is touched; every other topology can be applied, shown and healed as ever.
+A host may hold cubes of a service that this caller did not name (--services), or a document that another version of pcn
+found right and this one does not. What they are cannot be checked or compared, so nothing of theirs is touched; every
+other topology can be applied, shown and healed as ever, and these themselves be applied anew or deleted.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from reconciler import pins
+from reconciler.check import check
+from reconciler.document import Document
+from reconciler.errors import DocumentError
 from reconciler.graph.records import CubeRecord, HookRecord, LinkRecord, NamespaceRecord, Record, State, TopologyRecord
+from reconciler.model import Topology
 from reconciler.service import Services
 
 
-def sealed(state: State, services: Services) -> frozenset[str]:
-    """Names of the live topologies that have a cube of an unknown service."""
-    return frozenset(
-        record.name
-        for record in state.values()
-        if isinstance(record, TopologyRecord)
-        and any(services.get(name) is None for name in _services_of(record.document))
-    )
+def of_unknown_services(state: State, services: Services) -> dict[str, str]:
+    """The live topologies that have a cube of an unknown service, each with what is to be said of it."""
+    found = {}
+    for record in state.values():
+        if isinstance(record, TopologyRecord):
+            unknown = sorted(name for name in _services_of(record.document) if services.get(name) is None)
+            if unknown:
+                found[record.name] = f"service {', '.join(map(repr, unknown))} is not here (--services DIR)"
+    return found
+
+
+def readable(documents: Sequence[Document], services: Services) -> tuple[list[Topology], dict[str, str]]:
+    """The topologies of applied documents, and, by file, what is wrong with those that cannot be read, and in consequence
+    with those that name their cubes."""
+    wrong: dict[str, str] = {}
+    left = list(documents)
+    while left:
+        try:
+            return check(left, services)[0], wrong
+        except DocumentError as error:
+            said = {problem.where.file: problem.message for problem in reversed(error.problems) if problem.where}
+            told = {document.file: said[document.file] for document in left if document.file in said}
+            wrong |= told or {document.file: str(error) for document in left}
+            left = [document for document in left if document.file not in wrong]
+    return [], wrong
 
 
 def _services_of(document: str) -> set[str]:
