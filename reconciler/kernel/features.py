@@ -124,8 +124,13 @@ def _btf() -> str:
 
 
 def _jit() -> str:
-    if _number("/proc/sys/net/core/bpf_jit_enable") == 0:
-        raise _Absent("net.core.bpf_jit_enable is 0: programs are interpreted, many times slower")
+    """Asked of a program: the sysctl is to be seen in the first network namespace only."""
+    fd = programs.load(_EXIT, bpf.SCHED_CLS, "probe")
+    try:
+        if not programs.jited(fd):
+            raise _Absent("net.core.bpf_jit_enable is 0: programs are interpreted, many times slower")
+    finally:
+        os.close(fd)
     return "programs run as machine code"
 
 

@@ -88,6 +88,11 @@ def identity(fd: int) -> int:
     return int(struct.unpack_from("<II", bpf.object_info(fd, 8))[1])
 
 
+def jited(fd: int) -> int:
+    """Bytes of machine code; 0 if the program is interpreted."""
+    return int(struct.unpack_from("<I", bpf.object_info(fd, 20), 16)[0])
+
+
 def test_run(fd: int, packet: bytes, *, repeat: int = 1, context: bytes = b"") -> tuple[int, bytes, int]:
     """Run a program on `packet`: (return value, packet afterwards, nanoseconds a run). Raises OSError."""
     data = ctypes.create_string_buffer(packet, len(packet))
