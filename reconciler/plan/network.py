@@ -310,7 +310,9 @@ def plan_hook(change: Change, context: Context) -> Iterator[Step]:
     detach = Operation("detach_hook", place)
     attached = Operation("attach_hook", {**place, "stub": new.stub, "mode": new.mode}) if new else detach
     restore = Operation("attach_hook", {**place, "stub": old.stub, "mode": old.mode}) if old and old.stub != GONE else detach
+    rank = Rank.NEW_HOP if hidden else Rank.ATTACH
     if old is not None and new is not None and old.stub != GONE:
+        rank = Rank.ATTACH  # of both steps: the old one must be gone when the new one comes
         yield Step(
             Rank.ATTACH,
             change.address,
@@ -338,7 +340,7 @@ def plan_hook(change: Change, context: Context) -> Iterator[Step]:
         )
     else:
         yield Step(
-            Rank.NEW_HOP if hidden else Rank.ATTACH,
+            rank,
             change.address,
             "create" if old is None else "restore",
             "leads to its cube" if old is None else "its netdev was made anew",

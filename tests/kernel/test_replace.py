@@ -84,6 +84,27 @@ def test_a_cube_of_another_type_starts_anew_and_works(bench: Bench, old: str, ne
         bench.clear()
 
 
+@pytest.mark.parametrize(("old", "new"), [(a, b) for a in TYPES for b in TYPES if a != b])
+def test_joined_bridges_that_flood_through_each_other_change_their_type_together(bench: Bench, old: str, new: str) -> None:
+    before = unique(example("two-hosts"))
+    name, (first, second) = cube(before, "br1")["name"], cube(before, "br1")["ports"]
+    other = {"name": f"{name}b", "service-name": "simplebridge", "ports": [second, {"name": "x", "peer": f"{name}:x"}]}
+    cube(before, "br1")["ports"] = [first, {"name": "x", "peer": f"{name}b:x"}]
+    before["spec"]["cubes"].append(other)
+    after = deepcopy(before)
+    for data, kind in ((before, old), (after, new)):
+        for each in data["spec"]["cubes"]:
+            each["type"] = kind
+    bench.apply(before)
+    try:
+        assert unreachable(before) == []
+        bench.apply(after)
+        assert bench.plan(after).plan.steps == ()
+        assert unreachable(after) == []
+    finally:
+        bench.clear()
+
+
 @pytest.mark.parametrize("kind", ["TC", "XDP_DRV"])
 def test_a_cube_of_another_service_takes_over_without_a_loss(bench: Bench, kind: str) -> None:
     """The switch point in the middle of a chain becomes a forwarder, which forwards just so."""
