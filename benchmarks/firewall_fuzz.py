@@ -1,6 +1,7 @@
 """The firewall's programs against the reference model, for as long as it takes.
 
     sudo .venv/bin/python -m benchmarks.firewall_fuzz [--sets 1000] [--packets 1000] [--largest 5000] [--hook TC] [--seed 1]
+                                                      [--from 0]
 
 Every set of rules is loaded over the one before, as an edit. Verdicts, counters and connections must equal the model's; a
 difference is printed with what reproduces it.
@@ -14,6 +15,7 @@ import time
 
 from tests.conformance.firewall_lab import FirewallLab
 from tests.firewall_fuzz import Machine, differences
+from tests.seclusion import seclude
 
 
 def main() -> int:
@@ -23,15 +25,19 @@ def main() -> int:
     parser.add_argument("--largest", type=int, default=5000, help="rules in a set")
     parser.add_argument("--hook", default="TC", choices=["TC", "XDP_SKB", "XDP_DRV"])
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--from", dest="first", type=int, default=0, help="the first set that is tried, of those that the seed gives")
     args = parser.parse_args()
+    seclude()
     rng, wrong, refused, began = random.Random(args.seed), 0, 0, time.monotonic()
     with FirewallLab(hook=args.hook) as lab:
         lab.firewall["loglevel"] = "OFF"
         lab.both(default="REJECT")  # so that the program that answers is there
         lab.apply()
         with Machine(lab, "fw") as machine:
-            for number in range(args.sets):
+            for number in range(args.first + args.sets):
                 size, seed = round(args.largest ** rng.random()), rng.random()
+                if number < args.first:
+                    continue
                 try:
                     found = differences(machine, seed, size, args.packets)
                 except ValueError as error:
