@@ -27,7 +27,7 @@ from typing import Any
 from reconciler.kernel import bpf, maps, netns, programs, rtnl
 from reconciler.kernel.bpffs import Bpffs
 from tests.conformance.lab import Lab
-from tests.firewall_fuzz import ipv4
+from tests.firewall_frames import ipv4
 from tests.world import run_in
 
 LIVE_FRAMES, LINK_CREATE, ATTACH_XDP = 1 << 1, 28, 37

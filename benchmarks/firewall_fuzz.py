@@ -14,7 +14,8 @@ import sys
 import time
 
 from tests.conformance.firewall_lab import FirewallLab
-from tests.firewall_fuzz import Machine, differences
+from tests.firewall_fuzz import differences
+from tests.firewall_machine import Machine
 from tests.seclusion import seclude
 
 

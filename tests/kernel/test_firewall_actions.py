@@ -13,7 +13,7 @@ from reconciler.kernel import netns, offload
 from tests.agentlab import Stream
 from tests.conformance.firewall_lab import HOST, STACK, FirewallLab
 from tests.conformance.lab import HOOKS, Lab, counts
-from tests.firewall_fuzz import MACS, ipv4
+from tests.firewall_frames import MACS, ipv4
 from tests.world import run_in
 
 REJECT = {"action": "REJECT"}

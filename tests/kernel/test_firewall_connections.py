@@ -7,7 +7,8 @@ import struct
 import pytest
 
 from tests.conformance.firewall_lab import HOST, FirewallLab
-from tests.firewall_fuzz import MACS, Machine, ipv4
+from tests.firewall_frames import MACS, ipv4
+from tests.firewall_machine import Machine
 
 HERE, THERE = 0x0A000002, 0x0A000001
 SYN, ACK, FIN, RST = 2, 16, 1, 4

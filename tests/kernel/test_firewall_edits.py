@@ -14,7 +14,9 @@ from reconciler.errors import DocumentError
 from tests.agentlab import Stream
 from tests.conformance.firewall_lab import HOST, STACK, FirewallLab
 from tests.conformance.lab import Counts, counts
-from tests.firewall_fuzz import MACS, Machine, Run, ipv4, rule_set
+from tests.firewall_frames import MACS, ipv4
+from tests.firewall_machine import Machine, Run
+from tests.firewall_rulesets import rule_set
 
 SOURCE, TARGET = 0x0A000001, 0x0A000002
 FRAME = MACS + b"\x08\x00" + ipv4(17, SOURCE, TARGET, struct.pack("!HHHH", 1000, 2000, 8, 0), None)

@@ -9,7 +9,8 @@ import random
 import pytest
 
 from tests.conformance.firewall_lab import FirewallLab
-from tests.firewall_fuzz import Machine, differences
+from tests.firewall_fuzz import differences
+from tests.firewall_machine import Machine
 
 SETS, PACKETS = 100, 1000
 

@@ -11,7 +11,7 @@ from cubes.firewall_check import problems
 from cubes.firewall_order import from_runs, is_rising, labels, runs
 from cubes.firewall_rules import from_row, rules_of, to_row
 from reconciler.service.codec import Env
-from tests.firewall_fuzz import rule_set
+from tests.firewall_rulesets import rule_set
 
 
 def test_every_rule_comes_back_from_its_row_as_it_was_written():

@@ -14,7 +14,7 @@ from cubes.firewall_rules import ROW, rules_of
 from cubes.firewall_space import GRIDS, KEY, _on, keys, lay_out, pieces, seat_of, seated
 from cubes.firewall_version import LIFE, cell_of, epoch_of, head_in_force
 from reconciler.service.codec import Env
-from tests.firewall_fuzz import rule_set
+from tests.firewall_rulesets import rule_set
 
 SIZES = {"rules": ROW.size, "cells4": 96, "cells6": 168, "counters": 16, "epoch": 4, "versions": 40, "pages4": 256, "pages6": 512,
          "ids": 8}  # fmt: skip

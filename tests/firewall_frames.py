@@ -1,0 +1,97 @@
+"""Frames for firewalls: conversations, errors about them, and what is odd: options, extension headers, fragments, tags."""
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from tests.firewall_rulesets import Style
+
+MACS = bytes.fromhex("020000000002020000000001")
+NUMBERS = {"TCP": 6, "UDP": 17, "ICMP": 1, "ICMPV6": 58, "SCTP": 132, "GRE": 47}
+
+
+def frames(rng: random.Random, style: Style, count: int) -> list[tuple[str, bytes]]:
+    """(chain, frame) of a conversation: many are answers to earlier ones."""
+    found: list[tuple[str, bytes]] = []
+    talks: list[tuple[int, int, int, int, int, int]] = []
+    for _ in range(count):
+        chain = rng.choice(["INGRESS", "EGRESS"])
+        if talks and rng.random() < 0.5:
+            talk = rng.choice(talks)
+            if rng.random() < 0.5:
+                family, proto, src, dst, sport, dport = talk
+                talk = family, proto, dst, src, dport, sport
+        else:
+            family = rng.choice(style.families)
+            proto = NUMBERS.get(str(rng.choice(style.protos)), 89)
+            proto = {1: 58, 58: 1}.get(proto, proto) if (proto, family) in ((1, 6), (58, 4)) else proto
+            ports = [rng.choice(style.ports) + rng.choice([0, 0, 0, 1]) & 65535 for _ in range(2)]
+            talk = family, proto, style.address(family), style.address(family), ports[0], ports[1]
+            talks.append(talk)
+        found.append((chain, frame_of(rng, talk, talks)))
+    return found
+
+
+def frame_of(rng: random.Random, talk: tuple[int, int, int, int, int, int], talks: Sequence[Any] = ()) -> bytes:
+    family, proto, src, dst, sport, dport = talk
+    body = payload(rng, family, proto, sport, dport)
+    if proto in (1, 58) and talks and rng.random() < 0.3:
+        body = error_about(rng, family, rng.choice(talks))
+    odd = rng.random()
+    if family == 4:
+        packet = ipv4(proto, src, dst, body, rng if odd < 0.1 else None)
+    else:
+        packet = ipv6(proto, src, dst, body, rng if odd < 0.1 else None)
+    kind = b"\x08\x00" if family == 4 else b"\x86\xdd"
+    tags = b"".join(rng.choice([b"\x81\x00", b"\x88\xa8"]) + struct.pack("!H", rng.getrandbits(12)) for _ in range(rng.choice([0] * 20 + [1, 2, 3])))
+    frame = MACS + tags + kind + packet
+    if rng.random() < 0.01:
+        frame = frame[: rng.randint(34 if family == 4 else 54, len(frame))]  # the kernel runs nothing on less
+    return frame
+
+
+def payload(rng: random.Random, family: int, proto: int, sport: int, dport: int) -> bytes:
+    if proto == 6:
+        flags = rng.choice([2, 18, 16, 16, 24, 17, 4, 20, rng.getrandbits(8)])
+        return struct.pack("!HHIIBBHHH", sport, dport, 1, 1, 0x50, flags, 1024, 0, 0)
+    if proto in (17, 132):
+        return struct.pack("!HHHH", sport, dport, 8, 0) + bytes(8)
+    if proto in (1, 58):
+        kinds = ([8, 0, 8, 0, 13] if proto == 1 else [128, 129, 128, 129, 135]) if (proto == 1) == (family == 4) else [8]
+        return struct.pack("!BBHHH", rng.choice(kinds), 0, 0, sport, 1)
+    return bytes(16)
+
+
+def error_about(rng: random.Random, family: int, talk: tuple[int, int, int, int, int, int]) -> bytes:
+    quoted_family, proto, src, dst, sport, dport = talk
+    inner = payload(rng, quoted_family, proto, sport, dport)
+    quoted = ipv4(proto, src, dst, inner, None) if quoted_family == 4 else ipv6(proto, src, dst, inner, None)
+    quoted = quoted[: rng.choice([28, 48, 60, 60, 60, 60, 10])]
+    return struct.pack("!BBHI", rng.choice([3, 11]) if family == 4 else rng.choice([1, 3]), 0, 0, 0) + quoted
+
+
+def ipv4(proto: int, src: int, dst: int, body: bytes, odd: random.Random | None) -> bytes:
+    options, place, number = b"", 0, 7
+    if odd is not None:
+        options = bytes(4 * odd.choice([0, 0, 1, 10]))
+        place, number = odd.choice([0, 0x2000, 0x2000, 1, 100, 100 | 0x2000]), odd.choice([1, 2])
+    head = struct.pack("!BBHHHBBHII", 0x45 + len(options) // 4, 0, 20 + len(options) + len(body), number, place, 64, proto, 0, src, dst)
+    return head + options + body
+
+
+def ipv6(proto: int, src: int, dst: int, body: bytes, odd: random.Random | None) -> bytes:
+    kinds = odd.choices([0, 43, 60, 44, 135], k=odd.choice([0, 1, 2, 3, 7, 8, 9])) if odd is not None else []
+    chain = [*kinds, proto]
+    extensions = b""
+    for place, kind in enumerate(kinds):
+        following = chain[place + 1]
+        if kind == 44:
+            offset = odd.choice([0, 0, 0, 1, 800]) if odd is not None else 0
+            extensions += struct.pack("!BBHI", following, 0, offset, 5)
+        else:
+            longer = odd.choice([0, 0, 1]) if odd is not None else 0
+            extensions += bytes([following, longer]) + bytes(6 + 8 * longer)
+    head = struct.pack("!IHBB", 6 << 28, len(extensions) + len(body), chain[0], 64) + src.to_bytes(16, "big") + dst.to_bytes(16, "big")
+    return head + extensions + body

@@ -1,0 +1,90 @@
+"""Rule sets that nobody thought of. Everything follows from the seed of the `random.Random` that is given."""
+from __future__ import annotations
+
+import ipaddress
+import random
+from typing import Any
+
+
+
+NEVER_REACHED = 4_000_000_000  # packets a second: the rule is dealt with as a limited one, and always matches
+
+
+def rule_set(rng: random.Random, size: int, *, tracked: bool = True, style: Style | None = None) -> dict[str, Any]:
+    """The leaves of a firewall with so many rules in all, of a kind of its own: few or many addresses, ports, families."""
+    style = style or Style(rng)
+    split = rng.randint(0, size) if rng.random() < 0.5 else size
+    chains = [
+        {"name": name, "default": rng.choice(style.actions), "rule": style.rules(count, tracked)}
+        for name, count in (("INGRESS", split), ("EGRESS", size - split))
+    ]
+    rng.shuffle(chains)
+    modes = {"conntrack": "ON", "accept-established": rng.choice(["ON", "OFF"])} if tracked else {"conntrack": "OFF"}
+    return {**modes, "chain": chains}
+
+
+class Style:
+    """How the rules of a set look; packets are made in the same style, or they would match nothing."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.families = rng.choice([(4,), (4, 6), (6,), (4, 4, 6)])
+        self.lengths = {4: rng.choice([(32,), (8, 16, 24, 32), tuple(range(33)), (24, 32)]),
+                        6: rng.choice([(128,), (32, 48, 64, 128), tuple(range(0, 129, 4)), (64, 128)])}  # fmt: skip
+        self.spread = rng.choice([2, 8, 200])
+        self.ports = rng.choice([(22, 53, 80, 443), tuple(range(1, 200)), (0, 1023, 1024, 65535)])
+        self.ranges, self.wild = rng.choice([0, 0.3, 0.9]), rng.choice([0.1, 0.5, 0.8])
+        self.protos = rng.choice([("TCP",), ("TCP", "UDP"), ("TCP", "UDP", "ICMP", "ICMPV6", "SCTP", "GRE", 89)])
+        self.logs = rng.choice([0, 3])
+        self.actions = rng.choice([("ACCEPT", "DROP"), ("ACCEPT", "DROP", "REJECT")])
+
+    def rules(self, count: int, tracked: bool) -> list[dict[str, Any]]:
+        step = self.rng.choice([1, 10])
+        found = [self.rule(tracked) for _ in range(count)]
+        for place in self.rng.sample(range(count), min(count, self.logs)):
+            found[place]["action"] = "LOG"
+        return [{"id": place * step, **rule} for place, rule in enumerate(found)]
+
+    def rule(self, tracked: bool) -> dict[str, Any]:
+        rng, family, rule = self.rng, self.rng.choice(self.families), {}
+        proto = rng.choice(self.protos) if rng.random() > self.wild / 2 else None
+        family = {"ICMP": 4, "ICMPV6": 6}.get(str(proto), family)
+        for leaf in ("src", "dst"):
+            if rng.random() > self.wild:
+                length = rng.choice(self.lengths[family])
+                network = ipaddress.ip_network((self.address(family), length), strict=False)
+                whole = length == network.max_prefixlen and rng.random() < 0.5
+                rule[leaf] = str(network.network_address) if whole else str(network)
+        if proto is not None:
+            rule["l4proto"] = proto
+        if proto in ("TCP", "UDP", "SCTP"):
+            for leaf in ("sport", "dport"):
+                if rng.random() > self.wild:
+                    rule[leaf] = self.port_or_range()
+        if proto == "TCP" and rng.random() < 0.2:
+            flags = rng.sample(["FIN", "SYN", "RST", "PSH", "ACK", "URG"], rng.randint(1, 3))
+            rule["tcpflags"] = ",".join(rng.choice(["", "!"]) + flag for flag in flags)
+        if tracked and rng.random() < 0.2:
+            rule["conntrack"] = rng.choice(["NEW", "ESTABLISHED", "RELATED", "INVALID"])
+        if rng.random() < 0.05:
+            rule["in-interface"] = rng.choice(["v1", "v2"])
+        if rng.random() < 0.05:
+            rule["limit"] = NEVER_REACHED
+        rule["action"] = rng.choice(self.actions)
+        return rule
+
+    def port_or_range(self) -> int | str:
+        low = self.rng.choice(self.ports)
+        if self.rng.random() < self.ranges:
+            high = min(65535, low + self.rng.choice([1, 3, 15, 100, 5000, 65535]))
+            if high > low:
+                return f"{low}-{high}"
+        return low
+
+    def address(self, family: int) -> int:
+        low = self.rng.randrange(self.spread)
+        if self.rng.random() < 0.2:
+            low = self.rng.getrandbits(16)
+        if family == 4:
+            return 0x0A000000 | (low % 7) << 16 | low
+        return 0x20010DB8 << 96 | (low % 5) << 64 | low
