@@ -31,6 +31,15 @@ struct piece {
   u32 id;       /* the whole packet's number then */
 };
 
+/* Tags that are beside the packet and not in it: under TC the outermost one of what came over a wire. */
+static __always_inline u32 tags_beside(struct CTXTYPE *ctx) {
+#if PCN_XDP
+  return 0;
+#else
+  return ctx->vlan_present;
+#endif
+}
+
 /* Under TC the start of a packet need not lie in one piece. */
 static __always_inline void pull(struct CTXTYPE *ctx) {
 #if !PCN_XDP
@@ -162,12 +171,13 @@ static __always_inline int read_packet(struct CTXTYPE *ctx, struct packet *packe
   if (at > data_end)
     return MALFORMED;
   u16 proto = eth->h_proto;
+  u32 beside = tags_beside(ctx);
 #pragma unroll
   for (int tags = 0; tags < TAGS; tags++) {
     struct {
       u16 tci, proto;
     } *tag = at;
-    if (!pcn_is_tag(proto))
+    if (!pcn_is_tag(proto) || tags + beside >= TAGS)
       break;
     at = tag + 1;
     if (at > data_end)
@@ -218,7 +228,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   packet->after = 0;
   packet->best = NO_LABEL;
   packet->next.state = CONNECTION_NONE;
-  packet->length = md->packet_len;
+  packet->length = md->packet_len + 4 * tags_beside(ctx);
   packet->device = ctx->ingress_ifindex;
 
   int found = read_packet(ctx, packet);

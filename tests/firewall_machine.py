@@ -38,16 +38,21 @@ class Machine:
         self.home, self.root = f"cubes/{cube}", Bpffs(lab.root)
         service = Services().get("firewall")
         assert service is not None
-        family = "TC" if lab.hook == "TC" else "XDP"
+        self.family = family = "TC" if lab.hook == "TC" else "XDP"
         self.service = service
         self.layouts = Builder(Services()).ensure([("firewall", family)])["firewall", family].tables
         self.rows: dict[str, dict[bytes, bytes]] = {}
         self.fds = {name: self.root.open(f"{self.home}/tables/{name}") for name in self._names()}
-        self.runs = {chain: (Run(self.root.open(f"{self.home}/{stub}")), words) for chain, (stub, words) in WAYS[family].items()}
         self.drops = self.root.open(f"{self.home}/drops")
         self.netdevs = {name: link.index for name, link in rtnl.links().items()}
-        for chain, (run, _) in self.runs.items():
-            run.arrives(self.netdevs.get(DEVICES[chain], 0), xdp=WAYS[family][chain][1] is XDP)
+        self.runs = self._entries()
+
+    def _entries(self) -> dict[str, tuple[Run, dict[int, str]]]:
+        found = {}
+        for chain, (stub, words) in WAYS[self.family].items():
+            run = Run(self.root.open(f"{self.home}/{stub}"), self.netdevs.get(DEVICES[chain], 0), xdp=words is XDP)
+            found[chain] = run, words
+        return found
 
     def _names(self) -> list[str]:
         return [*self.service.rows({}, self.layouts, Env()), *STATES]
@@ -138,17 +143,13 @@ def _sum(spec: maps.MapSpec, row: bytes) -> bytes:
 class Run:
     """BPF_PROG_TEST_RUN with everything prepared: a million packets are a matter of seconds."""
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
+    def __init__(self, fd: int, device: int = 0, *, xdp: bool = False) -> None:
+        """`device`: index of the netdev that the packets come by; 0: by none."""
+        self.fd, self._device, self._xdp = fd, device, xdp
         self._data, self._out = ctypes.create_string_buffer(2048), ctypes.create_string_buffer(2304)
         self._attributes, self._context = ctypes.create_string_buffer(80), ctypes.create_string_buffer(44)
         self._pointers = ctypes.addressof(self._data), ctypes.addressof(self._out)
-        self._device, self._xdp = 0, False
-
-    def arrives(self, index: int, *, xdp: bool) -> None:
-        """By which netdev the packets come; 0 for none."""
-        self._device, self._xdp = index, xdp
-        struct.pack_into("<I", self._context, 12 if xdp else 36, index)  # ingress_ifindex of xdp_md, of __sk_buff
+        struct.pack_into("<I", self._context, 12 if xdp else 36, device)  # ingress_ifindex of xdp_md, of __sk_buff
 
     def once(self, frame: bytes, repeat: int = 1) -> int:
         ctypes.memmove(self._data, frame, len(frame))

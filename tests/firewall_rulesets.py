@@ -5,8 +5,6 @@ import ipaddress
 import random
 from typing import Any
 
-
-
 NEVER_REACHED = 4_000_000_000  # packets a second: the rule is dealt with as a limited one, and always matches
 
 

@@ -17,6 +17,7 @@ from tests.firewall_frames import MACS, ipv4
 from tests.world import run_in
 
 REJECT = {"action": "REJECT"}
+TAG = bytes.fromhex("81000007")
 TEXT6 = """
 hosts:
   h1: {addresses: ["fd00::1/64"], mac: "02:00:00:00:00:01", here: {addresses: ["fd00::2/64"], mac: "02:00:00:00:00:02"}}
@@ -182,9 +183,9 @@ def stats_after(lab, *frames: bytes) -> dict[str, int]:
     return {rule: packets for rule, (packets, _) in lab.stats("INGRESS").items()}
 
 
-@pytest.fixture
-def by_port():
-    with FirewallLab(conntrack="OFF") as lab:
+@pytest.fixture(params=["TC", "XDP_DRV"])
+def by_port(request):
+    with FirewallLab(hook=request.param, conntrack="OFF") as lab:
         lab.chain("INGRESS", {"l4proto": "UDP", "dport": 7000, "action": "DROP"}, {"l4proto": "UDP", "action": "DROP"}, default="ACCEPT")
         lab.apply()
         yield lab
@@ -199,13 +200,18 @@ def test_a_later_fragment_whose_first_was_not_seen_has_no_ports(by_port):
     assert stats_after(by_port, udp(0, fragment=5, body=bytes(40), number=99)) == {"1": 1}
 
 
-def test_tags_are_stepped_over_but_no_more_than_two(by_port):
+@pytest.mark.parametrize("tags", [1, 2])
+def test_tags_are_stepped_over_and_counted_as_bytes(by_port, tags):
     frame = udp(7000)
-    tag = bytes.fromhex("81000007")
-    assert stats_after(by_port, frame[:12] + tag + frame[12:], frame[:12] + tag * 2 + frame[12:]) == {"0": 2}
-    before = by_port.drops("fw").get("MALFORMED", 0)
-    by_port.send("h1", frame[:12] + tag * 3 + frame[12:], frame[:12] + tag * 4 + frame[12:])
-    assert by_port.drops("fw")["MALFORMED"] > before
+    by_port.send("h1", frame[:12] + TAG * tags + frame[12:])
+    assert by_port.stats("INGRESS") == {"0": (1, len(frame) + 4 * tags)}
+
+
+@pytest.mark.parametrize("tags", [3, 4])
+def test_ip_behind_more_than_two_tags_is_dropped(by_port, tags):
+    frame = udp(7000)
+    assert stats_after(by_port, frame[:12] + TAG * tags + frame[12:]) == {}
+    assert by_port.drops("fw")["MALFORMED"] == 1
 
 
 def test_what_is_no_ip_passes_whatever_the_rules_say():

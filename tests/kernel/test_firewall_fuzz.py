@@ -8,21 +8,16 @@ import random
 
 import pytest
 
-from tests.conformance.firewall_lab import FirewallLab
+from benchmarks.firewall_fuzz import in_test_runs, on_a_wire
 from tests.firewall_fuzz import differences
-from tests.firewall_machine import Machine
 
 SETS, PACKETS = 100, 1000
 
 
 @pytest.fixture(params=["TC", "XDP_DRV"])
 def machine(request):
-    with FirewallLab(hook=request.param) as lab:
-        lab.firewall["loglevel"] = "OFF"
-        lab.both(default="REJECT")  # so that the program that answers is there
-        lab.apply()
-        with Machine(lab, "fw") as machine:
-            yield machine
+    with in_test_runs(request.param) as machine:
+        yield machine
 
 
 def test_random_packets_meet_the_fate_that_the_model_says(machine):
@@ -30,6 +25,15 @@ def test_random_packets_meet_the_fate_that_the_model_says(machine):
     for number in range(SETS):
         size = rng.choice([1, 2, 5, 20, 60, 200] if number % 20 else [1000])
         assert differences(machine, rng.random(), size, PACKETS) == [], (number, size)
+
+
+@pytest.mark.parametrize("hook", ["TC", "XDP_DRV"])
+def test_random_packets_on_a_wire_meet_the_same_fate(hook):
+    """Under TC a packet that came over a wire is not as one of a test run: its outermost tag is beside it."""
+    rng = random.Random(21)
+    with on_a_wire(hook) as machine:
+        for size in (1, 5, 5, 20, 20, 60, 60, 200, 200, 1000):
+            assert differences(machine, rng.random(), size, PACKETS // 2) == [], size
 
 
 def test_the_comparison_notices_a_rule_that_is_missing(machine):
