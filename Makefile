@@ -13,8 +13,8 @@ test:
 lint:
 	scripts/lint
 
-bench: setup
-	for file in benchmarks/[a-z]*.py; do .venv/bin/python -m benchmarks.$$(basename $$file .py) || exit 1; done
+bench:
+	scripts/bench
 
 clean:
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
