@@ -18,7 +18,12 @@ from pathlib import Path
 from benchmarks import machine, report
 from benchmarks.compare import QUICK, Effort, Table
 
-NAMES = ("forwarder",)
+NAMES = (
+    "forwarder",
+    "bridge",
+    "router",
+    "blacklist",
+)
 RESULTS = Path(__file__).parent / "results"
 
 

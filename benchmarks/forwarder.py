@@ -57,7 +57,7 @@ def one_hook(kind: str, effort: Effort) -> list[Table]:
 
         def live(bed: Bed) -> Callable[[], float]:
             flow = stack.enter_context(bed.flow("h1", "h2", bed.udp("h1", "h2"), into=kind))
-            return lambda: flow.turn(packets)
+            return flow.turner(packets)
 
         entry = stack.enter_context(Bpffs(ours.options.root).opened(stub("fwd", "a")))
         frame, repeat = ours.udp("h1", "h2"), effort.amount(1_000_000)

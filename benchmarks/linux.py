@@ -1,0 +1,77 @@
+"""The functions of Linux itself that cubes are compared with, in the middle of a bed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from benchmarks.bed import Bed
+
+CLUSTER = "10.96.{}.{}"
+
+
+def bridge(bed: Bed) -> None:
+    """A bridge over all wires. Its wires learn, as simplebridge's ports do."""
+    bed.run("ip link add br0 type bridge stp_state 0", "ip link set br0 up")
+    bed.run(*(f"ip link set {host} master br0" for host in bed.hosts))
+
+
+def forwarding(bed: Bed) -> None:
+    """IPv4 forwarding between the hosts' subnets; neighbours are known for good."""
+    bed.run("sysctl -qw net.ipv4.ip_forward=1", "sysctl -qw net.ipv4.conf.all.rp_filter=0")
+    for host in bed.hosts:
+        bed.run(f"sysctl -qw net.ipv4.conf.{host}.rp_filter=0", f"ip address add 10.0.{bed.number(host)}.254/24 dev {host}")
+        bed.run(f"ip neighbour replace {bed.address(host)} lladdr {bed.mac(host)} dev {host} nud permanent")
+        gateway = f"10.0.{bed.number(host)}.254"
+        bed.run(f"ip neighbour replace {gateway} lladdr {bed.gateway_mac(host)} dev eth0 nud permanent", host=host)
+
+
+def kube_proxy(bed: Bed, services: int) -> None:
+    """What kube-proxy's iptables mode leaves on a node with so many services of one endpoint each, and a bridge that asks
+    iptables, as most CNI plug-ins of that kind have it. Bridged packets then meet connection tracking and FORWARD."""
+    bed.run("sysctl -qw net.bridge.bridge-nf-call-iptables=1")
+    bed.run("iptables-restore", text="\n".join([*_nat(services, bed.address(bed.hosts[-1])), *_filter()]))
+
+
+def _nat(services: int, endpoint: str) -> Iterator[str]:
+    places = [CLUSTER.format(number // 250, number % 250 + 1) for number in range(services)]
+    yield from ("*nat", ":KUBE-SERVICES - [0:0]", ":KUBE-POSTROUTING - [0:0]", ":KUBE-MARK-MASQ - [0:0]")
+    yield from (f":KUBE-{kind}-{number} - [0:0]" for number in range(services) for kind in ("SVC", "SEP"))
+    yield from ("-A PREROUTING -j KUBE-SERVICES", "-A OUTPUT -j KUBE-SERVICES", "-A POSTROUTING -j KUBE-POSTROUTING")
+    yield "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000"
+    yield "-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN"
+    yield "-A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0"
+    yield "-A KUBE-POSTROUTING -j MASQUERADE --random-fully"
+    for number, place in enumerate(places):
+        yield f"-A KUBE-SERVICES -d {place}/32 -p tcp -m comment --comment ns/svc{number} -m tcp --dport 80 -j KUBE-SVC-{number}"
+        yield f"-A KUBE-SVC-{number} ! -s 10.0.0.0/16 -d {place}/32 -p tcp -m tcp --dport 80 -j KUBE-MARK-MASQ"
+        yield f"-A KUBE-SVC-{number} -j KUBE-SEP-{number}"
+        yield f"-A KUBE-SEP-{number} -s {endpoint}/32 -j KUBE-MARK-MASQ"
+        yield f"-A KUBE-SEP-{number} -p tcp -m tcp -j DNAT --to-destination {endpoint}:8080"
+    yield "COMMIT"
+
+
+def _filter() -> Iterator[str]:
+    yield from ("*filter", ":KUBE-FORWARD - [0:0]", ":KUBE-EXTERNAL-SERVICES - [0:0]")
+    yield "-A FORWARD -m conntrack --ctstate NEW -j KUBE-EXTERNAL-SERVICES"
+    yield "-A FORWARD -j KUBE-FORWARD"
+    yield "-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP"
+    yield "-A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT"
+    yield "-A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+    yield "COMMIT"
+
+
+def iptables_list(bed: Bed, addresses: Iterable[str]) -> None:
+    """A rule for each source, as early as iptables can have it: before connection tracking."""
+    rules = "\n".join(f"-A PREROUTING -s {address} -j DROP" for address in addresses)
+    bed.run("iptables-restore", text=f"*raw\n{rules}\nCOMMIT")
+
+
+def nft_list(bed: Bed, addresses: Iterable[str], *, ingress: str = "") -> None:
+    """One set of sources: before connection tracking, or (`ingress`) at a netdev's own hook, the earliest there is."""
+    hook = f"ingress device {ingress} priority 0" if ingress else "prerouting priority raw"
+    family = "netdev" if ingress else "ip"
+    text = (
+        f"table {family} t {{\n set s {{ type ipv4_addr; elements = {{ {', '.join(addresses)} }} }}\n"
+        f" chain c {{ type filter hook {hook}; policy accept; ip saddr @s counter drop; }}\n}}"
+    )
+    bed.run("nft -f -", text=text)
