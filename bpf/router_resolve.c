@@ -52,6 +52,12 @@ static __always_inline bool note_question(struct neighbour_key *key, bool waitin
   return true;
 }
 
+/* The packet has become the question, and goes nowhere itself: lost like those that are refused, and counted with them. */
+static __always_inline int sent_for(struct CTXTYPE *ctx, struct pkt_metadata *md, u32 port) {
+  pcn_count_drop(DROP_UNRESOLVED);
+  return pcn_pkt_redirect(ctx, md, port);
+}
+
 /* Own addresses are on the subnets that neighbours are on: the question is asked from the one beside the neighbour. */
 static __always_inline int ask4(struct CTXTYPE *ctx, struct pkt_metadata *md, struct neighbour_key *key, struct router_port *out) {
   struct prefix4 address = {.length = 32};
@@ -69,7 +75,7 @@ static __always_inline int ask4(struct CTXTYPE *ctx, struct pkt_metadata *md, st
   question.eth.h_proto = htons(ETH_P_ARP);
   if (reshape(ctx, md, sizeof(question)) < 0 || pcn_store_bytes(ctx, 0, &question, sizeof(question)))
     return refuse(md, DROP_UNRESOLVED);
-  return pcn_pkt_redirect(ctx, md, key->port);
+  return sent_for(ctx, md, key->port);
 }
 
 /* Asked through the group that only stations with such an address listen to, ff02::1:ffXX:XXXX. */
@@ -102,7 +108,7 @@ static __always_inline int ask6(struct CTXTYPE *ctx, struct pkt_metadata *md, st
   __builtin_memcpy(&question.ip.saddr, pseudo.source, 32);
   if (pcn_store_bytes(ctx, 0, &question, sizeof(question)))
     return refuse(md, DROP_UNRESOLVED);
-  return pcn_pkt_redirect(ctx, md, key->port);
+  return sent_for(ctx, md, key->port);
 }
 
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
