@@ -2,9 +2,9 @@
 
     sudo .venv/bin/python -m benchmarks.soak --minutes 30
 
-A line a minute, and a summary as JSON at the end. It runs in namespaces of its own, but the queue in which a CPU keeps the packets
-of virtual devices is one for the whole machine. So each loss says whether that queue overflowed in the same second: `elsewhere`
-are those, `lost` are all.
+A line a minute, and a summary as JSON at the end. It runs in namespaces of its own, but the queue in which a CPU keeps the
+packets of virtual devices is one for the whole machine. So each loss says whether that queue overflowed in the same second:
+`elsewhere` are those, `lost` are all.
 """
 from __future__ import annotations
 
@@ -74,9 +74,11 @@ class Soak:
         self.sent, self.lost, self.elsewhere = self.sent + len(stream.sent), self.lost + lost, self.elsewhere + elsewhere
         self.memory.append(self.agent.memory())
         used = (self.agent.cpu() - cpu) / (time.monotonic() - start) * 100
-        print(f"{(time.monotonic() - began) / 60:9.1f}", *(f"{number:9}" for number in (
-            self.edits, self.agent.status()["reconciles"]["applied"], len(stream.sent), lost, elsewhere,
-            sum(count for _, count in self.overflows[full:]), self.memory[-1], descriptors(self.agent))), f"{used:9.1f}", flush=True)  # fmt: skip
+        full_by = sum(count for _, count in self.overflows[full:])
+        applied = self.agent.status()["reconciles"]["applied"]
+        counts = (self.edits, applied, len(stream.sent), lost, elsewhere, full_by, self.memory[-1], descriptors(self.agent))
+        minutes = (time.monotonic() - began) / 60
+        print(f"{minutes:9.1f}", *(f"{number:9}" for number in counts), f"{used:9.1f}", flush=True)
 
     def edit_each_second(self, until: float) -> None:
         due, seen = time.monotonic(), backlog_overflows()

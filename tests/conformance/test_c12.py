@@ -4,6 +4,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conformance.router_lab import ECHO_REPLY, TIME_EXCEEDED, RouterLab
+from tests.world import run_in
 
 pytestmark = pytest.mark.kernel
 
@@ -62,8 +63,18 @@ def test_a_packet_whose_time_is_up_is_told_so_by_the_port_that_it_came_in_by(lab
     assert lab.answer("h1", "10.0.2.1", ttl=1) == (*TIME_EXCEEDED[lab.family], lab.said("10.0.1.254"))
 
 
-def test_a_traceroute_names_every_hop(lab):
+def test_the_hops_are_where_the_time_ends(lab):
     lab.cycle(HOSTS)
     assert lab.trace("h2", "10.0.3.1") == [lab.said(hop) for hop in ("12.10.1.1", "10.3.0.2", "10.0.3.1")]
     assert lab.trace("h1", "10.0.3.1") == [lab.said(hop) for hop in ("10.0.1.254", "10.10.20.10", "10.3.0.2", "10.0.3.1")]
     assert lab.answer("h1", "10.0.3.1", ttl=4) == (*ECHO_REPLY[lab.family], lab.said("10.0.3.1"))
+
+
+def test_a_traceroute_through_three_routers_names_every_hop(lab):
+    """The program, not our own: with UDP, with ICMP and with TCP. Only a destination knows the difference."""
+    lab.cycle(HOSTS)
+    ways = (["--icmp"], ["--tcp", "--port=9"], [])
+    for way in ways:
+        command = ["traceroute", f"-{lab.family}", "-n", "-q1", "-w2", "--max-hops=8", *way, lab.said("10.0.3.1")]
+        said = run_in(lab.space("h1"), command).splitlines()[1:]
+        assert [line.split()[1] for line in said] == [lab.said(hop) for hop in ("10.0.1.254", "10.10.20.10", "10.3.0.2", "10.0.3.1")]
