@@ -83,6 +83,16 @@ def info(fd: int, *, with_maps: bool = False) -> ProgramInfo:
     return ProgramInfo(identity, kind, tag.hex(), name, xlated, tuple(map_ids[: min(count, 64)]) if with_maps else ())
 
 
+def instructions(fd: int) -> bytes:
+    """What is really run: the instructions after verification, 8 bytes each; dead ones are gone."""
+    code = ctypes.create_string_buffer(info(fd).xlated)
+    described = ctypes.create_string_buffer(232)
+    struct.pack_into("<I", described, 20, len(code))
+    struct.pack_into("<Q", described, 32, bpf.address(code))
+    bpf.bpf(bpf.OBJ_INFO, struct.pack("<IIQ", fd, len(described), bpf.address(described)))
+    return code.raw
+
+
 def identity(fd: int) -> int:
     """Just the id: what a no-op reconcile needs of most programs."""
     return int(struct.unpack_from("<II", bpf.object_info(fd, 8))[1])

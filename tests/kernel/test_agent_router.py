@@ -1,14 +1,16 @@
 """The agent with a cube that needs it: a router, whose slow path asks for neighbours and answers with ICMP errors."""
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 
-from reconciler.kernel import linkwrite, netns
+from reconciler.kernel import linkwrite, maps, netns, rtnl
+from reconciler.kernel.bpffs import Bpffs
 from tests import packets
-from tests.agentlab import Bench
+from tests.agentlab import Bench, Stream
 from tests.conformance.router_lab import RouterLab
 
 ROUTED = """
@@ -36,6 +38,10 @@ def forgets(bench: Bench) -> None:
     bench.lab.flush("r1", "neighbours")
 
 
+def traffic(bench: Bench) -> Stream:
+    return Stream(bench.lab.space("h1"), bench.lab.space("h2"), "10.0.2.1")
+
+
 def answered_at_once(bench: Bench) -> bool:
     """Whether not even the packet is lost for which the router has to ask; without a slow path it is."""
     forgets(bench)
@@ -47,13 +53,43 @@ def test_slow_paths_work_and_outlive_a_killed_agent_in_the_next_one(bench):
         assert packets.ping(bench.lab.space("h1"), "10.0.2.1", 3, interval=0.5) > 0
         assert answered_at_once(bench)
         assert agent.status()["slow_path"]["cubes"]["r1"]["handled"] > 0
-        agent.kill()
-    assert packets.ping(bench.lab.space("h1"), "10.0.2.1", 3) == 3  # what is known is forwarded by the kernel
-    with bench.agent() as agent:
-        assert agent.status()["done"] == {"program_loads": 0, "map_writes": 0, "link_changes": 0}
-        time.sleep(0.2)
+        with traffic(bench) as stream:
+            time.sleep(0.2)
+            agent.kill()
+            time.sleep(0.3)
+            with bench.agent() as again:
+                assert again.status()["done"] == {"program_loads": 0, "map_writes": 0, "link_changes": 0}
+                time.sleep(0.2)
+                stream.close()
+                assert stream.lost() == 0  # what is known is forwarded by the kernel
+                assert len(stream.arrived) > 300
+                assert answered_at_once(bench)
+                assert again.status()["slow_path"]["cubes"]["r1"]["handled"] > 0
+
+
+def a_route(lab: RouterLab) -> None:
+    with Bpffs(lab.root).opened("cubes/r1/tables/fib4") as fd:
+        maps.delete(fd, next(iter(maps.rows(fd, maps.info(fd).spec))))
+
+
+KINDS = {
+    "a derived row": a_route,
+    "the way back from the slow path": lambda _: linkwrite.delete_link(min(name for name in rtnl.links() if name.startswith("pcn"))),
+    "the ring to the slow path": lambda lab: os.unlink(f"{lab.root}/shared/slowpath"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_router_has_and_a_bridge_has_not_is_healed_within_a_second_too_and_its_neighbours_stay(bench, kind):
+    with bench.agent() as agent, traffic(bench) as stream:
+        known = bench.lab.neighbours("r1")
+        assert len(known) == 2
+        KINDS[kind](bench.lab)
+        assert agent.until(lambda said: said["drift"]["healed"] > 0 and not said["drift"]["now"]) < 1.0
+        assert bench.lab.neighbours("r1") == known
+        stream.close()
+        assert not bench.lab.drift()
         assert answered_at_once(bench)
-        assert agent.status()["slow_path"]["cubes"]["r1"]["handled"] > 0
 
 
 @pytest.mark.parametrize("side", ["near", "far"])
