@@ -20,9 +20,12 @@ from benchmarks.compare import QUICK, Effort, Table
 
 NAMES = (
     "forwarder",
+    "chain",
     "bridge",
     "router",
     "blacklist",
+    "pods",
+    "swap",
 )
 RESULTS = Path(__file__).parent / "results"
 

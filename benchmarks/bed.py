@@ -17,6 +17,7 @@ import ctypes
 import json
 import os
 import struct
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -96,12 +97,15 @@ class Bed:
         with netns.inside(self.middle):
             return apply([_document(spec)], self.options)
 
-    def run(self, *commands: str, host: str | None = None, text: str | None = None) -> None:
-        """Commands in the middle, or in a host; `text` is what they read."""
-        space = self.space(host) if host else self.middle
+    def run(self, *commands: str, host: str | None = None) -> None:
+        """Commands in the middle, or in a host."""
         for command in commands:
-            argv = command.split() if text is None else ["sh", "-c", f"{command} <<'END'\n{text}\nEND"]
-            run_in(space, argv, timeout=60)
+            run_in(self.space(host) if host else self.middle, command.split(), timeout=60)
+
+    def feed(self, command: str, text: str) -> None:
+        """A command in the middle that reads `text`, such as rules."""
+        with netns.inside(self.middle):
+            subprocess.run(command.split(), input=f"{text}\n", text=True, check=True, capture_output=True, timeout=60)
 
     def udp(self, source: str, target: str, *, size: int = 60, ports: tuple[int, int] = (1000, 2000), origin: str = "") -> bytes:
         """A frame from host to host, over the gateway if they have subnets. `origin`: another source address. The header's
@@ -149,10 +153,17 @@ class Flow:
 
     def send(self, packets: int) -> int:
         """Put so many in; gives how many have arrived once the CPU that carries them is done with them."""
-        before = self._counter.value()
+        before = self.arrived()
+        self.put(packets)
+        return self.arrived() - before
+
+    def put(self, packets: int) -> None:
         with netns.inside(self._space):
             inject(self._program, self._frame, packets)
-        return self._counter.value() - before
+
+    def arrived(self) -> int:
+        """How many have come to the counter so far."""
+        return self._counter.value()
 
     def turn(self, packets: int) -> float:
         """Nanoseconds (of CPU) a packet, from generator to counter. Raises RuntimeError if more than one of 100 is lost."""

@@ -29,7 +29,7 @@ def kube_proxy(bed: Bed, services: int) -> None:
     """What kube-proxy's iptables mode leaves on a node with so many services of one endpoint each, and a bridge that asks
     iptables, as most CNI plug-ins of that kind have it. Bridged packets then meet connection tracking and FORWARD."""
     bed.run("sysctl -qw net.bridge.bridge-nf-call-iptables=1")
-    bed.run("iptables-restore", text="\n".join([*_nat(services, bed.address(bed.hosts[-1])), *_filter()]))
+    bed.feed("iptables-restore", "\n".join([*_nat(services, bed.address(bed.hosts[-1])), *_filter()]))
 
 
 def _nat(services: int, endpoint: str) -> Iterator[str]:
@@ -63,7 +63,7 @@ def _filter() -> Iterator[str]:
 def iptables_list(bed: Bed, addresses: Iterable[str]) -> None:
     """A rule for each source, as early as iptables can have it: before connection tracking."""
     rules = "\n".join(f"-A PREROUTING -s {address} -j DROP" for address in addresses)
-    bed.run("iptables-restore", text=f"*raw\n{rules}\nCOMMIT")
+    bed.feed("iptables-restore", f"*raw\n{rules}\nCOMMIT")
 
 
 def nft_list(bed: Bed, addresses: Iterable[str], *, ingress: str = "") -> None:
@@ -74,4 +74,4 @@ def nft_list(bed: Bed, addresses: Iterable[str], *, ingress: str = "") -> None:
         f"table {family} t {{\n set s {{ type ipv4_addr; elements = {{ {', '.join(addresses)} }} }}\n"
         f" chain c {{ type filter hook {hook}; policy accept; ip saddr @s counter drop; }}\n}}"
     )
-    bed.run("nft -f -", text=text)
+    bed.feed("nft -f -", text)

@@ -12,7 +12,7 @@ import contextlib
 import os
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from reconciler.compiler import toolchain
@@ -74,14 +74,17 @@ class Counter:
 
 
 @contextlib.contextmanager
-def written(text: str, kind: str, **macros: int) -> Iterator[int]:
-    """The program `run` of a C text, loaded; `macros` are defined for it. Its tables live as long as the block."""
+def written(text: str, kind: str, rows: Mapping[str, bytes] | None = None, **macros: int) -> Iterator[int]:
+    """The program `run` of a C text, loaded; `macros` are defined for it, and `rows` has the first row of its tables. They live
+    as long as the block."""
     from bcc import BPF  # type: ignore[import-not-found, unused-ignore]
 
     with tempfile.TemporaryDirectory(prefix="pcn-bench-") as directory:
         os.environ["BCC_KERNEL_SOURCE"] = str(toolchain.header_tree(Path(directory)))
         flags = [*toolchain.flags(), *(f"-D{name}={value}" for name, value in macros.items())]
         module = BPF(text=text.encode(), cflags=flags)
+        for table, value in (rows or {}).items():
+            maps.update(module[table.encode()].map_fd, bytes(4), value)
         try:
             yield module.load_func(b"run", _TYPES[kind]).fd
         finally:
