@@ -25,6 +25,7 @@ NAMES = (
     "router",
     "blacklist",
     "pods",
+    "control",
     "swap",
 )
 RESULTS = Path(__file__).parent / "results"

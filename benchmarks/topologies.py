@@ -1,0 +1,75 @@
+"""Documents of many cubes or many rows, and where in the kernel their one edit is to be seen."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from reconciler.kernel import maps
+from reconciler.kernel.bpffs import Bpffs
+
+_HEAD = "apiVersion: polycube.network/v1\nkind: Topology\nmetadata: {name: bench}\nspec:\n  cubes:\n"
+
+
+def ring(count: int, *, dropping: bool = False) -> str:
+    """So many forwarders in a ring, without netdevs: programs, maps and pins. `dropping`: the one edit, in the middle."""
+    return _HEAD + "".join(_forwarder(number, count, dropping and number == count // 2) for number in range(count))
+
+
+def _forwarder(number: int, count: int, drops: bool) -> str:
+    first = "action: DROP" if drops else "action: FORWARD, outport: b"
+    return (
+        f"  - name: c{number}\n    service-name: simpleforwarder\n    loglevel: 'OFF'\n    ports:\n"
+        f"    - {{name: a, peer: 'c{(number - 1) % count}:b'}}\n    - {{name: b, peer: 'c{(number + 1) % count}:a'}}\n"
+        f"    actions:\n    - {{inport: a, {first}}}\n    - {{inport: b, action: FORWARD, outport: a}}\n"
+    )
+
+
+def lists(rows: int, *, longer: bool = False) -> str:
+    """Two blacklists with so many rows between them. `longer`: the one edit, an address more."""
+    addresses = [f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}" for number in range(rows // 2)]
+    source = [*addresses[: rows // 4], *(["10.99.0.1"] if longer else []), *addresses[rows // 4 :]]
+    both = (("src", source), ("dst", addresses))
+    listed = "".join(f"    blacklist-{side}:\n" + "".join(f"    - {{ip: {ip}}}\n" for ip in each) for side, each in both)
+    return f"{_HEAD}  - name: guard\n    service-name: ddosmitigator\n{listed}"
+
+
+@dataclass
+class Watched:
+    """One row of a table: whether the edit is in it."""
+
+    root: str
+    table: str
+    key: bytes
+    value: bytes | None  # None: any
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Watched]:
+        with Bpffs(self.root).opened(self.table) as self._fd:
+            self._spec = maps.info(self._fd).spec
+            yield self
+
+    def seen(self) -> bool:
+        found = maps.lookup(self._fd, self._spec, self.key)
+        return found is not None and (self.value is None or found == self.value)
+
+
+def of_ring(root: str, count: int) -> Watched:
+    """Port a of the cube in the middle drops (1)."""
+    return Watched(root, f"cubes/c{count // 2}/tables/actions", bytes(4), struct.pack("<HH", 1, 0))
+
+
+def of_lists(root: str) -> Watched:
+    key = bytes(10) + b"\xff\xff" + bytes((10, 99, 0, 1))
+    return Watched(root, "cubes/guard/tables/srcblacklist", key, None)
+
+
+def save(path: str, text: str) -> None:
+    """As an editor does: a new file, renamed over the old one."""
+    draft = f"{os.path.dirname(path)}/.draft"
+    with open(draft, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.rename(draft, path)
