@@ -26,6 +26,8 @@ NAMES = (
     "blacklist",
     "pods",
     "control",
+    "edit",
+    "memory",
     "swap",
 )
 RESULTS = Path(__file__).parent / "results"

@@ -102,14 +102,18 @@ class Table:
 
 def compare(title: str, contenders: Mapping[str, Turn], effort: Effort, *, against: str, unit: str, note: str = "",
             goals: Sequence[Goal] = ()) -> Table:  # fmt: skip
-    """Let all take turns on one CPU, `effort.rounds` times."""
+    """Let all take turns on one CPU, `effort.rounds` times. `against` '': without ratios."""
     with pinned():
         for turn in contenders.values():
             turn()
         rounds = [_round(contenders, number) for number in range(effort.rounds)]
     better = unit in MORE_IS_BETTER
     rows = tuple(
-        Row(name, tuple(took[name] for took in rounds), tuple(_times(took[name], took[against], better) for took in rounds))
+        Row(
+            name,
+            tuple(took[name] for took in rounds),
+            tuple(_times(took[name], took[against], better) for took in rounds if against),
+        )
         for name in contenders
     )
     return Table(title, unit, rows, against, note, tuple(goals))
