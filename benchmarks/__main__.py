@@ -20,6 +20,7 @@ from benchmarks.compare import QUICK, Effort, Table
 
 NAMES = (
     "forwarder",
+    "anatomy",
     "chain",
     "bridge",
     "router",

@@ -43,13 +43,31 @@ def generator(frame: bytes, *, out: int) -> int:
     return programs.load(_rewrite(frame) + send, bpf.XDP, "generator")
 
 
-def generator_into(frame: bytes, program: int) -> int:
+def generator_into(frame: bytes, program: int) -> contextlib.AbstractContextManager[int]:
     """An XDP program that writes the frame and goes on in another XDP program."""
+    return _jumping(_rewrite(frame), "XDP", program)
+
+
+def jump(kind: str, program: int) -> contextlib.AbstractContextManager[int]:
+    """A program that does nothing but go on in another one of its kind."""
+    return _jumping(_insn(0xBF, 6, 1), kind, program)
+
+
+@contextlib.contextmanager
+def _jumping(before: bytes, kind: str, program: int) -> Iterator[int]:
+    """`before` has left the context in r6; the tail call's index is a constant. Its array is empty once nobody has it open."""
     array = maps.create(maps.MapSpec(maps.PROG_ARRAY, 4, 4, 1), "then")
-    maps.update(array, bytes(4), struct.pack("<I", program))
-    call = _insn(0xBF, 1, 6) + _insn(0x18, 2, _MAP_FD, 0, array) + _insn(0) + _insn(0xB7, 3) + _insn(0x85, immediate=_TAIL_CALL)
     try:
-        return programs.load(_rewrite(frame) + call + _insn(0xB7, 0, immediate=1) + _insn(0x95), bpf.XDP, "generator")
+        maps.update(array, bytes(4), struct.pack("<I", program))
+        call = (
+            _insn(0xBF, 1, 6) + _insn(0x18, 2, _MAP_FD, 0, array) + _insn(0) + _insn(0xB7, 3) + _insn(0x85, immediate=_TAIL_CALL)
+        )
+        end = _insn(0xB7, 0, immediate=_DROP[_TYPES[kind]]) + _insn(0x95)
+        fd = programs.load(before + call + end, _TYPES[kind], "jump")
+        try:
+            yield fd
+        finally:
+            os.close(fd)
     finally:
         os.close(array)
 
