@@ -50,10 +50,10 @@ def one_hook(kind: str, effort: Effort) -> Table:
             table = "next" if "tail call" in name else "t"
             row = {table: struct.pack("<I", empty) if table == "next" else bytes(8)} if tables else {}
             fd = stack.enter_context(programs.written(text(kind, tables, body), kind, row))
-            turns[name] = alone(fd, bytes(60), effort.amount(1_000_000), None if name == EMPTY else empty)
+            turns[name] = alone(fd, bytes(60), effort.amount(200_000), None if name == EMPTY else empty)
         for count in IN_A_ROW:
             fd = in_a_row(stack, kind, count, empty)
-            turns[f"{count} tail calls in a row"] = alone(fd, bytes(60), effort.amount(1_000_000), empty)
+            turns[f"{count} tail calls in a row"] = alone(fd, bytes(60), effort.amount(200_000), empty)
         note = (
             "The first line is what the kernel takes to run any program; it is taken off the others. The tail calls lead to it."
         )

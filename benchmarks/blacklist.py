@@ -57,7 +57,7 @@ def table(
             linux.forwarding(bed)
             prepare(bed)
             flow = stack.enter_context(bed.flow("h1", "h2", bed.udp("h1", "h2", origin=origin), into="TC"))
-            turns[name] = turner(flow, effort.amount(400_000 // SLOW.get(name, 1)))
+            turns[name] = turner(flow, effort.amount(100_000 // SLOW.get(name, 1)))
         return compare(title, turns, effort, against=SET, unit="ns a packet", goals=goals)
 
 

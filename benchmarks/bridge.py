@@ -22,7 +22,7 @@ def cube(hook: str) -> dict[str, object]:
 
 
 def run(effort: Effort) -> list[Table]:
-    packets = effort.amount(400_000)
+    packets = effort.amount(100_000)
     with contextlib.ExitStack() as stack:
         beds = [stack.enter_context(Bed(["h1", "h2"])) for _ in range(3)]
         beds[0].apply({"cubes": [cube("TC")]})

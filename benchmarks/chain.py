@@ -22,7 +22,7 @@ HAND = "hand-written"
 HOOKS = {"XDP": "XDP_DRV", "TC": "TC"}
 GOALS = {8: (Goal("hops", at_least=0.90),)}
 _CONTEXT, _DROP = {"XDP": "xdp_md", "TC": "__sk_buff"}, {"XDP": 1, "TC": 2}
-_PACKETS = {"XDP": 600_000, "TC": 250_000}
+_PACKETS = {"XDP": 150_000, "TC": 60_000}
 
 
 def cubes(length: int, hook: str) -> list[dict[str, object]]:
@@ -71,7 +71,7 @@ def one_length(kind: str, length: int, effort: Effort) -> list[Table]:
             frame = bed.udp("h1", "h2")
             flow = stack.enter_context(bed.flow("h1", "h2", frame, into=kind))
             live[name] = flow.turner(effort.amount(_PACKETS[kind]))
-            program[name] = alone(fd, frame, effort.amount(1_000_000))
+            program[name] = alone(fd, frame, effort.amount(200_000))
         title, goals = f"{kind}, {length} cube{'s' * (length > 1)}", GOALS.get(length, ())
         return [
             compare(f"{title}, live", live, effort, against=HAND, unit="ns a packet", goals=goals),

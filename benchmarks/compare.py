@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from benchmarks.machine import pinned
 
@@ -23,21 +23,26 @@ MORE_IS_BETTER = ("packets a second", "requests a second")
 
 @dataclass(frozen=True)
 class Effort:
-    """How much of it. `rounds` per comparison; `scale` of 1 is what a committed figure takes, less is a try."""
+    """How much of it. `rounds` per comparison, many and short, so that the machine changes little within one; `scale` of 1 is
+    what a committed figure takes, less is a try."""
 
-    rounds: int = 9
+    rounds: int = 31
     scale: float = 1.0
 
     @property
     def quick(self) -> bool:
         return self.scale < 1
 
+    def at_most(self, rounds: int) -> Effort:
+        """For turns that take long."""
+        return replace(self, rounds=min(self.rounds, rounds))
+
     def amount(self, full: int, least: int = 1) -> int:
         """`full` packets (or requests, cubes...) scaled down."""
         return max(least, int(full * self.scale))
 
 
-QUICK = Effort(rounds=3, scale=0.1)
+QUICK = Effort(rounds=7, scale=0.25)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ BARE = "bare kernel calls"
 
 def run(effort: Effort) -> list[Table]:
     sizes = (10, 100) if effort.quick else (10, 100, 1000)
-    return [one_size(size, Effort(min(effort.rounds, 5), effort.scale)) for size in sizes]
+    return [one_size(size, effort.at_most(2 if effort.quick else 5)) for size in sizes]
 
 
 def one_size(size: int, effort: Effort) -> Table:

@@ -53,14 +53,14 @@ def one_hook(kind: str, effort: Effort) -> list[Table]:
         program = stack.enter_context(programs.written(REDIRECT[kind], kind, IFINDEX=theirs.index("h2")))
         null = stack.enter_context(programs.written(NULL[kind], kind))
         stack.enter_context(theirs.attached(program, kind, "h1"))
-        packets = effort.amount(400_000 if kind == "TC" else 1_000_000)
+        packets = effort.amount(100_000 if kind == "TC" else 200_000)
 
         def live(bed: Bed) -> Callable[[], float]:
             flow = stack.enter_context(bed.flow("h1", "h2", bed.udp("h1", "h2"), into=kind))
             return flow.turner(packets)
 
         entry = stack.enter_context(Bpffs(ours.options.root).opened(stub("fwd", "a")))
-        frame, repeat = ours.udp("h1", "h2"), effort.amount(1_000_000)
+        frame, repeat = ours.udp("h1", "h2"), effort.amount(200_000)
         lives = {OURS: live(ours), THEIRS: live(theirs)}
         alones = {OURS: alone(entry, frame, repeat, null), THEIRS: alone(program, frame, repeat, null)}
         goals = [Goal(OURS, at_least=0.98)]

@@ -36,7 +36,7 @@ def run(effort: Effort) -> list[Table]:
     ours = ("simplebridge", "router")
     return [
         table("Packets", packets, effort, "ns a packet", [Goal(name, at_least=2.0) for name in ours]),
-        table("Requests", requests, effort, "requests a second", [Goal(name, at_least=1.25) for name in ours]),
+        table("Requests", requests, effort.at_most(9), "requests a second", [Goal(name, at_least=1.25) for name in ours]),
     ]
 
 
@@ -55,8 +55,8 @@ def packets(bed: Bed, effort: Effort, stack: contextlib.ExitStack) -> Turn:
     bed.say("h1", bed.udp("h1", "h2"))
     bed.say("h2", bed.udp("h2", "h1", ports=(2000, 1000)))
     flow = stack.enter_context(bed.flow("h1", "h2", bed.udp("h1", "h2"), into="TC"))
-    return flow.turner(effort.amount(300_000))
+    return flow.turner(effort.amount(80_000))
 
 
 def requests(bed: Bed, effort: Effort, _stack: contextlib.ExitStack) -> Turn:
-    return rates.requester(bed, "h1", "h2", seconds=1 if effort.quick else 2)
+    return rates.requester(bed, "h1", "h2", seconds=1)

@@ -24,7 +24,7 @@ def cube(bed: Bed, hook: str) -> dict[str, object]:
 
 
 def run(effort: Effort) -> list[Table]:
-    packets = effort.amount(400_000)
+    packets = effort.amount(100_000)
     with contextlib.ExitStack() as stack:
         beds = [stack.enter_context(Bed(["h1", "h2"], subnets=True)) for _ in range(3)]
         beds[0].apply({"cubes": [cube(beds[0], "TC")]})
