@@ -118,9 +118,10 @@ class Bed:
         head = head[:10] + struct.pack("!H", ~(total % 0xFFFF) & 0xFFFF) + head[12:]
         return ends + b"\x08\x00" + head + struct.pack("!HHHH", *ports, size - 34, 0) + bytes(size - 42)
 
-    def say(self, host: str, *frames: bytes) -> None:
-        """Let a host send frames, so that it is known where it is."""
-        send_frames(self.space(host), "eth0", frames)
+    def say(self, host: str, frame: bytes = b"") -> None:
+        """Let a host send a frame; without one, one that nobody answers, so that a bridge learns where the host is."""
+        unasked = bytes.fromhex("ff" * 6 + self.mac(host).replace(":", "")) + b"\x88\xb5" + bytes(46)
+        send_frames(self.space(host), "eth0", [frame or unasked])
 
     @contextlib.contextmanager
     def attached(self, program: int, kind: str, host: str) -> Iterator[None]:

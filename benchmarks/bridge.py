@@ -30,7 +30,7 @@ def run(effort: Effort) -> list[Table]:
         linux.bridge(beds[2])
         turns: dict[str, Turn] = {}
         for name, into, bed in zip(("simplebridge, TC", "simplebridge, XDP", LINUX), ("TC", "XDP", "TC"), beds, strict=True):
-            bed.say("h2", bed.udp("h2", "h1"))
+            bed.say("h2")
             flow = stack.enter_context(bed.flow("h1", "h2", bed.udp("h1", "h2"), into=into))
             turns[name] = flow.turner(packets)
         goals = [Goal("simplebridge, TC", at_least=1.0), Goal("simplebridge, XDP", at_least=2.0)]

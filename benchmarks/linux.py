@@ -10,8 +10,8 @@ CLUSTER = "10.96.{}.{}"
 
 
 def bridge(bed: Bed) -> None:
-    """A bridge over all wires. Its wires learn, as simplebridge's ports do."""
-    bed.run("ip link add br0 type bridge stp_state 0", "ip link set br0 up")
+    """A bridge over all wires. They learn, as simplebridge's ports do; it does not join multicast groups of its own."""
+    bed.run("ip link add br0 type bridge stp_state 0 mcast_snooping 0", "ip link set br0 up")
     bed.run(*(f"ip link set {host} master br0" for host in bed.hosts))
 
 

@@ -1,0 +1,72 @@
+"""The instruments of benchmarks say the truth: every packet is counted, and what is replayed is what an apply makes."""
+from __future__ import annotations
+
+import os
+import re
+import shutil
+
+import pytest
+
+from benchmarks import linux, programs
+from benchmarks.bed import Bed
+from benchmarks.control import Ring
+from benchmarks.testrun import alone
+from reconciler.kernel import bpf, maps
+from reconciler.kernel import programs as kernel_programs
+
+
+@pytest.mark.parametrize("into", ["TC", "XDP"])
+def test_every_packet_of_a_flow_is_counted_once(into: str) -> None:
+    with Bed(["h1", "h2"]) as bed:
+        linux.bridge(bed)
+        bed.say("h2")
+        with bed.flow("h1", "h2", bed.udp("h1", "h2"), into=into) as flow:
+            assert flow.send(10_000) == 10_000
+            assert 50 < flow.turn(10_000) < 1_000_000
+
+
+def test_a_turn_in_which_packets_are_lost_is_an_error() -> None:
+    with (
+        Bed(["h1", "h2"]) as bed,
+        bed.flow("h1", "h2", bed.udp("h1", "h2"), into="TC") as flow,
+        pytest.raises(RuntimeError, match="of 1000 packets 0 arrived"),
+    ):
+        flow.turn(1000)
+
+
+def test_a_jump_goes_on_in_the_other_program() -> None:
+    with programs.written("int run(struct xdp_md *ctx) { return 2; }", "XDP") as last, programs.jump("XDP", last) as first:
+        assert kernel_programs.test_run(first, bytes(60))[0] == 2
+        assert alone(first, bytes(60), 10_000)() > 1
+
+
+def test_a_replay_makes_what_the_apply_made(own_root: str) -> None:
+    ring = Ring(3)
+    ring.apply()
+    made = everything(own_root)
+    ring.delete()
+    ring.calls.run()
+    assert everything(own_root) == made
+    shutil.rmtree(own_root)
+
+
+def everything(root: str) -> dict[str, str]:
+    """Paths, and what is at each: a text, the size of a program, what a map is and its rows (but for descriptors' numbers)."""
+    found = {}
+    for directory, _, names in os.walk(root):
+        for path in (os.path.join(directory, name) for name in names):
+            found[path.removeprefix(root)] = os.readlink(path) if os.path.islink(path) else _described(path)
+    return found
+
+
+def _described(path: str) -> str:
+    fd = bpf.open_pin(path)
+    try:
+        if re.search(r"/in/|/(in|e)gress_\d+$", path):
+            return f"program of {kernel_programs.info(fd).xlated} bytes"
+        spec = maps.info(fd).spec
+        if spec.type == maps.RINGBUF:
+            return f"{spec}"
+        return f"{spec} {sorted(maps.keys(fd, spec)) if spec.type == maps.PROG_ARRAY else maps.rows(fd, spec)}"
+    finally:
+        os.close(fd)
