@@ -11,6 +11,7 @@ import ctypes
 import errno
 import functools
 import struct
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -208,17 +209,36 @@ def _batched_rows(fd: int, spec: MapSpec) -> Iterator[tuple[bytes, bytes]]:
         ctypes.memmove(token, following, cursor_size)
 
 
+_WAIT, _MOST_WAITS = 0.005, 100  # seconds; without a single row
+
+
 def update_many(fd: int, spec: MapSpec, wanted: Mapping[bytes, bytes]) -> None:
-    """Write rows, in one call where possible. Raises OSError; rows before the failing one are then written."""
+    """Write rows, in one call where possible. Raises OSError; rows before the failing one are then written.
+
+    A table that is not allocated in advance takes its rows from a small stock, which the kernel fills up in the background.
+    Thousands of rows at once may find it empty (ENOMEM): then they wait for it, as long as it goes on.
+    """
     if len(wanted) < 2 or spec.type not in _BATCHED:
         for key, value in wanted.items():
             update(fd, key, value)
         return
     keys_buffer = ctypes.create_string_buffer(b"".join(wanted), spec.key_size * len(wanted))
     values = ctypes.create_string_buffer(b"".join(wanted.values()), spec.value_bytes * len(wanted))
-    bpf.bpf(
-        bpf.MAP_UPDATE_BATCH, struct.pack("<QQQQIIQQ", 0, 0, bpf.address(keys_buffer), bpf.address(values), len(wanted), fd, 0, 0)
-    )
+    done, waits = 0, 0
+    while True:
+        at = bpf.address(keys_buffer) + done * spec.key_size, bpf.address(values) + done * spec.value_bytes
+        attributes = ctypes.create_string_buffer(struct.pack("<QQQQIIQQ", 0, 0, *at, len(wanted) - done, fd, 0, 0), 56)
+        try:
+            bpf.bpf(bpf.MAP_UPDATE_BATCH, attributes)
+        except OSError as error:
+            written = struct.unpack_from("<I", attributes.raw, 32)[0]
+            waits = 0 if written else waits + 1
+            if error.errno != errno.ENOMEM or waits > _MOST_WAITS:
+                raise
+            done += written
+            time.sleep(_WAIT)
+        else:
+            return
 
 
 def delete_many(fd: int, doomed: Iterable[bytes]) -> int:
