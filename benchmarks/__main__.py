@@ -30,6 +30,8 @@ NAMES = (
     "edit",
     "memory",
     "swap",
+    "firewall",
+    "firewall_flood",
 )
 RESULTS = Path(__file__).parent / "results"
 
@@ -46,7 +48,7 @@ def main() -> int:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))} (there are {', '.join(NAMES)})")
     if args.list:
         for name in NAMES:
-            print(f"{name:<12} {_words(name)[0]}")
+            print(f"{name:<15} {_words(name)[0]}")
         return 0
     if os.geteuid() != 0:
         print("bench: needs root: it makes network namespaces and loads programs", file=sys.stderr)

@@ -39,6 +39,10 @@ class FirewallLab(Lab):
         self.firewall["chain"] = []
         self._acquainted = False
 
+    def __enter__(self) -> FirewallLab:
+        super().__enter__()
+        return self
+
     def chain(self, name: str, *rules: dict[str, Any], default: str = "DROP", step: int = 1) -> None:
         """Set a chain's rules; ids follow from their order."""
         entries = [{"id": place * step, **rule} for place, rule in enumerate(rules)]

@@ -6,7 +6,8 @@ import struct
 
 import pytest
 
-from tests.conformance.firewall_lab import HOST, FirewallLab
+from tests.conformance.firewall_lab import HOOKS, HOST, FirewallLab
+from tests.firewall_flood import IDLE, flooded
 from tests.firewall_frames import MACS, ipv4
 from tests.firewall_machine import Machine
 
@@ -78,3 +79,16 @@ def test_a_flood_of_beginnings_pushes_out_no_connection_that_works(machine):
     }]  # fmt: skip
     for chain, flags in (("INGRESS", SYN), ("EGRESS", SYN | ACK), ("INGRESS", ACK)):  # a new one gets through
         assert machine.run(chain, tcp(flags, inwards=chain == "INGRESS", port=4001)) == "ACCEPT"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hook", HOOKS)
+def test_under_a_flood_of_syns_connections_go_on_and_new_ones_are_made(hook):
+    """For five seconds, from a real sender; `benchmarks.firewall_flood` does it for a minute."""
+    with FirewallLab(hook=hook) as lab:
+        found = flooded(lab, seconds=5)
+    assert found.syns > 2 * 32_768, "more than there is room for, or it would be no flood"
+    assert found.kept == IDLE
+    assert found.longest < 1
+    assert found.sessions <= 32_768 + IDLE + len(found.new_seconds) + 2
+    assert found.refused <= len(found.new_seconds) // 10
