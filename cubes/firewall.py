@@ -44,7 +44,7 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
     """Rows by table. Raises ValueError if the rules cannot be laid out (firewall_space.lay_out)."""
     _agree(tables)
     chains = {CHAINS[chain["name"]]: chain for chain in config.get("chain", ())}
-    rules = {number: rules_of(number, chain.get("rule", [])) for number, chain in chains.items()}
+    rules = {number: tuple(rules_of(number, chain.get("rule", []))) for number, chain in chains.items()}
     order: dict[int, int] = {}
     for some in rules.values():
         order |= labels([rule.identity for rule in some], rule_order(env.live, some))

@@ -30,7 +30,7 @@ def problems(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
         for place, rule in zip(places, rules, strict=True):
             for leaf, sentence, severity in _of_rule(rule, tracked):
                 yield ("chain", index, "rule", place, leaf), sentence, severity
-        for later, earlier in shadowed(rules):
+        for later, earlier in shadowed(tuple(rules)):
             sentence = f"the rule never matches: rule {entries[places[earlier]]['id']} comes first, and takes all that it could"
             yield ("chain", index, "rule", places[later], "id"), sentence, "warning"
         yield from _names(index, entries)

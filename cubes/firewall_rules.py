@@ -26,6 +26,7 @@ RESERVED = 16  # identities below this are of what decides where no rule does (s
 SRC_ADDRESS, DST_ADDRESS, PROTO, SPORT, DPORT = 1, 2, 4, 8, 16  # bits of `said` in struct rule
 ROW = struct.Struct("=Q16s16sBBBB4H8sIBBBB16s4x")
 """struct rule of bpf/firewall.h."""
+_LABEL = struct.Struct("=Q")
 _BITS = {0: 96, 4: 96, 6: 0}
 _NOT_SAID = 255
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -175,13 +176,19 @@ def _mask_of(said: bytes) -> tuple[int, int]:
 
 
 def to_row(rule: Rule, label: int) -> bytes:
+    return _LABEL.pack(label) + _beside_label(rule)
+
+
+@functools.lru_cache(maxsize=1 << 18)
+def _beside_label(rule: Rule) -> bytes:
     said = (SRC_ADDRESS if rule.src and rule.src.is_address else 0) | (DST_ADDRESS if rule.dst and rule.dst.is_address else 0)
     said |= (PROTO if rule.proto is not None else 0) | (SPORT if rule.sport else 0) | (DPORT if rule.dport else 0)
     sport, dport = rule.sport or FULL, rule.dport or FULL
-    return ROW.pack(
-        label, *_wide(rule.src), *_wide(rule.dst), *(_length(rule.src), _length(rule.dst)), said, rule.proto or 0,
+    row = ROW.pack(
+        0, *_wide(rule.src), *_wide(rule.dst), *(_length(rule.src), _length(rule.dst)), said, rule.proto or 0,
         *sport, *dport, rule.said_flags[:8], rule.limit, rule.states, rule.action, rule.chain, 0, rule.device.encode()
     )  # fmt: skip
+    return row[_LABEL.size :]
 
 
 def _wide(found: Prefix | None) -> tuple[bytes]:

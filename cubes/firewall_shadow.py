@@ -7,6 +7,7 @@ one by one, and of very long lists not all are: this is a warning, and nobody wa
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 
 from cubes.firewall_rules import Prefix, Rule
@@ -19,8 +20,13 @@ Form = tuple[int | None, int | None, bool, bool, bool]
 """Prefix lengths of source and destination, and whether there is a protocol, a source port, a destination port."""
 
 
-def shadowed(rules: Sequence[Rule]) -> Iterator[tuple[int, int]]:
-    """(place of a rule that never matches, place of the one that is in its way)."""
+@functools.lru_cache(maxsize=8)
+def shadowed(rules: tuple[Rule, ...]) -> tuple[tuple[int, int], ...]:
+    """(place of a rule that never matches, place of the one that is in its way), of each that is found."""
+    return tuple(_shadowed(rules))
+
+
+def _shadowed(rules: Sequence[Rule]) -> Iterator[tuple[int, int]]:
     known: dict[tuple[Form, tuple[int | None, ...]], int] = {}
     forms: dict[Form, None] = {}
     odd: list[int] = []

@@ -241,9 +241,12 @@ class Layout:
         return tuples + sum(size * size for size in sizes) / max(1, sum(sizes)) + sum(sizes) / 50_000
 
 
-def lay_out(rules: Sequence[Rule], family: int, before: int | None) -> Layout:
+@functools.lru_cache(maxsize=8)
+def lay_out(rules: tuple[Rule, ...], family: int, before: int | None) -> Layout:
     """The rules of one chain and family on the grid that suits them; `before` is the one that they are on now, which
-    is kept while no other is much better. Raises ValueError if none will do."""
+    is kept while no other is much better. Raises ValueError if none will do.
+
+    Kept for the chains asked about last: one apply asks four times, for what is written, what was, and what came of it."""
     own = [rule for rule in rules if family in rule.families]
     tuples = _tuples(own, family)
     best = None

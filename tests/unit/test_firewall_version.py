@@ -184,4 +184,4 @@ def test_every_grid_has_all_rules_but_those_that_another_covers():
 def test_rules_that_no_grid_suits_are_refused_in_words():
     rules = rules_of(0, [{"id": n, "l4proto": "TCP", "sport": f"{n}-{30000 + n}", "dport": f"{40000 - n}-{60000 + n}"} for n in range(1, 3000)])
     with pytest.raises(ValueError, match="too unlike each other"):
-        lay_out(rules, 4, None)
+        lay_out(tuple(rules), 4, None)
