@@ -1,7 +1,7 @@
 """The same rules in the words of pcn, iptables and nftables, each in a bed of its own where it filters what is forwarded.
 
-Every rule is `src, UDP, dport -> DROP`, and no packet of the measurement matches: all rules count, and the default accepts. A set
-says the same with one look-up, which is the most that nftables can do for rules of this shape.
+Rules are of one of two shapes, `src, UDP, dport -> DROP` or `UDP, dport -> DROP`, and no packet of the measurement matches: all
+rules count, and the default accepts. A set says the same with one look-up, which is the most that nftables can do for these.
 """
 
 from __future__ import annotations
@@ -21,9 +21,18 @@ Words = tuple[list[str], str, Callable[[int], list[str]]]
 """The command that loads rules, what it reads, and the command that adds another one at the top (nft set: to the set)."""
 
 
-def rules(count: int) -> Iterator[tuple[str, int]]:
-    """(source, destination port); the packets come from elsewhere, and go to port 2000."""
-    return ((f"10.{100 + (number >> 16)}.{number >> 8 & 255}.{number & 255}", 2001 + number % 60_000) for number in range(count))
+@dataclass(frozen=True)
+class Rules:
+    """How many, and whether they ask for a source."""
+
+    count: int
+    sources: bool
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        """(source or '', destination port); the packets come from elsewhere, and go to port 2000."""
+        for number in range(self.count):
+            source = f"10.{100 + (number >> 16)}.{number >> 8 & 255}.{number & 255}" if self.sources else ""
+            yield source, 2001 + number % 60_000
 
 
 def another(number: int) -> str:
@@ -40,12 +49,13 @@ class Cubes:
     bed: Bed
     kind: str
     routes: bool
-    count: int
+    rules: Rules
     more: int = 0
 
     def spec(self) -> dict[str, Any]:
         entries: list[dict[str, Any]] = [{"src": another(number), "action": "DROP"} for number in range(self.more)]
-        entries += [{"src": source, "l4proto": "UDP", "dport": port, "action": "DROP"} for source, port in rules(self.count)]
+        for source, port in self.rules:
+            entries.append({"l4proto": "UDP", "dport": port, "action": "DROP"} | ({"src": source} if source else {}))
         chain = {"name": "INGRESS", "default": "ACCEPT", "rule": [{"id": place, **rule} for place, rule in enumerate(entries)]}
         firewall: dict[str, Any] = {"name": "fw", "service-name": "firewall", "type": self.kind, "loglevel": "OFF"}
         firewall |= {"conntrack": "OFF", "chain": [chain]}
@@ -73,8 +83,9 @@ class Cubes:
 # -- the others -------------------------------------------------------------------------------------------------------
 
 
-def _iptables(flavour: str, count: int) -> Words:
-    lines = [f"-A FORWARD -s {source} -p udp --dport {port} -j DROP" for source, port in rules(count)]
+def _iptables(flavour: str, rules: Rules) -> Words:
+    sources = ((f"-s {source} " if source else "", port) for source, port in rules)
+    lines = [f"-A FORWARD {source}-p udp --dport {port} -j DROP" for source, port in sources]
     text = "\n".join(["*filter", ":FORWARD ACCEPT [0:0]", *lines, "COMMIT", ""])
     insert = [f"iptables-{flavour}", "-I", "FORWARD", "1", "-j", "DROP", "-s"]
     return [f"iptables-{flavour}-restore"], text, lambda number: [*insert, another(number)]
@@ -84,23 +95,28 @@ def _table(rules: str, more: str = "") -> str:
     return f"table ip t {{\n{more}\n chain c {{\n type filter hook forward priority 0; policy accept;\n{rules}\n}}\n}}\n"
 
 
-def _nft(count: int) -> Words:
-    lines = "\n".join(f"ip saddr {source} udp dport {port} drop" for source, port in rules(count))
+def _nft(rules: Rules) -> Words:
+    sources = ((f"ip saddr {source} " if source else "", port) for source, port in rules)
+    lines = "\n".join(f"{source}udp dport {port} drop" for source, port in sources)
     insert = ["nft", "insert", "rule", "ip", "t", "c", "ip", "saddr"]
     return ["nft", "-f", "-"], _table(lines), lambda number: [*insert, another(number), "drop"]
 
 
-def _nft_set(count: int) -> Words:
-    elements = ", ".join(f"{source} . {port}" for source, port in rules(count))
-    known = f" set s {{\n type ipv4_addr . inet_service\n elements = {{ {elements} }}\n }}"
-    add = ["nft", "add", "element", "ip", "t", "s"]
-    text = _table(" ip saddr . udp dport @s drop", known)
-    return ["nft", "-f", "-"], text, lambda number: [*add, f"{{ {another(number)} . 7 }}"]
+def _nft_set(rules: Rules) -> Words:
+    elements = ", ".join(f"{source} . {port}" if source else str(port) for source, port in rules)
+    kind, asked = ("ipv4_addr . inet_service", "ip saddr . udp dport") if rules.sources else ("inet_service", "udp dport")
+    text = _table(f" {asked} @s drop", f" set s {{\n type {kind}\n elements = {{ {elements} }}\n }}")
+
+    def add(number: int) -> list[str]:
+        element = f"{another(number)} . 7" if rules.sources else str(number)
+        return ["nft", "add", "element", "ip", "t", "s", f"{{ {element} }}"]
+
+    return ["nft", "-f", "-"], text, add
 
 
-OTHERS: dict[str, Callable[[int], Words]] = {
-    "iptables-legacy": lambda count: _iptables("legacy", count),
-    "iptables-nft": lambda count: _iptables("nft", count),
+OTHERS: dict[str, Callable[[Rules], Words]] = {
+    "iptables-legacy": lambda rules: _iptables("legacy", rules),
+    "iptables-nft": lambda rules: _iptables("nft", rules),
     "nft, linear": _nft,
     "nft, a set": _nft_set,
 }
@@ -112,14 +128,14 @@ class Filter:
 
     bed: Bed
     name: str | None
-    count: int
+    rules: Rules
     more: int = 0
 
     def load(self) -> float:
         linux.forwarding(self.bed)
         if self.name is None:
             return 0.0
-        argv, text, self._insert = OTHERS[self.name](self.count)
+        argv, text, self._insert = OTHERS[self.name](self.rules)
         return _timed(self.bed.middle, argv, text)
 
     def change(self) -> float:

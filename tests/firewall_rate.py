@@ -32,8 +32,8 @@ MACS = bytes.fromhex("020000000002020000000001")
 
 def datagram(source: str = HOST, *, port: int = PORT) -> bytes:
     """A frame from h1 to the stack whose checksums are right, so that the stack counts it."""
-    ends = (int.from_bytes(socket.inet_aton(address), "big") for address in (source, STACK))
-    return MACS + b"\x08\x00" + checked(ipv4(17, *ends, struct.pack("!HHHH", 4000, port, 26, 0) + bytes(18), None))
+    sender, receiver = (int.from_bytes(socket.inet_aton(address), "big") for address in (source, STACK))
+    return MACS + b"\x08\x00" + checked(ipv4(17, sender, receiver, struct.pack("!HHHH", 4000, port, 26, 0) + bytes(18), None))
 
 
 def checked(packet: bytes) -> bytes:
