@@ -31,7 +31,7 @@ Text = Callable[[bool], str]
 
 
 def run(effort: Effort) -> list[Table]:
-    effort = effort.at_most(2 if effort.quick else 9)
+    effort = effort.at_most(2 if effort.quick else 5)
     root, cubes, rows = os.environ["PCN_BPFFS"], effort.amount(1000), effort.amount(100_000)
     return [
         table(
