@@ -7,6 +7,7 @@ kernel that cannot do what pcn needs is a failure.
 """
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import platform
@@ -32,6 +33,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
         if KERNEL_DIRECTORIES & set(item.path.parents):
             item.add_marker(pytest.mark.kernel)
@@ -54,16 +56,42 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def compiled_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_by_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that all processes of this run see, and no other run."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def compiled_programs(shared_by_workers: Path) -> Path:
     """One cache for the whole run, so that each program is compiled once, and none comes from an earlier run."""
-    base = tmp_path_factory.getbasetemp()
-    cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    cache = shared_by_workers / "cache"
     cache.mkdir(exist_ok=True)
     return cache
 
 
+@pytest.fixture(scope="session")
+def locks(shared_by_workers: Path) -> Iterator[tuple[int, int]]:
+    """Descriptors of two files to lock, the door and the room."""
+    door, room = (os.open(shared_by_workers / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC) for name in ("door", "room"))
+    yield door, room
+    os.close(door)
+    os.close(room)
+
+
 @pytest.fixture(autouse=True)
-def own_root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, compiled_programs: Path) -> Iterator[str]:
+def turn(request: pytest.FixtureRequest, locks: tuple[int, int]) -> Iterator[None]:
+    """Tests share the machine, but those marked `alone` have it for themselves; who waits at the door lets nobody pass."""
+    door, room = locks
+    fcntl.flock(door, fcntl.LOCK_EX)
+    fcntl.flock(room, fcntl.LOCK_EX if request.node.get_closest_marker("alone") else fcntl.LOCK_SH)
+    fcntl.flock(door, fcntl.LOCK_UN)
+    yield
+    fcntl.flock(room, fcntl.LOCK_UN)
+
+
+@pytest.fixture(autouse=True)
+def own_root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, compiled_programs: Path, turn: None) -> Iterator[str]:
     """A root in bpffs for this test alone; afterwards the kernel must hold what it held before.
 
     The name tells which process made it (see tests/residue.py). Tests without a kernel get a name too, so that a

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from reconciler.apply import drift
@@ -223,9 +224,26 @@ def stranger(kind: int = bpf.SCHED_CLS) -> Iterator[int]:
         os.close(fd)
 
 
+def lose(path: str) -> None:
+    """Remove a pin.
+
+    A program array without pin or descriptor is emptied by the kernel a moment later. Whoever opens it by its id within that
+    moment, as drift does, and closes it again, makes the kernel (6.18) keep the array for ever; so the moment is waited for.
+    """
+    array = not os.path.islink(path) and _is_program_array(path)
+    os.unlink(path)
+    if array:
+        time.sleep(0.05)
+
+
+def _is_program_array(path: str) -> bool:
+    with opened(path) as fd:
+        return f"map_type:\t{maps.PROG_ARRAY}\n" in Path(f"/proc/self/fdinfo/{fd}").read_text()
+
+
 def put_in_place(fd: int, path: str) -> None:
     """Another object under a pin's name."""
-    os.unlink(path)
+    lose(path)
     bpf.pin(fd, path)
 
 

@@ -23,6 +23,7 @@ from tests.faults.damaged import (
     detach,
     erase,
     flip,
+    lose,
     number,
     opened,
     put_in_place,
@@ -288,6 +289,8 @@ def a_namespace_s_mark_is_gone(r: Rig) -> str:
 
 
 def a_cube_is_gone_altogether(r: Rig) -> str:
+    for path in ("cubes/fwd/entry", "cubes/fwd/next"):
+        lose(r.path(path))
     shutil.rmtree(r.path("cubes/fwd"))
     return "cube/*fwd"
 
@@ -457,7 +460,7 @@ def test_every_pin_can_be_lost(own_root: str, family: str) -> None:
     with rig(own_root, family) as r:
         before = {_plain(path) for path in r.bench.paths()}
         for path in sorted(_pins(r)):
-            os.unlink(_now(r, path))
+            lose(_now(r, path))
             wrong += [f"{path}: {each}" for each in heals(r, _owner(r, path))]
             after = {_plain(path) for path in r.bench.paths()}
             wrong += [f"{path}: now there is no {missing}" for missing in before - after]

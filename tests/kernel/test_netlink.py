@@ -285,6 +285,7 @@ def test_three_hundred_veths_go_within_a_second(world, writer):
     assert not [name for name in rtnl.links(h2) if name.startswith("v")]
 
 
+@pytest.mark.alone
 def test_a_thousand_links_are_read_in_well_under_a_fifth_of_a_second(world):
     h1 = world.namespace("h1")
     batch = "\n".join(f"link add a{number} type veth peer name b{number}" for number in range(500))

@@ -12,6 +12,8 @@ from reconciler.document.load import parse
 from reconciler.errors import DocumentError
 from tests.unit.data.documents import StandIns, topology
 
+pytestmark = pytest.mark.alone
+
 COUNT = 10_000
 
 

@@ -165,10 +165,12 @@ def test_validate_imports_neither_the_kernel_nor_the_slow_validator() -> None:
     ]
 
 
+@pytest.mark.alone
 def test_help_starts_within_its_budget() -> None:
     assert statistics.median(cpu_seconds("--help") for _ in range(9)) < HELP_BUDGET
 
 
+@pytest.mark.alone
 def test_validate_is_done_within_its_budget() -> None:
     assert statistics.median(cpu_seconds("validate", str(EXAMPLE)) for _ in range(5)) < 0.250
 

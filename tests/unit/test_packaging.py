@@ -137,6 +137,7 @@ def test_setup_refuses_an_option_that_it_does_not_know() -> None:
     assert subprocess.run([ROOT / "scripts/setup", "--nonsense"], capture_output=True, check=False).returncode == 64
 
 
+@pytest.mark.alone
 def test_a_second_setup_does_nothing_and_is_quick() -> None:
     if not list((ROOT / ".venv").glob(".setup-*")):
         pytest.skip("this checkout was not set up by scripts/setup")
