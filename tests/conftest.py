@@ -33,12 +33,17 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=_when)
     for item in items:
         if KERNEL_DIRECTORIES & set(item.path.parents):
             item.add_marker(pytest.mark.kernel)
         if item.get_closest_marker("kernel") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason=NEEDS_ROOT))
+
+
+def _when(item: pytest.Item) -> int:
+    """Those that others have to wait for come first, and then those that take long, so that a run does not end with one."""
+    return next((number for number, name in enumerate(("alone", "slow")) if item.get_closest_marker(name)), 2)
 
 
 def pytest_report_header() -> str:

@@ -5,7 +5,7 @@ two different things are an error that names both places. Nothing overrides anyt
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,7 +68,7 @@ class _Merge:
         groups: dict[Any, list[Part]] = {}
         for number, part in enumerate(parts):
             for entry in _entries(part):
-                key = _key(entry[2], schema["x-yang-key"])
+                key = _key(entry[2], schema["x-yang-key"], schema.get("items", {}).get("required", ()))
                 if key is None or any(known[0] is entry[0] for known in groups.get(key, ())):
                     key = (number, entry[1])
                 groups.setdefault(key, []).append(entry)
@@ -101,8 +101,9 @@ def _entries(part: Part) -> Iterator[Part]:
         yield document, (*place, index), value
 
 
-def _key(entry: Any, names: Sequence[str]) -> tuple[Any, ...] | None:
-    if not isinstance(entry, dict):
+def _key(entry: Any, names: Sequence[str], needed: Collection[str]) -> tuple[Any, ...] | None:
+    """An entry's key, None for a part that may be left out and is; None if it has no key."""
+    if not isinstance(entry, dict) or any(name in needed and entry.get(name) is None for name in names):
         return None
     key = tuple(entry.get(name) for name in names)
-    return None if any(part is None or isinstance(part, list | dict) for part in key) else key
+    return None if any(isinstance(part, list | dict) for part in key) else key

@@ -8,7 +8,7 @@ A schema is compiled into functions once, because a rule set has many entries an
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,6 +93,7 @@ def _object(schema: Mapping[str, Any]) -> Leaf:
 def _list(schema: Mapping[str, Any]) -> Leaf:
     entry = _compile(schema["items"])
     keys: tuple[str, ...] = tuple(schema.get("x-yang-key", ()))
+    needed = schema["items"].get("required", ())
 
     def normal(value: Any, run: _Run, path: Path, step: Step) -> Any:
         if value.__class__ is not list:
@@ -100,19 +101,21 @@ def _list(schema: Mapping[str, Any]) -> Leaf:
         here = _joined(path, step)
         result = [entry(item, run, here, index) for index, item in enumerate(value)]
         if keys:
-            run.equal += _equal_keys(result, keys, here)
+            run.equal += _equal_keys(result, keys, needed, here)
         return result
 
     return normal
 
 
-def _equal_keys(entries: list[Any], keys: tuple[str, ...], path: Path) -> Iterable[EqualKeys]:
+def _equal_keys(entries: list[Any], keys: tuple[str, ...], needed: Collection[str], path: Path) -> Iterable[EqualKeys]:
+    """A part of a key that is not there tells entries apart too, unless it is needed: then its absence is the mistake."""
     seen: dict[tuple[Any, ...], int] = {}
     for index, entry in enumerate(entries):
         if entry.__class__ is not dict:
             continue
         key = tuple([entry.get(name) for name in keys])
-        if any(part.__class__ is not str and part.__class__ is not int for part in key):
+        if not all(part.__class__ is str or part.__class__ is int or (name not in entry and name not in needed)
+                   for name, part in zip(keys, key, strict=True)):  # fmt: skip
             continue
         first = seen.setdefault(key, index)
         if first != index:

@@ -94,7 +94,7 @@ def _unknown_service(path: Path, cube: dict[str, Any], services: Services) -> li
 
 
 def _of_equal_keys(equal: EqualKeys) -> Finding:
-    what = quoted(",".join(str(part) for part in equal.key))
+    what = quoted(",".join(str(part) for part in equal.key if part is not None))
     name = {"cubes": "cube", "ports": "port", "links": "link", "attachments": "netdev"}.get(str(equal.path[-1]), "entry")
     related = (((*equal.path, equal.first), "the first one is here"),)
     return Finding((*equal.path, equal.second), f"duplicate {name} {what}", related=related)

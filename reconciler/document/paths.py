@@ -26,13 +26,14 @@ def display(path: Path, data: Any, keys_of: KeyFinder | None = None) -> str:
 
 
 def entry_name(entry: Any, index: int, keys: tuple[str, ...] | None) -> str:
-    """What a list entry is called: its key leaves, joined by commas, or its index in brackets."""
+    """What a list entry is called: its key leaves, joined by commas, or its index in brackets. The last ones may be missing:
+    a link of the host's has no netns."""
     if not isinstance(entry, Mapping):
         return f"[{index}]"
     if not keys:
         keys = next(((key,) for key in _USUAL_KEYS if key in entry), ())
-    values = [entry.get(key) for key in keys]
-    if not values or any(value in (None, "") or isinstance(value, list | dict) for value in values):
+    values = [entry[key] for key in keys if key in entry]
+    if not values or keys[0] not in entry or any(value in (None, "") or isinstance(value, list | dict) for value in values):
         return f"[{index}]"
     return ",".join(str(value) for value in values)
 

@@ -112,11 +112,9 @@ def _sides(step: Step, report: Report) -> tuple[Any, Any]:
     if kind in ("write_rows", "delete_rows"):
         return _rows(step.before, step, report, live=True), _rows(step.after, step, report, live=False)
     if kind == "configure_end":
-        end = args["end"]
-        name = f"{end['netns']}/{end['name']}" if end["netns"] else end["name"]
-        return {name: step.before}, {name: step.after}
+        return {_end_words(args["end"]): step.before}, {_end_words(args["end"]): step.after}
     if kind == "delete_links":
-        return {link["end"]["name"]: _link_words(link) for link in args["links"]}, None
+        return {_end_words(link["end"]): _link_words(link) for link in args["links"]}, None
     if kind == "load_program" and step.action == "update" and report.survey is not None and report.decoder is not None:
         old, new = (state.get(step.address) for state in (report.survey.live.state, report.survey.desired.state))
         if isinstance(old, ProgramRecord) and isinstance(new, ProgramRecord) and old.object == new.object:
@@ -125,10 +123,11 @@ def _sides(step: Step, report: Report) -> tuple[Any, Any]:
 
 
 def _link_words(link: Mapping[str, Any]) -> str:
-    peer = link["peer"]
-    return (
-        str(link["kind"]) if peer is None else f"{link['kind']} to {peer['netns'] + '/' if peer['netns'] else ''}{peer['name']}"
-    )
+    return str(link["kind"]) if link["peer"] is None else f"{link['kind']} to {_end_words(link['peer'])}"
+
+
+def _end_words(end: Mapping[str, Any]) -> str:
+    return f"{end['netns']}/{end['name']}" if end["netns"] else str(end["name"])
 
 
 def _rows(rows: Mapping[str, str] | None, step: Step, report: Report, *, live: bool) -> Any:

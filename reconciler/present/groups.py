@@ -55,9 +55,10 @@ def _one_each(steps: Steps) -> Iterator[Mapping[str, Any]]:
             yield step
             continue
         for name, about in step["before"].items():
+            netns, _, netdev = name.rpartition("/")
             yield {
                 **step,
-                "address": f"link/:{name}",
+                "address": f"link/{netns}:{netdev}",
                 "subject": f"netdev/{name}",
                 "before": about,
                 "counts": {"link_changes": 1},

@@ -11,7 +11,7 @@ from schemas.generate.kernel import action_keywords, leaf_keywords, leafref_path
 from schemas.generate.leaf_types import type_schema
 from schemas.generate.typedefs import type_of
 from schemas.generate.values import default_of, examples_of
-from schemas.generate.yang import BASE, PCN, Schema, Statement, extension, fail, one_line
+from schemas.generate.yang import BASE, PCN, Schema, Statement, extension, extension_arg, fail, one_line
 
 _ACTIONS = ("action", "rpc")
 _IGNORED = ("notification",)
@@ -27,7 +27,8 @@ def object_schema(owner: Statement, *, state_apart: bool = True) -> Schema:
     needed = {node.arg: _is_needed(node, properties[node.arg]) for node in config}
     unconditional = [node.arg for node in config if needed[node.arg] and _is_unconditional(node)]
     schema: Schema = {"type": "object", "additionalProperties": False}
-    keys = [name for name in _keys(owner) if name not in unconditional]
+    optional = extension_arg(owner, PCN, "optional-key")
+    keys = [name for name in _keys(owner) if name not in unconditional and name != optional]
     schema |= {"required": keys + unconditional} if keys + unconditional else {}
     schema["properties"] = properties
     choices, dependencies = choices_of(direct)

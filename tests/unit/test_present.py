@@ -245,7 +245,8 @@ def test_a_new_cube_and_netdev_have_one_group_each() -> None:
 
 def test_netdevs_that_go_at_once_are_named_one_by_one() -> None:
     links = [
-        {"kind": "veth", "end": {"name": f"veth{number}"}, "peer": {"name": "eth0", "netns": f"h{number}"}} for number in (1, 2)
+        {"kind": "veth", "end": {"name": "veth1", "netns": None}, "peer": {"name": "eth0", "netns": "h1"}},
+        {"kind": "veth", "end": {"name": "eth0", "netns": "h2"}, "peer": {"name": "veth2", "netns": None}},
     ]
     step = Step(
         Rank.RETIRE_LINK,
@@ -257,8 +258,8 @@ def test_netdevs_that_go_at_once_are_named_one_by_one() -> None:
         count=2,
     )
     assert shown(step).splitlines()[:2] == [
-        "- veth1  veth to h1/eth0   1 link change",
-        "- veth2  veth to h2/eth0   1 link change",
+        "- veth1    veth to h1/eth0   1 link change",
+        "- h2/eth0  veth to veth2     1 link change",
     ]
 
 

@@ -60,6 +60,8 @@ def test_a_wrong_link_is_one_error_where_it_is_wrong(entry, message, hint):
 
 def test_two_links_of_one_name_are_an_error_that_names_both():
     assert problem_of(links("‹{name: v, kind: dummy}", "«{name: v, kind: dummy}")).message == 'duplicate link "v"'
+    inside = links("‹{name: v, kind: dummy, netns: h1}", "«{name: v, kind: dummy, netns: h1}")
+    assert problem_of(inside).message == 'duplicate link "v,h1"'
 
 
 def test_a_device_is_in_its_namespace_once():
@@ -80,6 +82,12 @@ def test_a_veth_s_ends_have_different_names_in_one_namespace():
 def test_one_name_in_two_namespaces_is_fine():
     assert len(one(links("{name: v, kind: veth, peer: {name: eth0, netns: h1}}",
                          "{name: w, kind: veth, peer: {name: eth0, netns: h2}}")).links) == 2
+    assert len(one(links("{name: eth0, netns: h1, kind: veth, peer: {name: v}}", "{name: eth0, kind: dummy}",
+                         "{name: eth0, netns: h2, kind: veth, peer: {name: w}}")).links) == 3
+
+
+def test_a_link_in_a_namespace_is_called_by_both_in_a_problem():
+    assert problem_of(links("{name: eth0, netns: h1, kind: dummy, mtu: «1}")).path == "/spec/links/eth0,h1/mtu"
 
 
 def test_a_namespace_of_another_topology_can_be_used():
