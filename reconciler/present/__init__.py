@@ -7,7 +7,7 @@ format version.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ COUNTS = (PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES)
 PLANNED, DONE, UNDONE, UNSURE = "planned", "done", "undone", "unsure"
 """What became of a step. 'unsure': undoing failed somewhere, so that nobody can say."""
 ROWS_IN_TEXT = 6
+ROWS = ("write_rows", "delete_rows", "replace_rows")
+"""Operations on rows of a cube's table."""
 
 
 @dataclass(slots=True)
@@ -42,12 +44,17 @@ class Report:
 
 def document(report: Report) -> dict[str, Any]:
     """The document of docs/commands.md."""
-    survey = report.survey
-    steps = [step_data(step, report) for step in report.steps]
+    survey, configurations = report.survey, {}
+    if survey is not None and report.decoder is not None:
+        from reconciler.present.configs import configurations_of
+
+        configurations = configurations_of(survey, report.decoder, _cubes_with_rows(report.steps))
+    steps = [step_data(step, report, told=configurations) for step in report.steps]
     return {
         "format_version": FORMAT_VERSION,
         "summary": summary(steps, len(survey.pending) if survey else 0, len(survey.drift) if survey else 0),
         "steps": steps,
+        "configurations": configurations,
         "waiting": [{"cube": cube, "port": port, "netdev": netdev} for cube, port, netdev in report.waiting],
         "drift": [change.address for change in survey.drift] if survey else [],
         "notes": list(survey.plan.notes) if survey else [],
@@ -71,8 +78,9 @@ def exit_code_of_plan(planned: Mapping[str, Any]) -> int:
     return 3 if planned["summary"]["drift"] and not planned["summary"]["pending"] else 2
 
 
-def step_data(step: Step, report: Report) -> dict[str, Any]:
-    before, after = _sides(step, report)
+def step_data(step: Step, report: Report, *, told: Collection[str] = ()) -> dict[str, Any]:
+    """`told` are the cubes of which the whole change of the configuration is said: in a text, what is derived is then counted."""
+    before, after = _sides(step, report, told)
     return {
         "phase": step.rank.phase,
         "address": step.address,
@@ -106,10 +114,17 @@ def subject(address: str) -> str:
     return address
 
 
-def _sides(step: Step, report: Report) -> tuple[Any, Any]:
+def _cubes_with_rows(steps: Iterable[Step]) -> dict[str, None]:
+    return {step.address.split("/")[1]: None for step in steps if step.operation.kind in ROWS}
+
+
+def _sides(step: Step, report: Report, told: Collection[str]) -> tuple[Any, Any]:
     """Before and after, in the model's leaves where the model knows them."""
     kind, args = step.operation.kind, step.operation.args
     if kind in ("write_rows", "delete_rows"):
+        _, cube, _, table = step.address.split("/", 3)
+        if report.most is not None and cube in told and report.decoder is not None and not report.decoder.is_bound(cube, table):
+            return {}, {}
         return _rows(step.before, step, report, live=True), _rows(step.after, step, report, live=False)
     if kind == "configure_end":
         return {_end_words(args["end"]): step.before}, {_end_words(args["end"]): step.after}

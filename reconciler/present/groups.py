@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.present import ROWS_IN_TEXT
+from reconciler.present import ROWS, ROWS_IN_TEXT
 from reconciler.present.leaves import changed_leaves, counted, value_words
 
 Steps = Sequence[Mapping[str, Any]]
@@ -28,8 +28,9 @@ class Group:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def grouped(steps: Steps) -> list[Group]:
-    """Steps by what they belong to, in the order of their first step. What only keeps records has no group."""
+def grouped(steps: Steps, configurations: Mapping[str, Any]) -> list[Group]:
+    """Steps by what they belong to, in the order of their first step. What only keeps records has no group. `configurations`:
+    what changes in those of cubes, where their rows do not say it."""
     by_subject: dict[str, list[Mapping[str, Any]]] = {}
     for step in _one_each(steps):
         by_subject.setdefault(_home(step), []).append(step)
@@ -41,6 +42,8 @@ def grouped(steps: Steps) -> list[Group]:
             for what, number in step["counts"].items():
                 group.counts[what] = group.counts.get(what, 0) + number
         filler = _FILLERS.get(kind)
+        if kind == "cube" and name in configurations:
+            group.lines += _configuration_lines(configurations[name], own)
         if filler is not None:
             filler(group, own)
         if group.lines or group.about or group.counts:
@@ -165,8 +168,9 @@ def _fill_cube(group: Group, steps: Steps) -> None:
     elif own:
         group.about = f"{own[0]['reason']}: {own[0]['before']} -> {own[0]['after']}"
     group.lines += _port_lines(steps)
+    group.lines += _derived_lines(steps)
     for step in steps:
-        if step["operation"] in ("write_rows", "delete_rows", "replace_rows"):
+        if step["operation"] in ROWS:
             group.lines += _row_lines(step)
         elif replaced is None and group.mark == "~":
             group.lines += _inner_lines(step)
@@ -189,7 +193,27 @@ def _port_lines(steps: Steps) -> Iterator[tuple[str, str]]:
             yield mark, f"port {name}" + (f" -> {peer}" if peer != "-" else "")
 
 
+def _configuration_lines(changed: Mapping[str, Any], steps: Steps) -> Iterator[tuple[str, str]]:
+    """What changes in a configuration, but for entries that rows will tell of."""
+    rows = {entry for step in steps if step["operation"] in ROWS for side in ("before", "after") for entry in step[side] or ()}
+    before, after = ({entry: each for entry, each in changed[side].items() if entry not in rows} for side in ("before", "after"))
+    yield from changed_leaves(before, after)
+
+
+def _derived_lines(steps: Steps) -> Iterator[tuple[str, str]]:
+    """How many rows follow from what was said already, by table."""
+    found: dict[str, int] = {}
+    for step in steps:
+        if step["operation"] in ROWS and step["before"] == step["after"] == {}:
+            table = step["address"].rpartition("/")[2]
+            found[table] = found.get(table, 0) + sum(step["counts"].values())
+    if found:
+        yield "~", f"rows derived from it: {', '.join(f'{table} {number}' for table, number in found.items())}"
+
+
 def _row_lines(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if step["before"] == step["after"] == {}:
+        return
     before, after = step["before"] or {}, step["after"] or {}
     shown = list(changed_leaves(before, after))[:ROWS_IN_TEXT]
     yield from shown

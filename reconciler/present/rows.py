@@ -1,7 +1,7 @@
 """What a table or a program's constants hold, said in the leaves of the model.
 
-A plan is read by people who wrote `action: DROP`, not `00000000`. Where the model's bindings say which leaf a byte is, the
-leaf is shown; rows that a service derives by code of its own stay hexadecimal.
+A plan is read by people who wrote `action: DROP`, not `00000000`. Where the model's bindings say which leaf a byte is, or the
+service's Python half can read a row back, the leaf is shown; of what a half derives from them, the fields of its C structs.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from reconciler.graph.records import CubeRecord, PortRecord, ProgramRecord
+from reconciler.present import fields
 from reconciler.service import LEVELS, Service, Services
 from reconciler.service.bindings import constants
 from reconciler.service.codec import Env
@@ -33,15 +34,18 @@ class Decoder:
     services: Services
 
     def rows(self, cube: str, table: str, rows: Mapping[bytes, bytes], *, live: bool, most: int | None = None) -> Leaves:
-        """The first `most` rows as leaves, or as hexadecimal text where no binding says what they are. `live`: port
-        numbers mean the live ports, else the desired ones."""
-        service, tables = self._service(cube), self._tables(cube)
-        bound = [binding for binding in service.bindings if binding.table == table] if service is not None else []
+        """The first `most` rows as leaves, else as fields, or as hexadecimal text where nobody knows what they are. `live`:
+        port numbers mean the live ports, else the desired ones."""
+        service, tables = self.service(cube), self._tables(cube)
+        rows = dict(islice(rows.items(), most))
+        if service is None or table not in tables:
+            return {_hex(key): _hex(value) for key, value in rows.items()}
+        env = Env(self._ports(cube, live=live), cube=cube)
+        bound = [binding for binding in service.bindings if binding.table == table]
+        if not bound:
+            return _read_back(service, table, rows, tables, env) or _fields(table, rows, tables[table])
         found: Leaves = {}
-        if service is None or not bound or table not in tables:
-            return {_hex(key): _hex(value) for key, value in islice(rows.items(), most)}
-        env = Env(self._ports(cube, live=live))
-        for key, value in islice(rows.items(), most):
+        for key, value in rows.items():
             config = decode_rows(bound, {table: {key: value}}, tables, env)
             if not config and bound[0].is_list:  # a row of zeros in an array is no entry
                 found[_hex(key)] = _hex(value)
@@ -55,7 +59,7 @@ class Decoder:
     def constants(self, record: ProgramRecord) -> Leaves:
         """Leaves that are constants of a program, with what the program has been given; empty for an unknown program."""
         compiled = self.survey.objects.get(record.object)
-        service = self._service(record.cube)
+        service = self.service(record.cube)
         if compiled is None or service is None:
             return {}
         words = {
@@ -70,7 +74,12 @@ class Decoder:
                 return record
         return None
 
-    def _service(self, cube: str) -> Service | None:
+    def is_bound(self, cube: str, table: str) -> bool:
+        """Whether the model says what the rows of a table are."""
+        service = self.service(cube)
+        return service is not None and any(binding.table == table for binding in service.bindings)
+
+    def service(self, cube: str) -> Service | None:
         record = self._cube(cube)
         return self.services.get(record.service) if record is not None else None
 
@@ -129,6 +138,25 @@ def _named_constants(words: Mapping[str, int], service: Service) -> Leaves:
         else:
             found[path] = next((word for word, known in (node.get("x-pcn-enum") or {}).items() if known == number), number)
     return found
+
+
+def _read_back(service: Service, table: str, rows: Mapping[bytes, bytes], tables: Mapping[str, Any], env: Env) -> Leaves:
+    """What a Python half makes of these rows alone; nothing if that is not enough for it, or there is no half."""
+    for read in (getattr(service.half, name, None) for name in ("config", "state")):
+        if read is None:
+            continue
+        try:
+            found = dict(entries(service.schema, read({table: rows}, env, tables)))
+        except (LookupError, ValueError, TypeError):
+            continue
+        outside = found.pop("", {})
+        if found:
+            return found | outside
+    return {}
+
+
+def _fields(table: str, rows: Mapping[bytes, bytes], described: Any) -> Leaves:
+    return {fields.name(table, described.key, key): fields.said(described.value, value) for key, value in rows.items()}
 
 
 def _hex(raw: bytes) -> str:

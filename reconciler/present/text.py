@@ -27,7 +27,8 @@ def plain(style: str, text: str) -> str:
 def render(document: Mapping[str, Any], *, done: bool, paint: Paint = plain, verbose: bool = False) -> str:
     """The whole text, ending with the line of totals. `done`: it was applied, not only planned."""
     steps = document["steps"]
-    lines = [_step_line(step, paint) for step in steps] if verbose else list(_body(grouped(steps), paint))
+    groups = [] if verbose else grouped(steps, document["configurations"])
+    lines = [_step_line(step, paint) for step in steps] if verbose else list(_body(groups, paint))
     if document["drift"]:
         lines.append(paint("yellow", f"drift: {counted(len(document['drift']), 'object')} not as applied before"))
     lines += [escape(f"waiting: {said}") for said in _few([_waiting(entry) for entry in document["waiting"]])]

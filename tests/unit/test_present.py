@@ -154,7 +154,7 @@ def test_the_json_document_has_all_rows() -> None:
     assert len(document(Report(found, Decoder(found, SERVICES), steps))["steps"][0]["after"]) == 1000
 
 
-def test_rows_that_no_binding_explains_are_counted_and_stay_hexadecimal() -> None:
+def test_rows_of_a_table_that_nobody_knows_stay_hexadecimal() -> None:
     text = shown(write({"00000000": "01000000"}, table="derived"))
     assert "0x00000000: 0x01000000" in text
 

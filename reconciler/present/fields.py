@@ -1,0 +1,69 @@
+"""A row that no model explains, said in the fields of its C structs.
+
+What a field means is not known, but how wide it is: six bytes in a row are a MAC address, four or sixteen an IP address, in
+all that passes packets, and anything else of up to eight bytes is a number.
+"""
+from __future__ import annotations
+
+import ipaddress
+import sys
+from typing import Any, Protocol
+
+_V4_MAPPED = bytes(10) + b"\xff\xff"
+
+
+class Layout(Protocol):
+    """As in reconciler.compiler.layout, which only those that stage programs import."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def fields(self) -> Any: ...
+
+
+def said(layout: Layout, raw: bytes) -> dict[str, Any]:
+    """Field to value; a type without fields has one, called 'value'. Structs inside are flattened: 'life/born'. Of an array
+    of numbers or structs, elements that are zero are left out."""
+    if not layout.fields:
+        return {"value": _scalar(raw, signed=False)}
+    found: dict[str, Any] = {}
+    for field in layout.fields:
+        part = raw[field.offset : field.offset + field.size]
+        if field.count > 1 and field.size == field.count:
+            found[field.name] = _bytes(part)
+            continue
+        width = field.size // field.count
+        for number in range(field.count):
+            element = part[number * width : (number + 1) * width]
+            if field.count > 1 and not any(element):
+                continue
+            name = field.name if field.count == 1 else f"{field.name}[{number}]"
+            if field.nested is None:
+                found[name] = _scalar(element, signed=field.signed)
+            else:
+                found |= {f"{name}/{inner}": value for inner, value in said(field.nested, element).items()}
+    return found
+
+
+def name(table: str, layout: Layout, key: bytes) -> str:
+    """What the row with this key is called: 'fib4[length 24, address 10.0.2.0]'."""
+    parts = said(layout, key)
+    if not layout.fields:
+        return f"{table}[{parts['value']}]"
+    return f"{table}[{', '.join(f'{field} {value}' for field, value in parts.items() if not _is_filler(field))}]"
+
+
+def _is_filler(field: str) -> bool:
+    return field.rpartition("/")[2].startswith(("zero", "pad", "unused"))
+
+
+def _scalar(raw: bytes, *, signed: bool) -> Any:
+    return int.from_bytes(raw, sys.byteorder, signed=signed) if len(raw) <= 8 else f"0x{raw.hex()}"
+
+
+def _bytes(raw: bytes) -> Any:
+    if len(raw) == 6:
+        return raw.hex(":")
+    if len(raw) == 16 and raw.startswith(_V4_MAPPED):
+        return str(ipaddress.IPv4Address(raw[12:]))
+    return str(ipaddress.ip_address(raw)) if len(raw) in (4, 16) else f"0x{raw.hex()}"

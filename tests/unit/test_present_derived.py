@@ -1,0 +1,85 @@
+"""Rows that a Python half derives, as a person reads them."""
+from __future__ import annotations
+
+import json
+
+from reconciler.compiler.layout import Field, Layout
+from reconciler.graph.intend import Built, Desired
+from reconciler.graph.records import CubeRecord, Live, State, TopologyRecord
+from reconciler.plan.steps import MAP_WRITES, Operation, Plan, Rank, Step
+from reconciler.present import Report, document
+from reconciler.present.fields import name, said
+from reconciler.present.rows import Decoder
+from reconciler.present.text import render
+from reconciler.service import Services
+from reconciler.survey import Survey
+
+PREFIX = Layout("struct", 8, "prefix", (Field("length", 0, 4), Field("address", 4, 4, 4)))
+INNER = Layout("struct", 4, "life", (Field("born", 0, 2), Field("dies", 2, 2, signed=True)))
+ROW = Layout("struct", 44, "row", (
+    Field("mac", 0, 6, 6), Field("port", 6, 2), Field("via", 8, 16, 16), Field("flags", 24, 4, 4), Field("lives", 28, 8, 2, nested=INNER),
+    Field("odd", 36, 3, 3), Field("zero", 39, 1), Field("words", 40, 4, 2),
+))  # fmt: skip
+
+
+def test_a_row_is_said_in_the_fields_of_its_struct():
+    raw = bytes.fromhex("020000000001 0700 00000000000000000000ffff0a000001 01020304 0500ffff 00000000 aabbcc 00 01000000")
+    assert said(ROW, raw) == {
+        "mac": "02:00:00:00:00:01", "port": 7, "via": "10.0.0.1", "flags": "1.2.3.4", "lives[0]/born": 5, "lives[0]/dies": -1,
+        "odd": "0xaabbcc", "zero": 0, "words[0]": 1,
+    }  # fmt: skip
+
+
+def test_a_row_is_called_by_its_key():
+    assert name("fib4", PREFIX, bytes.fromhex("180000000a000200")) == "fib4[length 24, address 10.0.2.0]"
+    assert name("counters", Layout("scalar", 8), (7).to_bytes(8, "little")) == "counters[7]"
+    assert said(Layout("bytes", 12), bytes(12)) == {"value": "0x" + "00" * 12}
+
+
+class Table:
+    type, max_entries, key, value = 1, 16, PREFIX, Layout("scalar", 4)
+
+
+class Compiled:
+    digest, constants, tables = "d1" * 32, {}, {"cells4": Table, "versions": Table}
+
+
+def side(rules: list[dict[str, object]]) -> State:
+    cube = {"name": "fw", "service-name": "firewall", "chain": [{"name": "INGRESS", "rule": rules}]}
+    records = (CubeRecord("fw", "firewall", "t", "TC"), TopologyRecord("t", json.dumps({"spec": {"cubes": [cube]}}), str(rules)))
+    return {record.address: record for record in records}
+
+
+def plan(before: list[dict[str, object]], after: list[dict[str, object]], most: int | None) -> dict[str, object]:
+    rows = {table: {f"{number:016x}": "01000000" for number in range(count)} for table, count in (("cells4", 9), ("versions", 1))}
+    steps = [Step(Rank.ROWS, f"cube/fw/table/{table}", "write", "configuration", Operation("write_rows", {"rows": each}), (), {}, each,
+                  counts=MAP_WRITES, count=len(each)) for table, each in rows.items()]  # fmt: skip
+    built = {("firewall", "TC"): Built({0: Compiled()})}
+    survey = Survey(Desired(side(after)), Live(side(before)), Plan(), built=built, objects={Compiled.digest: Compiled()})
+    return document(Report(survey, Decoder(survey, Services()), steps, most=most))
+
+
+OLD = [{"id": 1, "dport": 80}, {"id": 2}]
+NEW = [{"id": 1, "dport": 81}, {"id": 3, "src": "10.0.0.1"}]
+
+
+def test_a_rule_that_is_many_rows_is_said_as_it_is_written_and_its_rows_are_counted():
+    assert render(plan(OLD, NEW, 6), done=False).splitlines()[:-1] == [
+        "~ fw   10 map writes",
+        "    ~ chain[INGRESS]/rule[1]/dport: 80 -> 81",
+        "    + chain[INGRESS]/rule[3]: src 10.0.0.1",
+        "    - chain[INGRESS]/rule[2]",
+        "    ~ rows derived from it: cells4 9, versions 1",
+    ]
+
+
+def test_derived_rows_that_change_without_the_configuration_are_said_in_their_fields():
+    text = render(plan(OLD, OLD, 6), done=False)
+    assert "    + cells4[length 0, address 0.0.0.0]: value 1" in text
+    assert "… and 3 more rows of cells4" in text
+
+
+def test_the_json_document_has_the_change_and_all_rows():
+    found = plan(OLD, NEW, None)
+    assert found["configurations"]["fw"]["after"] == {"chain[INGRESS]/rule[1]": {"dport": 81}, "chain[INGRESS]/rule[3]": {"src": "10.0.0.1"}}
+    assert len(found["steps"][0]["after"]) == 9
