@@ -350,6 +350,17 @@ struct pcn_flood_xdp_table_t {
 __attribute__((section("maps/devmap"))) struct pcn_flood_xdp_table_t pcn_flood_xdp = {.max_entries = PCN_MAX_PORTS};
 BPF_TABLE("array", u32, struct pcn_reentry, pcn_reenter, PCN_MAX_PORTS);
 
+/* Whether there is anybody but the port of arrival: the kernel's broadcast does not tell when there was nobody.
+ * Loop bound: PCN_MAX_PORTS, but it ends at the first, so that only who has nobody pays for all. */
+static __always_inline bool pcn_flood_reaches(u32 in_port) {
+  for (u32 port = 0; port < PCN_MAX_PORTS; port++) {
+    u32 row = port;
+    if (port != in_port && pcn_flood_xdp.lookup(&row))
+      return true;
+  }
+  return false;
+}
+
 /* The broadcast leaves out the netdev of arrival. A frame that came by a tail call did not come from this port's
  * near end, so it takes one turn through the pair first: sent out at the far end it comes back in at the near end.
  * Whether there is a pair is read off the members that the broadcast goes by, so that both change in one write. */
@@ -358,6 +369,8 @@ static __always_inline int pcn_pkt_flood(struct CTXTYPE *ctx, struct pkt_metadat
   struct pcn_reentry *entry = pcn_reenter.lookup(&port);
   if (member && entry && *member == entry->near && ctx->ingress_ifindex != entry->near)
     return bpf_redirect(entry->far, 0);
+  if (!pcn_flood_reaches(port))
+    return pcn_count_drop(PCN_DROP_NO_PEER);
   return pcn_flood_xdp.redirect_map(0, BPF_F_BROADCAST | BPF_F_EXCLUDE_INGRESS);
 }
 #else

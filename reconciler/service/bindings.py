@@ -16,7 +16,8 @@ Schema = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class Column:
     """One leaf. `level` counts the lists around it (0: none); `path` leads to it from that list's entry.
-    `place` is the C field ('' is the whole key or value). `state` leaves are the datapath's, never written."""
+    `place` is the C field ('' is the whole key or value). `state` leaves are the datapath's, never written. `until`: the
+    path from the root of the leaf that limits an age."""
 
     level: int
     path: tuple[str, ...]
@@ -25,6 +26,7 @@ class Column:
     enum: Mapping[str, int] = field(default_factory=dict, hash=False)
     state: bool = False
     default: Any = None
+    until: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,9 @@ def _visit_list(
 
 
 def _column(level: int, path: tuple[str, ...], node: Schema, place: str, state: bool) -> Column:
-    return Column(level, path, place, node.get("x-pcn-encoding", "uint"), node.get("x-pcn-enum", {}), state, node.get("default"))
+    until = tuple(node["x-pcn-until"].split("/")) if "x-pcn-until" in node else ()
+    encoding, enum = node.get("x-pcn-encoding", "uint"), node.get("x-pcn-enum", {})
+    return Column(level, path, place, encoding, enum, state, node.get("default"), until)
 
 
 def constants(schema: Schema) -> Iterator[tuple[str, tuple[tuple[str, bool], ...], Schema, bool]]:

@@ -144,7 +144,8 @@ def decode_rows(
     *,
     state: bool = False,
 ) -> dict[str, Any]:
-    """Configuration as the tables hold it; with `state`, the datapath's leaves and learned rows too."""
+    """Configuration as the tables hold it; with `state`, the datapath's leaves and learned rows too, but for those that are
+    too old to be used."""
     config: dict[str, Any] = {}
     known: Known = {}
     for binding in bound:
@@ -158,8 +159,20 @@ def decode_rows(
                     continue
                 if name != binding.table and key in live.get(binding.table, {}):
                     continue  # what is configured holds, whatever was learned before
+                if name == binding.learned and _is_outdated(binding, layout, value, config, env):
+                    continue
                 _place_row(config, known, binding, layout, key, value, env, state and name == (binding.learned or name))
     return config
+
+
+def _is_outdated(binding: Binding, layout: TableLayout, value: bytes, config: Mapping[str, Any], env: Env) -> bool:
+    """The limit is read before: in a model's order settings come ahead of what is learned."""
+    for column in binding.values:
+        limit = _leaf(config, column.until, None) if column.until else None
+        offset, size = place(layout.value, column.place)
+        if limit is not None and decode(column.encoding, value[offset : offset + size], env) > limit:
+            return True
+    return False
 
 
 def _place_row(

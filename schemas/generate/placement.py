@@ -18,7 +18,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "table": ("module", "list", "leaf-list", "container", "leaf"),
     "key": ("leaf", "leaf-list"), "encoding": ("leaf", "leaf-list"), "ref": ("leaf", "leaf-list"),
     "value": ("leaf",), "const": ("leaf",), "derived": ("leaf", "leaf-list"),
-    "learned": ("list",), "cubes": ("list",), "const-any": ("list", "leaf-list"),
+    "learned": ("list",), "until": ("leaf",), "cubes": ("list",), "optional-key": ("list",), "const-any": ("list", "leaf-list"),
     "flush": ("action", "rpc"), "zero": ("action", "rpc"),
 }
 REPEATABLE = ("ingress", "egress", "drop-reason", "flush", "zero")
@@ -35,6 +35,8 @@ _ARGUMENTS = {
     "zero": (r"[A-Za-z_]\w*", "the name of a C table"),
     "const": (r"[A-Za-z_]\w*", "the name of a C constant"),
     "learned": (r"[A-Za-z_]\w*", "the name of a C table"),
+    "until": (r"[\w-]+(/[\w-]+)*", "a path such as fdb/aging-time"),
+    "optional-key": (r"[\w-]+", "the name of a leaf"),
     "const-any": (r"[A-Za-z_]\w*", "the name of a C constant"),
     "key": (r"[A-Za-z_][\w.]*|", "the name of a field, or '' for the whole key"),
     "value": (r"[A-Za-z_][\w.]*|", "the name of a field, or '' for the whole value"),

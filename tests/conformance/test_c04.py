@@ -83,7 +83,9 @@ def test_a_known_station_is_not_flooded_and_one_that_was_not_seen_for_long_is(la
     assert counts(lab.apply()) == Counts(map_writes=1)
     packets.send_frames(lab.space("h2"), "eth0", [frame_between(target, lab.mac("h1"))])
     assert not flooded_to(lab, "h1", "h3", target)
+    assert stations(lab)[target] == "p2"
     time.sleep(2.1)
+    assert target not in stations(lab), "shown, though the programs do not use it any more"
     assert flooded_to(lab, "h1", "h3", target)
     assert lab.ok("h1", "10.0.0.2")
     assert not flooded_to(lab, "h1", "h3", target)

@@ -8,7 +8,9 @@ from copy import deepcopy
 
 import pytest
 
-from tests.faults.graphs import EXAMPLES, Bench, Data, Picture, at_once, cube, example, inject, unique, unreachable
+from tests.faults.bench import Bench, Picture, at_once
+from tests.faults.graphs import EXAMPLES, Data, cube, example, unique, unreachable
+from tests.faults.injection import inject
 
 Edit = Callable[[Data], object]
 

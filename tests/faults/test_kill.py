@@ -25,7 +25,9 @@ import pytest
 
 from reconciler.kernel import linkwrite, rtnl
 from reconciler.plan.steps import Step
-from tests.faults.graphs import TOPOLOGIES, Bench, Data, at_once, cube, example, hosts, twenty_cubes, unique, unreachable
+from tests.faults.bench import Bench, at_once
+from tests.faults.graphs import TOPOLOGIES, Data, cube, example, hosts, unique, unreachable
+from tests.faults.twenty import twenty_cubes
 from tests.packets import ping
 
 KILLS = 200

@@ -3,66 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
 
 import pytest
 
-from reconciler.apply import Result
 from reconciler.graph.records import LinkRecord
-from reconciler.kernel import linkwrite, netns, rtnl
+from reconciler.kernel import linkwrite, rtnl
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Disruption
+from tests.faults.bench import Bench
+from tests.faults.edited import Edited, edited
 from tests.faults.flow import Flow
-from tests.faults.graphs import Bench, Data, cube, example, hosts, unique, unreachable
-
-Edit = Callable[[Data], object]
+from tests.faults.graphs import Data, cube, example, hosts, unique, unreachable
 
 
 @pytest.fixture
 def bench(own_root: str) -> Bench:
     return Bench(own_root)
-
-
-@dataclass
-class Edited:
-    """What an edit came to. `lost` are the datagrams of a steady flow between the first two hosts that did not arrive."""
-
-    result: Result
-    lost: int
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def counts(self) -> tuple[int, int, int]:
-        loads, writes, links = (self.result.plan.total(what) for what in (PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES))
-        return loads, writes, links
-
-    @property
-    def disruption(self) -> Disruption:
-        return self.result.plan.disruption
-
-
-@contextmanager
-def edited(bench: Bench, old: Data, edit: Edit, *, flow: bool = True, patience: float = 2.0) -> Iterator[Edited]:
-    """`old` is applied, then its edit while datagrams flow. Afterwards nothing is left to be done, and hosts talk."""
-    new = deepcopy(old)
-    edit(new)
-    bench.apply(old)
-    try:
-        assert unreachable(old) == []
-        a, b = hosts(old)[:2]
-        with Flow(a.netns, b.netns, b.ip) as traffic:
-            time.sleep(0.03)
-            result = bench.apply(new)
-            time.sleep(0.03)
-        found = Edited(result, traffic.lost if flow else 0)
-        found.problems += [f"{step.address} is still to be done" for step in bench.plan(new).plan.steps]
-        found.problems += unreachable(new, timeout=patience)
-        yield found
-    finally:
-        bench.clear()
-        assert list(bench.paths()) == []
 
 
 # -- rows, constants, log level --------------------------------------------------------------------------------------------
@@ -243,102 +201,6 @@ def test_a_netdev_that_leaves_its_topology_leaves_its_port_waiting(bench: Bench)
 
 def _tag(made: Edited) -> str:
     return str(made.result.topologies[0].cubes[0].name).rpartition("-")[0]
-
-
-# -- links -----------------------------------------------------------------------------------------------------------------
-
-
-def _far(data: Data) -> Data:
-    return data["spec"]["links"][0]["peer"]  # type: ignore[no-any-return]
-
-
-def _mtu(data: Data) -> None:
-    data["spec"]["links"][0]["mtu"] = _far(data)["mtu"] = 1400
-
-
-def _another_address(data: Data) -> None:
-    _far(data)["addresses"].append("192.0.2.10/24")
-
-
-def _a_route(data: Data) -> None:
-    _far(data)["routes"] = [{"to": "203.0.113.0/24", "via": "10.0.0.2"}]
-
-
-@pytest.mark.parametrize("edit", [_mtu, _another_address, _a_route], ids=lambda edit: edit.__name__.strip("_"))
-def test_settings_of_a_link_are_changed_in_place(bench: Bench, edit: Edit) -> None:
-    with edited(bench, unique(example("two-hosts")), edit) as made:
-        assert made.counts[:2] == (0, 0)
-        assert not any(step.operation.kind in ("create_link", "delete_links") for step in made.result.plan.steps)
-        assert (made.disruption, made.lost, made.problems) == (Disruption.NONE, 0, [])
-
-
-def test_an_address_is_replaced(bench: Bench) -> None:
-    def edit(data: Data) -> None:
-        _far(data)["addresses"] = ["10.0.0.77/24"]
-
-    with edited(bench, unique(example("two-hosts")), edit, flow=False) as made:
-        assert made.problems == []
-        assert netns.exists(hosts_of(made)[0])
-
-
-def hosts_of(made: Edited) -> list[str]:
-    return list(made.result.topologies[0].namespaces)
-
-
-def _another_name(data: Data) -> None:
-    _far(data)["name"] = "wire"
-
-
-def _another_namespace(data: Data) -> None:
-    spec = data["spec"]
-    spec["namespaces"][0] += "m"
-    _far(data)["netns"] = spec["namespaces"][0]
-
-
-def _another_near_name(data: Data) -> None:
-    """The far end keeps its name and place: the old link has to go before the new one can be made."""
-    old = data["spec"]["links"][0]["name"]
-    data["spec"]["links"][0]["name"] = f"{old}r"
-    for port in cube(data, "br1")["ports"]:
-        if port["peer"] == old:
-            port["peer"] = f"{old}r"
-
-
-def _the_ends_change_places(data: Data) -> None:
-    """A link in our own namespace, written the other way round."""
-    link = next(link for link in data["spec"]["links"] if "netns" not in link.get("peer", {}))
-    link["name"], link["peer"]["name"] = link["peer"]["name"], link["name"]
-
-
-@pytest.mark.parametrize("kind", ["TC", "XDP_DRV"])
-@pytest.mark.parametrize("edit", [_another_name, _another_namespace, _another_near_name], ids=lambda edit: edit.__name__.strip("_"))
-def test_a_link_that_cannot_be_changed_is_made_anew_with_everything_on_it(bench: Bench, edit: Edit, kind: str) -> None:
-    old = unique(example("two-hosts"))
-    cube(old, "br1")["type"] = kind
-    with edited(bench, old, edit, flow=False) as made:
-        assert made.problems == []
-        assert made.counts[0] == 0
-        assert made.disruption == Disruption.PACKETS_LOST
-
-
-def test_a_link_can_be_written_the_other_way_round(bench: Bench) -> None:
-    old = unique(example("two-hosts"))
-    name = old["spec"]["links"][0]["name"]
-    old["spec"]["links"].append({"name": f"{name}a", "kind": "veth", "peer": {"name": f"{name}b"}})
-    cube(old, "br1")["ports"].append({"name": "p3", "peer": f"{name}a"})
-    with edited(bench, old, _the_ends_change_places, flow=False) as made:
-        assert made.problems == []
-
-
-def test_links_exchange_their_hosts(bench: Bench) -> None:
-    """Each takes the other's far end: neither can be made before the other is gone."""
-
-    def edit(data: Data) -> None:
-        one, two = data["spec"]["links"]
-        one["peer"], two["peer"] = two["peer"], one["peer"]
-
-    with edited(bench, unique(example("two-hosts")), edit, flow=False) as made:
-        assert made.problems == []
 
 
 # -- topologies ------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from reconciler.document.canonical import dump_yaml
 from reconciler.document.load import load, parse
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
 from reconciler.show import show
-from tests.faults.graphs import EXAMPLES, TOPOLOGIES, Bench, Data, Host, cube, documents, example, hosts
+from tests.faults.bench import Bench
+from tests.faults.graphs import EXAMPLES, TOPOLOGIES, Data, Host, cube, documents, example, hosts
 from tests.packets import ping
 
 LOCK = Path("/tmp/pcn-test-examples.lock")

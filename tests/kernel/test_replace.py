@@ -17,8 +17,10 @@ from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Disruption
 from reconciler.show import show
+from tests.faults.bench import Bench, variant
 from tests.faults.flow import Flow
-from tests.faults.graphs import Bench, Data, cube, example, hosts, ping, talking, unique, unreachable, variant
+from tests.faults.graphs import Data, cube, example, hosts, talking, unique, unreachable
+from tests.packets import ping
 
 
 @pytest.fixture

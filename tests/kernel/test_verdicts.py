@@ -165,13 +165,17 @@ def test_simplebridge_drops_what_is_for_a_station_behind_a_port_that_leads_nowhe
     assert made.drops("br") == {"NO_PEER": 1}
 
 
-def test_simplebridge_with_nobody_to_flood_to_says_so_under_tc(lab):
+def test_simplebridge_with_nobody_to_flood_to_says_so(lab):
     made = lab(bridge("v1", None, None))
-    verdict = made.run("cubes/br/in/0_p1", ethernet(H1, H2))
-    if made.hook == "TC":
-        assert (verdict, made.drops("br")) == ("drop", {"NO_PEER": 1})
-    else:  # the kernel's broadcast to nobody: what becomes of it is not told to the program
-        assert (verdict, made.drops("br")) == ("redirect", {})
+    assert made.run("cubes/br/in/0_p1", ethernet(H1, H2)) == "drop"
+    assert made.drops("br") == {"NO_PEER": 1}
+
+
+def test_simplebridge_floods_to_a_port_after_those_that_lead_nowhere(lab):
+    made = lab(bridge("v1", None, "v2"))
+    assert made.run("cubes/br/in/0_p1", ethernet(H1, H2)) == "redirect"
+    assert made.run("cubes/br/in/2_p3", ethernet(H1, BROADCAST)) == "redirect"
+    assert made.drops("br") == {}
 
 
 def test_simplebridge_keeps_a_static_station_where_it_was_put(lab):
