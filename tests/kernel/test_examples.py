@@ -1,15 +1,10 @@
-"""Every example, as it is: it applies, is what it says, does what its comment says, and goes without a trace.
-
-The names in an example are the ones a reader types, so only one run at a time can use them: a lock in /tmp sees to that.
-"""
+"""Every example, as it is: it applies, is what it says, does what its comment says, and goes without a trace."""
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -22,7 +17,6 @@ from tests.faults.bench import Bench
 from tests.faults.graphs import EXAMPLES, TOPOLOGIES, Data, Host, cube, documents, example, hosts
 from tests.packets import ping
 
-LOCK = Path("/tmp/pcn-test-examples.lock")
 _PATIENCE = 6.0  # seconds: a router asks for a neighbour with the first packet, and has to drop it
 
 
@@ -46,7 +40,7 @@ def _router(data: Data) -> None:
     cube(data, "gw")["route"].pop()
 
 
-def _another_loglevel(data: Data) -> None:
+def another_loglevel(data: Data) -> None:
     data["spec"]["cubes"][0]["loglevel"] = "TRACE"
 
 
@@ -61,10 +55,8 @@ SILENT = {"blacklist": {"bad"}}
 
 
 @pytest.fixture
-def bench(own_root: str) -> Iterator[Bench]:
-    with LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield Bench(own_root)
+def bench(own_root: str) -> Bench:
+    return Bench(own_root)
 
 
 def counts(result: object) -> dict[str, int]:
@@ -106,7 +98,7 @@ def test_the_example_runs_as_it_is_and_leaves_nothing(bench: Bench, name: str) -
         (shown,) = show(options)
         assert [step.address for step in plan_for(parse(dump_yaml(shown), "what is shown"), options).plan.steps] == []
         edited = example(name)
-        EDITS.get(name, _another_loglevel)(edited)
+        EDITS.get(name, another_loglevel)(edited)
         planned = plan_for(documents(edited), options)
         assert planned.survey.pending
         assert not planned.survey.drift
@@ -120,7 +112,7 @@ def test_the_example_runs_as_it_is_and_leaves_nothing(bench: Bench, name: str) -
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_what_the_comment_says_to_try_can_be_tried_and_taken_back(bench: Bench, name: str) -> None:
     given, edited = example(name), example(name)
-    EDITS.get(name, _another_loglevel)(edited)
+    EDITS.get(name, another_loglevel)(edited)
     try:
         bench.apply(given)
         changed = bench.apply(edited)
