@@ -218,7 +218,7 @@ def test_a_transparent_cube_that_comes_and_goes_amid_a_flood_loses_and_doubles_n
 
 
 # The kernel's broadcast in generic XDP gives up at the first member that is down; native XDP and TC go on to the next.
-GOES_ON = [pytest.param(hook, marks=pytest.mark.xfail(hook == "XDP_SKB", reason="generic XDP's broadcast ends at a member that is down"))
+GOES_ON = [pytest.param(hook, marks=pytest.mark.xfail(hook == "XDP_SKB", reason="generic XDP's broadcast ends at a member that is down (docs/design.md)"))
            for hook in HOOKS]  # fmt: skip
 
 
