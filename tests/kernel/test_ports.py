@@ -5,6 +5,8 @@ import json
 import socket
 import time
 from collections import Counter
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -34,22 +36,33 @@ def fdb(lab: Lab) -> dict[str, str]:
     return {entry["address"]: entry["port"] for entry in entries}
 
 
+def planned(lab: Lab, directory: Path, capsys: pytest.CaptureFixture[str]) -> Counts:
+    """What the command says in JSON that an apply would cost."""
+    file = directory / "lab.json"
+    file.write_text(json.dumps(lab.document().data))
+    capsys.readouterr()
+    assert lab.pcn("apply", "--plan", "-o", "json", str(file)) == 2
+    summary = json.loads(capsys.readouterr().out)["summary"]
+    return Counts(*(summary[field.name] for field in fields(Counts)))
+
+
 # -- a hundred ports --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("hook", ["TC", "XDP_DRV"])
-def test_one_port_more_on_a_bridge_of_a_hundred_touches_that_port_alone(hook):
+def test_one_port_more_on_a_bridge_of_a_hundred_touches_that_port_alone(hook, tmp_path, capsys):
     with Lab(wide(99, 100), hook=hook) as lab:
         lab.apply()
         loaded, links = lab.loaded("br"), lab.hooked()
         lab.cube("br")["ports"].append({"name": "p100", "peer": "v100"})
+        said = planned(lab, tmp_path, capsys)
         done = lab.apply()
         offloads = [] if hook == "TC" else ["offload/:x100"]
         point = "tcx_ingress" if hook == "TC" else "xdp"
         assert sorted(step.address for step in done.plan.steps) == sorted([
             *offloads, "stub/cubes/br/in/99_p100", "cube/br/hop/99", "cube/br/member/99", f"hook/v100/{point}", "cube/br/port/p100",
             "topology/lab"])  # fmt: skip
-        assert counts(done) == Counts(program_loads=1, link_changes=2 + len(offloads))  # the load is the port's way in
+        assert counts(done) == said == Counts(program_loads=1, link_changes=2 + len(offloads))  # the load is the port's way in
         assert str(done.plan.disruption) == "none"
         assert lab.loaded("br").items() >= loaded.items()
         assert lab.hooked().items() >= links.items()
@@ -198,14 +211,15 @@ def test_a_station_that_was_pinned_to_a_port_cannot_stay_when_the_port_goes(four
     assert four.table("br", "fdb_static") == {}
 
 
-def test_a_port_that_goes_from_one_netdev_to_another_loads_no_program(four):
+def test_a_port_that_goes_from_one_netdev_to_another_loads_no_program(four, tmp_path, capsys):
     assert four.ok("h1", "10.0.0.2")
     loaded = four.loaded("br")
     four.port("br", "p2")["peer"] = "v4"
+    said = planned(four, tmp_path, capsys)
     with Census(four, ["h3"]) as census, Flood(four, "h1") as flood:
         done = four.apply()
     assert amiss(census.copies("h3", flood.stream), range(flood.sent)) == ""
-    assert counts(done) == Counts(link_changes=counts(done).link_changes)
+    assert counts(done) == said == Counts(link_changes=counts(done).link_changes)
     assert {step.address.split("/")[0] for step in done.plan.steps} <= {"cube", "hook", "offload", "topology", "packets"}
     assert four.loaded("br") == loaded
     assert four.ok("h1", "10.0.0.4")
