@@ -109,9 +109,10 @@ def scalars(data, path):
 
 
 def test_a_path_is_said_with_the_keys_of_its_list_entries():
-    data = {"l": [{"name": "a", "r": [{"net": "10.0.0.0/8", "via": "x"}, {"net": 1}, 5]}]}
+    data = {"l": [{"name": "a", "r": [{"net": "10.0.0.0/8", "via": "x"}, {"via": "y"}, 5, {"net": 1}]}]}
     keys = {("l",): ("name",), ("l", 0, "r"): ("net", "via")}
     assert display(("l", 0, "r", 0, "net"), data, lambda path: keys.get(path, ())) == "/l/a/r/10.0.0.0/8,x/net"
     assert display(("l", 0, "r", 1), data, lambda path: keys.get(path, ())) == "/l/a/r/[1]"
     assert display(("l", 0, "r", 2), data, lambda path: keys.get(path, ())) == "/l/a/r/[2]"
+    assert display(("l", 0, "r", 3), data, lambda path: keys.get(path, ())) == "/l/a/r/1"
     assert display(("l", 7, "x"), data) == "/l/[7]/x"
