@@ -179,7 +179,8 @@ class Looker:
         built = self.builder.ensure(families(topologies))
         mark = f"{self.root}/topologies/"  # netdevs of ours come with the topologies that want them, and go with them
         others = {name: netdev for name, netdev in live.netdevs.items() if not netdev.alias.startswith(mark)}
-        return intend(topologies, self.services, built, live_indices(live), others, live.tables)
+        numbers = {name: netdev.index for name, netdev in live.netdevs.items()}
+        return intend(topologies, self.services, built, live_indices(live), others, live.tables, numbers)
 
     def _find_adoptable(self, base: Live, desired: Desired) -> None:
         from reconciler.kernel.bpffs import Bpffs

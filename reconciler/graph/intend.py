@@ -97,12 +97,13 @@ def intend(
     indices: Mapping[str, Mapping[str, int]],
     netdevs: Mapping[str, Any],
     live: Mapping[str, Mapping[str, Mapping[bytes, bytes]]] | None = None,
+    numbers: Mapping[str, int] | None = None,
 ) -> Desired:
     """The desired graph of these topologies.
 
     `built` by (service, 'TC'|'XDP'); `indices` are the port indices that the live cubes already have, which are kept;
-    `netdevs` are those that exist now; `live` are the rows of live cubes' tables. Raises DocumentError for what only the
-    compiled tables can tell.
+    `netdevs` are those that exist now and are no topology's; `live` are the rows of live cubes' tables; `numbers` the indices
+    of all netdevs there are. Raises DocumentError for what only the compiled tables can tell.
     """
     desired = Desired()
     owned = {link.end.name for topology in topologies for link in topology.links if link.end.netns is None}
@@ -112,14 +113,13 @@ def intend(
     wiring = wire(topologies, services, desired.indices, frozenset(netdevs) | owned)
     problems: list[Problem] = []
     tables = Tables()
-    numbers = {name: netdev.index for name, netdev in netdevs.items()}
     for topology in topologies:
         desired.add(NamespaceRecord(name, topology.name) for name in topology.namespaces)
         desired.add(LinkRecord(link, topology.name) for link in topology.links)
         desired.add([topology_record(topology.name, document_text(topology))])
         for cube in topology.cubes:
             try:
-                env = Env(desired.indices[cube.name], cube=cube.name, netdevs=numbers, live=(live or {}).get(cube.name, {}))
+                env = Env(desired.indices[cube.name], cube=cube.name, netdevs=numbers or {}, live=(live or {}).get(cube.name, {}))
                 desired.add(_cube(cube, services, built, env, tables))
             except (ValueError, KeyError) as error:
                 problems.append(Problem(str(error.args[0] if error.args else error), f"/spec/cubes/{cube.name}"))

@@ -223,3 +223,13 @@ def test_what_is_no_ip_passes_whatever_the_rules_say():
             lab.send("h1", frame)
             assert seen.next(1.0, lambda found: found[12:14] == b"\x88\xb5") is not None
         assert lab.stats("INGRESS") == {}
+
+
+def test_a_rule_for_a_netdev_takes_what_came_by_it_also_if_the_topology_made_it(lab):
+    lab.chain("EGRESS", default="ACCEPT")
+    lab.chain("INGRESS", {"in-interface": "lo"}, default="DROP")
+    lab.apply()
+    assert lab.in_fails()
+    lab.chain("INGRESS", {"in-interface": "v1"}, default="DROP")
+    lab.apply()
+    assert lab.in_ok()
