@@ -17,9 +17,10 @@ from cubes.firewall_rules import CHAINS, ROW, Rule, rules_of, to_row
 from cubes.firewall_space import KEY, LABEL, lay_out
 from cubes.firewall_version import FAMILIES, Head, derive, head_in_force, rule_order
 from reconciler.service.codec import Env
+from reconciler.service.imports import Import, Imported, Option
 from reconciler.service.rows import TableRows
 
-__all__ = ["check", "config", "programs", "state", "tables"]
+__all__ = ["IMPORTS", "check", "config", "programs", "state", "tables"]
 
 REJECT = 5  # FIREWALL_REJECT of bpf/firewall.h
 
@@ -100,6 +101,25 @@ def state(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
 
 def check(config: Config, env: Env) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
     return problems(config, env)
+
+
+def _import(texts: Mapping[str, str], options: Mapping[str, Sequence[str]]) -> Imported:
+    from cubes.firewall_import import read
+
+    return read(texts, options)
+
+
+IMPORTS = {
+    "iptables-save": Import(
+        "what iptables-save and ip6tables-save print: the table filter, as firewalls at netdevs",
+        _import,
+        (
+            Option("netdev", "NETDEV", "where a firewall is to be; can be repeated"),
+            Option("address", "ADDRESS", "an address of this host, which then is a router; can be repeated"),
+            Option("host", "", "this host forwards nothing, and FORWARD does not count"),
+        ),
+    )
+}
 
 
 def rules(config: Config) -> list[Rule]:

@@ -66,9 +66,9 @@ def _icmp_socket(space: str | None, address: str, ttl: int | None) -> socket.soc
 def _send_echo(sock: socket.socket, address: str, sequence: int, size: int) -> None:
     kind = _ICMP[sock.family][1]
     body = struct.pack("!HH", os.getpid() & 0xFFFF, sequence) + bytes(range(256)) * (size // 256) + bytes(range(size % 256))
-    checksum = _checksum(struct.pack("!BBH", kind, 0, 0) + body) if sock.family == socket.AF_INET else 0  # IPv6: the kernel's
+    total = checksum(struct.pack("!BBH", kind, 0, 0) + body) if sock.family == socket.AF_INET else 0  # IPv6: the kernel's
     try:
-        sock.sendto(struct.pack("!BBH", kind, 0, checksum) + body, (address, 0))
+        sock.sendto(struct.pack("!BBH", kind, 0, total) + body, (address, 0))
     except OSError:  # no route: nothing will be answered
         return
 
@@ -86,7 +86,7 @@ def _receive_icmp(sock: socket.socket, timeout: float) -> tuple[int | None, int 
     return kind, code, sequence if echo else None, source[0]
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
     total = sum(struct.unpack(f"!{len(data) // 2}H", data[: len(data) // 2 * 2])) + (data[-1] << 8 if len(data) % 2 else 0)
     total = (total >> 16) + (total & 0xFFFF)
     return ~(total + (total >> 16)) & 0xFFFF

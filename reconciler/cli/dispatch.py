@@ -6,6 +6,7 @@ The exit codes are those of docs/commands.md, and there are no others.
 from __future__ import annotations
 
 import importlib
+import keyword
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def dispatch(verb: str, words: Sequence[str], prog: str) -> int:
     """Run a verb with its arguments; `prog` is what the command calls itself. Gives the exit code."""
     try:
-        args = verb_parser(verb, prog).parse_args(words)
+        args = verb_parser(verb, prog, words).parse_args(words)
     except UsageError as error:
         Terminal().complain(f"{prog}: {error}")
         return error.exit_code
@@ -31,18 +32,25 @@ def dispatch(verb: str, words: Sequence[str], prog: str) -> int:
     return _carry_out(Run(args, verb, Terminal(colour=False if args.no_colour else None, verbose=args.verbose, quiet=args.quiet)))
 
 
-def verb_parser(verb: str, prog: str) -> ArgumentParser:
-    """The parser of one verb; imports its module."""
-    module = importlib.import_module(f"reconciler.cli.{verb}")
+def verb_parser(verb: str, prog: str, words: Sequence[str] = ()) -> ArgumentParser:
+    """The parser of one verb; imports its module. What a verb takes may depend on the words: some services bring more."""
+    module = importlib.import_module(_module(verb))
     parser = Parser(prog=prog, description=module.DESCRIPTION)
-    module.arguments(parser)
+    if hasattr(module, "arguments_for"):
+        module.arguments_for(parser, words)
+    else:
+        module.arguments(parser)
     common(parser)
     return parser
 
 
+def _module(verb: str) -> str:
+    return f"reconciler.cli.{verb}" + ("_" if keyword.iskeyword(verb) else "")  # no module can be called import
+
+
 def _carry_out(run: Run) -> int:
     """Run the verb. Whatever happens is said in one place, and in the form that was asked for."""
-    verb = sys.modules[f"reconciler.cli.{run.verb}"]
+    verb = sys.modules[_module(run.verb)]
     try:
         code: int = verb.run(run)
     except PcnError as error:

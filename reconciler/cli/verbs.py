@@ -20,6 +20,7 @@ VERBS = {
     "action": "do a YANG action on a cube, such as fdb/flush",
     "explain": "explain a key of a file, and what a change of it costs",
     "schema": "print a JSON Schema, for editors",
+    "import": "make a topology of another program's files",
     "compile": "compile programs into the cache",
     "gc": "remove what an interrupted apply left",
     "doctor": "say what this machine can do, and what is missing",

@@ -37,6 +37,11 @@ def load(
     return documents
 
 
+def read_texts(paths: Sequence[str], *, stdin: IO[bytes] | None = None) -> dict[str, str]:
+    """The texts of files and of stdin (`-`) by name, each file once, whatever they are texts of. Raises as `load`."""
+    return {file: _read(file, stdin) for file in _files(paths)}
+
+
 def parse(text: str, file: str) -> list[Document]:
     """The documents in a text (separated by ---), without the empty ones; DocumentError if there is none."""
     from reconciler.document.construct import construct

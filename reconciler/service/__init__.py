@@ -13,6 +13,7 @@ The Python half is pure and optional; of these it defines what it needs:
     state(rows, env, tables) -> config             `config`, with the leaves that the datapath or the derivation owns
     check(config, env) -> iterable of (path, sentence, "error" | "warning")   what the schema cannot say;
                                                    `path`: steps from the cube, such as ("route", 0, "nexthop")
+    IMPORTS {format: Import}                       other programs' files that it can make topologies of (service/imports.py)
 """
 
 from __future__ import annotations

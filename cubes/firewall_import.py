@@ -1,0 +1,276 @@
+"""What iptables does on a host, as firewalls on its netdevs: the import 'iptables-save'.
+
+Without addresses, what comes by a netdev is taken to be for this host: INPUT is its chain INGRESS, and OUTPUT is EGRESS. With
+--address it is a router: INPUT is for packets to these addresses, and FORWARD is asked where packets leave, of those that came
+by a netdev that is named too. docs/services/firewall.md has the table of what becomes of what.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cubes import iptables_lost as lost
+from cubes.firewall_rules import FLAGS, PROTOCOLS, rules_of
+from cubes.firewall_shadow import shadowed
+from cubes.iptables_box import EVERYTHING, Box, Network, Span
+from cubes.iptables_expand import MOST, Expansion, Flat, Path, TooMuch
+from cubes.iptables_rule import Rule, read_rule
+from cubes.iptables_save import Save, Table, parse
+from cubes.iptables_words import Misread
+from reconciler.errors import DocumentError, Position, Problem, UsageError
+from reconciler.service.imports import Imported
+
+ALWAYS_LOCAL = {4: ("224.0.0.0/4", "255.255.255.255"), 6: ("fe80::/10", "ff00::/8")}
+"""Addresses at which every host is."""
+_ANY = {4: "0.0.0.0/0", 6: "::/0"}
+_PROTOCOLS = {number: name for name, number in PROTOCOLS.items()}
+_BUILT_IN = ("INPUT", "FORWARD", "OUTPUT")
+
+
+@dataclass(slots=True)
+class Filter:
+    """The table filter of one family, read."""
+
+    family: int
+    table: Table
+    rules: Mapping[str, Sequence[Rule]]
+    met: dict[int, Rule] = field(default_factory=dict)
+
+    def policy(self, chain: str) -> str:
+        found = self.table.chains.get(chain)
+        return "ACCEPT" if found is None else found.policy
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a firewall is to be, and which of the host's addresses and netdevs it is to know of."""
+
+    netdev: str
+    netdevs: tuple[str, ...]
+    addresses: tuple[Network, ...]
+
+
+def read(texts: Mapping[str, str], options: Mapping[str, Sequence[str]]) -> Imported:
+    """See reconciler.service.imports.Import."""
+    netdevs = tuple(dict.fromkeys(options.get("netdev", ())))
+    addresses = tuple(network for text in options.get("address", ()) for network in _local(text))
+    saves = [parse(file, text) for file, text in texts.items()]
+    filters = _filters(saves)
+    if not netdevs:
+        named = sorted({name for some in filters for name in lost.devices(some.rules)})
+        hint = f"; the rules name {', '.join(named)}" if named else ""
+        raise UsageError(f"say at which netdevs the firewalls are to be, with --netdev{hint}")
+    cubes = [_cube(Place(netdev, netdevs, addresses), filters) for netdev in netdevs]
+    problems = [
+        *lost.of_files(saves),
+        *lost.of_families([some.family for some in filters]),
+        *(problem for some in filters for problem in _lost(some, netdevs, routes=bool(addresses), host="host" in options)),
+    ]
+    document = {
+        "apiVersion": "polycube.network/v1",
+        "kind": "Topology",
+        "metadata": {"name": "firewall"},
+        "spec": {
+            "cubes": cubes,
+            "attachments": [{"netdev": net, "tcubes": [cube["name"]]} for net, cube in zip(netdevs, cubes, strict=True)],
+        },
+    }
+    return Imported(document, sorted(problems, key=_in_order))
+
+
+def _in_order(problem: Problem) -> tuple[str, int, int]:
+    where = problem.where or Position("", 0, 0)
+    return where.file, where.line, where.column
+
+
+def _lost(some: Filter, netdevs: Sequence[str], *, routes: bool, host: bool) -> Iterator[Problem]:
+    for rule in some.met.values():
+        yield from lost.of_rule(rule)
+    yield from lost.of_tracking(list(some.met.values()))
+    yield from lost.of_devices(_reachable(some, _BUILT_IN if routes else ("INPUT", "OUTPUT")), netdevs)
+    forward = some.table.chains.get("FORWARD")
+    if forward is not None and not routes and not host and (forward.policy != "ACCEPT" or forward.lines):
+        yield lost.of_forwarding(forward)
+    if routes:
+        yield lost.of_routing(some.table.where, netdevs)
+
+
+def _reachable(some: Filter, chains: Iterable[str]) -> list[Rule]:
+    """The rules of these chains, and of those that they lead to."""
+    left, found = list(chains), dict.fromkeys(chains)
+    while left:
+        for rule in some.rules[left.pop()]:
+            if rule.target in some.rules and rule.target not in found:
+                found[rule.target] = None
+                left.append(rule.target)
+    return [rule for name in found for rule in some.rules[name]]
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _local(text: str) -> Iterator[Network]:
+    """The address of an interface, and the broadcast address that comes with it."""
+    try:
+        found = ipaddress.ip_interface(text)
+    except ValueError:
+        raise UsageError(f"--address {text}: no address such as 192.0.2.1/24 or 2001:db8::1") from None
+    yield ipaddress.ip_network(found.ip)
+    if found.version == 4 and found.network.prefixlen < 31:
+        yield ipaddress.ip_network(found.network.broadcast_address)
+
+
+def _filters(saves: Sequence[Save]) -> list[Filter]:
+    found: dict[int, Filter] = {}
+    problems: list[Problem] = []
+    known: set[tuple[int, str]] = set()
+    for table in (table for save in saves for table in save.tables):
+        if table.name == "filter":
+            table.family = table.family or lost.family_of(table)
+        if (table.family, table.name) in known:
+            problems.append(Problem(f"table {table.name} is there twice for IPv{table.family}", where=table.where))
+        known.add((table.family, table.name))
+        if table.name == "filter":
+            some = Filter(table.family, table, _rules(table, problems))
+            _refuse_loops(some, problems)
+            found[table.family] = some
+    if not found and not problems:
+        first = next(table for save in saves for table in save.tables)
+        problems.append(Problem("there is no table filter, which has the rules of a firewall", where=first.where))
+    if problems:
+        raise DocumentError(problems)
+    return [found[family] for family in sorted(found)]
+
+
+def _rules(table: Table, problems: list[Problem]) -> dict[str, list[Rule]]:
+    own = [name for name, chain in table.chains.items() if chain.policy == "-"]
+    rules: dict[str, list[Rule]] = {name: [] for name in (*_BUILT_IN, *table.chains)}
+    for name, chain in table.chains.items():
+        for line in chain.lines:
+            try:
+                rules[name].append(read_rule(line, table.family, own))
+            except Misread as wrong:
+                problems.append(Problem(str(wrong), where=wrong.word.where))
+    return rules
+
+
+def _refuse_loops(some: Filter, problems: list[Problem]) -> None:
+    """The kernel would refuse them too."""
+    import graphlib
+
+    calls = {name: {rule.target for rule in rules if rule.action in ("jump", "goto")} for name, rules in some.rules.items()}
+    try:
+        graphlib.TopologicalSorter(calls).prepare()
+    except graphlib.CycleError as error:
+        first = error.args[1][0]
+        problems.append(Problem(f"chain {first} leads back to itself", where=some.table.chains[first].where))
+
+
+# -- making -----------------------------------------------------------------------------------------------------------
+
+
+def _cube(place: Place, filters: Sequence[Filter]) -> dict[str, Any]:
+    chains = [_chain(name, place, filters, direction) for name, direction in (("INGRESS", _ingress), ("EGRESS", _egress))]
+    tracks = any("conntrack" in rule for chain in chains for rule in chain["rule"])
+    return {
+        "name": "fw-" + re.sub(r"[^A-Za-z0-9_.-]", "_", place.netdev),
+        "service-name": "firewall",
+        "conntrack": "ON" if tracks else "OFF",
+        "accept-established": "OFF",
+        "chain": chains,
+    }
+
+
+_Direction = Callable[[Place, Filter], tuple[Iterator[Flat], str]]
+
+
+def _chain(name: str, place: Place, filters: Sequence[Filter], direction: _Direction) -> dict[str, Any]:
+    """Rules of both families one after the other: no packet is of both. Their policies are the default if they agree."""
+    lists = [(some.family, *direction(place, some)) for some in filters]
+    policies = {policy for _, _, policy in lists}
+    default = policies.pop() if len(policies) == 1 else "DROP"
+    entries: list[dict[str, Any]] = []
+    try:
+        for family, rules, policy in lists:
+            for flat in rules:
+                entries.append(_entry(10 * len(entries) + 10, flat, family))
+                if len(entries) > MOST:
+                    raise TooMuch
+            if policy != default:
+                entries.append({"id": 10 * len(entries) + 10, "src": _ANY[family], "action": policy})
+    except TooMuch:
+        where = filters[0].table.where
+        message = f"chains jump and return so often that they are more than {MOST} rules without jumps"
+        raise DocumentError([Problem(message, where=where)]) from None
+    dead = {later for later, _ in shadowed(tuple(rules_of(0, list(entries))))}
+    return {"name": name, "default": default, "rule": [entry for place, entry in enumerate(entries) if place not in dead]}
+
+
+def _ingress(place: Place, some: Filter) -> tuple[Iterator[Flat], str]:
+    expansion = _expansion(some, "INPUT", Path(came_by=place.netdev))
+    if not place.addresses:
+        return expansion.rules("INPUT", EVERYTHING), some.policy("INPUT")
+    always = map(ipaddress.ip_network, ALWAYS_LOCAL[some.family])
+    here = [network for network in (*place.addresses, *always) if network.version == some.family]
+    return _decided(expansion, "INPUT", [Box(dst=network) for network in here]), "ACCEPT"
+
+
+def _egress(place: Place, some: Filter) -> tuple[Iterator[Flat], str]:
+    return _leaving(place, some), some.policy("OUTPUT")
+
+
+def _leaving(place: Place, some: Filter) -> Iterator[Flat]:
+    for came_by in place.netdevs if place.addresses else ():
+        passing = _expansion(some, "FORWARD", Path(came_by, place.netdev))
+        yield from _decided(passing, "FORWARD", [Box(device=came_by)])
+    yield from _expansion(some, "OUTPUT", Path(leaves_by=place.netdev)).rules("OUTPUT", EVERYTHING)
+
+
+def _expansion(some: Filter, chain: str, path: Path) -> Expansion:
+    return Expansion(some.rules, some.policy(chain), path, some.met)
+
+
+def _decided(expansion: Expansion, chain: str, boxes: Iterable[Box]) -> Iterator[Flat]:
+    """A built-in chain and its policy, for packets of these boxes."""
+    for box in boxes:
+        yield from expansion.rules(chain, box)
+        yield Flat(box, expansion.policy, None)
+
+
+def _entry(number: int, flat: Flat, family: int) -> dict[str, Any]:
+    box = flat.box
+    entry: dict[str, Any] = {"id": number}
+    if box.src is not None:
+        entry["src"] = _written(box.src)
+    if box.dst is not None:
+        entry["dst"] = _written(box.dst)
+    if box.src is None and box.dst is None and box.proto != {4: 1, 6: 58}[family]:
+        entry["src"] = _ANY[family]
+    if box.proto is not None:
+        entry["l4proto"] = _PROTOCOLS.get(box.proto, box.proto)
+    for leaf, span in (("sport", box.sport), ("dport", box.dport)):
+        if span is not None:
+            entry[leaf] = _ports(span)
+    if box.flags[0]:
+        bits = [(name, 1 << number) for number, name in enumerate(FLAGS) if box.flags[0] >> number & 1]
+        entry["tcpflags"] = ",".join(name if box.flags[1] & bit else f"!{name}" for name, bit in bits)
+    if box.state is not None:
+        entry["conntrack"] = box.state
+    if box.device is not None:
+        entry["in-interface"] = box.device
+    entry["action"] = flat.action
+    if flat.rule is not None and flat.rule.comment:
+        entry["description"] = flat.rule.comment
+    return entry
+
+
+def _written(network: Network) -> str:
+    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
+
+
+def _ports(span: Span) -> int | str:
+    return span[0] if span[0] == span[1] else f"{span[0]}-{span[1]}"

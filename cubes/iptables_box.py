@@ -1,0 +1,142 @@
+"""Conditions that a firewall rule can have, as values that can be intersected: what packets a rule is about.
+
+A box holds for a packet if all that it says does. What iptables can say and one box cannot (a list of ports, anything but
+a prefix) is several boxes that have no packet in common.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Span = tuple[int, int]
+
+ALL_PORTS = (0, 65535)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """None says nothing. `flags` are (mask, value), `state` a word of the rule's leaf conntrack, `device` the netdev by which
+    the packet came."""
+
+    src: Network | None = None
+    dst: Network | None = None
+    proto: int | None = None
+    sport: Span | None = None
+    dport: Span | None = None
+    flags: tuple[int, int] = (0, 0)
+    state: str | None = None
+    device: str | None = None
+
+
+EVERYTHING = Box()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`sure` says that what holds for the box holds for the rule; else the rule asks for more than a box can say, and
+    the box is the least one around it."""
+
+    box: Box
+    sure: bool = True
+
+
+def meet(one: Box, other: Box) -> Box | None:
+    """The packets of both; None if there are none."""
+    if one is EVERYTHING:
+        return other
+    if other is EVERYTHING:
+        return one
+    if _clash(one.proto, other.proto) or _clash(one.state, other.state) or _clash(one.device, other.device):
+        return None
+    if (one.flags[1] ^ other.flags[1]) & one.flags[0] & other.flags[0]:
+        return None
+    try:
+        return Box(
+            src=_meet_networks(one.src, other.src),
+            dst=_meet_networks(one.dst, other.dst),
+            proto=one.proto if one.proto is not None else other.proto,
+            sport=_meet_spans(one.sport, other.sport),
+            dport=_meet_spans(one.dport, other.dport),
+            flags=(one.flags[0] | other.flags[0], one.flags[1] | other.flags[1]),
+            state=one.state or other.state,
+            device=one.device or other.device,
+        )
+    except _Disjoint:
+        return None
+
+
+class _Disjoint(Exception):
+    pass
+
+
+def _clash(one: Any, other: Any) -> bool:
+    return one is not None and other is not None and one != other
+
+
+def _meet_spans(one: Span | None, other: Span | None) -> Span | None:
+    if one is None or other is None:
+        return one or other
+    low, high = max(one[0], other[0]), min(one[1], other[1])
+    if low > high:
+        raise _Disjoint
+    return low, high
+
+
+def _meet_networks(one: Network | None, other: Network | None) -> Network | None:
+    if one is None or other is None:
+        return one or other
+    if one.version != other.version or not one.overlaps(other):
+        raise _Disjoint
+    return max(one, other, key=lambda network: network.prefixlen)
+
+
+def product(choices: Iterable[Sequence[Case]]) -> tuple[Case, ...]:
+    """All ways to hold for one case of each choice."""
+    found = [Case(EVERYTHING)]
+    for cases in choices:
+        found = [
+            Case(both, old.sure and new.sure) for old in found for new in cases if (both := meet(old.box, new.box)) is not None
+        ]
+    return tuple(found)
+
+
+# -- what is not ------------------------------------------------------------------------------------------------------
+
+
+def other_spans(spans: Iterable[Span]) -> Iterator[Span]:
+    """All ports but these, in order."""
+    free = 0
+    for low, high in sorted(spans):
+        if low > free:
+            yield free, low - 1
+        free = max(free, high + 1)
+    if free <= ALL_PORTS[1]:
+        yield free, ALL_PORTS[1]
+
+
+def other_networks(networks: Iterable[Network]) -> list[Network]:
+    """All addresses of a family but these (of which there is at least one)."""
+    left: list[Any] = []
+    for number, network in enumerate(networks):
+        if number == 0:
+            left = [ipaddress.ip_network("::/0" if network.version == 6 else "0.0.0.0/0")]
+        kept: list[Any] = []
+        for some in left:
+            if network.supernet_of(some):
+                continue
+            kept += some.address_exclude(network) if some.supernet_of(network) else [some]
+        left = kept
+    return sorted(left)
+
+
+def other_flags(mask: int, value: int) -> Iterator[tuple[int, int]]:
+    """All flags but these: one bit is wrong, and those before it are right."""
+    right = 0
+    for bit in (1 << number for number in range(8)):
+        if mask & bit:
+            yield right | bit, (value & right) | (~value & bit)
+            right |= bit

@@ -1,0 +1,148 @@
+"""Chains of iptables as one list in which the first match decides.
+
+A jump is the rules of its chain, each with what the jump asks for. RETURN, and '!' before a protocol, skip rules: for packets
+that skip, what comes behind the skipped rules is written once more, with what they have in common, before the skipped ones.
+
+Unsure rules (iptables_box.Case) never accept. One that drops or rejects is kept, and so refuses more than it should; one that
+accepts is left out; in the chain of an unsure jump nothing accepts; an unsure RETURN goes through what it might have skipped,
+with nothing accepted there. So what is accepted here iptables accepts too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cubes.iptables_box import Box, meet
+from cubes.iptables_rule import Rule
+
+MOST = 100_000
+"""Rules of one list; a chain that returns in many places may have to be written very often."""
+_MOST_DEEP = 100
+_MOST_LOOKS = 1_000_000
+
+
+class TooMuch(Exception):
+    """The list would be longer than MOST."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """A rule of the list: ACCEPT, DROP, REJECT or LOG for all packets of a box. `rule` is the one that it came of, None if it
+    came of a policy."""
+
+    box: Box
+    action: str
+    rule: Rule | None
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The netdevs by which a packet comes and goes, '' for none."""
+
+    came_by: str = ""
+    leaves_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Then:
+    """Where a packet goes on that comes to the end of a chain, or returns from it."""
+
+    chain: str
+    place: int
+    sure: bool
+    then: _Then | None
+
+
+@dataclass(slots=True)
+class Expansion:
+    """`met` are the rules that some packet can come to."""
+
+    chains: Mapping[str, Sequence[Rule]]
+    policy: str
+    path: Path
+    met: dict[int, Rule] = field(default_factory=dict)
+    _depth: int = 0
+    _looks: int = 0
+
+    def rules(self, chain: str, under: Box) -> Iterator[Flat]:
+        """The list for packets of a box that meet this built-in chain, without its policy."""
+        return self._through(chain, 0, under, None, sure=True)
+
+    def _through(self, chain: str, start: int, under: Box, then: _Then | None, *, sure: bool) -> Iterator[Flat]:
+        """From a rule of a chain to its end. `sure`: the packets do get here."""
+        self._depth += 1
+        try:
+            for place in range(start, len(self.chains[chain])):
+                rule = self.chains[chain][place]
+                if _fits(rule.came_by, self.path.came_by) and _fits(rule.leaves_by, self.path.leaves_by):
+                    yield from self._at(rule, under, _Then(chain, place + 1, sure, then))
+                    if any(_covers(case.box, under) and _ends(rule, sure, case.sure) for case in rule.cases):
+                        return
+        finally:
+            self._depth -= 1
+
+    def _at(self, rule: Rule, under: Box, behind: _Then) -> Iterator[Flat]:
+        """One rule, for the packets of a box."""
+        self._looks += 1
+        if self._looks > _MOST_LOOKS or self._depth > _MOST_DEEP:
+            raise TooMuch
+        for case in rule.cases:
+            both = meet(under, case.box)
+            if both is None:
+                continue
+            self.met[id(rule)] = rule
+            for box in rule.unless:
+                skipping = meet(both, box)
+                if skipping is not None:
+                    yield from self._rest(behind, skipping)
+            yield from self._one(rule, both, behind, case.sure)
+
+    def _one(self, rule: Rule, both: Box, behind: _Then, is_sure: bool) -> Iterator[Flat]:
+        """One rule, for packets that match it as far as that can be said."""
+        sure, then = behind.sure and is_sure, behind.then
+        if rule.action == "ACCEPT" and sure:
+            yield Flat(both, "ACCEPT", rule)
+        elif rule.action in ("DROP", "REJECT", "LOG"):
+            yield Flat(both, rule.action, rule)
+        elif rule.action == "refuse":
+            yield Flat(both, "DROP", rule)
+        elif rule.action == "jump":
+            yield from self._through(rule.target, 0, both, behind, sure=sure)
+        elif rule.action == "goto":
+            over = then if is_sure else _Then(behind.chain, behind.place, False, then)
+            yield from self._through(rule.target, 0, both, over, sure=sure)
+            yield from self._rest(over, both)
+        elif rule.action == "RETURN":
+            skipped = self._through(behind.chain, behind.place, both, then, sure=sure)
+            if is_sure and next(skipped, None) is not None:
+                yield from self._rest(then, both)
+            elif not is_sure:
+                yield from self._rest(_Then(behind.chain, behind.place, False, then), both)
+
+    def _rest(self, then: _Then | None, under: Box) -> Iterator[Flat]:
+        """All that is still before a packet, and the policy."""
+        while then is not None:
+            yield from self._through(then.chain, then.place, under, then.then, sure=then.sure)
+            then = then.then
+        yield Flat(under, self.policy, None)
+
+
+def _fits(said: tuple[str, bool] | None, device: str) -> bool:
+    if said is None:
+        return True
+    name, negated = said
+    matches = device.startswith(name[:-1]) if name.endswith("+") else device == name
+    return matches != negated
+
+
+def _ends(rule: Rule, sure: bool, sure_case: bool) -> bool:
+    """Whether no packet that matches goes on in the chain. What refuses only because it is unsure does not count, so that what is
+    behind it is looked at as well."""
+    if rule.action == "ACCEPT":
+        return sure and sure_case
+    return rule.action in ("RETURN", "goto") or (rule.action in ("DROP", "REJECT") and sure_case)
+
+
+def _covers(box: Box, under: Box) -> bool:
+    return meet(box, under) == under

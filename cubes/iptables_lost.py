@@ -1,0 +1,135 @@
+"""What an import from iptables does not carry over, said of the line that says it.
+
+An error: packets may fare otherwise than before, and the hint says which way they do with --lossy. A warning: they do not, or
+it is a difference between the two programs that no rule could bridge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from cubes.iptables_rule import HARMLESS, Rule
+from cubes.iptables_save import Chain, Save, Table
+from reconciler.errors import Position, Problem
+
+_WAY = {
+    "ACCEPT": "--lossy leaves the rule out, so that less is accepted",
+    "DROP": "--lossy leaves the condition out, so that more is dropped",
+    "REJECT": "--lossy leaves the condition out, so that more is rejected",
+    "refuse": "--lossy leaves the condition out, so that more is dropped",
+    "jump": "--lossy goes through the chain without it, and accepts nothing there",
+    "goto": "--lossy goes through the chain without it, and accepts nothing there",
+    "RETURN": "--lossy goes through the rest of the chain before it returns, and accepts nothing there",
+}
+_LIMIT = "; the limit of a rule here is another: packets in each second, all of which may come at once"
+
+
+def of_rule(rule: Rule) -> Iterator[Problem]:
+    yield from rule.notes
+    if rule.unsaid:
+        said = " ".join(word.text for word in rule.unsaid)
+        where = rule.unsaid[0].where
+        more = _LIMIT if "-m limit" in said else ""
+        if rule.action in _WAY:
+            yield Problem(f"{said} cannot be said{more}", where=where, hint=_WAY[rule.action])
+        elif rule.action == "LOG":
+            yield Problem(f"{said} cannot be said, so that more is logged{more}", where=where, severity="warning")
+    elif rule.action == "ACCEPT" and any(case.box.state == "INVALID" and not case.sure for case in rule.cases):
+        yield Problem("what is INVALID here may be NEW to iptables", where=rule.where, hint=_WAY["ACCEPT"])
+
+
+def of_tracking(rules: Sequence[Rule]) -> Iterator[Problem]:
+    first = next((rule for rule in rules if any(case.box.state for case in rule.cases)), None)
+    if first is not None:
+        yield Problem(
+            "connections are followed by TCP's flags here and not by its sequence numbers, by each netdev for itself, and from "
+            "the moment of the first apply",
+            where=first.where, severity="warning",
+            hint="what is out of a connection's window is INVALID to iptables, and ESTABLISHED here",
+        )  # fmt: skip
+
+
+def of_devices(rules: Sequence[Rule], netdevs: Sequence[str]) -> Iterator[Problem]:
+    seen = set(netdevs)
+    for rule in rules:
+        for name, _ in filter(None, (rule.came_by, rule.leaves_by)):
+            if name not in seen and not name.endswith("+"):
+                seen.add(name)
+                yield Problem(f"there is no firewall at {name}", where=rule.where, hint=f"--netdev {name}", severity="warning")
+
+
+def devices(rules: Mapping[str, Iterable[Rule]]) -> Iterator[str]:
+    """The netdevs that rules name."""
+    for some in rules.values():
+        for rule in some:
+            for name, _ in filter(None, (rule.came_by, rule.leaves_by)):
+                if not name.endswith("+") and name != "lo":
+                    yield name
+
+
+def of_forwarding(forward: Chain) -> Problem:
+    return Problem(
+        "FORWARD is left out: what this host forwards meets INPUT where it comes and OUTPUT where it leaves",
+        where=forward.where,
+        hint="--host says that it forwards nothing, --address ADDRESS that it does; --lossy may accept more",
+    )
+
+
+def of_routing(where: Position, netdevs: Sequence[str]) -> Problem:
+    listed = ", ".join(netdevs)
+    return Problem(
+        f"what is forwarded, but came by another netdev than {listed}, meets OUTPUT where it leaves, and not FORWARD",
+        where=where, hint="name all netdevs and all addresses of this host", severity="warning",
+    )  # fmt: skip
+
+
+def of_files(saves: Iterable[Save]) -> Iterator[Problem]:
+    for save in saves:
+        yield from save.hidden
+        for table in save.tables:
+            if table.name != "filter":
+                yield from _of_table(table)
+
+
+def _of_table(table: Table) -> Iterator[Problem]:
+    """A table that only marks and counts is no loss."""
+    own = {name for name, chain in table.chains.items() if chain.policy == "-"}
+    lines = [line for chain in table.chains.values() for line in chain.lines]
+    targets = {_target(words) for words in ([word.text for word in line.words] for line in lines)} - own - {""}
+    closed = any(chain.policy == "DROP" for chain in table.chains.values())
+    if not lines and not closed:
+        return
+    what = f"table {table.name} is left out: {len(lines)} rules" + (f" ({', '.join(sorted(targets))})" if targets else "")
+    if targets <= HARMLESS | {"ACCEPT", "RETURN", "LOG"} and not closed:
+        yield Problem(what, where=table.where, severity="warning")
+        return
+    yield Problem(what, where=table.where, hint=f"--lossy {_WITHOUT.get(table.name, 'lets pass what it stops')}")
+
+
+_WITHOUT = {"nat": "matches addresses and ports as they are on the wire, before and after translation, which may accept more"}
+
+
+def _target(words: Sequence[str]) -> str:
+    return next((name for option, name in pairwise(words) if option in ("-j", "-g")), "")
+
+
+def of_families(families: Sequence[int]) -> Iterator[Problem]:
+    for family, program in ((4, "iptables-save"), (6, "ip6tables-save")):
+        if family not in families:
+            message = f"there is no {program} here: no rule is for IPv{family}, and it meets the defaults of the chains"
+            yield Problem(message, severity="warning", hint="give both files, or print both into one")
+
+
+def family_of(table: Table) -> int:
+    """4 or 6, by what a table says where no comment tells. Raises UsageError if nothing does."""
+    from reconciler.errors import UsageError
+
+    for line in (line for chain in table.chains.values() for line in chain.lines):
+        words = [word.text for word in line.words]
+        for option, value in pairwise(words):
+            if option in ("-s", "-d", "--src-range", "--dst-range"):
+                return 6 if ":" in value else 4
+            if value in ("icmp", "ipv6-icmp", "icmp6") and option in ("-p", "-m"):
+                return 4 if value == "icmp" else 6
+    raise UsageError(f"{table.where}: nothing says of which family table {table.name} is; keep the line '# Generated by …'")

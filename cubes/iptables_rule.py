@@ -1,0 +1,305 @@
+"""What one rule of an iptables-save means: which packets it is about, and what it does with them.
+
+A condition that the firewall cannot have makes a rule's cases unsure and is named in `unsaid`; iptables_expand then sees to
+it that such a rule never accepts. Words that make no sense at all are problems.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from cubes.firewall_rules import WITH_PORTS
+from cubes.iptables_box import (
+    EVERYTHING,
+    Box,
+    Case,
+    Network,
+    other_flags,
+    other_networks,
+    other_spans,
+    product,
+)
+from cubes.iptables_save import Line, Word
+from cubes.iptables_words import STATES, Misread, flags_of, network_of, ports_of, protocol_of, range_of, states_of
+from reconciler.errors import Position, Problem
+
+_MOST_BOXES = 64
+VERDICTS = ("ACCEPT", "DROP", "REJECT")
+HARMLESS = frozenset({
+    "AUDIT", "CHECKSUM", "CLASSIFY", "CONNMARK", "CONNSECMARK", "DSCP", "ECN", "HL", "HMARK", "IDLETIMER", "LED", "MARK",
+    "NFLOG", "RATEEST", "SECMARK", "SET", "TCPMSS", "TCPOPTSTRIP", "TEE", "TOS", "TRACE", "TTL", "ULOG",
+})  # fmt: skip
+"""Targets after which the next rule is asked, as if they had not been there."""
+_MATCHES = frozenset({
+    "ah", "comment", "conntrack", "dccp", "esp", "icmp", "icmp6", "icmpv6", "iprange", "multiport", "sctp", "state", "tcp", "udp",
+    "udplite",
+})  # fmt: skip
+"""Matches that ask for nothing without their options."""
+_ANSWERS = ("icmp-port-unreachable", "icmp6-port-unreachable", "port-unreach", "tcp-reset")
+
+
+@dataclass(slots=True)
+class Rule:
+    """`action`: a verdict, LOG, RETURN, 'jump' or 'goto' (to `target`), 'none', or 'refuse' for what nobody knows. Packets of
+    a box of `unless` are not meant. `unsaid` are conditions, with their places, that make no difference to `cases`."""
+
+    where: Position
+    cases: tuple[Case, ...] = ()
+    unless: tuple[Box, ...] = ()
+    action: str = "none"
+    target: str = ""
+    came_by: tuple[str, bool] | None = None
+    leaves_by: tuple[str, bool] | None = None
+    comment: str = ""
+    unsaid: list[Word] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+
+
+def read_rule(line: Line, family: int, chains: Iterable[str]) -> Rule:
+    """Raises Misread. `chains` are those that can be jumped to."""
+    reader = _Reader(line, family, frozenset(chains))
+    reader.read()
+    return reader.finished()
+
+
+class _Reader:
+    def __init__(self, line: Line, family: int, chains: frozenset[str]) -> None:
+        self.line, self.family, self.chains = line, family, chains
+        self.rule = Rule(line.where)
+        self.choices: list[Sequence[Case]] = []
+        self.proto: int | None = None
+        self.ports: list[Word] = []
+        self.negations: list[tuple[list[Box], list[Box]]] = []
+        self.at = 0
+
+    def read(self) -> None:
+        words = self.line.words
+        while self.at < len(words):
+            negated = words[self.at].text == "!" and not words[self.at].quoted
+            self.at += negated
+            if self.at == len(words):
+                raise Misread("nothing follows this '!'", words[-1])
+            option = words[self.at]
+            self.at += 1
+            if option.quoted or not option.text.startswith("-"):
+                raise Misread(f"{option.text!r} belongs to nothing before it", option)
+            self._option(option, negated)
+
+    def _option(self, option: Word, negated: bool) -> None:
+        if option.text in _CONDITIONS:
+            _CONDITIONS[option.text](self, option, negated)
+        elif option.text in _OTHERS and negated:
+            raise Misread(f"'!' makes no sense before {option.text}", option)
+        elif option.text in _OTHERS:
+            _OTHERS[option.text](self, option)
+        else:
+            self._skip_values()
+            self.rule.unsaid.append(option)
+
+    def value(self, option: Word) -> Word:
+        if self.at >= len(self.line.words):
+            raise Misread(f"{option.text} has no value", option)
+        self.at += 1
+        return self.line.words[self.at - 1]
+
+    def _skip_values(self) -> None:
+        words = self.line.words
+        while self.at < len(words) and (words[self.at].quoted or not _is_option(words[self.at :])):
+            self.at += 1
+
+    def either(self, some: Iterable[Box], others: Iterable[Box], negated: bool) -> None:
+        """A condition: these boxes or, negated, the others."""
+        if negated:
+            self.negations.append((list(some), list(others)))
+        else:
+            self.choices.append([Case(box) for box in some])
+
+    def _resolve_negations(self) -> None:
+        """By the boxes that are left, or as what is not meant (`unless`), whichever makes fewer rules in the end."""
+        room = _MOST_BOXES if self.rule.action in (*VERDICTS, "LOG", "refuse") else 1
+        for some, others in sorted(self.negations, key=lambda both: len(both[1])):
+            if len(others) <= room:
+                self.choices.append([Case(box) for box in others])
+                room //= max(1, len(others))
+            else:
+                self.rule.unless += tuple(some)
+
+    def finished(self) -> Rule:
+        rule = self.rule
+        self._resolve_negations()
+        cases = product(self.choices)
+        if self.ports and self.proto not in WITH_PORTS:
+            rule.unsaid += self.ports
+            rule.unless = tuple(box for box in rule.unless if box == _without_ports(box))
+            cases = tuple(dict.fromkeys(Case(_without_ports(case.box), case.sure) for case in cases))
+        rule.cases = tuple(Case(case.box, sure=False) for case in cases) if rule.unsaid else cases
+        return rule
+
+    # -- options ----------------------------------------------------------------------------------------------------
+
+    def protocol(self, option: Word, negated: bool) -> None:
+        word = self.value(option)
+        number = protocol_of(word)
+        if negated:
+            self.rule.unless += (Box(proto=number),)
+        elif number:
+            self.proto = number
+            self.either([Box(proto=number)], (), negated=False)
+
+    def address(self, option: Word, negated: bool) -> None:
+        word = self.value(option)
+        networks = [network_of(text, word, self.family) for text in word.text.split(",")]
+        if None in networks:
+            self.rule.unsaid.append(option)
+            return
+        self._networks(_is_source(option), [network for network in networks if network is not None], negated)
+
+    def address_range(self, option: Word, negated: bool) -> None:
+        word = self.value(option)
+        networks = range_of(word, self.family)
+        self._networks(_is_source(option), networks, negated)
+
+    def _networks(self, source: bool, networks: list[Network], negated: bool) -> None:
+        some, others = networks, other_networks(networks)
+        if source:
+            self.either([Box(src=network) for network in some], [Box(src=network) for network in others], negated)
+        else:
+            self.either([Box(dst=network) for network in some], [Box(dst=network) for network in others], negated)
+
+    def device(self, option: Word, negated: bool) -> None:
+        said = (self.value(option).text, negated)
+        if option.text in ("-i", "--in-interface"):
+            self.rule.came_by = said
+        else:
+            self.rule.leaves_by = said
+
+    def port(self, option: Word, negated: bool) -> None:
+        word = self.value(option)
+        self.ports.append(option)
+        spans = [ports_of(text, word) for text in word.text.split(",")]
+        others = list(other_spans(spans))
+        if option.text in ("--ports", "--port"):
+            some = [Box(sport=span) for span in spans] + [Box(sport=one, dport=two) for one in others for two in spans]
+            self.either(some, [Box(sport=one, dport=two) for one in others for two in others], negated)
+        elif _is_source(option):
+            self.either([Box(sport=span) for span in spans], [Box(sport=span) for span in others], negated)
+        else:
+            self.either([Box(dport=span) for span in spans], [Box(dport=span) for span in others], negated)
+
+    def tcp_flags(self, option: Word, negated: bool) -> None:
+        if option.text == "--syn":
+            mask, value = 0b10111, 0b10
+        else:
+            mask, value = (flags_of(self.value(option)) for _ in range(2))
+        if value & ~mask:  # it asks for a flag that it does not look at
+            self.either([], [EVERYTHING], negated)
+        else:
+            self.either([Box(flags=(mask, value))], [Box(flags=flags) for flags in other_flags(mask, value)], negated)
+
+    def state(self, option: Word, negated: bool) -> None:
+        word = self.value(option)
+        words = set(word.text.split(","))
+        for strange in sorted(words - {*STATES, "SNAT", "DNAT"}):
+            raise Misread(f"{strange} is no state of a connection", word)
+        if words & {"SNAT", "DNAT"}:
+            self.rule.unsaid.append(option)
+            return
+        if "UNTRACKED" in words and not negated:
+            self.rule.unsaid.append(option)
+        self.choices.append(list(states_of(set(STATES) - words if negated else words)))
+
+    def icmp_type(self, option: Word, negated: bool) -> None:
+        if self.value(option).text not in ("any", "255") or negated:
+            self.rule.unsaid.append(option)
+
+    def match(self, option: Word) -> None:
+        name = self.value(option)
+        if name.text not in _MATCHES:
+            self.rule.unsaid.append(Word(f"-m {name.text}", option.where))
+
+    def remark(self, option: Word) -> None:
+        text = self.value(option).text
+        self.rule.comment = f"{self.rule.comment} {text}".strip()
+
+    def counters(self, option: Word) -> None:
+        self.value(option)
+        self.value(option)
+
+    def target(self, option: Word) -> None:
+        """All that follows belongs to it."""
+        name, rest, rule = self.value(option), self.line.words[self.at :], self.rule
+        self.at = len(self.line.words)
+        for word in rest:
+            if word.text in ("-j", "-g", "--jump", "--goto") and not word.quoted:
+                raise Misread("a rule has one target", word)
+        if name.text in self.chains or option.text in ("-g", "--goto"):
+            if name.text not in self.chains:
+                raise Misread(f"there is no chain {name.text} to go to", name)
+            rule.action, rule.target = ("goto" if option.text in ("-g", "--goto") else "jump"), name.text
+        elif name.text in (*VERDICTS, "LOG", "RETURN"):
+            rule.action = name.text
+            self._said_of_target(name, rest)
+        elif name.text in HARMLESS:
+            rule.notes.append(_note(f"{name.text} is left out; the next rules are asked, as before", name))
+        else:
+            rule.action, rule.target = "refuse", name.text
+            hint = "--lossy drops what comes here, so that more is refused"
+            rule.notes.append(Problem(f"what target {name.text} does cannot be said", where=name.where, hint=hint))
+
+    def _said_of_target(self, name: Word, rest: Sequence[Word]) -> None:
+        said = " ".join(word.text for word in rest)
+        if name.text == "LOG" and rest:
+            prefix = next((value.text for word, value in pairwise(rest) if word.text == "--log-prefix"), "")
+            self.rule.comment = self.rule.comment or prefix.strip()
+            self.rule.notes.append(_note(f"a log has a form of its own here; left out: {said}", name))
+        elif name.text == "REJECT" and rest and rest[-1].text not in _ANSWERS:
+            said = f"REJECT answers TCP with a reset and all else with 'port unreachable', not {rest[-1].text}"
+            self.rule.notes.append(_note(said, name))
+
+
+def _fragment(reader: _Reader, option: Word, negated: bool) -> None:
+    """Where iptables tracks connections it sees whole packets only; where it does not, no rule here can ask for pieces."""
+    reader.rule.unsaid.append(option)
+
+
+_CONDITIONS: dict[str, Callable[[_Reader, Word, bool], None]] = {
+    **dict.fromkeys(("-p", "--protocol"), _Reader.protocol),
+    **dict.fromkeys(("-s", "--source", "--src", "-d", "--destination", "--dst"), _Reader.address),
+    **dict.fromkeys(("-i", "--in-interface", "-o", "--out-interface"), _Reader.device),
+    **dict.fromkeys(("-f", "--fragment"), _fragment),
+    **dict.fromkeys(("--sport", "--source-port", "--dport", "--destination-port"), _Reader.port),
+    **dict.fromkeys(("--sports", "--source-ports", "--dports", "--destination-ports", "--ports", "--port"), _Reader.port),
+    **dict.fromkeys(("--tcp-flags", "--syn"), _Reader.tcp_flags),
+    **dict.fromkeys(("--ctstate", "--state"), _Reader.state),
+    **dict.fromkeys(("--src-range", "--dst-range"), _Reader.address_range),
+    **dict.fromkeys(("--icmp-type", "--icmpv6-type"), _Reader.icmp_type),
+}
+"""Those before which there may be a '!'."""
+_OTHERS: dict[str, Callable[[_Reader, Word], None]] = {
+    **dict.fromkeys(("-c", "--set-counters"), _Reader.counters),
+    **dict.fromkeys(("-m", "--match"), _Reader.match),
+    **dict.fromkeys(("-j", "--jump", "-g", "--goto"), _Reader.target),
+    "--comment": _Reader.remark,
+}
+
+
+def _is_option(words: Sequence[Word]) -> bool:
+    first = words[0].text
+    if first == "!":
+        return len(words) > 1 and not words[1].quoted and words[1].text.startswith("-")
+    return first.startswith("-") and not re.fullmatch(r"-\d+", first)
+
+
+def _is_source(option: Word) -> bool:
+    return option.text in ("-s", "--source", "--src") or option.text.startswith(("--s", "--src"))
+
+
+def _note(message: str, word: Word) -> Problem:
+    return Problem(message, where=word.where, severity="warning")
+
+
+def _without_ports(box: Box) -> Box:
+    return Box(box.src, box.dst, box.proto, None, None, box.flags, box.state, box.device)

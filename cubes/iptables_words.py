@@ -1,0 +1,98 @@
+"""Single words of an iptables rule: addresses, ports, flags, states. What makes no sense is Misread, at its place."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from cubes.firewall_rules import FLAGS
+from cubes.iptables_box import ALL_PORTS, Box, Case, Network, Span
+from cubes.iptables_save import Word
+
+PROTOCOLS = {
+    "icmp": 1, "igmp": 2, "ipencap": 4, "ipip": 4, "tcp": 6, "egp": 8, "igp": 9, "udp": 17, "dccp": 33, "ipv6": 41,
+    "rsvp": 46, "gre": 47, "esp": 50, "ah": 51, "ipv6-icmp": 58, "icmpv6": 58, "eigrp": 88, "ospf": 89, "pim": 103,
+    "ipcomp": 108, "vrrp": 112, "l2tp": 115, "sctp": 132, "mobility-header": 135, "udplite": 136,
+}  # fmt: skip
+STATES = ("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED")
+_ACK_ALONE = (0b10111, 0b10000)
+
+
+class Misread(Exception):
+    """Words that make no sense: (message, the word)."""
+
+    def __init__(self, message: str, word: Word) -> None:
+        super().__init__(message)
+        self.word = word
+
+
+def protocol_of(word: Word) -> int:
+    """Its number; 0 is any."""
+    name = word.text.lower()
+    number = int(name) if name.isascii() and name.isdigit() else PROTOCOLS.get(name, 0 if name == "all" else -1)
+    if not 0 <= number <= 255:
+        raise Misread(f"{word.text} is no protocol that is known here; write its number", word)
+    return number
+
+
+def range_of(word: Word, family: int) -> list[Network]:
+    """'10.0.0.1-10.0.0.6', or one address."""
+    low, dash, high = word.text.partition("-")
+    try:
+        first, last = ipaddress.ip_address(low), ipaddress.ip_address(high if dash else low)
+        networks: list[Network] = list(ipaddress.summarize_address_range(first, last))
+    except (ValueError, TypeError):
+        raise Misread(f"{word.text} is no range of addresses", word) from None
+    if first.version != family:
+        raise Misread(f"{word.text} is not of IPv{family}", word)
+    return networks
+
+
+def network_of(text: str, word: Word, family: int) -> Network | None:
+    """None for a mask with holes, which no prefix can say."""
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        address, slash, mask = text.partition("/")
+        try:
+            ipaddress.ip_address(address), ipaddress.ip_address(mask if slash else "")
+        except ValueError:
+            raise Misread(f"{text} is no address and no prefix", word) from None
+        return None
+    if network.version != family:
+        raise Misread(f"{text} is not of IPv{family}", word)
+    return network
+
+
+def ports_of(text: str, word: Word) -> Span:
+    low, colon, high = text.partition(":")
+    ends = low or "0", (high or str(ALL_PORTS[1])) if colon else low
+    if not all(end.isascii() and end.isdigit() for end in ends):
+        raise Misread(f"{text} is no port; write its number", word)
+    span = int(ends[0]), int(ends[1])
+    if not 0 <= span[0] <= span[1] <= ALL_PORTS[1]:
+        raise Misread(f"{text} is no range of ports", word)
+    return span
+
+
+def flags_of(word: Word) -> int:
+    bits = 0
+    for name in word.text.split(","):
+        if name not in (*FLAGS[:6], "ALL", "NONE"):
+            raise Misread(f"{name} is no TCP flag", word)
+        bits |= 0 if name == "NONE" else 0b111111 if name == "ALL" else 1 << FLAGS.index(name)
+    return bits
+
+
+def states_of(wanted: set[str]) -> Iterator[Case]:
+    """The two trackers agree but for TCP that is in the middle of a connection which nobody has seen begin: NEW for
+    iptables (unless nf_conntrack_tcp_loose is 0), INVALID here. Which of the two it was cannot be told here."""
+    for state in ("NEW", "ESTABLISHED", "RELATED"):
+        if state in wanted:
+            yield Case(Box(state=state))
+    if wanted >= {"NEW", "INVALID"}:
+        yield Case(Box(state="INVALID"))
+    elif "INVALID" in wanted:
+        yield Case(Box(state="INVALID"), sure=False)
+    elif "NEW" in wanted:
+        yield Case(Box(proto=6, flags=_ACK_ALONE, state="INVALID"), sure=False)
