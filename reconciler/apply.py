@@ -22,7 +22,7 @@ from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
 from reconciler.model import Topology
 from reconciler.plan.steps import Plan, Step
 from reconciler.service import Services
-from reconciler.survey import APPLIED, Builder, Looker, Survey, applied_documents, name_of, refuse_conflicts
+from reconciler.survey import APPLIED, Builder, Looker, Survey, applied_documents, name_of, refuse
 from reconciler.transaction import carry_out
 
 
@@ -67,12 +67,12 @@ def _looker(options: Options) -> Looker:
 
 
 def plan_for(documents: Sequence[Document], options: Options | None = None, *, delete: bool = False) -> Result:
-    """What `apply` would do now. Reads only. Raises DocumentError, CompileError, KernelError, HookHeld."""
+    """What `apply` would do now. Reads only. Raises DocumentError, CompileError, KernelError, HookHeld, NotEnoughMemory."""
     chosen = options or Options()
     looker = _looker(chosen)
     with Bpffs(chosen.root).read_locked(chosen.lock_timeout):
         result = _survey(documents, chosen, looker, delete)
-        refuse_conflicts(result.survey)
+        refuse(result.survey)
     return result
 
 
@@ -90,7 +90,7 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
     with root.locked(chosen.lock_timeout):
         try:
             result = _survey(documents, chosen, looker, delete)
-            refuse_conflicts(result.survey)
+            refuse(result.survey)
             if chosen.planned:
                 chosen.planned(result)
             if result.plan.steps:

@@ -11,6 +11,7 @@ The tree (exit codes follow sysexits(3) where it has a word for it):
     │   └── NotPermitted         77   EPERM / EACCES: not root, or a capability is missing
     ├── FeatureMissing           69   this kernel lacks what the document needs
     ├── HookHeld                  1   somebody else's program is where ours should go
+    ├── NotEnoughMemory       1   the tables would not fit; nothing was written
     ├── LockBusy                 75   another writer is at work on the same bpffs root
     ├── ApplyFailed               1   a step failed; everything done was undone
     │   ├── VerifyFailed          4   applied, read back, not equal; undone
@@ -103,6 +104,10 @@ class FeatureMissing(PcnError):
 
 class HookHeld(PcnError):
     """A hook that pcn needs is held by somebody else, who is named."""
+
+
+class NotEnoughMemory(PcnError):
+    """Tables that are to be made take more memory than there is. Nothing has been touched."""
 
 
 class LockBusy(PcnError):

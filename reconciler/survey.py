@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.document import Document
-from reconciler.errors import CompileError, DocumentError, HookHeld, NotPermitted, Problem
+from reconciler.errors import CompileError, DocumentError, HookHeld, NotEnoughMemory, NotPermitted, Problem
 from reconciler.graph.diff import Change, diff, without_documents
 from reconciler.graph.intend import Built, Desired, intend, program_slots
 from reconciler.graph.records import (
@@ -244,6 +244,12 @@ def live_indices(live: Live) -> dict[str, dict[str, int]]:
     return indices
 
 
+def refuse(survey: Survey) -> None:
+    """Raise for what must end before anything is written: HookHeld, NotEnoughMemory."""
+    refuse_conflicts(survey)
+    refuse_what_does_not_fit(survey)
+
+
 def refuse_conflicts(survey: Survey) -> None:
     """Raise HookHeld for what is wanted and is somebody else's: found before anything is written."""
     found = list(survey.conflicts)
@@ -257,6 +263,26 @@ def refuse_conflicts(survey: Survey) -> None:
                 found.append(f"{state.name}'s XDP hook is held by {holder}, which pcn did not attach; detach it first")
     if found:
         raise HookHeld("\n".join(found))
+
+
+def refuse_what_does_not_fit(survey: Survey) -> None:
+    """Raise NotEnoughMemory if the tables that are to be made or filled take more than there is."""
+    from reconciler.graph.memory import needed
+    from reconciler.kernel import maps, memory
+
+    found = needed(survey.desired.state, survey.live.state, maps.cpus())
+    total, there = sum(found.values()), memory.available()
+    if total > there.bytes:
+        most = sorted(found, key=lambda address: -found[address])[:3]
+        listed = ", ".join(f"{address} {_mib(found[address])}" for address in most)
+        raise NotEnoughMemory(
+            f"tables would take {_mib(total)} more, and {there.by} has {_mib(there.bytes)} left; nothing was changed\n"
+            f"the largest: {listed}"
+        )
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB"
 
 
 def hooks_of(state: State) -> list[HookRecord]:
