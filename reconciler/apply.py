@@ -127,7 +127,7 @@ def _survey(documents: Sequence[Document], options: Options, looker: Looker, del
     given = [] if delete else documents
     wanted, warnings = _wanted(given, named | options.drop, live, looker, options)
     applied = wanted if _is_applied(wanted, live) else looker.applied(live, named | options.drop)
-    survey = looker.survey(wanted, [*applied, *doomed], live)
+    survey = looker.survey(wanted, [*applied, *doomed] if doomed else applied, live)
     warnings += left_alone(live)
     return Result(survey, tuple(warnings), tuple(topology for topology in wanted if topology.name in named))
 

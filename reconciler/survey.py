@@ -27,6 +27,7 @@ from reconciler.graph.records import (
     State,
     TopologyRecord,
 )
+from reconciler.kernel.reader import Memory
 from reconciler.live.sealed import of_unknown_services, readable, without
 from reconciler.model import Topology
 from reconciler.plan import make_plan
@@ -139,6 +140,7 @@ class Looker:
     services: Services
     builder: Builder
     drop: frozenset[str] = frozenset()
+    memory: Memory = field(default_factory=Memory)
 
     def live(self, *, state: bool = False) -> Live:
         """The kernel below the root, read now; with `state`, the datapath's own tables too."""
@@ -147,7 +149,7 @@ class Looker:
         from reconciler.kernel.reader import Reader
         from reconciler.live.observe import observe_bpffs
 
-        live = observe_bpffs(Reader(Bpffs(self.root)), self.services, self.builder.one, rtnl.links(), state=state)
+        live = observe_bpffs(Reader(Bpffs(self.root), self.memory), self.services, self.builder.one, rtnl.links(), state=state)
         unknown = of_unknown_services(live.state, self.services)
         self._seal(live, {name: why for name, why in unknown.items() if name not in self.drop})
         return live
@@ -171,7 +173,7 @@ class Looker:
         from reconciler.kernel.reader import Reader
         from reconciler.live.observe_links import observe_links
 
-        links = observe_links(Reader(Bpffs(self.root)), wanted, live.namespaces)
+        links = observe_links(Reader(Bpffs(self.root), self.memory), wanted, live.namespaces)
         found: State = {record.address: record for record in links.records}
         return live.state | without(found, live.sealed), links.conflicts
 
@@ -186,7 +188,7 @@ class Looker:
         from reconciler.kernel.reader import Reader
         from reconciler.live.adopt import adoptable
 
-        base.adoptable, base.adopted = adoptable(Reader(Bpffs(self.root)), base, desired.state)
+        base.adoptable, base.adopted = adoptable(Reader(Bpffs(self.root), self.memory), base, desired.state)
 
     def _applied(self, applied: Sequence[Topology], base: Live) -> Desired:
         """The applied graph. A service that cannot be compiled any more must not keep its topology from being deleted:

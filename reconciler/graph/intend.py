@@ -166,6 +166,8 @@ def port_indices(cube: Cube, known: Mapping[str, int], most: int = pins.AFTER_EG
     """
     wanted = [port.name for port in cube.ports]
     kept = {name: index for name, index in known.items() if name in wanted}
+    if len(kept) == len(wanted):
+        return {name: kept[name] for name in wanted}
     left = {index for name, index in known.items() if name not in wanted}
     candidates = [index for index in range(most) if index not in kept.values()]
     free = iter(sorted(candidates, key=lambda index: (index in left, index)))

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
@@ -57,6 +58,17 @@ class _Look:
     state: bool = False
     stubs: dict[int, str] = field(default_factory=dict)
     uses: dict[tuple[str, str], set[int]] = field(default_factory=dict)  # ids of the tables that a side of a cube uses
+    leftovers: list[str] = field(default_factory=list)
+    shapes: dict[tuple[str, str], Mapping[str, tuple[Any, TableRows]]] = field(default_factory=dict)
+
+    def take(self, own: _Look) -> None:
+        """What was found of one cube."""
+        self.live.state |= own.live.state
+        self.live.generations |= own.live.generations
+        self.live.tables |= own.live.tables
+        self.stubs |= own.stubs
+        self.uses |= own.uses
+        self.leftovers += own.leftovers
 
     def add(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -85,7 +97,7 @@ def observe_bpffs(
             leftovers.append(f"topologies/{name}")
         else:
             look.add([topology_record(pins.unescape(name), text)])
-    whole = []
+    whole: list[tuple[str, Mapping[str, Any], str]] = []
     said = said_of(live)
     for escaped in reader.names("cubes"):
         name = pins.unescape(escaped)
@@ -95,13 +107,21 @@ def observe_bpffs(
         else:
             whole.append((name, about, current))
     for name, about, current in whole:
-        leftovers += _cube_objects(look, name, about, current)
+        look.take(reader.remembered(name, (about, current, state), partial(_alone, look, name, about, current)))
+    reader.forget_all_but({name for name, *_ in whole})
     for name, about, _ in whole:
         _cube_wiring(look, name, about)
-    leftovers += _hooks(look)
+    leftovers += [*look.leftovers, *_hooks(look)]
     leftovers += _shared(look, {name for name, _, _ in whole})
     live.leftovers = tuple(leftovers)
     return live
+
+
+def _alone(look: _Look, name: str, about: Mapping[str, Any], current: str) -> _Look:
+    """A cube's own objects, and nothing that depends on another's."""
+    own = replace(look, live=Live(), stubs={}, uses={}, leftovers=[])
+    own.leftovers += _cube_objects(own, name, about, current)
+    return own
 
 
 def _cube_objects(look: _Look, name: str, about: Mapping[str, Any], current: str) -> list[str]:
@@ -173,15 +193,13 @@ def _programs(look: _Look, cube: str, current: str) -> None:
 
 def _tables(look: _Look, cube: str, about: Mapping[str, Any]) -> None:
     reader, home = look.reader, pins.cube(cube)
-    service = look.services.get(about.get("service", ""))
-    built = look.build(service.name, "TC" if about.get("type", "TC") == "TC" else "XDP") if service else None
     for entry in reader.names(home):
         if entry in _FILES:
             _plain_table(look, cube, f"{home}/{entry}", entry)
     for entry in reader.names(f"{home}/twin"):
         if entry in _FILES:
             _plain_table(look, cube, f"{home}/twin/{entry}", entry)
-    shape = _shape(cube, service, built)
+    shape = _shape(look, cube, about)
     kept = look.live.tables.setdefault(cube, {})
     own = {f"{home}/tables/{entry}": entry.rpartition(":")[2] for entry in reader.names(f"{home}/tables")}
     for path, name in (own | {path: name for path, (name, _, _) in shape.items() if path not in own}).items():
@@ -206,22 +224,31 @@ def _configured(rows: dict[bytes, bytes], wanted: TableRows) -> dict[bytes, byte
     """The configuration's share of what a table holds."""
     if wanted.mask != b"\xff" * len(wanted.mask):
         rows = {key: _masked(value, wanted.mask) for key, value in rows.items()}
-    return {key: value for key, value in rows.items() if any(value)} if wanted.sparse else rows
+    nothing = bytes(len(wanted.mask))
+    return {key: value for key, value in rows.items() if value != nothing} if wanted.sparse else rows
 
 
-def _shape(cube: str, service: Service | None, built: Built | None) -> dict[str, tuple[str, TableRows, int]]:
+def _shape(look: _Look, cube: str, about: Mapping[str, Any]) -> dict[str, tuple[str, TableRows, int]]:
     """Of each table that holds configuration, by its pin: its name, what an empty configuration says of it, and the size of
     its values."""
-    if service is None or built is None:
-        return {}
+    of_kind = (about.get("service", ""), "TC" if about.get("type", "TC") == "TC" else "XDP")
+    if of_kind not in look.shapes:
+        look.shapes[of_kind] = _empty(look, *of_kind)
+    shapes = look.shapes[of_kind]
+    return {pins.table(cube, name, table.scope): (name, wanted, table.value_size) for name, (table, wanted) in shapes.items()}
+
+
+def _empty(look: _Look, service_name: str, family: str) -> dict[str, tuple[Any, TableRows]]:
+    """The tables that hold a service's configuration, and what an empty one says of each."""
     from reconciler.service.codec import Env
 
+    service = look.services.get(service_name)
+    built = look.build(service.name, family) if service else None
+    if service is None or built is None:
+        return {}
     try:
         tables = built.tables
-        return {
-            pins.table(cube, name, tables[name].scope): (name, wanted, tables[name].value_size)
-            for name, wanted in service.rows({}, tables, Env()).items()
-        }
+        return {name: (tables[name], wanted) for name, wanted in service.rows({}, tables, Env()).items()}
     except (KeyError, ValueError):
         return {}
 
@@ -249,7 +276,8 @@ def _is_another(look: _Look, cube: str, path: str, name: str) -> bool:
 
 def _cube_wiring(look: _Look, cube: str, about: Mapping[str, Any]) -> None:
     for side in (pins.MAIN, pins.TWIN):
-        values = look.reader.values(f"{pins.cube(cube)}/{side}hops")
+        values = look.reader.values(f"{pins.cube(cube)}/{side}hops").rstrip(b"\0")
+        values += bytes(-len(values) % 8)
         hops = [(row, kind, ifindex) for row, (kind, ifindex) in enumerate(struct.iter_unpack("<II", values)) if kind]
         jumps = look.reader.slots_at(f"{pins.cube(cube)}/{side}next", [row for row, kind, _ in hops if kind == 3])
         for row, kind, ifindex in hops:
