@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from reconciler.document import Document
+from reconciler.document import Document, collector_paused
 from reconciler.errors import DocumentError, Problem
 from reconciler.graph.diff import Change, diff
 from reconciler.graph.intend import document_text, topology_record
@@ -70,7 +70,7 @@ def plan_for(documents: Sequence[Document], options: Options | None = None, *, d
     """What `apply` would do now. Reads only. Raises DocumentError, CompileError, KernelError, HookHeld."""
     chosen = options or Options()
     looker = _looker(chosen)
-    with Bpffs(chosen.root).read_locked(chosen.lock_timeout):
+    with Bpffs(chosen.root).read_locked(chosen.lock_timeout), collector_paused():
         result = _survey(documents, chosen, looker, delete)
         refuse_conflicts(result.survey)
     return result
@@ -87,7 +87,7 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
     if not documents and delete and not chosen.drop:
         raise DocumentError([Problem("there is nothing to delete")])
     root = Bpffs(chosen.root)
-    with root.locked(chosen.lock_timeout):
+    with root.locked(chosen.lock_timeout), collector_paused():
         try:
             result = _survey(documents, chosen, looker, delete)
             refuse_conflicts(result.survey)

@@ -31,16 +31,25 @@ def _in_object(schema: Mapping[str, Any], data: Any, place: Place) -> Iterator[t
 def _in_value(schema: Mapping[str, Any], value: Any, place: Place) -> Iterator[tuple[str, Place]]:
     """The names of ports in a value, each with its place."""
     if isinstance(value, list):
-        said = {name: schema[name] for name in ("x-pcn-ref",) if name in schema}  # a leaf-list says it of all its entries
+        entries = schema.get("items", {})
+        if "x-pcn-ref" in schema:  # a leaf-list says it of all its entries
+            entries = {**entries, "x-pcn-ref": schema["x-pcn-ref"]}
         for index, entry in enumerate(value):
-            yield from _in_value({**schema.get("items", {}), **said}, entry, place / index)
+            yield from _in_value(entries, entry, place / index)
     elif schema.get("x-pcn-ref") == "port" and isinstance(value, str):
         yield value, place
     else:
         yield from _in_object(schema, value, place)
 
 
+_KNOWN: dict[int, tuple[Mapping[str, Any], bool]] = {}
+
+
 def _refers(schema: Mapping[str, Any]) -> bool:
     """Whether there is a reference anywhere in a schema: most have none, and their data need not be looked at."""
-    inside = [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]
-    return "x-pcn-ref" in schema or any(_refers(part) for part in inside)
+    known = _KNOWN.get(id(schema))
+    if known is None or known[0] is not schema:
+        inside = [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]
+        found = "x-pcn-ref" in schema or any(_refers(part) for part in inside)
+        known = _KNOWN[id(schema)] = (schema, found)  # the schema is kept, so that nothing else gets its id
+    return known[1]

@@ -62,7 +62,7 @@ def cpus() -> int:
 
 
 def create(spec: MapSpec, name: str = "") -> int:
-    """A new map. Arrays of many rows can be read by mapping them; that is this module's own business, and `info` is silent on it."""
+    """A new map. An array of many rows can be mapped, to be read; that is this module's own business, and not told by `info`."""
     mapped = spec.type == ARRAY and not spec.flags and spec.max_entries >= _MAPPED_ROWS
     attributes = struct.pack(
         "<7I16s5IQ",
@@ -179,12 +179,13 @@ def content(fd: int, spec: MapSpec) -> bytes | dict[bytes, bytes]:
     return found
 
 
-def rows_of(raw: bytes | dict[bytes, bytes], spec: MapSpec) -> dict[bytes, bytes]:
-    """Rows by key, of what `content` gives."""
+def rows_of(raw: bytes | dict[bytes, bytes], spec: MapSpec, *, sparse: bool = False) -> dict[bytes, bytes]:
+    """Rows by key, of what `content` gives; `sparse`: without the rows of zeros at an array's end."""
     if not isinstance(raw, bytes):
         return raw
-    values = struct.iter_unpack(f"{spec.value_size}s{_stride(spec) - spec.value_size}x", raw)
-    return dict(zip(_array_keys(spec.max_entries), (value for (value,) in values), strict=True))
+    stride, width = _stride(spec), spec.value_size
+    end = len(raw.rstrip(b"\0")) if sparse else len(raw)
+    return {key: raw[at : at + width] for key, at in zip(_array_keys(spec.max_entries), range(0, end, stride), strict=False)}
 
 
 def _mapped(fd: int, spec: MapSpec) -> bytes | None:

@@ -222,9 +222,10 @@ class Reader:
         found = self.table(relative)
         return found.spec if found is not None else None
 
-    def rows(self, relative: str) -> tuple[maps.MapSpec, dict[bytes, bytes]] | None:
+    def rows(self, relative: str, *, sparse: bool = False) -> tuple[maps.MapSpec, dict[bytes, bytes]] | None:
+        """All rows of a table; where it is `sparse`, an array's rows of zeros may be left out."""
         raw, found = self._ask(relative, None), self.table(relative)
-        return (found.spec, maps.rows_of(raw, found.spec)) if found is not None and raw is not None else None
+        return (found.spec, maps.rows_of(raw, found.spec, sparse=sparse)) if found is not None and raw is not None else None
 
     def values(self, relative: str) -> bytes:
         """An array's values of 8 bytes, one after the other; empty if there is no such array."""

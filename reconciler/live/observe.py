@@ -34,7 +34,7 @@ from reconciler.kernel.maps import PER_CPU, MapSpec
 from reconciler.kernel.reader import Reader, fold_cpus
 from reconciler.live.adopt import is_another
 from reconciler.live.identity import identity, said_of
-from reconciler.service import Service, Services
+from reconciler.service import Services
 from reconciler.service.rows import TableRows
 
 if TYPE_CHECKING:
@@ -106,11 +106,11 @@ def observe_bpffs(
             leftovers.append(f"cubes/{escaped}")
         else:
             whole.append((name, about, current))
-    for name, about, current in whole:
-        look.take(reader.remembered(name, (about, current, state), partial(_alone, look, name, about, current)))
-    reader.forget_all_but({name for name, *_ in whole})
-    for name, about, _ in whole:
-        _cube_wiring(look, name, about)
+    for cube, its_about, generation in whole:
+        look.take(reader.remembered(cube, (its_about, generation, state), partial(_alone, look, cube, its_about, generation)))
+    reader.forget_all_but({cube for cube, *_ in whole})
+    for cube, its_about, _ in whole:
+        _cube_wiring(look, cube, its_about)
     leftovers += [*look.leftovers, *_hooks(look)]
     leftovers += _shared(look, {name for name, _, _ in whole})
     live.leftovers = tuple(leftovers)
@@ -208,11 +208,11 @@ def _tables(look: _Look, cube: str, about: Mapping[str, Any]) -> None:
             if look.state and (found := reader.rows(path)) is not None:
                 kept[name] = {key: fold_cpus(found[0], value) for key, value in found[1].items()}
             continue
-        found = reader.rows(path)
+        _, wanted, value_size = shape[path]
+        found = reader.rows(path, sparse=wanted.sparse)
         if found is None or _is_another(look, cube, path, name):
             continue
         spec, raw = found
-        _, wanted, value_size = shape[path]
         folded = {key: fold_cpus(spec, value) for key, value in raw.items()} if spec.type in PER_CPU else raw
         kept[name] = folded
         rows = _configured(folded, wanted) if spec.value_size == value_size else None
