@@ -13,14 +13,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from reconciler import pins
 from reconciler.document import Document, collector_paused
 from reconciler.errors import DocumentError, Problem
 from reconciler.graph.diff import Change, diff
 from reconciler.graph.intend import document_text, topology_record
 from reconciler.graph.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record, State, TableRecord, TopologyRecord
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
+from reconciler.kernel.reader import Memory
 from reconciler.model import Topology
-from reconciler.plan.steps import Plan, Step
+from reconciler.plan.steps import Plan, Step, cubes_of
 from reconciler.service import Services
 from reconciler.survey import APPLIED, Builder, Looker, Survey, applied_documents, name_of, refuse_conflicts
 from reconciler.transaction import carry_out
@@ -30,6 +32,8 @@ from reconciler.transaction import carry_out
 class Options:
     """How to go about it. `prune`: topologies that the documents do not name are removed (else they stay as applied);
     `drop`: these of them, by name.
+
+    `memory` is what a look takes over from the one before (see there): whoever calls again keeps the options.
 
     `warn` is told of applied topologies that had to be left out by what only reads.
     `planned` is called with the result once it is planned, under the lock and before the first step; what it raises ends
@@ -47,6 +51,7 @@ class Options:
     planned: Callable[[Any], object] | None = None
     warn: Callable[[Sequence[Problem]], object] | None = None
     before: Callable[[int, Step], Any] | None = None
+    memory: Memory = field(default_factory=Memory)
 
 
 @dataclass(slots=True)
@@ -63,7 +68,7 @@ class Result:
 
 
 def _looker(options: Options) -> Looker:
-    return Looker(options.root, options.services, Builder(options.services, options.compiling), options.drop)
+    return Looker(options.root, options.services, Builder(options.services, options.compiling), options.drop, options.memory)
 
 
 def plan_for(documents: Sequence[Document], options: Options | None = None, *, delete: bool = False) -> Result:
@@ -193,8 +198,13 @@ def drift_survey(options: Options | None = None) -> Survey:
 
 
 def unfinished(survey: Survey, looker: Looker) -> list[str]:
-    """Read back after a commit: what is still otherwise than planned, as sentences. What will be retired may be there."""
-    live = looker.live()
+    """Read back after a commit: what is still otherwise than planned, as sentences. What will be retired may be there.
+
+    Of cubes that no step names, what was read before the first step stands: steps write below the paths that they name and
+    nowhere else, and no other writer had the lock meanwhile. All others are read again, like hooks and netdevs.
+    """
+    touched = cubes_of(survey.plan)
+    live = looker.live(since={cube for cube in survey.live.generations if pins.cube(cube) not in touched})
     network = [r for r in survey.desired.state.values() if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)]
     state, _ = looker.with_links(live, network)
     return [

@@ -6,7 +6,7 @@ is read back. *Pending*: desired differs from applied. *Drift*: live differs fro
 
 from __future__ import annotations
 
-import json
+import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from reconciler.document import Document
 from reconciler.errors import CompileError, DocumentError, HookHeld, NotPermitted, Problem
 from reconciler.graph.diff import Change, diff, without_documents
-from reconciler.graph.intend import Built, Desired, intend, program_slots
+from reconciler.graph.intend import Built, Desired, document_data, intend, program_slots
 from reconciler.graph.records import (
     CubeRecord,
     HookRecord,
@@ -119,11 +119,12 @@ def families(topologies: Iterable[Topology]) -> set[tuple[str, str]]:
 
 def applied_documents(live: Live) -> list[Document]:
     """The documents that the kernel keeps."""
-    return [
-        Document(f"{APPLIED}{record.name}", record.document, json.loads(record.document), 0)
-        for record in live.state.values()
-        if isinstance(record, TopologyRecord)
-    ]
+    return [_kept(record.name, record.document) for record in live.state.values() if isinstance(record, TopologyRecord)]
+
+
+@functools.lru_cache(maxsize=16)
+def _kept(name: str, text: str) -> Document:
+    return Document(f"{APPLIED}{name}", text, document_data(text), 0)
 
 
 def name_of(document: Document) -> str:
@@ -142,14 +143,16 @@ class Looker:
     drop: frozenset[str] = frozenset()
     memory: Memory = field(default_factory=Memory)
 
-    def live(self, *, state: bool = False) -> Live:
-        """The kernel below the root, read now; with `state`, the datapath's own tables too."""
+    def live(self, *, state: bool = False, since: Collection[str] = ()) -> Live:
+        """The kernel below the root, read now; with `state`, the datapath's own tables too. Of the cubes in `since`, what the
+        last look of this `memory` found is taken as it is."""
         from reconciler.kernel import rtnl
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
         from reconciler.live.observe import observe_bpffs
 
-        live = observe_bpffs(Reader(Bpffs(self.root), self.memory), self.services, self.builder.one, rtnl.links(), state=state)
+        reader = Reader(Bpffs(self.root), self.memory, since)
+        live = observe_bpffs(reader, self.services, self.builder.one, rtnl.links(), state=state)
         unknown = of_unknown_services(live.state, self.services)
         self._seal(live, {name: why for name, why in unknown.items() if name not in self.drop})
         return live

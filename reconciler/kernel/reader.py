@@ -69,17 +69,18 @@ class Memory:
 
 class Reader:
     """Reads pins by their path relative to the root. It is for one look: a directory is listed once, and a pin asked once what
-    it is. With a `memory`, this look goes on from the last one, and leaves what it learned in it."""
+    it is. With a `memory`, this look goes on from the last one, and leaves what it learned in it; what was made under one of
+    the names in `since` is not even read again."""
 
-    def __init__(self, root: Bpffs, memory: Memory | None = None) -> None:
-        self.root, self._memory = root, memory or Memory()
+    def __init__(self, root: Bpffs, memory: Memory | None = None, since: Collection[str] = ()) -> None:
+        self.root, self._memory, self._since = root, memory or Memory(), since
         self._looked: dict[str, _Directory] = {}
         self._noted: _Result | None = None
 
     def remembered(self, name: str, given: object, make: Callable[[], T]) -> T:
         """What `make` makes of `given` and of what it reads here; made anew only if either differs from the last time."""
         known = self._memory.results.get(name)
-        if known is None or known.given != given or not self._reads_the_same(known):
+        if known is None or known.given != given or not (name in self._since or self._reads_the_same(known)):
             known = self._noted = self._memory.results[name] = _Result(given)
             try:
                 known.value = make()
