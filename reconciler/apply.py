@@ -17,14 +17,13 @@ from reconciler import pins
 from reconciler.document import Document, collector_paused
 from reconciler.errors import DocumentError, Problem
 from reconciler.graph.diff import Change, diff
-from reconciler.graph.intend import document_text, topology_record
+from reconciler.graph.intend import document_text
 from reconciler.graph.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record, State, TableRecord, TopologyRecord
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
-from reconciler.kernel.reader import Memory
 from reconciler.model import Topology
 from reconciler.plan.steps import Plan, Step, cubes_of
 from reconciler.service import Services
-from reconciler.survey import APPLIED, Builder, Looker, Survey, applied_documents, name_of, refuse_conflicts
+from reconciler.survey import APPLIED, Builder, Kept, Looker, Survey, applied_documents, name_of, refuse_conflicts
 from reconciler.transaction import carry_out
 
 
@@ -33,7 +32,7 @@ class Options:
     """How to go about it. `prune`: topologies that the documents do not name are removed (else they stay as applied);
     `drop`: these of them, by name.
 
-    `memory` is what a look takes over from the one before (see there): whoever calls again keeps the options.
+    `kept` is what one call takes over from the one before: whoever calls again keeps the options.
 
     `warn` is told of applied topologies that had to be left out by what only reads.
     `planned` is called with the result once it is planned, under the lock and before the first step; what it raises ends
@@ -51,16 +50,18 @@ class Options:
     planned: Callable[[Any], object] | None = None
     warn: Callable[[Sequence[Problem]], object] | None = None
     before: Callable[[int, Step], Any] | None = None
-    memory: Memory = field(default_factory=Memory)
+    kept: Kept = field(default_factory=Kept)
 
 
 @dataclass(slots=True)
 class Result:
-    """What was (or would be) done. `warnings` are about the documents."""
+    """What was (or would be) done. `warnings` are about the documents; `topologies` are those of the documents that were given,
+    `wanted` these and those that stay."""
 
     survey: Survey
     warnings: tuple[Problem, ...] = ()
     topologies: tuple[Topology, ...] = ()
+    wanted: tuple[Topology, ...] = ()
 
     @property
     def plan(self) -> Plan:
@@ -68,7 +69,7 @@ class Result:
 
 
 def _looker(options: Options) -> Looker:
-    return Looker(options.root, options.services, Builder(options.services, options.compiling), options.drop, options.memory)
+    return Looker(options.root, options.services, Builder(options.services, options.compiling), options.drop, options.kept)
 
 
 def plan_for(documents: Sequence[Document], options: Options | None = None, *, delete: bool = False) -> Result:
@@ -100,6 +101,7 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
                 chosen.planned(result)
             if result.plan.steps:
                 result.warnings += _carry_out(result.survey, root, looker, chosen)
+                chosen.kept.topologies = {document_text(topology): topology for topology in result.wanted}
         finally:
             root.remove_if_empty()
     return result
@@ -134,7 +136,7 @@ def _survey(documents: Sequence[Document], options: Options, looker: Looker, del
     applied = wanted if _is_applied(wanted, live) else looker.applied(live, named | options.drop)
     survey = looker.survey(wanted, [*applied, *doomed] if doomed else applied, live)
     warnings += left_alone(live)
-    return Result(survey, tuple(warnings), tuple(topology for topology in wanted if topology.name in named))
+    return Result(survey, tuple(warnings), tuple(t for t in wanted if t.name in named), tuple(wanted))
 
 
 def _wanted(
@@ -176,8 +178,8 @@ def left_alone(live: Live) -> list[Problem]:
 
 def _is_applied(wanted: Sequence[Topology], live: Live) -> bool:
     """Whether the kernel's own documents say just this: the common case, which then needs no second look at them."""
-    kept = {record.name: record.meaning for record in live.state.values() if isinstance(record, TopologyRecord)}
-    return kept == {topology.name: topology_record(topology.name, document_text(topology)).meaning for topology in wanted}
+    kept = {record.name: record for record in live.state.values() if isinstance(record, TopologyRecord)}
+    return kept == {topology.name: TopologyRecord(topology.name, document_text(topology)) for topology in wanted}
 
 
 def drift(options: Options | None = None) -> list[Change]:

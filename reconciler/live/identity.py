@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.graph.intend import document_data
+from reconciler.graph.documents import document_data
 from reconciler.graph.records import GONE, Live, TopologyRecord
 from reconciler.kernel.reader import Reader
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
-from reconciler.graph.intend import Built, topology_record
+from reconciler.graph.intend import Built
 from reconciler.graph.records import (
     GONE,
     CubeRecord,
@@ -24,6 +24,7 @@ from reconciler.graph.records import (
     Record,
     StubRecord,
     TableRecord,
+    TopologyRecord,
 )
 from reconciler.graph.tables import PUBLIC
 from reconciler.kernel.maps import PER_CPU, MapSpec
@@ -103,7 +104,7 @@ def observe_bpffs(
         if text is None:
             leftovers.append(f"topologies/{name}")
         else:
-            look.add([topology_record(pins.unescape(name), text)])
+            look.add([TopologyRecord(pins.unescape(name), text)])
     whole: list[tuple[str, Mapping[str, Any], str]] = []
     said = said_of(live)
     for escaped in reader.names("cubes"):

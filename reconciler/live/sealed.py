@@ -13,7 +13,7 @@ from reconciler import pins
 from reconciler.check import check
 from reconciler.document import Document
 from reconciler.errors import DocumentError
-from reconciler.graph.intend import document_data
+from reconciler.graph.documents import document_data
 from reconciler.graph.records import CubeRecord, HookRecord, LinkRecord, NamespaceRecord, Record, State, TopologyRecord
 from reconciler.model import Topology
 from reconciler.service import Services
