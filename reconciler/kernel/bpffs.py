@@ -114,6 +114,9 @@ class Bpffs:
     def set_link(self, relative: str, text: str) -> None:
         """Make a symlink that holds `text`, or put it in the place of an old one, atomically."""
         path = self.path(relative)
+        with contextlib.suppress(FileExistsError):
+            os.symlink(text, path)
+            return
         draft = f"{path}~"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(draft)
