@@ -7,9 +7,11 @@ of it, is looked at every time.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
+from reconciler.errors import Problem
 from reconciler.model import Cube
 
 _CHECKS = 4  # files, what is applied, and both together
@@ -17,12 +19,13 @@ _CHECKS = 4  # files, what is applied, and both together
 
 @dataclass(slots=True)
 class Right:
-    """`raw` as it was written, by `service`'s schema `normal` and without fault. `built` for `key` are its canonical data and the
-    cube."""
+    """`raw` as it was written, by `service`'s schema `normal` and without fault. `passed` are the rules about a cube alone that
+    found nothing. `built` for `key` are its canonical data and the cube."""
 
     raw: Any
     service: object
     normal: dict[str, Any]
+    passed: set[str] = field(default_factory=set)
     key: Any = None
     built: tuple[dict[str, Any], Cube] | None = None
 
@@ -47,6 +50,16 @@ class Known:
     def of_normal(self, normal: object) -> Right | None:
         found = self._checks[-1].get(id(normal))
         return found if found is not None and found.normal is normal else None
+
+    def passed(self, normal: object, rule: str, problems: Iterable[Problem]) -> Iterator[Problem]:
+        """What a rule about this cube alone finds; nothing, if it found nothing the last time."""
+        right = self.of_normal(normal)
+        if right is not None and rule in right.passed:
+            return
+        found = list(problems)
+        if right is not None and not found:
+            right.passed.add(rule)
+        yield from found
 
     def add(self, raw: Any, service: object, normal: dict[str, Any]) -> None:
         self._note(Right(raw, service, normal))

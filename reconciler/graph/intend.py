@@ -168,7 +168,8 @@ def intend(
     if problems:
         raise DocumentError(problems)
     desired.add(wiring.records)
-    _drop_idle_twins(desired, wiring)
+    if any(slot.side == pins.TWIN for part in known.cubes.values() for slot in part.made.objects):
+        _drop_idle_twins(desired, wiring)
     desired.pending, desired.notes = wiring.pending, wiring.notes
     return desired
 
