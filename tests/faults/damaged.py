@@ -107,9 +107,11 @@ class Rig:
         return f"{self.root}/{top}/{self.tag}-{rest}" if top in ("cubes", "links", "namespaces") else f"{self.root}/{relative}"
 
     def drift(self) -> list[Change]:
-        """As it is seen by whoever looks for the first time, and by whoever goes on from his last look: both see the same."""
-        found = drift(self.bench.options())
-        assert drift(self.bench.options(kept=self.kept)) == found
+        """As it is seen by whoever looks for the first time, and by whoever goes on from his last look: both see the same, once
+        the kernel is done (with a namespace's netdevs, say, which go some time after it)."""
+        deadline = time.monotonic() + 2
+        while (found := drift(self.bench.options())) != drift(self.bench.options(kept=self.kept)):
+            assert time.monotonic() < deadline, found
         return found
 
     def heal(self) -> Any:
