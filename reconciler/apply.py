@@ -13,16 +13,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from reconciler.document import Document
+from reconciler import pins
+from reconciler.document import Document, collector_paused
 from reconciler.errors import DocumentError, Problem
 from reconciler.graph.diff import Change, diff
-from reconciler.graph.intend import document_text, topology_record
+from reconciler.graph.intend import document_text
 from reconciler.graph.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record, State, TableRecord, TopologyRecord
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
 from reconciler.model import Topology
-from reconciler.plan.steps import Plan, Step
+from reconciler.plan.steps import Plan, Step, cubes_of
 from reconciler.service import Services
-from reconciler.survey import APPLIED, Builder, Looker, Survey, applied_documents, name_of, refuse
+from reconciler.survey import APPLIED, Builder, Kept, Looker, Survey, applied_documents, name_of, refuse
 from reconciler.transaction import carry_out
 
 
@@ -30,6 +31,8 @@ from reconciler.transaction import carry_out
 class Options:
     """How to go about it. `prune`: topologies that the documents do not name are removed (else they stay as applied);
     `drop`: these of them, by name.
+
+    `kept` is what one call takes over from the one before: whoever calls again keeps the options.
 
     `warn` is told of applied topologies that had to be left out by what only reads.
     `planned` is called with the result once it is planned, under the lock and before the first step; what it raises ends
@@ -47,15 +50,18 @@ class Options:
     planned: Callable[[Any], object] | None = None
     warn: Callable[[Sequence[Problem]], object] | None = None
     before: Callable[[int, Step], Any] | None = None
+    kept: Kept = field(default_factory=Kept)
 
 
 @dataclass(slots=True)
 class Result:
-    """What was (or would be) done. `warnings` are about the documents."""
+    """What was (or would be) done. `warnings` are about the documents; `topologies` are those of the documents that were given,
+    `wanted` these and those that stay."""
 
     survey: Survey
     warnings: tuple[Problem, ...] = ()
     topologies: tuple[Topology, ...] = ()
+    wanted: tuple[Topology, ...] = ()
 
     @property
     def plan(self) -> Plan:
@@ -63,14 +69,14 @@ class Result:
 
 
 def _looker(options: Options) -> Looker:
-    return Looker(options.root, options.services, Builder(options.services, options.compiling), options.drop)
+    return Looker(options.root, options.services, Builder(options.services, options.compiling), options.drop, options.kept)
 
 
 def plan_for(documents: Sequence[Document], options: Options | None = None, *, delete: bool = False) -> Result:
     """What `apply` would do now. Reads only. Raises DocumentError, CompileError, KernelError, HookHeld, NotEnoughMemory."""
     chosen = options or Options()
     looker = _looker(chosen)
-    with Bpffs(chosen.root).read_locked(chosen.lock_timeout):
+    with Bpffs(chosen.root).read_locked(chosen.lock_timeout), collector_paused():
         result = _survey(documents, chosen, looker, delete)
         refuse(result.survey)
     return result
@@ -87,7 +93,7 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
     if not documents and delete and not chosen.drop:
         raise DocumentError([Problem("there is nothing to delete")])
     root = Bpffs(chosen.root)
-    with root.locked(chosen.lock_timeout):
+    with root.locked(chosen.lock_timeout), collector_paused():
         try:
             result = _survey(documents, chosen, looker, delete)
             refuse(result.survey)
@@ -95,6 +101,7 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
                 chosen.planned(result)
             if result.plan.steps:
                 result.warnings += _carry_out(result.survey, root, looker, chosen)
+                chosen.kept.topologies = {document_text(topology): topology for topology in result.wanted}
         finally:
             root.remove_if_empty()
     return result
@@ -127,9 +134,9 @@ def _survey(documents: Sequence[Document], options: Options, looker: Looker, del
     given = [] if delete else documents
     wanted, warnings = _wanted(given, named | options.drop, live, looker, options)
     applied = wanted if _is_applied(wanted, live) else looker.applied(live, named | options.drop)
-    survey = looker.survey(wanted, [*applied, *doomed], live)
+    survey = looker.survey(wanted, [*applied, *doomed] if doomed else applied, live)
     warnings += left_alone(live)
-    return Result(survey, tuple(warnings), tuple(topology for topology in wanted if topology.name in named))
+    return Result(survey, tuple(warnings), tuple(t for t in wanted if t.name in named), tuple(wanted))
 
 
 def _wanted(
@@ -171,8 +178,8 @@ def left_alone(live: Live) -> list[Problem]:
 
 def _is_applied(wanted: Sequence[Topology], live: Live) -> bool:
     """Whether the kernel's own documents say just this: the common case, which then needs no second look at them."""
-    kept = {record.name: record.meaning for record in live.state.values() if isinstance(record, TopologyRecord)}
-    return kept == {topology.name: topology_record(topology.name, document_text(topology)).meaning for topology in wanted}
+    kept = {record.name: record for record in live.state.values() if isinstance(record, TopologyRecord)}
+    return kept == {topology.name: TopologyRecord(topology.name, document_text(topology)) for topology in wanted}
 
 
 def drift(options: Options | None = None) -> list[Change]:
@@ -193,8 +200,13 @@ def drift_survey(options: Options | None = None) -> Survey:
 
 
 def unfinished(survey: Survey, looker: Looker) -> list[str]:
-    """Read back after a commit: what is still otherwise than planned, as sentences. What will be retired may be there."""
-    live = looker.live()
+    """Read back after a commit: what is still otherwise than planned, as sentences. What will be retired may be there.
+
+    Of cubes that no step names, what was read before the first step stands: steps write below the paths that they name and
+    nowhere else, and no other writer had the lock meanwhile. All others are read again, like hooks and netdevs.
+    """
+    touched = cubes_of(survey.plan)
+    live = looker.live(since={cube for cube in survey.live.generations if pins.cube(cube) not in touched})
     network = [r for r in survey.desired.state.values() if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)]
     state, _ = looker.with_links(live, network)
     return [

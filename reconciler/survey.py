@@ -6,7 +6,7 @@ is read back. *Pending*: desired differs from applied. *Drift*: live differs fro
 
 from __future__ import annotations
 
-import json
+import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +14,8 @@ from typing import Any
 from reconciler.document import Document
 from reconciler.errors import CompileError, DocumentError, HookHeld, NotEnoughMemory, NotPermitted, Problem
 from reconciler.graph.diff import Change, diff, without_documents
-from reconciler.graph.intend import Built, Desired, intend, program_slots
+from reconciler.graph.documents import document_data
+from reconciler.graph.intend import Built, Desired, Intended, intend, program_slots
 from reconciler.graph.records import (
     CubeRecord,
     HookRecord,
@@ -27,6 +28,7 @@ from reconciler.graph.records import (
     State,
     TopologyRecord,
 )
+from reconciler.kernel.reader import Memory
 from reconciler.live.sealed import of_unknown_services, readable, without
 from reconciler.model import Topology
 from reconciler.plan import make_plan
@@ -118,16 +120,27 @@ def families(topologies: Iterable[Topology]) -> set[tuple[str, str]]:
 
 def applied_documents(live: Live) -> list[Document]:
     """The documents that the kernel keeps."""
-    return [
-        Document(f"{APPLIED}{record.name}", record.document, json.loads(record.document), 0)
-        for record in live.state.values()
-        if isinstance(record, TopologyRecord)
-    ]
+    return [_kept(record.name, record.document) for record in live.state.values() if isinstance(record, TopologyRecord)]
+
+
+@functools.lru_cache(maxsize=16)
+def _kept(name: str, text: str) -> Document:
+    return Document(f"{APPLIED}{name}", text, document_data(text), 0)
 
 
 def name_of(document: Document) -> str:
     data = document.data
     return str(data.get("metadata", {}).get("name", "")) if isinstance(data, Mapping) else ""
+
+
+@dataclass(slots=True)
+class Kept:
+    """What whoever looks again and again keeps, so that not everything is worked out again. None of it is needed: it holds only
+    for the very same input, or by the kernel's own word (see Memory). `topologies` are applied ones by their documents."""
+
+    memory: Memory = field(default_factory=Memory)
+    intended: Intended = field(default_factory=Intended)
+    topologies: dict[str, Topology] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -139,15 +152,18 @@ class Looker:
     services: Services
     builder: Builder
     drop: frozenset[str] = frozenset()
+    kept: Kept = field(default_factory=Kept)
 
-    def live(self, *, state: bool = False) -> Live:
-        """The kernel below the root, read now; with `state`, the datapath's own tables too."""
+    def live(self, *, state: bool = False, since: Collection[str] = ()) -> Live:
+        """The kernel below the root, read now; with `state`, the datapath's own tables too. Of the cubes in `since`, what the
+        last look that kept the same found is taken as it is."""
         from reconciler.kernel import rtnl
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
         from reconciler.live.observe import observe_bpffs
 
-        live = observe_bpffs(Reader(Bpffs(self.root)), self.services, self.builder.one, rtnl.links(), state=state)
+        reader = Reader(Bpffs(self.root), self.kept.memory, since)
+        live = observe_bpffs(reader, self.services, self.builder.one, rtnl.links(), state=state)
         unknown = of_unknown_services(live.state, self.services)
         self._seal(live, {name: why for name, why in unknown.items() if name not in self.drop})
         return live
@@ -160,6 +176,8 @@ class Looker:
         """The topologies that the kernel's own documents describe. Those of which nothing can be known are sealed, but for
         those to `spare`, which are about to be replaced or removed."""
         kept = applied_documents(live)
+        if all(document.text in self.kept.topologies for document in kept):
+            return [self.kept.topologies[document.text] for document in kept]
         topologies, wrong = readable(kept, self.services)
         names = {document.file: name_of(document) for document in kept}
         self._seal(live, {names[file]: why for file, why in wrong.items() if names[file] not in spare})
@@ -171,36 +189,37 @@ class Looker:
         from reconciler.kernel.reader import Reader
         from reconciler.live.observe_links import observe_links
 
-        links = observe_links(Reader(Bpffs(self.root)), wanted, live.namespaces)
+        links = observe_links(Reader(Bpffs(self.root), self.kept.memory), wanted, live.namespaces)
         found: State = {record.address: record for record in links.records}
         return live.state | without(found, live.sealed), links.conflicts
 
-    def intend(self, topologies: Sequence[Topology], live: Live) -> Desired:
+    def intend(self, topologies: Sequence[Topology], live: Live, before: Intended | None = None) -> Desired:
         built = self.builder.ensure(families(topologies))
         mark = f"{self.root}/topologies/"  # netdevs of ours come with the topologies that want them, and go with them
         others = {name: netdev for name, netdev in live.netdevs.items() if not netdev.alias.startswith(mark)}
         numbers = {name: netdev.index for name, netdev in live.netdevs.items()}
-        return intend(topologies, self.services, built, live_indices(live), others, live.tables, numbers)
+        return intend(topologies, self.services, built, live_indices(live), others, live.tables, numbers, before)
 
     def _find_adoptable(self, base: Live, desired: Desired) -> None:
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
         from reconciler.live.adopt import adoptable
 
-        base.adoptable, base.adopted = adoptable(Reader(Bpffs(self.root)), base, desired.state)
+        base.adoptable, base.adopted = adoptable(Reader(Bpffs(self.root), self.kept.memory), base, desired.state)
 
     def _applied(self, applied: Sequence[Topology], base: Live) -> Desired:
         """The applied graph. A service that cannot be compiled any more must not keep its topology from being deleted:
         then only the network is known, and drift of the cubes is not."""
         try:
-            return self.intend(applied, base)
+            return self.intend(applied, base, self.kept.intended)
         except CompileError:
             return _network_of(applied)
 
     def survey(self, wanted: Sequence[Topology], applied: Sequence[Topology], base: Live) -> Survey:
         """What it takes for the kernel, read as `base`, to hold `wanted` and nothing else. `applied`: its own documents."""
-        desired = self.intend(wanted, base)
-        before = desired if applied is wanted else self._applied(applied, base)
+        before = None if applied is wanted else self._applied(applied, base)
+        desired = self.intend(wanted, base, self.kept.intended)
+        before = desired if before is None else before
         network = [
             r for r in {**before.state, **desired.state}.values() if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)
         ]

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.document import Document
+from reconciler.document.edit import edited
 from reconciler.document.excerpt import render_all
 from reconciler.document.load import MAX_BYTES, SUFFIXES, decode, parse
 from reconciler.errors import DocumentError, PcnError, Problem
@@ -114,12 +115,14 @@ class Files:
         digest = hashlib.sha256(raw).hexdigest()
         if digest == file.digest and (isinstance(content, str) or file.text):
             return
+        before = file.documents or file.good
         file.digest, file.documents, file.problem, file.text = digest, (), "", ""
         try:
             if isinstance(content, str):
                 raise DocumentError([Problem(content)])
             file.text = decode(content, path)
-            file.documents = tuple(parse(file.text, path))
+            mended = edited(before[0], file.text) if len(before) == 1 else None
+            file.documents = (mended,) if mended is not None else tuple(parse(file.text, path))
         except DocumentError as error:
             self._refuse(path, error.problems)
 

@@ -17,7 +17,7 @@ class Glance:
 
     def __init__(self, options: Options, survey: Survey) -> None:
         self._options = options
-        self._looker = Looker(options.root, options.services, Builder(options.services))
+        self._looker = Looker(options.root, options.services, Builder(options.services), kept=options.kept)
         self._calm: Live = survey.live
         wanted = survey.desired.state.values()
         self._network: list[Record] = [r for r in wanted if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)]

@@ -113,6 +113,8 @@ class Healer:
         self._glance = None
         documents = chosen.documents
         options = replace(self.options, drop=self._dropped(chosen))
+        if self._is_edit(chosen) and self._apply_at_once(chosen, options, began):
+            return
         seen = plan_for(documents, options)
         lost = self._lost_documents(seen, documents, options)
         if lost:
@@ -131,6 +133,27 @@ class Healer:
         done = apply(documents, options)
         self._done(chosen, done, began, chosen.topologies | {topology.name for topology in seen.topologies})
 
+    def _is_edit(self, chosen: Desired) -> bool:
+        """Whether the files say something else than what is in force: then something will be written, and a plan that is
+        made before the lock is taken would only be made again."""
+        return self.mode == HEAL and bool(self.good.documents) and chosen.digest != self.good.digest
+
+    def _apply_at_once(self, chosen: Desired, options: Options, began: float) -> bool:
+        """False: an applied document has vanished, which is to be looked into first."""
+
+        def planned(result: Result) -> None:
+            if self._vanished(result, options):
+                raise _Vanished
+
+        refuse_while_trying(options.root)
+        try:
+            done = apply(chosen.documents, replace(options, planned=planned))
+        except _Vanished:
+            return False
+        self.tally.looks += 1
+        self._done(chosen, done, began, chosen.topologies | {topology.name for topology in done.topologies})
+        return True
+
     # -- what may be done -------------------------------------------------------------------------------------------
 
     def _may_write(self, seen: Result) -> bool:
@@ -147,15 +170,17 @@ class Healer:
     def _lost_documents(self, seen: Result, documents: Sequence[Document], options: Options) -> list[Document]:
         """Applied documents that vanished from the kernel although all that they describe is still there. A topology
         that was deleted is not meant, even if the one who deleted it was killed in the middle: its hooks are gone."""
-        live = seen.survey.live.state.values()
-        kept = {record.name for record in live if isinstance(record, TopologyRecord)}
-        owners = {record.topology for record in live if isinstance(record, CubeRecord | LinkRecord)}
-        names = (owners - kept - options.drop) & self.applied.keys() - {t.name for t in seen.topologies}
-        texts = {name: self.applied[name] for name in sorted(names)}
+        texts = {name: self.applied[name] for name in sorted(self._vanished(seen, options))}
         lost = [Document(f"applied topology {name}", text, json.loads(text), 0) for name, text in texts.items()]
         if lost and len(plan_for([*documents, *lost], options).plan.steps) > len(lost):
             return []
         return lost
+
+    def _vanished(self, seen: Result, options: Options) -> set[str]:
+        live = seen.survey.live.state.values()
+        kept = {record.name for record in live if isinstance(record, TopologyRecord)}
+        owners = {record.topology for record in live if isinstance(record, CubeRecord | LinkRecord)}
+        return (owners - kept - options.drop) & self.applied.keys() - {t.name for t in seen.topologies}
 
     # -- what came of it --------------------------------------------------------------------------------------------
 
@@ -235,6 +260,10 @@ class Healer:
             log.warning("drift: %s (not healed: --%s)", _few(self.drift), self.mode)
         if self.pending:
             log.warning("pending: %s (not applied: --%s)", _few(self.pending), self.mode)
+
+
+class _Vanished(Exception):
+    """An applied document is not in the kernel any more, though what it describes is."""
 
 
 def _few(addresses: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.check.defaults import fill, strip
+from reconciler.check.known import KNOWN
 from reconciler.check.schema import Services, service_of, topology_schema
 from reconciler.check.schema_check import Draft
 from reconciler.model import Attachment, Cube, Link, LinkEnd, Port, Route, Topology
@@ -23,25 +24,35 @@ _OF_THE_PORT = ("name", "peer", "tcubes")
 
 def topology(draft: Draft, peers: Peers) -> Topology:
     """The topology of a draft in which nothing is wrong."""
-    document = _canonical(draft, peers)
-    name, spec = document["metadata"]["name"], document["spec"]
-    filled = fill(topology_schema(), {**document, "spec": {**spec, "cubes": []}})["spec"]
+    data = draft.data
+    bare: dict[str, Any] = strip(topology_schema(), {**data, "spec": {**data["spec"], "cubes": []}})
+    name = bare["metadata"]["name"]
+    built = [_built(cube, name, peers, draft.services) for cube in data["spec"].get("cubes", ())]
+    parts = {**bare["spec"], "cubes": [canonical for canonical, _ in built]} if built else bare["spec"]
+    spec = {part: parts[part] for part in data["spec"] if part in parts}
+    document = {**bare, "spec": spec}
+    filled = fill(topology_schema(), {**bare, "spec": {**spec, "cubes": []}})["spec"]
     return Topology(
         name=name,
         namespaces=tuple(spec.get("namespaces", ())),
         links=tuple(_link(link) for link in filled.get("links", ())),
-        cubes=tuple(_cube(cube, name, draft.services) for cube in spec.get("cubes", ())),
+        cubes=tuple(cube for _, cube in built),
         attachments=tuple(Attachment(entry["netdev"], tuple(entry["tcubes"])) for entry in spec.get("attachments", ())),
         document=document,
     )
 
 
-def _canonical(draft: Draft, peers: Peers) -> dict[str, Any]:
-    document: dict[str, Any] = strip(topology_schema(), draft.data)
-    if "cubes" in document["spec"]:
-        cubes = [_with_peers(cube, peers, draft.services) for cube in document["spec"]["cubes"]]
-        document["spec"]["cubes"] = [strip(_schema(cube, draft.services), cube) for cube in cubes]
-    return document
+def _built(cube: dict[str, Any], topology: str, peers: Peers, services: Services) -> tuple[dict[str, Any], Cube]:
+    """A cube's canonical data and itself; as the last time if it and its peers are the same."""
+    key = topology, *(peers.get((cube["name"], port["name"])) for port in cube.get("ports", ()))
+    right = KNOWN.of_normal(cube)
+    if right is not None and right.built is not None and right.key == key:
+        return right.built
+    canonical = strip(_schema(cube, services), _with_peers(cube, peers, services))
+    built = canonical, _cube(canonical, topology, services)
+    if right is not None:
+        right.key, right.built = key, built
+    return built
 
 
 def _with_peers(cube: dict[str, Any], peers: Peers, services: Services) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reconciler.check.facts import Place, World
+from reconciler.check.facts import CubeFact, Place, World
+from reconciler.check.known import KNOWN
 from reconciler.check.messages import quoted
 from reconciler.document.nearmiss import did_you_mean
 from reconciler.errors import Problem
@@ -14,12 +15,16 @@ def references(world: World) -> Iterator[Problem]:
     """Names of ports that the cube does not have."""
     for cube in world.cubes:
         if cube.service is not None and _refers(cube.service.schema):
-            ports = frozenset(port.name for port in cube.ports)
             data: Any = cube.place.draft.data["spec"]["cubes"][cube.place.path[-1]]
-            for name, place in _in_object(cube.service.schema, data, cube.place):
-                if name not in ports:
-                    message = f"{quoted(cube.name)} has no port {quoted(name)}"
-                    yield place.problem(message, did_you_mean(name, ports), related=[(cube.place, "the cube is here")])
+            yield from KNOWN.passed(data, "references", _of_cube(cube, cube.service.schema, data))
+
+
+def _of_cube(cube: CubeFact, schema: Mapping[str, Any], data: Any) -> Iterator[Problem]:
+    ports = frozenset(port.name for port in cube.ports)
+    for name, place in _in_object(schema, data, cube.place):
+        if name not in ports:
+            message = f"{quoted(cube.name)} has no port {quoted(name)}"
+            yield place.problem(message, did_you_mean(name, ports), related=[(cube.place, "the cube is here")])
 
 
 def _in_object(schema: Mapping[str, Any], data: Any, place: Place) -> Iterator[tuple[str, Place]]:
@@ -31,16 +36,25 @@ def _in_object(schema: Mapping[str, Any], data: Any, place: Place) -> Iterator[t
 def _in_value(schema: Mapping[str, Any], value: Any, place: Place) -> Iterator[tuple[str, Place]]:
     """The names of ports in a value, each with its place."""
     if isinstance(value, list):
-        said = {name: schema[name] for name in ("x-pcn-ref",) if name in schema}  # a leaf-list says it of all its entries
+        entries = schema.get("items", {})
+        if "x-pcn-ref" in schema:  # a leaf-list says it of all its entries
+            entries = {**entries, "x-pcn-ref": schema["x-pcn-ref"]}
         for index, entry in enumerate(value):
-            yield from _in_value({**schema.get("items", {}), **said}, entry, place / index)
+            yield from _in_value(entries, entry, place / index)
     elif schema.get("x-pcn-ref") == "port" and isinstance(value, str):
         yield value, place
     else:
         yield from _in_object(schema, value, place)
 
 
+_KNOWN: dict[int, tuple[Mapping[str, Any], bool]] = {}
+
+
 def _refers(schema: Mapping[str, Any]) -> bool:
     """Whether there is a reference anywhere in a schema: most have none, and their data need not be looked at."""
-    inside = [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]
-    return "x-pcn-ref" in schema or any(_refers(part) for part in inside)
+    known = _KNOWN.get(id(schema))
+    if known is None or known[0] is not schema:
+        inside = [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]
+        found = "x-pcn-ref" in schema or any(_refers(part) for part in inside)
+        known = _KNOWN[id(schema)] = (schema, found)  # the schema is kept, so that nothing else gets its id
+    return known[1]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.check.known import KNOWN
 from reconciler.check.messages import Finding, findings, quoted
 from reconciler.check.normal import EqualKeys, normalise
 from reconciler.check.quick import quick_test
@@ -55,10 +56,17 @@ def check_schema(document: Document, services: Services) -> Draft:
         if service is None:
             found += _unknown_service(path, cube, services)
             continue
+        raw = document.data["spec"]["cubes"][path[-1]]
+        right = KNOWN.find(raw, service)
+        if right is not None:
+            data["spec"]["cubes"][path[-1]] = right.normal
+            continue
         normal, equal = normalise(service.schema, cube, document.source_text, path)
         data["spec"]["cubes"][path[-1]] = normal
-        found += [_of_equal_keys(each) for each in equal]
-        found += (_below(path, finding) for finding in _invalid_cube(service, normal))
+        wrong = [_of_equal_keys(each) for each in equal] + [_below(path, finding) for finding in _invalid_cube(service, normal)]
+        if not wrong:
+            KNOWN.add(raw, service, normal)
+        found += wrong
     return Draft(document, data, services, tuple(_problems(draft, found)))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import re
+from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from reconciler.errors import Position
 Path = tuple[str | int, ...]
 """A way into a document: keys of mappings and indices of lists, from the outside in."""
 
+Lists = Mapping[Path, "array[int]"]
+
 LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 """What libyaml counts as the end of a line."""
 
@@ -29,6 +32,8 @@ class Document:
 
     `places` is for a document that was made from others (a list of cubes turned into a topology, a merge): it says
     for a path, and for all paths below it that are not listed themselves, which document and path it came from.
+
+    `lists` has the lines (from 0) at which the entries of its long lists begin, for `document.edit`.
     """
 
     file: str
@@ -36,6 +41,7 @@ class Document:
     data: Any = field(repr=False)
     index: int = 0
     places: Mapping[Path, tuple[Document, Path]] = field(default_factory=dict, repr=False)
+    lists: Lists = field(default_factory=dict, repr=False)
 
     def position(self, path: Path, *, key: bool = False) -> Position:
         """Where the value at `path` starts, or its key. A path that is not there gives the nearest thing around it."""

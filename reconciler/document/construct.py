@@ -7,6 +7,7 @@ size are bounded while reading; it is also faster than a tree of nodes, and need
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -35,6 +36,7 @@ _WORDS: dict[str, Any] = {"": None, "~": None} | {
     for spelling in (word, word.capitalize(), word.upper())
 }
 _LONGEST_NUMBER = 100
+LONG = 8  # entries of a list of which it is worth knowing where they are
 _TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
 _CORE_TAG = "tag:yaml.org,2002:"
 
@@ -60,7 +62,13 @@ def plain(text: str) -> Any:
 
 def construct(text: str, file: str) -> list[Any]:
     """The documents in a text, as plain data; an empty document is None. DocumentError has every problem found."""
-    builder = _Builder(text, file)
+    return read(text, file)[0]
+
+
+def read(text: str, file: str, *, shortest: int = LONG) -> tuple[list[Any], list[dict[Path, array[int]]]]:
+    """As `construct`, and for each document the lines (from 0) at which the entries of its lists begin, if they are as long as
+    `shortest`."""
+    builder = _Builder(text, file, shortest)
     documents: list[Any] = []
     stop: Problem | None = None
     try:
@@ -74,7 +82,7 @@ def construct(text: str, file: str) -> list[Any]:
                 for fault in builder.faults]
     if problems or stop:
         raise DocumentError(problems + ([stop] if stop else []))
-    return documents
+    return documents, builder.lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +113,9 @@ class _TooMuch(Exception):
 class _Builder:
     """Turns events into values, and collects what is wrong but can be read past."""
 
-    def __init__(self, text: str, file: str) -> None:
-        self.file = file
+    def __init__(self, text: str, file: str, shortest: int) -> None:
+        self.file, self.shortest = file, shortest
+        self.lists: list[dict[Path, array[int]]] = []
         self.next_event: Callable[[], Any] = CParser(text).get_event
         self.faults: list[_Fault] = []
         self.document = 0
@@ -118,6 +127,7 @@ class _Builder:
         while not isinstance(event := self.next_event(), yaml.StreamEndEvent):
             if isinstance(event, yaml.DocumentStartEvent):
                 self.anchors = {}
+                self.lists.append({})
                 yield self.value(self.next_event(), (), 0)
                 self.document += 1
 
@@ -164,8 +174,12 @@ class _Builder:
 
     def sequence(self, path: Path, depth: int) -> list[Any]:
         result: list[Any] = []
+        lines: list[int] = []
         while not isinstance(event := self.next_event(), yaml.SequenceEndEvent):
+            lines.append(event.start_mark.line)
             result.append(self.value(event, (*path, len(result)), depth))
+        if len(lines) >= self.shortest:
+            self.lists[-1][path] = array("L", lines)
         return result
 
     def mapping(self, path: Path, depth: int) -> dict[str, Any]:

@@ -44,9 +44,11 @@ def read_texts(paths: Sequence[str], *, stdin: IO[bytes] | None = None) -> dict[
 
 def parse(text: str, file: str) -> list[Document]:
     """The documents in a text (separated by ---), without the empty ones; DocumentError if there is none."""
-    from reconciler.document.construct import construct
+    from reconciler.document.construct import read
 
-    documents = [Document(file, text, data, index) for index, data in enumerate(construct(text, file)) if data is not None]
+    found, lists = read(text, file)
+    known = lists if len(found) == 1 else [{}] * len(found)
+    documents = [Document(file, text, data, at, lists=known[at]) for at, data in enumerate(found) if data is not None]
     if not documents:
         raise DocumentError([Problem("there is no document in this file", "", Position(file, 1, 1))])
     return documents

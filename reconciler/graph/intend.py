@@ -6,9 +6,9 @@ Pure: takes the topologies, what the services and their compiled objects say, an
 
 from __future__ import annotations
 
-import functools
 import json
 import struct
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +32,7 @@ from reconciler.graph.wiring import Wiring, wire
 from reconciler.model import Cube, Topology
 from reconciler.service import Service, Services
 from reconciler.service.codec import Env
+from reconciler.service.rows import TableRows
 
 _OF_THE_HOST = frozenset({"LEAP_SECONDS"})  # constants that would make programs differ from host to host for nothing
 ENTRY_SPEC = (3, 4, 4, 65, 0)  # pcn_entry of pcn.h
@@ -61,6 +62,39 @@ class Built:
     @property
     def tables(self) -> dict[str, Any]:
         return merged(self.objects.values())
+
+    @property
+    def digests(self) -> list[str]:
+        return [compiled.digest for compiled in self.objects.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one cube asks for by itself: its own records, and `rows` for the tables of the objects that it runs (`made`, some of
+    its service's `whole`)."""
+
+    cube: Cube
+    env: Env
+    made: Built
+    whole: Built
+    records: list[Record]
+    rows: Mapping[str, TableRows]
+
+    def holds_for(self, cube: Cube, whole: Built, env: Env, *, has_half: bool) -> bool:
+        """Whether it would come out the same. A Python half may look at live rows and netdevs too."""
+        same = self.cube is cube and self.whole.digests == whole.digests and self.env.ports == env.ports
+        return same and (not has_half or (self.env.live is env.live and self.env.netdevs is env.netdevs))
+
+
+@dataclass(slots=True)
+class Intended:
+    """The parts of the last graph, by cube, and the netdevs that there were."""
+
+    cubes: dict[str, Part] = field(default_factory=dict)
+    netdevs: Mapping[str, int] = field(default_factory=dict)
+
+    def same(self, netdevs: Mapping[str, int]) -> Mapping[str, int]:
+        return self.netdevs if self.netdevs == netdevs else netdevs
 
 
 @dataclass(slots=True)
@@ -98,13 +132,16 @@ def intend(
     netdevs: Mapping[str, Any],
     live: Mapping[str, Mapping[str, Mapping[bytes, bytes]]] | None = None,
     numbers: Mapping[str, int] | None = None,
+    before: Intended | None = None,
 ) -> Desired:
     """The desired graph of these topologies.
 
     `built` by (service, 'TC'|'XDP'); `indices` are the port indices that the live cubes already have, which are kept;
     `netdevs` are those that exist now and are no topology's; `live` are the rows of live cubes' tables; `numbers` the indices
-    of all netdevs there are. Raises DocumentError for what only the compiled tables can tell.
+    of all netdevs there are. `before` has what the last call made of each cube, and is left with what this one makes.
+    Raises DocumentError for what only the compiled tables can tell.
     """
+    known = before if before is not None else Intended()
     desired = Desired()
     owned = {link.end.name for topology in topologies for link in topology.links if link.end.netns is None}
     owned |= {link.peer.name for topology in topologies for link in topology.links if link.peer and link.peer.netns is None}
@@ -113,49 +150,43 @@ def intend(
     wiring = wire(topologies, services, desired.indices, frozenset(netdevs) | owned)
     problems: list[Problem] = []
     tables = Tables()
+    known.netdevs = indexed = known.same(dict(numbers or {}))
     for topology in topologies:
         desired.add(NamespaceRecord(name, topology.name) for name in topology.namespaces)
         desired.add(LinkRecord(link, topology.name) for link in topology.links)
-        desired.add([topology_record(topology.name, document_text(topology))])
+        desired.add([TopologyRecord(topology.name, document_text(topology))])
         for cube in topology.cubes:
             try:
-                env = Env(desired.indices[cube.name], cube=cube.name, netdevs=numbers or {}, live=(live or {}).get(cube.name, {}))
-                desired.add(_cube(cube, services, built, env, tables))
+                env = Env(desired.indices[cube.name], cube=cube.name, netdevs=indexed, live=(live or {}).get(cube.name, {}))
+                part = known.cubes[cube.name] = _part(cube, services, built, env, known.cubes.get(cube.name))
+                desired.add(part.records)
+                tables.add(cube.name, part.made.objects, part.whole.objects, part.rows)
             except (ValueError, KeyError) as error:
                 problems.append(Problem(str(error.args[0] if error.args else error), f"/spec/cubes/{cube.name}"))
+    for gone in known.cubes.keys() - desired.indices.keys():
+        del known.cubes[gone]
     desired.add(tables.records())
     problems += [Problem(sentence, f"/spec/cubes/{cube}") for cube, sentence in tables.problems]
     if problems:
         raise DocumentError(problems)
     desired.add(wiring.records)
-    _drop_idle_twins(desired, wiring)
+    if any(slot.side == pins.TWIN for part in known.cubes.values() for slot in part.made.objects):
+        _drop_idle_twins(desired, wiring)
     desired.pending, desired.notes = wiring.pending, wiring.notes
     return desired
 
 
 def document_text(topology: Topology) -> str:
     """A topology as the kernel keeps it."""
-    return json.dumps(topology.document, separators=(",", ":"), ensure_ascii=False)
+    for known, text in _TEXTS:
+        if known is topology:
+            return text
+    text = json.dumps(topology.document, separators=(",", ":"), ensure_ascii=False)
+    _TEXTS.append((topology, text))
+    return text
 
 
-def topology_record(name: str, document: str) -> TopologyRecord:
-    """The record of a document, desired or read back."""
-    return TopologyRecord(name, document, _meaning(document))
-
-
-@functools.lru_cache(maxsize=16)
-def _meaning(document: str) -> str:
-    """Kept, because an agent reads the same documents twice a second, and a large one takes 50 ms."""
-    return json.dumps(_unordered(json.loads(document)), sort_keys=True)
-
-
-def _unordered(data: Any) -> Any:
-    """Lists of objects are sets (YANG's ordered-by system); lists of words may be ordered and stay as they are."""
-    if isinstance(data, dict):
-        return {name: sorted(value) if name == "namespaces" else _unordered(value) for name, value in data.items()}
-    if isinstance(data, list) and all(isinstance(entry, dict) for entry in data):
-        return sorted((_unordered(entry) for entry in data), key=lambda entry: json.dumps(entry, sort_keys=True))
-    return data
+_TEXTS: deque[tuple[Topology, str]] = deque(maxlen=8)
 
 
 def port_indices(cube: Cube, known: Mapping[str, int], most: int = pins.AFTER_EGRESS) -> dict[str, int]:
@@ -166,6 +197,8 @@ def port_indices(cube: Cube, known: Mapping[str, int], most: int = pins.AFTER_EG
     """
     wanted = [port.name for port in cube.ports]
     kept = {name: index for name, index in known.items() if name in wanted}
+    if len(kept) == len(wanted):
+        return {name: kept[name] for name in wanted}
     left = {index for name, index in known.items() if name not in wanted}
     candidates = [index for index in range(most) if index not in kept.values()]
     free = iter(sorted(candidates, key=lambda index: (index in left, index)))
@@ -177,22 +210,22 @@ def _most_ports(cube: Cube, services: Services) -> int:
     return min(service.max_ports, pins.AFTER_EGRESS) if service is not None else pins.AFTER_EGRESS
 
 
-def _cube(
-    cube: Cube,
-    services: Services,
-    built: Mapping[tuple[str, str], Built],
-    env: Env,
-    tables: Tables,
-) -> list[Record]:
-    indices = env.ports
+def _part(cube: Cube, services: Services, built: Mapping[tuple[str, str], Built], env: Env, known: Part | None) -> Part:
+    """What one cube asks for by itself. `known` is what it asked for the last time."""
     service = services.get(cube.service)
     if service is None:
         raise KeyError(f"no service {cube.service!r}")
-    config = full_config(cube)
     whole = built[cube.service, "TC" if cube.type == "TC" else "XDP"]
+    if known is not None and known.holds_for(cube, whole, env, has_half=service.half is not None):
+        return known
+    config = full_config(cube)
     made = _chosen(whole, service.chosen(config))
+    return Part(cube, env, made, whole, _records(cube, service, made, config, env), service.rows(config, made.tables, env))
+
+
+def _records(cube: Cube, service: Service, made: Built, config: Mapping[str, Any], env: Env) -> list[Record]:
     records: list[Record] = [CubeRecord(cube.name, cube.service, cube.topology, cube.type)]
-    records += [PortRecord(cube.name, port.name, indices[port.name], port.peer or "-") for port in cube.ports]
+    records += [PortRecord(cube.name, port.name, env.ports[port.name], port.peer or "-") for port in cube.ports]
     values = service.constants(cube.name, cube.loglevel, config)
     for slot, compiled in made.objects.items():
         records.append(
@@ -202,9 +235,7 @@ def _cube(
         TableRecord(cube.name, "entry", f"{pins.cube(cube.name)}/{side}entry", ENTRY_SPEC)
         for side in {slot.side for slot in made.objects}
     ]
-    tables.add(cube.name, made.objects, whole.objects, service.rows(config, made.tables, env))
-    records += _stubs(cube, service, made, indices)
-    return records
+    return records + _stubs(cube, service, made, env.ports)
 
 
 def _chosen(made: Built, chosen: Mapping[str, Collection[int]] | None) -> Built:

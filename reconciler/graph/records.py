@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler import pins
+from reconciler.graph.documents import say_the_same
 from reconciler.model import Link
 
 GONE = "(gone)"  # stands for a netdev or a program that is no longer there
@@ -196,13 +197,19 @@ class HookRecord:
         return f"hook/{self.netdev}/{self.point}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TopologyRecord:
-    """The applied document, JSON as the user ordered it. `meaning` is what two documents that say the same have in common."""
+    """The applied document, JSON as the user ordered it. Records are equal if their documents say the same."""
 
     name: str
-    document: str = field(compare=False)
-    meaning: str = ""
+    document: str
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, TopologyRecord) and self.name == other.name
+        return same and say_the_same(self.document, other.document)  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
     @property
     def address(self) -> str:

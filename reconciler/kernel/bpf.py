@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from reconciler.errors import kernel_error
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}.get(platform.machine(), 321)
-_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
 
 # Commands (enum bpf_cmd).
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY, PROG_LOAD, OBJ_PIN, OBJ_GET = range(8)
@@ -30,14 +30,14 @@ MAP_LOOKUP_BATCH, MAP_UPDATE_BATCH, MAP_DELETE_BATCH = 24, 26, 27
 SCHED_CLS, XDP = 3, 6  # enum bpf_prog_type
 
 
-def bpf(command: int, attributes: bytes | bytearray | ctypes.Array[ctypes.c_char]) -> int:
-    """One bpf(2) call. Raises OSError with the kernel's errno. EAGAIN, the verifier's answer to a signal, is retried."""
-    buffer = (
-        attributes if isinstance(attributes, ctypes.Array) else ctypes.create_string_buffer(bytes(attributes), len(attributes))
-    )
+def bpf(command: int, attributes: bytes | ctypes.Array[ctypes.c_char] | ctypes.Structure) -> int:
+    """One bpf(2) call. Raises OSError with the kernel's errno. EAGAIN, the verifier's answer to a signal, is retried.
+
+    `attributes` go to the kernel as they are, without a copy: an array or a structure where it may answer in them."""
     number = 0
+    size = len(attributes) if isinstance(attributes, bytes) else ctypes.sizeof(attributes)
     for _ in range(6):
-        result = _libc.syscall(_SYSCALL, command, ctypes.byref(buffer), len(buffer))
+        result = _syscall(_SYSCALL, command, attributes if isinstance(attributes, bytes) else ctypes.byref(attributes), size)
         if result >= 0:
             return int(result)
         number = ctypes.get_errno()
@@ -46,30 +46,43 @@ def bpf(command: int, attributes: bytes | bytearray | ctypes.Array[ctypes.c_char
     raise OSError(number, os.strerror(number))
 
 
+class Named(ctypes.Structure):
+    """Attributes of the commands on pins. A c_char_p field points at the bytes that it is given, and keeps them."""
+
+    _fields_ = (("path", ctypes.c_char_p), ("fd", ctypes.c_uint32), ("flags", ctypes.c_uint32))
+
+
+class _Described(ctypes.Structure):
+    _fields_ = (("fd", ctypes.c_uint32), ("size", ctypes.c_uint32), ("info", ctypes.c_void_p))
+
+
 def address(buffer: ctypes.Array[ctypes.c_char] | ctypes.Array[ctypes.c_uint32]) -> int:
     return ctypes.addressof(buffer)
 
 
 def pin(fd: int, path: str) -> None:
     """Pin an object at a new name; raises KernelError (EEXIST if the name is taken)."""
-    name = ctypes.create_string_buffer(os.fsencode(path))
     try:
-        bpf(OBJ_PIN, struct.pack("<QII", address(name), fd, 0))
+        bpf(OBJ_PIN, Named(os.fsencode(path), fd))
     except OSError as error:
         raise kernel_error(f"pin {path}", error.errno or 0) from None
 
 
 def open_pin(path: str) -> int:
     """A new descriptor of the object pinned at `path`. Raises OSError: callers often expect ENOENT."""
-    name = ctypes.create_string_buffer(os.fsencode(path))
-    return bpf(OBJ_GET, struct.pack("<QII", address(name), 0, 0))
+    return bpf(OBJ_GET, Named(os.fsencode(path)))
 
 
 def object_info(fd: int, size: int) -> bytes:
     """`struct bpf_{map,prog,link}_info` of a descriptor, `size` bytes of it."""
     info = ctypes.create_string_buffer(size)
-    bpf(OBJ_INFO, struct.pack("<IIQ", fd, size, address(info)))
+    describe(fd, info)
     return info.raw
+
+
+def describe(fd: int, info: ctypes.Array[ctypes.c_char]) -> None:
+    """As `object_info`, into a buffer that says what more is wanted."""
+    bpf(OBJ_INFO, _Described(fd, len(info), ctypes.addressof(info)))
 
 
 def ids(next_command: int) -> list[int]:

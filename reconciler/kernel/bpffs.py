@@ -30,12 +30,13 @@ class Bpffs:
 
     def __init__(self, root: str = DEFAULT_ROOT) -> None:
         self.root = Path(root)
+        self._home = f"{self.root}/"
 
     def path(self, relative: str) -> str:
         """The absolute path of something below the root; refuses to climb out of it."""
-        if relative.startswith("/") or ".." in relative.split("/"):
+        if relative.startswith("/") or "/../" in f"/{relative}/":
             raise ValueError(f"{relative!r} is not a path below {self.root}")
-        return f"{self.root}/{relative}"
+        return self._home + relative
 
     def exists(self, relative: str) -> bool:
         return os.path.lexists(self.path(relative))
@@ -48,6 +49,26 @@ class Bpffs:
             return []
         except PermissionError as error:
             raise kernel_error(f"read {self.path(relative)}", error.errno or 0) from None
+
+    def inodes(self, relative: str) -> dict[str, int]:
+        """The inode of each thing in a directory, by name; empty if there is no such directory."""
+        try:
+            with os.scandir(self.path(relative)) as entries:
+                return {entry.name: entry.inode() for entry in entries}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except PermissionError as error:
+            raise kernel_error(f"read {self.path(relative)}", error.errno or 0) from None
+
+    def changed(self, relative: str) -> tuple[int, int] | None:
+        """A directory's own inode, and when something in it last came or went (nanoseconds); None if it is not there."""
+        try:
+            status = os.stat(self.path(relative))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except PermissionError as error:
+            raise kernel_error(f"read {self.path(relative)}", error.errno or 0) from None
+        return status.st_ino, status.st_mtime_ns
 
     def read_link(self, relative: str) -> str | None:
         try:
@@ -93,6 +114,9 @@ class Bpffs:
     def set_link(self, relative: str, text: str) -> None:
         """Make a symlink that holds `text`, or put it in the place of an old one, atomically."""
         path = self.path(relative)
+        with contextlib.suppress(FileExistsError):
+            os.symlink(text, path)
+            return
         draft = f"{path}~"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(draft)

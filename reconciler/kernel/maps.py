@@ -10,7 +10,9 @@ import contextlib
 import ctypes
 import errno
 import functools
+import mmap
 import struct
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ PER_CPU = frozenset({PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH})
 ARRAYS = frozenset({ARRAY, PERCPU_ARRAY, PROG_ARRAY, DEVMAP, ARRAY_OF_MAPS})
 _BATCHED = frozenset({HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE})
 BPF_F_RDONLY_PROG = 1 << 7
+_BPF_F_MMAPABLE = 1 << 10
+_MAPPED_ROWS = 16  # an array of so many rows is mapped to be read: 256 rows take 9 us, and 93 us in a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class MapSpec:
     @property
     def value_bytes(self) -> int:
         """Bytes of one value as user space reads it."""
-        return (self.value_size + 7) // 8 * 8 * cpus() if self.type in PER_CPU else self.value_size
+        return _stride(self) * cpus() if self.type in PER_CPU else self.value_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +62,15 @@ def cpus() -> int:
 
 
 def create(spec: MapSpec, name: str = "") -> int:
+    """A new map. An array of many rows can be mapped, to be read; that is this module's own business, and not told by `info`."""
+    mapped = spec.type == ARRAY and not spec.flags and spec.max_entries >= _MAPPED_ROWS
     attributes = struct.pack(
         "<7I16s5IQ",
         spec.type,
         spec.key_size,
         spec.value_size,
         spec.max_entries,
-        spec.flags,
+        spec.flags | (_BPF_F_MMAPABLE if mapped else 0),
         0,
         0,
         kernel_name(name),
@@ -90,14 +96,26 @@ def info(fd: int) -> MapInfo:
     kind, identity, key, value, entries, flags, name = struct.unpack_from("<6I16s", bpf.object_info(fd, 80))
     if kind in (DEVMAP, DEVMAP_HASH):
         flags &= ~BPF_F_RDONLY_PROG  # the kernel adds it by itself
+    if kind == ARRAY:
+        flags &= ~_BPF_F_MMAPABLE
     return MapInfo(identity, MapSpec(kind, key, value, entries, flags), name.split(b"\0")[0].decode("ascii", "replace"))
 
 
+class _Row(ctypes.Structure):
+    """Attributes of the commands on one row. `value` is written to by a lookup alone, which gives a buffer's address."""
+
+    _fields_ = (
+        ("fd", ctypes.c_uint32),
+        ("key", ctypes.c_char_p),
+        ("value", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+    )
+
+
 def lookup(fd: int, spec: MapSpec, key: bytes) -> bytes | None:
-    key_buffer = ctypes.create_string_buffer(key, len(key))
     value = ctypes.create_string_buffer(spec.value_bytes)
     try:
-        bpf.bpf(bpf.MAP_LOOKUP, struct.pack("<IIQQQ", fd, 0, bpf.address(key_buffer), bpf.address(value), 0))
+        bpf.bpf(bpf.MAP_LOOKUP, _Row(fd, key, ctypes.addressof(value)))
     except OSError as error:
         if error.errno == errno.ENOENT:
             return None
@@ -106,16 +124,14 @@ def lookup(fd: int, spec: MapSpec, key: bytes) -> bytes | None:
 
 
 def update(fd: int, key: bytes, value: bytes) -> None:
-    key_buffer = ctypes.create_string_buffer(key, len(key))
-    value_buffer = ctypes.create_string_buffer(value, len(value))
-    bpf.bpf(bpf.MAP_UPDATE, struct.pack("<IIQQQ", fd, 0, bpf.address(key_buffer), bpf.address(value_buffer), 0))
+    buffer = ctypes.create_string_buffer(value, len(value))
+    bpf.bpf(bpf.MAP_UPDATE, _Row(fd, key, ctypes.addressof(buffer)))
 
 
 def delete(fd: int, key: bytes) -> bool:
     """Remove a row; False if there was none."""
-    key_buffer = ctypes.create_string_buffer(key, len(key))
     try:
-        bpf.bpf(bpf.MAP_DELETE, struct.pack("<IIQQQ", fd, 0, bpf.address(key_buffer), 0, 0))
+        bpf.bpf(bpf.MAP_DELETE, _Row(fd, key))
     except OSError as error:
         if error.errno == errno.ENOENT:
             return False
@@ -143,7 +159,15 @@ def keys(fd: int, spec: MapSpec) -> Iterator[bytes]:
 
 
 def rows(fd: int, spec: MapSpec) -> dict[bytes, bytes]:
-    """All rows. Batched where the map type allows; a row that goes away meanwhile is left out."""
+    """All rows. Mapped or batched where the map type allows; a row that goes away meanwhile is left out."""
+    return rows_of(content(fd, spec), spec)
+
+
+def content(fd: int, spec: MapSpec) -> bytes | dict[bytes, bytes]:
+    """All rows as they can be had quickest: an array's memory, each value padded to 8 bytes, or rows by key."""
+    raw = _mapped(fd, spec)
+    if raw is not None:
+        return raw
     if spec.type in _BATCHED:
         with contextlib.suppress(_BatchUnfit):
             return dict(_batched_rows(fd, spec))
@@ -155,18 +179,31 @@ def rows(fd: int, spec: MapSpec) -> dict[bytes, bytes]:
     return found
 
 
-def array_values(fd: int, spec: MapSpec) -> bytes:
-    """All values of a plain array, in order: one call and no work a row."""
-    token, keys_buffer = ctypes.create_string_buffer(4), ctypes.create_string_buffer(4 * spec.max_entries)
-    values = ctypes.create_string_buffer(spec.value_size * spec.max_entries)
-    addresses = (0, bpf.address(token), bpf.address(keys_buffer), bpf.address(values))
-    try:
-        bpf.bpf(bpf.MAP_LOOKUP_BATCH, struct.pack("<QQQQIIQQ", *addresses, spec.max_entries, fd, 0, 0))
-    except OSError as error:
-        if error.errno != errno.ENOENT:  # the end of the map is told as that
-            in_order = sorted(rows(fd, spec).items(), key=lambda row: int.from_bytes(row[0], "little"))
-            return b"".join(value for _, value in in_order)
-    return values.raw
+def rows_of(raw: bytes | dict[bytes, bytes], spec: MapSpec, *, sparse: bool = False) -> dict[bytes, bytes]:
+    """Rows by key, of what `content` gives; `sparse`: without the rows of zeros at an array's end."""
+    if not isinstance(raw, bytes):
+        return raw
+    stride, width = _stride(spec), spec.value_size
+    end = len(raw.rstrip(b"\0")) if sparse else len(raw)
+    return {key: raw[at : at + width] for key, at in zip(_array_keys(spec.max_entries), range(0, end, stride), strict=False)}
+
+
+def _mapped(fd: int, spec: MapSpec) -> bytes | None:
+    """An array's memory, each value padded to 8 bytes; None if it is not one of those that can be mapped."""
+    if spec.type != ARRAY or spec.max_entries < _MAPPED_ROWS:
+        return None
+    with contextlib.suppress(OSError), mmap.mmap(fd, _stride(spec) * spec.max_entries, prot=mmap.PROT_READ) as memory:
+        return memory[:]
+    return None
+
+
+def _stride(spec: MapSpec) -> int:
+    return (spec.value_size + 7) // 8 * 8
+
+
+@functools.lru_cache(maxsize=8)
+def _array_keys(count: int) -> tuple[bytes, ...]:
+    return tuple(index.to_bytes(4, sys.byteorder) for index in range(count))
 
 
 class _BatchUnfit(Exception):
@@ -248,12 +285,12 @@ def delete_many(fd: int, doomed: Iterable[bytes]) -> int:
 
 def spread(spec: MapSpec, value: bytes) -> bytes:
     """One value as user space must write it: repeated for each CPU where the map is per-CPU."""
-    return value.ljust((spec.value_size + 7) // 8 * 8, b"\0") * cpus() if spec.type in PER_CPU else value
+    return value.ljust(_stride(spec), b"\0") * cpus() if spec.type in PER_CPU else value
 
 
 def split_cpus(spec: MapSpec, value: bytes) -> list[bytes]:
     """The values of each CPU of one row (a single one where the map is not per-CPU)."""
     if spec.type not in PER_CPU:
         return [value]
-    stride = (spec.value_size + 7) // 8 * 8
+    stride = _stride(spec)
     return [value[i : i + spec.value_size] for i in range(0, len(value), stride)]

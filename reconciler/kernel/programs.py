@@ -76,7 +76,7 @@ def info(fd: int, *, with_maps: bool = False) -> ProgramInfo:
     if with_maps:
         struct.pack_into("<IQ", described, 52, 64, 0)
         struct.pack_into("<Q", described, 56, bpf.address(map_ids))
-    bpf.bpf(bpf.OBJ_INFO, struct.pack("<IIQ", fd, len(described), bpf.address(described)))
+    bpf.describe(fd, described)
     kind, identity, tag = struct.unpack_from("<II8s", described.raw)
     xlated, count = struct.unpack_from("<I", described.raw, 20)[0], struct.unpack_from("<I", described.raw, 52)[0]
     name = described.raw[64:80].split(b"\0")[0].decode("ascii", "replace")

@@ -1,40 +1,153 @@
 """Everything that observing the live graph needs of the kernel, and no way to change it.
 
 A plan is made with a Reader. It opens pins below one root, keeps nothing open, and turns what is missing into None:
-an object that went away while we looked is simply not there.
+an object that went away while we looked is simply not there. Opening a pin is what costs (7 us), so each is opened once.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import struct
+import time
 import zlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from reconciler.errors import kernel_error
 from reconciler.kernel import bpf, hooks, maps, programs
 from reconciler.kernel.bpffs import Bpffs
 
 _SLOTS = maps.MapSpec(maps.PROG_ARRAY, 4, 4, 1)
+_SETTLED = 50_000_000  # nanoseconds since its last change after which a directory's time tells every further one
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Directory:
+    """One directory: when it last changed (see `Bpffs.changed`), its inodes by name, and what is known of each."""
+
+    changed: tuple[int, int] | None = None
+    inodes: dict[str, int] = field(default_factory=dict)
+    facts: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+
+_ABSENT = _Directory((0, 0))
+
+
+@dataclass(slots=True)
+class _Result:
+    """What was made of `given` and of what was read; `reads` are the directories, and the contents by the question asked."""
+
+    given: Any
+    directories: dict[str, _Directory] = field(default_factory=dict)
+    contents: dict[tuple[str, Any], Any] = field(default_factory=dict)
+    value: Any = None
+
+
+@dataclass(slots=True)
+class Memory:
+    """What one look may take over from the one before, because the kernel says whether it still holds.
+
+    An inode of bpffs is one object for life: which program or map it is, which maps a program uses, a map's shape and a
+    symlink's text are read once for each inode, and anew for another inode at the same path. A directory lists the same inodes
+    for as long as its time of change is the same. What changes in place (rows, slots, what a link runs) is read in every look;
+    but what was made of it is kept for as long as it reads the same.
+    """
+
+    directories: dict[str, _Directory] = field(default_factory=dict)
+    results: dict[str, _Result] = field(default_factory=dict)
+
+    def forget_below(self, gone: Collection[str]) -> None:
+        homes = tuple(f"{path}/" for path in gone)
+        for path in [path for path in self.directories if path in gone or path.startswith(homes)]:
+            del self.directories[path]
 
 
 class Reader:
-    """Reads pins by their path relative to the root."""
+    """Reads pins by their path relative to the root. It is for one look: a directory is listed once, and a pin asked once what
+    it is. With a `memory`, this look goes on from the last one, and leaves what it learned in it; what was made under one of
+    the names in `since` is not even read again."""
 
-    def __init__(self, root: Bpffs) -> None:
-        self.root = root
+    def __init__(self, root: Bpffs, memory: Memory | None = None, since: Collection[str] = ()) -> None:
+        self.root, self._memory, self._since = root, memory or Memory(), since
+        self._looked: dict[str, _Directory] = {}
+        self._noted: _Result | None = None
+
+    def remembered(self, name: str, given: object, make: Callable[[], T]) -> T:
+        """What `make` makes of `given` and of what it reads here; made anew only if either differs from the last time."""
+        known = self._memory.results.get(name)
+        if known is None or known.given != given or not (name in self._since or self._reads_the_same(known)):
+            known = self._noted = self._memory.results[name] = _Result(given)
+            try:
+                known.value = make()
+            except BaseException:
+                del self._memory.results[name]
+                raise
+            finally:
+                self._noted = None
+        made: T = known.value
+        return made
+
+    def _reads_the_same(self, known: _Result) -> bool:
+        return all(self._directory(path) is directory for path, directory in known.directories.items()) and all(
+            self._ask(*question) == answer for question, answer in known.contents.items()
+        )
+
+    def forget_all_but(self, names: Collection[str]) -> None:
+        for gone in self._memory.results.keys() - names:
+            del self._memory.results[gone]
 
     def names(self, relative: str) -> list[str]:
-        return self.root.names(relative)
+        return sorted(self._directory(relative).inodes)
+
+    def _directory(self, path: str) -> _Directory:
+        """A directory as it is now; an empty one if there is none."""
+        found = self._looked.get(path)
+        if found is None:
+            above, _, name = path.rpartition("/")
+            there = not above or name in self._directory(above).inodes
+            found = self._looked[path] = self._look(path) if there else _ABSENT
+        if self._noted is not None:
+            self._noted.directories[path] = found
+        return found
+
+    def _look(self, path: str) -> _Directory:
+        changed = self.root.changed(path)
+        known = self._memory.directories.get(path)
+        if known is not None and known.changed == changed is not None:
+            return known
+        inodes = self.root.inodes(path)
+        settled = changed is not None and time.time_ns() - changed[1] > _SETTLED
+        found = _Directory(changed if settled else None, inodes)
+        if known is not None:
+            found.facts = {key: fact for key, fact in known.facts.items() if known.inodes[key[1]] == inodes.get(key[1])}
+            self._memory.forget_below({f"{path}/{name}" for name in known.inodes.keys() - inodes.keys()})
+        self._memory.directories[path] = found
+        return found
+
+    def _fact(self, relative: str, kind: str, read: Callable[[str], T | None]) -> T | None:
+        """What is true of a pin for as long as it is the same inode; None if there is none, or it is no such thing."""
+        directory, _, name = relative.rpartition("/")
+        place = self._directory(directory)
+        if name not in place.inodes:
+            return None
+        if (kind, name) not in place.facts:
+            place.facts[kind, name] = read(relative)
+        fact: T | None = place.facts[kind, name]
+        return fact
 
     def link_text(self, relative: str) -> str | None:
-        return self.root.read_link(relative)
+        return self._fact(relative, "text", self.root.read_link)
 
     def json_link(self, relative: str) -> dict[str, Any] | None:
         """The JSON object that a symlink holds; None if there is none, or what is there is not ours."""
+        return self._fact(relative, "json", self._read_json)
+
+    def _read_json(self, relative: str) -> dict[str, Any] | None:
         text = self.root.read_link(relative)
         try:
             found = json.loads(text) if text else None
@@ -51,6 +164,9 @@ class Reader:
             raise kernel_error(f"open {self.root.path(relative)}", error.errno or 0) from None
 
     def program(self, relative: str) -> programs.ProgramInfo | None:
+        return self._fact(relative, "program", self._read_program)
+
+    def _read_program(self, relative: str) -> programs.ProgramInfo | None:
         fd = self._open(relative)
         if fd is None:
             return None
@@ -63,25 +179,15 @@ class Reader:
 
     def tables_of(self, relative: str) -> list[maps.MapInfo]:
         """The maps that a pinned program uses."""
-        fd = self._open(relative)
-        if fd is None:
-            return []
-        try:
-            found = []
-            for identity in programs.info(fd, with_maps=True).maps:
-                table = bpf.fd_by_id(bpf.MAP_BY_ID, identity)
-                try:
-                    found.append(maps.info(table))
-                finally:
-                    os.close(table)
-            return found
-        except OSError:
-            return []
-        finally:
-            os.close(fd)
+        used = self.program(relative)
+        found = [self.table_by_id(identity) for identity in used.maps] if used is not None else []
+        return [table for table in found if table is not None]
 
     def table(self, relative: str) -> maps.MapInfo | None:
         """What is pinned, if it is a map."""
+        return self._fact(relative, "table", self._read_table)
+
+    def _read_table(self, relative: str) -> maps.MapInfo | None:
         fd = self._open(relative)
         if fd is None:
             return None
@@ -114,79 +220,79 @@ class Reader:
         return hooks.read(self.root, relative, ifindex, point)
 
     def spec(self, relative: str) -> maps.MapSpec | None:
-        fd = self._open(relative)
-        if fd is None:
-            return None
-        try:
-            return maps.info(fd).spec
-        except OSError:
-            return None
-        finally:
-            os.close(fd)
+        found = self.table(relative)
+        return found.spec if found is not None else None
 
-    def rows(self, relative: str) -> tuple[maps.MapSpec, dict[bytes, bytes]] | None:
-        fd = self._open(relative)
-        if fd is None:
-            return None
-        try:
-            spec = maps.info(fd).spec
-            return spec, maps.rows(fd, spec)
-        finally:
-            os.close(fd)
+    def rows(self, relative: str, *, sparse: bool = False) -> tuple[maps.MapSpec, dict[bytes, bytes]] | None:
+        """All rows of a table; where it is `sparse`, an array's rows of zeros may be left out."""
+        raw, found = self._ask(relative, None), self.table(relative)
+        return (found.spec, maps.rows_of(raw, found.spec, sparse=sparse)) if found is not None and raw is not None else None
 
     def values(self, relative: str) -> bytes:
-        """An array's values, one after the other; empty if there is no such array."""
-        fd = self._open(relative)
-        if fd is None:
-            return b""
-        try:
-            return maps.array_values(fd, maps.info(fd).spec)
-        finally:
-            os.close(fd)
+        """An array's values of 8 bytes, one after the other; empty if there is no such array."""
+        raw = self._ask(relative, None)
+        return raw if isinstance(raw, bytes) else b"".join((raw or {}).values())
 
     def slots_at(self, relative: str, rows: Sequence[int]) -> dict[int, int]:
         """Rows of a PROG_ARRAY: program ids by row, 0 for an empty one."""
-        fd = self._open(relative) if rows else None
-        if fd is None:
-            return dict.fromkeys(rows, 0)
-        try:
-            found = {row: maps.lookup(fd, _SLOTS, struct.pack("<I", row)) for row in rows}
-            return {row: struct.unpack("<I", value)[0] if value else 0 for row, value in found.items()}
-        finally:
-            os.close(fd)
+        return dict(zip(rows, self._ask(relative, tuple(rows)) or (0,) * len(rows), strict=True)) if rows else {}
 
     def slot(self, relative: str, index: int) -> int:
         """One row of a PROG_ARRAY: the program's id, 0 if it is empty."""
-        fd = self._open(relative)
+        return self.slots_at(relative, [index])[index]
+
+    def _ask(self, relative: str, slots: tuple[int, ...] | None) -> Any:
+        """What a map holds now: these slots of a program array, or all rows as `maps.content` has them; None if there is no
+        such map."""
+        answer = self._content(relative, slots)
+        if self._noted is not None:
+            self._noted.contents[relative, slots] = answer
+        return answer
+
+    def _content(self, relative: str, slots: tuple[int, ...] | None) -> Any:
+        directory, _, name = relative.rpartition("/")
+        fd = self._open(relative) if name in self._directory(directory).inodes else None
         if fd is None:
-            return 0
+            return None
         try:
-            value = maps.lookup(fd, maps.MapSpec(maps.PROG_ARRAY, 4, 4, 1), struct.pack("<I", index))
-            return struct.unpack("<I", value)[0] if value else 0
+            found = self._fact(relative, "table", lambda _: maps.info(fd))
+            if found is None:
+                return None
+            return maps.content(fd, found.spec) if slots is None else tuple(_slot(fd, row) for row in slots)
         finally:
             os.close(fd)
 
     def constants(self, relative: str) -> bytes:
-        """The frozen constants beside a program."""
-        found = self.rows(relative)
-        return next(iter(found[1].values()), b"") if found else b""
+        """The constants beside a program. They were frozen before they were pinned."""
+        return self._fact(relative, "constants", self._only_value) or b""
+
+    def _only_value(self, relative: str) -> bytes:
+        return next(iter((self._content(relative, None) or {}).values()), b"")
 
     def document(self, relative: str) -> str | None:
         """The text kept in a one-value map by `pack_document`."""
-        raw = self.constants(relative)
-        if not raw:
-            return None
-        (size,) = struct.unpack_from("<I", raw)
-        try:
-            return zlib.decompress(raw[4 : 4 + size]).decode()
-        except (zlib.error, UnicodeDecodeError):
-            return None
+        return unpack_document(self._only_value(relative))
+
+
+def _slot(fd: int, row: int) -> int:
+    value = maps.lookup(fd, _SLOTS, struct.pack("<I", row))
+    return struct.unpack("<I", value)[0] if value else 0
 
 
 def pack_document(text: str) -> bytes:
     """A document as a map's value: length, then the compressed text."""
     packed = zlib.compress(text.encode(), 6)
     return struct.pack("<I", len(packed)) + packed
+
+
+@functools.lru_cache(maxsize=16)
+def unpack_document(raw: bytes) -> str | None:
+    """The inverse. Kept, because an agent reads the same documents twice a second."""
+    try:
+        (size,) = struct.unpack_from("<I", raw)
+        return zlib.decompress(raw[4 : 4 + size]).decode()
+    except (struct.error, zlib.error, UnicodeDecodeError):
+        return None
 
 
 def fold_cpus(spec: maps.MapSpec, value: bytes) -> bytes:

@@ -6,6 +6,7 @@ its tables many times otherwise.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -35,6 +36,7 @@ class Executor:
         self._root, self._objects = root, objects
         self._fds: dict[str, int] = {}
         self._specs: dict[str, maps.MapSpec] = {}
+        self._directories: set[str] = set()  # that are there
         self._network = Network(str(root.root))
 
     def do(self, operation: Operation) -> None:
@@ -75,6 +77,7 @@ class Executor:
 
     def _keep(self, fd: int, path: str) -> None:
         """Pin a new object and keep its descriptor."""
+        self._ensure_directory(path.rpartition("/")[0])
         try:
             self._root.pin(fd, path)
         except KernelError:
@@ -82,18 +85,43 @@ class Executor:
             raise
         self._fds[path] = fd
 
+    def _replace(self, fd: int, path: str) -> None:
+        """As `_keep`, in the place of what is pinned there: an interrupted apply's, or something that was made anew."""
+        self._ensure_directory(path.rpartition("/")[0])
+        try:
+            self._root.pin(fd, path)
+        except KernelError as error:
+            if error.errno != errno.EEXIST:
+                os.close(fd)
+                raise
+            self._remove(path)
+            self._keep(fd, path)
+        self._fds[path] = fd
+
+    def _ensure_directory(self, path: str) -> None:
+        if path not in self._directories:
+            self._root.make_directory(path)
+            self._directories.add(path)
+
     def _forget(self, path: str) -> None:
-        for known in [known for known in self._fds if known == path or known.startswith(f"{path}/")]:
+        """What is known of a path, and of all below it."""
+        if path in self._fds:  # a pin, then, and nothing is below it
+            os.close(self._fds.pop(path))
+            self._specs.pop(path, None)
+            return
+        below = f"{path}/"
+        self._directories -= {known for known in self._directories if known == path or known.startswith(below)}
+        for known in [known for known in self._fds if known == path or known.startswith(below)]:
             os.close(self._fds.pop(known))
             self._specs.pop(known, None)
 
     # -- names ----------------------------------------------------------------------------------------------------
 
     def _make_directory(self, path: str) -> None:
-        self._root.make_directory(path)
+        self._ensure_directory(path)
 
     def _set_link(self, path: str, text: str) -> None:
-        self._root.make_directory(path.rpartition("/")[0])
+        self._ensure_directory(path.rpartition("/")[0])
         self._root.set_link(path, text)
 
     def _rename(self, path: str, to: str) -> None:
@@ -131,13 +159,10 @@ class Executor:
     # -- tables ---------------------------------------------------------------------------------------------------
 
     def _create_map(self, path: str, spec: list[int], name: str) -> None:
-        self._root.make_directory(path.rpartition("/")[0])
-        self._remove(path)  # an interrupted apply's
-        self._keep(maps.create(maps.MapSpec(*spec), name), path)
+        self._replace(maps.create(maps.MapSpec(*spec), name), path)
 
     def _adopt_map(self, path: str, id: int) -> None:
-        self._remove(path)
-        self._keep(bpf.fd_by_id(bpf.MAP_BY_ID, id), path)
+        self._replace(bpf.fd_by_id(bpf.MAP_BY_ID, id), path)
 
     def _write_rows(self, path: str, rows: Mapping[str, str], mask: str) -> None:
         """Write the configuration's bits of each row; the datapath's bits of a row that exists stay."""
@@ -237,10 +262,7 @@ class Executor:
         code = (
             stubs.tc(port, self._fd(entry), row) if flavour == "TC" else stubs.xdp(port, self._fd(entry), row, self._fd(_ARRIVAL))
         )
-        self._root.make_directory(path.rpartition("/")[0])
-        if self._root.exists(path):  # made anew: whoever holds the old one goes on with it until re-pointed
-            self._remove(path)
-        self._keep(programs.load(code, _TYPES[flavour], f"stub_{port}"), path)
+        self._replace(programs.load(code, _TYPES[flavour], f"stub_{port}"), path)  # who holds an old one goes on with it
 
     def _set_slot(self, path: str, index: int, program: str) -> None:
         maps.update(self._fd(path), struct.pack("<I", index), struct.pack("<I", self._fd(program)))

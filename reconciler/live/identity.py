@@ -5,9 +5,9 @@ A damaged cube is still a cube, with all that it learned; one that an interrupte
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from reconciler.graph.documents import document_data
 from reconciler.graph.records import GONE, Live, TopologyRecord
 from reconciler.kernel.reader import Reader
 
@@ -18,7 +18,7 @@ def said_of(live: Live) -> dict[str, dict[str, Any]]:
     found = {}
     for record in live.state.values():
         if isinstance(record, TopologyRecord):
-            spec = json.loads(record.document).get("spec", {})
+            spec = document_data(record.document).get("spec", {})
             live.namespaces |= dict.fromkeys(spec.get("namespaces", ()), record.name)
             for cube in spec.get("cubes", ()):
                 found[cube["name"]] = {"service": cube["service-name"], "topology": record.name, "type": cube.get("type", "TC")}

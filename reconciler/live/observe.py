@@ -8,44 +8,41 @@ Order: first every stub, so that a program id in a slot or a hook can be named; 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
-from reconciler.graph.intend import Built, topology_record
+from reconciler.graph.intend import Built
 from reconciler.graph.records import (
     GONE,
     CubeRecord,
-    HookRecord,
-    HopRecord,
     Live,
-    MemberRecord,
     PortRecord,
     ProgramRecord,
     Record,
     StubRecord,
     TableRecord,
+    TopologyRecord,
 )
 from reconciler.graph.tables import PUBLIC
 from reconciler.kernel.maps import PER_CPU, MapSpec
 from reconciler.kernel.reader import Reader, fold_cpus
 from reconciler.live.adopt import is_another
 from reconciler.live.identity import identity, said_of
-from reconciler.service import Service, Services
+from reconciler.live.observe_ways import hooks, hop, members, wires
+from reconciler.service import Services
 from reconciler.service.rows import TableRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_HOP_KINDS = ("none", "pass", "netdev", "program")
 _FILES = {"entry", "hops", "next", "drops", "flood", "reenter"}
-POINTS = ("xdp", "tcx_ingress", "tcx_egress")
 
 
 @dataclass(slots=True)
-class _Look:
+class Look:
     """One look at one root. `stubs` names stubs by program id."""
 
     reader: Reader
@@ -57,6 +54,29 @@ class _Look:
     state: bool = False
     stubs: dict[int, str] = field(default_factory=dict)
     uses: dict[tuple[str, str], set[int]] = field(default_factory=dict)  # ids of the tables that a side of a cube uses
+    leftovers: list[str] = field(default_factory=list)
+    wires: list[tuple[str, str, int, int, int]] = field(default_factory=list)  # cube, side, row, kind, ifindex or program
+    digests: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    shapes: dict[tuple[str, str], Mapping[str, tuple[Any, TableRows]]] = field(default_factory=dict)
+
+    def take(self, own: Look) -> None:
+        """What was found of one cube."""
+        self.live.state |= own.live.state
+        self.live.generations |= own.live.generations
+        self.live.tables |= own.live.tables
+        self.stubs |= own.stubs
+        self.uses |= own.uses
+        self.leftovers += own.leftovers
+        self.wires += own.wires
+
+    def compiled(self, about: Mapping[str, Any]) -> frozenset[str]:
+        """Digests of the objects by which a cube's tables are decoded."""
+        kind = _kind(about)
+        if kind not in self.digests:
+            service = self.services.get(kind[0])
+            built = self.build(service.name, kind[1]) if service else None
+            self.digests[kind] = frozenset(made.digest for made in built.objects.values()) if built else frozenset()
+        return self.digests[kind]
 
     def add(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -77,15 +97,15 @@ def observe_bpffs(
     """All that is below the root. `build` gives a service's compiled objects by (service, family), from the cache;
     None if they cannot be had, and then its tables are left undecoded. `state`: read the datapath's tables too."""
     live = Live(netdevs=dict(netdevs))
-    look = _Look(reader, services, build, netdevs, {netdev.index: name for name, netdev in netdevs.items()}, live, state)
+    look = Look(reader, services, build, netdevs, {netdev.index: name for name, netdev in netdevs.items()}, live, state)
     leftovers: list[str] = []
     for name in reader.names("topologies"):
         text = None if name.endswith("~") else reader.document(f"topologies/{name}")
         if text is None:
             leftovers.append(f"topologies/{name}")
         else:
-            look.add([topology_record(pins.unescape(name), text)])
-    whole = []
+            look.add([TopologyRecord(pins.unescape(name), text)])
+    whole: list[tuple[str, Mapping[str, Any], str]] = []
     said = said_of(live)
     for escaped in reader.names("cubes"):
         name = pins.unescape(escaped)
@@ -94,17 +114,28 @@ def observe_bpffs(
             leftovers.append(f"cubes/{escaped}")
         else:
             whole.append((name, about, current))
-    for name, about, current in whole:
-        leftovers += _cube_objects(look, name, about, current)
-    for name, about, _ in whole:
-        _cube_wiring(look, name, about)
-    leftovers += _hooks(look)
+    for cube, its_about, generation in whole:
+        given = its_about, generation, state, look.compiled(its_about)
+        look.take(reader.remembered(cube, given, partial(_alone, look, cube, its_about, generation)))
+    reader.forget_all_but({cube for cube, *_ in whole})
+    look.add(hop(look, *wire) for wire in look.wires)
+    for cube, its_about, _ in whole:
+        members(look, cube, its_about)
+    leftovers += [*look.leftovers, *hooks(look)]
     leftovers += _shared(look, {name for name, _, _ in whole})
     live.leftovers = tuple(leftovers)
     return live
 
 
-def _cube_objects(look: _Look, name: str, about: Mapping[str, Any], current: str) -> list[str]:
+def _alone(look: Look, name: str, about: Mapping[str, Any], current: str) -> Look:
+    """A cube's own objects, and nothing that depends on another's."""
+    own = replace(look, live=Live(), stubs={}, uses={}, leftovers=[], wires=[])
+    own.leftovers += _cube_objects(own, name, about, current)
+    wires(own, name)
+    return own
+
+
+def _cube_objects(look: Look, name: str, about: Mapping[str, Any], current: str) -> list[str]:
     """A cube's own objects; gives the leftovers in its directory."""
     reader, home = look.reader, pins.cube(name)
     look.add([CubeRecord(name, about.get("service", ""), about.get("topology", ""), about.get("type", "TC"))])
@@ -128,7 +159,7 @@ def _cube_objects(look: _Look, name: str, about: Mapping[str, Any], current: str
     return leftovers
 
 
-def _stubs(look: _Look, cube: str, about: Mapping[str, Any], side: str) -> dict[str, int]:
+def _stubs(look: Look, cube: str, about: Mapping[str, Any], side: str) -> dict[str, int]:
     flavour = "XDP" if about.get("type", "TC") != "TC" and side == pins.MAIN else "TC"
     indices: dict[str, int] = {}
     cube_entry = look.reader.table(f"{pins.cube(cube)}/{side}entry")
@@ -149,7 +180,7 @@ def _stubs(look: _Look, cube: str, about: Mapping[str, Any], side: str) -> dict[
     return indices
 
 
-def _programs(look: _Look, cube: str, current: str) -> None:
+def _programs(look: Look, cube: str, current: str) -> None:
     """A program is what was loaded if pin, slot and the generation's record agree; else it is named by its tag."""
     home = f"{pins.cube(cube)}/{current}"
     recorded = (look.reader.json_link(f"{home}/about") or {}).get("programs", {})
@@ -171,17 +202,15 @@ def _programs(look: _Look, cube: str, current: str) -> None:
         look.add([ProgramRecord(cube, side, direction, int(index), digest, look.reader.constants(f"{home}/{name}_const"))])
 
 
-def _tables(look: _Look, cube: str, about: Mapping[str, Any]) -> None:
+def _tables(look: Look, cube: str, about: Mapping[str, Any]) -> None:
     reader, home = look.reader, pins.cube(cube)
-    service = look.services.get(about.get("service", ""))
-    built = look.build(service.name, "TC" if about.get("type", "TC") == "TC" else "XDP") if service else None
     for entry in reader.names(home):
         if entry in _FILES:
             _plain_table(look, cube, f"{home}/{entry}", entry)
     for entry in reader.names(f"{home}/twin"):
         if entry in _FILES:
             _plain_table(look, cube, f"{home}/twin/{entry}", entry)
-    shape = _shape(cube, service, built)
+    shape = _shape(look, cube, about)
     kept = look.live.tables.setdefault(cube, {})
     own = {f"{home}/tables/{entry}": entry.rpartition(":")[2] for entry in reader.names(f"{home}/tables")}
     for path, name in (own | {path: name for path, (name, _, _) in shape.items() if path not in own}).items():
@@ -190,11 +219,11 @@ def _tables(look: _Look, cube: str, about: Mapping[str, Any]) -> None:
             if look.state and (found := reader.rows(path)) is not None:
                 kept[name] = {key: fold_cpus(found[0], value) for key, value in found[1].items()}
             continue
-        found = reader.rows(path)
+        _, wanted, value_size = shape[path]
+        found = reader.rows(path, sparse=wanted.sparse)
         if found is None or _is_another(look, cube, path, name):
             continue
         spec, raw = found
-        _, wanted, value_size = shape[path]
         folded = {key: fold_cpus(spec, value) for key, value in raw.items()} if spec.type in PER_CPU else raw
         kept[name] = folded
         rows = _configured(folded, wanted) if spec.value_size == value_size else None
@@ -206,22 +235,36 @@ def _configured(rows: dict[bytes, bytes], wanted: TableRows) -> dict[bytes, byte
     """The configuration's share of what a table holds."""
     if wanted.mask != b"\xff" * len(wanted.mask):
         rows = {key: _masked(value, wanted.mask) for key, value in rows.items()}
-    return {key: value for key, value in rows.items() if any(value)} if wanted.sparse else rows
+    nothing = bytes(len(wanted.mask))
+    return {key: value for key, value in rows.items() if value != nothing} if wanted.sparse else rows
 
 
-def _shape(cube: str, service: Service | None, built: Built | None) -> dict[str, tuple[str, TableRows, int]]:
+def _shape(look: Look, cube: str, about: Mapping[str, Any]) -> dict[str, tuple[str, TableRows, int]]:
     """Of each table that holds configuration, by its pin: its name, what an empty configuration says of it, and the size of
     its values."""
-    if service is None or built is None:
-        return {}
+    of_kind = _kind(about)
+    if of_kind not in look.shapes:
+        look.shapes[of_kind] = _empty(look, *of_kind)
+    shapes = look.shapes[of_kind]
+    return {pins.table(cube, name, table.scope): (name, wanted, table.value_size) for name, (table, wanted) in shapes.items()}
+
+
+def _kind(about: Mapping[str, Any]) -> tuple[str, str]:
+    """Service and family."""
+    return about.get("service", ""), "TC" if about.get("type", "TC") == "TC" else "XDP"
+
+
+def _empty(look: Look, service_name: str, family: str) -> dict[str, tuple[Any, TableRows]]:
+    """The tables that hold a service's configuration, and what an empty one says of each."""
     from reconciler.service.codec import Env
 
+    service = look.services.get(service_name)
+    built = look.build(service.name, family) if service else None
+    if service is None or built is None:
+        return {}
     try:
         tables = built.tables
-        return {
-            pins.table(cube, name, tables[name].scope): (name, wanted, tables[name].value_size)
-            for name, wanted in service.rows({}, tables, Env()).items()
-        }
+        return {name: (tables[name], wanted) for name, wanted in service.rows({}, tables, Env()).items()}
     except (KeyError, ValueError):
         return {}
 
@@ -234,78 +277,20 @@ def _spec(spec: MapSpec) -> tuple[int, int, int, int, int]:
     return spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags
 
 
-def _plain_table(look: _Look, cube: str, path: str, name: str) -> None:
+def _plain_table(look: Look, cube: str, path: str, name: str) -> None:
     spec = look.reader.spec(path)
     if spec is not None and not _is_another(look, cube, path, name):
         look.add([TableRecord(cube, name, path, _spec(spec))])
 
 
-def _is_another(look: _Look, cube: str, path: str, name: str) -> bool:
+def _is_another(look: Look, cube: str, path: str, name: str) -> bool:
     """Whether the pin of a cube's table was replaced."""
     own_side = path.rpartition("/")[2] in pins.OF_A_SIDE and "/tables/" not in path
     sides = [pins.side_of(path)] if own_side else [pins.MAIN, pins.TWIN]
     return is_another(look.reader, {used for side in sides for used in look.uses.get((cube, side), ())}, path, name)
 
 
-def _cube_wiring(look: _Look, cube: str, about: Mapping[str, Any]) -> None:
-    for side in (pins.MAIN, pins.TWIN):
-        values = look.reader.values(f"{pins.cube(cube)}/{side}hops")
-        hops = [(row, kind, ifindex) for row, (kind, ifindex) in enumerate(struct.iter_unpack("<II", values)) if kind]
-        jumps = look.reader.slots_at(f"{pins.cube(cube)}/{side}next", [row for row, kind, _ in hops if kind == 3])
-        for row, kind, ifindex in hops:
-            target = look.netdev(ifindex) if kind == 2 else ""
-            if kind == 3:
-                target = look.stubs.get(jumps[row], f"program {jumps[row]}" if jumps[row] else GONE)
-            look.add([HopRecord(cube, side, row, _HOP_KINDS[kind] if kind < 4 else str(kind), target)])
-    _members(look, cube, about)
-
-
-def _members(look: _Look, cube: str, about: Mapping[str, Any]) -> None:
-    found = look.reader.rows(f"{pins.cube(cube)}/flood")
-    if found is None:
-        return
-    again = look.reader.rows(f"{pins.cube(cube)}/reenter")
-    pairs = {key: struct.unpack("<II", value) for key, value in again[1].items()} if again else {}
-    for key, value in found[1].items():
-        index = struct.unpack("<I", key)[0]
-        if about.get("type", "TC") == "TC":
-            kind, ifindex, ingress = struct.unpack("<III", value)
-            if kind != 2:
-                continue
-            netdev, far = look.netdev(ifindex), ""
-            if ingress:
-                netdev, far = _near_end(netdev), netdev
-        else:
-            (ifindex,) = struct.unpack("<I", value[:4])
-            if not ifindex:
-                continue
-            netdev, far = look.netdev(ifindex), look.netdev(pairs[key][1]) if pairs.get(key, (0, 0))[0] else ""
-        look.add([MemberRecord(cube, index, netdev, far)])
-
-
-def _near_end(far: str) -> str:
-    return far[:-1] + "n" if far.startswith("pcn") and far.endswith("f") else far
-
-
-def _hooks(look: _Look) -> list[str]:
-    leftovers = []
-    for escaped in look.reader.names("links"):
-        netdev = pins.unescape(escaped)
-        for point in look.reader.names(f"links/{escaped}"):
-            state = look.netdevs.get(netdev)
-            found = look.reader.hook(f"links/{escaped}/{point}", state.index if state else 0, point) if point in POINTS else None
-            if found is None:
-                leftovers.append(f"links/{escaped}/{point}")
-                continue
-            program, ifindex = found
-            there = state is not None and ifindex == state.index
-            stub = look.stubs.get(program, f"program {program}") if there else GONE
-            mode = state.xdp.mode if there and state is not None and state.xdp is not None and point == "xdp" else ""
-            look.add([HookRecord(netdev, point, stub, mode)])
-    return leftovers
-
-
-def _shared(look: _Look, cubes: set[str]) -> list[str]:
+def _shared(look: Look, cubes: set[str]) -> list[str]:
     for name in look.reader.names("shared"):
         spec = look.reader.spec(f"shared/{name}")
         if spec is not None:

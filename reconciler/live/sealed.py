@@ -7,13 +7,13 @@ other topology can be applied, shown and healed as ever, and these themselves be
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 
 from reconciler import pins
 from reconciler.check import check
 from reconciler.document import Document
 from reconciler.errors import DocumentError
+from reconciler.graph.documents import document_data
 from reconciler.graph.records import CubeRecord, HookRecord, LinkRecord, NamespaceRecord, Record, State, TopologyRecord
 from reconciler.model import Topology
 from reconciler.service import Services
@@ -47,7 +47,7 @@ def readable(documents: Sequence[Document], services: Services) -> tuple[list[To
 
 
 def _services_of(document: str) -> set[str]:
-    return {cube["service-name"] for cube in json.loads(document).get("spec", {}).get("cubes", ())}
+    return {cube["service-name"] for cube in document_data(document).get("spec", {}).get("cubes", ())}
 
 
 def without(state: State, topologies: Collection[str]) -> State:

@@ -21,15 +21,16 @@ def plan_programs(changes: Iterable[Change], context: Context) -> Iterator[Step]
     touched |= {
         change.before.cube for change in changes if isinstance(change.before, ProgramRecord) and context.cube(change.before.cube)
     }
+    rebuilt = set(context.rebuilt.values())
     for record in context.desired.state.values():
-        if (
-            isinstance(record, ProgramRecord)
-            and record.cube not in touched
-            and set(_maps(record, context).values()) & set(context.rebuilt.values())
-        ):
+        if isinstance(record, ProgramRecord) and record.cube not in touched and rebuilt & set(_maps(record, context).values()):
             touched.add(record.cube)
-    for cube in sorted(touched):
-        yield from _generation(cube, context)
+    programs: dict[str, list[ProgramRecord]] = {cube: [] for cube in sorted(touched)}
+    for record in context.desired.state.values():
+        if isinstance(record, ProgramRecord) and record.cube in touched:
+            programs[record.cube].append(record)
+    for cube, wanted in programs.items():
+        yield from _generation(cube, wanted, context)
     entries = {path for path in context.rebuilt if path.endswith("/entry")}
     for record in context.desired.state.values():  # a stub holds its cube's entry: a new entry needs new stubs
         if (
@@ -61,8 +62,7 @@ def _flavour(record: ProgramRecord, context: Context) -> str:
     return "XDP" if cube is not None and cube.type != "TC" and record.side == pins.MAIN else "TC"
 
 
-def _generation(cube: str, context: Context) -> Iterator[Step]:
-    wanted = [r for r in context.desired.state.values() if isinstance(r, ProgramRecord) and r.cube == cube]
+def _generation(cube: str, wanted: list[ProgramRecord], context: Context) -> Iterator[Step]:
     fresh = cube in context.fresh
     old = 0 if fresh else context.live.generations.get(cube, 0)
     number = old + 1

@@ -106,3 +106,13 @@ class Plan:
 
 def ordered(steps: Iterable[Step]) -> tuple[Step, ...]:
     return tuple(sorted(steps, key=lambda step: step.rank))
+
+
+def cubes_of(plan: Plan) -> set[str]:
+    """The homes (cubes/<cube>) of all cubes that a step names, or may write to."""
+    found = set()
+    for step in plan.steps:
+        for value in step.operation.args.values():
+            if isinstance(value, str) and value.startswith("cubes/"):
+                found.add("/".join(value.split("/", 2)[:2]))
+    return found

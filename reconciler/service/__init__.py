@@ -98,6 +98,10 @@ class Service:
         return model_bindings.bindings(self.schema)
 
     @functools.cached_property
+    def _constants(self) -> tuple[Any, ...]:
+        return tuple(model_bindings.constants(self.schema))
+
+    @functools.cached_property
     def half(self) -> ModuleType | None:
         if not self.files.half.exists():
             return None
@@ -112,7 +116,7 @@ class Service:
     def constants(self, cube: str, loglevel: str, config: Mapping[str, Any]) -> dict[str, int]:
         """Every constant that the cube's programs may ask for, by name; u32 values."""
         values = {"CUBE": cube_number(cube), "LOGLEVEL": LEVELS.index(loglevel), "LEAP_SECONDS": leap_seconds()}
-        for name, segments, node, asks_any in model_bindings.constants(self.schema):
+        for name, segments, node, asks_any in self._constants:
             value: Any = config
             for step, _ in segments:
                 value = value.get(step) if isinstance(value, Mapping) else None

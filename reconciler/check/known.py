@@ -1,0 +1,71 @@
+"""The cubes that the last checks found right, so that of a document that was edited only what is new is checked and built.
+
+A cube is known by being the very same object. Documents are never changed, and one that was edited shares with the one before
+all that the edit left alone (`document.edit`), so the same object says the same. What a cube is next to, and what others say
+of it, is looked at every time.
+"""
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.errors import Problem
+from reconciler.model import Cube
+
+_CHECKS = 4  # files, what is applied, and both together
+
+
+@dataclass(slots=True)
+class Right:
+    """`raw` as it was written, by `service`'s schema `normal` and without fault. `passed` are the rules about a cube alone that
+    found nothing. `built` for `key` are its canonical data and the cube."""
+
+    raw: Any
+    service: object
+    normal: dict[str, Any]
+    passed: set[str] = field(default_factory=set)
+    key: Any = None
+    built: tuple[dict[str, Any], Cube] | None = None
+
+
+class Known:
+    """By raw and by normal data, for each of the last checks."""
+
+    def __init__(self) -> None:
+        self._checks: deque[dict[int, Right]] = deque([{}], _CHECKS)
+
+    def new_check(self) -> None:
+        self._checks.append({})
+
+    def find(self, raw: object, service: object) -> Right | None:
+        for check in self._checks:
+            found = check.get(id(raw))
+            if found is not None and found.raw is raw and found.service is service:
+                self._note(found)
+                return found
+        return None
+
+    def of_normal(self, normal: object) -> Right | None:
+        found = self._checks[-1].get(id(normal))
+        return found if found is not None and found.normal is normal else None
+
+    def passed(self, normal: object, rule: str, problems: Iterable[Problem]) -> Iterator[Problem]:
+        """What a rule about this cube alone finds; nothing, if it found nothing the last time."""
+        right = self.of_normal(normal)
+        if right is not None and rule in right.passed:
+            return
+        found = list(problems)
+        if right is not None and not found:
+            right.passed.add(rule)
+        yield from found
+
+    def add(self, raw: Any, service: object, normal: dict[str, Any]) -> None:
+        self._note(Right(raw, service, normal))
+
+    def _note(self, right: Right) -> None:
+        self._checks[-1][id(right.raw)] = self._checks[-1][id(right.normal)] = right
+
+
+KNOWN = Known()
