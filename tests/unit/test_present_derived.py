@@ -46,7 +46,7 @@ class Compiled:
 
 def side(rules: list[dict[str, object]]) -> State:
     cube = {"name": "fw", "service-name": "firewall", "chain": [{"name": "INGRESS", "rule": rules}]}
-    records = (CubeRecord("fw", "firewall", "t", "TC"), TopologyRecord("t", json.dumps({"spec": {"cubes": [cube]}}), str(rules)))
+    records = (CubeRecord("fw", "firewall", "t", "TC"), TopologyRecord("t", json.dumps({"spec": {"cubes": [cube]}})))
     return {record.address: record for record in records}
 
 
