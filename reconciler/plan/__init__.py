@@ -29,18 +29,11 @@ from reconciler.graph.records import (
 )
 from reconciler.plan.context import ASIDE, Context, what
 from reconciler.plan.cube import plan_cube, plan_document, plan_port, plan_stub, plan_table
-from reconciler.plan.network import (
-    merge_link_deletions,
-    plan_hook,
-    plan_hop,
-    plan_link,
-    plan_member,
-    plan_namespace,
-    plan_offload,
-)
+from reconciler.plan.network import merge_link_deletions, plan_link, plan_namespace, plan_offload
 from reconciler.plan.programs import plan_programs
 from reconciler.plan.remade import mark_remade
 from reconciler.plan.steps import Disruption, Operation, Plan, Rank, Step, ordered
+from reconciler.plan.wiring import plan_hook, plan_hop, plan_member
 from reconciler.service import Services
 
 _PLANNERS: tuple[tuple[type[Any], Callable[[Change, Any], Iterable[Step]]], ...] = (

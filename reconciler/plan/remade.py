@@ -12,8 +12,9 @@ from dataclasses import replace
 from reconciler import pins
 from reconciler.graph.records import GONE, CubeRecord, HookRecord, HopRecord, LinkRecord, MemberRecord, OffloadRecord
 from reconciler.plan.context import Context
-from reconciler.plan.network import hop_operation, in_place, link_data, member_operation
+from reconciler.plan.network import in_place, link_data
 from reconciler.plan.steps import Operation
+from reconciler.plan.wiring import hop_operation, member_operation
 
 
 def mark_remade(context: Context) -> None:
