@@ -32,6 +32,7 @@ NAMES = (
     "swap",
     "firewall",
     "firewall_flood",
+    "slowpath",
 )
 RESULTS = Path(__file__).parent / "results"
 

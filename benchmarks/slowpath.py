@@ -1,16 +1,16 @@
-"""How fast packets go to Python and back: packets a second on one core, and the time that one takes.
+"""How fast packets go to Python and back.
 
-    sudo python -m benchmarks.slowpath [--seconds 5] [--size 64] [--hook TC|XDP_SKB|XDP_DRV] [-o json]
-
-Two hosts are joined by a cube that hands everything to its Python half, which sends it out of the other port. The agent's
-loop has one CPU to itself, the hosts share the other. Throughput: h1 sends all it can, and what arrives at h2 is counted.
-Latency: one packet at a time, 1000 a second, from h1's send to h2's receive.
+Two hosts are joined by a cube that hands everything to its Python half, which sends it out of the other port. *There and back*
+is how many packets one core takes: all that it spends on a packet is counted, from the ring over Python and back into the
+kernel to the other host's netdev; only putting the packet in is the sender's. *More than it can take* has a sender on another
+core that never pauses, and counts by the clock what arrives. *Time* is that of one packet at a time, a thousand a second, from
+h1's send to h2's receive, by the clock too.
 """
+
 from __future__ import annotations
 
-import argparse
+import contextlib
 import gc
-import json
 import os
 import select
 import signal
@@ -18,8 +18,11 @@ import socket
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks import machine
+from benchmarks.compare import Effort, Goal, Row, Table, compare
 from reconciler.agent.slowpath import TICK, SlowPaths
 from reconciler.kernel import netns, rtnl
 from tests.conformance.lab import HOOKS, Lab
@@ -38,75 +41,67 @@ class SlowPath:
         self.cube.send_packet_out(packet, self.other[md.port], 'EGRESS')
 """
 ETHERTYPE = b"\x88\xb5"
+SIZE = 64  # bytes of a frame
+BURST = 500  # frames, which the ring has room for
+UNIT, AIM = "packets a second", 20_000
 
 
-def agent(lab: Lab, report: int, cpu: int) -> None:
-    """The agent's loop in a process of its own; says its counters when it is told to end."""
-    os.sched_setaffinity(0, {cpu})
+def run(effort: Effort) -> list[Table]:
+    fast, overload, times = [], [], []
+    for hook in HOOKS:  # one after the other: each lab is a network namespace that this process is in
+        with prepared(hook) as lab:
+            with there_and_back(lab, effort.amount(40) * BURST) as turn:
+                fast += compare(hook, {hook: turn}, effort, against=hook, unit=UNIT).rows
+            overload.append(Row(hook, tuple(overloaded(lab, 2 * effort.scale) for _ in range(effort.rounds))))
+            found = [one_by_one(lab, effort.amount(2000, 100)) for _ in range(effort.rounds)]
+            times += [Row(f"{hook}, median", tuple(one for one, _ in found)), Row(f"{hook}, p99", tuple(two for _, two in found))]
+    goals = tuple(Goal(hook, at_least=AIM, of="value") for hook in HOOKS)
+    return [
+        Table("There and back", UNIT, tuple(Row(row.name, row.turns) for row in fast), goals=goals),
+        Table("More than it can take", UNIT, tuple(overload)),
+        Table("Time", "microseconds", tuple(times)),
+    ]
+
+
+@contextlib.contextmanager
+def prepared(hook: str) -> Iterator[Lab]:
+    with tempfile.TemporaryDirectory() as directory, Lab(SCENARIO, hook=hook) as lab:
+        tree = Tree(Path(directory))
+        tree.add("echo", [rx("return pcn_pkt_controller(ctx, md, 1);")], half=HALF)
+        lab.options.services = tree.load()
+        lab.apply()
+        yield lab
+
+
+@contextlib.contextmanager
+def there_and_back(lab: Lab, packets: int) -> Iterator[Callable[[], float]]:
+    """A turn: that many packets, a burst at a time; packets a second of the CPU that this process is bound to."""
     slow = SlowPaths(lab.root, lab.options.services)
     slow.refresh()
-    ending = []
-    signal.signal(signal.SIGTERM, lambda *_: ending.append(1))
-    os.write(report, b"ready\n")
-    gc.freeze()
-    due, began = time.monotonic(), time.process_time()
-    while not ending:
-        if select.select([slow], [], [], TICK)[0]:
-            slow.drain()
-        if time.monotonic() >= due:
-            slow.tick()
-            due = time.monotonic() + TICK
-    os.write(report, json.dumps({**slow.counters(), "cpu": time.process_time() - began}).encode() + b"\n")
-    os._exit(0)
+    frame, there = framed(lab), lab.space("h2")
+
+    def turn() -> float:
+        before, took = received(there), 0
+        for _ in range(packets // BURST):
+            for _ in range(BURST):
+                out.send(frame)
+            began = machine.spent()
+            while select.select([slow], [], [], 0)[0]:
+                slow.drain()
+            took += machine.spent() - began
+        arrived = received(there) - before
+        if arrived < 0.99 * packets:
+            raise RuntimeError(f"of {packets} packets {arrived} arrived")
+        return arrived * 1e9 / took
+
+    with contextlib.closing(slow), contextlib.closing(opened(lab.space("h1"))) as out:
+        yield turn
 
 
-def start(lab: Lab, cpu: int) -> tuple[int, int]:
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        agent(lab, writing, cpu)
-    os.close(writing)
-    assert os.read(reading, 64) == b"ready\n"
-    return pid, reading
-
-
-def finish(pid: int, reading: int) -> dict[str, float]:
-    os.kill(pid, signal.SIGTERM)
-    text = b""
-    while piece := os.read(reading, 65536):
-        text += piece
-    os.waitpid(pid, 0)
-    os.close(reading)
-    return json.loads(text)
-
-
-def opened(space: str, protocol: int = 0) -> socket.socket:
-    with netns.inside(space):
-        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol))
-        made.bind(("eth0", protocol))
-    return made
-
-
-def throughput(lab: Lab, frame: bytes, seconds: float, cpu: int) -> dict[str, float]:
-    """What one core takes of more than it can."""
-    pid, reading = start(lab, cpu)
-    out, there = opened(lab.space("h1")), lab.space("h2")
-    before, began = received(there), time.monotonic()
-    until, sent = began + seconds, 0
-    while time.monotonic() < until:
-        for _ in range(64):
-            out.send(frame)
-        sent += 64
-    during = received(there) - before
-    time.sleep(0.5)
-    out.close()
-    counts = finish(pid, reading)
-    took = until - began
-    return {
-        "offered_per_second": round(sent / took), "delivered_per_second": round(during / took),
-        "received": counts["received"], "injected": counts["injected"], "refused": counts["refused"], "lost": counts["lost"],
-        "delivered": received(there) - before,
-    }  # fmt: skip
+def framed(lab: Lab) -> bytes:
+    """From h1 to h2, and nobody's."""
+    ends = [bytes.fromhex(rtnl.links(lab.space(host))["eth0"].mac.replace(":", "")) for host in ("h2", "h1")]
+    return b"".join(ends) + ETHERTYPE + bytes(SIZE - 14)
 
 
 def received(space: str) -> int:
@@ -118,63 +113,75 @@ def received(space: str) -> int:
     raise LookupError("eth0")
 
 
-def latency(lab: Lab, frame: bytes, seconds: float, cpu: int) -> dict[str, float]:
-    """Microseconds from send to receive, one packet a millisecond."""
-    pid, reading = start(lab, cpu)
-    out, there = opened(lab.space("h1")), opened(lab.space("h2"), 0x88B5)
-    times = []
-    for number in range(int(seconds * 1000)):
-        marked = frame[:14] + number.to_bytes(4, "big") + frame[18:]
-        began = time.perf_counter_ns()
-        out.send(marked)
-        while select.select([there], [], [], 1.0)[0]:
-            if there.recv(65536)[14:18] == marked[14:18]:
-                times.append((time.perf_counter_ns() - began) / 1000)
-                break
-        time.sleep(max(0.0, 0.001 - (time.perf_counter_ns() - began) / 1e9))
-    out.close()
-    there.close()
-    finish(pid, reading)
-    cuts = statistics.quantiles(times, n=1000)
-    said = {"median_us": cuts[499], "p99_us": cuts[989], "max_us": max(times)}
-    return {"packets": len(times), **{name: round(value, 1) for name, value in said.items()}}
+def opened(space: str, protocol: int = 0) -> socket.socket:
+    with netns.inside(space):
+        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol))
+        made.bind(("eth0", protocol))
+    return made
 
 
-def measure(hook: str, size: int, seconds: float) -> dict[str, object]:
-    """All figures for one kind of hook."""
-    with tempfile.TemporaryDirectory() as directory:
-        tree = Tree(Path(directory))
-        tree.add("echo", [rx("return pcn_pkt_controller(ctx, md, 1);")], half=HALF)
-        with Lab(SCENARIO, hook=hook) as lab:
-            lab.options.services = tree.load()
-            lab.apply()
-            cpus = sorted(os.sched_getaffinity(0))
-            os.sched_setaffinity(0, set(cpus[:-1]) or set(cpus))
-            ends = [bytes.fromhex(rtnl.links(lab.space(host))["eth0"].mac.replace(":", "")) for host in ("h2", "h1")]
-            frame = b"".join(ends) + ETHERTYPE + bytes(size - 14)
-            try:
-                fast = throughput(lab, frame, seconds, cpus[-1])
-                return {"hook": hook, "size": size, **fast, **latency(lab, frame, seconds, cpus[-1])}
-            finally:
-                os.sched_setaffinity(0, set(cpus))
+# -- by the clock: the agent's loop has the last CPU, the hosts have the others ---------------------------------------------
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--size", type=int, action="append", help="bytes of a frame; can be repeated (64)")
-    parser.add_argument("--hook", choices=HOOKS, action="append", help="can be repeated (all)")
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
-    args = parser.parse_args()
-    found = [measure(hook, size, args.seconds) for hook in args.hook or HOOKS for size in args.size or [64]]
-    if args.output == "json":
-        print(json.dumps(found, indent=2))
-        return
-    print(f"{'hook':<8} {'bytes':>5} {'offered/s':>10} {'there and back/s':>17} {'median us':>10} {'p99 us':>8} {'lost':>8}")
-    for each in found:
-        print(f"{each['hook']:<8} {each['size']:>5} {each['offered_per_second']:>10} {each['delivered_per_second']:>17} "
-              f"{each['median_us']:>10} {each['p99_us']:>8} {each['lost']:>8}")  # fmt: skip
+def overloaded(lab: Lab, seconds: float) -> float:
+    """Packets a second that arrive of more than one core can take."""
+    frame, there = framed(lab), lab.space("h2")
+    with agent(lab), contextlib.closing(opened(lab.space("h1"))) as out:
+        before, began = received(there), time.monotonic()
+        while time.monotonic() < began + seconds:
+            for _ in range(64):
+                out.send(frame)
+        return (received(there) - before) / (time.monotonic() - began)
 
 
-if __name__ == "__main__":
-    main()
+def one_by_one(lab: Lab, packets: int) -> tuple[float, float]:
+    """Median and 99th percentile of the microseconds from send to receive, one packet a millisecond."""
+    frame, times = framed(lab), []
+    sending, receiving = opened(lab.space("h1")), opened(lab.space("h2"), 0x88B5)
+    with agent(lab), contextlib.closing(sending) as out, contextlib.closing(receiving) as there:
+        for number in range(packets):
+            marked = frame[:14] + number.to_bytes(4, "big") + frame[18:]
+            began = time.perf_counter_ns()
+            out.send(marked)
+            while select.select([there], [], [], 1.0)[0]:
+                if there.recv(65536)[14:18] == marked[14:18]:
+                    times.append((time.perf_counter_ns() - began) / 1000)
+                    break
+            time.sleep(max(0.0, 0.001 - (time.perf_counter_ns() - began) / 1e9))
+    cuts = statistics.quantiles(times, n=100)
+    return cuts[49], cuts[98]
+
+
+@contextlib.contextmanager
+def agent(lab: Lab) -> Iterator[None]:
+    """The agent's loop in a process of its own, on the last CPU; this one keeps to the others meanwhile."""
+    before = os.sched_getaffinity(0)
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.sched_setaffinity(0, {max(before)})
+        serve(lab, writing)
+    os.sched_setaffinity(0, before - {max(before)} or before)
+    try:
+        assert os.read(reading, 1) == b"!"
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+        os.close(reading)
+        os.close(writing)
+
+
+def serve(lab: Lab, ready: int) -> None:
+    """As the agent does, until SIGTERM."""
+    slow, due = SlowPaths(lab.root, lab.options.services), 0.0
+    slow.refresh()
+    os.write(ready, b"!")
+    gc.freeze()
+    while True:
+        if select.select([slow], [], [], TICK)[0]:
+            slow.drain()
+        if time.monotonic() >= due:
+            slow.tick()
+            due = time.monotonic() + TICK

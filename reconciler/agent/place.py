@@ -64,3 +64,10 @@ def ask(root: str, timeout: float = 5.0) -> dict[str, Any] | None:
         except (OSError, ValueError):
             return None
     return found if isinstance(found, dict) else None
+
+
+def is_there(root: str) -> bool:
+    """Whether a root has an agent, also one that is too busy to answer."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as sock:
+        sock.settimeout(1.0)
+        return sock.connect_ex(socket_path(root)) == 0

@@ -68,6 +68,8 @@ def _status(run: Run) -> int:
     run.need_root("ask the agent")
     root = run.options().root
     found = place.ask(root)
+    if found is None and place.is_there(root):
+        raise ApplyFailed(f"the agent of {root} is there, but too busy to answer; it may be compiling")
     if found is None:
         raise ApplyFailed(f"no agent of {root} is running")
     if run.format == "json":

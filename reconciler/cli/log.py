@@ -32,7 +32,9 @@ def run(run: Run) -> int:
 
     run.need_root("read the log")
     options, cube = run.options(), run.args.cube
-    if cube is not None and not run.args.follow:
+    if run.args.follow:
+        run.terminal.say(_announced(options.root, cube))
+    elif cube is not None:
         _known(options.root, cube)
     try:
         for names, record in follow(options.root, options.services, forever=run.args.follow):
@@ -52,13 +54,25 @@ def _text(run: Run, line: dict[str, str]) -> str:
     return f"{paint('dim', line['time'][_CLOCK])} {paint('bold', line['cube'])} {words}"
 
 
-def _known(root: str, cube: str) -> None:
+def _announced(root: str, cube: str | None) -> str:
+    """What is waited for, since there may be nothing to read for long."""
+    if cube is None:
+        return "following the log of all cubes; Ctrl-C ends it"
+    return f"following the log of {cube}{'' if cube in _there(root) else ', which is not there yet'}; Ctrl-C ends it"
+
+
+def _there(root: str) -> list[str]:
     from reconciler import pins
-    from reconciler.document.nearmiss import did_you_mean
-    from reconciler.errors import UsageError
     from reconciler.kernel.bpffs import Bpffs
 
-    there = [pins.unescape(name) for name in Bpffs(root).names("cubes")]
+    return [pins.unescape(name) for name in Bpffs(root).names("cubes")]
+
+
+def _known(root: str, cube: str) -> None:
+    from reconciler.document.nearmiss import did_you_mean
+    from reconciler.errors import UsageError
+
+    there = _there(root)
     if cube not in there:
         hint = did_you_mean(cube, there)
         raise UsageError(f"there is no cube {cube!r}" + (f"; {hint}" if hint else ""))

@@ -97,9 +97,12 @@ def test_a_deleted_route_leaves_nothing_behind_and_a_row_that_is_changed_by_hand
     lab.cube("r1")["route"] = [route for route in lab.cube("r1")["route"] if route["network"] != lab.said("10.0.4.0/24")]
     lab.apply()
     assert way(lab, "10.0.4.0/24") is None
+    lab.cube("r1")["route"] = []
+    lab.apply()
+    assert "remote" not in {kind for kind, *_ in lab.fib("r1").values()}
     lab.flush("r1", "fib4" if lab.family == 4 else "fib6")
     assert lab.fib("r1") == {}
     assert lab.drift()
     lab.apply()
     assert not lab.drift()
-    lab.reach("h1", "10.0.3.1")
+    lab.reach("h1", "10.1.0.1")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -251,6 +252,13 @@ def test_the_status_is_for_people_and_for_programs_and_its_exit_code_says_how_it
     assert main(["agent", "status"]) == 1
     assert "no agent of" in capsys.readouterr().err
     with applied.agent() as agent:
+        agent.process.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(place.ask, "__defaults__", (0.1,))
+        assert main(["agent", "status"]) == 1
+        assert "too busy to answer" in capsys.readouterr().err
+        agent.process.send_signal(signal.SIGCONT)
+        monkeypatch.undo()
+        monkeypatch.setenv("PCN_BPFFS", applied.lab.root)
         assert main(["agent", "status"]) == 0
         assert f"healthy: agent {agent.process.pid} of {applied.lab.root}" in capsys.readouterr().out
         applied.file.write_text("spec: [")

@@ -55,6 +55,23 @@ def test_a_service_that_it_has_not_is_said_to_be_unreachable(lab):
     assert_whole(frame)
 
 
+def test_a_protocol_that_it_has_not_is_too_in_ipv4_and_dropped_and_counted_in_ipv6(lab):
+    frame = bytearray(udp(lab, target="10.0.1.254"))
+    frame[23 if lab.family == 4 else 20] = 47
+    if lab.family == 4:
+        frame[24:26] = bytes(2)
+        frame[24:26] = struct.pack("!H", checksum(bytes(frame[14:34])))
+    with lab.sniff("h1") as seen:
+        lab.send("h1", bytes(frame))
+        answer = seen.next(0.5, lambda each: error_of(each) == (3, 2))
+    if lab.family == 4:
+        assert answer is not None
+        assert_whole(answer)
+    else:
+        assert answer is None
+        assert lab.drops("r1")[UNREACHABLE] == 1
+
+
 # -- forwarding -----------------------------------------------------------------------------------------------------------
 
 
