@@ -18,6 +18,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import IO
 
 from reconciler.kernel import netns
@@ -44,7 +45,7 @@ def checked(packet: bytes) -> bytes:
 
 def counts_of_here() -> IO[str]:
     """What the kernel counts in this namespace; it may be read from another one."""
-    return open("/proc/thread-self/net/snmp", encoding="ascii")
+    return Path("/proc/thread-self/net/snmp").open(encoding="ascii")
 
 
 def unclaimed(file: IO[str]) -> int:
@@ -118,6 +119,8 @@ class Rate:
         deadline = time.monotonic() + 2
         while self.lost() and time.monotonic() < deadline:
             time.sleep(0.01)
+        self._last = self.lost()
+        self._stack.close()
 
     @property
     def sent(self) -> int:
@@ -125,6 +128,8 @@ class Rate:
 
     def lost(self) -> int:
         """Of those that were sent, how many have not arrived (yet)."""
+        if self._stack.closed:
+            return self._last
         return self.sent - (unclaimed(self._stack) - self._before)
 
 

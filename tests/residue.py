@@ -75,8 +75,16 @@ def assert_no_residue(before: Snapshot, *, wait: float = 2.0, wait_for_others: f
             raise AssertionError("left behind: " + "; ".join(f"{kind}: {', '.join(left[kind])}" for kind in left))
         time.sleep(0.02)
         now = new_since(before)
-        still = {kind: [entry for entry in entries if entry in now.get(kind, ())] for kind, entries in left.items()}
+        still = {kind: _those_of(now.get(kind, []), kind, entries) for kind, entries in left.items()}
         left = {kind: entries for kind, entries in still.items() if entries}
+
+
+def _those_of(now: list[str], kind: str, before: list[str]) -> list[str]:
+    """What is there now of what was there before. A process is its pid: what it is called changes as it starts and ends."""
+    if kind != "children":
+        return [entry for entry in now if entry in before]
+    pids = {entry.split()[0] for entry in before}
+    return [entry for entry in now if entry.split()[0] in pids]
 
 
 def _netdevs() -> list[str]:
