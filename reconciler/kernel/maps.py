@@ -11,6 +11,7 @@ import ctypes
 import errno
 import functools
 import mmap
+import re
 import struct
 import sys
 import time
@@ -28,6 +29,7 @@ ARRAYS = frozenset({ARRAY, PERCPU_ARRAY, PROG_ARRAY, DEVMAP, ARRAY_OF_MAPS})
 _BATCHED = frozenset({HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE})
 BPF_F_RDONLY_PROG = 1 << 7
 _BPF_F_MMAPABLE = 1 << 10
+_NOT_IN_A_NAME = re.compile("[^A-Za-z0-9]")
 _MAPPED_ROWS = 16  # an array of so many rows is mapped to be read: 256 rows take 9 us, and 93 us in a batch
 
 
@@ -89,33 +91,43 @@ def create(spec: MapSpec, name: str = "") -> int:
 
 def kernel_name(name: str) -> bytes:
     """The at most 15 characters that the kernel keeps of a name; a help to a reader, never an identity."""
-    return "".join(c if c.isalnum() and c.isascii() else "_" for c in name)[:15].encode()
+    return _NOT_IN_A_NAME.sub("_", name[:15]).encode()
 
 
 def info(fd: int) -> MapInfo:
-    kind, identity, key, value, entries, flags, name = struct.unpack_from("<6I16s", bpf.object_info(fd, 80))
+    kind, identity, key, value, entries, flags, name = _INFO.unpack(bpf.object_info(fd, _INFO.size))
+    return MapInfo(identity, _seen(kind, key, value, entries, flags), name.rstrip(b"\0").decode("ascii", "replace"))
+
+
+_INFO = struct.Struct("<6I16s")
+
+
+@functools.lru_cache(maxsize=256)
+def _seen(kind: int, key: int, value: int, entries: int, flags: int) -> MapSpec:
+    """A map's shape by what the kernel says of it. Kept, since there are a thousand maps of a shape and few shapes."""
     if kind in (DEVMAP, DEVMAP_HASH):
         flags &= ~BPF_F_RDONLY_PROG  # the kernel adds it by itself
     if kind == ARRAY:
         flags &= ~_BPF_F_MMAPABLE
-    return MapInfo(identity, MapSpec(kind, key, value, entries, flags), name.split(b"\0")[0].decode("ascii", "replace"))
+    return MapSpec(kind, key, value, entries, flags)
 
 
 class _Row(ctypes.Structure):
-    """Attributes of the commands on one row. `value` is written to by a lookup alone, which gives a buffer's address."""
+    """Attributes of the commands on one row. What is pointed at stays where it is, and is kept."""
 
-    _fields_ = (
-        ("fd", ctypes.c_uint32),
-        ("key", ctypes.c_char_p),
-        ("value", ctypes.c_void_p),
-        ("flags", ctypes.c_uint64),
-    )
+    _fields_ = (("fd", ctypes.c_uint32), ("key", ctypes.c_char_p), ("value", ctypes.c_char_p), ("flags", ctypes.c_uint64))
+
+
+class _Sought(ctypes.Structure):
+    """The same of a lookup, which writes to a buffer at `value`."""
+
+    _fields_ = (("fd", ctypes.c_uint32), ("key", ctypes.c_char_p), ("value", ctypes.c_void_p), ("flags", ctypes.c_uint64))
 
 
 def lookup(fd: int, spec: MapSpec, key: bytes) -> bytes | None:
-    value = ctypes.create_string_buffer(spec.value_bytes)
+    value = (ctypes.c_char * spec.value_bytes)()
     try:
-        bpf.bpf(bpf.MAP_LOOKUP, _Row(fd, key, ctypes.addressof(value)))
+        bpf.bpf(bpf.MAP_LOOKUP, _Sought(fd, key, ctypes.addressof(value)))
     except OSError as error:
         if error.errno == errno.ENOENT:
             return None
@@ -124,8 +136,7 @@ def lookup(fd: int, spec: MapSpec, key: bytes) -> bytes | None:
 
 
 def update(fd: int, key: bytes, value: bytes) -> None:
-    buffer = ctypes.create_string_buffer(value, len(value))
-    bpf.bpf(bpf.MAP_UPDATE, _Row(fd, key, ctypes.addressof(buffer)))
+    bpf.bpf(bpf.MAP_UPDATE, _Row(fd, key, value))
 
 
 def delete(fd: int, key: bytes) -> bool:
@@ -168,6 +179,9 @@ def content(fd: int, spec: MapSpec) -> bytes | dict[bytes, bytes]:
     raw = _mapped(fd, spec)
     if raw is not None:
         return raw
+    if spec.type == ARRAY and spec.max_entries == 1:
+        value = lookup(fd, spec, bytes(4))
+        return {} if value is None else {bytes(4): value}
     if spec.type in _BATCHED:
         with contextlib.suppress(_BatchUnfit):
             return dict(_batched_rows(fd, spec))

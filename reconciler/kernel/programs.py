@@ -48,39 +48,42 @@ def load(instructions: bytes, program_type: int, name: str) -> int:
 
 
 def _load(instructions: bytes, program_type: int, name: str, level: int, log: ctypes.Array[ctypes.c_char] | None) -> int:
-    code = ctypes.create_string_buffer(instructions, len(instructions))
-    licence = ctypes.create_string_buffer(b"GPL")
-    return bpf.bpf(
-        bpf.PROG_LOAD,
-        struct.pack(
-            "<IIQQIIQII16sII",
-            program_type,
-            len(instructions) // 8,
-            bpf.address(code),
-            bpf.address(licence),
-            level,
-            _LOG_BYTES if log is not None else 0,
-            bpf.address(log) if log is not None else 0,
-            0,
-            0,
-            maps.kernel_name(name),
-            0,
-            0,
-        ),
+    address, size = (bpf.address(log), _LOG_BYTES) if log is not None else (None, 0)
+    of = (program_type, len(instructions) // 8, instructions, b"GPL", level, size, address)
+    return bpf.bpf(bpf.PROG_LOAD, _Loaded(*of, name=maps.kernel_name(name)))
+
+
+class _Loaded(ctypes.Structure):
+    """Attributes of a program's load."""
+
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("count", ctypes.c_uint32),
+        ("instructions", ctypes.c_char_p),
+        ("licence", ctypes.c_char_p),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log", ctypes.c_void_p),
+        ("kernel_version", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("name", ctypes.c_char * 16),
     )
 
 
 def info(fd: int, *, with_maps: bool = False) -> ProgramInfo:
-    described = ctypes.create_string_buffer(232)
-    map_ids = (ctypes.c_uint32 * 64)()
-    if with_maps:
-        struct.pack_into("<IQ", described, 52, 64, 0)
-        struct.pack_into("<Q", described, 56, bpf.address(map_ids))
+    described = _Described()
+    map_ids = _MapIds() if with_maps else None
+    if map_ids is not None:
+        _INFO.pack_into(described, 0, 0, 0, b"", 0, 0, len(map_ids), bpf.address(map_ids), b"")
     bpf.describe(fd, described)
-    kind, identity, tag = struct.unpack_from("<II8s", described.raw)
-    xlated, count = struct.unpack_from("<I", described.raw, 20)[0], struct.unpack_from("<I", described.raw, 52)[0]
-    name = described.raw[64:80].split(b"\0")[0].decode("ascii", "replace")
-    return ProgramInfo(identity, kind, tag.hex(), name, xlated, tuple(map_ids[: min(count, 64)]) if with_maps else ())
+    kind, identity, tag, _, xlated, count, _, name = _INFO.unpack_from(described)
+    used = () if map_ids is None else tuple(map_ids[: min(count, len(map_ids))])
+    return ProgramInfo(identity, kind, tag.hex(), name.rstrip(b"\0").decode("ascii", "replace"), xlated, used)
+
+
+_INFO = struct.Struct("<II8sII28xIQ16s")  # type, id, tag, jited and translated bytes, count of map ids and where they go, name
+_Described = ctypes.c_char * _INFO.size
+_MapIds = ctypes.c_uint32 * 64  # the most maps that a program can use
 
 
 def instructions(fd: int) -> bytes:

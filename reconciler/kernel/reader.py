@@ -23,6 +23,7 @@ from reconciler.kernel.bpffs import Bpffs
 
 _SLOTS = maps.MapSpec(maps.PROG_ARRAY, 4, 4, 1)
 _SETTLED = 50_000_000  # nanoseconds since its last change after which a directory's time tells every further one
+_UNKNOWN: Any = object()
 T = TypeVar("T")
 
 
@@ -116,8 +117,8 @@ class Reader:
         return found
 
     def _look(self, path: str) -> _Directory:
-        changed = self.root.changed(path)
         known = self._memory.directories.get(path)
+        changed = self.root.changed(path) if known is not None else None  # whoever looks once has no use for it
         if known is not None and known.changed == changed is not None:
             return known
         inodes = self.root.inodes(path)
@@ -135,9 +136,9 @@ class Reader:
         place = self._directory(directory)
         if name not in place.inodes:
             return None
-        if (kind, name) not in place.facts:
-            place.facts[kind, name] = read(relative)
-        fact: T | None = place.facts[kind, name]
+        fact: T | None = place.facts.get((kind, name), _UNKNOWN)
+        if fact is _UNKNOWN:
+            fact = place.facts[kind, name] = read(relative)
         return fact
 
     def link_text(self, relative: str) -> str | None:

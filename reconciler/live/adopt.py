@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from itertools import chain
 
 from reconciler import pins
 from reconciler.graph.records import Live, ProgramRecord, State, StubRecord, TableRecord
@@ -35,13 +36,14 @@ def adoptable(reader: Reader, live: Live, wanted: State) -> tuple[dict[str, int]
     return ids, held
 
 
-def is_another(reader: Reader, used: Collection[int], path: str, name: str) -> bool:
+def is_another(reader: Reader, used: Collection[Collection[int]], path: str, name: str) -> bool:
     """Whether something else is pinned in the place of a table: one of this name is among those that are used, and it is
     not the one that is pinned."""
     pinned = reader.table(path)
-    if pinned is None or pinned.identity in used:
+    if pinned is None or any(pinned.identity in each for each in used):
         return False
-    return any(table is not None and table.name == kernel_name(name).decode() for table in map(reader.table_by_id, used))
+    tables = map(reader.table_by_id, chain.from_iterable(used))
+    return any(table is not None and table.name == kernel_name(name).decode() for table in tables)
 
 
 def _in_use(reader: Reader, live: Live, record: TableRecord) -> list[MapInfo]:

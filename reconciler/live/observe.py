@@ -9,7 +9,7 @@ Order: first every stub, so that a program id in a slot or a hook can be named; 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,11 @@ class Look:
     wires: list[tuple[str, str, int, int, int]] = field(default_factory=list)  # cube, side, row, kind, ifindex or program
     digests: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     shapes: dict[tuple[str, str], Mapping[str, tuple[Any, TableRows]]] = field(default_factory=dict)
+
+    def apart(self) -> Look:
+        """The same look, for one cube: what is found goes to it alone."""
+        to = self.reader, self.services, self.build, self.netdevs, self.names, Live(), self.state
+        return Look(*to, digests=self.digests, shapes=self.shapes)
 
     def take(self, own: Look) -> None:
         """What was found of one cube."""
@@ -129,9 +134,9 @@ def observe_bpffs(
 
 def _alone(look: Look, name: str, about: Mapping[str, Any], current: str) -> Look:
     """A cube's own objects, and nothing that depends on another's."""
-    own = replace(look, live=Live(), stubs={}, uses={}, leftovers=[], wires=[])
+    own = look.apart()
+    wires(own, name)  # what has to be read of a table comes first, and then it is known what it is as well
     own.leftovers += _cube_objects(own, name, about, current)
-    wires(own, name)
     return own
 
 
@@ -145,6 +150,7 @@ def _cube_objects(look: Look, name: str, about: Mapping[str, Any], current: str)
     for entry in entries:
         if entry.endswith("~") or (entry[0] == "g" and entry[1:].isdigit() and entry != current):
             leftovers.append(f"{home}/{entry}")
+    _programs(look, name, current)
     for side in (pins.MAIN, pins.TWIN) if "twin" in entries else (pins.MAIN,):
         indices |= _stubs(look, name, about, side)
     for escaped in reader.names(f"{home}/ports"):
@@ -154,7 +160,6 @@ def _cube_objects(look: Look, name: str, about: Mapping[str, Any], current: str)
             continue
         look.add([PortRecord(name, port, indices[port], reader.link_text(f"{home}/ports/{escaped}") or "-")])
     look.live.generations[name] = int(current[1:]) if current[1:].isdigit() else 0
-    _programs(look, name, current)
     _tables(look, name, about)
     return leftovers
 
@@ -286,8 +291,8 @@ def _plain_table(look: Look, cube: str, path: str, name: str) -> None:
 def _is_another(look: Look, cube: str, path: str, name: str) -> bool:
     """Whether the pin of a cube's table was replaced."""
     own_side = path.rpartition("/")[2] in pins.OF_A_SIDE and "/tables/" not in path
-    sides = [pins.side_of(path)] if own_side else [pins.MAIN, pins.TWIN]
-    return is_another(look.reader, {used for side in sides for used in look.uses.get((cube, side), ())}, path, name)
+    sides = (pins.side_of(path),) if own_side else (pins.MAIN, pins.TWIN)
+    return is_another(look.reader, [look.uses[cube, side] for side in sides if (cube, side) in look.uses], path, name)
 
 
 def _shared(look: Look, cubes: set[str]) -> list[str]:

@@ -64,10 +64,12 @@ def make_plan(desired: Desired, live: Live, services: Services, built: Mapping[t
     context.fresh = {c.after.name for c in changes if c.before is None and isinstance(c.after, CubeRecord)}
     doomed = {c.before.name for c in changes if c.after is None and isinstance(c.before, CubeRecord)}
     relevant = [change for change in changes if not _goes_with_its_cube(change, doomed)]
+    by_kind: dict[type[Any], list[Change]] = {kind: [] for kind, _ in _PLANNERS}
+    for change in relevant:
+        by_kind.setdefault(type(change.after or change.before), []).append(change)
     for kind, planner in _PLANNERS:
-        for change in relevant:
-            if isinstance(change.after or change.before, kind):
-                steps += planner(change, context)
+        for change in by_kind[kind]:
+            steps += planner(change, context)
     steps += plan_programs(relevant, context)
     steps += [
         Step(Rank.RETIRE, f"leftover/{path}", "delete", "left by an interrupted apply", Operation("remove", {"path": path}))
