@@ -4,11 +4,14 @@ Both need valid data. `strip(schema, fill(schema, data))` is `strip(schema, data
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
+from reconciler.document.entries import Entries
+
 Schema = Mapping[str, Any]
+Work = Callable[[Schema, Any], Any]
 
 
 def fill(schema: Schema, data: Any) -> Any:
@@ -19,8 +22,18 @@ def fill(schema: Schema, data: Any) -> Any:
     if isinstance(data, dict):
         return _fill_object(schema, data)
     if isinstance(data, list) and "properties" in schema.get("items", ()):
-        return [fill(schema["items"], entry) for entry in data]
+        return _of_entries(fill, schema["items"], data)
     return data
+
+
+_KNOWN: dict[tuple[Work, int], tuple[Schema, Entries[Any]]] = {}
+
+
+def _of_entries(work: Work, schema: Schema, entries: list[Any]) -> list[Any]:
+    known = _KNOWN.get((work, id(schema)))
+    if known is None:
+        known = _KNOWN[work, id(schema)] = (schema, Entries())  # the schema is kept, so that nothing else gets its id
+    return known[1].each(entries, lambda _, entry: work(schema, entry))
 
 
 def _fill_object(schema: Schema, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +56,7 @@ def strip(schema: Schema, data: Any) -> Any:
     if isinstance(data, dict):
         return _strip_object(schema, data)
     if isinstance(data, list) and "properties" in schema.get("items", ()):
-        return [strip(schema["items"], entry) for entry in data]
+        return _of_entries(strip, schema["items"], data)
     return data
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from reconciler.check.addresses import canonical_of
 from reconciler.document import Path
+from reconciler.document.entries import Entries
 
 SourceText = Callable[[Path], str | None]
 Step = str | int | Path
@@ -94,17 +96,35 @@ def _list(schema: Mapping[str, Any]) -> Leaf:
     entry = _compile(schema["items"])
     keys: tuple[str, ...] = tuple(schema.get("x-yang-key", ()))
     needed = schema["items"].get("required", ())
+    known: Entries[Any] | None = None if _has_keyed_lists(schema["items"]) else Entries()  # in which equal keys are looked for
 
     def normal(value: Any, run: _Run, path: Path, step: Step) -> Any:
         if value.__class__ is not list:
             return value
         here = _joined(path, step)
-        result = [entry(item, run, here, index) for index, item in enumerate(value)]
-        if keys:
+
+        def of(index: int, item: Any) -> Any:
+            return entry(item, run, here, index)
+
+        result = known.each(value, of) if known is not None else [of(index, item) for index, item in enumerate(value)]
+        if keys and not _all_differ(result, keys):
             run.equal += _equal_keys(result, keys, needed, here)
         return result
 
     return normal
+
+
+def _has_keyed_lists(schema: Mapping[str, Any]) -> bool:
+    parts = [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]
+    return "x-yang-key" in schema or any(_has_keyed_lists(part) for part in parts if isinstance(part, Mapping))
+
+
+def _all_differ(entries: list[Any], keys: tuple[str, ...]) -> bool:
+    """A quick yes: all entries have all keys, and no two are equal."""
+    try:
+        return len(set(map(itemgetter(*keys), entries))) == len(entries)
+    except (TypeError, KeyError):
+        return False
 
 
 def _equal_keys(entries: list[Any], keys: tuple[str, ...], needed: Collection[str], path: Path) -> Iterable[EqualKeys]:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from reconciler.document.entries import Entries
+
 Test = Callable[[Any], bool]
 
 _NOTES = frozenset((
@@ -108,8 +110,8 @@ def _properties(schema: Mapping[str, Any]) -> Iterable[Test]:
 def _items(schema: Mapping[str, Any]) -> Iterable[Test]:
     if isinstance(schema["items"], list):
         raise _NotKnown("items")
-    item = _compile(schema["items"])
-    return [lambda value: value.__class__ is not list or all(map(item, value))]
+    item, known = _compile(schema["items"]), Entries[bool]()
+    return [lambda value: value.__class__ is not list or all(known.each(value, lambda _, entry: item(entry)))]
 
 
 def _enum(values: list[Any]) -> Iterable[Test]:

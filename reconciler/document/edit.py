@@ -14,29 +14,46 @@ from bisect import bisect_right
 from typing import Any
 
 from reconciler.document import Document, Lists, Path
-from reconciler.document.construct import read
+from reconciler.document.construct import LONG, read
 from reconciler.errors import DocumentError
 
 _BLOCK = 1 << 16
+_MOST = 64  # entries that are read again at once
 _OTHER_BREAKS = ("\r", "\x85", "\u2028", "\u2029")
 _ELSEWHERE = re.compile(r"[&*]|^(?:---|\.\.\.|%)", re.MULTILINE)  # what may mean something to the text around it
 
 
 def edited(old: Document, text: str) -> Document | None:
-    """The document that `text` is, if it is `old`, the only one of its file, with one entry of a list changed; else None."""
+    """The document that `text` is, if it is `old`, the only one of its file, with some entries of one list changed that follow
+    one another; else None."""
     if old.text == text or any(mark in text or mark in old.text for mark in _OTHER_BREAKS):
         return None
     start, tail = _change(old.text, text)
     line = old.text.count("\n", 0, start)
+    last = line + old.text.count("\n", start, len(old.text) - tail)
     for path in sorted(old.lists, key=len, reverse=True):
         lines = old.lists[path]
-        entry = bisect_right(lines, line) - 1
-        if 0 <= entry < len(lines) - 1:
-            begin, end = _lines_around(old.text, start, line - lines[entry], lines[entry + 1] - line)
-            if len(old.text) - tail <= end:
-                chunk = text[begin : len(text) - (len(old.text) - end)]
-                return _with_entry(old, text, path, entry, old.text[begin:end], chunk)
+        first, after = bisect_right(lines, line) - 1, bisect_right(lines, last)
+        if first < 0 or after - first > _MOST:
+            continue
+        begin, end = _lines_around(old.text, start, line - lines[first], lines[after] - line if after < len(lines) else 0)
+        if after == len(lines):
+            end = _end_of_list(old.text, begin)
+        if len(old.text) - tail <= end:
+            chunk = text[begin : len(text) - (len(old.text) - end)]
+            return _with_entries(old, text, path, (first, after), old.text[begin:end], chunk)
     return None
+
+
+def _end_of_list(text: str, begin: int) -> int:
+    """Where the line begins that is not of the list any more, one of whose entries begins at `begin`: one that is not further to
+    the right than its dash, and has none."""
+    dash = re.compile(r" *- ").match(text, begin)
+    if dash is None:
+        return len(text)
+    column = dash.end() - begin - 2
+    after = re.compile(rf"^(?! {{{column}}}- ) {{0,{column}}}(?![ \n#])", re.MULTILINE).search(text, begin + 1)
+    return after.start() if after else len(text)
 
 
 def _change(old: str, new: str) -> tuple[int, int]:
@@ -69,17 +86,18 @@ def _lines_around(text: str, position: int, back: int, forth: int) -> tuple[int,
     return begin, end
 
 
-def _with_entry(old: Document, text: str, path: Path, entry: int, was: str, now: str) -> Document | None:
-    """`old` with the lines `was` of an entry exchanged for `now`: one other entry, or more, or none."""
+def _with_entries(old: Document, text: str, path: Path, places: tuple[int, int], was: str, now: str) -> Document | None:
+    """`old` with the lines `was` of the entries from one place until before another exchanged for `now`: others, or none."""
     dash = re.match(r" *- ", was)
     if dash is None or (now and not now.startswith(dash[0])):
         return None
+    first, end = places
     before, after = _entries(was, old.file), _entries(now, old.file)
-    if before is None or after is None or before[0] != [_at(old.data, path)[entry]]:
+    if before is None or after is None or before[0] != _at(old.data, path)[first:end]:
         return None
     entries, starts = after
-    data = _replaced(old.data, path, entry, entries)
-    return Document(old.file, text, data, lists=_moved(old.lists, path, entry, starts, now.count("\n") - was.count("\n")))
+    data = _replaced(old.data, path, places, entries)
+    return Document(old.file, text, data, lists=_moved(old.lists, path, places, starts, now.count("\n") - was.count("\n")))
 
 
 def _entries(chunk: str, file: str) -> tuple[list[Any], list[int]] | None:
@@ -101,24 +119,24 @@ def _at(data: Any, path: Path) -> Any:
     return data
 
 
-def _replaced(data: Any, path: Path, entry: int, entries: list[Any]) -> Any:
+def _replaced(data: Any, path: Path, places: tuple[int, int], entries: list[Any]) -> Any:
     if not path:
-        return [*data[:entry], *entries, *data[entry + 1 :]]
+        return [*data[: places[0]], *entries, *data[places[1] :]]
     copy = data.copy()
-    copy[path[0]] = _replaced(data[path[0]], path[1:], entry, entries)
+    copy[path[0]] = _replaced(data[path[0]], path[1:], places, entries)
     return copy
 
 
-def _moved(lists: Lists, path: Path, entry: int, starts: list[int], more: int) -> Lists:
+def _moved(lists: Lists, path: Path, places: tuple[int, int], starts: list[int], more: int) -> Lists:
     """Where the entries of the lists begin now. Of the lists in entries that have another place now, nothing is known."""
     found: dict[Path, array[int]] = {}
-    last, depth = lists[path][entry], len(path)
+    (first, end), depth = places, len(path)
+    begin, last = lists[path][first], lists[path][end - 1]
+    others = range(first, end) if len(starts) == end - first else None  # the entries that are not what they were; None: all
     for other, lines in lists.items():
-        if other[:depth] == path and len(other) > depth and (other[depth] == entry or len(starts) != 1):
+        if other[:depth] == path and len(other) > depth and (others is None or other[depth] in others):
             continue
-        before = list(lines[: bisect_right(lines, last)])
-        after = [line + more for line in lines[len(before) :]]
-        if other == path:
-            before[-1:] = [last + start for start in starts]
-        found[other] = array("L", before + after)
-    return found
+        after = bisect_right(lines, last)
+        before = [*lines[:first], *(begin + start for start in starts)] if other == path else lines[:after]
+        found[other] = array("L", [*before, *(line + more for line in lines[after:])])
+    return {other: lines for other, lines in found.items() if len(lines) >= LONG}

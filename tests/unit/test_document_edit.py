@@ -70,6 +70,19 @@ def test_entries_come_and_go() -> None:
         assert back.data == old.data
 
 
+def test_entries_that_follow_one_another_are_changed_at_once_and_the_last_one_too() -> None:
+    old = read(TEXT)
+    lines = TEXT.splitlines(keepends=True)
+    first, last = (max(number for number, line in enumerate(lines) if port in line) for port in ("p3", "p8"))  # of the last cube
+    for text in ("".join(lines[:first] + lines[first + 3 :]), "".join([*lines[: last + 1], lines[last].replace("p8", "p9"), *lines[last + 1 :]])):
+        new = agree(old, text)
+        assert new is not None
+        assert all(ours is theirs for ours, theirs in zip(new.data["spec"]["cubes"][:11], old.data["spec"]["cubes"][:11], strict=True))
+        back = agree(new, TEXT)
+        assert back is not None
+        assert back.data == old.data
+
+
 @pytest.mark.parametrize(("was", "now"), [
     ("name: c5\n", "name: &a c5\n"), ("name: c5\n", "name: *a\n"), ("name: c5\n", 'name: "c5\n'), ("name: c5\n", "name: [c5\n"),
     ("    - name: c5\n", "---\n    - name: c5\n"), ("    - name: c5\n", "   - name: c5\n"), ("    - name: c5\n", "      name: c5\n"),

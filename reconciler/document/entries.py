@@ -1,0 +1,78 @@
+"""Work on the entries of long lists, done once for each entry: an edit of one of 10,000 leaves the others as they are.
+
+    names = Entries()
+    names.each(list_of_objects, work)     # [work(0, list_of_objects[0]), ...]
+
+An entry is known by being the very same object. Documents are never changed, and an edited one shares with the one before all
+that the edit left alone (`document.edit`). So a list is compared with the last one that began or ended with the same entry, from
+both ends, and only what is between them is worked on.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import is_
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+FEW = 32  # entries; in a shorter list all are worked on again
+_LISTS = 64  # that are remembered by one kind of work
+
+
+@dataclass(frozen=True, slots=True)
+class _Done(Generic[T]):
+    entries: Sequence[Any]
+    made: list[T]
+
+
+class Entries(Generic[T]):
+    """What one kind of work made of the lists that it saw last. What it makes of an entry may depend on nothing but the entry."""
+
+    def __init__(self) -> None:
+        self._by_end: OrderedDict[int, _Done[T]] = OrderedDict()
+
+    def each(self, entries: Sequence[Any], work: Callable[[int, Any], T]) -> list[T]:
+        """What `work` makes of each place and entry. Raises what it raises."""
+        if len(entries) < FEW:
+            return [work(place, entry) for place, entry in enumerate(entries)]
+        known = self._known(entries)
+        if known is None:
+            made = [work(place, entry) for place, entry in enumerate(entries)]
+        else:
+            start, rest = unchanged(known.entries, entries)
+            end = len(entries) - rest
+            between = [work(place, entries[place]) for place in range(start, end)]
+            made = [*known.made[:start], *between, *known.made[len(known.made) - rest :]]
+            self._forget(known)
+        self._remember(_Done(entries, made))
+        return made
+
+    def _known(self, entries: Sequence[Any]) -> _Done[T] | None:
+        """Objects that are remembered are alive, so that no other one has the number of one of them."""
+        return self._by_end.get(id(entries[0])) or self._by_end.get(id(entries[-1]))
+
+    def _forget(self, done: _Done[T]) -> None:
+        for end in (done.entries[0], done.entries[-1]):
+            if self._by_end.get(id(end)) is done:
+                del self._by_end[id(end)]
+
+    def _remember(self, done: _Done[T]) -> None:
+        for end in (done.entries[0], done.entries[-1]):
+            self._by_end[id(end)] = done
+        while len(self._by_end) > 2 * _LISTS:
+            self._by_end.popitem(last=False)
+
+
+def unchanged(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int]:
+    """How many entries at the start are the same objects, and how many at the end (not counting those again)."""
+    shorter = min(len(old), len(new))
+    start = _alike(old, new, shorter)
+    return start, _alike(old[::-1], new[::-1], shorter - start)
+
+
+def _alike(old: Sequence[Any], new: Sequence[Any], most: int) -> int:
+    same = list(map(is_, old[:most], new[:most]))
+    return same.index(False) if False in same else most
