@@ -57,13 +57,14 @@ def _end_of_list(text: str, begin: int) -> int:
 
 
 def _change(old: str, new: str) -> tuple[int, int]:
-    """How many characters at the start are the same, and how many at the end (not counting those again)."""
+    """How many characters in whole lines at the start are the same, and how many at the end (not counting those again)."""
     shorter = min(len(old), len(new))
     start = 0
     while start < shorter and old[start : start + _BLOCK] == new[start : start + _BLOCK]:
         start = min(start + _BLOCK, shorter)
     while start < shorter and old[start] == new[start]:
         start += 1
+    start = old.rfind("\n", 0, start) + 1
     tail = 0
     while tail < shorter - start:
         step = min(_BLOCK, shorter - start - tail)
