@@ -7,14 +7,17 @@ kept under its identity (firewall_rules) and stay where they are as long as it d
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cubes import firewall_codec
 from cubes.firewall_check import problems
+from cubes.firewall_edit import Known, after, derived_anew
+from cubes.firewall_layout import lay_out
 from cubes.firewall_order import labels, runs
-from cubes.firewall_rules import CHAINS, ROW, Rule, rules_of, to_row
-from cubes.firewall_space import KEY, LABEL, lay_out
+from cubes.firewall_rules import CHAINS, ROW, Rule, rules_of
+from cubes.firewall_space import KEY, LABEL
 from cubes.firewall_version import FAMILIES, Head, derive, head_in_force, rule_order
 from reconciler.service.codec import Env
 from reconciler.service.imports import Import, Imported, Option
@@ -45,28 +48,62 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
     """Rows by table. Raises ValueError if the rules cannot be laid out (firewall_space.lay_out)."""
     _agree(tables)
     chains = {CHAINS[chain["name"]]: chain for chain in config.get("chain", ())}
-    rules = {number: tuple(rules_of(number, chain.get("rule", []))) for number, chain in chains.items()}
-    order: dict[int, int] = {}
-    for some in rules.values():
-        order |= labels([rule.identity for rule in some], rule_order(env.live, some))
-    before = head_in_force(env.live)
-    layouts = {
-        (number, family): lay_out(some, family, before.grids[number][at] if before else None)
-        for number, some in rules.items()
-        for at, family in enumerate(FAMILIES)
-    }
-    grids = tuple(tuple(layouts[n, f].grid if (n, f) in layouts else 0 for f in FAMILIES) for n in (0, 1))
-    head = Head(
-        firewall_codec.mode_of(config),
-        tuple(firewall_codec.default_of(chains.get(number, {})) for number in (0, 1)),  # type: ignore[arg-type]
-        grids,  # type: ignore[arg-type]
-        tuple(number in chains for number in (0, 1)),  # type: ignore[arg-type]
-    )
-    found = derive(layouts, order, head, env.live, env.netdevs)
-    found["rules"] = {LABEL.pack(rule.identity): to_row(rule, order[rule.identity]) for some in rules.values() for rule in some}
+    known = _answer(config, chains, env)
+    found = dict(known.rows)
     found["ids"] = _ids(chains)
     found["counters"] = dict.fromkeys([*found["rules"], *map(LABEL.pack, firewall_codec.DECIDERS)], bytes(16))
     return {name: _table(name, rows, tables[name].value.size) for name, rows in found.items()}
+
+
+_ANSWERS: OrderedDict[str, deque[Known]] = OrderedDict()
+"""The last answers, by cube: what is in force, what is planned."""
+_CUBES, _OF_A_CUBE = 256, 3
+
+
+def _answer(config: Config, chains: Mapping[int, Config], env: Env) -> Known:
+    rules = {number: rules_of(number, chain.get("rule", [])) for number, chain in chains.items()}
+    before = head_in_force(env.live)
+    answers = _ANSWERS.setdefault(env.cube, deque(maxlen=_OF_A_CUBE))
+    _ANSWERS.move_to_end(env.cube)
+    if len(_ANSWERS) > _CUBES:
+        _ANSWERS.popitem(last=False)
+    if before is not None:
+        head = _head(config, chains, {(n, at): before.grids[n][at] for n in rules for at in (0, 1)})
+        for known in answers:
+            if known.is_about(rules, head, env.netdevs) and known.holds_for(env.live):
+                return known
+        for known in answers:
+            edited = after(known, rules, head, env.live, env.netdevs)
+            if edited is not None:
+                answers.appendleft(edited)
+                return edited
+    answers.appendleft(_anew(config, chains, rules, before, env))
+    return answers[0]
+
+
+def _anew(
+    config: Config, chains: Mapping[int, Config], rules: Mapping[int, Sequence[Rule]], before: Head | None, env: Env
+) -> Known:
+    order: dict[int, int] = {}
+    for some in rules.values():
+        order |= labels([rule.identity for rule in some], rule_order(env.live, some))
+    layouts = {
+        (number, family): lay_out(tuple(some), family, before.grids[number][at] if before else None)
+        for number, some in rules.items()
+        for at, family in enumerate(FAMILIES)
+    }
+    head = _head(config, chains, {(n, at): layouts[n, family].grid for n in rules for at, family in enumerate(FAMILIES)})
+    return derived_anew(rules, order, head, env.live, env.netdevs, derive(layouts, order, head, env.live, env.netdevs))
+
+
+def _head(config: Config, chains: Mapping[int, Config], grids: Mapping[tuple[int, int], int]) -> Head:
+    """`grids` by chain and place of the family."""
+    return Head(
+        firewall_codec.mode_of(config),
+        (firewall_codec.default_of(chains.get(0, {})), firewall_codec.default_of(chains.get(1, {}))),
+        ((grids.get((0, 0), 0), grids.get((0, 1), 0)), (grids.get((1, 0), 0), grids.get((1, 1), 0))),
+        (0 in chains, 1 in chains),
+    )
 
 
 def _table(name: str, rows: dict[bytes, bytes], size: int) -> TableRows:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
+from operator import attrgetter, itemgetter
 from typing import Any
+
+from reconciler.document.entries import Entries
 
 PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "GRE": 47, "ESP": 50, "AH": 51, "ICMPV6": 58, "SCTP": 132}
 WITH_PORTS = frozenset({6, 17, 132})
@@ -87,23 +90,34 @@ class Rule:
 _KEYS = ("name", "src", "dst", "l4proto", "sport", "dport", "tcpflags", "conntrack", "in-interface", "limit", "action")
 
 
-def rules_of(chain: int, entries: list[Leaves]) -> list[Rule]:
+_PARSED: dict[int, Entries[Rule]] = {number: Entries() for number in CHAINS.values()}
+
+
+def rules_of(chain: int, entries: Sequence[Leaves]) -> list[Rule]:
     """The rules of a chain in the order of their ids. The second of two rules that are alike is another one."""
+
+    def of(_: int, entry: Leaves) -> Rule:
+        get = entry.get
+        return parse(chain, tuple([get(key) for key in _KEYS]))
+
+    found = _PARSED[chain].each(sorted(entries, key=itemgetter("id")), of)
+    return found if len(set(map(_identity, found))) == len(found) else _told_apart(found)
+
+
+_identity = attrgetter("identity")
+
+
+def _told_apart(rules: Sequence[Rule]) -> list[Rule]:
     seen: dict[int, int] = {}
     found = []
-    for entry in sorted(entries, key=_id):
-        get = entry.get
-        rule = parse(chain, tuple([get(key) for key in _KEYS]))
+    for rule in rules:
         again = seen.get(rule.identity, 0)
         seen[rule.identity] = again + 1
         found.append(_another(rule, again) if again else rule)
     return found
 
 
-def _id(entry: Leaves) -> int:
-    return int(entry["id"])
-
-
+@functools.lru_cache(maxsize=1 << 12)
 def _another(rule: Rule, count: int) -> Rule:
     values = {name: getattr(rule, name) for name in Rule.__slots__}
     return Rule(**(values | {"identity": _number(f"{rule.identity}#{count}")}))

@@ -11,15 +11,10 @@ from __future__ import annotations
 import functools
 import struct
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cubes.firewall_rules import FULL, Prefix, Rule, Span
-
-MOST_LOOKUPS = 512  # STEPS * PASSES of bpf/firewall_classify.h
-MOST_TUPLES = 512   # PAGE_TUPLES * BANK_PAGES of bpf/firewall.h
-_ENOUGH = 24        # look-ups at which no better grid is searched for
 
 KEY = {4: struct.Struct("=I4s4sIHBB"), 6: struct.Struct("=I16s16sIHBB")}
 CONDITIONS = struct.Struct("=Q4HIIBBBBB3x")  # struct conditions without its label
@@ -212,105 +207,3 @@ def _contains(outer: Prefix | None, inner: Prefix | None) -> bool:
 
 def _spans(outer: Span | None, inner: Span | None) -> bool:
     return outer is None or (inner is not None and outer[0] <= inner[0] and inner[1] <= outer[1])
-
-
-# -- the choice of a grid ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The rules of a chain and family on one grid: whose cells each key has, by seat-less key, in the rules' order."""
-
-    grid: int
-    cells: Mapping[bytes, Sequence[Rule]]
-
-    @property
-    def most(self) -> int:
-        """Look-ups that no packet's search can exceed."""
-        deepest: dict[bytes, int] = defaultdict(int)
-        for key, rules in self.cells.items():
-            number = key[:4]
-            deepest[number] = max(deepest[number], len(rules))
-        return sum(deepest.values())
-
-    @property
-    def cost(self) -> float:
-        """Look-ups of a search that finds its keys in use: each tuple, and what an average cell shares its key with."""
-        sizes = [len(rules) for rules in self.cells.values()]
-        tuples = len({key[:4] for key in self.cells})
-        return tuples + sum(size * size for size in sizes) / max(1, sum(sizes)) + sum(sizes) / 50_000
-
-
-@functools.lru_cache(maxsize=8)
-def lay_out(rules: tuple[Rule, ...], family: int, before: int | None) -> Layout:
-    """The rules of one chain and family on the grid that suits them; `before` is the one that they are on now, which
-    is kept while no other is much better. Raises ValueError if none will do.
-
-    Kept for the chains asked about last: one apply asks four times, for what is written, what was, and what came of it."""
-    own = [rule for rule in rules if family in rule.families]
-    tuples = _tuples(own, family)
-    best = None
-    if before in tuples:
-        kept = _on(own, family, before)
-        if kept.most <= MOST_LOOKUPS:
-            best = kept
-    for number in sorted(tuples, key=lambda number: (max(tuples[number], _ENOUGH), number)):
-        limit = float("inf") if best is None else best.cost / 1.5 if best.grid == before else best.cost
-        if best is not None and best.cost <= (2 * _ENOUGH if best.grid == before else _ENOUGH):
-            break
-        if tuples[number] < limit and number != before:
-            found = _on(own, family, number)
-            if found.most <= MOST_LOOKUPS and found.cost < limit:
-                best = found
-    if best is None:
-        raise ValueError(
-            f"these {len(own)} rules are too unlike each other to be searched: on every layout that there is, one packet could "
-            f"need more than {MOST_LOOKUPS} look-ups for IPv{family}; use fewer different prefix lengths and overlapping ranges"
-        )
-    return best
-
-
-def _tuples(rules: Iterable[Rule], family: int) -> dict[int, int]:
-    """How many tuples there are on each grid, by its number; grids on which there would be too many of them, or of cells, are
-    left out."""
-    shapes = Counter(_shape(rule) for rule in rules)
-    width, found = WIDTH[family], {}
-    for number, grid in enumerate(GRIDS):
-        tuples = {
-            (rounded(src, grid.step, width), rounded(dst, grid.step, width), a, b, proto)
-            for src, dst, sport, dport, proto in shapes
-            for a in {length for _, length in pieces(sport, grid.split)}
-            for b in {length for _, length in pieces(dport, grid.split)}
-        }
-        cells = sum(
-            count * len(pieces(sport, grid.split)) * len(pieces(dport, grid.split))
-            for (_, _, sport, dport, _), count in shapes.items()
-        )
-        if len(tuples) <= MOST_TUPLES and cells <= 8 * shapes.total() + 8192:
-            found[number] = len(tuples)
-    return found
-
-
-def _shape(rule: Rule) -> tuple[int, int, Span, Span, bool]:
-    return (
-        rule.src.length if rule.src else 0, rule.dst.length if rule.dst else 0,
-        rule.sport if rule.sport and rule.sport[0] != rule.sport[1] else ((0, 0) if rule.sport else FULL),
-        rule.dport if rule.dport and rule.dport[0] != rule.dport[1] else ((0, 0) if rule.dport else FULL),
-        rule.proto is not None,
-    )  # fmt: skip
-
-
-_CROWD = 64  # cells of one key that are compared each with each
-
-
-def _on(rules: Iterable[Rule], family: int, number: int) -> Layout:
-    grid = GRIDS[number]
-    cells: dict[bytes, list[Rule]] = {}
-    for rule in rules:
-        for key in keys(rule, family, grid):
-            known = cells.get(key)
-            if known is None:
-                cells[key] = [rule]
-            elif len(known) > _CROWD or not any(covers(first, rule) for first in known):
-                known.append(rule)
-    return Layout(number, cells)

@@ -15,8 +15,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cubes.firewall_layout import MOST_TUPLES, Layout
 from cubes.firewall_rules import Rule
-from cubes.firewall_space import LABEL, MOST_TUPLES, Layout, conditions, seat_of, seated, tuple_row
+from cubes.firewall_space import LABEL, conditions, seat_of, seated, tuple_row
 
 Rows = dict[bytes, bytes]
 LIFE = struct.Struct("=IIII")
@@ -171,24 +172,42 @@ def _seat(key: bytes, seats: _Seats, epoch: int, following: int) -> list[bytes]:
     return [_packed(key, seat, cell, (born, dies, int(seat < last))) for seat, (cell, born, dies) in enumerate(cells)]
 
 
+Wanted = Mapping[bytes, Sequence[bytes]]
+"""What the cells of each key shall say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """Rows of epoch, versions, pages and cells. `unsettled`: keys by family whose rows say more than what is in force."""
+
+    rows: dict[str, Rows]
+    unsettled: Mapping[int, set[bytes]]
+
+
 def derive(
     layouts: Mapping[tuple[int, int], Layout],
     labels: Mapping[int, int],
     head: Head,
     live: Mapping[str, Mapping[bytes, bytes]],
     netdevs: Mapping[str, int],
-) -> dict[str, Rows]:
-    """Rows of epoch, versions, pages and cells. `layouts` by (chain, family); `labels` by identity."""
+) -> Derived:
+    """`layouts` by (chain, family); `labels` by identity."""
+    wanted = {family: _wanted(layouts, family, labels, netdevs) for family in FAMILIES}
+    return put_in_force(wanted, _pages(layouts, labels), head, live, {})
+
+
+def put_in_force(
+    wanted: Mapping[int, Wanted], pages: Pages, head: Head, live: Mapping[str, Mapping[bytes, bytes]], settled: Mapping[int, Rows]
+) -> Derived:
+    """`wanted` by family. `settled` are cells that are right, and stay as they are (neither `wanted` nor `live` has them); the
+    answer takes them over."""
     epoch = epoch_of(live)
-    sorted_cells = {
-        family: _sort(_wanted(layouts, family, labels, netdevs), live.get(f"cells{family}", {}), epoch) for family in FAMILIES
-    }
+    sorted_cells = {family: _sort(wanted[family], live.get(f"cells{family}", {}), epoch) for family in FAMILIES}
     wrong = {
         family: {key: seats for key, seats in cells.work.items() if not _is_right(key, seats, epoch)}
         for family, cells in sorted_cells.items()
     }
     latest = [_latest(row) for seats in wrong.values() for each in seats.values() for row in each.live.values()]
-    pages = _pages(layouts, labels)
     packed = _with_counts(head, pages).pack()
     bank = epoch & 1
     same = (
@@ -202,18 +221,23 @@ def derive(
     rows: dict[str, Rows] = {"epoch": {INDEX.pack(0): INDEX.pack(following)}}
     rows["versions"] = _other({INDEX.pack(i): live.get("versions", {}).get(INDEX.pack(i), b"") for i in (0, 1)})
     rows["versions"][INDEX.pack(following & 1)] = packed
+    unsettled: dict[int, set[bytes]] = {family: set() for family in FAMILIES}
     for family, cells in sorted_cells.items():
-        table = cells.rows
+        table = settled.get(family, {})
+        table |= cells.rows
         for key, seats in cells.work.items():
-            if same or (key not in wrong[family] and all(_alive(row, epoch) for row in seats.live.values())):
+            right = key not in wrong[family] and all(_alive(row, epoch) for row in seats.live.values())
+            if same or right:
                 table |= {seated(key, seat): row for seat, row in seats.live.items()}
             else:
                 table |= {seated(key, seat): row for seat, row in enumerate(_seat(key, seats, epoch, following))}
+            if not right:
+                unsettled[family].add(key)
         rows[f"cells{family}"] = table
         there = live.get(f"pages{family}", {})
         kept = {key: row for key, row in there.items() if _bank_of(key) != following & 1}
         rows[f"pages{family}"] = _other(kept) | _bank_rows(pages, family, following & 1)
-    return rows
+    return Derived(rows, unsettled)
 
 
 def _other(rows: Rows) -> Rows:
@@ -241,16 +265,24 @@ Pages = Mapping[tuple[int, int], Sequence[bytes]]
 
 def _pages(layouts: Mapping[tuple[int, int], Layout], labels: Mapping[int, int]) -> Pages:
     found = {}
-    for (chain, family), layout in layouts.items():
+    for place, layout in layouts.items():
         best: dict[bytes, int] = {}
         for key, rules in layout.cells.items():
             label = labels[rules[0].identity]
             number = key[:4]
             if label < best.get(number, 1 << 64):
                 best[number] = label
-        if len(best) > MOST_TUPLES:
-            raise ValueError(f"{len(best)} tuples for IPv{family} are more than {MOST_TUPLES}")
-        ranked = sorted((label, INDEX.unpack(number)[0]) for number, label in best.items())
+        found[place] = best
+    return pages_of(found)
+
+
+def pages_of(best: Mapping[tuple[int, int], Mapping[bytes, int]]) -> Pages:
+    """The tuples of each chain and family, of which `best` has the first rule's label."""
+    found = {}
+    for (chain, family), labels in best.items():
+        if len(labels) > MOST_TUPLES:
+            raise ValueError(f"{len(labels)} tuples for IPv{family} are more than {MOST_TUPLES}")
+        ranked = sorted((label, INDEX.unpack(number)[0]) for number, label in labels.items())
         found[chain, family] = [tuple_row(number, family, label) for label, number in ranked]
     return found
 

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from cubes import firewall
+from cubes.firewall_layout import _on, lay_out
 from cubes.firewall_rules import ROW, rules_of
-from cubes.firewall_space import GRIDS, KEY, _on, keys, lay_out, pieces, seat_of, seated
+from cubes.firewall_space import GRIDS, KEY, keys, pieces, seat_of, seated
 from cubes.firewall_version import LIFE, cell_of, epoch_of, head_in_force
 from reconciler.service.codec import Env
 from tests.firewall_rulesets import rule_set

@@ -1,0 +1,246 @@
+"""Rows after an edit, made from the rows before it: what is derived of rules that did not change is kept.
+
+`cubes.firewall.tables` is a function of a configuration and of the rows that are there. An agent asks again and again, about
+the same rules but for one, and about the rows that came of the last answer. Then the answer is the last one, with those keys
+worked out again that a rule came to or went from. It is what all rules together give (tests/unit/test_firewall_edit.py), and
+where it might be something else, `after` gives nothing, and all is derived anew.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cubes.firewall_layout import cells_of, stays
+from cubes.firewall_order import labels
+from cubes.firewall_rules import Rule, to_row
+from cubes.firewall_space import GRIDS, LABEL, conditions, keys, seated
+from cubes.firewall_version import FAMILIES, Derived, Head, Pages, Rows, Wanted, head_in_force, pages_of, put_in_force
+from reconciler.document.entries import unchanged
+
+_MOST = 256  # rules; more at once are derived anew
+Live = Mapping[str, Mapping[bytes, bytes]]
+Chains = Mapping[int, Sequence[Rule]]
+"""The rules of each chain that is written, in order."""
+
+
+@dataclass(slots=True)
+class Lot:
+    """The rules of one chain and family by their keys. Of each tuple, `best` has the labels of its keys' first rules, rising, and
+    `sizes` how many keys have how many cells."""
+
+    family: int
+    grid: int
+    rules: dict[bytes, list[Rule]] = field(default_factory=dict)
+    best: dict[bytes, list[int]] = field(default_factory=lambda: defaultdict(list))
+    sizes: dict[bytes, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    count: int = 0
+
+    def change(self, gone: Iterable[Rule], new: Iterable[Rule], order: Mapping[int, int]) -> set[bytes]:
+        """Take rules out and in; the keys that have others now. `order` has the labels of all of them."""
+        gone, new = ([rule for rule in some if self.family in rule.families] for some in (gone, new))
+        self.count += len(new) - len(gone)
+        touched: dict[bytes, list[Rule]] = {}
+        for rule in (*gone, *new):
+            for key in keys(rule, self.family, GRIDS[self.grid]):
+                touched.setdefault(key, self.rules.get(key, []))
+        doomed = {rule.identity for rule in gone}
+        for key, before in touched.items():
+            if before:
+                self._count(key, before, order, -1)
+            self.rules[key] = [rule for rule in before if rule.identity not in doomed]
+        for rule in new:
+            for key in keys(rule, self.family, GRIDS[self.grid]):
+                insort(self.rules[key], rule, key=lambda each: order[each.identity])
+        for key in touched:
+            if self.rules[key]:
+                self._count(key, self.rules[key], order, 1)
+            else:
+                del self.rules[key]
+        return set(touched)
+
+    def _count(self, key: bytes, rules: Sequence[Rule], order: Mapping[int, int], sign: int) -> None:
+        number, label = key[:4], order[rules[0].identity]
+        self.sizes[number][len(cells_of(rules))] += sign
+        self.sizes[number] += Counter()  # forget what there is none of
+        best = self.best[number]
+        if sign > 0:
+            insort(best, label)
+        else:
+            del best[bisect_left(best, label)]
+        if not best:
+            del self.best[number], self.sizes[number]
+
+
+@dataclass(slots=True)
+class Index:
+    """All rules of a configuration by their keys, and their labels by identity."""
+
+    lots: dict[tuple[int, int], Lot]
+    order: dict[int, int]
+
+    @classmethod
+    def of(cls, chains: Chains, order: Mapping[int, int], grids: Sequence[Sequence[int]]) -> Index:
+        lots = {(number, family): Lot(family, grids[number][at]) for number in chains for at, family in enumerate(FAMILIES)}
+        for (number, _), lot in lots.items():
+            lot.change((), chains[number], order)
+        return cls(lots, dict(order))
+
+    def pages(self) -> Pages:
+        return pages_of({place: {number: best[0] for number, best in lot.best.items()} for place, lot in self.lots.items()})
+
+
+@dataclass(slots=True)
+class Known:
+    """One answer: of `chains`, `head`, `netdevs` and the rows `live` it is `rows`. `index` goes on to the answer that is made of
+    this one; `seen` are rows that were found to be just these."""
+
+    chains: Chains
+    order: Mapping[int, int]
+    head: Head
+    netdevs: Mapping[str, int]
+    live: Live
+    rows: dict[str, Rows]
+    unsettled: Mapping[int, set[bytes]]
+    index: Index | None = None
+    seen: Live | None = None
+
+    def is_about(self, chains: Chains, head: Head, netdevs: Mapping[str, int]) -> bool:
+        return (
+            chains.keys() == self.chains.keys()
+            and all(_are_the_same(rules, self.chains[number]) for number, rules in chains.items())
+            and head == self.head
+            and netdevs == self.netdevs
+        )
+
+    def holds_for(self, live: Live) -> bool:
+        """Whether these are the rows that the answer was given for, or those that it asked for."""
+        return _agree(live, self.live) or self.is_in_force(live)
+
+    def is_in_force(self, live: Live) -> bool:
+        if live is not self.seen and _agree(live, self.rows):
+            self.seen = live
+        return live is self.seen
+
+
+def _are_the_same(rules: Sequence[Rule], others: Sequence[Rule]) -> bool:
+    return rules is others or (len(rules) == len(others) and unchanged(rules, others)[0] == len(rules))
+
+
+_ASKED = ("epoch", "versions", "pages4", "pages6", "cells4", "cells6", "rules")
+
+
+def _agree(live: Live, rows: Live) -> bool:
+    for name in _ASKED:
+        ours, theirs = live.get(name, {}), rows.get(name, {})
+        if ours is not theirs and (_said(ours) if name in ("versions", "pages4", "pages6") else ours) != theirs:
+            return False
+    return True
+
+
+def _said(rows: Mapping[bytes, bytes]) -> Rows:
+    """Rows of an array that are all zero are none."""
+    return {key: row for key, row in rows.items() if any(row)}
+
+
+def after(known: Known, chains: Chains, head: Head, live: Live, netdevs: Mapping[str, int]) -> Known | None:
+    """The answer for a configuration that is `known`'s with some rules changed; None: derive it anew."""
+    before = head_in_force(live)
+    if not (
+        chains.keys() == known.chains.keys() and netdevs == known.netdevs and known.is_in_force(live)
+        and before is not None and before.grids == head.grids
+    ):  # fmt: skip
+        return None
+    edits = {number: _edit(known.chains[number], rules) for number, rules in chains.items()}
+    if sum(len(rules) for edit in edits.values() for rules in edit) > _MOST:
+        return None
+    gone, new = ({rule.identity for edit in edits.values() for rule in edit[side]} for side in (0, 1))
+    if gone & new or new & known.order.keys() or len(new) != sum(len(edit[1]) for edit in edits.values()):
+        return None  # a rule that changes its place or its content, or is there twice
+    order = _labels(known, chains, edits)
+    if order is None:
+        return None
+    index = known.index or Index.of(known.chains, known.order, head.grids)
+    known.index = None  # it will be another one's
+    index.order = {**known.order, **order}
+    touched: dict[int, set[bytes]] = {family: set() for family in FAMILIES}
+    for (number, family), lot in index.lots.items():
+        touched[family] |= lot.change(*edits[number], index.order)
+        if not stays(lot.grid, lot.sizes, lot.count):
+            return None
+    for identity in gone:
+        del index.order[identity]
+    return _derived(known, index, touched, (chains, head, live, netdevs), edits)
+
+
+Edit = tuple[Sequence[Rule], Sequence[Rule]]
+"""Rules that went and rules that came, all at one place."""
+
+
+def _edit(old: Sequence[Rule], new: Sequence[Rule]) -> Edit:
+    start, rest = unchanged(old, new)
+    return old[start : len(old) - rest], new[start : len(new) - rest]
+
+
+def _labels(known: Known, chains: Chains, edits: Mapping[int, Edit]) -> dict[int, int] | None:
+    """Labels of the new rules, from those beside them; None if these have to move."""
+    found: dict[int, int] = {}
+    for number, (_, new) in edits.items():
+        if not new:
+            continue
+        rules = chains[number]
+        start = unchanged(known.chains[number], rules)[0]
+        beside = [rule.identity for rule in rules[max(0, start - 1) : start + len(new) + 1]]
+        labelled = {identity: known.order[identity] for identity in beside if identity in known.order}
+        given = labels(beside, labelled)
+        if not labelled or any(given[identity] != label for identity, label in labelled.items()):
+            return None
+        found |= {identity: label for identity, label in given.items() if identity not in labelled}
+    return found
+
+
+def _derived(known: Known, index: Index, touched: Mapping[int, set[bytes]], asked: tuple[Chains, Head, Live, Mapping[str, int]],
+             edits: Mapping[int, Edit]) -> Known:  # fmt: skip
+    chains, head, live, netdevs = asked
+    settled, wanted, theirs = {}, {}, dict(live)
+    for family in FAMILIES:
+        name, work = f"cells{family}", touched[family] | known.unsettled[family]
+        kept = dict(live.get(name, {}))
+        theirs[name] = _taken(kept, work)
+        settled[family], wanted[family] = kept, _wanted(index, family, work, netdevs)
+    found = put_in_force(wanted, index.pages(), head, theirs, settled)
+    rules = dict(live.get("rules", {}))
+    for gone, new in edits.values():
+        for rule in gone:
+            del rules[LABEL.pack(rule.identity)]
+        rules |= {LABEL.pack(rule.identity): to_row(rule, index.order[rule.identity]) for rule in new}
+    return Known(chains, index.order, head, netdevs, live, {**found.rows, "rules": rules}, found.unsettled, index)
+
+
+def _taken(rows: Rows, work: Iterable[bytes]) -> Rows:
+    """Take the cells of some keys out of all rows."""
+    found = {}
+    for key in work:
+        seat = 0
+        while (place := seated(key, seat)) in rows:
+            found[place] = rows.pop(place)
+            seat += 1
+    return found
+
+
+def _wanted(index: Index, family: int, work: Iterable[bytes], netdevs: Mapping[str, int]) -> Wanted:
+    found: dict[bytes, list[bytes]] = defaultdict(list)
+    for (_, its_family), lot in index.lots.items():
+        for key in work if its_family == family else ():
+            for rule in cells_of(lot.rules.get(key, ())):
+                found[key].append(LABEL.pack(index.order[rule.identity]) + conditions(rule, family, netdevs))
+    return dict(found)
+
+
+def derived_anew(
+    chains: Chains, order: Mapping[int, int], head: Head, live: Live, netdevs: Mapping[str, int], found: Derived
+) -> Known:
+    rules = {LABEL.pack(rule.identity): to_row(rule, order[rule.identity]) for some in chains.values() for rule in some}
+    return Known(chains, order, head, netdevs, live, {**found.rows, "rules": rules}, found.unsettled)

@@ -1,0 +1,153 @@
+"""Which grid suits a set of rules, and the cells that they have on it."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cubes.firewall_rules import FULL, Rule, Span
+from cubes.firewall_space import GRIDS, WIDTH, covers, keys, pieces, rounded
+
+MOST_LOOKUPS = 512  # STEPS * PASSES of bpf/firewall_classify.h
+MOST_TUPLES = 512   # PAGE_TUPLES * BANK_PAGES of bpf/firewall.h
+_ENOUGH = 24        # look-ups at which no better grid is searched for
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The rules of a chain and family on one grid: whose cells each key has, by seat-less key, in the rules' order."""
+
+    grid: int
+    cells: Mapping[bytes, Sequence[Rule]]
+
+    @functools.cached_property
+    def sizes(self) -> Sizes:
+        found: dict[bytes, Counter[int]] = defaultdict(Counter)
+        for key, rules in self.cells.items():
+            found[key[:4]][len(rules)] += 1
+        return found
+
+    @property
+    def most(self) -> int:
+        return most(self.sizes)
+
+    @property
+    def cost(self) -> float:
+        return cost(self.sizes)
+
+
+Sizes = Mapping[bytes, Mapping[int, int]]
+"""Of each tuple, how many keys have how many cells."""
+
+
+def most(sizes: Sizes) -> int:
+    """Look-ups that no packet's search can exceed."""
+    return sum(max(counts) for counts in sizes.values())
+
+
+def cost(sizes: Sizes) -> float:
+    """Look-ups of a search that finds its keys in use: each tuple, and what an average cell shares its key with."""
+    counts = [pair for each in sizes.values() for pair in each.items()]
+    cells = sum(size * keys for size, keys in counts)
+    return len(sizes) + sum(size * size * keys for size, keys in counts) / max(1, cells) + cells / 50_000
+
+
+def stays(grid: int, sizes: Sizes, rules: int) -> bool:
+    """Whether `lay_out` surely keeps the grid that so many rules are on, without a look at others."""
+    cells = sum(size * keys for each in sizes.values() for size, keys in each.items())
+    fits = len(sizes) <= MOST_TUPLES and cells <= _most_cells(rules)
+    return not rules or (fits and most(sizes) <= MOST_LOOKUPS and cost(sizes) <= 2 * _ENOUGH and 0 <= grid < len(GRIDS))
+
+
+@functools.lru_cache(maxsize=8)
+def lay_out(rules: tuple[Rule, ...], family: int, before: int | None) -> Layout:
+    """The rules of one chain and family on the grid that suits them; `before` is the one that they are on now, which
+    is kept while no other is much better. Raises ValueError if none will do.
+
+    Kept for the chains asked about last: one apply asks four times, for what is written, what was, and what came of it."""
+    own = [rule for rule in rules if family in rule.families]
+    tuples = _tuples(own, family)
+    best = None
+    if before in tuples:
+        kept = _on(own, family, before)
+        if kept.most <= MOST_LOOKUPS:
+            best = kept
+    for number in sorted(tuples, key=lambda number: (max(tuples[number], _ENOUGH), number)):
+        limit = float("inf") if best is None else best.cost / 1.5 if best.grid == before else best.cost
+        if best is not None and best.cost <= (2 * _ENOUGH if best.grid == before else _ENOUGH):
+            break
+        if tuples[number] < limit and number != before:
+            found = _on(own, family, number)
+            if found.most <= MOST_LOOKUPS and found.cost < limit:
+                best = found
+    if best is None:
+        raise ValueError(
+            f"these {len(own)} rules are too unlike each other to be searched: on every layout that there is, one packet could "
+            f"need more than {MOST_LOOKUPS} look-ups for IPv{family}; use fewer different prefix lengths and overlapping ranges"
+        )
+    return best
+
+
+def _tuples(rules: Iterable[Rule], family: int) -> dict[int, int]:
+    """How many tuples there are on each grid, by its number; grids on which there would be too many of them, or of cells, are
+    left out."""
+    shapes = Counter(_shape(rule) for rule in rules)
+    width, found = WIDTH[family], {}
+    for number, grid in enumerate(GRIDS):
+        tuples = {
+            (rounded(src, grid.step, width), rounded(dst, grid.step, width), a, b, proto)
+            for src, dst, sport, dport, proto in shapes
+            for a in {length for _, length in pieces(sport, grid.split)}
+            for b in {length for _, length in pieces(dport, grid.split)}
+        }
+        cells = sum(
+            count * len(pieces(sport, grid.split)) * len(pieces(dport, grid.split))
+            for (_, _, sport, dport, _), count in shapes.items()
+        )
+        if len(tuples) <= MOST_TUPLES and cells <= _most_cells(shapes.total()):
+            found[number] = len(tuples)
+    return found
+
+
+def _most_cells(rules: int) -> int:
+    return 8 * rules + 8192
+
+
+def _shape(rule: Rule) -> tuple[int, int, Span, Span, bool]:
+    return (
+        rule.src.length if rule.src else 0, rule.dst.length if rule.dst else 0,
+        rule.sport if rule.sport and rule.sport[0] != rule.sport[1] else ((0, 0) if rule.sport else FULL),
+        rule.dport if rule.dport and rule.dport[0] != rule.dport[1] else ((0, 0) if rule.dport else FULL),
+        rule.proto is not None,
+    )  # fmt: skip
+
+
+_CROWD = 64  # cells of one key that are compared each with each
+
+
+def _on(rules: Iterable[Rule], family: int, number: int) -> Layout:
+    grid = GRIDS[number]
+    cells: dict[bytes, list[Rule]] = {}
+    for rule in rules:
+        for key in keys(rule, family, grid):
+            known = cells.get(key)
+            if known is None:
+                cells[key] = [rule]
+            elif _needs_a_cell(known, rule):
+                known.append(rule)
+    return Layout(number, cells)
+
+
+def cells_of(rules: Iterable[Rule]) -> list[Rule]:
+    """Those of the rules of one key, in order, that have a cell there."""
+    found: list[Rule] = []
+    for rule in rules:
+        if _needs_a_cell(found, rule):
+            found.append(rule)
+    return found
+
+
+def _needs_a_cell(earlier: Sequence[Rule], rule: Rule) -> bool:
+    return len(earlier) > _CROWD or not any(covers(first, rule) for first in earlier)
