@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cubes.firewall_rules import CHAINS, FLAGS, PROTOCOLS, WITH_PORTS, Rule, rules_of, said_flags, span
-from cubes.firewall_shadow import shadowed
+from cubes.firewall_shadow import Shadows
+from reconciler.document.entries import Entries
 from reconciler.service.codec import Env
 
 Said = tuple[tuple[str | int, ...], str, str]
@@ -17,23 +19,38 @@ def problems(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
     """(steps from the cube, sentence, "error" or "warning")."""
     tracked = config.get("conntrack", "ON") == "ON"
     for index, chain in enumerate(config.get("chain", ())):
-        entries = chain.get("rule", [])
+        entries, number = chain.get("rule", []), CHAINS[chain["name"]]
         wrong = False
-        for place, entry in enumerate(entries):
-            for leaf, sentence in _of_leaves(entry):
+        for place, said in enumerate(_LEAVES.each(entries, lambda _, entry: tuple(_of_leaves(entry)))):
+            for leaf, sentence in said:
                 wrong = True
                 yield ("chain", index, "rule", place, leaf), sentence, "error"
         if wrong:
             continue
-        places = sorted(range(len(entries)), key=lambda place: entries[place]["id"])
-        rules = rules_of(CHAINS[chain["name"]], entries)
-        for place, rule in zip(places, rules, strict=True):
-            for leaf, sentence, severity in _of_rule(rule, tracked):
-                yield ("chain", index, "rule", place, leaf), sentence, severity
-        for later, earlier in shadowed(tuple(rules)):
-            sentence = f"the rule never matches: rule {entries[places[earlier]]['id']} comes first, and takes all that it could"
+        ids = [entry["id"] for entry in entries]
+        places = sorted(range(len(entries)), key=ids.__getitem__)
+        rules = rules_of(number, entries)
+        for place, said in zip(places, _RULES.each(rules, lambda _, rule: tuple(_of_rule(rule))), strict=True):
+            for leaf, sentence in said:
+                yield ("chain", index, "rule", place, leaf), sentence, "error"
+        for place, rule in zip(places, rules if not tracked else (), strict=False):
+            if rule.states:
+                sentence = "the rule never matches: connection tracking is off"
+                yield ("chain", index, "rule", place, "conntrack"), sentence, "warning"
+        for later, earlier in _shadows(env.cube, number).of(rules):
+            sentence = f"the rule never matches: rule {ids[places[earlier]]} comes first, and takes all that it could"
             yield ("chain", index, "rule", places[later], "id"), sentence, "warning"
         yield from _names(index, entries)
+
+
+_LEAVES: Entries[tuple[tuple[str, str], ...]] = Entries()
+_RULES: Entries[tuple[tuple[str, str], ...]] = Entries()
+
+
+@functools.lru_cache(maxsize=512)
+def _shadows(cube: str, chain: int) -> Shadows:
+    """What was found of a chain the last time; for another one of that name too, of which then all is looked at."""
+    return Shadows()
 
 
 def _names(index: int, entries: Sequence[Mapping[str, Any]]) -> Iterator[Said]:
@@ -63,18 +80,16 @@ def _of_leaves(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "tcpflags", f"{FLAGS[flag]} is there twice"
 
 
-def _of_rule(rule: Rule, tracked: bool) -> Iterator[tuple[str, str, str]]:
+def _of_rule(rule: Rule) -> Iterator[tuple[str, str]]:
     for leaf, found in (("src", rule.src), ("dst", rule.dst)):
         if found is not None and found.has_host_bits:
-            yield leaf, f"the prefix has bits set beyond its length of {found.length}", "error"
+            yield leaf, f"the prefix has bits set beyond its length of {found.length}"
     if rule.src and rule.dst and rule.src.family != rule.dst.family:
-        yield "dst", "source and destination are of different families", "error"
+        yield "dst", "source and destination are of different families"
     elif not rule.families:
-        yield "l4proto", "ICMP is of IPv4 and ICMPV6 of IPv6: the addresses are of the other family", "error"
+        yield "l4proto", "ICMP is of IPv4 and ICMPV6 of IPv6: the addresses are of the other family"
     for leaf, ports in (("sport", rule.sport), ("dport", rule.dport)):
         if ports is not None and rule.proto not in WITH_PORTS:
-            yield leaf, "a port needs l4proto TCP, UDP or SCTP", "error"
+            yield leaf, "a port needs l4proto TCP, UDP or SCTP"
     if rule.flags[0] and rule.proto != PROTOCOLS["TCP"]:
-        yield "tcpflags", "flags need l4proto TCP", "error"
-    if rule.states and not tracked:
-        yield "conntrack", "the rule never matches: connection tracking is off", "warning"
+        yield "tcpflags", "flags need l4proto TCP"

@@ -3,75 +3,153 @@
 Found are rules that one earlier rule covers, not those that it takes several to cover. Most rules ask only for whole prefixes,
 a protocol and single ports; those are looked up by the forms that earlier ones have, as packets are. The others are compared
 one by one, and of very long lists not all are: this is a warning, and nobody waits a minute for one.
+
+Of a list that is an edit of the one before, only those are looked at that a rule which came or went has to do with.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
 
 from cubes.firewall_rules import Prefix, Rule
 from cubes.firewall_space import covers
+from reconciler.document.entries import unchanged
 
 _MOST_LOOKUPS = 2_000_000
 _MOST_ODD = 100
+_MOST_CHANGES = 256  # rules; if more came and went, all are looked at
 
 Form = tuple[int | None, int | None, bool, bool, bool]
 """Prefix lengths of source and destination, and whether there is a protocol, a source port, a destination port."""
+Values = tuple[int | None, ...]
+"""What a form looks at in a rule."""
 
 
-@functools.lru_cache(maxsize=8)
-def shadowed(rules: tuple[Rule, ...]) -> tuple[tuple[int, int], ...]:
-    """(place of a rule that never matches, place of the one that is in its way), of each that is found."""
-    return tuple(_shadowed(rules))
+@dataclass(slots=True)
+class Shadows:
+    """The rules of one chain as they were last asked about. `found`: by the identity of each rule that never matches, the one
+    that is in its way. `by_form` has all rules, `odd` those that are compared one by one."""
+
+    rules: Sequence[Rule] = ()
+    found: dict[int, Rule] = field(default_factory=dict)
+    by_form: dict[Form, dict[Values, list[Rule]]] = field(default_factory=dict)
+    odd: list[Rule] = field(default_factory=list)
+    places: dict[int, int] = field(default_factory=dict)
+
+    def of(self, rules: Sequence[Rule]) -> list[tuple[int, int]]:
+        """(place of a rule that never matches, place of the one that is in its way), of each that is found."""
+        start, rest = unchanged(self.rules, rules)
+        gone, new = self.rules[start : len(self.rules) - rest], rules[start : len(rules) - rest]
+        self.rules, self.places = rules, dict(zip((rule.identity for rule in rules), count(), strict=False))
+        if len(gone) + len(new) > _MOST_CHANGES:
+            self.found, self.by_form, self.odd, gone, new = {}, {}, [], (), rules
+        self._change(gone, new)
+        return sorted((self.places[later], self.places[earlier.identity]) for later, earlier in self.found.items())
+
+    def _change(self, gone: Iterable[Rule], new: Sequence[Rule]) -> None:
+        for rule in gone:
+            self._take_out(rule)
+        first = len(new) == len(self.rules)  # then each rule is looked at once, in order
+        waiting = [] if first else [(self.places[later], later) for later in self._in_the_shadow_of(gone)]
+        for rule in new:
+            self._put_in(rule)
+            waiting.append((self.places[rule.identity], rule.identity))
+        heapq.heapify(waiting)
+        done: set[int] = set()
+        is_new = {rule.identity for rule in new}
+        while waiting:
+            place, identity = heapq.heappop(waiting)
+            if identity in done:
+                continue
+            done.add(identity)
+            rule, before = self.rules[place], self.found.pop(identity, None)
+            earlier = self._in_the_way_of(rule, place)
+            if earlier is not None:
+                self.found[identity] = earlier
+            if not first and ((before is None) != (earlier is None) or identity in is_new):
+                waiting += [(self.places[later.identity], later.identity) for later in self._below(rule, place)]
+                heapq.heapify(waiting)
+
+    def _in_the_shadow_of(self, gone: Iterable[Rule]) -> list[int]:
+        doomed = {rule.identity for rule in gone}
+        return [later for later, earlier in self.found.items() if earlier.identity in doomed]
+
+    def _put_in(self, rule: Rule) -> None:
+        form = _form(rule)
+        self.by_form.setdefault(form, defaultdict(list))[_under(form, rule)].append(rule)
+        if _is_odd(rule) and rule.decides:
+            self.odd.append(rule)
+
+    def _take_out(self, rule: Rule) -> None:
+        form = _form(rule)
+        values = _under(form, rule)
+        alike = self.by_form[form][values]
+        alike.remove(rule)
+        if not alike:
+            del self.by_form[form][values]
+        if not self.by_form[form]:
+            del self.by_form[form]
+        if rule in self.odd:
+            self.odd.remove(rule)
+        self.found.pop(rule.identity, None)
+
+    def _in_the_way_of(self, rule: Rule, place: int) -> Rule | None:
+        """The first that covers it; those that are compared one by one come last."""
+        candidates = []
+        if place * len(self.by_form) < _MOST_LOOKUPS:
+            for form, by_values in self.by_form.items():
+                if _fits(form[0], rule.src) and _fits(form[1], rule.dst):
+                    candidates += [other for other in by_values.get(_under(form, rule), ()) if not _is_odd(other)]
+        places = self.places
+        for some in (candidates, self.odd[:_MOST_ODD]):
+            earlier = [other for other in some if places[other.identity] < place and other.identity not in self.found]
+            for other in sorted(earlier, key=lambda each: places[each.identity]):
+                if covers(other, rule):
+                    return other
+        return None
+
+    def _below(self, rule: Rule, place: int) -> Iterator[Rule]:
+        """Later rules that it covers."""
+        own = _form(rule)
+        for form, by_values in self.by_form.items():
+            if any(_misses(ours, theirs) for ours, theirs in zip(own, form, strict=True)):
+                continue
+            lots = [by_values.get(_under(form, rule), [])] if form == own and not _is_odd(rule) else by_values.values()
+            yield from (later for lot in lots for later in lot if self.places[later.identity] > place and covers(rule, later))
 
 
-def _shadowed(rules: Sequence[Rule]) -> Iterator[tuple[int, int]]:
-    known: dict[tuple[Form, tuple[int | None, ...]], int] = {}
-    forms: dict[Form, None] = {}
-    odd: list[int] = []
-    work = 0
-    for place, rule in enumerate(rules):
-        work += len(forms)
-        earlier = _plain(rule, known, forms) if work < _MOST_LOOKUPS else []
-        found = next((other for other in (*earlier, *odd) if covers(rules[other], rule)), None)
-        if found is not None:
-            yield place, found
-        elif rule.decides:
-            _learn(place, rule, known, forms, odd)
+def shadowed(rules: Sequence[Rule]) -> list[tuple[int, int]]:
+    """`Shadows.of` for whoever asks once."""
+    return Shadows().of(rules)
 
 
-def _learn(place: int, rule: Rule, known: dict[tuple[Form, tuple[int | None, ...]], int], forms: dict[Form, None],
-           odd: list[int]) -> None:  # fmt: skip
-    single = all(span is None or span[0] == span[1] for span in (rule.sport, rule.dport))
-    if rule.flags[0] or rule.states or rule.device or not single:
-        if len(odd) < _MOST_ODD:
-            odd.append(place)
-        return
-    form = (
+def _misses(ours: int | bool | None, theirs: int | bool | None) -> bool:
+    """Whether a rule that looks at so much of a field cannot cover one that says so much of it."""
+    return bool(ours) and (theirs is None or theirs < ours) if ours is not None else False
+
+
+def _form(rule: Rule) -> Form:
+    return (
         rule.src.length if rule.src else None, rule.dst.length if rule.dst else None,
         rule.proto is not None, rule.sport is not None, rule.dport is not None,
     )  # fmt: skip
-    forms[form] = None
-    known.setdefault((form, _under(form, rule)), place)
 
 
-def _plain(rule: Rule, known: dict[tuple[Form, tuple[int | None, ...]], int], forms: dict[Form, None]) -> list[int]:
-    """Places of earlier rules that say the same as this one, as far as they say anything."""
-    found = []
-    for form in forms:
-        if _fits(form[0], rule.src) and _fits(form[1], rule.dst):
-            place = known.get((form, _under(form, rule)))
-            if place is not None:
-                found.append(place)
-    return sorted(found)
+def _is_odd(rule: Rule) -> bool:
+    """Whether it asks for more than whole prefixes, a protocol and single ports."""
+    single = all(span is None or span[0] == span[1] for span in (rule.sport, rule.dport))
+    return bool(rule.flags[0] or rule.states or rule.device or not single)
 
 
 def _fits(length: int | None, prefix: Prefix | None) -> bool:
     return length is None or (prefix is not None and prefix.length >= length)
 
 
-def _under(form: Form, rule: Rule) -> tuple[int | None, ...]:
+def _under(form: Form, rule: Rule) -> Values:
     """What a form looks at in a rule. A range is no single port, and so is like no rule that is known here."""
     src, dst = (
         None if length is None or prefix is None else prefix.value >> (prefix.width - length) | prefix.width << 128

@@ -6,6 +6,7 @@ the name it should, and could have been written by nobody but root or the user.
 """
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -13,7 +14,9 @@ import re
 import stat
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from reconciler.compiler import toolchain
 from reconciler.compiler.object import FORMAT, Object
@@ -59,16 +62,28 @@ def _read(path: Path, wanted: str) -> Object | None:
         if not _trusted(about):
             _warn(f"{path} is ignored: others than root could have written it")
             return None
-        try:
-            data = json.loads(file.read())
-            if data["key"] != wanted:
-                return None
-            found = Object.from_json(data["object"])
-        except (ValueError, KeyError, TypeError):
-            return None
-    if time.time() - about.st_mtime > _TOUCH_SECONDS:
+        found = _parsed(_Open(file, (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)), wanted)
+    if found is not None and time.time() - about.st_mtime > _TOUCH_SECONDS:
         _touch(path)
     return found
+
+
+@dataclass(frozen=True)
+class _Open:
+    """An open file; the same one if it is the same file, and was not written to."""
+
+    file: IO[bytes] = field(compare=False)
+    identity: tuple[int, ...]
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(source: _Open, wanted: str) -> Object | None:
+    """Kept, because an agent asks for the same objects again and again."""
+    try:
+        data = json.loads(source.file.read())
+        return Object.from_json(data["object"]) if data["key"] == wanted else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _trusted(about: os.stat_result) -> bool:

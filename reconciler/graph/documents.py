@@ -4,15 +4,47 @@ from __future__ import annotations
 
 import functools
 import json
-from collections import Counter
+from collections import Counter, OrderedDict
 from typing import Any
 
+from reconciler.document.entries import FEW, Entries
 
-@functools.lru_cache(maxsize=16)
+_KEPT = 16  # documents
+_DATA: OrderedDict[str, Any] = OrderedDict()
+_TEXTS: Entries[str] = Entries()
+
+
 def document_data(document: str) -> Any:
     """A document that the kernel keeps, as data that nobody may change. Kept, because an agent reads the same documents twice a
     second, and a large one takes 50 ms."""
-    return json.loads(document)
+    return _DATA[document] if document in _DATA else _keep(document, json.loads(document))
+
+
+def text_of(data: Any) -> str:
+    """The inverse. Of an edited document, only the entries of long lists that are other objects than before are written anew."""
+    text = _text(data)
+    _keep(text, data)
+    return text
+
+
+def _keep(document: str, data: Any) -> Any:
+    _DATA[document] = data
+    if len(_DATA) > _KEPT:
+        _DATA.popitem(last=False)
+    return data
+
+
+def _text(data: Any) -> str:
+    if data.__class__ is dict:
+        return "{" + ",".join([f"{_text(name)}:{_text(value)}" for name, value in data.items()]) + "}"
+    if data.__class__ is list and len(data) >= FEW:
+        return "[" + ",".join(_TEXTS.each(data, lambda _, entry: _short(entry))) + "]"
+    if data.__class__ is list:
+        return "[" + ",".join(map(_text, data)) + "]"
+    return _short(data)
+
+
+_short = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @functools.lru_cache(maxsize=16)

@@ -6,7 +6,6 @@ Pure: takes the topologies, what the services and their compiled objects say, an
 
 from __future__ import annotations
 
-import json
 import struct
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.errors import DocumentError, Problem
+from reconciler.graph.documents import text_of
 from reconciler.graph.records import (
     CubeRecord,
     LinkRecord,
@@ -181,7 +181,7 @@ def document_text(topology: Topology) -> str:
     for known, text in _TEXTS:
         if known is topology:
             return text
-    text = json.dumps(topology.document, separators=(",", ":"), ensure_ascii=False)
+    text = text_of(topology.document)
     _TEXTS.append((topology, text))
     return text
 

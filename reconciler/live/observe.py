@@ -229,11 +229,14 @@ def _tables(look: Look, cube: str, about: Mapping[str, Any]) -> None:
         if found is None or _is_another(look, cube, path, name):
             continue
         spec, raw = found
-        folded = {key: fold_cpus(spec, value) for key, value in raw.items()} if spec.type in PER_CPU else raw
-        kept[name] = folded
-        rows = _configured(folded, wanted) if spec.value_size == value_size else None
+        if not look.state and not any(wanted.mask):  # all that configuration asks for are the keys, and nobody looks at more
+            kept[name] = rows = dict.fromkeys(raw, bytes(spec.value_size))
+        else:
+            kept[name] = folded = {k: fold_cpus(spec, value) for k, value in raw.items()} if spec.type in PER_CPU else raw
+            rows = _configured(folded, wanted)
         owner = "" if path.startswith(f"{PUBLIC}/") else cube
-        look.add([TableRecord(owner, name, path, _spec(spec), rows, wanted.mask, wanted.sparse, wanted.staged)])
+        known = rows if spec.value_size == value_size else None
+        look.add([TableRecord(owner, name, path, _spec(spec), known, wanted.mask, wanted.sparse, wanted.staged)])
 
 
 def _configured(rows: dict[bytes, bytes], wanted: TableRows) -> dict[bytes, bytes]:

@@ -1,6 +1,7 @@
 """Rules as rows and back, their places, and what is wrong with them."""
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from cubes.firewall_check import problems
 from cubes.firewall_order import from_runs, is_rising, labels, runs
 from cubes.firewall_rules import from_row, rules_of, to_row
+from cubes.firewall_shadow import Shadows
+from cubes.firewall_space import covers
 from reconciler.service.codec import Env
 from tests.firewall_rulesets import rule_set
 
@@ -166,3 +169,27 @@ def test_a_name_belongs_to_one_rule():
     ((path, sentence, severity),) = said({"name": "web", "src": "10.0.0.1"}, {"name": "web", "src": "10.0.0.2"})
     assert (path[-1], severity) == ("name", "error")
     assert "rule 0 has this name too" in sentence
+
+
+def test_rules_that_never_match_are_found_by_an_edit_as_if_all_were_looked_at():
+    rng, serial = random.Random(11), itertools.count()
+
+    def some(count: int) -> list[dict]:
+        return [{
+            "name": f"r{next(serial)}", "action": rng.choice(["ACCEPT", "DROP", "LOG"]),
+            **rng.choice([{}, {"src": f"10.0.{rng.randrange(3)}.0/24"}, {"src": f"10.0.{rng.randrange(3)}.{rng.randrange(4)}"}, {"src": "10.0.0.0/8"}]),
+            **rng.choice([{}, {"l4proto": "TCP", "dport": rng.choice([1, 2, "1-3", "2-9"])}, {"l4proto": "TCP", "tcpflags": "SYN"}]),
+            **rng.choice([{}, {}, {"dst": "10.0.0.1"}, {"conntrack": "NEW"}]),
+        } for _ in range(count)]  # fmt: skip
+
+    for size in (5, 40, 80):
+        entries, kept = some(size), Shadows()
+        for _ in range(60):
+            rules = rules_of(0, [{**entry, "id": place} for place, entry in enumerate(entries)])
+            found = kept.of(rules)
+            assert found == Shadows().of(rules)
+            assert {later for later, _ in found} == {
+                later for later, rule in enumerate(rules) if any(covers(earlier, rule) for earlier in rules[:later])
+            }
+            at = rng.randint(0, len(entries))
+            entries = [*entries[:at], *some(rng.choice([0, 1, 1, 2])), *entries[at + rng.choice([0, 0, 1, 2]) :]]

@@ -1,0 +1,44 @@
+"""What the kernel keeps of a document, and when two say the same."""
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+from reconciler.graph.documents import document_data, say_the_same, text_of
+
+
+def document(rules: list[dict[str, Any]], **spec: Any) -> dict[str, Any]:
+    cubes = [{"name": "fw", "chain": [{"name": "INGRESS", "rule": rules}, {"name": "EGRESS", "rule": []}]}]
+    return {"metadata": {"name": "t"}, "spec": {"cubes": cubes, **spec}}
+
+
+def rules(count: int) -> list[dict[str, Any]]:
+    return [{"id": number, "description": f'"é{number}\\', "log": bool(number % 2)} for number in range(count)]
+
+
+def test_a_document_is_written_as_json_writes_it_also_after_edits():
+    some = rules(100)
+    for _ in range(3):
+        data = document(some, flags=[1.5, None, "x"] * 20)
+        text = text_of(data)
+        assert text == json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+        assert document_data(text) == json.loads(text)
+        some = [*some[:50], {"id": 1000 + len(some)}, *some[50:]]
+
+
+def said(data: dict[str, Any]) -> str:
+    return json.dumps(data)
+
+
+def test_the_order_of_objects_says_nothing_and_all_else_does():
+    some, rng = rules(60), random.Random(1)
+    shuffled = rng.sample(some, len(some))
+    assert say_the_same(said(document(some, namespaces=["a", "b"])), said(document(shuffled, namespaces=["b", "a"])))
+    assert not say_the_same(said(document(some)), said(document(shuffled[:-1])))
+    assert not say_the_same(said(document(some)), said(document([*shuffled[:-1], shuffled[0]])))
+    assert not say_the_same(said(document([{"id": 1}])), said(document([{"id": 2}])))
+    assert not say_the_same(said(document([], tcubes=["a", "b"])), said(document([], tcubes=["b", "a"])))
+    swapped = document(some)
+    swapped["spec"]["cubes"][0]["chain"].reverse()
+    assert say_the_same(said(document(some)), said(swapped))
