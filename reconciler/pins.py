@@ -34,6 +34,7 @@ OF_A_SIDE = {*PER_SIDE.values()}  # pins that each side of a cube has
 PER_CUBE = {"pcn_drops": "drops", "pcn_flood_tc": "flood", "pcn_flood_xdp": "flood", "pcn_reenter": "reenter"}
 PER_GENERATION = {"pcn_calls": "calls"}
 SHARED = {"pcn_arrival": "arrival", "pcn_log_ring": "log", "pcn_slowpath": "slowpath"}
+GLUE = ("pcn_next", "pcn_drops")  # what the linker needs of a program that looks into pcn_hops
 STUBS = {"ingress": "in", "egress": "out", INJECT: "slow"}  # a direction's directory of stubs
 
 

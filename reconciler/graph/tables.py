@@ -24,8 +24,11 @@ def is_framework(name: str) -> bool:
 
 
 def used_tables(compiled: Any) -> set[str]:
-    """The names of the tables that a compiled program's instructions refer to."""
-    return {relocation.symbol for relocation in compiled.relocations if relocation.kind == "map"}
+    """The names of the tables that a compiled program uses once it is linked: those that its instructions refer to, and those
+    by which packets come to it and leave it."""
+    used = {relocation.symbol for relocation in compiled.relocations if relocation.kind == "map"}
+    used |= {*pins.GLUE} if "pcn_hops" in used else set()
+    return used | ({"pcn_arrival"} if compiled.flavour == "XDP" else set())
 
 
 def merged(objects: Iterable[Any]) -> dict[str, Any]:

@@ -19,8 +19,10 @@ from reconciler.kernel import bpf, hooks, maps, programs
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.grace import wait_for_packets
 from reconciler.kernel.reader import pack_document
-from reconciler.live import stubs
+from reconciler.link import stubs
+from reconciler.link.chain import link
 from reconciler.live.execute_network import Network
+from reconciler.live.members import described, member
 from reconciler.plan.steps import Operation
 
 _ARRIVAL = "shared/arrival"
@@ -215,12 +217,13 @@ class Executor:
         raw = bytes.fromhex(constants)
         if raw:
             descriptors[""] = self._constants(f"{path}_const", raw)
+        linked = link([member(compiled, descriptors)], compiled.flavour, descriptors.get("pcn_arrival", -1))
         try:
-            fd = programs.load(relocate(compiled, descriptors), _TYPES[compiled.flavour], name)
+            fd = programs.load(linked.code, _TYPES[compiled.flavour], name)
         except VerifierError as error:
             from reconciler.compiler import verifier_report
 
-            report = verifier_report(error.detail, compiled)
+            report = verifier_report(error.detail, described([compiled], linked.starts))
             raise VerifierError(
                 f"load program {name} ({compiled.source}): the verifier refused it", error.errno, report
             ) from None
@@ -319,15 +322,6 @@ class Executor:
 
     def _detach_hook(self, netdev: str, point: str) -> None:
         hooks.detach(self._root, pins.hook(netdev, point), self._network.index_or_none(netdev), point)
-
-
-def relocate(compiled: Any, descriptors: Mapping[str, int]) -> bytes:
-    """The object's instructions with map descriptors filled in; '' is the map of constants."""
-    code = bytearray(compiled.insns)
-    for relocation in compiled.relocations:
-        symbol = "" if relocation.kind == "const" else relocation.symbol
-        struct.pack_into("<i", code, relocation.index * 8 + 4, descriptors[symbol])
-    return bytes(code)
 
 
 def _masked(spec: maps.MapSpec, row: bytes, bits: bytes) -> bytes:

@@ -131,3 +131,18 @@ def test_what_the_verifier_would_refuse_with_a_riddle_is_said_with_its_line(insn
 def test_a_second_function_that_is_not_static_is_refused_by_name():
     with pytest.raises(CompileError, match="found: helper"):
         made(b"", functions=("helper", "pcn_main"))
+
+
+@pytest.mark.parametrize("insns", [
+    struct.pack("<BBhi", 0x7B, 10, -496, 0), struct.pack("<BBhi", 0x62, 10, -492, 0), struct.pack("<BBhi", 0x79, 0xA1, -504, 0),
+    struct.pack("<BBhiBBhi", 0xBF, 0xA2, 0, 0, 0x07, 2, 0, -500)])
+def test_a_program_that_needs_the_linker_s_part_of_the_stack_is_refused(insns):
+    with pytest.raises(CompileError, match="488 bytes of stack"):
+        made(insns + EXIT)
+
+
+@pytest.mark.parametrize("insns", [
+    struct.pack("<BBhi", 0x7B, 10, -488, 0), struct.pack("<BBhi", 0x61, 0xA1, -504, 0), struct.pack("<BBhi", 0x07, 2, 0, -500),
+    struct.pack("<BBhiBBhi", 0xBF, 0xA2, 0, 0, 0x07, 2, 0, -488)])
+def test_a_program_may_use_its_own_part_of_the_stack_and_read_what_the_linker_left(insns):
+    made(insns + EXIT)

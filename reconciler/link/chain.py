@@ -1,0 +1,129 @@
+"""Cubes that follow one another made into one program: their compiled code one after the other, with glue between.
+
+    prologue   keep the context; say at which port the packet arrived, and by which row the next cube follows
+    cube 1     its code, unchanged but for its exits, which jump to the glue
+    glue       a verdict of the kernel's: exit. The row that leads to the next cube: go on below. Another row: tail call
+    prologue   the context again; the port and the row of cube 2, constants
+    cube 2     ...
+
+A cube that stands alone is a chain of one, whose port is read from where its stub left it. That a verdict may mean a row, and
+where on the stack the words lie, is agreed with bpf/pcn.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reconciler.link import code
+from reconciler.link.code import CTX, PORT, ROW
+
+GO = 0x20000  # PCN_GO: a verdict of this plus a row of pcn_hops leads to the program there
+NO_ROW = -1
+MOST_SLOTS = 0x7FFF  # of one member: as far as a jump can reach
+_FP = 10
+_NOT_READY = 2  # PCN_DROP_NOT_READY
+
+
+@dataclass(frozen=True, slots=True)
+class Exits:
+    """How a cube leaves by a row: `next` and `drops` are the descriptors of its pcn_next and pcn_drops. Tail calls to `rows` are
+    spelled out, for a computed one is an indirect jump, several times as dear."""
+
+    next: int
+    drops: int
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A cube's code, descriptors filled in. `exits` None: it never leaves by a row. `port` None: it is where the packet
+    arrived. `row` leads to the member that follows."""
+
+    code: bytes
+    exits: Exits | None
+    port: int | None = None
+    row: int = NO_ROW
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """`starts` says at which instruction the code of each member begins."""
+
+    code: bytes
+    starts: tuple[int, ...]
+
+
+def link(members: Sequence[Member], flavour: str, arrival: int = -1, mark: int = -1) -> Linked:
+    """One program of `members`, in order. `arrival` is the descriptor of the host's arrival slot, of use where an XDP program
+    stands alone; `mark` that of a map which the program shall hold, as the first one.
+
+    Raises ValueError for a member that is too long for its jumps.
+    """
+    shot = code.TC_ACT_SHOT if flavour == "TC" else code.XDP_DROP
+    whole = (code.load_map(0, mark) if mark >= 0 else b"") + code.store64(_FP, CTX, 1)
+    starts = []
+    for number, member in enumerate(members):
+        whole += code.load64(1, _FP, CTX) if number else b""
+        whole += _arrival(member.port, flavour, arrival) + code.put32(_FP, ROW, member.row)
+        starts.append(code.slots(whole))
+        whole += member.code if member.exits is None else _open_ended(member.code) + _glue(member.exits, member.row, shot)
+    return Linked(whole, tuple(starts))
+
+
+def _arrival(port: int | None, flavour: str, arrival: int) -> bytes:
+    if port is not None:
+        return code.put32(_FP, PORT, port)
+    if flavour == "TC":
+        return code.load32(2, 1, code.CB0) + code.store32(_FP, PORT, 2)
+    refuse = code.set_register(0, code.XDP_DROP) + code.leave()
+    return (
+        code.look_up(arrival, 0, PORT)
+        + code.insn(0x55, 0, offset=code.slots(refuse))  # if there is a slot (there always is) skip
+        + refuse
+        + code.load32(2, 0, 0)
+        + code.store32(_FP, PORT, 2)
+        + code.load64(1, _FP, CTX)
+    )
+
+
+def instructions(body: bytes) -> list[int]:
+    """The slots at which instructions begin: some take two."""
+    found, at = [], 0
+    while at < code.slots(body):
+        found.append(at)
+        at += 2 if body[8 * at] == code.LD_MAP else 1
+    return found
+
+
+def _open_ended(body: bytes) -> bytes:
+    """The code with each exit a jump to its end."""
+    size = code.slots(body)
+    if size > MOST_SLOTS:
+        raise ValueError(f"a program of {size} instructions cannot be linked: {MOST_SLOTS} is the most")
+    opened = bytearray(body)
+    for at in instructions(body):
+        if body[8 * at] == code.EXIT:
+            opened[8 * at : 8 * at + 8] = code.jump(size - at - 1)
+    return bytes(opened)
+
+
+def _glue(exits: Exits, row: int, shot: int) -> bytes:
+    """What a verdict in r0 comes to. Whatever comes after this code is the member that `row` leads to."""
+    failed = (
+        code.look_up(exits.drops, _NOT_READY, PORT)
+        + code.insn(0x15, 0, offset=3)  # if there is no counter (there always is) skip
+        + code.load64(1, 0, 0)
+        + code.add(1, 1)
+        + code.store64(0, 0, 1)
+        + code.set_register(0, shot)
+        + code.leave()
+    )
+    calls = code.insn(0xBC, 3, 0) + code.insn(0x04, 3, immediate=-GO) + code.call(code.TAIL_CALL) + failed  # any row
+    for known in reversed([known for known in exits.rows if known != row]):
+        spelled = code.tail_call(known) + code.jump(code.slots(calls) - code.slots(failed))
+        calls = code.jump_unless_equal32(0, GO + known, code.slots(spelled)) + spelled + calls
+    calls = code.load64(1, _FP, CTX) + code.load_map(2, exits.next) + calls
+    follow = code.jump_if_equal32(0, GO + row, code.slots(calls)) if row != NO_ROW else b""
+    verdict = code.slots(follow + calls) - 1  # its last instruction is the exit
+    return code.jump_if_less32(0, GO, verdict) + follow + calls

@@ -1,0 +1,97 @@
+"""BPF instructions as bytes: the few that pcn writes itself."""
+
+from __future__ import annotations
+
+import struct
+
+CTX, PORT, ROW = -512, -504, -496  # slots below the frame pointer that bpf/pcn.h knows; the C has the stack above them
+CB0 = 48  # offset of __sk_buff.cb[0]
+XDP_DROP, TC_ACT_SHOT = 1, 2
+MAP_LOOKUP, TAIL_CALL = 1, 12  # helpers
+_MAP_FD = 1
+
+LD_MAP, EXIT = 0x18, 0x95  # opcodes by which code is told apart
+_FP = 10
+
+
+def insn(code: int, dst: int = 0, src: int = 0, offset: int = 0, immediate: int = 0) -> bytes:
+    return struct.pack("<BBhi", code, src << 4 | dst, offset, immediate)
+
+
+def set_register(register: int, value: int) -> bytes:
+    return insn(0xB7, register, immediate=value)
+
+
+def copy(register: int, source: int) -> bytes:
+    return insn(0xBF, register, source)
+
+
+def add(register: int, value: int) -> bytes:
+    return insn(0x07, register, immediate=value)
+
+
+def load32(register: int, base: int, offset: int) -> bytes:
+    return insn(0x61, register, base, offset)
+
+
+def load64(register: int, base: int, offset: int) -> bytes:
+    return insn(0x79, register, base, offset)
+
+
+def store32(base: int, offset: int, register: int) -> bytes:
+    return insn(0x63, base, register, offset)
+
+
+def store64(base: int, offset: int, register: int) -> bytes:
+    return insn(0x7B, base, register, offset)
+
+
+def put32(base: int, offset: int, value: int) -> bytes:
+    """Store a constant; the verifier goes on knowing it where the offset is a multiple of eight."""
+    return insn(0x62, base, 0, offset, value)
+
+
+def load_map(register: int, descriptor: int) -> bytes:
+    return insn(LD_MAP, register, _MAP_FD, 0, descriptor) + insn(0)
+
+
+def call(helper: int) -> bytes:
+    return insn(0x85, immediate=helper)
+
+
+def jump(slots: int) -> bytes:
+    """Over so many of the instructions that follow."""
+    return insn(0x05, offset=slots)
+
+
+def jump_if_equal32(register: int, value: int, slots: int) -> bytes:
+    return insn(0x16, register, offset=slots, immediate=value)
+
+
+def jump_unless_equal32(register: int, value: int, slots: int) -> bytes:
+    return insn(0x56, register, offset=slots, immediate=value)
+
+
+def jump_if_less32(register: int, value: int, slots: int) -> bytes:
+    """As signed numbers."""
+    return insn(0xC6, register, offset=slots, immediate=value)
+
+
+def leave() -> bytes:
+    return insn(EXIT)
+
+
+def slots(code: bytes) -> int:
+    """Length in instructions of 8 bytes; jumps and line tables count these."""
+    return len(code) // 8
+
+
+def look_up(table: int, key: int, at: int) -> bytes:
+    """r0 = the row of an array with a constant key, which is put on the stack at `at`; r1 to r5 are lost."""
+    return put32(_FP, at, key) + copy(2, _FP) + add(2, at) + load_map(1, table) + call(MAP_LOOKUP)
+
+
+def tail_call(row: int) -> bytes:
+    """r1 holds the context, r2 the program array. Comes back only if nothing is there. A constant row is a direct jump once the
+    kernel has patched it."""
+    return set_register(3, row) + call(TAIL_CALL)

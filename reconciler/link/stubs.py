@@ -1,0 +1,33 @@
+"""The program by which a packet enters a cube: assembled here, because it is the same few instructions every time.
+
+A stub says where the packet arrived and jumps to the cube's entry. Both are constants in its instructions, so it
+looks nothing up, and the kernel turns the jump into a direct one. Since neighbours and netdevs hold stubs and only
+stubs hold the entry, a cube is swapped by one write.
+"""
+
+from __future__ import annotations
+
+from reconciler.link import code
+
+
+def tc(port: int, entry: int, row: int) -> bytes:
+    """cb[0] = port; jump. `entry` is the descriptor of the cube's entry array."""
+    return code.set_register(2, port) + code.store32(1, code.CB0, 2) + _enter(entry, row, code.TC_ACT_SHOT)
+
+
+def xdp(port: int, entry: int, row: int, arrival: int) -> bytes:
+    """*arrival[0] = port; jump. `arrival` is the descriptor of the host's per-CPU arrival slot."""
+    store = code.put32(0, 0, port)
+    return (
+        code.copy(6, 1)  # r6 = ctx
+        + code.look_up(arrival, 0, -8)
+        + code.insn(0x15, 0, offset=code.slots(store))  # if no slot (there always is) skip the store
+        + store
+        + code.copy(1, 6)
+        + _enter(entry, row, code.XDP_DROP)
+    )
+
+
+def _enter(entry: int, row: int, otherwise: int) -> bytes:
+    """Tail call into `entry`, or `otherwise` if nothing is there."""
+    return code.load_map(2, entry) + code.tail_call(row) + code.set_register(0, otherwise) + code.leave()
