@@ -148,6 +148,8 @@ def costs(steps: Sequence[Step], service: Service | None) -> Iterator[str]:
         yield "It makes another cube: the old one is removed and a new one made; what it learned is lost."
     elif len(steps) > 2 and name in steps[-2].node.get("x-yang-key", ()):
         yield "It names the entry: with another value, one entry is removed and one is added."
+    elif len(steps) == 2 and steps[-1].name == "fuse":
+        yield "The chains that the cube is in are linked anew and exchanged, without compiling: no packet is lost."
     elif node.get("x-init-only"):
         yield (
             "The cube is made anew, and works in the old form until it is ready; what it learned and counted is lost."

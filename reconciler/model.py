@@ -57,7 +57,7 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Cube:
-    """`config` is the service's own RFC 7951 data with defaults filled in, without name, type, loglevel and ports."""
+    """`config` is the service's own RFC 7951 data with defaults filled in, without name, type, loglevel, fuse and ports."""
 
     name: str
     service: str
@@ -66,6 +66,7 @@ class Cube:
     loglevel: str = "INFO"
     ports: tuple[Port, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
+    fuse: bool = True
 
 
 @dataclass(frozen=True, slots=True)

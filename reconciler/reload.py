@@ -14,13 +14,14 @@ from pathlib import Path
 
 from reconciler.apply import Options, Result, unfinished
 from reconciler.errors import DocumentError, Problem, UsageError
+from reconciler.graph.chains import fuse
 from reconciler.graph.intend import Built, Desired, full_config, pack_constants
 from reconciler.graph.records import Live, ProgramRecord, TableRecord
 from reconciler.graph.tables import Tables
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Cube, Topology
 from reconciler.plan import make_plan
-from reconciler.survey import Builder, Looker, Survey, families
+from reconciler.survey import Builder, Looker, Survey, by_digest, families, fusing
 from reconciler.transaction import carry_out
 
 
@@ -79,8 +80,10 @@ def _survey(
         known = desired.state.setdefault(table.address, table)
         if isinstance(known, TableRecord) and known.spec != table.spec:
             raise DocumentError([Problem(f"table {table.name} is live in another shape: {known.spec} and not {table.spec}")])
-    plan = make_plan(desired, live, looker.services, built)
-    objects = {made.digest: made for each in built.values() for made in each.objects.values()}
+    objects = by_digest(looker.builder.ensure(families(topologies))) | by_digest(built)
+    if fusing():
+        fuse(desired.state, looker.services, built, objects)
+    plan = make_plan(desired, live, looker.services, built, objects)
     return Survey(desired, live, plan, objects=objects, built=built)
 
 

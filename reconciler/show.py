@@ -120,6 +120,7 @@ def _end(end: LinkEnd) -> dict[str, Any]:
 
 def _cube(record: CubeRecord, live: Live, looker: Looker, traced: Traced, said: Mapping[str, Any], state: bool) -> dict[str, Any]:
     plain: dict[str, Any] = {"name": record.name, "service-name": record.service, "type": record.type}
+    plain |= {} if record.fuse else {"fuse": False}
     service = looker.services.get(record.service)
     built = looker.builder.one(record.service, "TC" if record.type == "TC" else "XDP")
     if service is None or built is None:
@@ -191,7 +192,7 @@ def _constants(record: CubeRecord, live: Live, service: Service, objects: Iterab
 
 def _add_unbound(schema: Mapping[str, Any], config: dict[str, Any], said: Mapping[str, Any]) -> None:
     """Leaves that no table holds (a description) come from the document, where the entry they describe is live."""
-    known = ("name", "service-name", "type", "ports") if "x-pcn-service" in schema else ()
+    known = ("name", "service-name", "type", "fuse", "ports") if "x-pcn-service" in schema else ()
     for name, node in schema.get("properties", {}).items():
         if name not in said or name in known or "x-pcn-const" in node:
             continue

@@ -7,12 +7,14 @@ is read back. *Pending*: desired differs from applied. *Drift*: live differs fro
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.document import Document
 from reconciler.errors import CompileError, DocumentError, HookHeld, NotEnoughMemory, NotPermitted, Problem
+from reconciler.graph.chains import fuse
 from reconciler.graph.diff import Change, diff, without_documents
 from reconciler.graph.documents import document_data
 from reconciler.graph.intend import Built, Desired, Intended, intend, program_slots
@@ -114,6 +116,15 @@ def _units(service: Service, family: str) -> list[tuple[Any, Any]]:
     return found
 
 
+def fusing() -> bool:
+    """Whether cubes are linked to one program where they can be. PCN_NO_FUSE=1 says no, to try the other way."""
+    return os.environ.get("PCN_NO_FUSE") != "1"
+
+
+def by_digest(built: Mapping[tuple[str, str], Built]) -> dict[str, Any]:
+    return {made.digest: made for each in built.values() for made in each.objects.values()}
+
+
 def families(topologies: Iterable[Topology]) -> set[tuple[str, str]]:
     return {(cube.service, "TC" if cube.type == "TC" else "XDP") for topology in topologies for cube in topology.cubes}
 
@@ -198,7 +209,10 @@ class Looker:
         mark = f"{self.root}/topologies/"  # netdevs of ours come with the topologies that want them, and go with them
         others = {name: netdev for name, netdev in live.netdevs.items() if not netdev.alias.startswith(mark)}
         numbers = {name: netdev.index for name, netdev in live.netdevs.items()}
-        return intend(topologies, self.services, built, live_indices(live), others, live.tables, numbers, before)
+        desired = intend(topologies, self.services, built, live_indices(live), others, live.tables, numbers, before)
+        if fusing():
+            fuse(desired.state, self.services, built, by_digest(built))
+        return desired
 
     def _find_adoptable(self, base: Live, desired: Desired) -> None:
         from reconciler.kernel.bpffs import Bpffs
@@ -227,8 +241,8 @@ class Looker:
         self._find_adoptable(base, desired)
         then = state if before is desired else self.with_links(base, before.state.values())[0]
         live = replace(base, state=state, network=then)
-        plan = make_plan(desired, live, self.services, self.builder.built)
-        objects = {made.digest: made for built in self.builder.built.values() for made in built.objects.values()}
+        objects = by_digest(self.builder.built)
+        plan = make_plan(desired, live, self.services, self.builder.built, objects)
         return Survey(
             desired,
             live,

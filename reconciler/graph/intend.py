@@ -224,7 +224,7 @@ def _part(cube: Cube, services: Services, built: Mapping[tuple[str, str], Built]
 
 
 def _records(cube: Cube, service: Service, made: Built, config: Mapping[str, Any], env: Env) -> list[Record]:
-    records: list[Record] = [CubeRecord(cube.name, cube.service, cube.topology, cube.type)]
+    records: list[Record] = [CubeRecord(cube.name, cube.service, cube.topology, cube.type, cube.fuse)]
     records += [PortRecord(cube.name, port.name, env.ports[port.name], port.peer or "-") for port in cube.ports]
     values = service.constants(cube.name, cube.loglevel, config)
     for slot, compiled in made.objects.items():

@@ -64,10 +64,13 @@ class OffloadRecord:
 
 @dataclass(frozen=True, slots=True)
 class CubeRecord:
+    """`fuse`: it may run as one program with the cubes around it."""
+
     name: str
     service: str
     topology: str
     type: str
+    fuse: bool = True
 
     @property
     def address(self) -> str:
@@ -134,8 +137,24 @@ class ProgramRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A cube's share of a program of several: its first program in a direction, entered at port `index`, and left by `row` for
+    the part that follows (-1: none does)."""
+
+    cube: str
+    side: str
+    direction: str
+    index: int
+    row: int
+    object: str
+    constants: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class StubRecord:
-    """The few instructions by which a packet enters (ingress) or leaves (egress) a cube at port `index`."""
+    """The few instructions by which a packet enters (ingress) or leaves (egress) a cube at port `index`; or, with a `chain`, the
+    cube itself and those that follow it. `chain` is the digest of its parts; live, 'foreign:<tag>' if what runs is not what was
+    linked from what is there now."""
 
     cube: str
     side: str
@@ -143,6 +162,8 @@ class StubRecord:
     index: int
     port: str
     flavour: str
+    chain: str = ""
+    parts: tuple[Part, ...] = field(default=(), compare=False)
 
     @property
     def path(self) -> str:

@@ -178,6 +178,19 @@ class Reader:
         finally:
             os.close(fd)
 
+    def mark(self, relative: str) -> bytes:
+        """What a pinned chain says of itself: the first 16 bytes of its own map, which is its first and was frozen before the
+        program was loaded. Empty if there are none."""
+        return self._fact(relative, "mark", self._read_mark) or b""
+
+    def _read_mark(self, relative: str) -> bytes | None:
+        used = self.program(relative)
+        try:
+            said = next(iter(self.rows_by_id(used.maps[0]).values()), b"") if used is not None and used.maps else b""
+        except OSError:
+            return None
+        return said[:16] if len(said) >= 16 else None
+
     def tables_of(self, relative: str) -> list[maps.MapInfo]:
         """The maps that a pinned program uses."""
         used = self.program(relative)

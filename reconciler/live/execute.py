@@ -11,6 +11,7 @@ import json
 import os
 import struct
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from typing import Any
 
 from reconciler import pins
@@ -20,7 +21,7 @@ from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.grace import wait_for_packets
 from reconciler.kernel.reader import pack_document
 from reconciler.link import stubs
-from reconciler.link.chain import link
+from reconciler.link.chain import Linked, link
 from reconciler.live.execute_network import Network
 from reconciler.live.members import described, member
 from reconciler.plan.steps import Operation
@@ -218,16 +219,7 @@ class Executor:
         if raw:
             descriptors[""] = self._constants(f"{path}_const", raw)
         linked = link([member(compiled, descriptors)], compiled.flavour, descriptors.get("pcn_arrival", -1))
-        try:
-            fd = programs.load(linked.code, _TYPES[compiled.flavour], name)
-        except VerifierError as error:
-            from reconciler.compiler import verifier_report
-
-            report = verifier_report(error.detail, described([compiled], linked.starts))
-            raise VerifierError(
-                f"load program {name} ({compiled.source}): the verifier refused it", error.errno, report
-            ) from None
-        self._keep(fd, path)
+        self._keep(self._load(linked, [compiled], _TYPES[compiled.flavour], name), path)
         self._callable(calls, row, path)
 
     def _callable(self, calls: str, row: int, path: str) -> None:
@@ -236,9 +228,7 @@ class Executor:
             self._set_slot(calls, row, path)
 
     def _constants(self, path: str, raw: bytes) -> int:
-        fd = maps.create(maps.MapSpec(maps.ARRAY, 4, len(raw), 1, maps.BPF_F_RDONLY_PROG), "const")
-        maps.update(fd, bytes(4), raw)
-        maps.freeze(fd)
+        fd = _frozen(raw, "const")
         self._keep(fd, path)
         return fd
 
@@ -260,6 +250,37 @@ class Executor:
             for name, digest in objects.items()
         }
         self._root.set_link(f"{path}/about", json.dumps({"programs": said}))
+
+    def _load_chain(self, path: str, flavour: str, port: int, chain: str, parts: list[Mapping[str, Any]]) -> None:
+        """Link cubes to one program. Their constants are in one map, which begins with the chain's digest: the program holds it,
+        so that what it was linked from can be read back."""
+        objects = [self._objects[part["object"]] for part in parts]
+        constants = [bytes.fromhex(chain), *(bytes.fromhex(part["constants"]) for part in parts)]
+        bases = accumulate(map(len, constants))
+        mark = _frozen(b"".join(constants), "chain")
+        try:
+            members = []
+            for part, compiled, base in zip(parts, objects, bases, strict=False):
+                descriptors = {symbol: self._fd(pin) for symbol, pin in part["maps"].items()} | {"": mark}
+                members.append(member(compiled, descriptors, base=base, port=part["port"], row=part["row"]))
+            linked = link(members, flavour, mark=mark)
+            fd = self._load(linked, objects, _TYPES[flavour], f"chain_{port}")
+        finally:
+            os.close(mark)
+        self._place(fd, path)
+
+    def _load(self, linked: Linked, objects: list[Any], kind: int, name: str) -> int:
+        try:
+            return programs.load(linked.code, kind, name)
+        except VerifierError as error:
+            from reconciler.compiler import verifier_report
+
+            whole = described(objects, linked.starts)
+            report = verifier_report(error.detail, whole)
+            apart = " linked to one program (`fuse: false` keeps a cube apart)" if len(objects) > 1 else ""
+            raise VerifierError(
+                f"load program {name} ({whole.source}){apart}: the verifier refused it", error.errno, report
+            ) from None
 
     def _load_stub(self, path: str, flavour: str, port: int, row: int, entry: str) -> None:
         code = (
@@ -322,6 +343,14 @@ class Executor:
 
     def _detach_hook(self, netdev: str, point: str) -> None:
         hooks.detach(self._root, pins.hook(netdev, point), self._network.index_or_none(netdev), point)
+
+
+def _frozen(raw: bytes, name: str) -> int:
+    """A map of one value that never changes: the verifier reads it while it checks a program."""
+    fd = maps.create(maps.MapSpec(maps.ARRAY, 4, len(raw), 1, maps.BPF_F_RDONLY_PROG), name)
+    maps.update(fd, bytes(4), raw)
+    maps.freeze(fd)
+    return fd
 
 
 def _masked(spec: maps.MapSpec, row: bytes, bits: bytes) -> bytes:

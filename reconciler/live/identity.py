@@ -21,7 +21,8 @@ def said_of(live: Live) -> dict[str, dict[str, Any]]:
             spec = document_data(record.document).get("spec", {})
             live.namespaces |= dict.fromkeys(spec.get("namespaces", ()), record.name)
             for cube in spec.get("cubes", ()):
-                found[cube["name"]] = {"service": cube["service-name"], "topology": record.name, "type": cube.get("type", "TC")}
+                said = {"service": cube["service-name"], "topology": record.name, "type": cube.get("type", "TC")}
+                found[cube["name"]] = {**said, "fuse": cube.get("fuse", True)}
     return found
 
 

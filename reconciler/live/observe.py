@@ -54,6 +54,8 @@ class Look:
     state: bool = False
     stubs: dict[int, str] = field(default_factory=dict)
     uses: dict[tuple[str, str], set[int]] = field(default_factory=dict)  # ids of the tables that a side of a cube uses
+    in_use: set[int] = field(default_factory=set)  # ids of the tables that the pinned programs of all cubes use
+    chains: list[tuple[StubRecord, tuple[int, ...]]] = field(default_factory=list)  # and the ids of the tables that each uses
     leftovers: list[str] = field(default_factory=list)
     wires: list[tuple[str, str, int, int, int]] = field(default_factory=list)  # cube, side, row, kind, ifindex or program
     digests: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
@@ -71,6 +73,8 @@ class Look:
         self.live.tables |= own.live.tables
         self.stubs |= own.stubs
         self.uses |= own.uses
+        self.in_use |= own.in_use
+        self.chains += own.chains
         self.leftovers += own.leftovers
         self.wires += own.wires
 
@@ -123,6 +127,7 @@ def observe_bpffs(
         given = its_about, generation, state, look.compiled(its_about)
         look.take(reader.remembered(cube, given, partial(_alone, look, cube, its_about, generation)))
     reader.forget_all_but({cube for cube, *_ in whole})
+    look.add(_chain(look, stub, tables) for stub, tables in look.chains)
     look.add(hop(look, *wire) for wire in look.wires)
     for cube, its_about, _ in whole:
         members(look, cube, its_about)
@@ -143,7 +148,8 @@ def _alone(look: Look, name: str, about: Mapping[str, Any], current: str) -> Loo
 def _cube_objects(look: Look, name: str, about: Mapping[str, Any], current: str) -> list[str]:
     """A cube's own objects; gives the leftovers in its directory."""
     reader, home = look.reader, pins.cube(name)
-    look.add([CubeRecord(name, about.get("service", ""), about.get("topology", ""), about.get("type", "TC"))])
+    said = (about.get("service", ""), about.get("topology", ""), about.get("type", "TC"), about.get("fuse", True))
+    look.add([CubeRecord(name, *said)])
     leftovers = []
     indices: dict[str, int] = {}
     entries = reader.names(home)
@@ -152,7 +158,7 @@ def _cube_objects(look: Look, name: str, about: Mapping[str, Any], current: str)
             leftovers.append(f"{home}/{entry}")
     _programs(look, name, current)
     for side in (pins.MAIN, pins.TWIN) if "twin" in entries else (pins.MAIN,):
-        indices |= _stubs(look, name, about, side)
+        indices |= _stubs(look, name, about, side, leftovers)
     for escaped in reader.names(f"{home}/ports"):
         port = pins.unescape(escaped)
         if escaped.endswith("~") or port not in indices:
@@ -164,7 +170,7 @@ def _cube_objects(look: Look, name: str, about: Mapping[str, Any], current: str)
     return leftovers
 
 
-def _stubs(look: Look, cube: str, about: Mapping[str, Any], side: str) -> dict[str, int]:
+def _stubs(look: Look, cube: str, about: Mapping[str, Any], side: str, leftovers: list[str]) -> dict[str, int]:
     flavour = "XDP" if about.get("type", "TC") != "TC" and side == pins.MAIN else "TC"
     indices: dict[str, int] = {}
     cube_entry = look.reader.table(f"{pins.cube(cube)}/{side}entry")
@@ -172,17 +178,30 @@ def _stubs(look: Look, cube: str, about: Mapping[str, Any], side: str) -> dict[s
         base = f"{pins.cube(cube)}/{side}{directory}"
         for entry in look.reader.names(base):
             number, _, escaped = entry.partition("_")
+            if "~" in entry:  # one that was to take over, or that was to go
+                leftovers.append(f"{base}/{entry}")
+                continue
             pinned = look.reader.program(f"{base}/{entry}")
             if number.isdigit() and pinned is not None:
                 port = pins.unescape(escaped)
                 if direction != pins.INJECT:
                     indices[port] = int(number)
+                if pinned.name == f"chain_{number}":
+                    said = look.reader.mark(f"{base}/{entry}").hex() or f"foreign:{pinned.tag}"
+                    look.chains.append((StubRecord(cube, side, direction, int(number), port, flavour, said), pinned.maps[1:]))
+                    look.stubs[pinned.identity] = f"{base}/{entry}"
+                    continue
                 if pinned.name != f"stub_{number}" or cube_entry is None or cube_entry.identity not in pinned.maps:
                     continue  # another program under a stub's name, or one that leads to an entry that is no longer the cube's
                 look.uses.setdefault((cube, side), set()).update(pinned.maps)
                 look.stubs[pinned.identity] = f"{base}/{entry}"
                 look.add([StubRecord(cube, side, direction, int(number), port, flavour)])
     return indices
+
+
+def _chain(look: Look, stub: StubRecord, tables: tuple[int, ...]) -> StubRecord:
+    """A chain is what was linked if every table that it uses is one that its cubes' own programs use now."""
+    return stub if look.in_use.issuperset(tables) else replace(stub, chain=f"foreign:{stub.chain}")
 
 
 def _programs(look: Look, cube: str, current: str) -> None:
@@ -200,6 +219,8 @@ def _programs(look: Look, cube: str, current: str) -> None:
         calls = said.get("calls")
         called = look.reader.slot(f"{home}/{calls}", row) if calls else slot
         true = pinned is not None and pinned.tag == said.get("tag") and pinned.identity == slot == called
+        if pinned is not None:
+            look.in_use.update(pinned.maps)
         if true and pinned is not None:
             look.uses.setdefault((cube, side), set()).update(pinned.maps)
         found = f"foreign:{pinned.tag if pinned else 'no pin'}/{slot or 'empty slot'}" + (f"/{called}" if calls else "")

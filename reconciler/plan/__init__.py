@@ -28,11 +28,12 @@ from reconciler.graph.records import (
     TopologyRecord,
 )
 from reconciler.plan.context import ASIDE, Context, what
-from reconciler.plan.cube import plan_cube, plan_document, plan_port, plan_stub, plan_table
+from reconciler.plan.cube import plan_cube, plan_document, plan_port, plan_table
 from reconciler.plan.network import merge_link_deletions, plan_link, plan_namespace, plan_offload
 from reconciler.plan.programs import plan_programs
 from reconciler.plan.remade import mark_remade
 from reconciler.plan.steps import Disruption, Operation, Plan, Rank, Step, ordered
+from reconciler.plan.stubs import plan_stub, stale_chains
 from reconciler.plan.wiring import plan_hook, plan_hop, plan_member
 from reconciler.service import Services
 
@@ -51,9 +52,11 @@ _PLANNERS: tuple[tuple[type[Any], Callable[[Change, Any], Iterable[Step]]], ...]
 )
 
 
-def make_plan(desired: Desired, live: Live, services: Services, built: Mapping[tuple[str, str], Built]) -> Plan:
-    """The plan that turns `live` into `desired`."""
-    context = Context(desired, live, services, built)
+def make_plan(
+    desired: Desired, live: Live, services: Services, built: Mapping[tuple[str, str], Built], objects: Mapping[str, Any]
+) -> Plan:
+    """The plan that turns `live` into `desired`. `built` by (service, 'TC'|'XDP'), `objects` by digest."""
+    context = Context(desired, live, services, built, objects)
     steps: list[Step] = []
     context.state = dict(live.state)
     for record in desired.state.values():
@@ -70,6 +73,8 @@ def make_plan(desired: Desired, live: Live, services: Services, built: Mapping[t
     for kind, planner in _PLANNERS:
         for change in by_kind[kind]:
             steps += planner(change, context)
+        if kind is TableRecord:
+            by_kind[StubRecord] += stale_chains(context)
     steps += plan_programs(relevant, context)
     steps += [
         Step(Rank.RETIRE, f"leftover/{path}", "delete", "left by an interrupted apply", Operation("remove", {"path": path}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from reconciler import pins
 from reconciler.graph.intend import Built, Desired
@@ -17,7 +18,8 @@ NEW = "~new"  # a table that will take over from one of another shape
 
 @dataclass(slots=True)
 class Context:
-    """What planning may look at. `built` by (service, family); `rebuilt` are tables whose map is another one now;
+    """What planning may look at. `built` by (service, family), `objects` by digest; `rebuilt` are tables and stubs in whose
+    place another one comes, with where it is pinned until it takes the name;
     `cleared` are leftovers that go before something new takes their place; `moved` says where replaced cubes stand aside;
     `restore` has, by the address of a link that is made anew, what makes the old one again."""
 
@@ -25,6 +27,7 @@ class Context:
     live: Live
     services: Services
     built: Mapping[tuple[str, str], Built]
+    objects: Mapping[str, Any]
     state: State = field(default_factory=dict)
     fresh: set[str] = field(default_factory=set)
     rebuilt: dict[str, str] = field(default_factory=dict)
@@ -32,6 +35,17 @@ class Context:
     moved: dict[str, str] = field(default_factory=dict)
     restore: dict[str, tuple[Operation, ...]] = field(default_factory=dict)
     _led_to: set[str] | None = None
+    _holders: dict[str, list[HookRecord | HopRecord]] | None = None
+
+    def holders(self, stub: str) -> list[HookRecord | HopRecord]:
+        """The hooks and hops that lead to a stub and stay as they are."""
+        if self._holders is None:
+            self._holders = {}
+            for record in self.desired.state.values():
+                if isinstance(record, HookRecord | HopRecord) and self.state.get(record.address) == record:
+                    target = record.stub if isinstance(record, HookRecord) else record.target
+                    self._holders.setdefault(target, []).append(record)
+        return self._holders.get(stub, [])
 
     def is_led_to(self, cube: str) -> bool:
         """Whether any hook or hop of the desired graph leads into a cube: if none does, its own hops lose nothing."""

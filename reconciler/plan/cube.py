@@ -9,7 +9,7 @@ from reconciler import pins
 from reconciler.graph.diff import Change, diff_rows
 from reconciler.graph.records import GONE, CubeRecord, PortRecord, StubRecord, TableRecord, TopologyRecord
 from reconciler.plan.context import ASIDE, NEW, Context, what
-from reconciler.plan.steps import MAP_WRITES, PROGRAM_LOADS, Disruption, Operation, Rank, Step
+from reconciler.plan.steps import MAP_WRITES, Disruption, Operation, Rank, Step
 from reconciler.service.rows import place
 
 
@@ -28,7 +28,7 @@ def plan_cube(change: Change, context: Context) -> Iterator[Step]:
         )
         return
     home = pins.cube(record.name)
-    about = json.dumps({"service": record.service, "topology": record.topology, "type": record.type})
+    about = _about(record)
     if change.before is None:
         if home in context.live.leftovers:  # nothing refers to a cube that was never finished
             context.cleared.add(home)
@@ -57,14 +57,13 @@ def plan_cube(change: Change, context: Context) -> Iterator[Step]:
         )
         return
     assert isinstance(change.before, CubeRecord)
-    old = json.dumps({"service": change.before.service, "topology": change.before.topology, "type": change.before.type})
     yield Step(
         Rank.NAMES,
         change.address,
         "update",
-        "belongs to another topology now",
+        "belongs to another topology now" if change.before.topology != record.topology else "is to be fused or not",
         Operation("set_link", {"path": f"{home}/about", "text": about}),
-        (Operation("set_link", {"path": f"{home}/about", "text": old}),),
+        (Operation("set_link", {"path": f"{home}/about", "text": _about(change.before)}),),
         change.before.topology,
         record.topology,
     )
@@ -77,6 +76,11 @@ def plan_cube(change: Change, context: Context) -> Iterator[Step]:
             "names what is in force",
             Operation("set_link", {"path": f"{home}/current", "text": current}),
         )
+
+
+def _about(record: CubeRecord) -> str:
+    said = {"service": record.service, "topology": record.topology, "type": record.type}
+    return json.dumps(said if record.fuse else {**said, "fuse": False})
 
 
 def plan_port(change: Change, context: Context) -> Iterator[Step]:
@@ -180,15 +184,15 @@ def plan_table(change: Change, context: Context) -> Iterator[Step]:
             Disruption.NONE if live is None else Disruption.STATE_RESET,
         )
         if live is not None:
-            yield from _take_over(record, path)
+            yield from take_over(record, record.path, path)
     if record.rows is not None:
         yield from _plan_rows(record, live, path, rank, context)
 
 
-def _take_over(record: TableRecord, path: str) -> Iterator[Step]:
-    """A table that was made anew takes its old one's name once the programs that use it are in place."""
-    old = record.path + ASIDE
-    for source, target in ((record.path, old), (path, record.path)):
+def take_over(record: TableRecord | StubRecord, path: str, new: str) -> Iterator[Step]:
+    """What was made anew takes its old one's name once those that use it are in place."""
+    old = path + ASIDE
+    for source, target in ((path, old), (new, path)):
         yield Step(
             Rank.NAMES,
             record.address,
@@ -241,40 +245,6 @@ def _plan_rows(record: TableRecord, live: TableRecord | None, path: str, rank: R
 
 def _hex(rows: Mapping[bytes, bytes]) -> dict[str, str]:
     return {key.hex(): value.hex() for key, value in rows.items()}
-
-
-def plan_stub(change: Change, context: Context) -> Iterator[Step]:
-    record = change.after
-    if not isinstance(record, StubRecord):
-        assert isinstance(change.before, StubRecord)
-        yield Step(Rank.RETIRE, change.address, "delete", "its port is gone", Operation("remove", {"path": change.before.path}))
-        return
-    yield load_stub(record, change.address)
-
-
-def load_stub(record: StubRecord, address: str) -> Step:
-    row = pins.entry_row(record.direction)
-    return Step(
-        Rank.STUB,
-        address,
-        "create",
-        "the way back from the slow path"
-        if record.direction == pins.INJECT
-        else f"the way {pins.STUBS[record.direction]} at {record.port}",
-        Operation(
-            "load_stub",
-            {
-                "path": record.path,
-                "flavour": record.flavour,
-                "port": record.index,
-                "row": row,
-                "entry": f"{pins.cube(record.cube)}/{record.side}entry",
-            },
-        ),
-        (Operation("remove", {"path": record.path}),),
-        counts=PROGRAM_LOADS,
-        count=1,
-    )
 
 
 def plan_document(change: Change, context: Context) -> Iterator[Step]:

@@ -7,12 +7,10 @@ from dataclasses import replace
 
 from reconciler import pins
 from reconciler.graph.diff import Change
-from reconciler.graph.intend import ProgramSlot
 from reconciler.graph.records import ProgramRecord, StubRecord
-from reconciler.graph.tables import scope_of, used_tables
 from reconciler.plan.context import Context
-from reconciler.plan.cube import load_stub
 from reconciler.plan.steps import PROGRAM_LOADS, Operation, Rank, Step
+from reconciler.plan.stubs import load_step, maps_of
 
 
 def plan_programs(changes: Iterable[Change], context: Context) -> Iterator[Step]:
@@ -23,7 +21,7 @@ def plan_programs(changes: Iterable[Change], context: Context) -> Iterator[Step]
     }
     rebuilt = set(context.rebuilt.values())
     for record in context.desired.state.values():
-        if isinstance(record, ProgramRecord) and record.cube not in touched and rebuilt & set(_maps(record, context).values()):
+        if isinstance(record, ProgramRecord) and record.cube not in touched and rebuilt & set(maps_of(record, context).values()):
             touched.add(record.cube)
     programs: dict[str, list[ProgramRecord]] = {cube: [] for cube in sorted(touched)}
     for record in context.desired.state.values():
@@ -35,31 +33,11 @@ def plan_programs(changes: Iterable[Change], context: Context) -> Iterator[Step]
     for record in context.desired.state.values():  # a stub holds its cube's entry: a new entry needs new stubs
         if (
             isinstance(record, StubRecord)
+            and not record.parts
             and record.address in context.state
             and f"{pins.cube(record.cube)}/{record.side}entry" in entries
         ):
-            yield replace(load_stub(record, record.address), action="replace")
-
-
-def _maps(record: ProgramRecord, context: Context) -> dict[str, str]:
-    """The pin of every table that a program uses, by its name in C; '' for those of the generation."""
-    objects = context.built_for(record.cube).objects
-    compiled = objects[ProgramSlot(record.side, record.direction, record.index, _flavour(record, context))]
-    return {
-        name: ""
-        if name in pins.PER_GENERATION
-        else _pin(pins.table(record.cube, name, scope_of(compiled.tables[name], objects.values()), record.side), context)
-        for name in sorted(used_tables(compiled))
-    }
-
-
-def _pin(path: str, context: Context) -> str:
-    return context.rebuilt.get(path, path)
-
-
-def _flavour(record: ProgramRecord, context: Context) -> str:
-    cube = context.cube(record.cube)
-    return "XDP" if cube is not None and cube.type != "TC" and record.side == pins.MAIN else "TC"
+            yield replace(load_step(record, record.path, context), action="replace")
 
 
 def _generation(cube: str, wanted: list[ProgramRecord], context: Context) -> Iterator[Step]:
@@ -80,12 +58,12 @@ def _generation(cube: str, wanted: list[ProgramRecord], context: Context) -> Ite
     )
     names: dict[str, str] = {}
     called: dict[str, str] = {}
-    calling = {record.side for record in wanted if "" in _maps(record, context).values()}
+    calling = {record.side for record in wanted if "" in maps_of(record, context).values()}
     for record in wanted:
         kept = (
             not fresh
             and context.state.get(record.address) == record
-            and not (set(_maps(record, context).values()) & {"", *context.rebuilt.values()})
+            and not (set(maps_of(record, context).values()) & {"", *context.rebuilt.values()})
         )
         names[record.name] = record.object
         calls = f"{directory}/{record.side.replace('/', '_')}calls" if record.side in calling else ""
@@ -146,7 +124,7 @@ def _load(record: ProgramRecord, directory: str, kept: str, calls: str, context:
                 "path": path,
                 "object": record.object,
                 "constants": record.constants.hex(),
-                "maps": _maps(record, context),
+                "maps": maps_of(record, context),
                 **place,
                 "name": f"{record.cube}_{record.name}",
             },

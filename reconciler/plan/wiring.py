@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
@@ -24,7 +25,8 @@ def plan_hop(change: Change, context: Context) -> Iterator[Step]:
     idle = new is None and not context.is_led_to(record.cube)
     rank = Rank.RETIRE if idle else Rank.UNHOP if new is None else Rank.NEW_HOP if fresh else Rank.HOP
     home = pins.cube(record.cube)
-    before, after = hop_operation(home, record, old), hop_operation(home, record, new)
+    led = replace(new, target=context.rebuilt.get(new.target, new.target)) if new else None
+    before, after = hop_operation(home, record, old), hop_operation(home, record, led)
     yield Step(
         rank,
         change.address,
@@ -93,7 +95,7 @@ def plan_hook(change: Change, context: Context) -> Iterator[Step]:
             change.address,
             "update",
             "leads to another program",
-            Operation("update_hook", {**place, "stub": new.stub}),
+            Operation("update_hook", {**place, "stub": context.rebuilt.get(new.stub, new.stub)}),
             (Operation("update_hook", {**place, "stub": old.stub}),),
             old.stub,
             new.stub,
@@ -102,7 +104,8 @@ def plan_hook(change: Change, context: Context) -> Iterator[Step]:
         )
         return
     detach = Operation("detach_hook", place)
-    attached = Operation("attach_hook", {**place, "stub": new.stub, "mode": new.mode}) if new else detach
+    stub = context.rebuilt.get(new.stub, new.stub) if new else ""
+    attached = Operation("attach_hook", {**place, "stub": stub, "mode": new.mode}) if new else detach
     restore = Operation("attach_hook", {**place, "stub": old.stub, "mode": old.mode}) if old and old.stub != GONE else detach
     rank = Rank.NEW_HOP if hidden else Rank.ATTACH
     if old is not None and new is not None and old.stub != GONE:

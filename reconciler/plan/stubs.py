@@ -1,0 +1,124 @@
+"""How ways in change: stubs, and chains of cubes that are linked into them.
+
+Hooks and neighbours hold a stub's program, not its name. So a chain that changes is loaded beside the old one, its holders are
+led to it one by one, each with one atomic write, and then it takes the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler import pins
+from reconciler.graph.diff import Change
+from reconciler.graph.records import HookRecord, HopRecord, Part, ProgramRecord, StubRecord
+from reconciler.graph.tables import scope_of, used_tables
+from reconciler.plan.context import NEW, Context
+from reconciler.plan.cube import take_over
+from reconciler.plan.steps import LINK_CHANGES, PROGRAM_LOADS, Operation, Rank, Step
+
+
+def plan_stub(change: Change, context: Context) -> Iterator[Step]:
+    record, before = change.after, change.before
+    if not isinstance(record, StubRecord):
+        assert isinstance(before, StubRecord)
+        yield Step(Rank.RETIRE, change.address, "delete", "its port is gone", Operation("remove", {"path": before.path}))
+    elif before is None:
+        yield load_step(record, record.path, context)
+    else:
+        new = context.unused(record.path + NEW)
+        context.rebuilt[record.path] = new
+        yield load_step(record, new, context)
+        for holder in context.holders(record.path):
+            yield _lead(holder, record, new)
+        yield from take_over(record, record.path, new)
+
+
+def stale_chains(context: Context) -> list[Change]:
+    """Chains that stay as they are, of which some table is another one now."""
+    new = set(context.rebuilt.values())
+    return [
+        Change(record.address, record, record)
+        for record in context.desired.state.values()
+        if isinstance(record, StubRecord)
+        and record.parts
+        and context.state.get(record.address) == record
+        and any(new & set(_tables(part, context).values()) for part in record.parts)
+    ]
+
+
+def load_step(record: StubRecord, path: str, context: Context) -> Step:
+    """Load a stub, or the chain that stands in its place, and pin it at `path`."""
+    common = {"path": path, "flavour": record.flavour, "port": record.index}
+    if record.parts:
+        parts = [
+            {
+                "object": part.object,
+                "constants": part.constants.hex(),
+                "maps": _tables(part, context),
+                "port": part.index,
+                "row": part.row,
+            }
+            for part in record.parts
+        ]
+        operation = Operation("load_chain", {**common, "chain": record.chain, "parts": parts})
+        why = "one program: " + ", ".join(part.cube for part in record.parts)
+    else:
+        entry = f"{pins.cube(record.cube)}/{record.side}entry"
+        operation = Operation("load_stub", {**common, "row": pins.entry_row(record.direction), "entry": entry})
+        why = (
+            "the way back from the slow path"
+            if record.direction == pins.INJECT
+            else f"the way {pins.STUBS[record.direction]} at {record.port}"
+        )
+    before = context.state.get(record.address)
+    return Step(
+        Rank.STUB,
+        record.address,
+        "create" if before is None else "update",
+        why,
+        operation,
+        (Operation("remove", {"path": path}),),
+        counts=PROGRAM_LOADS,
+        count=1,
+    )
+
+
+def _lead(holder: HookRecord | HopRecord, record: StubRecord, new: str) -> Step:
+    """One holder of a stub to the program that comes in its place."""
+
+    def to(path: str) -> Operation:
+        if isinstance(holder, HookRecord):
+            return Operation("update_hook", {"netdev": holder.netdev, "point": holder.point, "stub": path})
+        array = f"{pins.cube(holder.cube)}/{holder.side}next"
+        return Operation("set_slot", {"path": array, "index": holder.row, "program": path})
+
+    return Step(
+        Rank.ATTACH if isinstance(holder, HookRecord) else Rank.SWAP,
+        holder.address,
+        "swap",
+        "leads to what was linked anew",
+        to(new),
+        (to(record.path),),
+        counts=LINK_CHANGES,
+        count=1,
+    )
+
+
+def _tables(part: Part, context: Context) -> dict[str, str]:
+    return maps_of(ProgramRecord(part.cube, part.side, part.direction, 0, part.object, part.constants), context)
+
+
+def maps_of(record: ProgramRecord, context: Context) -> dict[str, str]:
+    """The pin of every table that a program uses, by its name in C; '' for those of the generation."""
+    objects = context.built_for(record.cube).objects
+    compiled = context.objects[record.object]
+    return {
+        name: ""
+        if name in pins.PER_GENERATION
+        else _pin(pins.table(record.cube, name, scope_of(compiled.tables[name], objects.values()), record.side), context)
+        for name in sorted(used_tables(compiled))
+    }
+
+
+def _pin(path: str, context: Context) -> str:
+    return context.rebuilt.get(path, path)
