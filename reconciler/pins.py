@@ -6,7 +6,7 @@
     cubes/<cube>/tables/<table>   the service's tables, which outlive generations; <namespace>:<table> for shared ones
     cubes/<cube>/entry            PROG_ARRAY: row i is ingress program i, row 32 + i egress program i, row 64 `inject`
     cubes/<cube>/hops, next       where packets go next (bpf/pcn.h)
-    cubes/<cube>/in/<i>_<port>    stub (or chain of cubes) by which packets enter at port i; out/<i>_<port>: by which they leave through it
+    cubes/<cube>/in/<i>_<port>    stub, or chain of cubes, by which packets enter at port i; out/<i>_<port>: by which they leave
     cubes/<cube>/slow/0_cube      stub by which packets of the slow path come back
     cubes/<cube>/ports/<port>     symlink: the peer
     cubes/<cube>/twin/            entry, hops, next, out: the same again for the TC twin of an XDP cube's egress side
