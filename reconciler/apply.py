@@ -108,14 +108,15 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
 
 
 def _carry_out(survey: Survey, root: Bpffs, looker: Looker, options: Options) -> tuple[Problem, ...]:
-    """Warnings about what could not be cleared away afterwards."""
+    """Warnings about what was done in another way, and what could not be cleared away afterwards."""
     from reconciler.live.execute import Executor
 
     executor = Executor(root, survey.objects)
     try:
         verify = partial(unfinished, survey, looker)
         left = carry_out(survey.plan, executor, verify, progress=options.progress, before=options.before)
-        return tuple(Problem(words, severity="warning", hint="the next apply clears it away") for words in left)
+        otherwise = [Problem(words, severity="warning") for words in executor.warnings]
+        return *otherwise, *(Problem(words, severity="warning", hint="the next apply clears it away") for words in left)
     finally:
         executor.close()
 

@@ -25,7 +25,7 @@ class Tree:
         """`ingress`, `egress`: C texts in µCube order. Adding it again makes it another version of itself."""
         like = "helloworld" if kind == "standard" else "transparenthelloworld"
         schema = json.loads((HERE / "schemas" / "json" / f"{like}.schema.json").read_text())
-        kept = ("name", "service-name", "type", "loglevel", "ports")
+        kept = ("name", "service-name", "type", "fuse", "loglevel", "ports")
         schema["properties"] = {leaf: node for leaf, node in schema["properties"].items() if leaf in kept} | dict(leaves or {})
         schema |= {"title": name, "$id": f"{name}.schema.json"}
         schema["properties"]["service-name"]["const"] = name

@@ -218,6 +218,8 @@ class Healer:
         if not done.plan.steps:  # somebody else was faster
             return
         self.tally.count(result, duration, done)
+        for warning in done.warnings:
+            log.warning("%s", warning)
         totals = {what: done.plan.total(what) for what in (PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES)}
         self.last = {"result": result, "at": time.time(), "seconds": round(duration, 4), **totals}
         self.last["disruption"] = str(done.plan.disruption)

@@ -153,8 +153,8 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class StubRecord:
     """The few instructions by which a packet enters (ingress) or leaves (egress) a cube at port `index`; or, with a `chain`, the
-    cube itself and those that follow it. `chain` is the digest of its parts; live, 'foreign:<tag>' if what runs is not what was
-    linked from what is there now."""
+    cube itself and those that follow it. `chain` is the digest of its parts; live, 'foreign:…' if what runs is not what was
+    linked from what is there now, and `refused` if the verifier would not have it, so that a plain stub leads to hops."""
 
     cube: str
     side: str
@@ -164,6 +164,7 @@ class StubRecord:
     flavour: str
     chain: str = ""
     parts: tuple[Part, ...] = field(default=(), compare=False)
+    refused: bool = field(default=False, compare=False)
 
     @property
     def path(self) -> str:

@@ -24,6 +24,9 @@ from reconciler.kernel.bpffs import Bpffs
 _SLOTS = maps.MapSpec(maps.PROG_ARRAY, 4, 4, 1)
 _SETTLED = 50_000_000  # nanoseconds since its last change after which a directory's time tells every further one
 _UNKNOWN: Any = object()
+# Seconds until the kernel has emptied an array of programs that lost its last pin. Linux (6.18 at the latest) forgets for good to
+# free one that is opened by its number and closed before that.
+_EMPTIED = 0.005
 T = TypeVar("T")
 
 
@@ -218,7 +221,10 @@ class Reader:
         except OSError:
             return None
         try:
-            return maps.info(fd)
+            found = maps.info(fd)
+            if found.spec.type == maps.PROG_ARRAY:
+                time.sleep(_EMPTIED)
+            return found
         finally:
             os.close(fd)
 

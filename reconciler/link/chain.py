@@ -61,7 +61,7 @@ def link(members: Sequence[Member], flavour: str, arrival: int = -1, mark: int =
     Raises ValueError for a member that is too long for its jumps.
     """
     shot = code.TC_ACT_SHOT if flavour == "TC" else code.XDP_DROP
-    whole = (code.load_map(0, mark) if mark >= 0 else b"") + code.store64(_FP, CTX, 1)
+    whole = code.hold(mark) + code.store64(_FP, CTX, 1)
     starts = []
     for number, member in enumerate(members):
         whole += code.load64(1, _FP, CTX) if number else b""

@@ -55,6 +55,11 @@ def load_map(register: int, descriptor: int) -> bytes:
     return insn(LD_MAP, register, _MAP_FD, 0, descriptor) + insn(0)
 
 
+def hold(descriptor: int) -> bytes:
+    """Make the program hold a map, without any use of it; nothing for -1. r0 is lost."""
+    return load_map(0, descriptor) if descriptor >= 0 else b""
+
+
 def call(helper: int) -> bytes:
     return insn(0x85, immediate=helper)
 

@@ -2,7 +2,7 @@
 
 A stub says where the packet arrived and jumps to the cube's entry. Both are constants in its instructions, so it
 looks nothing up, and the kernel turns the jump into a direct one. Since neighbours and netdevs hold stubs and only
-stubs hold the entry, a cube is swapped by one write.
+stubs hold the entry, a cube is swapped by one write. `mark` is the descriptor of a map that the program shall hold, as its first.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 from reconciler.link import code
 
 
-def tc(port: int, entry: int, row: int) -> bytes:
+def tc(port: int, entry: int, row: int, mark: int = -1) -> bytes:
     """cb[0] = port; jump. `entry` is the descriptor of the cube's entry array."""
-    return code.set_register(2, port) + code.store32(1, code.CB0, 2) + _enter(entry, row, code.TC_ACT_SHOT)
+    return code.hold(mark) + code.set_register(2, port) + code.store32(1, code.CB0, 2) + _enter(entry, row, code.TC_ACT_SHOT)
 
 
-def xdp(port: int, entry: int, row: int, arrival: int) -> bytes:
+def xdp(port: int, entry: int, row: int, arrival: int, mark: int = -1) -> bytes:
     """*arrival[0] = port; jump. `arrival` is the descriptor of the host's per-CPU arrival slot."""
     store = code.put32(0, 0, port)
     return (
-        code.copy(6, 1)  # r6 = ctx
+        code.hold(mark)
+        + code.copy(6, 1)  # r6 = ctx
         + code.look_up(arrival, 0, -8)
         + code.insn(0x15, 0, offset=code.slots(store))  # if no slot (there always is) skip the store
         + store

@@ -52,7 +52,7 @@ def _in_use(reader: Reader, live: Live, record: TableRecord) -> list[MapInfo]:
     for other in live.state.values():
         if not isinstance(other, ProgramRecord | StubRecord) or record.cube not in ("", other.cube):
             continue
-        if not _reaches(other.side, record) or (isinstance(other, StubRecord) and other.chain):
+        if not _reaches(other.side, record) or (isinstance(other, StubRecord) and other.chain and not other.refused):
             continue  # a chain uses the tables of several cubes, all of which their own programs use too
         if isinstance(other, ProgramRecord):
             found += reader.tables_of(f"{pins.generation(other.cube, live.generations[other.cube])}/{other.name}")

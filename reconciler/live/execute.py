@@ -21,13 +21,12 @@ from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.grace import wait_for_packets
 from reconciler.kernel.reader import pack_document
 from reconciler.link import stubs
-from reconciler.link.chain import Linked, link
 from reconciler.live.execute_network import Network
-from reconciler.live.members import described, member
+from reconciler.live.load import TYPES, frozen, load
+from reconciler.live.members import member
 from reconciler.plan.steps import Operation
 
 _ARRIVAL = "shared/arrival"
-_TYPES = {"TC": bpf.SCHED_CLS, "XDP": bpf.XDP}
 _ATTACH = {"xdp": bpf.ATTACH_XDP, "tcx_ingress": bpf.ATTACH_TCX_INGRESS, "tcx_egress": bpf.ATTACH_TCX_EGRESS}
 _HOPS = {"none": 0, "pass": 1, "netdev": 2, "program": 3}
 
@@ -40,6 +39,7 @@ class Executor:
         self._fds: dict[str, int] = {}
         self._specs: dict[str, maps.MapSpec] = {}
         self._directories: set[str] = set()  # that are there
+        self.warnings: list[str] = []  # what was done in another way than asked for
         self._network = Network(str(root.root))
 
     def do(self, operation: Operation) -> None:
@@ -218,8 +218,8 @@ class Executor:
         raw = bytes.fromhex(constants)
         if raw:
             descriptors[""] = self._constants(f"{path}_const", raw)
-        linked = link([member(compiled, descriptors)], compiled.flavour, descriptors.get("pcn_arrival", -1))
-        self._keep(self._load(linked, [compiled], _TYPES[compiled.flavour], name), path)
+        arrival = descriptors.get("pcn_arrival", -1)
+        self._keep(load([member(compiled, descriptors)], [compiled], compiled.flavour, name, arrival=arrival), path)
         self._callable(calls, row, path)
 
     def _callable(self, calls: str, row: int, path: str) -> None:
@@ -228,7 +228,7 @@ class Executor:
             self._set_slot(calls, row, path)
 
     def _constants(self, path: str, raw: bytes) -> int:
-        fd = _frozen(raw, "const")
+        fd = frozen(raw, "const")
         self._keep(fd, path)
         return fd
 
@@ -251,42 +251,38 @@ class Executor:
         }
         self._root.set_link(f"{path}/about", json.dumps({"programs": said}))
 
-    def _load_chain(self, path: str, flavour: str, port: int, chain: str, parts: list[Mapping[str, Any]]) -> None:
+    def _load_chain(
+        self, path: str, flavour: str, port: int, row: int, entry: str, chain: str, parts: list[Mapping[str, Any]]
+    ) -> None:
         """Link cubes to one program. Their constants are in one map, which begins with the chain's digest: the program holds it,
-        so that what it was linked from can be read back."""
+        so that what it was linked from can be read back. If the verifier refuses what it took cube by cube, a stub that holds
+        the map stands there instead, and the cubes go on by hops."""
         objects = [self._objects[part["object"]] for part in parts]
         constants = [bytes.fromhex(chain), *(bytes.fromhex(part["constants"]) for part in parts)]
         bases = accumulate(map(len, constants))
-        mark = _frozen(b"".join(constants), "chain")
+        mark = frozen(b"".join(constants), "chain")
         try:
             members = []
             for part, compiled, base in zip(parts, objects, bases, strict=False):
                 descriptors = {symbol: self._fd(pin) for symbol, pin in part["maps"].items()} | {"": mark}
                 members.append(member(compiled, descriptors, base=base, port=part["port"], row=part["row"]))
-            linked = link(members, flavour, mark=mark)
-            fd = self._load(linked, objects, _TYPES[flavour], f"chain_{port}")
+            try:
+                fd = load(members, objects, flavour, f"chain_{port}", mark=mark)
+            except VerifierError as error:
+                cubes = ", ".join(part["cube"] for part in parts)
+                self.warnings.append(f"{cubes} go by hops, for the verifier refused them as one program:\n{error.detail}")
+                fd = self._stub(flavour, port, row, entry, f"apart_{port}", mark)
         finally:
             os.close(mark)
-        self._place(fd, path)
-
-    def _load(self, linked: Linked, objects: list[Any], kind: int, name: str) -> int:
-        try:
-            return programs.load(linked.code, kind, name)
-        except VerifierError as error:
-            from reconciler.compiler import verifier_report
-
-            whole = described(objects, linked.starts)
-            report = verifier_report(error.detail, whole)
-            apart = " linked to one program (`fuse: false` keeps a cube apart)" if len(objects) > 1 else ""
-            raise VerifierError(
-                f"load program {name} ({whole.source}){apart}: the verifier refused it", error.errno, report
-            ) from None
+        self._replace(fd, path)
 
     def _load_stub(self, path: str, flavour: str, port: int, row: int, entry: str) -> None:
-        code = (
-            stubs.tc(port, self._fd(entry), row) if flavour == "TC" else stubs.xdp(port, self._fd(entry), row, self._fd(_ARRIVAL))
-        )
-        self._replace(programs.load(code, _TYPES[flavour], f"stub_{port}"), path)  # who holds an old one goes on with it
+        self._replace(self._stub(flavour, port, row, entry, f"stub_{port}"), path)  # who holds an old one goes on with it
+
+    def _stub(self, flavour: str, port: int, row: int, entry: str, name: str, mark: int = -1) -> int:
+        to = self._fd(entry)
+        code = stubs.tc(port, to, row, mark) if flavour == "TC" else stubs.xdp(port, to, row, self._fd(_ARRIVAL), mark)
+        return programs.load(code, TYPES[flavour], name)
 
     def _set_slot(self, path: str, index: int, program: str) -> None:
         maps.update(self._fd(path), struct.pack("<I", index), struct.pack("<I", self._fd(program)))
@@ -343,14 +339,6 @@ class Executor:
 
     def _detach_hook(self, netdev: str, point: str) -> None:
         hooks.detach(self._root, pins.hook(netdev, point), self._network.index_or_none(netdev), point)
-
-
-def _frozen(raw: bytes, name: str) -> int:
-    """A map of one value that never changes: the verifier reads it while it checks a program."""
-    fd = maps.create(maps.MapSpec(maps.ARRAY, 4, len(raw), 1, maps.BPF_F_RDONLY_PROG), name)
-    maps.update(fd, bytes(4), raw)
-    maps.freeze(fd)
-    return fd
 
 
 def _masked(spec: maps.MapSpec, row: bytes, bits: bytes) -> bytes:

@@ -9,7 +9,7 @@ Order: first every stub, so that a program id in a slot or a hook can be named; 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -186,16 +186,20 @@ def _stubs(look: Look, cube: str, about: Mapping[str, Any], side: str, leftovers
                 port = pins.unescape(escaped)
                 if direction != pins.INJECT:
                     indices[port] = int(number)
-                if pinned.name == f"chain_{number}":
+                stub = StubRecord(cube, side, direction, int(number), port, flavour)
+                if pinned.name in (f"chain_{number}", f"apart_{number}"):
                     said = look.reader.mark(f"{base}/{entry}").hex() or f"foreign:{pinned.tag}"
-                    look.chains.append((StubRecord(cube, side, direction, int(number), port, flavour, said), pinned.maps[1:]))
-                    look.stubs[pinned.identity] = f"{base}/{entry}"
-                    continue
-                if pinned.name != f"stub_{number}" or cube_entry is None or cube_entry.identity not in pinned.maps:
-                    continue  # another program under a stub's name, or one that leads to an entry that is no longer the cube's
-                look.uses.setdefault((cube, side), set()).update(pinned.maps)
+                    stub = replace(stub, chain=said, refused=pinned.name == f"apart_{number}")
+                if stub.chain and not stub.refused:
+                    look.chains.append((stub, pinned.maps[1:]))
+                elif pinned.name == f"stub_{number}" or stub.refused:
+                    if cube_entry is None or cube_entry.identity not in pinned.maps:
+                        continue  # it leads to an entry that is no longer the cube's
+                    look.uses.setdefault((cube, side), set()).update(pinned.maps)
+                    look.add([stub])
+                else:
+                    continue  # another program under a stub's name
                 look.stubs[pinned.identity] = f"{base}/{entry}"
-                look.add([StubRecord(cube, side, direction, int(number), port, flavour)])
     return indices
 
 
@@ -308,7 +312,7 @@ def _spec(spec: MapSpec) -> tuple[int, int, int, int, int]:
 
 def _plain_table(look: Look, cube: str, path: str, name: str) -> None:
     spec = look.reader.spec(path)
-    if spec is not None and not _is_another(look, cube, path, name):
+    if spec is not None and (name == "entry" or not _is_another(look, cube, path, name)):  # what leads to an entry says which
         look.add([TableRecord(cube, name, path, _spec(spec))])
 
 

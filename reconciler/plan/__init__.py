@@ -33,7 +33,7 @@ from reconciler.plan.network import merge_link_deletions, plan_link, plan_namesp
 from reconciler.plan.programs import plan_programs
 from reconciler.plan.remade import mark_remade
 from reconciler.plan.steps import Disruption, Operation, Plan, Rank, Step, ordered
-from reconciler.plan.stubs import plan_stub, stale_chains
+from reconciler.plan.stubs import plan_stub, refused_chains, stale_chains
 from reconciler.plan.wiring import plan_hook, plan_hop, plan_member
 from reconciler.service import Services
 
@@ -83,7 +83,8 @@ def make_plan(
     ]
     if any(step.rank == Rank.RETIRE for step in steps):
         steps.append(Step(Rank.GRACE, "packets", "wait", "until none is inside what goes", Operation("grace")))
-    return Plan(ordered(_with_reach(merge_link_deletions(steps), desired)), tuple(desired.pending), tuple(desired.notes))
+    notes = (*desired.notes, *refused_chains(context))
+    return Plan(ordered(_with_reach(merge_link_deletions(steps), desired)), tuple(desired.pending), notes)
 
 
 def _written(steps: Iterable[Step]) -> set[str]:

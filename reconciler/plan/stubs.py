@@ -46,12 +46,27 @@ def stale_chains(context: Context) -> list[Change]:
     ]
 
 
+def refused_chains(context: Context) -> Iterator[str]:
+    """Notes on chains that are wanted and that the verifier refused."""
+    for record in context.desired.state.values():
+        before = context.live.state.get(record.address)
+        if isinstance(record, StubRecord) and isinstance(before, StubRecord) and before.refused and before == record:
+            yield f"{_cubes(record)} go by hops, for the verifier refused them as one program"
+
+
+def _cubes(record: StubRecord) -> str:
+    return ", ".join(part.cube for part in record.parts)
+
+
 def load_step(record: StubRecord, path: str, context: Context) -> Step:
     """Load a stub, or the chain that stands in its place, and pin it at `path`."""
-    common = {"path": path, "flavour": record.flavour, "port": record.index}
+    entry = f"{pins.cube(record.cube)}/{record.side}entry"
+    row = pins.entry_row(record.direction)
+    common = {"path": path, "flavour": record.flavour, "port": record.index, "row": row, "entry": entry}
     if record.parts:
         parts = [
             {
+                "cube": part.cube,
                 "object": part.object,
                 "constants": part.constants.hex(),
                 "maps": _tables(part, context),
@@ -61,10 +76,9 @@ def load_step(record: StubRecord, path: str, context: Context) -> Step:
             for part in record.parts
         ]
         operation = Operation("load_chain", {**common, "chain": record.chain, "parts": parts})
-        why = "one program: " + ", ".join(part.cube for part in record.parts)
+        why = f"one program: {_cubes(record)}"
     else:
-        entry = f"{pins.cube(record.cube)}/{record.side}entry"
-        operation = Operation("load_stub", {**common, "row": pins.entry_row(record.direction), "entry": entry})
+        operation = Operation("load_stub", common)
         why = (
             "the way back from the slow path"
             if record.direction == pins.INJECT

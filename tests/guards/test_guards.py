@@ -118,16 +118,31 @@ def test_an_edit_writes_no_more_rows_than_it_must(what: str, edit: tuple[str, st
     must_be(f"rows written: {what}", FIGURES["rows_per_edit"][what], plan.total(MAP_WRITES))
 
 
+def forwarders(hook: str, count: int) -> str:
+    """In a row, from port a of the first one."""
+    each = (
+        f"  - name: f{number}\n    service-name: simpleforwarder\n    type: {hook}\n    ports:\n"
+        + (f"    - {{name: a, peer: 'f{number - 1}:b'}}\n" if number else "    - {name: a}\n")
+        + (f"    - {{name: b, peer: 'f{number + 1}:a'}}\n" if number < count - 1 else "    - {name: b}\n")
+        + "    actions: [{inport: a, action: FORWARD, outport: b}]\n"
+        for number in range(count)
+    )
+    return HEAD + "".join(each)
+
+
 @pytest.mark.parametrize("hook", FIGURES["instructions"])
 def test_a_hop_has_no_more_instructions(hook: str, own_root: str) -> None:
-    text = (f"{HEAD}  - name: f\n    service-name: simpleforwarder\n    type: {hook}\n    ports: [{{name: a}}, {{name: b}}]\n"
-            "    actions: [{inport: a, action: FORWARD, outport: b}]\n")  # fmt: skip
-    applied(text)
-    reader = Reader(Bpffs(own_root))
-    pins = {"stub": "cubes/f/in/0_a", "simpleforwarder": "cubes/f/g1/ingress_0"}
-    loaded = {name: program.xlated // 8 for name, pin in pins.items() if (program := reader.program(pin)) is not None}
-    applied(text, delete=True)
-    must_be(f"instructions of a {hook} hop", FIGURES["instructions"][hook], loaded)
+    def loaded(count: int, pin: str) -> int:
+        applied(forwarders(hook, count))
+        program = Reader(Bpffs(own_root)).program(pin)
+        assert program is not None
+        applied(forwarders(hook, count), delete=True)
+        return program.xlated // 8
+
+    stub, alone = loaded(1, "cubes/f0/in/0_a"), loaded(1, "cubes/f0/g1/ingress_0")
+    linked = loaded(3, "cubes/f0/in/0_a") - loaded(2, "cubes/f0/in/0_a")
+    found = {"stub": stub, "simpleforwarder": alone, "a further one in a chain": linked}
+    must_be(f"instructions of a {hook} hop", FIGURES["instructions"][hook], found)
 
 
 def test_a_command_imports_what_it_needs(tmp_path: Path) -> None:

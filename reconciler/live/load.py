@@ -1,0 +1,37 @@
+"""Cubes' objects linked and loaded, and what is said when the verifier refuses them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from reconciler.errors import VerifierError
+from reconciler.kernel import bpf, maps, programs
+from reconciler.link.chain import Member, link
+from reconciler.live.members import described
+
+TYPES = {"TC": bpf.SCHED_CLS, "XDP": bpf.XDP}
+
+
+def load(members: Sequence[Member], objects: Sequence[Any], flavour: str, name: str, *, arrival: int = -1, mark: int = -1) -> int:
+    """Load one program of `members`, which were made of `objects`; gives its descriptor. `arrival` and `mark` are for the linker.
+
+    Raises VerifierError that names the line of C, or another KernelError.
+    """
+    linked = link(members, flavour, arrival, mark)
+    try:
+        return programs.load(linked.code, TYPES[flavour], name)
+    except VerifierError as error:
+        from reconciler.compiler import verifier_report
+
+        whole = described(objects, linked.starts)
+        report = verifier_report(error.detail, whole)
+        raise VerifierError(f"load program {name} ({whole.source}): the verifier refused it", error.errno, report) from None
+
+
+def frozen(raw: bytes, name: str) -> int:
+    """A map of one value that never changes: the verifier reads it while it checks a program. Gives its descriptor."""
+    fd = maps.create(maps.MapSpec(maps.ARRAY, 4, len(raw), 1, maps.BPF_F_RDONLY_PROG), name)
+    maps.update(fd, bytes(4), raw)
+    maps.freeze(fd)
+    return fd
