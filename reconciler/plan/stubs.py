@@ -14,7 +14,7 @@ from reconciler.graph.records import HookRecord, HopRecord, Part, ProgramRecord,
 from reconciler.graph.tables import scope_of, used_tables
 from reconciler.plan.context import NEW, Context
 from reconciler.plan.cube import take_over
-from reconciler.plan.steps import LINK_CHANGES, PROGRAM_LOADS, Operation, Rank, Step
+from reconciler.plan.steps import PROGRAM_LOADS, Operation, Rank, Step
 
 
 def plan_stub(change: Change, context: Context) -> Iterator[Step]:
@@ -113,8 +113,6 @@ def _lead(holder: HookRecord | HopRecord, record: StubRecord, new: str) -> Step:
         "leads to what was linked anew",
         to(new),
         (to(record.path),),
-        counts=LINK_CHANGES,
-        count=1,
     )
 
 
