@@ -165,7 +165,8 @@ def costs(steps: Sequence[Step], service: Service | None) -> Iterator[str]:
 _SWAP = "Programs are loaded anew and exchanged, without compiling: no packet is lost, and nothing learned."
 _PORT_COSTS = {
     "ports": "A port more or less: the entries of that port are loaded, and its links changed. Other ports are not touched.",
-    "ports.peer": "Link changes at this port and at its peer; no program is loaded.",
+    "ports.peer": "Link changes at this port and at its peer. Chains of cubes that it joins or parts are linked anew; no other "
+    "program is loaded.",
     "ports.tcubes": "Link changes at this port; the cubes' own programs stay.",
 }
 
