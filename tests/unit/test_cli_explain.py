@@ -44,7 +44,7 @@ def test_a_path_may_have_slashes_dots_and_keys(path: str) -> None:
         ("simplebridge.loglevel", "Programs are loaded anew and exchanged"),
         ("simplebridge.type", "The cube is made anew"),
         ("simplebridge.name", "another cube"),
-        ("simplebridge.ports.peer", "no program is loaded"),
+        ("simplebridge.ports.peer", "no other program is loaded"),
         ("simplebridge.fdb.entry.address", "one entry is removed and one is added"),
         ("ddosmitigator.blacklist-src", "With the first entry"),
         ("ddosmitigator.stats.pkts", "never in a file"),
