@@ -1,94 +1,121 @@
 """What an apply costs: from a document to a verified kernel, against the bare kernel calls.
 
 Rings of 10, 100 and 1,000 forwarders. *Cold*: no program is compiled yet. *Warm*: all are in the cache, none is in the kernel.
-*No-op*: all is as the document says. Each from the document's text on, in a process that runs already. *Bare*: the system calls
-by which the warm apply wrote (maps, programs, rows, pins), recorded and made again with nothing around them: no check, no look at
-what is there, no plan, and nothing that could undo it.
+*No-op*: all is as the document says. Each from the document's text on, in a process that runs already and remembers nothing.
+*pcn-apply, no-op*: the same by the command, started anew. *Bare*: the system calls by which the warm apply wrote (maps, programs,
+rows, pins), recorded and made again by one thread with nothing around them: no check, no look at what is there, no plan, and
+nothing that could undo it. The second table of each size has the CPU time, user and system, of the same turns.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import topologies
-from benchmarks.compare import Effort, Goal, Table, compare
+from benchmarks.compare import Effort, Goal, Row, Table, compare
+from benchmarks.edit import started_anew
 from benchmarks.replay import Calls, Recording
 from reconciler.apply import Options, Result, apply
 from reconciler.document.load import parse
 
-BARE = "bare kernel calls"
+BARE, COMMAND = "bare kernel calls", "pcn-apply, no-op"
 
 
 def run(effort: Effort) -> list[Table]:
     sizes = (10, 100) if effort.quick else (10, 100, 1000)
-    return [one_size(size, effort.at_most(2 if effort.quick else 5)) for size in sizes]
+    return [table for size in sizes for table in one_size(size, effort.at_most(2 if effort.quick else 5))]
 
 
-def one_size(size: int, effort: Effort) -> Table:
-    ring = Ring(size)
-    turns = {"cold": ring.cold, "warm": ring.warm, "no-op": ring.noop, BARE: ring.bare}
-    goals = [Goal("warm", at_least=0.5)] if size == 1000 else []
-    goals += [Goal("no-op", at_most=300, of="value")] if size == 1000 else []
-    table = compare(f"{size} cubes", turns, effort, against=BARE, unit="milliseconds", goals=goals, note=ring.note())
-    ring.delete()
-    return table
+def one_size(size: int, effort: Effort) -> list[Table]:
+    with tempfile.TemporaryDirectory(prefix="pcn-bench-") as directory:
+        ring = Ring(size, Path(directory) / "bench.yaml")
+        turns = {"cold": ring.cold, "warm": ring.warm, "no-op": ring.noop, COMMAND: ring.command, BARE: ring.bare}
+        goals = [Goal("warm", at_least=0.5), *(Goal(name, at_most=300, of="value") for name in ("no-op", COMMAND))]
+        title, unit = f"{size:,} cubes", "milliseconds"
+        wall = compare(
+            title, turns, effort, against=BARE, unit=unit, goals=goals if size == 1000 else (), note=ring.note()
+        )
+        ring.remove()
+    bare = ring.cpu[BARE][1:]  # of the turns that were not thrown away
+    rows = tuple(Row(name, (own := tuple(ring.cpu[name][1:])), tuple(map(float.__truediv__, bare, own))) for name in turns)
+    return [wall, Table(f"{title}, CPU time", "milliseconds of CPU", rows, BARE)]
 
 
 class Ring:
-    """A ring in the kernel, or not: each turn leaves none."""
+    """A ring in the kernel, or not: each turn finds out, and sees to what it needs. `cpu` has what every turn took, in
+    milliseconds."""
 
-    def __init__(self, size: int) -> None:
-        self.text, self.options = topologies.ring(size), Options(root=os.environ["PCN_BPFFS"])
+    def __init__(self, size: int, file: Path) -> None:
+        self.text, self.options, self.file = topologies.ring(size), Options(root=os.environ["PCN_BPFFS"]), file
+        self.cpu: dict[str, list[float]] = {}
+        file.write_text(self.text)
         self.apply()  # so that programs are compiled
-        self.delete()
+        self.remove()
         with Recording(self.options.root) as recording:
             self.result = self.apply()
-        self.delete()
         self.calls: Calls = recording.calls()
 
     def apply(self) -> Result:
-        return apply(parse(self.text, "bench"), self.options)
+        return apply(parse(self.text, "bench"), Options(root=self.options.root))
 
-    def delete(self) -> None:
+    def remove(self) -> None:
+        """There is no netdev in it, so its pins are all."""
         if os.path.lexists(self.options.root):
-            apply(parse(self.text, "bench"), self.options, delete=True)
+            shutil.rmtree(self.options.root)
+
+    def make(self) -> None:
+        if not os.path.lexists(self.options.root):
+            self.apply()
 
     def note(self) -> str:
         return f"{len(self.result.plan.steps)} steps; {len(self.calls)} kernel calls that write."
 
     def cold(self) -> float:
+        self.remove()
         cache = Path(os.environ["PCN_CACHE"])
         kept = cache.with_name("kept")
         cache.rename(kept)
         cache.mkdir()
         try:
-            return self.warm()
+            return self._timed("cold", self.apply)
         finally:
             shutil.rmtree(cache)
             kept.rename(cache)
 
     def warm(self) -> float:
-        taken = milliseconds(self.apply)
-        self.delete()
-        return taken
+        self.remove()
+        return self._timed("warm", self.apply)
 
     def noop(self) -> float:
-        self.apply()
-        taken = milliseconds(self.apply)
-        self.delete()
-        return taken
+        self.make()
+        return self._timed("no-op", self.apply)
+
+    def command(self) -> float:
+        self.make()
+        return self._timed(COMMAND, lambda: started_anew(self.file))
 
     def bare(self) -> float:
-        taken = milliseconds(self.calls.run)
-        shutil.rmtree(self.options.root)
+        self.remove()
+        taken = self._timed(BARE, self.calls.run)
+        self.remove()
         return taken
 
+    def _timed(self, name: str, function: Callable[[], object]) -> float:
+        """Milliseconds by the clock; those of CPU are noted."""
+        began, used = time.perf_counter(), _used()
+        function()
+        taken = time.perf_counter() - began
+        self.cpu.setdefault(name, []).append(1000 * (_used() - used))
+        return 1000 * taken
 
-def milliseconds(function: Callable[[], object]) -> float:
-    began = time.perf_counter_ns()
-    function()
-    return (time.perf_counter_ns() - began) / 1e6
+
+def _used() -> float:
+    """Seconds of CPU that this process and those that it waited for have had."""
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(used.ru_utime + used.ru_stime for used in both)

@@ -71,7 +71,13 @@ def table(title: str, text: Text, watched: Watched, effort: Effort) -> Table:
 
 def command(file: Path, said: str) -> None:
     topologies.save(str(file), said)
-    subprocess.run([sys.executable, "-c", COMMAND, str(file)], check=True, capture_output=True, cwd=ROOT)
+    started_anew(file)
+
+
+def started_anew(file: Path) -> None:
+    """`pcn-apply FILE` in a process of its own, of a Python that keeps what it compiles."""
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run([sys.executable, "-c", COMMAND, str(file)], check=True, capture_output=True, cwd=ROOT, env=usual)
 
 
 class Edits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -40,11 +41,10 @@ def test_a_jump_goes_on_in_the_other_program() -> None:
         assert alone(first, bytes(60), 10_000)() > 1
 
 
-def test_a_replay_makes_what_the_apply_made(own_root: str) -> None:
-    ring = Ring(3)
-    ring.apply()
+def test_a_replay_makes_what_the_apply_made(own_root: str, tmp_path: Path) -> None:
+    ring = Ring(3, tmp_path / "ring.yaml")
     made = everything(own_root)
-    ring.delete()
+    ring.remove()
     ring.calls.run()
     assert everything(own_root) == made
     shutil.rmtree(own_root)
