@@ -48,6 +48,7 @@ def unescape(name: str) -> str:
     return unquote(name)
 
 
+@functools.lru_cache(maxsize=4096)  # asked for some fifty times for each cube of an apply
 def cube(name: str) -> str:
     return f"cubes/{escape(name)}"
 

@@ -28,9 +28,10 @@ def _of_cube(cube: CubeFact, schema: Mapping[str, Any], data: Any) -> Iterator[P
 
 
 def _in_object(schema: Mapping[str, Any], data: Any, place: Place) -> Iterator[tuple[str, Place]]:
-    for name, part in schema.get("properties", {}).items():
-        if isinstance(data, dict) and name in data and _refers(part):
-            yield from _in_value(part, data[name], place / name)
+    if isinstance(data, dict):
+        for name, part in _referring(schema):
+            if name in data:
+                yield from _in_value(part, data[name], place / name)
 
 
 def _in_value(schema: Mapping[str, Any], value: Any, place: Place) -> Iterator[tuple[str, Place]]:
@@ -47,14 +48,19 @@ def _in_value(schema: Mapping[str, Any], value: Any, place: Place) -> Iterator[t
         yield from _in_object(schema, value, place)
 
 
-_KNOWN: dict[int, tuple[Mapping[str, Any], bool]] = {}
+Parts = tuple[tuple[str, Mapping[str, Any]], ...]
+_KNOWN: dict[int, tuple[Mapping[str, Any], Parts]] = {}
 
 
 def _refers(schema: Mapping[str, Any]) -> bool:
     """Whether there is a reference anywhere in a schema: most have none, and their data need not be looked at."""
+    return "x-pcn-ref" in schema or bool(_referring(schema)) or ("items" in schema and _refers(schema["items"]))
+
+
+def _referring(schema: Mapping[str, Any]) -> Parts:
+    """The properties of a schema in which there is a reference."""
     known = _KNOWN.get(id(schema))
     if known is None or known[0] is not schema:
-        inside = [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]
-        found = "x-pcn-ref" in schema or any(_refers(part) for part in inside)
-        known = _KNOWN[id(schema)] = (schema, found)  # the schema is kept, so that nothing else gets its id
+        parts = tuple((name, part) for name, part in schema.get("properties", {}).items() if _refers(part))
+        known = _KNOWN[id(schema)] = (schema, parts)  # the schema is kept, so that nothing else gets its id
     return known[1]

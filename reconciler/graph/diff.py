@@ -35,10 +35,10 @@ class RowChanges:
 
 def diff(wanted: State, live: State) -> list[Change]:
     """Every address at which the two differ, removals last."""
+    if wanted is live:
+        return []
     changes = [
-        Change(address, live.get(address), record)
-        for address, record in wanted.items()
-        if address not in live or live[address] != record
+        Change(address, found, record) for address, record in wanted.items() if (found := live.get(address)) != record
     ]
     changes += [Change(address, record, None) for address, record in live.items() if address not in wanted]
     return changes

@@ -10,6 +10,7 @@ import struct
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from reconciler import pins
@@ -199,9 +200,9 @@ def port_indices(cube: Cube, known: Mapping[str, int], most: int = pins.AFTER_EG
     kept = {name: index for name, index in known.items() if name in wanted}
     if len(kept) == len(wanted):
         return {name: kept[name] for name in wanted}
-    left = {index for name, index in known.items() if name not in wanted}
-    candidates = [index for index in range(most) if index not in kept.values()]
-    free = iter(sorted(candidates, key=lambda index: (index in left, index)))
+    left = {index for name, index in known.items() if name not in wanted and index < most}.difference(kept.values())
+    taken = left.union(kept.values())
+    free = chain((index for index in range(most) if index not in taken), sorted(left))
     return {name: kept[name] if name in kept else next(free) for name in wanted}
 
 

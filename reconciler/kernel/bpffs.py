@@ -50,10 +50,10 @@ class Bpffs:
             raise kernel_error(f"read {self.path(relative)}", error.errno or 0) from None
 
     def inodes(self, relative: str) -> dict[str, int]:
-        """The inode of each thing in a directory, by name; empty if there is no such directory."""
+        """The inode of each thing in a directory, by name and in the order of names; empty if there is no such directory."""
         try:
             with os.scandir(self.path(relative)) as entries:
-                return {entry.name: entry.inode() for entry in entries}
+                return dict(sorted([(entry.name, entry.inode()) for entry in entries]))
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except PermissionError as error:

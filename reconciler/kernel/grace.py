@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import ctypes
-import platform
+import os
 import time
 
 _MEMBARRIER = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "s390x": 356, "ppc64le": 365}
@@ -11,6 +11,6 @@ _UNKNOWN_GRACE = 0.1  # seconds, where the kernel offers no such wait (nohz_full
 
 
 def wait_for_packets() -> None:
-    number = _MEMBARRIER.get(platform.machine())
+    number = _MEMBARRIER.get(os.uname().machine)
     if number is None or ctypes.CDLL(None).syscall(number, _GLOBAL, 0, 0) != 0:
         time.sleep(_UNKNOWN_GRACE)

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from reconciler.errors import kernel_error
 from reconciler.kernel import bpf
@@ -49,8 +50,7 @@ class MapSpec:
         return _stride(self) * cpus() if self.type in PER_CPU else self.value_size
 
 
-@dataclass(frozen=True, slots=True)
-class MapInfo:
+class MapInfo(NamedTuple):
     identity: int
     spec: MapSpec
     name: str

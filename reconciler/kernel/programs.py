@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from reconciler.errors import VerifierError, kernel_error
 from reconciler.kernel import bpf, maps
@@ -14,8 +14,7 @@ _LOG_BYTES = 1 << 20
 _FOREIGN_TO_VERIFIER = (errno.EPERM, errno.ENOMEM, errno.E2BIG)
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramInfo:
+class ProgramInfo(NamedTuple):
     """`tag` is the kernel's digest of the instructions with map addresses left out; `xlated` bytes after verification."""
 
     identity: int

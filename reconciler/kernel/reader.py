@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Directory:
-    """One directory: when it last changed (see `Bpffs.changed`), its inodes by name, and what is known of each."""
+    """One directory: when it last changed (see `Bpffs.changed`), its inodes by name, sorted, and what is known of each."""
 
     changed: tuple[int, int] | None = None
     inodes: dict[str, int] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class Reader:
             del self._memory.results[gone]
 
     def names(self, relative: str) -> list[str]:
-        return sorted(self._directory(relative).inodes)
+        return list(self._directory(relative).inodes)
 
     def _directory(self, path: str) -> _Directory:
         """A directory as it is now; an empty one if there is none."""
@@ -153,11 +153,7 @@ class Reader:
 
     def _read_json(self, relative: str) -> dict[str, Any] | None:
         text = self.root.read_link(relative)
-        try:
-            found = json.loads(text) if text else None
-        except ValueError:
-            return None
-        return found if isinstance(found, dict) else None
+        return _object(text) if text else None
 
     def _open(self, relative: str) -> int | None:
         try:
@@ -292,6 +288,16 @@ class Reader:
     def document(self, relative: str) -> str | None:
         """The text kept in a one-value map by `pack_document`."""
         return unpack_document(self._only_value(relative))
+
+
+@functools.lru_cache(maxsize=256)
+def _object(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text is, which nobody may change; None if it is none. Kept, since cubes of a kind say the same."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _slot(fd: int, row: int) -> int:

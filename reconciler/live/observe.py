@@ -237,9 +237,10 @@ def _tables(look: Look, cube: str, about: Mapping[str, Any]) -> None:
     for entry in reader.names(home):
         if entry in _FILES:
             _plain_table(look, cube, f"{home}/{entry}", entry)
-    for entry in reader.names(f"{home}/twin"):
-        if entry in _FILES:
-            _plain_table(look, cube, f"{home}/twin/{entry}", entry)
+        elif entry == "twin":
+            for below in reader.names(f"{home}/twin"):
+                if below in _FILES:
+                    _plain_table(look, cube, f"{home}/twin/{below}", below)
     shape = _shape(look, cube, about)
     kept = look.live.tables.setdefault(cube, {})
     own = {f"{home}/tables/{entry}": entry.rpartition(":")[2] for entry in reader.names(f"{home}/tables")}

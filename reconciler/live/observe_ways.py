@@ -18,11 +18,12 @@ POINTS = ("xdp", "tcx_ingress", "tcx_egress")
 
 def wires(look: Look, cube: str) -> None:
     """A cube's hops as they are in its tables: by numbers, which can be named once all cubes are known."""
-    for side in (pins.MAIN, pins.TWIN):
-        values = look.reader.values(f"{pins.cube(cube)}/{side}hops").rstrip(b"\0")
+    home = pins.cube(cube)
+    for side in (pins.MAIN, pins.TWIN) if "twin" in look.reader.names(home) else (pins.MAIN,):
+        values = look.reader.values(f"{home}/{side}hops").rstrip(b"\0")
         values += bytes(-len(values) % 8)
         hops = [(row, kind, ifindex) for row, (kind, ifindex) in enumerate(struct.iter_unpack("<II", values)) if kind]
-        jumps = look.reader.slots_at(f"{pins.cube(cube)}/{side}next", [row for row, kind, _ in hops if kind == 3])
+        jumps = look.reader.slots_at(f"{home}/{side}next", [row for row, kind, _ in hops if kind == 3])
         look.wires += [(cube, side, row, kind, jumps[row] if kind == 3 else ifindex) for row, kind, ifindex in hops]
 
 

@@ -20,7 +20,7 @@ def plan_programs(changes: Iterable[Change], context: Context) -> Iterator[Step]
         change.before.cube for change in changes if isinstance(change.before, ProgramRecord) and context.cube(change.before.cube)
     }
     rebuilt = set(context.rebuilt.values())
-    for record in context.desired.state.values():
+    for record in context.desired.state.values() if rebuilt else ():
         if isinstance(record, ProgramRecord) and record.cube not in touched and rebuilt & set(maps_of(record, context).values()):
             touched.add(record.cube)
     programs: dict[str, list[ProgramRecord]] = {cube: [] for cube in sorted(touched)}

@@ -114,5 +114,6 @@ def cubes_of(plan: Plan) -> set[str]:
     for step in plan.steps:
         for value in step.operation.args.values():
             if isinstance(value, str) and value.startswith("cubes/"):
-                found.add("/".join(value.split("/", 2)[:2]))
+                end = value.find("/", len("cubes/"))
+                found.add(value if end < 0 else value[:end])
     return found
