@@ -31,15 +31,17 @@ _MAIN = "import sys; from reconciler.cli.agent import main; sys.exit(main())"
 class AgentProcess:
     """`pcn-agent` in the network namespace of the caller, looking after `root`; its log is in `log`."""
 
-    def __init__(self, root: str, log: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
-        self.root, self.log = root, log
+    def __init__(
+        self, root: str, log: Path, *arguments: str, env: dict[str, str] | None = None, patience: float = 20.0
+    ) -> None:
+        self.root, self.log, self.patience = root, log, patience
         environment = os.environ | {"PCN_BPFFS": root} | (env or {})
         with log.open("ab") as out:
             self.process = subprocess.Popen([sys.executable, "-c", _MAIN, *arguments], cwd=ROOT, env=environment,
                                             stdin=subprocess.DEVNULL, stdout=out, stderr=out)  # fmt: skip
 
     def __enter__(self) -> AgentProcess:
-        self.until(lambda said: bool(said["looks"] or said["problems"]), 20)
+        self.until(lambda said: bool(said["looks"] or said["problems"]), self.patience)
         return self
 
     def __exit__(self, *_: object) -> None:

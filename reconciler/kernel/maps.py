@@ -95,11 +95,14 @@ def kernel_name(name: str) -> bytes:
 
 
 def info(fd: int) -> MapInfo:
-    kind, identity, key, value, entries, flags, name = _INFO.unpack(bpf.object_info(fd, _INFO.size))
+    described = _Described()
+    bpf.describe(fd, described)
+    kind, identity, key, value, entries, flags, name = _INFO.unpack_from(described)
     return MapInfo(identity, _seen(kind, key, value, entries, flags), name.rstrip(b"\0").decode("ascii", "replace"))
 
 
 _INFO = struct.Struct("<6I16s")
+_Described = ctypes.c_char * _INFO.size
 
 
 @functools.lru_cache(maxsize=256)

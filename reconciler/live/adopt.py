@@ -36,12 +36,12 @@ def adoptable(reader: Reader, live: Live, wanted: State) -> tuple[dict[str, int]
     return ids, held
 
 
-def is_another(reader: Reader, used: Collection[Collection[int]], path: str, name: str) -> bool:
+def is_another(reader: Reader, used: Collection[Collection[int]], pinned: MapInfo, name: str) -> bool:
     """Whether something else is pinned in the place of a table: one of this name is among those that are used, and it is
     not the one that is pinned."""
-    pinned = reader.table(path)
-    if pinned is None or any(pinned.identity in each for each in used):
-        return False
+    for each in used:
+        if pinned.identity in each:
+            return False
     tables = map(reader.table_by_id, chain.from_iterable(used))
     return any(table is not None and table.name == kernel_name(name).decode() for table in tables)
 

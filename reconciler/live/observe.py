@@ -27,7 +27,7 @@ from reconciler.graph.records import (
     TopologyRecord,
 )
 from reconciler.graph.tables import PUBLIC
-from reconciler.kernel.maps import PER_CPU, MapSpec
+from reconciler.kernel.maps import PER_CPU, MapInfo, MapSpec
 from reconciler.kernel.reader import Reader, fold_cpus
 from reconciler.live.adopt import is_another
 from reconciler.live.identity import identity, said_of
@@ -252,7 +252,8 @@ def _tables(look: Look, cube: str, about: Mapping[str, Any]) -> None:
             continue
         _, wanted, value_size = shape[path]
         found = reader.rows(path, sparse=wanted.sparse)
-        if found is None or _is_another(look, cube, path, name):
+        pinned = reader.table(path)
+        if found is None or pinned is None or _is_another(look, cube, path, name, pinned):
             continue
         spec, raw = found
         if not look.state and not any(wanted.mask):  # all that configuration asks for are the keys, and nobody looks at more
@@ -312,16 +313,17 @@ def _spec(spec: MapSpec) -> tuple[int, int, int, int, int]:
 
 
 def _plain_table(look: Look, cube: str, path: str, name: str) -> None:
-    spec = look.reader.spec(path)
-    if spec is not None and (name == "entry" or not _is_another(look, cube, path, name)):  # what leads to an entry says which
-        look.add([TableRecord(cube, name, path, _spec(spec))])
+    pinned = look.reader.table(path)
+    if pinned is None or (name != "entry" and _is_another(look, cube, path, name, pinned)):  # what leads to an entry says which
+        return
+    look.add([TableRecord(cube, name, path, _spec(pinned.spec))])
 
 
-def _is_another(look: Look, cube: str, path: str, name: str) -> bool:
+def _is_another(look: Look, cube: str, path: str, name: str, pinned: MapInfo) -> bool:
     """Whether the pin of a cube's table was replaced."""
     own_side = path.rpartition("/")[2] in pins.OF_A_SIDE and "/tables/" not in path
     sides = (pins.side_of(path),) if own_side else (pins.MAIN, pins.TWIN)
-    return is_another(look.reader, [look.uses[cube, side] for side in sides if (cube, side) in look.uses], path, name)
+    return is_another(look.reader, [look.uses[cube, side] for side in sides if (cube, side) in look.uses], pinned, name)
 
 
 def _shared(look: Look, cubes: set[str]) -> list[str]:
