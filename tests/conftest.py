@@ -18,6 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import residue
+from tests.ledger import Ledger
+
 BPFFS = Path("/sys/fs/bpf")
 NEEDS_ROOT = "needs root and a real kernel"
 KERNEL_DIRECTORIES = {Path(__file__).parent / name for name in ("kernel", "faults")}
@@ -95,15 +98,23 @@ def turn(request: pytest.FixtureRequest, locks: tuple[int, int]) -> Iterator[Non
     fcntl.flock(room, fcntl.LOCK_UN)
 
 
+@pytest.fixture(scope="session")
+def ledger() -> Iterator[Ledger]:
+    """BPF objects that tests left, or others made meanwhile; what is left in the end is an error of the last test."""
+    noted = Ledger()
+    yield noted
+    noted.settle()
+
+
 @pytest.fixture(autouse=True)
-def own_root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, compiled_programs: Path, turn: None) -> Iterator[str]:
+def own_root(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, compiled_programs: Path, ledger: Ledger, turn: None
+) -> Iterator[str]:
     """A root in bpffs for this test alone; afterwards the kernel must hold what it held before.
 
     The name tells which process made it (see tests/residue.py). Tests without a kernel get a name too, so that a
     mistake in one cannot touch what the machine's pcn has built.
     """
-    from tests import residue
-
     root = f"{BPFFS}/pcn-test-{residue.prefix(next(_serial))}"
     monkeypatch.setenv("PCN_BPFFS", root)
     monkeypatch.setenv("PCN_CACHE", str(compiled_programs))
@@ -113,6 +124,8 @@ def own_root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, co
     before = residue.snapshot()
     yield root
     try:
-        residue.assert_no_residue(before)
+        residue.assert_no_residue(before, kinds=residue.OWN)
+        ledger.note(before, request.node.nodeid)
+        ledger.check()
     finally:
         shutil.rmtree(root, ignore_errors=True)  # the next test shall not suffer for it

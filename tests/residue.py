@@ -5,7 +5,8 @@
     residue.assert_no_residue(before)
 
 Test runs are secluded from one another (see `tests.seclusion`), but BPF ids are the whole machine's: what another process has
-open, or pinned in a bpffs of its own, is not ours. `python -m tests.residue` lists what there is now.
+open, or pinned in a bpffs of its own, is not ours; `tests.ledger` sees to these without waiting. `python -m tests.residue` lists
+what there is now.
 """
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from reconciler.kernel import bpf, netns, rtnl
 BPFFS = Path("/sys/fs/bpf")
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwyz"  # no x: it separates process and serial number
-_GLOBAL = frozenset({"links", "programs", "maps"})  # kinds that are not a namespace's
+_GLOBAL = {"links": bpf.LINK_NEXT_ID, "programs": bpf.PROG_NEXT_ID, "maps": bpf.MAP_NEXT_ID}  # kinds that are not a namespace's
 _FDINFO = re.compile(r"^(prog|map|link)_id:\s+(\d+)$", re.MULTILINE)
 
 
@@ -39,6 +40,11 @@ class Snapshot:
     children: frozenset[str]  # 'pid command line'
 
 
+KINDS = tuple(each.name for each in fields(Snapshot))
+OWN = tuple(kind for kind in KINDS if kind not in _GLOBAL)
+"""The kinds of which a run sees none but its own."""
+
+
 def prefix(serial: int) -> str:
     """The start of all names that this process gives; short, because a netdev's name has at most 15 characters."""
     return f"t{_digits(os.getpid())}x{_digits(serial)}"
@@ -48,33 +54,38 @@ def snapshot() -> Snapshot:
     """What there is now."""
     return Snapshot(
         netdevs=frozenset(_netdevs()), namespaces=frozenset(_namespaces()), mounts=frozenset(_mounts()),
-        pins=frozenset(_pins(BPFFS)), links=frozenset(bpf.ids(bpf.LINK_NEXT_ID)),
-        programs=frozenset(bpf.ids(bpf.PROG_NEXT_ID)), maps=frozenset(bpf.ids(bpf.MAP_NEXT_ID)),
-        children=frozenset(_children()),
+        pins=frozenset(_pins(BPFFS)), children=frozenset(_children()),
+        **{kind: frozenset(bpf.ids(command)) for kind, command in _GLOBAL.items()},
     )  # fmt: skip
 
 
-def new_since(before: Snapshot) -> dict[str, list[str]]:
+def objects() -> frozenset[tuple[str, int]]:
+    """All BPF objects of the machine: kind and id."""
+    return frozenset((kind, identity) for kind, command in _GLOBAL.items() for identity in bpf.ids(command))
+
+
+def new_since(before: Snapshot, kinds: Collection[str] = KINDS) -> dict[str, list[str]]:
     """What is there now, was not there before, and is held by no other process; by kind, empty kinds left out."""
     now = snapshot()
-    kinds = [each.name for each in fields(Snapshot)]
     found = {kind: sorted(map(str, getattr(now, kind) - getattr(before, kind))) for kind in kinds}
-    if found["links"] or found["programs"] or found["maps"]:
-        for kind, identities in _held_elsewhere(set(found["pins"])).items():
-            found[kind] = [entry for entry in found[kind] if entry not in identities]
+    if any(found.get(kind) for kind in _GLOBAL):
+        for kind, identities in held_elsewhere(set(found.get("pins", ()))).items():
+            found[kind] = [entry for entry in found.get(kind, ()) if int(entry) not in identities]
     return {kind: entries for kind, entries in found.items() if entries}
 
 
-def assert_no_residue(before: Snapshot, *, wait: float = 2.0, wait_for_others: float = 10.0) -> None:
+def assert_no_residue(
+    before: Snapshot, *, kinds: Collection[str] = KINDS, wait: float = 2.0, wait_for_others: float = 10.0
+) -> None:
     """Fail if anything is left. The kernel frees programs and namespaces late, so give it `wait` seconds; and a program that
     another run has merely attached is held by nothing that can be seen here, so give that `wait_for_others`."""
     began = time.monotonic()
-    left = new_since(before)
+    left = new_since(before, kinds)
     while left:
-        if time.monotonic() - began > (wait_for_others if left.keys() <= _GLOBAL else wait):
+        if time.monotonic() - began > (wait_for_others if left.keys() <= _GLOBAL.keys() else wait):
             raise AssertionError("left behind: " + "; ".join(f"{kind}: {', '.join(left[kind])}" for kind in left))
         time.sleep(0.02)
-        now = new_since(before)
+        now = new_since(before, kinds)
         still = {kind: _those_of(now.get(kind, []), kind, entries) for kind, entries in left.items()}
         left = {kind: entries for kind, entries in still.items() if entries}
 
@@ -133,8 +144,8 @@ def _digits(number: int) -> str:
     return text or "0"
 
 
-def _held_elsewhere(ours: set[str]) -> dict[str, set[str]]:
-    """BPF objects that other processes have open or pinned, with what those hold in turn (a link its program, a program its
+def held_elsewhere(ours: Collection[str] = ()) -> dict[str, set[int]]:
+    """BPF objects, by kind, that other processes have open or pinned, with what those hold in turn (a link its program, a program its
     maps). `ours` are the pins that are reported anyway."""
     held: dict[str, set[int]] = {"links": set(), "programs": set(), "maps": set()}
     kinds = {"link": "links", "prog": "programs", "map": "maps"}
@@ -147,7 +158,7 @@ def _held_elsewhere(ours: set[str]) -> dict[str, set[str]]:
         held["programs"].update(_of_link(identity))
     for identity in list(held["programs"]):
         held["maps"].update(_of_program(identity))
-    return {kind: {str(identity) for identity in identities} for kind, identities in held.items()}
+    return held
 
 
 def _other_bpffs(processes: Iterable[Path]) -> Iterable[Path]:
@@ -212,9 +223,9 @@ def _of_program(identity: int) -> list[int]:
 
 def main() -> None:
     now = snapshot()
-    for each in fields(Snapshot):
-        entries = sorted(map(str, getattr(now, each.name)))
-        print(f"{each.name}: {len(entries)}" + "".join(f"\n  {entry}" for entry in entries))  # noqa: T201
+    for kind in KINDS:
+        entries = sorted(map(str, getattr(now, kind)))
+        print(f"{kind}: {len(entries)}" + "".join(f"\n  {entry}" for entry in entries))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pytest
 
 from reconciler.kernel import bpf, maps, netns, programs, rtnl
 from tests import residue
+from tests.ledger import Ledger
 from tests.world import World, ping
 
 pytestmark = pytest.mark.kernel
@@ -138,6 +139,34 @@ def test_what_another_run_makes_is_neither_seen_nor_ours_and_goes_when_it_is_kil
     while any(int(identity) in ids() for identity, ids in zip(identities, BPF_IDS, strict=True)):
         assert time.monotonic() < deadline, "the kernel has not cleaned up after it"
         time.sleep(0.02)
+
+
+def test_an_object_that_a_test_left_is_found_later_with_the_name_of_the_test(before):
+    ledger = Ledger()
+    ledger.note(before, "a test that leaves nothing")
+    table = maps.create(maps.MapSpec(maps.ARRAY, 4, 4, 1))
+    identity = maps.info(table).identity
+    try:
+        ledger.note(before, "the one that leaves a map")
+        ledger.note(before, "the next one")
+        ledger.check(older_than=60)
+        with pytest.raises(AssertionError, match=f"left behind: .*maps {identity} by the one that leaves a map"):
+            Ledger(dict(ledger.noted)).check(older_than=0)
+        with pytest.raises(AssertionError, match=f"maps {identity} by the one that leaves a map"):
+            Ledger(dict(ledger.noted)).settle(wait=0.1)
+    finally:
+        os.close(table)
+    ledger.settle(wait=10)
+
+
+def test_what_another_run_holds_is_not_called_left(before):
+    with another_run() as other:
+        *identities, _ = map(str, other.stdout.readline().split())
+        ledger = Ledger()
+        ledger.note(before, "a test")
+        assert {int(identity) for identity in identities} <= {identity for _, identity in ledger.noted}
+        ledger.settle(wait=10)
+        other.kill()
 
 
 BPF_IDS = [lambda kind=kind: set(bpf.ids(kind)) for kind in (bpf.MAP_NEXT_ID, bpf.PROG_NEXT_ID, bpf.LINK_NEXT_ID)]
