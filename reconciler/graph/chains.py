@@ -11,15 +11,15 @@ it has so many ports that its exchange would be that of as many programs.
 from __future__ import annotations
 
 import hashlib
-import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reconciler import pins
 from reconciler.graph.intend import Built
 from reconciler.graph.records import CubeRecord, HookRecord, HopRecord, Part, PortRecord, ProgramRecord, State, StubRecord
-from reconciler.graph.tables import scope_of, used_tables
+from reconciler.graph.tables import PUBLIC, scope_of, used_tables
 from reconciler.graph.wiring import INWARD, OUTWARD
 from reconciler.service import Services
 
@@ -31,34 +31,35 @@ _LAST = -1  # the row of a part that nothing follows
 
 
 @dataclass(frozen=True, slots=True)
-class _First:
-    """A cube's program that a stub leads to; `tables` are the pins of what it uses, `leaves` whether it looks at its hops."""
+class _Code:
+    """What linking has to know of an object: `leaves` says whether it looks at its hops; of each of its `tables` the name, whether it
+    is the cube's own, and whether each side has one."""
 
-    record: ProgramRecord
     size: int
     leaves: bool
-    tables: frozenset[str]
+    tables: tuple[tuple[str, bool, bool], ...]
 
 
 _Way = tuple[str, str, str]  # (cube, side, direction): a cube is in a chain once in each direction
+_Table = tuple[str, str, str]  # (cube, side, name); no cube for one of the host's
 
 
 def fuse(state: State, services: Services, built: Mapping[tuple[str, str], Built], objects: Mapping[str, Any]) -> None:
     """Give every stub of a desired graph its chain. `built` by (service, 'TC'|'XDP'), `objects` by digest."""
+    if not any(isinstance(record, HopRecord) and record.kind == "program" for record in state.values()):
+        return  # no cube leads to another: what a graph of a thousand has to pay
     fuser = _Fuser(state, services, built, objects)
     for stub, parts in fuser.chains().items():
         record = fuser.stubs[stub]
         chain = digest(parts) if parts else ""
-        state[record.address] = replace(record, chain=chain, parts=parts)
+        if parts or record.chain:
+            state[record.address] = replace(record, chain=chain, parts=parts)
 
 
 def digest(parts: Iterable[Part]) -> str:
     """What a chain is made of, as 16 bytes in hex: it is kept in the chain's own map."""
-    said = json.dumps([astuple(replace(part, constants=b"")) for part in parts], default=bytes.hex)
-    words = hashlib.sha256(said.encode())
-    for part in parts:
-        words.update(part.constants + b"/")
-    return words.hexdigest()[:32]
+    said = [(part.cube, part.side, part.direction, part.index, part.row, part.object, part.constants) for part in parts]
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:32]
 
 
 class _Fuser:
@@ -66,18 +67,28 @@ class _Fuser:
         self, state: State, services: Services, built: Mapping[tuple[str, str], Built], objects: Mapping[str, Any]
     ) -> None:
         self.services, self.built, self.objects = services, built, objects
-        self.cubes = {r.name: r for r in state.values() if isinstance(r, CubeRecord)}
-        self.stubs = {r.path: r for r in state.values() if isinstance(r, StubRecord)}
-        self.hooks = [r.stub for r in state.values() if isinstance(r, HookRecord)]
-        self.firsts = {(r.cube, r.side, r.direction): r for r in state.values() if isinstance(r, ProgramRecord) and not r.index}
-        self.ports: dict[str, int] = {}
+        self.cubes: dict[str, CubeRecord] = {}
+        self.stubs: dict[str, StubRecord] = {}
+        self.hooks: list[str] = []
+        self.firsts: dict[_Way, ProgramRecord] = {}
+        self.ports: Counter[str] = Counter()
         self.hops: dict[tuple[str, str], dict[int, str]] = {}
         for record in state.values():
-            if isinstance(record, PortRecord):
-                self.ports[record.cube] = self.ports.get(record.cube, 0) + 1
-            elif isinstance(record, HopRecord) and record.kind == "program":
-                self.hops.setdefault((record.cube, record.side), {})[record.row] = record.target
-        self._known: dict[_Way, _First | None] = {}
+            if isinstance(record, StubRecord):
+                self.stubs[record.path] = record
+            elif isinstance(record, PortRecord):
+                self.ports[record.cube] += 1
+            elif isinstance(record, ProgramRecord):
+                if not record.index:
+                    self.firsts[record.cube, record.side, record.direction] = record
+            elif isinstance(record, HopRecord):
+                if record.kind == "program":
+                    self.hops.setdefault((record.cube, record.side), {})[record.row] = record.target
+            elif isinstance(record, HookRecord):
+                self.hooks.append(record.stub)
+            elif isinstance(record, CubeRecord):
+                self.cubes[record.name] = record
+        self._code: dict[tuple[str, str], _Code | None] = {}
 
     def chains(self) -> dict[str, tuple[Part, ...]]:
         """The parts of every stub that packets are known to come to; none of what is only passed on the way."""
@@ -89,37 +100,44 @@ class _Fuser:
             stub = self.stubs.get(path)
             if stub is None or path in found:
                 continue
-            chain, last = self._follow(stub)
+            chain, last = self._follow(stub) if (stub.cube, stub.side) in self.hops else ((), stub)
             found[path] = chain if len(chain) > 1 else ()
             waiting += [target for _, target in self._ways_on(last)]
         return found
 
     def _follow(self, head: StubRecord) -> tuple[tuple[Part, ...], StubRecord]:
         """The parts from a stub on, and the stub of the last cube: `head` itself if it cannot be linked."""
-        parts: list[Part] = []
+        met: list[tuple[StubRecord, ProgramRecord]] = []
+        rows: list[int] = []
         seen: set[_Way] = set()
-        tables: set[str] = set()
-        size, row, stub, last = 0, _LAST, head, head
-        while (first := self._first(stub)) is not None:
-            tables |= first.tables
-            size += first.size
-            if len(parts) == MOST_CUBES or len(tables) > MOST_TABLES or size > MOST_INSTRUCTIONS:
+        tables: set[_Table] = set()
+        size, stub = 0, head
+        while (code := self._linkable(stub)) is not None:
+            tables.update((stub.cube if own else "", stub.side if sided else "", name) for name, own, sided in code.tables)
+            size += code.size
+            if len(met) == MOST_CUBES or len(tables) > MOST_TABLES or size > MOST_INSTRUCTIONS:
                 break
-            if parts:
-                parts[-1] = replace(parts[-1], row=row)
-            made = first.record
-            parts.append(Part(stub.cube, stub.side, stub.direction, stub.index, _LAST, made.object, made.constants))
+            met.append((stub, self.firsts[_way(stub)]))
             seen.add(_way(stub))
-            last = stub
-            ways = [(r, t) for r, t in self._ways_on(stub) if t in self.stubs and _way(self.stubs[t]) not in seen]
-            if not first.leaves or len(ways) != 1 or self.stubs[ways[0][1]].flavour != head.flavour:
+            ways = [(r, self.stubs[t]) for r, t in self._ways_on(stub) if t in self.stubs]
+            ways = [(r, on) for r, on in ways if _way(on) not in seen]
+            if not code.leaves or len(ways) != 1 or ways[0][1].flavour != head.flavour:
                 break
-            row, stub = ways[0][0], self.stubs[ways[0][1]]
-        return tuple(parts), last
+            row, stub = ways[0]
+            rows.append(row)
+        if not met:
+            return (), head
+        parts = (
+            Part(at.cube, at.side, at.direction, at.index, row, made.object, made.constants)
+            for (at, made), row in zip(met, [*rows[: len(met) - 1], _LAST], strict=True)
+        )
+        return tuple(parts), met[-1][0]
 
     def _ways_on(self, stub: StubRecord) -> Iterator[tuple[int, str]]:
         """(row, stub) of every hop by which a packet that came by a stub may go on in another program."""
-        hops = self.hops.get((stub.cube, stub.side), {})
+        hops = self.hops.get((stub.cube, stub.side))
+        if not hops:
+            return iter(())
         service = self.services.get(self.cubes[stub.cube].service) if stub.cube in self.cubes else None
         if service is not None and service.kind == "transparent":
             rows: Iterable[int] = (INWARD,) if stub.direction == "ingress" else (OUTWARD,)
@@ -129,30 +147,26 @@ class _Fuser:
             rows = [row for row in sorted(hops) if row < pins.AFTER_EGRESS and row != stub.index]
         return ((row, hops[row]) for row in rows if row in hops)
 
-    def _first(self, stub: StubRecord) -> _First | None:
-        """The program that a stub leads to, if it can be linked."""
-        way = _way(stub)
-        if way not in self._known:
-            self._known[way] = self._linkable(way)
-        return self._known[way]
-
-    def _linkable(self, way: _Way) -> _First | None:
-        record, cube = self.firsts.get(way), self.cubes.get(way[0])
-        if record is None or cube is None or not cube.fuse or self.ports.get(cube.name, 0) > MOST_PORTS:
+    def _linkable(self, stub: StubRecord) -> _Code | None:
+        """What is known of the program that a stub leads to, if it can be linked."""
+        record, cube = self.firsts.get(_way(stub)), self.cubes.get(stub.cube)
+        if record is None or cube is None or not cube.fuse or self.ports[cube.name] > MOST_PORTS or stub.direction == pins.INJECT:
             return None
-        whole = self.built.get((cube.service, "TC" if cube.type == "TC" else "XDP"))
-        compiled = self.objects.get(record.object)
-        if whole is None or compiled is None or way[2] == pins.INJECT:
+        kind = f"{cube.service}/{'TC' if cube.type == 'TC' else 'XDP'}", record.object
+        if kind not in self._code:
+            self._code[kind] = self._code_of(cube, record.object)
+        return self._code[kind]
+
+    def _code_of(self, cube: CubeRecord, object: str) -> _Code | None:
+        whole, compiled = self.built.get((cube.service, "TC" if cube.type == "TC" else "XDP")), self.objects.get(object)
+        if whole is None or compiled is None:
             return None
         used = used_tables(compiled)
         if used & {"pcn_entry", *pins.PER_GENERATION}:
             return None
-        return _First(record, len(compiled.insns) // 8, "pcn_hops" in used, frozenset(_pins(compiled, used, whole, way)))
-
-
-def _pins(compiled: Any, used: Iterable[str], whole: Built, way: _Way) -> Iterator[str]:
-    for name in used:
-        yield pins.table(way[0], name, scope_of(compiled.tables[name], whole.objects.values()), way[1])
+        scopes = {name: scope_of(compiled.tables[name], whole.objects.values()) for name in used}
+        tables = ((name, scope != PUBLIC and name not in pins.SHARED, name in pins.PER_SIDE) for name, scope in scopes.items())
+        return _Code(len(compiled.insns) // 8, "pcn_hops" in used, tuple(tables))
 
 
 def _way(stub: StubRecord) -> _Way:
