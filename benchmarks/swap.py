@@ -68,7 +68,7 @@ def as_table(kind: str, length: int, books: Books) -> Table:
 def exchanges(kind: str, length: int, count: int) -> Books:
     """Exchange the cube in the middle of a chain so often under load."""
     with Bed(["h1", "h2"]) as bed:
-        cubes = chain.cubes(length, chain.HOOKS[kind])
+        cubes = chain.cubes(length, chain.HOOKS[kind], fuse=True)
         bed.apply({"cubes": cubes})
         with bed.flow("h1", "h2", bed.udp("h1", "h2"), into=kind) as flow:
             before = overflows(bed), dropped(bed, length), flow.arrived()

@@ -18,7 +18,7 @@ def test_no_packet_is_lost_while_a_cube_is_exchanged_under_full_load(kind: str, 
 
 def test_the_books_tell_what_a_cube_drops_from_what_arrives() -> None:
     with Bed(["h1", "h2"]) as bed:
-        said = cubes(1, HOOKS["TC"])
+        said = cubes(1, HOOKS["TC"], fuse=True)
         bed.apply({"cubes": said})
         with bed.flow("h1", "h2", bed.udp("h1", "h2"), into="TC") as flow:
             over = overflows(bed)
