@@ -32,8 +32,8 @@ _LAST = -1  # the row of a part that nothing follows
 
 @dataclass(frozen=True, slots=True)
 class _Code:
-    """What linking has to know of an object: `leaves` says whether it looks at its hops; of each of its `tables` the name, whether it
-    is the cube's own, and whether each side has one."""
+    """What linking has to know of an object: `leaves` says whether it looks at its hops; of each of its `tables` the name, whether
+    it is the cube's own, and whether each side has one."""
 
     size: int
     leaves: bool
