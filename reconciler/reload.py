@@ -21,7 +21,7 @@ from reconciler.graph.tables import Tables
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Cube, Topology
 from reconciler.plan import make_plan
-from reconciler.survey import Builder, Looker, Survey, by_digest, families, fusing
+from reconciler.survey import Builder, Looker, Survey, by_digest, families
 from reconciler.transaction import carry_out
 
 
@@ -81,8 +81,7 @@ def _survey(
         if isinstance(known, TableRecord) and known.spec != table.spec:
             raise DocumentError([Problem(f"table {table.name} is live in another shape: {known.spec} and not {table.spec}")])
     objects = by_digest(looker.builder.ensure(families(topologies))) | by_digest(built)
-    if fusing():
-        fuse(desired.state, looker.services, built, objects)
+    fuse(desired.state, looker.intend(topologies, live).ways, looker.services, built, objects)
     plan = make_plan(desired, live, looker.services, built, objects)
     return Survey(desired, live, plan, objects=objects, built=built)
 

@@ -76,10 +76,19 @@ def _documents(
                 if cubes and _owner(cubes[0], records) == name
             ],
         }
-        documents.append(
-            {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": {k: v for k, v in spec.items() if v}}
-        )
+        if not said.get("fuse", True):
+            spec = _apart(spec)
+        spec = {part: there for part, there in spec.items() if there != []}
+        documents.append({"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec})
     return documents
+
+
+def _apart(spec: dict[str, Any]) -> dict[str, Any]:
+    """Said once of all cubes, as the document said it, if it is true of all."""
+    if any(cube.get("fuse", True) for cube in spec["cubes"]):
+        return spec
+    cubes = [{leaf: value for leaf, value in cube.items() if leaf != "fuse"} for cube in spec["cubes"]]
+    return {"fuse": False, **spec, "cubes": cubes}
 
 
 def _attached(documents: Iterable[Mapping[str, Any]]) -> dict[str, str]:

@@ -7,7 +7,6 @@ is read back. *Pending*: desired differs from applied. *Drift*: live differs fro
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -116,11 +115,6 @@ def _units(service: Service, family: str) -> list[tuple[Any, Any]]:
     return found
 
 
-def fusing() -> bool:
-    """Whether cubes are linked to one program where they can be. PCN_NO_FUSE=1 says no, to try the other way."""
-    return os.environ.get("PCN_NO_FUSE") != "1"
-
-
 def by_digest(built: Mapping[tuple[str, str], Built]) -> dict[str, Any]:
     return {made.digest: made for each in built.values() for made in each.objects.values()}
 
@@ -210,8 +204,7 @@ class Looker:
         others = {name: netdev for name, netdev in live.netdevs.items() if not netdev.alias.startswith(mark)}
         numbers = {name: netdev.index for name, netdev in live.netdevs.items()}
         desired = intend(topologies, self.services, built, live_indices(live), others, live.tables, numbers, before)
-        if fusing():
-            fuse(desired.state, self.services, built, by_digest(built))
+        fuse(desired.state, desired.ways, self.services, built, by_digest(built))
         return desired
 
     def _find_adoptable(self, base: Live, desired: Desired) -> None:

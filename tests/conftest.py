@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import residue
+from tests import fusing, residue
 from tests.ledger import Ledger
 
 BPFFS = Path("/sys/fs/bpf")
@@ -26,6 +26,15 @@ NEEDS_ROOT = "needs root and a real kernel"
 KERNEL_DIRECTORIES = {Path(__file__).parent / name for name in ("kernel", "faults")}
 
 _serial = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--hops", action="store_true", help="cubes that follow one another go by hops, and not as one program")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker("both_ways"):
+        metafunc.parametrize("fused", [True, False], ids=["fused", "hops"], indirect=True)
 
 
 def pytest_configure() -> None:
@@ -104,6 +113,12 @@ def ledger() -> Iterator[Ledger]:
     noted = Ledger()
     yield noted
     noted.settle()
+
+
+@pytest.fixture(autouse=True)
+def fused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """See tests/fusing.py."""
+    monkeypatch.setattr(fusing, "fused", getattr(request, "param", True) and not request.config.getoption("--hops"))
 
 
 @pytest.fixture(autouse=True)

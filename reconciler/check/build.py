@@ -27,7 +27,8 @@ def topology(draft: Draft, peers: Peers) -> Topology:
     data = draft.data
     bare: dict[str, Any] = strip(topology_schema(), {**data, "spec": {**data["spec"], "cubes": []}})
     name = bare["metadata"]["name"]
-    built = [_built(cube, name, peers, draft.services) for cube in data["spec"].get("cubes", ())]
+    fuse = data["spec"].get("fuse", True)
+    built = [_built(cube, name, fuse, peers, draft.services) for cube in data["spec"].get("cubes", ())]
     parts = {**bare["spec"], "cubes": [canonical for canonical, _ in built]} if built else bare["spec"]
     spec = {part: parts[part] for part in data["spec"] if part in parts}
     document = {**bare, "spec": spec}
@@ -42,14 +43,16 @@ def topology(draft: Draft, peers: Peers) -> Topology:
     )
 
 
-def _built(cube: dict[str, Any], topology: str, peers: Peers, services: Services) -> tuple[dict[str, Any], Cube]:
+def _built(
+    cube: dict[str, Any], topology: str, fuse: bool, peers: Peers, services: Services
+) -> tuple[dict[str, Any], Cube]:
     """A cube's canonical data and itself; as the last time if it and its peers are the same."""
-    key = topology, *(peers.get((cube["name"], port["name"])) for port in cube.get("ports", ()))
+    key = topology, fuse, *(peers.get((cube["name"], port["name"])) for port in cube.get("ports", ()))
     right = KNOWN.of_normal(cube)
     if right is not None and right.built is not None and right.key == key:
         return right.built
     canonical = strip(_schema(cube, services), _with_peers(cube, peers, services))
-    built = canonical, _cube(canonical, topology, services)
+    built = canonical, _cube(canonical, topology, fuse, services)
     if right is not None:
         right.key, right.built = key, built
     return built
@@ -68,11 +71,11 @@ def _with_peer(port: dict[str, Any], peer: str | None, order: Mapping[str, Any])
     return {name: named[name] for name in order if name in named}
 
 
-def _cube(data: dict[str, Any], topology: str, services: Services) -> Cube:
+def _cube(data: dict[str, Any], topology: str, fuse: bool, services: Services) -> Cube:
     filled = fill(_schema(data, services), data)
     return Cube(
         name=filled["name"], service=filled["service-name"], topology=topology,
-        type=filled["type"], loglevel=filled["loglevel"], fuse=filled.get("fuse", True),
+        type=filled["type"], loglevel=filled["loglevel"], fuse=fuse and filled.get("fuse", True),
         ports=tuple(_port(port) for port in filled.get("ports", ())),
         config=_without(filled, _OF_THE_CUBE),
     )

@@ -1,8 +1,8 @@
 """Which cubes run as one program. Pure: reads a desired graph, and says of each stub what is linked into it.
 
 From a stub that no cube leads to, or a branching one, one goes from cube to cube while there is but one way on. What is met is
-linked into that stub, in order, and runs without a jump between programs. Every other way out of a cube stays a hop. Whether a
-netdev is there makes no difference, so its coming and going loads nothing.
+linked into that stub, in order, and runs without a jump between programs. Every other way out of a cube stays a hop. What counts
+are the ways there would be if every netdev was there, so that the coming and going of one loads nothing.
 
 A cube is left out, and entered by its entry as ever, if it says `fuse: false`, if it goes on in other programs of its own, or if
 it has so many ports that its exchange would be that of as many programs.
@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from reconciler import pins
 from reconciler.graph.intend import Built
-from reconciler.graph.records import CubeRecord, HookRecord, HopRecord, Part, PortRecord, ProgramRecord, State, StubRecord
+from reconciler.graph.records import CubeRecord, HookRecord, HopRecord, Part, PortRecord, ProgramRecord, Record, State, StubRecord
 from reconciler.graph.tables import PUBLIC, scope_of, used_tables
 from reconciler.graph.wiring import INWARD, OUTWARD
 from reconciler.service import Services
@@ -32,8 +32,8 @@ _LAST = -1  # the row of a part that nothing follows
 
 @dataclass(frozen=True, slots=True)
 class _Code:
-    """What linking has to know of an object: `leaves` says whether it looks at its hops; of each of its `tables` the name, whether
-    it is the cube's own, and whether each side has one."""
+    """What linking has to know of an object: `leaves` says whether it looks at its hops; of each of its `tables` the name,
+    whether it is the cube's own, and whether each side has one."""
 
     size: int
     leaves: bool
@@ -44,11 +44,21 @@ _Way = tuple[str, str, str]  # (cube, side, direction): a cube is in a chain onc
 _Table = tuple[str, str, str]  # (cube, side, name); no cube for one of the host's
 
 
-def fuse(state: State, services: Services, built: Mapping[tuple[str, str], Built], objects: Mapping[str, Any]) -> None:
-    """Give every stub of a desired graph its chain. `built` by (service, 'TC'|'XDP'), `objects` by digest."""
-    if not any(isinstance(record, HopRecord) and record.kind == "program" for record in state.values()):
+def fuse(
+    state: State,
+    ways: Iterable[Record],
+    services: Services,
+    built: Mapping[tuple[str, str], Built],
+    objects: Mapping[str, Any],
+) -> None:
+    """Give every stub of a desired graph its chain. `ways` has the hops and hooks there would be if every netdev was there;
+    `built` by (service, 'TC'|'XDP'), `objects` by digest."""
+    ways = list(ways)
+    hops = [record for record in ways if isinstance(record, HopRecord) and record.kind == "program"]
+    if not hops:
         return  # no cube leads to another: what a graph of a thousand has to pay
-    fuser = _Fuser(state, services, built, objects)
+    hooks = [record.stub for record in ways if isinstance(record, HookRecord)]
+    fuser = _Fuser(state, hops, hooks, services, built, objects)
     for stub, parts in fuser.chains().items():
         record = fuser.stubs[stub]
         chain = digest(parts) if parts else ""
@@ -64,12 +74,17 @@ def digest(parts: Iterable[Part]) -> str:
 
 class _Fuser:
     def __init__(
-        self, state: State, services: Services, built: Mapping[tuple[str, str], Built], objects: Mapping[str, Any]
+        self,
+        state: State,
+        hops: Iterable[HopRecord],
+        hooks: Sequence[str],
+        services: Services,
+        built: Mapping[tuple[str, str], Built],
+        objects: Mapping[str, Any],
     ) -> None:
-        self.services, self.built, self.objects = services, built, objects
+        self.services, self.built, self.objects, self.hooks = services, built, objects, hooks
         self.cubes: dict[str, CubeRecord] = {}
         self.stubs: dict[str, StubRecord] = {}
-        self.hooks: list[str] = []
         self.firsts: dict[_Way, ProgramRecord] = {}
         self.ports: Counter[str] = Counter()
         self.hops: dict[tuple[str, str], dict[int, str]] = {}
@@ -81,13 +96,10 @@ class _Fuser:
             elif isinstance(record, ProgramRecord):
                 if not record.index:
                     self.firsts[record.cube, record.side, record.direction] = record
-            elif isinstance(record, HopRecord):
-                if record.kind == "program":
-                    self.hops.setdefault((record.cube, record.side), {})[record.row] = record.target
-            elif isinstance(record, HookRecord):
-                self.hooks.append(record.stub)
             elif isinstance(record, CubeRecord):
                 self.cubes[record.name] = record
+        for hop in hops:
+            self.hops.setdefault((hop.cube, hop.side), {})[hop.row] = hop.target
         self._code: dict[tuple[str, str], _Code | None] = {}
 
     def chains(self) -> dict[str, tuple[Part, ...]]:

@@ -100,10 +100,12 @@ class Intended:
 
 @dataclass(slots=True)
 class Desired:
-    """The desired graph; `pending` are (cube, port, netdev) that wait for a netdev; `notes` go to the user."""
+    """The desired graph; `pending` are (cube, port, netdev) that wait for a netdev; `ways` the hops and hooks there would be if
+    none did; `notes` go to the user."""
 
     state: State = field(default_factory=dict)
     pending: list[tuple[str, str, str]] = field(default_factory=list)
+    ways: list[Record] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     indices: dict[str, dict[str, int]] = field(default_factory=dict)
 
@@ -173,7 +175,9 @@ def intend(
     desired.add(wiring.records)
     if any(slot.side == pins.TWIN for part in known.cubes.values() for slot in part.made.objects):
         _drop_idle_twins(desired, wiring)
-    desired.pending, desired.notes = wiring.pending, wiring.notes
+    missing = {netdev for *_, netdev in wiring.pending}
+    whole = wire(topologies, services, desired.indices, frozenset(netdevs) | owned | missing) if missing else wiring
+    desired.pending, desired.ways, desired.notes = wiring.pending, whole.records, wiring.notes
     return desired
 
 

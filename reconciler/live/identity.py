@@ -22,7 +22,7 @@ def said_of(live: Live) -> dict[str, dict[str, Any]]:
             live.namespaces |= dict.fromkeys(spec.get("namespaces", ()), record.name)
             for cube in spec.get("cubes", ()):
                 said = {"service": cube["service-name"], "topology": record.name, "type": cube.get("type", "TC")}
-                found[cube["name"]] = {**said, "fuse": cube.get("fuse", True)}
+                found[cube["name"]] = {**said, "fuse": spec.get("fuse", True) and cube.get("fuse", True)}
     return found
 
 

@@ -21,7 +21,7 @@ import json
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from reconciler.pins import unescape
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Operation, Step
 from reconciler.show import show
 from tests import packets
+from tests.fusing import as_chosen
 from tests.ringlog import RingLog, render
 from tests.world import World, settle
 
@@ -55,6 +56,13 @@ class Counts:
 
 def counts(result: Result) -> Counts:
     return Counts(*(result.plan.total(what) for what in (PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES)))
+
+
+def own_counts(result: Result) -> Counts:
+    """As `counts`, but for ways in that are linked anew, or are not any more, as what follows them has changed. With hops none is."""
+    found = counts(result)
+    anew = [step for step in result.plan.steps if step.operation.kind in ("load_chain", "load_stub") and step.action == "update"]
+    return replace(found, program_loads=found.program_loads - sum(step.count for step in anew))
 
 
 class Lab:
@@ -98,7 +106,7 @@ class Lab:
         spec["links"] = [self._link(host, said) for host, said in self.hosts.items()] + spec.get("links", [])
         for cube in spec.get("cubes", ()):
             cube.setdefault("type", self.hook)
-        return _document(spec)
+        return _document(as_chosen(spec))
 
     def _link(self, host: str, said: Any) -> dict[str, Any]:
         """`said` of a host: its address, or {addresses, mac, ...} of its end and, as `here`, those of the other end."""

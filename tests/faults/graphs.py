@@ -18,6 +18,7 @@ from typing import Any
 from reconciler.document import Document
 from reconciler.document.load import load, parse
 from tests import residue
+from tests.fusing import as_chosen
 from tests.packets import ping
 
 TOPOLOGIES = Path(__file__).resolve().parents[2] / "examples" / "topologies"
@@ -87,7 +88,8 @@ def mac_of(address: str) -> str:
 
 
 def documents(*wanted: Data) -> list[Document]:
-    return [document for number, data in enumerate(wanted) for document in parse(json.dumps(data), f"topology {number}")]
+    chosen = [{**data, "spec": as_chosen(data["spec"])} for data in wanted]
+    return [document for number, data in enumerate(chosen) for document in parse(json.dumps(data), f"topology {number}")]
 
 
 def cube(data: Data, name: str) -> Data:

@@ -23,11 +23,6 @@ ALL_THE_WAY = [{"inport": "a", "action": "FORWARD", "outport": "b"}, {"inport": 
 LEAVES = {"helloworld": {"action": "FORWARD"}, "simpleforwarder": {"actions": ALL_THE_WAY}, "simplebridge": {}}
 
 
-@pytest.fixture(autouse=True)
-def fused(monkeypatch):
-    monkeypatch.delenv("PCN_NO_FUSE", raising=False)
-
-
 @pytest.fixture(params=HOOKS)
 def hook(request):
     return request.param
@@ -186,15 +181,16 @@ def test_fuse_false_keeps_a_cube_apart_and_nothing_else_differs(hook):
         assert is_whole(lab)
 
 
-def test_the_environment_can_say_no_for_all(hook, monkeypatch):
+def test_a_topology_can_say_no_for_all_its_cubes(hook):
     with Lab(row(3), hook=hook) as lab:
-        monkeypatch.setenv("PCN_NO_FUSE", "1")
+        lab.spec["fuse"] = False
         lab.apply()
         assert linked(lab) == {}
         assert lab.ok("h1", "10.0.0.2")
         assert is_whole(lab)
         before = lab.live()
-        monkeypatch.delenv("PCN_NO_FUSE")
+        assert before.pop("fuse") is False
+        del lab.spec["fuse"]
         result = lab.apply()
         assert result.plan.total(PROGRAM_LOADS) == 2
         assert len(linked(lab)) == 2

@@ -41,7 +41,7 @@ def graph(ways: dict[str, dict[int, tuple[str, int]]], *, objects: dict[str, Obj
 def chains(state: State, *objects: Object) -> dict[str, str]:
     known = {made.digest: made for made in (ONE, *objects)}
     built = {("simpleforwarder", "TC"): Built({ProgramSlot("", "ingress", 0, "TC"): ONE})}
-    fuse(state, SERVICES, built, known)
+    fuse(state, state.values(), SERVICES, built, known)
     stubs = [record for record in state.values() if isinstance(record, StubRecord) and record.parts]
     assert all(stub.chain == digest(stub.parts) for stub in stubs)
     return {f"{stub.cube}.{stub.index}": " ".join(f"{part.cube}.{part.index}>{part.row}" for part in stub.parts) for stub in stubs}
