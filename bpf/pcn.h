@@ -66,9 +66,9 @@ struct pkt_metadata {
   ({                                                            \
     u64 _v;                                                     \
     asm("%0 = *(u32 *)(r10 - " #offset ")" : "=r"(_v));         \
-    (u32) _v;                                                   \
+    _v;                                                         \
   })
-#define PCN_IN_PORT pcn_slot(504)
+#define PCN_IN_PORT ((u32)pcn_slot(504))
 #define PCN_LINKED_ROW pcn_slot(496) /* no row has this number if no cube follows */
 
 #include "pcn_hops.h"

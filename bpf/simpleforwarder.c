@@ -8,7 +8,8 @@ struct action {
 BPF_TABLE("array", u32, struct action, actions, PCN_MAX_PORTS);
 
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
-  struct action *a = actions.lookup(&md->in_port);
+  u32 port = md->in_port; /* a pointer into md would have all of md written to the stack */
+  struct action *a = actions.lookup(&port);
   if (a && a->action == FORWARD)
     return pcn_pkt_redirect(ctx, md, a->outport);
   if (a && a->action == SLOWPATH)

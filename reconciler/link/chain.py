@@ -124,6 +124,5 @@ def _glue(exits: Exits, row: int, shot: int) -> bytes:
         spelled = code.tail_call(known) + code.jump(code.slots(calls) - code.slots(failed))
         calls = code.jump_unless_equal32(0, GO + known, code.slots(spelled)) + spelled + calls
     calls = code.load64(1, _FP, CTX) + code.load_map(2, exits.next) + calls
-    follow = code.jump_if_equal32(0, GO + row, code.slots(calls)) if row != NO_ROW else b""
-    verdict = code.slots(follow + calls) - 1  # its last instruction is the exit
-    return code.jump_if_less32(0, GO, verdict) + follow + calls
+    calls = code.jump_if_less32(0, GO, code.slots(calls) - 1) + calls  # a verdict: to the last instruction, which is the exit
+    return (code.jump_if_equal32(0, GO + row, code.slots(calls)) if row != NO_ROW else b"") + calls
