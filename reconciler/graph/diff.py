@@ -38,7 +38,9 @@ def diff(wanted: State, live: State) -> list[Change]:
     if wanted is live:
         return []
     changes = [
-        Change(address, found, record) for address, record in wanted.items() if (found := live.get(address)) != record
+        Change(address, found, record)
+        for address, record in wanted.items()
+        if (found := live.get(address)) is not record and found != record
     ]
     changes += [Change(address, record, None) for address, record in live.items() if address not in wanted]
     return changes
