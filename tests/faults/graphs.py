@@ -88,8 +88,12 @@ def mac_of(address: str) -> str:
 
 
 def documents(*wanted: Data) -> list[Document]:
-    chosen = [{**data, "spec": as_chosen(data["spec"])} for data in wanted]
-    return [document for number, data in enumerate(chosen) for document in parse(json.dumps(data), f"topology {number}")]
+    return [document for number, data in enumerate(wanted) for document in parse(as_text(data), f"topology {number}")]
+
+
+def as_text(data: Data) -> str:
+    """A topology as a file of it."""
+    return json.dumps({**data, "spec": as_chosen(data["spec"])})
 
 
 def cube(data: Data, name: str) -> Data:

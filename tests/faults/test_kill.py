@@ -26,7 +26,7 @@ import pytest
 from reconciler.kernel import linkwrite, rtnl
 from reconciler.plan.steps import Step
 from tests.faults.bench import Bench, at_once
-from tests.faults.graphs import TOPOLOGIES, Data, cube, example, hosts, unique, unreachable
+from tests.faults.graphs import TOPOLOGIES, Data, as_text, cube, example, hosts, unique, unreachable
 from tests.faults.twenty import twenty_cubes
 from tests.packets import ping
 
@@ -68,7 +68,7 @@ class Applier:
         """Apply `new`, or delete `old` if there is none, and be killed after `seconds`. How long it took; None if it was
         killed before it was done."""
         assert self._parent.stdin
-        self._file.write_text(json.dumps(new or old))
+        self._file.write_text(as_text(new or old))
         started = time.monotonic()
         arguments = ["apply", "--bpffs", self._root, "--quiet", *(["--delete"] if new is None else []), str(self._file)]
         self._parent.stdin.write(json.dumps(arguments) + "\n")
@@ -296,7 +296,7 @@ def test_a_kill_while_compiling_leaves_no_compiler_and_no_files(bench: Bench, tm
     """At ten moments of a first apply on a machine whose cache is empty."""
     data = unique(example("two-hosts"))
     file, scratch, cache = tmp_path / "topology.json", tmp_path / "tmp", tmp_path / "cache"
-    file.write_text(json.dumps(data))
+    file.write_text(as_text(data))
     scratch.mkdir()
     environment = os.environ | {"TMPDIR": str(scratch), "PCN_CACHE": str(cache)}
     argv = [str(Path(sys.executable).parent / "pcn-apply"), "--bpffs", bench.root, "--quiet", str(file)]
