@@ -217,7 +217,8 @@ class Executor:
         descriptors = {symbol: self._fd(pin) if pin else self._calls(calls) for symbol, pin in maps.items()}
         raw = bytes.fromhex(constants)
         if raw:
-            descriptors[""] = self._constants(f"{path}_const", raw)
+            self._keep(frozen(raw, "const"), f"{path}_const")
+            descriptors[""] = self._fd(f"{path}_const")
         arrival = descriptors.get("pcn_arrival", -1)
         self._keep(load([member(compiled, descriptors)], [compiled], compiled.flavour, name, arrival=arrival), path)
         self._callable(calls, row, path)
@@ -226,11 +227,6 @@ class Executor:
         if calls:
             self._calls(calls)
             self._set_slot(calls, row, path)
-
-    def _constants(self, path: str, raw: bytes) -> int:
-        fd = frozen(raw, "const")
-        self._keep(fd, path)
-        return fd
 
     def _calls(self, path: str) -> int:
         if not self._root.exists(path):
