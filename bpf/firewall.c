@@ -1,8 +1,8 @@
 /* A firewall for IPv4 and IPv6: µCube 0, where every frame arrives and its headers are read.
  *
  * What is no IP passes: ARP, and other protocols of the link. Up to two VLAN tags are stepped over; IP behind more is
- * dropped, as is what is cut short or says of itself what cannot be. Later fragments have the ports of their first one, if
- * that came before them, and else none.
+ * dropped, as is what is cut short or says of itself what cannot be. Later fragments have the ports (of ICMP, the type and code) of
+ * their first one, if that came before them, and else none.
  */
 #include "firewall.h"
 
@@ -19,8 +19,7 @@ struct fragment_key {
 };
 struct fragment {
   u64 seen;
-  u32 talk;
-  u32 zero;
+  u32 talk, ports;
 };
 BPF_TABLE("lru_hash", struct fragment_key, struct fragment, fragments, 8192);
 
@@ -52,7 +51,8 @@ static __always_inline void pull(struct CTXTYPE *ctx) {
 /* What the packet carries: ports, flags, an ICMP message. */
 static __always_inline int read_payload(struct CTXTYPE *ctx, struct packet *packet, const struct piece *piece) {
   u8 proto = packet->proto;
-  bool known = proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
+  bool has_ports = proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
+  bool is_icmp = proto == (packet->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMP6);
   struct fragment_key key = {};
   if (piece->fragment) {
     __builtin_memcpy(key.src, packet->src, 32);
@@ -63,12 +63,12 @@ static __always_inline int read_payload(struct CTXTYPE *ctx, struct packet *pack
     struct fragment *first = fragments.lookup(&key);
     if (first && bpf_ktime_get_coarse_ns() - first->seen < FRAGMENT_TIME) {
       packet->talk = first->talk;
-      packet->ports = known ? first->talk : 0;
-      packet->has_ports = known;
+      packet->ports = first->ports;
+      packet->has_ports = 1;
     }
     return IS_IP;
   }
-  if (known) {
+  if (has_ports) {
     u16 ports[2];
     void *at = (void *)(long)ctx->data + (packet->l4 & 1023);
     if (packet->l4 < 1024 && at + 4 <= (void *)(long)ctx->data_end)
@@ -83,16 +83,17 @@ static __always_inline int read_payload(struct CTXTYPE *ctx, struct packet *pack
       return MALFORMED;
     packet->has_flags = 1;
   }
-  if (proto == (packet->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMP6)) {
+  if (is_icmp) {
     u8 icmp[8];
     if (pcn_load_bytes(ctx, packet->l4, icmp, 8) < 0)
       return MALFORMED;
     packet->icmp_type = icmp[0];
+    packet->ports = (u32)icmp[0] << 16 | icmp[1]; /* searched as ports are */
+    packet->has_ports = 1;
     packet->talk = echo_talk(icmp[0], packet->family, icmp[4] << 8 | icmp[5]);
-    known = packet->talk != 0;
   }
-  if (piece->fragment && known) {
-    struct fragment first = {bpf_ktime_get_coarse_ns(), packet->talk, 0};
+  if (piece->fragment && packet->has_ports) {
+    struct fragment first = {bpf_ktime_get_coarse_ns(), packet->talk, packet->ports};
     fragments.update(&key, &first);
   }
   return IS_IP;

@@ -175,7 +175,7 @@ BPF_TABLE("lru_hash", struct connection_key, struct connection, openings, 32768)
 
 struct packet {
   u32 src[4], dst[4]; /* network order; IPv4 is ::ffff:a.b.c.d */
-  u32 ports;          /* source << 16 | destination, host order; 0 without */
+  u32 ports;          /* source << 16 | destination, host order; of ICMP type << 16 | code; 0 without */
   u32 talk;           /* the same for its connection; of an ICMP echo see echo_talk */
   u32 family;         /* 4 or 6 */
   u32 l3, l4;         /* offsets of the IP header, and of what follows it and its extensions */

@@ -49,9 +49,9 @@ static __always_inline void write_log(struct CTXTYPE *ctx, const struct packet *
   if (!may_log())
     return;
   if (packet->family == 4)
-    pcn_log(ctx, LOG_INFO, "%I > %I, protocol %d, ports %x", packet->src[3], packet->dst[3], packet->proto, packet->ports);
+    pcn_log(ctx, LOG_INFO, "%I > %I, protocol %d, ports (ICMP: type, code) %08x", packet->src[3], packet->dst[3], packet->proto, packet->ports);
   else
-    pcn_log(ctx, LOG_INFO, "IPv6 ...%08x > ...%08x, protocol %d, ports %x", ntohl(packet->src[3]), ntohl(packet->dst[3]),
+    pcn_log(ctx, LOG_INFO, "IPv6 ...%08x > ...%08x, protocol %d, ports (ICMP: type, code) %08x", ntohl(packet->src[3]), ntohl(packet->dst[3]),
             packet->proto, packet->ports);
 }
 

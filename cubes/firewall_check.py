@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cubes.firewall_rules import CHAINS, FLAGS, PROTOCOLS, WITH_PORTS, Rule, rules_of, said_flags, span
+from cubes.firewall_rules import CHAINS, FLAGS, ICMPS, PROTOCOLS, WITH_PORTS, Rule, rules_of, said_flags, span
 from cubes.firewall_shadow import Shadows
 from reconciler.document.entries import Entries
 from reconciler.service.codec import Env
@@ -25,14 +25,14 @@ def problems(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
             for leaf, sentence in said:
                 wrong = True
                 yield ("chain", index, "rule", place, leaf), sentence, "error"
-        if wrong:
-            continue
         ids = [entry["id"] for entry in entries]
         places = sorted(range(len(entries)), key=ids.__getitem__)
         rules = rules_of(number, entries)
         for place, said in zip(places, _RULES.each(rules, lambda _, rule: tuple(_of_rule(rule))), strict=True):
             for leaf, sentence in said:
                 yield ("chain", index, "rule", place, leaf), sentence, "error"
+        if wrong:
+            continue
         for place, rule in zip(places, rules if not tracked else (), strict=False):
             if rule.states:
                 sentence = "the rule never matches: connection tracking is off"
@@ -62,7 +62,13 @@ def _names(index: int, entries: Sequence[Mapping[str, Any]]) -> Iterator[Said]:
 
 
 def _of_leaves(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Values that say nothing, or the same as another spelling."""
+    """Leaves that belong to other protocols; values that say nothing, or the same as another spelling."""
+    proto = PROTOCOLS.get(str(entry.get("l4proto")), entry.get("l4proto"))
+    for leaf in ("sport", "dport"):
+        if leaf in entry and proto not in WITH_PORTS:
+            yield leaf, "a port needs l4proto TCP, UDP or SCTP"
+    if "icmp-type" in entry:
+        yield from _of_icmp_type(entry["icmp-type"], proto)
     if isinstance(entry.get("l4proto"), int) and entry["l4proto"] in _NAMES:
         yield "l4proto", f"protocol {entry['l4proto']} is written {_NAMES[entry['l4proto']]}"
     for leaf in ("sport", "dport"):
@@ -80,6 +86,17 @@ def _of_leaves(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "tcpflags", f"{FLAGS[flag]} is there twice"
 
 
+def _of_icmp_type(said: str | int, proto: int | None) -> Iterator[tuple[str, str]]:
+    if proto not in ICMPS:
+        yield "icmp-type", "an ICMP type needs l4proto ICMP or ICMPV6"
+    elif isinstance(said, str):
+        kind, code = map(int, said.split("/"))
+        if kind > 255 or code > 255:
+            yield "icmp-type", f"{said} is no type and code: both are at most 255"
+        elif said != f"{kind}/{code}":
+            yield "icmp-type", f"{said} is written {kind}/{code}"
+
+
 def _of_rule(rule: Rule) -> Iterator[tuple[str, str]]:
     for leaf, found in (("src", rule.src), ("dst", rule.dst)):
         if found is not None and found.has_host_bits:
@@ -88,8 +105,5 @@ def _of_rule(rule: Rule) -> Iterator[tuple[str, str]]:
         yield "dst", "source and destination are of different families"
     elif not rule.families:
         yield "l4proto", "ICMP is of IPv4 and ICMPV6 of IPv6: the addresses are of the other family"
-    for leaf, ports in (("sport", rule.sport), ("dport", rule.dport)):
-        if ports is not None and rule.proto not in WITH_PORTS:
-            yield leaf, "a port needs l4proto TCP, UDP or SCTP"
     if rule.flags[0] and rule.proto != PROTOCOLS["TCP"]:
         yield "tcpflags", "flags need l4proto TCP"

@@ -105,7 +105,7 @@ class Known:
     rows: dict[str, Rows]
     unsettled: Mapping[int, set[bytes]]
     index: Index | None = None
-    seen: Live | None = None
+    seen: Live = field(default_factory=dict)
 
     def is_about(self, chains: Chains, head: Head, netdevs: Mapping[str, int]) -> bool:
         return (
@@ -120,9 +120,11 @@ class Known:
         return _agree(live, self.live) or self.is_in_force(live)
 
     def is_in_force(self, live: Live) -> bool:
-        if live is not self.seen and _agree(live, self.rows):
-            self.seen = live
-        return live is self.seen
+        """Kept, because it is asked several times for the very same rows."""
+        same = bool(self.seen) and all(live.get(name) is self.seen.get(name) for name in _ASKED)
+        if not same and _agree(live, self.rows):
+            self.seen, same = dict(live), True
+        return same
 
 
 def _are_the_same(rules: Sequence[Rule], others: Sequence[Rule]) -> bool:
@@ -216,7 +218,7 @@ def _derived(known: Known, index: Index, touched: Mapping[int, set[bytes]], aske
         for rule in gone:
             del rules[LABEL.pack(rule.identity)]
         rules |= {LABEL.pack(rule.identity): to_row(rule, index.order[rule.identity]) for rule in new}
-    return Known(chains, index.order, head, netdevs, live, {**found.rows, "rules": rules}, found.unsettled, index)
+    return Known(chains, index.order, head, netdevs, dict(live), {**found.rows, "rules": rules}, found.unsettled, index)
 
 
 def _taken(rows: Rows, work: Iterable[bytes]) -> Rows:
@@ -243,4 +245,4 @@ def derived_anew(
     chains: Chains, order: Mapping[int, int], head: Head, live: Live, netdevs: Mapping[str, int], found: Derived
 ) -> Known:
     rules = {LABEL.pack(rule.identity): to_row(rule, order[rule.identity]) for some in chains.values() for rule in some}
-    return Known(chains, order, head, netdevs, live, {**found.rows, "rules": rules}, found.unsettled)
+    return Known(chains, order, head, netdevs, dict(live), {**found.rows, "rules": rules}, found.unsettled)

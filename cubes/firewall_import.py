@@ -16,7 +16,7 @@ from typing import Any
 from cubes import iptables_lost as lost
 from cubes.firewall_rules import FLAGS, PROTOCOLS, rules_of
 from cubes.firewall_shadow import shadowed
-from cubes.iptables_box import EVERYTHING, Box, Network, Span
+from cubes.iptables_box import EVERYTHING, ICMPS, Box, Network
 from cubes.iptables_expand import MOST, Expansion, Flat, Path, TooMuch
 from cubes.iptables_rule import Rule, read_rule
 from cubes.iptables_save import Save, Table, parse
@@ -252,9 +252,7 @@ def _entry(number: int, flat: Flat, family: int) -> dict[str, Any]:
         entry["src"] = _ANY[family]
     if box.proto is not None:
         entry["l4proto"] = _PROTOCOLS.get(box.proto, box.proto)
-    for leaf, span in (("sport", box.sport), ("dport", box.dport)):
-        if span is not None:
-            entry[leaf] = _ports(span)
+    entry |= _message(box) if box.proto in ICMPS.values() else _ports(box)
     if box.flags[0]:
         bits = [(name, 1 << number) for number, name in enumerate(FLAGS) if box.flags[0] >> number & 1]
         entry["tcpflags"] = ",".join(name if box.flags[1] & bit else f"!{name}" for name, bit in bits)
@@ -272,5 +270,12 @@ def _written(network: Network) -> str:
     return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
 
 
-def _ports(span: Span) -> int | str:
-    return span[0] if span[0] == span[1] else f"{span[0]}-{span[1]}"
+def _ports(box: Box) -> dict[str, Any]:
+    spans = (("sport", box.sport), ("dport", box.dport))
+    return {leaf: span[0] if span[0] == span[1] else f"{span[0]}-{span[1]}" for leaf, span in spans if span is not None}
+
+
+def _message(box: Box) -> dict[str, Any]:
+    if box.sport is None:
+        return {}
+    return {"icmp-type": box.sport[0] if box.dport is None else f"{box.sport[0]}/{box.dport[0]}"}

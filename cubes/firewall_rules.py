@@ -19,6 +19,7 @@ from reconciler.document.entries import Entries
 
 PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "GRE": 47, "ESP": 50, "AH": 51, "ICMPV6": 58, "SCTP": 132}
 WITH_PORTS = frozenset({6, 17, 132})
+ICMPS = frozenset({1, 58})
 FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")  # from the lowest bit
 STATES = {"NEW": 1, "ESTABLISHED": 2, "RELATED": 4, "INVALID": 8}
 ACTIONS = {"ACCEPT": 0, "DROP": 1, "LOG": 2, "REJECT": 3}
@@ -60,8 +61,8 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`families` are those whose packets it can match. Ports None: not asked for. `flags` is (mask, value), `states` a mask;
-    0 asks for nothing. `said_flags` are the flags as they are written."""
+    """`families` are those whose packets it can match. Ports None: not asked for; of ICMP they are type and code. `flags` is
+    (mask, value), `states` a mask; 0 asks for nothing. `said_flags` are the flags as they are written."""
 
     identity: int
     chain: int
@@ -87,7 +88,9 @@ class Rule:
         return self.action != ACTIONS["LOG"] and not self.limit
 
 
-_KEYS = ("name", "src", "dst", "l4proto", "sport", "dport", "tcpflags", "conntrack", "in-interface", "limit", "action")
+_KEYS = (
+    "name", "src", "dst", "l4proto", "sport", "dport", "tcpflags", "conntrack", "in-interface", "limit", "action", "icmp-type",
+)  # fmt: skip
 
 
 _PARSED: dict[int, Entries[Rule]] = {number: Entries() for number in CHAINS.values()}
@@ -126,10 +129,11 @@ def _another(rule: Rule, count: int) -> Rule:
 @functools.lru_cache(maxsize=1 << 18)
 def parse(chain: int, leaves: tuple[Any, ...]) -> Rule:
     """The rule that these leaves are, which are in the order of _KEYS."""
-    name, src, dst, l4proto, sport, dport, tcpflags, conntrack, device, limit, action = leaves
+    name, src, dst, l4proto, sport, dport, tcpflags, conntrack, device, limit, action, icmp_type = leaves
     source, target = (prefix(text) if text else None for text in (src, dst))
     proto = PROTOCOLS[l4proto] if isinstance(l4proto, str) else l4proto
-    content = f"={name}" if name else "|".join(map(str, leaves[1:]))
+    content = f"={name}" if name else "|".join(map(str, leaves[1:] if icmp_type is not None else leaves[1:-1]))
+    ports = message(icmp_type) if icmp_type is not None else [None if said is None else span(said) for said in (sport, dport)]
     said = bytes(said_flags(tcpflags)) if tcpflags else b""
     families = [family for family in (4, 6) if all(each is None or each.family == family for each in (source, target))]
     families = [family for family in families if proto != {4: 58, 6: 1}[family]]
@@ -140,8 +144,8 @@ def parse(chain: int, leaves: tuple[Any, ...]) -> Rule:
         src=source,
         dst=target,
         proto=proto,
-        sport=None if sport is None else span(sport),
-        dport=None if dport is None else span(dport),
+        sport=ports[0],
+        dport=ports[1],
         said_flags=said,
         flags=_mask_of(said),
         states=STATES[conntrack] if conntrack else 0,
@@ -169,6 +173,12 @@ def span(text: str | int) -> Span:
         return text, text
     low, dash, high = text.partition("-")
     return int(low), int(high if dash else low)
+
+
+def message(text: str | int) -> tuple[Span, Span | None]:
+    """An ICMP type, and the code if it is written; each as (first, last)."""
+    kind, slash, code = str(text).partition("/")
+    return span(int(kind)), span(int(code)) if slash else None
 
 
 def said_flags(text: str) -> Iterator[int]:
@@ -226,9 +236,11 @@ def from_row(row: bytes) -> tuple[int, int, dict[str, Any]]:
         leaves["dst"] = _written(dst, dst_length, bool(said & DST_ADDRESS))
     if said & PROTO:
         leaves["l4proto"] = next((name for name, number in PROTOCOLS.items() if number == proto), proto)
-    if said & SPORT:
+    if said & SPORT and proto in ICMPS:
+        leaves["icmp-type"] = f"{sport_low}/{dport_low}" if said & DPORT else sport_low
+    elif said & SPORT:
         leaves["sport"] = sport_low if sport_low == sport_high else f"{sport_low}-{sport_high}"
-    if said & DPORT:
+    if said & DPORT and proto not in ICMPS:
         leaves["dport"] = dport_low if dport_low == dport_high else f"{dport_low}-{dport_high}"
     if any(flags):
         leaves["tcpflags"] = ",".join(_flag(flag) for flag in flags if flag)

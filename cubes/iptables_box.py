@@ -15,12 +15,14 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Span = tuple[int, int]
 
 ALL_PORTS = (0, 65535)
+ICMPS = {4: 1, 6: 58}
+"""By family."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """None says nothing. `flags` are (mask, value), `state` a word of the rule's leaf conntrack, `device` the netdev by which
-    the packet came."""
+    """None says nothing. Of ICMP, the ports are type and code. `flags` are (mask, value), `state` a word of the rule's leaf
+    conntrack, `device` the netdev by which the packet came."""
 
     src: Network | None = None
     dst: Network | None = None

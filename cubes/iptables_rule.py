@@ -22,6 +22,7 @@ from cubes.iptables_box import (
     other_spans,
     product,
 )
+from cubes.iptables_icmp import messages_of
 from cubes.iptables_save import Line, Word
 from cubes.iptables_words import STATES, Misread, flags_of, network_of, ports_of, protocol_of, range_of, states_of
 from reconciler.errors import Position, Problem
@@ -212,8 +213,11 @@ class _Reader:
         self.choices.append(list(states_of(set(STATES) - words if negated else words)))
 
     def icmp_type(self, option: Word, negated: bool) -> None:
-        if self.value(option).text not in ("any", "255") or negated:
-            self.rule.unsaid.append(option)
+        messages = messages_of(self.value(option), self.family)
+        if negated:
+            self.rule.unless += (messages,)
+        else:
+            self.choices.append([Case(messages)])
 
     def match(self, option: Word) -> None:
         name = self.value(option)

@@ -60,7 +60,7 @@ def payload(rng: random.Random, family: int, proto: int, sport: int, dport: int)
         return struct.pack("!HHHH", sport, dport, 8, 0) + bytes(8)
     if proto in (1, 58):
         kinds = ([8, 0, 8, 0, 13] if proto == 1 else [128, 129, 128, 129, 135]) if (proto == 1) == (family == 4) else [8]
-        return struct.pack("!BBHHH", rng.choice(kinds), 0, 0, sport, 1)
+        return struct.pack("!BBHHH", rng.choice(kinds), rng.choice([0, 0, 0, 1]), 0, sport, 1)
     return bytes(16)
 
 
@@ -69,7 +69,7 @@ def error_about(rng: random.Random, family: int, talk: tuple[int, int, int, int,
     inner = payload(rng, quoted_family, proto, sport, dport)
     quoted = ipv4(proto, src, dst, inner, None) if quoted_family == 4 else ipv6(proto, src, dst, inner, None)
     quoted = quoted[: rng.choice([28, 48, 60, 60, 60, 60, 10])]
-    return struct.pack("!BBHI", rng.choice([3, 11]) if family == 4 else rng.choice([1, 3]), 0, 0, 0) + quoted
+    return struct.pack("!BBHI", rng.choice([3, 11]) if family == 4 else rng.choice([1, 3]), rng.choice([0, 1, 4]), 0, 0) + quoted
 
 
 def ipv4(proto: int, src: int, dst: int, body: bytes, odd: random.Random | None) -> bytes:
@@ -88,7 +88,7 @@ def ipv6(proto: int, src: int, dst: int, body: bytes, odd: random.Random | None)
     for place, kind in enumerate(kinds):
         following = chain[place + 1]
         if kind == 44:
-            offset = odd.choice([0, 0, 0, 1, 800]) if odd is not None else 0
+            offset = odd.choice([0, 0, 0, 1, 8, 800]) if odd is not None else 0
             extensions += struct.pack("!BBHI", following, 0, offset, 5)
         else:
             longer = odd.choice([0, 0, 1]) if odd is not None else 0

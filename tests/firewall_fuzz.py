@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 from tests.firewall_frames import NUMBERS, frames
 from tests.firewall_machine import Machine
-from tests.firewall_model import Model
+from tests.firewall_model import Connection, Model
 from tests.firewall_rulesets import Style, rule_set
 
 ALLOWED = {"ACCEPT": {"ACCEPT"}, "DROP": {"DROP"}, "MALFORMED": {"DROP"}, "REJECT": {"DROP", "REJECT"}}
@@ -40,7 +41,9 @@ def differences(machine: Machine, seed: float, size: int, packets: int, *, damag
             counter = model.counters[chain["name"], int(entry["id"]) if entry["id"].isdigit() else entry["id"]]
             if (entry["pkts"], entry["bytes"]) != (counter.packets, counter.bytes):
                 found.append(f"{chain['name']} {entry}: the model says {counter}")
-    return found + sorted(_sessions(state) ^ _talks(model))
+    found += sorted(_sessions(state) ^ _talks(model.connections))
+    settled = {key: talk for key, talk in model.connections.items() if talk.settled}
+    return found + [f"settled: {talk}" for talk in sorted(_sessions(machine.state(settled=True)) ^ _talks(settled))]
 
 
 _NAMES = {number: name for name, number in NUMBERS.items()}
@@ -52,9 +55,9 @@ def _sessions(state: dict[str, Any]) -> set[str]:
     }  # fmt: skip
 
 
-def _talks(model: Model) -> set[str]:
+def _talks(connections: Mapping[Any, Connection]) -> set[str]:
     found = set()
-    for (proto, ends), talk in model.connections.items():
+    for (proto, ends), talk in connections.items():
         src, sport = talk.opener
         dst, dport = next((end for end in ends if end != talk.opener), talk.opener)
         state = {"ANSWERED": "ESTABLISHED"}.get(talk.state, talk.state)

@@ -129,9 +129,9 @@ class Machine:
         assert row is not None
         return sum(struct.unpack(f"<{len(row) // 8}Q", row))
 
-    def state(self) -> dict[str, Any]:
-        """What `pcn show --state` would print of the cube."""
-        rows = {name: self._read(name) for name in self._names()}
+    def state(self, *, settled: bool = False) -> dict[str, Any]:
+        """What `pcn show --state` would print of the cube; with `settled`, as if it had no table of unsettled connections."""
+        rows = {name: {} if settled and name == "openings" else self._read(name) for name in self._names()}
         return self.service.config(rows, self.layouts, Env(now=int(time.monotonic())), state=True)
 
 

@@ -41,6 +41,7 @@ class Packet:
     ports: tuple[int, int] | None = None
     flags: int | None = None
     icmp: tuple[int, int] | None = None  # type, identifier
+    message: tuple[int, int] | None = None  # type, code
     later_fragment: bool = False
     payload: bytes = b""
     fragment_of: Any = None
@@ -111,12 +112,12 @@ class Model:
         counter.bytes += packet.length
 
     def with_ports_of_first(self, packet: Packet) -> Packet:
-        """A later fragment has the ports (or the identifier of the echo) of the first, if that was seen."""
+        """A later fragment has the ports (or the type, code and identifier) of the first, if that was seen."""
         if packet.fragment_of is not None:
             if packet.later_fragment:
-                packet.ports, packet.icmp = self.fragments.get(packet.fragment_of, (None, None))
-            elif packet.ports is not None or (packet.icmp and echo_ports(packet) != (0, 0)):
-                self.fragments[packet.fragment_of] = (packet.ports, packet.icmp)
+                packet.ports, packet.icmp, packet.message = self.fragments.get(packet.fragment_of, (None, None, None))
+            elif packet.ports is not None or packet.icmp is not None:
+                self.fragments[packet.fragment_of] = packet.ports, packet.icmp, packet.message
         return packet
 
     # -- connections ------------------------------------------------------------------------------------------------
@@ -145,6 +146,8 @@ class Condition:
         proto = rule.get("l4proto")
         self.proto = PROTOCOLS.get(proto, proto)
         self.sport, self.dport = (ports_of(rule.get(leaf)) for leaf in ("sport", "dport"))
+        kind, _, code = str(rule.get("icmp-type", "")).partition("/")
+        self.message = (int(kind), int(code) if code else None) if kind else None
         words = rule["tcpflags"].split(",") if "tcpflags" in rule else []
         self.flags = {FLAG_BITS[word.lstrip("!")]: not word.startswith("!") for word in words}
         self.state, self.device = rule.get("conntrack"), rule.get("in-interface")
@@ -159,6 +162,8 @@ class Condition:
         for wanted, place in ((self.sport, 0), (self.dport, 1)):
             if wanted is not None and (packet.ports is None or not wanted[0] <= packet.ports[place] <= wanted[1]):
                 return False
+        if self.message is not None and (packet.message is None or self.message not in (packet.message, (packet.message[0], None))):
+            return False
         if self.flags and (packet.flags is None or any(bool(packet.flags & bit) != on for bit, on in self.flags.items())):
             return False
         return self.state in (None, state) and self.device in (None, device)
@@ -318,6 +323,7 @@ def parse_payload(packet: Packet, payload: bytes) -> Packet:
         if len(payload) < 8:
             raise Malformed
         packet.icmp = payload[0], struct.unpack_from("!H", payload, 4)[0]
+        packet.message = payload[0], payload[1]
     return packet
 
 

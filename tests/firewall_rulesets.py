@@ -32,7 +32,7 @@ class Style:
         self.spread = rng.choice([2, 8, 200])
         self.ports = rng.choice([(22, 53, 80, 443), tuple(range(1, 200)), (0, 1023, 1024, 65535)])
         self.ranges, self.wild = rng.choice([0, 0.3, 0.9]), rng.choice([0.1, 0.5, 0.8])
-        self.protos = rng.choice([("TCP",), ("TCP", "UDP"), ("TCP", "UDP", "ICMP", "ICMPV6", "SCTP", "GRE", 89)])
+        self.protos = rng.choice([("TCP",), ("TCP", "UDP"), ("TCP", "UDP", "ICMP", "ICMPV6", "SCTP", "GRE", 89), ("ICMP", "ICMPV6")])
         self.logs = rng.choice([0, 3])
         self.actions = rng.choice([("ACCEPT", "DROP"), ("ACCEPT", "DROP", "REJECT")])
 
@@ -59,6 +59,9 @@ class Style:
             for leaf in ("sport", "dport"):
                 if rng.random() > self.wild:
                     rule[leaf] = self.port_or_range()
+        if proto in ("ICMP", "ICMPV6") and rng.random() < 0.6:
+            kind, code = rng.choice([0, 3, 8, 11, 13] if proto == "ICMP" else [1, 3, 128, 129, 135]), rng.choice([0, 0, 1, 4])
+            rule["icmp-type"] = kind if rng.random() < 0.6 else f"{kind}/{code}"
         if proto == "TCP" and rng.random() < 0.2:
             flags = rng.sample(["FIN", "SYN", "RST", "PSH", "ACK", "URG"], rng.randint(1, 3))
             rule["tcpflags"] = ",".join(rng.choice(["", "!"]) + flag for flag in flags)

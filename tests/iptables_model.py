@@ -95,6 +95,9 @@ def _condition(words: list[str], at: int, seen: Seen) -> tuple[bool | None, int]
         "--ports": lambda: _port(value, packet, 0) or _port(value, packet, 1),
         "--ctstate": lambda: seen.state in value.split(","), "--state": lambda: seen.state in value.split(","),
     }  # fmt: skip
+    if option in ("--icmp-type", "--icmpv6-type"):
+        kind, _, code = value.partition("/")
+        return packet.message is not None and packet.message == (int(kind), int(code or packet.message[1])), at + 2
     if option == "--tcp-flags":
         mask, comp = (sum(BITS[name] for name in text.split(",")) for text in words[at + 1 : at + 3])
         return (packet.flags or 0) & mask == comp, at + 3
@@ -126,6 +129,7 @@ ADDRESSES = {4: ("10.0.0.1", "10.0.0.2", "10.0.0.9", "10.0.1.2", "192.0.2.1"), 6
 NETWORKS = {4: ("10.0.0.0/24", "10.0.0.0/31", "10.0.0.1/32", "192.0.2.0/25", "0.0.0.0/0"), 6: ("fd00::/64", "fd00::/127", "fd00::1/128", "2001:db8::/32", "::/0")}
 RANGES = {4: ("10.0.0.1-10.0.0.6", "10.0.0.2-10.0.1.9"), 6: ("fd00::1-fd00::6", "fd00::2-fd00::1:9")}
 FLAGS = ("FIN,SYN,RST,ACK SYN", "SYN,ACK SYN,ACK", "ALL NONE", "SYN,RST SYN,RST", "ACK ACK")
+MESSAGES = {4: ("8", "0", "3/1", "3"), 6: ("128", "129", "1/4", "1")}
 STATES = ("NEW", "ESTABLISHED", "RELATED", "INVALID")
 UNSAID = ("-m limit --limit 5/min", "-m mark --mark 0x1", "-m mac --mac-source 02:00:00:00:00:01")
 
@@ -167,6 +171,9 @@ def _random_rule(random: random.Random, family: int, chain: str, chains: list[st
             maybe(0.1, f"-m {proto} ! --sport {random.choice(PORTS)}", negatable=False)
             not_ = random.choice(("", "! "))
             maybe(0.2, f"-m multiport {not_}{random.choice(('--sports', '--dports', '--ports'))} {random.choice(('22,80,443', '53,1000:2000'))}", negatable=False)
+        if proto in ("icmp", "ipv6-icmp"):
+            option = "-m icmp {}--icmp-type {}" if proto == "icmp" else "-m icmp6 {}--icmpv6-type {}"
+            maybe(0.6, option.format(random.choice(("", "", "! ")), random.choice(MESSAGES[family])), negatable=False)
         if proto == "tcp":
             maybe(0.2, f"-m tcp {random.choice(('', '! '))}--tcp-flags {random.choice(FLAGS)}", negatable=False)
     else:
@@ -190,6 +197,9 @@ def packets(random: random.Random, family: int, count: int) -> Iterator[Packet]:
             packet.ports = random.choice(PORTS), random.choice(PORTS)
         if proto == 6:
             packet.flags = random.choice((2, 18, 16, 0, 1, 4, 17, 24, 6, 63))
+        if proto in (1, 58):
+            kind, _, code = random.choice((*MESSAGES[family], "13/1")).partition("/")
+            packet.message = int(kind), int(code or random.choice((0, 1)))
         yield packet
 
 

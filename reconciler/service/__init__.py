@@ -14,6 +14,9 @@ The Python half is pure and optional; of these it defines what it needs:
     check(config, env) -> iterable of (path, sentence, "error" | "warning")   what the schema cannot say;
                                                    `path`: steps from the cube, such as ("route", 0, "nexthop")
     IMPORTS {format: Import}                       other programs' files that it can make topologies of (service/imports.py)
+
+Whoever asks again gives the entries of long lists that an edit left alone as the very same objects, and nothing of what is given
+is ever changed. So a half may keep what it made of them (document/entries.py), if it gives what it would give without.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def test_a_log_says_who_and_the_next_rules_decide(lab):
     lab.apply()
     with lab.logged() as lines:
         assert lab.in_ok()
-    assert lines[0] == "fw: 10.0.0.1 > 10.0.0.2, protocol 1, ports 0"
+    assert lines[0] == "fw: 10.0.0.1 > 10.0.0.2, protocol 1, ports (ICMP: type, code) 00080000"
     assert len(lines) == 2, "the second echo is of a known connection"
     assert [lab.stats("INGRESS")[rule][0] for rule in "012"] == [1, 1, 1]
 

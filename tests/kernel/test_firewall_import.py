@@ -41,7 +41,7 @@ def imported(tmp_path: Path, text: str, *words: str) -> dict:
 
 def random_rules(seed: int, family: int = 4, *, exact: bool = True) -> str:
     """For a router between v1 and v2. The nft flavour cannot say what is in no prefix at all."""
-    text = random_save(random.Random(seed), family, exact=exact, states=STATES, reject=False)
+    text = random_save(random.Random(f"b {seed}"), family, exact=exact, states=STATES, reject=False)
     for said, instead in (("eth0", "v1"), ("eth1", "v2"), ("! -s 0.0.0.0/0", "-s 0.0.0.0/0"), ("! -d 0.0.0.0/0", "-d 0.0.0.0/0"),
                           ("! -s ::/0", "-s ::/0"), ("! -d ::/0", "-d ::/0")):  # fmt: skip
         text = text.replace(said, instead)

@@ -113,6 +113,11 @@ def said(*rules: dict, **config) -> list[tuple[tuple, str, str]]:
     ({"dst": "2001:db8::1", "l4proto": "ICMP"}, "l4proto", "other family"),
     ({"dport": 80}, "dport", "needs l4proto"),
     ({"sport": 80, "l4proto": "ICMP"}, "sport", "needs l4proto"),
+    ({"dport": 80, "l4proto": "ICMP", "icmp-type": 8}, "dport", "needs l4proto"),
+    ({"icmp-type": 8}, "icmp-type", "needs l4proto ICMP"),
+    ({"icmp-type": 8, "l4proto": "TCP"}, "icmp-type", "needs l4proto ICMP"),
+    ({"icmp-type": "3/300", "l4proto": "ICMP"}, "icmp-type", "no type and code"),
+    ({"icmp-type": "03/4", "l4proto": "ICMPV6"}, "icmp-type", "is written 3/4"),
     ({"tcpflags": "SYN", "l4proto": "UDP"}, "tcpflags", "need l4proto TCP"),
     ({"tcpflags": "SYN,!SYN", "l4proto": "TCP"}, "tcpflags", "SYN is there twice"),
     ({"l4proto": 6}, "l4proto", "is written TCP"),
@@ -144,6 +149,7 @@ def test_a_state_without_tracking_is_a_warning():
     ({"l4proto": "TCP", "dport": 80}, {"l4proto": "TCP", "dport": 80, "conntrack": "NEW"}),
     ({"conntrack": "NEW"}, {"src": "10.0.0.1", "conntrack": "NEW"}),
     ({"dst": "2001:db8::/64"}, {"dst": "2001:db8::7", "l4proto": "ICMPV6"}),
+    ({"l4proto": "ICMP", "icmp-type": 3}, {"l4proto": "ICMP", "icmp-type": "3/4"}),
 ])  # fmt: skip
 def test_a_rule_behind_one_that_takes_all_it_could_is_a_warning(first, second):
     ((path, sentence, severity),) = said({"src": "192.0.2.1"}, first, second)
@@ -160,6 +166,8 @@ def test_a_rule_behind_one_that_takes_all_it_could_is_a_warning(first, second):
     ({"l4proto": "TCP", "dport": 80}, {"l4proto": "TCP", "dport": "80-81"}),
     ({"l4proto": "TCP", "tcpflags": "SYN"}, {"l4proto": "TCP", "tcpflags": "!SYN"}),
     ({"src": "0.0.0.0/0"}, {"src": "::/0"}),
+    ({"l4proto": "ICMP", "icmp-type": "3/4"}, {"l4proto": "ICMP", "icmp-type": 3}),
+    ({"l4proto": "ICMP", "icmp-type": 8}, {"l4proto": "ICMPV6", "icmp-type": 8}),
 ])  # fmt: skip
 def test_a_rule_that_may_still_match_is_none(first, second):
     assert said(first, second) == []

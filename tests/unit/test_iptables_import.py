@@ -129,8 +129,8 @@ def lost(*lines: str, head: str = HEAD, **options) -> list[tuple[int, int, str, 
             for problem in found.lost if (where := problem.where) is not None]  # fmt: skip
 
 
-def rules(*lines: str, chain: str = "INGRESS", **options) -> list[dict]:
-    spec = imported(HEAD + "\n".join([*lines, "COMMIT", ""]), **({"host": []} | options)).document["spec"]
+def rules(*lines: str, chain: str = "INGRESS", head: str = HEAD, **options) -> list[dict]:
+    spec = imported(head + "\n".join([*lines, "COMMIT", ""]), **({"host": []} | options)).document["spec"]
     return next(found["rule"] for found in spec["cubes"][0]["chain"] if found["name"] == chain)
 
 
@@ -142,7 +142,6 @@ def rules(*lines: str, chain: str = "INGRESS", **options) -> list[dict]:
     ("-A INPUT -m mark --mark 0x1 -j RETURN", 10, "error", "goes through the rest of the chain before it returns"),
     ("-A INPUT -m limit --limit 5/min -j ACCEPT", 10, "error", "the limit of a rule here is another"),
     ("-A INPUT -m limit --limit 5/min -j LOG", 10, "warning", "more is logged"),
-    ("-A INPUT -p icmp -m icmp --icmp-type 13/1 -j ACCEPT", 26, "error", "--icmp-type cannot be said"),
     ("-A INPUT -f -j DROP", 10, "error", "-f cannot be said"),
     ("-A INPUT -s 10.0.0.1/255.0.255.0 -j DROP", 10, "error", "-s cannot be said"),
     ("-A INPUT -p udplite -m udplite --dport 80 -j ACCEPT", 32, "error", "--dport cannot be said"),
@@ -212,6 +211,31 @@ def test_what_is_written_is_what_a_person_would_have():
         {"id": 40, "dst": "192.0.2.0/24", "l4proto": "TCP", "dport": "8000-8080", "tcpflags": "!FIN,SYN,!RST,!ACK", "conntrack": "NEW", "action": "DROP"},
         {"id": 50, "src": "0.0.0.0/0", "l4proto": "TCP", "dport": "8000-8080", "tcpflags": "!FIN,SYN,!RST,!ACK", "conntrack": "NEW", "action": "ACCEPT"},
     ]  # fmt: skip
+
+
+def test_types_of_icmp_are_carried_over_by_number_and_by_name():
+    assert rules(
+        "-A INPUT -p icmp -m icmp --icmp-type 8 -j ACCEPT", "-A INPUT -p icmp -m icmp --icmp-type 3/4 -j ACCEPT",
+        "-A INPUT -p icmp -m icmp --icmp-type host-redirect -j DROP", "-A INPUT -p icmp -m icmp --icmp-type any -j DROP",
+    ) == [
+        {"id": 10, "l4proto": "ICMP", "icmp-type": 8, "action": "ACCEPT"}, {"id": 20, "l4proto": "ICMP", "icmp-type": "3/4", "action": "ACCEPT"},
+        {"id": 30, "l4proto": "ICMP", "icmp-type": "5/1", "action": "DROP"}, {"id": 40, "l4proto": "ICMP", "action": "DROP"},
+    ]  # fmt: skip
+    assert [entry.get("icmp-type") for entry in rules("-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type neighbor-solicitation -j ACCEPT",
+                                                      "-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 1/4 -j ACCEPT", head=HEAD.replace("ip", "ip6"))] == [135, "1/4"]  # fmt: skip
+
+
+def test_all_types_of_icmp_but_one_are_those_that_skip_it():
+    found = rules("-A INPUT -p icmp -m icmp ! --icmp-type 8 -j DROP", "-A INPUT -s 10.0.0.1/32 -j ACCEPT")
+    assert [(rule.get("src"), rule.get("icmp-type"), rule["action"]) for rule in found] == [
+        ("10.0.0.1", 8, "ACCEPT"), (None, 8, "DROP"), (None, None, "DROP"), ("10.0.0.1", None, "ACCEPT"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", ["nonsense", "256", "8/x", "8/300", ""])
+def test_what_is_no_type_of_icmp_is_an_error_at_its_place(said):
+    with pytest.raises(DocumentError, match=r"file0:7:38: .*is no type of ICMP"):
+        imported(HEAD + f"-A INPUT -p icmp -m icmp --icmp-type '{said}' -j ACCEPT\nCOMMIT\n")
 
 
 def test_an_unsaid_condition_leaves_no_accepting_rule_and_no_narrower_refusing_one():
