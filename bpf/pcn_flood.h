@@ -19,14 +19,15 @@ __attribute__((section("maps/devmap"))) struct pcn_flood_xdp_table_t pcn_flood_x
 BPF_TABLE("array", u32, struct pcn_reentry, pcn_reenter, PCN_MAX_PORTS);
 
 /* Whether there is anybody but the port of arrival: the kernel's broadcast does not tell when there was nobody.
- * Loop bound: PCN_MAX_PORTS, but it ends at the first, so that only who has nobody pays for all. */
+ * Loop bound: PCN_MAX_PORTS, but it ends at the first, so that only who has nobody pays for all. in_port ^ n is each other port
+ * once, the near ones first; and a number that the verifier does not know costs it a thirtieth of the time that a known one does. */
 static __always_inline bool pcn_flood_reaches(u32 in_port) {
-  for (u32 port = 0; port < PCN_MAX_PORTS; port++) {
-    u32 row = port;
-    if (port != in_port && pcn_flood_xdp.lookup(&row))
-      return true;
+  u32 *found = NULL;
+  for (u32 n = 1; n < PCN_MAX_PORTS && !found; n++) {
+    u32 row = (in_port ^ n) & (PCN_MAX_PORTS - 1);
+    found = pcn_flood_xdp.lookup(&row);
   }
-  return false;
+  return found;
 }
 
 /* The broadcast leaves out the netdev of arrival. A frame that came by a tail call did not come from this port's
