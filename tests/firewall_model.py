@@ -32,7 +32,6 @@ class NotIp(Exception):
 @dataclass
 class Packet:
     """A frame as the firewall sees it. `ports` and `flags` are None where the packet has none."""
-
     length: int
     family: int
     src: Any
