@@ -20,7 +20,7 @@ BPF_TABLE("array", u32, struct pcn_reentry, pcn_reenter, PCN_MAX_PORTS);
 
 /* Whether there is anybody but the port of arrival: the kernel's broadcast does not tell when there was nobody.
  * Loop bound: PCN_MAX_PORTS, but it ends at the first, so that only who has nobody pays for all. in_port ^ n is each other port
- * once, the near ones first; and a number that the verifier does not know costs it a thirtieth of the time that a known one does. */
+ * once, the near ones first; and a number that the verifier does not know costs it far less time than a known one does. */
 static __always_inline bool pcn_flood_reaches(u32 in_port) {
   u32 *found = NULL;
   for (u32 n = 1; n < PCN_MAX_PORTS && !found; n++) {

@@ -3,7 +3,7 @@
     ledger = Ledger()
     before = residue.snapshot()
     ...
-    ledger.note(before, "the test's name")   # costs a millisecond
+    ledger.note(before, "the test's name")   # cheap: asks for ids only
     ledger.check()                           # those of some time ago; raises AssertionError
     ledger.settle()                          # at the end: all
 
