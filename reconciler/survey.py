@@ -167,8 +167,8 @@ class Looker:
         from reconciler.kernel.reader import Reader
         from reconciler.live.observe import observe_bpffs
 
-        reader = Reader(Bpffs(self.root), self.kept.memory, since)
-        live = observe_bpffs(reader, self.services, self.builder.one, rtnl.links(), state=state)
+        with Reader(Bpffs(self.root), self.kept.memory, since) as reader:
+            live = observe_bpffs(reader, self.services, self.builder.one, rtnl.links(), state=state)
         unknown = of_unknown_services(live.state, self.services)
         self._seal(live, {name: why for name, why in unknown.items() if name not in self.drop})
         return live
@@ -212,7 +212,8 @@ class Looker:
         from reconciler.kernel.reader import Reader
         from reconciler.live.adopt import adoptable
 
-        base.adoptable, base.adopted = adoptable(Reader(Bpffs(self.root), self.kept.memory), base, desired.state)
+        with Reader(Bpffs(self.root), self.kept.memory) as reader:
+            base.adoptable, base.adopted = adoptable(reader, base, desired.state)
 
     def _applied(self, applied: Sequence[Topology], base: Live) -> Desired:
         """The applied graph. A service that cannot be compiled any more must not keep its topology from being deleted:

@@ -24,9 +24,9 @@ from reconciler.kernel.bpffs import Bpffs
 _SLOTS = maps.MapSpec(maps.PROG_ARRAY, 4, 4, 1)
 _SETTLED = 50_000_000  # nanoseconds since its last change after which a directory's time tells every further one
 _UNKNOWN: Any = object()
-# Seconds until the kernel has emptied an array of programs that lost its last pin. Linux (6.18 at the latest) forgets for good to
-# free one that is opened by its number and closed before that.
-_EMPTIED = 0.005
+# Seconds until the kernel has surely emptied an array of programs that lost its last pin, even if all CPUs are busy. Linux (6.18
+# at the latest) forgets for good to free one that is opened by its number and closed before that.
+_EMPTIED = 0.05
 T = TypeVar("T")
 
 
@@ -74,12 +74,22 @@ class Memory:
 class Reader:
     """Reads pins by their path relative to the root. It is for one look: a directory is listed once, and a pin asked once what
     it is. With a `memory`, this look goes on from the last one, and leaves what it learned in it; what was made under one of
-    the names in `since` is not even read again."""
+    the names in `since` is not even read again. Whoever asks for tables by their number reads in a `with` block."""
 
     def __init__(self, root: Bpffs, memory: Memory | None = None, since: Collection[str] = ()) -> None:
         self.root, self._memory, self._since = root, memory or Memory(), since
         self._looked: dict[str, _Directory] = {}
         self._noted: _Result | None = None
+        self._arrays: list[int] = []  # descriptors of program arrays, opened by number
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._arrays:
+            time.sleep(_EMPTIED)
+        while self._arrays:
+            os.close(self._arrays.pop())
 
     def remembered(self, name: str, given: object, make: Callable[[], T]) -> T:
         """What `make` makes of `given` and of what it reads here; made anew only if either differs from the last time."""
@@ -216,13 +226,11 @@ class Reader:
             fd = bpf.fd_by_id(bpf.MAP_BY_ID, identity)
         except OSError:
             return None
-        try:
-            found = maps.info(fd)
-            if found.spec.type == maps.PROG_ARRAY:
-                time.sleep(_EMPTIED)
-            return found
-        finally:
-            os.close(fd)
+        self._arrays.append(fd)
+        found = maps.info(fd)
+        if found.spec.type != maps.PROG_ARRAY:
+            os.close(self._arrays.pop())
+        return found
 
     def rows_by_id(self, identity: int) -> dict[bytes, bytes]:
         fd = bpf.fd_by_id(bpf.MAP_BY_ID, identity)

@@ -12,6 +12,7 @@ from reconciler.kernel import netns
 from tests.conformance.lab import HOOKS, Counts, Lab, counts
 
 pytestmark = pytest.mark.kernel
+_RCVBUFFORCE = 33  # of socket(7); Python has no name for it
 
 SCENARIO = """
 hosts: {h1: {addresses: [10.0.0.1/24, 10.0.0.11/24], here: {addresses: [10.0.0.2/24]}}}
@@ -111,6 +112,7 @@ class Datagrams:
     def __init__(self, lab: Lab, source: str) -> None:
         self.sent = 0
         self._there = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._there.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, 1 << 24)  # nothing is read before the end
         self._there.bind(("10.0.0.2", 0))
         with netns.inside(lab.space("h1")):
             self._here = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
