@@ -35,7 +35,8 @@ from reconciler.service import Service, Services
 from reconciler.service.codec import Env
 from reconciler.service.rows import TableRows
 
-_OF_THE_HOST = frozenset({"LEAP_SECONDS"})  # constants that would make programs differ from host to host for nothing
+# Constants that would make programs differ from host to host, or be loaded again, for nothing where they are not used.
+_ONLY_IF_USED = frozenset({"LEAP_SECONDS", "PORTS"})
 ENTRY_SPEC = (3, 4, 4, 65, 0)  # pcn_entry of pcn.h
 
 
@@ -231,7 +232,7 @@ def _part(cube: Cube, services: Services, built: Mapping[tuple[str, str], Built]
 def _records(cube: Cube, service: Service, made: Built, config: Mapping[str, Any], env: Env) -> list[Record]:
     records: list[Record] = [CubeRecord(cube.name, cube.service, cube.topology, cube.type, cube.fuse)]
     records += [PortRecord(cube.name, port.name, env.ports[port.name], port.peer or "-") for port in cube.ports]
-    values = service.constants(cube.name, cube.loglevel, config)
+    values = service.constants(cube.name, cube.loglevel, config, env.ports)
     for slot, compiled in made.objects.items():
         records.append(
             ProgramRecord(cube.name, slot.side, slot.direction, slot.index, compiled.digest, pack_constants(compiled, values))
@@ -268,7 +269,7 @@ def pack_constants(compiled: Any, values: Mapping[str, int]) -> bytes:
     for name, offset in compiled.constants.items():
         if name not in values:
             raise KeyError(f"the C asks for constant {name}, which neither the model nor the Python half gives")
-        if name not in _OF_THE_HOST or name in used:
+        if name not in _ONLY_IF_USED or name in used:
             struct.pack_into("<I", raw, offset, values[name])
     return bytes(raw)
 

@@ -65,6 +65,11 @@ class Memory:
     directories: dict[str, _Directory] = field(default_factory=dict)
     results: dict[str, _Result] = field(default_factory=dict)
 
+    def tables(self) -> dict[int, maps.MapInfo]:
+        """All maps that were seen pinned, by id."""
+        facts = (item for directory in self.directories.values() for item in directory.facts.items())
+        return {fact.identity: fact for (kind, _), fact in facts if kind == "table" and fact is not None}
+
     def forget_below(self, gone: Collection[str]) -> None:
         homes = tuple(f"{path}/" for path in gone)
         for path in [path for path in self.directories if path in gone or path.startswith(homes)]:
@@ -80,6 +85,7 @@ class Reader:
         self.root, self._memory, self._since = root, memory or Memory(), since
         self._looked: dict[str, _Directory] = {}
         self._noted: _Result | None = None
+        self._seen: dict[int, maps.MapInfo] | None = None
         self._arrays: list[int] = []  # descriptors of program arrays, opened by number
 
     def __enter__(self) -> Reader:
@@ -222,6 +228,11 @@ class Reader:
             os.close(fd)
 
     def table_by_id(self, identity: int) -> maps.MapInfo | None:
+        """A map that is in use, pinned or not."""
+        if self._seen is None:
+            self._seen = self._memory.tables()
+        if identity in self._seen:
+            return self._seen[identity]
         try:
             fd = bpf.fd_by_id(bpf.MAP_BY_ID, identity)
         except OSError:

@@ -116,9 +116,10 @@ class Service:
         spec.loader.exec_module(module)
         return module
 
-    def constants(self, cube: str, loglevel: str, config: Mapping[str, Any]) -> dict[str, int]:
-        """Every constant that the cube's programs may ask for, by name; u32 values."""
-        values = {"CUBE": cube_number(cube), "LOGLEVEL": LEVELS.index(loglevel), "LEAP_SECONDS": leap_seconds()}
+    def constants(self, cube: str, loglevel: str, config: Mapping[str, Any], ports: Mapping[str, int]) -> dict[str, int]:
+        """Every constant that the cube's programs may ask for, by name; u32 values. `ports` are the indices of its ports."""
+        values = {"CUBE": cube_number(cube), "LOGLEVEL": LEVELS.index(loglevel)}
+        values |= {"LEAP_SECONDS": leap_seconds(), "PORTS": room_for(ports.values())}
         for name, segments, node, asks_any in self._constants:
             value: Any = config
             for step, _ in segments:
@@ -170,6 +171,12 @@ def cube_number(name: str) -> int:
     import zlib
 
     return zlib.crc32(name.encode())
+
+
+def room_for(indices: Iterable[int]) -> int:
+    """What all port indices of a cube are below, in few steps: a program that goes through its ports has this as a constant."""
+    most = max(indices, default=0)
+    return next(room for room in (8, 32, 128) if most < room)
 
 
 def leap_seconds() -> int:

@@ -78,6 +78,23 @@ def test_one_port_more_on_a_bridge_of_a_hundred_touches_that_port_alone(hook, tm
         assert loaded.items() <= lab.loaded("br").items()
 
 
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_bridge_that_gets_a_ninth_port_is_swapped_once_and_floods_to_it(hook):
+    """Its program goes through 8 ports, or 32, or 128: what a flood's loop costs the verifier depends on it."""
+    with Lab(wide(7, 9), hook=hook) as lab:
+        lab.apply()
+        with Everywhere() as seen:
+            for more, swaps in ((8, 0), (9, 1)):
+                lab.cube("br")["ports"].append({"name": f"p{more}", "peer": f"v{more}"})
+                stub = 1  # the port's way in
+                assert counts(lab.apply()).program_loads == stub + swaps
+                send(1, BROADCAST, more)
+                assert seen.found() == Counter((wire, more) for wire in range(2, more + 1))
+        lab.cube("br")["ports"].pop()
+        assert counts(lab.apply()).program_loads == 1
+        assert not lab.drift()
+
+
 # -- as many as there can be ------------------------------------------------------------------------------------------
 
 
