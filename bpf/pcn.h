@@ -27,7 +27,8 @@
 /* Verdicts of handle_rx that are no kernel verdict. */
 #define RX_OK 0x10000   /* standard cube: to the host's stack; transparent cube: to whatever is next */
 #define RX_DROP 0x10001 /* counted under md->reason */
-#define PCN_GO 0x20000  /* plus a row of pcn_hops: to the program there. The linker turns it into a jump */
+#define PCN_GO 0x20000   /* plus a row of pcn_hops: to the program there, by a tail call. This and the next are the linker's */
+#define PCN_NEXT 0x2ffff /* to the cube that was put behind this one */
 
 /* Why a packet was dropped: index into pcn_drops. Services count their own reasons from PCN_DROP_SERVICE. */
 enum pcn_drop {
@@ -57,10 +58,9 @@ struct pkt_metadata {
   })
 #define PCN_CONST(name) (*(volatile const u32 *)pcn_const_ptr(PCN_OFFSET_##name))
 
-/* ---- What the linker (reconciler/link) leaves in the last bytes of the stack, before the first instruction here. In a program
- * that stands alone the port is where the packet arrived; in one of several cubes it is a constant, as is the row by which the
- * next cube follows directly, so that the verifier decides every branch that asks for them. A microcube has the other 488
- * bytes of the stack. ---- */
+/* ---- What the linker (reconciler/link) knows. It puts constants in the place of these loads: the row by which the next cube follows
+ * directly, and the port of arrival in a program of several cubes; so the verifier decides every branch that asks for them. In a
+ * program that stands alone the port is in its slot. A microcube has the other 488 bytes of the stack. ---- */
 
 #define pcn_slot(offset)                                        \
   ({                                                            \
@@ -114,6 +114,8 @@ int pcn_main(struct CTXTYPE *ctx) {
 #endif
   struct pkt_metadata md = {.in_port = PCN_IN_PORT, .packet_len = length};
   int verdict = handle_rx(ctx, &md);
+  if (verdict & PCN_GO) /* most packets; TC's PCN_PASS has this bit too */
+    return verdict;
   if (verdict == RX_OK)
     return pcn_accept(ctx, &md);
   if (verdict == RX_DROP)

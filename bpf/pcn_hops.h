@@ -28,11 +28,13 @@ static __always_inline int pcn_pkt_drop(struct CTXTYPE *ctx, struct pkt_metadata
 }
 
 /* A row that leads to a program is a verdict: what follows in the same program, or a tail call through pcn_next, is the
- * linker's. Of the row that was linked nothing is looked up: it leads there as long as this program is in force. */
+ * linker's. Of the row that was linked nothing is looked up: it leads there as long as this program is in force. Its verdict is
+ * a constant, so that the compiler leads it past all tests of verdicts. */
 static __always_inline int pcn_leave(struct CTXTYPE *ctx, u32 row) {
   if (row == PCN_LINKED_ROW)
-    return PCN_GO + row;
-  struct pcn_hop *hop = pcn_hops.lookup(&row);
+    return PCN_NEXT;
+  u32 key = row; /* so that only who looks it up puts it on the stack */
+  struct pcn_hop *hop = pcn_hops.lookup(&key);
   if (!hop)
     return pcn_count_drop(PCN_DROP_NO_PEER);
   if (hop->kind == PCN_HOP_NETDEV)

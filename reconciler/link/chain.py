@@ -1,13 +1,14 @@
 """Cubes that follow one another made into one program: their compiled code one after the other, with glue between.
 
-    prologue   keep the context; say at which port the packet arrived, and by which row the next cube follows
-    cube 1     its code, unchanged but for its exits, which jump to the glue
-    glue       a verdict of the kernel's: exit. The row that leads to the next cube: go on below. Another row: tail call
-    prologue   the context again; the port and the row of cube 2, constants
+    prologue   keep the context
+    cube 1     its code, unchanged but for its exits, which jump to the glue, and for the port of arrival and the row by which
+               the next cube follows, which are filled in where it asks for them
+    glue       a verdict of the kernel's: exit. On to the next cube: go on below. Another row: tail call
+    prologue   the context again
     cube 2     ...
 
 A cube that stands alone is a chain of one, whose port is read from where its stub left it. That a verdict may mean a row, and
-where on the stack the words lie, is agreed with bpf/pcn.h.
+by which loads a cube asks, is agreed with bpf/pcn.h.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from reconciler.link import code
 from reconciler.link.code import CTX, PORT, ROW
 
 GO = 0x20000  # PCN_GO: a verdict of this plus a row of pcn_hops leads to the program there
+NEXT = 0x2FFFF  # PCN_NEXT: on to the member that follows
 NO_ROW = -1
 MOST_SLOTS = 0x7FFF  # of one member: as far as a jump can reach
 _FP = 10
@@ -65,15 +67,15 @@ def link(members: Sequence[Member], flavour: str, arrival: int = -1, mark: int =
     starts = []
     for number, member in enumerate(members):
         whole += code.load64(1, _FP, CTX) if number else b""
-        whole += _arrival(member.port, flavour, arrival) + code.put32(_FP, ROW, member.row)
+        whole += _arrival(flavour, arrival) if member.port is None else b""
         starts.append(code.slots(whole))
-        whole += member.code if member.exits is None else _open_ended(member.code) + _glue(member.exits, member.row, shot)
+        filled = _filled(member)
+        whole += filled if member.exits is None else _open_ended(filled) + _glue(member.exits, member.row, shot)
     return Linked(whole, tuple(starts))
 
 
-def _arrival(port: int | None, flavour: str, arrival: int) -> bytes:
-    if port is not None:
-        return code.put32(_FP, PORT, port)
+def _arrival(flavour: str, arrival: int) -> bytes:
+    """Leave the port of arrival where the cube looks for it."""
     if flavour == "TC":
         return code.load32(2, 1, code.CB0) + code.store32(_FP, PORT, 2)
     refuse = code.set_register(0, code.XDP_DROP) + code.leave()
@@ -96,6 +98,17 @@ def instructions(body: bytes) -> list[int]:
     return found
 
 
+def _filled(member: Member) -> bytes:
+    """The code with constants in place of the loads by which it asks for them."""
+    filled = bytearray(member.code)
+    for at in instructions(member.code):
+        asked = code.asks_for(member.code[8 * at : 8 * at + 8])
+        value = {PORT: member.port, ROW: member.row}.get(asked[1]) if asked else None
+        if asked and value is not None:
+            filled[8 * at : 8 * at + 8] = code.set_register32(asked[0], value)
+    return bytes(filled)
+
+
 def _open_ended(body: bytes) -> bytes:
     """The code with each exit a jump to its end."""
     size = code.slots(body)
@@ -109,7 +122,7 @@ def _open_ended(body: bytes) -> bytes:
 
 
 def _glue(exits: Exits, row: int, shot: int) -> bytes:
-    """What a verdict in r0 comes to. Whatever comes after this code is the member that `row` leads to."""
+    """What a verdict in r0 comes to. Whatever comes after this code is the member that `row` leads to, by NEXT."""
     failed = (
         code.look_up(exits.drops, _NOT_READY, PORT)
         + code.insn(0x15, 0, offset=3)  # if there is no counter (there always is) skip
@@ -125,4 +138,4 @@ def _glue(exits: Exits, row: int, shot: int) -> bytes:
         calls = code.jump_unless_equal32(0, GO + known, code.slots(spelled)) + spelled + calls
     calls = code.load64(1, _FP, CTX) + code.load_map(2, exits.next) + calls
     calls = code.jump_if_less32(0, GO, code.slots(calls) - 1) + calls  # a verdict: to the last instruction, which is the exit
-    return (code.jump_if_equal32(0, GO + row, code.slots(calls)) if row != NO_ROW else b"") + calls
+    return (code.jump_if_equal32(0, NEXT, code.slots(calls)) if row != NO_ROW else b"") + calls

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-CTX, PORT, ROW = -512, -504, -496  # slots below the frame pointer that bpf/pcn.h knows; the C has the stack above them
+CTX, PORT, ROW = -512, -504, -496  # slots below the frame pointer, two of which bpf/pcn.h knows; the C has the stack above them
 CB0 = 48  # offset of __sk_buff.cb[0]
 XDP_DROP, TC_ACT_SHOT = 1, 2
 MAP_LOOKUP, TAIL_CALL = 1, 12  # helpers
@@ -20,6 +20,17 @@ def insn(code: int, dst: int = 0, src: int = 0, offset: int = 0, immediate: int 
 
 def set_register(register: int, value: int) -> bytes:
     return insn(0xB7, register, immediate=value)
+
+
+def set_register32(register: int, value: int) -> bytes:
+    """The upper half becomes zero, as with a load of 32 bits."""
+    return insn(0xB4, register, immediate=value)
+
+
+def asks_for(instruction: bytes) -> tuple[int, int] | None:
+    """(register, slot) of a load of 32 bits from below the frame pointer; None for any other instruction."""
+    opcode, registers, offset, _ = struct.unpack("<BBhi", instruction)
+    return (registers & 15, offset) if (opcode, registers >> 4) == (0x61, _FP) else None
 
 
 def copy(register: int, source: int) -> bytes:

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from reconciler.link import code
-from reconciler.link.chain import GO, NO_ROW, Exits, Linked, Member, link
+from reconciler.link.chain import GO, NEXT, NO_ROW, Exits, Linked, Member, link
 from reconciler.link.code import CTX, PORT, ROW
 
 EXITS = Exits(next=70, drops=80, rows=(0, 1, 2))
@@ -16,7 +16,7 @@ TAIL, LOOKUP = ("call", code.TAIL_CALL), ("call", code.MAP_LOOKUP)
 
 def run(linked: Linked, verdicts: dict[int, int]) -> list[object]:
     """Follow a program in which only r0's 32-bit comparisons decide; `verdicts` by member are what the cubes return. Tail calls
-    fail. Gives what happened: ports and rows put on the stack, cubes run, calls, and the exit."""
+    fail. Gives what happened: what was put on the stack, cubes run, calls, and the exit."""
     happened: list[object] = []
     at, r0, r3, r2 = 0, 0, 0, 0
     for _ in range(1000):
@@ -28,7 +28,7 @@ def run(linked: Linked, verdicts: dict[int, int]) -> list[object]:
         if op == code.LD_MAP:
             r2, at = value if registers & 15 == 2 else r2, at + 1
         elif op == 0x62:
-            happened.append(({CTX: "ctx", PORT: "port", ROW: "row"}[offset], value))
+            happened.append(({CTX: "ctx", PORT: "scratch"}[offset], value))
         elif op == 0xB7:
             r3, r0 = (value if registers & 15 == 3 else r3), (value if registers & 15 == 0 else r0)
         elif op == 0xBC:
@@ -52,22 +52,35 @@ def chain(*rows: int) -> Linked:
 
 def test_a_verdict_of_the_kernel_s_leaves_the_program():
     for verdict in (-1, 0, 2, 7, GO - 1):
-        assert run(chain(NO_ROW), {0: verdict}) == [("port", 0), ("row", NO_ROW), ("cube", 0), ("exit", verdict)]
+        assert run(chain(NO_ROW), {0: verdict}) == [("cube", 0), ("exit", verdict)]
 
 
-def test_the_linked_row_leads_to_the_next_cube_with_its_port_and_row():
-    assert run(chain(1, 0, NO_ROW), {0: GO + 1, 1: GO, 2: 7}) == [
-        ("port", 0), ("row", 1), ("cube", 0), ("port", 1), ("row", 0), ("cube", 1), ("port", 2), ("row", NO_ROW), ("cube", 2), ("exit", 7)]
+def test_a_cube_that_says_next_is_followed_by_the_next():
+    assert run(chain(1, 0, NO_ROW), {0: NEXT, 1: NEXT, 2: 7}) == [("cube", 0), ("cube", 1), ("cube", 2), ("exit", 7)]
+
+
+@pytest.mark.parametrize("port", [0, 127])
+def test_what_a_cube_asks_of_the_linker_is_filled_in(port):
+    asks = code.load32(9, 10, PORT) + code.load32(2, 10, ROW) + code.load32(3, 10, -8) + code.load32(3, 1, PORT)
+    linked = link([Member(asks + CUBE, EXITS, port, 5), Member(CUBE, EXITS, 0)], "TC")
+    filled = linked.code[8 * linked.starts[0] :][: len(asks)]
+    assert filled == code.set_register32(9, port) + code.set_register32(2, 5) + asks[16:]
+
+
+def test_the_port_of_a_cube_that_stands_alone_is_not_known():
+    asks = code.load32(9, 10, PORT) + code.load32(2, 10, ROW)
+    linked = link([Member(asks + CUBE, EXITS)], "TC")
+    assert linked.code[8 * linked.starts[0] :][: len(asks)] == code.load32(9, 10, PORT) + code.set_register32(2, NO_ROW)
 
 
 @pytest.mark.parametrize("row", [0, 2, 3, 255])
 def test_another_row_is_a_tail_call_and_a_counted_drop_if_nothing_is_there(row):
     happened = run(chain(1, NO_ROW), {0: GO + row})
-    assert happened[3:] == [(*TAIL, 70, row), ("port", 2), LOOKUP, ("exit", code.TC_ACT_SHOT)]
+    assert happened[1:] == [(*TAIL, 70, row), ("scratch", 2), LOOKUP, ("exit", code.TC_ACT_SHOT)]
 
 
 def test_the_last_cube_has_no_linked_row():
-    assert run(chain(1, NO_ROW), {0: GO + 1, 1: GO + 1})[6:] == [(*TAIL, 70, 1), ("port", 2), LOOKUP, ("exit", code.TC_ACT_SHOT)]
+    assert run(chain(1, NO_ROW), {0: NEXT, 1: GO + 1})[2:] == [(*TAIL, 70, 1), ("scratch", 2), LOOKUP, ("exit", code.TC_ACT_SHOT)]
 
 
 def test_every_exit_of_a_cube_is_open_and_an_immediate_that_looks_like_one_is_not():
