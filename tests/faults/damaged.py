@@ -15,7 +15,7 @@ from typing import Any
 
 from reconciler.apply import drift
 from reconciler.graph.diff import Change
-from reconciler.kernel import bpf, maps, programs
+from reconciler.kernel import bpf, maps, netns, programs
 from reconciler.show import show
 from reconciler.survey import Kept
 from tests import residue
@@ -173,12 +173,21 @@ def _frame(source: str, target: str, sender: str) -> bytes:
     return (ends + b"\x08\x00" + header + struct.pack("!HHHH", 9, 9, 8, 0)).ljust(60, b"\0")
 
 
+def _only_speak_when_asked(space: str) -> None:
+    """A host's own IPv6 multicast, which it sends at times of its own, may take a wrong way while something is damaged; and where a
+    bridge has learned it from is not put right by what heals the damage."""
+    with netns.inside(space):
+        Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
+
+
 @contextmanager
 def rig(root: str, family: str) -> Iterator[Rig]:
     tag = residue.prefix(0x400 + next(_serial))
     there = Rig(Bench(root), GRAPHS[family](tag), tag, family)
     try:
         there.bench.apply(there.data)
+        for number in (1, 2, 3):
+            _only_speak_when_asked(there.host(number))
         assert there.silent() == []
         there.learn()
         assert there.lost() == []
