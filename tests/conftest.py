@@ -37,7 +37,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("fused", [True, False], ids=["fused", "hops"], indirect=True)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    fusing.fused = not config.getoption("--hops")
     if os.geteuid() == 0:
         from tests.seclusion import seclude
 
@@ -118,7 +119,7 @@ def ledger() -> Iterator[Ledger]:
 @pytest.fixture(autouse=True)
 def fused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """See tests/fusing.py."""
-    monkeypatch.setattr(fusing, "fused", getattr(request, "param", True) and not request.config.getoption("--hops"))
+    monkeypatch.setattr(fusing, "fused", getattr(request, "param", True) and fusing.fused)
 
 
 @pytest.fixture(autouse=True)

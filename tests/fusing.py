@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-fused = True  # set for each test by tests/conftest.py
+fused = True  # set by tests/conftest.py, for the run and for each test
 
 
 def as_chosen(spec: Mapping[str, Any]) -> dict[str, Any]:
