@@ -24,6 +24,8 @@ from tests.faults.damages import Damage, a_hook_is_detached, a_row_is_changed
 from tests.faults.damages_network import an_address_is_removed
 from tests.faults.damages_xdp import ON_ROUTED, ON_XDP
 
+pytestmark = pytest.mark.timeout(300)  # some of these heal every pin that there is
+
 ON_TC = [*damages.ALL, *damages_network.ALL]
 
 

@@ -12,6 +12,8 @@ from tests.faults.bench import Bench, Picture, at_once
 from tests.faults.graphs import EXAMPLES, Data, cube, example, unique, unreachable
 from tests.faults.injection import inject
 
+pytestmark = pytest.mark.timeout(300)  # as many applies as there are steps
+
 Edit = Callable[[Data], object]
 
 
