@@ -57,11 +57,11 @@ class Ledger:
     @staticmethod
     def _ours(candidates: dict[_Object, str]) -> dict[_Object, str]:
         """Those that are still there, and that no other process has open or pinned."""
+        if not candidates:  # an ordinary user, who notes nothing, may not even ask
+            return {}
         there = residue.objects()
         candidates = {each: test for each, test in candidates.items() if each in there}
-        if not candidates:
-            return {}
-        held = residue.held_elsewhere()
+        held = residue.held_elsewhere() if candidates else {}
         return {(kind, identity): test for (kind, identity), test in candidates.items() if identity not in held[kind]}
 
 
