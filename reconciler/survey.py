@@ -29,7 +29,7 @@ from reconciler.graph.records import (
     State,
     TopologyRecord,
 )
-from reconciler.kernel.reader import Memory
+from reconciler.kernel.remembered import Memory
 from reconciler.live.sealed import of_unknown_services, readable, without
 from reconciler.model import Topology
 from reconciler.plan import make_plan

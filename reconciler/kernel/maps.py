@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from reconciler.errors import kernel_error
-from reconciler.kernel import bpf
+from reconciler.kernel import blocks, bpf
 
 HASH, ARRAY, PROG_ARRAY, PERF_ARRAY, PERCPU_HASH, PERCPU_ARRAY = range(1, 7)
 LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE, ARRAY_OF_MAPS, HASH_OF_MAPS, DEVMAP = range(9, 15)
@@ -177,8 +177,11 @@ def rows(fd: int, spec: MapSpec) -> dict[bytes, bytes]:
     return rows_of(content(fd, spec), spec)
 
 
-def content(fd: int, spec: MapSpec) -> bytes | dict[bytes, bytes]:
-    """All rows as they can be had quickest: an array's memory, each value padded to 8 bytes, or rows by key."""
+Content = bytes | blocks.Block | dict[bytes, bytes]
+"""All rows as they can be had quickest: an array's memory, each value padded to 8 bytes, or a block, or rows by key."""
+
+
+def content(fd: int, spec: MapSpec) -> Content:
     raw = _mapped(fd, spec)
     if raw is not None:
         return raw
@@ -186,8 +189,8 @@ def content(fd: int, spec: MapSpec) -> bytes | dict[bytes, bytes]:
         value = lookup(fd, spec, bytes(4))
         return {} if value is None else {bytes(4): value}
     if spec.type in _BATCHED:
-        with contextlib.suppress(_BatchUnfit):
-            return _batched_rows(fd, spec)
+        with contextlib.suppress(blocks.Unfit):
+            return blocks.read(fd, spec.key_size, spec.value_bytes, spec.max_entries)
     found = {}
     for key in keys(fd, spec):
         value = lookup(fd, spec, key)
@@ -196,13 +199,22 @@ def content(fd: int, spec: MapSpec) -> bytes | dict[bytes, bytes]:
     return found
 
 
-def rows_of(raw: bytes | dict[bytes, bytes], spec: MapSpec, *, sparse: bool = False) -> dict[bytes, bytes]:
+def rows_of(raw: Content, spec: MapSpec, *, sparse: bool = False) -> dict[bytes, bytes]:
     """Rows by key, of what `content` gives; `sparse`: without the rows of zeros at an array's end."""
-    if not isinstance(raw, bytes):
+    if isinstance(raw, blocks.Block):
+        return blocks.rows_of(raw, spec.key_size, spec.value_bytes)
+    if isinstance(raw, dict):
         return raw
     stride, width = _stride(spec), spec.value_size
     end = len(raw.rstrip(b"\0")) if sparse else len(raw)
     return {key: raw[at : at + width] for key, at in zip(_array_keys(spec.max_entries), range(0, end, stride), strict=False)}
+
+
+def keys_of(raw: Content, spec: MapSpec) -> bytes:
+    """All keys, one after the other."""
+    if isinstance(raw, blocks.Block):
+        return raw.keys
+    return b"".join(raw if isinstance(raw, dict) else _array_keys(spec.max_entries))
 
 
 def _mapped(fd: int, spec: MapSpec) -> bytes | None:
@@ -221,56 +233,6 @@ def _stride(spec: MapSpec) -> int:
 @functools.lru_cache(maxsize=8)
 def _array_keys(count: int) -> tuple[bytes, ...]:
     return tuple(index.to_bytes(4, sys.byteorder) for index in range(count))
-
-
-class _BatchUnfit(Exception):
-    """A bucket larger than any buffer we are ready to give, or a kernel without batches for this type."""
-
-
-def _batched_rows(fd: int, spec: MapSpec) -> dict[bytes, bytes]:
-    count = min(max(spec.max_entries, 64), 4096)
-    cursor_size = max(spec.key_size, 4)
-    token, following = ctypes.create_string_buffer(cursor_size), ctypes.create_string_buffer(cursor_size)
-    keys_buffer = ctypes.create_string_buffer(spec.key_size * count)
-    values = ctypes.create_string_buffer(spec.value_bytes * count)
-    first, done = True, False
-    found: dict[bytes, bytes] = {}
-    while not done:
-        attributes = ctypes.create_string_buffer(
-            struct.pack(
-                "<QQQQIIQQ",
-                0 if first else bpf.address(token),
-                bpf.address(following),
-                bpf.address(keys_buffer),
-                bpf.address(values),
-                count,
-                fd,
-                0,
-                0,
-            ),
-            56,
-        )
-        try:
-            bpf.bpf(bpf.MAP_LOOKUP_BATCH, attributes)
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                raise _BatchUnfit from None
-            done = True
-        got = struct.unpack_from("<I", attributes.raw, 32)[0]
-        found.update(zip(_parts(keys_buffer, spec.key_size, got), _parts(values, spec.value_bytes, got), strict=True))
-        first = False
-        ctypes.memmove(token, following, cursor_size)
-    return found
-
-
-def _parts(buffer: ctypes.Array[ctypes.c_char], size: int, count: int) -> tuple[bytes, ...]:
-    """The first pieces of a buffer; in a fifth of the time that slices take, of which there may be 100,000."""
-    return _pieces(size, count).unpack_from(buffer)
-
-
-@functools.lru_cache(maxsize=64)
-def _pieces(size: int, count: int) -> struct.Struct:
-    return struct.Struct(f"{size}s" * count)
 
 
 _WAIT, _MOST_WAITS = 0.005, 100  # seconds; without a single row

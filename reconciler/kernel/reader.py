@@ -12,68 +12,25 @@ import json
 import os
 import struct
 import time
-import zlib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from reconciler.errors import kernel_error
-from reconciler.kernel import bpf, hooks, maps, programs
+from reconciler.kernel import blocks, bpf, hooks, maps, programs
 from reconciler.kernel.bpffs import Bpffs
+from reconciler.kernel.documents import unpack_document
+from reconciler.kernel.remembered import Directory, Memory, Result
 
 _SLOTS = maps.MapSpec(maps.PROG_ARRAY, 4, 4, 1)
 _SETTLED = 50_000_000  # nanoseconds since its last change after which a directory's time tells every further one
 _UNKNOWN: Any = object()
+KEYS = "keys"  # what is asked of a table of whose values nothing is to be known
 # Seconds until the kernel has surely emptied an array of programs that lost its last pin, even if all CPUs are busy. Linux (6.18
 # at the latest) forgets for good to free one that is opened by its number and closed before that.
 _EMPTIED = 0.05
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class _Directory:
-    """One directory: when it last changed (see `Bpffs.changed`), its inodes by name, sorted, and what is known of each."""
-
-    changed: tuple[int, int] | None = None
-    inodes: dict[str, int] = field(default_factory=dict)
-    facts: dict[tuple[str, str], Any] = field(default_factory=dict)
-
-
-_ABSENT = _Directory((0, 0))
-
-
-@dataclass(slots=True)
-class _Result:
-    """What was made of `given` and of what was read; `reads` are the directories, and the contents by the question asked."""
-
-    given: Any
-    directories: dict[str, _Directory] = field(default_factory=dict)
-    contents: dict[tuple[str, Any], Any] = field(default_factory=dict)
-    value: Any = None
-
-
-@dataclass(slots=True)
-class Memory:
-    """What one look may take over from the one before, because the kernel says whether it still holds.
-
-    An inode of bpffs is one object for life: which program or map it is, which maps a program uses, a map's shape and a
-    symlink's text are read once for each inode, and anew for another inode at the same path. A directory lists the same inodes
-    for as long as its time of change is the same. What changes in place (rows, slots, what a link runs) is read in every look;
-    but what was made of it is kept for as long as it reads the same.
-    """
-
-    directories: dict[str, _Directory] = field(default_factory=dict)
-    results: dict[str, _Result] = field(default_factory=dict)
-
-    def tables(self) -> dict[int, maps.MapInfo]:
-        """All maps that were seen pinned, by id."""
-        facts = (item for directory in self.directories.values() for item in directory.facts.items())
-        return {fact.identity: fact for (kind, _), fact in facts if kind == "table" and fact is not None}
-
-    def forget_below(self, gone: Collection[str]) -> None:
-        homes = tuple(f"{path}/" for path in gone)
-        for path in [path for path in self.directories if path in gone or path.startswith(homes)]:
-            del self.directories[path]
+_ABSENT = Directory((0, 0))
 
 
 class Reader:
@@ -83,9 +40,10 @@ class Reader:
 
     def __init__(self, root: Bpffs, memory: Memory | None = None, since: Collection[str] = ()) -> None:
         self.root, self._memory, self._since = root, memory or Memory(), since
-        self._looked: dict[str, _Directory] = {}
-        self._noted: _Result | None = None
+        self._looked: dict[str, Directory] = {}
+        self._noted: Result | None = None
         self._seen: dict[int, maps.MapInfo] | None = None
+        self._just_read: dict[tuple[str, Any], Any] = {}  # by `_reads_the_same`, for what is made anew right after it
         self._arrays: list[int] = []  # descriptors of program arrays, opened by number
 
     def __enter__(self) -> Reader:
@@ -101,7 +59,7 @@ class Reader:
         """What `make` makes of `given` and of what it reads here; made anew only if either differs from the last time."""
         known = self._memory.results.get(name)
         if known is None or known.given != given or not (name in self._since or self._reads_the_same(known)):
-            known = self._noted = self._memory.results[name] = _Result(given)
+            known = self._noted = self._memory.results[name] = Result(given)
             try:
                 known.value = make()
             except BaseException:
@@ -109,13 +67,19 @@ class Reader:
                 raise
             finally:
                 self._noted = None
+        self._just_read.clear()
         made: T = known.value
         return made
 
-    def _reads_the_same(self, known: _Result) -> bool:
-        return all(self._directory(path) is directory for path, directory in known.directories.items()) and all(
-            self._ask(*question) == answer for question, answer in known.contents.items()
-        )
+    def _reads_the_same(self, known: Result) -> bool:
+        """What was read to find out is not read again if it does not."""
+        if not all(self._directory(path) is directory for path, directory in known.directories.items()):
+            return False
+        for question, before in known.contents.items():
+            answer = self._just_read[question] = self._content(*question)
+            if answer != before:
+                return False
+        return True
 
     def forget_all_but(self, names: Collection[str]) -> None:
         for gone in self._memory.results.keys() - names:
@@ -124,7 +88,7 @@ class Reader:
     def names(self, relative: str) -> list[str]:
         return list(self._directory(relative).inodes)
 
-    def _directory(self, path: str) -> _Directory:
+    def _directory(self, path: str) -> Directory:
         """A directory as it is now; an empty one if there is none."""
         found = self._looked.get(path)
         if found is None:
@@ -135,14 +99,14 @@ class Reader:
             self._noted.directories[path] = found
         return found
 
-    def _look(self, path: str) -> _Directory:
+    def _look(self, path: str) -> Directory:
         known = self._memory.directories.get(path)
         changed = self.root.changed(path) if known is not None else None  # whoever looks once has no use for it
         if known is not None and known.changed == changed is not None:
             return known
         inodes = self.root.inodes(path)
         settled = changed is not None and time.time_ns() - changed[1] > _SETTLED
-        found = _Directory(changed if settled else None, inodes)
+        found = Directory(changed if settled else None, inodes)
         if known is not None:
             found.facts = {key: fact for key, fact in known.facts.items() if known.inodes[key[1]] == inodes.get(key[1])}
             self._memory.forget_below({f"{path}/{name}" for name in known.inodes.keys() - inodes.keys()})
@@ -259,14 +223,34 @@ class Reader:
         return found.spec if found is not None else None
 
     def rows(self, relative: str, *, sparse: bool = False) -> tuple[maps.MapSpec, dict[bytes, bytes]] | None:
-        """All rows of a table; where it is `sparse`, an array's rows of zeros may be left out."""
-        raw, found = self._ask(relative, None), self.table(relative)
-        return (found.spec, maps.rows_of(raw, found.spec, sparse=sparse)) if found is not None and raw is not None else None
+        """All rows of a table, which nobody may change: they are the same object in the next look, if they read the same. Where
+        it is `sparse`, an array's rows of zeros may be left out."""
+        return self._made(relative, None, f"rows, sparse {sparse}", partial(maps.rows_of, sparse=sparse))
+
+    def keys(self, relative: str) -> tuple[maps.MapSpec, dict[bytes, bytes]] | None:
+        """As `rows`, with values of zeros: whatever happens to values, they read the same as long as the keys do."""
+        return self._made(relative, KEYS, "keys", _keys_alone)
+
+    def _made(
+        self, relative: str, question: Any, kind: str, make: Callable[[Any, maps.MapSpec], dict[bytes, bytes]]
+    ) -> tuple[maps.MapSpec, dict[bytes, bytes]] | None:
+        raw, found = self._ask(relative, question), self.table(relative)
+        if raw is None or found is None:
+            return None
+        directory, _, name = relative.rpartition("/")
+        facts = self._directory(directory).facts
+        before, made = facts.get((kind, name), (None, None))
+        if made is None or before != raw:
+            made = make(raw, found.spec)
+            facts[kind, name] = raw, made
+        return found.spec, made
 
     def values(self, relative: str) -> bytes:
         """An array's values of 8 bytes, one after the other; empty if there is no such array."""
-        raw = self._ask(relative, None)
-        return raw if isinstance(raw, bytes) else b"".join((raw or {}).values())
+        raw, found = self._ask(relative, None), self.table(relative)
+        if isinstance(raw, bytes) or raw is None or found is None:
+            return raw or b""
+        return b"".join(maps.rows_of(raw, found.spec).values())
 
     def slots_at(self, relative: str, rows: Sequence[int]) -> dict[int, int]:
         """Rows of a PROG_ARRAY: program ids by row, 0 for an empty one."""
@@ -276,15 +260,17 @@ class Reader:
         """One row of a PROG_ARRAY: the program's id, 0 if it is empty."""
         return self.slots_at(relative, [index])[index]
 
-    def _ask(self, relative: str, slots: tuple[int, ...] | None) -> Any:
-        """What a map holds now: these slots of a program array, or all rows as `maps.content` has them; None if there is no
-        such map."""
-        answer = self._content(relative, slots)
+    def _ask(self, relative: str, question: tuple[int, ...] | str | None) -> Any:
+        """What a map holds now: these slots of a program array, its KEYS, or all rows as `maps.content` has them; None if there
+        is no such map."""
+        answer = self._just_read.pop((relative, question), _UNKNOWN)
+        if answer is _UNKNOWN:
+            answer = self._content(relative, question)
         if self._noted is not None:
-            self._noted.contents[relative, slots] = answer
+            self._noted.contents[relative, question] = answer
         return answer
 
-    def _content(self, relative: str, slots: tuple[int, ...] | None) -> Any:
+    def _content(self, relative: str, question: tuple[int, ...] | str | None) -> Any:
         directory, _, name = relative.rpartition("/")
         fd = self._open(relative) if name in self._directory(directory).inodes else None
         if fd is None:
@@ -293,7 +279,10 @@ class Reader:
             found = self._fact(relative, "table", lambda _: maps.info(fd))
             if found is None:
                 return None
-            return maps.content(fd, found.spec) if slots is None else tuple(_slot(fd, row) for row in slots)
+            if isinstance(question, tuple):
+                return tuple(_slot(fd, row) for row in question)
+            raw = maps.content(fd, found.spec)
+            return maps.keys_of(raw, found.spec) if question == KEYS else raw
         finally:
             os.close(fd)
 
@@ -302,7 +291,8 @@ class Reader:
         return self._fact(relative, "constants", self._only_value) or b""
 
     def _only_value(self, relative: str) -> bytes:
-        return next(iter((self._content(relative, None) or {}).values()), b"")
+        found, spec = self._content(relative, None), self.spec(relative)
+        return next(iter(maps.rows_of(found, spec).values()), b"") if found is not None and spec is not None else b""
 
     def document(self, relative: str) -> str | None:
         """The text kept in a one-value map by `pack_document`."""
@@ -319,25 +309,13 @@ def _object(text: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def _keys_alone(raw: bytes, spec: maps.MapSpec) -> dict[bytes, bytes]:
+    return dict.fromkeys(blocks.parts(raw, spec.key_size), bytes(spec.value_size))
+
+
 def _slot(fd: int, row: int) -> int:
     value = maps.lookup(fd, _SLOTS, struct.pack("<I", row))
     return struct.unpack("<I", value)[0] if value else 0
-
-
-def pack_document(text: str) -> bytes:
-    """A document as a map's value: length, then the compressed text."""
-    packed = zlib.compress(text.encode(), 6)
-    return struct.pack("<I", len(packed)) + packed
-
-
-@functools.lru_cache(maxsize=16)
-def unpack_document(raw: bytes) -> str | None:
-    """The inverse. Kept, because an agent reads the same documents twice a second."""
-    try:
-        (size,) = struct.unpack_from("<I", raw)
-        return zlib.decompress(raw[4 : 4 + size]).decode()
-    except (struct.error, zlib.error, UnicodeDecodeError):
-        return None
 
 
 def fold_cpus(spec: maps.MapSpec, value: bytes) -> bytes:

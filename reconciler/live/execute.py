@@ -18,8 +18,8 @@ from reconciler import pins
 from reconciler.errors import KernelError, VerifierError, kernel_error
 from reconciler.kernel import bpf, hooks, maps, programs
 from reconciler.kernel.bpffs import Bpffs
+from reconciler.kernel.documents import pack_document
 from reconciler.kernel.grace import wait_for_packets
-from reconciler.kernel.reader import pack_document
 from reconciler.link import stubs
 from reconciler.live.execute_network import Network
 from reconciler.live.load import TYPES, frozen, load

@@ -251,13 +251,14 @@ def _tables(look: Look, cube: str, about: Mapping[str, Any]) -> None:
                 kept[name] = {key: fold_cpus(found[0], value) for key, value in found[1].items()}
             continue
         _, wanted, value_size = shape[path]
-        found = reader.rows(path, sparse=wanted.sparse)
+        only_keys = not look.state and not any(wanted.mask)  # are configuration's, and nobody looks at more
+        found = reader.keys(path) if only_keys else reader.rows(path, sparse=wanted.sparse)
         pinned = reader.table(path)
         if found is None or pinned is None or _is_another(look, cube, path, name, pinned):
             continue
         spec, raw = found
-        if not look.state and not any(wanted.mask):  # all that configuration asks for are the keys, and nobody looks at more
-            kept[name] = rows = dict.fromkeys(raw, bytes(spec.value_size))
+        if only_keys:
+            kept[name] = rows = raw
         else:
             kept[name] = folded = {k: fold_cpus(spec, value) for k, value in raw.items()} if spec.type in PER_CPU else raw
             rows = _configured(folded, wanted)

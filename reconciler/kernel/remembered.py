@@ -1,0 +1,52 @@
+"""What a reader takes over from the look before."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.kernel import maps
+
+
+@dataclass(slots=True)
+class Directory:
+    """One directory: when it last changed (see `Bpffs.changed`), its inodes by name, sorted, and what is known of each."""
+
+    changed: tuple[int, int] | None = None
+    inodes: dict[str, int] = field(default_factory=dict)
+    facts: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Result:
+    """What was made of `given` and of what was read; `reads` are the directories, and the contents by the question asked."""
+
+    given: Any
+    directories: dict[str, Directory] = field(default_factory=dict)
+    contents: dict[tuple[str, Any], Any] = field(default_factory=dict)
+    value: Any = None
+
+
+@dataclass(slots=True)
+class Memory:
+    """What one look may take over from the one before, because the kernel says whether it still holds.
+
+    An inode of bpffs is one object for life: which program or map it is, which maps a program uses, a map's shape and a
+    symlink's text are read once for each inode, and anew for another inode at the same path. A directory lists the same inodes
+    for as long as its time of change is the same. What changes in place (rows, slots, what a link runs) is read in every look;
+    but what was made of it is kept for as long as it reads the same.
+    """
+
+    directories: dict[str, Directory] = field(default_factory=dict)
+    results: dict[str, Result] = field(default_factory=dict)
+
+    def tables(self) -> dict[int, maps.MapInfo]:
+        """All maps that were seen pinned, by id."""
+        facts = (item for directory in self.directories.values() for item in directory.facts.items())
+        return {fact.identity: fact for (kind, _), fact in facts if kind == "table" and fact is not None}
+
+    def forget_below(self, gone: Collection[str]) -> None:
+        homes = tuple(f"{path}/" for path in gone)
+        for path in [path for path in self.directories if path in gone or path.startswith(homes)]:
+            del self.directories[path]
