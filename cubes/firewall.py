@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from cubes import firewall_codec
@@ -16,7 +17,7 @@ from cubes.firewall_check import problems
 from cubes.firewall_edit import Known, after, derived_anew
 from cubes.firewall_layout import lay_out
 from cubes.firewall_order import labels, runs
-from cubes.firewall_rules import CHAINS, ROW, Rule, rules_of
+from cubes.firewall_rules import ACTIONS, CHAINS, ROW, Rule, listed, rules_of
 from cubes.firewall_space import KEY, LABEL
 from cubes.firewall_version import FAMILIES, Head, derive, head_in_force, rule_order
 from reconciler.service.codec import Env
@@ -38,10 +39,17 @@ def programs(config: Config) -> dict[str, Sequence[int]]:
     """All but the one that answers what is rejected, which few rule sets ask for. The others are in a packet's path only where
     the version in force says so, so that no change of rules or modes loads one."""
     actions = {chain.get("default") for chain in config.get("chain", ())}
-    rules = (rule for chain in config.get("chain", ()) for rule in chain.get("rule", ()))
-    rejects = "REJECT" in actions or any(rule.get("action") == "REJECT" for rule in rules)
+    lists = (rules_of(*_list_of(chain)) for chain in config.get("chain", ()))
+    rejects = "REJECT" in actions or any(ACTIONS["REJECT"] in map(_action, rules) for rules in lists)
     chosen = range(REJECT + 1 if rejects else REJECT)
     return {"ingress": chosen, "egress": chosen}
+
+
+_action = attrgetter("action")
+
+
+def _list_of(chain: Config) -> tuple[int, Sequence[Config]]:
+    return CHAINS[chain["name"]], chain.get("rule", ())
 
 
 def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, TableRows]:
@@ -51,7 +59,9 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
     known = _answer(config, chains, env)
     found = dict(known.rows)
     found["ids"] = _ids(chains)
-    found["counters"] = dict.fromkeys([*found["rules"], *map(LABEL.pack, firewall_codec.DECIDERS)], bytes(16))
+    counted = dict.fromkeys([*found["rules"], *map(LABEL.pack, firewall_codec.DECIDERS)], bytes(16))
+    there = env.live.get("counters", {})
+    found["counters"] = there if there == counted else counted  # what is the same object need not be compared again
     return {name: _table(name, rows, tables[name].value.size) for name, rows in found.items()}
 
 
@@ -61,7 +71,7 @@ _CUBES, _OF_A_CUBE = 256, 3
 
 
 def _answer(config: Config, chains: Mapping[int, Config], env: Env) -> Known:
-    rules = {number: rules_of(number, chain.get("rule", [])) for number, chain in chains.items()}
+    rules = {number: rules_of(*_list_of(chain)) for number, chain in chains.items()}
     before = head_in_force(env.live)
     answers = _ANSWERS.setdefault(env.cube, deque(maxlen=_OF_A_CUBE))
     _ANSWERS.move_to_end(env.cube)
@@ -106,7 +116,7 @@ def _head(config: Config, chains: Mapping[int, Config], grids: Mapping[tuple[int
     )
 
 
-def _table(name: str, rows: dict[bytes, bytes], size: int) -> TableRows:
+def _table(name: str, rows: Mapping[bytes, bytes], size: int) -> TableRows:
     mask = (b"\0" if name in _COUNTED else b"\xff") * size
     return TableRows(rows, mask, name in _ARRAYS, name in _STAGED)
 
@@ -114,7 +124,7 @@ def _table(name: str, rows: dict[bytes, bytes], size: int) -> TableRows:
 def _ids(chains: Mapping[int, Config]) -> dict[bytes, bytes]:
     found = {}
     for number, chain in chains.items():
-        for first, run in runs(sorted(rule["id"] for rule in chain.get("rule", ()))).items():
+        for first, run in runs(listed(*_list_of(chain)).ids).items():
             found[firewall_codec.PAIR.pack(number, first)] = firewall_codec.PAIR.pack(*run)
     return found
 
@@ -161,4 +171,4 @@ IMPORTS = {
 
 def rules(config: Config) -> list[Rule]:
     """All rules of a configuration, chain by chain, in order."""
-    return [rule for chain in config.get("chain", ()) for rule in rules_of(CHAINS[chain["name"]], chain.get("rule", []))]
+    return [rule for chain in config.get("chain", ()) for rule in rules_of(*_list_of(chain))]

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cubes.firewall_rules import CHAINS, FLAGS, ICMPS, PROTOCOLS, WITH_PORTS, Rule, rules_of, said_flags, span
+from cubes.firewall_rules import CHAINS, FLAGS, ICMPS, PROTOCOLS, WITH_PORTS, Rule, listed, said_flags, span
 from cubes.firewall_shadow import Shadows
 from reconciler.document.entries import Entries
 from reconciler.service.codec import Env
@@ -20,17 +20,15 @@ def problems(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
     tracked = config.get("conntrack", "ON") == "ON"
     for index, chain in enumerate(config.get("chain", ())):
         entries, number = chain.get("rule", []), CHAINS[chain["name"]]
-        wrong = False
-        for place, said in enumerate(_LEAVES.each(entries, lambda _, entry: tuple(_of_leaves(entry)))):
-            for leaf, sentence in said:
-                wrong = True
-                yield ("chain", index, "rule", place, leaf), sentence, "error"
-        ids = [entry["id"] for entry in entries]
-        places = sorted(range(len(entries)), key=ids.__getitem__)
-        rules = rules_of(number, entries)
-        for place, said in zip(places, _RULES.each(rules, lambda _, rule: tuple(_of_rule(rule))), strict=True):
-            for leaf, sentence in said:
-                yield ("chain", index, "rule", place, leaf), sentence, "error"
+        said = _LEAVES.each(entries, lambda _, entry: tuple(_of_leaves(entry)))
+        wrong = any(said)
+        for place, leaf, sentence in _placed(range(len(entries)), said) if wrong else ():
+            yield ("chain", index, "rule", place, leaf), sentence, "error"
+        found = listed(number, entries)
+        rules, places = found.rules, found.places
+        said = _RULES.each(rules, lambda _, rule: tuple(_of_rule(rule)))
+        for place, leaf, sentence in _placed(places, said) if any(said) else ():
+            yield ("chain", index, "rule", place, leaf), sentence, "error"
         if wrong:
             continue
         for place, rule in zip(places, rules if not tracked else (), strict=False):
@@ -38,9 +36,14 @@ def problems(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
                 sentence = "the rule never matches: connection tracking is off"
                 yield ("chain", index, "rule", place, "conntrack"), sentence, "warning"
         for later, earlier in _shadows(env.cube, number).of(rules):
-            sentence = f"the rule never matches: rule {ids[places[earlier]]} comes first, and takes all that it could"
+            sentence = f"the rule never matches: rule {found.ids[earlier]} comes first, and takes all that it could"
             yield ("chain", index, "rule", places[later], "id"), sentence, "warning"
-        yield from _names(index, entries)
+        if not found.all_differ:  # two of one name would be one rule
+            yield from _names(index, entries)
+
+
+def _placed(places: Sequence[int], said: Sequence[Sequence[tuple[str, str]]]) -> Iterator[tuple[int, str, str]]:
+    return ((place, *each) for place, some in zip(places, said, strict=True) for each in some)
 
 
 _LEAVES: Entries[tuple[tuple[str, str], ...]] = Entries()

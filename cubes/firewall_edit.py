@@ -102,7 +102,7 @@ class Known:
     head: Head
     netdevs: Mapping[str, int]
     live: Live
-    rows: dict[str, Rows]
+    rows: dict[str, Mapping[bytes, bytes]]
     unsettled: Mapping[int, set[bytes]]
     index: Index | None = None
     seen: Live = field(default_factory=dict)
@@ -120,10 +120,12 @@ class Known:
         return _agree(live, self.live) or self.is_in_force(live)
 
     def is_in_force(self, live: Live) -> bool:
-        """Kept, because it is asked several times for the very same rows."""
+        """Kept, because it is asked several times for the very same rows; and of two that are equal those that are there are gone
+        on with, so that whoever compares them next finds them to be the same objects."""
         same = bool(self.seen) and all(live.get(name) is self.seen.get(name) for name in _ASKED)
         if not same and _agree(live, self.rows):
             self.seen, same = dict(live), True
+            self.rows |= {name: rows for name, rows in live.items() if self.rows.get(name) == rows}
         return same
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import lt, sub
 
 STEP = 1 << 32
 FIRST = 1 << 62
@@ -91,18 +92,16 @@ def _thinned(kept: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int
 def runs(ids: Sequence[int]) -> dict[int, tuple[int, int]]:
     """Rising numbers as {first: (step, count)}: what one change does to them is a few of these."""
     found: dict[int, tuple[int, int]] = {}
-    at = 0
-    while at < len(ids):
-        step = ids[at + 1] - ids[at] if at + 1 < len(ids) else 0
-        end = at + 1
-        while end < len(ids) and ids[end] - ids[end - 1] == step:
-            end += 1
-        if end - at < 3:  # two that happen to be apart by so much are no run
+    at = end = 0
+    for step, group in groupby(map(sub, ids[1:], ids)):
+        end += len(list(group))  # ids from `at` to `end` are apart by so much
+        if end - at >= 2:  # two that happen to be are no run
+            found[ids[at]] = (step, end + 1 - at)
+            at = end + 1
+        elif end > at:
             found[ids[at]] = (0, 1)
-            at += 1
-        else:
-            found[ids[at]] = (step, end - at)
             at = end
+    found |= dict.fromkeys(ids[at:], (0, 1))
     return found
 
 
@@ -114,4 +113,5 @@ def from_runs(found: Mapping[int, tuple[int, int]]) -> Iterator[int]:
 
 
 def is_rising(values: Iterable[int]) -> bool:
-    return all(low < high for low, high in pairwise(values))
+    some = list(values)
+    return all(map(lt, some, some[1:]))

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from operator import attrgetter
 
 from cubes.firewall_rules import Prefix, Rule
 from cubes.firewall_space import covers
@@ -22,6 +23,7 @@ from reconciler.document.entries import unchanged
 _MOST_LOOKUPS = 2_000_000
 _MOST_ODD = 100
 _MOST_CHANGES = 256  # rules; if more came and went, all are looked at
+_identity = attrgetter("identity")
 
 Form = tuple[int | None, int | None, bool, bool, bool]
 """Prefix lengths of source and destination, and whether there is a protocol, a source port, a destination port."""
@@ -44,7 +46,7 @@ class Shadows:
         """(place of a rule that never matches, place of the one that is in its way), of each that is found."""
         start, rest = unchanged(self.rules, rules)
         gone, new = self.rules[start : len(self.rules) - rest], rules[start : len(rules) - rest]
-        self.rules, self.places = rules, dict(zip((rule.identity for rule in rules), count(), strict=False))
+        self.rules, self.places = rules, dict(zip(map(_identity, rules), count(), strict=False))
         if len(gone) + len(new) > _MOST_CHANGES:
             self.found, self.by_form, self.odd, gone, new = {}, {}, [], (), rules
         self._change(gone, new)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from itertools import compress, filterfalse
+from operator import ne
 
 from reconciler.graph.records import Record, State, TableRecord, TopologyRecord
 
@@ -52,8 +54,11 @@ def diff_rows(wanted: TableRecord, live: TableRecord | None) -> RowChanges:
     if live is not None and live.spec == wanted.spec and live.rows is not None:
         now = live.rows
     rows = wanted.rows or {}
-    write = {key: value for key, value in rows.items() if now.get(key) != value}
-    doomed = tuple(key for key in now if key not in rows)
+    if rows is now:
+        return RowChanges({}, (), {})
+    write = dict(compress(rows.items(), map(ne, map(now.get, rows), rows.values())))
+    none_goes = len(now) + sum(key not in now for key in write) == len(rows)
+    doomed = () if none_goes else tuple(filterfalse(rows.__contains__, now))
     return RowChanges(write, doomed, {key: now[key] for key in (*write, *doomed) if key in now})
 
 

@@ -42,7 +42,7 @@ class TableRows:
     written, so rows are written ahead of the commit and deleted after it; a service that keeps many rows that belong
     together in staged tables, and leads to them from one row of another, changes them all at once."""
 
-    rows: Rows = field(default_factory=dict)
+    rows: Mapping[bytes, bytes] = field(default_factory=dict)
     mask: bytes = b""
     sparse: bool = False
     staged: bool = False
@@ -68,6 +68,7 @@ def encode_rows(
 ) -> dict[str, TableRows]:
     """Rows by table name, for every table that a binding names. Raises ValueError with the path of a bad leaf."""
     found: dict[str, TableRows] = {}
+    filled: dict[str, Rows] = {}
     for binding in bound:
         if binding.table not in tables:
             raise KeyError(f"the model keeps {_where(binding)} in table {binding.table!r}, which the C does not declare")
@@ -75,7 +76,7 @@ def encode_rows(
         if not binding.is_list and all(column.state for column in binding.values):
             continue  # counters only: nothing of it is configuration
         mask = _mask(binding, layout)
-        rows = found[binding.table].rows if binding.table in found else {}
+        rows = filled.setdefault(binding.table, {})
         for entries in _entries(config, binding.segments):
             key = _pack(layout.key, binding.keys, entries, env) if binding.is_list else bytes(layout.key.size)
             rows[key] = _pack(layout.value, [c for c in binding.values if not c.state], entries, env)
