@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from reconciler import pins
@@ -32,6 +31,8 @@ class Options:
     """How to go about it. `prune`: topologies that the documents do not name are removed (else they stay as applied);
     `drop`: these of them, by name.
 
+    `doing` is told what begins, in a word or two.
+
     `kept` is what one call takes over from the one before: whoever calls again keeps the options.
 
     `warn` is told of applied topologies that had to be left out by what only reads.
@@ -47,6 +48,7 @@ class Options:
     merge: bool = False
     progress: Callable[[int, int, Any], None] | None = None
     compiling: Callable[[int, int, str], None] | None = None
+    doing: Callable[[str], object] = str
     planned: Callable[[Any], object] | None = None
     warn: Callable[[Sequence[Problem]], object] | None = None
     before: Callable[[int, Step], Any] | None = None
@@ -111,9 +113,12 @@ def _carry_out(survey: Survey, root: Bpffs, looker: Looker, options: Options) ->
     """Warnings about what was done in another way, and what could not be cleared away afterwards."""
     from reconciler.live.execute import Executor
 
+    def verify() -> list[str]:
+        options.doing("verifying")
+        return unfinished(survey, looker)
+
     executor = Executor(root, survey.objects)
     try:
-        verify = partial(unfinished, survey, looker)
         left = carry_out(survey.plan, executor, verify, progress=options.progress, before=options.before)
         otherwise = [Problem(words, severity="warning") for words in executor.warnings]
         return *otherwise, *(Problem(words, severity="warning", hint="the next apply clears it away") for words in left)
@@ -125,7 +130,9 @@ def _survey(documents: Sequence[Document], options: Options, looker: Looker, del
     from reconciler.check import check
     from reconciler.check.polycube import topology_of
 
+    options.doing("reading the kernel")
     live = looker.live()
+    options.doing("checking")
     formed = [topology_of(document, options.services)[0] for document in documents if isinstance(document.data, dict | list)]
     named = {name_of(document) for document in formed}
     known = {name_of(document) for document in applied_documents(live)}
@@ -134,8 +141,12 @@ def _survey(documents: Sequence[Document], options: Options, looker: Looker, del
         doomed = [t for t in check(documents, options.services, merge=options.merge)[0] if t.name not in known]
     given = [] if delete else documents
     wanted, warnings = _wanted(given, named | options.drop, live, looker, options)
+    options.doing("planning")
     applied = wanted if _is_applied(wanted, live) else looker.applied(live, named | options.drop)
-    survey = looker.survey(wanted, [*applied, *doomed] if doomed else applied, live)
+    try:
+        survey = looker.survey(wanted, [*applied, *doomed] if doomed else applied, live)
+    except DocumentError as error:
+        raise DocumentError([_placed(problem, [] if delete else formed) for problem in error.problems]) from None
     warnings += left_alone(live)
     return Result(survey, tuple(warnings), tuple(t for t in wanted if t.name in named), tuple(wanted))
 
@@ -159,6 +170,15 @@ def _wanted(
             if len(live.sealed) == sealed:
                 raise DocumentError([_of_what_stays(problem) for problem in error.problems]) from None
     return [], []
+
+
+def _placed(problem: Problem, documents: Sequence[Document]) -> Problem:
+    """What only the compiled tables could tell of a cube: it is said where the cube is written."""
+    for document in documents if problem.where is None else ():
+        for place, cube in enumerate(document.data.get("spec", {}).get("cubes") or ()):
+            if problem.path.split("/")[:4] == ["", "spec", "cubes", cube["name"]]:
+                return replace(problem, where=document.position(("spec", "cubes", place)))
+    return problem
 
 
 def _of_what_stays(problem: Problem) -> Problem:

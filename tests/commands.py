@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import pty
 import subprocess
 import sys
 import time
@@ -91,3 +93,20 @@ def wait_until(condition, seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def on_a_terminal(*arguments: str, command: str = "pcn", **environment: str) -> str:
+    """What a command shows to somebody who sits at a terminal."""
+    ours, theirs = pty.openpty()
+    variables = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"} | environment
+    with subprocess.Popen([str(BIN / command), *arguments], stdout=theirs, stderr=theirs, stdin=theirs, env=variables) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                shown += os.read(ours, 4096)
+            except OSError:  # the other end is closed
+                break
+        process.wait()
+    os.close(ours)
+    return shown.decode()

@@ -60,6 +60,7 @@ class Run:
 
         args = self.args
         options = Options(services=self.services(), progress=self._step, compiling=self.terminal.compiling)
+        options.doing = self.terminal.doing
         if getattr(args, "bpffs", None):
             options.root = args.bpffs
         options.lock_timeout = getattr(args, "lock_timeout", options.lock_timeout)
@@ -78,6 +79,7 @@ class Run:
 
         from reconciler.document.load import load
 
+        self.terminal.doing(f"loading {', '.join(paths)}")
         return load(paths, stdin=sys.stdin.buffer, sources=self.sources)
 
     def need_root(self, what: str) -> None:

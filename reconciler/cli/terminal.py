@@ -21,7 +21,8 @@ class Terminal:
         self.colour_err = wants_colour(self.err) if colour is None else colour
         self.verbose, self.quiet = verbose, quiet
         self._began = time.monotonic()
-        self._progress = ""
+        self._progress = self._waited_for = ""
+        self._timer: Any = None
 
     def print(self, text: str) -> None:
         """An answer, on stdout. If nobody reads it any more, it is not said; the exit code stays true."""
@@ -48,11 +49,22 @@ class Terminal:
 
     def progress(self, words: str) -> None:
         """One line on stderr that the next one replaces; only on a terminal, and only once it takes long."""
-        if self.quiet or not self.err.isatty() or time.monotonic() - self._began < _PATIENCE:
+        if not words or self.quiet or not self.err.isatty() or time.monotonic() - self._began < _PATIENCE:
             return
         self._progress = words
         width = max(20, _columns(self.err) - 1)
         _write(self.err, f"\r\x1b[K{words[:width]}")
+
+    def doing(self, words: str) -> None:
+        """As `progress`, for what says nothing until it is over: if it is not by then, the line comes when it takes long."""
+        self._waited_for = words
+        self.progress(words)
+        if not self._progress and not self._timer and not self.quiet and self.err.isatty():
+            import threading
+
+            self._timer = threading.Timer(self._began + _PATIENCE - time.monotonic(), lambda: self.progress(self._waited_for))
+            self._timer.daemon = True
+            self._timer.start()
 
     def compiling(self, done: int, total: int, name: str) -> None:
         self.progress(f"compiling {done}/{total}: {name}")
@@ -61,6 +73,7 @@ class Terminal:
         self.progress(f"step {number + 1}/{total}: {step.action} {step.address}")
 
     def clear(self) -> None:
+        self._waited_for = ""
         if self._progress:
             self._progress = ""
             _write(self.err, "\r\x1b[K")

@@ -32,7 +32,9 @@ def run(run: Run) -> int:
 
     if not run.args.files:
         raise UsageError("say which files, or - for standard input\nsee 'pcn validate --help'")
-    topologies, warnings = check(run.load(run.args.files), run.services(), merge=run.args.merge)
+    documents = run.load(run.args.files)
+    run.terminal.doing("checking")
+    topologies, warnings = check(documents, run.services(), merge=run.args.merge)
     if run.format != "text":
         run.emit(_document(topologies, warnings))
         return 0

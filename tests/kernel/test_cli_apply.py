@@ -11,7 +11,7 @@ from pathlib import Path
 from reconciler.kernel import netlink, rtnl
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Link, LinkEnd
-from tests.commands import BIN, SCHEMA, Net, counts, document, live, pcn, ping, wait_until, with_fault
+from tests.commands import BIN, SCHEMA, Net, counts, document, live, on_a_terminal, pcn, ping, wait_until, with_fault
 
 # -- 0, 2 and 3 -----------------------------------------------------------------------------------------------------------
 
@@ -44,6 +44,21 @@ def test_the_text_of_an_edit_is_one_line_and_the_totals(net: Net) -> None:
         f"~ {net.prefix}-hw  action: FORWARD -> DROP   1 map write\n"
         "Applied: 0 program loads, 1 map write, 0 link changes; disruption: none.\n"
     )
+
+
+def test_whoever_waits_at_a_terminal_is_told_what_goes_on_long_before_the_first_step(net: Net, tmp_path: Path) -> None:
+    file, prefix = tmp_path / "many.yaml", net.prefix
+    rules = "".join(f"        - {{id: {n}, src: 10.{n >> 16}.{n >> 8 & 255}.{n & 255}}}\n" for n in range(40_000))
+    head = f"apiVersion: polycube.network/v1\nkind: Topology\nmetadata: {{name: {prefix}}}\nspec:\n  cubes:\n  - name: {prefix}-fw\n"
+    file.write_text(f"{head}    service-name: firewall\n    chain:\n      - name: INGRESS\n        rule:\n{rules}")
+    try:
+        shown = on_a_terminal(str(file), command="pcn-apply")
+    finally:
+        pcn("delete", str(file), code=0)
+    said = [words.strip() for words in shown.split("\r\x1b[K")]
+    order = [next(place for place, words in enumerate(said) if words.startswith(what)) for what in ("checking", "planning", "step ")]
+    assert order == sorted(order)
+    assert "Applied: " in said[-1]
 
 
 def test_what_is_shown_applied_again_changes_nothing(net: Net) -> None:

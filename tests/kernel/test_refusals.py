@@ -11,6 +11,7 @@ from reconciler.errors import DocumentError, FeatureMissing
 from reconciler.kernel import netlink, netns
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Link, LinkEnd
+from tests.commands import pcn
 from tests.faults.bench import Bench, variant
 from tests.faults.graphs import Data, cube, documents, example, unique
 from tests.kernel_state import BIN, command, first_link, untouched
@@ -102,6 +103,18 @@ def test_more_rows_than_a_table_holds_are_refused_before_anything_is_done(bench:
         small.apply(wanted)
     assert error.value.exit_code == 65
     assert untouched(bench, wanted) == []
+
+
+def test_rows_that_do_not_fit_in_their_table_are_refused_with_the_place_of_their_cube(bench: Bench, tmp_path: Path) -> None:
+    variant(tmp_path / "services", "ddosmitigator", {"u64, srcblacklist, 65536": "u64, srcblacklist, 4"})
+    rows = "".join(f"      - {{ip: 192.0.2.{number}}}\n" for number in range(5))
+    file = tmp_path / "list.yaml"
+    file.write_text("apiVersion: polycube.network/v1\nkind: Topology\nmetadata: {name: too-many}\nspec:\n  cubes:\n    - name: guard\n"
+                    f"      service-name: ddosmitigator\n      blacklist-src:\n{rows}")  # fmt: skip
+    refused = pcn("apply", "--bpffs", bench.root, "--services", str(tmp_path / "services"), str(file), code=65)
+    assert f"{file}:6:7: " in refused.stderr
+    assert "5 entries do not fit in table srcblacklist, which holds 4" in refused.stderr
+    assert not Path(bench.root).exists()
 
 
 def test_more_entries_than_the_model_allows_are_refused_with_their_place(bench: Bench) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import resource
 import statistics
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 
 from reconciler.cli.main import main
 from reconciler.cli.verbs import VERBS
+from tests.commands import on_a_terminal
 
 BIN = Path(sys.executable).parent
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "topologies" / "two-hosts.yaml"
@@ -191,23 +191,6 @@ def test_a_reader_that_goes_away_is_no_error(arguments: list[str]) -> None:
     result = subprocess.run([str(BIN / "pcn"), *arguments], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (result.returncode, result.stderr) == (0, "")
-
-
-def on_a_terminal(*arguments: str, **environment: str) -> str:
-    """What a command shows to somebody who sits at a terminal."""
-    ours, theirs = pty.openpty()
-    variables = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"} | environment
-    with subprocess.Popen([str(BIN / "pcn"), *arguments], stdout=theirs, stderr=theirs, stdin=theirs, env=variables) as process:
-        os.close(theirs)
-        shown = b""
-        while True:
-            try:
-                shown += os.read(ours, 4096)
-            except OSError:  # the other end is closed
-                break
-        process.wait()
-    os.close(ours)
-    return shown.decode()
 
 
 def test_colour_is_for_terminals_and_for_those_who_did_not_say_no() -> None:
