@@ -38,6 +38,19 @@ class Lot:
     sizes: dict[bytes, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     count: int = 0
 
+    def fill(self, rules: Iterable[Rule], order: Mapping[int, int]) -> None:
+        """The first rules, in order. All at once they take a third of the time that `change` would."""
+        own = [rule for rule in rules if self.family in rule.families]
+        self.count = len(own)
+        for rule in own:
+            for key in keys(rule, self.family, GRIDS[self.grid]):
+                self.rules.setdefault(key, []).append(rule)
+        for key, some in self.rules.items():
+            self.sizes[key[:4]][len(cells_of(some))] += 1
+            self.best[key[:4]].append(order[some[0].identity])
+        for best in self.best.values():
+            best.sort()
+
     def change(self, gone: Iterable[Rule], new: Iterable[Rule], order: Mapping[int, int]) -> set[bytes]:
         """Take rules out and in; the keys that have others now. `order` has the labels of all of them."""
         gone, new = ([rule for rule in some if self.family in rule.families] for some in (gone, new))
@@ -85,7 +98,7 @@ class Index:
     def of(cls, chains: Chains, order: Mapping[int, int], grids: Sequence[Sequence[int]]) -> Index:
         lots = {(number, family): Lot(family, grids[number][at]) for number in chains for at, family in enumerate(FAMILIES)}
         for (number, _), lot in lots.items():
-            lot.change((), chains[number], order)
+            lot.fill(chains[number], order)
         return cls(lots, dict(order))
 
     def pages(self) -> Pages:
