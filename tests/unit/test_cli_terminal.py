@@ -40,3 +40,22 @@ def test_long_work_whose_output_goes_to_a_file_shows_none(monkeypatch: pytest.Mo
     file = io.StringIO()
     terminal(file, monkeypatch, 0.0).compiling(1, 4, "bridge")
     assert not file.getvalue()
+
+
+def test_a_word_before_long_work_is_shown_once_it_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    at_work = terminal(screen, monkeypatch, 0.05)
+    at_work.doing("loading")
+    at_work.doing("checking")
+    assert not screen.getvalue()
+    at_work._timer.join(5)
+    assert screen.getvalue() == "\r\x1b[Kchecking"
+
+
+def test_a_word_before_work_that_is_over_soon_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    at_work = terminal(screen, monkeypatch, 0.05)
+    at_work.doing("loading")
+    at_work.clear()
+    at_work._timer.join(5)
+    assert not screen.getvalue()
