@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -72,6 +73,8 @@ _CUBES, _OF_A_CUBE = 256, 3
 
 def _answer(config: Config, chains: Mapping[int, Config], env: Env) -> Known:
     rules = {number: rules_of(*_list_of(chain)) for number, chain in chains.items()}
+    named = {device for chain in chains.values() for device in listed(*_list_of(chain)).devices}
+    env = replace(env, netdevs={name: index for name, index in env.netdevs.items() if name in named})  # others may come and go
     before = head_in_force(env.live)
     answers = _ANSWERS.setdefault(env.cube, deque(maxlen=_OF_A_CUBE))
     _ANSWERS.move_to_end(env.cube)

@@ -96,19 +96,20 @@ _KEYS = (
 
 
 _PARSED: dict[int, Entries[Rule]] = {number: Entries() for number in CHAINS.values()}
-_identity, _id = attrgetter("identity"), itemgetter("id")
+_identity, _device, _id = attrgetter("identity"), attrgetter("device"), itemgetter("id")
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A chain's list of rules. `rules` are in the order of their `ids`, and `places` says where in the list they stand. Of two
-    that are alike the second is another rule, and then not `all_differ`."""
+    that are alike the second is another rule, and then not `all_differ`. `devices` are the netdevs that they name."""
 
     entries: Sequence[Leaves]
     rules: list[Rule]
     ids: list[int]
     places: Sequence[int]
     all_differ: bool
+    devices: frozenset[str]
 
 
 _LISTED: dict[int, deque[Listed]] = {number: deque(maxlen=16) for number in CHAINS.values()}
@@ -131,7 +132,8 @@ def listed(chain: int, entries: Sequence[Leaves]) -> Listed:
         ids = [ids[place] for place in places]
     found = _PARSED[chain].each([entries[place] for place in places], of)
     all_differ = len(set(map(_identity, found))) == len(found)
-    new = Listed(list(entries), found if all_differ else _told_apart(found), ids, places, all_differ)
+    devices = frozenset(map(_device, found)) - {""}
+    new = Listed(list(entries), found if all_differ else _told_apart(found), ids, places, all_differ, devices)
     _LISTED[chain].appendleft(new)
     return new
 

@@ -85,3 +85,18 @@ def test_edit_after_edit_gives_what_the_whole_configuration_gives(seed: int, mon
             live = {**live, "cells4": dict(live["cells4"])}
             del live["cells4"][rng.choice(sorted(live["cells4"]))]
     assert quick[0] > 5 or rules is rule_set, "rules that are unlike each other are laid out anew"
+
+
+def test_netdevs_that_no_rule_names_come_and_go_and_nothing_is_derived_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"chain": [{"name": "INGRESS", "default": "DROP", "rule": [{"id": 1, "in-interface": "eth0"}, {"id": 2, "src": "10.0.0.1"}]}]}
+    live = derived(config, {}, "apart")
+    anew = []
+    monkeypatch.setattr(firewall, "_anew", lambda *given, really=firewall._anew: anew.append(given) or really(*given))
+
+    def with_netdevs(**netdevs: int) -> dict[str, dict[bytes, bytes]]:
+        return {name: found.rows for name, found in firewall.tables(config, Env(live=live, cube="apart", netdevs=netdevs), LAYOUTS).items()}
+
+    assert with_netdevs(eth0=7, veth1=8) == live
+    assert not anew
+    assert with_netdevs(eth0=9)["cells4"] != live["cells4"]
+    assert len(anew) == 1
