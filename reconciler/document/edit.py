@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from typing import Any
 
 from reconciler.document import Document, Lists, Path
@@ -59,21 +60,19 @@ def _end_of_list(text: str, begin: int) -> int:
 def _change(old: str, new: str) -> tuple[int, int]:
     """How many characters in whole lines at the start are the same, and how many at the end (not counting those again)."""
     shorter = min(len(old), len(new))
-    start = 0
-    while start < shorter and old[start : start + _BLOCK] == new[start : start + _BLOCK]:
-        start = min(start + _BLOCK, shorter)
-    while start < shorter and old[start] == new[start]:
-        start += 1
+    start = _alike(shorter, lambda there, end: old[there:end] == new[there:end])
     start = old.rfind("\n", 0, start) + 1
-    tail = 0
-    while tail < shorter - start:
-        step = min(_BLOCK, shorter - start - tail)
-        if old[len(old) - tail - step : len(old) - tail] != new[len(new) - tail - step : len(new) - tail]:
-            break
-        tail += step
-    while tail < shorter - start and old[-1 - tail] == new[-1 - tail]:
-        tail += 1
-    return start, tail
+    was, now = len(old), len(new)
+    return start, _alike(shorter - start, lambda there, end: old[was - end : was - there] == new[now - end : now - there])
+
+
+def _alike(most: int, same: Callable[[int, int], bool]) -> int:
+    """The first number below `most` at which two texts differ, or `most`. `same` compares them from one number to another."""
+    begin = 0
+    while begin < most and same(begin, min(begin + _BLOCK, most)):
+        begin = min(begin + _BLOCK, most)
+    block = range(begin + 1, min(begin + _BLOCK, most) + 1)
+    return begin + bisect_left(block, True, key=lambda end: not same(begin, end))
 
 
 def _lines_around(text: str, position: int, back: int, forth: int) -> tuple[int, int]:
