@@ -13,10 +13,11 @@ from typing import Any
 
 from reconciler.document import Document
 from reconciler.errors import CompileError, DocumentError, HookHeld, NotEnoughMemory, NotPermitted, Problem
+from reconciler.graph.again import Intended
 from reconciler.graph.chains import fuse
 from reconciler.graph.diff import Change, diff, without_documents
 from reconciler.graph.documents import document_data
-from reconciler.graph.intend import Built, Desired, Intended, intend, program_slots
+from reconciler.graph.intend import Built, Desired, intend, program_slots
 from reconciler.graph.records import (
     CubeRecord,
     HookRecord,
@@ -204,7 +205,9 @@ class Looker:
         others = {name: netdev for name, netdev in live.netdevs.items() if not netdev.alias.startswith(mark)}
         numbers = {name: netdev.index for name, netdev in live.netdevs.items()}
         desired = intend(topologies, self.services, built, live_indices(live), others, live.tables, numbers, before)
-        fuse(desired.state, desired.ways, self.services, built, by_digest(built))
+        if not desired.linked:
+            fuse(desired.state, desired.ways, self.services, built, by_digest(built))
+            desired.linked = True
         return desired
 
     def _find_adoptable(self, base: Live, desired: Desired) -> None:

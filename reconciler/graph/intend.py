@@ -15,6 +15,7 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.errors import DocumentError, Problem
+from reconciler.graph.again import Frame, Graph, Intended, edited
 from reconciler.graph.documents import text_of
 from reconciler.graph.records import (
     CubeRecord,
@@ -84,31 +85,21 @@ class Part:
 
     def holds_for(self, cube: Cube, whole: Built, env: Env, *, has_half: bool) -> bool:
         """Whether it would come out the same. A Python half may look at live rows and netdevs too."""
-        same = self.cube is cube and self.whole.digests == whole.digests and self.env.ports == env.ports
+        same = self.cube is cube and self.whole is whole and self.env.ports == env.ports
         return same and (not has_half or (self.env.live is env.live and self.env.netdevs is env.netdevs))
-
-
-@dataclass(slots=True)
-class Intended:
-    """The parts of the last graph, by cube, and the netdevs that there were."""
-
-    cubes: dict[str, Part] = field(default_factory=dict)
-    netdevs: Mapping[str, int] = field(default_factory=dict)
-
-    def same(self, netdevs: Mapping[str, int]) -> Mapping[str, int]:
-        return self.netdevs if self.netdevs == netdevs else netdevs
 
 
 @dataclass(slots=True)
 class Desired:
     """The desired graph; `pending` are (cube, port, netdev) that wait for a netdev; `ways` the hops and hooks there would be if
-    none did; `notes` go to the user."""
+    none did; `notes` go to the user; `linked` says whether its stubs have their chains."""
 
     state: State = field(default_factory=dict)
     pending: list[tuple[str, str, str]] = field(default_factory=list)
     ways: list[Record] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     indices: dict[str, dict[str, int]] = field(default_factory=dict)
+    linked: bool = False
 
     def add(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -146,40 +137,60 @@ def intend(
     Raises DocumentError for what only the compiled tables can tell.
     """
     known = before if before is not None else Intended()
-    desired = Desired()
+    netdev_numbers, built = known.same_netdevs(dict(numbers or {})), known.same_built(built)
+    old = known.graph.parts if known.graph is not None else {}
+    parts: dict[str, Part] = {}
+    problems: list[Problem] = []
+    for cube in (cube for topology in topologies for cube in topology.cubes):
+        try:
+            ports = port_indices(cube, indices.get(cube.name, {}), _most_ports(cube, services))
+            env = Env(ports, cube=cube.name, netdevs=netdev_numbers, live=(live or {}).get(cube.name, {}))
+            parts[cube.name] = _part(cube, services, built, env, old.get(cube.name))
+        except (ValueError, KeyError) as error:
+            problems.append(Problem(str(error.args[0] if error.args else error), f"/spec/cubes/{cube.name}"))
+    if problems:
+        raise DocumentError([*problems, *_tables(parts.values())[1]])
     owned = {link.end.name for topology in topologies for link in topology.links if link.end.netns is None}
     owned |= {link.peer.name for topology in topologies for link in topology.links if link.peer and link.peer.netns is None}
-    cubes = [cube for topology in topologies for cube in topology.cubes]
-    desired.indices = {cube.name: port_indices(cube, indices.get(cube.name, {}), _most_ports(cube, services)) for cube in cubes}
-    wiring = wire(topologies, services, desired.indices, frozenset(netdevs) | owned)
-    problems: list[Problem] = []
-    tables = Tables()
-    known.netdevs = indexed = known.same(dict(numbers or {}))
+    frame = Frame.of(topologies, services, frozenset(netdevs) | owned)
+    documents = [TopologyRecord(topology.name, document_text(topology)) for topology in topologies]
+    desired = edited(known.graph, frame, parts, documents) if known.graph is not None else None
+    if desired is None:
+        desired = _whole(topologies, services, frame.netdevs, parts)
+    known.graph = Graph(frame, parts, desired)
+    return desired
+
+
+def _whole(topologies: Sequence[Topology], services: Services, netdevs: Collection[str], parts: Mapping[str, Part]) -> Desired:
+    """The graph of these topologies, of whose cubes these are the parts."""
+    desired = Desired(indices={cube: dict(part.env.ports) for cube, part in parts.items()})
     for topology in topologies:
         desired.add(NamespaceRecord(name, topology.name) for name in topology.namespaces)
         desired.add(LinkRecord(link, topology.name) for link in topology.links)
         desired.add([TopologyRecord(topology.name, document_text(topology))])
         for cube in topology.cubes:
-            try:
-                env = Env(desired.indices[cube.name], cube=cube.name, netdevs=indexed, live=(live or {}).get(cube.name, {}))
-                part = known.cubes[cube.name] = _part(cube, services, built, env, known.cubes.get(cube.name))
-                desired.add(part.records)
-                tables.add(cube.name, part.made.objects, part.whole.objects, part.rows)
-            except (ValueError, KeyError) as error:
-                problems.append(Problem(str(error.args[0] if error.args else error), f"/spec/cubes/{cube.name}"))
-    for gone in known.cubes.keys() - desired.indices.keys():
-        del known.cubes[gone]
-    desired.add(tables.records())
-    problems += [Problem(sentence, f"/spec/cubes/{cube}") for cube, sentence in tables.problems]
+            desired.add(parts[cube.name].records)
+    tables, problems = _tables(parts.values())
     if problems:
         raise DocumentError(problems)
+    desired.add(tables)
+    wiring = wire(topologies, services, desired.indices, netdevs)
     desired.add(wiring.records)
-    if any(slot.side == pins.TWIN for part in known.cubes.values() for slot in part.made.objects):
+    if any(slot.side == pins.TWIN for part in parts.values() for slot in part.made.objects):
         _drop_idle_twins(desired, wiring)
     missing = {netdev for *_, netdev in wiring.pending}
-    whole = wire(topologies, services, desired.indices, frozenset(netdevs) | owned | missing) if missing else wiring
+    whole = wire(topologies, services, desired.indices, {*netdevs, *missing}) if missing else wiring
     desired.pending, desired.ways, desired.notes = wiring.pending, whole.records, wiring.notes
     return desired
+
+
+def _tables(parts: Iterable[Part]) -> tuple[list[TableRecord], list[Problem]]:
+    """The tables of all cubes, and what is wrong with them."""
+    tables = Tables()
+    for part in parts:
+        tables.add(part.cube.name, part.made.objects, part.whole.objects, part.rows)
+    records = list(tables.records())
+    return records, [Problem(sentence, f"/spec/cubes/{cube}") for cube, sentence in tables.problems]
 
 
 def document_text(topology: Topology) -> str:
