@@ -199,7 +199,7 @@ def left_alone(live: Live) -> list[Problem]:
 
 def _is_applied(wanted: Sequence[Topology], live: Live) -> bool:
     """Whether the kernel's own documents say just this: the common case, which then needs no second look at them."""
-    kept = {record.name: record for record in live.state.values() if isinstance(record, TopologyRecord)}
+    kept = {record.name: record for record in live.documents}
     return kept == {topology.name: TopologyRecord(topology.name, document_text(topology)) for topology in wanted}
 
 

@@ -21,7 +21,7 @@ from reconciler.graph.tables import Tables
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Cube, Topology
 from reconciler.plan import make_plan
-from reconciler.survey import Builder, Looker, Survey, by_digest, families, live_indices
+from reconciler.survey import Builder, Looker, Survey, by_digest, families
 from reconciler.transaction import carry_out
 
 
@@ -68,7 +68,7 @@ def _survey(
     desired = Desired(dict(live.state))
     service = looker.services.get(cube.service)
     assert service is not None
-    values = service.constants(cube.name, cube.loglevel, full_config(cube), live_indices(live)[cube.name])
+    values = service.constants(cube.name, cube.loglevel, full_config(cube), live.ports[cube.name])
     sides = {slot.side: made for slot, made in whole.objects.items() if (slot.direction, slot.index) == (direction, index)}
     found = [r for r in live.state.values() if isinstance(r, ProgramRecord) and _is(r, cube.name, direction, index)]
     for record in found:

@@ -20,7 +20,7 @@ from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Link, LinkEnd
 from reconciler.service import LEVELS, Service
 from reconciler.service.codec import Env
-from reconciler.survey import Builder, Looker, live_indices
+from reconciler.survey import Builder, Looker
 
 API_VERSION, KIND = "polycube.network/v1", "Topology"
 
@@ -134,7 +134,7 @@ def _cube(record: CubeRecord, live: Live, looker: Looker, traced: Traced, said: 
     built = looker.builder.one(record.service, "TC" if record.type == "TC" else "XDP")
     if service is None or built is None:
         return plain
-    env = Env(live_indices(live).get(record.name, {}), int(time.clock_gettime(time.CLOCK_MONOTONIC)), record.name,
+    env = Env(live.ports.get(record.name, {}), int(time.clock_gettime(time.CLOCK_MONOTONIC)), record.name,
               {name: netdev.index for name, netdev in live.netdevs.items()})
     config = service.config(live.tables.get(record.name, {}), built.tables, env, state=state)
     _drop_inapplicable(service.schema, config)

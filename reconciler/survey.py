@@ -19,13 +19,11 @@ from reconciler.graph.diff import Change, diff, without_documents
 from reconciler.graph.documents import document_data
 from reconciler.graph.intend import Built, Desired, intend, program_slots
 from reconciler.graph.records import (
-    CubeRecord,
     HookRecord,
     LinkRecord,
     Live,
     NamespaceRecord,
     OffloadRecord,
-    PortRecord,
     Record,
     State,
     TopologyRecord,
@@ -126,7 +124,7 @@ def families(topologies: Iterable[Topology]) -> set[tuple[str, str]]:
 
 def applied_documents(live: Live) -> list[Document]:
     """The documents that the kernel keeps."""
-    return [_kept(record.name, record.document) for record in live.state.values() if isinstance(record, TopologyRecord)]
+    return [_kept(record.name, record.document) for record in live.documents]
 
 
 @functools.lru_cache(maxsize=16)
@@ -170,13 +168,16 @@ class Looker:
 
         with Reader(Bpffs(self.root), self.kept.memory, since) as reader:
             live = observe_bpffs(reader, self.services, self.builder.one, rtnl.links(), state=state)
-        unknown = of_unknown_services(live.state, self.services)
+        unknown = of_unknown_services(live.documents, self.services)
         self._seal(live, {name: why for name, why in unknown.items() if name not in self.drop})
         return live
 
     def _seal(self, live: Live, reasons: Mapping[str, str]) -> None:
-        live.sealed |= reasons
-        live.state = without(live.state, reasons)
+        if reasons:
+            live.sealed |= reasons
+            live.state = without(live.state, reasons)
+            live.documents = tuple(record for record in live.documents if record.name not in reasons)
+            live.ports = {cube: ports for cube, ports in live.ports.items() if f"cube/{cube}" in live.state}
 
     def applied(self, live: Live, spare: Collection[str] = ()) -> list[Topology]:
         """The topologies that the kernel's own documents describe. Those of which nothing can be known are sealed, but for
@@ -204,7 +205,7 @@ class Looker:
         mark = f"{self.root}/topologies/"  # netdevs of ours come with the topologies that want them, and go with them
         others = {name: netdev for name, netdev in live.netdevs.items() if not netdev.alias.startswith(mark)}
         numbers = {name: netdev.index for name, netdev in live.netdevs.items()}
-        desired = intend(topologies, self.services, built, live_indices(live), others, live.tables, numbers, before)
+        desired = intend(topologies, self.services, built, live.ports, others, live.tables, numbers, before)
         if not desired.linked:
             fuse(desired.state, desired.ways, self.services, built, by_digest(built))
             desired.linked = True
@@ -263,15 +264,6 @@ def _network_of(topologies: Sequence[Topology]) -> Desired:
 def _drift(applied: State, live: State) -> list[Change]:
     """Where the live graph differs from the applied one. A document that is gone is drift too."""
     return [change for change in diff(applied, live) if not isinstance(change.before, TopologyRecord) or change.after is None]
-
-
-def live_indices(live: Live) -> dict[str, dict[str, int]]:
-    """The port indices that live cubes have, by cube and port."""
-    indices: dict[str, dict[str, int]] = {record.name: {} for record in live.state.values() if isinstance(record, CubeRecord)}
-    for record in live.state.values():
-        if isinstance(record, PortRecord):
-            indices.setdefault(record.cube, {})[record.name] = record.index
-    return indices
 
 
 def refuse(survey: Survey) -> None:

@@ -20,7 +20,8 @@ from reconciler.apply import Options, Result, apply, plan_for
 from reconciler.document import Document
 from reconciler.errors import Interrupted, LockBusy, PcnError
 from reconciler.graph.diff import Change
-from reconciler.graph.records import CubeRecord, HookRecord, HopRecord, LinkRecord, MemberRecord, TopologyRecord
+from reconciler.graph.intend import document_text
+from reconciler.graph.records import CubeRecord, HookRecord, HopRecord, LinkRecord, MemberRecord
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
 from reconciler.trial import refuse_while_trying
 
@@ -178,7 +179,7 @@ class Healer:
 
     def _vanished(self, seen: Result, options: Options) -> set[str]:
         live = seen.survey.live.state.values()
-        kept = {record.name for record in live if isinstance(record, TopologyRecord)}
+        kept = {record.name for record in seen.survey.live.documents}
         owners = {record.topology for record in live if isinstance(record, CubeRecord | LinkRecord)}
         return (owners - kept - options.drop) & self.applied.keys() - {t.name for t in seen.topologies}
 
@@ -200,7 +201,7 @@ class Healer:
         self._retries.passed(chosen.digest)
         self._shown = ()
         self.moved.clear()
-        self.applied = {r.name: r.document for r in seen.survey.desired.state.values() if isinstance(r, TopologyRecord)}
+        self.applied = {topology.name: document_text(topology) for topology in seen.wanted}
         self.last_success = time.time()
         if chosen.digest == self.wanted.digest:
             self.good = chosen
@@ -236,7 +237,7 @@ class Healer:
     def _is_forgotten(self, names: frozenset[str], done: Result) -> bool:
         """Whether all that the kernel lacks is the document of one of these: then nothing of it is pending, though it looks
         as if everything were."""
-        kept = {record.name for record in done.survey.live.state.values() if isinstance(record, TopologyRecord)}
+        kept = {record.name for record in done.survey.live.documents}
         return bool(names & self.applied.keys() - kept) and all(s.operation.kind == _KEEP for s in done.plan.steps)
 
     def _failed(self, chosen: Desired, error: Exception, began: float) -> None:

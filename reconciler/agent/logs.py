@@ -152,10 +152,10 @@ def names(cubes: Mapping[str, Mapping[str, int]], objects: Iterable[Any]) -> Nam
 
 def live_names(root: str, services: Services) -> Names:
     """The names of what is live below a root. Raises KernelError, CompileError."""
-    from reconciler.survey import Builder, Looker, live_indices
+    from reconciler.survey import Builder, Looker
 
     looker = Looker(root, services, Builder(services))
-    found = live_indices(looker.live())  # decoding the tables builds every live cube's programs, or finds them in the cache
+    found = looker.live().ports  # decoding the tables builds every live cube's programs, or finds them in the cache
     return names(found, [compiled for built in looker.builder.built.values() for compiled in built.objects.values()])
 
 

@@ -78,7 +78,8 @@ def edited(old: Graph, frame: Frame, parts: Mapping[str, Part], documents: Seque
     for _, part in changed:
         tables.add(part.cube.name, part.made.objects, part.whole.objects, part.rows)
     own = [record for record in tables.records() if record.cube]
-    if tables.problems or any(declared.rows is not None for declared in tables.declared.values() if declared.path[:6] != "cubes/"):
+    of_the_host = (declared for path, declared in tables.declared.items() if not path.startswith("cubes/"))
+    if tables.problems or any(declared.rows is not None for declared in of_the_host):
         return None
     records += [record for record in own if record.address in old.desired.state]  # a twin that would never run is not
     if not records:

@@ -264,7 +264,8 @@ class Live:
     """The kernel as it was read: records by address, what no record accounts for, and the netdevs there are.
 
     `leftovers` are paths below the root that an interrupted apply left; nothing refers to them. `generations` is the
-    number of each cube's current generation; `netdevs` has every netdev of this namespace by name; `tables` the raw rows
+    number of each cube's current generation, and `ports` has the indices of its ports; `documents` are the applied ones, which
+    are among the records; `netdevs` has every netdev of this namespace by name; `tables` the raw rows
     of tables by cube. `adoptable` are tables that lost their pin but are in use: map ids by path, and, in `adopted`, what
     they hold. `sealed` topologies were left out, for the reason given (see `live.sealed`). `namespaces` are those that the
     applied documents name, with their topologies; `network` is the network as seen beside what was applied, where `state`
@@ -273,6 +274,8 @@ class Live:
     state: State = field(default_factory=dict)
     leftovers: tuple[str, ...] = ()
     generations: dict[str, int] = field(default_factory=dict)
+    ports: dict[str, dict[str, int]] = field(default_factory=dict)
+    documents: tuple[TopologyRecord, ...] = ()
     netdevs: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, dict[str, dict[bytes, bytes]]] = field(default_factory=dict)
     adoptable: dict[str, int] = field(default_factory=dict)

@@ -71,6 +71,11 @@ class Reader:
         made: T = known.value
         return made
 
+    def since(self, name: str) -> Any:
+        """What was given for a result that is to be taken as it is; None if there is none."""
+        known = self._memory.results.get(name) if name in self._since else None
+        return known.given if known is not None else None
+
     def _reads_the_same(self, known: Result) -> bool:
         """What was read to find out is not read again if it does not."""
         if not all(self._directory(path) is directory for path, directory in known.directories.items()):

@@ -5,25 +5,37 @@ A damaged cube is still a cube, with all that it learned; one that an interrupte
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from reconciler.graph.documents import document_data
-from reconciler.graph.records import GONE, Live, TopologyRecord
+from reconciler.graph.records import GONE, Live
 from reconciler.kernel.reader import Reader
 
 
 def said_of(live: Live) -> dict[str, dict[str, Any]]:
     """What the applied documents say of each cube that a lost `about` would have said; and of namespaces, whose mark can be
     lost, that they are ours."""
-    found = {}
-    for record in live.state.values():
-        if isinstance(record, TopologyRecord):
-            spec = document_data(record.document).get("spec", {})
-            live.namespaces |= dict.fromkeys(spec.get("namespaces", ()), record.name)
-            for cube in spec.get("cubes", ()):
-                said = {"service": cube["service-name"], "topology": record.name, "type": cube.get("type", "TC")}
-                found[cube["name"]] = {**said, "fuse": spec.get("fuse", True) and cube.get("fuse", True)}
+    found: dict[str, dict[str, Any]] = {}
+    for record in live.documents:
+        live.namespaces |= dict.fromkeys(document_data(record.document).get("spec", {}).get("namespaces", ()), record.name)
+        found |= _said(record.name, record.document)
     return found
+
+
+@functools.lru_cache(maxsize=16)
+def _said(topology: str, document: str) -> dict[str, dict[str, Any]]:
+    spec = document_data(document).get("spec", {})
+    fuse = spec.get("fuse", True)
+    return {
+        cube["name"]: {
+            "service": cube["service-name"],
+            "topology": topology,
+            "type": cube.get("type", "TC"),
+            "fuse": fuse and cube.get("fuse", True),
+        }
+        for cube in spec.get("cubes", ())
+    }
 
 
 def identity(reader: Reader, home: str, said: dict[str, Any] | None) -> tuple[dict[str, Any] | None, str | None]:

@@ -8,7 +8,7 @@ Order: first every stub, so that a program id in a slot or a hook can be named; 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ from reconciler.kernel.maps import PER_CPU, MapInfo, MapSpec
 from reconciler.kernel.reader import Reader, fold_cpus
 from reconciler.live.adopt import is_another
 from reconciler.live.identity import identity, said_of
-from reconciler.live.observe_ways import hooks, hop, members, wires
+from reconciler.live.observe_ways import Flooded, Wire, flooded, hooks, members, named, wires
 from reconciler.service import Services
 from reconciler.service.rows import TableRows
 
@@ -53,11 +53,13 @@ class Look:
     live: Live
     state: bool = False
     stubs: dict[int, str] = field(default_factory=dict)
+    flooded: Flooded | None = None
     uses: dict[tuple[str, str], set[int]] = field(default_factory=dict)  # ids of the tables that a side of a cube uses
-    in_use: set[int] = field(default_factory=set)  # ids of the tables that the pinned programs of all cubes use
+    in_use: set[int] = field(default_factory=set)  # ids of the tables that the pinned programs use
     chains: list[tuple[StubRecord, tuple[int, ...]]] = field(default_factory=list)  # and the ids of the tables that each uses
     leftovers: list[str] = field(default_factory=list)
-    wires: list[tuple[str, str, int, int, int]] = field(default_factory=list)  # cube, side, row, kind, ifindex or program
+    wires: list[Wire] = field(default_factory=list)
+    hops: tuple[list[str], dict[str, Record]] = field(default_factory=lambda: ([], {}))  # targets of the wires, and the records
     digests: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     shapes: dict[tuple[str, str], Mapping[str, tuple[Any, TableRows]]] = field(default_factory=dict)
 
@@ -68,15 +70,12 @@ class Look:
 
     def take(self, own: Look) -> None:
         """What was found of one cube."""
-        self.live.state |= own.live.state
-        self.live.generations |= own.live.generations
-        self.live.tables |= own.live.tables
-        self.stubs |= own.stubs
-        self.uses |= own.uses
-        self.in_use |= own.in_use
-        self.chains += own.chains
+        self.live.state.update(own.live.state)
+        self.live.generations.update(own.live.generations)
+        self.live.ports.update(own.live.ports)
+        self.live.tables.update(own.live.tables)
+        self.stubs.update(own.stubs)
         self.leftovers += own.leftovers
-        self.wires += own.wires
 
     def compiled(self, about: Mapping[str, Any]) -> frozenset[str]:
         """Digests of the objects by which a cube's tables are decoded."""
@@ -113,35 +112,45 @@ def observe_bpffs(
         if text is None:
             leftovers.append(f"topologies/{name}")
         else:
-            look.add([TopologyRecord(pins.unescape(name), text)])
-    whole: list[tuple[str, Mapping[str, Any], str]] = []
+            live.documents += (TopologyRecord(pins.unescape(name), text),)
+    look.add(live.documents)
+    cubes: dict[str, Look] = {}
     said = said_of(live)
     for escaped in reader.names("cubes"):
         name = pins.unescape(escaped)
-        about, current = identity(reader, f"cubes/{escaped}", said.get(name))
+        about, current = _identity(reader, escaped, name, said.get(name))
         if about is None or current is None or "~" in escaped:
             leftovers.append(f"cubes/{escaped}")
         else:
-            whole.append((name, about, current))
-    for cube, its_about, generation in whole:
-        given = its_about, generation, state, look.compiled(its_about)
-        look.take(reader.remembered(cube, given, partial(_alone, look, cube, its_about, generation)))
-    reader.forget_all_but({cube for cube, *_ in whole})
-    look.add(_chain(look, stub, tables) for stub, tables in look.chains)
-    look.add(hop(look, *wire) for wire in look.wires)
-    for cube, its_about, _ in whole:
-        members(look, cube, its_about)
+            given = about, current, state, look.compiled(about)
+            cubes[name] = reader.remembered(name, given, partial(_alone, look, name, about, current))
+    reader.forget_all_but(cubes.keys())
+    for own in cubes.values():
+        look.take(own)
+    _chains(look, cubes.values())
+    for own in cubes.values():
+        live.state.update(named(look, own))
+    for own in cubes.values():
+        if own.flooded is not None:
+            look.add(members(look, own.flooded))
     leftovers += [*look.leftovers, *hooks(look)]
-    leftovers += _shared(look, {name for name, _, _ in whole})
+    leftovers += _shared(look, set(cubes))
     live.leftovers = tuple(leftovers)
     return live
+
+
+def _identity(reader: Reader, escaped: str, name: str, said: dict[str, Any] | None) -> tuple[Any, Any]:
+    """A cube's `about` and `current`; of a cube that is not to be read again, what they were."""
+    before = reader.since(name)
+    return before[:2] if before is not None else identity(reader, f"cubes/{escaped}", said)
 
 
 def _alone(look: Look, name: str, about: Mapping[str, Any], current: str) -> Look:
     """A cube's own objects, and nothing that depends on another's."""
     own = look.apart()
-    wires(own, name)  # what has to be read of a table comes first, and then it is known what it is as well
+    own.wires = wires(own, name)  # what has to be read of a table comes first, and then it is known what it is as well
     own.leftovers += _cube_objects(own, name, about, current)
+    own.flooded = flooded(own, name, about)
     return own
 
 
@@ -152,6 +161,7 @@ def _cube_objects(look: Look, name: str, about: Mapping[str, Any], current: str)
     look.add([CubeRecord(name, *said)])
     leftovers = []
     indices: dict[str, int] = {}
+    ports = look.live.ports[name] = {}
     entries = reader.names(home)
     for entry in entries:
         if entry.endswith("~") or (entry[0] == "g" and entry[1:].isdigit() and entry != current):
@@ -165,6 +175,7 @@ def _cube_objects(look: Look, name: str, about: Mapping[str, Any], current: str)
             leftovers.append(f"{home}/ports/{escaped}")
             continue
         look.add([PortRecord(name, port, indices[port], reader.link_text(f"{home}/ports/{escaped}") or "-")])
+        ports[port] = indices[port]
     look.live.generations[name] = int(current[1:]) if current[1:].isdigit() else 0
     _tables(look, name, about)
     return leftovers
@@ -203,9 +214,13 @@ def _stubs(look: Look, cube: str, about: Mapping[str, Any], side: str, leftovers
     return indices
 
 
-def _chain(look: Look, stub: StubRecord, tables: tuple[int, ...]) -> StubRecord:
+def _chains(look: Look, cubes: Collection[Look]) -> None:
     """A chain is what was linked if every table that it uses is one that its cubes' own programs use now."""
-    return stub if look.in_use.issuperset(tables) else replace(stub, chain=f"foreign:{stub.chain}")
+    chains = [each for own in cubes for each in own.chains]
+    in_use = set[int]().union(*(own.in_use for own in cubes)) if chains else set()
+    look.add(
+        stub if in_use.issuperset(tables) else replace(stub, chain=f"foreign:{stub.chain}") for stub, tables in chains
+    )
 
 
 def _programs(look: Look, cube: str, current: str) -> None:

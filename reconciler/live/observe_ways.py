@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
-from reconciler.graph.records import GONE, HookRecord, HopRecord, MemberRecord
+from reconciler.graph.records import GONE, HookRecord, HopRecord, MemberRecord, Record
 
 if TYPE_CHECKING:
     from reconciler.live.observe import Look
@@ -16,33 +17,65 @@ _HOP_KINDS = ("none", "pass", "netdev", "program")
 POINTS = ("xdp", "tcx_ingress", "tcx_egress")
 
 
-def wires(look: Look, cube: str) -> None:
+Wire = tuple[str, str, int, int, int]
+"""A cube's side and row of its hops, their kind, and the netdev's or the program's number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flooded:
+    """A cube's flood table, and what of it comes in again, as it is in the kernel."""
+
+    cube: str
+    is_tc: bool
+    rows: Mapping[bytes, bytes]
+    pairs: Mapping[bytes, tuple[int, int]]
+
+
+def wires(look: Look, cube: str) -> list[Wire]:
     """A cube's hops as they are in its tables: by numbers, which can be named once all cubes are known."""
     home = pins.cube(cube)
+    found: list[Wire] = []
     for side in (pins.MAIN, pins.TWIN) if "twin" in look.reader.names(home) else (pins.MAIN,):
         values = look.reader.values(f"{home}/{side}hops").rstrip(b"\0")
         values += bytes(-len(values) % 8)
         hops = [(row, kind, ifindex) for row, (kind, ifindex) in enumerate(struct.iter_unpack("<II", values)) if kind]
         jumps = look.reader.slots_at(f"{home}/{side}next", [row for row, kind, _ in hops if kind == 3])
-        look.wires += [(cube, side, row, kind, jumps[row] if kind == 3 else ifindex) for row, kind, ifindex in hops]
+        found += [(cube, side, row, kind, jumps[row] if kind == 3 else ifindex) for row, kind, ifindex in hops]
+    return found
 
 
-def hop(look: Look, cube: str, side: str, row: int, kind: int, number: int) -> HopRecord:
-    target = look.netdev(number) if kind == 2 else ""
+def named(look: Look, own: Look) -> dict[str, Record]:
+    """The hops of one cube, by address; the last ones if they lead where they led."""
+    targets = [_target(look, kind, number) for _, _, _, kind, number in own.wires]
+    if own.hops[0] != targets:
+        records = [
+            HopRecord(cube, side, row, _HOP_KINDS[kind] if kind < 4 else str(kind), target)
+            for (cube, side, row, kind, _), target in zip(own.wires, targets, strict=True)
+        ]
+        own.hops = targets, {record.address: record for record in records}
+    return own.hops[1]
+
+
+def _target(look: Look, kind: int, number: int) -> str:
     if kind == 3:
-        target = look.stubs.get(number, f"program {number}" if number else GONE)
-    return HopRecord(cube, side, row, _HOP_KINDS[kind] if kind < 4 else str(kind), target)
+        return look.stubs.get(number) or (f"program {number}" if number else GONE)
+    return look.netdev(number) if kind == 2 else ""
 
 
-def members(look: Look, cube: str, about: Mapping[str, Any]) -> None:
+def flooded(look: Look, cube: str, about: Mapping[str, Any]) -> Flooded | None:
+    """A cube's flood members as they are in its tables: by numbers."""
     found = look.reader.rows(f"{pins.cube(cube)}/flood")
     if found is None:
-        return
+        return None
     again = look.reader.rows(f"{pins.cube(cube)}/reenter")
     pairs = {key: struct.unpack("<II", value) for key, value in again[1].items()} if again else {}
-    for key, value in found[1].items():
+    return Flooded(cube, about.get("type", "TC") == "TC", found[1], pairs)
+
+
+def members(look: Look, flood: Flooded) -> Iterator[MemberRecord]:
+    for key, value in flood.rows.items():
         index = struct.unpack("<I", key)[0]
-        if about.get("type", "TC") == "TC":
+        if flood.is_tc:
             kind, ifindex, ingress = struct.unpack("<III", value)
             if kind != 2:
                 continue
@@ -53,8 +86,8 @@ def members(look: Look, cube: str, about: Mapping[str, Any]) -> None:
             (ifindex,) = struct.unpack("<I", value[:4])
             if not ifindex:
                 continue
-            netdev, far = look.netdev(ifindex), look.netdev(pairs[key][1]) if pairs.get(key, (0, 0))[0] else ""
-        look.add([MemberRecord(cube, index, netdev, far)])
+            netdev, far = look.netdev(ifindex), look.netdev(flood.pairs[key][1]) if flood.pairs.get(key, (0, 0))[0] else ""
+        yield MemberRecord(flood.cube, index, netdev, far)
 
 
 def _near_end(far: str) -> str:

@@ -7,7 +7,7 @@ other topology can be applied, shown and healed as ever, and these themselves be
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from reconciler import pins
 from reconciler.check import check
@@ -19,14 +19,13 @@ from reconciler.model import Topology
 from reconciler.service import Services
 
 
-def of_unknown_services(state: State, services: Services) -> dict[str, str]:
-    """The live topologies that have a cube of an unknown service, each with what is to be said of it."""
+def of_unknown_services(documents: Iterable[TopologyRecord], services: Services) -> dict[str, str]:
+    """Those of the applied documents that have a cube of an unknown service, each with what is to be said of it."""
     found = {}
-    for record in state.values():
-        if isinstance(record, TopologyRecord):
-            unknown = sorted(name for name in _services_of(record.document) if services.get(name) is None)
-            if unknown:
-                found[record.name] = f"service {', '.join(map(repr, unknown))} is not here (--services DIR)"
+    for record in documents:
+        unknown = sorted(name for name in _services_of(record.document) if services.get(name) is None)
+        if unknown:
+            found[record.name] = f"service {', '.join(map(repr, unknown))} is not here (--services DIR)"
     return found
 
 
