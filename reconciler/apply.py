@@ -17,13 +17,32 @@ from reconciler.document import Document, collector_paused
 from reconciler.errors import DocumentError, Problem
 from reconciler.graph.diff import Change, diff
 from reconciler.graph.intend import document_text
-from reconciler.graph.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record, State, TableRecord, TopologyRecord
+from reconciler.graph.records import (
+    LinkRecord,
+    Live,
+    NamespaceRecord,
+    OffloadRecord,
+    Record,
+    State,
+    TableRecord,
+    TopologyRecord,
+    apart,
+)
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
 from reconciler.model import Topology
 from reconciler.plan.steps import Plan, Step, cubes_of
 from reconciler.service import Services
 from reconciler.survey import APPLIED, Builder, Kept, Looker, Survey, applied_documents, name_of, refuse
 from reconciler.transaction import carry_out
+
+
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """What was found a moment ago, when all was as it should be: the documents that the kernel kept, and the `cubes` that will do
+    as they were then, since they are not to be changed, and somebody looks at them all directly afterwards."""
+
+    documents: tuple[TopologyRecord, ...]
+    cubes: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -33,7 +52,7 @@ class Options:
 
     `doing` is told what begins, in a word or two.
 
-    `kept` is what one call takes over from the one before: whoever calls again keeps the options.
+    `kept` is what one call takes over from the one before: whoever calls again keeps the options. `lately`: see there.
 
     `warn` is told of applied topologies that had to be left out by what only reads.
     `planned` is called with the result once it is planned, under the lock and before the first step; what it raises ends
@@ -53,6 +72,7 @@ class Options:
     warn: Callable[[Sequence[Problem]], object] | None = None
     before: Callable[[int, Step], Any] | None = None
     kept: Kept = field(default_factory=Kept)
+    lately: Lately | None = None
 
 
 @dataclass(slots=True)
@@ -97,7 +117,7 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
     root = Bpffs(chosen.root)
     with root.locked(chosen.lock_timeout), collector_paused():
         try:
-            result = _survey(documents, chosen, looker, delete)
+            result = _survey_of_edit(documents, chosen, looker) or _survey(documents, chosen, looker, delete)
             refuse(result.survey)
             if chosen.planned:
                 chosen.planned(result)
@@ -126,12 +146,28 @@ def _carry_out(survey: Survey, root: Bpffs, looker: Looker, options: Options) ->
         executor.close()
 
 
-def _survey(documents: Sequence[Document], options: Options, looker: Looker, delete: bool) -> Result:
+def _survey_of_edit(documents: Sequence[Document], options: Options, looker: Looker) -> Result | None:
+    """What there is to do, seen by a look at those cubes only that are edited. None if that will not do: somebody has applied
+    something meanwhile, or something is to be done to another cube."""
+    if options.lately is None:
+        return None
+    unread = options.lately.cubes
+    live = looker.live(since=unread)
+    then, now = ({record.name: record.document for record in each} for each in (options.lately.documents, live.documents))
+    if then != now or not unread <= live.generations.keys():
+        return None
+    result = _survey(documents, options, looker, delete=False, live=live)
+    return None if cubes_of(result.plan) & {pins.cube(cube) for cube in unread} else result
+
+
+def _survey(
+    documents: Sequence[Document], options: Options, looker: Looker, delete: bool, live: Live | None = None
+) -> Result:
     from reconciler.check import check
     from reconciler.check.polycube import topology_of
 
     options.doing("reading the kernel")
-    live = looker.live()
+    live = live if live is not None else looker.live()
     options.doing("checking")
     formed = [topology_of(document, options.services)[0] for document in documents if isinstance(document.data, dict | list)]
     named = {name_of(document) for document in formed}
@@ -228,7 +264,7 @@ def unfinished(survey: Survey, looker: Looker) -> list[str]:
     """
     touched = cubes_of(survey.plan)
     live = looker.live(since={cube for cube in survey.live.generations if pins.cube(cube) not in touched})
-    network = [r for r in survey.desired.state.values() if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)]
+    network = [r for r in apart(survey.desired.state).values() if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)]
     state, _ = looker.with_links(live, network)
     return [
         f"{change.address}: wanted {_short(change.after)}, found {_short(change.before)}"

@@ -19,6 +19,8 @@ from reconciler.graph.diff import Change, diff, without_documents
 from reconciler.graph.documents import document_data
 from reconciler.graph.intend import Built, Desired, intend, program_slots
 from reconciler.graph.records import (
+    Group,
+    Grouped,
     HookRecord,
     LinkRecord,
     Live,
@@ -27,6 +29,8 @@ from reconciler.graph.records import (
     Record,
     State,
     TopologyRecord,
+    apart,
+    grouped,
 )
 from reconciler.kernel.remembered import Memory
 from reconciler.live.sealed import of_unknown_services, readable, without
@@ -197,8 +201,10 @@ class Looker:
         from reconciler.live.observe_links import observe_links
 
         links = observe_links(Reader(Bpffs(self.root), self.kept.memory), wanted, live.namespaces)
-        found: State = {record.address: record for record in links.records}
-        return live.state | without(found, live.sealed), links.conflicts
+        found = without({record.address: record for record in links.records}, live.sealed)
+        if isinstance(live.state, Grouped):
+            return live.state.but({"": Group(live.state.without_cubes() | found)}), links.conflicts
+        return live.state | found, links.conflicts
 
     def intend(self, topologies: Sequence[Topology], live: Live, before: Intended | None = None) -> Desired:
         built = self.builder.ensure(families(topologies))
@@ -208,7 +214,7 @@ class Looker:
         desired = intend(topologies, self.services, built, live.ports, others, live.tables, numbers, before)
         if not desired.linked:
             fuse(desired.state, desired.ways, self.services, built, by_digest(built))
-            desired.linked = True
+            desired.state, desired.linked = grouped(desired.state), True
         return desired
 
     def _find_adoptable(self, base: Live, desired: Desired) -> None:
@@ -232,12 +238,10 @@ class Looker:
         before = None if applied is wanted else self._applied(applied, base)
         desired = self.intend(wanted, base, self.kept.intended)
         before = desired if before is None else before
-        network = [
-            r for r in {**before.state, **desired.state}.values() if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)
-        ]
-        state, conflicts = self.with_links(base, network)
+        own, known = _network(desired.state), _network(before.state)
+        state, conflicts = self.with_links(base, {**known, **own}.values())
         self._find_adoptable(base, desired)
-        then = state if before is desired else self.with_links(base, before.state.values())[0]
+        then = state if known == own else self.with_links(base, known.values())[0]
         live = replace(base, state=state, network=then)
         objects = by_digest(self.builder.built)
         plan = make_plan(desired, live, self.services, self.builder.built, objects)
@@ -251,6 +255,11 @@ class Looker:
             self.builder.built,
             conflicts,
         )
+
+
+def _network(state: State) -> State:
+    """Its records of netdevs and namespaces."""
+    return {a: record for a, record in apart(state).items() if isinstance(record, NamespaceRecord | LinkRecord | OffloadRecord)}
 
 
 def _network_of(topologies: Sequence[Topology]) -> Desired:
@@ -294,7 +303,9 @@ def refuse_what_does_not_fit(survey: Survey) -> None:
     from reconciler.graph.memory import needed
     from reconciler.kernel import maps, memory
 
-    found = needed(survey.desired.state, survey.live.state, maps.cpus())
+    desired, differs = survey.desired.state, [change.address for change in (*survey.pending, *survey.drift)]
+    wanted = {address: desired[address] for address in differs if address in desired}
+    found = needed(wanted, survey.live.state, maps.cpus())
     total, there = sum(found.values()), memory.available()
     if total > there.bytes:
         most = sorted(found, key=lambda address: -found[address])[:3]

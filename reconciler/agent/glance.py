@@ -6,16 +6,25 @@ whatever it means, leads to a whole look.
 """
 from __future__ import annotations
 
-from reconciler.apply import Options
+import time
+from collections.abc import Iterable
+
+from reconciler.apply import Lately, Options, Result
 from reconciler.graph.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.survey import Builder, Looker, Survey
+from reconciler.model import Topology
+from reconciler.survey import Builder, Looker
+
+_FRESH = 0.5  # seconds for which a look will do: the next one, directly after an edit, still heals what happened since within one
 
 
 class Glance:
-    """The kernel as it was when it was as wanted."""
+    """The kernel as it was when it was as wanted: when the look `began` (`time.monotonic`) that found it so."""
 
-    def __init__(self, options: Options, survey: Survey) -> None:
+    def __init__(self, options: Options, seen: Result, began: float) -> None:
+        survey = seen.survey
+        self._began = began
+        self._cubes = {cube.name: cube for topology in seen.wanted for cube in topology.cubes}
         self._options = options
         self._looker = Looker(options.root, options.services, Builder(options.services), kept=options.kept)
         self._calm: Live = survey.live
@@ -24,8 +33,19 @@ class Glance:
 
     def is_calm(self) -> bool:
         """Whether nothing has changed since. Raises LockBusy, KernelError."""
+        began = time.monotonic()
         with Bpffs(self._options.root).read_locked(self._options.lock_timeout):
             live = self._looker.live()
             state, conflicts = self._looker.with_links(live, self._network)
         calm = self._calm
-        return not conflicts and state == calm.state and live.netdevs == calm.netdevs and live.leftovers == calm.leftovers
+        same = not conflicts and state == calm.state and live.netdevs == calm.netdevs and live.leftovers == calm.leftovers
+        self._began = began if same else 0.0
+        return same
+
+    def lately(self, wanted: Iterable[Topology]) -> Lately | None:
+        """What the last look will do for, if these topologies are to be applied now; None if it was too long ago."""
+        if time.monotonic() - self._began > _FRESH:
+            return None
+        cubes = {cube.name: cube for topology in wanted for cube in topology.cubes}
+        unchanged = frozenset(name for name, cube in self._cubes.items() if cubes.get(name) is cube)
+        return Lately(self._calm.documents, unchanged & self._calm.generations.keys())

@@ -17,6 +17,7 @@ from reconciler.agent.glance import Glance
 from reconciler.agent.retry import Retries
 from reconciler.agent.tally import Tally
 from reconciler.apply import Options, Result, apply, plan_for
+from reconciler.check import check
 from reconciler.document import Document
 from reconciler.errors import Interrupted, LockBusy, PcnError
 from reconciler.graph.diff import Change
@@ -27,6 +28,7 @@ from reconciler.trial import refuse_while_trying
 
 HEAL, NO_HEAL, OBSERVE = "heal", "no-heal", "observe"
 BUSY_RETRY, LAST_BUSY_RETRY = 0.1, 1.0  # seconds
+SOON = 0.05  # seconds until everything is looked at after an edit that was applied by a look at what was edited
 _NAMED = 4  # addresses in a log line
 _KEEP = "set_document"  # the operation that keeps an applied document
 log = logging.getLogger("pcn.agent")
@@ -57,6 +59,8 @@ class Healer:
     _retries: Retries = field(default_factory=Retries)
     _busy: int = 0
     _glance: Glance | None = None
+    _last_glance: Glance | None = None
+    _unread: bool = False
     _calm_for: str = ""
     _shown: tuple[str, ...] = ()
 
@@ -67,7 +71,7 @@ class Healer:
 
     def want(self, desired: Desired) -> None:
         """The files say something else now."""
-        self._glance = None
+        self._last_glance, self._glance = self._glance, None
         if desired.digest != self.wanted.digest:
             self._retries.passed(self.wanted.digest)
         for name in sorted(self.claimed - desired.topologies) if not self.prune else ():
@@ -104,18 +108,25 @@ class Healer:
         except (PcnError, OSError) as error:
             self._failed(chosen, error, began)
         self._busy = 0
+        if self._unread:
+            return SOON
         return self._retries.seconds_to_next(began)
 
     def _attempt(self, chosen: Desired, began: float) -> None:
+        self._unread = False
         if self._glance is not None and chosen.digest == self.good.digest == self._calm_for and self._glance.is_calm():
             self.tally.looks += 1
             self.last_success = time.time()
             return
-        self._glance = None
+        last_glance, self._last_glance, self._glance = self._last_glance, None, None
         documents = chosen.documents
         options = replace(self.options, drop=self._dropped(chosen))
-        if self._is_edit(chosen) and self._apply_at_once(chosen, options, began):
-            return
+        if self._is_edit(chosen):
+            wanted, _ = check(documents, options.services, merge=options.merge)
+            lately = last_glance.lately(wanted) if last_glance is not None else None
+            if self._apply_at_once(chosen, replace(options, lately=lately), began):
+                self._unread = lately is not None
+                return
         seen = plan_for(documents, options)
         lost = self._lost_documents(seen, documents, options)
         if lost:
@@ -125,7 +136,7 @@ class Healer:
         self.tally.looks += 1
         if not seen.plan.steps:
             self._succeeded(chosen, seen)
-            self._glance, self._calm_for = Glance(options, seen.survey), chosen.digest
+            self._glance, self._calm_for = Glance(options, seen, began), chosen.digest
             return
         if not self._may_write(seen):
             self._say_observed(tuple(step.address for step in seen.plan.steps))

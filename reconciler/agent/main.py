@@ -139,9 +139,12 @@ class Agent:
     # -- files ------------------------------------------------------------------------------------------------------
 
     def _files_poked(self) -> None:
-        """Something happened in a watched directory: read once it is quiet."""
+        """Something happened in a watched directory: read once it is quiet. Looking at the kernel now leaves less to look at
+        then."""
         self.watcher.discard()
         now = time.monotonic()
+        if not self._first_poke:
+            self.loop.at("look", now, self._look)
         self._first_poke = self._first_poke or now
         self.loop.at("files", min(now + QUIET, self._first_poke + AT_MOST), self._files_quiet)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from reconciler.graph.records import TopologyRecord
+from reconciler.graph.records import Group, Grouped, State, TopologyRecord
 from reconciler.graph.tables import Tables
 from reconciler.model import Attachment, Link, Topology
 
@@ -68,7 +68,8 @@ class Intended:
 
 def edited(old: Graph, frame: Frame, parts: Mapping[str, Part], documents: Sequence[TopologyRecord]) -> Desired | None:
     """The graph of these parts and documents, if it is the old one but for some cubes' configuration; else None."""
-    if not old.frame.is_like(frame) or old.parts.keys() != parts.keys():
+    state = old.desired.state
+    if not isinstance(state, Grouped) or not old.frame.is_like(frame) or old.parts.keys() != parts.keys():
         return None
     changed = [(was, part) for name, part in parts.items() if (was := old.parts[name]) is not part]
     if not all(_differs_in_rows(was, part) for was, part in changed):
@@ -81,10 +82,14 @@ def edited(old: Graph, frame: Frame, parts: Mapping[str, Part], documents: Seque
     of_the_host = (declared for path, declared in tables.declared.items() if not path.startswith("cubes/"))
     if tables.problems or any(declared.rows is not None for declared in of_the_host):
         return None
-    records += [record for record in own if record.address in old.desired.state]  # a twin that would never run is not
+    records += [record for record in own if record.address in state]  # a twin that would never run is not
     if not records:
         return old.desired
-    return replace(old.desired, state=old.desired.state | {record.address: record for record in records})
+    groups: dict[str, State] = {}
+    for record in records:
+        owner = getattr(record, "cube", "")
+        groups.setdefault(owner, dict(state.groups[owner]))[record.address] = record
+    return replace(old.desired, state=state.but({owner: Group(group) for owner, group in groups.items()}))
 
 
 def _is_known(document: TopologyRecord, desired: Desired) -> bool:

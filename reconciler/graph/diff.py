@@ -7,7 +7,9 @@ from dataclasses import dataclass, fields
 from itertools import compress, filterfalse
 from operator import ne
 
-from reconciler.graph.records import Record, State, TableRecord, TopologyRecord
+from reconciler.graph.records import Group, Grouped, Record, State, TableRecord, TopologyRecord
+
+_NONE = Group({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ def diff(wanted: State, live: State) -> list[Change]:
     """Every address at which the two differ, removals last."""
     if wanted is live:
         return []
+    if isinstance(wanted, Grouped) and isinstance(live, Grouped):
+        return _by_groups(wanted.groups, live.groups)
     changes = [
         Change(address, found, record)
         for address, record in wanted.items()
@@ -46,6 +50,19 @@ def diff(wanted: State, live: State) -> list[Change]:
     ]
     changes += [Change(address, record, None) for address, record in live.items() if address not in wanted]
     return changes
+
+
+def _by_groups(wanted: Mapping[str, Group], live: Mapping[str, Group]) -> list[Change]:
+    changes = []
+    for owner, group in wanted.items():
+        other = live.get(owner, _NONE)
+        if other is not group and other.like is not group:
+            found = diff(dict(group), dict(other))
+            changes += found
+            if not found and other is not _NONE:
+                other.like = group
+    changes += [Change(address, record, None) for owner in live.keys() - wanted.keys() for address, record in live[owner].items()]
+    return sorted(changes, key=lambda change: change.after is None)
 
 
 def diff_rows(wanted: TableRecord, live: TableRecord | None) -> RowChanges:

@@ -255,6 +255,50 @@ Record = (
 State = dict[str, Record]
 
 
+class Group(dict[str, Record]):
+    """The records of one cube, or those of none, by address. Nobody changes it, so that `like`, which was found to be equal,
+    stays so."""
+
+    __slots__ = ("like",)
+
+    def __init__(self, records: Mapping[str, Record]) -> None:
+        super().__init__(records)
+        self.like: Group | None = None
+
+
+class Grouped(State):
+    """A state that nobody changes, put together from `groups`: one for each cube by its name, and '' for what is of none. Most
+    groups are the same objects from one look to the next, and are not compared then."""
+
+    __slots__ = ("groups",)
+
+    def __init__(self, groups: Mapping[str, Group]) -> None:
+        super().__init__()
+        self.groups = groups
+        for group in groups.values():
+            self.update(group)
+
+    def without_cubes(self) -> Group:
+        return self.groups.get("", Group({}))
+
+    def but(self, groups: Mapping[str, Group]) -> Grouped:
+        """This with other groups in the place of some."""
+        return Grouped({**self.groups, **groups})
+
+
+def grouped(state: State) -> Grouped:
+    groups: dict[str, State] = {}
+    for address, record in state.items():
+        owner = record.name if isinstance(record, CubeRecord) else getattr(record, "cube", "")
+        groups.setdefault(owner, {})[address] = record
+    return Grouped({owner: Group(records) for owner, records in groups.items()})
+
+
+def apart(state: State) -> State:
+    """At least those records that are of no cube: netdevs, hooks, documents."""
+    return state.without_cubes() if isinstance(state, Grouped) else state
+
+
 def link_address(name: str, netns: str | None) -> str:
     return f"link/{netns or ''}:{name}"
 

@@ -114,7 +114,8 @@ class Reader:
         found = Directory(changed if settled else None, inodes)
         if known is not None:
             found.facts = {key: fact for key, fact in known.facts.items() if known.inodes[key[1]] == inodes.get(key[1])}
-            self._memory.forget_below({f"{path}/{name}" for name in known.inodes.keys() - inodes.keys()})
+            if gone := known.inodes.keys() - inodes.keys():
+                self._memory.forget_below({f"{path}/{name}" for name in gone})
         self._memory.directories[path] = found
         return found
 

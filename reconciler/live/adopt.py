@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import chain
 
 from reconciler import pins
+from reconciler.graph.diff import diff
 from reconciler.graph.records import Live, ProgramRecord, State, StubRecord, TableRecord
 from reconciler.kernel.maps import PROG_ARRAY, MapInfo, kernel_name
 from reconciler.kernel.reader import Reader, fold_cpus
@@ -18,7 +19,7 @@ from reconciler.kernel.reader import Reader, fold_cpus
 
 def adoptable(reader: Reader, live: Live, wanted: State) -> tuple[dict[str, int], dict[str, TableRecord]]:
     """Map ids by the path that has no pin, and what those maps hold."""
-    missing = (r for r in wanted.values() if isinstance(r, TableRecord) and r.address not in live.state)
+    missing = (c.after for c in diff(wanted, live.state) if c.before is None and isinstance(c.after, TableRecord))
     lost = [r for r in missing if r.spec[0] != PROG_ARRAY and (not r.cube or r.cube in live.generations)]
     if not lost:
         return {}, {}

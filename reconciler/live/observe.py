@@ -18,10 +18,13 @@ from reconciler.graph.intend import Built
 from reconciler.graph.records import (
     GONE,
     CubeRecord,
+    Group,
+    Grouped,
     Live,
     PortRecord,
     ProgramRecord,
     Record,
+    State,
     StubRecord,
     TableRecord,
     TopologyRecord,
@@ -31,7 +34,7 @@ from reconciler.kernel.maps import PER_CPU, MapInfo, MapSpec
 from reconciler.kernel.reader import Reader, fold_cpus
 from reconciler.live.adopt import is_another
 from reconciler.live.identity import identity, said_of
-from reconciler.live.observe_ways import Flooded, Wire, flooded, hooks, members, named, wires
+from reconciler.live.observe_ways import Ends, Flooded, Wire, chains, ends_of, flooded, hooks, hops, members, wires
 from reconciler.service import Services
 from reconciler.service.rows import TableRows
 
@@ -54,12 +57,13 @@ class Look:
     state: bool = False
     stubs: dict[int, str] = field(default_factory=dict)
     flooded: Flooded | None = None
+    public: State = field(default_factory=dict)  # tables of the whole host
     uses: dict[tuple[str, str], set[int]] = field(default_factory=dict)  # ids of the tables that a side of a cube uses
     in_use: set[int] = field(default_factory=set)  # ids of the tables that the pinned programs use
     chains: list[tuple[StubRecord, tuple[int, ...]]] = field(default_factory=list)  # and the ids of the tables that each uses
     leftovers: list[str] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
-    hops: tuple[list[str], dict[str, Record]] = field(default_factory=lambda: ([], {}))  # targets of the wires, and the records
+    group: tuple[Ends, Group] | None = None  # a cube's records, and what of them others have a say in
     digests: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     shapes: dict[tuple[str, str], Mapping[str, tuple[Any, TableRows]]] = field(default_factory=dict)
 
@@ -69,8 +73,8 @@ class Look:
         return Look(*to, digests=self.digests, shapes=self.shapes)
 
     def take(self, own: Look) -> None:
-        """What was found of one cube."""
-        self.live.state.update(own.live.state)
+        """What was found of one cube, but for its records, in which others may have a say."""
+        self.live.state.update(own.public)
         self.live.generations.update(own.live.generations)
         self.live.ports.update(own.live.ports)
         self.live.tables.update(own.live.tables)
@@ -127,16 +131,22 @@ def observe_bpffs(
     reader.forget_all_but(cubes.keys())
     for own in cubes.values():
         look.take(own)
-    _chains(look, cubes.values())
-    for own in cubes.values():
-        live.state.update(named(look, own))
-    for own in cubes.values():
-        if own.flooded is not None:
-            look.add(members(look, own.flooded))
+    in_use = set[int]().union(*(own.in_use for own in cubes.values())) if any(own.chains for own in cubes.values()) else set()
+    groups = {cube: _group(look, own, in_use) for cube, own in cubes.items()}
     leftovers += [*look.leftovers, *hooks(look)]
-    leftovers += _shared(look, set(cubes))
+    leftovers += _shared(look, groups)
     live.leftovers = tuple(leftovers)
+    live.state = Grouped({"": Group(live.state), **groups})
     return live
+
+
+def _group(look: Look, own: Look, in_use: Collection[int]) -> Group:
+    """A cube's records; the same object as the last time if nothing of them has changed."""
+    ends = ends_of(look, own, in_use)
+    if own.group is None or own.group[0] != ends:
+        linked: list[Record] = [*chains(own, ends), *hops(own, ends), *members(own, ends)]
+        own.group = ends, Group(own.live.state | {record.address: record for record in linked})
+    return own.group[1]
 
 
 def _identity(reader: Reader, escaped: str, name: str, said: dict[str, Any] | None) -> tuple[Any, Any]:
@@ -214,15 +224,6 @@ def _stubs(look: Look, cube: str, about: Mapping[str, Any], side: str, leftovers
     return indices
 
 
-def _chains(look: Look, cubes: Collection[Look]) -> None:
-    """A chain is what was linked if every table that it uses is one that its cubes' own programs use now."""
-    chains = [each for own in cubes for each in own.chains]
-    in_use = set[int]().union(*(own.in_use for own in cubes)) if chains else set()
-    look.add(
-        stub if in_use.issuperset(tables) else replace(stub, chain=f"foreign:{stub.chain}") for stub, tables in chains
-    )
-
-
 def _programs(look: Look, cube: str, current: str) -> None:
     """A program is what was loaded if pin, slot and the generation's record agree; else it is named by its tag."""
     home = f"{pins.cube(cube)}/{current}"
@@ -279,7 +280,8 @@ def _tables(look: Look, cube: str, about: Mapping[str, Any]) -> None:
             rows = _configured(folded, wanted)
         owner = "" if path.startswith(f"{PUBLIC}/") else cube
         known = rows if spec.value_size == value_size else None
-        look.add([TableRecord(owner, name, path, _spec(spec), known, wanted.mask, wanted.sparse, wanted.staged)])
+        record = TableRecord(owner, name, path, _spec(spec), known, wanted.mask, wanted.sparse, wanted.staged)
+        (look.live.state if owner else look.public)[record.address] = record
 
 
 def _configured(rows: dict[bytes, bytes], wanted: TableRows) -> dict[bytes, bytes]:
@@ -342,7 +344,7 @@ def _is_another(look: Look, cube: str, path: str, name: str, pinned: MapInfo) ->
     return is_another(look.reader, [look.uses[cube, side] for side in sides if (cube, side) in look.uses], pinned, name)
 
 
-def _shared(look: Look, cubes: set[str]) -> list[str]:
+def _shared(look: Look, groups: Mapping[str, Group]) -> list[str]:
     for name in look.reader.names("shared"):
         spec = look.reader.spec(f"shared/{name}")
         if spec is not None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
-from reconciler.graph.records import GONE, HookRecord, HopRecord, MemberRecord, Record
+from reconciler.graph.records import GONE, HookRecord, HopRecord, MemberRecord, StubRecord
 
 if TYPE_CHECKING:
     from reconciler.live.observe import Look
@@ -23,12 +23,11 @@ Wire = tuple[str, str, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Flooded:
-    """A cube's flood table, and what of it comes in again, as it is in the kernel."""
+    """The members of a cube's flood table as they are in the kernel: row, number of the netdev, that of the netdev by which
+    copies come in again (0: none), and whether the first one is the far end of a pair."""
 
     cube: str
-    is_tc: bool
-    rows: Mapping[bytes, bytes]
-    pairs: Mapping[bytes, tuple[int, int]]
+    members: tuple[tuple[int, int, int, bool], ...]
 
 
 def wires(look: Look, cube: str) -> list[Wire]:
@@ -44,16 +43,23 @@ def wires(look: Look, cube: str) -> list[Wire]:
     return found
 
 
-def named(look: Look, own: Look) -> dict[str, Record]:
-    """The hops of one cube, by address; the last ones if they lead where they led."""
-    targets = [_target(look, kind, number) for _, _, _, kind, number in own.wires]
-    if own.hops[0] != targets:
-        records = [
-            HopRecord(cube, side, row, _HOP_KINDS[kind] if kind < 4 else str(kind), target)
-            for (cube, side, row, kind, _), target in zip(own.wires, targets, strict=True)
-        ]
-        own.hops = targets, {record.address: record for record in records}
-    return own.hops[1]
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What a cube's records say of others: the targets of its wires, the netdevs that its flood members go to and come in again
+    by, and of each of its chains whether all tables that it uses are in use still."""
+
+    targets: list[str]
+    members: list[tuple[str, str]]
+    intact: list[bool]
+
+
+def ends_of(look: Look, own: Look, in_use: Collection[int]) -> Ends:
+    flood = own.flooded
+    return Ends(
+        [_target(look, kind, number) for _, _, _, kind, number in own.wires],
+        [(look.netdev(out), look.netdev(again)) for _, out, again, _ in flood.members] if flood is not None else [],
+        [all(table in in_use for table in tables) for _, tables in own.chains],
+    )
 
 
 def _target(look: Look, kind: int, number: int) -> str:
@@ -62,32 +68,44 @@ def _target(look: Look, kind: int, number: int) -> str:
     return look.netdev(number) if kind == 2 else ""
 
 
+def hops(own: Look, ends: Ends) -> Iterator[HopRecord]:
+    for (cube, side, row, kind, _), target in zip(own.wires, ends.targets, strict=True):
+        yield HopRecord(cube, side, row, _HOP_KINDS[kind] if kind < 4 else str(kind), target)
+
+
+def chains(own: Look, ends: Ends) -> Iterator[StubRecord]:
+    """A chain is what was linked if every table that it uses is one that its cubes' own programs use now."""
+    for (stub, _), intact in zip(own.chains, ends.intact, strict=True):
+        yield stub if intact else replace(stub, chain=f"foreign:{stub.chain}")
+
+
 def flooded(look: Look, cube: str, about: Mapping[str, Any]) -> Flooded | None:
-    """A cube's flood members as they are in its tables: by numbers."""
+    """A cube's flood members as they are in its tables."""
     found = look.reader.rows(f"{pins.cube(cube)}/flood")
     if found is None:
         return None
     again = look.reader.rows(f"{pins.cube(cube)}/reenter")
     pairs = {key: struct.unpack("<II", value) for key, value in again[1].items()} if again else {}
-    return Flooded(cube, about.get("type", "TC") == "TC", found[1], pairs)
-
-
-def members(look: Look, flood: Flooded) -> Iterator[MemberRecord]:
-    for key, value in flood.rows.items():
-        index = struct.unpack("<I", key)[0]
-        if flood.is_tc:
+    members = []
+    for key, value in found[1].items():
+        (index,) = struct.unpack("<I", key)
+        if about.get("type", "TC") == "TC":
             kind, ifindex, ingress = struct.unpack("<III", value)
-            if kind != 2:
-                continue
-            netdev, far = look.netdev(ifindex), ""
-            if ingress:
-                netdev, far = _near_end(netdev), netdev
+            if kind == 2:
+                members.append((index, ifindex, 0, bool(ingress)))
         else:
             (ifindex,) = struct.unpack("<I", value[:4])
-            if not ifindex:
-                continue
-            netdev, far = look.netdev(ifindex), look.netdev(flood.pairs[key][1]) if flood.pairs.get(key, (0, 0))[0] else ""
-        yield MemberRecord(flood.cube, index, netdev, far)
+            if ifindex:
+                members.append((index, ifindex, pairs[key][1] if pairs.get(key, (0, 0))[0] else 0, False))
+    return Flooded(cube, tuple(members))
+
+
+def members(own: Look, ends: Ends) -> Iterator[MemberRecord]:
+    if own.flooded is None:
+        return
+    for (index, _, again, is_far), (netdev, other) in zip(own.flooded.members, ends.members, strict=True):
+        near, far = (_near_end(netdev), netdev) if is_far else (netdev, other if again else "")
+        yield MemberRecord(own.flooded.cube, index, near, far)
 
 
 def _near_end(far: str) -> str:

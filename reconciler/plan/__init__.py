@@ -63,7 +63,7 @@ def make_plan(
         if isinstance(record, CubeRecord):
             steps += _make_way(record, context)
     mark_remade(context)
-    changes = diff(desired.state, context.state)
+    changes = diff(desired.state, context.state if context.altered else live.state)
     context.fresh = {c.after.name for c in changes if c.before is None and isinstance(c.after, CubeRecord)}
     doomed = {c.before.name for c in changes if c.after is None and isinstance(c.before, CubeRecord)}
     relevant = [change for change in changes if not _goes_with_its_cube(change, doomed)]
@@ -112,7 +112,7 @@ def _make_way(wanted: CubeRecord, context: Context) -> Iterator[Step]:
         return
     home = pins.cube(old.name)
     away = context.unused(home + ASIDE)
-    context.moved[home] = away
+    context.moved[home], context.altered = away, True
     yield Step(
         Rank.ASIDE,
         wanted.address,

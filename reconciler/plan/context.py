@@ -21,6 +21,7 @@ class Context:
     """What planning may look at. `built` by (service, family), `objects` by digest; `rebuilt` are tables and stubs in whose
     place another one comes, with where it is pinned until it takes the name;
     `cleared` are leftovers that go before something new takes their place; `moved` says where replaced cubes stand aside;
+    `state` is the live one with what will be in the way taken for gone, and `altered` says whether anything was;
     `restore` has, by the address of a link that is made anew, what makes the old one again."""
 
     desired: Desired
@@ -29,6 +30,7 @@ class Context:
     built: Mapping[tuple[str, str], Built]
     objects: Mapping[str, Any]
     state: State = field(default_factory=dict)
+    altered: bool = False
     fresh: set[str] = field(default_factory=set)
     rebuilt: dict[str, str] = field(default_factory=dict)
     cleared: set[str] = field(default_factory=set)

@@ -23,6 +23,8 @@ def plan_programs(changes: Iterable[Change], context: Context) -> Iterator[Step]
     for record in context.desired.state.values() if rebuilt else ():
         if isinstance(record, ProgramRecord) and record.cube not in touched and rebuilt & set(maps_of(record, context).values()):
             touched.add(record.cube)
+    if not touched and not rebuilt:
+        return
     programs: dict[str, list[ProgramRecord]] = {cube: [] for cube in sorted(touched)}
     for record in context.desired.state.values():
         if isinstance(record, ProgramRecord) and record.cube in touched:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from reconciler import pins
-from reconciler.graph.records import GONE, CubeRecord, HookRecord, HopRecord, LinkRecord, MemberRecord, OffloadRecord
+from reconciler.graph.records import GONE, CubeRecord, HookRecord, HopRecord, LinkRecord, MemberRecord, OffloadRecord, apart
 from reconciler.plan.context import Context
 from reconciler.plan.network import in_place, link_data
 from reconciler.plan.steps import Operation
@@ -22,10 +22,10 @@ def mark_remade(context: Context) -> None:
     comes back."""
     taken: set[tuple[str, str | None]] = set()
     kept: set[tuple[str, str | None]] = set()
-    for address, wanted in context.desired.state.items():
-        live = context.state.get(address)
+    for address, wanted in apart(context.desired.state).items():
         if not isinstance(wanted, LinkRecord):
             continue
+        live = context.state.get(address)
         if isinstance(live, LinkRecord) and in_place(live.link, wanted.link):
             kept |= _ends(wanted)
             continue
@@ -38,6 +38,7 @@ def mark_remade(context: Context) -> None:
             seen = _seen(live, context)
             if _ends(seen) & kept:  # the same link, named by its other end now
                 del context.state[address]
+                context.altered = True
                 continue
             if not taken:
                 continue
@@ -55,6 +56,7 @@ def _seen(live: LinkRecord, context: Context) -> LinkRecord:
 
 def _forget(link: LinkRecord, context: Context) -> None:
     names, ends = _names(link), _ends(link)
+    context.altered = True
     for address, record in list(context.state.items()):
         if isinstance(record, HookRecord) and record.netdev in names:
             context.state[address] = replace(record, stub=GONE)

@@ -36,6 +36,8 @@ def plan_stub(change: Change, context: Context) -> Iterator[Step]:
 def stale_chains(context: Context) -> list[Change]:
     """Chains that stay as they are, of which some table is another one now."""
     new = set(context.rebuilt.values())
+    if not new:
+        return []
     return [
         Change(record.address, record, record)
         for record in context.desired.state.values()
@@ -48,9 +50,9 @@ def stale_chains(context: Context) -> list[Change]:
 
 def refused_chains(context: Context) -> Iterator[str]:
     """Notes on chains that are wanted and that the verifier refused."""
-    for record in context.desired.state.values():
-        before = context.live.state.get(record.address)
-        if isinstance(record, StubRecord) and isinstance(before, StubRecord) and before.refused and before == record:
+    for address, before in context.live.state.items():
+        record = context.desired.state.get(address) if isinstance(before, StubRecord) and before.refused else None
+        if isinstance(record, StubRecord) and record == before:
             yield f"{_cubes(record)} go by hops, for the verifier refused them as one program"
 
 

@@ -74,7 +74,7 @@ def of_a_look(count: int) -> Counter[str]:
     options = Options()
     applied(hellos(count), options)
     settle()
-    glance = Glance(options, applied(hellos(count), options).survey)
+    glance = Glance(options, applied(hellos(count), options), time.monotonic())
     assert glance.is_calm()
     with counted() as calls:
         assert glance.is_calm()
