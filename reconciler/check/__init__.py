@@ -13,10 +13,11 @@ from reconciler.check.facts import world
 from reconciler.check.known import KNOWN
 from reconciler.check.merge import merge as merge_documents
 from reconciler.check.polycube import topology_of
-from reconciler.check.rules import broken_rules
+from reconciler.check.rules import broken_rules, broken_rules_alone
 from reconciler.check.rules_peers import symmetric
 from reconciler.check.schema import Services
 from reconciler.check.schema_check import check_schema
+from reconciler.check.settled import not_passed, peers_of, settle, shape_of
 from reconciler.document import Document
 from reconciler.errors import DocumentError, Problem
 from reconciler.model import Topology
@@ -57,13 +58,21 @@ def _check(documents: Sequence[Document], services: Services, merge: bool) -> tu
     found += problems
     drafts = [check_schema(document, services) for document in united]
     found += [problem for draft in drafts for problem in draft.problems]
-    graph = world(drafts, services)
+    shape = shape_of(drafts) if not found else None
+    peers = peers_of(shape)
+    graph = world(drafts, services) if peers is None else None
+    broken = list(broken_rules(graph)) if graph is not None else []
+    if graph is not None and shape is not None and not broken:
+        peers = symmetric(graph)
+        settle(shape, peers)
+    cubes = graph.cubes if graph is not None else not_passed(drafts, services)
+    broken += [problem for cube in cubes for problem in broken_rules_alone(cube)]
     said = {(problem.where, problem.path) for problem in found}
-    found += [problem for problem in broken_rules(graph) if (problem.where, problem.path) not in said]
+    found += [problem for problem in broken if (problem.where, problem.path) not in said]
     errors = [problem for problem in found if problem.severity == "error"]
     if errors:
         raise DocumentError(sorted(errors, key=_Order(documents)))
-    peers = symmetric(graph)
+    peers = symmetric(graph) if peers is None and graph is not None else peers or {}
     return [topology(draft, peers) for draft in drafts], sorted(found, key=_Order(documents))
 
 

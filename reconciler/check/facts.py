@@ -54,6 +54,11 @@ class CubeFact:
     place: Place
 
     @property
+    def data(self) -> Any:
+        """The cube as its document has it."""
+        return self.place.draft.data["spec"]["cubes"][self.place.path[-1]]
+
+    @property
     def is_transparent(self) -> bool:
         return self.service is not None and self.service.kind == "transparent"
 
@@ -130,10 +135,18 @@ def topology_name(draft: Draft) -> str | None:
 
 def _cubes(place: Place, data: Any, services: Services) -> Iterator[CubeFact]:
     for here, entry in _entries(place, data):
-        name, hook = _text(entry.get("name")), _text(entry.get("type", "TC"))
-        if name is not None:
-            ports = tuple(_ports(here / "ports", entry.get("ports"), name, hook or ""))
-            yield CubeFact(name, service_of(entry, services), hook or "", ports, topology_name(place.draft) or "", here)
+        cube = cube_fact(here, entry, services)
+        if cube is not None:
+            yield cube
+
+
+def cube_fact(here: Place, entry: Mapping[str, Any], services: Services) -> CubeFact | None:
+    """The facts of one cube; None if it has no name."""
+    name, hook = _text(entry.get("name")), _text(entry.get("type", "TC"))
+    if name is None:
+        return None
+    ports = tuple(_ports(here / "ports", entry.get("ports"), name, hook or ""))
+    return CubeFact(name, service_of(entry, services), hook or "", ports, topology_name(here.draft) or "", here)
 
 
 def _ports(place: Place, data: Any, cube: str, hook: str) -> Iterator[PortFact]:

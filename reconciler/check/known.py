@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from reconciler.errors import Problem
@@ -19,13 +19,14 @@ _CHECKS = 4  # files, what is applied, and both together
 
 @dataclass(slots=True)
 class Right:
-    """`raw` as it was written, by `service`'s schema `normal` and without fault. `passed` are the rules about a cube alone that
-    found nothing. `built` for `key` are its canonical data and the cube."""
+    """`raw` as it was written, by `service`'s schema `normal` and without fault. `passed`: the rules about a cube alone found
+    nothing. `shape` is what the rules about the whole graph look at. `built` for `key` are its canonical data and the cube."""
 
     raw: Any
     service: object
     normal: dict[str, Any]
-    passed: set[str] = field(default_factory=set)
+    passed: bool = False
+    shape: Any = None
     key: Any = None
     built: tuple[dict[str, Any], Cube] | None = None
 
@@ -51,14 +52,14 @@ class Known:
         found = self._checks[-1].get(id(normal))
         return found if found is not None and found.normal is normal else None
 
-    def passed(self, normal: object, rule: str, problems: Iterable[Problem]) -> Iterator[Problem]:
-        """What a rule about this cube alone finds; nothing, if it found nothing the last time."""
+    def passed(self, normal: object, problems: Iterable[Problem]) -> Iterator[Problem]:
+        """What the rules about this cube alone find; nothing, if they found nothing the last time."""
         right = self.of_normal(normal)
-        if right is not None and rule in right.passed:
+        if right is not None and right.passed:
             return
         found = list(problems)
         if right is not None and not found:
-            right.passed.add(rule)
+            right.passed = True
         yield from found
 
     def add(self, raw: Any, service: object, normal: dict[str, Any]) -> None:

@@ -4,24 +4,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reconciler.check.facts import CubeFact, Place, World
-from reconciler.check.known import KNOWN
+from reconciler.check.facts import CubeFact, Place
 from reconciler.check.messages import quoted
 from reconciler.document.nearmiss import did_you_mean
 from reconciler.errors import Problem
 
 
-def references(world: World) -> Iterator[Problem]:
+def references(cube: CubeFact) -> Iterator[Problem]:
     """Names of ports that the cube does not have."""
-    for cube in world.cubes:
-        if cube.service is not None and _refers(cube.service.schema):
-            data: Any = cube.place.draft.data["spec"]["cubes"][cube.place.path[-1]]
-            yield from KNOWN.passed(data, "references", _of_cube(cube, cube.service.schema, data))
-
-
-def _of_cube(cube: CubeFact, schema: Mapping[str, Any], data: Any) -> Iterator[Problem]:
+    if cube.service is None or not _refers(cube.service.schema):
+        return
     ports = frozenset(port.name for port in cube.ports)
-    for name, place in _in_object(schema, data, cube.place):
+    for name, place in _in_object(cube.service.schema, cube.data, cube.place):
         if name not in ports:
             message = f"{quoted(cube.name)} has no port {quoted(name)}"
             yield place.problem(message, did_you_mean(name, ports), related=[(cube.place, "the cube is here")])
