@@ -81,7 +81,7 @@ def _survey(
         if isinstance(known, TableRecord) and known.spec != table.spec:
             raise DocumentError([Problem(f"table {table.name} is live in another shape: {known.spec} and not {table.spec}")])
     objects = by_digest(looker.builder.ensure(families(topologies))) | by_digest(built)
-    fuse(desired.state, looker.intend(topologies, live).ways, looker.services, built, objects)
+    desired.chains = fuse(desired.state, looker.intend(topologies, live).ways, looker.services, built, objects)
     plan = make_plan(desired, live, looker.services, built, objects)
     return Survey(desired, live, plan, objects=objects, built=built)
 

@@ -144,11 +144,13 @@ def name_of(document: Document) -> str:
 @dataclass(slots=True)
 class Kept:
     """What whoever looks again and again keeps, so that not everything is worked out again. None of it is needed: it holds only
-    for the very same input, or by the kernel's own word (see Memory). `topologies` are applied ones by their documents."""
+    for the very same input, or by the kernel's own word (see Memory). `topologies` are applied ones by their documents, `state`
+    is what the last look found."""
 
     memory: Memory = field(default_factory=Memory)
     intended: Intended = field(default_factory=Intended)
     topologies: dict[str, Topology] = field(default_factory=dict)
+    state: Grouped | None = None
 
 
 @dataclass(slots=True)
@@ -171,7 +173,8 @@ class Looker:
         from reconciler.live.observe import observe_bpffs
 
         with Reader(Bpffs(self.root), self.kept.memory, since) as reader:
-            live = observe_bpffs(reader, self.services, self.builder.one, rtnl.links(), state=state)
+            live = observe_bpffs(reader, self.services, self.builder.one, rtnl.links(), state=state, before=self.kept.state)
+        self.kept.state = live.state if isinstance(live.state, Grouped) else None
         unknown = of_unknown_services(live.documents, self.services)
         self._seal(live, {name: why for name, why in unknown.items() if name not in self.drop})
         return live
@@ -213,7 +216,7 @@ class Looker:
         numbers = {name: netdev.index for name, netdev in live.netdevs.items()}
         desired = intend(topologies, self.services, built, live.ports, others, live.tables, numbers, before)
         if not desired.linked:
-            fuse(desired.state, desired.ways, self.services, built, by_digest(built))
+            desired.chains = fuse(desired.state, desired.ways, self.services, built, by_digest(built))
             desired.state, desired.linked = grouped(desired.state), True
         return desired
 

@@ -189,10 +189,13 @@ class Healer:
         return lost
 
     def _vanished(self, seen: Result, options: Options) -> set[str]:
-        live = seen.survey.live.state.values()
         kept = {record.name for record in seen.survey.live.documents}
+        missing = self.applied.keys() - kept - options.drop - {topology.name for topology in seen.topologies}
+        if not missing:
+            return set()
+        live = seen.survey.live.state.values()
         owners = {record.topology for record in live if isinstance(record, CubeRecord | LinkRecord)}
-        return (owners - kept - options.drop) & self.applied.keys() - {t.name for t in seen.topologies}
+        return owners & missing
 
     # -- what came of it --------------------------------------------------------------------------------------------
 

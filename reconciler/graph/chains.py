@@ -50,20 +50,24 @@ def fuse(
     services: Services,
     built: Mapping[tuple[str, str], Built],
     objects: Mapping[str, Any],
-) -> None:
-    """Give every stub of a desired graph its chain. `ways` has the hops and hooks there would be if every netdev was there;
-    `built` by (service, 'TC'|'XDP'), `objects` by digest."""
+) -> tuple[str, ...]:
+    """Give every stub of a desired graph its chain, and tell which have one, by address. `ways` has the hops and hooks there
+    would be if every netdev was there; `built` by (service, 'TC'|'XDP'), `objects` by digest."""
     ways = list(ways)
     hops = [record for record in ways if isinstance(record, HopRecord) and record.kind == "program"]
     if not hops:
-        return  # no cube leads to another: what a graph of a thousand has to pay
+        return ()  # no cube leads to another: what a graph of a thousand has to pay
     hooks = [record.stub for record in ways if isinstance(record, HookRecord)]
     fuser = _Fuser(state, hops, hooks, services, built, objects)
+    chained = []
     for stub, parts in fuser.chains().items():
         record = fuser.stubs[stub]
         chain = digest(parts) if parts else ""
         if parts or record.chain:
             state[record.address] = replace(record, chain=chain, parts=parts)
+        if parts:
+            chained.append(record.address)
+    return tuple(chained)
 
 
 def digest(parts: Iterable[Part]) -> str:

@@ -83,16 +83,18 @@ class Part:
     records: list[Record]
     rows: Mapping[str, TableRows]
 
-    def holds_for(self, cube: Cube, whole: Built, env: Env, *, has_half: bool) -> bool:
-        """Whether it would come out the same. A Python half may look at live rows and netdevs too."""
-        same = self.cube is cube and self.whole is whole and self.env.ports == env.ports
-        return same and (not has_half or (self.env.live is env.live and self.env.netdevs is env.netdevs))
+    def holds_for(self, cube: Cube, whole: Built, indices: Mapping[str, int], seen: Any) -> bool:
+        """Whether it would come out the same. `indices` are those of the live cube's ports. A Python half may look at live rows
+        and netdevs too: `seen`, if there is one."""
+        same = self.cube is cube and self.whole is whole and self.env.ports == indices
+        return same and (not seen or (self.env.live is seen[0] and self.env.netdevs is seen[1]))
 
 
 @dataclass(slots=True)
 class Desired:
     """The desired graph; `pending` are (cube, port, netdev) that wait for a netdev; `ways` the hops and hooks there would be if
-    none did; `notes` go to the user; `linked` says whether its stubs have their chains."""
+    none did; `notes` go to the user; `linked` says whether its stubs have their chains,
+    and `chains` are the addresses of those that have one."""
 
     state: State = field(default_factory=dict)
     pending: list[tuple[str, str, str]] = field(default_factory=list)
@@ -100,6 +102,7 @@ class Desired:
     notes: list[str] = field(default_factory=list)
     indices: dict[str, dict[str, int]] = field(default_factory=dict)
     linked: bool = False
+    chains: tuple[str, ...] = ()
 
     def add(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -143,9 +146,14 @@ def intend(
     problems: list[Problem] = []
     for cube in (cube for topology in topologies for cube in topology.cubes):
         try:
-            ports = port_indices(cube, indices.get(cube.name, {}), _most_ports(cube, services))
-            env = Env(ports, cube=cube.name, netdevs=netdev_numbers, live=(live or {}).get(cube.name, {}))
-            parts[cube.name] = _part(cube, services, built, env, old.get(cube.name))
+            service = _service(cube, services)
+            whole, known_indices = built[cube.service, _family(cube)], indices.get(cube.name, {})
+            rows, part = (live or {}).get(cube.name, {}), old.get(cube.name)
+            if part is None or not part.holds_for(cube, whole, known_indices, service.half and (rows, netdev_numbers)):
+                ports = port_indices(cube, known_indices, min(service.max_ports, pins.AFTER_EGRESS))
+                env = Env(ports, cube=cube.name, netdevs=netdev_numbers, live=rows)
+                part = _part(cube, service, whole, env)
+            parts[cube.name] = part
         except (ValueError, KeyError) as error:
             problems.append(Problem(str(error.args[0] if error.args else error), f"/spec/cubes/{cube.name}"))
     if problems:
@@ -222,19 +230,19 @@ def port_indices(cube: Cube, known: Mapping[str, int], most: int = pins.AFTER_EG
     return {name: kept[name] if name in kept else next(free) for name in wanted}
 
 
-def _most_ports(cube: Cube, services: Services) -> int:
-    service = services.get(cube.service)
-    return min(service.max_ports, pins.AFTER_EGRESS) if service is not None else pins.AFTER_EGRESS
-
-
-def _part(cube: Cube, services: Services, built: Mapping[tuple[str, str], Built], env: Env, known: Part | None) -> Part:
-    """What one cube asks for by itself. `known` is what it asked for the last time."""
+def _service(cube: Cube, services: Services) -> Service:
     service = services.get(cube.service)
     if service is None:
         raise KeyError(f"no service {cube.service!r}")
-    whole = built[cube.service, "TC" if cube.type == "TC" else "XDP"]
-    if known is not None and known.holds_for(cube, whole, env, has_half=service.half is not None):
-        return known
+    return service
+
+
+def _family(cube: Cube) -> str:
+    return "TC" if cube.type == "TC" else "XDP"
+
+
+def _part(cube: Cube, service: Service, whole: Built, env: Env) -> Part:
+    """What one cube asks for by itself."""
     config = full_config(cube)
     made = _chosen(whole, service.chosen(config))
     return Part(cube, env, made, whole, _records(cube, service, made, config, env), service.rows(config, made.tables, env))

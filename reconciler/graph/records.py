@@ -283,7 +283,21 @@ class Grouped(State):
 
     def but(self, groups: Mapping[str, Group]) -> Grouped:
         """This with other groups in the place of some."""
-        return Grouped({**self.groups, **groups})
+        made = Grouped({})
+        made.groups = {**self.groups, **groups}
+        made.update(self)
+        for owner, group in groups.items():
+            for address in self.groups.get(owner, ()):
+                del made[address]
+            made.update(group)
+        return made
+
+
+def put_together(groups: Mapping[str, Group], before: Grouped | None) -> Grouped:
+    """A state of these groups; most of them are those of the one `before`."""
+    if before is None or before.groups.keys() != groups.keys():
+        return Grouped(groups)
+    return before.but({owner: group for owner, group in groups.items() if before.groups[owner] is not group})
 
 
 def grouped(state: State) -> Grouped:

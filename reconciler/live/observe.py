@@ -28,6 +28,7 @@ from reconciler.graph.records import (
     StubRecord,
     TableRecord,
     TopologyRecord,
+    put_together,
 )
 from reconciler.graph.tables import PUBLIC
 from reconciler.kernel.maps import PER_CPU, MapInfo, MapSpec
@@ -105,9 +106,11 @@ def observe_bpffs(
     netdevs: Mapping[str, Any],
     *,
     state: bool = False,
+    before: Grouped | None = None,
 ) -> Live:
     """All that is below the root. `build` gives a service's compiled objects by (service, family), from the cache;
-    None if they cannot be had, and then its tables are left undecoded. `state`: read the datapath's tables too."""
+    None if they cannot be had, and then its tables are left undecoded. `state`: read the datapath's tables too. `before` is the
+    state that the last look found."""
     live = Live(netdevs=dict(netdevs))
     look = Look(reader, services, build, netdevs, {netdev.index: name for name, netdev in netdevs.items()}, live, state)
     leftovers: list[str] = []
@@ -136,7 +139,7 @@ def observe_bpffs(
     leftovers += [*look.leftovers, *hooks(look)]
     leftovers += _shared(look, groups)
     live.leftovers = tuple(leftovers)
-    live.state = Grouped({"": Group(live.state), **groups})
+    live.state = put_together({"": Group(live.state), **groups}, before)
     return live
 
 

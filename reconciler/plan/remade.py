@@ -33,7 +33,7 @@ def mark_remade(context: Context) -> None:
         if isinstance(live, LinkRecord):
             context.restore[address] = tuple(_restore(_seen(live, context), context))
         _forget(live if isinstance(live, LinkRecord) else wanted, context)
-    for address, live in list(context.state.items()):
+    for address, live in list(apart(context.live.state).items()):
         if isinstance(live, LinkRecord) and address not in context.desired.state:
             seen = _seen(live, context)
             if _ends(seen) & kept:  # the same link, named by its other end now

@@ -36,24 +36,27 @@ def plan_stub(change: Change, context: Context) -> Iterator[Step]:
 def stale_chains(context: Context) -> list[Change]:
     """Chains that stay as they are, of which some table is another one now."""
     new = set(context.rebuilt.values())
-    if not new:
-        return []
     return [
         Change(record.address, record, record)
-        for record in context.desired.state.values()
-        if isinstance(record, StubRecord)
-        and record.parts
-        and context.state.get(record.address) == record
+        for record in _chained(context)
+        if new and context.state.get(record.address) == record
         and any(new & set(_tables(part, context).values()) for part in record.parts)
     ]
 
 
 def refused_chains(context: Context) -> Iterator[str]:
     """Notes on chains that are wanted and that the verifier refused."""
-    for address, before in context.live.state.items():
-        record = context.desired.state.get(address) if isinstance(before, StubRecord) and before.refused else None
-        if isinstance(record, StubRecord) and record == before:
+    for record in _chained(context):
+        before = context.live.state.get(record.address)
+        if isinstance(before, StubRecord) and before.refused and before == record:
             yield f"{_cubes(record)} go by hops, for the verifier refused them as one program"
+
+
+def _chained(context: Context) -> Iterator[StubRecord]:
+    for address in context.desired.chains:
+        record = context.desired.state.get(address)
+        if isinstance(record, StubRecord):
+            yield record
 
 
 def _cubes(record: StubRecord) -> str:
