@@ -22,14 +22,14 @@ from reconciler.survey import Builder, families
 HEAD = "apiVersion: polycube.network/v1\nkind: Topology\nmetadata: {name: t}\nspec:\n  cubes:\n"
 SERVICES = Services()
 BUILDER = Builder(SERVICES)
-PLAIN = ("FORWARD, outport: b", "'c1:a'")
+PLAIN = ("FORWARD, outport: b", "c1:a")
 
 
 def text(*cubes: tuple[str, str], loglevel: str = "INFO") -> str:
     """Forwarders, each with what it does at port a, and the peer of its port b."""
     return HEAD + "".join(
         f"  - name: c{number}\n    service-name: simpleforwarder\n    loglevel: {loglevel}\n    ports:\n"
-        f"    - {{name: a, peer: {"'c0:b'" if number == 1 else f'w{number}'}}}\n    - {{name: b, peer: {peer}}}\n"
+        f"    - {{name: a, peer: '{'c0:b' if number == 1 else f'w{number}'}'}}\n    - {{name: b, peer: '{peer}'}}\n"
         f"    actions:\n    - {{inport: a, action: {does}}}\n"
         for number, (does, peer) in enumerate(cubes)
     )
@@ -37,7 +37,8 @@ def text(*cubes: tuple[str, str], loglevel: str = "INFO") -> str:
 
 def graph(document: Document, known: Intended | None, netdevs: tuple[str, ...] = ("w0", "w2", "v1", "v2")) -> Desired:
     topologies = check([document], SERVICES)[0]
-    desired = intend(topologies, SERVICES, BUILDER.ensure(families(topologies)), {}, dict.fromkeys(netdevs), before=known)
+    built, indices = BUILDER.ensure(families(topologies)), {f"c{number}": {"a": 0, "b": 1} for number in range(3)}
+    desired = intend(topologies, SERVICES, built, indices, dict.fromkeys(netdevs), before=known)
     desired.state = grouped(desired.state)
     return desired
 
