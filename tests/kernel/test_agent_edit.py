@@ -1,0 +1,96 @@
+"""An edit that an agent applies directly after a look which found all well: only what is edited is read, and nothing else is lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.agent import glance
+from reconciler.agent.files import Files
+from reconciler.agent.heal import SOON, Healer
+from reconciler.apply import Options, apply, drift
+from reconciler.document.load import parse
+
+HEAD = "apiVersion: polycube.network/v1\nkind: Topology\nmetadata: {{name: {}}}\nspec:\n  cubes:\n"
+MANY = 40  # enough for a list of which an edit leaves the other entries as they are
+
+
+def text(topology: str, count: int, does: str = "FORWARD, outport: b") -> str:
+    return HEAD.format(topology) + "".join(
+        f"  - name: {topology}{number}\n    service-name: simpleforwarder\n    ports:\n    - {{name: a}}\n    - {{name: b}}\n"
+        f"    actions:\n    - {{inport: a, action: {does if number == 0 else 'DROP'}}}\n"
+        for number in range(count)
+    )
+
+
+class Agent:
+    """What an agent does when a file is saved, in this process."""
+
+    def __init__(self, directory: Path) -> None:
+        self.options, self.file = Options(), directory / "t.yaml"
+        self.files, self.healer = Files([str(directory)]), Healer(self.options)
+
+    def save(self, said: str) -> float:
+        self.file.write_text(said)
+        self.healer.want(self.files.refresh(self.options.services))
+        again = self.healer.look()
+        assert not self.healer.problem
+        return again
+
+    def path(self, below: str) -> str:
+        return f"{self.options.root}/cubes/{below}"
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    agent = Agent(tmp_path)
+    agent.save(text("t", MANY))
+    while agent.healer._glance is None or not agent.healer._glance.is_calm():
+        agent.healer.look()
+    yield agent
+    for topology in ("t", "u"):
+        apply(parse(text(topology, 1), "f"), Options(), delete=True)
+
+
+def test_what_an_edit_leaves_alone_is_healed_by_the_look_that_follows_at_once(agent: Agent) -> None:
+    os.unlink(agent.path("t1/ports/a"))
+    assert agent.save(text("t", MANY, "DROP")) == SOON
+    assert not os.path.lexists(agent.path("t1/ports/a"))
+    assert [change.address for change in drift()] == ["cube/t1/port/a"], "the edit is in force, and nothing else is touched"
+    assert agent.healer.look() == 0
+    assert drift() == []
+
+
+def test_a_cube_that_is_edited_is_read(agent: Agent) -> None:
+    os.unlink(agent.path("t0/ports/a"))
+    assert agent.save(text("t", MANY, "DROP")) == SOON
+    assert drift() == []
+
+
+@pytest.mark.parametrize("said", [text("u", 1), text("t", MANY, "DROP").replace("outport: b", "")])
+def test_what_somebody_applied_meanwhile_is_noticed(agent: Agent, said: str) -> None:
+    apply(parse(said, "another"), Options())
+    os.unlink(agent.path("t1/ports/a"))
+    agent.save(text("t", MANY, "FORWARD, outport: a"))
+    assert drift() == [], "everything was looked at"
+    assert os.path.lexists(agent.path("u0")) == ("name: u0" in said)
+
+
+def test_a_look_of_long_ago_will_not_do(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(glance, "_FRESH", 0.0)
+    os.unlink(agent.path("t1/ports/a"))
+    assert agent.save(text("t", MANY, "DROP")) == 0
+    assert drift() == []
+
+
+def test_cubes_that_come_and_go_are_no_edit_of_others(agent: Agent) -> None:
+    agent.save(text("t", MANY + 2))
+    assert drift() == []
+    assert os.path.lexists(agent.path(f"t{MANY + 1}"))
+    agent.healer.look()
+    agent.save(text("t", MANY - 1))
+    assert drift() == []
+    assert not os.path.lexists(agent.path(f"t{MANY - 1}"))
