@@ -174,7 +174,7 @@ def no_compiler_leftovers() -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("no_compiler_leftovers")
 def test_after_a_kill_at_any_of_200_moments_the_next_apply_converges_and_packets_flow(own_root: str, tmp_path: Path) -> None:
     """Two times a hundred, side by side."""
