@@ -34,6 +34,7 @@ QUIET, AT_MOST, POLL = 0.3, 5.0, 5.0  # seconds: without a change before files a
 INTERVAL = 0.5  # seconds between looks, so that drift is healed within one
 LATEST = 0.7  # ... even if looking takes long; between the two, it takes no more than this share of a CPU
 SHARE = 0.03
+_AFTER_POKE = 0.03  # an editor writes and renames: what quiet is counted from shall not wait for a look
 _AFTER_LINKS = 0.01  # netdevs come in twos and threes
 log = logging.getLogger("pcn.agent")
 
@@ -144,7 +145,7 @@ class Agent:
         self.watcher.discard()
         now = time.monotonic()
         if not self._first_poke:
-            self.loop.at("look", now, self._look)
+            self.loop.at("look", now + _AFTER_POKE, self._look)
         self._first_poke = self._first_poke or now
         self.loop.at("files", min(now + QUIET, self._first_poke + AT_MOST), self._files_quiet)
 
