@@ -116,7 +116,7 @@ def learned(lab: Lab) -> tuple[int, set[bytes]]:
         return info.identity, set(maps.rows(fd, info.spec))
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(("hook", "kinds"), [("TC", KINDS.keys() - OFFLOADS), ("XDP_DRV", OTHERWISE_UNDER_XDP)])
 def test_drift_of_each_kind_is_healed_within_a_second_and_what_was_learned_is_kept(tmp_path, hook, kinds):
     took: dict[str, float] = {}

@@ -79,6 +79,7 @@ KINDS = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_router_has_and_a_bridge_has_not_is_healed_within_a_second_too_and_its_neighbours_stay(bench, kind):
     with bench.agent() as agent, traffic(bench) as stream:
