@@ -280,19 +280,11 @@ def _tables(look: Look, cube: str, about: Mapping[str, Any]) -> None:
             kept[name] = rows = raw
         else:
             kept[name] = folded = {k: fold_cpus(spec, value) for k, value in raw.items()} if spec.type in PER_CPU else raw
-            rows = _configured(folded, wanted)
+            rows = wanted.share_of(folded)
         owner = "" if path.startswith(f"{PUBLIC}/") else cube
         known = rows if spec.value_size == value_size else None
         record = TableRecord(owner, name, path, _spec(spec), known, wanted.mask, wanted.sparse, wanted.staged)
         (look.live.state if owner else look.public)[record.address] = record
-
-
-def _configured(rows: dict[bytes, bytes], wanted: TableRows) -> dict[bytes, bytes]:
-    """The configuration's share of what a table holds."""
-    if wanted.mask != b"\xff" * len(wanted.mask):
-        rows = {key: _masked(value, wanted.mask) for key, value in rows.items()}
-    nothing = bytes(len(wanted.mask))
-    return {key: value for key, value in rows.items() if value != nothing} if wanted.sparse else rows
 
 
 def _shape(look: Look, cube: str, about: Mapping[str, Any]) -> dict[str, tuple[str, TableRows, int]]:
@@ -323,10 +315,6 @@ def _empty(look: Look, service_name: str, family: str) -> dict[str, tuple[Any, T
         return {name: (tables[name], wanted) for name, wanted in service.rows({}, tables, Env()).items()}
     except (KeyError, ValueError):
         return {}
-
-
-def _masked(value: bytes, mask: bytes) -> bytes:
-    return (int.from_bytes(value, "little") & int.from_bytes(mask, "little")).to_bytes(len(value), "little")
 
 
 def _spec(spec: MapSpec) -> tuple[int, int, int, int, int]:

@@ -47,6 +47,17 @@ class TableRows:
     sparse: bool = False
     staged: bool = False
 
+    def share_of(self, rows: dict[bytes, bytes]) -> dict[bytes, bytes]:
+        """The configuration's share of what the table holds."""
+        if self.mask != b"\xff" * len(self.mask):
+            rows = {key: _masked(value, self.mask) for key, value in rows.items()}
+        nothing = bytes(len(self.mask))
+        return {key: value for key, value in rows.items() if value != nothing} if self.sparse else rows
+
+
+def _masked(value: bytes, mask: bytes) -> bytes:
+    return (int.from_bytes(value, "little") & int.from_bytes(mask, "little")).to_bytes(len(value), "little")
+
 
 def place(layout: Any, name: str) -> tuple[int, int]:
     """(offset, size) of a field, or of the whole for ''. Raises KeyError naming both sides of the mismatch."""
