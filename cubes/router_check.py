@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cubes.router_fib import Interface, Own, derive, own_addresses, routes
+from cubes.router_fib import Interface, Own, derive, ip_address, own_addresses, routes
 from reconciler.service.codec import Env
 
 Said = tuple[tuple[str | int, ...], str, str]
@@ -81,7 +80,7 @@ def _neighbours(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
     for index, entry in enumerate(config.get("arp-table", ())):
         if not _is_station(entry["mac"]):
             yield ("arp-table", index, "mac"), f"{entry['mac']} is no MAC address of a station", "error"
-        if ipaddress.ip_address(entry["address"]) in own:
+        if ip_address(entry["address"]) in own:
             yield ("arp-table", index, "address"), f"{entry['address']} is the router's own address", "error"
 
 

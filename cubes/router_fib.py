@@ -8,6 +8,7 @@ next best in its place as a whole.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 from collections.abc import Iterator, Mapping
@@ -75,6 +76,13 @@ class Fib:
         return None
 
 
+# A plan asks for the same addresses again and again, and what the library makes of a text does not change.
+ip_address = functools.lru_cache(4096)(ipaddress.ip_address)
+ip_network = functools.lru_cache(4096)(ipaddress.ip_network)
+ip_interface = functools.lru_cache(4096)(ipaddress.ip_interface)
+
+
+@functools.lru_cache(4096)
 def _network(address: Address, length: int) -> Network:
     return ipaddress.ip_network((address.packed, length), strict=False)
 
@@ -93,16 +101,16 @@ def own_addresses(config: Mapping[str, Any]) -> Iterator[Own]:
     for index, port in enumerate(config.get("ports", ())):
         for leaf in ("ip", "ipv6"):
             if leaf in port:
-                yield Own(port["name"], ipaddress.ip_interface(port[leaf]), True, ("ports", index, leaf))
+                yield Own(port["name"], ip_interface(port[leaf]), True, ("ports", index, leaf))
         for number, entry in enumerate(port.get("secondaryip", ())):
             path = ("ports", index, "secondaryip", number, "ip")
-            yield Own(port["name"], ipaddress.ip_interface(entry["ip"]), False, path)
+            yield Own(port["name"], ip_interface(entry["ip"]), False, path)
 
 
 def routes(config: Mapping[str, Any]) -> Iterator[Route]:
     for index, entry in enumerate(config.get("route", ())):
-        network = ipaddress.ip_network(entry["network"], strict=False)
-        nexthop = ipaddress.ip_address(entry["nexthop"])
+        network = ip_network(entry["network"], strict=False)
+        nexthop = ip_address(entry["nexthop"])
         yield Route(network, nexthop, entry.get("interface"), entry.get("pathcost", 1), ("route", index))
 
 

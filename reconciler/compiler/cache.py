@@ -42,7 +42,12 @@ def key(unit: Unit, sources: Sources) -> str:
     texts = [sources.framework, sources.service, *(sources.beside[name] for name in sorted(sources.beside))]
     return hashlib.sha256(json.dumps([
         FORMAT, toolchain.fingerprint(), unit.flavour, unit.direction, sorted(unit.macros().items()),
-        [[text.name, text.text] for text in texts]]).encode()).hexdigest()
+        [[text.name, _digest(text.text)] for text in texts]]).encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def load(wanted: str, compiler: str | None) -> Object | None:

@@ -5,6 +5,8 @@ because it runs on every apply: what it gathers is the key by which a compiled p
 """
 from __future__ import annotations
 
+import functools
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -62,20 +64,26 @@ def gather(unit: Unit) -> Sources:
 
     A name that leads nowhere is no error here: it may stand in a comment. `prepare` knows.
     """
-    framework = _read(BPF / FRAMEWORK)
-    service = Source(unit.source.name, str(unit.source), unit.text) if unit.text is not None else _read(unit.source)
+    framework = _read(f"{BPF}/{FRAMEWORK}")
+    home = str(unit.source.parent)
+    service = Source(unit.source.name, str(unit.source), unit.text) if unit.text is not None else _read(str(unit.source))
     beside: dict[str, Source] = {}
-    pending = [(service, unit.source.parent), (framework, BPF)]
+    pending = [(service, home), (framework, str(BPF))]
     while pending:
         source, home = pending.pop()
-        for name in _INCLUDE.findall(source.text):
+        for name in _included(source.text):
             if name in beside or name == FRAMEWORK or not plain(name):
                 continue
-            found = next((d / name for d in (home, BPF) if (d / name).is_file()), None)
+            found = next((d for d in (home, str(BPF)) if os.path.isfile(f"{d}/{name}")), None)
             if found is not None:
-                beside[name] = _read(found)
-                pending.append((beside[name], found.parent))
+                beside[name] = _read(f"{found}/{name}")
+                pending.append((beside[name], found))
     return Sources(framework, service, beside)
+
+
+@functools.lru_cache(maxsize=256)
+def _included(text: str) -> tuple[str, ...]:
+    return tuple(_INCLUDE.findall(text))
 
 
 def plain(name: str) -> bool:
@@ -83,8 +91,15 @@ def plain(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_][\w.-]*", name) is not None
 
 
-def _read(path: Path) -> Source:
+def _read(path: str) -> Source:
     try:
-        return Source(path.name, str(path), path.read_text("utf-8").replace("\r\n", "\n"))
+        about = os.stat(path)
+        return _read_once(path, (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
     except (OSError, UnicodeDecodeError) as error:
         raise CompileError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+@functools.lru_cache(maxsize=256)
+def _read_once(path: str, _identity: tuple[int, ...]) -> Source:
+    """Kept for as long as it is the same file and was not written to: many units include the same texts."""
+    return Source(os.path.basename(path), path, Path(path).read_text("utf-8").replace("\r\n", "\n"))

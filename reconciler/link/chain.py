@@ -89,21 +89,12 @@ def _arrival(flavour: str, arrival: int) -> bytes:
     )
 
 
-def instructions(body: bytes) -> list[int]:
-    """The slots at which instructions begin: some take two."""
-    found, at = [], 0
-    while at < code.slots(body):
-        found.append(at)
-        at += 2 if body[8 * at] == code.LD_MAP else 1
-    return found
-
-
 def _filled(member: Member) -> bytes:
     """The code with constants in place of the loads by which it asks for them."""
-    filled = bytearray(member.code)
-    for at in instructions(member.code):
+    filled, values = bytearray(member.code), {PORT: member.port, ROW: member.row}
+    for at in code.places(member.code, code.LOAD32):
         asked = code.asks_for(member.code[8 * at : 8 * at + 8])
-        value = {PORT: member.port, ROW: member.row}.get(asked[1]) if asked else None
+        value = values.get(asked[1]) if asked else None
         if asked and value is not None:
             filled[8 * at : 8 * at + 8] = code.set_register32(asked[0], value)
     return bytes(filled)
@@ -115,9 +106,8 @@ def _open_ended(body: bytes) -> bytes:
     if size > MOST_SLOTS:
         raise ValueError(f"a program of {size} instructions cannot be linked: {MOST_SLOTS} is the most")
     opened = bytearray(body)
-    for at in instructions(body):
-        if body[8 * at] == code.EXIT:
-            opened[8 * at : 8 * at + 8] = code.jump(size - at - 1)
+    for at in code.places(body, code.EXIT):
+        opened[8 * at : 8 * at + 8] = code.jump(size - at - 1)
     return bytes(opened)
 
 

@@ -10,7 +10,7 @@ XDP_DROP, TC_ACT_SHOT = 1, 2
 MAP_LOOKUP, TAIL_CALL = 1, 12  # helpers
 _MAP_FD = 1
 
-LD_MAP, EXIT = 0x18, 0x95  # opcodes by which code is told apart
+LD_MAP, LOAD32, EXIT = 0x18, 0x61, 0x95  # opcodes by which code is told apart
 _FP = 10
 
 
@@ -30,7 +30,13 @@ def set_register32(register: int, value: int) -> bytes:
 def asks_for(instruction: bytes) -> tuple[int, int] | None:
     """(register, slot) of a load of 32 bits from below the frame pointer; None for any other instruction."""
     opcode, registers, offset, _ = struct.unpack("<BBhi", instruction)
-    return (registers & 15, offset) if (opcode, registers >> 4) == (0x61, _FP) else None
+    return (registers & 15, offset) if (opcode, registers >> 4) == (LOAD32, _FP) else None
+
+
+def places(body: bytes, opcode: int) -> list[int]:
+    """The slots at which instructions with an opcode are. (The second slot of an instruction that takes two has opcode 0.)"""
+    opcodes = body[::8]
+    return [at for at, each in enumerate(opcodes) if each == opcode] if opcode in opcodes else []
 
 
 def copy(register: int, source: int) -> bytes:
@@ -42,7 +48,7 @@ def add(register: int, value: int) -> bytes:
 
 
 def load32(register: int, base: int, offset: int) -> bytes:
-    return insn(0x61, register, base, offset)
+    return insn(LOAD32, register, base, offset)
 
 
 def load64(register: int, base: int, offset: int) -> bytes:
