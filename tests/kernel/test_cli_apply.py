@@ -48,7 +48,7 @@ def test_the_text_of_an_edit_is_one_line_and_the_totals(net: Net) -> None:
 
 def test_whoever_waits_at_a_terminal_is_told_what_goes_on_long_before_the_first_step(net: Net, tmp_path: Path) -> None:
     file, prefix = tmp_path / "many.yaml", net.prefix
-    rules = "".join(f"        - {{id: {n}, src: 10.{n >> 16}.{n >> 8 & 255}.{n & 255}}}\n" for n in range(40_000))
+    rules = "".join(f"        - {{id: {n}, src: 10.{n >> 16}.{n >> 8 & 255}.{n & 255}}}\n" for n in range(15_000))
     head = f"apiVersion: polycube.network/v1\nkind: Topology\nmetadata: {{name: {prefix}}}\nspec:\n  cubes:\n  - name: {prefix}-fw\n"
     file.write_text(f"{head}    service-name: firewall\n    chain:\n      - name: INGRESS\n        rule:\n{rules}")
     try:

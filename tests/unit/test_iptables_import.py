@@ -35,7 +35,7 @@ def verdict(model: Model, chain: str, packet: Packet, state: str, device: str = 
 @pytest.mark.parametrize("exact", [True, False])
 def test_random_tables_of_a_host_fare_as_with_iptables(family, exact):
     accepted = 0
-    for seed in range(50):
+    for seed in range(30):
         chance = random.Random(f"{seed} {family} {exact}")
         text = random_save(chance, family, exact=exact, states=("NEW,INVALID", "RELATED,ESTABLISHED") if exact else STATES)
         original, firewall = Tables(text), models(imported(text, host=[]))["eth0"]
@@ -46,7 +46,7 @@ def test_random_tables_of_a_host_fare_as_with_iptables(family, exact):
                 found = verdict(firewall, chain, packet, ours)
                 accepted += found == "ACCEPT"
                 assert found == wanted if exact else found != "ACCEPT" or wanted == "ACCEPT", (seed, chain, packet, theirs, text)
-    assert accepted > 1_000, "a firewall that refuses all would pass this test"
+    assert accepted > 600, "a firewall that refuses all would pass this test"
 
 
 @pytest.mark.parametrize("exact", [True, False])
