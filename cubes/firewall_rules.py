@@ -118,7 +118,7 @@ _LISTED: dict[int, deque[Listed]] = {number: deque(maxlen=16) for number in CHAI
 def listed(chain: int, entries: Sequence[Leaves]) -> Listed:
     """Worked out once for each list: an apply asks six times for what is written, and for what was before."""
     for known in _LISTED[chain]:
-        if len(known.entries) == len(entries) and all(map(is_, known.entries, entries)):
+        if known.entries is entries or (len(known.entries) == len(entries) and all(map(is_, known.entries, entries))):
             return known
 
     def of(_: int, entry: Leaves) -> Rule:
@@ -133,7 +133,7 @@ def listed(chain: int, entries: Sequence[Leaves]) -> Listed:
     found = _PARSED[chain].each([entries[place] for place in places], of)
     all_differ = len(set(map(_identity, found))) == len(found)
     devices = frozenset(map(_device, found)) - {""}
-    new = Listed(list(entries), found if all_differ else _told_apart(found), ids, places, all_differ, devices)
+    new = Listed(entries, found if all_differ else _told_apart(found), ids, places, all_differ, devices)
     _LISTED[chain].appendleft(new)
     return new
 

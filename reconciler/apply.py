@@ -39,7 +39,7 @@ from reconciler.transaction import carry_out
 @dataclass(frozen=True, slots=True)
 class Lately:
     """What was found a moment ago, when all was as it should be: the documents that the kernel kept, and the `cubes` that will do
-    as they were then, since they are not to be changed, and somebody looks at them all directly afterwards."""
+    as they were then, since nothing but rows of them is to be written. Whoever gives it looks at them all directly afterwards."""
 
     documents: tuple[TopologyRecord, ...]
     cubes: frozenset[str]
@@ -147,8 +147,9 @@ def _carry_out(survey: Survey, root: Bpffs, looker: Looker, options: Options) ->
 
 
 def _survey_of_edit(documents: Sequence[Document], options: Options, looker: Looker) -> Result | None:
-    """What there is to do, seen by a look at those cubes only that are edited. None if that will not do: somebody has applied
-    something meanwhile, or something is to be done to another cube."""
+    """What there is to do, seen by a look at new cubes only. None if that will not do: somebody has applied something meanwhile,
+    or more is to be done to a cube than that rows are written. If somebody else has written to those rows since, that is found
+    when what was done is verified."""
     if options.lately is None:
         return None
     unread = options.lately.cubes
@@ -157,7 +158,8 @@ def _survey_of_edit(documents: Sequence[Document], options: Options, looker: Loo
     if then != now or not unread <= live.generations.keys():
         return None
     result = _survey(documents, options, looker, delete=False, live=live)
-    return None if cubes_of(result.plan) & {pins.cube(cube) for cube in unread} else result
+    more = cubes_of(step for step in result.plan.steps if step.operation.kind not in ("write_rows", "delete_rows"))
+    return None if more & {pins.cube(cube) for cube in unread} else result
 
 
 def _survey(
@@ -262,7 +264,7 @@ def unfinished(survey: Survey, looker: Looker) -> list[str]:
     Of cubes that no step names, what was read before the first step stands: steps write below the paths that they name and
     nowhere else, and no other writer had the lock meanwhile. All others are read again, like hooks and netdevs.
     """
-    touched = cubes_of(survey.plan)
+    touched = cubes_of(survey.plan.steps)
     live = looker.live(since={cube for cube in survey.live.generations if pins.cube(cube) not in touched})
     network = [r for r in apart(survey.desired.state).values() if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)]
     state, _ = looker.with_links(live, network)

@@ -7,12 +7,10 @@ whatever it means, leads to a whole look.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 
 from reconciler.apply import Lately, Options, Result
 from reconciler.graph.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.model import Topology
 from reconciler.survey import Builder, Looker
 
 _FRESH = 0.5  # seconds for which a look will do: the next one, directly after an edit, still heals what happened since within one
@@ -24,7 +22,6 @@ class Glance:
     def __init__(self, options: Options, seen: Result, began: float) -> None:
         survey = seen.survey
         self._began = began
-        self._cubes = {cube.name: cube for topology in seen.wanted for cube in topology.cubes}
         self._options = options
         self._looker = Looker(options.root, options.services, Builder(options.services), kept=options.kept)
         self._calm: Live = survey.live
@@ -42,10 +39,8 @@ class Glance:
         self._began = began if same else 0.0
         return same
 
-    def lately(self, wanted: Iterable[Topology]) -> Lately | None:
-        """What the last look will do for, if these topologies are to be applied now; None if it was too long ago."""
+    def lately(self) -> Lately | None:
+        """What the last look will do for, if something is to be applied now; None if it was too long ago."""
         if time.monotonic() - self._began > _FRESH:
             return None
-        cubes = {cube.name: cube for topology in wanted for cube in topology.cubes}
-        unchanged = frozenset(name for name, cube in self._cubes.items() if cubes.get(name) is cube)
-        return Lately(self._calm.documents, unchanged & self._calm.generations.keys())
+        return Lately(self._calm.documents, frozenset(self._calm.generations))

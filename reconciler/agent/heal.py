@@ -17,9 +17,8 @@ from reconciler.agent.glance import Glance
 from reconciler.agent.retry import Retries
 from reconciler.agent.tally import Tally
 from reconciler.apply import Options, Result, apply, plan_for
-from reconciler.check import check
 from reconciler.document import Document
-from reconciler.errors import Interrupted, LockBusy, PcnError
+from reconciler.errors import Interrupted, LockBusy, PcnError, VerifyFailed
 from reconciler.graph.diff import Change
 from reconciler.graph.intend import document_text
 from reconciler.graph.records import CubeRecord, HookRecord, HopRecord, LinkRecord, MemberRecord
@@ -122,11 +121,15 @@ class Healer:
         documents = chosen.documents
         options = replace(self.options, drop=self._dropped(chosen))
         if self._is_edit(chosen):
-            wanted, _ = check(documents, options.services, merge=options.merge)
-            lately = last_glance.lately(wanted) if last_glance is not None else None
-            if self._apply_at_once(chosen, replace(options, lately=lately), began):
-                self._unread = lately is not None
-                return
+            lately = last_glance.lately() if last_glance is not None else None
+            try:
+                if self._apply_at_once(chosen, replace(options, lately=lately), began):
+                    self._unread = lately is not None
+                    return
+            except VerifyFailed:
+                if lately is None:
+                    raise
+                log.info("somebody else wrote to the kernel meanwhile: looking at everything")
         seen = plan_for(documents, options)
         lost = self._lost_documents(seen, documents, options)
         if lost:

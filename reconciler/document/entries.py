@@ -10,10 +10,11 @@ both ends, and only what is between them is worked on.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from operator import is_
+from itertools import compress, count
+from operator import is_not
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -33,11 +34,15 @@ class Entries(Generic[T]):
 
     def __init__(self) -> None:
         self._by_end: OrderedDict[int, _Done[T]] = OrderedDict()
+        self._last: deque[_Done[T]] = deque(maxlen=2)  # what is applied, and what is wanted
 
     def each(self, entries: Sequence[Any], work: Callable[[int, Any], T]) -> list[T]:
-        """What `work` makes of each place and entry. Raises what it raises."""
+        """What `work` makes of each place and entry, in a list that nobody may change. Raises what it raises."""
         if len(entries) < FEW:
             return [work(place, entry) for place, entry in enumerate(entries)]
+        for done in self._last:
+            if done.entries is entries and len(done.made) == len(entries):
+                return done.made
         known = self._known(entries)
         if known is None:
             made = [work(place, entry) for place, entry in enumerate(entries)]
@@ -60,6 +65,7 @@ class Entries(Generic[T]):
                 del self._by_end[id(end)]
 
     def _remember(self, done: _Done[T]) -> None:
+        self._last.appendleft(done)
         for end in (done.entries[0], done.entries[-1]):
             self._by_end[id(end)] = done
         while len(self._by_end) > 2 * _LISTS:
@@ -70,9 +76,9 @@ def unchanged(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int]:
     """How many entries at the start are the same objects, and how many at the end (not counting those again)."""
     shorter = min(len(old), len(new))
     start = _alike(old, new, shorter)
-    return start, _alike(old[::-1], new[::-1], shorter - start)
+    return start, _alike(reversed(old), reversed(new), shorter - start)
 
 
-def _alike(old: Sequence[Any], new: Sequence[Any], most: int) -> int:
-    same = list(map(is_, old[:most], new[:most]))
-    return same.index(False) if False in same else most
+def _alike(old: Iterable[Any], new: Iterable[Any], most: int) -> int:
+    others = compress(count(), map(is_not, old, new))
+    return min(next(others, most), most) if most else 0

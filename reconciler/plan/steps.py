@@ -108,10 +108,10 @@ def ordered(steps: Iterable[Step]) -> tuple[Step, ...]:
     return tuple(sorted(steps, key=lambda step: step.rank))
 
 
-def cubes_of(plan: Plan) -> set[str]:
-    """The homes (cubes/<cube>) of all cubes that a step names, or may write to."""
+def cubes_of(steps: Iterable[Step]) -> set[str]:
+    """The homes (cubes/<cube>) of all cubes that one of these steps names, or may write to."""
     found = set()
-    for step in plan.steps:
+    for step in steps:
         for value in step.operation.args.values():
             if isinstance(value, str) and value.startswith("cubes/"):
                 end = value.find("/", len("cubes/"))

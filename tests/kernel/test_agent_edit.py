@@ -1,4 +1,4 @@
-"""An edit that an agent applies directly after a look which found all well: only what is edited is read, and nothing else is lost."""
+"""An edit that an agent applies directly after a look which found all well: it is planned by that look, and nothing is lost by it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from reconciler.agent.files import Files
 from reconciler.agent.heal import SOON, Healer
 from reconciler.apply import Options, apply, drift
 from reconciler.document.load import parse
+from reconciler.kernel import maps
+from reconciler.kernel.bpffs import Bpffs
 
 HEAD = "apiVersion: polycube.network/v1\nkind: Topology\nmetadata: {{name: {}}}\nspec:\n  cubes:\n"
 MANY = 40  # enough for a list of which an edit leaves the other entries as they are
@@ -64,10 +66,33 @@ def test_what_an_edit_leaves_alone_is_healed_by_the_look_that_follows_at_once(ag
     assert drift() == []
 
 
-def test_a_cube_that_is_edited_is_read(agent: Agent) -> None:
+def test_damage_to_a_cube_that_is_edited_is_seen_when_the_edit_is_verified(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "pcn.agent")
     os.unlink(agent.path("t0/ports/a"))
-    assert agent.save(text("t", MANY, "DROP")) == SOON
+    assert agent.save(text("t", MANY, "DROP")) == 0, "everything was looked at"
     assert drift() == []
+    assert "somebody else wrote to the kernel meanwhile" in caplog.text
+    assert os.path.lexists(agent.path("t0/ports/a"))
+
+
+def test_a_row_that_somebody_wrote_since_does_not_stay(agent: Agent) -> None:
+    """One that the edit writes too, and one that it does not."""
+    for row in (0, 1):
+        with Bpffs(agent.options.root).opened("cubes/t0/tables/actions") as fd:
+            spec = maps.info(fd).spec
+            maps.update(fd, row.to_bytes(4, "little"), b"\1" * spec.value_size)
+        agent.save(text("t", MANY, "DROP" if row else "FORWARD, outport: a"))
+        assert drift() == []
+        while agent.healer.look():
+            pass
+
+
+def test_an_edit_that_does_more_than_write_rows_reads_the_cube(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "pcn.agent")
+    os.unlink(agent.path("t0/ports/a"))
+    agent.save(text("t", MANY).replace("simpleforwarder\n", "simpleforwarder\n    loglevel: DEBUG\n", 1))
+    assert drift() == []
+    assert "meanwhile" not in caplog.text
 
 
 @pytest.mark.parametrize("said", [text("u", 1), text("t", MANY, "DROP").replace("outport: b", "")])
