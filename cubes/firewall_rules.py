@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
+from itertools import islice
 from operator import attrgetter, is_, itemgetter
 from typing import Any
 
@@ -113,12 +114,16 @@ class Listed:
 
 
 _LISTED: dict[int, deque[Listed]] = {number: deque(maxlen=16) for number in CHAINS.values()}
+_LATEST = 4  # of these, with which a list is compared entry by entry
 
 
 def listed(chain: int, entries: Sequence[Leaves]) -> Listed:
     """Worked out once for each list: an apply asks six times for what is written, and for what was before."""
     for known in _LISTED[chain]:
-        if known.entries is entries or (len(known.entries) == len(entries) and all(map(is_, known.entries, entries))):
+        if known.entries is entries:
+            return known
+    for known in islice(_LISTED[chain], _LATEST):
+        if len(known.entries) == len(entries) and all(map(is_, known.entries, entries)):
             return known
 
     def of(_: int, entry: Leaves) -> Rule:
@@ -127,10 +132,11 @@ def listed(chain: int, entries: Sequence[Leaves]) -> Listed:
 
     ids = list(map(_id, entries))
     places: Sequence[int] = range(len(entries))
+    ordered = entries
     if not is_rising(ids):
         places = sorted(places, key=ids.__getitem__)
-        ids = [ids[place] for place in places]
-    found = _PARSED[chain].each([entries[place] for place in places], of)
+        ids, ordered = [ids[place] for place in places], [entries[place] for place in places]
+    found = _PARSED[chain].each(ordered, of)
     all_differ = len(set(map(_identity, found))) == len(found)
     devices = frozenset(map(_device, found)) - {""}
     new = Listed(entries, found if all_differ else _told_apart(found), ids, places, all_differ, devices)

@@ -87,7 +87,7 @@ class Part:
         """Whether it would come out the same. `indices` are those of the live cube's ports. A Python half may look at live rows
         and netdevs too: `seen`, if there is one."""
         same = self.cube is cube and self.whole is whole and self.env.ports == indices
-        return same and (not seen or (self.env.live is seen[0] and self.env.netdevs is seen[1]))
+        return same and (not seen or (self.env.live == seen[0] and self.env.netdevs is seen[1]))
 
 
 @dataclass(slots=True)
