@@ -128,11 +128,12 @@ def families(topologies: Iterable[Topology]) -> set[tuple[str, str]]:
 
 def applied_documents(live: Live) -> list[Document]:
     """The documents that the kernel keeps."""
-    return [_kept(record.name, record.document) for record in live.documents]
+    return [applied_document(record.name, record.document) for record in live.documents]
 
 
 @functools.lru_cache(maxsize=16)
-def _kept(name: str, text: str) -> Document:
+def applied_document(name: str, text: str) -> Document:
+    """A document that the kernel keeps. Whoever asks again is given the same one, of which most is worked out then."""
     return Document(f"{APPLIED}{name}", text, document_data(text), 0)
 
 

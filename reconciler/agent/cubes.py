@@ -1,24 +1,22 @@
 """Which live cubes have a slow path, and what is needed to serve them: read off bpffs and the applied documents."""
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from reconciler import pins
 from reconciler.agent.handle import Facts
-from reconciler.document import Document
 from reconciler.graph.intend import full_config
 from reconciler.graph.wiring import family, hidden_pair
 from reconciler.kernel import bpf, maps
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader, fold_cpus
-from reconciler.model import Cube, Topology
+from reconciler.model import Cube
 from reconciler.service import Services
 
 _NO_SLOWPATH = 3  # enum pcn_drop
@@ -27,8 +25,11 @@ log = logging.getLogger("pcn.slowpath")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was seen at one look. `signature` stands for all that `cubes` was made from."""
+    """What was seen at one look: of the applied documents `texts` the `slow` cubes, each with the netdev that it is attached to.
+    `signature` stands for all else that `cubes` was made from."""
 
+    texts: tuple[tuple[str, str | None], ...]
+    slow: tuple[tuple[Cube, str], ...]
     signature: tuple[object, ...]
     ring: bool
     ring_id: int
@@ -37,25 +38,40 @@ class Seen:
 
 
 def look(root: str, services: Services, last: Seen | None) -> Seen:
-    """The cubes that are live now; `last` itself if nothing has changed since."""
+    """The cubes with a slow path that are live now; `last` itself if nothing has changed since. Of others nothing is read."""
     reader = Reader(Bpffs(root))
     ring_id = _identity(f"{root}/{pins.table('', 'pcn_slowpath')}")
-    texts = {name: reader.document(f"topologies/{name}") for name in reader.names("topologies") if not name.endswith("~")}
-    links = {name: reader.link_text(f"cubes/{name}/current") for name in reader.names("cubes")}
-    ports = {name: tuple(reader.names(f"cubes/{name}/in")) for name in links}
-    signature = (ring_id, tuple(texts.items()), tuple(links.items()), tuple(ports.items()))
-    if last is not None and last.signature == signature and last.objects == _objects(reader, last.cubes):
+    names = (name for name in reader.names("topologies") if not name.endswith("~"))
+    texts = tuple((name, reader.document(f"topologies/{name}")) for name in names)
+    known = last is not None and last.texts == texts
+    slow = last.slow if last is not None and known else tuple(_slow(dict(texts), services))
+    homes = [pins.cube(cube.name) for cube, _ in slow]
+    signature = (ring_id, *((reader.link_text(f"{home}/current"), *reader.names(f"{home}/in")) for home in homes))
+    if last is not None and known and last.signature == signature and last.objects == _objects(reader, last.cubes):
         return last
-    documents = [Document(f"applied topology {name}", text, json.loads(text), 0) for name, text in texts.items() if text]
-    cubes: tuple[Facts, ...] = ()
-    if documents:
-        from reconciler.live.sealed import readable
+    cubes = tuple(_facts(cube, attached, services, reader) for cube, attached in slow)
+    return Seen(texts, slow, signature, bool(ring_id), ring_id, cubes, _objects(reader, cubes))
 
-        topologies, wrong = readable(documents, services)
-        for file, why in wrong.items():
-            log.error("%s cannot be read, so its slow paths stand still: %s", file, why)
-        cubes = tuple(_facts(topologies, services, reader))
-    return Seen(signature, bool(ring_id), ring_id, cubes, _objects(reader, cubes))
+
+def _slow(texts: Mapping[str, str | None], services: Services) -> Iterator[tuple[Cube, str]]:
+    """The cubes with a slow path in these applied documents, each with the netdev that it is attached to."""
+    from reconciler.live.sealed import readable, services_of
+    from reconciler.survey import applied_document
+
+    if not any(_slow_path(service, services) for text in texts.values() if text for service in services_of(text)):
+        return
+    topologies, wrong = readable([applied_document(pins.unescape(name), text) for name, text in texts.items() if text], services)
+    for file, why in wrong.items():
+        log.error("%s cannot be read, so its slow paths stand still: %s", file, why)
+    attached = {cube: item.netdev for topology in topologies for item in topology.attachments for cube in item.tcubes}
+    for cube in (cube for topology in topologies for cube in topology.cubes):
+        if _slow_path(cube.service, services):
+            yield cube, attached.get(cube.name, "")
+
+
+def _slow_path(name: str, services: Services) -> bool:
+    service = services.get(name)
+    return service is not None and service.slow_path is not None
 
 
 def _objects(reader: Reader, cubes: Iterable[Facts]) -> tuple[int, ...]:
@@ -70,19 +86,15 @@ def _objects(reader: Reader, cubes: Iterable[Facts]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _facts(topologies: list[Topology], services: Services, reader: Reader) -> Iterator[Facts]:
-    attached = {cube: item.netdev for topology in topologies for item in topology.attachments for cube in item.tcubes}
-    for topology in topologies:
-        for cube in topology.cubes:
-            service = services.get(cube.service)
-            if service is not None and service.slow_path is not None:
-                near, _ = hidden_pair(cube.name, "", family(cube))
-                yield Facts(
-                    cube.name, cube.service, cube.type, service.kind == "transparent", near,
-                    full_config(cube), _indices(reader, cube),
-                    {port.name: port.peer for port in cube.ports if port.peer and ":" not in port.peer},
-                    _tables(reader, cube), attached.get(cube.name, ""),
-                )  # fmt: skip
+def _facts(cube: Cube, attached: str, services: Services, reader: Reader) -> Facts:
+    near, _ = hidden_pair(cube.name, "", family(cube))
+    peers = {port.name: port.peer for port in cube.ports if port.peer and ":" not in port.peer}
+    service = services.get(cube.service)
+    transparent = service is not None and service.kind == "transparent"
+    return Facts(
+        cube.name, cube.service, cube.type, transparent, near, full_config(cube), _indices(reader, cube), peers,
+        _tables(reader, cube), attached,
+    )  # fmt: skip
 
 
 def _indices(reader: Reader, cube: Cube) -> dict[str, int]:

@@ -37,6 +37,9 @@ class Glance:
         calm = self._calm
         same = not conflicts and state == calm.state and live.netdevs == calm.netdevs and live.leftovers == calm.leftovers
         self._began = began if same else 0.0
+        if same:
+            live.state = state
+            self._calm = live  # which says the same, and has less that is its own
         return same
 
     def lately(self) -> Lately | None:

@@ -27,6 +27,7 @@ from reconciler.agent.notify import Notifier
 from reconciler.agent.server import Server, http, metrics_listener, unix_listener
 from reconciler.agent.slowpath import TICK, SlowPaths
 from reconciler.agent.status import status, summary
+from reconciler.agent.tidy import Tidier
 from reconciler.agent.watch import Watcher
 from reconciler.apply import Options
 
@@ -64,6 +65,7 @@ class Agent:
     watcher: Watcher = field(init=False)
     links: LinkEvents = field(init=False)
     slow_path: SlowPaths = field(init=False)
+    tidier: Tidier = field(default_factory=Tidier)
     _first_poke: float = 0.0
     _ready: bool = False
 
@@ -191,6 +193,10 @@ class Agent:
         took = time.monotonic() - began
         idle = sum(self.healer.tally.results.values()) == before  # what is done takes long for once; looking takes long always
         usual = max(self.settings.interval, min(LATEST, took / SHARE)) if idle else self.settings.interval
+        if idle and not again:
+            self.tidier.quiet()
+        else:
+            self.tidier.busy()
         self.loop.after("look", min(again, usual) if again else usual, self._look)
         self.slow_path.refresh()
         self._report()

@@ -13,6 +13,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,10 +51,11 @@ class Bpffs:
             raise kernel_error(f"read {self.path(relative)}", error.errno or 0) from None
 
     def inodes(self, relative: str) -> dict[str, int]:
-        """The inode of each thing in a directory, by name and in the order of names; empty if there is no such directory."""
+        """The inode of each thing in a directory, by name and in the order of names; empty if there is no such directory. Cubes
+        of a kind have things of the same names, so there is one object for each name."""
         try:
             with os.scandir(self.path(relative)) as entries:
-                return dict(sorted([(entry.name, entry.inode()) for entry in entries]))
+                return dict(sorted([(sys.intern(entry.name), entry.inode()) for entry in entries]))
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except PermissionError as error:

@@ -98,7 +98,8 @@ def info(fd: int) -> MapInfo:
     described = _Described()
     bpf.describe(fd, described)
     kind, identity, key, value, entries, flags, name = _INFO.unpack_from(described)
-    return MapInfo(identity, _seen(kind, key, value, entries, flags), name.rstrip(b"\0").decode("ascii", "replace"))
+    said = sys.intern(name.rstrip(b"\0").decode("ascii", "replace"))
+    return MapInfo(identity, _seen(kind, key, value, entries, flags), said)
 
 
 _INFO = struct.Struct("<6I16s")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import struct
+import sys
 from typing import NamedTuple
 
 from reconciler.errors import VerifierError, kernel_error
@@ -77,7 +78,8 @@ def info(fd: int, *, with_maps: bool = False) -> ProgramInfo:
     bpf.describe(fd, described)
     kind, identity, tag, _, xlated, count, _, name = _INFO.unpack_from(described)
     used = () if map_ids is None else tuple(map_ids[: min(count, len(map_ids))])
-    return ProgramInfo(identity, kind, tag.hex(), name.rstrip(b"\0").decode("ascii", "replace"), xlated, used)
+    said, called = map(sys.intern, (tag.hex(), name.rstrip(b"\0").decode("ascii", "replace")))  # of a thousand many are alike
+    return ProgramInfo(identity, kind, said, called, xlated, used)
 
 
 _INFO = struct.Struct("<II8sII28xIQ16s")  # type, id, tag, jited and translated bytes, count of map ids and where they go, name

@@ -149,6 +149,9 @@ def _group(look: Look, own: Look, in_use: Collection[int]) -> Group:
     if own.group is None or own.group[0] != ends:
         linked: list[Record] = [*chains(own, ends), *hops(own, ends), *members(own, ends)]
         own.group = ends, Group(own.live.state | {record.address: record for record in linked})
+    like = own.group[1].like
+    if like is not None and not any(isinstance(record, StubRecord) and record.chain for record in like.values()):
+        own.group = ends, like  # what is wanted says the same of this cube, to the last bit: one of two is enough
     return own.group[1]
 
 

@@ -23,7 +23,7 @@ def of_unknown_services(documents: Iterable[TopologyRecord], services: Services)
     """Those of the applied documents that have a cube of an unknown service, each with what is to be said of it."""
     found = {}
     for record in documents:
-        unknown = sorted(name for name in _services_of(record.document) if services.get(name) is None)
+        unknown = sorted(name for name in services_of(record.document) if services.get(name) is None)
         if unknown:
             found[record.name] = f"service {', '.join(map(repr, unknown))} is not here (--services DIR)"
     return found
@@ -45,7 +45,8 @@ def readable(documents: Sequence[Document], services: Services) -> tuple[list[To
     return [], wrong
 
 
-def _services_of(document: str) -> set[str]:
+def services_of(document: str) -> set[str]:
+    """Names of the services that an applied document asks for."""
     return {cube["service-name"] for cube in document_data(document).get("spec", {}).get("cubes", ())}
 
 
