@@ -36,15 +36,6 @@ from reconciler.survey import APPLIED, Builder, Kept, Looker, Survey, applied_do
 from reconciler.transaction import carry_out
 
 
-@dataclass(frozen=True, slots=True)
-class Lately:
-    """What was found a moment ago, when all was as it should be: the documents that the kernel kept, and the `cubes` that will do
-    as they were then, since nothing but rows of them is to be written. Whoever gives it looks at them all directly afterwards."""
-
-    documents: tuple[TopologyRecord, ...]
-    cubes: frozenset[str]
-
-
 @dataclass(slots=True)
 class Options:
     """How to go about it. `prune`: topologies that the documents do not name are removed (else they stay as applied);
@@ -52,7 +43,9 @@ class Options:
 
     `doing` is told what begins, in a word or two.
 
-    `kept` is what one call takes over from the one before: whoever calls again keeps the options. `lately`: see there.
+    `kept` is what one call takes over from the one before: whoever calls again keeps the options. `lately` is what was read a
+    moment ago, when all was as it should be, and will do for an edit that writes nothing but rows. Whoever gives it looks at
+    everything directly afterwards.
 
     `warn` is told of applied topologies that had to be left out by what only reads.
     `planned` is called with the result once it is planned, under the lock and before the first step; what it raises ends
@@ -72,7 +65,7 @@ class Options:
     warn: Callable[[Sequence[Problem]], object] | None = None
     before: Callable[[int, Step], Any] | None = None
     kept: Kept = field(default_factory=Kept)
-    lately: Lately | None = None
+    lately: Live | None = None
 
 
 @dataclass(slots=True)
@@ -147,19 +140,15 @@ def _carry_out(survey: Survey, root: Bpffs, looker: Looker, options: Options) ->
 
 
 def _survey_of_edit(documents: Sequence[Document], options: Options, looker: Looker) -> Result | None:
-    """What there is to do, seen by a look at new cubes only. None if that will not do: somebody has applied something meanwhile,
-    or more is to be done to a cube than that rows are written. If somebody else has written to those rows since, that is found
-    when what was done is verified."""
-    if options.lately is None:
-        return None
-    unread = options.lately.cubes
-    live = looker.live(since=unread)
-    then, now = ({record.name: record.document for record in each} for each in (options.lately.documents, live.documents))
-    if then != now or not unread <= live.generations.keys():
+    """What there is to do, seen by a look of a moment ago. None if that will not do: somebody has applied something meanwhile, or
+    more is to be done to a cube than that rows are written. If somebody else has written to those rows since, that is found when
+    what was done is verified."""
+    live = looker.still(options.lately) if options.lately is not None else None
+    if live is None:
         return None
     result = _survey(documents, options, looker, delete=False, live=live)
     more = cubes_of(step for step in result.plan.steps if step.operation.kind not in ("write_rows", "delete_rows"))
-    return None if more & {pins.cube(cube) for cube in unread} else result
+    return None if more & {pins.cube(cube) for cube in live.generations} else result
 
 
 def _survey(
@@ -180,7 +169,12 @@ def _survey(
     given = [] if delete else documents
     wanted, warnings = _wanted(given, named | options.drop, live, looker, options)
     options.doing("planning")
-    applied = wanted if _is_applied(wanted, live) else looker.applied(live, named | options.drop)
+    if _is_applied(wanted, live):
+        texts = {record.name: record.document for record in live.documents}
+        options.kept.topologies = {texts[topology.name]: topology for topology in wanted}
+        applied: Sequence[Topology] = wanted
+    else:
+        applied = looker.applied(live, named | options.drop)
     try:
         survey = looker.survey(wanted, [*applied, *doomed] if doomed else applied, live)
     except DocumentError as error:

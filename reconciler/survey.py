@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from reconciler import pins
 from reconciler.document import Document
 from reconciler.errors import CompileError, DocumentError, HookHeld, NotEnoughMemory, NotPermitted, Problem
 from reconciler.graph.again import Intended
@@ -179,6 +180,20 @@ class Looker:
         unknown = of_unknown_services(live.documents, self.services)
         self._seal(live, {name: why for name, why in unknown.items() if name not in self.drop})
         return live
+
+    def still(self, live: Live) -> Live | None:
+        """`live`, which was read a moment ago, if the documents, the names of cubes and the netdevs are what they were."""
+        from reconciler.kernel import rtnl
+        from reconciler.kernel.bpffs import Bpffs
+        from reconciler.kernel.reader import Reader
+        from reconciler.live.identity import documents_of
+
+        reader = Reader(Bpffs(self.root), self.kept.memory)
+        documents, cubes = documents_of(reader), {pins.unescape(name) for name in reader.names("cubes")}
+        same = [(each.name, each.document) for each in documents] == [(each.name, each.document) for each in live.documents]
+        if not same or cubes != live.generations.keys() or rtnl.links() != live.netdevs:
+            return None
+        return replace(live, adoptable={}, adopted={}, sealed=dict(live.sealed))
 
     def _seal(self, live: Live, reasons: Mapping[str, str]) -> None:
         if reasons:

@@ -7,8 +7,9 @@ whatever it means, leads to a whole look.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
-from reconciler.apply import Lately, Options, Result
+from reconciler.apply import Options, Result
 from reconciler.graph.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.survey import Builder, Looker
@@ -25,6 +26,7 @@ class Glance:
         self._options = options
         self._looker = Looker(options.root, options.services, Builder(options.services), kept=options.kept)
         self._calm: Live = survey.live
+        self._read: Live | None = None
         wanted = survey.desired.state.values()
         self._network: list[Record] = [r for r in wanted if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)]
 
@@ -36,14 +38,10 @@ class Glance:
             state, conflicts = self._looker.with_links(live, self._network)
         calm = self._calm
         same = not conflicts and state == calm.state and live.netdevs == calm.netdevs and live.leftovers == calm.leftovers
-        self._began = began if same else 0.0
-        if same:
-            live.state = state
-            self._calm = live  # which says the same, and has less that is its own
+        if same:  # what was read now says the same, and has less that is its own
+            self._began, self._read, self._calm = began, live, replace(live, state=state)
         return same
 
-    def lately(self) -> Lately | None:
-        """What the last look will do for, if something is to be applied now; None if it was too long ago."""
-        if time.monotonic() - self._began > _FRESH:
-            return None
-        return Lately(self._calm.documents, frozenset(self._calm.generations))
+    def lately(self) -> Live | None:
+        """What the last look read, if that will do for something that is to be applied now; None if it was too long ago."""
+        return self._read if time.monotonic() - self._began <= _FRESH else None

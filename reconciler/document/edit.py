@@ -137,6 +137,8 @@ def _moved(lists: Lists, path: Path, places: tuple[int, int], starts: list[int],
         if other[:depth] == path and len(other) > depth and (others is None or other[depth] in others):
             continue
         after = bisect_right(lines, last)
-        before = [*lines[:first], *(begin + start for start in starts)] if other == path else lines[:after]
-        found[other] = array("L", [*before, *(line + more for line in lines[after:])])
+        moved = lines[:first] if other == path else lines[:after]
+        moved.extend(begin + start for start in (starts if other == path else ()))
+        moved.extend(map(more.__add__, lines[after:]) if more else lines[after:])
+        found[other] = moved
     return {other: lines for other, lines in found.items() if len(lines) >= LONG}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from reconciler.graph.records import Group, Grouped, State, TopologyRecord
@@ -37,9 +38,28 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
-    """A graph and what it was made of; `parts` are those of its cubes, by name."""
+class Asked:
+    """All that `intend` is given, but for the services."""
 
+    topologies: tuple[Topology, ...]
+    built: Mapping[tuple[str, str], Built]
+    indices: Mapping[str, Mapping[str, int]]
+    rows: Mapping[str, Mapping[str, Mapping[bytes, bytes]]]
+    numbers: Mapping[str, int]
+    netdevs: frozenset[str]
+
+    def is_like(self, other: Asked) -> bool:
+        """Most of it is the very same objects from one time to the next, and of these nothing is compared."""
+        mine, theirs = ((each.built, each.indices, each.rows, each.numbers, each.netdevs) for each in (self, other))
+        same = len(self.topologies) == len(other.topologies) and all(map(is_, self.topologies, other.topologies))
+        return same and mine == theirs
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A graph, what was asked for and what it was made of; `parts` are those of its cubes, by name."""
+
+    asked: Asked
     frame: Frame
     parts: Mapping[str, Part]
     desired: Desired

@@ -56,7 +56,7 @@ def _by_groups(wanted: Mapping[str, Group], live: Mapping[str, Group]) -> list[C
     changes = []
     for owner, group in wanted.items():
         other = live.get(owner, _NONE)
-        if other is not group and other.like is not group:
+        if not group.is_known_to_be(other):
             found = diff(dict(group), dict(other))
             changes += found
             if not found and other is not _NONE:

@@ -15,7 +15,7 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.errors import DocumentError, Problem
-from reconciler.graph.again import Frame, Graph, Intended, edited
+from reconciler.graph.again import Asked, Frame, Graph, Intended, edited
 from reconciler.graph.documents import text_of
 from reconciler.graph.records import (
     CubeRecord,
@@ -141,6 +141,9 @@ def intend(
     """
     known = before if before is not None else Intended()
     netdev_numbers, built = known.same_netdevs(dict(numbers or {})), known.same_built(built)
+    asked = Asked(tuple(topologies), dict(built), indices, live or {}, netdev_numbers, frozenset(netdevs))
+    if known.graph is not None and known.graph.frame.services is services and known.graph.asked.is_like(asked):
+        return known.graph.desired
     old = known.graph.parts if known.graph is not None else {}
     parts: dict[str, Part] = {}
     problems: list[Problem] = []
@@ -165,7 +168,7 @@ def intend(
     desired = edited(known.graph, frame, parts, documents) if known.graph is not None else None
     if desired is None:
         desired = _whole(topologies, services, frame.netdevs, parts)
-    known.graph = Graph(frame, parts, desired)
+    known.graph = Graph(asked, frame, parts, desired)
     return desired
 
 

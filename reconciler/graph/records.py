@@ -265,6 +265,10 @@ class Group(dict[str, Record]):
         super().__init__(records)
         self.like: Group | None = None
 
+    def is_known_to_be(self, other: Group | None) -> bool:
+        """Whether it is known, without a comparison, that the other one says the same."""
+        return other is self or (other is not None and other.like is self)
+
 
 class Grouped(State):
     """A state that nobody changes, put together from `groups`: one for each cube by its name, and '' for what is of none. Most

@@ -8,8 +8,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from reconciler import pins
 from reconciler.graph.documents import document_data
-from reconciler.graph.records import GONE, Live
+from reconciler.graph.records import GONE, Live, TopologyRecord
 from reconciler.kernel.reader import Reader
 
 
@@ -58,3 +59,10 @@ def _begun(reader: Reader, home: str, said: dict[str, Any], about: dict[str, Any
     """Whether a cube without `current` was being put in the place of the one that is applied."""
     other = any(said[name] != about.get(name) for name in ("service", "type"))
     return other or any(name.startswith(f"{home.rpartition('/')[2]}~") for name in reader.names("cubes"))
+
+
+def documents_of(reader: Reader) -> tuple[TopologyRecord, ...]:
+    """The applied documents."""
+    names = (name for name in reader.names("topologies") if not name.endswith("~"))
+    found = ((pins.unescape(name), reader.document(f"topologies/{name}")) for name in names)
+    return tuple(TopologyRecord(name, text) for name, text in found if text is not None)

@@ -27,14 +27,13 @@ from reconciler.graph.records import (
     State,
     StubRecord,
     TableRecord,
-    TopologyRecord,
     put_together,
 )
 from reconciler.graph.tables import PUBLIC
 from reconciler.kernel.maps import PER_CPU, MapInfo, MapSpec
 from reconciler.kernel.reader import Reader, fold_cpus
 from reconciler.live.adopt import is_another
-from reconciler.live.identity import identity, said_of
+from reconciler.live.identity import documents_of, identity, said_of
 from reconciler.live.observe_ways import Ends, Flooded, Wire, chains, ends_of, flooded, hooks, hops, members, wires
 from reconciler.service import Services
 from reconciler.service.rows import TableRows
@@ -113,14 +112,10 @@ def observe_bpffs(
     state that the last look found."""
     live = Live(netdevs=dict(netdevs))
     look = Look(reader, services, build, netdevs, {netdev.index: name for name, netdev in netdevs.items()}, live, state)
-    leftovers: list[str] = []
-    for name in reader.names("topologies"):
-        text = None if name.endswith("~") else reader.document(f"topologies/{name}")
-        if text is None:
-            leftovers.append(f"topologies/{name}")
-        else:
-            live.documents += (TopologyRecord(pins.unescape(name), text),)
+    live.documents = documents_of(reader)
     look.add(live.documents)
+    kept = {pins.topology(record.name) for record in live.documents}
+    leftovers = [path for name in reader.names("topologies") if (path := f"topologies/{name}") not in kept]
     cubes: dict[str, Look] = {}
     said = said_of(live)
     for escaped in reader.names("cubes"):

@@ -15,6 +15,7 @@ from reconciler.graph.diff import Change, diff
 from reconciler.graph.intend import Built, Desired
 from reconciler.graph.records import (
     CubeRecord,
+    Grouped,
     HookRecord,
     HopRecord,
     LinkRecord,
@@ -23,6 +24,8 @@ from reconciler.graph.records import (
     NamespaceRecord,
     OffloadRecord,
     PortRecord,
+    Record,
+    State,
     StubRecord,
     TableRecord,
     TopologyRecord,
@@ -59,9 +62,8 @@ def make_plan(
     context = Context(desired, live, services, built, objects)
     steps: list[Step] = []
     context.state = dict(live.state)
-    for record in desired.state.values():
-        if isinstance(record, CubeRecord):
-            steps += _make_way(record, context)
+    for record in _other_cubes(desired.state, live.state):
+        steps += _make_way(record, context)
     mark_remade(context)
     changes = diff(desired.state, context.state if context.altered else live.state)
     context.fresh = {c.after.name for c in changes if c.before is None and isinstance(c.after, CubeRecord)}
@@ -85,6 +87,16 @@ def make_plan(
         steps.append(Step(Rank.GRACE, "packets", "wait", "until none is inside what goes", Operation("grace")))
     notes = (*desired.notes, *refused_chains(context))
     return Plan(ordered(_with_reach(merge_link_deletions(steps), desired)), tuple(desired.pending), notes)
+
+
+def _other_cubes(wanted: State, live: State) -> Iterator[CubeRecord]:
+    """The cubes that are wanted, without those of which it is known that all is as it is live."""
+    if isinstance(wanted, Grouped) and isinstance(live, Grouped):
+        groups = (group for cube, group in wanted.groups.items() if not group.is_known_to_be(live.groups.get(cube)))
+        records: Iterable[Record] = (record for group in groups for record in group.values())
+    else:
+        records = wanted.values()
+    return (record for record in records if isinstance(record, CubeRecord))
 
 
 def _written(steps: Iterable[Step]) -> set[str]:

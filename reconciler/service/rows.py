@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from reconciler.document.entries import Entries
 from reconciler.service.bindings import Binding, Column
 from reconciler.service.codec import Env, decode, encode
 
@@ -88,11 +89,38 @@ def encode_rows(
             continue  # counters only: nothing of it is configuration
         mask = _mask(binding, layout)
         rows = filled.setdefault(binding.table, {})
-        for entries in _entries(config, binding.segments):
-            key = _pack(layout.key, binding.keys, entries, env) if binding.is_list else bytes(layout.key.size)
-            rows[key] = _pack(layout.value, [c for c in binding.values if not c.state], entries, env)
+        if _is_of_entries_alone(binding):
+            rows.update(_rows_of_entries(binding, layout, config, env))
+        else:
+            rows.update(_row(binding, layout, entries, env) for entries in _entries(config, binding.segments))
         found[binding.table] = TableRows(rows, mask, binding.is_list and layout.type in (2, 6))
     return found
+
+
+def _row(binding: Binding, layout: TableLayout, entries: Sequence[Any], env: Env) -> tuple[bytes, bytes]:
+    key = _pack(layout.key, binding.keys, entries, env) if binding.is_list else bytes(layout.key.size)
+    return key, _pack(layout.value, [c for c in binding.values if not c.state], entries, env)
+
+
+_MADE: dict[Binding, tuple[Any, Any, Entries[tuple[bytes, bytes]]]] = {}
+"""The rows of lists as they were the last time, with the layouts of key and value."""
+
+
+def _is_of_entries_alone(binding: Binding) -> bool:
+    """Whether each row follows from one entry of one list and nothing else, so that an edit leaves the others as they are."""
+    columns = (*binding.keys, *(column for column in binding.values if not column.state))
+    lists = [is_list for _, is_list in binding.segments]
+    return lists.count(True) == 1 and lists[-1] and all(c.level == 1 and c.encoding != "port" for c in columns)
+
+
+def _rows_of_entries(binding: Binding, layout: TableLayout, config: Mapping[str, Any], env: Env) -> list[tuple[bytes, bytes]]:
+    below: Any = config
+    for name, _ in binding.segments:
+        below = below.get(name) if isinstance(below, Mapping) else None
+    known = _MADE.get(binding)
+    if known is None or known[0] != layout.key or known[1] != layout.value:
+        known = _MADE[binding] = layout.key, layout.value, Entries()
+    return known[2].each(below or (), lambda _, entry: _row(binding, layout, (config, entry), env))
 
 
 def _where(binding: Binding) -> str:
