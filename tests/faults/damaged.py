@@ -110,9 +110,12 @@ class Rig:
         """As it is seen by whoever looks for the first time, and by whoever goes on from his last look: both see the same, once
         the kernel is done (with a namespace's netdevs, say, which go some time after it)."""
         deadline = time.monotonic() + 2
-        while (found := drift(self.bench.options())) != drift(self.bench.options(kept=self.kept)):
+        while (found := self._drift()) != self._drift(kept=self.kept):
             assert time.monotonic() < deadline, found
         return found
+
+    def _drift(self, **more: Any) -> list[Change]:
+        return sorted(drift(self.bench.options(**more)), key=lambda change: change.address)
 
     def heal(self) -> Any:
         return self.bench.apply(self.data)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.apply import drift
 from tests.faults import damages, damages_network
 from tests.faults.damaged import (
     BARRED,
@@ -37,8 +38,9 @@ def heals(r: Rig, named: str, *, loses: bool = False) -> list[str]:
     wrong = [] if drifted and told else [f"drift names {drifted} instead of {named}"]
     r.heal()
     wrong += [f"lost {what}" for what in ([] if loses else r.lost())]
-    wrong += [f"{step.action} {step.address} is still to be done" for step in r.bench.plan(r.data).plan.steps]
-    wrong += [f"{change.address} still drifts" for change in r.drift()]
+    seen = r.bench.plan(r.data)
+    wrong += [f"{step.action} {step.address} is still to be done" for step in seen.plan.steps]
+    wrong += [f"{change.address} still drifts" for change in (*seen.survey.drift, *drift(r.bench.options(kept=r.kept)))]
     wrong += [f"{pair} do not talk" for pair in r.silent()]
     return wrong
 
