@@ -23,6 +23,7 @@ from tests.ledger import Ledger
 
 BPFFS = Path("/sys/fs/bpf")
 NEEDS_ROOT = "needs root and a real kernel"
+EXHAUSTIVE = "takes long, and part of it was run: scripts/test -m exhaustive"
 KERNEL_DIRECTORIES = {Path(__file__).parent / name for name in ("kernel", "faults")}
 
 _serial = itertools.count(1)
@@ -45,9 +46,12 @@ def pytest_configure(config: pytest.Config) -> None:
         seclude()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_when)
+    asked = config.getoption("markexpr")
     for item in items:
+        if item.get_closest_marker("exhaustive") and "exhaustive" not in asked:
+            item.add_marker(pytest.mark.skip(reason=EXHAUSTIVE))
         if KERNEL_DIRECTORIES & set(item.path.parents):
             item.add_marker(pytest.mark.kernel)
         if item.get_closest_marker("kernel") and os.geteuid() != 0:

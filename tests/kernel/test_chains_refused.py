@@ -17,7 +17,7 @@ COSTLY = f'u64 spent = 0;\nfor (u32 round = 0; round < {ROUNDS}; round++)\n  asm
 NOTE = "c1, c2 go by hops, for the verifier refused them as one program"
 
 
-@pytest.mark.parametrize("hook", ["TC", "XDP_DRV"])
+@pytest.mark.parametrize("hook", ["TC", pytest.param("XDP_DRV", marks=pytest.mark.exhaustive)])
 def test_cubes_that_are_too_much_for_the_verifier_together_go_by_hops_until_they_are_not_and_pcn_says_so(tmp_path: Path, hook: str) -> None:
     """A packet that comes to c1 goes to c2, which sends it back."""
     services = Tree(tmp_path / "services")

@@ -1,6 +1,8 @@
 """A cube is exchanged while one CPU does nothing but send: not a packet is lost."""
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from benchmarks.bed import Bed
@@ -26,4 +28,7 @@ def test_the_books_tell_what_a_cube_drops_from_what_arrives() -> None:
                 said[0]["actions"] = [{"inport": "a", "action": "DROP"}]
                 bed.apply({"cubes": said})
             assert dropped(bed, 1) > 0
-            assert load.sent - flow.arrived() == dropped(bed, 1) + overflows(bed) - over
+            deadline = time.monotonic() + 2  # the last packets may still be under way
+            while load.sent - flow.arrived() != dropped(bed, 1) + overflows(bed) - over:
+                assert time.monotonic() < deadline, (load.sent, flow.arrived(), dropped(bed, 1), overflows(bed) - over)
+                time.sleep(0.01)
