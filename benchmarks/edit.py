@@ -1,9 +1,9 @@
 """One edit, from the save to its effect.
 
 A file is saved with one thing changed, and the clock runs until the kernel's table has it: a forwarder's action among 1,000 cubes
-in a ring, an address among 100,000 rows of a blacklist. *pcn-agent* watches the file, and waits until it has been quiet for a
-moment before it reads it; the line below has that taken off. *In a running process* is the apply alone, from the document's
-text. *pcn-apply* is the command, started anew.
+in a ring, an address among 100,000 rows of a blacklist, a rule among 10,000 of a firewall. *pcn-agent* watches the file, and
+waits until it has been quiet for a moment before it reads it; the line below has that taken off. *In a running process* is the
+apply alone, from the document's text. *pcn-apply* is the command, started anew.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ Text = Callable[[bool], str]
 def run(effort: Effort) -> list[Table]:
     effort = effort.at_most(2 if effort.quick else 5)
     root, cubes, rows = os.environ["PCN_BPFFS"], effort.amount(1000), effort.amount(100_000)
+    rules = effort.amount(10_000)
     return [
         table(
             f"Among {cubes:,} cubes",
@@ -46,6 +47,12 @@ def run(effort: Effort) -> list[Table]:
             lambda edited: topologies.lists(rows, longer=edited),
             topologies.of_lists(root),
             effort.at_most(3),
+        ),
+        table(
+            f"Among {rules:,} rules of a firewall",
+            lambda edited: topologies.rules(rules, longer=edited),
+            topologies.of_rules(root),
+            effort,
         ),
     ]
 

@@ -37,6 +37,20 @@ def lists(rows: int, *, longer: bool = False) -> str:
     return f"{_HEAD}  - name: guard\n    service-name: ddosmitigator\n{listed}"
 
 
+def rules(count: int, *, longer: bool = False) -> str:
+    """A firewall with so many rules. `longer`: the one edit, a rule more in the middle."""
+    addresses = [f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}" for number in range(count)]
+    lines = [_rule(10 * number, source, "TCP", number % 50_000 + 1) for number, source in enumerate(addresses)]
+    if longer:
+        lines.insert(count // 2, _rule(10 * (count // 2) - 5, "172.16.0.1", "UDP", 7))
+    head = "  - name: fw\n    service-name: firewall\n    loglevel: 'OFF'\n    chain:\n    - name: INGRESS\n      rule:\n"
+    return f"{_HEAD}{head}{''.join(lines)}"
+
+
+def _rule(number: int, source: str, protocol: str, port: int) -> str:
+    return f"      - {{id: {number}, src: {source}, l4proto: {protocol}, dport: {port}, action: DROP}}\n"
+
+
 @dataclass
 class Watched:
     """One row of a table: whether the edit is in it."""
@@ -57,6 +71,24 @@ class Watched:
         return found is not None and (self.value is None or found == self.value)
 
 
+@dataclass
+class WatchedBit(Watched):
+    """The last bit of a row, which each edit turns over."""
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Watched]:
+        with super().opened():
+            self._before = self._bit()
+            yield self
+
+    def _bit(self) -> int:
+        found = maps.lookup(self._fd, self._spec, self.key)
+        return found[0] & 1 if found else 0
+
+    def seen(self) -> bool:
+        return self._bit() != self._before
+
+
 def of_ring(root: str, count: int) -> Watched:
     """Port a of the cube in the middle drops (1)."""
     return Watched(root, f"cubes/c{count // 2}/tables/actions", bytes(4), struct.pack("<HH", 1, 0))
@@ -65,6 +97,11 @@ def of_ring(root: str, count: int) -> Watched:
 def of_lists(root: str) -> Watched:
     key = bytes(10) + b"\xff\xff" + bytes((10, 99, 0, 1))
     return Watched(root, "cubes/guard/tables/srcblacklist", key, None)
+
+
+def of_rules(root: str) -> Watched:
+    """The epoch, by whose last bit packets find their lists."""
+    return WatchedBit(root, "cubes/fw/tables/epoch", bytes(4), None)
 
 
 def save(path: str, text: str) -> None:

@@ -31,8 +31,9 @@ from reconciler.graph.records import (
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
 from reconciler.model import Topology
 from reconciler.plan.steps import Plan, Step, cubes_of
+from reconciler.refuse import refuse
 from reconciler.service import Services
-from reconciler.survey import APPLIED, Builder, Kept, Looker, Survey, applied_documents, name_of, refuse
+from reconciler.survey import APPLIED, Builder, Kept, Looker, Survey, applied_documents, name_of
 from reconciler.transaction import carry_out
 
 

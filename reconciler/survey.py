@@ -13,7 +13,7 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.document import Document
-from reconciler.errors import CompileError, DocumentError, HookHeld, NotEnoughMemory, NotPermitted, Problem
+from reconciler.errors import CompileError, DocumentError, NotPermitted, Problem
 from reconciler.graph.again import Intended
 from reconciler.graph.chains import fuse
 from reconciler.graph.diff import Change, diff, without_documents
@@ -22,7 +22,6 @@ from reconciler.graph.intend import Built, Desired, intend, program_slots
 from reconciler.graph.records import (
     Group,
     Grouped,
-    HookRecord,
     LinkRecord,
     Live,
     NamespaceRecord,
@@ -281,6 +280,15 @@ def _network(state: State) -> State:
     return {a: record for a, record in apart(state).items() if isinstance(record, NamespaceRecord | LinkRecord | OffloadRecord)}
 
 
+def without_network(live: Live) -> Live:
+    """What was read below the root, without the network that was seen beside it."""
+    network = _network(live.state)
+    rest = {address: record for address, record in apart(live.state).items() if address not in network}
+    if isinstance(live.state, Grouped):
+        return replace(live, state=live.state.but({"": Group(rest)}))
+    return replace(live, state=rest)
+
+
 def _network_of(topologies: Sequence[Topology]) -> Desired:
     desired = Desired()
     for topology in topologies:
@@ -292,52 +300,3 @@ def _network_of(topologies: Sequence[Topology]) -> Desired:
 def _drift(applied: State, live: State) -> list[Change]:
     """Where the live graph differs from the applied one. A document that is gone is drift too."""
     return [change for change in diff(applied, live) if not isinstance(change.before, TopologyRecord) or change.after is None]
-
-
-def refuse(survey: Survey) -> None:
-    """Raise for what must end before anything is written: HookHeld, NotEnoughMemory."""
-    refuse_conflicts(survey)
-    refuse_what_does_not_fit(survey)
-
-
-def refuse_conflicts(survey: Survey) -> None:
-    """Raise HookHeld for what is wanted and is somebody else's: found before anything is written."""
-    found = list(survey.conflicts)
-    for step in survey.plan.steps:
-        if step.operation.kind == "attach_hook" and step.operation.args["point"] == "xdp" and step.action == "create":
-            state = survey.live.netdevs.get(step.operation.args["netdev"])
-            if state is not None and state.xdp is not None:
-                from reconciler.kernel.hooks import holders
-
-                holder = holders(state.index, "xdp")
-                found.append(f"{state.name}'s XDP hook is held by {holder}, which pcn did not attach; detach it first")
-    if found:
-        raise HookHeld("\n".join(found))
-
-
-def refuse_what_does_not_fit(survey: Survey) -> None:
-    """Raise NotEnoughMemory if the tables that are to be made or filled take more than there is."""
-    if not survey.plan.steps:
-        return
-    from reconciler.graph.memory import needed
-    from reconciler.kernel import maps, memory
-
-    desired, differs = survey.desired.state, [change.address for change in (*survey.pending, *survey.drift)]
-    wanted = {address: desired[address] for address in differs if address in desired}
-    found = needed(wanted, survey.live.state, maps.cpus())
-    total, there = sum(found.values()), memory.available()
-    if total > there.bytes:
-        most = sorted(found, key=lambda address: -found[address])[:3]
-        listed = ", ".join(f"{address} {_mib(found[address])}" for address in most)
-        raise NotEnoughMemory(
-            f"tables would take {_mib(total)} more, and {there.by} has {_mib(there.bytes)} left; nothing was changed\n"
-            f"the largest: {listed}"
-        )
-
-
-def _mib(size: int) -> str:
-    return f"{size / (1 << 20):.1f} MiB"
-
-
-def hooks_of(state: State) -> list[HookRecord]:
-    return [record for record in state.values() if isinstance(record, HookRecord)]

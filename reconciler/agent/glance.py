@@ -12,7 +12,7 @@ from dataclasses import replace
 from reconciler.apply import Options, Result
 from reconciler.graph.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.survey import Builder, Looker
+from reconciler.survey import Builder, Looker, without_network
 
 _FRESH = 0.5  # seconds for which a look will do: the next one, directly after an edit, still heals what happened since within one
 
@@ -26,7 +26,7 @@ class Glance:
         self._options = options
         self._looker = Looker(options.root, options.services, Builder(options.services), kept=options.kept)
         self._calm: Live = survey.live
-        self._read: Live | None = None
+        self._read = without_network(survey.live)
         wanted = survey.desired.state.values()
         self._network: list[Record] = [r for r in wanted if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)]
 
