@@ -137,8 +137,12 @@ def listed(chain: int, entries: Sequence[Leaves]) -> Listed:
         places = sorted(places, key=ids.__getitem__)
         ids, ordered = [ids[place] for place in places], [entries[place] for place in places]
     found = _PARSED[chain].each(ordered, of)
-    all_differ = len(set(map(_identity, found))) == len(found)
-    devices = frozenset(map(_device, found)) - {""}
+    last = next(iter(_LISTED[chain]), None)
+    if last is not None and len(last.rules) == len(found) and all(map(is_, last.rules, found)):
+        all_differ, devices = last.all_differ, last.devices
+    else:
+        all_differ = len(set(map(_identity, found))) == len(found)
+        devices = frozenset(map(_device, found)) - {""}
     new = Listed(entries, found if all_differ else _told_apart(found), ids, places, all_differ, devices)
     _LISTED[chain].appendleft(new)
     return new

@@ -146,12 +146,13 @@ def name_of(document: Document) -> str:
 class Kept:
     """What whoever looks again and again keeps, so that not everything is worked out again. None of it is needed: it holds only
     for the very same input, or by the kernel's own word (see Memory). `topologies` are applied ones by their documents, `state`
-    is what the last look found."""
+    is what the last look found, and `built` what it found compiled."""
 
     memory: Memory = field(default_factory=Memory)
     intended: Intended = field(default_factory=Intended)
     topologies: dict[str, Topology] = field(default_factory=dict)
     state: Grouped | None = None
+    built: dict[tuple[str, str], Built] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -176,6 +177,7 @@ class Looker:
         with Reader(Bpffs(self.root), self.kept.memory, since) as reader:
             live = observe_bpffs(reader, self.services, self.builder.one, rtnl.links(), state=state, before=self.kept.state)
         self.kept.state = live.state if isinstance(live.state, Grouped) else None
+        self.kept.built = dict(self.builder.built)
         unknown = of_unknown_services(live.documents, self.services)
         self._seal(live, {name: why for name, why in unknown.items() if name not in self.drop})
         return live
@@ -192,6 +194,7 @@ class Looker:
         same = [(each.name, each.document) for each in documents] == [(each.name, each.document) for each in live.documents]
         if not same or cubes != live.generations.keys() or rtnl.links() != live.netdevs:
             return None
+        self.builder.built |= self.kept.built
         return replace(live, adoptable={}, adopted={}, sealed=dict(live.sealed))
 
     def _seal(self, live: Live, reasons: Mapping[str, str]) -> None:

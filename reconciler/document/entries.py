@@ -11,15 +11,15 @@ both ends, and only what is between them is worked on.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import compress, count
-from operator import is_not
+from operator import is_
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 FEW = 32  # entries; in a shorter list all are worked on again
+_BLOCK = 512  # that are compared at once
 _LISTS = 64  # that are remembered by one kind of work
 
 
@@ -76,9 +76,12 @@ def unchanged(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int]:
     """How many entries at the start are the same objects, and how many at the end (not counting those again)."""
     shorter = min(len(old), len(new))
     start = _alike(old, new, shorter)
-    return start, _alike(reversed(old), reversed(new), shorter - start)
+    return start, _alike(old[::-1], new[::-1], shorter - start)
 
 
-def _alike(old: Iterable[Any], new: Iterable[Any], most: int) -> int:
-    others = compress(count(), map(is_not, old, new))
-    return min(next(others, most), most) if most else 0
+def _alike(old: Sequence[Any], new: Sequence[Any], most: int) -> int:
+    for begin in range(0, most, _BLOCK):
+        end = min(begin + _BLOCK, most)
+        if not all(map(is_, old[begin:end], new[begin:end])):
+            return next(place for place in range(begin, end) if old[place] is not new[place])
+    return most
