@@ -1,7 +1,8 @@
 """A document: plain data as somebody wrote it, which can still say where each part of it stands.
 
 Positions are wanted only when something is wrong, and keeping one for each of 10,000 rules costs more than the data.
-So a document keeps its text, and reads it a second time, as a tree of nodes with positions, when it is first asked.
+So a document keeps its text, and reads it a second time, as a tree of nodes with positions, when it is first asked: of what
+stands in an entry of a long list only that entry's lines, for one warning is often all that there is to say.
 """
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 from reconciler.errors import Position
@@ -25,6 +26,12 @@ Lists = Mapping[Path, "array[int]"]
 LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 """What libyaml counts as the end of a line."""
 
+ELSEWHERE = re.compile(r"[&*]|^(?:---|\.\.\.|%)", re.MULTILINE)
+"""What may mean something to the text around it."""
+
+_DASH = re.compile(r" *- ")
+_FEW = 64  # places that are looked for apart; who asks for more is better off with the tree of all
+
 
 @dataclass(frozen=True, eq=False)
 class Document:
@@ -33,7 +40,7 @@ class Document:
     `places` is for a document that was made from others (a list of cubes turned into a topology, a merge): it says
     for a path, and for all paths below it that are not listed themselves, which document and path it came from.
 
-    `lists` has the lines (from 0) at which the entries of its long lists begin, for `document.edit`.
+    `lists` has the lines (from 0) at which the entries of its long lists begin, for `document.edit` and for positions.
     """
 
     file: str
@@ -46,15 +53,15 @@ class Document:
     def position(self, path: Path, *, key: bool = False) -> Position:
         """Where the value at `path` starts, or its key. A path that is not there gives the nearest thing around it."""
         document, path = self.origin(path)
-        found_key, value, missing = document._find(path)
+        found_key, value, missing, above = document._find(path)
         node = found_key if key and found_key is not None and not missing else value
         mark = getattr(node, "start_mark", None)
-        return Position(document.file, mark.line + 1, mark.column + 1) if mark else Position(document.file, 1, 1)
+        return Position(document.file, above + mark.line + 1, mark.column + 1) if mark else Position(document.file, 1, 1)
 
     def source_text(self, path: Path) -> str | None:
         """The scalar at `path` as it is written (`1.10`, `0x1F`), without quotes; None if there is no scalar."""
         document, path = self.origin(path)
-        _, node, missing = document._find(path)
+        _, node, missing, _ = document._find(path)
         value = getattr(node, "value", None)
         return value if isinstance(value, str) and not missing else None
 
@@ -68,25 +75,50 @@ class Document:
                 return document.origin(start + path[length:])
         return self, path
 
-    def _find(self, path: Path) -> tuple[Any, Any, bool]:
-        """The key's node (None in a list), the value's node, and whether the way there ended too early."""
-        key, node = None, self._root
-        for step in path:
+    def _find(self, path: Path) -> tuple[Any, Any, bool, int]:
+        """The key's node (None in a list), the value's node, whether the way there ended too early, and how many lines are above
+        those that were read for it."""
+        above, key, node, rest = 0, None, None, path
+        if "_root" not in self.__dict__ and next(self._questions) < _FEW:
+            above, node, rest = self._entry_of(path)
+        if node is None:
+            above, node, rest = 0, self._root, path
+        for step in rest:
             found = _child(node, step)
             if found is None:
-                return key, node, True
+                return key, node, True, above
             key, node = found
-        return key, node, False
+        return key, node, False, above
+
+    def _entry_of(self, path: Path) -> tuple[int, Any, Path]:
+        """How many lines are above the innermost entry of a long list on the way, its node, and the way on from it; no node if it
+        cannot be read apart. An entry is known to be a whole one by the next one, which has its dash in the same column."""
+        for depth in range(len(path) - 1, -1, -1):
+            lines, place = self.lists.get(path[:depth]), path[depth]
+            if lines is None or not isinstance(place, int) or place + 1 >= len(lines):
+                continue
+            start, end = (self._starts[line] for line in lines[place : place + 2])
+            chunk = self.text[start:end]
+            dash, other = _DASH.match(chunk), _DASH.match(self.text, end)
+            if dash is None or other is None or dash.end() != other.end() - end or ELSEWHERE.search(chunk):
+                break
+            entries = _compose(chunk, 0).value
+            return (lines[place], entries[0], path[depth + 1 :]) if len(entries) == 1 else (0, None, path)
+        return 0, None, path
+
+    @cached_property
+    def _questions(self) -> Iterator[int]:
+        return count()
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Where each line begins."""
+        return [0, *(found.end() for found in LINE_BREAK.finditer(self.text))]
 
     @cached_property
     def _root(self) -> Any:
         """The node tree of this document. It is safe to build: the loader has bounded its depth and size."""
-        import yaml
-
-        # Without resolvers there are no tags, which nobody here needs, and which cost half of the time.
-        loader = type("Loader", (yaml.CSafeLoader,), {"yaml_implicit_resolvers": {}})
-        with collector_paused():
-            return next(islice(yaml.compose_all(self.text, Loader=loader), self.index, None), None)
+        return _compose(self.text, self.index)
 
 
 @contextmanager
@@ -99,6 +131,15 @@ def collector_paused() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def _compose(text: str, index: int) -> Any:
+    import yaml
+
+    # Without resolvers there are no tags, which nobody here needs, and which cost half of the time.
+    loader = type("Loader", (yaml.CSafeLoader,), {"yaml_implicit_resolvers": {}})
+    with collector_paused():
+        return next(islice(yaml.compose_all(text, Loader=loader), index, None), None)
 
 
 def _child(node: Any, step: str | int) -> tuple[Any, Any] | None:

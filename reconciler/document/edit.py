@@ -14,14 +14,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import Any
 
-from reconciler.document import Document, Lists, Path
+from reconciler.document import ELSEWHERE, Document, Lists, Path
 from reconciler.document.construct import LONG, read
 from reconciler.errors import DocumentError
 
 _BLOCK = 1 << 16
 _MOST = 64  # entries that are read again at once
 _OTHER_BREAKS = ("\r", "\x85", "\u2028", "\u2029")
-_ELSEWHERE = re.compile(r"[&*]|^(?:---|\.\.\.|%)", re.MULTILINE)  # what may mean something to the text around it
 
 
 def edited(old: Document, text: str) -> Document | None:
@@ -104,7 +103,7 @@ def _entries(chunk: str, file: str) -> tuple[list[Any], list[int]] | None:
     """The entries in some lines of a list, and at which of these lines each begins."""
     if not chunk:
         return [], []
-    if not chunk.endswith("\n") or _ELSEWHERE.search(chunk):
+    if not chunk.endswith("\n") or ELSEWHERE.search(chunk):
         return None
     try:
         documents, lists = read(chunk, file, shortest=1)

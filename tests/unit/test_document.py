@@ -116,3 +116,76 @@ def test_a_path_is_said_with_the_keys_of_its_list_entries():
     assert display(("l", 0, "r", 2), data, lambda path: keys.get(path, ())) == "/l/a/r/[2]"
     assert display(("l", 0, "r", 3), data, lambda path: keys.get(path, ())) == "/l/a/r/1"
     assert display(("l", 7, "x"), data) == "/l/[7]/x"
+
+
+LISTS = """\
+spec:
+  cubes:
+  - name: fw   # the rules of one
+    chain:
+    - name: INGRESS
+      rule:
+      - {id: 1, src: 10.0.0.1}
+      - id: 2
+        description: |
+          - no entry
+          at all
+      # between two
+
+      -   {id: 3,
+        ports: [1, 2,
+          3]}
+      - - inner 1
+        - inner 2
+        - inner 3
+        - inner 4
+        - inner 5
+        - inner 6
+        - inner 7
+        - - inner 8
+        - inner 9
+      - "id": 'four'
+      - id: 5
+
+      - {id: 6}
+      - {id: 7}
+      - id: 8
+        anchored: &here {x: 1}
+      - id: 9
+        again: *here
+      - {id: 10}
+    - name: EGRESS
+  - name: br
+    numbers: [
+      {n: 1}, {n: 2}, {n: 3},
+      {n: 4}, {n: 5}, {n: 6}, {n: 7}, {n: 8},
+      {n: 9}
+    ]
+"""
+
+
+def paths(data: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    below = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    return [path, *(deeper for step, value in below for deeper in paths(value, (*path, step))), (*path, "not there")]
+
+
+@pytest.mark.parametrize("text", [LISTS, LISTS.replace("\n", "\r\n"), LISTS.replace("# between two", "# between\u2028  # two")])
+def test_what_stands_in_an_entry_of_a_long_list_is_found_by_that_entry_alone_and_at_the_same_place(text, monkeypatch):
+    whole = parse(text, "f")[0]
+    assert len(whole.lists) == 3
+    apart = 0
+    for path in paths(whole.data):
+        alone = parse(text, "f")[0]
+        with monkeypatch.context() as patch:
+            patch.setattr("reconciler.document._FEW", 0)
+            wanted = whole.position(path), whole.position(path, key=True), whole.source_text(path)
+        assert (alone.position(path), alone.position(path, key=True), alone.source_text(path)) == wanted, path
+        apart += "_root" not in alone.__dict__
+    assert apart > 40
+
+
+def test_who_asks_for_many_places_is_answered_from_the_tree_of_all():
+    text = "rule:\n" + "".join(f"- {{id: {number}}}\n" for number in range(200))
+    document = parse(text, "f")[0]
+    assert [document.position(("rule", number, "id")).line for number in range(199)] == list(range(2, 201))
+    assert "_root" in document.__dict__
