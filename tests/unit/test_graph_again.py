@@ -19,6 +19,8 @@ from reconciler.graph.records import Grouped, HookRecord, PortRecord, grouped, p
 from reconciler.service import Services
 from reconciler.survey import Builder, families
 
+pytestmark = pytest.mark.kernel  # the programs of its cubes are compiled, which takes root
+
 HEAD = "apiVersion: polycube.network/v1\nkind: Topology\nmetadata: {name: t}\nspec:\n  cubes:\n"
 SERVICES = Services()
 BUILDER = Builder(SERVICES)
