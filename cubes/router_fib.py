@@ -77,12 +77,13 @@ class Fib:
 
 
 # A plan asks for the same addresses again and again, and what the library makes of a text does not change.
-ip_address = functools.lru_cache(4096)(ipaddress.ip_address)
-ip_network = functools.lru_cache(4096)(ipaddress.ip_network)
-ip_interface = functools.lru_cache(4096)(ipaddress.ip_interface)
+_MOST = 1 << 15  # of each kind: more than a large table has, for one that is asked for in order must fit whole
+ip_address = functools.lru_cache(_MOST)(ipaddress.ip_address)
+ip_network = functools.lru_cache(_MOST)(ipaddress.ip_network)
+ip_interface = functools.lru_cache(_MOST)(ipaddress.ip_interface)
 
 
-@functools.lru_cache(4096)
+@functools.lru_cache(_MOST)
 def _network(address: Address, length: int) -> Network:
     return ipaddress.ip_network((address.packed, length), strict=False)
 

@@ -102,7 +102,7 @@ class Document:
             dash, other = _DASH.match(chunk), _DASH.match(self.text, end)
             if dash is None or other is None or dash.end() != other.end() - end or ELSEWHERE.search(chunk):
                 break
-            entries = _compose(chunk, 0).value
+            entries = _entries(chunk)
             return (lines[place], entries[0], path[depth + 1 :]) if len(entries) == 1 else (0, None, path)
         return 0, None, path
 
@@ -140,6 +140,17 @@ def _compose(text: str, index: int) -> Any:
     loader = type("Loader", (yaml.CSafeLoader,), {"yaml_implicit_resolvers": {}})
     with collector_paused():
         return next(islice(yaml.compose_all(text, Loader=loader), index, None), None)
+
+
+def _entries(chunk: str) -> list[Any]:
+    """The nodes of the entries in some lines of a list; none if the lines cannot be read apart from what is around them."""
+    import yaml
+
+    try:
+        found = _compose(chunk, 0)
+    except yaml.YAMLError:
+        return []
+    return list(found.value) if found is not None and found.id == "sequence" else []
 
 
 def _child(node: Any, step: str | int) -> tuple[Any, Any] | None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.document import Document
+from reconciler.document import Document, _entries
 from reconciler.document.load import parse
 from reconciler.document.paths import display
 from reconciler.errors import Position
@@ -189,3 +189,8 @@ def test_who_asks_for_many_places_is_answered_from_the_tree_of_all():
     document = parse(text, "f")[0]
     assert [document.position(("rule", number, "id")).line for number in range(199)] == list(range(2, 201))
     assert "_root" in document.__dict__
+
+
+@pytest.mark.parametrize("chunk", ["- {a: 1\n", "- !e!tag x\n", "# nothing\n", "a: 1\n"])
+def test_lines_that_cannot_be_read_apart_have_no_entries(chunk):
+    assert _entries(chunk) == []
