@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from operator import attrgetter
 from typing import Any
 
 from cubes import firewall_codec
@@ -18,8 +17,8 @@ from cubes.firewall_check import problems
 from cubes.firewall_edit import Known, after, derived_anew
 from cubes.firewall_layout import lay_out
 from cubes.firewall_order import labels, runs
-from cubes.firewall_rules import ACTIONS, CHAINS, ROW, Rule, listed, rules_of
-from cubes.firewall_space import KEY, LABEL
+from cubes.firewall_rules import CHAINS, ROW, Rule, listed, rules_of
+from cubes.firewall_space import KEY
 from cubes.firewall_version import FAMILIES, Head, derive, head_in_force, rule_order
 from reconciler.service.codec import Env
 from reconciler.service.imports import Import, Imported, Option
@@ -39,14 +38,10 @@ _COUNTED = ("counters",)
 def programs(config: Config) -> dict[str, Sequence[int]]:
     """All but the one that answers what is rejected, which few rule sets ask for. The others are in a packet's path only where
     the version in force says so, so that no change of rules or modes loads one."""
-    actions = {chain.get("default") for chain in config.get("chain", ())}
-    lists = (rules_of(*_list_of(chain)) for chain in config.get("chain", ()))
-    rejects = "REJECT" in actions or any(ACTIONS["REJECT"] in map(_action, rules) for rules in lists)
+    chains = config.get("chain", ())
+    rejects = any(chain.get("default") == "REJECT" or listed(*_list_of(chain)).rejects for chain in chains)
     chosen = range(REJECT + 1 if rejects else REJECT)
     return {"ingress": chosen, "egress": chosen}
-
-
-_action = attrgetter("action")
 
 
 def _list_of(chain: Config) -> tuple[int, Sequence[Config]]:
@@ -60,9 +55,8 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
     known = _answer(config, chains, env)
     found = dict(known.rows)
     found["ids"] = _ids(chains)
-    counted = dict.fromkeys([*found["rules"], *map(LABEL.pack, firewall_codec.DECIDERS)], bytes(16))
     there = env.live.get("counters", {})
-    found["counters"] = there if there == counted else counted  # what is the same object need not be compared again
+    found["counters"] = there if there == found["counters"] else found["counters"]  # the same object is not compared again
     return {name: _table(name, rows, tables[name].value.size) for name, rows in found.items()}
 
 
@@ -84,6 +78,7 @@ def _answer(config: Config, chains: Mapping[int, Config], env: Env) -> Known:
         head = _head(config, chains, {(n, at): before.grids[n][at] for n in rules for at in (0, 1)})
         for known in answers:
             if known.is_about(rules, head, env.netdevs) and known.holds_for(env.live):
+                known.get_ready(env.live)
                 return known
         for known in answers:
             edited = after(known, rules, head, env.live, env.netdevs)

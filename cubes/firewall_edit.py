@@ -13,14 +13,29 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cubes.firewall_codec import DECIDERS
 from cubes.firewall_layout import cells_of, stays
 from cubes.firewall_order import labels
 from cubes.firewall_rules import Rule, to_row
 from cubes.firewall_space import GRIDS, LABEL, conditions, keys, seated
-from cubes.firewall_version import FAMILIES, Derived, Head, Pages, Rows, Wanted, head_in_force, pages_of, put_in_force
-from reconciler.document.entries import unchanged
+from cubes.firewall_version import (
+    FAMILIES,
+    Derived,
+    Head,
+    Pages,
+    Rows,
+    Wanted,
+    epoch_of,
+    head_in_force,
+    is_settled,
+    pages_of,
+    put_in_force,
+)  # fmt: skip
+from reconciler.document.splice import unchanged
+from reconciler.service.edited import edited
 
 _MOST = 256  # rules; more at once are derived anew
+NOTHING = bytes(16)  # of a counter that is new
 Live = Mapping[str, Mapping[bytes, bytes]]
 Chains = Mapping[int, Sequence[Rule]]
 """The rules of each chain that is written, in order."""
@@ -108,7 +123,7 @@ class Index:
 @dataclass(slots=True)
 class Known:
     """One answer: of `chains`, `head`, `netdevs` and the rows `live` it is `rows`. `index` goes on to the answer that is made of
-    this one; `seen` are rows that were found to be just these."""
+    this one, which then is not the `first` any more; `seen` are rows that were found to be just these."""
 
     chains: Chains
     order: Mapping[int, int]
@@ -118,6 +133,7 @@ class Known:
     rows: dict[str, Mapping[bytes, bytes]]
     unsettled: Mapping[int, set[bytes]]
     index: Index | None = None
+    first: bool = True
     seen: Live = field(default_factory=dict)
 
     def is_about(self, chains: Chains, head: Head, netdevs: Mapping[str, int]) -> bool:
@@ -131,6 +147,12 @@ class Known:
     def holds_for(self, live: Live) -> bool:
         """Whether these are the rows that the answer was given for, or those that it asked for."""
         return _agree(live, self.live) or self.is_in_force(live)
+
+    def get_ready(self, live: Live) -> None:
+        """Who asks again when it is in force will ask about an edit of it one day, which shall not have to wait for this."""
+        if self.first and self.is_in_force(live):
+            self.index, self.first = Index.of(self.chains, self.order, self.head.grids), False
+            self.unsettled = {family: _unsettled(keys, family, live) for family, keys in self.unsettled.items()}
 
     def is_in_force(self, live: Live) -> bool:
         """Kept, because it is asked several times for the very same rows; and of two that are equal those that are there are gone
@@ -180,7 +202,7 @@ def after(known: Known, chains: Chains, head: Head, live: Live, netdevs: Mapping
     if order is None:
         return None
     index = known.index or Index.of(known.chains, known.order, head.grids)
-    known.index = None  # it will be another one's
+    known.index, known.first = None, False  # it will be another one's
     index.order = {**known.order, **order}
     touched: dict[int, set[bytes]] = {family: set() for family in FAMILIES}
     for (number, family), lot in index.lots.items():
@@ -221,28 +243,35 @@ def _labels(known: Known, chains: Chains, edits: Mapping[int, Edit]) -> dict[int
 def _derived(known: Known, index: Index, touched: Mapping[int, set[bytes]], asked: tuple[Chains, Head, Live, Mapping[str, int]],
              edits: Mapping[int, Edit]) -> Known:  # fmt: skip
     chains, head, live, netdevs = asked
-    settled, wanted, theirs = {}, {}, dict(live)
+    wanted, theirs = {}, dict(live)
     for family in FAMILIES:
         name, work = f"cells{family}", touched[family] | known.unsettled[family]
-        kept = dict(live.get(name, {}))
-        theirs[name] = _taken(kept, work)
-        settled[family], wanted[family] = kept, _wanted(index, family, work, netdevs)
-    found = put_in_force(wanted, index.pages(), head, theirs, settled)
-    rules = dict(live.get("rules", {}))
-    for gone, new in edits.values():
-        for rule in gone:
-            del rules[LABEL.pack(rule.identity)]
-        rules |= {LABEL.pack(rule.identity): to_row(rule, index.order[rule.identity]) for rule in new}
-    return Known(chains, index.order, head, netdevs, dict(live), {**found.rows, "rules": rules}, found.unsettled, index)
+        theirs[name], wanted[family] = _cells(live.get(name, {}), work), _wanted(index, family, work, netdevs)
+    rows: dict[str, Mapping[bytes, bytes]] = {}
+    found = put_in_force(wanted, index.pages(), head, theirs)
+    rows |= found.rows
+    for name in (f"cells{family}" for family in FAMILIES):
+        rows[name] = edited(live.get(name, {}), theirs[name], found.rows[name])
+    gone = [LABEL.pack(rule.identity) for rules, _ in edits.values() for rule in rules]
+    new = {LABEL.pack(rule.identity): to_row(rule, index.order[rule.identity]) for _, rules in edits.values() for rule in rules}
+    rows["rules"] = edited(live.get("rules", {}), gone, new)
+    rows["counters"] = edited(known.rows["counters"], gone, dict.fromkeys(new, NOTHING))
+    return Known(chains, index.order, head, netdevs, dict(live), rows, found.unsettled, index, first=False)
 
 
-def _taken(rows: Rows, work: Iterable[bytes]) -> Rows:
-    """Take the cells of some keys out of all rows."""
+def _unsettled(keys: Iterable[bytes], family: int, live: Live) -> set[bytes]:
+    """Of keys whose cells were to change when these rows are in force, those of which some are still to go."""
+    rows, epoch = live.get(f"cells{family}", {}), epoch_of(live)
+    return {key for key in keys if not all(is_settled(row, epoch) for row in _cells(rows, [key]).values())}
+
+
+def _cells(rows: Mapping[bytes, bytes], keys: Iterable[bytes]) -> Rows:
+    """The cells of some keys, out of all rows."""
     found = {}
-    for key in work:
+    for key in keys:
         seat = 0
         while (place := seated(key, seat)) in rows:
-            found[place] = rows.pop(place)
+            found[place] = rows[place]
             seat += 1
     return found
 
@@ -260,4 +289,5 @@ def derived_anew(
     chains: Chains, order: Mapping[int, int], head: Head, live: Live, netdevs: Mapping[str, int], found: Derived
 ) -> Known:
     rules = {LABEL.pack(rule.identity): to_row(rule, order[rule.identity]) for some in chains.values() for rule in some}
-    return Known(chains, order, head, netdevs, dict(live), {**found.rows, "rules": rules}, found.unsettled)
+    counters = dict.fromkeys([*rules, *map(LABEL.pack, DECIDERS)], NOTHING)
+    return Known(chains, order, head, netdevs, dict(live), {**found.rows, "rules": rules, "counters": counters}, found.unsettled)

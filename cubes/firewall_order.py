@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
 from operator import lt, sub
 
+from reconciler.document.splice import unchanged
+
 STEP = 1 << 32
 FIRST = 1 << 62
 
@@ -115,3 +117,16 @@ def from_runs(found: Mapping[int, tuple[int, int]]) -> Iterator[int]:
 def is_rising(values: Iterable[int]) -> bool:
     some = list(values)
     return all(map(lt, some, some[1:]))
+
+
+class Rising:
+    """Whether numbers rise. Of a list that was spliced, only what is new is looked at."""
+
+    def __init__(self) -> None:
+        self._last: Sequence[int] = ()
+
+    def holds(self, values: Sequence[int]) -> bool:
+        start, rest = unchanged(self._last, values)
+        rises = is_rising(values[max(0, start - 1) : len(values) - rest + 1])
+        self._last = values if rises else ()
+        return rises

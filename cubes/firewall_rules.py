@@ -11,14 +11,15 @@ import hashlib
 import struct
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from itertools import islice
-from operator import attrgetter, is_, itemgetter
+from operator import attrgetter
 from typing import Any
 
-from cubes.firewall_order import is_rising
+from cubes.firewall_order import Rising
 from reconciler.document.entries import Entries
+from reconciler.document.splice import Distinct, unchanged
 
 PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "GRE": 47, "ESP": 50, "AH": 51, "ICMPV6": 58, "SCTP": 132}
 WITH_PORTS = frozenset({6, 17, 132})
@@ -96,10 +97,6 @@ _KEYS = (
 )  # fmt: skip
 
 
-_PARSED: dict[int, Entries[Rule]] = {number: Entries() for number in CHAINS.values()}
-_identity, _device, _id = attrgetter("identity"), attrgetter("device"), itemgetter("id")
-
-
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A chain's list of rules. `rules` are in the order of their `ids`, and `places` says where in the list they stand. Of two
@@ -111,41 +108,64 @@ class Listed:
     places: Sequence[int]
     all_differ: bool
     devices: frozenset[str]
+    rejects: bool
 
 
-_LISTED: dict[int, deque[Listed]] = {number: deque(maxlen=16) for number in CHAINS.values()}
+_identity, _device, _action = attrgetter("identity"), attrgetter("device"), attrgetter("action")
+
+
+@dataclass(slots=True)
+class _Chain:
+    """What is known of the lists of one chain. `last` are the lists asked about last."""
+
+    parsed: Entries[Rule] = field(default_factory=Entries)
+    ids: Entries[int] = field(default_factory=Entries)
+    rising: Rising = field(default_factory=Rising)
+    distinct: Distinct = field(default_factory=lambda: Distinct(_identity))
+    last: deque[Listed] = field(default_factory=lambda: deque(maxlen=16))
+
+
+_CHAINS: dict[int, _Chain] = {number: _Chain() for number in CHAINS.values()}
 _LATEST = 4  # of these, with which a list is compared entry by entry
 
 
 def listed(chain: int, entries: Sequence[Leaves]) -> Listed:
-    """Worked out once for each list: an apply asks six times for what is written, and for what was before."""
-    for known in _LISTED[chain]:
-        if known.entries is entries:
-            return known
-    for known in islice(_LISTED[chain], _LATEST):
-        if len(known.entries) == len(entries) and all(map(is_, known.entries, entries)):
-            return known
+    """Worked out once for each list, for an apply asks six times for what is written, and for what was before; and of a list that
+    was edited, only for what is new."""
+    known = _CHAINS[chain]
+    for last in known.last:
+        if last.entries is entries:
+            return last
+    for last in islice(known.last, _LATEST):
+        if len(last.entries) == len(entries) and unchanged(last.entries, entries)[0] == len(entries):
+            return last
 
     def of(_: int, entry: Leaves) -> Rule:
         get = entry.get
         return parse(chain, tuple([get(key) for key in _KEYS]))
 
-    ids = list(map(_id, entries))
+    ids = known.ids.each(entries, lambda _, entry: int(entry["id"]))
     places: Sequence[int] = range(len(entries))
     ordered = entries
-    if not is_rising(ids):
+    if not known.rising.holds(ids):
         places = sorted(places, key=ids.__getitem__)
         ids, ordered = [ids[place] for place in places], [entries[place] for place in places]
-    found = _PARSED[chain].each(ordered, of)
-    last = next(iter(_LISTED[chain]), None)
-    if last is not None and len(last.rules) == len(found) and all(map(is_, last.rules, found)):
-        all_differ, devices = last.all_differ, last.devices
-    else:
-        all_differ = len(set(map(_identity, found))) == len(found)
-        devices = frozenset(map(_device, found)) - {""}
-    new = Listed(entries, found if all_differ else _told_apart(found), ids, places, all_differ, devices)
-    _LISTED[chain].appendleft(new)
+    found = known.parsed.each(ordered, of)
+    differ = known.distinct.holds(found)
+    rules = found if differ else _told_apart(found)
+    new = Listed(entries, rules, ids, places, differ, *_of_all(next(iter(known.last), None), rules))
+    known.last.appendleft(new)
     return new
+
+
+def _of_all(last: Listed | None, rules: list[Rule]) -> tuple[frozenset[str], bool]:
+    """The netdevs that rules name, and whether any rejects. `last` are others, which mostly are the same but for a few."""
+    start, rest = unchanged(last.rules, rules) if last is not None else (0, 0)
+    gone = last.rules[start : len(last.rules) - rest] if last is not None else []
+    is_known = last is not None and not any(rule.device or rule.action == ACTIONS["REJECT"] for rule in gone)
+    new = rules[start : len(rules) - rest] if is_known else rules
+    devices, rejects = frozenset(map(_device, new)) - {""}, ACTIONS["REJECT"] in map(_action, new)
+    return (last.devices | devices, last.rejects or rejects) if last is not None and is_known else (devices, rejects)
 
 
 def rules_of(chain: int, entries: Sequence[Leaves]) -> list[Rule]:

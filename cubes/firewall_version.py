@@ -128,6 +128,12 @@ def _alive(row: bytes, epoch: int) -> bool:
     return bool(born <= epoch < dies)
 
 
+def is_settled(row: bytes, epoch: int) -> bool:
+    """Whether a cell is there in this epoch, and stays."""
+    born, dies, _, _ = LIFE.unpack_from(row, len(row) - LIFE.size)
+    return bool(born <= epoch and dies == FOREVER)
+
+
 def _latest(row: bytes) -> int:
     born, dies, _, _ = LIFE.unpack_from(row, len(row) - LIFE.size)
     return int(max(born, dies if dies != FOREVER else 0))
@@ -193,14 +199,14 @@ def derive(
 ) -> Derived:
     """`layouts` by (chain, family); `labels` by identity."""
     wanted = {family: _wanted(layouts, family, labels, netdevs) for family in FAMILIES}
-    return put_in_force(wanted, _pages(layouts, labels), head, live, {})
+    return put_in_force(wanted, _pages(layouts, labels), head, live)
 
 
 def put_in_force(
-    wanted: Mapping[int, Wanted], pages: Pages, head: Head, live: Mapping[str, Mapping[bytes, bytes]], settled: Mapping[int, Rows]
+    wanted: Mapping[int, Wanted], pages: Pages, head: Head, live: Mapping[str, Mapping[bytes, bytes]]
 ) -> Derived:
-    """`wanted` by family. `settled` are cells that are right, and stay as they are (neither `wanted` nor `live` has them); the
-    answer takes them over."""
+    """`wanted` by family. Cells that neither it nor `live` has are not in the answer: whoever leaves out some that are right puts
+    them back."""
     epoch = epoch_of(live)
     sorted_cells = {family: _sort(wanted[family], live.get(f"cells{family}", {}), epoch) for family in FAMILIES}
     wrong = {
@@ -223,8 +229,7 @@ def put_in_force(
     rows["versions"][INDEX.pack(following & 1)] = packed
     unsettled: dict[int, set[bytes]] = {family: set() for family in FAMILIES}
     for family, cells in sorted_cells.items():
-        table = settled.get(family, {})
-        table |= cells.rows
+        table = cells.rows
         for key, seats in cells.work.items():
             right = key not in wrong[family] and all(_alive(row, epoch) for row in seats.live.values())
             if same or right:

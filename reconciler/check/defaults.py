@@ -12,6 +12,7 @@ from reconciler.document.entries import Entries
 
 Schema = Mapping[str, Any]
 Work = Callable[[Schema, Any], Any]
+_CONTAINERS = (dict, list)
 
 
 def fill(schema: Schema, data: Any) -> Any:
@@ -42,7 +43,7 @@ def _fill_object(schema: Schema, data: Mapping[str, Any]) -> dict[str, Any]:
     for name, part in properties.items():
         if name in data:
             value = data[name]
-            result[name] = fill(part, value) if value.__class__ is dict or value.__class__ is list else value
+            result[name] = fill(part, value) if isinstance(value, _CONTAINERS) else value
         elif "default" in part:
             if applies(schema, name, data):
                 result[name] = part["default"] if part["default"].__class__ is not list else deepcopy(part["default"])
@@ -66,7 +67,7 @@ def _strip_object(schema: Schema, data: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, value in data.items():
         part = properties.get(name)
-        short = strip(part, value) if part is not None and (value.__class__ is dict or value.__class__ is list) else value
+        short = strip(part, value) if part is not None and isinstance(value, _CONTAINERS) else value
         if part is None or name in kept or not _says_nothing(part, short):
             result[name] = short
     return result
@@ -76,7 +77,7 @@ def _says_nothing(part: Schema, value: Any) -> bool:
     if "default" in part:
         default = part["default"]
         return bool(value == default) and value.__class__ is default.__class__
-    return value == [] if value.__class__ is list else value == {} and "x-yang-presence" not in part
+    return value == [] if isinstance(value, list) else value == {} and "x-yang-presence" not in part
 
 
 def _is_plain_container(part: Schema) -> bool:

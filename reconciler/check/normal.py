@@ -15,7 +15,8 @@ from typing import Any
 
 from reconciler.check.addresses import canonical_of
 from reconciler.document import Path
-from reconciler.document.entries import Entries
+from reconciler.document.entries import FEW, Entries
+from reconciler.document.splice import Distinct
 
 SourceText = Callable[[Path], str | None]
 Step = str | int | Path
@@ -97,9 +98,10 @@ def _list(schema: Mapping[str, Any]) -> Leaf:
     keys: tuple[str, ...] = tuple(schema.get("x-yang-key", ()))
     needed = schema["items"].get("required", ())
     known: Entries[Any] | None = None if _has_keyed_lists(schema["items"]) else Entries()  # in which equal keys are looked for
+    distinct = Distinct(itemgetter(*keys)) if keys else None
 
     def normal(value: Any, run: _Run, path: Path, step: Step) -> Any:
-        if value.__class__ is not list:
+        if not isinstance(value, list):
             return value
         here = _joined(path, step)
 
@@ -107,7 +109,7 @@ def _list(schema: Mapping[str, Any]) -> Leaf:
             return entry(item, run, here, index)
 
         result = known.each(value, of) if known is not None else [of(index, item) for index, item in enumerate(value)]
-        if keys and not _all_differ(result, keys):
+        if distinct is not None and not _all_differ(result, distinct):
             run.equal += _equal_keys(result, keys, needed, here)
         return result
 
@@ -119,10 +121,10 @@ def _has_keyed_lists(schema: Mapping[str, Any]) -> bool:
     return "x-yang-key" in schema or any(_has_keyed_lists(part) for part in parts if isinstance(part, Mapping))
 
 
-def _all_differ(entries: list[Any], keys: tuple[str, ...]) -> bool:
+def _all_differ(entries: list[Any], distinct: Distinct) -> bool:
     """A quick yes: all entries have all keys, and no two are equal."""
     try:
-        return len(set(map(itemgetter(*keys), entries))) == len(entries)
+        return distinct.holds(entries) if len(entries) >= FEW else len(set(map(distinct.key, entries))) == len(entries)
     except (TypeError, KeyError):
         return False
 

@@ -111,7 +111,7 @@ def _items(schema: Mapping[str, Any]) -> Iterable[Test]:
     if isinstance(schema["items"], list):
         raise _NotKnown("items")
     item, known = _compile(schema["items"]), Entries[bool]()
-    return [lambda value: value.__class__ is not list or all(known.each(value, lambda _, entry: item(entry)))]
+    return [lambda value: not isinstance(value, list) or all(known.each(value, lambda _, entry: item(entry)))]
 
 
 def _enum(values: list[Any]) -> Iterable[Test]:
@@ -133,7 +133,7 @@ def _lengths(schema: Mapping[str, Any]) -> Iterable[Test]:
 
 def _counts(schema: Mapping[str, Any]) -> Iterable[Test]:
     low, high = schema.get("minItems", 0), schema.get("maxItems", float("inf"))
-    return [lambda value: value.__class__ is not list or low <= len(value) <= high]
+    return [lambda value: not isinstance(value, list) or low <= len(value) <= high]
 
 
 def _pattern(schema: Mapping[str, Any]) -> Iterable[Test]:
@@ -143,7 +143,7 @@ def _pattern(schema: Mapping[str, Any]) -> Iterable[Test]:
 
 def _unique(schema: Mapping[str, Any]) -> Iterable[Test]:
     def test(value: Any) -> bool:
-        if value.__class__ is not list:
+        if not isinstance(value, list):
             return True
         return all(item.__class__ is str for item in value) and len(set(value)) == len(value)
 

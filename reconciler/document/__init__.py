@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import re
-from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,12 +15,13 @@ from functools import cached_property
 from itertools import count, islice
 from typing import Any
 
+from reconciler.document.lines import Lines
 from reconciler.errors import Position
 
 Path = tuple[str | int, ...]
 """A way into a document: keys of mappings and indices of lists, from the outside in."""
 
-Lists = Mapping[Path, "array[int]"]
+Lists = Mapping[Path, Lines]
 
 LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 """What libyaml counts as the end of a line."""
@@ -97,7 +97,7 @@ class Document:
             lines, place = self.lists.get(path[:depth]), path[depth]
             if lines is None or not isinstance(place, int) or place + 1 >= len(lines):
                 continue
-            start, end = (self._starts[line] for line in lines[place : place + 2])
+            start, end = (self._starts[lines[at]] for at in (place, place + 1))
             chunk = self.text[start:end]
             dash, other = _DASH.match(chunk), _DASH.match(self.text, end)
             if dash is None or other is None or dash.end() != other.end() - end or ELSEWHERE.search(chunk):

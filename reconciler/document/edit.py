@@ -9,13 +9,14 @@ whatever is wrong, that is done too.
 from __future__ import annotations
 
 import re
-from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
 from reconciler.document import ELSEWHERE, Document, Lists, Path
 from reconciler.document.construct import LONG, read
+from reconciler.document.lines import Lines
+from reconciler.document.splice import splice
 from reconciler.errors import DocumentError
 
 _BLOCK = 1 << 16
@@ -33,7 +34,7 @@ def edited(old: Document, text: str) -> Document | None:
     last = line + old.text.count("\n", start, len(old.text) - tail)
     for path in sorted(old.lists, key=len, reverse=True):
         lines = old.lists[path]
-        first, after = bisect_right(lines, line) - 1, bisect_right(lines, last)
+        first, after = lines.until(line) - 1, lines.until(last)
         if first < 0 or after - first > _MOST:
             continue
         begin, end = _lines_around(old.text, start, line - lines[first], lines[after] - line if after < len(lines) else 0)
@@ -120,7 +121,7 @@ def _at(data: Any, path: Path) -> Any:
 
 def _replaced(data: Any, path: Path, places: tuple[int, int], entries: list[Any]) -> Any:
     if not path:
-        return [*data[: places[0]], *entries, *data[places[1] :]]
+        return splice(data, places[0], entries, len(data) - places[1])
     copy = data.copy()
     copy[path[0]] = _replaced(data[path[0]], path[1:], places, entries)
     return copy
@@ -128,16 +129,14 @@ def _replaced(data: Any, path: Path, places: tuple[int, int], entries: list[Any]
 
 def _moved(lists: Lists, path: Path, places: tuple[int, int], starts: list[int], more: int) -> Lists:
     """Where the entries of the lists begin now. Of the lists in entries that have another place now, nothing is known."""
-    found: dict[Path, array[int]] = {}
+    found: dict[Path, Lines] = {}
     (first, end), depth = places, len(path)
     begin, last = lists[path][first], lists[path][end - 1]
+    lines = [begin + start for start in starts]
     others = range(first, end) if len(starts) == end - first else None  # the entries that are not what they were; None: all
-    for other, lines in lists.items():
+    for other, known in lists.items():
         if other[:depth] == path and len(other) > depth and (others is None or other[depth] in others):
             continue
-        after = bisect_right(lines, last)
-        moved = lines[:first] if other == path else lines[:after]
-        moved.extend(begin + start for start in (starts if other == path else ()))
-        moved.extend(map(more.__add__, lines[after:]) if more else lines[after:])
-        found[other] = moved
-    return {other: lines for other, lines in found.items() if len(lines) >= LONG}
+        after = known.until(last)
+        found[other] = known.spliced(first, end, lines, more) if other == path else known.spliced(after, after, (), more)
+    return {other: known for other, known in found.items() if len(known) >= LONG}

@@ -13,20 +13,20 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import is_
 from typing import Any, Generic, TypeVar
+
+from reconciler.document.splice import Spliced, splice, unchanged
 
 T = TypeVar("T")
 
 FEW = 32  # entries; in a shorter list all are worked on again
-_BLOCK = 512  # that are compared at once
 _LISTS = 64  # that are remembered by one kind of work
 
 
 @dataclass(frozen=True, slots=True)
 class _Done(Generic[T]):
     entries: Sequence[Any]
-    made: list[T]
+    made: Spliced[T]
 
 
 class Entries(Generic[T]):
@@ -45,12 +45,11 @@ class Entries(Generic[T]):
                 return done.made
         known = self._known(entries)
         if known is None:
-            made = [work(place, entry) for place, entry in enumerate(entries)]
+            made = Spliced([work(place, entry) for place, entry in enumerate(entries)])
         else:
             start, rest = unchanged(known.entries, entries)
-            end = len(entries) - rest
-            between = [work(place, entries[place]) for place in range(start, end)]
-            made = [*known.made[:start], *between, *known.made[len(known.made) - rest :]]
+            between = [work(place, entries[place]) for place in range(start, len(entries) - rest)]
+            made = splice(known.made, start, between, rest) if between or len(known.made) != len(entries) else known.made
             self._forget(known)
         self._remember(_Done(entries, made))
         return made
@@ -70,18 +69,3 @@ class Entries(Generic[T]):
             self._by_end[id(end)] = done
         while len(self._by_end) > 2 * _LISTS:
             self._by_end.popitem(last=False)
-
-
-def unchanged(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int]:
-    """How many entries at the start are the same objects, and how many at the end (not counting those again)."""
-    shorter = min(len(old), len(new))
-    start = _alike(old, new, shorter)
-    return start, _alike(old[::-1], new[::-1], shorter - start)
-
-
-def _alike(old: Sequence[Any], new: Sequence[Any], most: int) -> int:
-    for begin in range(0, most, _BLOCK):
-        end = min(begin + _BLOCK, most)
-        if not all(map(is_, old[begin:end], new[begin:end])):
-            return next(place for place in range(begin, end) if old[place] is not new[place])
-    return most

@@ -8,6 +8,7 @@ from itertools import compress, filterfalse
 from operator import ne
 
 from reconciler.graph.records import Group, Grouped, Record, State, TableRecord, TopologyRecord
+from reconciler.service.edited import may_differ
 
 _NONE = Group({})
 
@@ -71,11 +72,14 @@ def diff_rows(wanted: TableRecord, live: TableRecord | None) -> RowChanges:
     if live is not None and live.spec == wanted.spec and live.rows is not None:
         now = live.rows
     rows = wanted.rows or {}
-    if rows is now:
-        return RowChanges({}, (), {})
-    write = dict(compress(rows.items(), map(ne, map(now.get, rows), rows.values())))
-    none_goes = len(now) + sum(key not in now for key in write) == len(rows)
-    doomed = () if none_goes else tuple(filterfalse(rows.__contains__, now))
+    keys = may_differ(now, rows)
+    if keys is not None:
+        write = {key: rows[key] for key in keys if key in rows and rows[key] != now.get(key)}
+        doomed = tuple(key for key in keys if key in now and key not in rows)
+    else:
+        write = dict(compress(rows.items(), map(ne, map(now.get, rows), rows.values())))
+        none_goes = len(now) + sum(key not in now for key in write) == len(rows)
+        doomed = () if none_goes else tuple(filterfalse(rows.__contains__, now))
     return RowChanges(write, doomed, {key: now[key] for key in (*write, *doomed) if key in now})
 
 

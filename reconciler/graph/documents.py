@@ -37,9 +37,9 @@ def _keep(document: str, data: Any) -> Any:
 def _text(data: Any) -> str:
     if data.__class__ is dict:
         return "{" + ",".join([f"{_text(name)}:{_text(value)}" for name, value in data.items()]) + "}"
-    if data.__class__ is list and len(data) >= FEW:
+    if isinstance(data, list) and len(data) >= FEW:
         return "[" + ",".join(_TEXTS.each(data, lambda _, entry: _short(entry))) + "]"
-    if data.__class__ is list:
+    if isinstance(data, list):
         return "[" + ",".join(map(_text, data)) + "]"
     return _short(data)
 

@@ -6,13 +6,16 @@ masked out on the way in and can be asked for on the way out.
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from reconciler.document.entries import Entries
+from reconciler.document.entries import FEW, Entries
+from reconciler.document.splice import unchanged
 from reconciler.service.bindings import Binding, Column
 from reconciler.service.codec import Env, decode, encode
+from reconciler.service.edited import edited
 
 Rows = dict[bytes, bytes]
 
@@ -81,6 +84,7 @@ def encode_rows(
     """Rows by table name, for every table that a binding names. Raises ValueError with the path of a bad leaf."""
     found: dict[str, TableRows] = {}
     filled: dict[str, Rows] = {}
+    alone = Counter(binding.table for binding in bound)
     for binding in bound:
         if binding.table not in tables:
             raise KeyError(f"the model keeps {_where(binding)} in table {binding.table!r}, which the C does not declare")
@@ -88,9 +92,13 @@ def encode_rows(
         if not binding.is_list and all(column.state for column in binding.values):
             continue  # counters only: nothing of it is configuration
         mask = _mask(binding, layout)
+        of_entries = _rows_of_entries(binding, layout, config, env) if _is_of_entries_alone(binding) else None
+        if of_entries is not None and alone[binding.table] == 1:
+            found[binding.table] = TableRows(of_entries, mask, layout.type in (2, 6))
+            continue
         rows = filled.setdefault(binding.table, {})
-        if _is_of_entries_alone(binding):
-            rows.update(_rows_of_entries(binding, layout, config, env))
+        if of_entries is not None:
+            rows.update(of_entries)
         else:
             rows.update(_row(binding, layout, entries, env) for entries in _entries(config, binding.segments))
         found[binding.table] = TableRows(rows, mask, binding.is_list and layout.type in (2, 6))
@@ -102,8 +110,33 @@ def _row(binding: Binding, layout: TableLayout, entries: Sequence[Any], env: Env
     return key, _pack(layout.value, [c for c in binding.values if not c.state], entries, env)
 
 
-_MADE: dict[Binding, tuple[Any, Any, Entries[tuple[bytes, bytes]]]] = {}
-"""The rows of lists as they were the last time, with the layouts of key and value."""
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The rows of lists as they were the last times, for these layouts of key and value."""
+
+    key: Any
+    value: Any
+    pairs: Entries[tuple[bytes, bytes]] = field(default_factory=Entries)
+    tables: deque[tuple[list[tuple[bytes, bytes]], Rows]] = field(default_factory=lambda: deque(maxlen=4))
+
+    def table(self, pairs: list[tuple[bytes, bytes]]) -> Rows:
+        for known, rows in self.tables:
+            if known is pairs:
+                return rows
+        for known, rows in self.tables:
+            start, rest = unchanged(known, pairs)
+            if len(rows) == len(known) and start + rest >= len(pairs) // 2:
+                between = known[start : len(known) - rest], pairs[start : len(pairs) - rest]
+                table: Rows = edited(rows, dict(between[0]), dict(between[1]))
+                break
+        else:
+            table = dict(pairs)
+        if len(pairs) >= FEW:
+            self.tables.appendleft((pairs, table))
+        return table
+
+
+_MADE: dict[Binding, _Made] = {}
 
 
 def _is_of_entries_alone(binding: Binding) -> bool:
@@ -113,14 +146,14 @@ def _is_of_entries_alone(binding: Binding) -> bool:
     return lists.count(True) == 1 and lists[-1] and all(c.level == 1 and c.encoding != "port" for c in columns)
 
 
-def _rows_of_entries(binding: Binding, layout: TableLayout, config: Mapping[str, Any], env: Env) -> list[tuple[bytes, bytes]]:
+def _rows_of_entries(binding: Binding, layout: TableLayout, config: Mapping[str, Any], env: Env) -> Rows:
     below: Any = config
     for name, _ in binding.segments:
         below = below.get(name) if isinstance(below, Mapping) else None
     known = _MADE.get(binding)
-    if known is None or known[0] != layout.key or known[1] != layout.value:
-        known = _MADE[binding] = layout.key, layout.value, Entries()
-    return known[2].each(below or (), lambda _, entry: _row(binding, layout, (config, entry), env))
+    if known is None or known.key != layout.key or known.value != layout.value:
+        known = _MADE[binding] = _Made(layout.key, layout.value)
+    return known.table(known.pairs.each(below or (), lambda _, entry: _row(binding, layout, (config, entry), env)))
 
 
 def _where(binding: Binding) -> str:

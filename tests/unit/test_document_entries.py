@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import random
 
-from reconciler.document.entries import Entries, unchanged
+from reconciler.document.entries import Entries
+from reconciler.document.splice import unchanged
 
 
 def test_only_what_is_new_is_worked_on_and_all_comes_out_as_if_everything_were() -> None:

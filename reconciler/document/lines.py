@@ -1,0 +1,74 @@
+"""The lines at which the entries of a long list begin, so kept that an edit which moves all that follow it moves little.
+
+The lines are in blocks, each of which counts from a line of its own. Where an edit makes the text longer, the lines of one block
+are written anew, and the later blocks begin further down.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+_BLOCK = 512  # entries, at most
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """`lines` are counted from the line `above`."""
+
+    above: int
+    lines: array[int]
+
+
+class Lines:
+    """Rising line numbers, from 0. Nobody changes them."""
+
+    __slots__ = ("_above", "_before", "_blocks")
+
+    def __init__(self, lines: Iterable[int] = ()) -> None:
+        self._set(_in_blocks(list(lines)))
+
+    def _set(self, blocks: Sequence[_Block]) -> None:
+        self._blocks = blocks
+        self._before = [0, *accumulate(len(block.lines) for block in blocks)]
+        self._above = [block.above for block in blocks]
+
+    def __len__(self) -> int:
+        return self._before[-1]
+
+    def __iter__(self) -> Iterator[int]:
+        return (block.above + line for block in self._blocks for line in block.lines)
+
+    def __getitem__(self, place: int) -> int:
+        number = bisect_right(self._before, place) - 1
+        block = self._blocks[number]
+        return block.above + block.lines[place - self._before[number]]
+
+    def until(self, line: int) -> int:
+        """How many entries begin at this line or before it."""
+        number = bisect_right(self._above, line) - 1
+        return self._before[number] + bisect_right(self._blocks[number].lines, line - self._above[number]) if number >= 0 else 0
+
+    def spliced(self, first: int, end: int, lines: Sequence[int], more: int) -> Lines:
+        """Other lines in the place of those of the entries from `first` until before `end`; what follows is moved by `more`."""
+        if first == end and not lines and (not more or end == len(self)):
+            return self
+        here, there = (min(bisect_right(self._before, place) - 1, len(self._blocks) - 1) for place in (first, end))
+        touched = [line for block in self._blocks[here : there + 1] for line in (block.above + each for each in block.lines)]
+        offset = self._before[here]
+        between = [*touched[: first - offset], *lines, *(line + more for line in touched[end - offset :])]
+        later = self._blocks[there + 1 :]
+        made = Lines()
+        made._set([
+            *self._blocks[:here], *_in_blocks(between),
+            *([_Block(block.above + more, block.lines) for block in later] if more else later),
+        ])  # fmt: skip
+        return made
+
+
+def _in_blocks(lines: Sequence[int]) -> list[_Block]:
+    parts = (lines[begin : begin + _BLOCK] for begin in range(0, len(lines), _BLOCK))
+    return [_Block(part[0], array("L", [line - part[0] for line in part])) for part in parts]

@@ -1,0 +1,107 @@
+"""Long lists that differ from one another in a few entries, and know it.
+
+    new = splice(old, 500, [entry], 9499)   # 10,000 entries with one in the place of one
+    unchanged(old, new)                     # (500, 9499), without a look at the others
+
+Somebody edits one rule of 10,000, and a dozen lists follow from it, each made from the one before (`document.entries`). Whoever
+asks in what two of them differ would go through all entries to find what was known when the second was made. So a list that was
+spliced remembers from which it came, by a mark and not by itself: it keeps no other list alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from operator import is_
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_BLOCK = 512  # that are compared at once
+
+
+class Spliced(list[T]):
+    """A list that nobody changes. `mark` is its own; `source` is the mark of the list with which it shares `start` entries at the
+    start and `rest` at the end."""
+
+    __slots__ = ("mark", "rest", "source", "start")
+
+    def __init__(self, entries: Sequence[T]) -> None:
+        super().__init__(entries)
+        self.mark = object()
+        self.source: object = None
+        self.start = self.rest = 0
+
+
+def splice(old: Sequence[T], start: int, between: Sequence[T], rest: int) -> Spliced[T]:
+    """The first `start` entries of `old`, others, and its last `rest`."""
+    made = Spliced(old[:start])
+    made += between
+    made += old[len(old) - rest :]
+    made.source, made.start, made.rest = getattr(old, "mark", None), start, rest
+    return made
+
+
+def unchanged(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int]:
+    """How many entries at the start are the same objects, and how many at the end (not counting those again)."""
+    if old is new:
+        return len(new), 0
+    shorter = min(len(old), len(new))
+    start, rest = _known(old, new)
+    start = _alike(old, new, min(start, shorter), shorter)
+    most = shorter - start
+    return start, _alike_at_the_end(old, new, min(rest, most), most)
+
+
+def _known(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int]:
+    """At least so many are the same."""
+    if not isinstance(old, Spliced) or not isinstance(new, Spliced):
+        return 0, 0
+    if new.source is old.mark:
+        return new.start, new.rest
+    if old.source is new.mark:
+        return old.start, old.rest
+    if new.source is old.source and new.source is not None:
+        return min(old.start, new.start), min(old.rest, new.rest)
+    return 0, 0
+
+
+def _alike(old: Sequence[Any], new: Sequence[Any], begin: int, most: int) -> int:
+    while begin < most and old[begin] is new[begin]:
+        end = min(begin + _BLOCK, most)
+        if not all(map(is_, old[begin:end], new[begin:end])):
+            return next(place for place in range(begin, end) if old[place] is not new[place])
+        begin = end
+    return begin
+
+
+def _alike_at_the_end(old: Sequence[Any], new: Sequence[Any], begin: int, most: int) -> int:
+    while begin < most and old[-1 - begin] is new[-1 - begin]:
+        end = min(begin + _BLOCK, most)
+        ours, theirs = (some[len(some) - end : len(some) - begin] for some in (old, new))
+        if not all(map(is_, ours, theirs)):
+            return next(place for place in range(begin, end) if old[-1 - place] is not new[-1 - place])
+        begin = end
+    return begin
+
+
+class Distinct:
+    """Whether no two entries of a list have the same key. Of a list that was spliced, only what is new is looked at."""
+
+    def __init__(self, key: Callable[[Any], Hashable]) -> None:
+        self.key = key
+        self._last: Sequence[Any] = ()
+        self._keys: set[Hashable] = set()
+
+    def holds(self, entries: Sequence[Any]) -> bool:
+        """Raises what `key` raises."""
+        last, keys = self._last, self._keys
+        self._last, self._keys = (), set()  # until it is known of these
+        start, rest = unchanged(last, entries)
+        if start + rest < len(entries) // 2:
+            keys = set(map(self.key, entries))
+        else:
+            keys.difference_update(map(self.key, last[start : len(last) - rest]))
+            keys.update(map(self.key, entries[start : len(entries) - rest]))
+        if len(keys) != len(entries):
+            return False
+        self._last, self._keys = entries, keys
+        return True
