@@ -31,6 +31,7 @@ NAMES = (
     "memory",
     "swap",
     "firewall",
+    "firewall_edit",
     "firewall_flood",
     "slowpath",
 )

@@ -5,7 +5,8 @@ port, or only for UDP and port, and drop; no packet matches one, so all of them 
 filter less: most often it is done with after the source.) Two ways to forward are compared. *Kernel*: the filter stands before,
 or in, the kernel's own IPv4 forwarding, which takes most of the time whatever the filter is. *Router*: the firewall cube is on
 a port of a router cube, and packets do not meet the kernel's stack: this is what a topology of cubes is for. The packets are
-UDP frames of 60 bytes, put onto the first host's wire and counted at the second's, on one CPU.
+UDP frames of 60 bytes, put onto the first host's wire and counted at the second's, on one CPU. *A bare redirect* is an XDP
+program that does nothing else, and so the most that anything could reach in this bed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.bed import Bed, Flow
 from benchmarks.compare import Effort, Goal, Row, Table, compare
-from benchmarks.firewall_peers import HOSTS, OTHERS, Cubes, Filter, Rules
+from benchmarks.firewall_peers import HOSTS, OTHERS, Bare, Cubes, Filter, Rules
 
 SIZES = (10, 100, 1_000, 10_000, 100_000)
 GOALS = {1_000: 25.0, 10_000: 200.0}  # times iptables
@@ -29,14 +30,14 @@ PCN = {
     "pcn TC, kernel": ("TC", False), "pcn XDP, kernel": ("XDP_DRV", False),
     "pcn TC, router": ("TC", True), "pcn XDP, router": ("XDP_DRV", True),
 }  # fmt: skip
-NOTHING = "no filter, kernel"
+NOTHING, BARE = "no filter, kernel", "a bare redirect, XDP"
 SET, LEGACY = "nft, a set", "iptables-legacy"
 BEST = "pcn XDP, router"
 
 
 @dataclass
 class Contender:
-    what: Cubes | Filter
+    what: Cubes | Filter | Bare
     turn: Callable[[], float]
     load: float
     kilobytes: int
@@ -63,10 +64,14 @@ def run(effort: Effort) -> list[Table]:
 
 def _contenders(stack: contextlib.ExitStack, rules: Rules) -> dict[str, Contender]:
     found = {}
-    for name in (NOTHING, *OTHERS, *PCN):
+    for name in (NOTHING, BARE, *OTHERS, *PCN):
         bed = stack.enter_context(Bed(HOSTS, subnets=True))
-        kind, routes = PCN.get(name, ("TC", False))
-        what = Cubes(bed, kind, routes, rules) if name in PCN else Filter(bed, name if name in OTHERS else None, rules)
+        kind, routes = PCN.get(name, ("XDP", True) if name == BARE else ("TC", False))
+        what: Cubes | Filter | Bare = Filter(bed, name if name in OTHERS else None, rules)
+        if name == BARE:
+            what = Bare(bed, stack)
+        elif name in PCN:
+            what = Cubes(bed, kind, routes, rules)
         before = kernel_memory()
         load = what.load()
         used = kernel_memory() - before
@@ -120,7 +125,8 @@ def _memory(found: Found) -> Table:
 
 
 def _filters(found: Found) -> Iterator[tuple[str, Contender]]:
-    return ((f"{name}, {count:,}", each) for count, some in found.items() for name, each in some.items() if name != NOTHING)
+    named = ((name, count, each) for count, some in found.items() for name, each in some.items())
+    return ((f"{name}, {count:,}", each) for name, count, each in named if name not in (NOTHING, BARE))
 
 
 def _table(title: str, unit: str, turns: dict[str, tuple[float, ...]], note: str) -> Table:

@@ -6,13 +6,14 @@ rules count, and the default accepts. A set says the same with one look-up, whic
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import linux, router
+from benchmarks import forwarder, linux, programs, router
 from benchmarks.bed import Bed
 from reconciler.kernel import netns
 
@@ -78,6 +79,25 @@ class Cubes:
         spec, began = self.spec(), time.perf_counter()
         self.bed.apply(spec)
         return time.perf_counter() - began
+
+
+# -- nobody -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Bare:
+    """A program that redirects whatever comes, for as long as `stack` is open."""
+
+    bed: Bed
+    stack: contextlib.ExitStack
+
+    def load(self) -> float:
+        redirect = programs.written(forwarder.REDIRECT["XDP"], "XDP", IFINDEX=self.bed.index(HOSTS[1]))
+        self.stack.enter_context(self.bed.attached(self.stack.enter_context(redirect), "XDP", HOSTS[0]))
+        return 0.0
+
+    def change(self) -> float:
+        return 0.0
 
 
 # -- the others -------------------------------------------------------------------------------------------------------

@@ -99,17 +99,17 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   if (!packet)
     return RX_DROP;
   u32 action = packet->default_action;
-  u64 rule = CHAIN * 2; /* cubes/firewall_codec.py: what decides instead of a rule */
   if (packet->best != NO_LABEL) {
     if (packet->limit && !within(packet->rule, packet->limit))
       return search_on(ctx, md, packet);
     action = packet->action;
-    rule = packet->rule;
+    count(packet->rule, packet->length);
   } else if (packet->state == STATE_ESTABLISHED && packet->mode & MODE_ACCEPT_ESTABLISHED) {
     action = ACTION_ACCEPT;
-    rule = CHAIN * 2 + 1;
+    count_decided(DECIDER_ESTABLISHED, packet->length);
+  } else {
+    count_decided(DECIDER_DEFAULT, packet->length);
   }
-  count(rule, packet->length);
   if (action == ACTION_LOG) {
     write_log(ctx, packet);
     return search_on(ctx, md, packet);

@@ -158,10 +158,10 @@ static __always_inline int refuse(struct pkt_metadata *md, u32 reason) {
 
 static __always_inline struct neighbour *find_neighbour(struct neighbour_key *key) {
   struct neighbour *known;
-  u32 now = now_seconds();
   if (PCN_CONST(STATIC) && (known = neighbours_static.lookup(key)))
     return known;
   known = neighbours.lookup(key);
+  u32 now = now_seconds();
   if (!known || (s32)(now - known->seen) > REACHABLE)
     return NULL;
   if (known->used != now)

@@ -10,15 +10,15 @@ from typing import Any
 from cubes.firewall_order import from_runs
 from cubes.firewall_rules import ACTIONS, CHAINS, PROTOCOLS, from_row
 from cubes.firewall_space import LABEL
-from cubes.firewall_version import head_in_force
+from cubes.firewall_version import INDEX, head_in_force
 
 PAIR = struct.Struct("=II")  # struct run_key, struct run
 COUNTER = struct.Struct("=QQ")
 CONNECTION_KEY = struct.Struct("=16s16sHHB3x")
 CONNECTION = struct.Struct("=QII")
 TRACK, ACCEPT_ESTABLISHED = 1, 2  # enum mode
-DECIDERS = {0: (0, "default"), 1: (0, "established"), 2: (1, "default"), 3: (1, "established")}
-"""Identities of what decides where no rule does: chain, and how it is shown."""
+DECIDERS = ("default", "established")
+"""What decides where no rule does (enum decider of bpf/firewall.h)."""
 _STATES = (
     "NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "LAST_ACK", "TIME_WAIT", "NEW", "ESTABLISHED",
 )  # fmt: skip
@@ -85,11 +85,11 @@ def state(rows: Live, now: int) -> dict[str, Any]:
 
 
 def _stats(rows: Live, chain: int, rules: Mapping[int, list[tuple[int, dict[str, Any]]]]) -> Iterator[dict[str, Any]]:
-    counters = rows.get("counters", {})
-    listed = [(identity, str(leaves["id"])) for identity, leaves in rules[chain]]
-    listed += [(identity, what) for identity, (its_chain, what) in DECIDERS.items() if its_chain == chain]
-    for identity, what in listed:
-        packets, size = COUNTER.unpack(counters.get(LABEL.pack(identity), bytes(16))[:16])
+    counters, decided = rows.get("counters", {}), rows.get("decided", {})
+    counted = [(str(leaves["id"]), counters.get(LABEL.pack(identity))) for identity, leaves in rules[chain]]
+    counted += [(what, decided.get(INDEX.pack(len(DECIDERS) * chain + at))) for at, what in enumerate(DECIDERS)]
+    for what, row in counted:
+        packets, size = COUNTER.unpack(row[:16]) if row else (0, 0)
         yield {"id": what, "pkts": packets, "bytes": size}
 
 

@@ -13,7 +13,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cubes.firewall_codec import DECIDERS
 from cubes.firewall_layout import cells_of, stays
 from cubes.firewall_order import labels
 from cubes.firewall_rules import Rule, to_row
@@ -289,5 +288,5 @@ def derived_anew(
     chains: Chains, order: Mapping[int, int], head: Head, live: Live, netdevs: Mapping[str, int], found: Derived
 ) -> Known:
     rules = {LABEL.pack(rule.identity): to_row(rule, order[rule.identity]) for some in chains.values() for rule in some}
-    counters = dict.fromkeys([*rules, *map(LABEL.pack, DECIDERS)], NOTHING)
+    counters = dict.fromkeys(rules, NOTHING)
     return Known(chains, order, head, netdevs, dict(live), {**found.rows, "rules": rules, "counters": counters}, found.unsettled)

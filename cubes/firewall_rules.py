@@ -29,7 +29,6 @@ STATES = {"NEW": 1, "ESTABLISHED": 2, "RELATED": 4, "INVALID": 8}
 ACTIONS = {"ACCEPT": 0, "DROP": 1, "LOG": 2, "REJECT": 3}
 CHAINS = {"INGRESS": 0, "EGRESS": 1}
 FULL = (0, 65535)
-RESERVED = 16  # identities below this are of what decides where no rule does (see firewall_codec.DECIDERS)
 
 SRC_ADDRESS, DST_ADDRESS, PROTO, SPORT, DPORT = 1, 2, 4, 8, 16  # bits of `said` in struct rule
 ROW = struct.Struct("=Q16s16sBBBB4H8sIBBBB16s4x")
@@ -219,7 +218,7 @@ def parse(chain: int, leaves: tuple[Any, ...]) -> Rule:
 
 
 def _number(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") | RESERVED
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 @functools.lru_cache(maxsize=1 << 16)

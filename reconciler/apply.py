@@ -14,7 +14,7 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.document import Document, collector_paused
-from reconciler.errors import DocumentError, Problem
+from reconciler.errors import DocumentError, Position, Problem
 from reconciler.graph.diff import Change, diff
 from reconciler.graph.intend import document_text
 from reconciler.graph.records import (
@@ -94,7 +94,7 @@ def plan_for(documents: Sequence[Document], options: Options | None = None, *, d
     looker = _looker(chosen)
     with Bpffs(chosen.root).read_locked(chosen.lock_timeout), collector_paused():
         result = _survey(documents, chosen, looker, delete)
-        refuse(result.survey)
+        refuse(result.survey, _places(documents, chosen))
     return result
 
 
@@ -112,7 +112,7 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
     with root.locked(chosen.lock_timeout), collector_paused():
         try:
             result = _survey_of_edit(documents, chosen, looker) or _survey(documents, chosen, looker, delete)
-            refuse(result.survey)
+            refuse(result.survey, _places(documents, chosen))
             if chosen.planned:
                 chosen.planned(result)
             if result.plan.steps:
@@ -207,11 +207,24 @@ def _wanted(
 
 def _placed(problem: Problem, documents: Sequence[Document]) -> Problem:
     """What only the compiled tables could tell of a cube: it is said where the cube is written."""
-    for document in documents if problem.where is None else ():
+    steps = problem.path.split("/")
+    where = _position(steps[3], documents) if problem.where is None and steps[:3] == ["", "spec", "cubes"] else None
+    return replace(problem, where=where) if where else problem
+
+
+def _position(name: str, documents: Sequence[Document]) -> Position | None:
+    """Where a cube is written."""
+    for document in documents:
         for place, cube in enumerate(document.data.get("spec", {}).get("cubes") or ()):
-            if problem.path.split("/")[:4] == ["", "spec", "cubes", cube["name"]]:
-                return replace(problem, where=document.position(("spec", "cubes", place)))
-    return problem
+            if cube["name"] == name:
+                return document.position(("spec", "cubes", place))
+    return None
+
+
+def _places(documents: Sequence[Document], options: Options) -> Callable[[str], Position | None]:
+    from reconciler.check.polycube import topology_of
+
+    return lambda name: _position(name, [topology_of(document, options.services)[0] for document in documents])
 
 
 def _of_what_stays(problem: Problem) -> Problem:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from reconciler.errors import HookHeld, NotEnoughMemory
+from collections.abc import Callable
+
+from reconciler.errors import HookHeld, NotEnoughMemory, Position
+from reconciler.graph.records import Record
 from reconciler.survey import Survey
 
+Places = Callable[[str], Position | None]
+"""Where a cube is written, by its name; None: in no file that was given."""
 
-def refuse(survey: Survey) -> None:
+
+def refuse(survey: Survey, place_of: Places) -> None:
     """Raise for what must end before anything is written: HookHeld, NotEnoughMemory."""
     refuse_conflicts(survey)
-    refuse_what_does_not_fit(survey)
+    refuse_what_does_not_fit(survey, place_of)
 
 
 def refuse_conflicts(survey: Survey) -> None:
@@ -27,7 +33,7 @@ def refuse_conflicts(survey: Survey) -> None:
         raise HookHeld("\n".join(found))
 
 
-def refuse_what_does_not_fit(survey: Survey) -> None:
+def refuse_what_does_not_fit(survey: Survey, place_of: Places) -> None:
     """Raise NotEnoughMemory if the tables that are to be made or filled take more than there is."""
     if not survey.plan.steps:
         return
@@ -40,11 +46,16 @@ def refuse_what_does_not_fit(survey: Survey) -> None:
     total, there = sum(found.values()), memory.available()
     if total > there.bytes:
         most = sorted(found, key=lambda address: -found[address])[:3]
-        listed = ", ".join(f"{address} {_mib(found[address])}" for address in most)
+        listed = "".join(f"\n  {_mib(found[address])} for {address}{_at(wanted[address], place_of)}" for address in most)
         raise NotEnoughMemory(
             f"tables would take {_mib(total)} more, and {there.by} has {_mib(there.bytes)} left; nothing was changed\n"
-            f"the largest: {listed}"
+            f"the largest:{listed}"
         )
+
+
+def _at(record: Record, place_of: Places) -> str:
+    place = place_of(getattr(record, "cube", ""))
+    return f", {place}" if place else ""
 
 
 def _mib(size: int) -> str:

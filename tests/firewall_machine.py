@@ -55,7 +55,7 @@ class Machine:
         return found
 
     def _names(self) -> list[str]:
-        return [*self.service.rows({}, self.layouts, Env()), *STATES]
+        return [*self.service.rows({}, self.layouts, Env()), *STATES, "decided"]
 
     def __enter__(self) -> Machine:
         for name in self._names():
@@ -108,6 +108,8 @@ class Machine:
             maps.delete_many(self.fds[name], list(maps.keys(self.fds[name], self._spec(name))))
         spec = self._spec("counters")
         maps.update_many(self.fds["counters"], spec, {key: bytes(spec.value_bytes) for key in self.rows["counters"]})
+        spec = self._spec("decided")
+        maps.update_many(self.fds["decided"], spec, {struct.pack("=I", index): bytes(spec.value_bytes) for index in range(4)})
 
     def damage(self) -> None:
         """Take half of the cells away, without telling anybody."""

@@ -118,7 +118,7 @@ def test_a_rule_at_the_top_in_the_middle_and_at_the_end_of_thousands_is_a_handfu
         begun = time.monotonic()
         assert counts(lab.apply()).map_writes > 3 * count
         assert time.monotonic() - begun < 60
-        with Rate(lab, 100_000) as rate, Talk(lab) as talk:
+        with Rate(lab, 120_000) as rate, Talk(lab) as talk:
             rules.remove(begins)
             rows = []
             for place in (0, count // 2, count + 2):
