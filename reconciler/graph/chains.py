@@ -111,27 +111,32 @@ class _Fuser:
         found: dict[str, tuple[Part, ...]] = {}
         led_to = {target for hops in self.hops.values() for target in hops.values()}
         waiting = [*(path for path in self.stubs if path not in led_to), *self.hooks]
+        cut_off: set[str] = set()  # the beginnings of what was too long for one program: linked even if one cube is left
         while waiting:
             path = waiting.pop()
             stub = self.stubs.get(path)
             if stub is None or path in found:
                 continue
-            chain, last = self._follow(stub) if (stub.cube, stub.side) in self.hops else ((), stub)
-            found[path] = chain if len(chain) > 1 else ()
-            waiting += [target for _, target in self._ways_on(last)]
+            chain, last, is_cut = self._follow(stub) if (stub.cube, stub.side) in self.hops else ((), stub, False)
+            found[path] = chain if len(chain) > 1 or path in cut_off else ()
+            following = [target for _, target in self._ways_on(last)]
+            cut_off.update(following if found[path] and is_cut else ())
+            waiting += following
         return found
 
-    def _follow(self, head: StubRecord) -> tuple[tuple[Part, ...], StubRecord]:
-        """The parts from a stub on, and the stub of the last cube: `head` itself if it cannot be linked."""
+    def _follow(self, head: StubRecord) -> tuple[tuple[Part, ...], StubRecord, bool]:
+        """The parts from a stub on, the stub of the last cube (`head` itself if it cannot be linked), and whether more would be
+        linked if there was room."""
         met: list[tuple[StubRecord, ProgramRecord]] = []
         rows: list[int] = []
         seen: set[_Way] = set()
         tables: set[_Table] = set()
-        size, stub = 0, head
+        size, stub, is_cut = 0, head, False
         while (code := self._linkable(stub)) is not None:
             tables.update((stub.cube if own else "", stub.side if sided else "", name) for name, own, sided in code.tables)
             size += code.size
-            if len(met) == MOST_CUBES or len(tables) > MOST_TABLES or size > MOST_INSTRUCTIONS:
+            is_cut = len(met) == MOST_CUBES or len(tables) > MOST_TABLES or size > MOST_INSTRUCTIONS
+            if is_cut:
                 break
             met.append((stub, self.firsts[_way(stub)]))
             seen.add(_way(stub))
@@ -142,12 +147,12 @@ class _Fuser:
             row, stub = ways[0]
             rows.append(row)
         if not met:
-            return (), head
+            return (), head, False
         parts = (
             Part(at.cube, at.side, at.direction, at.index, row, made.object, made.constants)
             for (at, made), row in zip(met, [*rows[: len(met) - 1], _LAST], strict=True)
         )
-        return tuple(parts), met[-1][0]
+        return tuple(parts), met[-1][0], is_cut
 
     def _ways_on(self, stub: StubRecord) -> Iterator[tuple[int, str]]:
         """(row, stub) of every hop by which a packet that came by a stub may go on in another program."""

@@ -70,7 +70,11 @@ def link(members: Sequence[Member], flavour: str, arrival: int = -1, mark: int =
         whole += _arrival(flavour, arrival) if member.port is None else b""
         starts.append(code.slots(whole))
         filled = _filled(member)
-        whole += filled if member.exits is None else _open_ended(filled) + _glue(member.exits, member.row, shot)
+        if member.exits is None:
+            whole += filled
+            continue
+        glue = _glue(member.exits, member.row, shot)
+        whole += _open_ended(_shortened(filled, code.slots(glue)) if member.row != NO_ROW else filled) + glue
     return Linked(whole, tuple(starts))
 
 
@@ -98,6 +102,18 @@ def _filled(member: Member) -> bytes:
         if asked and value is not None:
             filled[8 * at : 8 * at + 8] = code.set_register32(asked[0], value)
     return bytes(filled)
+
+
+def _shortened(body: bytes, glue: int) -> bytes:
+    """The code with each way to its exit that surely goes on by NEXT led straight past the end and so many instructions of glue:
+    a third of the jumps of a small cube, and of the cache lines that a packet touches."""
+    size, met = code.slots(body), code.targets(body)
+    shortened = bytearray(body)
+    for at in code.places(body, code.JUMP):
+        known, target = code.set_to(body[8 * at - 8 : 8 * at]) if at else None, code.target(body, at)
+        if known and known[1] == NEXT and at not in met and code.gives_back(body[8 * target :], known[0]):
+            shortened[8 * at : 8 * at + 8] = code.jump(size + glue - at - 1)
+    return bytes(shortened)
 
 
 def _open_ended(body: bytes) -> bytes:

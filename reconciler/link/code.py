@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 
 CTX, PORT, ROW = -512, -504, -496  # slots below the frame pointer, two of which bpf/pcn.h knows; the C has the stack above them
@@ -10,7 +11,9 @@ XDP_DROP, TC_ACT_SHOT = 1, 2
 MAP_LOOKUP, TAIL_CALL = 1, 12  # helpers
 _MAP_FD = 1
 
-LD_MAP, LOAD32, EXIT = 0x18, 0x61, 0x95  # opcodes by which code is told apart
+LD_MAP, LOAD32, EXIT, JUMP = 0x18, 0x61, 0x95, 0x05  # opcodes by which code is told apart
+_SET, _COPY = (0xB7, 0xB4), (0xBF, 0xBC)  # of 64 bits, of 32
+_JUMPS, _CALL = (5, 6), 0x85  # classes of opcodes, and what is in them beside jumps
 _FP = 10
 
 
@@ -31,6 +34,30 @@ def asks_for(instruction: bytes) -> tuple[int, int] | None:
     """(register, slot) of a load of 32 bits from below the frame pointer; None for any other instruction."""
     opcode, registers, offset, _ = struct.unpack("<BBhi", instruction)
     return (registers & 15, offset) if (opcode, registers >> 4) == (LOAD32, _FP) else None
+
+
+def set_to(instruction: bytes) -> tuple[int, int] | None:
+    """(register, value) of an instruction that sets a register to a constant; None for any other."""
+    opcode, registers, _, immediate = struct.unpack("<BBhi", instruction)
+    return (registers & 15, immediate) if opcode in _SET else None
+
+
+def target(body: bytes, at: int) -> int:
+    """Where the jump at a slot leads."""
+    return at + 1 + int(struct.unpack_from("<h", body, 8 * at + 2)[0])
+
+
+@functools.lru_cache(maxsize=64)
+def targets(body: bytes) -> frozenset[int]:
+    """The slots that some jump leads to."""
+    jumps = (at for at, opcode in enumerate(body[::8]) if opcode & 7 in _JUMPS and opcode not in (_CALL, EXIT))
+    return frozenset(target(body, at) for at in jumps)
+
+
+def gives_back(body: bytes, register: int) -> bool:
+    """Whether this code does nothing but to return what a register holds."""
+    copied = len(body) >= 8 and body[0] in _COPY and body[1] == register << 4
+    return body[8:9] == bytes([EXIT]) if copied else register == 0 and body[:1] == bytes([EXIT])
 
 
 def places(body: bytes, opcode: int) -> list[int]:
@@ -78,12 +105,12 @@ def hold(descriptor: int) -> bytes:
 
 
 def call(helper: int) -> bytes:
-    return insn(0x85, immediate=helper)
+    return insn(_CALL, immediate=helper)
 
 
 def jump(slots: int) -> bytes:
     """Over so many of the instructions that follow."""
-    return insn(0x05, offset=slots)
+    return insn(JUMP, offset=slots)
 
 
 def jump_if_equal32(register: int, value: int, slots: int) -> bytes:

@@ -95,7 +95,15 @@ def test_a_cube_that_never_leaves_by_a_row_ends_its_chain():
 @pytest.mark.parametrize("other", [compiled("pcn_hops", *(f"t{number}" for number in range(58))), compiled("pcn_hops", size=8190)])
 def test_a_chain_ends_where_it_would_be_too_large_and_another_begins(other):
     found = chains(graph({**ROW, "c": {0: ("b", 1), 1: ("d", 0)}, "d": {0: ("c", 1)}}, objects={"b": other}), other)
-    assert found == {"c.0": "c.0>1 d.0>-1", "d.1": "d.1>0 c.1>-1"}
+    apart = {"b.1": "b.1>-1", "a.1": "a.1>-1"}  # what goes on where a chain ends is linked to what leads to it
+    assert found == {"c.0": "c.0>1 d.0>-1", "d.1": "d.1>0 c.1>-1", **apart}
+
+
+def test_what_is_left_of_a_row_that_is_too_long_for_one_program_is_linked_if_it_is_a_single_cube():
+    large = compiled("pcn_hops", *(f"t{number}" for number in range(25)))
+    row = {"a": {1: ("b", 0)}, "b": {0: ("a", 1), 1: ("c", 0)}, "c": {0: ("b", 1)}}
+    found = chains(graph(row, objects=dict.fromkeys("abc", large)), large)
+    assert found == {"a.0": "a.0>1 b.0>-1", "c.0": "c.0>-1", "c.1": "c.1>0 b.1>-1", "a.1": "a.1>-1"}
 
 
 def test_a_chain_is_known_by_its_cubes_their_code_constants_and_rows():

@@ -59,6 +59,38 @@ def test_a_cube_that_says_next_is_followed_by_the_next():
     assert run(chain(1, 0, NO_ROW), {0: NEXT, 1: NEXT, 2: 7}) == [("cube", 0), ("cube", 1), ("cube", 2), ("exit", 7)]
 
 
+SAYS_NEXT = code.set_register(6, NEXT) + code.jump(1) + code.set_register(6, 7) + code.copy(0, 6) + code.leave()
+JUMPED_TO = code.jump_if_equal32(1, 0, 1) + SAYS_NEXT  # to the jump, with whatever is in r6
+OTHER_WAY = code.set_register(6, NEXT) + code.jump(0) + code.add(6, 1) + code.copy(0, 6) + code.leave()
+OTHER_VALUE = SAYS_NEXT.replace(code.set_register(6, NEXT), code.set_register(6, 7))
+OTHER_REGISTER = SAYS_NEXT.replace(code.set_register(6, NEXT), code.set_register(5, NEXT))
+SAYS_SO = code.set_register(0, NEXT) + code.jump(1) + code.set_register(0, 7) + code.leave()
+
+
+def where_it_jumps(cube: bytes, row: int) -> tuple[int, int, int]:
+    """Where a first cube's last jump to be written leads, where its code ends, and where the second one's prologue begins."""
+    linked = link([Member(cube, EXITS, 0, row), Member(CUBE, EXITS, 0)], "TC")
+    at = linked.starts[0] + max(code.places(cube, code.JUMP))
+    return code.target(linked.code, at), linked.starts[0] + code.slots(cube), linked.starts[1] - 1
+
+
+@pytest.mark.parametrize("cube", [SAYS_NEXT, SAYS_SO])
+def test_what_surely_goes_on_jumps_straight_to_the_next_cube(cube):
+    target, _, following = where_it_jumps(cube, 1)
+    assert target == following
+
+
+@pytest.mark.parametrize("cube", [JUMPED_TO, OTHER_WAY, OTHER_VALUE, OTHER_REGISTER])
+def test_what_may_be_another_verdict_goes_by_the_glue(cube):
+    target, end, _ = where_it_jumps(cube, 1)
+    assert target < end
+
+
+def test_where_nothing_follows_no_jump_is_led_elsewhere():
+    target, end, _ = where_it_jumps(SAYS_NEXT, NO_ROW)
+    assert target < end
+
+
 @pytest.mark.parametrize("port", [0, 127])
 def test_what_a_cube_asks_of_the_linker_is_filled_in(port):
     asks = code.load32(9, 10, PORT) + code.load32(2, 10, ROW) + code.load32(3, 10, -8) + code.load32(3, 1, PORT)
