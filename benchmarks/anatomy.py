@@ -3,6 +3,7 @@
 Programs of a few lines, each with one thing more than an empty one, run alone (BPF_PROG_TEST_RUN): what a framework can be built
 from, and so the profile of what limits a chain with hops. A tail call whose index is a constant is a direct jump that the kernel
 patches; with a computed index it is an indirect one. Mitigations of speculation make calls and returns dear; see the machine.
+The last table runs the machine code of tail calls in user space, once with and once without the kernel's count of them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import struct
 
-from benchmarks import programs
+from benchmarks import programs, tailcalls
 from benchmarks.compare import Effort, Table, Turn, compare
 from benchmarks.testrun import alone
 
@@ -39,7 +40,18 @@ def text(kind: str, tables: str, body: str) -> str:
 
 
 def run(effort: Effort) -> list[Table]:
-    return [one_hook(kind, effort) for kind in ("XDP", "TC")]
+    return [*(one_hook(kind, effort) for kind in ("XDP", "TC")), *([as_machine_code(effort)] if tailcalls.IS_KNOWN else [])]
+
+
+def as_machine_code(effort: Effort) -> Table:
+    with contextlib.ExitStack() as stack:
+        turns = {
+            f"{count} in a row{'' if counted else ', not counted'}": stack.enter_context(tailcalls.row(count, counted=counted))
+            for counted in (True, False)
+            for count in (1, *IN_A_ROW)
+        }
+        note = "The count is read, compared and written in memory by each, as soon as the one before has written it."
+        return compare("Tail calls as machine code", turns, effort, against="", unit="ns", note=note)
 
 
 def one_hook(kind: str, effort: Effort) -> Table:

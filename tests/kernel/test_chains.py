@@ -23,6 +23,12 @@ ALL_THE_WAY = [{"inport": "a", "action": "FORWARD", "outport": "b"}, {"inport": 
 LEAVES = {"helloworld": {"action": "FORWARD"}, "simpleforwarder": {"actions": ALL_THE_WAY}, "simplebridge": {}}
 
 
+@pytest.fixture(autouse=True)
+def _linked(request):
+    if request.config.getoption("--hops"):
+        pytest.skip("is about cubes that are linked")
+
+
 @pytest.fixture(params=HOOKS)
 def hook(request):
     return request.param
