@@ -3,9 +3,9 @@
     table = compare("What it is", {"ours": turn, "theirs": other_turn}, effort, against="theirs", unit="ns a packet")
 
 A turn is a function that measures once and gives a number. Contenders take turns within one run, in an order that rotates, so
-that what else the machine does meets all of them; all are bound to one CPU. A ratio is made within each round, and its median
-taken: it says how many times better than `against` a contender is, whichever way the unit counts. One turn each is thrown
-away first.
+that what else the machine does meets all of them; all are bound to one CPU, unless told otherwise. A ratio is made within each
+round, and its median taken: it says how many times better than `against` a contender is, whichever way the unit counts. One
+turn each is thrown away first.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 from benchmarks.machine import pinned
@@ -106,9 +107,9 @@ class Table:
 
 
 def compare(title: str, contenders: Mapping[str, Turn], effort: Effort, *, against: str, unit: str, note: str = "",
-            goals: Sequence[Goal] = ()) -> Table:  # fmt: skip
-    """Let all take turns on one CPU, `effort.rounds` times. `against` '': without ratios."""
-    with pinned():
+            goals: Sequence[Goal] = (), bound: bool = True) -> Table:  # fmt: skip
+    """Let all take turns, `effort.rounds` times, on one CPU if `bound`. `against` '': without ratios."""
+    with pinned() if bound else nullcontext():
         for turn in contenders.values():
             turn()
         rounds = [_round(contenders, number) for number in range(effort.rounds)]

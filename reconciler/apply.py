@@ -131,7 +131,7 @@ def _carry_out(survey: Survey, root: Bpffs, looker: Looker, options: Options) ->
         options.doing("verifying")
         return unfinished(survey, looker)
 
-    executor = Executor(root, survey.objects)
+    executor = Executor(root, survey.objects, (step.operation for step in survey.plan.steps))
     try:
         left = carry_out(survey.plan, executor, verify, progress=options.progress, before=options.before)
         otherwise = [Problem(words, severity="warning") for words in executor.warnings]

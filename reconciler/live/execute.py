@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from typing import Any
 
@@ -21,8 +21,10 @@ from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.documents import pack_document
 from reconciler.kernel.grace import wait_for_packets
 from reconciler.link import stubs
+from reconciler.live.ahead import Ahead
 from reconciler.live.execute_network import Network
-from reconciler.live.load import TYPES, frozen, load
+from reconciler.live.load import TYPES, frozen, load, load_cube
+from reconciler.live.masks import masked, merged
 from reconciler.live.members import member
 from reconciler.plan.steps import Operation
 
@@ -32,11 +34,13 @@ _HOPS = {"none": 0, "pass": 1, "netdev": 2, "program": 3}
 
 
 class Executor:
-    """Does operations below one root. `objects` are the compiled objects by digest."""
+    """Does operations below one root. `objects` are the compiled objects by digest; `planned` are the operations that will be
+    asked for, in order, of which programs may be loaded ahead."""
 
-    def __init__(self, root: Bpffs, objects: Mapping[str, Any]) -> None:
+    def __init__(self, root: Bpffs, objects: Mapping[str, Any], planned: Iterable[Operation] = ()) -> None:
         self._root, self._objects = root, objects
         self._fds: dict[str, int] = {}
+        self._ahead = Ahead(planned, self._fds, objects)
         self._specs: dict[str, maps.MapSpec] = {}
         self._directories: set[str] = set()  # that are there
         self.warnings: list[str] = []  # what was done in another way than asked for
@@ -57,6 +61,7 @@ class Executor:
             ) from error
 
     def close(self) -> None:
+        self._ahead.close()
         for fd in self._fds.values():
             os.close(fd)
         self._fds.clear()
@@ -177,8 +182,7 @@ class Executor:
             if bits != b"\xff" * len(bits):
                 old = maps.lookup(fd, spec, key)
                 if old is not None:
-                    stride = len(old) // len(maps.split_cpus(spec, old))
-                    ready[key] = b"".join(_merge(part, value, bits).ljust(stride, b"\0") for part in maps.split_cpus(spec, old))
+                    ready[key] = merged(spec, old, value, bits)
                     continue
             ready[key] = maps.spread(spec, value)
         maps.update_many(fd, spec, ready)
@@ -206,21 +210,24 @@ class Executor:
         """Set every row to zero, but for the bits of the mask `keep`: those are configuration."""
         fd, spec = self._map(path)
         bits = bytes.fromhex(keep).ljust(spec.value_size, b"\0")
-        maps.update_many(fd, spec, {key: _masked(spec, row, bits) for key, row in maps.rows(fd, spec).items()})
+        maps.update_many(fd, spec, {key: masked(spec, row, bits) for key, row in maps.rows(fd, spec).items()})
 
     # -- programs -------------------------------------------------------------------------------------------------
 
     def _load_program(
         self, path: str, object: str, constants: str, maps: Mapping[str, str], calls: str, row: int, name: str
     ) -> None:
-        compiled = self._objects[object]
-        descriptors = {symbol: self._fd(pin) if pin else self._calls(calls) for symbol, pin in maps.items()}
-        raw = bytes.fromhex(constants)
-        if raw:
-            self._keep(frozen(raw, "const"), f"{path}_const")
-            descriptors[""] = self._fd(f"{path}_const")
-        arrival = descriptors.get("pcn_arrival", -1)
-        self._keep(load([member(compiled, descriptors)], [compiled], compiled.flavour, name, arrival=arrival), path)
+        loaded = self._ahead.take(path)
+        if loaded is None:
+            descriptors = {symbol: self._fd(pin) if pin else self._calls(calls) for symbol, pin in maps.items()}
+            loaded = load_cube(self._objects[object], descriptors, bytes.fromhex(constants), name)
+        try:
+            if loaded.constants >= 0:
+                self._keep(loaded.constants, f"{path}_const")
+        except KernelError:
+            os.close(loaded.program)
+            raise
+        self._keep(loaded.program, path)
         self._callable(calls, row, path)
 
     def _callable(self, calls: str, row: int, path: str) -> None:
@@ -335,14 +342,3 @@ class Executor:
 
     def _detach_hook(self, netdev: str, point: str) -> None:
         hooks.detach(self._root, pins.hook(netdev, point), self._network.index_or_none(netdev), point)
-
-
-def _masked(spec: maps.MapSpec, row: bytes, bits: bytes) -> bytes:
-    """A row with only the bits of a mask, on every CPU."""
-    parts = maps.split_cpus(spec, row)
-    stride = len(row) // len(parts)
-    return b"".join(bytes(v & m for v, m in zip(part, bits, strict=False)).ljust(stride, b"\0") for part in parts)
-
-
-def _merge(old: bytes, new: bytes, mask: bytes) -> bytes:
-    return bytes(o & ~m & 0xFF | n & m for o, n, m in zip(old, new, mask, strict=False))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from reconciler.errors import VerifierError
 from reconciler.kernel import bpf, maps, programs
 from reconciler.link.chain import Member, link
-from reconciler.live.members import described
+from reconciler.live.members import described, member
 
 TYPES = {"TC": bpf.SCHED_CLS, "XDP": bpf.XDP}
 
@@ -27,6 +28,30 @@ def load(members: Sequence[Member], objects: Sequence[Any], flavour: str, name: 
         whole = described(objects, linked.starts)
         report = verifier_report(error.detail, whole)
         raise VerifierError(f"load program {name} ({whole.source}): the verifier refused it", error.errno, report) from None
+
+
+class Loaded(NamedTuple):
+    """Descriptors of a program and of the map of its constants; -1: it has none."""
+
+    program: int
+    constants: int
+
+    def close(self) -> None:
+        for fd in self:
+            if fd >= 0:
+                os.close(fd)
+
+
+def load_cube(compiled: Any, descriptors: Mapping[str, int], constants: bytes, name: str) -> Loaded:
+    """Load a cube's own program and make the map of its constants; `descriptors` of its tables by name. Raises as `load`."""
+    const = frozen(constants, "const") if constants else -1
+    try:
+        members, arrival = [member(compiled, {**descriptors, "": const})], descriptors.get("pcn_arrival", -1)
+        return Loaded(load(members, [compiled], compiled.flavour, name, arrival=arrival), const)
+    except BaseException:
+        if const >= 0:
+            os.close(const)
+        raise
 
 
 def frozen(raw: bytes, name: str) -> int:
