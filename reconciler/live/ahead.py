@@ -7,6 +7,7 @@ order of the steps, what each of them does, and what is undone are as they are w
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterable, Mapping
@@ -33,8 +34,10 @@ class Ahead:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         if len(self._left) >= WORTH and len(os.sched_getaffinity(0)) > 1:
-            self._thread = threading.Thread(target=self._run, name="loads ahead", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="loads ahead", daemon=True)
+            with contextlib.suppress(RuntimeError):  # no more threads may be: then there is none
+                thread.start()
+                self._thread = thread
 
     def take(self, path: str) -> Loaded | None:
         """What has been loaded for a path; it is the caller's now. None: the caller has to load it."""

@@ -40,11 +40,11 @@ class Executor:
     def __init__(self, root: Bpffs, objects: Mapping[str, Any], planned: Iterable[Operation] = ()) -> None:
         self._root, self._objects = root, objects
         self._fds: dict[str, int] = {}
-        self._ahead = Ahead(planned, self._fds, objects)
         self._specs: dict[str, maps.MapSpec] = {}
         self._directories: set[str] = set()  # that are there
         self.warnings: list[str] = []  # what was done in another way than asked for
         self._network = Network(str(root.root))
+        self._ahead = Ahead(planned, self._fds, objects)
 
     def do(self, operation: Operation) -> None:
         """Raises KernelError (or another PcnError); an operation that raises has changed nothing that matters."""

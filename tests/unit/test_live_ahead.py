@@ -81,6 +81,16 @@ def test_a_program_waits_for_its_tables_and_what_fails_is_left_to_whoever_asks(l
     assert not loaded
 
 
+def test_where_no_more_threads_may_be_there_is_none(loaded, monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    made = Ahead(operations(WORTH), {}, {"o": object()})
+    assert made.take("p0") is None
+    made.close()
+
+
 @pytest.mark.parametrize(("count", "cpus"), [(WORTH - 1, {0, 1}), (WORTH, {0})])
 def test_for_few_programs_and_on_one_cpu_there_is_no_thread(loaded, monkeypatch, count, cpus):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cpus)
