@@ -214,11 +214,14 @@ def test_network_headers_compile_on_a_machine_without_kernel_sources_in_either_o
     driver.build([unit("".join(order) + use) for order in (includes, includes[::-1])])
 
 
-def test_compiling_leaves_no_process_no_directory_and_no_changed_working_directory():
-    before, here = set(os.listdir(tempfile.gettempdir())), os.getcwd()
+def test_compiling_leaves_no_process_no_directory_and_no_changed_working_directory(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # others compile at the same time
+    made, here = [], os.getcwd()
+    monkeypatch.setattr(os, "mkdir", lambda *given, really=os.mkdir: made.append(str(given[0])) or really(*given))
     build(MAIN)
     refused("int a = b;\n")
-    assert {name for name in set(os.listdir(tempfile.gettempdir())) - before if name.startswith("pcn-compile")} == set()
+    assert [path for path in made if path.startswith(f"{tmp_path}/pcn-compile")], "then this looks in the wrong place"
+    assert os.listdir(tmp_path) == []
     assert os.getcwd() == here
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
