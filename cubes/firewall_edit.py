@@ -29,7 +29,7 @@ from cubes.firewall_version import (
     is_settled,
     pages_of,
     put_in_force,
-)  # fmt: skip
+)
 from reconciler.document.splice import unchanged
 from reconciler.service.edited import edited
 
@@ -246,9 +246,8 @@ def _derived(known: Known, index: Index, touched: Mapping[int, set[bytes]], aske
     for family in FAMILIES:
         name, work = f"cells{family}", touched[family] | known.unsettled[family]
         theirs[name], wanted[family] = _cells(live.get(name, {}), work), _wanted(index, family, work, netdevs)
-    rows: dict[str, Mapping[bytes, bytes]] = {}
     found = put_in_force(wanted, index.pages(), head, theirs)
-    rows |= found.rows
+    rows: dict[str, Mapping[bytes, bytes]] = {**found.rows}
     for name in (f"cells{family}" for family in FAMILIES):
         rows[name] = edited(live.get(name, {}), theirs[name], found.rows[name])
     gone = [LABEL.pack(rule.identity) for rules, _ in edits.values() for rule in rules]

@@ -159,12 +159,18 @@ def listed(chain: int, entries: Sequence[Leaves]) -> Listed:
 
 def _of_all(last: Listed | None, rules: list[Rule]) -> tuple[frozenset[str], bool]:
     """The netdevs that rules name, and whether any rejects. `last` are others, which mostly are the same but for a few."""
-    start, rest = unchanged(last.rules, rules) if last is not None else (0, 0)
-    gone = last.rules[start : len(last.rules) - rest] if last is not None else []
-    is_known = last is not None and not any(rule.device or rule.action == ACTIONS["REJECT"] for rule in gone)
-    new = rules[start : len(rules) - rest] if is_known else rules
-    devices, rejects = frozenset(map(_device, new)) - {""}, ACTIONS["REJECT"] in map(_action, new)
-    return (last.devices | devices, last.rejects or rejects) if last is not None and is_known else (devices, rejects)
+    if last is None:
+        return _said(rules)
+    start, rest = unchanged(last.rules, rules)
+    devices, rejects = _said(last.rules[start : len(last.rules) - rest])
+    if devices or rejects:  # others may say so too
+        return _said(rules)
+    devices, rejects = _said(rules[start : len(rules) - rest])
+    return last.devices | devices, last.rejects or rejects
+
+
+def _said(rules: Sequence[Rule]) -> tuple[frozenset[str], bool]:
+    return frozenset(map(_device, rules)) - {""}, ACTIONS["REJECT"] in map(_action, rules)
 
 
 def rules_of(chain: int, entries: Sequence[Leaves]) -> list[Rule]:
