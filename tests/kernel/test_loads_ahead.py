@@ -35,11 +35,11 @@ def open_fds() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_both_threads_load_and_the_kernel_holds_what_is_wanted(own_root, loaders):
+def test_the_thread_loads_some_and_the_kernel_holds_what_is_wanted(own_root, loaders):
     options, before = Options(root=own_root), open_fds()
     apply(DOCUMENT, options)
     assert len(loaders) == COUNT
-    assert len(set(loaders.values())) == (2 if len(os.sched_getaffinity(0)) > 1 else 1)
+    assert ("loads ahead" in loaders.values()) == (len(os.sched_getaffinity(0)) > 1)
     assert not drift(options)
     assert not apply(DOCUMENT, options).plan.steps
     assert open_fds() == before
