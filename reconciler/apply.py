@@ -31,7 +31,7 @@ from reconciler.graph.records import (
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
 from reconciler.model import Topology
 from reconciler.plan.steps import Plan, Step, cubes_of
-from reconciler.refuse import refuse
+from reconciler.refuse import refuse, without_ethernet
 from reconciler.service import Services
 from reconciler.survey import APPLIED, Builder, Kept, Looker, Survey, applied_documents, name_of
 from reconciler.transaction import carry_out
@@ -48,6 +48,8 @@ class Options:
     moment ago, when all was as it should be, and will do for an edit that writes nothing but rows. Whoever gives it looks at
     everything directly afterwards.
 
+    `partial`: netdevs that no cube can work on are left out and named in the result; else they are errors.
+
     `warn` is told of applied topologies that had to be left out by what only reads.
     `planned` is called with the result once it is planned, under the lock and before the first step; what it raises ends
     the apply with nothing done.
@@ -59,6 +61,7 @@ class Options:
     prune: bool = False
     drop: frozenset[str] = frozenset()
     merge: bool = False
+    partial: bool = False
     progress: Callable[[int, int, Any], None] | None = None
     compiling: Callable[[int, int, str], None] | None = None
     doing: Callable[[str], object] = str
@@ -72,12 +75,13 @@ class Options:
 @dataclass(slots=True)
 class Result:
     """What was (or would be) done. `warnings` are about the documents; `topologies` are those of the documents that were given,
-    `wanted` these and those that stay."""
+    `wanted` these and those that stay. `refused` is what was left out of it (see Options.partial)."""
 
     survey: Survey
     warnings: tuple[Problem, ...] = ()
     topologies: tuple[Topology, ...] = ()
     wanted: tuple[Topology, ...] = ()
+    refused: tuple[Problem, ...] = ()
 
     @property
     def plan(self) -> Plan:
@@ -180,8 +184,11 @@ def _survey(
         survey = looker.survey(wanted, [*applied, *doomed] if doomed else applied, live)
     except DocumentError as error:
         raise DocumentError([_placed(problem, [] if delete else formed) for problem in error.problems]) from None
-    warnings += left_alone(live)
-    return Result(survey, tuple(warnings), tuple(t for t in wanted if t.name in named), tuple(wanted))
+    refused, unusable = without_ethernet(survey, [] if delete else formed)
+    if refused and not options.partial:
+        raise DocumentError(refused)
+    warnings += [*left_alone(live), *unusable]
+    return Result(survey, tuple(warnings), tuple(t for t in wanted if t.name in named), tuple(wanted), tuple(refused))
 
 
 def _wanted(

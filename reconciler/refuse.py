@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from reconciler.errors import HookHeld, NotEnoughMemory, Position
+from reconciler.document import Document, Path
+from reconciler.document.paths import display
+from reconciler.errors import HookHeld, NotEnoughMemory, Position, Problem
 from reconciler.graph.records import Record
 from reconciler.survey import Survey
 
@@ -51,6 +54,47 @@ def refuse_what_does_not_fit(survey: Survey, place_of: Places) -> None:
             f"tables would take {_mib(total)} more, and {there.by} has {_mib(there.bytes)} left; nothing was changed\n"
             f"the largest:{listed}"
         )
+
+
+def without_ethernet(survey: Survey, documents: Sequence[Document]) -> tuple[list[Problem], list[Problem]]:
+    """Netdevs that are wanted and there, but whose packets begin with no Ethernet header: no cube could read what passes. They are
+    wired like ones that are absent. The errors are where these documents name them; the warnings are about what stays as applied.
+    """
+    errors, warnings = [], []
+    for netdev in sorted({netdev for *_, netdev in survey.desired.pending}):
+        state = survey.live.netdevs.get(netdev)
+        if state is None or state.carries_ethernet:
+            continue
+        message, hint = _no_ethernet(state)
+        places = list(_mentions(documents, netdev))
+        errors += [Problem(message, display(path, document.data), document.position(path), hint) for document, path in places]
+        if not places:
+            warnings.append(Problem(f"{message}; what is applied to it is not in force", hint=hint, severity="warning"))
+    return errors, warnings
+
+
+def _no_ethernet(state: Any) -> tuple[str, str]:
+    from reconciler.kernel.netstate import LINK_TYPES
+
+    kind = f"{state.kind} device, " if state.kind else ""
+    said = f"netdev '{state.name}' ({kind}link type {LINK_TYPES.get(state.link_type, state.link_type)}) has no Ethernet header, and cubes"
+    return (
+        f"{said} handle Ethernet frames only",
+        "use a tap device in place of a tun device, or keep the tunnel in a network namespace and attach to the veth that leads there",
+    )
+
+
+def _mentions(documents: Sequence[Document], netdev: str) -> Iterator[tuple[Document, Path]]:
+    """Where ports and attachments name a netdev."""
+    for document in documents:
+        spec = document.data.get("spec", {})
+        for number, cube in enumerate(spec.get("cubes") or ()):
+            for place, port in enumerate(cube.get("ports") or ()):
+                if port.get("peer") == netdev:
+                    yield document, ("spec", "cubes", number, "ports", place, "peer")
+        for number, attachment in enumerate(spec.get("attachments") or ()):
+            if attachment["netdev"] == netdev:
+                yield document, ("spec", "attachments", number, "netdev")
 
 
 def _at(record: Record, place_of: Places) -> str:

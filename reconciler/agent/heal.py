@@ -18,7 +18,7 @@ from reconciler.agent.retry import Retries
 from reconciler.agent.tally import Tally
 from reconciler.apply import Options, Result, apply, plan_for
 from reconciler.document import Document
-from reconciler.errors import Interrupted, LockBusy, PcnError, VerifyFailed
+from reconciler.errors import DocumentError, Interrupted, LockBusy, PcnError, Problem, VerifyFailed
 from reconciler.graph.diff import Change
 from reconciler.graph.intend import document_text
 from reconciler.graph.records import CubeRecord, HookRecord, HopRecord, LinkRecord, MemberRecord
@@ -36,7 +36,7 @@ log = logging.getLogger("pcn.agent")
 @dataclass(slots=True)
 class Healer:
     """`wanted` is what the files say now, `good` what of that was last in force. `drift`, `pending` and `waiting` are what
-    the last look found: addresses, addresses, and (cube, port, netdev). `moved` are netdevs that came, went or changed since
+    the last look found: addresses, addresses, and (cube, port, netdev); `refused` is what it left out. `moved` are netdevs that came, went or changed since
     all was well."""
 
     options: Options
@@ -49,6 +49,7 @@ class Healer:
     drift: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     waiting: tuple[tuple[str, str, str], ...] = ()
+    refused: tuple[Problem, ...] = ()
     healed: list[dict[str, Any]] = field(default_factory=list)
     last: dict[str, Any] = field(default_factory=dict)
     last_success: float = 0.0
@@ -119,7 +120,7 @@ class Healer:
             return
         last_glance, self._last_glance, self._glance = self._last_glance, None, None
         documents = chosen.documents
-        options = replace(self.options, drop=self._dropped(chosen))
+        options = replace(self.options, drop=self._dropped(chosen), partial=True)
         if self._is_edit(chosen):
             lately = last_glance.lately() if last_glance is not None else None
             try:
@@ -207,11 +208,15 @@ class Healer:
         survey = seen.survey
         self.drift = tuple(change.address for change in survey.drift)
         self.pending = tuple(change.address for change in survey.pending)
-        waiting = tuple(seen.plan.pending)
+        there = {name for name, netdev in survey.live.netdevs.items() if not netdev.carries_ethernet}
+        waiting = tuple(each for each in seen.plan.pending if each[2] not in there)
         for cube, port, netdev in waiting:
             if (cube, port, netdev) not in self.waiting:
                 log.info("port %s:%s waits for netdev %s", cube, port, netdev)
         self.waiting = waiting
+        if fresh := [problem for problem in seen.refused if problem not in self.refused]:
+            log.error("left out, while all else is applied:\n%s", words(DocumentError(fresh), self.sources()))
+        self.refused = seen.refused
 
     def _succeeded(self, chosen: Desired, seen: Result) -> None:
         """The kernel holds `chosen`."""

@@ -17,6 +17,7 @@ def status(files: Files, healer: Healer, started: float, slow_path: Mapping[str,
     problems = [file.problem for file in files.files.values() if file.problem]
     problems += [f"{files.absent} is not there"] if files.absent else []
     problems += [healer.problem] if healer.problem else []
+    problems += [str(problem) for problem in healer.refused]
     if healer.mode == OBSERVE and healer.pending:
         problems.append(f"{len(healer.pending)} changes pending, not applied (--{OBSERVE})")
     if healer.drift:

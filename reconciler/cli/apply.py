@@ -101,7 +101,7 @@ def _arrived(result: Result) -> bool:
     from reconciler.kernel import rtnl
 
     present = rtnl.links()
-    return any(netdev in present for *_, netdev in result.plan.pending)
+    return any(netdev in present and present[netdev].carries_ethernet for *_, netdev in result.plan.pending)
 
 
 def _wait_is_over(run: Run, result: Result) -> int:

@@ -5,6 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772  # loopback packets have an Ethernet header too, of zeros
+LINK_TYPES = {
+    32: "INFINIBAND", 512: "PPP", 519: "RAWIP", 768: "TUNNEL", 769: "TUNNEL6", 776: "SIT", 778: "IPGRE", 823: "IP6GRE",
+    ARPHRD_ETHER: "ETHER", ARPHRD_LOOPBACK: "LOOPBACK", 0xFFFE: "NONE",
+}  # fmt: skip
+"""Names of link types, ARPHRD_* of linux/if_arp.h, as far as messages want them."""
+
 
 @dataclass(frozen=True, slots=True)
 class XdpState:
@@ -20,7 +27,7 @@ class NetdevState:
 
     `peer_index` is the other end of a veth or the lower device of a vlan or macvlan, 0 if none, and is an index of the
     namespace `peer_netnsid` (see `namespace_ids`), or of the same one if that is None. `options` are the kind's own, with
-    the names of model.Link.options, except that `link` is an index.
+    the names of model.Link.options, except that `link` is an index. `link_type` is one of ARPHRD_*.
     """
 
     name: str
@@ -38,6 +45,13 @@ class NetdevState:
     netns: str | None
     xdp: XdpState | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    link_type: int = ARPHRD_ETHER
+
+    @property
+    def carries_ethernet(self) -> bool:
+        """Whether packets on it begin with an Ethernet header. An owner can give a tun device any link type, so its mode
+        decides too."""
+        return self.link_type in (ARPHRD_ETHER, ARPHRD_LOOPBACK) and self.options.get("mode") != "tun"
 
 
 @dataclass(frozen=True, slots=True)

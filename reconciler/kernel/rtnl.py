@@ -23,11 +23,12 @@ IFF_UP, IFF_RUNNING = 0x1, 0x40
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_GROUP, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID, _IFLA_XDP = 18, 20, 27, 29, 37, 43
 _INFO_KIND, _INFO_DATA = 1, 2
+_IFLA_TUN_TYPE, _IFF_TUN = 3, 1
 _XDP_ATTACHED, _XDP_PROGRAM, _XDP_DRIVER_PROGRAM = 2, 4, 5
 _XDP_MODES = {1: "drv", 2: "skb", 3: "hw", 4: "multi"}
 _SKIP_STATISTICS = nlmsg.u32(_IFLA_EXT_MASK, 1 << 3)
 
-_IFINFOMSG = struct.Struct("=BBHiII")  # family, pad, type, index, flags, change
+_IFINFOMSG = struct.Struct("=BBHiII")  # family, pad, link type, index, flags, change
 _IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 _RTMSG = struct.Struct("=8BI")  # family, dst length, src length, tos, table, protocol, scope, type, flags
 
@@ -128,7 +129,7 @@ def _dump(kind: int, asked: list[bytes], netns: str | None, what: str) -> list[m
 
 
 def _netdev(body: memoryview, netns: str | None) -> NetdevState:
-    _, _, _, index, flags, _ = _IFINFOMSG.unpack_from(body)
+    _, _, link_type, index, flags, _ = _IFINFOMSG.unpack_from(body)
     found = nlmsg.attributes(body, _IFINFOMSG.size)
     info = nlmsg.attributes(found[_IFLA_LINKINFO]) if _IFLA_LINKINFO in found else {}
     kind = as_text(info.get(_INFO_KIND))
@@ -144,6 +145,7 @@ def _netdev(body: memoryview, netns: str | None) -> NetdevState:
         peer_index=lower, peer_netnsid=None if nsid is None else as_int(nsid),
         master=as_int(found.get(_IFLA_MASTER)), netns=netns,
         xdp=_xdp(nlmsg.attributes(found[_IFLA_XDP])) if _IFLA_XDP in found else None, options=options,
+        link_type=link_type,
     )  # fmt: skip
 
 
@@ -174,7 +176,11 @@ def _macvlan_options(data: Mapping[int, memoryview], lower: int) -> dict[str, An
     return {"mode": _MACVLAN_MODES.get(mode, str(mode)), "link": lower}
 
 
-_OPTION_READERS = {"vxlan": _vxlan_options, "vlan": _vlan_options, "macvlan": _macvlan_options}
+def _tun_options(data: Mapping[int, memoryview], _lower: int) -> dict[str, Any]:
+    return {"mode": "tun" if as_int(data.get(_IFLA_TUN_TYPE)) == _IFF_TUN else "tap"}
+
+
+_OPTION_READERS = {"vxlan": _vxlan_options, "vlan": _vlan_options, "macvlan": _macvlan_options, "tun": _tun_options}
 
 
 def _ip(payload: bytes) -> str:
