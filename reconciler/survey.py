@@ -230,7 +230,8 @@ class Looker:
     def intend(self, topologies: Sequence[Topology], live: Live, before: Intended | None = None) -> Desired:
         built = self.builder.ensure(families(topologies))
         mark = f"{self.root}/topologies/"  # netdevs of ours come with the topologies that want them, and go with them
-        others = {n: netdev for n, netdev in live.netdevs.items() if netdev.carries_ethernet and not netdev.alias.startswith(mark)}
+        usable = {name: netdev for name, netdev in live.netdevs.items() if netdev.carries_ethernet}
+        others = {name: netdev for name, netdev in usable.items() if not netdev.alias.startswith(mark)}
         numbers = {name: netdev.index for name, netdev in live.netdevs.items()}
         desired = intend(topologies, self.services, built, live.ports, others, live.tables, numbers, before)
         if not desired.linked:
