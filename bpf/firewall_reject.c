@@ -140,15 +140,13 @@ static __always_inline bool read_quote(struct CTXTYPE *ctx, struct pkt_metadata 
   u64 size = md->packet_len - sizeof(struct ethhdr);
   size = size < QUOTED ? size : QUOTED;
   quote->size = size;
-  asm volatile("" : "+r"(size)); /* or the bounds are checked on a copy, and the verifier does not see that */
-  return size >= 1 && size <= QUOTED && !pcn_load_bytes(ctx, sizeof(struct ethhdr), quote->words, size) &&
+  return pcn_bound(&size, QUOTED) && !pcn_load_bytes(ctx, sizeof(struct ethhdr), quote->words, size) &&
          !pcn_load_bytes(ctx, 0, quote->macs, 12);
 }
 
 static __always_inline bool write_error(struct CTXTYPE *ctx, void *head, u32 size, struct quote *quote) {
   u64 quoted = quote->size;
-  asm volatile("" : "+r"(quoted));
-  return quoted >= 1 && quoted <= QUOTED && !pcn_store_bytes(ctx, size, quote->words, quoted) && !pcn_store_bytes(ctx, 0, head, size);
+  return pcn_bound(&quoted, QUOTED) && !pcn_store_bytes(ctx, size, quote->words, quoted) && !pcn_store_bytes(ctx, 0, head, size);
 }
 
 static __always_inline u16 icmp_check(struct icmp *icmp, struct quote *quote, u64 sum) {

@@ -7,6 +7,18 @@
 #define pcn_store_bytes(ctx, offset, from, length) bpf_skb_store_bytes(ctx, offset, from, length, 0)
 #endif
 
+/* Whether `*size` is 1 to `most`, said such that every verifier sees it: in one comparison, and with what is passed on made of the
+ * very register that was compared. Of two comparisons LLVM makes one on a copy, and kernels before 6.18 then do not know the bounds. */
+static __always_inline bool pcn_bound(u64 *size, u64 most) {
+  u64 rest = *size - 1;
+  asm volatile("" : "+r"(rest));
+  if (rest >= most)
+    return false;
+  asm volatile("" : "+r"(rest));
+  *size = rest + 1;
+  return true;
+}
+
 /* Make the first `bytes` of a packet lie between data and data_end, as far as it is that long. Under TC a long packet may
  * show no more than its Ethernet header there. True: it was moved, and pointers into it must be made anew. */
 static __always_inline bool pcn_pull(struct CTXTYPE *ctx, u32 bytes) {

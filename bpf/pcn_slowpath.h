@@ -50,8 +50,7 @@ static __always_inline int pcn_pkt_controller_with_metadata(struct CTXTYPE *ctx,
     record->vlan = (u32)ntohs(ctx->vlan_proto) << 16 | (ctx->vlan_tci & 0xffff);
   }
 #endif
-  asm volatile("" : "+r"(captured)); /* or the bounds are checked on a copy, and the verifier does not see that */
-  if (captured < sizeof(struct ethhdr) || captured > room || pcn_load_bytes(ctx, 0, record + 1, captured) < 0) {
+  if (!pcn_bound(&captured, room) || pcn_load_bytes(ctx, 0, record + 1, captured) < 0) {
     pcn_slowpath.ringbuf_discard(record, 0);
     return pcn_count_drop(PCN_DROP_MALFORMED);
   }

@@ -76,15 +76,13 @@ static __always_inline bool may_answer6(struct CTXTYPE *ctx, struct ipv6hdr *ip)
 static __always_inline bool read_original(struct CTXTYPE *ctx, struct pkt_metadata *md, struct original *from) {
   u64 size = md->packet_len - sizeof(struct ethhdr), quoted = size < QUOTED ? size : QUOTED;
   from->quoted = quoted;
-  asm volatile("" : "+r"(quoted)); /* or the bounds are checked on a copy, and the verifier does not see that */
-  return quoted >= 1 && quoted <= QUOTED && !pcn_load_bytes(ctx, sizeof(struct ethhdr), from->quote, quoted) &&
+  return pcn_bound(&quoted, QUOTED) && !pcn_load_bytes(ctx, sizeof(struct ethhdr), from->quote, quoted) &&
          !pcn_load_bytes(ctx, offsetof(struct ethhdr, h_source), from->mac, 6);
 }
 
 static __always_inline int send_error(struct CTXTYPE *ctx, struct pkt_metadata *md, void *head, u32 size, struct original *from) {
   u64 quoted = from->quoted;
-  asm volatile("" : "+r"(quoted));
-  if (quoted < 1 || quoted > QUOTED || pcn_store_bytes(ctx, size, from->quote, quoted) || pcn_store_bytes(ctx, 0, head, size))
+  if (!pcn_bound(&quoted, QUOTED) || pcn_store_bytes(ctx, size, from->quote, quoted) || pcn_store_bytes(ctx, 0, head, size))
     return refuse(md, PCN_DROP_MALFORMED);
   return pcn_pkt_redirect(ctx, md, md->in_port);
 }
