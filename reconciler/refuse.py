@@ -57,8 +57,8 @@ def refuse_what_does_not_fit(survey: Survey, place_of: Places) -> None:
 
 
 def without_ethernet(survey: Survey, documents: Sequence[Document]) -> tuple[list[Problem], list[Problem]]:
-    """Netdevs that are wanted and there, but whose packets begin with no Ethernet header: no cube could read what passes. They are
-    wired like ones that are absent. The errors are where these documents name them; the warnings are about what stays as applied.
+    """Netdevs that are wanted and there, but whose packets begin with no Ethernet header: no cube could read what passes. They
+    are wired like absent ones. The errors are where these documents name them; the warnings are about what stays as applied.
     """
     errors, warnings = [], []
     for netdev in sorted({netdev for *_, netdev in survey.desired.pending}):
@@ -76,10 +76,9 @@ def without_ethernet(survey: Survey, documents: Sequence[Document]) -> tuple[lis
 def _no_ethernet(state: Any) -> tuple[str, str]:
     from reconciler.kernel.netstate import LINK_TYPES
 
-    kind = f"{state.kind} device, " if state.kind else ""
-    said = f"netdev '{state.name}' ({kind}link type {LINK_TYPES.get(state.link_type, state.link_type)}) has no Ethernet header, and cubes"
+    kind, link_type = f"{state.kind} device, " if state.kind else "", LINK_TYPES.get(state.link_type, state.link_type)
     return (
-        f"{said} handle Ethernet frames only",
+        f"netdev '{state.name}' ({kind}link type {link_type}) has no Ethernet header, and cubes handle Ethernet frames only",
         "use a tap device in place of a tun device, or keep the tunnel in a network namespace and attach to the veth that leads there",
     )
 

@@ -36,8 +36,8 @@ log = logging.getLogger("pcn.agent")
 @dataclass(slots=True)
 class Healer:
     """`wanted` is what the files say now, `good` what of that was last in force. `drift`, `pending` and `waiting` are what
-    the last look found: addresses, addresses, and (cube, port, netdev); `refused` is what it left out. `moved` are netdevs that came, went or changed since
-    all was well."""
+    the last look found: addresses, addresses, and (cube, port, netdev); `refused` is what it left out. `moved` are
+    netdevs that came, went or changed since all was well."""
 
     options: Options
     mode: str = HEAL
