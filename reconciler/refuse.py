@@ -79,7 +79,7 @@ def _no_ethernet(state: Any) -> tuple[str, str]:
     kind, link_type = f"{state.kind} device, " if state.kind else "", LINK_TYPES.get(state.link_type, state.link_type)
     return (
         f"netdev '{state.name}' ({kind}link type {link_type}) has no Ethernet header, and cubes handle Ethernet frames only",
-        "use a tap device in place of a tun device, or keep the tunnel in a network namespace and attach to the veth that leads there",
+        "use a tap device in place of a tun device, or keep the tunnel in a network namespace and use the veth that leads there",
     )
 
 
