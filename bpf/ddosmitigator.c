@@ -1,7 +1,8 @@
 /* Drops what comes from, or goes to, a listed address, and counts it by row.
  *
  * SRC_MATCH and DST_MATCH are 1 while the list has entries; an empty list's half of the program is not loaded at all.
- * IPv4 addresses are looked up as ::ffff:a.b.c.d. Up to two VLAN tags are stepped over.
+ * IPv4 addresses are looked up as ::ffff:a.b.c.d. Up to two VLAN tags are stepped over; what has more is dropped, since a host
+ * that ignores priority tags would take any number of them.
  */
 struct ip_key {
   u8 addr[16];
@@ -22,7 +23,7 @@ static __always_inline void map_v4(struct ip_key *key, u32 addr) {
   __builtin_memcpy(&key->addr[12], &addr, 4);
 }
 
-/* 1: `found` is filled; 0: no IP packet; -1: cut short. Loop bound: two tags. */
+/* 1: `found` is filled; 0: no IP packet; -1: cut short, or a third tag. Loop bound: two tags. */
 static __always_inline int parse(struct CTXTYPE *ctx, struct addresses *found) {
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
   struct ethhdr *eth = data;
@@ -40,6 +41,8 @@ static __always_inline int parse(struct CTXTYPE *ctx, struct addresses *found) {
       return -1;
     proto = tag->proto;
   }
+  if (pcn_is_tag(proto))
+    return -1;
   if (proto == htons(ETH_P_IP)) {
     struct iphdr *ip = next;
     if ((void *)(ip + 1) > data_end)
