@@ -146,13 +146,21 @@ static __always_inline int handle_ipv4(struct CTXTYPE *ctx, struct pkt_metadata 
   return forward(ctx, md, eth, ip, route);
 }
 
+/* A port is a member of no VLAN. A tag of VLAN 0 only carries a priority (802.1Q 6.9.1): it is taken off, and the frame begins
+ * anew; each turn shortens the frame, and the kernel bounds tail calls. */
+static __always_inline int handle_tagged(struct CTXTYPE *ctx, struct pkt_metadata *md) {
+  if (pcn_get_vlan_id(ctx) != 0 || pcn_vlan_pop_tag(ctx))
+    return refuse(md, DROP_PROTOCOL);
+  return to_program(ctx, ROUTER_MAIN);
+}
+
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
   struct router_port *port = port_of(md->in_port);
   if (!port)
     return refuse(md, PCN_DROP_NO_PEER);
 #if !PCN_XDP
   if (ctx->vlan_present)
-    return refuse(md, DROP_PROTOCOL);
+    return handle_tagged(ctx, md);
 #endif
   reach(ctx, md->packet_len < ARP_FRAME ? md->packet_len : ARP_FRAME);
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
@@ -167,5 +175,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return to_program(ctx, ROUTER_IPV6);
   if (PCN_CONST(IPV4) && eth->h_proto == htons(ETH_P_ARP))
     return handle_arp(ctx, md, port);
+  if (pcn_is_tag(eth->h_proto))
+    return handle_tagged(ctx, md);
   return refuse(md, DROP_PROTOCOL);
 }

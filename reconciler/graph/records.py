@@ -50,12 +50,13 @@ class LinkRecord:
 @dataclass(frozen=True, slots=True)
 class OffloadRecord:
     """The far end of a veth that carries XDP traffic: GRO gives it the NAPI without which redirected frames are lost,
-    and its checksums must be whole because XDP sees no offload metadata."""
+    and its checksums must be whole and VLAN tags in the frame because XDP sees no offload metadata."""
 
     netdev: str
     netns: str | None
     gro: bool = True
     tx_checksum: bool = False
+    tx_vlan: bool = False
 
     @property
     def address(self) -> str:

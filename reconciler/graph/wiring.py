@@ -241,7 +241,7 @@ class _Wirer:
         return pins.TWIN
 
     def _offloads(self) -> None:
-        """The far ends of veths that XDP cubes forward to need NAPI and whole checksums: set on links we own."""
+        """The far ends of veths that XDP cubes forward to need NAPI, whole checksums and tags in the frame: set on own links."""
         fast = {peer for peer, (cube, _) in self.peers.items() if family(cube) == "XDP" and not self._is_cube(peer)}
         for topology in self.topologies:
             for link in topology.links:
@@ -253,7 +253,8 @@ class _Wirer:
                         self.wiring.records.append(OffloadRecord(other.name, other.netns))
         self.wiring.notes += [
             f"{netdev} carries XDP traffic and is not this topology's: if it is a veth, its other end needs "
-            "'ethtool -K <dev> gro on tx off', or redirected frames and TCP are lost"
+            "'ethtool -K <dev> gro on tx off txvlan off tx-vlan-stag-hw-insert off', or redirected frames, TCP and VLAN tags are "
+            "lost; if it is a network card, it needs 'ethtool -K <dev> rxvlan off', or it takes VLAN tags off"
             for netdev in sorted(fast & set(self.netdevs))
         ]
 

@@ -1,11 +1,14 @@
-"""Offloads of a netdev, by the ethtool ioctl: two of them decide whether packets arrive at all.
+"""Offloads of a netdev, by the ethtool ioctl: three of them decide whether packets arrive, and as what.
 
-Both facts are about veths and were measured (tests/kernel/test_offload.py):
+The facts are about veths and were measured (tests/kernel/test_offload.py, test_vlan_tags.py):
 
 - A frame that XDP redirects into a veth reaches the other end only if that end polls (NAPI): if GRO is on there, or an
   XDP program is. Otherwise the kernel drops it without a word.
 - TCP from a host whose packets are forwarded by XDP does not connect while that host leaves checksums to its "hardware":
   the redirect loses the note that the checksum is still to be filled in. TX checksumming has to be off at the sending end.
+- A VLAN tag that the sender's kernel keeps beside the packet ("hardware" inserts it) is not seen by an XDP program, and a
+  redirect of native XDP loses it: the frame arrives untagged. TX VLAN insertion has to be off at the sending end, of 802.1Q
+  and 802.1ad tags; then the kernel writes the tag into the frame.
 """
 from __future__ import annotations
 
@@ -14,12 +17,14 @@ import errno
 import fcntl
 import socket
 import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from reconciler.errors import kernel_error
 from reconciler.kernel import netns as namespaces
 
-Offload = Literal["rx-checksum", "tx-checksum", "tso", "gso", "gro"]
+Offload = Literal["rx-checksum", "tx-checksum", "tso", "gso", "gro", "tx-vlan"]
 
 _SIOCETHTOOL = 0x8946
 # ETHTOOL_G… and ETHTOOL_S… of <linux/ethtool.h>
@@ -30,11 +35,17 @@ _COMMANDS: dict[Offload, tuple[int, int]] = {
     "gso": (0x23, 0x24),
     "gro": (0x2B, 0x2C),
 }
+# The others are features: bits that have no number in the kernel's interface, but names, in a list as long as the bits are many.
+_FEATURES: dict[Offload, frozenset[bytes]] = {"tx-vlan": frozenset((b"tx-vlan-hw-insert", b"tx-vlan-stag-hw-insert"))}
+_GSTRINGS, _GSSET_INFO, _GFEATURES, _SFEATURES = 0x1B, 0x37, 0x3A, 0x3B
+_FEATURE_NAMES, _NAME = 4, 32  # ETH_SS_FEATURES, ETH_GSTRING_LEN
 
 
 def get(name: str, offload: Offload, netns: str | None = None) -> bool:
     """Whether an offload is on. Raises KernelError (ENODEV: no such netdev; EOPNOTSUPP: the netdev knows no such thing)."""
-    return _ethtool(name, netns, _COMMANDS[offload][0], 0, f"read the offload {offload} of '{name}'") != 0
+    attempt = f"read the offload {offload} of '{name}'"
+    with _asked(name, netns, attempt) as ethtool:
+        return _is_on(ethtool, offload)
 
 
 def put(name: str, offload: Offload, on: bool, netns: str | None = None) -> bool:
@@ -42,19 +53,59 @@ def put(name: str, offload: Offload, on: bool, netns: str | None = None) -> bool
     if get(name, offload, netns) == on:
         return False
     attempt = f"switch the offload {offload} of '{name}' {'on' if on else 'off'}"
-    _ethtool(name, netns, _COMMANDS[offload][1], int(on), attempt)
-    if get(name, offload, netns) != on:
-        raise kernel_error(attempt, errno.EOPNOTSUPP, "the netdev has this offload fixed")
+    with _asked(name, netns, attempt) as ethtool:
+        _switch(ethtool, offload, on)
+        if _is_on(ethtool, offload) != on:
+            raise kernel_error(attempt, errno.EOPNOTSUPP, "the netdev has this offload fixed")
     return True
 
 
-def _ethtool(name: str, netns: str | None, command: int, value: int, attempt: str) -> int:
-    """One ioctl with a `struct ethtool_value`, whose second half is the question's or the answer's value."""
-    argument = ctypes.create_string_buffer(struct.pack("=II", command, value), 8)
-    request = struct.pack("16sP16x", name.encode(), ctypes.addressof(argument))
+_Ethtool = Callable[[bytes], bytes]  # one ioctl: a command with its arguments, and the same bytes as the kernel left them
+
+
+@contextmanager
+def _asked(name: str, netns: str | None, attempt: str) -> Iterator[_Ethtool]:
     with namespaces.inside(netns), socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+
+        def ethtool(command: bytes) -> bytes:
+            argument = ctypes.create_string_buffer(command, len(command))
+            fcntl.ioctl(sock, _SIOCETHTOOL, struct.pack("16sP16x", name.encode(), ctypes.addressof(argument)))
+            return argument.raw
+
         try:
-            fcntl.ioctl(sock, _SIOCETHTOOL, request)
+            yield ethtool
         except OSError as failure:
             raise kernel_error(attempt, failure.errno or 0) from failure
-    return int(struct.unpack_from("=I", argument.raw, 4)[0])
+
+
+def _is_on(ethtool: _Ethtool, offload: Offload) -> bool:
+    """A feature that is several bits is on if any of them is: what the netdev has not counts as off."""
+    if offload in _COMMANDS:
+        return bool(struct.unpack_from("=I", ethtool(struct.pack("=II", _COMMANDS[offload][0], 0)), 4)[0])
+    bits, blocks = _bits(ethtool, offload)
+    state = ethtool(struct.pack("=II", _GFEATURES, blocks) + bytes(16 * blocks))
+    return any(_word(state, 8 + 16 * (bit // 32) + 8) >> bit % 32 & 1 for bit in bits)
+
+
+def _switch(ethtool: _Ethtool, offload: Offload, on: bool) -> None:
+    if offload in _COMMANDS:
+        ethtool(struct.pack("=II", _COMMANDS[offload][1], int(on)))
+        return
+    bits, blocks = _bits(ethtool, offload)
+    words = [0] * 2 * blocks  # of each block: which bits are meant, and what they shall be
+    for bit in bits:
+        words[2 * (bit // 32)] |= 1 << bit % 32
+        words[2 * (bit // 32) + 1] |= on << bit % 32
+    ethtool(struct.pack(f"=II{len(words)}I", _SFEATURES, blocks, *words))
+
+
+def _bits(ethtool: _Ethtool, offload: Offload) -> tuple[list[int], int]:
+    """The bits that a feature has on this kernel, and how many blocks of 32 there are in all."""
+    count = _word(ethtool(struct.pack("=IIQI", _GSSET_INFO, 0, 1 << _FEATURE_NAMES, 0)), 16)
+    names = ethtool(struct.pack("=III", _GSTRINGS, _FEATURE_NAMES, count) + bytes(_NAME * count))[12:]
+    found = [bit for bit in range(count) if names[bit * _NAME : (bit + 1) * _NAME].rstrip(b"\0") in _FEATURES[offload]]
+    return found, (count + 31) // 32
+
+
+def _word(raw: bytes, offset: int) -> int:
+    return int(struct.unpack_from("=I", raw, offset)[0])

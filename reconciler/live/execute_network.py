@@ -122,11 +122,11 @@ class Network:
         )
         netlink.apply_changes(wanted.name, wanted.netns, changes)
 
-    def set_offload(self, netdev: str, netns: str | None, gro: bool, tx_checksum: bool) -> None:
+    def set_offload(self, netdev: str, netns: str | None, settings: Mapping[offload.Offload, bool]) -> None:
         with contextlib.suppress(FileNotFoundError):
             try:
-                offload.put(netdev, "gro", gro, netns)
-                offload.put(netdev, "tx-checksum", tx_checksum, netns)
+                for name, on in settings.items():
+                    offload.put(netdev, name, on, netns)
             except KernelError as error:
                 if error.errno != errno.ENODEV:  # it went with its link
                     raise

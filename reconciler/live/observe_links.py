@@ -64,11 +64,10 @@ def observe_links(reader: Reader, wanted: Iterable[Record], applied: Collection[
             known |= {(end.netns, end.name) for end in (record.link.end, record.link.peer) if end is not None}
             _link(record, ends, root, live)
         elif isinstance(record, OffloadRecord) and ends.get(record.netns, record.netdev) is not None:
-            gro, checksum = (
-                offload.get(record.netdev, "gro", record.netns),
-                offload.get(record.netdev, "tx-checksum", record.netns),
-            )
-            live.records.append(OffloadRecord(record.netdev, record.netns, gro, checksum))
+            gro = offload.get(record.netdev, "gro", record.netns)
+            checksum = offload.get(record.netdev, "tx-checksum", record.netns)
+            tag = offload.get(record.netdev, "tx-vlan", record.netns)
+            live.records.append(OffloadRecord(record.netdev, record.netns, gro, checksum, tag))
     live.records += _orphans(ends, known, root)
     return live
 

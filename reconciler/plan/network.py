@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from reconciler.plan.steps import LINK_CHANGES, Disruption, Operation, Rank, Ste
 
 if TYPE_CHECKING:
     from reconciler.plan.context import Context
+
+UNTOUCHED = {"gro": False, "tx-checksum": True, "tx-vlan": True}  # as the kernel makes a veth
 
 
 def plan_namespace(change: Change, context: Context) -> Iterator[Step]:
@@ -197,24 +199,25 @@ def plan_offload(change: Change, context: Context) -> Iterator[Step]:
     record = change.after or change.before
     assert isinstance(record, OffloadRecord)
 
-    def operation(gro: bool, tx_checksum: bool) -> Operation:
-        return Operation("set_offload", {"netdev": record.netdev, "netns": record.netns, "gro": gro, "tx_checksum": tx_checksum})
+    def operation(settings: Mapping[str, bool]) -> Operation:
+        return Operation("set_offload", {"netdev": record.netdev, "netns": record.netns, "settings": dict(settings)})
 
-    old = (change.before.gro, change.before.tx_checksum) if isinstance(change.before, OffloadRecord) else (False, True)
-    new = (change.after.gro, change.after.tx_checksum) if isinstance(change.after, OffloadRecord) else (False, True)
+    old = offloads(change.before) if isinstance(change.before, OffloadRecord) else UNTOUCHED
+    new = offloads(change.after) if isinstance(change.after, OffloadRecord) else UNTOUCHED
     yield Step(
         Rank.LINK_SETTINGS,
         change.address,
         "update",
         "XDP traffic needs it" if change.after else "XDP is gone",
-        operation(*new),
-        (operation(*old),),
-        _offloads(*old),
-        _offloads(*new),
+        operation(new),
+        (operation(old),),
+        old,
+        new,
         counts=LINK_CHANGES,
         count=1,
     )
 
 
-def _offloads(gro: bool, tx_checksum: bool) -> dict[str, bool]:
-    return {"gro": gro, "tx-checksum": tx_checksum}
+def offloads(record: OffloadRecord) -> dict[str, bool]:
+    """By the names that kernel.offload has for them, in the order in which they are set."""
+    return {"gro": record.gro, "tx-checksum": record.tx_checksum, "tx-vlan": record.tx_vlan}

@@ -12,7 +12,7 @@ from dataclasses import replace
 from reconciler import pins
 from reconciler.graph.records import GONE, CubeRecord, HookRecord, HopRecord, LinkRecord, MemberRecord, OffloadRecord, apart
 from reconciler.plan.context import Context
-from reconciler.plan.network import in_place, link_data
+from reconciler.plan.network import in_place, link_data, offloads
 from reconciler.plan.steps import Operation
 from reconciler.plan.wiring import hop_operation, member_operation
 
@@ -83,8 +83,7 @@ def _restore(record: LinkRecord, context: Context) -> Iterator[Operation]:
     names, ends = _names(record), _ends(record)
     for live in {**context.live.state, **context.live.network}.values():
         if isinstance(live, OffloadRecord) and (live.netdev, live.netns) in ends:
-            end = {"netdev": live.netdev, "netns": live.netns}
-            yield Operation("set_offload", {**end, "gro": live.gro, "tx_checksum": live.tx_checksum})
+            yield Operation("set_offload", {"netdev": live.netdev, "netns": live.netns, "settings": offloads(live)})
         elif isinstance(live, HookRecord) and live.netdev in names and live.stub != GONE:
             place = {"netdev": live.netdev, "point": live.point}
             yield Operation("attach_hook", {**place, "stub": context.path_now(live.stub), "mode": live.mode})

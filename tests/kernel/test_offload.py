@@ -51,7 +51,7 @@ def two_hosts(world: World, **options):
     return world.host("h1", "10.0.0.1/24", **options), world.host("h2", "10.0.0.2/24", **options)
 
 
-@pytest.mark.parametrize("name", ["rx-checksum", "tx-checksum", "tso", "gso", "gro"])
+@pytest.mark.parametrize("name", ["rx-checksum", "tx-checksum", "tso", "gso", "gro", "tx-vlan"])
 def test_an_offload_can_be_switched_and_read_back(world, name):
     h1 = world.host("h1", "10.0.0.1/24")
     before = offload.get("eth0", name, h1.netns)
