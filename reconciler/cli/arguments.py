@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from reconciler.cli.terminal import write_answer
 from reconciler.errors import UsageError
 
 
@@ -19,6 +20,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}\nsee '{self.prog} --help'")
+
+    def print_help(self, file: Any = None) -> None:
+        """For --help, which ends the command."""
+        if file is not None:
+            super().print_help(file)
+        elif code := write_answer(self.format_help().rstrip("\n")):
+            self.exit(code)
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):

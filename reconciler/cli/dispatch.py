@@ -31,7 +31,8 @@ def dispatch(verb: str, words: Sequence[str], prog: str) -> int:
         return error.exit_code
     except SystemExit as ended:  # --help
         return int(ended.code or 0)
-    return _carry_out(Run(args, verb, Terminal(colour=False if args.no_colour else None, verbose=args.verbose, quiet=args.quiet)))
+    terminal = Terminal(colour=False if args.no_colour else None, verbose=args.verbose, quiet=args.quiet)
+    return terminal.ended(_carry_out(Run(args, verb, terminal)))
 
 
 def verb_parser(verb: str, prog: str, words: Sequence[str] = ()) -> ArgumentParser:

@@ -41,6 +41,8 @@ def run(run: Run) -> int:
             line = names.line(record)
             if cube in (None, line["cube"]):
                 run.terminal.print(json.dumps(line, ensure_ascii=False) if run.format == "json" else _text(run, line))
+            if run.terminal.lost:
+                break
     except KeyboardInterrupt:
         run.terminal.clear()
     return 0

@@ -28,12 +28,13 @@ options:
 'pcn VERB --help' says more of one.
 
 exit codes: 0 in sync or applied, 1 failed and rolled back, 2 changes pending, 3 drift, 4 applied but not verified and
-rolled back, 5 rollback incomplete, 64 usage, 65 invalid document, 69 kernel feature missing, 75 lock busy,
-77 no permission"""
+rolled back, 5 rollback incomplete, 64 usage, 65 invalid document, 69 kernel feature missing, 74 done, but
+the answer could not be written, 75 lock busy, 77 no permission"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; gives its exit code."""
+    _use_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     first = words[0] if words else ""
     if first in VERBS:
@@ -46,15 +47,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from reconciler.cli.version import version
 
         return _answer(f"pcn {version()}")
-    sys.stderr.write(f"pcn: {_complaint(first)}\nsee 'pcn --help'\n")
+    from reconciler.cli.terminal import write_error
+
+    write_error(f"pcn: {_complaint(first)}\nsee 'pcn --help'")
     return USAGE
 
 
 def apply_main() -> int:
     """`pcn-apply` is `pcn apply`."""
+    _use_streams()
     from reconciler.cli.dispatch import dispatch
 
     return dispatch("apply", sys.argv[1:], "pcn-apply")
+
+
+def _use_streams() -> None:
+    if None in (sys.stdin, sys.stdout, sys.stderr):  # Python's sign that one was closed
+        from reconciler.cli.terminal import open_missing_streams
+
+        open_missing_streams()
 
 
 def help_text() -> str:
@@ -66,10 +77,10 @@ def _answer(text: str) -> int:
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
-    except BrokenPipeError:
-        from reconciler.cli.terminal import silence
+    except OSError as error:
+        from reconciler.cli.terminal import answer_lost
 
-        silence(sys.stdout)
+        return answer_lost(error)
     return 0
 
 

@@ -63,6 +63,10 @@ class Run:
         options.doing = self.terminal.doing
         if getattr(args, "bpffs", None):
             options.root = args.bpffs
+        if not options.root.isprintable():
+            from reconciler.errors import UsageError
+
+            raise UsageError(f"{options.root!r} cannot be where the live graph is kept: netdevs are marked with it, in UTF-8")
         options.lock_timeout = getattr(args, "lock_timeout", options.lock_timeout)
         options.prune, options.merge = getattr(args, "prune", False), getattr(args, "merge", False)
         options.planned = self.results.append
@@ -106,7 +110,7 @@ class Run:
             self._traceback(error)
         if self.structured:
             self.emit(self._failure(error))
-        else:
+        if not self.structured or self.terminal.lost:
             self.terminal.complain(self._words(error))
         return error.exit_code
 

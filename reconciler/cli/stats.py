@@ -40,7 +40,7 @@ def run(run: Run) -> int:
         return 0
     began = time.monotonic()
     try:
-        while True:
+        while not run.terminal.lost:
             time.sleep(_PERIOD)
             now = time.monotonic()
             after = _read(options, run.args.cubes)
@@ -49,7 +49,8 @@ def run(run: Run) -> int:
             _show(run, stats.rates(before, after, now - began), root)
             before, began = after, now
     except KeyboardInterrupt:
-        return 0
+        pass
+    return 0
 
 
 def _read(options: Options, names: Sequence[str]) -> list[Any]:

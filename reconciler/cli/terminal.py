@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import time
 from typing import Any, TextIO
 
 _CODES = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2", "cyan": "36"}
+UNWRITTEN = 74  # exit code: all is done, but the answer could not be written (EX_IOERR of sysexits.h)
 _PATIENCE = 1.0  # seconds of work that need no word
 
 
 class Terminal:
-    """`out` is for answers, `err` for everything else."""
+    """`out` is for answers, `err` for everything else. `lost` says why answers can no longer be written, None if they can."""
 
     def __init__(self, *, colour: bool | None = None, verbose: bool = False, quiet: bool = False) -> None:
         self.out, self.err = sys.stdout, sys.stderr
+        self.lost: OSError | None = None
+        for stream in (self.out, self.err):  # a file may have any bytes for a name, and a locale few letters
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         self.colour = wants_colour(self.out) if colour is None else colour
         self.colour_err = wants_colour(self.err) if colour is None else colour
         self.verbose, self.quiet = verbose, quiet
@@ -25,9 +31,9 @@ class Terminal:
         self._timer: Any = None
 
     def print(self, text: str) -> None:
-        """An answer, on stdout. If nobody reads it any more, it is not said; the exit code stays true."""
+        """An answer, on stdout. If it cannot be written, it is not; `lost` says why, and what was done stays done."""
         self.clear()
-        _write(self.out, text if text.endswith("\n") else f"{text}\n")
+        self.lost = _write(self.out, text if text.endswith("\n") else f"{text}\n") or self.lost
 
     def say(self, text: str) -> None:
         """A remark, on stderr; not said with -q."""
@@ -44,6 +50,14 @@ class Terminal:
 
     def paint_err(self, style: str, text: str) -> str:
         return painted(style, text) if self.colour_err else text
+
+    def ended(self, code: int) -> int:
+        """The exit code of a command that ends with `code`. An answer that was lost for want of a reader is nobody's loss; any
+        other is said, and 0 becomes UNWRITTEN: what was done is done, but whoever asked has not been told."""
+        if self.lost is None or isinstance(self.lost, BrokenPipeError):
+            return code
+        self.complain(f"{self.paint_err('red', 'error:')} {unwritten(self.lost)}")
+        return code or UNWRITTEN
 
     # -- progress ---------------------------------------------------------------------------------------------------
 
@@ -96,15 +110,57 @@ def _columns(stream: TextIO) -> int:
         return 80
 
 
-def _write(stream: TextIO, text: str) -> None:
+def unwritten(error: OSError) -> str:
+    return f"cannot write to standard output: {error.strerror}; all else is done"
+
+
+def answer_lost(error: OSError) -> int:
+    """As `Terminal.ended`, where there is no terminal yet."""
+    _silence(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return 0
+    write_error(f"error: {unwritten(error)}")
+    return UNWRITTEN
+
+
+def write_answer(text: str) -> int:
+    """As `Terminal.print`, where there is no terminal yet; gives the exit code."""
+    error = _write(sys.stdout, f"{text}\n")
+    return answer_lost(error) if error is not None else 0
+
+
+def write_error(text: str) -> None:
+    _write(sys.stderr, f"{text}\n")
+
+
+def open_missing_streams() -> None:
+    """A standard stream that the caller closed is opened the wrong way round, so that using it fails as if it were closed, and
+    no file, map or program that is opened later takes its number and is written to by mistake (as gnulib's stdopen does)."""
+    for number, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # takes the lowest free number, which is this one
+    # They stay open for as long as the process runs.
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+
+
+def _write(stream: TextIO, text: str) -> OSError | None:
+    """Write all of it; gives why that failed. What comes after a failure goes nowhere."""
     try:
         stream.write(text)
         stream.flush()
-    except BrokenPipeError:
-        silence(stream)
+    except OSError as error:
+        _silence(stream)
+        return error
+    return None
 
 
-def silence(stream: TextIO) -> None:
-    """Nobody reads it any more: send it nowhere, so that the interpreter does not stumble over it when it ends."""
+def _silence(stream: TextIO) -> None:
+    """Send it nowhere, so that the interpreter does not stumble over what is left in its buffer when it ends."""
     with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
