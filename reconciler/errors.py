@@ -18,13 +18,14 @@ The tree (exit codes follow sysexits(3) where it has a word for it):
     │   └── RollbackIncomplete    5   undoing failed too; carries what is left
     └── Interrupted               1   a signal arrived; everything done was undone
 
-2 (changes pending) and 3 (drift) are answers, not errors: see `reconciler.cli`.
+2 (changes pending) and 3 (drift) are answers, not errors: see `reconciler.cli`. 74: all is done, but the
+answer could not be written (see `cli.terminal`).
 """
 from __future__ import annotations
 
 import errno as errno_names
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 
@@ -40,6 +41,23 @@ class Position:
         return f"{self.file}:{self.line}:{self.column}"
 
 
+class Hint:
+    """Words that are looked for only when they are shown: finding a near miss among 20,000 names takes a while, and a document
+    may have as many unknown names, of which 20 are shown."""
+
+    def __init__(self, look: Callable[[], str]) -> None:
+        self._look = look
+
+    def __str__(self) -> str:
+        return self._look()
+
+    def __eq__(self, other: object) -> bool:
+        return str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing wrong with a document, said so that it can be mended without looking anything up."""
@@ -47,14 +65,15 @@ class Problem:
     message: str
     path: str = ""
     where: Position | None = None
-    hint: str = ""
+    hint: str | Hint = ""
     severity: str = "error"
     related: tuple[tuple[Position, str], ...] = field(default=())
 
     def __str__(self) -> str:
         parts = [str(self.where)] if self.where else []
         parts += [self.path] if self.path else []
-        return ": ".join([*parts, self.message]) + (f" ({self.hint})" if self.hint else "")
+        hint = str(self.hint)
+        return ": ".join([*parts, self.message]) + (f" ({hint})" if hint else "")
 
 
 class PcnError(Exception):
@@ -74,7 +93,10 @@ class DocumentError(PcnError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 class CompileError(PcnError):

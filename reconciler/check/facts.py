@@ -12,7 +12,7 @@ from typing import Any
 from reconciler.check.schema import Service, Services, service_of
 from reconciler.check.schema_check import Draft
 from reconciler.document import Path
-from reconciler.errors import Problem
+from reconciler.errors import Hint, Problem
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +25,9 @@ class Place:
     def __truediv__(self, step: str | int) -> Place:
         return Place(self.draft, (*self.path, step))
 
-    def problem(self, message: str, hint: str = "", *, key: bool = False, related: Sequence[tuple[Place, str]] = ()) -> Problem:
+    def problem(
+        self, message: str, hint: str | Hint = "", *, key: bool = False, related: Sequence[tuple[Place, str]] = ()
+    ) -> Problem:
         others = [(place.draft, place.path, note) for place, note in related]
         return self.draft.problem(self.path, message, hint, key=key, related=others)
 

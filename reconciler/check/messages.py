@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from reconciler.document import Path
-from reconciler.document.nearmiss import did_you_mean
+from reconciler.document.nearmiss import near_miss
+from reconciler.errors import Hint
 
 Error: TypeAlias = Any
 """A ValidationError of jsonschema, whose type hints know nothing of the keyword that it is about."""
@@ -28,7 +29,7 @@ class Finding:
 
     path: Path
     message: str
-    hint: str = ""
+    hint: str | Hint = ""
     key: bool = False
     related: tuple[tuple[Path, str], ...] = ()
 
@@ -62,7 +63,7 @@ def _unknown_keys(error: Error, _reason: str, path: Path) -> Iterator[Finding]:
     for key in error.instance:
         if key not in known:
             state = key in error.schema.get("x-state", {})
-            hint = "it is read-only state; leave it out" if state else did_you_mean(key, known)
+            hint = "it is read-only state; leave it out" if state else near_miss(key, known.keys)
             yield Finding((*path, key), f"unknown key {quoted(key)}", hint, key=True)
 
 
@@ -94,7 +95,7 @@ def _enum(error: Error, _reason: str, path: Path) -> Iterator[Finding]:
         return  # the type is wrong already
     names = ", ".join(str(value) for value in values)
     wanted = f"is not one of {names}" if len(values) > 1 else f"is not {names}"
-    yield Finding(path, f"{quoted(error.instance)} {wanted}", did_you_mean(error.instance, map(str, values)))
+    yield Finding(path, f"{quoted(error.instance)} {wanted}", near_miss(error.instance, lambda: map(str, values)))
 
 
 def _bound(error: Error, reason: str, path: Path) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from reconciler.check.facts import EndFact, LinkFact, Place, World
 from reconciler.check.messages import quoted
 from reconciler.check.rules_addresses import addressing
 from reconciler.check.rules_names import netdev_fault
-from reconciler.document.nearmiss import did_you_mean
+from reconciler.document.nearmiss import near_miss
 from reconciler.errors import Problem
 
 Device = tuple[str | None, str]
@@ -18,13 +18,16 @@ def links(world: World) -> Iterator[Problem]:
     """Devices that exist twice, are in a namespace that nobody makes, or are on a device that is not there."""
     namespaces = {name for name, _ in world.namespaces}
     devices = {(end.netns, end.name): end for link in reversed(world.links) for end in reversed(link.ends)}
+    anywhere = {name: end for (_, name), end in reversed(devices.items())}
     yield from _same_device(world)
     for link in world.links:
         for end in link.ends:
+            if end.name == "lo":
+                yield (end.place / "name").problem('"lo" cannot be made: every network namespace has one from the start')
             yield from _namespace(namespaces, end)
             yield from addressing(end)
         if link.end.netns in namespaces:
-            yield from _parent(link.end, devices)
+            yield from _parent(link.end, devices, anywhere)
         yield from _tunnel(link)
     yield from _circles(world)
 
@@ -47,19 +50,19 @@ def _same_key(one: Place, other: Place) -> bool:
 
 def _namespace(known: Collection[str], end: EndFact) -> Iterator[Problem]:
     if end.netns is not None and end.netns not in known:
-        hint = did_you_mean(end.netns, known) or "list it under spec.namespaces"
+        hint = near_miss(end.netns, lambda: known, "list it under spec.namespaces")
         yield (end.place / "netns").problem(f"no topology has a network namespace {quoted(end.netns)}", hint)
 
 
-def _parent(end: EndFact, devices: Mapping[Device, EndFact]) -> Iterator[Problem]:
+def _parent(end: EndFact, devices: Mapping[Device, EndFact], anywhere: Mapping[str, EndFact]) -> Iterator[Problem]:
     """The device under a vlan, vxlan or macvlan. Where pcn runs it may be any; a namespace of ours has only our own."""
     name = end.data.get("link")
     if not isinstance(name, str) or netdev_fault(name) or (end.netns, name) in devices:
         return
     place = end.place / "link"
-    elsewhere = [device for (_, found), device in devices.items() if found == name]
-    hint = "" if elsewhere else did_you_mean(name, [found for netns, found in devices if netns == end.netns])
-    related = [(device.place, f"{quoted(name)} is here") for device in elsewhere[:1]]
+    elsewhere = [anywhere[name]] if name in anywhere else []
+    hint = "" if elsewhere else near_miss(name, lambda: [found for netns, found in devices if netns == end.netns])
+    related = [(device.place, f"{quoted(name)} is here") for device in elsewhere]
     yield place.problem(f"network namespace {quoted(end.netns)} has no device {quoted(name)}", hint, related=related)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from reconciler.check.facts import CubeFact, PortFact, World
 from reconciler.check.messages import quoted
 from reconciler.check.rules_names import OBJECT_NAME
-from reconciler.document.nearmiss import did_you_mean
+from reconciler.document.nearmiss import near_miss
 from reconciler.errors import Problem
 
 Target = tuple[str, str]
@@ -53,7 +53,7 @@ def _bad_target(world: World, port: PortFact) -> Problem | None:
         return place.problem(f"{quoted(port.peer)} is not a peer: expected a network device (veth0) or a cube's port (r1:port1)")
     cube, name = world.cube(target[0]), target[1]
     if cube is None:
-        return place.problem(f"no such cube {quoted(target[0])}", did_you_mean(target[0], world.by_name))
+        return place.problem(f"no such cube {quoted(target[0])}", near_miss(target[0], lambda: world.by_name))
     if cube.name == port.cube:
         said = "itself" if name == port.name else "another port of the same cube"
         return place.problem(f"{quoted(port.full_name)} is joined to {said}")
@@ -61,7 +61,7 @@ def _bad_target(world: World, port: PortFact) -> Problem | None:
         return place.problem(f"{quoted(cube.name)} is a transparent cube: it has no ports", "list it under tcubes")
     other = cube.port(name)
     if other is None:
-        near = did_you_mean(name, [known.name for known in cube.ports])
+        near = near_miss(name, lambda: [known.name for known in cube.ports])
         related = [(cube.place, "the cube is here")]
         return place.problem(f"no such port {quoted(name)} on cube {quoted(cube.name)}", near, related=related)
     return _other_hook(port, cube)

@@ -6,7 +6,7 @@ from typing import Any
 
 from reconciler.check.facts import CubeFact, Place
 from reconciler.check.messages import quoted
-from reconciler.document.nearmiss import did_you_mean
+from reconciler.document.nearmiss import near_miss
 from reconciler.errors import Problem
 
 
@@ -18,7 +18,7 @@ def references(cube: CubeFact) -> Iterator[Problem]:
     for name, place in _in_object(cube.service.schema, cube.data, cube.place):
         if name not in ports:
             message = f"{quoted(cube.name)} has no port {quoted(name)}"
-            yield place.problem(message, did_you_mean(name, ports), related=[(cube.place, "the cube is here")])
+            yield place.problem(message, near_miss(name, lambda: ports), related=[(cube.place, "the cube is here")])
 
 
 def _in_object(schema: Mapping[str, Any], data: Any, place: Place) -> Iterator[tuple[str, Place]]:

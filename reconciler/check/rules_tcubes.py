@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from reconciler.check.facts import Place, World
 from reconciler.check.messages import quoted
-from reconciler.document.nearmiss import did_you_mean
+from reconciler.document.nearmiss import near_miss
 from reconciler.errors import Problem
 
 LONGEST = 14  # transparent cubes at one place: with the cubes before and behind them, all that 33 tail calls allow
@@ -58,7 +58,7 @@ def _chains(world: World) -> Iterator[_Chain]:
 def _unusable(world: World, name: str, place: Place) -> Problem | None:
     cube = world.cube(name)
     if cube is None:
-        near = did_you_mean(name, [known.name for known in world.cubes if known.is_transparent])
+        near = near_miss(name, lambda: [known.name for known in world.cubes if known.is_transparent])
         return place.problem(f"no such cube {quoted(name)}", near)
     if cube.service is not None and not cube.is_transparent:
         message = f"{quoted(name)} is a {cube.service.name}, which is not a transparent cube"

@@ -14,9 +14,9 @@ from reconciler.check.normal import EqualKeys, normalise
 from reconciler.check.quick import quick_test
 from reconciler.check.schema import Service, Services, key_finder, service_of, topology_schema
 from reconciler.document import Document, Path
-from reconciler.document.nearmiss import did_you_mean
+from reconciler.document.nearmiss import near_miss
 from reconciler.document.paths import display
-from reconciler.errors import Problem
+from reconciler.errors import Hint, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Draft:
     services: Services
     problems: tuple[Problem, ...] = ()
 
-    def problem(self, path: Path, message: str, hint: str = "", *, key: bool = False,
+    def problem(self, path: Path, message: str, hint: str | Hint = "", *, key: bool = False,
                 related: Sequence[tuple[Draft, Path, str]] = (), severity: str = "error") -> Problem:
         """A problem at a path of this draft; `related` are other places, each with a note."""
         others = tuple((draft.document.position(place), note) for draft, place, note in related)
@@ -97,7 +97,7 @@ def _unknown_service(path: Path, cube: dict[str, Any], services: Services) -> li
     if not isinstance(name, str):
         return []  # said by the topology's schema
     known = sorted(services.names())
-    hint = did_you_mean(name, known) or (f"there are {', '.join(known)}" if known else "")
+    hint = near_miss(name, lambda: known, f"there are {', '.join(known)}" if known else "")
     return [Finding((*path, "service-name"), f"unknown service {quoted(name)}", hint)]
 
 

@@ -160,5 +160,9 @@ def _child(node: Any, step: str | int) -> tuple[Any, Any] | None:
     if isinstance(step, int):
         inside = step < len(children) and node.id == "sequence"
         return (None, children[step]) if inside else None
-    pairs = children if node.id == "mapping" else ()
-    return next(((key, value) for key, value in pairs if key.value == step), None)
+    if node.id != "mapping":
+        return None
+    if not hasattr(node, "by_key"):  # on the node itself, so that of 100,000 keys each is found at once
+        node.by_key = {key.value: (key, value) for key, value in reversed(children) if isinstance(key.value, str)}
+    found: tuple[Any, Any] | None = node.by_key.get(step)
+    return found

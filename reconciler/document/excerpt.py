@@ -55,8 +55,8 @@ def _render(problem: Problem, lines: Mapping[str, list[str]], colour: bool) -> s
     for place, note in problem.related:
         result.append(f"  {escape(str(place))}: {escape(note)}")
         result += _excerpt(place, lines, _BLUE, paint)
-    if problem.hint:
-        result.append(f"  hint: {escape(problem.hint)}")
+    if hint := str(problem.hint):
+        result.append(f"  hint: {escape(hint)}")
     return "\n".join(result)
 
 

@@ -1,7 +1,14 @@
 """What somebody may have meant."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+
+from reconciler.errors import Hint
+
+
+def near_miss(word: object, candidates: Callable[[], Iterable[str]], otherwise: str = "") -> Hint:
+    """What `did_you_mean` says, or else `otherwise`; worked out only if it is shown."""
+    return Hint(lambda: did_you_mean(word, candidates()) or otherwise)
 
 
 def did_you_mean(word: object, candidates: Iterable[str]) -> str:

@@ -23,6 +23,7 @@ FORMAT_VERSION = "1.0"
 COUNTS = (PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES)
 PLANNED, DONE, UNDONE, UNSURE = "planned", "done", "undone", "unsure"
 """What became of a step. 'unsure': undoing failed somewhere, so that nobody can say."""
+HINTED = 20  # problems of which a hint is worked out, as many as are shown in text
 ROWS_IN_TEXT = 6
 ROWS = ("write_rows", "delete_rows", "replace_rows")
 """Operations on rows of a cube's table."""
@@ -183,7 +184,7 @@ def pretty_target(text: str) -> str:
     return f"{cube}:{port}" if port not in ("wire", "inner") else cube
 
 
-def problem_data(problem: Problem) -> dict[str, Any]:
+def problem_data(problem: Problem, *, hinted: bool = True) -> dict[str, Any]:
     where = problem.where
     return {
         "message": problem.message,
@@ -191,7 +192,7 @@ def problem_data(problem: Problem) -> dict[str, Any]:
         "file": where.file if where else None,
         "line": where.line if where else None,
         "column": where.column if where else None,
-        "hint": problem.hint,
+        "hint": str(problem.hint) if hinted else "",
         "severity": problem.severity,
     }
 
@@ -199,6 +200,6 @@ def problem_data(problem: Problem) -> dict[str, Any]:
 def error_data(error: PcnError) -> list[dict[str, Any]]:
     """An error as the document's `errors`: a document's problems one by one, any other as one."""
     if isinstance(error, DocumentError):
-        return [problem_data(problem) for problem in error.problems]
+        return [problem_data(problem, hinted=number < HINTED) for number, problem in enumerate(error.problems)]
     notes = [note for note in getattr(error, "__notes__", ()) if note]
     return [problem_data(Problem("\n".join([str(error), *notes])))]
