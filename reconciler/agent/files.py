@@ -111,7 +111,7 @@ class Files:
 
     def _take(self, path: str, content: bytes | str) -> None:
         file = self.files.setdefault(path, File())
-        raw = content if isinstance(content, bytes) else content.encode()
+        raw = content if isinstance(content, bytes) else os.fsencode(content)
         digest = hashlib.sha256(raw).hexdigest()
         if digest == file.digest and (isinstance(content, str) or file.text):
             return
@@ -151,7 +151,7 @@ class Files:
                     self.news.append((False, f"{path} has changed"))
                 file.problem, file.good, file.good_digest = "", file.documents, file.digest
         whole = "".join(sorted(f"{path}\0{file.good_digest}\n" for path, file in self.files.items()))
-        self._last = Desired(tuple(documents), names, hashlib.sha256(whole.encode()).hexdigest())
+        self._last = Desired(tuple(documents), names, hashlib.sha256(os.fsencode(whole)).hexdigest())
         return self._last
 
     def _guilty(self, problems: Sequence[Problem], broken: set[str]) -> set[str]:

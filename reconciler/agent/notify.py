@@ -45,6 +45,6 @@ class Notifier:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
                 sock.connect(address)
-                sock.send(words.encode())
+                sock.send(words.encode(errors="backslashreplace"))
         except OSError:  # whoever should listen is gone; not our trouble
             return
