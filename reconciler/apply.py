@@ -31,7 +31,7 @@ from reconciler.graph.records import (
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
 from reconciler.model import Topology
 from reconciler.plan.steps import Plan, Step, cubes_of
-from reconciler.refuse import refuse, without_ethernet
+from reconciler.refuse import Places, refuse, without_ethernet
 from reconciler.service import Services
 from reconciler.survey import APPLIED, Builder, Kept, Looker, Survey, applied_documents, name_of
 from reconciler.transaction import carry_out
@@ -215,23 +215,23 @@ def _wanted(
 def _placed(problem: Problem, documents: Sequence[Document]) -> Problem:
     """What only the compiled tables could tell of a cube: it is said where the cube is written."""
     steps = problem.path.split("/")
-    where = _position(steps[3], documents) if problem.where is None and steps[:3] == ["", "spec", "cubes"] else None
+    where = _position("cubes", steps[3], documents) if problem.where is None and steps[:3] == ["", "spec", "cubes"] else None
     return replace(problem, where=where) if where else problem
 
 
-def _position(name: str, documents: Sequence[Document]) -> Position | None:
-    """Where a cube is written."""
+def _position(among: str, name: str, documents: Sequence[Document]) -> Position | None:
+    """Where a cube or a link is written."""
     for document in documents:
-        for place, cube in enumerate(document.data.get("spec", {}).get("cubes") or ()):
-            if cube["name"] == name:
-                return document.position(("spec", "cubes", place))
+        for place, entry in enumerate(document.data.get("spec", {}).get(among) or ()):
+            if entry["name"] == name:
+                return document.position(("spec", among, place))
     return None
 
 
-def _places(documents: Sequence[Document], options: Options) -> Callable[[str], Position | None]:
+def _places(documents: Sequence[Document], options: Options) -> Places:
     from reconciler.check.polycube import topology_of
 
-    return lambda name: _position(name, [topology_of(document, options.services)[0] for document in documents])
+    return lambda among, name: _position(among, name, [topology_of(document, options.services)[0] for document in documents])
 
 
 def _of_what_stays(problem: Problem) -> Problem:

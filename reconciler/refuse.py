@@ -7,17 +7,18 @@ from typing import Any
 
 from reconciler.document import Document, Path
 from reconciler.document.paths import display
-from reconciler.errors import HookHeld, NotEnoughMemory, Position, Problem
+from reconciler.errors import FeatureMissing, HookHeld, NotEnoughMemory, Position, Problem
 from reconciler.graph.records import Record
 from reconciler.survey import Survey
 
-Places = Callable[[str], Position | None]
-"""Where a cube is written, by its name; None: in no file that was given."""
+Places = Callable[[str, str], Position | None]
+"""Where an entry of one of a topology's lists ('cubes', 'links') is written, by its name; None: in no file that was given."""
 
 
 def refuse(survey: Survey, place_of: Places) -> None:
-    """Raise for what must end before anything is written: HookHeld, NotEnoughMemory."""
+    """Raise for what must end before anything is written: HookHeld, FeatureMissing, NotEnoughMemory."""
     refuse_conflicts(survey)
+    refuse_unknown_kinds(survey, place_of)
     refuse_what_does_not_fit(survey, place_of)
 
 
@@ -34,6 +35,21 @@ def refuse_conflicts(survey: Survey) -> None:
                 found.append(f"{state.name}'s XDP hook is held by {holder}, which pcn did not attach; detach it first")
     if found:
         raise HookHeld("\n".join(found))
+
+
+def refuse_unknown_kinds(survey: Survey, place_of: Places) -> None:
+    """Raise FeatureMissing for netdevs of kinds that this kernel cannot make."""
+    made = [step.operation.args["link"] for step in survey.plan.steps if step.operation.kind == "create_link"]
+    there = {netdev.kind for netdev in survey.live.netdevs.values()}
+    first = {link["kind"]: link["end"]["name"] for link in reversed(made) if link["kind"] not in there}
+    for kind, name in first.items():
+        from reconciler.kernel.linkkinds import can_make
+        from reconciler.kernel.linkspec import kind_missing
+
+        if not can_make(kind):
+            place = place_of("links", name)
+            error = kind_missing(kind)
+            raise FeatureMissing(f"{place}: {error}" if place else f"{error}, which netdev {name!r} would be")
 
 
 def refuse_what_does_not_fit(survey: Survey, place_of: Places) -> None:
@@ -97,7 +113,7 @@ def _mentions(documents: Sequence[Document], netdev: str) -> Iterator[tuple[Docu
 
 
 def _at(record: Record, place_of: Places) -> str:
-    place = place_of(getattr(record, "cube", ""))
+    place = place_of("cubes", getattr(record, "cube", ""))
     return f", {place}" if place else ""
 
 

@@ -12,6 +12,7 @@ OBJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 """Cubes, ports and topologies: nothing that a path or a shell could take for something else."""
 _OBJECT_RULE = "a name is at most 63 letters, digits, '_', '.' and '-', and starts with a letter or a digit"
 IFNAMSIZ = 16  # with the final NUL
+_KERNEL_SPACE = b"\xa0"
 
 
 def names(world: World) -> Iterator[Problem]:
@@ -49,6 +50,12 @@ def netdev_fault(name: str) -> str:
         return f"it has more than {IFNAMSIZ - 1} bytes"
     if name in ("", ".", "..") or not name.isprintable() or any(character in "/:" or character.isspace() for character in name):
         return "it is '.' or '..', or has a space, '/' or ':' in it"
+    if "%" in name:
+        return "it has a '%' in it, by which the kernel would make up another name"
+    if _KERNEL_SPACE in name.encode():
+        return "its UTF-8 form has the byte 0xa0, which the kernel takes for a space"
+    if name in ("all", "default"):
+        return "the kernel keeps it for settings of all devices"
     return ""
 
 

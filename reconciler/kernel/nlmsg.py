@@ -21,6 +21,7 @@ _NLM_F_ACK_TLVS = 0x200
 _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
 _NLA_TYPE_MASK = 0x3FFF
+NESTED = 0x8000  # NLA_F_NESTED
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port id
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
@@ -58,15 +59,18 @@ def u32(kind: int, value: int) -> bytes:
 
 def attributes(data: memoryview, offset: int = 0) -> dict[int, memoryview]:
     """The attributes that start at `offset`, by type (flags removed), undecoded. A repeated type keeps its last one."""
-    found: dict[int, memoryview] = {}
+    return dict(every_attribute(data, offset))
+
+
+def every_attribute(data: memoryview, offset: int = 0) -> Iterator[tuple[int, memoryview]]:
+    """As `attributes`, with the repeated ones."""
     unpack, end = _ATTRIBUTE.unpack_from, len(data) - _ATTRIBUTE.size
     while offset <= end:
         length, kind = unpack(data, offset)
         if length < _ATTRIBUTE.size:
             break
-        found[kind & _NLA_TYPE_MASK] = data[offset + 4 : offset + length]
+        yield kind & _NLA_TYPE_MASK, data[offset + 4 : offset + length]
         offset += (length + 3) & ~3
-    return found
 
 
 def as_text(payload: memoryview | None) -> str:

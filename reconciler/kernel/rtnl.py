@@ -22,6 +22,7 @@ IFF_UP, IFF_RUNNING = 0x1, 0x40
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_GROUP, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID, _IFLA_XDP = 18, 20, 27, 29, 37, 43
+_IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 52, 53
 _INFO_KIND, _INFO_DATA = 1, 2
 _IFLA_TUN_TYPE, _IFF_TUN = 3, 1
 _XDP_ATTACHED, _XDP_PROGRAM, _XDP_DRIVER_PROGRAM = 2, 4, 5
@@ -146,7 +147,20 @@ def _netdev(body: memoryview, netns: str | None) -> NetdevState:
         master=as_int(found.get(_IFLA_MASTER)), netns=netns,
         xdp=_xdp(nlmsg.attributes(found[_IFLA_XDP])) if _IFLA_XDP in found else None, options=options,
         link_type=link_type,
+        other_names=_other_names(found.get(_IFLA_PROP_LIST)),
     )  # fmt: skip
+
+
+def _other_names(properties: memoryview | None) -> tuple[str, ...]:
+    every = nlmsg.every_attribute(properties) if properties is not None else ()
+    return tuple(as_text(payload) for kind, payload in every if kind == _IFLA_ALT_IFNAME)
+
+
+def links_of_kind(kind: str) -> list[NetdevState]:
+    """The netdevs of this namespace that the kernel's own filter by kind lets through: all, if it does not know the kind."""
+    info = nlmsg.attribute(_IFLA_LINKINFO | nlmsg.NESTED, nlmsg.text(_INFO_KIND, kind))
+    bodies = _dump(RTM_GETLINK, [_IFINFOMSG.pack(0, 0, 0, 0, 0, 0) + info + _SKIP_STATISTICS], None, f"netdevs of kind {kind}")
+    return [_netdev(body, None) for body in bodies]
 
 
 def _xdp(found: Mapping[int, memoryview]) -> XdpState | None:

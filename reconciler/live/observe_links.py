@@ -78,6 +78,7 @@ class _Ends:
     def __init__(self, namespaces: Collection[str]) -> None:
         self._namespaces = namespaces
         self._read: dict[str | None, Mapping[str, EndState]] = {}
+        self._holders: dict[str | None, dict[str, str]] = {}
 
     def all(self, namespace: str | None) -> Mapping[str, EndState]:
         if namespace not in self._read:
@@ -88,10 +89,22 @@ class _Ends:
     def get(self, namespace: str | None, name: str) -> EndState | None:
         return self.all(namespace).get(name)
 
+    def holder_of(self, namespace: str | None, name: str) -> str:
+        """The netdev that has this as one of its other names; '' if none has."""
+        if namespace not in self._holders:
+            ends = self.all(namespace)
+            self._holders[namespace] = {other: real for real, state in ends.items() for other in state.netdev.other_names}
+        return self._holders[namespace].get(name, "")
+
 
 def _link(record: LinkRecord, ends: _Ends, root: str, live: LiveLinks) -> None:
     link = record.link
     seen = ends.get(link.end.netns, link.end.name)
+    live.conflicts += [
+        f"netdev {holder!r} has {end.name!r} as another name (altname); pcn cannot make a netdev of that name"
+        for end in (link.end, link.peer)
+        if end is not None and ends.get(end.netns, end.name) is None and (holder := ends.holder_of(end.netns, end.name))
+    ]
     if seen is None:
         other = ends.get(link.peer.netns, link.peer.name) if link.peer is not None else None
         if link.peer is not None and other is not None and other.netdev.group not in owned_groups(group_of(root)):

@@ -85,8 +85,16 @@ def make_plan(
     ]
     if any(step.rank == Rank.RETIRE for step in steps):
         steps.append(Step(Rank.GRACE, "packets", "wait", "until none is inside what goes", Operation("grace")))
-    notes = (*desired.notes, *refused_chains(context))
+    notes = (*desired.notes, *refused_chains(context), *_other_names(context))
     return Plan(ordered(_with_reach(merge_link_deletions(steps), desired)), tuple(desired.pending), notes)
+
+
+def _other_names(context: Context) -> Iterator[str]:
+    """A netdev has one name by which it is known here; what is written by another one waits for ever."""
+    waiting = {netdev for *_, netdev in context.desired.pending}
+    for name, netdev in context.live.netdevs.items() if waiting else ():
+        for other in waiting.intersection(netdev.other_names):
+            yield f"{other} is only another name (altname) of {name}: write {name}"
 
 
 def _other_cubes(wanted: State, live: State) -> Iterator[CubeRecord]:
