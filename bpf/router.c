@@ -12,6 +12,8 @@
 #define ICMP_UNREACHABLE 3
 #define ICMP_ECHO 8
 #define ICMP_TIME_EXCEEDED 11
+#define ARP_REQUEST 1
+#define ARP_REPLY 2
 #define FRAGMENT 0x1fff /* bits of the offset; a packet's later fragments have no ports and no ICMP header */
 
 struct arp {
@@ -31,36 +33,41 @@ static __always_inline bool is_own(struct route *route, u32 port) {
   return route && route->kind == ROUTE_LOCAL && route->port == port;
 }
 
-/* RFC 826. Whoever speaks to us is learned, if its address belongs on this port; others only keep their rows up to date. */
+/* RFC 826. Who asks us is learned, if its address belongs on this port, and so is who answers what we asked; all others, among
+ * them those who only announce themselves (RFC 5227), keep rows that are there up to date. */
 static __always_inline int handle_arp(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port) {
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
   struct ethhdr *eth = data;
   struct arp *arp = data + sizeof(*eth);
   if ((void *)(arp + 1) > data_end || arp->hardware != htons(1) || arp->protocol != htons(ETH_P_IP) ||
-      arp->hardware_size != 6 || arp->protocol_size != 4)
+      arp->hardware_size != 6 || arp->protocol_size != 4 || !is_station(arp->sender_mac))
+    return refuse(md, PCN_DROP_MALFORMED);
+  bool request = arp->operation == htons(ARP_REQUEST);
+  if (!request && arp->operation != htons(ARP_REPLY))
     return refuse(md, PCN_DROP_MALFORMED);
 
-  bool to_us = is_own(find_route(arp->target_ip), md->in_port);
+  bool to_us = is_own(find_route(arp->target_ip), md->in_port), known = false;
   struct neighbour_key sender = {.port = md->in_port};
   widen(sender.address, arp->sender_ip);
   struct route *way = find_route(arp->sender_ip);
-  bool known = way && way->kind == ROUTE_CONNECTED && way->port == md->in_port && !(arp->sender_mac[0] & MULTICAST) &&
-               learn(&sender, arp->sender_mac, to_us);
+  if (way && way->kind == ROUTE_CONNECTED && way->port == md->in_port)
+    known = learn(&sender, arp->sender_mac, request ? to_us : is_asked(&sender));
 
-  if (arp->operation == htons(1) && to_us) {
+  if (request && to_us) {
     u8 asked[4];
     __builtin_memcpy(asked, arp->target_ip, 4);
-    arp->operation = htons(2);
+    arp->operation = htons(ARP_REPLY);
     __builtin_memcpy(arp->target_mac, arp->sender_mac, 6);
     __builtin_memcpy(arp->target_ip, arp->sender_ip, 4);
     __builtin_memcpy(arp->sender_mac, port->mac, 6);
     __builtin_memcpy(arp->sender_ip, asked, 4);
+    __builtin_memcpy(eth->h_source, arp->target_mac, 6); /* the answer goes to who says that it asks */
     return reflect(ctx, md, eth, port);
   }
   return known ? answered(ctx, md, &sender) : PCN_SHOT;
 }
 
-/* RFC 1812 5.3.7 and RFC 6890. Multicast is not routed. */
+/* RFC 1812 5.3.7 and RFC 6890. Multicast is not routed. What depends on the configuration is in martians4. */
 static __always_inline bool is_martian(u32 source, u32 target) {
   u32 from = ntohl(source), to = ntohl(target);
   return from >> 24 == 0 || from >> 24 == 127 || from >> 28 >= 14 || to >> 24 == 0 || to >> 24 == 127 || to >> 28 >= 14;
@@ -128,7 +135,8 @@ static __always_inline int handle_ipv4(struct CTXTYPE *ctx, struct pkt_metadata 
   struct iphdr *ip = data + IPV4_AT;
   if ((void *)(ip + 1) > data_end || ip->version != 4 || ip->ihl < 5 || ntohs(ip->tot_len) + IPV4_AT > md->packet_len)
     return refuse(md, PCN_DROP_MALFORMED);
-  if (eth->h_dest[0] & MULTICAST || is_martian(ip->saddr, ip->daddr))
+  u32 source = ip->saddr;
+  if (eth->h_dest[0] & MULTICAST || is_martian(source, ip->daddr) || martians4.lookup(&source))
     return refuse(md, DROP_MARTIAN);
 
   struct route *route = find_route((u8 *)&ip->daddr);

@@ -14,6 +14,8 @@
 #define HOP_LIMIT 64           /* of what the router itself sends */
 #define REACHABLE 60           /* seconds that a learned neighbour is believed without a sign of life */
 #define AGENT_SILENCE 3        /* seconds after which an agent that did not say that it lives is taken for dead */
+#define PENDING 5              /* seconds after the last question in which an answer is one: an agent asks three times in three */
+#define NS 1000000000ULL
 
 enum router_program { ROUTER_MAIN, ROUTER_IPV6, ROUTER_ERROR, ROUTER_RESOLVE };
 
@@ -51,6 +53,11 @@ struct prefix6 {
 };
 BPF_F_TABLE("lpm_trie", struct prefix4, struct route, fib4, 65536, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("lpm_trie", struct prefix6, struct route, fib6, 65536, BPF_F_NO_PREALLOC);
+
+/* Sources that no packet from elsewhere has: the router's own addresses and its subnets' broadcast addresses. The value is a
+ * route's kind. */
+BPF_F_TABLE("hash", u32, u32, martians4, 32768, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("hash", struct in6_addr, u32, martians6, 32768, BPF_F_NO_PREALLOC);
 
 enum port_flags { PORT_USED = 1, PORT_IPV4 = 2, PORT_IPV6 = 4, PORT_OWN_MAC = 8 };
 
@@ -169,7 +176,17 @@ static __always_inline struct neighbour *find_neighbour(struct neighbour_key *ke
   return known;
 }
 
-/* A neighbour was heard of. `fresh`: it spoke to us, so it is worth a row if it has none. Gives whether it has one. */
+static __always_inline bool is_station(const u8 *mac) {
+  return !(mac[0] & MULTICAST) && (mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5]);
+}
+
+/* Whether this neighbour is being asked for. */
+static __always_inline bool is_asked(struct neighbour_key *key) {
+  struct question *question = questions.lookup(key);
+  return question && bpf_ktime_get_ns() - question->asked < PENDING * NS;
+}
+
+/* A neighbour was heard of. `fresh`: it is worth a row if it has none. Gives whether it has one. */
 static __always_inline bool learn(struct neighbour_key *key, const u8 *mac, bool fresh) {
   struct neighbour *known = neighbours.lookup(key);
   u32 now = now_seconds();

@@ -6,7 +6,6 @@
 
 #define QUOTED 128 /* bytes of the packet that are sent back, as RFC 4884 has it; RFC 792 asks for the header and 8 more */
 #define ERRORS_A_SECOND 1000 /* on each CPU; a second's share may be spent at once */
-#define NS 1000000000ULL
 
 struct allowance {
   u64 since;

@@ -17,19 +17,35 @@
 #define ND_ADVERTISE 136
 #define OPTION_SOURCE 1 /* link-layer address of who solicits */
 #define OPTION_TARGET 2 /* and of who advertises */
+#define FLAG_SOLICITED 0x40
+#define FLAG_OVERRIDE 0x20
 #define FLAGS_ADVERTISED 0xe0 /* it is a router's, was solicited, and overrides what was known */
+#define ND_MOST 1536  /* bytes of a message: what is longer is none */
+#define ND_OPTIONS 32 /* what has more is none */
+#define STEP 64       /* bytes that are summed at once */
 
-struct nd_option {
+struct nd_option { /* one with a link-layer address */
   u8 type, length; /* in units of 8 bytes */
   u8 mac[6];
 };
-struct nd { /* a solicitation or an advertisement with its link-layer address */
+struct nd { /* a solicitation or an advertisement; options follow */
   u8 type, code;
   u16 check;
   u8 flags, zero[3];
   u8 target[16];
+};
+struct advertisement {
+  struct nd nd;
   struct nd_option option;
 };
+struct discovery { /* what one says */
+  u8 source[16], target[16]; /* of the packet */
+  struct nd nd;
+  u8 link[6];      /* its frame's source */
+  u8 mac[6];       /* of its option */
+  bool has_mac;
+};
+
 static __always_inline struct route *find_route(const u8 *address) {
   struct prefix6 key = {.length = 128};
   __builtin_memcpy(key.address, address, 16);
@@ -38,9 +54,15 @@ static __always_inline struct route *find_route(const u8 *address) {
 
 static __always_inline bool is_link_local(const u8 *address) { return address[0] == 0xfe && (address[1] & 0xc0) == 0x80; }
 
+static __always_inline bool is_unspecified(const u8 *address) {
+  const u32 *words = (const u32 *)address;
+  return !(words[0] | words[1] | words[2] | words[3]);
+}
+
+/* ::, ::1, and IPv4 in IPv6's clothes, ::ffff:0:0/96 (RFC 4291 2.5.2, 2.5.3; RFC 6890). */
 static __always_inline bool is_nobody(const u8 *address) {
   const u32 *words = (const u32 *)address;
-  return !(words[0] | words[1] | words[2]) && ntohl(words[3]) <= 1; /* :: and ::1 */
+  return !(words[0] | words[1]) && (words[2] == htonl(0xffff) || (!words[2] && ntohl(words[3]) <= 1));
 }
 
 static __always_inline bool is_own(const u8 *address, u32 index, struct router_port *port) {
@@ -60,12 +82,11 @@ static __always_inline bool belongs(const u8 *address, u32 index) {
 
 /* The advertisement that answers a solicitation: the same frame, as long as an advertisement is. Who has no address yet
  * (it looks for duplicates) is answered through all nodes' multicast address. */
-static __always_inline int advertise(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port,
-                                     const u8 *asker, const u8 *asker_mac, const u8 *target) {
+static __always_inline int advertise(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port, struct discovery *said) {
   struct {
     struct ethhdr eth;
     struct ipv6hdr ip;
-    struct nd nd;
+    struct advertisement body;
   } __attribute__((packed)) reply = {};
 #if PCN_XDP
   if (bpf_xdp_adjust_tail(ctx, (int)sizeof(reply) + PADDING - (int)md->packet_len))
@@ -74,60 +95,137 @@ static __always_inline int advertise(struct CTXTYPE *ctx, struct pkt_metadata *m
   if (bpf_skb_change_tail(ctx, sizeof(reply), 0) && md->packet_len < sizeof(reply))
     return refuse(md, PCN_DROP_MALFORMED); /* what cannot be cut off is padding: see router_craft.h */
 #endif
-  bool all = is_nobody(asker);
-  struct nd nd = {.type = ND_ADVERTISE, .flags = all ? FLAGS_ADVERTISED & ~0x40 : FLAGS_ADVERTISED,
-                  .option = {OPTION_TARGET, 1}};
-  struct pseudo6 pseudo = {.target = {0xff, 0x02, [15] = 1}, .length = htonl(sizeof(nd)), .protocol = htonl(IPPROTO_ICMPV6)};
-  __builtin_memcpy(nd.target, target, 16);
-  __builtin_memcpy(nd.option.mac, port->mac, 6);
-  __builtin_memcpy(pseudo.source, target, 16);
+  bool all = is_unspecified(said->source);
+  struct advertisement body = {.nd = {.type = ND_ADVERTISE, .flags = all ? FLAGS_ADVERTISED & ~FLAG_SOLICITED : FLAGS_ADVERTISED},
+                               .option = {OPTION_TARGET, 1}};
+  struct pseudo6 pseudo = {.target = {0xff, 0x02, [15] = 1}, .length = htonl(sizeof(body)), .protocol = htonl(IPPROTO_ICMPV6)};
+  u8 all_nodes[6] = {0x33, 0x33, [5] = 1};
+  __builtin_memcpy(body.nd.target, said->nd.target, 16);
+  __builtin_memcpy(body.option.mac, port->mac, 6);
+  __builtin_memcpy(pseudo.source, said->nd.target, 16);
   if (!all)
-    __builtin_memcpy(pseudo.target, asker, 16);
-  u64 sum = bpf_csum_diff(0, 0, &pseudo, sizeof(pseudo), 0);
-  nd.check = folded(bpf_csum_diff(0, 0, &nd, sizeof(nd), sum));
+    __builtin_memcpy(pseudo.target, said->source, 16);
+  u64 sum = bpf_csum_diff(0, 0, (void *)&pseudo, sizeof(pseudo), 0);
+  body.nd.check = folded(bpf_csum_diff(0, 0, (void *)&body, sizeof(body), sum));
 
-  __builtin_memcpy(reply.eth.h_dest, asker_mac, 6);
+  __builtin_memcpy(reply.eth.h_dest, all ? all_nodes : said->link, 6);
   __builtin_memcpy(reply.eth.h_source, port->mac, 6);
   reply.eth.h_proto = htons(ETH_P_IPV6);
   reply.ip.version = 6;
-  reply.ip.payload_len = htons(sizeof(nd));
+  reply.ip.payload_len = htons(sizeof(body));
   reply.ip.nexthdr = IPPROTO_ICMPV6;
   reply.ip.hop_limit = 255;
   __builtin_memcpy(&reply.ip.saddr, pseudo.source, 32);
-  __builtin_memcpy(&reply.nd, &nd, sizeof(nd));
+  __builtin_memcpy(&reply.body, &body, sizeof(body));
   if (pcn_store_bytes(ctx, 0, &reply, sizeof(reply)))
     return refuse(md, PCN_DROP_MALFORMED);
   return pcn_pkt_redirect(ctx, md, md->in_port);
 }
 
-/* Whoever speaks to us is learned, as with ARP. Only a first option is looked at: hosts send no other. */
-static __always_inline int discover(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port, bool solicit) {
-  u32 size = ICMP6_AT + sizeof(struct nd), bare = size - sizeof(struct nd_option);
-  u8 sender[16], target[16], mac[6], link[6];
-  reach(ctx, md->packet_len < size ? md->packet_len : size);
-  void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
-  struct ethhdr *eth = data;
-  struct ipv6hdr *ip = data + IPV6_AT;
-  struct nd *nd = data + ICMP6_AT;
-  if (data + bare > data_end || ip->hop_limit != 255 || nd->code)
-    return refuse(md, PCN_DROP_MALFORMED); /* it comes from beyond a router */
-  __builtin_memcpy(sender, &ip->saddr, 16);
-  __builtin_memcpy(target, nd->target, 16);
-  __builtin_memcpy(link, eth->h_source, 6);
-  __builtin_memcpy(mac, link, 6);
-  if (data + size <= data_end && nd->option.type == (solicit ? OPTION_SOURCE : OPTION_TARGET) && nd->option.length == 1)
-    __builtin_memcpy(mac, nd->option.mac, 6);
-  if (mac[0] & MULTICAST)
-    return refuse(md, PCN_DROP_MALFORMED);
+/* Whether the checksum of a message of `size` bytes is right. Loop bound: ND_MOST / STEP. */
+static __always_inline bool checks_out(struct CTXTYPE *ctx, struct discovery *said, u32 size) {
+  struct pseudo6 pseudo = {.length = htonl(size), .protocol = htonl(IPPROTO_ICMPV6)};
+  __builtin_memcpy(pseudo.source, said->source, 32);
+  u64 sum = bpf_csum_diff(0, 0, (void *)&pseudo, sizeof(pseudo), 0);
+#pragma clang loop unroll(disable)
+  for (u32 at = 0; at < ND_MOST; at += STEP) {
+    if (at >= size)
+      return folded(sum) == 0;
+    u64 part = size - at < STEP ? size - at : STEP;
+    u32 words[STEP / 4] = {};
+    if (!pcn_bound(&part, STEP) || pcn_load_bytes(ctx, ICMP6_AT + at, words, part))
+      return false;
+    sum = bpf_csum_diff(0, 0, (void *)words, STEP, sum);
+  }
+  return size == ND_MOST && folded(sum) == 0;
+}
 
-  struct neighbour_key known = {.port = md->in_port};
-  __builtin_memcpy(known.address, solicit ? sender : target, 16); /* a constant choice: it is inlined twice */
-  bool ours = is_own(solicit ? target : (u8 *)&ip->daddr, md->in_port, port), row = false;
-  if (!is_nobody(known.address) && belongs(known.address, md->in_port))
-    row = learn(&known, mac, ours);
-  if (solicit && ours)
-    return advertise(ctx, md, port, sender, link, target);
-  return row ? answered(ctx, md, &known) : PCN_SHOT;
+/* Whether all options are whole, and the link-layer address that the first of this type tells. Loop bound: ND_OPTIONS. */
+static __always_inline bool read_options(struct CTXTYPE *ctx, struct discovery *said, u32 size, u8 type) {
+  u32 at = sizeof(struct nd);
+#pragma clang loop unroll(disable)
+  for (u32 count = 0; count < ND_OPTIONS; count++) {
+    struct nd_option option;
+    if (at == size)
+      return true;
+    if (at + sizeof(option) > size || pcn_load_bytes(ctx, ICMP6_AT + at, &option, sizeof(option)) || !option.length)
+      return false;
+    at += option.length * 8;
+    if (option.type != type || said->has_mac)
+      continue;
+    if (option.length != 1 || !is_station(option.mac))
+      return false;
+    __builtin_memcpy(said->mac, option.mac, 6);
+    said->has_mac = true;
+  }
+  return at == size;
+}
+
+/* RFC 4861 7.1.1 and 7.1.2: what of discovery is heard at all. */
+static __always_inline bool read_discovery(struct CTXTYPE *ctx, struct discovery *said) {
+  struct { struct ethhdr eth; struct ipv6hdr ip; struct nd nd; } __attribute__((packed)) head;
+  if (pcn_load_bytes(ctx, 0, &head, sizeof(head)))
+    return false;
+  u32 size = ntohs(head.ip.payload_len);
+  bool solicit = head.nd.type == ND_SOLICIT, group = *(u8 *)&head.ip.daddr == 0xff;
+  __builtin_memcpy(said->source, &head.ip.saddr, 32);
+  __builtin_memcpy(said->link, head.eth.h_source, 6);
+  said->nd = head.nd;
+  if (head.ip.hop_limit != 255 || head.nd.code || size < sizeof(head.nd) || head.nd.target[0] == 0xff || said->source[0] == 0xff ||
+      !is_station(said->link) || !checks_out(ctx, said, size))
+    return false; /* among others, what comes from beyond a router */
+  if (!read_options(ctx, said, size, solicit ? OPTION_SOURCE : OPTION_TARGET))
+    return false;
+  if (!solicit)
+    return !is_nobody(said->source) && !(group && said->nd.flags & FLAG_SOLICITED);
+  if (is_unspecified(said->source)) /* it looks for duplicates of its address */
+    return !said->has_mac && said->target[0] == 0xff && said->target[1] == 2 && said->target[11] == 1 && said->target[12] == 0xff;
+  return !is_nobody(said->source);
+}
+
+/* RFC 4861 7.2.3: who asks us, and says where it is, is learned. */
+static __always_inline int handle_solicitation(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port,
+                                               struct discovery *said) {
+  struct neighbour_key asker = {.port = md->in_port};
+  if (!is_own(said->nd.target, md->in_port, port))
+    return PCN_SHOT; /* somebody else is asked */
+  __builtin_memcpy(asker.address, said->source, 16);
+  if (said->has_mac && !is_unspecified(said->source) && belongs(said->source, md->in_port))
+    learn(&asker, said->mac, true);
+  return advertise(ctx, md, port, said);
+}
+
+/* RFC 4861 7.2.5: an answer to a question is learned. Otherwise an advertisement changes what is known only if it overrides
+ * it, and says that a neighbour lives only if it was solicited. */
+static __always_inline int handle_advertisement(struct CTXTYPE *ctx, struct pkt_metadata *md, struct discovery *said) {
+  struct neighbour_key key = {.port = md->in_port};
+  __builtin_memcpy(key.address, said->nd.target, 16);
+  struct neighbour *known = neighbours.lookup(&key);
+  if (!belongs(said->nd.target, md->in_port))
+    return PCN_SHOT;
+  if (is_asked(&key) && said->has_mac) {
+    learn(&key, said->mac, true);
+    return answered(ctx, md, &key);
+  }
+  if (!known)
+    return PCN_SHOT;
+  bool same = !said->has_mac || same_mac(known->mac, said->mac);
+  if (!same && !(said->nd.flags & FLAG_OVERRIDE))
+    return PCN_SHOT;
+  if (!same)
+    __builtin_memcpy(known->mac, said->mac, 6);
+  if (said->nd.flags & FLAG_SOLICITED)
+    known->seen = now_seconds();
+  return PCN_SHOT;
+}
+
+static __always_inline int discover(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port) {
+  struct discovery said = {};
+  if (!read_discovery(ctx, &said))
+    return refuse(md, PCN_DROP_MALFORMED);
+  if (said.nd.type == ND_SOLICIT)
+    return handle_solicitation(ctx, md, port, &said);
+  return handle_advertisement(ctx, md, &said);
 }
 
 static __always_inline int handle_local(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port) {
@@ -187,13 +285,13 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   if ((void *)(ip + 1) > data_end || ip->version != 6 || ntohs(ip->payload_len) + ICMP6_AT > md->packet_len)
     return refuse(md, PCN_DROP_MALFORMED);
   u8 *type = data + ICMP6_AT;
-  if (ip->nexthdr == IPPROTO_ICMPV6 && (void *)(type + 1) <= data_end && *type == ND_SOLICIT)
-    return discover(ctx, md, port, true);
-  if (ip->nexthdr == IPPROTO_ICMPV6 && (void *)(type + 1) <= data_end && *type == ND_ADVERTISE)
-    return discover(ctx, md, port, false);
+  if (ip->nexthdr == IPPROTO_ICMPV6 && (void *)(type + 1) <= data_end && (*type == ND_SOLICIT || *type == ND_ADVERTISE))
+    return discover(ctx, md, port);
 
   u8 *source = (u8 *)&ip->saddr, *target = (u8 *)&ip->daddr;
-  if (eth->h_dest[0] & MULTICAST || source[0] == 0xff || target[0] == 0xff || is_nobody(source) || is_nobody(target))
+  struct in6_addr from = ip->saddr;
+  if (eth->h_dest[0] & MULTICAST || source[0] == 0xff || target[0] == 0xff || is_nobody(source) || is_nobody(target) ||
+      martians6.lookup(&from))
     return refuse(md, DROP_MARTIAN);
   if (is_link_local(target))
     return is_own(target, md->in_port, port) ? handle_local(ctx, md, port) : refuse(md, DROP_MARTIAN);

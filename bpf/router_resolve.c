@@ -9,7 +9,6 @@
 #include "router.h"
 #include "router_craft.h"
 
-#define NS 1000000000ULL
 #define ND_SOLICIT 135
 #define OPTION_SOURCE 1
 #define OPTION_UNKNOWN 253 /* for experiments (RFC 4727); RFC 4861: hosts "MUST silently ignore" what they do not know */

@@ -1,7 +1,8 @@
 """The router's control plane: its configuration as rows of its tables, and back.
 
 What was written is kept in tables of its own (`ports`, `secondary_addresses`, `routes`), which `config` reads back. What
-packets are sent by (`fib4`, `fib6`) is derived from it, so a difference there is drift.
+packets are sent by (`fib4`, `fib6`) and what none may come from (`martians4`, `martians6`) is derived from it, so a difference
+there is drift.
 """
 
 from __future__ import annotations
@@ -12,7 +13,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cubes.router_check import check
-from cubes.router_fib import KINDS, Address, Network, default_mac, derive, link_local_address, own_addresses, routes
+from cubes.router_fib import (
+    DISCARD,
+    KINDS,
+    LOCAL,
+    Address,
+    Network,
+    default_mac,
+    derive,
+    link_local_address,
+    own_addresses,
+    routes,
+)
 from cubes.router_slowpath import SlowPath
 from reconciler.service.codec import Env, decode, encode
 from reconciler.service.rows import TableRows, place
@@ -56,11 +68,15 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
         "routes": words,
         "fib4": {},
         "fib6": {},
+        "martians4": {},
+        "martians6": {},
     }
     for network, row in fib.rows.items():
         name = "fib4" if network.version == 4 else "fib6"
         key = _pack(tables[name].key, length=network.prefixlen, address=network.network_address.packed)
         found[name][key] = _pack(tables[name].value, kind=row.kind, port=env.ports[row.port], via=_wide(row.via))
+        if row.kind in (LOCAL, DISCARD):
+            found[f"martians{network.version}"][network.network_address.packed] = _index(row.kind)
     return {name: TableRows(rows, b"\xff" * tables[name].value.size, name == "ports") for name, rows in found.items()}
 
 

@@ -46,6 +46,8 @@ def _unfit(interface: Interface) -> str:
         return f"{address} is no address that a port can have"
     if address.version == 6 and address.is_link_local:
         return f"{address} is link-local: a port's own is derived from its MAC address"
+    if address.version == 6 and address.ipv4_mapped:
+        return f"{address} is IPv4 in IPv6's notation: no packet has it on a wire (RFC 6890)"
     if address.version == 4 and network.prefixlen < 31 and address in (network.network_address, network.broadcast_address):
         kind = "the network's" if address == network.network_address else "the broadcast"
         return f"{address} is {kind} address of {network}, not a port's"

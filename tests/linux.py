@@ -7,6 +7,7 @@ through it and through pcn, in one run, and what arrives is compared.
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 
 from reconciler.kernel import netlink, netns
@@ -38,7 +39,16 @@ class Linux:
             with netns.inside(self.middle):
                 for leaf in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
                     Path("/proc/sys/net", leaf).write_text("1")
+        self._warm()
         return self
+
+    def _warm(self) -> None:
+        """All that is needed to go from h1 to h2 is known."""
+        said = self.lab.hosts["h2"]
+        address = (said if isinstance(said, str) else said["addresses"][0]).partition("/")[0]
+        deadline = time.monotonic() + 6
+        while packets.ping(self.space("h1"), address, 2, timeout=0.5) < 2:
+            assert time.monotonic() < deadline, "Linux does not reach h2"
 
     def __exit__(self, *_: object) -> None:
         """All of it is in namespaces of the lab's world, and goes with them."""

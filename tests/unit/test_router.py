@@ -1,6 +1,7 @@
 """The router's configuration as rows and back, and what `check` says of it."""
 from __future__ import annotations
 
+import ipaddress
 import json
 
 import pytest
@@ -59,7 +60,16 @@ TABLES = {
     "routes": _Table(_Struct(("network", 20), ("nexthop", 16)), _Struct(("pathcost", 4), ("interface", 4), ("active", 4))),
     "fib4": _Table(_Struct(("length", 4), ("address", 4)), _ROUTE),
     "fib6": _Table(_Struct(("length", 4), ("address", 16)), _ROUTE),
+    "martians4": _Table(_Struct(("", 4)), _Struct(("", 4))),
+    "martians6": _Table(_Struct(("", 16)), _Struct(("", 4))),
 }  # fmt: skip
+
+
+def test_the_routers_own_addresses_and_subnets_broadcasts_are_no_sources():
+    found = rows_of(CONFIG)
+    four = {str(ipaddress.ip_address(key)) for key in found["martians4"]}
+    assert four >= {"10.0.2.254", "10.0.2.255", "10.1.0.1", "10.1.0.3"}
+    assert "2001:db8:2::fe" in {str(ipaddress.ip_address(key)) for key in found["martians6"]}
 
 
 def rows_of(config):
@@ -112,6 +122,7 @@ def test_a_family_that_is_not_used_is_not_loaded():
     ({"ip": "10.1.0.1/30"}, ("ports", 1, "ip"), "port p has address 10.1.0.1 already"),
     ({"ipv6": "fe80::1/64"}, ("ports", 0, "ipv6"), "link-local"),
     ({"ipv6": "ff02::1/64"}, ("ports", 0, "ipv6"), "no address that a port can have"),
+    ({"ipv6": "::ffff:10.0.1.1/120"}, ("ports", 0, "ipv6"), "IPv4 in IPv6's notation"),
     ({"mac": "01:00:5e:00:00:01"}, ("ports", 0, "mac"), "no MAC address of a station"),
     ({"mac": "00:00:00:00:00:00"}, ("ports", 0, "mac"), "no MAC address of a station"),
 ])  # fmt: skip
