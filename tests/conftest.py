@@ -1,7 +1,7 @@
 """What holds for every test: a network and a bpffs that no other run sees, a shared cache of compiled programs, and nothing
 left behind.
 
-Tests below tests/kernel and tests/faults need root and a real kernel, as do those marked `kernel` elsewhere. As an
+Tests below tests/kernel, tests/faults and tests/upgrade need root and a real kernel, as do those marked `kernel` elsewhere. As an
 ordinary user they are skipped, and the last lines say how many. As root nothing is skipped for want of anything: a
 kernel that cannot do what pcn needs is a failure.
 """
@@ -24,7 +24,7 @@ from tests.ledger import Ledger
 BPFFS = Path("/sys/fs/bpf")
 NEEDS_ROOT = "needs root and a real kernel"
 EXHAUSTIVE = "takes long, and part of it was run: scripts/test -m exhaustive"
-KERNEL_DIRECTORIES = {Path(__file__).parent / name for name in ("kernel", "faults")}
+KERNEL_DIRECTORIES = {Path(__file__).parent / name for name in ("kernel", "faults", "upgrade")}
 
 _serial = itertools.count(1)
 
