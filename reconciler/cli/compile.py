@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
 from reconciler.cli import arguments as shared
-from reconciler.errors import UsageError
+from reconciler.errors import CompileError, UsageError
 
 if TYPE_CHECKING:
     from reconciler.cli.run import Run
@@ -37,7 +37,11 @@ def run(run: Run) -> int:
         run.terminal.compiling(done, total, name)
 
     wanted = _families(run)
-    built = Builder(run.services(), compiling).ensure(wanted)
+    try:
+        built = Builder(run.services(), compiling).ensure(wanted)
+    except CompileError as error:
+        error.add_note(f"what does compile is in {directory()}")
+        raise
     programs = sum(len(each.objects) for each in built.values())
     if not run.terminal.quiet:
         names = ", ".join(sorted({name for name, _ in built}))

@@ -14,12 +14,13 @@ from reconciler.compiler.layout import Field, Layout
 from reconciler.compiler.object import Line, Object, Relocation, Table
 from reconciler.compiler.report import verifier_report
 from reconciler.compiler.sources import Unit
+from reconciler.compiler.stack import stack_of
 
 if TYPE_CHECKING:
     from reconciler.compiler.sources import Sources
 
-__all__ = ["Field", "Layout", "Line", "Object", "Relocation", "Table", "Unit", "available", "compile_units", "missing",
-           "verifier_report"]
+__all__ = ["Field", "Layout", "Line", "Object", "Relocation", "Table", "Unit", "available", "cached", "compile_units", "missing",
+           "stack_of", "verifier_report"]
 
 
 def available() -> str | None:
@@ -36,11 +37,19 @@ def missing() -> str:
     return toolchain.missing()
 
 
+def cached(unit: Unit) -> list[Object]:
+    """What the cache has of a unit, from every compiler that filled it. Raises CompileError for a source that cannot be read."""
+    from reconciler.compiler import cache
+    from reconciler.compiler.sources import gather
+
+    return cache.load_all(cache.key(unit, gather(unit)))
+
+
 def compile_units(units: Sequence[Unit], *, progress: Callable[[int, int, str], None] | None = None) -> list[Object]:
     """Objects of units, in order; from the cache, or compiled and then kept.
 
-    `progress(done, total, name)` is called for those that are compiled. Raises CompileError with every diagnostic, and
-    NotPermitted where something must be compiled and this is not root.
+    `progress(done, total, name)` is called for those that are compiled. Raises CompileError with every diagnostic, when all
+    that do compile are kept, and NotPermitted where something must be compiled and this is not root.
     """
     from reconciler.compiler import cache, toolchain
     from reconciler.compiler.sources import gather
@@ -62,8 +71,14 @@ def compile_units(units: Sequence[Unit], *, progress: Callable[[int, int, str], 
     if lacking:
         from reconciler.compiler import driver
 
-        for key, built in zip(lacking, driver.build(list(lacking.values()), progress), strict=True):
-            cache.store(key, built)
-            found[key] = built
+        failed = []
+        for key, outcome in zip(lacking, driver.outcomes(list(lacking.values()), progress), strict=True):
+            if isinstance(outcome, Object):
+                cache.store(key, outcome)
+                found[key] = outcome
+            else:
+                failed.append(outcome)
         cache.prune()
+        if failed:
+            raise driver.together(failed)
     return [found[key] for key in keys]

@@ -15,16 +15,13 @@ from reconciler.compiler.object import Line, Object, Relocation, Table
 from reconciler.compiler.prepare import Prepared
 from reconciler.compiler.report import complaint, text_of
 from reconciler.compiler.sources import FRAMEWORK, Unit
+from reconciler.compiler.stack import STACK, depths
 from reconciler.errors import CompileError
 
 ENTRY = "pcn_main"
 MARKER = 0x70636E63  # "pcnc": upper half of the address that PCN_CONST pretends to load from
 
-STACK = 488  # bytes that a program has; the linker keeps what it hands on below them (bpf/pcn.h)
-
 _LD_IMM64, _CALL, _PSEUDO_CALL, _PSEUDO_MAP_VALUE = 0x18, 0x85, 1, 2
-_LDX, _ST, _STX, _ADD, _FRAME = 1, 2, 3, 0x07, 10  # three instruction classes, r += immediate, and r10
-_LD_SLOT = 0x61  # how pcn.h reads what the linker left
 _LISTED_LINE = re.compile(r"^;.* // Line\s*(\d+)$")
 _LISTED_INSN = re.compile(r"^\s*(\d+):\t")
 
@@ -69,20 +66,10 @@ def _flaws(insns: bytearray) -> Iterator[tuple[int, str]]:
 
 
 def _too_deep(insns: bytearray) -> Iterator[tuple[int, str]]:
-    """Where the stack is used beyond what a program has of it: by an offset from r10, or an address made from it."""
-    for slot, code, *_ in list(_slots(insns)):
-        _, registers, offset, immediate = struct.unpack_from("<BBhi", insns, 8 * slot)
-        base = registers >> 4 if code & 7 == _LDX else registers & 15
-        reaches = offset if code & 7 in (_LDX, _ST, _STX) and base == _FRAME and code != _LD_SLOT else 0
-        if code == _ADD and -512 <= immediate < 0 and slot and insns[8 * slot - 8 : 8 * slot - 6] == _copied(base):
-            reaches = immediate
-        if reaches < -STACK:
+    """Where the stack is used beyond what a program has of it."""
+    for slot, depth in depths(insns):
+        if depth > STACK:
             yield slot, f"this uses more than {STACK} bytes of stack: keep less in local variables, or use a table"
-
-
-def _copied(register: int) -> bytes:
-    """The start of `register = r10`."""
-    return bytes((0xBF, _FRAME << 4 | register))
 
 
 def _refuse(draft: Object, prepared: Prepared, index: int, message: str) -> None:

@@ -57,6 +57,15 @@ def load(wanted: str, compiler: str | None) -> Object | None:
     return next((found for path in paths if (found := _read(path, wanted)) is not None), None)
 
 
+def load_all(wanted: str) -> list[Object]:
+    """What is kept under a key, by whichever compilers; nothing of a directory that may not be read."""
+    try:
+        paths = sorted(directory().glob(f"{wanted}-*.json"))
+    except OSError:
+        return []
+    return [found for path in paths if (found := _read(path, wanted)) is not None]
+
+
 def _read(path: Path, wanted: str) -> Object | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

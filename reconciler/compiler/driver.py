@@ -28,20 +28,49 @@ Progress = Callable[[int, int, str], None]
 
 
 def build(units: Sequence[tuple[Unit, Sources]], progress: Progress | None = None) -> list[Object]:
-    """Compile units, in order. `progress(done, total, name)` is called as they are finished.
+    """Compile units, in order, all of them or none. Raises as `outcomes`, and CompileError with what all that fail say."""
+    found = outcomes(units, progress)
+    if errors := [outcome for outcome in found if isinstance(outcome, CompileError)]:
+        raise together(errors)
+    return [outcome for outcome in found if isinstance(outcome, Object)]
 
-    Raises CompileError with the diagnostics of all units that fail, or NotPermitted: BCC makes a program's tables while
-    it compiles it, which takes root.
+
+def together(errors: Sequence[CompileError]) -> CompileError:
+    """One error that says all, each thing once: both directions of a service fail alike."""
+    telling = [error for error in errors if not isinstance(error, _Lost)] or errors
+    return CompileError("\n".join(dict.fromkeys(map(str, telling))))
+
+
+def outcomes(units: Sequence[tuple[Unit, Sources]], progress: Progress | None = None) -> list[Object | CompileError]:
+    """What comes of each unit, in order: its object, or why it does not compile, which keeps no other from being compiled.
+    `progress(done, total, name)` is called as they are finished.
+
+    Raises CompileError if there is no compiler, or NotPermitted: BCC makes a program's tables while it compiles it, which
+    takes root.
     """
     compiler, missing = toolchain.available(), toolchain.missing()
     if missing or compiler is None:
         raise CompileError(f"cannot compile {', '.join(sorted({unit.source.name for unit, _ in units}))}: {missing}")
-    prepared = _all_or_none([_attempt(prepare, sources, unit.macros()) for unit, sources in units])
     _sweep()
+    prepared = [_attempt(prepare, sources, unit.macros()) for unit, sources in units]
+    found: dict[int, Object | CompileError] = {n: text for n, text in enumerate(prepared) if isinstance(text, CompileError)}
+    while left := [number for number in range(len(units)) if number not in found]:
+        lot = [(number, units[number][0], prepared[number]) for number in left]
+        found |= _compile(lot, compiler, len(units), progress)
+    return [found[number] for number in range(len(units))]
+
+
+Lot = Sequence[tuple[int, Unit, Prepared]]
+
+
+def _compile(lot: Lot, compiler: str, total: int, progress: Progress | None) -> dict[int, Object | CompileError]:
+    """What came of the units that were tried: one at which LLVM gives up takes its child with it, and those that were to follow
+    there are left for another time. If none could be tried, that is what came of all."""
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as directory, _locked(directory):
-        _run(Path(directory), prepared, [str(unit) for unit, _ in units], progress)
-        return _all_or_none([_attempt(_collect, Path(directory), number, unit, text, compiler)
-                             for number, ((unit, _), text) in enumerate(zip(units, prepared, strict=True))])
+        _run(Path(directory), lot, total, progress)
+        found = {number: _attempt(_collect, Path(directory), number, unit, text, compiler) for number, unit, text in lot}
+    tried = {number: outcome for number, outcome in found.items() if not isinstance(outcome, _Lost)}
+    return tried or found
 
 
 @contextmanager
@@ -75,29 +104,21 @@ def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
         return error
 
 
-def _all_or_none(outcomes: list[Any]) -> list[Any]:
-    errors = [outcome for outcome in outcomes if isinstance(outcome, CompileError)]
-    telling = [error for error in errors if not isinstance(error, _Lost)] or errors
-    if errors:
-        raise CompileError("\n".join(dict.fromkeys(map(str, telling))))  # both directions of a service fail alike
-    return outcomes
-
-
-def _run(directory: Path, prepared: Sequence[Prepared], names: Sequence[str], progress: Progress | None) -> None:
+def _run(directory: Path, lot: Lot, total: int, progress: Progress | None) -> None:
     """Let children fill `directory` with the outcome of each unit. Ends them, whatever happens."""
     headers, library = toolchain.header_tree(directory), toolchain.library()
-    count = min(CHILDREN, len(prepared), os.cpu_count() or 1)
+    count = min(CHILDREN, len(lot), os.cpu_count() or 1)
     children: list[subprocess.Popen[bytes]] = []
     try:
         for first in range(count):
-            units = [(number, prepared[number].text) for number in range(first, len(prepared), count)]
+            units = [(number, prepared.text) for number, _, prepared in lot[first::count]]
             job = directory / f"job{first}"
             job.write_text(json.dumps({"directory": str(directory), "headers": str(headers), "library": str(library),
                                        "flags": toolchain.flags(), "units": units}))
             with job.open("rb") as stdin, (directory / f"child{first}.log").open("wb") as stderr:
                 children.append(subprocess.Popen([sys.executable or "/usr/bin/python3", "-I", "-S", toolchain.CHILD],
                                                  stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=_environment()))
-        _watch(children, len(prepared), names, progress)
+        _watch(children, [str(unit) for _, unit, _ in lot], total, progress)
     finally:
         for child in children:
             child.kill()
@@ -111,13 +132,14 @@ def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in kept if name in os.environ}
 
 
-def _watch(children: Sequence[subprocess.Popen[bytes]], total: int, names: Sequence[str], progress: Progress | None) -> None:
-    """Wait until every child has closed its output; each byte on it is a unit done. Child i does units i, i + n, ..."""
-    done = 0
+def _watch(children: Sequence[subprocess.Popen[bytes]], names: Sequence[str], total: int, progress: Progress | None) -> None:
+    """Wait until every child has closed its output; each byte on it is a unit done. Child i does units i, i + n, ... Of `total`,
+    those that are not here were done before."""
+    done = total - len(names)
     with selectors.DefaultSelector() as ready:
         for first, child in enumerate(children):
             assert child.stdout is not None
-            ready.register(child.stdout, selectors.EVENT_READ, iter(range(first, total, len(children))))
+            ready.register(child.stdout, selectors.EVENT_READ, iter(range(first, len(names), len(children))))
         while ready.get_map():
             for key, _ in ready.select():
                 finished = os.read(key.fd, 4096)
