@@ -31,7 +31,7 @@ from reconciler.graph.records import (
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
 from reconciler.model import Topology
 from reconciler.plan.steps import Plan, Step, cubes_of
-from reconciler.refuse import Places, refuse, without_ethernet
+from reconciler.refuse import Places, refuse, refuse_old_kernel, without_ethernet
 from reconciler.service import Services
 from reconciler.survey import APPLIED, Builder, Kept, Looker, Survey, applied_documents, name_of
 from reconciler.transaction import carry_out
@@ -173,6 +173,8 @@ def _survey(
         doomed = [t for t in check(documents, options.services, merge=options.merge)[0] if t.name not in known]
     given = [] if delete else documents
     wanted, warnings = _wanted(given, named | options.drop, live, looker, options)
+    if not delete:
+        refuse_old_kernel(formed, options.services)
     options.doing("planning")
     if _is_applied(wanted, live):
         texts = {record.name: record.document for record in live.documents}

@@ -9,6 +9,8 @@ from reconciler.document import Document, Path
 from reconciler.document.paths import display
 from reconciler.errors import FeatureMissing, HookHeld, NotEnoughMemory, Position, Problem
 from reconciler.graph.records import Record
+from reconciler.kernel.release import is_older_than, release
+from reconciler.service import Services
 from reconciler.survey import Survey
 
 Places = Callable[[str, str], Position | None]
@@ -20,6 +22,19 @@ def refuse(survey: Survey, place_of: Places) -> None:
     refuse_conflicts(survey)
     refuse_unknown_kinds(survey, place_of)
     refuse_what_does_not_fit(survey, place_of)
+
+
+def refuse_old_kernel(documents: Sequence[Document], services: Services) -> None:
+    """Raise FeatureMissing for cubes of services whose model asks for a newer kernel: found before any of them is compiled."""
+    found = []
+    for document in documents:
+        for number, cube in enumerate(document.data.get("spec", {}).get("cubes") or ()):
+            service = services.get(cube["service-name"])
+            if service is not None and is_older_than(service.min_kernel):
+                place = document.position(("spec", "cubes", number))
+                found.append(f"{place}: {service.name} needs Linux {service.min_kernel}, this is {release()}")
+    if found:
+        raise FeatureMissing("\n".join(found))
 
 
 def refuse_conflicts(survey: Survey) -> None:

@@ -1,13 +1,11 @@
 """What this kernel can do, found out by trying: version numbers lie on distributions that backport, or leave things out.
 
-Each probe makes the smallest object that needs the feature and drops it at once. What needs a netdev is tried in a
-network namespace without a name, which is gone afterwards even if the process is killed. (On a kernel with modules,
-trying a kind of netdev loads its module, as using it would.)
+Each probe makes the smallest object that needs the feature and drops it at once, or only reads. What needs a netdev is tried
+in a network namespace without a name, which is gone afterwards even if the process is killed. No probe loads a module.
 """
 from __future__ import annotations
 
 import ctypes
-import errno
 import functools
 import os
 import resource
@@ -15,13 +13,14 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from reconciler.errors import FeatureMissing, KernelError
-from reconciler.kernel import bpf, maps, netns, nlmsg, programs, rtnl
+from reconciler.errors import KernelError
+from reconciler.kernel import bpf, maps, netns, programs
+from reconciler.kernel.linkkinds import can_make
+from reconciler.kernel.release import is_older_than
 
 LINK_KINDS = ("veth", "dummy", "vxlan", "vlan", "bridge", "macvlan", "ifb")
 
 _LOOPBACK = 1  # lo is the first netdev of every namespace
-_IFLA_IFNAME, _IFLA_LINKINFO, _INFO_KIND = 3, 18, 1
 _EXIT = struct.pack("<BBhi", 0xB7, 0, 0, 0) + struct.pack("<BBhi", 0x95, 0, 0, 0)  # r0 = 0; exit
 _REDIRECT_PEER = b"".join(
     struct.pack("<BBhi", code, register, 0, value)
@@ -55,13 +54,6 @@ def feature(name: str) -> Feature:
     except (OSError, KernelError) as failure:
         words = os.strerror(failure.errno) if failure.errno else str(failure)
         return Feature(name, False, f"the probe met: {words}", needs)
-
-
-def require(*names: str) -> None:
-    """Raises FeatureMissing, naming all that are missing and what they need."""
-    missing = [found for found in map(feature, names) if not found.present]
-    if missing:
-        raise FeatureMissing("\n".join(f"this kernel lacks {found.name}: {found.why} (needs {found.needs})" for found in missing))
 
 
 class _Absent(Exception):
@@ -142,8 +134,7 @@ def _unprivileged_off() -> str:
 
 def _memlock() -> str:
     limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    release = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
-    if release >= (5, 11):
+    if not is_older_than("5.11"):
         return "BPF memory is accounted to the cgroup, not to RLIMIT_MEMLOCK"
     if limit != resource.RLIM_INFINITY:
         raise _Absent(f"RLIMIT_MEMLOCK is {limit} bytes")
@@ -151,22 +142,15 @@ def _memlock() -> str:
 
 
 def _link_kind(kind: str) -> str:
-    """Ask for a netdev without any of its options: only a kind that is not there at all is answered EOPNOTSUPP."""
-    info = nlmsg.attribute(_IFLA_LINKINFO | nlmsg.NLA_F_NESTED, nlmsg.text(_INFO_KIND, kind))
-    body = struct.pack("=BBHiII", 0, 0, 0, 0, 0, 0) + nlmsg.text(_IFLA_IFNAME, "probe") + info
-    with netns.throwaway(), nlmsg.open_socket() as sock:
-        (outcome,) = nlmsg.requests(sock, [(rtnl.RTM_NEWLINK, nlmsg.NLM_F_CREATE | nlmsg.NLM_F_EXCL, body)])
-    if outcome is not None and outcome.errno == errno.EOPNOTSUPP:
+    """Only asked: making one would load its module, and some modules bring netdevs of their own."""
+    if not can_make(kind):
         raise _Absent("the kernel does not know this kind of netdev")
-    if outcome is not None and outcome.errno in (errno.EPERM, errno.EACCES):
-        raise outcome
     return "netdevs of this kind can be made"
 
 
 def _number(path: str) -> int:
     with open(path, encoding="ascii") as file:
         return int(file.read())
-
 
 
 _PROBES: dict[str, tuple[Callable[[], str], str]] = {

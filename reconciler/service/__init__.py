@@ -77,6 +77,11 @@ class Service:
         return int(self.meta.get("max-ports", 128))
 
     @property
+    def min_kernel(self) -> str:
+        """The oldest Linux that takes its programs, such as 6.1; '' if its model does not say."""
+        return str(self.meta.get("min-kernel", ""))
+
+    @property
     def floods(self) -> bool:
         return bool(self.meta.get("floods", False))
 

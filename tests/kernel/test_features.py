@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from reconciler.errors import FeatureMissing
 from reconciler.kernel import features, rtnl
 from tests import residue
 from tests.world import World, run_in
@@ -53,15 +52,6 @@ def test_a_kind_of_netdev_is_present_exactly_if_ip_can_make_it(kind):
     assert features.feature(f"link-{kind}").present is made
 
 
-def test_requiring_what_is_missing_names_it_and_its_remedy():
-    missing = [name for name, feature in features.features().items() if not feature.present]
-    if not missing:
-        pytest.skip("this kernel lacks nothing")
-    with pytest.raises(FeatureMissing, match=f"lacks {missing[0]}: .*needs"):
-        features.require("bpf", missing[0])
-    features.require("bpf")
-
-
 def test_without_privileges_a_probe_says_so_instead_of_failing():
     code = ("import os\nos.setgid(65534); os.setuid(65534)\nfrom reconciler.kernel import features\n"
             "for f in features.features().values(): print(f.name, f.present, f.why, sep='|')")  # fmt: skip
@@ -72,4 +62,5 @@ def test_without_privileges_a_probe_says_so_instead_of_failing():
     answers = {line.split("|")[0]: line.split("|")[1:] for line in out.stdout.splitlines()}
     assert answers["bpf"][0] == "False"
     assert "not permitted" in answers["bpf"][1]
-    assert "not permitted" in answers["link-veth"][1]
+    assert "not permitted" in answers["xdp-link"][1]
+    assert answers["link-veth"][0] == "True", "that only takes reading"
