@@ -118,6 +118,12 @@ def _units(service: Service, family: str) -> list[tuple[Any, Any]]:
     return found
 
 
+def units_of(services: Services) -> dict[str, list[Any]]:
+    """What each service is compiled from, for TC and for XDP, each once: egress is always TC."""
+    there = [service for name in services.names() if (service := services.get(name)) is not None]
+    return {s.name: list({str(u): u for family in ("TC", "XDP") for _, u in _units(s, family)}.values()) for s in there}
+
+
 def by_digest(built: Mapping[tuple[str, str], Built]) -> dict[str, Any]:
     return {made.digest: made for each in built.values() for made in each.objects.values()}
 

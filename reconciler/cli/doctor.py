@@ -5,23 +5,21 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from reconciler.cli import arguments as shared
+from reconciler.cli.diagnosis import LIMITED, MISSING, OK, UNKNOWN, Check
 from reconciler.errors import FeatureMissing
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from reconciler.cli.run import Run
     from reconciler.kernel.features import Feature
 
 DESCRIPTION = """\
 Try out what pcn needs, and say what is missing, what that keeps from working, and what would mend it. Exit 69 if something
-is missing without which nothing works. Needs no root, but can then not try everything."""
-OK, MISSING, LIMITED, UNKNOWN = "ok", "missing", "limited", "unknown"
-"""missing: nothing works. limited: something does not, or is slower. unknown: only root can tell."""
+is missing without which nothing works, or if --load meets a program that the kernel refuses. Needs no root, but can then not
+try everything."""
 _STYLES = {OK: "green", MISSING: "red", LIMITED: "yellow", UNKNOWN: "dim"}
 _NEEDED = {"bpf", "bpffs"}
 _BLOCKS = {
@@ -39,24 +37,16 @@ _BLOCKS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """`found` is what was met, `blocks` what it keeps from working, `mend` what to do; both empty if all is well."""
-
-    name: str
-    status: str
-    found: str
-    blocks: str = ""
-    mend: str = ""
-
-
 def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--load", action="store_true", help="have the verifier look at every compiled program; needs root")
     shared.output(parser, "text", "json", "yaml")
     shared.root(parser)
     shared.services(parser)
 
 
 def run(run: Run) -> int:
+    if run.args.load:
+        run.need_root("load programs")
     checks = list(_checks(run))
     broken = any(check.status == MISSING for check in checks)
     if run.format != "text":
@@ -69,7 +59,8 @@ def run(run: Run) -> int:
 
 
 def _line(check: Check, run: Run) -> str:
-    head = f"{run.terminal.paint(_STYLES[check.status], f'{check.status:<8}')} {check.name:<26} {check.found}"
+    found = check.found.replace("\n", f"\n{'':<36}")
+    head = f"{run.terminal.paint(_STYLES[check.status], f'{check.status:<8}')} {check.name:<26} {found}"
     more = [
         f"{'':<9}{'':<27}{text}"
         for text in (check.blocks and f"keeps from working: {check.blocks}", check.mend and f"mend: {check.mend}")
@@ -79,10 +70,13 @@ def _line(check: Check, run: Run) -> str:
 
 
 def _checks(run: Run) -> Iterator[Check]:
+    from reconciler.cli import diagnose_services
     from reconciler.cli.run import may_administer
+    from reconciler.kernel.release import release
+    from reconciler.survey import units_of
 
     permitted = may_administer()
-    yield Check("kernel", OK, f"Linux {os.uname().release} on {os.uname().machine}")
+    yield Check("kernel", OK, f"Linux {release()} on {os.uname().machine}")
     yield (
         Check("permissions", OK, "may load programs and change the network")
         if permitted
@@ -92,8 +86,12 @@ def _checks(run: Run) -> Iterator[Check]:
     )
     yield from _features(permitted)
     yield _root(run)
-    yield from _compiler()
-    yield _services(run)
+    services = run.services()
+    units = units_of(services)
+    yield diagnose_services.check_compiler(units)
+    yield from diagnose_services.check_services(services)
+    if run.args.load:
+        yield from diagnose_services.check_programs(units)
 
 
 def _features(permitted: bool) -> Iterator[Check]:
@@ -131,30 +129,3 @@ def _root(run: Run) -> Check:
         "everything that reads or changes the kernel",
         f"mount -t bpf bpf {root.parent}, or another --bpffs",
     )
-
-
-def _compiler() -> Iterator[Check]:
-    from reconciler import compiler
-    from reconciler.compiler.cache import directory
-
-    found, missing = compiler.available(), compiler.missing()
-    kept = _kept(directory())
-    words = f"{kept} compiled programs in {directory()}"
-    if not missing:
-        yield Check("compiler", OK, f"{found}; {words}")
-    else:
-        status = LIMITED if kept else MISSING
-        yield Check("compiler", status, f"none; {words}", "services that were not compiled yet", missing)
-
-
-def _kept(directory: Path) -> int:
-    """How many compiled programs there are; those that may not be read are of no use either."""
-    try:
-        return len(list(directory.glob("*.json")))
-    except OSError:
-        return 0
-
-
-def _services(run: Run) -> Check:
-    names = run.services().names()
-    return Check("services", OK, ", ".join(names)) if names else Check("services", MISSING, "none", "everything", "reinstall pcn")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
+import re
 import struct
 import sys
 from typing import NamedTuple
@@ -12,6 +14,7 @@ from reconciler.errors import VerifierError, kernel_error
 from reconciler.kernel import bpf, maps
 
 _LOG_BYTES = 1 << 20
+_LOG_STATISTICS = 4  # log_level: only what it took
 _FOREIGN_TO_VERIFIER = (errno.EPERM, errno.ENOMEM, errno.E2BIG)
 
 
@@ -45,6 +48,18 @@ def load(instructions: bytes, program_type: int, name: str) -> int:
         if (text.strip() and number not in _FOREIGN_TO_VERIFIER) or "processed" in text:
             raise VerifierError(f"load program {name}: the verifier refused it", number, text) from None
         raise kernel_error(f"load program {name}", number, text) from None
+
+
+def verify(instructions: bytes, program_type: int, name: str) -> int:
+    """Load a program only to see how many instructions the verifier walks through for it. Raises as `load`."""
+    log = ctypes.create_string_buffer(_LOG_BYTES)
+    try:
+        os.close(_load(instructions, program_type, name, _LOG_STATISTICS, log))
+    except OSError:
+        os.close(load(instructions, program_type, name))  # refuses it again, with the whole log
+        raise
+    walked = re.search(rb"processed (\d+) insns", log.value)
+    return int(walked[1]) if walked else 0
 
 
 def _load(instructions: bytes, program_type: int, name: str, level: int, log: ctypes.Array[ctypes.c_char] | None) -> int:
