@@ -9,6 +9,7 @@ The tree (exit codes follow sysexits(3) where it has a word for it):
     ├── KernelError               1   a system call failed; carries errno and what was attempted
     │   ├── VerifierError         1   the verifier refused a program; carries its last words
     │   └── NotPermitted         77   EPERM / EACCES: not root, or a capability is missing
+    ├── NotTrusted               77   others than root could change what root would rely on
     ├── FeatureMissing           69   this kernel lacks what the document needs
     ├── HookHeld                  1   somebody else's program is where ours should go
     ├── NotEnoughMemory       1   the tables would not fit; nothing was written
@@ -117,6 +118,12 @@ class VerifierError(KernelError):
 
 
 class NotPermitted(KernelError):
+    exit_code = 77
+
+
+class NotTrusted(PcnError):
+    """A directory, a file or a socket that root would rely on is, or can be changed by, an ordinary user's. It is left alone."""
+
     exit_code = 77
 
 

@@ -1,12 +1,15 @@
 """An apply on trial: taken back after some seconds unless somebody confirms it, even if the terminal and its command die.
 
 A process of its own, the watchdog, keeps the documents that were applied before, and waits. It is started under the apply's
-lock and before its first step, in a session of its own. It listens on an abstract socket named after the bpffs root, so a
-trial leaves no file behind and ends with its process:
+lock and before its first step, in a session of its own. While it runs it has a seat in /run/pcn, named for the root itself, so
+that it counts in every network namespace; it says there until when it waits, and whoever wants to know reads that and waits for
+nobody. Only who decides speaks to it, on a socket beside the seat:
 
-    status    -> 'trying <seconds left> <process>'
     keep      -> 'kept'
     back      -> 'rolled back', or 'failed <why>'
+
+Older versions had an abstract socket, which any user can bind. Theirs is still looked at, and ours is bound for them, but only
+root's is believed.
 
 The command that started it has the other end of its standard input. It says 'applied' when it is done; if it goes away before,
 what it half did is taken back at once.
@@ -18,10 +21,14 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from reconciler.errors import ApplyFailed, LockBusy
+from reconciler.kernel import rundir
+from reconciler.kernel.bpffs import Bpffs
 from reconciler.plan.steps import Disruption
 
 if TYPE_CHECKING:
@@ -29,34 +36,75 @@ if TYPE_CHECKING:
     from reconciler.plan.steps import Step
 
 KEPT, ROLLED_BACK, FAILED, READY, BUSY = "kept", "rolled back", "failed", "ready", "busy"
+_NOWHERE = (FileNotFoundError, NotADirectoryError)
 _START = 20.0  # seconds within which the watchdog must be ready
 _PATIENCE = 120.0  # seconds for an answer: it takes a rollback to give one
 
 
-def address(root: str) -> str:
-    """The abstract socket's name: the kernel's own, so it needs no directory and no clean-up."""
+def seat_of(root: str) -> str:
+    """The name of the seat that a trial has; its socket is beside it."""
+    return f"trial-{Bpffs(root).identity}"
+
+
+def socket_of(root: str) -> str:
+    return f"{seat_of(root)}.sock"
+
+
+def old_address(root: str) -> str:
+    """The abstract socket of older versions."""
     return f"\0pcn-trial:{os.path.realpath(root)}"
 
 
 def ask(root: str, question: str) -> str | None:
     """The answer of the trial that is under way at this root; None if there is none."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as talk:
+    talk = _connection(root)
+    if talk is None:
+        return None
+    with talk, suppress(OSError):
         talk.settimeout(_PATIENCE)
-        try:
-            talk.connect(address(root))
-            talk.sendall(f"{question}\n".encode())
-            return talk.makefile().readline().strip() or None
-        except OSError:
-            return None
+        talk.sendall(f"{question}\n".encode())
+        return talk.makefile().readline().strip() or None
+    return None
+
+
+def _connection(root: str) -> socket.socket | None:
+    """To the watchdog, if there is one."""
+    try:
+        return rundir.connect(socket_of(root), _PATIENCE)
+    except OSError:
+        return _old_trial(root)
+
+
+def _old_trial(root: str) -> socket.socket | None:
+    """A connection to the watchdog of an older version. Nothing is waited for, and no ordinary user is believed."""
+    talk = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        talk.connect(old_address(root))
+        if rundir.is_believed(talk):
+            return talk
+    except OSError:  # nobody; or a queue that is full, as that of a watchdog never is
+        pass
+    talk.close()
+    return None
 
 
 def refuse_while_trying(root: str) -> None:
     """Raise LockBusy while a trial is under way: rolling it back would take back whatever is done now."""
-    answer = ask(root, "status")
-    if answer is not None:
-        _, seconds, process = [*answer.split(), "?", "?"][:3]
-        way = "keep it with 'pcn apply --confirm', or wait"
-        raise LockBusy(f"an apply is on trial for {seconds} s more (process {process}); {way}")
+    try:
+        said = rundir.holder(seat_of(root))
+    except _NOWHERE:  # there is not even a place for a root
+        return
+    left = ""
+    if said is not None:
+        until, _, process = said.partition(" ")
+        left = f" for {max(0.0, float(until) - time.monotonic()):.0f} s more" if process else ""
+    elif (old := _old_trial(root)) is not None:
+        with old:
+            process = str(rundir.peer(old)[0])
+    else:
+        return
+    way = "keep it with 'pcn apply --confirm', or wait"
+    raise LockBusy(f"an apply is on trial{left} (process {process or '?'}); {way}")
 
 
 # -- what a trial would take back --------------------------------------------------------------------------------------------

@@ -11,14 +11,15 @@ import os
 import selectors
 import signal
 import socket
-import struct
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from reconciler.errors import PcnError
-from reconciler.trial import BUSY, FAILED, KEPT, READY, ROLLED_BACK, address
+from reconciler.kernel import rundir
+from reconciler.trial import BUSY, FAILED, KEPT, READY, ROLLED_BACK, old_address, seat_of, socket_of
 
 if TYPE_CHECKING:
     from reconciler.apply import Options
@@ -32,30 +33,48 @@ def main() -> int:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     parent = socket.socket(fileno=os.dup(0))
-    lines = parent.makefile()
-    settings = json.loads(lines.readline())
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        try:
-            listener.bind(address(settings["root"]))
-        except OSError:
-            _tell(parent, BUSY)
-            return 1
-        listener.listen(4)
+    heard = bytearray()
+    settings = json.loads(_line(parent, heard))
+    root = settings["root"]
+    try:
+        seat = rundir.take(seat_of(root))
+    except rundir.Taken:
+        _tell(parent, BUSY)
+        return 1
+    with ExitStack() as stack:
+        stack.callback(seat.release)
+        listeners = [stack.enter_context(rundir.listen(socket_of(root)))]
+        stack.callback(rundir.unlink, socket_of(root))
+        listeners += _for_older_versions(root, stack)
         try:
             _rehearse(settings)
         except Exception as error:  # noqa: BLE001 - whatever it is, there can be no trial, and that must be said
             _tell(parent, f"{FAILED} {' '.join(str(error).split()) or repr(error)}")
             return 1
         _tell(parent, READY)
-        word = lines.readline().strip()
+        word = _line(parent, heard)
         if word == "failed":
             return 0
         seconds = settings["seconds"] if word == "applied" else 0.0  # the command died in the middle: take back what it did
-        ended, asked = _wait(parent, listener, seconds)
+        deadline = time.monotonic() + seconds
+        seat.write(f"{deadline:.1f} {os.getpid()}")
+        ended, asked = _wait(parent, heard, listeners, deadline)
         outcome = KEPT if ended else _roll_back(settings)
         for talk in filter(None, (parent, asked)):
             _tell(talk, outcome)
     return 0 if not outcome.startswith(FAILED) else 1
+
+
+def _for_older_versions(root: str, stack: ExitStack) -> list[socket.socket]:
+    """The socket where an older version looks for a trial, an agent that was not restarted yet; none if somebody has it: then who
+    looks there is misled, and that cannot be helped from here."""
+    listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
+    try:
+        listener.bind(old_address(root))
+        listener.listen(4)
+    except OSError:
+        return []
+    return [listener]
 
 
 def _rehearse(settings: Mapping[str, Any]) -> None:
@@ -83,42 +102,58 @@ def _way_back(settings: Mapping[str, Any]) -> tuple[list[Document], Options]:
     return documents, options
 
 
-def _wait(parent: socket.socket, listener: socket.socket, seconds: float) -> tuple[bool, socket.socket | None]:
+def _line(parent: socket.socket, heard: bytearray) -> str:
+    """The next line; what came with it stays in `heard`. '' if the parent is gone."""
+    while b"\n" not in heard:
+        more = parent.recv(1 << 16)
+        if not more:
+            break
+        heard += more
+    line, _, rest = bytes(heard).partition(b"\n")
+    heard[:] = rest
+    return line.decode(errors="replace").strip()
+
+
+def _wait(
+    parent: socket.socket, heard: bytearray, listeners: list[socket.socket], deadline: float
+) -> tuple[bool, socket.socket | None]:
     """Until the time is over or somebody decides. (Whether to keep it, who asked.)"""
-    deadline = time.monotonic() + seconds
+    if heard:
+        return _line(parent, heard) == "keep", None
     ended: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
     with selectors.DefaultSelector() as selector:
-        selector.register(parent, selectors.EVENT_READ)
-        selector.register(listener, selectors.EVENT_READ)
+        for sock in (parent, *listeners):
+            selector.register(sock, selectors.EVENT_READ)
         while (left := deadline - time.monotonic()) > 0 and not ended:
             for key, _ in selector.select(min(left, 0.5)):
-                if key.fileobj is listener:
-                    talk, word = _heard(listener)
-                    if word == "status":
-                        _tell(talk, f"trying {max(0, deadline - time.monotonic()):.0f} {os.getpid()}")
-                        talk.close()
-                    elif word in ("keep", "back"):
+                if key.fileobj is not parent:
+                    assert isinstance(key.fileobj, socket.socket)
+                    talk, word = _heard(key.fileobj)
+                    if word in ("keep", "back"):
                         return word == "keep", talk
+                    if word == "status":  # only older versions ask
+                        _tell(talk, f"trying {max(0, deadline - time.monotonic()):.0f} {os.getpid()}")
+                    talk.close()
                 else:
-                    words = parent.recv(64).decode(errors="replace").split()
-                    if not words:  # it is gone, or its terminal is; the time runs on
+                    word = _line(parent, heard)
+                    if not word:  # it is gone, or its terminal is; the time runs on
                         selector.unregister(parent)
-                    elif words[0] in ("keep", "back"):
-                        return words[0] == "keep", None
+                    elif word in ("keep", "back"):
+                        return word == "keep", None
     return False, None
 
 
 def _heard(listener: socket.socket) -> tuple[socket.socket, str]:
-    """A visitor and what it asks; only root and our own user are listened to."""
+    """A visitor and what it asks; only root and our own user are listened to, and nobody else is waited for."""
     talk, _ = listener.accept()
-    _, user, _ = struct.unpack("iII", talk.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if not rundir.is_believed(talk):
+        return talk, ""
     talk.settimeout(2)
     try:
-        word = talk.recv(64).decode(errors="replace").strip()
+        return talk, talk.recv(64).decode(errors="replace").strip()
     except OSError:
-        word = ""
-    return talk, word if user in (0, os.geteuid()) else ""
+        return talk, ""
 
 
 def _tell(talk: socket.socket, word: str) -> None:

@@ -13,7 +13,7 @@ from reconciler import pins
 from reconciler.agent.handle import Facts
 from reconciler.graph.intend import full_config
 from reconciler.graph.wiring import family, hidden_pair
-from reconciler.kernel import bpf, maps
+from reconciler.kernel import maps
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader, fold_cpus
 from reconciler.model import Cube
@@ -40,7 +40,7 @@ class Seen:
 def look(root: str, services: Services, last: Seen | None) -> Seen:
     """The cubes with a slow path that are live now; `last` itself if nothing has changed since. Of others nothing is read."""
     reader = Reader(Bpffs(root))
-    ring_id = _identity(f"{root}/{pins.table('', 'pcn_slowpath')}")
+    ring_id = _identity(reader, pins.table("", "pcn_slowpath"))
     names = (name for name in reader.names("topologies") if not name.endswith("~"))
     texts = tuple((name, reader.document(f"topologies/{name}")) for name in names)
     known = last is not None and last.texts == texts
@@ -78,7 +78,7 @@ def _objects(reader: Reader, cubes: Iterable[Facts]) -> tuple[int, ...]:
     """The kernel's numbers of what is used by name: a table or netdev that is made anew is another one."""
     found = []
     for facts in cubes:
-        found += [_identity(reader.root.path(path)) for path in facts.tables.values()]
+        found += [_identity(reader, path) for path in facts.tables.values()]
         try:
             found.append(socket.if_nametoindex(facts.near))
         except OSError:
@@ -112,10 +112,10 @@ def _tables(reader: Reader, cube: Cube) -> dict[str, str]:
     return {name: f"public/{name}" for name in reader.names("public")} | own
 
 
-def _identity(path: str) -> int:
+def _identity(reader: Reader, relative: str) -> int:
     """The id of a pinned map, 0 if there is none."""
     try:
-        fd = bpf.open_pin(path)
+        fd = reader.root.open_pin(relative)
     except OSError:
         return 0
     try:

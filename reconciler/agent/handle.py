@@ -22,7 +22,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from reconciler import pins
 from reconciler.agent.inject import EGRESS, INGRESS, Injector, Wire
-from reconciler.kernel import bpf, maps
+from reconciler.kernel import bpffs, maps
 from reconciler.kernel.reader import fold_cpus
 
 _SIOCGIFHWADDR = 0x8927
@@ -63,7 +63,7 @@ class Table:
     """One of the cube's tables, rows as bytes. Raises OSError; KeyError for what is not there."""
 
     def __init__(self, path: str) -> None:
-        self._fd = bpf.open_pin(path)
+        self._fd = bpffs.open_pin(path)
         self._spec = maps.info(self._fd).spec
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from reconciler import pins
 from reconciler.agent.ring import Ring
 from reconciler.errors import LockBusy
-from reconciler.kernel import bpf, maps
+from reconciler.kernel import bpffs, maps
 from reconciler.service import LEVELS, Services, cube_number
 
 _RECORD = struct.Struct("<QIIII4Q")  # struct pcn_log_record: time, cube, format, level, port, args
@@ -188,7 +188,7 @@ def follow(root: str, services: Services, *, forever: bool, pause: float = 0.5) 
 
 def _identity(path: str) -> int:
     try:
-        fd = bpf.open_pin(path)
+        fd = bpffs.open_pin(path)
     except OSError:
         return 0
     try:

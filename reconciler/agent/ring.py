@@ -15,7 +15,7 @@ import mmap
 import os
 import struct
 
-from reconciler.kernel import bpf, maps
+from reconciler.kernel import bpffs, maps
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30  # bits of a record's length (BPF_RINGBUF_BUSY_BIT, _DISCARD_BIT)
 _HEADER = 8  # bytes ahead of each record
@@ -29,7 +29,7 @@ class Ring:
     """
 
     def __init__(self, path: str) -> None:
-        self._fd = bpf.open_pin(path)
+        self._fd = bpffs.open_pin(path)
         found = maps.info(self._fd)
         if found.spec.type != maps.RINGBUF:
             os.close(self._fd)

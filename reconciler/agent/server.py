@@ -1,15 +1,20 @@
 """Answers on sockets, inside the loop: a status to whoever connects, and metrics over HTTP.
 
-Nobody who connects can hold the agent up: nothing is waited for, requests are short, and connections are few and end soon.
+Nobody who connects can hold the agent up: nothing is waited for, requests are short, and connections are few and end soon. Nor
+can they keep others out: where there are too many, the oldest one that has asked for nothing yet makes way. On a unix socket only
+root is answered.
 """
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import stat
 from collections.abc import Callable
 
 from reconciler.agent.loop import Loop
 from reconciler.errors import UsageError
+from reconciler.kernel import rundir, trusted
 
 Answer = Callable[[bytes], bytes]
 _MOST_BYTES, _MOST_CONNECTIONS, _PATIENCE = 8192, 32, 5.0
@@ -30,9 +35,11 @@ class Server:
             sock, _ = self._listener.accept()
         except OSError:  # it has left already
             return
-        if len(self._open) >= _MOST_CONNECTIONS:
+        if sock.family == socket.AF_UNIX and not rundir.is_believed(sock):
             sock.close()
             return
+        if len(self._open) >= _MOST_CONNECTIONS:
+            self._end(next((number for number, each in self._open.items() if not each.reply), min(self._open)))
         self._count += 1
         number = self._count
         sock.setblocking(False)
@@ -90,19 +97,43 @@ class _Connection:
 
 
 def unix_listener(path: str) -> socket.socket:
-    """A socket at `path`, for root only. What a killed agent left there makes way."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
+    """A socket at `path`, for root only, in a directory where nobody else can put anything. A socket that a killed agent left
+    there makes way, and nothing else does. Raises UsageError, NotTrusted."""
+    directory, name = os.path.split(os.path.abspath(path))
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    mask = os.umask(0o177)
     try:
-        sock.bind(path)
-    finally:
-        os.umask(mask)
-    sock.listen(8)
+        fd = trusted.open_directory(directory)
+        try:
+            _make_way(fd, name, path)
+            mask = os.umask(0o177)
+            try:
+                sock.bind(trusted.at(fd, name))
+            finally:
+                os.umask(mask)
+        finally:
+            os.close(fd)
+        sock.listen(_MOST_CONNECTIONS)
+    except OSError as error:
+        sock.close()
+        raise UsageError(f"cannot listen at {path}: {error.strerror}") from None
+    except BaseException:
+        sock.close()
+        raise
     return sock
+
+
+def _make_way(fd: int, name: str, path: str) -> None:
+    """Take away a socket that nobody listens at any more."""
+    try:
+        about = os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(about.st_mode):
+        raise UsageError(f"{path} is there already and is no socket, so it is left alone")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as old:
+        if old.connect_ex(trusted.at(fd, name)) in (0, errno.EAGAIN):
+            raise UsageError(f"somebody listens at {path} already")
+    os.unlink(name, dir_fd=fd)
 
 
 def metrics_listener(where: str) -> socket.socket:

@@ -3,6 +3,9 @@
 Everything pcn leaves in the kernel hangs off one root directory (default /sys/fs/bpf/pcn). Paths in here are relative
 to it and made of names that were escaped, so nothing outside the root can be named, let alone removed.
 
+The root is root's own: mode 0700, on a bpf filesystem, opened once and reached by its descriptor from then on. Symlinks below
+it are data, which is read and never followed: a directory is opened without following links before anything in it is touched.
+
 Names: the kernel refuses a dot in a bpffs name; `reconciler.pins` percent-encodes it ('eth0.100' is 'eth0%2E100').
 """
 
@@ -11,61 +14,108 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import fcntl
+import hashlib
 import os
+import select
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from reconciler.errors import FeatureMissing, KernelError, LockBusy, kernel_error
-from reconciler.kernel import bpf
+from reconciler.errors import FeatureMissing, KernelError, kernel_error
+from reconciler.kernel import bpf, rootlock, trusted
 
 DEFAULT_ROOT = "/sys/fs/bpf/pcn"
 _BPF_FS_MAGIC = 0xCAFE4A11
+_MODE = 0o700
+_NOT_THERE = (FileNotFoundError, NotADirectoryError)
 
 
 class Bpffs:
-    """One root. Reading needs no root directory to exist; an absent one is an empty live graph."""
+    """One root, opened when it is first used. Reading needs no root directory to exist; an absent one is an empty live graph.
+
+    Raises NotTrusted where the root, or a directory below it, is not root's alone."""
 
     def __init__(self, root: str = DEFAULT_ROOT) -> None:
         self.root = Path(root)
-        self._home = f"{self.root}/"
+        self._kept: select.epoll | None = None  # merely closes the root's descriptor when let go of; a `__del__` would lose a Ctrl-C
+
+    # -- where things are -------------------------------------------------------------------------------------------
 
     def path(self, relative: str) -> str:
-        """The absolute path of something below the root; refuses to climb out of it."""
+        """What to call something below the root in a sentence; refuses to climb out of it."""
         if relative.startswith("/") or ".." in relative:
             raise ValueError(f"{relative!r} is not a path below {self.root}")
-        return self._home + relative
+        return f"{self.root}/{relative}"
+
+    def _at(self, relative: str) -> str:
+        """A path by which system calls reach it, whatever the root's own path leads to meanwhile. Raises FileNotFoundError where
+        there is no root."""
+        if relative.startswith("/") or ".." in relative:
+            raise ValueError(f"{relative!r} is not a path below {self.root}")
+        return f"/proc/self/fd/{self._home()}/{relative}"
+
+    def _home(self) -> int:
+        if self._kept is None:
+            self._kept = select.epoll.fromfd(self._opened(make=False))
+        return self._kept.fileno()
+
+    def _opened(self, *, make: bool) -> int:
+        """A descriptor of the root, found to be root's alone. Raises FileNotFoundError, NotTrusted, FeatureMissing."""
+        try:
+            fd = trusted.own_directory(self.root, make=make)
+        except PermissionError as error:
+            raise kernel_error(f"open {self.root}", error.errno or 0) from None
+        if _type_of(fd) != _BPF_FS_MAGIC:
+            os.close(fd)
+            raise FeatureMissing(f"{self.root} is not on a bpf filesystem; use another --bpffs")
+        return fd
+
+    def _below(self, relative: str) -> int:
+        """A descriptor of a directory below the root, reached without following anything."""
+        return trusted.beneath(self._home(), relative)
+
+    @contextlib.contextmanager
+    def _parent(self, relative: str) -> Iterator[tuple[int, str]]:
+        """The directory that something stands in, and its name there."""
+        directory, _, name = relative.rpartition("/")
+        fd = self._below(directory)
+        try:
+            yield fd, name
+        finally:
+            os.close(fd)
+
+    # -- reading ----------------------------------------------------------------------------------------------------
 
     def exists(self, relative: str) -> bool:
-        return os.path.lexists(self.path(relative))
+        try:
+            return os.path.lexists(self._at(relative))
+        except FileNotFoundError:
+            return False
 
     def names(self, relative: str = "") -> list[str]:
         """What a directory holds, sorted; empty if there is no such directory."""
-        try:
-            return sorted(os.listdir(self.path(relative)))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except PermissionError as error:
-            raise kernel_error(f"read {self.path(relative)}", error.errno or 0) from None
+        return sorted(self.inodes(relative))
 
     def inodes(self, relative: str) -> dict[str, int]:
         """The inode of each thing in a directory, by name and in the order of names; empty if there is no such directory. Cubes
         of a kind have things of the same names, so there is one object for each name."""
         try:
-            with os.scandir(self.path(relative)) as entries:
-                return dict(sorted([(sys.intern(entry.name), entry.inode()) for entry in entries]))
-        except (FileNotFoundError, NotADirectoryError):
+            fd = self._below(relative)
+        except _NOT_THERE:
             return {}
         except PermissionError as error:
             raise kernel_error(f"read {self.path(relative)}", error.errno or 0) from None
+        try:
+            with os.scandir(fd) as entries:
+                return dict(sorted([(sys.intern(entry.name), entry.inode()) for entry in entries]))
+        finally:
+            os.close(fd)
 
     def changed(self, relative: str) -> tuple[int, int] | None:
         """A directory's own inode, and when something in it last came or went (nanoseconds); None if it is not there."""
         try:
-            status = os.stat(self.path(relative))
-        except (FileNotFoundError, NotADirectoryError):
+            status = os.stat(self._at(relative))
+        except _NOT_THERE:
             return None
         except PermissionError as error:
             raise kernel_error(f"read {self.path(relative)}", error.errno or 0) from None
@@ -73,18 +123,18 @@ class Bpffs:
 
     def read_link(self, relative: str) -> str | None:
         try:
-            return os.readlink(self.path(relative))
-        except (FileNotFoundError, OSError):
+            return os.readlink(self._at(relative))
+        except OSError:
             return None
 
-    def is_directory(self, relative: str) -> bool:
-        path = self.path(relative)
-        return os.path.isdir(path) and not os.path.islink(path)
+    def open_pin(self, relative: str) -> int:
+        """A descriptor of the pinned object. Raises OSError: callers often expect ENOENT."""
+        return bpf.open_pin(self._at(relative))
 
     def open(self, relative: str) -> int:
         """A descriptor of the pinned object. Raises KernelError, ENOENT included."""
         try:
-            return bpf.open_pin(self.path(relative))
+            return self.open_pin(relative)
         except OSError as error:
             raise kernel_error(f"open {self.path(relative)}", error.errno or 0) from None
 
@@ -96,33 +146,42 @@ class Bpffs:
         finally:
             os.close(fd)
 
+    # -- changing ---------------------------------------------------------------------------------------------------
+
     def prepare(self) -> None:
         """Make the root, mounting bpffs at /sys/fs/bpf where the path lies there and nothing is mounted yet."""
         parent = self.root.parent
         if not _is_bpffs(parent):
             _mount(parent)
         try:
-            self.root.mkdir(mode=0o700, exist_ok=True)
+            opened = self._opened(make=True)
         except OSError as error:
             raise kernel_error(f"make {self.root}", error.errno or 0) from None
+        self._kept = select.epoll.fromfd(opened)
 
     def make_directory(self, relative: str) -> None:
-        """A directory, and those above it, if they are not there yet."""
-        path = self.path(relative)
+        """A directory, and those above it, if they are not there yet. What is there is looked at: once this was called, a path
+        through the directory leads nowhere else."""
         try:
-            os.mkdir(path, 0o700)
+            os.mkdir(self._at(relative), _MODE)
         except FileNotFoundError:
-            os.makedirs(path, 0o700)
-        except FileExistsError:
-            if not os.path.isdir(path):
+            above = relative.rpartition("/")[0]
+            if not above:
                 raise
+            self.make_directory(above)
+            os.mkdir(self._at(relative), _MODE)
+        except FileExistsError:
+            os.close(self._below(relative))
 
     def pin(self, fd: int, relative: str) -> None:
-        bpf.pin(fd, self.path(relative))
+        try:
+            bpf.pin(fd, self._at(relative))
+        except KernelError as error:
+            raise kernel_error(f"pin {self.path(relative)}", error.errno) from None
 
     def set_link(self, relative: str, text: str) -> None:
         """Make a symlink that holds `text`, or put it in the place of an old one, atomically."""
-        path = self.path(relative)
+        path = self._at(relative)
         with contextlib.suppress(FileExistsError):
             os.symlink(text, path)
             return
@@ -133,98 +192,108 @@ class Bpffs:
         os.rename(draft, path)
 
     def rename(self, relative: str, new: str) -> None:
-        os.rename(self.path(relative), self.path(new))
+        with self._parent(relative) as (fd, name), self._parent(new) as (to, new_name):
+            os.rename(name, new_name, src_dir_fd=fd, dst_dir_fd=to)
 
     def remove(self, relative: str) -> None:
         """Remove a pin, a symlink or a whole directory below the root; absence is no error."""
-        path = self.path(relative)
-        if os.path.islink(path) or not os.path.isdir(path):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-        else:
-            import shutil  # is slow to import
+        with contextlib.suppress(*_NOT_THERE), self._parent(relative) as (fd, name):
+            trusted.remove(fd, name)
 
-            shutil.rmtree(path)
+    def remove_directory(self, relative: str) -> None:
+        """Take away a directory that is empty; one that is not, or is not there, is no error."""
+        with contextlib.suppress(OSError), self._parent(relative) as (fd, name):
+            os.rmdir(name, dir_fd=fd)
 
     def remove_if_empty(self) -> None:
         """Take away the directories below links that hold nothing, and the root itself once nothing is left in it."""
-        netdevs = (self.root / "links" / name for name in self.names("links"))
-        for directory in (*netdevs, *(self.root / name for name in self.names()), self.root):
-            with contextlib.suppress(OSError):
-                directory.rmdir()
+        if not self.exists(""):
+            return
+        for relative in (*(f"links/{name}" for name in self.names("links")), *self.names()):
+            self.remove_directory(relative)
+        with contextlib.suppress(OSError):
+            above = trusted.open_directory(self.root.parent, sticky=True)
+            try:
+                os.rmdir(self.root.name, dir_fd=above)
+                self._kept = None
+            finally:
+                os.close(above)
+
+    # -- locks ------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def locked(self, timeout: float) -> Iterator[None]:
-        """The one writer of this root, for as long as the block runs. The kernel drops the lock when its holder dies.
-
-        Raises LockBusy after `timeout` seconds.
-        """
-        deadline = time.monotonic() + timeout
-        fd = self._lock_once(deadline, timeout)
-        while not self._is_current(fd):  # the last holder removed the root when it left: lock the new one
-            os.close(fd)
-            fd = self._lock_once(deadline, timeout)
-        try:
+        """The one writer of this root, for as long as the block runs. Raises LockBusy after `timeout` seconds."""
+        with rootlock.locked(self, timeout):
             yield
-        finally:
-            os.close(fd)
 
     @contextlib.contextmanager
     def read_locked(self, timeout: float) -> Iterator[None]:
         """No writer is at work while the block runs, so what is read is no half-done apply. Readers do not exclude each
         other, and an absent root needs no lock. Raises LockBusy after `timeout` seconds."""
-        if not self.root.is_dir():
+        with rootlock.locked(self, timeout, shared=True) if self.exists("") else contextlib.nullcontext():
             yield
-            return
-        fd = self._lock_once(time.monotonic() + timeout, timeout, fcntl.LOCK_SH)
+
+    @contextlib.contextmanager
+    def lockable(self) -> Iterator[int]:
+        """Another descriptor of the root, to lock: what is locked by it is let go when the block ends."""
+        fd = os.open(self._at(""), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            yield
+            yield fd
         finally:
             os.close(fd)
 
-    def _lock_once(self, deadline: float, timeout: float, kind: int = fcntl.LOCK_EX) -> int:
-        self.prepare()
-        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        while True:
-            try:
-                fcntl.flock(fd, kind | fcntl.LOCK_NB)
-                return fd
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    holder = _holder(fd)
-                    os.close(fd)
-                    raise LockBusy(f"{self.root} is being changed by {holder}; gave up after {timeout:g} s") from None
-                time.sleep(0.02)
-
-    def _is_current(self, fd: int) -> bool:
+    def is_current(self, fd: int) -> bool:
+        """Whether a descriptor is of the directory that is the root now: who left last may have removed it."""
         try:
-            return os.fstat(fd).st_ino == os.stat(self.root).st_ino
+            return os.path.samestat(os.fstat(fd), os.lstat(self.root))
         except FileNotFoundError:
             return False
 
+    @property
+    def identity(self) -> str:
+        """What stands for this root, in whichever network or mount namespace it is seen, and even while it is not there."""
+        try:
+            fd = trusted.open_directory(self.root.parent, sticky=True)
+        except PermissionError as error:
+            raise kernel_error(f"open {self.root.parent}", error.errno or 0) from None
+        try:
+            about = os.fstat(fd)
+        finally:
+            os.close(fd)
+        return hashlib.blake2b(f"{about.st_dev}:{about.st_ino}:{self.root.name}".encode(), digest_size=8).hexdigest()
 
-def _holder(fd: int) -> str:
-    """The process that holds the flock, from /proc/locks; a help to the reader, so any failure is 'another process'."""
-    inode = str(os.fstat(fd).st_ino)
+
+def open_pin(path: str) -> int:
+    """A descriptor of what is pinned at an absolute path, of which every directory is root's alone. Raises OSError."""
+    directory, _, name = path.rpartition("/")
+    fd = trusted.open_directory(directory)
     try:
-        for line in Path("/proc/locks").read_text().splitlines():
-            fields = line.split()
-            if "FLOCK" in fields and fields[5].endswith(f":{inode}"):
-                command = Path(f"/proc/{fields[4]}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
-                return f"process {fields[4]} ({command[:80]})"
-    except (OSError, IndexError):
-        pass
-    return "another process"
+        return bpf.open_pin(trusted.at(fd, name))
+    finally:
+        os.close(fd)
 
 
 class _StatFs(ctypes.Structure):
     _fields_ = [("f_type", ctypes.c_long), ("rest", ctypes.c_char * 240)]
 
 
-def _is_bpffs(path: Path) -> bool:
+def _type_of(fd: int) -> int:
+    """The magic number of the file system that something is on, 0 if the kernel does not say."""
     described = _StatFs()
-    result = ctypes.CDLL(None, use_errno=True).statfs(os.fsencode(path), ctypes.byref(described))
-    return bool(result == 0 and described.f_type & 0xFFFFFFFF == _BPF_FS_MAGIC)
+    result = ctypes.CDLL(None, use_errno=True).fstatfs(fd, ctypes.byref(described))
+    return int(described.f_type & 0xFFFFFFFF) if result == 0 else 0
+
+
+def _is_bpffs(path: Path) -> bool:
+    try:
+        fd = trusted.open_directory(path, sticky=True)
+    except OSError:
+        return False
+    try:
+        return _type_of(fd) == _BPF_FS_MAGIC
+    finally:
+        os.close(fd)
 
 
 def _mount(path: Path) -> None:
@@ -233,7 +302,7 @@ def _mount(path: Path) -> None:
         raise FeatureMissing(
             f"{path} is not on a bpf filesystem; mount one there (mount -t bpf bpf {path}) or use another --bpffs"
         )
-    if libc.mount(b"bpf", os.fsencode(path), b"bpf", 0, None) != 0:
+    if libc.mount(b"bpf", os.fsencode(path), b"bpf", 0, b"mode=0700") != 0:  # the kernel's own choice is 1777
         number = ctypes.get_errno()
         if number in (errno.EPERM, errno.EACCES):
             raise kernel_error(f"mount the bpf filesystem at {path}", number)

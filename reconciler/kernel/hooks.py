@@ -79,14 +79,13 @@ def detach(root: Bpffs, path: str, ifindex: int, point: str) -> None:
             with contextlib.suppress(OSError, KernelError), root.opened(path) as link:
                 bpf.bpf(bpf.LINK_DETACH, struct.pack("<I", link))
         root.remove(path)
-    with contextlib.suppress(OSError):
-        os.rmdir(root.path(path.rpartition("/")[0]))
+    root.remove_directory(path.rpartition("/")[0])
 
 
 def read(root: Bpffs, path: str, ifindex: int, point: str) -> tuple[int, int] | None:
     """(program id, ifindex) of a hook of ours; ifindex 0: it is attached to nothing any more. None: there is no such hook."""
     try:
-        fd = bpf.open_pin(root.path(path))
+        fd = root.open_pin(path)
     except OSError:
         return None
     try:

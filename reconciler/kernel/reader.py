@@ -145,7 +145,7 @@ class Reader:
 
     def _open(self, relative: str) -> int | None:
         try:
-            return bpf.open_pin(self.root.path(relative))
+            return self.root.open_pin(relative)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.EINVAL, errno.EISDIR, errno.EACCES, errno.ELOOP) and os.geteuid() == 0:
                 return None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.kernel import bpf, maps, nlmsg
+from reconciler.kernel import bpf, maps, nlmsg, trusted
 
 _BPF = {
     bpf.MAP_CREATE: "map created", bpf.MAP_LOOKUP: "row read", bpf.MAP_UPDATE: "row written", bpf.MAP_DELETE: "row deleted",
@@ -37,6 +37,7 @@ def counted() -> Iterator[Counter[str]]:
         count(bpf, "bpf", lambda command, *_: _BPF.get(command, f"bpf command {command}"))
         for name in ("stat", "scandir", "readlink", "symlink", "rename", "mkdir", "unlink"):
             count(os, name, name)
+        count(trusted, "beneath", "directory opened")
         count(maps.mmap, "mmap", "mapped")
         for name in ("dump", "query", "_exchange"):
             count(nlmsg, name, "netlink")

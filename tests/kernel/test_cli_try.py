@@ -7,9 +7,12 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 
+from reconciler import trial_watch
 from reconciler.kernel import netns
 from tests.commands import BIN, SCHEMA, Net, counts, live, pcn, wait_until, with_fault
 
@@ -104,6 +107,15 @@ def test_ctrl_c_ends_a_trial_at_once(net: Net) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 1
     assert live(net) == before
+
+
+def test_what_the_command_says_at_one_go_is_heard_word_by_word() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(b"{}\napplied\nback\n")
+        heard = bytearray()
+        assert [trial_watch._line(theirs, heard) for _ in range(2)] == ["{}", "applied"]
+        assert trial_watch._wait(theirs, heard, [], time.monotonic() + 60) == (False, None)
 
 
 def test_a_trial_that_could_not_be_taken_back_without_loss_is_refused_before_anything_is_done(net: Net) -> None:

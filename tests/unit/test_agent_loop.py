@@ -100,7 +100,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
 
 
 def test_a_root_has_one_agent_and_a_dead_one_makes_way(monkeypatch, tmp_path):
-    monkeypatch.setattr("reconciler.agent.place.RUN", tmp_path)
+    monkeypatch.setattr("reconciler.kernel.rundir.RUN", tmp_path)
     first = OneAgent("/sys/fs/bpf/pcn")
     with pytest.raises(LockBusy, match=str(os.getpid())):
         OneAgent("/sys/fs/bpf/pcn")

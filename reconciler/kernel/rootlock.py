@@ -1,0 +1,99 @@
+"""One writer at a time for each bpffs root, or several readers.
+
+Two locks, taken one after the other. That in /run/pcn no ordinary user can reach. That on the root directory is where every
+version of pcn takes it, so it is what an older one is kept apart by; but whoever could open the directory before it was root's
+alone may have it locked for ever. So it is waited for only while a process of root's holds it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.errors import KernelError, LockBusy
+from reconciler.kernel import rundir
+
+if TYPE_CHECKING:
+    from reconciler.kernel.bpffs import Bpffs
+
+_PAUSE = 0.02  # seconds between two tries
+_SURE = 3  # tries that find a lock to be nobody's who counts, one after the other: a holder may just have ended
+
+
+@contextmanager
+def locked(root: Bpffs, timeout: float, *, shared: bool = False) -> Iterator[None]:
+    """Hold a root, as its one writer or (`shared`) one of its readers, for as long as the block runs. The kernel drops the locks
+    of a holder that dies. Makes the root if it is not there. Raises LockBusy after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    with ExitStack() as stack:
+        root.prepare()
+        try:
+            seat = rundir.take(f"root-{root.identity}", str(os.getpid()), shared=shared, timeout=timeout)
+            stack.callback(seat.release)
+        except rundir.Taken as taken:
+            raise _busy(root, _process(str(taken)), timeout) from None
+        except KernelError:  # a user without a directory in /run, whose root no other user can open
+            if os.geteuid() == 0:
+                raise
+        while True:
+            root.prepare()  # the last holder may have removed it as it left
+            fd = stack.enter_context(root.lockable())
+            _lock(root, fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, deadline, timeout)
+            if root.is_current(fd):
+                break
+        yield
+
+
+def _lock(root: Bpffs, fd: int, kind: int, deadline: float, timeout: float) -> None:
+    ignored = 0
+    while True:
+        try:
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            holders = _holders(fd)  # none: in a namespace of processes that we do not see
+            believed = [process for process in holders if _is_believed(process, fd)]
+            ignored = ignored + 1 if holders and not believed else 0
+            if ignored == _SURE:
+                return  # an ordinary user's, who could open the directory once; no older pcn can have it meanwhile
+            if time.monotonic() >= deadline and not ignored:
+                raise _busy(root, _process(*believed), timeout) from None
+            time.sleep(_PAUSE)
+
+
+def _busy(root: Bpffs, holder: str, timeout: float) -> LockBusy:
+    return LockBusy(f"{root.root} is being changed by {holder}; gave up after {timeout:g} s")
+
+
+def _holders(fd: int) -> list[str]:
+    """The processes that took a lock on this directory, by the kernel's own list."""
+    inode = f":{os.fstat(fd).st_ino}"
+    lines = (line.split() for line in Path("/proc/locks").read_text().splitlines())
+    return [fields[4] for fields in lines if fields[1] == "FLOCK" and fields[5].endswith(inode)]
+
+
+def _is_believed(process: str, fd: int) -> bool:
+    """Whether a process is root's (or our own user's) and has the lock itself: the number of one that is gone, whose child has
+    the lock now, may be another's."""
+    inode = f":{os.fstat(fd).st_ino} "
+    try:
+        if os.stat(f"/proc/{process}").st_uid not in (0, os.geteuid()):
+            return False
+        notes = (entry.read_text() for entry in Path(f"/proc/{process}/fdinfo").iterdir())
+        return any("lock:" in note and "FLOCK" in note and inode in note for note in notes)
+    except OSError:
+        return False
+
+
+def _process(number: str = "", *_: str) -> str:
+    """A process as a sentence names it; a help to the reader."""
+    try:
+        command = Path(f"/proc/{number}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    except OSError:
+        return "another process"
+    return f"process {number} ({command[:80]})"

@@ -1,0 +1,164 @@
+"""/run/pcn, by which pcn's processes find one another: root's own, mode 0700, so that no ordinary user is in between.
+
+    seat = take("sys-fs-bpf-pcn.lock", "4711")     what one process holds; the kernel gives it back when the process ends
+    holder("sys-fs-bpf-pcn.lock")                  what the holder wrote there, without waiting for it; None if nobody holds it
+    listen("x.sock"), connect("x.sock", 5.0)       a socket; both ends look whose the other one is
+
+A user other than root who has the capabilities that pcn needs has a directory of their own, below /run/user.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from reconciler.errors import kernel_error
+from reconciler.kernel import trusted
+
+RUN = Path("/run/pcn")
+_PAUSE = 0.02  # seconds between two tries to take a seat
+_GLIMPSE = 0.2  # seconds: who only looks whether a seat is taken has it for a moment
+
+
+class Taken(Exception):
+    """Somebody else holds a seat; the text is what they wrote there."""
+
+
+def directory() -> Path:
+    user = os.geteuid()
+    with suppress(OSError):
+        if user == 0 or os.lstat(RUN).st_uid == user:
+            return RUN
+    return Path(f"/run/user/{user}/pcn")
+
+
+@contextmanager
+def opened(*, make: bool = True) -> Iterator[int]:
+    """A descriptor of the directory, which is made if it is not there (not `make`: FileNotFoundError). Raises NotTrusted,
+    KernelError."""
+    try:
+        fd = trusted.own_directory(directory(), make=make)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not make:
+            raise
+        raise kernel_error(f"open {directory()}", error.errno or 0) from None
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+class Seat:
+    """What a process holds by a lock on a file. `release` takes the file away, unless it was shared."""
+
+    def __init__(self, name: str, fd: int, shared: bool) -> None:
+        self._name, self._fd, self._shared = name, fd, shared
+
+    def write(self, words: str) -> None:
+        """Say something of the holder. One call of the kernel: who reads meanwhile reads the old words or the new ones."""
+        os.pwrite(self._fd, words.encode().ljust(64), 0)
+
+    def release(self) -> None:
+        if not self._shared:
+            with opened() as fd, suppress(FileNotFoundError):
+                os.unlink(self._name, dir_fd=fd)
+        os.close(self._fd)
+
+
+def take(name: str, words: str = "", *, shared: bool = False, timeout: float = _GLIMPSE) -> Seat:
+    """Take a seat, or raise Taken after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    with opened() as directory_fd:
+        while True:
+            fd = trusted.open_file(directory_fd, name, os.O_RDWR | os.O_CREAT)
+            try:
+                fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError:
+                said = _read(fd)
+                os.close(fd)
+                if time.monotonic() >= deadline:
+                    raise Taken(said) from None
+                time.sleep(_PAUSE)
+                continue
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.stat(name, dir_fd=directory_fd, follow_symlinks=False), os.fstat(fd)):
+                    break
+            os.close(fd)  # the last holder took the file away as it left
+    seat = Seat(name, fd, shared)
+    if words:
+        seat.write(words)
+    return seat
+
+
+def holder(name: str) -> str | None:
+    """What the holder of a seat says; None if nobody holds it. Waits for nobody."""
+    try:
+        with opened(make=False) as directory_fd:
+            fd = trusted.open_file(directory_fd, name)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read(fd)
+    finally:
+        os.close(fd)
+    return None
+
+
+def _read(fd: int) -> str:
+    return os.pread(fd, 256, 0).decode(errors="replace").strip()
+
+
+# -- sockets -------------------------------------------------------------------------------------------------------------------
+
+
+def listen(name: str) -> socket.socket:
+    """A socket that others connect to by its name. What was there before is taken away: whoever listens has a seat."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        with opened() as fd:
+            trusted.remove(fd, name)
+            sock.bind(trusted.at(fd, name))
+        sock.listen(8)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def unlink(name: str) -> None:
+    with opened() as fd:
+        trusted.remove(fd, name)
+
+
+def connect(name: str, timeout: float) -> socket.socket:
+    """A connection to whoever listens by that name. Raises OSError if nobody does, or one that is not to be believed."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.settimeout(timeout)
+        with opened(make=False) as fd:
+            sock.connect(trusted.at(fd, name))
+        if not is_believed(sock):
+            raise PermissionError(1, f"{directory()}/{name} is not root's")
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def peer(sock: socket.socket) -> tuple[int, int]:
+    """(process, user) at the other end of a unix socket: who connected, or who listened."""
+    process, user, _ = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return process, user
+
+
+def is_believed(sock: socket.socket) -> bool:
+    """Whether the other end is root's, or our own user's."""
+    return peer(sock)[1] in (0, os.geteuid())

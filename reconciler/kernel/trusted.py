@@ -1,0 +1,219 @@
+"""Directories and files that root may rely on: reached by descriptor, and at no step of the way anybody else's.
+
+    own_directory(path)       a directory that is root's alone: mode 0700, which is mended
+    open_directory(path)      walk a path from / on; each directory on it must be root's (or ours), and not writable by others
+                              unless it is sticky, as /tmp is. A symlink is followed only where nobody else can have put it
+    beneath(fd, relative)     a directory below an open one, by openat2(2): no symlink is followed, no mount crossed
+    open_file(fd, name)       a regular file in an open directory; a FIFO, a device or a symlink is refused without waiting
+
+What these give cannot be exchanged afterwards by an ordinary user, so a path below such a descriptor (`at`) may be used by name.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Iterator
+
+from reconciler.errors import NotTrusted
+
+_OPENAT2 = 437  # the same on every architecture
+_NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 1, 2, 4, 8
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_OWN = 0o700
+_MOST_LINKS = 40  # as the kernel has it
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _How(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+def is_ours(about: os.stat_result) -> bool:
+    """Whether root, or the user that this is run as, owns it."""
+    return about.st_uid in (0, os.geteuid())
+
+
+def why_not(about: os.stat_result) -> str:
+    """Why a directory or a file cannot be relied on; '' if it can."""
+    if not is_ours(about):
+        return f"belongs to user {about.st_uid}"
+    return "can be written by others" if about.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(about.st_mode) else ""
+
+
+def open_directory(path: str | os.PathLike[str], *, make: int | None = None, sticky: bool = False) -> int:
+    """A descriptor of a directory. `make`: with this mode, if it is not there, and those above it. `sticky`: others may write to
+    it, if they can remove only what is theirs. Raises NotTrusted, and OSError as open(2) does."""
+    names = _names(os.path.abspath(path))
+    links = 0
+    here, fd = "/", os.open("/", _DIRECTORY)
+    try:
+        _refuse(here, os.fstat(fd), sticky=True)
+        while names:
+            name = names.pop()
+            shared = bool(os.fstat(fd).st_mode & _OTHERS_WRITE)
+            below = _step(fd, name, make)
+            about = os.fstat(below)
+            if stat.S_ISLNK(about.st_mode):
+                links += 1
+                target = os.readlink("", dir_fd=below)
+                os.close(below)
+                if shared or not is_ours(about) or links > _MOST_LINKS:
+                    link = os.path.join(here, name)
+                    raise NotTrusted(f"{link} is a symlink that others can have made: name the directory itself")
+                names += _names(os.path.normpath(os.path.join(here, target)))
+                os.close(fd)
+                here, fd = "/", os.open("/", _DIRECTORY)
+                continue
+            os.close(fd)
+            here, fd = os.path.join(here, name), below
+            _refuse(here, about, sticky=bool(names) or sticky)
+        opened = os.open(".", _DIRECTORY, dir_fd=fd)
+    finally:
+        os.close(fd)
+    return opened
+
+
+def own_directory(path: str | os.PathLike[str], *, make: bool = True) -> int:
+    """A descriptor of a directory that is root's (or our own) alone, mode 0700. One that is not is refused. Another mode is
+    mended; if others could write there until now, all that is in it is looked at. Raises as `open_directory`."""
+    above, _, name = os.path.abspath(path).rpartition("/")
+    parent = open_directory(above or "/", sticky=True)
+    try:
+        if make:
+            try:
+                os.mkdir(name, _OWN, dir_fd=parent)
+            except FileExistsError:
+                pass
+        fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    except NotADirectoryError:
+        raise NotTrusted(f"{path} is no directory, or a symlink, which is not followed: remove it") from None
+    finally:
+        os.close(parent)
+    try:
+        _make_own(fd, path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _make_own(fd: int, path: str | os.PathLike[str]) -> None:
+    about = os.fstat(fd)
+    if not is_ours(about):
+        raise NotTrusted(f"{path} belongs to user {about.st_uid}, so nothing there is read or changed: it must be root's")
+    if about.st_mode & 0o777 == _OWN or about.st_uid != os.geteuid():
+        return
+    os.fchmod(fd, _OWN)
+    if about.st_mode & _OTHERS_WRITE and (found := next(_strangers(fd, str(path)), "")):
+        os.fchmod(fd, stat.S_IMODE(about.st_mode))  # so that whoever comes next looks again
+        raise NotTrusted(f"others could write to {path}, and {found}: remove that, then try again")
+
+
+def _names(path: str) -> list[str]:
+    """The names of an absolute path, the last one first."""
+    return [name for name in reversed(path.split("/")) if name]
+
+
+def _step(fd: int, name: str, make: int | None) -> int:
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=fd)
+    except FileNotFoundError:
+        if make is None:
+            raise
+    try:
+        os.mkdir(name, make, dir_fd=fd)
+    except FileExistsError:  # somebody was quicker; whose it is will be seen
+        pass
+    return os.open(name, flags, dir_fd=fd)
+
+
+def _refuse(path: str, about: os.stat_result, *, sticky: bool) -> None:
+    if not stat.S_ISDIR(about.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    why = why_not(about)
+    if why and not (sticky and is_ours(about) and about.st_mode & stat.S_ISVTX):
+        raise NotTrusted(f"{path} {why}, so it is not used: what is done as root must be root's")
+
+
+def beneath(fd: int, relative: str) -> int:
+    """A directory below an open one, on the same file system. Raises NotTrusted, and OSError as openat2(2) does."""
+    how = _How(_DIRECTORY, 0, _NO_XDEV | _NO_MAGICLINKS | _NO_SYMLINKS | _BENEATH)
+    found = _libc.syscall(_OPENAT2, fd, os.fsencode(relative or "."), ctypes.byref(how), ctypes.sizeof(how))
+    if found < 0:
+        number = ctypes.get_errno()
+        if number in (errno.ELOOP, errno.EXDEV):
+            what = "a symlink" if number == errno.ELOOP else "another file system"
+            raise NotTrusted(f"{name_of(fd)}/{relative} leads to {what}, which is not followed: remove it")
+        raise OSError(number, os.strerror(number), relative)
+    if why := why_not(os.fstat(found)):
+        os.close(found)
+        raise NotTrusted(f"{name_of(fd)}/{relative} {why}, so it is not used: remove it")
+    return int(found)
+
+
+def at(fd: int, relative: str) -> str:
+    """A path for system calls that take no directory descriptor, bpf(2) and bind(2) among them."""
+    return f"/proc/self/fd/{fd}/{relative}"
+
+
+def name_of(fd: int) -> str:
+    """What to call an open directory in a sentence."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return "?"
+
+
+def open_file(fd: int, name: str, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
+    """A regular file that stands in an open directory. Raises NotTrusted, and OSError as open(2) does."""
+    try:
+        found = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=fd)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a symlink; a FIFO that nobody reads, or a socket
+            raise NotTrusted(f"{name_of(fd)}/{name} is no regular file, so it is not used") from None
+        raise
+    about = os.fstat(found)
+    why = why_not(about) if stat.S_ISREG(about.st_mode) else "is no regular file"
+    if why:
+        os.close(found)
+        raise NotTrusted(f"{name_of(fd)}/{name} {why}, so it is not used")
+    return found
+
+
+def remove(fd: int, name: str) -> None:
+    """Remove what stands in an open directory, with all that is in it; absence is no error. Nothing is followed."""
+    try:
+        os.unlink(name, dir_fd=fd)
+        return
+    except FileNotFoundError:
+        return
+    except (IsADirectoryError, PermissionError):
+        if not stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+            raise
+    below = beneath(fd, name)
+    try:
+        for each in os.listdir(below):
+            remove(below, each)
+    finally:
+        os.close(below)
+    os.rmdir(name, dir_fd=fd)
+
+
+def _strangers(fd: int, path: str) -> Iterator[str]:
+    """What is not ours below an open directory, in sentences."""
+    for name in os.listdir(fd):
+        about = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        if why := why_not(about):
+            yield f"{path}/{name} {why}"
+        elif stat.S_ISDIR(about.st_mode):
+            below = beneath(fd, name)
+            try:
+                yield from _strangers(below, f"{path}/{name}")
+            finally:
+                os.close(below)
