@@ -16,6 +16,7 @@
 #define AGENT_SILENCE 3        /* seconds after which an agent that did not say that it lives is taken for dead */
 #define PENDING 5              /* seconds after the last question in which an answer is one: an agent asks three times in three */
 #define NS 1000000000ULL
+#define MS 1000000ULL
 
 enum router_program { ROUTER_MAIN, ROUTER_IPV6, ROUTER_ERROR, ROUTER_RESOLVE };
 
@@ -26,7 +27,7 @@ enum router_drop { /* index into pcn_drops */
   DROP_TTL,                          /* used up, and no error may be sent */
   DROP_UNREACHABLE,                  /* no route or no service, and no error may be sent */
   DROP_UNRESOLVED,                   /* the next hop's MAC is being asked for */
-  DROP_LIMITED                       /* too many ICMP errors already */
+  DROP_LIMITED                       /* its source, its port or the router has had its share of ICMP errors or of questions */
 };
 
 enum slow_reason { SLOW_MISS = 1, SLOW_RESOLVED = 2 };
@@ -123,6 +124,41 @@ struct handover {
   u8 next[16];   /* its address */
 };
 BPF_TABLE("percpu_array", u32, struct handover, handovers, 1);
+
+/* ---- Rate limits: what is costly is shared out by source, by port of arrival and by router. Each bucket is the time up to which
+ * it has spent (GCRA): what it may spend flows in with the time, and at most `burst` of it is kept. Two CPUs that spend at once may
+ * have spent once; that is let be. ---- */
+
+enum limit { LIMIT_RESOLVE, LIMIT_ERROR, LIMITS };
+
+struct limits {
+  u64 spent[LIMITS]; /* nanoseconds of CLOCK_MONOTONIC */
+};
+BPF_TABLE("lru_hash", struct neighbour_key, struct limits, source_limits, 1024);
+BPF_TABLE("array", u32, struct limits, port_limits, PCN_MAX_PORTS + 1); /* the last row is the router's */
+
+static __always_inline bool spend(struct limits *limits, u32 which, u64 now, u64 cost, u64 burst) {
+  u64 ahead = (s64)(limits->spent[which] - now) > 0 ? limits->spent[which] - now : 0;
+  if (ahead + cost > burst)
+    return false;
+  limits->spent[which] = now + ahead + cost;
+  return true;
+}
+
+/* `cost` of the time is what a source spends; the same weighs a quarter on a port, and a sixteenth on the router. So one source
+ * takes no port's share, and no port the router's. Forged sources share a port's. */
+static __always_inline bool may_spend(struct neighbour_key *source, u32 which, u64 cost, u64 burst) {
+  u64 now = bpf_ktime_get_ns();
+  u32 port = source->port, router = PCN_MAX_PORTS;
+  struct limits fresh = {}, *of_source = source_limits.lookup(source);
+  if (!of_source) {
+    source_limits.update(source, &fresh);
+    of_source = source_limits.lookup(source);
+  }
+  struct limits *of_port = port_limits.lookup(&port), *of_router = port_limits.lookup(&router);
+  return of_source && of_port && of_router && spend(of_source, which, now, cost, burst) &&
+         spend(of_port, which, now, cost / 4, burst) && spend(of_router, which, now, cost / 16, burst);
+}
 
 static __always_inline u32 now_seconds(void) { return bpf_ktime_get_coarse_ns() / 1000000000; }
 

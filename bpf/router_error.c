@@ -5,13 +5,7 @@
 #include "router_craft.h"
 
 #define QUOTED 128 /* bytes of the packet that are sent back, as RFC 4884 has it; RFC 792 asks for the header and 8 more */
-#define ERRORS_A_SECOND 1000 /* on each CPU; a second's share may be spent at once */
-
-struct allowance {
-  u64 since;
-  u64 left;
-};
-BPF_TABLE("percpu_array", u32, struct allowance, allowances, 1);
+#define ERROR (4 * MS) /* of a source's time: 250 a second, of a port's 1,000, of the router's 4,000; a second's may be spent at once */
 
 struct icmp {
   u8 type, code;
@@ -35,22 +29,6 @@ struct original { /* what is needed of the packet once it is gone */
   u32 quoted; /* bytes */
   u32 quote[QUOTED / 4];
 };
-
-static __always_inline bool allowed(void) {
-  u32 zero = 0;
-  u64 now = bpf_ktime_get_ns();
-  struct allowance *allowance = allowances.lookup(&zero);
-  if (!allowance)
-    return false;
-  if (now - allowance->since > NS) {
-    allowance->since = now;
-    allowance->left = ERRORS_A_SECOND;
-  }
-  if (!allowance->left)
-    return false;
-  allowance->left--;
-  return true;
-}
 
 /* RFC 1812 4.3.2.7: none about errors, later fragments, or what was sent by no single station. */
 static __always_inline bool may_answer4(struct CTXTYPE *ctx, struct iphdr *ip) {
@@ -102,7 +80,9 @@ static __always_inline int error4(struct CTXTYPE *ctx, struct pkt_metadata *md, 
   __builtin_memcpy(&answer.saddr, port->ipv4, 4);
   if (!may_answer4(ctx, ip))
     return refuse(md, about->type == 11 ? DROP_TTL : DROP_UNREACHABLE);
-  if (!allowed())
+  struct neighbour_key source = {.port = md->in_port};
+  widen(source.address, (u8 *)&answer.daddr);
+  if (!may_spend(&source, LIMIT_ERROR, ERROR, NS))
     return refuse(md, DROP_LIMITED);
   int kept = read_original(ctx, md, &from) ? reshape(ctx, md, sizeof(struct head4) + from.quoted) : -1;
   if (kept < 0)
@@ -131,7 +111,9 @@ static __always_inline int error6(struct CTXTYPE *ctx, struct pkt_metadata *md, 
   __builtin_memcpy(pseudo.target, &ip->saddr, 16);
   if (!may_answer6(ctx, ip))
     return refuse(md, about->type == 3 ? DROP_TTL : DROP_UNREACHABLE);
-  if (!allowed())
+  struct neighbour_key source = {.port = md->in_port};
+  __builtin_memcpy(source.address, pseudo.target, 16);
+  if (!may_spend(&source, LIMIT_ERROR, ERROR, NS))
     return refuse(md, DROP_LIMITED);
   int kept = read_original(ctx, md, &from) ? reshape(ctx, md, sizeof(struct head6) + from.quoted) : -1;
   if (kept < 0)

@@ -9,6 +9,9 @@
 #include "router.h"
 #include "router_craft.h"
 
+#define BURST (8 * NS)    /* a source's 250 questions, or 4,000 packets that wait */
+#define QUESTION (32 * MS) /* of a source's time: 31 a second, of a port's 125, of the router's 500 */
+#define PACKET (2 * MS)    /* that is handed up while its question is open */
 #define ND_SOLICIT 135
 #define OPTION_SOURCE 1
 #define OPTION_UNKNOWN 253 /* for experiments (RFC 4727); RFC 4861: hosts "MUST silently ignore" what they do not know */
@@ -41,13 +44,29 @@ static __always_inline bool agent_lives(void) {
   return said && *said && (s32)(now_seconds() - *said) <= AGENT_SILENCE;
 }
 
-/* Whether it is time to ask. `waiting`: the agent asks by itself; the row tells the answer that somebody waits for it. */
-static __always_inline bool note_question(struct neighbour_key *key, bool waiting) {
+/* Whether the packet may wait, or become a question. `waits`: the agent asks by itself; the row tells the answer that somebody
+ * waits for it. A question is asked once a second, and who asks for many at once is refused before others are. */
+static __always_inline int note_question(struct neighbour_key *key, struct neighbour_key *source, bool waits) {
   struct question *before = questions.lookup(key);
-  struct question row = {.asked = bpf_ktime_get_ns(), .waiting = waiting};
-  if (!waiting && before && row.asked - before->asked < NS)
-    return false;
+  u64 now = bpf_ktime_get_ns();
+  bool open = before && now - before->asked < NS;
+  if (open && !waits)
+    return DROP_UNRESOLVED;
+  if (!may_spend(source, LIMIT_RESOLVE, open ? PACKET : QUESTION, BURST))
+    return DROP_LIMITED;
+  struct question row = {.asked = open ? before->asked : now, .waiting = waits};
   questions.update(key, &row);
+  return 0;
+}
+
+/* Who sent the packet, as it says. */
+static __always_inline bool read_source(struct CTXTYPE *ctx, u32 family, struct neighbour_key *source) {
+  u8 ipv4[4];
+  if (family == 6)
+    return !pcn_load_bytes(ctx, sizeof(struct ethhdr) + offsetof(struct ipv6hdr, saddr), source->address, 16);
+  if (pcn_load_bytes(ctx, sizeof(struct ethhdr) + offsetof(struct iphdr, saddr), ipv4, 4))
+    return false;
+  widen(source->address, ipv4);
   return true;
 }
 
@@ -115,11 +134,14 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   struct handover *handover = handovers.lookup(&zero);
   if (!handover)
     return refuse(md, PCN_DROP_NO_PEER);
-  struct neighbour_key key = {.port = handover->port};
+  struct neighbour_key key = {.port = handover->port}, source = {.port = md->in_port};
   __builtin_memcpy(key.address, handover->next, 16);
   bool waits = agent_lives();
-  if (!note_question(&key, waits))
-    return refuse(md, DROP_UNRESOLVED);
+  if (!read_source(ctx, handover->family, &source))
+    return refuse(md, PCN_DROP_MALFORMED);
+  int refused = note_question(&key, &source, waits);
+  if (refused)
+    return refuse(md, refused);
   if (waits)
     return pcn_pkt_controller(ctx, md, SLOW_MISS);
   struct router_port *out = port_of(key.port);

@@ -40,6 +40,14 @@ def target_of(frame: bytes) -> Address | None:
     return ipaddress.IPv6Address(frame[38:54]) if kind == IPV6 and len(frame) >= 54 else None
 
 
+def source_of(frame: bytes) -> Address | None:
+    """Where an IP packet says that it comes from; None for what is none."""
+    (kind,) = struct.unpack_from("!H", frame, 12)
+    if kind == IPV4 and len(frame) >= 34:
+        return ipaddress.IPv4Address(frame[26:30])
+    return ipaddress.IPv6Address(frame[22:38]) if kind == IPV6 and len(frame) >= 54 else None
+
+
 def answer_of(frame: bytes) -> Address | None:
     """Whose MAC address an ARP packet, an advertisement or a solicitation tells."""
     (kind,) = struct.unpack_from("!H", frame, 12)

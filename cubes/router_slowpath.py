@@ -9,41 +9,31 @@ from __future__ import annotations
 
 import ipaddress
 import sys
-from collections import deque
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cubes.router_fib import LOCAL, REMOTE, Address, Fib, default_mac, derive, link_local_address
-from cubes.router_packets import Station, answer_of, forwarded, question, target_of, unreachable
+from cubes.router_packets import Station, answer_of, forwarded, question, source_of, target_of, unreachable
+from cubes.router_waiting import Hop, Packet, Queue, Source, WaitingRoom
 from reconciler.service.codec import Env, decode, encode
 
 if TYPE_CHECKING:
     from reconciler.agent.handle import CubeHandle, Metadata
 
 MISS, RESOLVED = 1, 2  # enum slow_reason in bpf/router.h
-QUEUED = 64  # packets that wait for one next hop; the oldest makes room
-HOPS = 256  # next hops that packets wait for
 TRIES, INTERVAL = 3, 1.0  # questions, and seconds between them
 HEARTBEAT, SCAN = 1.0, 5.0  # seconds
+ERRORS = 250  # that a source is sent in a second, as in bpf/router_error.c
 REACHABLE, AHEAD = 60, 20  # seconds that a neighbour is believed; what is in use is asked for so much earlier
-
-Hop = tuple[Address, str]  # a next hop and the port that it is behind
-
-
-@dataclass(slots=True)
-class _Waiting:
-    packets: deque[tuple[bytes, str]] = field(default_factory=lambda: deque(maxlen=QUEUED))  # with their ports of arrival
-    asked: float = 0.0
-    tries: int = 0
-
 
 class SlowPath:
     """One router's waiting room."""
 
     def __init__(self, cube: CubeHandle) -> None:
         self.cube = cube
-        self._waiting: dict[Hop, _Waiting] = {}
+        self._waiting = WaitingRoom()
+        self._told: Counter[Source] = Counter()  # errors since the last heartbeat
         self._heartbeat = self._scan = 0.0
         self.changed()
 
@@ -67,12 +57,13 @@ class SlowPath:
         """Say that we live; ask again, or give up; look after neighbours that are in use."""
         if now - self._heartbeat >= HEARTBEAT:
             self._heartbeat = now
+            self._told.clear()
             self.cube.table("agent").set(bytes(4), _word(int(now)))
-        for hop, waiting in list(self._waiting.items()):
-            if self._release(hop) or now - waiting.asked < INTERVAL:
+        for hop, queue in self._waiting:
+            if self._release(hop) or now - queue.asked < INTERVAL:
                 continue
-            if waiting.tries < TRIES:
-                self._ask(hop, waiting, now)
+            if queue.tries < TRIES:
+                self._ask(hop, queue, now)
             else:
                 self._give_up(hop)
         if now - self._scan >= SCAN:
@@ -85,12 +76,9 @@ class SlowPath:
         hop = self._next_hop(packet)
         if hop is None:
             return
-        waiting = self._waiting.setdefault(hop, _Waiting())
-        waiting.packets.append((packet, md.port))
-        if not self._release(hop) and not waiting.tries:  # it may have been learned while the packet was on its way here
-            if len(self._waiting) > HOPS:
-                self._waiting.pop(next(iter(self._waiting)))
-            self._ask(hop, waiting, md.time / 1e9)
+        queue = self._waiting.add(hop, Packet(packet, md.port, source_of(packet)))
+        if queue is not None and not self._release(hop) and not queue.tries:  # it may have been learned meanwhile
+            self._ask(hop, queue, md.time / 1e9)
 
     def _next_hop(self, packet: bytes) -> Hop | None:
         target = target_of(packet)
@@ -101,13 +89,12 @@ class SlowPath:
 
     def _release(self, hop: Hop) -> bool:
         """Send all that wait for a next hop, in their order, if it is known."""
-        waiting = self._waiting.get(hop)
-        mac = self._known(hop) if waiting else None
-        if waiting is None or mac is None:
+        mac = self._known(hop) if self._waiting.get(hop) else None
+        if mac is None:
             return False
-        del self._waiting[hop]
         source = self._macs[hop[1]]
-        self.cube.send_packet_out([forwarded(packet, source, mac) for packet, _ in waiting.packets], hop[1], "EGRESS")
+        packets = [forwarded(packet.frame, source, mac) for packet in self._waiting.pop(hop)]
+        self.cube.send_packet_out(packets, hop[1], "EGRESS")
         return True
 
     def _known(self, hop: Hop) -> bytes | None:
@@ -117,8 +104,8 @@ class SlowPath:
         row = self.cube.table("neighbours").get(encode("ip", str(address), 16, Env()) + _word(self.cube.ports[port]))
         return row[:6] if row is not None else None
 
-    def _ask(self, hop: Hop, waiting: _Waiting, now: float) -> None:
-        waiting.asked, waiting.tries = now, waiting.tries + 1
+    def _ask(self, hop: Hop, queue: Queue, now: float) -> None:
+        queue.asked, queue.tries = now, queue.tries + 1
         asker = self._asker(hop)
         if asker is not None:
             self.cube.send_packet_out(question(asker, hop[0]), hop[1], "EGRESS")
@@ -134,11 +121,12 @@ class SlowPath:
         return Station(self._macs[port], row.via) if row is not None else None
 
     def _give_up(self, hop: Hop) -> None:
-        for packet, port in self._waiting.pop(hop).packets:
-            router = self._speaker(port, hop[0].version)
-            error = unreachable(packet, router) if router is not None else None
+        for packet in self._waiting.pop(hop):
+            router = self._speaker(packet.port, hop[0].version)
+            error = unreachable(packet.frame, router) if router is not None and self._told[packet.source] < ERRORS else None
             if error is not None:
-                self.cube.send_packet_out(error, port, "EGRESS")
+                self._told[packet.source] += 1
+                self.cube.send_packet_out(error, packet.port, "EGRESS")
 
     def _speaker(self, port: str, version: int) -> Station | None:
         """Whom an error about what came in by a port is from."""

@@ -133,13 +133,12 @@ def test_three_questions_and_then_an_error_for_each_packet(slow, cube):
     assert not cube.sent
 
 
-def test_the_waiting_room_is_bounded_in_packets_and_in_next_hops(slow, cube):
-    for number in range(200):
-        arrive(slow, packet4(number=number))
-    assert [packet[-1] for packet, _ in slow._waiting[ipaddress.ip_address("10.0.2.1"), "q"].packets] == list(range(136, 200))
+def test_a_source_is_told_of_so_many_losses_a_second(slow, cube):
     for number in range(600):
-        arrive(slow, packet4(f"10.0.2.{number % 250 + 2}") if number < 250 else packet6(f"2001:db8:2::{number:x}"))
-    assert len(slow._waiting) == router_slowpath.HOPS
+        arrive(slow, packet4(f"10.0.2.{number % 200 + 1}", number), time=10_000_000_000)
+    for tick in range(100, 131):
+        slow.tick(tick / 10)
+    assert len([packet for _, packet in cube.sent if packet[34:36] == b"\x03\x01"]) == router_slowpath.ERRORS
 
 
 def test_what_was_cut_off_or_has_no_way_is_not_kept(slow, cube):
