@@ -34,16 +34,13 @@ struct nd { /* a solicitation or an advertisement; options follow */
   u8 flags, zero[3];
   u8 target[16];
 };
-struct advertisement {
-  struct nd nd;
-  struct nd_option option;
-};
 struct discovery { /* what one says */
-  u8 source[16], target[16]; /* of the packet */
-  struct nd nd;
-  u8 link[6];      /* its frame's source */
-  u8 mac[6];       /* of its option */
-  bool has_mac;
+  u8 from[16], to[16]; /* addresses of the packet */
+  u8 target[16];
+  u8 flags;
+  bool solicits, has_mac;
+  u8 mac[6];  /* of its option */
+  u8 link[6]; /* its frame's source */
 };
 
 static __always_inline struct route *find_route(const u8 *address) {
@@ -80,14 +77,22 @@ static __always_inline bool belongs(const u8 *address, u32 index) {
   return route && route->kind == ROUTE_CONNECTED && route->port == index;
 }
 
+/* The sum that an ICMPv6 checksum begins with: of both addresses, which stand side by side, the length and the protocol. */
+static __always_inline u64 pseudo_sum(const void *addresses, u32 size) {
+  u64 rest = (u64)htonl(size) + htonl(IPPROTO_ICMPV6);
+  return bpf_csum_diff(0, 0, (void *)addresses, 32, (u32)rest + (rest >> 32));
+}
+
 /* The advertisement that answers a solicitation: the same frame, as long as an advertisement is. Who has no address yet
  * (it looks for duplicates) is answered through all nodes' multicast address. */
 static __always_inline int advertise(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port, struct discovery *said) {
   struct {
     struct ethhdr eth;
     struct ipv6hdr ip;
-    struct advertisement body;
+    struct nd nd;
+    struct nd_option option;
   } __attribute__((packed)) reply = {};
+  u32 size = sizeof(reply.nd) + sizeof(reply.option);
 #if PCN_XDP
   if (bpf_xdp_adjust_tail(ctx, (int)sizeof(reply) + PADDING - (int)md->packet_len))
     return refuse(md, PCN_DROP_MALFORMED);
@@ -95,28 +100,32 @@ static __always_inline int advertise(struct CTXTYPE *ctx, struct pkt_metadata *m
   if (bpf_skb_change_tail(ctx, sizeof(reply), 0) && md->packet_len < sizeof(reply))
     return refuse(md, PCN_DROP_MALFORMED); /* what cannot be cut off is padding: see router_craft.h */
 #endif
-  bool all = is_unspecified(said->source);
-  struct advertisement body = {.nd = {.type = ND_ADVERTISE, .flags = all ? FLAGS_ADVERTISED & ~FLAG_SOLICITED : FLAGS_ADVERTISED},
-                               .option = {OPTION_TARGET, 1}};
-  struct pseudo6 pseudo = {.target = {0xff, 0x02, [15] = 1}, .length = htonl(sizeof(body)), .protocol = htonl(IPPROTO_ICMPV6)};
-  u8 all_nodes[6] = {0x33, 0x33, [5] = 1};
-  __builtin_memcpy(body.nd.target, said->nd.target, 16);
-  __builtin_memcpy(body.option.mac, port->mac, 6);
-  __builtin_memcpy(pseudo.source, said->nd.target, 16);
-  if (!all)
-    __builtin_memcpy(pseudo.target, said->source, 16);
-  u64 sum = bpf_csum_diff(0, 0, (void *)&pseudo, sizeof(pseudo), 0);
-  body.nd.check = folded(bpf_csum_diff(0, 0, (void *)&body, sizeof(body), sum));
-
-  __builtin_memcpy(reply.eth.h_dest, all ? all_nodes : said->link, 6);
+  reply.nd.type = ND_ADVERTISE;
+  reply.option.type = OPTION_TARGET;
+  reply.option.length = 1;
+  __builtin_memcpy(reply.nd.target, said->target, 16);
+  __builtin_memcpy(reply.option.mac, port->mac, 6);
+  __builtin_memcpy(&reply.ip.saddr, said->target, 16);
+  if (is_unspecified(said->from)) {
+    u8 *group = (u8 *)&reply.ip.daddr;
+    reply.nd.flags = FLAGS_ADVERTISED & ~FLAG_SOLICITED;
+    group[0] = 0xff;
+    group[1] = 2;
+    group[15] = 1;
+    reply.eth.h_dest[0] = reply.eth.h_dest[1] = 0x33;
+    reply.eth.h_dest[5] = 1;
+  } else {
+    reply.nd.flags = FLAGS_ADVERTISED;
+    __builtin_memcpy(&reply.ip.daddr, said->from, 16);
+    __builtin_memcpy(reply.eth.h_dest, said->link, 6);
+  }
+  reply.nd.check = folded(bpf_csum_diff(0, 0, (void *)&reply.nd, size, pseudo_sum(&reply.ip.saddr, size)));
   __builtin_memcpy(reply.eth.h_source, port->mac, 6);
   reply.eth.h_proto = htons(ETH_P_IPV6);
   reply.ip.version = 6;
-  reply.ip.payload_len = htons(sizeof(body));
+  reply.ip.payload_len = htons(size);
   reply.ip.nexthdr = IPPROTO_ICMPV6;
   reply.ip.hop_limit = 255;
-  __builtin_memcpy(&reply.ip.saddr, pseudo.source, 32);
-  __builtin_memcpy(&reply.body, &body, sizeof(body));
   if (pcn_store_bytes(ctx, 0, &reply, sizeof(reply)))
     return refuse(md, PCN_DROP_MALFORMED);
   return pcn_pkt_redirect(ctx, md, md->in_port);
@@ -124,9 +133,7 @@ static __always_inline int advertise(struct CTXTYPE *ctx, struct pkt_metadata *m
 
 /* Whether the checksum of a message of `size` bytes is right. Loop bound: ND_MOST / STEP. */
 static __always_inline bool checks_out(struct CTXTYPE *ctx, struct discovery *said, u32 size) {
-  struct pseudo6 pseudo = {.length = htonl(size), .protocol = htonl(IPPROTO_ICMPV6)};
-  __builtin_memcpy(pseudo.source, said->source, 32);
-  u64 sum = bpf_csum_diff(0, 0, (void *)&pseudo, sizeof(pseudo), 0);
+  u64 sum = pseudo_sum(said->from, size);
 #pragma clang loop unroll(disable)
   for (u32 at = 0; at < ND_MOST; at += STEP) {
     if (at >= size)
@@ -162,36 +169,41 @@ static __always_inline bool read_options(struct CTXTYPE *ctx, struct discovery *
 }
 
 /* RFC 4861 7.1.1 and 7.1.2: what of discovery is heard at all. */
-static __always_inline bool read_discovery(struct CTXTYPE *ctx, struct discovery *said) {
-  struct { struct ethhdr eth; struct ipv6hdr ip; struct nd nd; } __attribute__((packed)) head;
-  if (pcn_load_bytes(ctx, 0, &head, sizeof(head)))
+static __always_inline bool read_discovery(struct CTXTYPE *ctx, struct pkt_metadata *md, struct discovery *said) {
+  u32 head = ICMP6_AT + sizeof(struct nd);
+  reach(ctx, md->packet_len < head ? md->packet_len : head);
+  void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+  struct ethhdr *eth = data;
+  struct ipv6hdr *ip = data + IPV6_AT;
+  struct nd *nd = data + ICMP6_AT;
+  if (data + head > data_end || ip->hop_limit != 255 || nd->code || ntohs(ip->payload_len) < sizeof(*nd))
+    return false; /* another hop limit: it comes from beyond a router */
+  u32 size = ntohs(ip->payload_len);
+  said->solicits = nd->type == ND_SOLICIT;
+  said->flags = nd->flags;
+  __builtin_memcpy(said->from, &ip->saddr, 32);
+  __builtin_memcpy(said->target, nd->target, 16);
+  __builtin_memcpy(said->link, eth->h_source, 6);
+  if (said->target[0] == 0xff || said->from[0] == 0xff || !is_station(said->link) || !checks_out(ctx, said, size) ||
+      !read_options(ctx, said, size, said->solicits ? OPTION_SOURCE : OPTION_TARGET))
     return false;
-  u32 size = ntohs(head.ip.payload_len);
-  bool solicit = head.nd.type == ND_SOLICIT, group = *(u8 *)&head.ip.daddr == 0xff;
-  __builtin_memcpy(said->source, &head.ip.saddr, 32);
-  __builtin_memcpy(said->link, head.eth.h_source, 6);
-  said->nd = head.nd;
-  if (head.ip.hop_limit != 255 || head.nd.code || size < sizeof(head.nd) || head.nd.target[0] == 0xff || said->source[0] == 0xff ||
-      !is_station(said->link) || !checks_out(ctx, said, size))
-    return false; /* among others, what comes from beyond a router */
-  if (!read_options(ctx, said, size, solicit ? OPTION_SOURCE : OPTION_TARGET))
-    return false;
-  if (!solicit)
-    return !is_nobody(said->source) && !(group && said->nd.flags & FLAG_SOLICITED);
-  if (is_unspecified(said->source)) /* it looks for duplicates of its address */
-    return !said->has_mac && said->target[0] == 0xff && said->target[1] == 2 && said->target[11] == 1 && said->target[12] == 0xff;
-  return !is_nobody(said->source);
+  if (!said->solicits)
+    return !is_nobody(said->from) && !(said->to[0] == 0xff && said->flags & FLAG_SOLICITED);
+  if (is_unspecified(said->from)) /* it looks for duplicates of its address */
+    return !said->has_mac && said->to[0] == 0xff && said->to[1] == 2 && said->to[11] == 1 && said->to[12] == 0xff;
+  return !is_nobody(said->from);
 }
 
 /* RFC 4861 7.2.3: who asks us, and says where it is, is learned. */
 static __always_inline int handle_solicitation(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port,
                                                struct discovery *said) {
-  struct neighbour_key asker = {.port = md->in_port};
-  if (!is_own(said->nd.target, md->in_port, port))
+  if (!is_own(said->target, md->in_port, port))
     return PCN_SHOT; /* somebody else is asked */
-  __builtin_memcpy(asker.address, said->source, 16);
-  if (said->has_mac && !is_unspecified(said->source) && belongs(said->source, md->in_port))
+  if (said->has_mac && !is_unspecified(said->from) && belongs(said->from, md->in_port)) {
+    struct neighbour_key asker = {.port = md->in_port};
+    __builtin_memcpy(asker.address, said->from, 16);
     learn(&asker, said->mac, true);
+  }
   return advertise(ctx, md, port, said);
 }
 
@@ -199,9 +211,9 @@ static __always_inline int handle_solicitation(struct CTXTYPE *ctx, struct pkt_m
  * it, and says that a neighbour lives only if it was solicited. */
 static __always_inline int handle_advertisement(struct CTXTYPE *ctx, struct pkt_metadata *md, struct discovery *said) {
   struct neighbour_key key = {.port = md->in_port};
-  __builtin_memcpy(key.address, said->nd.target, 16);
+  __builtin_memcpy(key.address, said->target, 16);
   struct neighbour *known = neighbours.lookup(&key);
-  if (!belongs(said->nd.target, md->in_port))
+  if (!belongs(said->target, md->in_port))
     return PCN_SHOT;
   if (is_asked(&key) && said->has_mac) {
     learn(&key, said->mac, true);
@@ -210,22 +222,20 @@ static __always_inline int handle_advertisement(struct CTXTYPE *ctx, struct pkt_
   if (!known)
     return PCN_SHOT;
   bool same = !said->has_mac || same_mac(known->mac, said->mac);
-  if (!same && !(said->nd.flags & FLAG_OVERRIDE))
+  if (!same && !(said->flags & FLAG_OVERRIDE))
     return PCN_SHOT;
   if (!same)
     __builtin_memcpy(known->mac, said->mac, 6);
-  if (said->nd.flags & FLAG_SOLICITED)
+  if (said->flags & FLAG_SOLICITED)
     known->seen = now_seconds();
   return PCN_SHOT;
 }
 
 static __always_inline int discover(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port) {
   struct discovery said = {};
-  if (!read_discovery(ctx, &said))
+  if (!read_discovery(ctx, md, &said))
     return refuse(md, PCN_DROP_MALFORMED);
-  if (said.nd.type == ND_SOLICIT)
-    return handle_solicitation(ctx, md, port, &said);
-  return handle_advertisement(ctx, md, &said);
+  return said.solicits ? handle_solicitation(ctx, md, port, &said) : handle_advertisement(ctx, md, &said);
 }
 
 static __always_inline int handle_local(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port) {
