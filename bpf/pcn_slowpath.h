@@ -1,8 +1,12 @@
-/* Slow path: the packet goes to the cube's Python, through a ring that is the host's. While no agent reads it,
- * packets wait there; once it is full they are dropped and counted. Either way the packet is consumed. A program that
- * wants to go on with it ignores what these return. */
+/* Slow path: the packet goes to the cube's Python, through a ring that is the cube's own, so that a flood at one cube
+ * takes no room from another. While no worker reads it, packets wait there; once it is full they are dropped and counted.
+ * Either way the packet is consumed. A program that wants to go on with it ignores what these return. A service without a slow path has no ring, and counts such packets as dropped. */
 
-#define PCN_SLOWPATH_PAGES 1024
+#ifndef PCN_SLOWPATH
+#define PCN_SLOWPATH 1 /* the compiler says 0 for a service without one */
+#endif
+
+#define PCN_SLOWPATH_PAGES 64 /* 256 KiB: 124 full-sized packets, 840 of at most 256 bytes */
 #define PCN_SLOWPATH_MOST 9216 /* bytes of a packet that are handed up; of a longer one, the first so many */
 
 enum { PCN_FROM_EGRESS = 1, PCN_FROM_XDP = 2, PCN_TAGGED = 4 };
@@ -18,6 +22,7 @@ struct pcn_packet_in {
   u32 vlan;     /* PCN_TAGGED: a tag that is beside the packet and not in it; protocol << 16 | tag */
   u32 captured; /* bytes of the packet that follow */
 };
+#if PCN_SLOWPATH
 BPF_RINGBUF_OUTPUT(pcn_slowpath, PCN_SLOWPATH_PAGES);
 
 /* The verifier must know a record's size, so there are three; it follows each `room` on a path of its own. */
@@ -57,6 +62,12 @@ static __always_inline int pcn_pkt_controller_with_metadata(struct CTXTYPE *ctx,
   pcn_slowpath.ringbuf_submit(record, 0);
   return PCN_SHOT;
 }
+#else
+static __always_inline int pcn_pkt_controller_with_metadata(struct CTXTYPE *ctx, struct pkt_metadata *md, u32 reason,
+                                                            u32 metadata[3]) {
+  return pcn_count_drop(PCN_DROP_NO_SLOWPATH);
+}
+#endif
 
 static __always_inline int pcn_pkt_controller(struct CTXTYPE *ctx, struct pkt_metadata *md, u32 reason) {
   return pcn_pkt_controller_with_metadata(ctx, md, reason, md->md);

@@ -19,7 +19,7 @@ from cubes.router_waiting import Hop, Packet, Queue, Source, WaitingRoom
 from reconciler.service.codec import Env, decode, encode
 
 if TYPE_CHECKING:
-    from reconciler.agent.handle import CubeHandle, Metadata
+    from reconciler.slowpath.handle import CubeHandle, Metadata
 
 MISS, RESOLVED = 1, 2  # enum slow_reason in bpf/router.h
 TRIES, INTERVAL = 3, 1.0  # questions, and seconds between them
@@ -69,6 +69,10 @@ class SlowPath:
         if now - self._scan >= SCAN:
             self._scan = now
             self._refresh(int(now))
+
+    def held(self) -> int:
+        """Packets that wait: what would be lost with this process."""
+        return self._waiting.packets
 
     # -- waiting ----------------------------------------------------------------------------------------------
 

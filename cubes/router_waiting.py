@@ -63,6 +63,11 @@ class WaitingRoom:
     def __iter__(self) -> Iterator[tuple[Hop, Queue]]:
         return iter(list(self._queues.items()))
 
+    @property
+    def packets(self) -> int:
+        """How many wait."""
+        return self._count
+
     def get(self, hop: Hop) -> Queue | None:
         return self._queues.get(hop)
 

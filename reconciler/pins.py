@@ -7,6 +7,7 @@
     cubes/<cube>/entry            PROG_ARRAY: row i is ingress program i, row 32 + i egress program i, row 64 `inject`
     cubes/<cube>/hops, next       where packets go next (bpf/pcn.h)
     cubes/<cube>/in/<i>_<port>    stub, or chain of cubes, by which packets enter at port i; out/<i>_<port>: by which they leave
+    cubes/<cube>/slowpath         RINGBUF: packets that its programs hand to its slow path
     cubes/<cube>/slow/0_cube      stub by which packets of the slow path come back
     cubes/<cube>/ports/<port>     symlink: the peer
     cubes/<cube>/twin/            entry, hops, next, out: the same again for the TC twin of an XDP cube's egress side
@@ -31,9 +32,13 @@ AFTER_EGRESS = 128  # first row of `hops` for what follows a port's egress progr
 # The framework's tables of pcn.h, by where they live.
 PER_SIDE = {"pcn_hops": "hops", "pcn_next": "next", "pcn_entry": "entry"}
 OF_A_SIDE = {*PER_SIDE.values()}  # pins that each side of a cube has
-PER_CUBE = {"pcn_drops": "drops", "pcn_flood_tc": "flood", "pcn_flood_xdp": "flood", "pcn_reenter": "reenter"}
+PER_CUBE = {
+    "pcn_drops": "drops", "pcn_flood_tc": "flood", "pcn_flood_xdp": "flood", "pcn_reenter": "reenter",
+    "pcn_slowpath": "slowpath",
+}  # fmt: skip
 PER_GENERATION = {"pcn_calls": "calls"}
-SHARED = {"pcn_arrival": "arrival", "pcn_log_ring": "log", "pcn_slowpath": "slowpath"}
+SHARED = {"pcn_arrival": "arrival", "pcn_log_ring": "log"}
+SHARED_SLOWPATH = "shared/slowpath"  # the one ring that programs of pcn 0.1.0 and before write to
 GLUE = ("pcn_next", "pcn_drops")  # what the linker needs of a program that looks into pcn_hops
 STUBS = {"ingress": "in", "egress": "out", INJECT: "slow"}  # a direction's directory of stubs
 

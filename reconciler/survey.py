@@ -111,10 +111,10 @@ class Builder:
 def _units(service: Service, family: str) -> list[tuple[Any, Any]]:
     from reconciler.compiler import Unit
 
-    found = []
+    found, defines = [], {"PCN_SLOWPATH": int(service.slow_path is not None)}
     for slot in program_slots(service, "TC" if family == "TC" else "XDP_DRV"):
         source = service.programs(slot.direction)[slot.index]
-        found.append((slot, Unit(source, slot.flavour, slot.direction, service.kind)))
+        found.append((slot, Unit(source, slot.flavour, slot.direction, service.kind, defines)))
     return found
 
 

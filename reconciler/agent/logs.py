@@ -17,10 +17,10 @@ from datetime import datetime
 from typing import Any
 
 from reconciler import pins
-from reconciler.agent.ring import Ring
 from reconciler.errors import LockBusy
 from reconciler.kernel import bpffs, maps
 from reconciler.service import LEVELS, Services, cube_number
+from reconciler.slowpath.ring import Ring
 
 _RECORD = struct.Struct("<QIIII4Q")  # struct pcn_log_record: time, cube, format, level, port, args
 _CONVERSION = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?(?:hh?|ll?|z|j)?([A-Za-z]))")
@@ -79,7 +79,7 @@ class RingLog(Ring):
     def __init__(self, path: str, *, alone: bool = False) -> None:
         self._lock = _take(os.path.dirname(path)) if alone else None
         try:
-            super().__init__(path)
+            super().__init__(bpffs.open_pin(path))
         except (OSError, ValueError):
             self._release()
             raise
@@ -98,7 +98,7 @@ class RingLog(Ring):
 
     def read(self) -> list[LogRecord]:
         """What is there now, oldest first; not waited for."""
-        return [decode(raw) for raw in self.raw()]
+        return [decode(raw) for raw in self.records()]
 
     def wait(self, seconds: float, enough: Callable[[list[LogRecord]], bool] = bool) -> list[LogRecord]:
         """What comes until `enough` says so of all that came, or the time is over."""

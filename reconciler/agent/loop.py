@@ -1,46 +1,56 @@
-"""The agent's one event loop: descriptors that can be read, and named timers. No threads, no coroutines.
+"""The agent's event loop: asyncio's, with timers that have names, and one thread for what takes long.
 
-Callbacks run to their end, one after the other, so that nothing in the agent needs a lock. A callback that fails is logged
-and the loop goes on: an agent that ends over a bug would leave the slow paths without anybody.
+Reading files, planning and applying run in that thread, one after the other, so that nothing in them needs a lock; signals,
+supervision of slow paths, status and metrics are served meanwhile. A callback that fails is logged and the loop goes on: an agent
+that ends over a bug would leave the slow paths without anybody.
 """
 from __future__ import annotations
 
+import asyncio
 import logging
-import selectors
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 Callback = Callable[[], object]
-_LONGEST = 3600.0  # seconds without anything to do
+T = TypeVar("T")
 log = logging.getLogger("pcn.agent")
 
 
 class Loop:
-    """Times are those of `time.monotonic`, in seconds."""
+    """Times are those of `time.monotonic`, in seconds. What a callback gives is run as a task if it is a coroutine."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
-        self._timers: dict[str, tuple[float, Callback]] = {}
-        self.running = False
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_report)
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._thread = ThreadPoolExecutor(1, "pcn-reconcile")
 
     def readable(self, fd: Any, callback: Callback) -> None:
         """Call back whenever `fd` (a number, or what has a fileno) can be read."""
-        self._selector.register(fd, selectors.EVENT_READ, callback)
+        self._loop.add_reader(fd, self._guarded, callback)
 
     def writable(self, fd: Any, callback: Callback) -> None:
         """From now on wait until `fd`, which was registered, can be written instead."""
-        self._selector.modify(fd, selectors.EVENT_WRITE, callback)
+        self._loop.remove_reader(fd)
+        self._loop.add_writer(fd, self._guarded, callback)
 
     def forget(self, fd: Any) -> None:
         try:
-            self._selector.unregister(fd)
-        except (KeyError, ValueError):  # never registered, or closed already
+            self._loop.remove_reader(fd)
+            self._loop.remove_writer(fd)
+        except ValueError:  # closed already
             pass
+
+    def on_signal(self, number: int, callback: Callback) -> None:
+        self._loop.add_signal_handler(number, self._guarded, callback)
 
     def at(self, name: str, when: float, callback: Callback) -> None:
         """Call back once at that time. A timer of the same name is replaced."""
-        self._timers[name] = (when, callback)
+        self._drop(name)
+        self._timers[name] = self._loop.call_at(when, self._due, name, callback)
 
     def after(self, name: str, delay: float, callback: Callback) -> None:
         self.at(name, time.monotonic() + delay, callback)
@@ -48,35 +58,64 @@ class Loop:
     def sooner(self, name: str, delay: float, callback: Callback) -> None:
         """As `after`, but a timer of that name that is due earlier stays."""
         when = time.monotonic() + delay
-        if name not in self._timers or self._timers[name][0] > when:
+        if name not in self._timers or self._timers[name].when() > when:
             self.at(name, when, callback)
+
+    def start(self, work: Coroutine[Any, Any, object]) -> None:
+        """Run a coroutine beside all else."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run `work` in the thread, after what was given to it before."""
+        return await self._loop.run_in_executor(self._thread, work)
 
     def run(self) -> None:
         """Until `stop`."""
-        self.running = True
-        while self.running:
-            self.step()
+        self._loop.run_forever()
+
+    def run_until(self, work: Coroutine[Any, Any, T]) -> T:
+        """Only until this is done."""
+        return self._loop.run_until_complete(work)
 
     def stop(self) -> None:
-        self.running = False
-
-    def step(self) -> None:
-        """Wait for the next thing to happen, and do everything that is due."""
-        due = min((when for when, _ in self._timers.values()), default=time.monotonic() + _LONGEST)
-        for key, _ in self._selector.select(max(0.0, due - time.monotonic())):
-            _guarded(key.data)
-        now = time.monotonic()
-        for name, (when, callback) in sorted(self._timers.items(), key=lambda item: item[1][0]):
-            if when <= now and self._timers.get(name) == (when, callback):
-                del self._timers[name]
-                _guarded(callback)
+        self._loop.call_soon_threadsafe(self._loop.stop)
 
     def close(self) -> None:
-        self._selector.close()
+        """Wait for what the thread does, and forget the rest."""
+        for name in list(self._timers):
+            self._drop(name)
+        self._thread.shutdown(cancel_futures=True)
+        if self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.wait(self._tasks))
+        self._loop.close()
+
+    def _drop(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _due(self, name: str, callback: Callback) -> None:
+        del self._timers[name]
+        self._guarded(callback)
+
+    def _guarded(self, callback: Callback) -> None:
+        try:
+            given = callback()
+            if asyncio.iscoroutine(given):
+                self.start(given)
+        except Exception:
+            log.exception("a mistake in the agent; it goes on")
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a mistake in the agent; it goes on", exc_info=error)
 
 
-def _guarded(callback: Callback) -> None:
-    try:
-        callback()
-    except Exception:
-        log.exception("a mistake in the agent; it goes on")
+def _report(_: object, context: dict[str, Any]) -> None:
+    """What asyncio finds wrong by itself."""
+    log.error("a mistake in the agent; it goes on: %s", context.get("message", ""), exc_info=context.get("exception"))

@@ -4,7 +4,8 @@
     netdevs ───────┼──▶ look ──▶ apply ──▶ kernel          every look reads the kernel afresh; the agent keeps no state
     a clock ───────┘                                       that it could not lose: kill it at any moment
 
-One process, one loop. The datapath needs the agent for slow paths only, and outlives it.
+One loop, and one thread in which looks and applies run, one after the other. Slow paths are processes of their own
+(reconciler/slowpath). The datapath needs the agent for them only, and outlives it.
 """
 from __future__ import annotations
 
@@ -13,23 +14,27 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from reconciler.agent import place
+from reconciler.agent.discovery import Discovery, discover
 from reconciler.agent.files import Files
 from reconciler.agent.heal import HEAL, Healer
 from reconciler.agent.loop import Loop
 from reconciler.agent.netlink_events import LinkEvents
 from reconciler.agent.notify import Notifier
-from reconciler.agent.server import Server, http, metrics_listener, unix_listener
-from reconciler.agent.slowpath import TICK, SlowPaths
-from reconciler.agent.status import status, summary
+from reconciler.agent.server import Answer, Server, http, metrics_listener, unix_listener
+from reconciler.agent.slowlog import SlowLog
+from reconciler.agent.status import resident, status, summary
 from reconciler.agent.tidy import Tidier
 from reconciler.agent.watch import Watcher
 from reconciler.apply import Options
+from reconciler.errors import Interrupted
+from reconciler.plan.steps import Step
+from reconciler.slowpath.supervisor import Supervisor
 
 QUIET, AT_MOST, POLL = 0.3, 5.0, 5.0  # seconds: without a change before files are read, to wait for that, between polls
 INTERVAL = 0.5  # seconds between looks, so that drift is healed within one
@@ -37,7 +42,10 @@ LATEST = 0.7  # ... even if looking takes long; between the two, it takes no mor
 SHARE = 0.03
 _AFTER_POKE = 0.03  # an editor writes and renames: what quiet is counted from shall not wait for a look
 _AFTER_LINKS = 0.01  # netdevs come in twos and threes
+FIRST_SERVED = 5.0  # seconds that an agent waits for its workers before it says that it is ready
+STUCK = 120.0  # seconds without progress in the thread, after which systemd shall think that the agent hangs
 log = logging.getLogger("pcn.agent")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,80 +72,110 @@ class Agent:
     healer: Healer = field(init=False)
     watcher: Watcher = field(init=False)
     links: LinkEvents = field(init=False)
-    slow_path: SlowPaths = field(init=False)
+    workers: Supervisor = field(init=False)
+    slow_log: SlowLog = field(default_factory=SlowLog)
     tidier: Tidier = field(default_factory=Tidier)
     _first_poke: float = 0.0
     _ready: bool = False
+    _stopping: bool = False
+    _busy: int = 0  # jobs that the thread has, or waits for
+    _progress: float = 0.0  # when the thread last got on
+    _said: dict[str, Any] = field(default_factory=dict)  # the status as it was before the thread began
+    _moved: set[str] = field(default_factory=set)  # netdevs that no look has been told of
+    _looking: bool = False
+    _look_again: bool = False
+    _found: Discovery | None = None
+    _servers: list[Callable[[], object]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         options = self.settings.options
         self.files = Files(self.settings.paths, options.merge)
         self.healer = Healer(options, self.settings.mode, self.settings.prune, self.files.texts)
-        options.compiling = lambda *_: self.notifier.alive()
-        options.progress = lambda *_: self.notifier.alive()
+        options.compiling = self._gets_on
+        options.progress = self._step
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT. What is in the kernel stays there. Raises LockBusy, UsageError."""
         with ExitStack() as stack:
             one = place.OneAgent(self.settings.options.root)
             stack.callback(one.release)
+            stack.callback(self.loop.close)
             self._open(stack)
-            self._read_files()
-            self._poll()
-            self._tick()
-            if self.notifier.period:
-                self._sign_of_life()
+            self.loop.start(self._begin())
             self.loop.run()
             self.notifier.stopping()
+            self.loop.run_until(self.workers.close())
             log.info("leaving; what was applied stays in the kernel")
         return 0
 
     def _open(self, stack: ExitStack) -> None:
         """Everything that the loop listens to."""
-        self._take_signals(stack)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.loop.on_signal(number, self._stop)
+        self.loop.on_signal(signal.SIGHUP, self._refresh)
         root, services = self.settings.options.root, self.settings.options.services
-        self.watcher, self.links, self.slow_path = Watcher(), LinkEvents(), SlowPaths(root, services)
-        for part in (self.watcher, self.links, self.slow_path):
+        self.watcher, self.links = Watcher(), LinkEvents()
+        self.workers = Supervisor(root, services, self.slow_log.take)
+        for part in (self.watcher, self.links):
             stack.callback(part.close)
         self.loop.readable(self.watcher, self._files_poked)
         self.loop.readable(self.links, self._links_changed)
-        self.loop.readable(self.slow_path, self.slow_path.drain)
-        path = place.socket_path(root)
-        serving = Server(self.loop, unix_listener(path), lambda _: json.dumps(self.status()).encode())
-        stack.callback(os.unlink, path)
-        stack.callback(serving.close)
+        self._listen(stack, place.socket_path(root), lambda _: json.dumps(self.status()).encode())
+        self._listen(stack, place.socket_path(root, "log"), self.slow_log.drain)
         if self.settings.metrics:
             from reconciler.agent import metrics
 
             listener = metrics_listener(self.settings.metrics)
             page = metrics.Page(root, services, self.status, self.healer.tally)
-            web = Server(self.loop, listener, lambda request: http(request, page.render, metrics.CONTENT_TYPE), b"\r\n\r\n")
-            stack.callback(web.close)
+            self._servers.append(lambda: Server(
+                self.loop, listener, lambda request: http(request, page.render, metrics.CONTENT_TYPE), b"\r\n\r\n"))
+            stack.callback(listener.close)
+
+    def _listen(self, stack: ExitStack, path: str, answer: Answer) -> None:
+        """Answer whoever connects there, from the first look on: before it there is nothing true to say."""
+        listener = unix_listener(path)
+        stack.callback(os.unlink, path)
+        stack.callback(listener.close)
+        self._servers.append(lambda: Server(self.loop, listener, answer))
 
     def status(self) -> dict[str, Any]:
-        return status(self.files, self.healer, self.started, self.slow_path.counters())
+        """How it is now; while the thread is at work, how it was when that began."""
+        said = self._said if self._busy else status(self.files, self.healer, self.started, None)
+        slow_path = {**self.workers.counters(), "published": self.slow_log.published}
+        return {**said, "slow_path": slow_path, "memory_kib": resident()}
+
+    # -- the thread -------------------------------------------------------------------------------------------------
+
+    async def _job(self, work: Callable[[], T]) -> T:
+        """Have something done in the thread, where alone files and healer are touched."""
+        if not self._busy:
+            self._said = status(self.files, self.healer, self.started, None)
+        self._busy += 1
+        self._gets_on()
+        try:
+            return await self.loop.in_thread(work)
+        finally:
+            self._busy -= 1
+
+    def _gets_on(self, *_: object) -> None:
+        self._progress = time.monotonic()
+
+    def _step(self, _number: int, _total: int, step: Step) -> None:
+        """An apply has come to this step; what has to leave takes it back."""
+        self._gets_on()
+        if self._stopping and step.rank.phase != "retire":
+            raise Interrupted("stopped by SIGTERM")
 
     # -- signals ----------------------------------------------------------------------------------------------------
 
-    def _take_signals(self, stack: ExitStack) -> None:
-        """Signals come through a pipe, so that one which arrives in the middle of an apply is not lost."""
-        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        stack.callback(os.close, reading)
-        stack.callback(os.close, writing)
-        old = {number: signal.signal(number, _nothing) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-        before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        stack.callback(signal.set_wakeup_fd, before)
-        for number, handler in old.items():
-            stack.callback(signal.signal, number, handler)
-        self.loop.readable(reading, lambda: self._signalled(os.read(reading, 64)))
+    def _stop(self) -> None:
+        self._stopping = True
+        self.loop.stop()
 
-    def _signalled(self, numbers: bytes) -> None:
-        if signal.SIGTERM in numbers or signal.SIGINT in numbers:
-            self.loop.stop()
-        elif signal.SIGHUP in numbers:
-            log.info("SIGHUP: looking at everything now")
-            self.healer.forget()
-            self._read_files()
+    async def _refresh(self) -> None:
+        log.info("SIGHUP: looking at everything now")
+        await self._job(self.healer.forget)
+        await self._read_files()
 
     # -- files ------------------------------------------------------------------------------------------------------
 
@@ -151,28 +189,31 @@ class Agent:
         self._first_poke = self._first_poke or now
         self.loop.at("files", min(now + QUIET, self._first_poke + AT_MOST), self._files_quiet)
 
-    def _files_quiet(self) -> None:
-        if not self.files.settled() and time.monotonic() < self._first_poke + 2 * AT_MOST:
+    async def _files_quiet(self) -> None:
+        if not await self._job(self.files.settled) and time.monotonic() < self._first_poke + 2 * AT_MOST:
             self.loop.after("files", 0.05, self._files_quiet)
             return
         self._first_poke = 0.0
-        if self.files.changed():
-            self._read_files()
+        if await self._job(self.files.changed):
+            await self._read_files()
 
-    def _read_files(self) -> None:
+    async def _read_files(self) -> None:
+        await self._job(self._read)
+        await self._look()
+
+    def _read(self) -> None:
         self.healer.want(self.files.refresh(self.settings.options.services))
         for bad, words in self.files.news:
             log.log(logging.ERROR if bad else logging.INFO, "%s", words)
         self.files.news.clear()
         self.watcher.follow(self.files.paths())
-        self._look()
 
-    def _poll(self) -> None:
+    async def _poll(self) -> None:
         """What no event told."""
         self.loop.after("poll", POLL, self._poll)
-        if not self._first_poke and self.files.changed():
+        if not self._first_poke and await self._job(self.files.changed):
             self._files_poked()
-        self.watcher.follow(self.files.paths())
+        await self._job(lambda: self.watcher.follow(self.files.paths()))
 
     # -- the kernel -------------------------------------------------------------------------------------------------
 
@@ -180,14 +221,34 @@ class Agent:
         self.links.discard()
         self.loop.sooner("links", _AFTER_LINKS, self._links_settled)
 
-    def _links_settled(self) -> None:
+    async def _links_settled(self) -> None:
         changes = self.links.changes()
         if changes:
             log.debug("%s", ", ".join(f"{name} {what}" for name, what in changes.items()))
-            self.healer.moved |= changes.keys()
-            self._look()
+            self._moved |= changes.keys()
+            await self._look()
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
+        """Look, now or as soon as the look that is under way is done."""
+        self._look_again = True
+        if self._looking:
+            return
+        self._looking, pause = True, self.settings.interval
+        try:
+            while self._look_again:
+                self._look_again, moved, self._moved = False, self._moved, set()
+                pause, found = await self._job(lambda moved=moved: self._looked(moved))  # type: ignore[misc]
+                self.workers.serve(found.cubes, found.shared_ring)
+                self.slow_log.forget({cube.name for cube in found.cubes})
+        finally:
+            self._looking = False
+            self.loop.after("look", pause, self._look)
+        if self._ready:
+            self._report()
+
+    def _looked(self, moved: Collection[str]) -> tuple[float, Discovery]:
+        """In the thread: how long until the next look, and which cubes have a slow path now."""
+        self.healer.moved.update(moved)
         began, before = time.monotonic(), sum(self.healer.tally.results.values())
         again = self.healer.look()
         took = time.monotonic() - began
@@ -197,9 +258,21 @@ class Agent:
             self.tidier.quiet()
         else:
             self.tidier.busy()
-        self.loop.after("look", min(again, usual) if again else usual, self._look)
-        self.slow_path.refresh()
+        self._found = discover(self.settings.options.root, self.settings.options.services, self._found)
+        return min(again, usual) if again else usual, self._found
+
+    # -- what is said -----------------------------------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        """The first look, and then all that goes on."""
+        await self._read_files()
+        await self.workers.settled(FIRST_SERVED)
+        for serve in self._servers:
+            serve()
         self._report()
+        if self.notifier.period:
+            self._sign_of_life()
+        await self._poll()
 
     def _report(self) -> None:
         """Tell systemd how it goes."""
@@ -212,14 +285,8 @@ class Agent:
             self.notifier.ready()
             log.info("ready: %s", said)
 
-    def _tick(self) -> None:
-        self.loop.after("tick", TICK, self._tick)
-        self.slow_path.tick()
-
     def _sign_of_life(self) -> None:
-        self.notifier.alive()
+        """Withheld if the thread hangs."""
         self.loop.after("alive", self.notifier.period, self._sign_of_life)
-
-
-def _nothing(*_: object) -> None:
-    """A handler, so that the signal does not end the process."""
+        if not self._busy or time.monotonic() - self._progress < STUCK:
+            self.notifier.alive()

@@ -21,6 +21,7 @@ _SLOW = {
     "handled": "Packets that a cube's slow path has handled.",
     "raised": "Errors that a cube's slow path raised.",
     "stale": "Packets that were too old when a cube's slow path came to them.",
+    "abandoned": "Packets that a cube's slow path had not answered when its worker died.",
     "injected": "Packets that a cube's slow path has sent.",
     "refused": "Packets of a cube's slow path that the kernel refused.",
     "lost": "Packets for a cube's slow path that found no room in the ring.",
@@ -131,4 +132,12 @@ def _slow_path(counters: dict[str, Any]) -> Iterator[Any]:
         for cube, counts in counters["cubes"].items():
             family.add_metric([cube], counts[name])
         yield family
-    yield GaugeMetricFamily("pcn_slowpath_waiting_bytes", "Bytes in the ring from the kernel.", value=counters["waiting"])
+    held = GaugeMetricFamily("pcn_slowpath_held_packets", "Packets that a cube's slow path keeps for later.", labels=["cube"])
+    for cube, counts in counters["cubes"].items():
+        held.add_metric([cube], counts["held"])
+    yield held
+    text = "Times that a worker of slow paths died and was started again."
+    restarts = CounterMetricFamily("pcn_slowpath_worker_restarts", text, labels=["worker"])
+    for worker, said in counters["workers"].items():
+        restarts.add_metric([worker], said["restarts"])
+    yield restarts

@@ -9,8 +9,13 @@ from reconciler.errors import LockBusy
 from reconciler.kernel import rundir
 
 
-def socket_path(root: str) -> str:
-    return str(rundir.directory() / f"{_name(root)}.sock")
+def socket_path(root: str, what: str = "") -> str:
+    """`what`: '' for the status, 'log' for what slow paths log."""
+    return str(rundir.directory() / _socket(root, what))
+
+
+def _socket(root: str, what: str) -> str:
+    return f"{_name(root)}{what and '.' + what}.sock"
 
 
 def _name(root: str) -> str:
@@ -32,10 +37,10 @@ class OneAgent:
         self._seat.release()
 
 
-def ask(root: str, timeout: float = 5.0) -> dict[str, Any] | None:
+def ask(root: str, timeout: float = 5.0, *, what: str = "") -> dict[str, Any] | None:
     """What the agent of a root says of itself; None if there is none that answers."""
     try:
-        with rundir.connect(f"{_name(root)}.sock", timeout) as sock:
+        with rundir.connect(_socket(root, what), timeout) as sock:
             parts = []
             while part := sock.recv(1 << 16):
                 parts.append(part)

@@ -9,8 +9,9 @@ from typing import Any
 from reconciler import pins
 from reconciler.kernel import maps, rtnl
 from reconciler.kernel.bpffs import Bpffs
+from reconciler.kernel.maps import fold_cpus
 from reconciler.kernel.netstate import NetdevCounters
-from reconciler.kernel.reader import Reader, fold_cpus
+from reconciler.kernel.reader import Reader
 from reconciler.service import Services
 
 REASONS = ("policy", "no_peer", "not_ready", "no_slowpath", "malformed")  # enum pcn_drop

@@ -93,7 +93,7 @@ def render(said: Mapping[str, Any]) -> str:
         lines.append(f"last: {last['result']} {_span(time.time() - last['at'])} ago in {last['seconds'] * 1000:.0f} ms")
     slow_path = said["slow_path"]
     if slow_path and slow_path["cubes"]:
-        totals = ", ".join(f"{name} {value}" for name, value in slow_path.items() if name != "cubes")
+        totals = ", ".join(f"{name} {value}" for name, value in slow_path.items() if isinstance(value, int))
         lines.append(f"slow path: {totals}")
     return "\n".join(lines)
 

@@ -37,7 +37,7 @@ class Bpffs:
 
     def __init__(self, root: str = DEFAULT_ROOT) -> None:
         self.root = Path(root)
-        self._kept: select.epoll | None = None  # merely closes the root's descriptor when let go of; a `__del__` would lose a Ctrl-C
+        self._kept: select.epoll | None = None  # closes the descriptor when let go of; `__del__` would lose a Ctrl-C
 
     # -- where things are -------------------------------------------------------------------------------------------
 

@@ -284,3 +284,13 @@ def split_cpus(spec: MapSpec, value: bytes) -> list[bytes]:
         return [value]
     stride = _stride(spec)
     return [value[i : i + spec.value_size] for i in range(0, len(value), stride)]
+
+
+def fold_cpus(spec: MapSpec, value: bytes) -> bytes:
+    """One value of a per-CPU row: the sum of its CPUs, word by word (counters are u64)."""
+    parts = split_cpus(spec, value)
+    if len(parts) == 1 or spec.value_size % 8:
+        return parts[0]
+    count = spec.value_size // 8
+    sums = [sum(words) & (1 << 64) - 1 for words in zip(*(struct.unpack(f"<{count}Q", part) for part in parts), strict=True)]
+    return struct.pack(f"<{count}Q", *sums)

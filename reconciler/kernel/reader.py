@@ -334,13 +334,3 @@ def _keys_alone(raw: bytes, spec: maps.MapSpec) -> dict[bytes, bytes]:
 def _slot(fd: int, row: int) -> int:
     value = maps.lookup(fd, _SLOTS, struct.pack("<I", row))
     return struct.unpack("<I", value)[0] if value else 0
-
-
-def fold_cpus(spec: maps.MapSpec, value: bytes) -> bytes:
-    """One value of a per-CPU row: the sum of its CPUs, word by word (counters are u64)."""
-    parts = maps.split_cpus(spec, value)
-    if len(parts) == 1 or spec.value_size % 8:
-        return parts[0]
-    count = spec.value_size // 8
-    sums = [sum(words) & (1 << 64) - 1 for words in zip(*(struct.unpack(f"<{count}Q", part) for part in parts), strict=True)]
-    return struct.pack(f"<{count}Q", *sums)

@@ -13,8 +13,8 @@ from itertools import chain
 from reconciler import pins
 from reconciler.graph.diff import diff
 from reconciler.graph.records import Live, ProgramRecord, State, StubRecord, TableRecord
-from reconciler.kernel.maps import PROG_ARRAY, MapInfo, kernel_name
-from reconciler.kernel.reader import Reader, fold_cpus
+from reconciler.kernel.maps import PROG_ARRAY, MapInfo, fold_cpus, kernel_name
+from reconciler.kernel.reader import Reader
 
 
 def adoptable(reader: Reader, live: Live, wanted: State) -> tuple[dict[str, int], dict[str, TableRecord]]:

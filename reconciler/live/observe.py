@@ -30,8 +30,8 @@ from reconciler.graph.records import (
     put_together,
 )
 from reconciler.graph.tables import PUBLIC
-from reconciler.kernel.maps import PER_CPU, MapInfo, MapSpec
-from reconciler.kernel.reader import Reader, fold_cpus
+from reconciler.kernel.maps import PER_CPU, MapInfo, MapSpec, fold_cpus
+from reconciler.kernel.reader import Reader
 from reconciler.live.adopt import is_another
 from reconciler.live.identity import documents_of, identity, said_of
 from reconciler.live.observe_ways import Ends, Flooded, Wire, chains, ends_of, flooded, hooks, hops, members, wires
@@ -41,7 +41,7 @@ from reconciler.service.rows import TableRows
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_FILES = {"entry", "hops", "next", "drops", "flood", "reenter"}
+_FILES = {"entry", "hops", "next", "drops", "flood", "reenter", "slowpath"}
 
 
 @dataclass(slots=True)

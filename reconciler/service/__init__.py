@@ -98,7 +98,7 @@ class Service:
 
     @property
     def slow_path(self) -> Any:
-        """The class `SlowPath` of its Python half, None if there is none (reconciler/agent/handle.py)."""
+        """The class `SlowPath` of its Python half, None if there is none (reconciler/slowpath/handle.py)."""
         return getattr(self.half, "SlowPath", None)
 
     @functools.cached_property
@@ -193,7 +193,7 @@ class Services:
     """All services that can be had, found lazily by name. Directories named first win."""
 
     def __init__(self, directories: Sequence[str | Path] = ()) -> None:
-        self._directories = [Path(directory).resolve() for directory in directories]
+        self.directories = [Path(directory).resolve() for directory in directories]
         self._found: dict[str, Service] = {}
 
     def get(self, name: str) -> Service | None:
@@ -209,7 +209,7 @@ class Services:
     @functools.cached_property
     def _near(self) -> dict[str, ServiceFiles]:
         found = dict(_in_tree())
-        for directory in reversed(self._directories):
+        for directory in reversed(self.directories):
             found |= _in_directory(directory)
         return found
 

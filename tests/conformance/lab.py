@@ -31,7 +31,8 @@ from reconciler.document.load import parse
 from reconciler.graph.diff import Change
 from reconciler.kernel import bpf, maps, netns, programs, rtnl
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.kernel.reader import Reader, fold_cpus
+from reconciler.kernel.maps import fold_cpus
+from reconciler.kernel.reader import Reader
 from reconciler.pins import unescape
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Operation, Step
 from reconciler.show import show

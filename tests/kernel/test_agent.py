@@ -243,7 +243,7 @@ def test_an_idle_agent_has_none_of_the_heavy_libraries(applied):
         agent.look()
         imported = {line.rsplit("|", 1)[-1].strip() for line in agent.text().splitlines() if line.startswith("import time:")}
         assert "reconciler.agent.main" in imported
-        assert imported.isdisjoint({"bcc", "networkx", "pyroute2", "jsonschema", "asyncio", "prometheus_client"})
+        assert imported.isdisjoint({"bcc", "networkx", "pyroute2", "jsonschema", "prometheus_client"})
         assert agent.memory() < 40_000
 
 

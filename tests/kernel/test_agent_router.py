@@ -75,7 +75,7 @@ def a_route(lab: RouterLab) -> None:
 KINDS = {
     "a derived row": a_route,
     "the way back from the slow path": lambda _: linkwrite.delete_link(min(name for name in rtnl.links() if name.startswith("pcn"))),
-    "the ring to the slow path": lambda lab: os.unlink(f"{lab.root}/shared/slowpath"),
+    "the ring to the slow path": lambda lab: os.unlink(f"{lab.root}/cubes/r1/slowpath"),
 }
 
 

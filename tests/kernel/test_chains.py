@@ -113,7 +113,7 @@ def test_transparent_cubes_on_ports_and_netdevs_are_linked_with_what_they_sit_on
         assert is_whole(lab)
 
 
-@pytest.mark.parametrize(("action", "verdict", "drops"), [("DROP", "drop", {"POLICY": 1}), ("SLOWPATH", "drop", {}), ("FORWARD", "redirect", {})])
+@pytest.mark.parametrize(("action", "verdict", "drops"), [("DROP", "drop", {"POLICY": 1}), ("SLOWPATH", "drop", {"NO_SLOWPATH": 1}), ("FORWARD", "redirect", {})])
 def test_the_verdict_of_a_cube_in_the_middle_is_that_of_the_chain_and_counted_at_that_cube(hook, action, verdict, drops):
     with Lab(row(3), hook=hook) as lab:
         lab.cube("c2")["action"] = action

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from reconciler.agent.slowpath import SlowPaths
 from reconciler.kernel import bpf, maps, netns
 from tests import packets
 from tests.conformance.router_lab import RouterLab
 from tests.kernel.router_frames import SCENARIO, age_all, is_question, is_udp, udp
+from tests.slowpaths import SlowPaths
 from tests.world import run_in
 
 HOST_UNREACHABLE = {4: (3, 1), 6: (1, 3)}

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reconciler.agent.slowpath import SlowPaths
 from reconciler.kernel import linkwrite, rtnl
 from reconciler.service import HERE, Services
 from tests import packets
 from tests.conformance.lab import HOOKS, Lab
 from tests.services import Tree, rx
+from tests.slowpaths import SlowPaths
 
 TWO_HOSTS = """
 hosts: {h1: 10.0.0.1/24, h2: 10.0.0.2/24}
@@ -153,7 +153,7 @@ def test_a_half_that_raises_is_logged_and_counted_and_stops_nobody_else(tmp_path
 
 def test_packets_wait_for_an_agent_that_is_away_and_what_finds_no_room_is_counted(tmp_path):
     with lab_of(tmp_path, half="pass") as (lab, slow):
-        room = (4 << 20) // (8 + 48 + 2048)
+        room = (256 << 10) // (8 + 48 + 2048)
         burst = frame(lab, payload=bytes(1400))
         lab.send("h1", *[burst] * (room + 100))
         assert lab.drops("c1") == {"NO_SLOWPATH": 100}
@@ -164,7 +164,7 @@ def test_packets_wait_for_an_agent_that_is_away_and_what_finds_no_room_is_counte
 
 def test_what_waited_too_long_is_not_handled_but_counted(tmp_path, monkeypatch):
     with lab_of(tmp_path) as (lab, slow):
-        monkeypatch.setattr("reconciler.agent.slowpath.MAX_AGE", 0.05)
+        monkeypatch.setattr("reconciler.slowpath.dispatch.MAX_AGE", 0.05)
         lab.send("h1", frame(lab))
         time.sleep(0.1)
         serve(slow, until=lambda: slow.counters()["received"])

@@ -77,10 +77,11 @@ def test_helloworld_takes_an_action_that_it_does_not_know_for_a_drop(lab):
     assert made.drops("hw") == {"POLICY": 1}
 
 
-def test_helloworld_hands_a_packet_to_the_slow_path_and_does_not_forward_it(lab):
+def test_what_goes_to_a_slow_path_that_a_service_does_not_have_is_dropped_and_counted_and_costs_no_ring(lab):
     made = lab(helloworld("SLOWPATH", "v1", "v2"))
     assert made.run("cubes/hw/in/0_p1", ethernet(H1, H2)) == "drop"
-    assert "POLICY" not in made.drops("hw")
+    assert made.drops("hw") == {"NO_SLOWPATH": 1}
+    assert "slowpath" not in made.reader().names("cubes/hw")
 
 
 def test_helloworld_lets_go_what_leaves(lab):

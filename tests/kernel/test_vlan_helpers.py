@@ -7,7 +7,7 @@ import time
 import pytest
 
 from reconciler.agent.logs import follow
-from reconciler.agent.packet import whole
+from reconciler.slowpath.packet_in import with_checksum
 from tests.conformance.lab import HOOKS, Lab
 from tests.services import Tree, rx
 
@@ -174,4 +174,4 @@ def test_a_half_done_checksum_is_finished_and_no_other_touched(tag):
     wrong = done[:28] + b"\x12\x34" + done[30:]
     without = datagram(b"payload", check=False)
     for before, after in ((half, done), (done, done), (wrong, wrong), (without, without), (half[:30], half[:30])):
-        assert whole(bytes(12) + tag + before) == bytes(12) + tag + after
+        assert with_checksum(bytes(12) + tag + before) == bytes(12) + tag + after

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from reconciler.agent.ring import Ring
 from reconciler.agent.slowpath import MAX_AGE
+
 from tests.upgrade.host import Host, nothing_removed, until
 from tests.upgrade.release import HERE, Release
 from tests.upgrade.traffic import udp

@@ -1,4 +1,4 @@
-"""Packets made whole: what the kernel leaves for a network card to do, done here.
+"""A packet as a program handed it up: the ring's record taken apart, and the packet made as it is on a wire.
 
 A packet of the host's own stack, or of another namespace's over a veth, may still want its TCP or UDP checksum: the field
 then holds only the sum of the pseudo header. Nothing in a TC program tells of it, and sent on like that it would be dropped at
@@ -6,10 +6,47 @@ its destination.
 """
 from __future__ import annotations
 
+import struct
+from typing import NamedTuple
+
+HEAD = struct.Struct("<Q10I")  # struct pcn_packet_in of bpf/pcn_slowpath.h
+_FROM_EGRESS, _FROM_XDP, _TAGGED = 1, 2, 4
+_NUMBER = struct.Struct("<I")
+_NUMBER_AT = 8  # where the cube's number is
 _TCP, _UDP = 6, 17
 _CHECK = {_TCP: 16, _UDP: 6}  # where the checksum is
 _IPV4, _IPV6 = b"\x08\x00", b"\x86\xdd"
 _TAGS = (b"\x81\x00", b"\x88\xa8")
+
+
+class PacketIn(NamedTuple):
+    """`port`: index of the port of arrival. `length`: of the packet, of which `packet` may hold the first part only. `time`:
+    CLOCK_MONOTONIC in ns, when the program handed it up."""
+
+    packet: bytes
+    port: int
+    direction: str
+    reason: int
+    metadata: tuple[int, int, int]
+    length: int
+    time: int
+
+
+def cube_of(raw: bytes) -> int:
+    """The number of the cube whose program wrote this record."""
+    number: int = _NUMBER.unpack_from(raw, _NUMBER_AT)[0]
+    return number
+
+
+def decode(raw: bytes) -> PacketIn:
+    """A record's bytes as the program wrote them. Raises struct.error if there are too few."""
+    when, _, port, reason, one, two, three, length, flags, vlan, captured = HEAD.unpack_from(raw)
+    packet = raw[HEAD.size : HEAD.size + captured]
+    if flags & _TAGGED:
+        packet, length = tagged(packet, vlan), length + 4
+    if not flags & _FROM_XDP:
+        packet = with_checksum(packet)
+    return PacketIn(packet, port, "egress" if flags & _FROM_EGRESS else "ingress", reason, (one, two, three), length, when)
 
 
 def tagged(packet: bytes, vlan: int) -> bytes:
@@ -17,7 +54,7 @@ def tagged(packet: bytes, vlan: int) -> bytes:
     return packet[:12] + vlan.to_bytes(4, "big") + packet[12:]
 
 
-def whole(packet: bytes) -> bytes:
+def with_checksum(packet: bytes) -> bytes:
     """The packet with its TCP or UDP checksum finished, if it was not."""
     at = 12
     while packet[at : at + 2] in _TAGS:

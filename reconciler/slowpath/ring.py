@@ -1,7 +1,7 @@
 """The consumer's side of a BPF ring buffer: what programs hand up, read without a system call.
 
-    with Ring(f"{root}/shared/log") as ring:
-        for raw in ring.raw():
+    with Ring(root.open_pin("shared/log")) as ring:
+        for raw in ring.records(64):
             ...
 
 A ring is memory shared with the kernel: a page that the consumer writes its position to, a page where the kernel keeps
@@ -14,8 +14,9 @@ import ctypes
 import mmap
 import os
 import struct
+from collections.abc import Iterator
 
-from reconciler.kernel import bpffs, maps
+from reconciler.kernel import maps
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30  # bits of a record's length (BPF_RINGBUF_BUSY_BIT, _DISCARD_BIT)
 _HEADER = 8  # bytes ahead of each record
@@ -23,17 +24,17 @@ _LENGTH, _POSITION = struct.Struct("<I"), struct.Struct("<Q")
 
 
 class Ring:
-    """The reader of one pinned ring. Raises OSError where there is no such pin, ValueError if it is no ring.
+    """The reader of one ring, whose descriptor it takes over. Raises ValueError if it is none.
 
     `identity` is the kernel's id of the map: a pin of the same name may become another ring.
     """
 
-    def __init__(self, path: str) -> None:
-        self._fd = bpffs.open_pin(path)
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
         found = maps.info(self._fd)
         if found.spec.type != maps.RINGBUF:
             os.close(self._fd)
-            raise ValueError(f"{path} is no ring buffer")
+            raise ValueError(f"{found.name} is no ring buffer")
         self.identity, self._size, page = found.identity, found.spec.max_entries, mmap.PAGESIZE
         self._mine = mmap.mmap(self._fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self._theirs = mmap.mmap(self._fd, page + 2 * self._size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
@@ -61,19 +62,23 @@ class Ring:
         end: int = _POSITION.unpack_from(self._theirs)[0]
         return end - self._position.value
 
-    def raw(self, most: int = 1 << 30) -> list[bytes]:
-        """The records that are there now, oldest first, at most so many; not waited for. Their room is the kernel's again."""
-        found: list[bytes] = []
-        position, theirs, data, size = self._position.value, self._theirs, self._data, self._size
-        end = _POSITION.unpack_from(theirs)[0]
-        while position < end and len(found) < most:
+    def records(self, most: int = 1 << 30) -> Iterator[bytes]:
+        """The records that are there now, oldest first, at most so many; not waited for.
+
+        A record's room is the kernel's again before it is given. So whoever dies over a record does not meet it again, and leaves
+        all that come after it to the next reader.
+        """
+        place, theirs, data, size = self._position, self._theirs, self._data, self._size
+        position, end = place.value, _POSITION.unpack_from(theirs)[0]
+        while position < end and most > 0:
             at = data + position % size
             (length,) = _LENGTH.unpack_from(theirs, at)
             if length & _BUSY:  # reserved, and still being written
-                break
+                return
             bytes_ = length & ~_DISCARDED
-            if not length & _DISCARDED:
-                found.append(theirs[at + _HEADER : at + _HEADER + bytes_])
+            found = None if length & _DISCARDED else theirs[at + _HEADER : at + _HEADER + bytes_]
             position += (bytes_ + _HEADER + 7) & ~7
-        self._position.value = position
-        return found
+            place.value = position
+            if found is not None:
+                most -= 1
+                yield found

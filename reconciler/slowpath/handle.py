@@ -2,31 +2,33 @@
 
     class SlowPath:
         def __init__(self, cube: CubeHandle) -> None: ...
+        worker = "cube"                                # optional; a process for each cube, where one does for all of a service
         def packet_in(self, packet: bytes, md: Metadata, reason: int) -> None: ...
         def tick(self, now: float) -> None: ...        # optional; every 100 ms, CLOCK_MONOTONIC seconds
         def changed(self) -> None: ...                 # optional; `cube.config` or `cube.ports` are others now
+        def held(self) -> int: ...                     # optional; how many packets it keeps for later
 
-A half does no I/O of its own: it is called in the agent's one loop, and what it waits for keeps other cubes waiting.
+A half does no I/O of its own: it is called in its worker's one loop, and what it waits for keeps the service's other cubes
+waiting.
 """
 from __future__ import annotations
 
-import fcntl
-import logging
 import os
-import socket
-import struct
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from reconciler import pins
-from reconciler.agent.inject import EGRESS, INGRESS, Injector, Wire
-from reconciler.kernel import bpffs, maps
-from reconciler.kernel.reader import fold_cpus
+from reconciler.kernel import maps
+from reconciler.slowpath.counters import INJECTED, REFUSED, Counts
+from reconciler.slowpath.packet_out import EGRESS, INGRESS, Injector, Wire
 
-_SIOCGIFHWADDR = 0x8927
-_LEVELS = {"TRACE": 5, "DEBUG": 10, "INFO": 20, "WARN": 30, "ERR": 40, "CRITICAL": 50}
+LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "CRITICAL", "OFF")  # enum pcn_level of bpf/pcn_log.h
+OpenPin = Callable[[str], int]
+"""Gives a new descriptor of what is pinned below the root. Raises OSError."""
+Say = Callable[[str, str, str, Any], None]
+"""Takes what is said to the outside: ('log', cube, level, text), ('notification', cube, name, value) or ('mistake', cube, method,
+traceback)."""
 _ELSEWHERE = (b"\0\0\0\0", b"\1\0\0\0")  # kinds of a hop that leads into no program and no netdev: none, pass
 
 
@@ -43,9 +45,10 @@ class Metadata(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """A live cube with a slow path, as applied. `ports` are indices by name; `peers` what ports are joined to; `near` is the
-    hidden netdev that leads back into it; `attached` the netdev that a transparent cube is on."""
+class ServedCube:
+    """A live cube with a slow path: its configuration as applied, and facts. `ports` are indices by name; `peers` what ports are
+    joined to; `near` is the hidden netdev that leads back into it; `attached` the netdev that a transparent cube is on. `objects`
+    are the kernel's numbers of what is used by name: another number is another table or netdev. Plain data: it goes over RPC."""
 
     name: str
     service: str
@@ -57,13 +60,16 @@ class Facts:
     peers: Mapping[str, str]
     tables: Mapping[str, str] = field(default_factory=dict)
     attached: str = ""
+    loglevel: str = "INFO"
+    ring: int = 0
+    objects: tuple[int, ...] = ()
 
 
 class Table:
     """One of the cube's tables, rows as bytes. Raises OSError; KeyError for what is not there."""
 
-    def __init__(self, path: str) -> None:
-        self._fd = bpffs.open_pin(path)
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
         self._spec = maps.info(self._fd).spec
 
     def close(self) -> None:
@@ -72,7 +78,7 @@ class Table:
     def get(self, key: bytes) -> bytes | None:
         """A row's value, of a per-CPU table the sum."""
         value = maps.lookup(self._fd, self._spec, key)
-        return None if value is None else fold_cpus(self._spec, value)
+        return None if value is None else maps.fold_cpus(self._spec, value)
 
     def set(self, key: bytes, value: bytes) -> None:
         maps.update(self._fd, key, maps.spread(self._spec, value))
@@ -82,7 +88,7 @@ class Table:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         for key, value in maps.rows(self._fd, self._spec).items():
-            yield key, fold_cpus(self._spec, value)
+            yield key, maps.fold_cpus(self._spec, value)
 
 
 class CubeHandle:
@@ -91,60 +97,52 @@ class CubeHandle:
     INGRESS: ClassVar[str] = INGRESS
     EGRESS: ClassVar[str] = EGRESS
 
-    def __init__(self, root: str, facts: Facts) -> None:
-        self._root, self.facts = root, facts
-        self._log = logging.getLogger(f"pcn.cube.{facts.name}")
+    def __init__(self, open_pin: OpenPin, cube: ServedCube, counts: Counts, say: Say) -> None:
+        self._open_pin, self.cube, self._counts, self._say = open_pin, cube, counts, say
         self._tables: dict[str, Table] = {}
         self._injector: Injector | None = None
         self._wire: Wire | None = None
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self.injected = self.refused = 0
-        self.adopt(facts)
+        self.adopt(cube)
 
     @property
     def name(self) -> str:
-        return self.facts.name
+        return self.cube.name
 
     @property
     def config(self) -> Mapping[str, Any]:
-        return self.facts.config
+        return self.cube.config
 
     @property
     def ports(self) -> Mapping[str, int]:
-        return self.facts.ports
+        return self.cube.ports
 
-    def adopt(self, facts: Facts) -> None:
+    def adopt(self, cube: ServedCube) -> None:
         """Go on with what is live now."""
-        self.facts = facts
-        self.port_names = {index: name for name, index in facts.ports.items()}
-        self._let_go()
+        self.cube = cube
+        self.port_names = {index: name for name, index in cube.ports.items()}
+        self.close()
 
-    def _let_go(self) -> None:
+    def close(self) -> None:
         for closing in (*self._tables.values(), self._injector, self._wire):
             if closing is not None:
                 closing.close()
         self._tables, self._injector, self._wire = {}, None, None
 
-    def close(self) -> None:
-        self._let_go()
-        self._socket.close()
-
     def log(self, level: str, text: str) -> None:
-        """`level` as in pcn_log: 'TRACE' to 'CRITICAL'."""
-        self._log.log(_LEVELS.get(level, logging.INFO), "%s: %s", self.name, text)
+        """`level` as in pcn_log: 'TRACE' to 'CRITICAL'. Below the cube's own nothing is said."""
+        known = level if level in LEVELS[:-1] else "INFO"
+        if LEVELS.index(known) >= LEVELS.index(self.cube.loglevel):
+            self._say("log", self.name, known, text)
 
-    def netdev_mac(self, port: str) -> bytes | None:
-        """The MAC of the netdev that a port is joined to, now; None if it is joined to none that exists."""
-        with suppress(OSError):
-            asked = fcntl.ioctl(self._socket, _SIOCGIFHWADDR, struct.pack("16s24x", self.facts.peers[port].encode()))
-            return bytes(asked[18:24])
-        return None
+    def notify(self, name: str, value: Any) -> None:
+        """Publish a value (plain data) under a name; the last one stands, in the agent's status."""
+        self._say("notification", self.name, name, value)
 
     def table(self, name: str) -> Table:
         """A table that the cube's C declares, by its name there. Raises KeyError if there is none."""
         if name not in self._tables:
             try:
-                self._tables[name] = Table(f"{self._root}/{self.facts.tables.get(name) or pins.table(self.name, name)}")
+                self._tables[name] = Table(self._open_pin(self.cube.tables.get(name) or pins.table(self.name, name)))
             except OSError:
                 raise KeyError(f"cube {self.name} has no table {name}") from None
         return self._tables[name]
@@ -157,28 +155,28 @@ class CubeHandle:
         unknown port.
         """
         packets = (packet,) if isinstance(packet, bytes | bytearray) else packet
-        index = 0 if self.facts.transparent else self.facts.ports[port]
+        index = 0 if self.cube.transparent else self.cube.ports[port]
         try:
             sent = self._send(packets, index, direction)
         except OSError as error:  # the graph is being changed; `adopt` follows
             self.log("WARN", f"cannot send: {error.strerror}")
             sent = 0
-        self.injected += sent
-        self.refused += len(packets) - sent
+        self._counts[INJECTED] += sent
+        self._counts[REFUSED] += len(packets) - sent
         return sent
 
     def _send(self, packets: Sequence[bytes], index: int, direction: str) -> int:
-        if self.facts.attached and direction == EGRESS and self._outermost():
-            self._wire = self._wire or Wire(self.facts.attached)
+        if self.cube.attached and direction == EGRESS and self._outermost():
+            self._wire = self._wire or Wire(self.cube.attached)
             return self._wire.send(packets)
         if self._injector is None:
-            self._injector = Injector(self.facts.near, trailer=self.facts.hook != "TC")
+            self._injector = Injector(self.cube.near, trailer=self.cube.hook != "TC")
         return self._injector.send(packets, index, direction)
 
     def _outermost(self) -> bool:
         """Whether nothing but the netdev follows outwards: its hook then ends here, and no program could send it on."""
         hops = self._tables.get("/hops")
         if hops is None:
-            hops = self._tables["/hops"] = Table(f"{self._root}/{pins.table(self.name, 'pcn_hops')}")
+            hops = self._tables["/hops"] = Table(self._open_pin(pins.table(self.name, "pcn_hops")))
         row = hops.get(bytes(4))
         return row is None or row[:4] in _ELSEWHERE

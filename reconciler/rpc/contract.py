@@ -1,0 +1,81 @@
+"""What may be asked of a service, how bytes are written in JSON, and the bounds that both sides keep."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.errors import PcnError
+
+VERSION = 1
+PURE = frozenset({"sources", "tables", "config", "state", "check", "constants", "programs"})
+"""The same question has the same answer: it may be kept, and asked again."""
+EVENTS = frozenset({"cubes", "actions", "tick", "packet_in", "out"})
+FUNCTIONS = PURE | EVENTS
+MOST_PACKETS = 64  # in one call
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """`seconds` for a call, bytes of a `body`, calls `in_flight` at a time, `depth` of what is nested in one."""
+
+    seconds: float = 2.0
+    body: int = 64 << 20
+    in_flight: int = 4
+    depth: int = 64
+
+
+BOUNDS = Bounds()
+
+
+class RpcError(PcnError):
+    """A call was not answered, or not as the contract says. `status` is HTTP's, 0 if there was none."""
+
+    def __init__(self, words: str, status: int = 0) -> None:
+        super().__init__(words)
+        self.status = status
+
+
+def encode(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def decode(body: bytes, bounds: Bounds = BOUNDS) -> Any:
+    """Raises RpcError for what is no JSON, is too long or too deep."""
+    if len(body) > bounds.body:
+        raise RpcError(f"more than {bounds.body} bytes")
+    try:
+        value = json.loads(body) if body else None
+    except (ValueError, RecursionError):
+        raise RpcError("no JSON") from None
+    level = [value]
+    for _ in range(bounds.depth + 1):
+        nested: list[Any] = [node.values() if isinstance(node, dict) else node for node in level if isinstance(node, dict | list)]
+        if not nested:
+            return value
+        level = [child for children in nested for child in children]
+    raise RpcError(f"nested more than {bounds.depth} deep")
+
+
+def from_bytes(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def to_bytes(text: str) -> bytes:
+    """Raises RpcError."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (ValueError, TypeError):
+        raise RpcError("no base64") from None
+
+
+def from_rows(rows: Mapping[bytes, bytes]) -> list[list[str]]:
+    """A table's rows, as pairs of key and value."""
+    return [[from_bytes(key), from_bytes(value)] for key, value in rows.items()]
+
+
+def to_rows(pairs: Iterable[Iterable[str]]) -> dict[bytes, bytes]:
+    return {to_bytes(key): to_bytes(value) for key, value in pairs}

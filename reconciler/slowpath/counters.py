@@ -1,0 +1,56 @@
+"""What is counted of each cube's slow path, in memory that outlives the worker that counts.
+
+The supervisor makes the block and gives each cube a slot; a worker writes its slots and the next one goes on with them. So a
+counter never falls, and what a killed worker had not answered is a difference of two of them.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+
+NAMES = ("received", "handled", "raised", "stale", "injected", "refused", "held", "abandoned")
+RECEIVED, HANDLED, RAISED, STALE, INJECTED, REFUSED, HELD, ABANDONED = range(len(NAMES))
+SLOTS = 1 << 16  # 4 MiB of addresses; memory is used for the pages of slots in use only
+_WORD = 8  # bytes
+
+Counts = memoryview
+"""One cube's counters, by the constants above. Each packet that was RECEIVED was HANDLED, RAISED an exception, was STALE, or its
+worker died over it; ticks may raise too. HELD: the packet that is being handled, and those that the half keeps for later.
+ABANDONED: what was HELD by workers that died."""
+
+
+class Counters:
+    """The slots of one worker. Keeps no descriptor: `fd` stays the caller's."""
+
+    def __init__(self, fd: int) -> None:
+        self._memory = mmap.mmap(fd, SLOTS * len(NAMES) * _WORD)
+        self._words = memoryview(self._memory).cast("Q")
+
+    def slot(self, number: int) -> Counts:
+        return self._words[number * len(NAMES) : (number + 1) * len(NAMES)]
+
+
+def new_block() -> int:
+    """The descriptor of a block of zeros, to be inherited by workers."""
+    fd = os.memfd_create("pcn-slowpath-counters", os.MFD_CLOEXEC)
+    os.ftruncate(fd, SLOTS * len(NAMES) * _WORD)
+    return fd
+
+
+def plain(counts: Counts) -> dict[str, int]:
+    return dict(zip(NAMES, counts, strict=True))
+
+
+def abandon(counts: Counts) -> int:
+    """The worker died: count what it had taken and not answered, and give the number."""
+    lost: int = counts[HELD]
+    counts[ABANDONED], counts[HELD] = counts[ABANDONED] + lost, 0
+    return lost
+
+
+def free_slots(taken: Iterator[int]) -> Iterator[int]:
+    """Numbers of slots that are not taken, lowest first."""
+    used = set(taken)
+    return (number for number in range(SLOTS) if number not in used)

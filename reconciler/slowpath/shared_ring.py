@@ -1,0 +1,89 @@
+"""The one ring that all programs of older versions write to, emptied until the last of them is gone.
+
+A host is upgraded under traffic: the new agent meets programs that the old one loaded, which hand their packets to
+`shared/slowpath`. Its records are those of today. They are given to the workers over RPC; it is a way for minutes, not for speed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from reconciler import pins
+from reconciler.kernel.bpffs import Bpffs
+from reconciler.rpc.contract import MOST_PACKETS, RpcError
+from reconciler.slowpath.packet_in import PacketIn, cube_of, decode
+from reconciler.slowpath.ring import Ring
+
+if TYPE_CHECKING:
+    from reconciler.slowpath.supervisor import Supervised
+
+Find = Callable[[int], "tuple[Supervised, str] | None"]
+
+
+class SharedRing:
+    """`find` gives who serves the cube of a number. `unclaimed`: packets of cubes that nobody serves."""
+
+    def __init__(self, root: str, find: Find) -> None:
+        self._root, self._find = root, find
+        self._ring: Ring | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._gone = False  # its pin is: what is in it is still handed on
+        self.unclaimed = 0
+
+    def follow(self, identity: int) -> None:
+        """The kernel's number of the ring that is pinned now, 0 if there is none. Called at every look."""
+        if self._ring is not None and self._ring.identity != identity:
+            if self._gone:  # for a whole look no program has had it
+                self._let_go()
+            self._gone = True
+        if self._ring is None and identity:
+            try:
+                self._ring = Ring(Bpffs(self._root).open_pin(pins.SHARED_SLOWPATH))
+            except (OSError, ValueError):
+                return
+            self._gone = False
+            self._task = asyncio.get_running_loop().create_task(self._empty(self._ring))
+
+    async def close(self) -> None:
+        task = self._task
+        self._let_go()
+        if task is not None:
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _let_go(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self._ring, self._task = None, None
+
+    async def _empty(self, ring: Ring) -> None:
+        with ring:
+            while True:
+                await readable(ring.fileno())
+                await self._hand_on(ring.records(MOST_PACKETS))
+
+    async def _hand_on(self, records: Iterable[bytes]) -> None:
+        shares: dict[Supervised, list[tuple[str, PacketIn]]] = {}
+        for raw in records:
+            found = self._find(cube_of(raw))
+            if found is None:
+                self.unclaimed += 1
+            else:
+                shares.setdefault(found[0], []).append((found[1], decode(raw)))
+        for worker, packets in shares.items():
+            try:
+                await worker.packets_in(packets)
+            except (RpcError, TimeoutError):
+                self.unclaimed += len(packets)
+
+
+async def readable(fd: int) -> None:
+    """Wait until a descriptor can be read."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(fd)
