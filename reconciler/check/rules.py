@@ -10,6 +10,7 @@ from itertools import chain
 from reconciler.check.facts import CubeFact, World
 from reconciler.check.known import KNOWN
 from reconciler.check.rules_links import links
+from reconciler.check.rules_loops import loops
 from reconciler.check.rules_names import max_ports, names, unique_names
 from reconciler.check.rules_peers import peers
 from reconciler.check.rules_refs import references
@@ -18,7 +19,7 @@ from reconciler.check.rules_tcubes import chains
 from reconciler.errors import Problem
 
 RULES: tuple[Callable[[World], Iterator[Problem]], ...] = (
-    names, unique_names, max_ports, peers, chains, links)
+    names, unique_names, max_ports, peers, chains, links, loops)
 
 
 def broken_rules(world: World) -> Iterator[Problem]:

@@ -32,6 +32,8 @@ class Service(Protocol):
     @property
     def max_ports(self) -> int: ...
     @property
+    def floods(self) -> bool: ...  # what it does not know goes out of all ports
+    @property
     def half(self) -> object | None: ...  # its Python module, if it has one
 
     def check(self, config: Mapping[str, Any], env: Env, /) -> Iterable[tuple[Path, str, str]]:

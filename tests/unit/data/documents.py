@@ -41,6 +41,10 @@ class StandIn:
     def max_ports(self) -> int:
         return int(self.schema["x-pcn-service"]["max-ports"])
 
+    @property
+    def floods(self) -> bool:
+        return bool(self.schema["x-pcn-service"]["floods"])
+
 
 class StandIns:
     """`hub` is a standard service with one of everything, `wall` a transparent one with rules."""
