@@ -1,6 +1,7 @@
 """The agent and its cubes as Prometheus metrics, made when somebody asks. Needs prometheus_client (the extra `metrics`)."""
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from reconciler.agent.tally import BUCKETS
 from reconciler.errors import FeatureMissing, PcnError
 from reconciler.service import Services
 
+_AT_ONCE, _SHARE = 0.2, 0.05  # seconds of a CPU that pages may take at one go, and of each second from then on
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PORT_COUNTERS = {
     "packets": "Packets that passed a port, as its peer netdev counts them.",
@@ -33,6 +35,21 @@ _DONE = {
 }
 
 
+class Budget:
+    """Seconds of work: so many at one go, and a share of the time that goes by (a token bucket, whose tokens are seconds)."""
+
+    def __init__(self, at_once: float, share: float) -> None:
+        self._most, self._share = at_once, share
+        self._left, self._when = at_once, 0.0
+
+    def allows(self, now: float) -> bool:
+        self._left, self._when = min(self._most, self._left + (now - self._when) * self._share), now
+        return self._left > 0
+
+    def spend(self, seconds: float) -> None:
+        self._left -= seconds
+
+
 class Page:
     """`status` gives what `pcn agent status` prints, `tally` what has been done."""
 
@@ -42,14 +59,20 @@ class Page:
         except ImportError:
             raise FeatureMissing("metrics need prometheus_client: pip install 'pcn[metrics]'") from None
         self._root, self._services, self._status, self._tally = root, services, status, tally
+        self._text, self._budget = b"", Budget(_AT_ONCE, _SHARE)
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
     def render(self) -> bytes:
+        """The page, made anew unless somebody asks so often that the agent would do little else: then it is the last one."""
         from prometheus_client import generate_latest
 
-        return bytes(generate_latest(self._registry))
+        if not self._text or self._budget.allows(time.monotonic()):
+            began = time.thread_time()
+            self._text = bytes(generate_latest(self._registry))
+            self._budget.spend(time.thread_time() - began)
+        return self._text
 
     def describe(self) -> list[Any]:
         """So that registering reads nothing."""

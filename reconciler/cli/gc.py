@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Remove from the kernel what no applied topology accounts for: objects that a killed apply left, programs attached to
 netdevs that nobody names, netdevs and namespaces that pcn made and nobody wants. The next apply does the same; this needs no
-file, and changes nothing else. Nothing that pcn did not make is ever removed."""
+file, and changes nothing else. Nothing that pcn did not make is ever removed. What killed compilers left in the cache goes
+too."""
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -29,6 +30,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(run: Run) -> int:
     from reconciler.cli.perform import look, perform
+    from reconciler.compiler.cache import prune
     from reconciler.present import DONE, PLANNED, Report, document, exit_code_of_plan
     from reconciler.present.text import render
     from reconciler.trial import refuse_while_trying
@@ -41,6 +43,7 @@ def run(run: Run) -> int:
     else:
         refuse_while_trying(options.root)
         plan = perform(options, leftovers)
+        prune()
     found = document(Report(steps=plan.steps, result=PLANNED if run.args.plan else DONE))
     if run.format != "text":
         run.emit(found)

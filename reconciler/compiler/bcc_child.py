@@ -21,6 +21,8 @@ from typing import Any
 _DEBUG_SOURCE = 8  # libbcc's flag: disassembly with C lines, on standard error
 _PR_SET_PDEATHSIG = 1
 _LD_IMM64, _PSEUDO_MAP_FD = 0x18, 1
+_CLONE_NEWNS = 0x20000
+_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 1 << 18
 
 _size, _text, _int, _module = ctypes.c_size_t, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
@@ -51,6 +53,7 @@ def main() -> None:
     os.dup2(2, 1)  # libbcc may print
     os.environ["BCC_KERNEL_SOURCE"] = job["headers"]
     lib = ctypes.CDLL(job["library"])
+    confine(job)
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(lib, name)
         function.restype, function.argtypes = result, arguments
@@ -63,6 +66,26 @@ def main() -> None:
         with open(stem + ".json", "w", encoding="utf-8") as file:
             json.dump(outcome, file)
         os.write(progress, b"\n")
+
+
+def confine(job: dict[str, Any]) -> None:
+    """Leave this process no file but its own directory, in which the headers are: what a source includes from elsewhere is not
+    there. Only root can do that; anybody's sources have been looked through before (see `reach`)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    home = job["directory"].encode()
+
+    def mounted(source: bytes | None, target: bytes, flags: int) -> bool:
+        return bool(libc.mount(source, target, None, ctypes.c_ulong(flags), None) == 0)
+
+    if libc.unshare(_CLONE_NEWNS) or not mounted(None, b"/", _MS_REC | _MS_PRIVATE):
+        return
+    for source, target in job["binds"]:
+        if not mounted(source.encode(), target.encode(), _MS_BIND | _MS_REC):
+            return
+    os.chroot(home)
+    os.chdir("/")
+    job["directory"] = "/"
+    os.environ["BCC_KERNEL_SOURCE"] = "/" + os.path.relpath(job["headers"], home.decode())
 
 
 def compile_unit(lib: Any, text: str, flags: list[str]) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 A file is named <key>-<compiler>.json. The key covers every input but the compiler, so that a machine without one can
 use what another machine compiled. What is read here goes into the kernel: a file is taken only if it is whole, bears
-the name it should, and could have been written by nobody but root or the user.
+the name it should, and could have been written by nobody but root or the user, in a directory of which the same is true.
 """
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -21,10 +22,13 @@ from typing import IO
 from reconciler.compiler import toolchain
 from reconciler.compiler.object import FORMAT, Object
 from reconciler.compiler.sources import Sources, Unit
+from reconciler.errors import NotTrusted
+from reconciler.kernel import trusted
 
 MAX_BYTES = 64 << 20  # a program takes about 20 kB
 
 _NAME = re.compile(r"[0-9a-f]{64}-[\w.-]+\.json|\.new-\w+")
+_WRITING_SECONDS = 60  # nobody takes longer to write a file
 _TOUCH_SECONDS = 86400  # a file's age counts from the last day on which it was of use
 
 
@@ -50,35 +54,48 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@contextmanager
+def _opened(*, make: bool = False) -> Iterator[int]:
+    """A descriptor of the directory, which nobody else can have a hand in. Raises NotTrusted, OSError."""
+    fd = trusted.open_directory(directory(), make=0o755 if make else None)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def load(wanted: str, compiler: str | None) -> Object | None:
     """What is kept under a key, made by this compiler; or by any, if there is none here."""
-    home = directory()
-    paths = [home / f"{wanted}-{compiler}.json"] if compiler else sorted(home.glob(f"{wanted}-*.json"))
-    return next((found for path in paths if (found := _read(path, wanted)) is not None), None)
+    return next(_kept(wanted, compiler), None)
 
 
 def load_all(wanted: str) -> list[Object]:
     """What is kept under a key, by whichever compilers; nothing of a directory that may not be read."""
-    try:
-        paths = sorted(directory().glob(f"{wanted}-*.json"))
-    except OSError:
-        return []
-    return [found for path in paths if (found := _read(path, wanted)) is not None]
+    return list(_kept(wanted, None))
 
 
-def _read(path: Path, wanted: str) -> Object | None:
+def _kept(wanted: str, compiler: str | None) -> Iterator[Object]:
+    with suppress(OSError, NotTrusted), _opened() as home:  # `store` says why, if something has to be compiled
+        names = [f"{wanted}-{compiler}.json"] if compiler else sorted(os.listdir(home))
+        for name in names:
+            if name.startswith(f"{wanted}-") and (found := _read(home, name, wanted)) is not None:
+                yield found
+
+
+def _read(home: int, name: str, wanted: str) -> Object | None:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = trusted.open_file(home, name)
+    except NotTrusted as error:
+        _warn(f"a compiled program is ignored: {error}")
+        return None
     except OSError:
         return None
     with os.fdopen(fd, "rb") as file:
         about = os.fstat(fd)
-        if not _trusted(about):
-            _warn(f"{path} is ignored: others than root could have written it")
-            return None
         found = _parsed(_Open(file, (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)), wanted)
-    if found is not None and time.time() - about.st_mtime > _TOUCH_SECONDS:
-        _touch(path)
+        if found is not None and time.time() - about.st_mtime > _TOUCH_SECONDS:
+            with suppress(OSError):  # a cache on a read-only file system serves as well
+                os.utime(fd)
     return found
 
 
@@ -100,60 +117,60 @@ def _parsed(source: _Open, wanted: str) -> Object | None:
         return None
 
 
-def _trusted(about: os.stat_result) -> bool:
-    return about.st_uid in (0, os.geteuid()) and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and stat.S_ISREG(about.st_mode)
-
-
-def _touch(path: Path) -> None:
-    try:
-        os.utime(path)
-    except OSError:
-        pass  # a cache on a read-only file system serves as well
-
-
 def store(wanted: str, found: Object) -> Path | None:
     """Keep an object; None, and a warning, if that cannot be done: it is a cache."""
-    from tempfile import mkstemp
-
-    home = directory()
+    name = f"{wanted}-{found.compiler}.json"
     try:
-        home.mkdir(mode=0o755, parents=True, exist_ok=True)
-        fd, temporary = mkstemp(prefix=".new-", dir=home)
+        with _opened(make=True) as home:
+            _write(home, name, json.dumps({"key": wanted, "object": found.to_json()}, separators=(",", ":")))
+    except (OSError, NotTrusted) as error:
+        _warn(f"compiled programs cannot be kept in {directory()}: {getattr(error, 'strerror', None) or error}")
+        return None
+    return directory() / name
+
+
+def _write(home: int, name: str, text: str) -> None:
+    """The whole file or none of it; on a full disk nothing is left either."""
+    draft = f".new-{os.getpid()}_{time.monotonic_ns()}"
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=home)
+    try:
         with os.fdopen(fd, "w", encoding="utf-8") as file:
             os.fchmod(fd, 0o644)
-            json.dump({"key": wanted, "object": found.to_json()}, file, separators=(",", ":"))
-        path = home / f"{wanted}-{found.compiler}.json"
-        os.replace(temporary, path)
-    except OSError as error:
-        _warn(f"compiled programs cannot be kept in {home}: {error.strerror}")
-        return None
-    return path
+            file.write(text)
+        os.replace(draft, name, src_dir_fd=home, dst_dir_fd=home)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(draft, dir_fd=home)
+        raise
 
 
 def prune(max_bytes: int = MAX_BYTES) -> int:
-    """Remove what was of no use for the longest time, until at most `max_bytes` are left. Gives the bytes removed."""
-    files = sorted(_files(), key=lambda entry: entry[1].st_mtime, reverse=True)
+    """Remove what was of no use for the longest time, until at most `max_bytes` are left, what killed writers left, and what is
+    no file at all. Gives the bytes removed; a cache that is not there, or not to be touched, has none."""
     kept = removed = 0
-    for path, about in files:
-        if kept + about.st_size <= max_bytes:
-            kept += about.st_size
-            continue
-        try:
-            path.unlink()
-            removed += about.st_size
-        except OSError:
-            pass  # somebody else was quicker, or it is not ours to remove
+    try:
+        with _opened() as home:
+            for name, about in sorted(_files(home), key=lambda entry: entry[1].st_mtime, reverse=True):
+                if _is_of_use(name, about) and kept + about.st_size <= max_bytes:
+                    kept += about.st_size
+                    continue
+                with suppress(OSError):  # somebody else was quicker, or it is not ours to remove
+                    os.unlink(name, dir_fd=home)
+                    removed += about.st_size
+    except (OSError, NotTrusted):
+        pass
     return removed
 
 
-def _files() -> Iterator[tuple[Path, os.stat_result]]:
-    home = directory()
-    for path in home.iterdir() if home.is_dir() else ():
-        if _NAME.fullmatch(path.name):
-            try:
-                yield path, path.lstat()
-            except OSError:
-                continue
+def _files(home: int) -> Iterator[tuple[str, os.stat_result]]:
+    for name in os.listdir(home):
+        if _NAME.fullmatch(name):
+            with suppress(OSError):
+                yield name, os.stat(name, dir_fd=home, follow_symlinks=False)
+
+
+def _is_of_use(name: str, about: os.stat_result) -> bool:
+    return stat.S_ISREG(about.st_mode) and (name.endswith(".json") or time.time() - about.st_mtime < _WRITING_SECONDS)
 
 
 def _warn(message: str) -> None:

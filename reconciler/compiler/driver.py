@@ -107,6 +107,9 @@ def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
 def _run(directory: Path, lot: Lot, total: int, progress: Progress | None) -> None:
     """Let children fill `directory` with the outcome of each unit. Ends them, whatever happens."""
     headers, library = toolchain.header_tree(directory), toolchain.library()
+    below = directory / toolchain.UAPI.relative_to("/")  # where a child that sees no other file finds what our headers lead to
+    below.mkdir(parents=True)
+    binds = [(str(toolchain.UAPI), str(below))]
     count = min(CHILDREN, len(lot), os.cpu_count() or 1)
     children: list[subprocess.Popen[bytes]] = []
     try:
@@ -114,7 +117,7 @@ def _run(directory: Path, lot: Lot, total: int, progress: Progress | None) -> No
             units = [(number, prepared.text) for number, _, prepared in lot[first::count]]
             job = directory / f"job{first}"
             job.write_text(json.dumps({"directory": str(directory), "headers": str(headers), "library": str(library),
-                                       "flags": toolchain.flags(), "units": units}))
+                                       "flags": toolchain.flags(), "units": units, "binds": binds}))
             with job.open("rb") as stdin, (directory / f"child{first}.log").open("wb") as stderr:
                 children.append(subprocess.Popen([sys.executable or "/usr/bin/python3", "-I", "-S", toolchain.CHILD],
                                                  stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=_environment()))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from reconciler.compiler.reach import refuse_other_files
 from reconciler.compiler.report import complaint
 from reconciler.compiler.sources import FRAMEWORK, Source, Sources, plain
 from reconciler.compiler.tokens import Call, Token, calls, literal, tokenize
@@ -79,6 +80,7 @@ def prepare(sources: Sources, macros: Mapping[str, str]) -> Prepared:
 
 def _add(unit: _Unit, source: Source, beside: Mapping[str, Source], *, framework: bool) -> None:
     found, inside = tokenize(source.text)
+    refuse_other_files(source, found)
     edits: list[_Edit] = []
     for call in calls(found, frozenset(_REWRITES)):
         edits += _REWRITES[call.name.text](unit, source, call, framework)

@@ -5,9 +5,11 @@ because it runs on every apply: what it gathers is the key by which a compiled p
 """
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +76,7 @@ def gather(unit: Unit) -> Sources:
         for name in _included(source.text):
             if name in beside or name == FRAMEWORK or not plain(name):
                 continue
-            found = next((d for d in (home, str(BPF)) if os.path.isfile(f"{d}/{name}")), None)
+            found = next((d for d in (home, str(BPF)) if _stands_in(d, name)), None)
             if found is not None:
                 beside[name] = _read(f"{found}/{name}")
                 pending.append((beside[name], found))
@@ -91,9 +93,17 @@ def plain(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_][\w.-]*", name) is not None
 
 
+def _stands_in(directory: str, name: str) -> bool:
+    """Whether a file is really there: a symlink may lead to another file of the same directory, and to none elsewhere."""
+    path = os.path.join(directory, name)
+    return os.path.isfile(path) and os.path.dirname(os.path.realpath(path)) == os.path.realpath(directory)
+
+
 def _read(path: str) -> Source:
     try:
         about = os.stat(path)
+        if not stat.S_ISREG(about.st_mode):  # a FIFO would be waited for
+            raise OSError(errno.EINVAL, "it is no regular file")
         return _read_once(path, (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
     except (OSError, UnicodeDecodeError) as error:
         raise CompileError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None

@@ -33,26 +33,26 @@ class _How(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
-def is_ours(about: os.stat_result) -> bool:
-    """Whether root, or the user that this is run as, owns it."""
-    return about.st_uid in (0, os.geteuid())
+def is_ours(about: os.stat_result, also: int = 0) -> bool:
+    """Whether root, or the user that this is run as, owns it; or that of the number `also`."""
+    return about.st_uid in (0, os.geteuid(), also)
 
 
-def why_not(about: os.stat_result) -> str:
+def why_not(about: os.stat_result, also: int = 0) -> str:
     """Why a directory or a file cannot be relied on; '' if it can."""
-    if not is_ours(about):
+    if not is_ours(about, also):
         return f"belongs to user {about.st_uid}"
     return "can be written by others" if about.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(about.st_mode) else ""
 
 
-def open_directory(path: str | os.PathLike[str], *, make: int | None = None, sticky: bool = False) -> int:
+def open_directory(path: str | os.PathLike[str], *, make: int | None = None, sticky: bool = False, also: int = 0) -> int:
     """A descriptor of a directory. `make`: with this mode, if it is not there, and those above it. `sticky`: others may write to
     it, if they can remove only what is theirs. Raises NotTrusted, and OSError as open(2) does."""
     names = _names(os.path.abspath(path))
     links = 0
     here, fd = "/", os.open("/", _DIRECTORY)
     try:
-        _refuse(here, os.fstat(fd), sticky=True)
+        _refuse(here, os.fstat(fd), sticky=True, also=also)
         while names:
             name = names.pop()
             shared = bool(os.fstat(fd).st_mode & _OTHERS_WRITE)
@@ -62,7 +62,7 @@ def open_directory(path: str | os.PathLike[str], *, make: int | None = None, sti
                 links += 1
                 target = os.readlink("", dir_fd=below)
                 os.close(below)
-                if shared or not is_ours(about) or links > _MOST_LINKS:
+                if shared or not is_ours(about, also) or links > _MOST_LINKS:
                     link = os.path.join(here, name)
                     raise NotTrusted(f"{link} is a symlink that others can have made: name the directory itself")
                 names += _names(os.path.normpath(os.path.join(here, target)))
@@ -71,7 +71,7 @@ def open_directory(path: str | os.PathLike[str], *, make: int | None = None, sti
                 continue
             os.close(fd)
             here, fd = os.path.join(here, name), below
-            _refuse(here, about, sticky=bool(names) or sticky)
+            _refuse(here, about, sticky=bool(names) or sticky, also=also)
         opened = os.open(".", _DIRECTORY, dir_fd=fd)
     finally:
         os.close(fd)
@@ -133,11 +133,11 @@ def _step(fd: int, name: str, make: int | None) -> int:
     return os.open(name, flags, dir_fd=fd)
 
 
-def _refuse(path: str, about: os.stat_result, *, sticky: bool) -> None:
+def _refuse(path: str, about: os.stat_result, *, sticky: bool, also: int) -> None:
     if not stat.S_ISDIR(about.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-    why = why_not(about)
-    if why and not (sticky and is_ours(about) and about.st_mode & stat.S_ISVTX):
+    why = why_not(about, also)
+    if why and not (sticky and is_ours(about, also) and about.st_mode & stat.S_ISVTX):
         raise NotTrusted(f"{path} {why}, so it is not used: what is done as root must be root's")
 
 

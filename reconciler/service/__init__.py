@@ -36,6 +36,7 @@ from reconciler import pins
 from reconciler.service import bindings as model_bindings
 from reconciler.service.bindings import Binding
 from reconciler.service.codec import Env
+from reconciler.service.ownership import refuse_others
 from reconciler.service.rows import TableRows, decode_rows, encode_rows
 
 HERE = Path(__file__).resolve().parents[2]
@@ -193,6 +194,8 @@ class Services:
     """All services that can be had, found lazily by name. Directories named first win."""
 
     def __init__(self, directories: Sequence[str | Path] = ()) -> None:
+        for directory in directories:
+            refuse_others(directory)
         self.directories = [Path(directory).resolve() for directory in directories]
         self._found: dict[str, Service] = {}
 
@@ -236,6 +239,7 @@ def _in_directory(directory: Path) -> dict[str, ServiceFiles]:
     files = {}
     for name in names:
         home = next(directory.glob(f"**/{name}.schema.json")).parent
+        refuse_others(home)
         files[name] = ServiceFiles(name, home / f"{name}.schema.json", home, home / f"{name}.py")
     return files
 

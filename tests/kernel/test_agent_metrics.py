@@ -13,6 +13,7 @@ import urllib.request
 
 import pytest
 
+from reconciler.agent import metrics
 from reconciler.kernel import linkwrite
 from tests import packets
 from tests.agentlab import OWNED, Bench
@@ -130,3 +131,15 @@ def test_metrics_are_served_to_this_host_only(bench, address):
     agent = bench.agent("--metrics", address)
     assert agent.process.wait(10) == 64
     assert "loopback" in agent.text()
+
+
+def test_who_asks_without_end_has_the_page_made_for_a_small_share_of_the_time():
+    budget, now, made = metrics.Budget(0.2, 0.05), 1000.0, 0
+    for _ in range(100_000):  # for ten seconds, and each page takes 4 ms
+        now += 0.0001
+        if budget.allows(now):
+            budget.spend(0.004)
+            made += 1
+    assert made == pytest.approx((0.2 + 10 * 0.05) / 0.004, abs=2)
+    now += 60
+    assert budget.allows(now)

@@ -174,3 +174,31 @@ def test_the_same_failure_is_tried_later_and_later_and_another_one_soon():
     retries.passed("c")
     assert retries.seconds_to_next(100.0) == 0
     assert retries.problem == ""
+
+
+def test_a_server_answers_though_more_say_nothing_than_it_has_room_for():
+    """Each of them could be an ordinary user; who asks is answered, and they make way, the oldest first."""
+    loop = Loop()
+    listener = metrics_listener("127.0.0.1:0")
+    server = Server(loop, listener, lambda request: http(request, lambda: b"here\n", "text/plain"), b"\r\n\r\n")
+    address = listener.getsockname()
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    silent = [socket.create_connection(address) for _ in range(40)]
+    try:
+        for _ in range(3):
+            began = time.monotonic()
+            with socket.create_connection(address, timeout=5) as client:
+                client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+                assert client.recv(4096).endswith(b"here\n")
+            assert time.monotonic() - began < 3  # the silent ones have 5
+        silent[0].settimeout(5)
+        assert silent[0].recv(1) == b""
+    finally:
+        for each in silent:
+            each.close()
+        loop.stop()
+        socket.create_connection(address).close()
+        thread.join()
+        server.close()
+        loop.close()

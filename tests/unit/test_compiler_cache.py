@@ -1,8 +1,11 @@
 """The cache of compiled programs: what is a hit, and what is never believed."""
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from reconciler.compiler import Object, Unit, cache, compile_units, toolchain
 from reconciler.compiler.sources import gather
 from reconciler.errors import CompileError
+from tests.nobody import UID, Victim
 
 KEY = "0" * 63 + "1"
 
@@ -80,6 +84,82 @@ def test_a_link_to_a_file_is_a_miss(home):
     path.rename(home / "elsewhere")
     path.symlink_to(home / "elsewhere")
     assert cache.load(KEY, "bcc-1") is None
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")],
+                         ids=["fifo", "directory", "link to a device"])
+def test_what_is_no_file_is_a_miss_that_nobody_waits_for(home, make, caplog):
+    path = stored(program())
+    path.unlink()
+    make(path)
+    assert cache.load(KEY, "bcc-1") is None
+    assert cache.load(KEY, None) is None
+    cache.prune()
+
+
+def test_a_socket_or_a_fifo_in_a_files_place_makes_way(home):
+    path = stored(program())
+    for make in (os.mkfifo, lambda path: os.mknod(path, 0o600 | stat.S_IFSOCK)):
+        path.unlink()
+        make(path)
+        assert cache.load(KEY, "bcc-1") is None
+        assert cache.store(KEY, program()) == path
+        assert cache.load(KEY, "bcc-1") == program()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775])
+def test_a_directory_that_others_may_write_to_is_neither_read_nor_written(home, mode, caplog):
+    path = stored(program())
+    home.chmod(mode)
+    assert cache.load(KEY, "bcc-1") is None
+    assert cache.store("1" * 64, program()) is None
+    assert cache.prune(0) == 0
+    assert "can be written by others" in caplog.text
+    assert list(home.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
+@pytest.mark.parametrize("attack", [
+    lambda home, victim: home.mkdir(), lambda home, victim: home.symlink_to(victim), lambda home, victim: os.mkfifo(home),
+], ids=["directory", "symlink", "fifo"])
+def test_a_directory_that_an_ordinary_user_made_first_is_not_used(monkeypatch, tmp_path, attack, caplog):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    victim = Victim(tmp_path / "victim")
+    monkeypatch.setenv("PCN_CACHE", str(shared / "pcn"))
+    attack(shared / "pcn", victim.path)
+    os.chown(shared / "pcn", UID, UID, follow_symlinks=False)
+    assert cache.load(KEY, "bcc-1") is None
+    assert cache.store(KEY, program()) is None
+    assert cache.prune(0) == 0
+    assert "cannot be kept" in caplog.text
+    assert victim.is_untouched()
+
+
+@pytest.mark.kernel
+def test_on_a_full_disk_nothing_is_left(home, tmp_path, caplog):
+    home.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k,mode=755", "tmpfs", home], check=True)
+    try:
+        big = dataclasses.replace(program(), insns=bytes(64 << 10)).sealed()
+        assert cache.store(KEY, big) is None
+        assert "cannot be kept" in caplog.text
+        assert "No space left" in caplog.text
+        assert list(home.iterdir()) == []
+        stored(program())
+    finally:
+        subprocess.run(["umount", home], check=True)
+
+
+def test_what_a_killed_writer_left_goes_and_what_is_being_written_stays(home):
+    path = stored(program())
+    old, new = home / ".new-abc", home / ".new-def"
+    for each in (old, new):
+        each.write_text("half")
+    os.utime(old, (1000, 1000))
+    cache.prune()
+    assert sorted(home.iterdir()) == sorted([path, new])
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(home, monkeypatch, caplog):
