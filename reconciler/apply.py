@@ -163,10 +163,10 @@ def _survey(
     from reconciler.check.polycube import topology_of
 
     options.doing("reading the kernel")
-    live = live if live is not None else looker.live()
-    options.doing("checking")
     formed = [topology_of(document, options.services)[0] for document in documents if isinstance(document.data, dict | list)]
     named = {name_of(document) for document in formed}
+    live = live if live is not None else looker.live(spare=named)
+    options.doing("checking")
     known = {name_of(document) for document in applied_documents(live)}
     doomed: Sequence[Topology] = ()
     if delete and not named <= known:  # what an interrupted apply left of them is found by what they say

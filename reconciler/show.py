@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from reconciler.apply import Options, left_alone
@@ -25,9 +26,22 @@ from reconciler.survey import Builder, Looker
 API_VERSION, KIND = "polycube.network/v1", "Topology"
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One plain document for each live topology; `sealed` are those that cannot be read here, with the reason."""
+
+    documents: list[dict[str, Any]]
+    sealed: Mapping[str, str]
+
+
 def show(options: Options, names: Collection[str] = (), *, state: bool = False) -> list[dict[str, Any]]:
-    """One plain document for each live topology (or those named). With `state`, also what the datapath learned and counted;
-    such a document is for reading, not for applying. Raises KernelError, CompileError."""
+    """One plain document for each live topology (or those named) that can be read here. With `state`, also what the datapath
+    learned and counted; such a document is for reading, not for applying. Raises KernelError, CompileError."""
+    return shown(options, names, state=state).documents
+
+
+def shown(options: Options, names: Collection[str] = (), *, state: bool = False) -> Shown:
+    """As `show`, with what could not be shown."""
     looker = Looker(options.root, options.services, Builder(options.services, options.compiling))
     with Bpffs(options.root).read_locked(options.lock_timeout):
         live = looker.live(state=state)
@@ -38,12 +52,13 @@ def show(options: Options, names: Collection[str] = (), *, state: bool = False) 
         live.state, _ = looker.with_links(live, before.state.values())
     documents = _documents(live, looker, {topology.name: topology.document for topology in applied}, names, state)
     if state:
-        return documents
+        return Shown(documents, live.sealed)
     from reconciler.check import check
     from reconciler.document import Document
 
     plain = [Document(f"live topology {d['metadata']['name']}", json.dumps(d), d, 0) for d in documents]
-    return [dict(topology.document) for topology in check(plain, options.services)[0]] if plain else []
+    topologies = check(plain, options.services)[0] if plain else []
+    return Shown([dict(topology.document) for topology in topologies], live.sealed)
 
 
 def _documents(

@@ -28,12 +28,13 @@ from reconciler.graph.records import (
     OffloadRecord,
     Record,
     State,
+    TableRecord,
     TopologyRecord,
     apart,
     grouped,
 )
 from reconciler.kernel.remembered import Memory
-from reconciler.live.sealed import of_unknown_services, readable, without
+from reconciler.live.sealed import UNREADABLE, of_unknown_services, readable, without
 from reconciler.model import Topology
 from reconciler.plan import make_plan
 from reconciler.plan.steps import Plan
@@ -172,9 +173,10 @@ class Looker:
     drop: frozenset[str] = frozenset()
     kept: Kept = field(default_factory=Kept)
 
-    def live(self, *, state: bool = False, since: Collection[str] = ()) -> Live:
+    def live(self, *, state: bool = False, since: Collection[str] = (), spare: Collection[str] = ()) -> Live:
         """The kernel below the root, read now; with `state`, the datapath's own tables too. Of the cubes in `since`, what the
-        last look that kept the same found is taken as it is."""
+        last look that kept the same found is taken as it is. Topologies that cannot be read are sealed, but for those to
+        `spare`, which are about to be replaced or removed."""
         from reconciler.kernel import rtnl
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
@@ -186,6 +188,9 @@ class Looker:
         self.kept.built = dict(self.builder.built)
         unknown = of_unknown_services(live.documents, self.services)
         self._seal(live, {name: why for name, why in unknown.items() if name not in self.drop})
+        going = self.drop.union(spare)
+        live.leftovers += tuple(pins.topology(name) for name in live.unreadable if name in going)
+        self._seal(live, dict.fromkeys(set(live.unreadable) - going, UNREADABLE))
         return live
 
     def still(self, live: Live) -> Live | None:
@@ -196,7 +201,7 @@ class Looker:
         from reconciler.live.identity import documents_of
 
         reader = Reader(Bpffs(self.root), self.kept.memory)
-        documents, cubes = documents_of(reader), {pins.unescape(name) for name in reader.names("cubes")}
+        (documents, _), cubes = documents_of(reader), {pins.unescape(name) for name in reader.names("cubes")}
         same = [(each.name, each.document) for each in documents] == [(each.name, each.document) for each in live.documents]
         if not same or cubes != live.generations.keys() or rtnl.links() != live.netdevs:
             return None
@@ -278,7 +283,7 @@ class Looker:
             live,
             plan,
             without_documents(diff(desired.state, before.state)),
-            _drift(before.state, then),
+            _drift(before.state, then, base.sealed),
             objects,
             self.builder.built,
             conflicts,
@@ -307,6 +312,10 @@ def _network_of(topologies: Sequence[Topology]) -> Desired:
     return desired
 
 
-def _drift(applied: State, live: State) -> list[Change]:
-    """Where the live graph differs from the applied one. A document that is gone is drift too."""
-    return [change for change in diff(applied, live) if not isinstance(change.before, TopologyRecord) or change.after is None]
+def _drift(applied: State, live: State, sealed: Collection[str]) -> list[Change]:
+    """Where the live graph differs from the applied one. A document that is gone is drift too; a table of the whole host is none
+    where topologies are sealed, whose cubes may use it."""
+    changes = diff(applied, live)
+    if sealed:
+        changes = [c for c in changes if not (c.after is None and isinstance(c.before, TableRecord) and not c.before.cube)]
+    return [change for change in changes if not isinstance(change.before, TopologyRecord) or change.after is None]

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from reconciler import pins
+from reconciler.graph.documents import is_topology
 from reconciler.graph.intend import full_config
 from reconciler.graph.wiring import family, hidden_pair
 from reconciler.kernel import maps
@@ -57,9 +58,10 @@ def _slow(texts: Mapping[str, str | None], services: Services) -> Iterator[tuple
     from reconciler.live.sealed import readable, services_of
     from reconciler.survey import applied_document
 
-    if not any(has_slow_path(service, services) for text in texts.values() if text for service in services_of(text)):
+    found = {name: text for name, text in texts.items() if text and is_topology(text)}
+    if not any(has_slow_path(service, services) for text in found.values() for service in services_of(text)):
         return
-    topologies, wrong = readable([applied_document(pins.unescape(name), text) for name, text in texts.items() if text], services)
+    topologies, wrong = readable([applied_document(pins.unescape(name), text) for name, text in found.items()], services)
     for file, why in wrong.items():
         log.error("%s cannot be read, so its slow paths stand still: %s", file, why)
     attached = {cube: item.netdev for topology in topologies for item in topology.attachments for cube in item.tcubes}

@@ -37,7 +37,8 @@ log = logging.getLogger("pcn.agent")
 class Healer:
     """`wanted` is what the files say now, `good` what of that was last in force. `drift`, `pending` and `waiting` are what
     the last look found: addresses, addresses, and (cube, port, netdev); `refused` is what it left out. `moved` are
-    netdevs that came, went or changed since all was well."""
+    netdevs that came, went or changed since all was well. `sealed` says which topologies cannot be read here, `busy_with`
+    whom the last look had to wait for, and `concluded` whether any attempt has come to an end."""
 
     options: Options
     mode: str = HEAL
@@ -57,6 +58,9 @@ class Healer:
     applied: dict[str, str] = field(default_factory=dict)
     claimed: frozenset[str] = frozenset()
     _retries: Retries = field(default_factory=Retries)
+    busy_with: str = ""
+    concluded: bool = False
+    sealed: tuple[str, ...] = ()
     _busy: int = 0
     _glance: Glance | None = None
     _last_glance: Glance | None = None
@@ -99,15 +103,16 @@ class Healer:
                 return self._retries.seconds_to_next(began)
         try:
             self._attempt(chosen, began)
-        except LockBusy:  # another writer, or a trial of one
+        except LockBusy as busy:  # another writer, or a trial of one
             self._busy += 1
+            self.busy_with = str(busy)
             return min(BUSY_RETRY * self._busy, LAST_BUSY_RETRY)
         except Interrupted as stopped:
             log.warning("%s", stopped)
             return BUSY_RETRY
         except (PcnError, OSError) as error:
             self._failed(chosen, error, began)
-        self._busy = 0
+        self._busy, self.busy_with, self.concluded = 0, "", True
         if self._unread:
             return SOON
         return self._retries.seconds_to_next(began)
@@ -208,6 +213,7 @@ class Healer:
         survey = seen.survey
         self.drift = tuple(change.address for change in survey.drift)
         self.pending = tuple(change.address for change in survey.pending)
+        self.sealed = tuple(f"topology {name} is left as it is: {why}" for name, why in sorted(survey.live.sealed.items()))
         there = {name for name, netdev in survey.live.netdevs.items() if not netdev.carries_ethernet}
         waiting = tuple(each for each in seen.plan.pending if each[2] not in there)
         for cube, port, netdev in waiting:

@@ -76,6 +76,7 @@ class Agent:
     slow_log: SlowLog = field(default_factory=SlowLog)
     tidier: Tidier = field(default_factory=Tidier)
     _first_poke: float = 0.0
+    _begun: bool = False  # the first look is over, and what is asked is answered
     _ready: bool = False
     _stopping: bool = False
     _busy: int = 0  # jobs that the thread has, or waits for
@@ -243,7 +244,7 @@ class Agent:
         finally:
             self._looking = False
             self.loop.after("look", pause, self._look)
-        if self._ready:
+        if self._begun:
             self._report()
 
     def _looked(self, moved: Collection[str]) -> tuple[float, Discovery]:
@@ -269,18 +270,22 @@ class Agent:
         await self.workers.settled(FIRST_SERVED)
         for serve in self._servers:
             serve()
+        self._begun = True
         self._report()
         if self.notifier.period:
             self._sign_of_life()
         await self._poll()
 
     def _report(self) -> None:
-        """Tell systemd how it goes."""
+        """Tell systemd how it goes. An agent is ready once it has applied its files, or said why not: what is ordered after it
+        relies on that. Until then it waits, for as long as another writer or a trial takes."""
         if self._ready and not self.notifier.listened_to:
             return
         said = summary(self.status())
         self.notifier.status(said)
-        if not self._ready:
+        if not self.healer.concluded:
+            self.notifier.not_yet()
+        elif not self._ready:
             self._ready = True
             self.notifier.ready()
             log.info("ready: %s", said)

@@ -3,6 +3,9 @@ from __future__ import annotations
 
 import os
 import socket
+import time
+
+_PATIENCE = 30  # seconds
 
 
 class Notifier:
@@ -11,6 +14,7 @@ class Notifier:
     def __init__(self) -> None:
         self._address = os.environ.get("NOTIFY_SOCKET", "")
         self._said = ""
+        self._extended = float("-inf")
 
     @property
     def listened_to(self) -> bool:
@@ -25,6 +29,12 @@ class Notifier:
 
     def ready(self) -> None:
         self._send("READY=1")
+
+    def not_yet(self) -> None:
+        """The start goes on: it is waiting for somebody, which shall not count as a failure to start."""
+        if time.monotonic() > self._extended + _PATIENCE / 3:
+            self._extended = time.monotonic()
+            self._send(f"EXTEND_TIMEOUT_USEC={_PATIENCE * 1_000_000}")
 
     def alive(self) -> None:
         self._send("WATCHDOG=1")

@@ -17,6 +17,8 @@ def status(files: Files, healer: Healer, started: float, slow_path: Mapping[str,
     problems = [file.problem for file in files.files.values() if file.problem]
     problems += [f"{files.absent} is not there"] if files.absent else []
     problems += [healer.problem] if healer.problem else []
+    problems += [f"waiting: {healer.busy_with}"] if _is_held_up(healer) else []
+    problems += healer.sealed
     problems += [str(problem) for problem in healer.refused]
     if healer.mode == OBSERVE and healer.pending:
         problems.append(f"{len(healer.pending)} changes pending, not applied (--{OBSERVE})")
@@ -55,6 +57,12 @@ def status(files: Files, healer: Healer, started: float, slow_path: Mapping[str,
         "slow_path": dict(slow_path) if slow_path is not None else None,
         "memory_kib": resident(),
     }
+
+
+def _is_held_up(healer: Healer) -> bool:
+    """Whether something is to be done, or may be, and another writer, or a trial of one, does not let it be done."""
+    in_force = healer.concluded and healer.good.digest == healer.wanted.digest and not healer.drift and not healer.pending
+    return bool(healer.busy_with) and not in_force
 
 
 def _state(file: File, healer: Healer) -> str:

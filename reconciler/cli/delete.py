@@ -57,7 +57,7 @@ def known(options: Options) -> None:
 
     if not options.drop:
         return
-    kept = {name_of(document) for document in look(options, lambda _, live: applied_documents(live))}
+    kept = look(options, lambda _, live: {*map(name_of, applied_documents(live)), *live.unreadable})
     for name in sorted(options.drop - kept):
         hint = did_you_mean(name, kept) or (f"there are {', '.join(sorted(kept)[:20])}" if kept else "nothing is applied")
         raise UsageError(f"there is no live topology {name!r}; {hint}")

@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
 from reconciler.cli import arguments as shared
+from reconciler.errors import ApplyFailed
 
 if TYPE_CHECKING:
     from reconciler.cli.run import Run
@@ -35,4 +36,4 @@ def run(run: Run) -> int:
         run.emit(document)
     elif not run.terminal.quiet:
         run.terminal.print(drift_text(document, run.terminal.paint))
-    return 3 if document["drift"] else 0
+    return 3 if document["drift"] else ApplyFailed.exit_code if survey.live.sealed else 0

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli import arguments as shared
-from reconciler.errors import UsageError
+from reconciler.errors import ApplyFailed, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,12 +28,13 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(run: Run) -> int:
-    from reconciler.show import show
+    from reconciler.show import shown
 
     run.need_root("read the kernel's programs")
-    found = show(run.options(), run.args.topologies, state=run.args.state)
+    answer = shown(run.options(), run.args.topologies, state=run.args.state)
+    found = answer.documents
     names = [document["metadata"]["name"] for document in found]
-    missing = [name for name in run.args.topologies if name not in names]
+    missing = [name for name in run.args.topologies if name not in (*names, *answer.sealed)]
     if missing:
         from reconciler.document.nearmiss import did_you_mean
 
@@ -41,9 +42,9 @@ def run(run: Run) -> int:
         raise UsageError(f"no topology {missing[0]!r} is applied" + (f"; {hint}" if hint else ""))
     if found or run.format == "json":
         run.terminal.print(as_text(found, run.format))
-    else:
+    elif not answer.sealed:
         run.terminal.say("nothing is applied")
-    return 0
+    return ApplyFailed.exit_code if answer.sealed.keys() & (run.args.topologies or answer.sealed.keys()) else 0
 
 
 def as_text(documents: Sequence[dict[str, Any]], form: str) -> str:

@@ -20,6 +20,19 @@ def document_data(document: str) -> Any:
     return _DATA[document] if document in _DATA else _keep(document, json.loads(document))
 
 
+def is_topology(document: str) -> bool:
+    """Whether a text that is kept as an applied document has the outer form of one, and so can be asked for its cubes."""
+    try:
+        data = document_data(document)
+    except ValueError:
+        return False
+    spec = data.get("spec") if isinstance(data, dict) else None
+    cubes = spec.get("cubes", []) if isinstance(spec, dict) else None
+    if not isinstance(cubes, list) or not all(isinstance(cube, dict) for cube in cubes):
+        return False
+    return all(isinstance(cube.get(leaf), str) for cube in cubes for leaf in ("name", "service-name"))
+
+
 def text_of(data: Any) -> str:
     """The inverse. Of an edited document, only the entries of long lists that are other objects than before are written anew."""
     text = _text(data)

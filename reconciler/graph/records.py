@@ -208,12 +208,18 @@ class MemberRecord:
 
 @dataclass(frozen=True, slots=True)
 class HookRecord:
-    """What runs at a netdev's hook ('xdp', 'tcx_ingress', 'tcx_egress'). `mode`: '' | 'skb' | 'drv' for XDP."""
+    """What runs at a netdev's hook ('xdp', 'tcx_ingress', 'tcx_egress'). `mode`: '' | 'skb' | 'drv' for XDP. `pin` is where it
+    is pinned, if that is not where its netdev's name says: the netdev was renamed."""
 
     netdev: str
     point: str
     stub: str
     mode: str = ""
+    pin: str = ""
+
+    @property
+    def path(self) -> str:
+        return self.pin or pins.hook(self.netdev, self.point)
 
     @property
     def address(self) -> str:
@@ -328,7 +334,8 @@ class Live:
 
     `leftovers` are paths below the root that an interrupted apply left; nothing refers to them. `generations` is the
     number of each cube's current generation, and `ports` has the indices of its ports; `documents` are the applied ones, which
-    are among the records; `netdevs` has every netdev of this namespace by name; `tables` the raw rows
+    are among the records, and `unreadable` the names of those that cannot be read;
+    `netdevs` has every netdev of this namespace by name; `tables` the raw rows
     of tables by cube. `adoptable` are tables that lost their pin but are in use: map ids by path, and, in `adopted`, what
     they hold. `sealed` topologies were left out, for the reason given (see `live.sealed`). `namespaces` are those that the
     applied documents name, with their topologies; `network` is the network as seen beside what was applied, where `state`
@@ -339,6 +346,7 @@ class Live:
     generations: dict[str, int] = field(default_factory=dict)
     ports: dict[str, dict[str, int]] = field(default_factory=dict)
     documents: tuple[TopologyRecord, ...] = ()
+    unreadable: tuple[str, ...] = ()
     netdevs: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, dict[str, dict[bytes, bytes]]] = field(default_factory=dict)
     adoptable: dict[str, int] = field(default_factory=dict)

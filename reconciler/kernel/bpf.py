@@ -146,10 +146,15 @@ def link_info(fd: int) -> LinkInfo:
 
 def hook_programs(ifindex: int, attach_type: int) -> list[int]:
     """Ids of the programs on a TCX hook, in the order in which they run. Raises OSError."""
-    ids_buffer = (ctypes.c_uint32 * 64)()
+    return [program for program, _ in hook_links(ifindex, attach_type)]
+
+
+def hook_links(ifindex: int, attach_type: int) -> list[tuple[int, int]]:
+    """As `hook_programs`, each with the id of the bpf_link that holds it, 0 if none does. Raises OSError."""
+    programs, links = (ctypes.c_uint32 * 64)(), (ctypes.c_uint32 * 64)()
     attributes = ctypes.create_string_buffer(
-        struct.pack("<IIIIQIIQQQQ", ifindex, attach_type, 0, 0, address(ids_buffer), 64, 0, 0, 0, 0, 0), 64
+        struct.pack("<IIIIQIIQQQQ", ifindex, attach_type, 0, 0, address(programs), 64, 0, 0, address(links), 0, 0), 64
     )
     bpf(PROG_QUERY, attributes)
     count = struct.unpack_from("<I", attributes.raw, 24)[0]
-    return list(ids_buffer[:count])
+    return list(zip(programs[:count], links[:count], strict=True))

@@ -10,14 +10,20 @@ import errno
 import functools
 import os
 import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from reconciler.errors import HookHeld, KernelError, kernel_error
 from reconciler.kernel import bpf, clsact, programs
 from reconciler.kernel.bpffs import Bpffs
+from reconciler.kernel.netstate import NetdevState
+from reconciler.pins import unescape
 
 ATTACH = {"xdp": bpf.ATTACH_XDP, "tcx_ingress": bpf.ATTACH_TCX_INGRESS, "tcx_egress": bpf.ATTACH_TCX_EGRESS}
 _MODES = {"": 0, "skb": bpf.XDP_FLAGS_SKB_MODE, "drv": bpf.XDP_FLAGS_DRV_MODE}
 _CLSACT: dict[str, clsact.Direction] = {"tcx_ingress": "ingress", "tcx_egress": "egress"}
+_LINKS = (bpf.LINK_TYPE_XDP, bpf.LINK_TYPE_TCX)
+_TCX_POINTS = {bpf.ATTACH_TCX_INGRESS: "tcx_ingress", bpf.ATTACH_TCX_EGRESS: "tcx_egress"}
 _LOOPBACK = 1
 
 
@@ -34,14 +40,15 @@ def has_tcx() -> bool:
 
 
 def attach(root: Bpffs, path: str, program: int, ifindex: int, point: str, mode: str = "") -> None:
-    """Attach and pin. The pin of a link whose netdev is gone gives way. Raises KernelError, HookHeld (by errno EBUSY).
+    """Attach and pin. The pin of a link that is attached to nothing gives way. Raises KernelError, HookHeld (by errno EBUSY).
 
     A link of ours that is there still is updated: unpinned, it would be gone only some time later, and in the way until then.
     """
-    held = read(root, path, ifindex, point)
-    if held is not None and held[1] == ifindex:
+    if (place := _attached_to(root, path)) == ifindex:
         update(root, path, program, ifindex, point)
         return
+    if place:
+        raise KernelError(f"attach to {_name(ifindex)}'s {point} hook", errno.EEXIST, f"{path} is the pin of {_name(place)}'s")
     root.remove(path)
     root.make_directory(path.rpartition("/")[0])
     if point != "xdp" and not has_tcx():
@@ -60,42 +67,101 @@ def attach(root: Bpffs, path: str, program: int, ifindex: int, point: str, mode:
 
 def update(root: Bpffs, path: str, program: int, ifindex: int, point: str) -> None:
     """Swap the program of a hook that is ours, without a gap."""
-    if point != "xdp" and not has_tcx():
-        clsact.attach(ifindex, _CLSACT[point], program)
-        root.remove(path)
-        root.pin(program, path)
-        return
-    with root.opened(path) as link:
-        bpf.link_update(link, program, None)
+    with root.opened(path) as pinned:
+        if bpf.link_info(pinned).kind in _LINKS:
+            bpf.link_update(pinned, program, None)
+            return
+    clsact.attach(ifindex, _CLSACT[point], program)
+    root.remove(path)
+    root.pin(program, path)
 
 
 def detach(root: Bpffs, path: str, ifindex: int, point: str) -> None:
     """Detach and unpin; whatever of it is gone already is no error. `ifindex` 0: the netdev is gone."""
     if root.exists(path):
-        if point != "xdp" and not has_tcx():
-            if ifindex:
+        with contextlib.suppress(OSError, KernelError), root.opened(path) as pinned:
+            if bpf.link_info(pinned).kind in _LINKS:
+                bpf.bpf(bpf.LINK_DETACH, struct.pack("<I", pinned))
+            elif ifindex:
                 clsact.detach(ifindex, _CLSACT[point])
-        else:
-            with contextlib.suppress(OSError, KernelError), root.opened(path) as link:
-                bpf.bpf(bpf.LINK_DETACH, struct.pack("<I", link))
         root.remove(path)
     root.remove_directory(path.rpartition("/")[0])
 
 
-def read(root: Bpffs, path: str, ifindex: int, point: str) -> tuple[int, int] | None:
-    """(program id, ifindex) of a hook of ours; ifindex 0: it is attached to nothing any more. None: there is no such hook."""
+def move(root: Bpffs, path: str, to: str) -> None:
+    """Give the pin of a hook another name, which changes nothing for packets. A pin of what is attached to nothing gives way."""
+    if root.exists(to) and _attached_to(root, to):
+        raise KernelError(f"rename {path} to {to}", errno.EEXIST)
+    root.make_directory(to.rpartition("/")[0])
+    root.rename(path, to)
+    root.remove_directory(path.rpartition("/")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Hooked:
+    """What a pin below links/ holds: the program, and the netdev and the hook that it is attached to. `ifindex` 0: none here."""
+
+    program: int
+    ifindex: int
+    point: str
+
+
+def read(root: Bpffs, path: str, netdevs: Mapping[str, NetdevState], by_index: Mapping[int, str]) -> Hooked | None:
+    """A hook of ours, by what the kernel has attached and not by the pin's name; None: there is no such hook."""
     try:
         fd = root.open_pin(path)
     except OSError:
         return None
     try:
-        if point != "xdp" and not has_tcx():
-            mine = next((entry for entry in clsact.query(ifindex, _CLSACT[point]) if entry.ours), None) if ifindex else None
-            return (mine.program, ifindex) if mine is not None else (0, 0)
         info = bpf.link_info(fd)
-        return (info.program, info.ifindex) if info.kind in (bpf.LINK_TYPE_XDP, bpf.LINK_TYPE_TCX) else None
+        if info.kind in _LINKS:
+            point = "xdp" if info.kind == bpf.LINK_TYPE_XDP else _TCX_POINTS.get(info.attach_type, "")
+            return Hooked(info.program, info.ifindex if _holds(info, netdevs.get(by_index.get(info.ifindex, ""))) else 0, point)
+        point, named = path.rpartition("/")[2].rstrip("~"), netdevs.get(unescape(path.split("/")[1]))
+        return _filtered(programs.info(fd).identity, point, named, netdevs) if point in _CLSACT else None
     except OSError:
         return None
+    finally:
+        os.close(fd)
+
+
+def _holds(info: bpf.LinkInfo, netdev: NetdevState | None) -> bool:
+    """Whether the netdev of this index says so too: one in another network namespace may have the same index."""
+    if netdev is None:
+        return False
+    if info.kind == bpf.LINK_TYPE_XDP:
+        return netdev.xdp is not None and (netdev.xdp.program == info.program or netdev.xdp.mode == "multi")
+    return any(link == info.identity for _, link in bpf.hook_links(netdev.index, info.attach_type))
+
+
+def _filtered(program: int, point: str, named: NetdevState | None, netdevs: Mapping[str, NetdevState]) -> Hooked:
+    """The netdev on which a filter of ours has the pinned program: the one of the pin's name, or one that was renamed. If none
+    has, what is in the place of it there is what is attached."""
+    instead = 0
+    for netdev in (*([named] if named is not None else []), *(netdev for netdev in netdevs.values() if netdev is not named)):
+        for entry in clsact.query(netdev.index, _CLSACT[point]):
+            if entry.ours and entry.program == program:
+                return Hooked(program, netdev.index, point)
+            instead = entry.program if entry.ours and netdev is named else instead
+    return Hooked(instead, named.index, point) if instead and named is not None else Hooked(0, 0, point)
+
+
+def _attached_to(root: Bpffs, path: str) -> int:
+    """The index of the netdev of this network namespace that a pin's link is attached to; 0 if it is to none."""
+    from reconciler.kernel import rtnl
+
+    try:
+        fd = root.open_pin(path)
+    except OSError:
+        return 0
+    try:
+        info = bpf.link_info(fd)
+        if info.kind not in _LINKS or not info.ifindex:
+            return 0
+        netdev = next((netdev for netdev in rtnl.links().values() if netdev.index == info.ifindex), None)
+        return info.ifindex if _holds(info, netdev) else 0
+    except OSError:
+        return 0
     finally:
         os.close(fd)
 
@@ -126,7 +192,7 @@ def _words(identity: int) -> str:
 
 
 def _attach_error(error: OSError, ifindex: int, point: str, mode: str) -> Exception:
-    name = next((name for index, name in _names() if index == ifindex), f"netdev {ifindex}")
+    name = _name(ifindex)
     if error.errno in (errno.EBUSY, errno.EEXIST):
         return HookHeld(f"{name}'s {point} hook is held by {holders(ifindex, point)}, which pcn did not attach")
     hint = ""
@@ -135,9 +201,7 @@ def _attach_error(error: OSError, ifindex: int, point: str, mode: str) -> Except
     return kernel_error(f"attach to {name}'s {point} hook", error.errno or 0, hint)
 
 
-def _names() -> list[tuple[int, str]]:
+def _name(ifindex: int) -> str:
     import socket
 
-    return socket.if_nameindex()
-
-
+    return next((name for index, name in socket.if_nameindex() if index == ifindex), f"netdev {ifindex}")

@@ -13,7 +13,7 @@ import json
 import os
 import struct
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from reconciler.errors import kernel_error
 from reconciler.kernel import blocks, bpf, hooks, maps, programs
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.documents import unpack_document
+from reconciler.kernel.netstate import NetdevState
 from reconciler.kernel.remembered import Directory, Memory, Result
 
 _SLOTS = maps.MapSpec(maps.PROG_ARRAY, 4, 4, 1)
@@ -222,9 +223,9 @@ class Reader:
         finally:
             os.close(fd)
 
-    def hook(self, relative: str, ifindex: int, point: str) -> tuple[int, int] | None:
-        """(program id, ifindex) of an attachment of ours; see `hooks.read`."""
-        return hooks.read(self.root, relative, ifindex, point)
+    def hook(self, relative: str, netdevs: Mapping[str, NetdevState], by_index: Mapping[int, str]) -> hooks.Hooked | None:
+        """An attachment of ours; see `hooks.read`."""
+        return hooks.read(self.root, relative, netdevs, by_index)
 
     def spec(self, relative: str) -> maps.MapSpec | None:
         found = self.table(relative)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from typing import Any
 
-from reconciler import pins
 from reconciler.errors import KernelError, VerifierError, kernel_error
 from reconciler.kernel import bpf, hooks, maps, programs
 from reconciler.kernel.bpffs import Bpffs
@@ -334,11 +333,14 @@ class Executor:
             if maps.lookup(fd, spec, key) == bytes(12):
                 maps.update(fd, key, struct.pack("<III", 1, 0, 0))
 
-    def _attach_hook(self, netdev: str, point: str, stub: str, mode: str) -> None:
-        hooks.attach(self._root, pins.hook(netdev, point), self._fd(stub), self._network.index(netdev), point, mode)
+    def _attach_hook(self, netdev: str, point: str, stub: str, mode: str, pin: str) -> None:
+        hooks.attach(self._root, pin, self._fd(stub), self._network.index(netdev), point, mode)
 
-    def _update_hook(self, netdev: str, point: str, stub: str) -> None:
-        hooks.update(self._root, pins.hook(netdev, point), self._fd(stub), self._network.index(netdev), point)
+    def _update_hook(self, netdev: str, point: str, stub: str, pin: str) -> None:
+        hooks.update(self._root, pin, self._fd(stub), self._network.index(netdev), point)
 
-    def _detach_hook(self, netdev: str, point: str) -> None:
-        hooks.detach(self._root, pins.hook(netdev, point), self._network.index_or_none(netdev), point)
+    def _detach_hook(self, netdev: str, point: str, pin: str) -> None:
+        hooks.detach(self._root, pin, self._network.index_or_none(netdev), point)
+
+    def _move_hook(self, path: str, to: str) -> None:
+        hooks.move(self._root, path, to)

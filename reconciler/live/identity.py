@@ -9,7 +9,7 @@ import functools
 from typing import Any
 
 from reconciler import pins
-from reconciler.graph.documents import document_data
+from reconciler.graph.documents import document_data, is_topology
 from reconciler.graph.records import GONE, Live, TopologyRecord
 from reconciler.kernel.reader import Reader
 
@@ -61,8 +61,13 @@ def _begun(reader: Reader, home: str, said: dict[str, Any], about: dict[str, Any
     return other or any(name.startswith(f"{home.rpartition('/')[2]}~") for name in reader.names("cubes"))
 
 
-def documents_of(reader: Reader) -> tuple[TopologyRecord, ...]:
-    """The applied documents."""
-    names = (name for name in reader.names("topologies") if not name.endswith("~"))
-    found = ((pins.unescape(name), reader.document(f"topologies/{name}")) for name in names)
-    return tuple(TopologyRecord(name, text) for name, text in found if text is not None)
+def documents_of(reader: Reader) -> tuple[tuple[TopologyRecord, ...], tuple[str, ...]]:
+    """The applied documents, and the names of those that cannot be read: they are damaged, or another version's."""
+    documents, unreadable = [], []
+    for name in (pins.unescape(name) for name in reader.names("topologies") if not name.endswith("~")):
+        text = reader.document(pins.topology(name))
+        if text is not None and is_topology(text):
+            documents.append(TopologyRecord(name, text))
+        else:
+            unreadable.append(name)
+    return tuple(documents), tuple(unreadable)

@@ -112,9 +112,9 @@ def observe_bpffs(
     state that the last look found."""
     live = Live(netdevs=dict(netdevs))
     look = Look(reader, services, build, netdevs, {netdev.index: name for name, netdev in netdevs.items()}, live, state)
-    live.documents = documents_of(reader)
+    live.documents, live.unreadable = documents_of(reader)
     look.add(live.documents)
-    kept = {pins.topology(record.name) for record in live.documents}
+    kept = {pins.topology(name) for name in (*(record.name for record in live.documents), *live.unreadable)}
     leftovers = [path for name in reader.names("topologies") if (path := f"topologies/{name}") not in kept]
     cubes: dict[str, Look] = {}
     said = said_of(live)

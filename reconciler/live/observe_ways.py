@@ -113,18 +113,27 @@ def _near_end(far: str) -> str:
 
 
 def hooks(look: Look) -> list[str]:
-    leftovers = []
-    for escaped in look.reader.names("links"):
-        netdev = pins.unescape(escaped)
-        for point in look.reader.names(f"links/{escaped}"):
-            state = look.netdevs.get(netdev)
-            found = look.reader.hook(f"links/{escaped}/{point}", state.index if state else 0, point) if point in POINTS else None
-            if found is None:
-                leftovers.append(f"links/{escaped}/{point}")
-                continue
-            program, ifindex = found
-            there = state is not None and ifindex == state.index
-            stub = look.stubs.get(program, f"program {program}") if there else GONE
-            mode = state.xdp.mode if there and state is not None and state.xdp is not None and point == "xdp" else ""
-            look.add([HookRecord(netdev, point, stub, mode)])
+    """Hooks under the names that their netdevs have now, wherever they are pinned; gives the leftovers. What is attached goes
+    before what has lost its netdev, and what is pinned where it belongs before what is not."""
+    found: dict[str, HookRecord] = {}
+    leftovers: list[str] = []
+    for record in sorted(_pinned_hooks(look, leftovers), key=lambda hook: (hook.stub == GONE, hook.pin != "")):
+        if found.setdefault(record.address, record) is not record:
+            leftovers.append(record.path)
+    look.add(found.values())
     return leftovers
+
+
+def _pinned_hooks(look: Look, leftovers: list[str]) -> Iterator[HookRecord]:
+    for escaped in look.reader.names("links"):
+        for name in look.reader.names(f"links/{escaped}"):
+            path = f"links/{escaped}/{name}"
+            held = look.reader.hook(path, look.netdevs, look.names)
+            if held is None or held.point not in POINTS:
+                leftovers.append(path)
+                continue
+            netdev = look.names[held.ifindex] if held.ifindex else pins.unescape(escaped)
+            state = look.netdevs.get(netdev) if held.ifindex else None
+            stub = look.stubs.get(held.program, f"program {held.program}") if held.ifindex else GONE
+            mode = state.xdp.mode if state is not None and state.xdp is not None and held.point == "xdp" else ""
+            yield HookRecord(netdev, held.point, stub, mode, "" if path == pins.hook(netdev, held.point) else path)

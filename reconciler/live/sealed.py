@@ -18,6 +18,8 @@ from reconciler.graph.records import CubeRecord, HookRecord, LinkRecord, Namespa
 from reconciler.model import Topology
 from reconciler.service import Services
 
+UNREADABLE = "its document was written by another version of pcn, or is damaged"
+
 
 def of_unknown_services(documents: Iterable[TopologyRecord], services: Services) -> dict[str, str]:
     """Those of the applied documents that have a cube of an unknown service, each with what is to be said of it."""

@@ -115,7 +115,7 @@ def _written(steps: Iterable[Step]) -> set[str]:
             args = step.operation.args
             written |= {args.get("path", ""), args.get("to", "")}
             if step.operation.kind == "attach_hook":
-                written.add(pins.hook(args["netdev"], args["point"]))
+                written.add(args["pin"])
     return written
 
 

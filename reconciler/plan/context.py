@@ -8,7 +8,7 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.graph.intend import Built, Desired
-from reconciler.graph.records import CubeRecord, HookRecord, HopRecord, Live, State
+from reconciler.graph.records import GONE, CubeRecord, HookRecord, HopRecord, Live, State, apart
 from reconciler.plan.steps import Operation
 from reconciler.service import Services
 
@@ -38,6 +38,14 @@ class Context:
     restore: dict[str, tuple[Operation, ...]] = field(default_factory=dict)
     _led_to: set[str] | None = None
     _holders: dict[str, list[HookRecord | HopRecord]] | None = None
+    _hooks: dict[str, HookRecord] | None = None
+
+    def hook_at(self, path: str) -> HookRecord | None:
+        """The live hook that is pinned there, if it is attached to anything."""
+        if self._hooks is None:
+            records = apart(self.live.state).values()
+            self._hooks = {r.path: r for r in records if isinstance(r, HookRecord) and r.stub != GONE}
+        return self._hooks.get(path)
 
     def holders(self, stub: str) -> list[HookRecord | HopRecord]:
         """The hooks and hops that lead to a stub and stay as they are."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from reconciler import pins
 from reconciler.graph.diff import Change, diff_rows
-from reconciler.graph.records import GONE, CubeRecord, PortRecord, StubRecord, TableRecord, TopologyRecord
+from reconciler.graph.records import GONE, CubeRecord, HopRecord, PortRecord, StubRecord, TableRecord, TopologyRecord
 from reconciler.plan.context import ASIDE, NEW, Context, what
 from reconciler.plan.steps import MAP_WRITES, Disruption, Operation, Rank, Step
 from reconciler.service.rows import place
@@ -94,7 +94,7 @@ def plan_port(change: Change, context: Context) -> Iterator[Step]:
     )
     if change.after is None:
         # First: while the port has its name, an interrupted apply is taken up again.
-        yield from _forget(record, f"learned at port {record.name}, which is gone", context)
+        yield from forget_learned(record, f"learned at port {record.name}, which is gone", context)
         yield Step(
             Rank.NAMES,
             change.address,
@@ -106,8 +106,8 @@ def plan_port(change: Change, context: Context) -> Iterator[Step]:
         )
         return
     before = change.before.peer if isinstance(change.before, PortRecord) else None
-    if before not in (None, "-"):
-        yield from _forget(record, f"learned at port {record.name}, which leads elsewhere now", context)
+    if before not in (None, "-") and not _leads_there_already(record, context):
+        yield from forget_learned(record, f"learned at port {record.name}, which leads elsewhere now", context)
     rank = Rank.NEW_HOP if record.cube in context.fresh else Rank.NAMES
     yield Step(
         rank,
@@ -121,7 +121,14 @@ def plan_port(change: Change, context: Context) -> Iterator[Step]:
     )
 
 
-def _forget(port: PortRecord, reason: str, context: Context) -> Iterator[Step]:
+def _leads_there_already(port: PortRecord, context: Context) -> bool:
+    """Whether the peer is a netdev that packets go to already: it was renamed, and nothing else."""
+    address = f"cube/{port.cube}/hop/{port.index}"
+    wanted = context.desired.state.get(address)
+    return isinstance(wanted, HopRecord) and wanted.kind == "netdev" and context.state.get(address) == wanted
+
+
+def forget_learned(port: PortRecord, reason: str, context: Context) -> Iterator[Step]:
     """Learned rows that point at a port that is gone, or leads elsewhere now, would send packets where their stations are not."""
     cube = context.cube(port.cube)
     service = context.services.get(cube.service) if cube else None

@@ -85,7 +85,7 @@ def _restore(record: LinkRecord, context: Context) -> Iterator[Operation]:
         if isinstance(live, OffloadRecord) and (live.netdev, live.netns) in ends:
             yield Operation("set_offload", {"netdev": live.netdev, "netns": live.netns, "settings": offloads(live)})
         elif isinstance(live, HookRecord) and live.netdev in names and live.stub != GONE:
-            place = {"netdev": live.netdev, "point": live.point}
+            place = {"netdev": live.netdev, "point": live.point, "pin": live.path}
             yield Operation("attach_hook", {**place, "stub": context.path_now(live.stub), "mode": live.mode})
         elif isinstance(live, HopRecord) and live.kind == "netdev" and live.target in names:
             yield hop_operation(context.path_now(pins.cube(live.cube)), live, live)

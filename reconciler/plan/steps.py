@@ -51,6 +51,7 @@ class Rank(IntEnum):
     UNHOP = 26
     NAMES = 27
     DOCUMENT = 28
+    HOOK_NAMES = 29    # pins of hooks, once those that were in their place are elsewhere
     GRACE = 40         # until no packet can be inside what nothing refers to any more
     RETIRE = 41
     RETIRE_LINK = 42

@@ -107,7 +107,7 @@ def _lead(holder: HookRecord | HopRecord, record: StubRecord, new: str) -> Step:
 
     def to(path: str) -> Operation:
         if isinstance(holder, HookRecord):
-            return Operation("update_hook", {"netdev": holder.netdev, "point": holder.point, "stub": path})
+            return Operation("update_hook", {"netdev": holder.netdev, "point": holder.point, "stub": path, "pin": holder.path})
         array = f"{pins.cube(holder.cube)}/{holder.side}next"
         return Operation("set_slot", {"path": array, "index": holder.row, "program": path})
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
 from reconciler.graph.diff import Change
-from reconciler.graph.records import GONE, HookRecord, HopRecord, MemberRecord
+from reconciler.graph.records import GONE, HookRecord, HopRecord, MemberRecord, PortRecord
 from reconciler.graph.wiring import is_hidden
+from reconciler.plan.cube import forget_learned
 from reconciler.plan.steps import LINK_CHANGES, Disruption, Operation, Rank, Step
 
 if TYPE_CHECKING:
@@ -40,6 +41,20 @@ def plan_hop(change: Change, context: Context) -> Iterator[Step]:
         LINK_CHANGES,
         1,
     )
+    port = _port_behind_another_netdev(old, new, context)
+    if port is not None:
+        yield from forget_learned(port, f"learned at port {port.name}, whose netdev is another one now", context)
+
+
+def _port_behind_another_netdev(old: HopRecord | None, new: HopRecord | None, context: Context) -> PortRecord | None:
+    """The port whose peer is called as before, but is another netdev: two have exchanged their names. If its peer is called
+    otherwise too, what it learned is forgotten for that."""
+    if old is None or new is None or old.kind != "netdev" or new.kind != "netdev" or old.target.startswith(GONE):
+        return None
+    for record in context.desired.state.values():
+        if isinstance(record, PortRecord) and (record.cube, record.index) == (new.cube, new.row):
+            return record if context.state.get(record.address) == record else None
+    return None
 
 
 def hop_operation(home: str, record: HopRecord, to: HopRecord | None) -> Operation:
@@ -83,68 +98,120 @@ def member_operation(home: str, family: str, index: int, member: Any) -> Operati
 
 
 def plan_hook(change: Change, context: Context) -> Iterator[Step]:
-    record = change.after or change.before
-    assert isinstance(record, HookRecord)
     old = change.before if isinstance(change.before, HookRecord) else None
     new = change.after if isinstance(change.after, HookRecord) else None
-    place = {"netdev": record.netdev, "point": record.point}
-    hidden = is_hidden(record.netdev)  # flooded copies go through it: ready before the first one, and until after the last
     if old is not None and new is not None and old.stub != GONE and old.mode == new.mode:
-        yield Step(
-            Rank.ATTACH,
-            change.address,
-            "update",
-            "leads to another program",
-            Operation("update_hook", {**place, "stub": context.rebuilt.get(new.stub, new.stub)}),
-            (Operation("update_hook", {**place, "stub": old.stub}),),
-            old.stub,
-            new.stub,
-            counts=LINK_CHANGES,
-            count=1,
-        )
+        if old.stub != new.stub:
+            yield _update_hook(old, new, context)
+        yield from _move_hook(new, old.path, context)
         return
-    detach = Operation("detach_hook", place)
-    stub = context.rebuilt.get(new.stub, new.stub) if new else ""
-    attached = Operation("attach_hook", {**place, "stub": stub, "mode": new.mode}) if new else detach
-    restore = Operation("attach_hook", {**place, "stub": old.stub, "mode": old.mode}) if old and old.stub != GONE else detach
-    rank = Rank.NEW_HOP if hidden else Rank.ATTACH
     if old is not None and new is not None and old.stub != GONE:
-        rank = Rank.ATTACH  # of both steps: the old one must be gone when the new one comes
-        yield Step(
-            Rank.ATTACH,
-            change.address,
-            "replace",
-            f"XDP mode {old.mode or 'none'} becomes {new.mode}",
-            detach,
-            (restore,),
-            disruption=Disruption.PACKETS_LOST,
-        )
-        restore = detach
-    if new is None:
-        there = record.netdev in context.live.netdevs and old is not None and old.stub != GONE and not hidden
-        yield Step(
-            Rank.RETIRE if hidden else Rank.DETACH,
-            change.address,
-            "delete",
-            "nothing is wanted here",
-            detach,
-            () if hidden else (restore,),
-            old.stub if old else None,
-            None,
-            Disruption.PACKETS_LOST if there else Disruption.NONE,
-            LINK_CHANGES,
-            1,
-        )
-    else:
-        yield Step(
-            rank,
-            change.address,
-            "create" if old is None else "restore",
-            "leads to its cube" if old is None else "its netdev was made anew",
-            attached,
-            (restore,) if old is None or old.stub != GONE else (detach,),
-            old.stub if old else None,
-            new.stub,
-            counts=LINK_CHANGES,
-            count=1,
-        )
+        yield _change_mode(old, new)
+    if new is not None:
+        pin = new.path if _is_free(new.path, old, context) else f"{new.path}~"
+        yield _attach_hook(old, new, pin, context)
+        yield from _move_hook(new, pin, context)
+        if old is not None and old.stub == GONE and old.path != pin:
+            yield Step(Rank.RETIRE, change.address, "delete", "its netdev is gone", Operation("remove", {"path": old.path}))
+    elif old is not None:
+        yield _detach_hook(old, context)
+
+
+def _place(record: HookRecord, pin: str = "") -> dict[str, Any]:
+    return {"netdev": record.netdev, "point": record.point, "pin": pin or record.path}
+
+
+def _attached(record: HookRecord, stub: str, pin: str = "") -> Operation:
+    return Operation("attach_hook", {**_place(record, pin), "stub": stub, "mode": record.mode})
+
+
+def _detached(record: HookRecord, pin: str = "") -> Operation:
+    return Operation("detach_hook", _place(record, pin))
+
+
+def _is_free(path: str, own: HookRecord | None, context: Context) -> bool:
+    """Whether no other hook is pinned there, of a netdev that had this name before."""
+    other = context.hook_at(path)
+    return other is None or (own is not None and other.address == own.address)
+
+
+def _update_hook(old: HookRecord, new: HookRecord, context: Context) -> Step:
+    place = _place(new, old.path)
+    return Step(
+        Rank.ATTACH,
+        new.address,
+        "update",
+        "leads to another program",
+        Operation("update_hook", {**place, "stub": context.rebuilt.get(new.stub, new.stub)}),
+        (Operation("update_hook", {**place, "stub": old.stub}),),
+        old.stub,
+        new.stub,
+        counts=LINK_CHANGES,
+        count=1,
+    )
+
+
+def _move_hook(new: HookRecord, pin: str, context: Context) -> Iterator[Step]:
+    """Pin a hook where its netdev's name says; beside that as long as another hook is there, so that names can be exchanged."""
+
+    def step(rank: Rank, path: str, to: str) -> Step:
+        forth, back = (Operation("move_hook", {"path": one, "to": other}) for one, other in ((path, to), (to, path)))
+        return Step(rank, new.address, "update", "its netdev was renamed", forth, (back,))
+
+    if pin == new.path:
+        return
+    if _is_free(new.path, new, context):
+        yield step(Rank.NAMES, pin, new.path)
+        return
+    aside = f"{new.path}~"
+    if pin != aside:
+        yield step(Rank.NAMES, pin, aside)
+    yield step(Rank.HOOK_NAMES, aside, new.path)
+
+
+def _change_mode(old: HookRecord, new: HookRecord) -> Step:
+    return Step(
+        Rank.ATTACH,  # of both steps: the old one must be gone when the new one comes
+        new.address,
+        "replace",
+        f"XDP mode {old.mode or 'none'} becomes {new.mode}",
+        _detached(old),
+        (_attached(old, old.stub),),
+        disruption=Disruption.PACKETS_LOST,
+    )
+
+
+def _attach_hook(old: HookRecord | None, new: HookRecord, pin: str, context: Context) -> Step:
+    """A hidden netdev's hook is ready before the first flooded copy goes there."""
+    replaced = old is not None and old.stub != GONE
+    return Step(
+        Rank.NEW_HOP if is_hidden(new.netdev) and not replaced else Rank.ATTACH,
+        new.address,
+        "create" if old is None else "restore",
+        "leads to its cube" if old is None else "its netdev was made anew",
+        _attached(new, context.rebuilt.get(new.stub, new.stub), pin),
+        (_detached(new, pin),),
+        old.stub if old else None,
+        new.stub,
+        counts=LINK_CHANGES,
+        count=1,
+    )
+
+
+def _detach_hook(old: HookRecord, context: Context) -> Step:
+    """A hidden netdev's hook stays until after the last flooded copy."""
+    hidden = is_hidden(old.netdev)
+    there = old.netdev in context.live.netdevs and old.stub != GONE and not hidden
+    return Step(
+        Rank.RETIRE if hidden else Rank.DETACH,
+        old.address,
+        "delete",
+        "nothing is wanted here",
+        _detached(old),
+        () if hidden else (_attached(old, old.stub) if old.stub != GONE else _detached(old),),
+        old.stub,
+        None,
+        Disruption.PACKETS_LOST if there else Disruption.NONE,
+        LINK_CHANGES,
+        1,
+    )

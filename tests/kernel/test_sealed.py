@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import pytest
 
 from reconciler.apply import Options, apply, drift, plan_for
 from reconciler.document.load import parse
+from reconciler.kernel import bpf, maps
+from reconciler.kernel.documents import pack_document
 from reconciler.service import HERE, Services
 from reconciler.show import show
+from tests.commands import pcn
 
 FOREIGN = """
 apiVersion: polycube.network/v1
@@ -53,3 +57,48 @@ def test_a_topology_of_an_unknown_service_is_left_alone_and_goes_by_name(elsewhe
     finally:
         apply([], Options(drop=frozenset({"foreign"})), delete=True)
     assert not cube.exists()
+
+
+def _garble(root: str, name: str, value: bytes) -> None:
+    """Put something else in the place of an applied document, as another version of pcn might have written it."""
+    pin = Path(root) / "topologies" / name
+    fd = maps.create(maps.MapSpec(maps.ARRAY, 4, len(value), 1), "topology")
+    try:
+        maps.update(fd, bytes(4), value)
+        pin.unlink()
+        bpf.pin(fd, str(pin))
+    finally:
+        os.close(fd)
+
+
+def _all_below(root: str) -> list[str]:
+    return sorted(f"{path}/{name}" for path, directories, files in os.walk(root) for name in (*directories, *files))
+
+
+GARBLED = [b"\xff" * 64, pack_document("{"), pack_document("[]"), pack_document('{"spec": {"cubes": [7]}}'), pack_document('"x"')]
+
+
+@pytest.mark.parametrize("value", GARBLED, ids=["noise", "half", "a list", "odd cubes", "text"])
+def test_a_topology_whose_document_cannot_be_read_is_said_to_be_there_and_nothing_of_it_is_touched(own_root: str, value: bytes):
+    apply(parse(OURS, "ours.yaml"), Options())
+    other = OURS.replace("ours", "other")
+    try:
+        _garble(own_root, "ours", value)
+        before = _all_below(own_root)
+        for arguments in (["show"], ["show", "ours"], ["show", "-o", "json"], ["drift"]):
+            result = pcn(*arguments, code=1)
+            assert "topology ours is left as it is, for it cannot be read here" in result.stderr
+            assert "nothing is applied" not in result.stderr
+        pcn("gc", code=0)
+        assert _all_below(own_root) == before
+        apply(parse(other, "other.yaml"), Options())
+        apply(parse(other, "other.yaml"), Options(), delete=True)
+        assert _all_below(own_root) == before
+        result = apply(parse(OURS, "ours.yaml"), Options())
+        assert {step.operation.kind for step in result.plan.steps} == {"set_document"}, "its own file makes it whole again"
+        assert not plan_for(parse(OURS, "ours.yaml")).plan.steps
+        _garble(own_root, "ours", value)
+        pcn("delete", "ours", code=0)
+    finally:
+        apply([], Options(drop=frozenset({"ours", "other"})), delete=True)
+    assert not Path(own_root).exists()
