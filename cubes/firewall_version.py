@@ -24,6 +24,7 @@ LIFE = struct.Struct("=IIII")
 FOREVER = 0xFFFFFFFF
 INDEX = struct.Struct("=I")
 VERSION = struct.Struct("=II8I")  # struct version
+_ALL_OFF = bytes(VERSION.size)  # nothing is tracked, accepted or listed: a row of zeros, which an array has from the start
 PAGE_TUPLES, BANK_PAGES = 8, 64
 FAMILIES = (4, 6)
 _WRITTEN = 1 << 16  # bit of `layout`: the chain is in the document
@@ -67,8 +68,9 @@ def epoch_of(live: Mapping[str, Mapping[bytes, bytes]]) -> int:
 
 def head_in_force(live: Mapping[str, Mapping[bytes, bytes]]) -> Head | None:
     epoch = epoch_of(live)
-    row = live.get("versions", {}).get(INDEX.pack(epoch & 1)) if epoch else None
-    return unpack_head(row) if row else None
+    if not epoch or "versions" not in live:
+        return None
+    return unpack_head(live["versions"].get(INDEX.pack(epoch & 1)) or _ALL_OFF)
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@
     cubes/<cube>/slowpath         RINGBUF: packets that its programs hand to its slow path
     cubes/<cube>/slow/0_cube      stub by which packets of the slow path come back
     cubes/<cube>/ports/<port>     symlink: the peer
+    cubes/<cube>/waits            symlink, of a transparent cube that no packet can reach yet: its place and the netdev or port
     cubes/<cube>/twin/            entry, hops, next, out: the same again for the TC twin of an XDP cube's egress side
     links/<netdev>/<hook>         bpf_link
     shared/<table>                the framework's tables of the whole host
@@ -86,6 +87,10 @@ def port(cube_name: str, port_name: str) -> str:
 
 def hook(netdev: str, point: str) -> str:
     return f"links/{escape(netdev)}/{point}"
+
+
+def waits(cube_name: str) -> str:
+    return f"{cube(cube_name)}/waits"
 
 
 def topology(name: str) -> str:

@@ -151,7 +151,7 @@ def _cube(record: CubeRecord, live: Live, looker: Looker, traced: Traced, said: 
         return plain
     env = Env(live.ports.get(record.name, {}), int(time.clock_gettime(time.CLOCK_MONOTONIC)), record.name,
               {name: netdev.index for name, netdev in live.netdevs.items()})
-    config = service.config(live.tables.get(record.name, {}), built.tables, env, state=state)
+    config = service.config(live.tables.get(record.name, {}), built.tables, env, state=state, said=said)
     _drop_inapplicable(service.schema, config)
     plain |= _constants(record, live, service, built.objects.values())
     _add_unbound(service.schema, config, said)

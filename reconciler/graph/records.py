@@ -93,6 +93,21 @@ class PortRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingRecord:
+    """A transparent cube to which no packet finds its way yet: the netdev `at` which it is to be attached is not there, or the
+    port `at` which it sits leads nowhere. `place` is its place in the list there. No hook or hop says so, and it must not be
+    forgotten: it may be what protects the netdev that comes."""
+
+    cube: str
+    at: str
+    place: int
+
+    @property
+    def address(self) -> str:
+        return f"cube/{self.cube}/waits"
+
+
+@dataclass(frozen=True, slots=True)
 class TableRecord:
     """A table. `spec` is (type, key size, value size, max entries, flags). `rows` None: content is not the
     configuration's. `mask` marks the bits of a value that are; `sparse`: all-zero rows count as absent."""
@@ -251,6 +266,7 @@ Record = (
     | OffloadRecord
     | CubeRecord
     | PortRecord
+    | WaitingRecord
     | TableRecord
     | ProgramRecord
     | StubRecord

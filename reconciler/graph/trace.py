@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler import pins
-from reconciler.graph.records import GONE, CubeRecord, HookRecord, HopRecord, Live, StubRecord
+from reconciler.graph.records import GONE, CubeRecord, HookRecord, HopRecord, Live, StubRecord, WaitingRecord
 from reconciler.service import Services
 
 _LONGEST = 256  # hops; a damaged graph may loop
@@ -104,7 +104,18 @@ def trace(live: Live, services: Services, hints: Mapping[str, str]) -> Traced:
         found.attachments[netdev] = _merge(found.attachments.get(netdev, []), walk.out[::-1])
     for place in {*arriving, *leaving}:
         found.tcubes[place] = _merge(arriving.get(place, []), leaving.get(place, ())[::-1])
+    _add_waiting(live, found)
     return found
+
+
+def _add_waiting(live: Live, found: Traced) -> None:
+    """Transparent cubes that nothing leads to yet: they say themselves where they are to be."""
+    waiting = sorted((r for r in live.state.values() if isinstance(r, WaitingRecord)), key=lambda record: record.place)
+    for record in waiting:
+        cube, colon, port = record.at.partition(":")
+        here = found.tcubes.setdefault((cube, port), []) if colon else found.attachments.setdefault(record.at, [])
+        if record.cube not in here:
+            here.append(record.cube)
 
 
 def _arrivals(

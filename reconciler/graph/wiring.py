@@ -17,7 +17,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler import pins
-from reconciler.graph.records import HookRecord, HopRecord, LinkRecord, MemberRecord, OffloadRecord, Record, StubRecord
+from reconciler.graph.records import (
+    HookRecord,
+    HopRecord,
+    LinkRecord,
+    MemberRecord,
+    OffloadRecord,
+    Record,
+    StubRecord,
+    WaitingRecord,
+)
 from reconciler.model import Cube, Link, LinkEnd, Port, Topology
 from reconciler.service import Service, Services
 
@@ -138,6 +147,8 @@ class _Wirer:
             for transparent in reversed(self._transparent(port.tcubes, "egress")):
                 self._hop(transparent, OUTWARD, target)
                 target = self._stub(transparent, "egress")
+        else:
+            self._let_wait(port.tcubes, f"{cube.name}:{port.name}")
         self._hop(cube, self.indices[cube.name][port.name], target)
         if self._service(cube).floods and target != NOWHERE:
             self._member(cube, port, target)
@@ -219,6 +230,10 @@ class _Wirer:
         owners = [waiting[0]] if waiting and self._has(waiting[0], "egress") else []
         for cube in (*owners, *self._transparent(self.attached.get(netdev, ()), "egress")):
             self._twin(cube)
+        self._let_wait(self.attached.get(netdev, ()), netdev)
+
+    def _let_wait(self, names: Sequence[str], at: str) -> None:
+        self.wiring.records += [WaitingRecord(name, at, place) for place, name in enumerate(names) if name in self.cubes]
 
     def _egress(self, netdev: str, attached: Sequence[str], owner: Cube | None, port: Port | None) -> None:
         """The TC egress hook: the port's egress program, then the attached cubes from inside to the wire."""

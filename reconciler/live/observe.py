@@ -27,6 +27,7 @@ from reconciler.graph.records import (
     State,
     StubRecord,
     TableRecord,
+    WaitingRecord,
     put_together,
 )
 from reconciler.graph.tables import PUBLIC
@@ -187,6 +188,9 @@ def _cube_objects(look: Look, name: str, about: Mapping[str, Any], current: str)
             continue
         look.add([PortRecord(name, port, indices[port], reader.link_text(f"{home}/ports/{escaped}") or "-")])
         ports[port] = indices[port]
+    place, _, at = (reader.link_text(pins.waits(name)) or "").partition(" ")
+    if place.isdigit() and at:
+        look.add([WaitingRecord(name, at, int(place))])
     look.live.generations[name] = int(current[1:]) if current[1:].isdigit() else 0
     _tables(look, name, about)
     return leftovers

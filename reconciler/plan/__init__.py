@@ -29,9 +29,10 @@ from reconciler.graph.records import (
     StubRecord,
     TableRecord,
     TopologyRecord,
+    WaitingRecord,
 )
 from reconciler.plan.context import ASIDE, Context, what
-from reconciler.plan.cube import plan_cube, plan_document, plan_port, plan_table
+from reconciler.plan.cube import plan_cube, plan_document, plan_port, plan_table, plan_waiting
 from reconciler.plan.network import merge_link_deletions, plan_link, plan_namespace, plan_offload
 from reconciler.plan.programs import plan_programs
 from reconciler.plan.remade import mark_remade
@@ -46,6 +47,7 @@ _PLANNERS: tuple[tuple[type[Any], Callable[[Change, Any], Iterable[Step]]], ...]
     (OffloadRecord, plan_offload),
     (CubeRecord, plan_cube),
     (PortRecord, plan_port),
+    (WaitingRecord, plan_waiting),
     (TableRecord, plan_table),
     (StubRecord, plan_stub),
     (HopRecord, plan_hop),

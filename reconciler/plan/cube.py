@@ -7,7 +7,17 @@ from collections.abc import Iterator, Mapping
 
 from reconciler import pins
 from reconciler.graph.diff import Change, diff_rows
-from reconciler.graph.records import GONE, CubeRecord, HopRecord, PortRecord, StubRecord, TableRecord, TopologyRecord
+from reconciler.graph.records import (
+    GONE,
+    CubeRecord,
+    HopRecord,
+    PortRecord,
+    Record,
+    StubRecord,
+    TableRecord,
+    TopologyRecord,
+    WaitingRecord,
+)
 from reconciler.plan.context import ASIDE, NEW, Context, what
 from reconciler.plan.steps import MAP_WRITES, Disruption, Operation, Rank, Step
 from reconciler.service.rows import place
@@ -118,6 +128,28 @@ def plan_port(change: Change, context: Context) -> Iterator[Step]:
         (undo,),
         before,
         record.peer,
+    )
+
+
+def plan_waiting(change: Change, context: Context) -> Iterator[Step]:
+    record = change.after or change.before
+    assert isinstance(record, WaitingRecord)
+    path = pins.waits(record.cube)
+
+    def to(waiting: Record | None) -> Operation:
+        if not isinstance(waiting, WaitingRecord):
+            return Operation("remove", {"path": path})
+        return Operation("set_link", {"path": path, "text": f"{waiting.place} {waiting.at}"})
+
+    yield Step(
+        Rank.NEW_HOP if record.cube in context.fresh else Rank.NAMES,
+        change.address,
+        change.action,
+        "waits for its netdev or for its port's peer" if change.after else "waits no more",
+        to(change.after),
+        (to(change.before),),
+        getattr(change.before, "at", None),
+        getattr(change.after, "at", None),
     )
 
 

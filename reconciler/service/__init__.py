@@ -147,13 +147,19 @@ class Service:
         found = encode_rows(self.bindings, config, tables, env)
         if self.half is not None and hasattr(self.half, "tables"):
             found |= self.half.tables(config, env, tables)
-        return found
+        return {name: rows.without_zeros() for name, rows in found.items()}
 
     def config(
-        self, rows: Mapping[str, Mapping[bytes, bytes]], tables: Mapping[str, Any], env: Env, *, state: bool = False
+        self,
+        rows: Mapping[str, Mapping[bytes, bytes]],
+        tables: Mapping[str, Any],
+        env: Env,
+        *,
+        state: bool = False,
+        said: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The inverse of `rows`."""
-        found = decode_rows(self.bindings, rows, tables, env, state=state)
+        """The inverse of `rows`. `said`: the applied configuration, for what rows cannot tell (see `decode_rows`)."""
+        found = decode_rows(self.bindings, rows, tables, env, state=state, said=said)
         if self.half is not None and hasattr(self.half, "config"):
             found |= self.half.config(rows, env, tables)
         if state and self.half is not None and hasattr(self.half, "state"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from reconciler.document.entries import FEW, Entries
@@ -50,6 +50,13 @@ class TableRows:
     mask: bytes = b""
     sparse: bool = False
     staged: bool = False
+
+    def without_zeros(self) -> TableRows:
+        """Where rows of zeros count as absent, what is wanted has none either: nobody can tell one from the other."""
+        nothing = bytes(len(self.mask))
+        if not self.sparse or nothing not in self.rows.values():
+            return self
+        return replace(self, rows={key: value for key, value in self.rows.items() if value != nothing})
 
     def share_of(self, rows: dict[bytes, bytes]) -> dict[bytes, bytes]:
         """The configuration's share of what the table holds."""
@@ -216,9 +223,10 @@ def decode_rows(
     env: Env,
     *,
     state: bool = False,
+    said: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Configuration as the tables hold it; with `state`, the datapath's leaves and learned rows too, but for those that are
-    too old to be used."""
+    too old to be used. An array cannot tell an entry whose row is all zeros from none: of those, `said` has the ones to give."""
     config: dict[str, Any] = {}
     known: Known = {}
     for binding in bound:
@@ -226,9 +234,12 @@ def decode_rows(
         if layout is None:
             continue
         sources = [binding.table, *([binding.learned] if state and binding.learned else [])]
+        in_array = binding.is_list and layout.type in (2, 6)
+        zeros = _zero_rows(binding, layout, said or {}, env) if in_array else {}
+        mask = _mask(binding, layout)
         for name in sources:
-            for key, value in sorted(live.get(name, {}).items()):
-                if binding.is_list and layout.type in (2, 6) and not any(value):
+            for key, value in sorted((zeros | dict(live.get(name, {}))).items()):
+                if in_array and key not in zeros and not any(value if state else _masked(value, mask)):
                     continue
                 if name != binding.table and key in live.get(binding.table, {}):
                     continue  # what is configured holds, whatever was learned before
@@ -236,6 +247,15 @@ def decode_rows(
                     continue
                 _place_row(config, known, binding, layout, key, value, env, state and name == (binding.learned or name))
     return config
+
+
+def _zero_rows(binding: Binding, layout: TableLayout, said: Mapping[str, Any], env: Env) -> Rows:
+    """The rows of a configuration's entries that are all zeros."""
+    try:
+        rows = dict(_row(binding, layout, entries, env) for entries in _entries(said, binding.segments))
+    except (ValueError, KeyError):  # it names a port that is not there
+        return {}
+    return {key: value for key, value in rows.items() if not any(value)}
 
 
 def _is_outdated(binding: Binding, layout: TableLayout, value: bytes, config: Mapping[str, Any], env: Env) -> bool:

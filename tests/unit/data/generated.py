@@ -33,7 +33,8 @@ def _like(schema: Any, odd: bool) -> st.SearchStrategy[Any]:
     if "items" in schema:
         return st.lists(like(schema["items"], odd=odd), min_size=schema.get("minItems", 0), max_size=3)
     named = schema.get("enum") or ([schema["const"]] if "const" in schema else [])
-    candidates = [*named, *TEXTS, True, False, schema.get("minimum", 0), schema.get("maximum", 1), schema.get("default")]
+    candidates = [*named, *TEXTS, True, False, schema.get("minimum", 0), schema.get("maximum", 1), schema.get("default"),
+                  *schema.get("examples", ())]
     return st.sampled_from([value for value in candidates if Draft7Validator(schema).is_valid(value)])
 
 
