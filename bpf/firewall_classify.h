@@ -5,21 +5,29 @@
  * hold a better rule than the one found. A search that needs more than STEPS look-ups goes on in another pass of this
  * program; the control plane refuses rule sets that could need more than PASSES of them.
  *
- * The includer defines KEY, CELL, PAGE and SELF, and `find_page`, `find_cell`, `key_of`, `address_matches`.
+ * The includer defines KEY, CELL, PAGE and SELF, and `find_page`, `find_cell`, `key_of`, `address_differs`.
  */
 #define STEPS 32
 #define PASSES 16
 
-/* Bitwise on purpose: one branch for the verifier to follow, and for the CPU to guess. */
-static __always_inline bool matches(const struct packet *packet, const struct conditions *is) {
+/* Comparisons without a branch: 1 or 0, of a number that the verifier does not know. With a branch for each it would follow every
+ * combination of outcomes to the end of the search (over a million instructions on Linux 6.1), and the CPU would have to guess them. */
+static __always_inline u64 top_bit(u64 value) {
+  asm("" : "+r"(value)); /* or the compiler makes a comparison of it, and a branch of that */
+  return value >> 63;
+}
+static __always_inline u64 is_less(u64 a, u64 b) { return top_bit(a - b); } /* of numbers below 2^63, as labels are */
+static __always_inline u64 is_some(u64 value) { return top_bit(value | -value); }
+
+static __always_inline u64 misses(const struct packet *packet, const struct conditions *is) {
   u32 sport = packet->ports >> 16, dport = packet->ports & 0xffff;
-  u32 miss = (packet->flags ^ is->flags_set) & is->flags_mask;
-  miss |= is->needs_ports & !packet->has_ports;
-  miss |= (is->flags_mask != 0) & !packet->has_flags;
-  miss |= (sport < is->sport_low) | (sport > is->sport_high) | (dport < is->dport_low) | (dport > is->dport_high);
-  miss |= (is->states != 0) & !(is->states & packet->state);
-  miss |= (is->device != 0) & (is->device != packet->device);
-  return !miss;
+  u64 miss = (packet->flags ^ is->flags_set) & is->flags_mask;
+  miss |= is->needs_ports & ~packet->has_ports & 1;
+  miss |= is_some(is->flags_mask) & ~packet->has_flags & 1;
+  miss |= is_less(sport, is->sport_low) | is_less(is->sport_high, sport) | is_less(dport, is->dport_low) | is_less(is->dport_high, dport);
+  miss |= is_some(is->states) & ~is_some(is->states & packet->state);
+  miss |= is_some(is->device) & is_some(is->device ^ packet->device);
+  return miss;
 }
 
 /* The kernel gives the memory of a row that goes to another one at once, even while we read it. So the row is read first, and then
@@ -27,10 +35,10 @@ static __always_inline bool matches(const struct packet *packet, const struct co
 static __always_inline bool is_of(const struct CELL *cell, const struct KEY *key) {
   const u32 *own = (const u32 *)&cell->key, *wanted = (const u32 *)key;
   u32 differs = 0;
-  asm volatile("" : : : "memory");
 #pragma unroll
   for (int i = 0; i < sizeof(*key) / 4; i++)
     differs |= own[i] ^ wanted[i];
+  asm("" : "+r"(differs)); /* one test at the end, or LLVM 19 keeps every term on the stack */
   return !differs;
 }
 
@@ -53,15 +61,18 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
       packet->at = at + 1;
       continue;
     }
-    bool there = (cell->life.born <= packet->epoch) & (packet->epoch < cell->life.dies);
     u64 label = cell->is.label, rule = cell->is.rule;
     u32 action = cell->is.action, limit = cell->is.limit, more = cell->life.more;
-    bool hit = there & (label < packet->best) & (label > packet->after) & address_matches(packet, cell) & matches(packet, &cell->is);
+    u64 best = packet->best << 1 >> 1; /* NO_LABEL is the highest label then */
+    u64 here = is_less(label, best) & is_less(packet->after, label) & is_less(packet->epoch, cell->life.dies);
+    u64 miss = (1 ^ here) | is_less(packet->epoch, cell->life.born);
+    miss |= address_differs(packet, cell) | misses(packet, &cell->is);
+    asm volatile("" : "+r"(miss) : : "memory"); /* all of the row is read and compared by now: little is left to be kept meanwhile */
     if (!is_of(cell, &key))
       continue;
     packet->seat = more ? seat + 1 : 0;
     packet->at = more ? at : at + 1;
-    if (hit) {
+    if (!miss) {
       packet->best = label;
       packet->rule = rule;
       packet->action = action;

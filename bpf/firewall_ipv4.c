@@ -17,8 +17,8 @@ static __always_inline void key_of(struct key4 *key, const struct packet *packet
   key->proto = packet->proto & tuple->proto;
 }
 
-static __always_inline bool address_matches(const struct packet *packet, const struct cell4 *cell) {
-  return !(((packet->src[3] ^ cell->src) & cell->src_mask) | ((packet->dst[3] ^ cell->dst) & cell->dst_mask));
+static __always_inline u32 address_differs(const struct packet *packet, const struct cell4 *cell) {
+  return ((packet->src[3] ^ cell->src) & cell->src_mask) | ((packet->dst[3] ^ cell->dst) & cell->dst_mask);
 }
 
 #include "firewall_classify.h"

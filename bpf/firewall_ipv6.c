@@ -20,12 +20,12 @@ static __always_inline void key_of(struct key6 *key, const struct packet *packet
   key->proto = packet->proto & tuple->proto;
 }
 
-static __always_inline bool address_matches(const struct packet *packet, const struct cell6 *cell) {
+static __always_inline u32 address_differs(const struct packet *packet, const struct cell6 *cell) {
   u32 miss = 0;
 #pragma unroll
   for (int i = 0; i < 4; i++)
     miss |= ((packet->src[i] ^ cell->src[i]) & cell->src_mask[i]) | ((packet->dst[i] ^ cell->dst[i]) & cell->dst_mask[i]);
-  return !miss;
+  return miss;
 }
 
 #include "firewall_classify.h"

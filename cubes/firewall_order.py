@@ -18,7 +18,8 @@ FIRST = 1 << 62
 
 
 def labels(order: Sequence[int], known: Mapping[int, int]) -> dict[int, int]:
-    """A label for each of `order`, rising, each that of `known` where possible; all are between 0 and 2**63."""
+    """A label for each of `order`, rising, each that of `known` where possible; all are between 0 and
+    2**63 - 1, which is NO_LABEL as the classifier compares it."""
     kept = _rising([known.get(item, 0) for item in order])
     if not kept:
         return {item: FIRST + place * STEP for place, item in enumerate(order)}
@@ -58,7 +59,7 @@ def _filled(order: Sequence[int], kept: Sequence[tuple[int, int]]) -> dict[int, 
         found[place] = first[1] - (first[0] - place) * STEP
     for place in range(last[0] + 1, len(order)):
         found[place] = last[1] + (place - last[0]) * STEP
-    if found and (found[0] < 0 or found[-1] >= 1 << 63):
+    if found and (found[0] < 0 or found[-1] >= (1 << 63) - 1):
         return None
     for (low, label), (high, limit) in pairwise(kept):
         if high - low > 1 and limit - label < high - low:

@@ -1,6 +1,7 @@
 """Guards against getting slower that do not look at a clock: see figures.yaml, which says how to change one on purpose."""
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import yaml
 
 from reconciler.agent.glance import Glance
 from reconciler.apply import Options, Result, apply
+from reconciler.compiler.stack import stack_of
 from reconciler.document.load import parse
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
@@ -143,6 +145,33 @@ def test_a_hop_has_no_more_instructions(hook: str, own_root: str) -> None:
     linked = loaded(3, "cubes/f0/in/0_a") - loaded(2, "cubes/f0/in/0_a")
     found = {"stub": stub, "simpleforwarder": alone, "a further one in a chain": linked}
     must_be(f"instructions of a {hook} hop", FIGURES["instructions"][hook], found)
+
+
+FIREWALL = (
+    f"{HEAD}  - name: c\n    service-name: firewall\n    type: HOOK\n    chain:\n"
+    "    - {name: INGRESS, rule: [{id: 1, src: 10.0.0.0/8, action: REJECT}, {id: 2, src: 'fd00::/8'}]}\n"
+    "    - {name: EGRESS, rule: [{id: 1, src: 10.0.0.0/8, action: REJECT}, {id: 2, src: 'fd00::/8'}]}\n"
+)
+
+
+@pytest.mark.parametrize("hook", ["TC", "XDP_DRV"])
+def test_the_largest_program_leaves_room_for_other_compilers_and_kernels(hook: str, own_root: str) -> None:
+    done = applied(FIREWALL.replace("HOOK", hook))
+    stack = max(stack_of(compiled.insns) for built in done.survey.built.values() for compiled in built.objects.values())
+    walked = max(verified(Bpffs(own_root), pin) for pin in (f"cubes/c/g1/{way}_{place}" for way in ("ingress", "egress") for place in range(6)))
+    applied(FIREWALL.replace("HOOK", hook), delete=True)
+    most = FIGURES["largest_program"]["firewall"]
+    assert (stack <= most["stack"], walked <= most["walked"]) == (True, True), f"at most {most}, and is {stack} and {walked} now"
+
+
+def verified(root: Bpffs, pin: str) -> int:
+    """How many instructions the verifier walked."""
+    fd = root.open(pin)
+    try:
+        said = Path(f"/proc/self/fdinfo/{fd}").read_text()
+    finally:
+        os.close(fd)
+    return next(int(line.split()[1]) for line in said.splitlines() if line.startswith("verified_insns"))
 
 
 def test_a_command_imports_what_it_needs(tmp_path: Path) -> None:
