@@ -1,8 +1,9 @@
 /* A firewall for IPv4 and IPv6: µCube 0, where every frame arrives and its headers are read.
  *
  * What is no IP passes: ARP, and other protocols of the link. Up to two VLAN tags are stepped over; IP behind more is
- * dropped, as is what is cut short or says of itself what cannot be. Later fragments have the ports (of ICMP, the type and code) of
- * their first one, if that came before them, and else none.
+ * dropped, as is what is cut short or says of itself what cannot be: lengths that do not fit, and an IPv4 header whose checksum is
+ * wrong. IP that another protocol carries, which no rule can see, meets the chain's default. Later fragments have the ports (of
+ * ICMP, the type and code) of their first one, if that came before them, and else none.
  */
 #include "firewall.h"
 
@@ -23,7 +24,7 @@ struct fragment {
 };
 BPF_TABLE("lru_hash", struct fragment_key, struct fragment, fragments, 8192);
 
-enum { NOT_IP, IS_IP, MALFORMED };
+enum { NOT_IP, IS_IP, HIDDEN_IP, MALFORMED };
 
 struct piece {
   u32 fragment; /* 1: this is not all of a packet */
@@ -48,13 +49,80 @@ static __always_inline void pull(struct CTXTYPE *ctx) {
 #endif
 }
 
+/* Packets of many segments, which the kernel makes of one connection's; what is longer than 64 KiB says a length of 0. */
+static __always_inline bool is_gso(struct CTXTYPE *ctx) {
+#if PCN_XDP
+  return false;
+#else
+  return ctx->gso_size;
+#endif
+}
+
+/* The first bytes of what an IP packet carries, as far as the packet says that it goes. */
+static __always_inline bool read_head(struct CTXTYPE *ctx, const struct packet *packet, void *head, u32 size) {
+  void *at = (void *)(long)ctx->data + (packet->l4 & 1023);
+  if (packet->l4 + size > packet->payload_end)
+    return false;
+  if (packet->l4 < 1024 && at + size <= (void *)(long)ctx->data_end) {
+    __builtin_memcpy(head, at, size);
+    return true;
+  }
+  return pcn_load_bytes(ctx, packet->l4, head, size) == 0;
+}
+
+struct tcp_head {
+  u16 sport, dport;
+  u32 seq, ack;
+  u8 offset, flags;
+  u16 window;
+};
+struct short_head { /* of UDP, SCTP and ICMP */
+  u16 words[4];
+};
+
+static __always_inline bool read_tcp(struct CTXTYPE *ctx, struct packet *packet, bool whole) {
+  struct tcp_head tcp;
+  if (!read_head(ctx, packet, &tcp, sizeof(tcp)))
+    return false;
+  u32 size = (tcp.offset >> 4) * 4;
+  if (size < 20 || (whole && packet->l4 + size > packet->payload_end))
+    return false;
+  packet->ports = packet->talk = (u32)ntohs(tcp.sport) << 16 | ntohs(tcp.dport);
+  packet->flags = tcp.flags;
+  packet->has_ports = packet->has_flags = 1;
+  return true;
+}
+
+static __always_inline bool read_udp(struct CTXTYPE *ctx, struct packet *packet, bool whole) { /* and SCTP */
+  struct short_head head;
+  if (!read_head(ctx, packet, &head, sizeof(head)))
+    return false;
+  u32 size = packet->proto == IPPROTO_UDP ? ntohs(head.words[2]) : 12;
+  if (size < 8 || (whole && packet->l4 + size > packet->payload_end))
+    return false;
+  packet->ports = packet->talk = (u32)ntohs(head.words[0]) << 16 | ntohs(head.words[1]);
+  packet->has_ports = 1;
+  return true;
+}
+
+static __always_inline bool read_icmp(struct CTXTYPE *ctx, struct packet *packet) {
+  struct short_head head;
+  if (!read_head(ctx, packet, &head, sizeof(head)))
+    return false;
+  u16 message = ntohs(head.words[0]);
+  packet->icmp_type = message >> 8;
+  packet->ports = (u32)(message >> 8) << 16 | (message & 0xff); /* searched as ports are */
+  packet->has_ports = 1;
+  packet->talk = echo_talk(message >> 8, packet->family, ntohs(head.words[2]));
+  return true;
+}
+
 /* What the packet carries: ports, flags, an ICMP message. */
 static __always_inline int read_payload(struct CTXTYPE *ctx, struct packet *packet, const struct piece *piece) {
   u8 proto = packet->proto;
-  bool has_ports = proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
-  bool is_icmp = proto == (packet->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMP6);
   struct fragment_key key = {};
   if (piece->fragment) {
+    packet->fragment = 1;
     __builtin_memcpy(key.src, packet->src, 32);
     key.id = piece->id;
     key.proto = proto;
@@ -68,30 +136,15 @@ static __always_inline int read_payload(struct CTXTYPE *ctx, struct packet *pack
     }
     return IS_IP;
   }
-  if (has_ports) {
-    u16 ports[2];
-    void *at = (void *)(long)ctx->data + (packet->l4 & 1023);
-    if (packet->l4 < 1024 && at + 4 <= (void *)(long)ctx->data_end)
-      __builtin_memcpy(ports, at, 4);
-    else if (pcn_load_bytes(ctx, packet->l4, ports, 4) < 0)
-      return MALFORMED;
-    packet->ports = packet->talk = (u32)ntohs(ports[0]) << 16 | ntohs(ports[1]);
-    packet->has_ports = 1;
-  }
-  if (proto == IPPROTO_TCP) {
-    if (pcn_load_bytes(ctx, packet->l4 + 13, &packet->flags, 1) < 0)
-      return MALFORMED;
-    packet->has_flags = 1;
-  }
-  if (is_icmp) {
-    u8 icmp[8];
-    if (pcn_load_bytes(ctx, packet->l4, icmp, 8) < 0)
-      return MALFORMED;
-    packet->icmp_type = icmp[0];
-    packet->ports = (u32)icmp[0] << 16 | icmp[1]; /* searched as ports are */
-    packet->has_ports = 1;
-    packet->talk = echo_talk(icmp[0], packet->family, icmp[4] << 8 | icmp[5]);
-  }
+  bool whole = !piece->fragment, right = true;
+  if (proto == IPPROTO_TCP)
+    right = read_tcp(ctx, packet, whole);
+  else if (proto == IPPROTO_UDP || proto == IPPROTO_SCTP)
+    right = read_udp(ctx, packet, whole);
+  else if (proto == (packet->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMP6))
+    right = read_icmp(ctx, packet);
+  if (!right)
+    return MALFORMED;
   if (piece->fragment && packet->has_ports) {
     struct fragment first = {bpf_ktime_get_coarse_ns(), packet->talk, packet->ports};
     fragments.update(&key, &first);
@@ -99,9 +152,32 @@ static __always_inline int read_payload(struct CTXTYPE *ctx, struct packet *pack
   return IS_IP;
 }
 
-static __always_inline int read_ipv4(struct packet *packet, void *at, void *data, void *data_end, struct piece *piece) {
+/* The ones' complement sum of a header that is right is all ones. */
+static __always_inline bool is_sum_right(struct CTXTYPE *ctx, const struct iphdr *ip, u32 l3) {
+  const u32 *words = (const u32 *)ip;
+  u64 sum = (u64)words[0] + words[1] + words[2] + words[3] + words[4], size = ip->ihl * 4 - sizeof(*ip);
+  if (size--) {
+    u32 options[16] = {}; /* 10 are the most: as many as the mask lets through */
+    asm("" : "+r"(size)); /* or the compiler drops the mask, by which the verifier knows the bounds */
+    if (pcn_load_bytes(ctx, l3 + sizeof(*ip), options, (size & (sizeof(options) - 1)) + 1) < 0)
+      return false;
+    sum += bpf_csum_diff(0, 0, options, sizeof(options), 0);
+  }
+  sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+  sum = (sum & 0xffff) + (sum >> 16);
+  return (sum & 0xffff) + (sum >> 16) == 0xffff;
+}
+
+static __always_inline int read_ipv4(struct CTXTYPE *ctx, struct packet *packet, u32 end, void *at, void *data, void *data_end,
+                                     struct piece *piece) {
   struct iphdr *ip = at;
-  if ((void *)(ip + 1) > data_end || ip->ihl < 5 || ip->version != 4 || ntohs(ip->tot_len) < ip->ihl * 4)
+  if ((void *)(ip + 1) > data_end || ip->ihl < 5 || ip->version != 4 || !is_sum_right(ctx, ip, at - data))
+    return MALFORMED;
+  u32 size = ntohs(ip->tot_len);
+  packet->l3 = at - data;
+  packet->l4 = packet->l3 + ip->ihl * 4;
+  packet->payload_end = size || !is_gso(ctx) ? packet->l3 + size : end;
+  if (packet->payload_end < packet->l4 || packet->payload_end > end)
     return MALFORMED;
   packet->family = 4;
   packet->src[0] = packet->src[1] = packet->dst[0] = packet->dst[1] = 0;
@@ -109,9 +185,6 @@ static __always_inline int read_ipv4(struct packet *packet, void *at, void *data
   packet->src[3] = ip->saddr;
   packet->dst[3] = ip->daddr;
   packet->proto = ip->protocol;
-  packet->l3 = at - data;
-  packet->l4 = packet->l3 + ip->ihl * 4;
-  packet->payload_end = packet->l3 + ntohs(ip->tot_len);
   u16 place = ntohs(ip->frag_off);
   packet->later_fragment = (place & 0x1fff) != 0;
   if ((place & 0x1fff) == 1 && ip->protocol == IPPROTO_TCP)
@@ -121,14 +194,18 @@ static __always_inline int read_ipv4(struct packet *packet, void *at, void *data
   return IS_IP;
 }
 
-static __always_inline int read_ipv6(struct CTXTYPE *ctx, struct packet *packet, void *at, void *data, void *data_end,
+static __always_inline int read_ipv6(struct CTXTYPE *ctx, struct packet *packet, u32 end, void *at, void *data, void *data_end,
                                      struct piece *piece) {
   struct ipv6hdr *ip = at;
   if ((void *)(ip + 1) > data_end || ip->version != 6)
     return MALFORMED;
   packet->family = 6;
   packet->l3 = at - data;
-  packet->payload_end = packet->l3 + sizeof(*ip) + ntohs(ip->payload_len);
+  u32 size = ntohs(ip->payload_len);
+  bool unsaid = !size && (ip->nexthdr == IPPROTO_HOPOPTS || is_gso(ctx)); /* the kernel takes all that is there, too */
+  packet->payload_end = unsaid ? end : packet->l3 + sizeof(*ip) + size;
+  if (packet->payload_end > end)
+    return MALFORMED;
   __builtin_memcpy(packet->src, &ip->saddr, 16);
   __builtin_memcpy(packet->dst, &ip->daddr, 16);
   u32 offset = at - data + sizeof(*ip);
@@ -141,7 +218,7 @@ static __always_inline int read_ipv6(struct CTXTYPE *ctx, struct packet *packet,
       found = true;
       break;
     }
-    if (pcn_load_bytes(ctx, offset, head, 8) < 0)
+    if (offset + 8 > packet->payload_end || pcn_load_bytes(ctx, offset, head, 8) < 0)
       return MALFORMED;
     if (next == IPPROTO_FRAGMENT) {
       piece->fragment = 1;
@@ -164,7 +241,28 @@ static __always_inline int read_ipv6(struct CTXTYPE *ctx, struct packet *packet,
   return IS_IP;
 }
 
-static __always_inline int read_packet(struct CTXTYPE *ctx, struct packet *packet) {
+/* What carries IP where no rule can see it: PPPoE sessions, MPLS, tags with other EtherTypes, Ethernet in Ethernet, LLC. */
+static __always_inline bool hides_ip(struct CTXTYPE *ctx, u16 proto, u32 at) {
+  u8 llc[8];
+  switch (ntohs(proto)) {
+  case 0x0806: return false;
+  case 0x6558: /* Ethernet in Ethernet */
+  case 0x8847: /* MPLS */
+  case 0x8848:
+  case 0x8864: /* a PPPoE session */
+  case 0x88e7: /* 802.1ah */
+  case 0x894f: /* NSH */
+  case 0x9100: /* tags of before 802.1ad */
+  case 0x9200:
+  case 0x9300: return true;
+  }
+  if (ntohs(proto) >= 0x600 || pcn_load_bytes(ctx, at, llc, 8) < 0) /* 802.3: a length */
+    return false;
+  bool is_ip = (llc[6] == 0x08 && llc[7] == 0) || (llc[6] == 0x86 && llc[7] == 0xdd);
+  return (llc[0] == 0xaa && llc[1] == 0xaa && is_ip) || (llc[0] == 6 && llc[1] == 6);
+}
+
+static __always_inline int read_packet(struct CTXTYPE *ctx, struct packet *packet, u32 end) {
   pull(ctx);
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
   struct ethhdr *eth = data;
@@ -186,11 +284,13 @@ static __always_inline int read_packet(struct CTXTYPE *ctx, struct packet *packe
     proto = tag->proto;
   }
   struct piece piece = {};
-  int found = pcn_is_tag(proto) ? MALFORMED : NOT_IP;
+  int found;
   if (proto == htons(ETH_P_IP))
-    found = read_ipv4(packet, at, data, data_end, &piece);
+    found = read_ipv4(ctx, packet, end, at, data, data_end, &piece);
   else if (proto == htons(ETH_P_IPV6))
-    found = read_ipv6(ctx, packet, at, data, data_end, &piece);
+    found = read_ipv6(ctx, packet, end, at, data, data_end, &piece);
+  else
+    return pcn_is_tag(proto) ? MALFORMED : hides_ip(ctx, proto, at - data) ? HIDDEN_IP : NOT_IP;
   return found == IS_IP ? read_payload(ctx, packet, &piece) : found;
 }
 
@@ -224,7 +324,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
 #endif
   packet->ports = packet->talk = 0;
   packet->proto = packet->flags = packet->has_ports = packet->has_flags = 0;
-  packet->state = packet->icmp_type = packet->later_fragment = packet->settled = packet->settles = 0;
+  packet->state = packet->icmp_type = packet->later_fragment = packet->settled = packet->settles = packet->fragment = packet->news = 0;
   packet->at = packet->seat = packet->passes = 0;
   packet->after = 0;
   packet->best = NO_LABEL;
@@ -232,12 +332,17 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   packet->length = md->packet_len + 4 * tags_beside(ctx);
   packet->device = ctx->ingress_ifindex;
 
-  int found = read_packet(ctx, packet);
+  int found = read_packet(ctx, packet, md->packet_len);
   if (found == NOT_IP)
     return RX_OK;
   md->reason = PCN_DROP_MALFORMED;
   if (found == MALFORMED || !open_version(packet))
     return RX_DROP;
+  if (found == HIDDEN_IP) {
+    count_decided(DECIDER_DEFAULT, packet->length);
+    md->reason = PCN_DROP_POLICY;
+    return packet->default_action == ACTION_ACCEPT ? RX_OK : RX_DROP;
+  }
   if (packet->mode & MODE_TRACK)
     return go_on(ctx, FIREWALL_TRACK);
   return classify(ctx, md, packet);

@@ -189,6 +189,8 @@ struct packet {
   u8 proto, flags, has_ports, has_flags;
   u8 state, icmp_type, later_fragment;
   u8 settled, settles; /* its connection is, or becomes if the packet is accepted, one of `connections` */
+  u8 fragment;         /* it is not all of a packet */
+  u8 news;             /* it is taken for what it says only if its checksum is right: see firewall_sum.h */
 
   u32 epoch, mode, default_action;
   u32 tuples, page; /* of this chain and family: how many, and where the first is */
@@ -262,7 +264,7 @@ static __always_inline void count_decided(enum decider decider, u32 bytes) {
 static __always_inline int decide(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
   bool found = packet->best != NO_LABEL;
   u32 action = found ? packet->action : packet->default_action;
-  if (action > ACTION_DROP || (found && packet->limit) || (action == ACTION_ACCEPT && packet->next.state != CONNECTION_NONE))
+  if (action > ACTION_DROP || (found && packet->limit) || (action == ACTION_ACCEPT && (packet->next.state != CONNECTION_NONE || packet->news)))
     return go_on(ctx, FIREWALL_VERDICT);
   if (found)
     count(packet->rule, packet->length);

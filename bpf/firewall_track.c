@@ -3,7 +3,8 @@
  * Nothing is written here: the last µCube does, once the packet is accepted. A connection whose time is over is none.
  *
  * TCP is followed by its flags, without sequence numbers; other protocols by whether both ends were heard of. A packet of TCP
- * that belongs to nothing and is no SYN is INVALID, as is an ICMP error about nothing that is known.
+ * that belongs to nothing and is no SYN is INVALID, as are flags that do not go together, and an ICMP error about nothing that is
+ * known or for somebody else. So is what would change something and has a wrong checksum: the last µCube sees to that.
  */
 #include "firewall.h"
 
@@ -12,6 +13,7 @@
 #define SYN 2
 #define RST 4
 #define ACK 16
+#define URG 32
 #define ICMP_QUOTE 8 /* bytes before the packet that an ICMP error is about */
 
 static __always_inline u64 lifetime_of(u32 state, u8 proto) {
@@ -68,10 +70,25 @@ static __always_inline u8 become(struct packet *packet, u8 label, u32 state) {
   return label;
 }
 
+/* Which flags a segment may have together, as in the kernel's nf_conntrack_proto_tcp.c; PSH, ECE and CWR go with all. */
+#define FLAGS(flags) (((flags) & (FIN | SYN | RST)) | ((flags) & (ACK | URG)) >> 1) /* below 32 */
+#define MAY_BE(flags) (1U << FLAGS(flags))
+#define VALID (MAY_BE(SYN) | MAY_BE(SYN | URG) | MAY_BE(SYN | ACK) | MAY_BE(RST) | MAY_BE(RST | ACK) | MAY_BE(FIN | ACK) | \
+               MAY_BE(FIN | ACK | URG) | MAY_BE(ACK) | MAY_BE(ACK | URG))
+
+/* A SYN of the end that began, or the other's SYN and ACK. Within a connection both only repeat what was said. */
+static __always_inline u8 follow_syn(struct packet *packet, u32 state, bool opener, bool answers) {
+  if (state == SYN_SENT && answers && !opener)
+    return become(packet, STATE_ESTABLISHED, SYN_RECEIVED);
+  return opener != answers || (opener && state == SYN_RECEIVED) ? STATE_ESTABLISHED : STATE_INVALID;
+}
+
 static __always_inline u8 follow_tcp(struct packet *packet, struct connection *known, u32 sender) {
   u8 flags = packet->flags & (SYN | ACK | RST | FIN);
   if (!packet->has_flags) /* a later fragment */
     return known ? STATE_ESTABLISHED : STATE_INVALID;
+  if (!(VALID >> FLAGS(packet->flags) & 1))
+    return STATE_INVALID;
   u32 state = known ? known->state : CONNECTION_NONE;
   bool opener = known && known->opener == sender;
   if (flags == SYN && (!known || state == TIME_WAIT || (state == SYN_SENT && opener))) {
@@ -81,27 +98,26 @@ static __always_inline u8 follow_tcp(struct packet *packet, struct connection *k
   if (!known)
     return STATE_INVALID;
   packet->next.opener = known->opener;
+  if (flags & RST && state == SYN_SENT && opener) /* it has nothing to acknowledge */
+    return flags & ACK ? STATE_INVALID : become(packet, STATE_NEW, TIME_WAIT);
   if (flags & RST)
     return become(packet, STATE_ESTABLISHED, TIME_WAIT);
-  switch (state) {
+  if (flags & SYN)
+    return follow_syn(packet, state, opener, flags & ACK);
+  switch (state) { /* an ACK, or a FIN with one */
   case SYN_SENT:
-    if (!opener && flags == (SYN | ACK))
-      return become(packet, STATE_ESTABLISHED, SYN_RECEIVED);
-    return STATE_INVALID;
+    return opener || flags & FIN ? STATE_INVALID : STATE_ESTABLISHED; /* a challenge, by an end that knows an older connection */
   case SYN_RECEIVED:
     if (flags & FIN)
       return become(packet, STATE_ESTABLISHED, FIN_WAIT);
-    if (opener && flags == ACK) {
-      packet->settles = 1;
-      return become(packet, STATE_ESTABLISHED, TCP_ESTABLISHED);
-    }
-    return !opener && flags == (SYN | ACK) ? become(packet, STATE_ESTABLISHED, SYN_RECEIVED) : STATE_INVALID;
+    packet->settles = opener;
+    return become(packet, STATE_ESTABLISHED, opener ? TCP_ESTABLISHED : SYN_RECEIVED);
   case TCP_ESTABLISHED:
     return become(packet, STATE_ESTABLISHED, flags & FIN ? FIN_WAIT : TCP_ESTABLISHED);
   case FIN_WAIT:
     return become(packet, STATE_ESTABLISHED, flags & FIN ? LAST_ACK : FIN_WAIT);
   case LAST_ACK:
-    return become(packet, STATE_ESTABLISHED, flags == ACK ? TIME_WAIT : LAST_ACK);
+    return become(packet, STATE_ESTABLISHED, flags & FIN ? LAST_ACK : TIME_WAIT);
   default:
     return STATE_ESTABLISHED;
   }
@@ -126,7 +142,8 @@ static __always_inline u8 follow_icmp(struct packet *packet, struct connection *
   return follow_other(packet, known, sender);
 }
 
-/* The packet that an error quotes went the other way: its key is the connection's all the same. */
+/* The packet that an error quotes went the other way, so it was sent by whom the error is for: its key is the connection's all the
+ * same. An error for anybody else is about nothing. */
 static __always_inline u8 follow_error(struct CTXTYPE *ctx, struct packet *packet) {
   struct connection_key *key = &packet->connection;
   u32 src[4] = {0, 0, htonl(0xffff), 0}, dst[4] = {0, 0, htonl(0xffff), 0}, offset = packet->l4 + ICMP_QUOTE, ports = 0;
@@ -134,7 +151,7 @@ static __always_inline u8 follow_error(struct CTXTYPE *ctx, struct packet *packe
   u16 said[4];
   if (packet->family == 4) {
     struct iphdr ip;
-    if (pcn_load_bytes(ctx, offset, &ip, sizeof(ip)) < 0 || ip.ihl < 5 || ip.frag_off & htons(0x1fff))
+    if (pcn_load_bytes(ctx, offset, &ip, sizeof(ip)) < 0 || ip.version != 4 || ip.ihl < 5 || ip.frag_off & htons(0x1fff))
       return STATE_INVALID;
     src[3] = ip.saddr;
     dst[3] = ip.daddr;
@@ -143,7 +160,7 @@ static __always_inline u8 follow_error(struct CTXTYPE *ctx, struct packet *packe
     echo = IPPROTO_ICMP;
   } else {
     struct ipv6hdr ip;
-    if (pcn_load_bytes(ctx, offset, &ip, sizeof(ip)) < 0)
+    if (pcn_load_bytes(ctx, offset, &ip, sizeof(ip)) < 0 || ip.version != 6)
       return STATE_INVALID;
     __builtin_memcpy(src, &ip.saddr, 16);
     __builtin_memcpy(dst, &ip.daddr, 16);
@@ -152,23 +169,32 @@ static __always_inline u8 follow_error(struct CTXTYPE *ctx, struct packet *packe
     echo = 58;
   }
   if (proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP || proto == echo) {
-    if (pcn_load_bytes(ctx, offset, said, 8) < 0)
+    if (offset + 8 > packet->payload_end || pcn_load_bytes(ctx, offset, said, 8) < 0)
       return STATE_INVALID;
     ports = proto == echo ? echo_talk(ntohs(said[0]) >> 8, packet->family, ntohs(said[2]))
                           : (u32)ntohs(said[0]) << 16 | ntohs(said[1]);
   }
+  u32 other = 0;
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+    other |= src[i] ^ packet->dst[i];
+  if (other || offset > packet->payload_end)
+    return STATE_INVALID;
   key_of(key, src, dst, ports, proto);
   return find(packet, key) ? STATE_RELATED : STATE_INVALID;
 }
 
-static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
-  struct packet *packet = at_hand();
-  if (!packet)
-    return RX_DROP;
-  if (is_error(packet)) {
-    packet->state = follow_error(ctx, packet);
-    return classify(ctx, md, packet);
-  }
+/* Whether its checksum matters: what leaves a connection as it is, is taken at its word. */
+static __always_inline bool says_news(const struct packet *packet, const struct connection *known) {
+  if (packet->state == STATE_INVALID)
+    return false;
+  if (packet->next.state == CONNECTION_NONE)
+    return packet->icmp_type || packet->state == STATE_RELATED; /* IPv4's echo reply, type 0, has a next state or is invalid */
+  return !known || known->state != packet->next.state || (packet->settles && !packet->settled);
+}
+
+/* Gives the connection that is known. */
+static __always_inline struct connection *follow(struct packet *packet) {
   u32 sender = key_of(&packet->connection, packet->src, packet->dst, packet->talk, packet->proto);
   struct connection *known = find(packet, &packet->connection);
   if (packet->proto == IPPROTO_TCP)
@@ -177,6 +203,19 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     packet->state = follow_icmp(packet, known, sender);
   else
     packet->state = follow_other(packet, known, sender);
+  return known;
+}
+
+static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
+  struct packet *packet = at_hand();
+  struct connection *known = NULL;
+  if (!packet)
+    return RX_DROP;
+  if (is_error(packet))
+    packet->state = follow_error(ctx, packet);
+  else
+    known = follow(packet);
+  packet->news = says_news(packet, known);
   if (packet->state == STATE_ESTABLISHED && packet->mode & MODE_ACCEPT_ESTABLISHED)
     return go_on(ctx, FIREWALL_VERDICT);
   return classify(ctx, md, packet);

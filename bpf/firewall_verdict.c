@@ -1,6 +1,6 @@
-/* The firewall's µCube 4: counts the packet, does what was decided, and keeps the connection.
- */
+/* The firewall's µCube 4: counts the packet, does what was decided, and keeps the connection. */
 #include "firewall.h"
+#include "firewall_sum.h"
 
 #define SECOND 1000000000ULL
 #define LOGS_A_SECOND 100 /* on each CPU, for the cube as a whole */
@@ -55,14 +55,22 @@ static __always_inline void write_log(struct CTXTYPE *ctx, const struct packet *
             packet->proto, packet->ports);
 }
 
-/* The next rules are asked. */
-static __always_inline int search_on(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
+/* The rules behind a label are asked. */
+static __always_inline int search_after(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet, u64 label) {
   if (++packet->passes >= 16)
     return pcn_count_drop(DROP_TOO_DEEP);
-  packet->after = packet->best;
+  packet->after = label;
   packet->best = NO_LABEL;
   packet->at = packet->seat = 0;
   return classify(ctx, md, packet);
+}
+
+/* What was to be accepted is not what it says: all rules are asked what is to become of it. */
+static __always_inline int search_as_invalid(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
+  packet->state = STATE_INVALID;
+  packet->next.state = CONNECTION_NONE;
+  packet->news = 0;
+  return search_after(ctx, md, packet, 0);
 }
 
 static __always_inline void update(struct connection *known, const struct packet *packet) {
@@ -94,25 +102,33 @@ static __always_inline void keep_connection(struct packet *packet) {
     openings.update(&packet->connection, &packet->next);
 }
 
+static __always_inline bool is_established(const struct packet *packet) {
+  return packet->best == NO_LABEL && packet->state == STATE_ESTABLISHED && packet->mode & MODE_ACCEPT_ESTABLISHED;
+}
+
+static __always_inline u32 action_of(const struct packet *packet) {
+  if (packet->best != NO_LABEL)
+    return packet->action;
+  return is_established(packet) ? ACTION_ACCEPT : packet->default_action;
+}
+
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
   struct packet *packet = at_hand();
   if (!packet)
     return RX_DROP;
-  u32 action = packet->default_action;
-  if (packet->best != NO_LABEL) {
-    if (packet->limit && !within(packet->rule, packet->limit))
-      return search_on(ctx, md, packet);
-    action = packet->action;
+  if (packet->best != NO_LABEL && packet->limit && !within(packet->rule, packet->limit))
+    return search_after(ctx, md, packet, packet->best);
+  if (packet->news && action_of(packet) == ACTION_ACCEPT && !is_whole(ctx, packet))
+    return search_as_invalid(ctx, md, packet);
+  asm volatile("" : : : "memory"); /* what is known is read anew: the verifier need not follow each way to it */
+  u32 action = action_of(packet);
+  if (packet->best != NO_LABEL)
     count(packet->rule, packet->length);
-  } else if (packet->state == STATE_ESTABLISHED && packet->mode & MODE_ACCEPT_ESTABLISHED) {
-    action = ACTION_ACCEPT;
-    count_decided(DECIDER_ESTABLISHED, packet->length);
-  } else {
-    count_decided(DECIDER_DEFAULT, packet->length);
-  }
+  else
+    count_decided(is_established(packet) ? DECIDER_ESTABLISHED : DECIDER_DEFAULT, packet->length);
   if (action == ACTION_LOG) {
     write_log(ctx, packet);
-    return search_on(ctx, md, packet);
+    return search_after(ctx, md, packet, packet->best);
   }
   if (action == ACTION_REJECT)
     return go_on(ctx, FIREWALL_REJECT);

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.firewall_rulesets import Style
+from tests.packets import checksum
 
 MACS = bytes.fromhex("020000000002020000000001")
 NUMBERS = {"TCP": 6, "UDP": 17, "ICMP": 1, "ICMPV6": 58, "SCTP": 132, "GRE": 47}
@@ -45,6 +46,10 @@ def frame_of(rng: random.Random, talk: tuple[int, int, int, int, int, int], talk
     else:
         packet = ipv6(proto, src, dst, body, rng if odd < 0.1 else None)
     kind = b"\x08\x00" if family == 4 else b"\x86\xdd"
+    if rng.random() < 0.02:
+        packet = damaged(rng, packet)
+    if rng.random() < 0.01:
+        kind = rng.choice([b"\x88\x64", b"\x88\x47", b"\x91\x00", b"\x88\xb5"])
     tags = b"".join(rng.choice([b"\x81\x00", b"\x88\xa8"]) + struct.pack("!H", rng.getrandbits(12)) for _ in range(rng.choice([0] * 20 + [1, 2, 3])))
     frame = MACS + tags + kind + packet
     if rng.random() < 0.01:
@@ -52,12 +57,30 @@ def frame_of(rng: random.Random, talk: tuple[int, int, int, int, int, int], talk
     return frame
 
 
+def damaged(rng: random.Random, packet: bytes) -> bytes:
+    """With one bit changed, anywhere: a length, a flag, a checksum, a protocol."""
+    at = rng.randrange(len(packet))
+    return packet[:at] + bytes([packet[at] ^ 1 << rng.randrange(8)]) + packet[at + 1 :]
+
+
+def summed(family: int, proto: int, src: int, dst: int, body: bytes) -> bytes:
+    """With the checksum of TCP, ICMP or ICMPv6, and of UDP where it has one already."""
+    at = {6: 16, 17: 6, 1: 2, 58: 2}.get(proto)
+    if at is None or len(body) < at + 2 or (proto == 17 and not any(body[6:8])):
+        return body
+    size = 4 if family == 4 else 16
+    ends = src.to_bytes(size, "big") + dst.to_bytes(size, "big")
+    pseudo = b"" if proto == 1 else ends + struct.pack("!II", len(body), proto)
+    body = body[:at] + bytes(2) + body[at + 2 :]
+    return body[:at] + struct.pack("!H", checksum(pseudo + body)) + body[at + 2 :]
+
+
 def payload(rng: random.Random, family: int, proto: int, sport: int, dport: int) -> bytes:
     if proto == 6:
         flags = rng.choice([2, 18, 16, 16, 24, 17, 4, 20, rng.getrandbits(8)])
         return struct.pack("!HHIIBBHHH", sport, dport, 1, 1, 0x50, flags, 1024, 0, 0)
     if proto in (17, 132):
-        return struct.pack("!HHHH", sport, dport, 8, 0) + bytes(8)
+        return struct.pack("!HHHH", sport, dport, rng.choice([8, 16]), rng.choice([0, 1])) + bytes(8)
     if proto in (1, 58):
         kinds = ([8, 0, 8, 0, 13] if proto == 1 else [128, 129, 128, 129, 135]) if (proto == 1) == (family == 4) else [8]
         return struct.pack("!BBHHH", rng.choice(kinds), rng.choice([0, 0, 0, 1]), 0, sport, 1)
@@ -78,7 +101,8 @@ def ipv4(proto: int, src: int, dst: int, body: bytes, odd: random.Random | None)
         options = bytes(4 * odd.choice([0, 0, 1, 10]))
         place, number = odd.choice([0, 0x2000, 0x2000, 1, 100, 100 | 0x2000]), odd.choice([1, 2])
     head = struct.pack("!BBHHHBBHII", 0x45 + len(options) // 4, 0, 20 + len(options) + len(body), number, place, 64, proto, 0, src, dst)
-    return head + options + body
+    head += options
+    return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + summed(4, proto, src, dst, body)
 
 
 def ipv6(proto: int, src: int, dst: int, body: bytes, odd: random.Random | None) -> bytes:
@@ -94,4 +118,4 @@ def ipv6(proto: int, src: int, dst: int, body: bytes, odd: random.Random | None)
             longer = odd.choice([0, 0, 1]) if odd is not None else 0
             extensions += bytes([following, longer]) + bytes(6 + 8 * longer)
     head = struct.pack("!IHBB", 6 << 28, len(extensions) + len(body), chain[0], 64) + src.to_bytes(16, "big") + dst.to_bytes(16, "big")
-    return head + extensions + body
+    return head + extensions + summed(6, proto, src, dst, body)

@@ -19,6 +19,7 @@ from typing import Any
 PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "GRE": 47, "ESP": 50, "AH": 51, "ICMPV6": 58, "SCTP": 132}
 FLAG_BITS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ECE": 64, "CWR": 128}
 EXTENSIONS = {0, 43, 44, 60, 135}
+HIDING = {bytes.fromhex(kind) for kind in ("6558", "8847", "8848", "8864", "88e7", "894f", "9100", "9200", "9300")}
 
 
 class Malformed(Exception):
@@ -27,6 +28,10 @@ class Malformed(Exception):
 
 class NotIp(Exception):
     pass
+
+
+class HiddenIp(Exception):
+    """Another protocol carries it."""
 
 
 @dataclass
@@ -44,6 +49,7 @@ class Packet:
     later_fragment: bool = False
     payload: bytes = b""
     fragment_of: Any = None
+    whole: bool = True  # its checksum is right, or is not looked at
 
 
 @dataclass
@@ -86,29 +92,49 @@ class Model:
             return "ACCEPT"
         except Malformed:
             return "MALFORMED"
+        except HiddenIp:
+            self.count(chain, "default", len(frame))
+            return "ACCEPT" if self.default(chain) == "ACCEPT" else "DROP"
         state, becomes = self.follow(packet) if self.tracks else (None, None)
-        verdict = self.decide(chain, packet, state, device)
+        doubtful = self.tracks and not packet.whole and self.says_news(packet, state, becomes)
+        by, verdict = self.decide(chain, packet, state, device)
+        if verdict == "ACCEPT" and doubtful:
+            state, becomes = "INVALID", None
+            by, verdict = self.decide(chain, packet, state, device)
+        self.count(chain, by, packet.length)
         if verdict == "ACCEPT" and becomes is not None:
             key, connection = becomes
             self.connections[key] = connection
         return verdict
 
-    def decide(self, chain: str, packet: Packet, state: str | None, device: str) -> str:
+    def says_news(self, packet: Packet, state: str | None, becomes: tuple[Any, Connection] | None) -> bool:
+        """Whether its checksum is looked at before it is accepted."""
+        if state == "INVALID":
+            return False
+        if becomes is None:
+            return packet.icmp is not None and not packet.later_fragment
+        known = self.connections.get(becomes[0])
+        return known is None or known.state != becomes[1].state or known.settled != becomes[1].settled
+
+    def decide(self, chain: str, packet: Packet, state: str | None, device: str) -> tuple[Any, str]:
+        """(what decides, what it says); LOG rules before it are counted."""
         if state == "ESTABLISHED" and self.config.get("accept-established", "ON") == "ON":
-            self.count(chain, "established", packet)
-            return "ACCEPT"
+            return "established", "ACCEPT"
         for rule in self.rules.get(chain, ()):
             if rule.matches(packet, state, device):
-                self.count(chain, rule.id, packet)
                 if rule.action != "LOG":
-                    return rule.action
-        self.count(chain, "default", packet)
-        return self.chains.get(chain, {}).get("default", "ACCEPT")
+                    return rule.id, rule.action
+                self.count(chain, rule.id, packet.length)
+        return "default", self.default(chain)
 
-    def count(self, chain: str, what: Any, packet: Packet) -> None:
+    def default(self, chain: str) -> str:
+        found: str = self.chains.get(chain, {}).get("default", "ACCEPT")
+        return found
+
+    def count(self, chain: str, what: Any, size: int) -> None:
         counter = self.counters[chain, what]
         counter.packets += 1
-        counter.bytes += packet.length
+        counter.bytes += size
 
     def with_ports_of_first(self, packet: Packet) -> Packet:
         """A later fragment has the ports (or the type, code and identifier) of the first, if that was seen."""
@@ -125,7 +151,8 @@ class Model:
         """The packet's state, and what its connection becomes if the packet is accepted."""
         if is_error(packet):
             quoted = parse_quoted(packet)
-            return ("RELATED" if quoted is not None and talk_of(quoted)[0] in self.connections else "INVALID"), None
+            ours = quoted is not None and quoted.src == packet.dst and talk_of(quoted)[0] in self.connections
+            return ("RELATED" if ours else "INVALID"), None
         key, sender = talk_of(packet)
         known = self.connections.get(key)
         if packet.proto == 6:
@@ -200,11 +227,15 @@ def is_error(packet: Packet) -> bool:
     return packet.icmp[0] in (3, 4, 5, 11, 12) if packet.family == 4 else packet.icmp[0] < 128
 
 
-def follow_tcp(packet: Packet, known: Connection | None, sender: Any) -> tuple[str, Connection | None]:  # noqa: C901 - a table
+def follow_tcp(packet: Packet, known: Connection | None, sender: Any) -> tuple[str, Connection | None]:  # noqa: C901, PLR0912 - a table
     if packet.flags is None:
         return ("ESTABLISHED" if known else "INVALID"), None
-    flags = packet.flags & 0b10111
-    syn, fin, rst, ack = 2, 1, 4, 16
+    syn, fin, rst, ack, urg = 2, 1, 4, 16, 32
+    if packet.flags & (syn | fin | rst | ack | urg) not in {
+        syn, syn | urg, syn | ack, rst, rst | ack, fin | ack, fin | ack | urg, ack, ack | urg
+    }:  # fmt: skip
+        return "INVALID", None
+    flags = packet.flags & (syn | fin | rst | ack)
     if flags == syn and (known is None or known.state == "TIME_WAIT" or (known.state == "SYN_SENT" and known.opener == sender)):
         return "NEW", Connection("SYN_SENT", sender)
     if known is None:
@@ -215,21 +246,27 @@ def follow_tcp(packet: Packet, known: Connection | None, sender: Any) -> tuple[s
         return "ESTABLISHED", Connection(state, known.opener, settled)
 
     if flags & rst:
+        if known.state == "SYN_SENT" and opener:
+            return ("INVALID", None) if flags & ack else ("NEW", becomes("TIME_WAIT")[1])
         return becomes("TIME_WAIT")
+    if flags == syn:
+        return ("ESTABLISHED" if opener else "INVALID"), None
+    if flags == syn | ack:
+        if known.state == "SYN_SENT":
+            return becomes("SYN_RECV") if not opener else ("INVALID", None)
+        return ("ESTABLISHED" if not opener or known.state == "SYN_RECV" else "INVALID"), None
     if known.state == "SYN_SENT":
-        return becomes("SYN_RECV") if not opener and flags == syn | ack else ("INVALID", None)
+        return ("INVALID" if opener or flags & fin else "ESTABLISHED"), None
     if known.state == "SYN_RECV":
         if flags & fin:
             return becomes("FIN_WAIT")
-        if opener and flags == ack:
-            return becomes("ESTABLISHED", True)
-        return becomes("SYN_RECV") if not opener and flags == syn | ack else ("INVALID", None)
+        return becomes("ESTABLISHED", True) if opener else becomes("SYN_RECV")
     if known.state == "ESTABLISHED":
         return becomes("FIN_WAIT" if flags & fin else "ESTABLISHED")
     if known.state == "FIN_WAIT":
         return becomes("LAST_ACK" if flags & fin else "FIN_WAIT")
     if known.state == "LAST_ACK":
-        return becomes("TIME_WAIT" if flags == ack else "LAST_ACK")
+        return becomes("LAST_ACK" if flags & fin else "TIME_WAIT")
     return "ESTABLISHED", None
 
 
@@ -265,6 +302,8 @@ def parse(frame: bytes) -> Packet:
         return parse_ipv4(frame, at)
     if kind == b"\x86\xdd":
         return parse_ipv6(frame, at)
+    if kind in HIDING:
+        raise HiddenIp
     raise NotIp
 
 
@@ -273,20 +312,28 @@ def parse_ipv4(frame: bytes, at: int) -> Packet:
         raise Malformed
     first, _, total, number, place, _, proto, _, src, dst = struct.unpack_from("!BBHHHBBH4s4s", frame, at)
     header = (first & 15) * 4
-    if first >> 4 != 4 or header < 20 or total < header or (place & 0x1FFF == 1 and proto == 6):
+    if first >> 4 != 4 or header < 20 or total < header or at + total > len(frame) or (place & 0x1FFF == 1 and proto == 6):
+        raise Malformed
+    if ones(frame[at : at + header]) != 0xFFFF:
         raise Malformed
     packet = Packet(len(frame), 4, ipaddress.IPv4Address(src), ipaddress.IPv4Address(dst), proto)
     packet.later_fragment = bool(place & 0x1FFF)
     if place & 0x3FFF:
         packet.fragment_of = (src, dst, number, proto)
-    return parse_payload(packet, frame[at + header :])
+    return parse_payload(packet, frame[at + header : at + total], src + dst)
 
 
 def parse_ipv6(frame: bytes, at: int) -> Packet:
     if len(frame) < at + 40 or frame[at] >> 4 != 6:
         raise Malformed
     proto, src, dst = frame[at + 6], frame[at + 8 : at + 24], frame[at + 24 : at + 40]
-    packet = Packet(len(frame), 6, ipaddress.IPv6Address(src), ipaddress.IPv6Address(dst), proto)
+    length = len(frame)
+    packet = Packet(length, 6, ipaddress.IPv6Address(src), ipaddress.IPv6Address(dst), proto)
+    size = struct.unpack_from("!H", frame, at + 4)[0]
+    end = len(frame) if not size and proto == 0 else at + 40 + size
+    if end > len(frame):
+        raise Malformed
+    frame = frame[:end]
     at, passed = at + 40, 0
     number = None
     while proto in EXTENSIONS and not packet.later_fragment:
@@ -303,39 +350,61 @@ def parse_ipv6(frame: bytes, at: int) -> Packet:
     packet.proto = proto
     if number is not None:
         packet.fragment_of = (src, dst, number, proto)
-    return parse_payload(packet, frame[at:])
+    return parse_payload(packet, frame[at:], src + dst)
 
 
-def parse_payload(packet: Packet, payload: bytes) -> Packet:
+def parse_payload(packet: Packet, payload: bytes, ends: bytes) -> Packet:
     packet.payload = payload
     if packet.later_fragment:
         return packet
+    is_whole = packet.fragment_of is None
     if packet.proto in (6, 17, 132):
-        if len(payload) < 4:
+        if len(payload) < (16 if packet.proto == 6 else 8):
+            raise Malformed
+        size = {6: payload[12] >> 4 << 2 if packet.proto == 6 else 0, 17: struct.unpack_from("!H", payload, 4)[0], 132: 12}[packet.proto]
+        if size < (20 if packet.proto == 6 else 8) or (is_whole and size > len(payload)):
             raise Malformed
         packet.ports = struct.unpack_from("!HH", payload)
     if packet.proto == 6:
-        if len(payload) < 14:
-            raise Malformed
         packet.flags = payload[13]
     if packet.proto == (1 if packet.family == 4 else 58):
         if len(payload) < 8:
             raise Malformed
         packet.icmp = payload[0], struct.unpack_from("!H", payload, 4)[0]
         packet.message = payload[0], payload[1]
+    if is_whole:
+        packet.whole = is_sum_right(packet, payload, ends)
     return packet
+
+
+def is_sum_right(packet: Packet, payload: bytes, ends: bytes) -> bool:
+    """Right is also that of the pseudo header alone, which a sender leaves for hardware to complete."""
+    at = 2 if (packet.family, packet.proto) in ((4, 1), (6, 58)) else {6: 16, 17: 6}.get(packet.proto)
+    if at is None or (packet.proto == 17 and payload[6:8] == bytes(2)):
+        return True
+    pseudo = b"" if packet.proto == 1 else ends + struct.pack("!II", len(payload), packet.proto)
+    unfinished = packet.proto in (6, 17) and struct.unpack_from("!H", payload, at)[0] == ones(pseudo)
+    return unfinished or ones(pseudo + payload) == 0xFFFF
+
+
+def ones(data: bytes) -> int:
+    """The ones' complement sum, which is 0 of nothing but zeros."""
+    total = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
+    return (total - 1) % 0xFFFF + 1 if total else 0
+
+
 
 
 def parse_quoted(packet: Packet) -> Packet | None:
     """What an ICMP error is about; None if that cannot be told."""
     quoted = packet.payload[8:]
     if packet.family == 4:
-        if len(quoted) < 20 or quoted[0] & 15 < 5 or struct.unpack_from("!H", quoted, 6)[0] & 0x1FFF:
+        if len(quoted) < 20 or quoted[0] >> 4 != 4 or quoted[0] & 15 < 5 or struct.unpack_from("!H", quoted, 6)[0] & 0x1FFF:
             return None
         found = Packet(0, 4, ipaddress.IPv4Address(quoted[12:16]), ipaddress.IPv4Address(quoted[16:20]), quoted[9])
         inner = quoted[(quoted[0] & 15) * 4 :]
     else:
-        if len(quoted) < 40:
+        if len(quoted) < 40 or quoted[0] >> 4 != 6:
             return None
         found = Packet(0, 6, ipaddress.IPv6Address(quoted[8:24]), ipaddress.IPv6Address(quoted[24:40]), quoted[6])
         inner = quoted[40:]

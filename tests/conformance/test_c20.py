@@ -7,6 +7,7 @@ import pytest
 
 from reconciler.kernel import netns
 from tests.conformance.firewall_lab import HOOKS, STACK, FirewallLab
+from tests.firewall_frames import MACS, ipv4
 
 pytestmark = pytest.mark.kernel
 
@@ -46,7 +47,6 @@ def test_an_error_about_nothing_is_invalid(lab):
     lab.apply()
     quoted = bytes.fromhex("4500001c000040004011") + bytes(2) + bytes.fromhex("0a000002 0a000001") + bytes.fromhex("c350c351 00080000")
     error = bytes.fromhex("03030000 00000000") + quoted
-    head = bytes.fromhex("45000038 00004000 40010000 0a000001 0a000002".replace(" ", ""))
-    frame = bytes.fromhex("020000000002 020000000001 0800") + head + error
+    frame = MACS + b"\x08\x00" + ipv4(1, 0x0A000001, 0x0A000002, error, None)
     lab.send("h1", frame, frame)
     assert lab.stats("INGRESS")["0"][0] == 2

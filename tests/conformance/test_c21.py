@@ -5,6 +5,7 @@ import pytest
 
 from tests.conformance.firewall_lab import HOOKS, HOST, STACK, FirewallLab
 from tests.conformance.lab import Counts, counts
+from tests.firewall_frames import MACS, ipv4
 
 pytestmark = pytest.mark.kernel
 
@@ -64,7 +65,7 @@ def test_tcp_that_belongs_to_nothing_is_invalid(hook):
     with FirewallLab(hook=hook) as lab:
         lab.chain("INGRESS", INVALID, default="ACCEPT")
         lab.apply()
-        head = bytes.fromhex("45000028000040004006 0000 0a000001 0a000002".replace(" ", ""))
-        frame = bytes.fromhex("020000000002020000000001 0800") + head + bytes.fromhex("c350 0050 00000001 00000001 5010 0400 0000 0000")
+        segment = bytes.fromhex("c350 0050 00000001 00000001 5010 0400 0000 0000")
+        frame = MACS + b"\x08\x00" + ipv4(6, 0x0A000001, 0x0A000002, segment, None)
         lab.send("h1", frame)
         assert lab.stats("INGRESS") == {"0": (1, 54)}

@@ -14,6 +14,7 @@ from tests.agentlab import Stream
 from tests.conformance.firewall_lab import HOST, STACK, FirewallLab
 from tests.conformance.lab import HOOKS, Lab, counts
 from tests.firewall_frames import MACS, ipv4
+from tests.packets import checksum
 from tests.world import run_in
 
 REJECT = {"action": "REJECT"}
@@ -171,7 +172,8 @@ def test_beyond_its_limit_a_rule_does_not_match(lab):
 def udp(port: int, *, fragment: int = 0, number: int = 7, body: bytes = b"") -> bytes:
     payload = body or struct.pack("!HHHH", 1000, port, 8, 0) + bytes(32)
     packet = bytearray(ipv4(17, 0x0A000001, 0x0A000002, payload, None))
-    struct.pack_into("!HH", packet, 4, number, fragment)
+    struct.pack_into("!HHHH", packet, 4, number, fragment, packet[8] << 8 | packet[9], 0)
+    struct.pack_into("!H", packet, 10, checksum(bytes(packet[:20])))
     return bytes.fromhex("020000000002") + MACS[6:] + b"\x08\x00" + bytes(packet)
 
 
