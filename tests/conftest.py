@@ -86,8 +86,9 @@ def shared_by_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def compiled_programs(shared_by_workers: Path) -> Path:
-    """One cache for the whole run, so that each program is compiled once, and none comes from an earlier run."""
-    cache = shared_by_workers / "cache"
+    """One cache for the whole run, so that each program is compiled once, and none comes from an earlier run; but in a virtual
+    machine, which is slow at compiling, what was compiled outside ($PCN_TEST_CACHE)."""
+    cache = Path(os.environ.get("PCN_TEST_CACHE") or shared_by_workers / "cache")
     cache.mkdir(exist_ok=True)
     return cache
 

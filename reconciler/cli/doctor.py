@@ -47,14 +47,14 @@ def arguments(parser: ArgumentParser) -> None:
 def run(run: Run) -> int:
     if run.args.load:
         run.need_root("load programs")
-    checks = list(_checks(run))
-    broken = any(check.status == MISSING for check in checks)
+    checks = []
+    for check in _checks(run):
+        checks.append(check)
+        if run.format == "text" and (check.status != OK or not run.terminal.quiet):
+            run.terminal.print(_line(check, run))  # at once: the verifier may take a while over the next
     if run.format != "text":
         run.emit({"format_version": "1.0", "checks": [asdict(check) for check in checks], "errors": []})
-    else:
-        for check in checks:
-            if check.status != OK or not run.terminal.quiet:
-                run.terminal.print(_line(check, run))
+    broken = any(check.status == MISSING for check in checks)
     return FeatureMissing.exit_code if broken else 0
 
 

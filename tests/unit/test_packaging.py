@@ -21,7 +21,7 @@ from tests.world import World, ping
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = ("reconciler", "schemas", "cubes", "bpf")
-SCRIPTS = (".ci/run", *(f"scripts/{name}" for name in ("setup", "test", "lint", "demo", "bench")), *(f"bin/{name}" for name in PROJECT["scripts"]))
+SCRIPTS = (".ci/run", *(f"scripts/{name}" for name in ("setup", "test", "test-distributions", "test-kernels", "lint", "demo", "bench")), *(f"bin/{name}" for name in PROJECT["scripts"]))
 MARKDOWN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 # Run with only the unpacked wheel's directory ahead of everything else on the path.
@@ -128,7 +128,7 @@ def test_a_script_is_executable_and_plain_sh(script: str) -> None:
     assert path.read_text().startswith("#!/bin/sh\n")
 
 
-@pytest.mark.parametrize("script", ["setup", "test", "lint", "demo", "bench"])
+@pytest.mark.parametrize("script", ["setup", "test", "test-distributions", "test-kernels", "lint", "demo", "bench"])
 def test_a_script_explains_itself(script: str) -> None:
     result = subprocess.run([ROOT / "scripts" / script, "--help"], capture_output=True, text=True, check=True)
     assert "scripts/" in result.stdout

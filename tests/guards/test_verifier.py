@@ -1,0 +1,43 @@
+"""What compilers and verifiers of all kinds must be able to do with the C: see verifier.yaml."""
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from reconciler.compiler import available, compile_units, stack_of
+from reconciler.live.verify import verify
+from reconciler.service import Services
+from reconciler.survey import units_of
+
+FIGURES: Mapping[str, Any] = yaml.safe_load((Path(__file__).parent / "verifier.yaml").read_text("utf-8"))
+KERNEL = ".".join(platform.release().split(".")[:2])
+pytestmark = pytest.mark.kernel
+
+
+def programs_of(service: str) -> list[Any]:
+    return compile_units(units_of(Services())[service])
+
+
+def test_every_service_has_figures() -> None:
+    assert set(FIGURES["stack"]) == set(FIGURES["instructions"]) == set(units_of(Services()))
+
+
+@pytest.mark.parametrize("service", FIGURES["stack"])
+def test_a_service_uses_no_more_stack(service: str) -> None:
+    most = max((stack_of(program.insns), program.source) for program in programs_of(service))
+    allowed = FIGURES["stack"][service].get(available(), max(FIGURES["stack"][service].values()))
+    assert most[0] <= allowed, f"{most[1]} uses {most[0]} bytes, and {allowed} were the most; if it is meant, change verifier.yaml"
+
+
+@pytest.mark.parametrize("service", FIGURES["instructions"])
+def test_the_verifier_takes_every_program_of_a_service_and_has_no_more_to_do(service: str) -> None:
+    verdicts = list(verify(programs_of(service)))
+    assert [verdict.refusal for verdict in verdicts if verdict.refusal] == []
+    most = max((verdict.instructions, verdict.program.source) for verdict in verdicts)
+    allowed = FIGURES["instructions"][service].get(KERNEL, max(FIGURES["instructions"][service].values()))
+    assert most[0] <= allowed, f"the verifier walks through {most[0]} instructions of {most[1]}, and {allowed} were the most; see verifier.yaml"
