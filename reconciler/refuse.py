@@ -48,8 +48,20 @@ def refuse_conflicts(survey: Survey) -> None:
 
                 holder = holders(state.index, "xdp")
                 found.append(f"{state.name}'s XDP hook is held by {holder}, which pcn did not attach; detach it first")
+        elif step.operation.kind == "attach_hook" and step.action == "create":
+            found += _ghosts(survey, step.operation.args["netdev"], step.operation.args["point"])
     if found:
         raise HookHeld("\n".join(found))
+
+
+def _ghosts(survey: Survey, netdev: str, point: str) -> list[str]:
+    """A program of pcn's at a TC hook that has no pin here would take the packets before any that is attached after it."""
+    from reconciler.kernel.hooks import unpinned
+
+    state = survey.live.netdevs.get(netdev)
+    holder = unpinned(state.index, point) if state is not None else ""
+    why = "another root has this netdev, or the bpffs of this one was mounted over (umount the new one, or 'bpftool link detach')"
+    return [f"{netdev}'s {point} hook is held by {holder}, which is pcn's, but not of this root: {why}"] if holder else []
 
 
 def refuse_unknown_kinds(survey: Survey, place_of: Places) -> None:

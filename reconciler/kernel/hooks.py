@@ -9,7 +9,9 @@ import contextlib
 import errno
 import functools
 import os
+import re
 import struct
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,6 +26,8 @@ _MODES = {"": 0, "skb": bpf.XDP_FLAGS_SKB_MODE, "drv": bpf.XDP_FLAGS_DRV_MODE}
 _CLSACT: dict[str, clsact.Direction] = {"tcx_ingress": "ingress", "tcx_egress": "egress"}
 _LINKS = (bpf.LINK_TYPE_XDP, bpf.LINK_TYPE_TCX)
 _TCX_POINTS = {bpf.ATTACH_TCX_INGRESS: "tcx_ingress", bpf.ATTACH_TCX_EGRESS: "tcx_egress"}
+_OF_PCN = re.compile(r"\((?:stub|chain|apart)_\d+\)")
+_DETACHED = 1.0  # seconds within which the kernel has surely let go of a link that lost its last pin
 _LOOPBACK = 1
 
 
@@ -178,6 +182,21 @@ def holders(ifindex: int, point: str) -> str:
     except OSError:
         ids = []
     return ", ".join(map(_words, ids)) or "a program that the kernel does not name"
+
+
+def unpinned(ifindex: int, point: str) -> str:
+    """The first program at a TC hook that is a stub or a chain of some pcn, with the link that holds it; '' if there is none. To
+    be asked of hooks at which this root has nothing. One whose pin has just gone is given time to go too."""
+    deadline = time.monotonic() + _DETACHED
+    while True:
+        try:
+            found = [(_words(program), link) for program, link in bpf.hook_links(ifindex, ATTACH[point])]
+        except OSError:
+            return ""
+        said = next((f"{words}, link {link}" for words, link in found if _OF_PCN.search(words)), "")
+        if not said or time.monotonic() > deadline:
+            return said
+        time.sleep(0.02)
 
 
 def _words(identity: int) -> str:

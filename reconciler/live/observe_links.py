@@ -50,14 +50,14 @@ def observe_links(reader: Reader, wanted: Iterable[Record], applied: Collection[
     live.records += [
         NamespaceRecord(name, owner if name in present else GONE) for name, owner in marked.items() if not name.endswith("~")
     ]
-    live.records += [NamespaceRecord(name, "") for name in applied if name in present and name not in marked]
-    live.conflicts += [
-        f"network namespace {record.name!r} exists and is not pcn's; pcn will not take it over"
-        for record in records
-        if isinstance(record, NamespaceRecord) and record.name in present and record.name not in {*marked, *applied}
-    ]
     ends = _Ends(present)
     root = str(reader.root.root)
+    unmarked = {r.name for r in records if isinstance(r, NamespaceRecord)} & present - marked.keys() - {*applied}
+    recognised = _led_into(records, ends, root) & unmarked if unmarked else set()
+    live.records += [NamespaceRecord(name, "") for name in (*applied, *recognised) if name in present and name not in marked]
+    live.conflicts += [
+        f"network namespace {name!r} exists and is not pcn's; pcn will not take it over" for name in sorted(unmarked - recognised)
+    ]
     known: set[tuple[str | None, str]] = set()
     for record in records:
         if isinstance(record, LinkRecord):
@@ -70,6 +70,24 @@ def observe_links(reader: Reader, wanted: Iterable[Record], applied: Collection[
             live.records.append(OffloadRecord(record.netdev, record.netns, gro, checksum, tag))
     live.records += _orphans(ends, known, root)
     return live
+
+
+def _led_into(records: Iterable[Record], ends: _Ends, root: str) -> set[str]:
+    """Namespaces into which a wanted veth leads whose end here bears our mark: they are ours, even if bpffs was lost with all the
+    marks in it. What is in the namespace itself is not asked, for others may be root there."""
+    mark, groups = f"{root}/topologies/", owned_groups(group_of(root))
+    found = set()
+    for record in records:
+        if not isinstance(record, LinkRecord) or record.link.peer is None:
+            continue
+        for near, far in ((record.link.end, record.link.peer), (record.link.peer, record.link.end)):
+            here, there = ends.get(None, near.name) if near.netns is None else None, ends.get(far.netns, far.name)
+            if far.netns is None or here is None or there is None:
+                continue
+            ours = here.netdev.group in groups and here.netdev.alias.startswith(mark)
+            if ours and (here.netdev.peer_index, there.netdev.peer_index) == (there.netdev.index, here.netdev.index):
+                found.add(far.netns)
+    return found
 
 
 class _Ends:
