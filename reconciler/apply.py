@@ -33,7 +33,7 @@ from reconciler.model import Topology
 from reconciler.plan.steps import Plan, Step, cubes_of
 from reconciler.refuse import Places, refuse, refuse_old_kernel, without_ethernet
 from reconciler.service import Services
-from reconciler.survey import APPLIED, Builder, Kept, Looker, Survey, applied_documents, name_of
+from reconciler.survey import APPLIED, Builder, Kept, Looker, Survey, applied_documents, families, name_of
 from reconciler.transaction import carry_out
 
 
@@ -88,14 +88,16 @@ class Result:
         return self.survey.plan
 
 
-def _looker(options: Options) -> Looker:
-    return Looker(options.root, options.services, Builder(options.services, options.compiling), options.drop, options.kept)
+def _looker(options: Options, *, stored: bool = False) -> Looker:
+    """`stored`: what was compiled is taken from the root where it can be."""
+    builder = Builder(options.services, options.compiling, options.root if stored else "")
+    return Looker(options.root, options.services, builder, options.drop, options.kept)
 
 
 def plan_for(documents: Sequence[Document], options: Options | None = None, *, delete: bool = False) -> Result:
     """What `apply` would do now. Reads only. Raises DocumentError, CompileError, KernelError, HookHeld, NotEnoughMemory."""
     chosen = options or Options()
-    looker = _looker(chosen)
+    looker = _looker(chosen, stored=delete)
     with Bpffs(chosen.root).read_locked(chosen.lock_timeout), collector_paused():
         result = _survey(documents, chosen, looker, delete)
         refuse(result.survey, _places(documents, chosen))
@@ -109,9 +111,11 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
     RollbackIncomplete, Interrupted.
     """
     chosen = options or Options()
-    looker = _looker(chosen)
+    looker = _looker(chosen, stored=delete)
     if not documents and delete and not chosen.drop:
         raise DocumentError([Problem("there is nothing to delete")])
+    from reconciler.live.stored import keep
+
     root = Bpffs(chosen.root)
     with root.locked(chosen.lock_timeout), collector_paused():
         try:
@@ -122,6 +126,8 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
             if result.plan.steps:
                 result.warnings += _carry_out(result.survey, root, looker, chosen)
                 chosen.kept.topologies = {document_text(topology): topology for topology in result.wanted}
+            built = {kind: looker.builder.built[kind] for kind in families(result.wanted) if kind in looker.builder.built}
+            keep(root, built, looker.builder.digests, lambda name: chosen.services.get(name) is not None)
         finally:
             root.remove_if_empty()
     return result
@@ -266,7 +272,7 @@ def drift(options: Options | None = None) -> list[Change]:
 def drift_survey(options: Options | None = None) -> Survey:
     """What is applied against what is live, with all that it takes to say what differs."""
     chosen = options or Options()
-    looker = _looker(chosen)
+    looker = _looker(chosen, stored=True)
     with Bpffs(chosen.root).read_locked(chosen.lock_timeout):
         live = looker.live()
         applied = looker.applied(live)

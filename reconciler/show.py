@@ -42,7 +42,7 @@ def show(options: Options, names: Collection[str] = (), *, state: bool = False) 
 
 def shown(options: Options, names: Collection[str] = (), *, state: bool = False) -> Shown:
     """As `show`, with what could not be shown."""
-    looker = Looker(options.root, options.services, Builder(options.services, options.compiling))
+    looker = Looker(options.root, options.services, Builder(options.services, options.compiling, options.root))
     with Bpffs(options.root).read_locked(options.lock_timeout):
         live = looker.live(state=state)
         applied = looker.applied(live)

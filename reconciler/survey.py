@@ -59,18 +59,18 @@ class Survey:
 
 
 class Builder:
-    """Compiled services, each once. `offline`: only what the cache has."""
+    """Compiled services, each once. `stored` is the root in which to look first, before any cache, and what to fall back on where
+    nothing can be compiled: for who only reads or removes. `digests` stand for what each was compiled from."""
 
-    def __init__(self, services: Services, progress: Progress | None = None) -> None:
-        self._services, self._progress = services, progress
+    def __init__(self, services: Services, progress: Progress | None = None, stored: str = "") -> None:
+        self._services, self._progress, self._stored = services, progress, stored
         self.built: dict[tuple[str, str], Built] = {}
+        self.digests: dict[tuple[str, str], str] = {}
 
     def ensure(self, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Built]:
         """Compile what is not there yet, all in one go. Raises CompileError."""
-        from reconciler.compiler import compile_units
-
         missing = sorted({key for key in wanted if key not in self.built})
-        lots = []
+        lots: list[tuple[str, str, Any, Any]] = []
         for name, family in missing:
             service = self._services.get(name)
             if service is None:
@@ -82,12 +82,46 @@ class Builder:
                     ]
                 )
             lots += [(name, family, slot, unit) for slot, unit in _units(service, family)]
-        objects = compile_units([unit for *_, unit in lots], progress=self._progress) if lots else []
-        for name, family in missing:
-            self.built[name, family] = Built(
-                {slot: made for (n, f, slot, _), made in zip(lots, objects, strict=True) if (n, f) == (name, family)}
-            )
+        if self._stored and lots:
+            lots = self._without_stored(lots)
+        if lots:
+            self._compile(lots)
         return self.built
+
+    def _compile(self, lots: Sequence[tuple[str, str, Any, Any]]) -> None:
+        from reconciler.compiler import compile_keyed
+        from reconciler.live.stored import digest_of
+
+        try:
+            made = compile_keyed([unit for *_, unit in lots], progress=self._progress)
+        except (CompileError, NotPermitted):
+            if not self._stored or self._without_stored(lots, whatever=True):
+                raise
+            return
+        kinds: dict[tuple[str, str], list[tuple[Any, str, Any]]] = {}
+        for (name, family, slot, _), (key, found) in zip(lots, made, strict=True):
+            kinds.setdefault((name, family), []).append((slot, key, found))
+        for kind, parts in kinds.items():
+            self.built[kind] = Built({slot: found for slot, _, found in parts})
+            self.digests[kind] = digest_of(key for _, key, _ in parts)
+
+    def _without_stored(
+        self, lots: Sequence[tuple[str, str, Any, Any]], *, whatever: bool = False
+    ) -> list[tuple[str, str, Any, Any]]:
+        """What is left to be compiled, once the kinds that the root has were taken from there: those compiled from what is here
+        now, or `whatever` they were compiled from."""
+        from reconciler.compiler import keys_of
+        from reconciler.kernel.bpffs import Bpffs
+        from reconciler.kernel.reader import Reader
+        from reconciler.live.stored import digest_of, load
+
+        reader = Reader(Bpffs(self._stored))
+        for kind in dict.fromkeys((name, family) for name, family, *_ in lots):
+            digest = "" if whatever else digest_of(keys_of([unit for name, family, _, unit in lots if (name, family) == kind]))
+            found = load(reader, kind, digest)
+            if found is not None:
+                self.built[kind] = found
+        return [lot for lot in lots if lot[:2] not in self.built]
 
     def with_text(self, name: str, family: str, direction: str, index: int, text: str) -> Built:
         """A service with another text in place of one of its C files. Raises CompileError, IndexError."""

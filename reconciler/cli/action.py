@@ -35,7 +35,7 @@ def run(run: Run) -> int:
     from reconciler.cli.perform import look, perform
     from reconciler.trial import refuse_while_trying
 
-    run.need_root("change the kernel's tables")
+    run.need("change the kernel's tables", change=True)
     options = run.options()
     options.progress = None
     chosen: list[Action] = []

@@ -54,7 +54,7 @@ def _run(run: Run) -> int:
     from reconciler.agent.journal import set_up
     from reconciler.agent.main import Agent, Settings
 
-    run.need_root("change the kernel's programs")
+    run.need("change the kernel's programs", change=True)
     options = run.options()
     options.planned, options.lock_timeout, options.prune = None, _BUSY, False
     set_up(verbose=run.terminal.verbose, quiet=run.terminal.quiet)
@@ -65,7 +65,7 @@ def _status(run: Run) -> int:
     from reconciler.agent import place
     from reconciler.agent.status import render
 
-    run.need_root("ask the agent")
+    run.need("ask the agent")
     root = run.options().root
     found = place.ask(root)
     if found is None and place.is_there(root):

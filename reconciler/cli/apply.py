@@ -58,7 +58,8 @@ def run(run: Run) -> int:
         return confirm(run)
     if not args.files:
         raise UsageError(f"say which files, or - for standard input\nsee 'pcn {run.verb} --help'")
-    run.need_root("change the kernel's programs" if not (args.plan or args.check) else "read the kernel's programs")
+    reads = args.plan or args.check
+    run.need("read the kernel's programs" if reads else "change the kernel's programs", change=not reads)
     documents = run.load(args.files)
     options = run.options()
     if args.plan or args.check:

@@ -33,7 +33,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(run: Run) -> int:
-    run.need_root("read the kernel's programs" if run.args.plan else "change the kernel's programs")
+    run.need("read the kernel's programs" if run.args.plan else "change the kernel's programs", change=not run.args.plan)
     options = run.options()
     files = [word for word in run.args.topologies if is_file(word)]
     options.drop = frozenset(word for word in run.args.topologies if not is_file(word))

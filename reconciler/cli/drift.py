@@ -28,7 +28,7 @@ def run(run: Run) -> int:
     from reconciler.present.drift import drift_document, drift_text
     from reconciler.present.rows import Decoder
 
-    run.need_root("read the kernel's programs")
+    run.need("read the kernel's programs")
     options = run.options()
     survey = drift_survey(options)
     document = drift_document(survey.drift, Decoder(survey, options.services))

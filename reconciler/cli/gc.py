@@ -35,7 +35,7 @@ def run(run: Run) -> int:
     from reconciler.present.text import render
     from reconciler.trial import refuse_while_trying
 
-    run.need_root("read the kernel's programs" if run.args.plan else "remove programs from the kernel")
+    run.need("read the kernel's programs" if run.args.plan else "remove programs from the kernel", change=not run.args.plan)
     options = run.options()
     options.progress = None
     if run.args.plan:

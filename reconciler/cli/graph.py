@@ -69,6 +69,6 @@ def _live(run: Run, options: Options) -> list[Topology]:
     from reconciler.document import Document
     from reconciler.show import show
 
-    run.need_root("read the kernel's programs")
+    run.need("read the kernel's programs")
     documents = [Document(f"live topology {each['metadata']['name']}", json.dumps(each), each) for each in show(options)]
     return check(documents, options.services)[0] if documents else []

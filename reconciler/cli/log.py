@@ -30,7 +30,7 @@ def run(run: Run) -> int:
 
     from reconciler.agent.logs import follow
 
-    run.need_root("read the log")
+    run.need("read the log")
     options, cube = run.options(), run.args.cube
     if run.args.follow:
         run.terminal.say(_announced(options.root, cube))

@@ -48,4 +48,4 @@ def look(options: Options, make: Callable[[Looker, Live], T]) -> T:
 def looker_of(options: Options) -> Looker:
     from reconciler.survey import Builder, Looker
 
-    return Looker(options.root, options.services, Builder(options.services, options.compiling), options.drop)
+    return Looker(options.root, options.services, Builder(options.services, options.compiling, options.root), options.drop)

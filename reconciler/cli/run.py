@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from reconciler.plan.steps import Step
     from reconciler.service import Services
 
-_NET_ADMIN, _SYS_ADMIN = 12, 21  # linux/capability.h
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}  # linux/capability.h
+_OF_SYS_ADMIN = ("CAP_BPF", "CAP_PERFMON")  # what the kernel grants with it
 
 
 @dataclass(slots=True)
@@ -86,11 +87,13 @@ class Run:
         self.terminal.doing(f"loading {', '.join(paths)}")
         return load(paths, stdin=sys.stdin.buffer, sources=self.sources)
 
-    def need_root(self, what: str) -> None:
-        """Raise NotPermitted, in one sentence, where the kernel would say no anyway."""
-        if not may_administer():
+    def need(self, what: str, *, change: bool = False) -> None:
+        """Raise NotPermitted, in one sentence, where the kernel would say no to everything. What a step needs beyond that (of
+        namespaces: CAP_SYS_ADMIN), the kernel says at that step."""
+        wanted = ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON") if change else ("CAP_BPF",)
+        if missing := lacking(wanted):
             error = NotPermitted(what, errno.EPERM)
-            error.args = (f"pcn needs root to {what} (CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_BPF)",)
+            error.args = (f"pcn needs root to {what}, or {', '.join(wanted)}: this process lacks {', '.join(missing)}",)
             raise error
 
     # -- how it ends ------------------------------------------------------------------------------------------------
@@ -155,14 +158,15 @@ class Run:
         self.terminal.complain("".join(traceback.format_exception(error)).rstrip())
 
 
-def may_administer() -> bool:
-    """Whether this process has the capabilities that the kernel asks for. Where that cannot be read, being root counts."""
+def lacking(wanted: Sequence[str]) -> list[str]:
+    """Which of these capabilities this process has not. Where that cannot be read, being root counts."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
             held = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
     except (OSError, StopIteration, ValueError):
-        return os.geteuid() == 0
-    return all(held >> bit & 1 for bit in (_NET_ADMIN, _SYS_ADMIN))
+        held = -1 if os.geteuid() == 0 else 0
+    implied = _OF_SYS_ADMIN if held >> _CAPABILITIES["CAP_SYS_ADMIN"] & 1 else ()
+    return [name for name in wanted if not held >> _CAPABILITIES[name] & 1 and name not in implied]
 
 
 def dumped(document: Any, form: str) -> str:

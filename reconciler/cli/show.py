@@ -30,7 +30,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(run: Run) -> int:
     from reconciler.show import shown
 
-    run.need_root("read the kernel's programs")
+    run.need("read the kernel's programs")
     answer = shown(run.options(), run.args.topologies, state=run.args.state)
     found = answer.documents
     names = [document["metadata"]["name"] for document in found]

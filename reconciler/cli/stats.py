@@ -31,7 +31,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(run: Run) -> int:
     from reconciler.agent import stats
 
-    run.need_root("read the kernel's tables")
+    run.need("read the kernel's tables")
     options = run.options()
     root = options.root
     before = _read(options, run.args.cubes)

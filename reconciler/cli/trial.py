@@ -113,7 +113,7 @@ def confirm(run: Run) -> int:
     """Keep what is on trial. Exit 1 if nothing is: it may have been rolled back already."""
     from reconciler.trial import KEPT, ask
 
-    run.need_root("confirm an apply")
+    run.need("confirm an apply", change=True)
     root = run.options().root
     answer = ask(root, "keep")
     if answer != KEPT:

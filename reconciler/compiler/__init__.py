@@ -45,8 +45,23 @@ def cached(unit: Unit) -> list[Object]:
     return cache.load_all(cache.key(unit, gather(unit)))
 
 
+def keys_of(units: Sequence[Unit]) -> list[str]:
+    """What stands for all that each unit is compiled from. Asks for no compiler, and no cache. Raises CompileError."""
+    from reconciler.compiler import cache
+    from reconciler.compiler.sources import gather
+
+    return [cache.key(unit, gather(unit)) for unit in units]
+
+
 def compile_units(units: Sequence[Unit], *, progress: Callable[[int, int, str], None] | None = None) -> list[Object]:
-    """Objects of units, in order; from the cache, or compiled and then kept.
+    """Objects of units, in order; from the cache, or compiled and then kept."""
+    return [made for _, made in compile_keyed(units, progress=progress)]
+
+
+def compile_keyed(
+    units: Sequence[Unit], *, progress: Callable[[int, int, str], None] | None = None
+) -> list[tuple[str, Object]]:
+    """As `compile_units`, each with its key.
 
     `progress(done, total, name)` is called for those that are compiled. Raises CompileError with every diagnostic, when all
     that do compile are kept, and NotPermitted where something must be compiled and this is not root.
@@ -81,4 +96,4 @@ def compile_units(units: Sequence[Unit], *, progress: Callable[[int, int, str], 
         cache.prune()
         if failed:
             raise driver.together(failed)
-    return [found[key] for key in keys]
+    return [(key, found[key]) for key in keys]

@@ -267,7 +267,7 @@ class Bpffs:
 def open_pin(path: str) -> int:
     """A descriptor of what is pinned at an absolute path, of which every directory is root's alone. Raises OSError."""
     directory, _, name = path.rpartition("/")
-    fd = trusted.open_directory(directory)
+    fd = trusted.open_directory(directory, read=False)
     try:
         return bpf.open_pin(trusted.at(fd, name))
     finally:

@@ -60,7 +60,8 @@ def create(name: str) -> None:
     except OSError as failure:
         with suppress(OSError):
             path.unlink()
-        raise kernel_error(f"create the network namespace '{name}'", failure.errno or 0) from failure
+        needed = "network namespaces take CAP_SYS_ADMIN" if failure.errno in (errno.EPERM, errno.EACCES) else ""
+        raise kernel_error(f"create the network namespace '{name}'", failure.errno or 0, needed) from failure
 
 
 def delete(name: str) -> bool:

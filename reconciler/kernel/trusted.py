@@ -22,6 +22,7 @@ from reconciler.errors import NotTrusted
 _OPENAT2 = 437  # the same on every architecture
 _NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 1, 2, 4, 8
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC  # which a process may open that Landlock lets read nothing there
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OWN = 0o700
 _MOST_LINKS = 40  # as the kernel has it
@@ -45,12 +46,15 @@ def why_not(about: os.stat_result, also: int = 0) -> str:
     return "can be written by others" if about.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(about.st_mode) else ""
 
 
-def open_directory(path: str | os.PathLike[str], *, make: int | None = None, sticky: bool = False, also: int = 0) -> int:
+def open_directory(
+    path: str | os.PathLike[str], *, make: int | None = None, sticky: bool = False, also: int = 0, read: bool = True
+) -> int:
     """A descriptor of a directory. `make`: with this mode, if it is not there, and those above it. `sticky`: others may write to
-    it, if they can remove only what is theirs. Raises NotTrusted, and OSError as open(2) does."""
+    it, if they can remove only what is theirs. Not `read`: only as the start of a path. Raises NotTrusted, and OSError as open(2)
+    does."""
     names = _names(os.path.abspath(path))
     links = 0
-    here, fd = "/", os.open("/", _DIRECTORY)
+    here, fd = "/", os.open("/", _PATH)
     try:
         _refuse(here, os.fstat(fd), sticky=True, also=also)
         while names:
@@ -67,12 +71,12 @@ def open_directory(path: str | os.PathLike[str], *, make: int | None = None, sti
                     raise NotTrusted(f"{link} is a symlink that others can have made: name the directory itself")
                 names += _names(os.path.normpath(os.path.join(here, target)))
                 os.close(fd)
-                here, fd = "/", os.open("/", _DIRECTORY)
+                here, fd = "/", os.open("/", _PATH)
                 continue
             os.close(fd)
             here, fd = os.path.join(here, name), below
             _refuse(here, about, sticky=bool(names) or sticky, also=also)
-        opened = os.open(".", _DIRECTORY, dir_fd=fd)
+        opened = os.open(".", _DIRECTORY if read else _PATH, dir_fd=fd)
     finally:
         os.close(fd)
     return opened

@@ -1,0 +1,70 @@
+"""What cubes were compiled to, kept in the root beside them: reading, comparing and removing need neither compiler nor cache.
+
+    built/<service>:<TC|XDP>:<digest>    a map of one value, like an applied document: the kind's objects by slot, compressed
+
+A cache: it is part of no plan and compared with nothing, and whoever finds none (an older version applied) compiles. The digest
+stands for all that the kind was compiled from: where the sources are others by now, these objects are the last resort.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+
+from reconciler import pins
+from reconciler.compiler.object import Object
+from reconciler.errors import KernelError
+from reconciler.graph.intend import Built, ProgramSlot
+from reconciler.kernel import maps
+from reconciler.kernel.bpffs import Bpffs
+from reconciler.kernel.documents import pack_document
+from reconciler.kernel.reader import Reader
+
+HOME = "built"
+Kind = tuple[str, str]  # service and family
+
+
+def load(reader: Reader, kind: Kind, digest: str = "") -> Built | None:
+    """A kind that was compiled from this, or (no `digest`) as it was last applied; None if that is not there to be read."""
+    for name in reader.names(HOME):
+        if name.startswith(_start(kind) + digest) and (text := reader.document(f"{HOME}/{name}")) is not None:
+            with suppress(ValueError, KeyError, TypeError):
+                return Built({ProgramSlot(*slot): Object.from_json(data) for slot, data in json.loads(text)})
+    return None
+
+
+def keep(root: Bpffs, wanted: Mapping[Kind, Built], digests: Mapping[Kind, str], known: Callable[[str], bool]) -> None:
+    """Keep these kinds, as far as their digests are told, and no others but of services that are not known here. What cannot be
+    kept will be compiled."""
+    there = root.names(HOME)
+    names = {f"{_start(kind)}{digest}": kind for kind, digest in digests.items() if kind in wanted}
+    stay = tuple(_start(kind) for kind in wanted if kind not in digests)
+    with suppress(KernelError, OSError):
+        for name in names.keys() - set(there):
+            _write(root, f"{HOME}/{name}", wanted[names[name]])
+        for name in set(there) - names.keys():
+            if not name.startswith(stay) and known(pins.unescape(name.split(":")[0])):
+                root.remove(f"{HOME}/{name}")
+
+
+def digest_of(keys: Iterable[str]) -> str:
+    return hashlib.blake2b("".join(keys).encode(), digest_size=8).hexdigest()
+
+
+def _start(kind: Kind) -> str:
+    return f"{pins.escape(kind[0])}:{kind[1]}:"
+
+
+def _write(root: Bpffs, path: str, built: Built) -> None:
+    entries = [[[slot.side, slot.direction, slot.index, slot.flavour], made.to_json()] for slot, made in built.objects.items()]
+    value = pack_document(json.dumps(entries, separators=(",", ":")))
+    root.make_directory(HOME)
+    fd = maps.create(maps.MapSpec(maps.ARRAY, 4, len(value), 1), "built")
+    try:
+        maps.update(fd, bytes(4), value)
+        root.pin(fd, path)
+    finally:
+        os.close(fd)
