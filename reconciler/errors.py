@@ -13,6 +13,7 @@ The tree (exit codes follow sysexits(3) where it has a word for it):
     ├── FeatureMissing           69   this kernel lacks what the document needs
     ├── HookHeld                  1   somebody else's program is where ours should go
     ├── NotEnoughMemory       1   the tables would not fit; nothing was written
+    ├── NewerFormat              76   what is in bpffs was made by a newer pcn; nothing was read or touched
     ├── LockBusy                 75   another writer is at work on the same bpffs root
     ├── ApplyFailed               1   a step failed; everything done was undone
     │   ├── VerifyFailed          4   applied, read back, not equal; undone
@@ -141,6 +142,12 @@ class NotEnoughMemory(PcnError):
 
 class LockBusy(PcnError):
     exit_code = 75
+
+
+class NewerFormat(PcnError):
+    """What is below the root has a layout that only a newer pcn knows. Nothing has been read or touched."""
+
+    exit_code = 76
 
 
 class ApplyFailed(PcnError):

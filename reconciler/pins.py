@@ -14,6 +14,8 @@
     cubes/<cube>/twin/            entry, hops, next, out: the same again for the TC twin of an XDP cube's egress side
     links/<netdev>/<hook>         bpf_link
     shared/<table>                the framework's tables of the whole host
+    format                        symlink: the number of this layout; without one it is 1
+    shared/needs-a-newer-pcn      symlink: keeps code away that knows no format (see `KEEP_OUT`)
     public/<table>                tables that services declare for the whole host
 
 Names: the kernel refuses a dot in a bpffs name, so names are percent-encoded ('eth0.100' is 'eth0%2E100').
@@ -23,6 +25,15 @@ from __future__ import annotations
 
 import functools
 from urllib.parse import quote, unquote
+
+# The newest layout that this code knows, and makes. It grows with whatever code that knows the one before would remove or
+# misread, such as a table that a service did not have. 1: before there were formats; 2: tables that format 1 does not know.
+FORMAT = 2
+FORMAT_PIN = "format"
+# The code of format 1 looks for no format. It reads whatever is in shared/, and a symlink there whose target no path can be ends
+# what it does, before it has done anything, with an error that says this name. (Its slow paths do not look there, and go on.)
+KEEP_OUT = "shared/needs-a-newer-pcn"
+KEEP_OUT_TEXT = "this-needs-a-newer-pcn-" * 12  # longer than any name may be (255)
 
 MAIN, TWIN = "", "twin/"
 EGRESS_ROWS = 32  # first row of egress programs in `entry` (PCN_MAX_PROGRAMS)

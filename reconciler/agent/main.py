@@ -33,6 +33,7 @@ from reconciler.agent.tidy import Tidier
 from reconciler.agent.watch import Watcher
 from reconciler.apply import Options
 from reconciler.errors import Interrupted
+from reconciler.kernel.bpffs import Bpffs
 from reconciler.plan.steps import Step
 from reconciler.slowpath.supervisor import Supervisor
 
@@ -96,11 +97,12 @@ class Agent:
         options.progress = self._step
 
     def run(self) -> int:
-        """Until SIGTERM or SIGINT. What is in the kernel stays there. Raises LockBusy, UsageError."""
+        """Until SIGTERM or SIGINT. What is in the kernel stays there. Raises LockBusy, NewerFormat, UsageError."""
         with ExitStack() as stack:
             one = place.OneAgent(self.settings.options.root)
             stack.callback(one.release)
             stack.callback(self.loop.close)
+            Bpffs(self.settings.options.root).format()
             self._open(stack)
             self.loop.start(self._begin())
             self.loop.run()
@@ -259,13 +261,19 @@ class Agent:
             self.tidier.quiet()
         else:
             self.tidier.busy()
+        return min(again, usual) if again else usual, self._discovered()
+
+    def _discovered(self) -> Discovery:
         self._found = discover(self.settings.options.root, self.settings.options.services, self._found)
-        return min(again, usual) if again else usual, self._found
+        return self._found
 
     # -- what is said -----------------------------------------------------------------------------------------------
 
     async def _begin(self) -> None:
-        """The first look, and then all that goes on."""
+        """The first look, and then all that goes on. What programs of an older version hand up is served before: the first apply
+        may remove the pin of the ring that it is in."""
+        found = await self._job(self._discovered)
+        self.workers.serve(found.cubes, found.shared_ring)
         await self._read_files()
         await self.workers.settled(FIRST_SERVED)
         for serve in self._servers:

@@ -29,7 +29,8 @@ options:
 
 exit codes: 0 in sync or applied, 1 failed and rolled back, 2 changes pending, 3 drift, 4 applied but not verified and
 rolled back, 5 rollback incomplete, 64 usage, 65 invalid document, 69 kernel feature missing, 74 done, but
-the answer could not be written, 75 lock busy, 77 no permission"""
+the answer could not be written, 75 lock busy,
+76 made by a newer pcn, 77 no permission"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -355,7 +355,7 @@ class Live:
     of tables by cube. `adoptable` are tables that lost their pin but are in use: map ids by path, and, in `adopted`, what
     they hold. `sealed` topologies were left out, for the reason given (see `live.sealed`). `namespaces` are those that the
     applied documents name, with their topologies; `network` is the network as seen beside what was applied, where `state`
-    has it as seen beside what is wanted."""
+    has it as seen beside what is wanted. `format` is that of the layout in bpffs."""
 
     state: State = field(default_factory=dict)
     leftovers: tuple[str, ...] = ()
@@ -370,3 +370,4 @@ class Live:
     adopted: dict[str, TableRecord] = field(default_factory=dict)
     namespaces: dict[str, str] = field(default_factory=dict)
     network: State = field(default_factory=dict)
+    format: int = pins.FORMAT

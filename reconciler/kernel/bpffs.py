@@ -21,7 +21,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from reconciler.errors import FeatureMissing, KernelError, kernel_error
+from reconciler import pins
+from reconciler.errors import FeatureMissing, KernelError, NewerFormat, kernel_error
 from reconciler.kernel import bpf, rootlock, trusted
 
 DEFAULT_ROOT = "/sys/fs/bpf/pcn"
@@ -121,6 +122,18 @@ class Bpffs:
             raise kernel_error(f"read {self.path(relative)}", error.errno or 0) from None
         return status.st_ino, status.st_mtime_ns
 
+    def format(self) -> int:
+        """The number of the layout of what is below the root. Raises NewerFormat if this code does not know it."""
+        text = self.read_link(pins.FORMAT_PIN)
+        if text is None:
+            return 1
+        if not text.isdecimal() or int(text) > pins.FORMAT:
+            raise NewerFormat(
+                f"{self.root} was made by a newer pcn: its format is {text[:20]}, and this one knows up to {pins.FORMAT} "
+                "(nothing was read or changed; use that version, or one that is newer)"
+            )
+        return int(text)
+
     def read_link(self, relative: str) -> str | None:
         try:
             return os.readlink(self._at(relative))
@@ -206,11 +219,15 @@ class Bpffs:
             os.rmdir(name, dir_fd=fd)
 
     def remove_if_empty(self) -> None:
-        """Take away the directories below links that hold nothing, and the root itself once nothing is left in it."""
+        """Take away the directories below links that hold nothing, and the root itself once nothing is left in it but what says
+        its format."""
         if not self.exists(""):
             return
         for relative in (*(f"links/{name}" for name in self.names("links")), *self.names()):
             self.remove_directory(relative)
+        if self.names() == [pins.FORMAT_PIN, "shared"] and self.names("shared") == [pins.KEEP_OUT.rpartition("/")[2]]:
+            self.remove("shared")
+            self.remove(pins.FORMAT_PIN)
         with contextlib.suppress(OSError):
             above = trusted.open_directory(self.root.parent, sticky=True)
             try:
@@ -223,15 +240,18 @@ class Bpffs:
 
     @contextlib.contextmanager
     def locked(self, timeout: float) -> Iterator[None]:
-        """The one writer of this root, for as long as the block runs. Raises LockBusy after `timeout` seconds."""
+        """The one writer of this root, while the block runs. Raises LockBusy after `timeout` seconds, and NewerFormat."""
         with rootlock.locked(self, timeout):
+            self.format()
             yield
 
     @contextlib.contextmanager
     def read_locked(self, timeout: float) -> Iterator[None]:
         """No writer is at work while the block runs, so what is read is no half-done apply. Readers do not exclude each
-        other, and an absent root needs no lock. Raises LockBusy after `timeout` seconds."""
+        other, and an absent root needs no lock. Raises LockBusy after `timeout` seconds, and
+        NewerFormat."""
         with rootlock.locked(self, timeout, shared=True) if self.exists("") else contextlib.nullcontext():
+            self.format()
             yield
 
     @contextlib.contextmanager

@@ -111,7 +111,7 @@ def observe_bpffs(
     """All that is below the root. `build` gives a service's compiled objects by (service, family), from the cache;
     None if they cannot be had, and then its tables are left undecoded. `state`: read the datapath's tables too. `before` is the
     state that the last look found."""
-    live = Live(netdevs=dict(netdevs))
+    live = Live(netdevs=dict(netdevs), format=reader.root.format())
     look = Look(reader, services, build, netdevs, {netdev.index: name for name, netdev in netdevs.items()}, live, state)
     live.documents, live.unreadable = documents_of(reader)
     look.add(live.documents)
@@ -339,6 +339,8 @@ def _is_another(look: Look, cube: str, path: str, name: str, pinned: MapInfo) ->
 
 def _shared(look: Look, groups: Mapping[str, Group]) -> list[str]:
     for name in look.reader.names("shared"):
+        if f"shared/{name}" == pins.KEEP_OUT:
+            continue
         spec = look.reader.spec(f"shared/{name}")
         if spec is not None:
             look.add([TableRecord("", name, f"shared/{name}", _spec(spec))])

@@ -87,6 +87,8 @@ def make_plan(
     ]
     if any(step.rank == Rank.RETIRE for step in steps):
         steps.append(Step(Rank.GRACE, "packets", "wait", "until none is inside what goes", Operation("grace")))
+    if steps and live.format != pins.FORMAT:
+        steps += _format(live.format)
     notes = (*desired.notes, *refused_chains(context), *_other_names(context))
     return Plan(ordered(_with_reach(merge_link_deletions(steps), desired)), tuple(desired.pending), notes)
 
@@ -97,6 +99,26 @@ def _other_names(context: Context) -> Iterator[str]:
     for name, netdev in context.live.netdevs.items() if waiting else ():
         for other in waiting.intersection(netdev.other_names):
             yield f"{other} is only another name (altname) of {name}: write {name}"
+
+
+def _format(before: int) -> Iterator[Step]:
+    """What is made has this code's layout, from which older code has to keep away. Where nothing is to be done the layout stays
+    the one that it was."""
+    said = {pins.FORMAT_PIN: str(pins.FORMAT)}
+    undo = Operation("set_link", {"path": pins.FORMAT_PIN, "text": str(before)})
+    if before == 1:
+        said = {pins.KEEP_OUT: pins.KEEP_OUT_TEXT, **said}
+    for path, text in said.items():
+        yield Step(
+            Rank.FORMAT,
+            f"format/{path}",
+            "update",
+            "the layout of what is in bpffs",
+            Operation("set_link", {"path": path, "text": text}),
+            (undo if before > 1 else Operation("remove", {"path": path}),),
+            before,
+            pins.FORMAT,
+        )
 
 
 def _other_cubes(wanted: State, live: State) -> Iterator[CubeRecord]:

@@ -29,6 +29,7 @@ class Rank(IntEnum):
     """The order of a plan. Stage: nothing refers to it yet. Commit: atomic pointer changes, targets before what points at
     them. Retire: what nothing points at any more. Within a rank, the order of planning holds."""
 
+    FORMAT = -1  # said before anything of it is there
     ASIDE = 0  # a cube that is replaced moves out of the way, and goes on working there
     DIRECTORY = 1
     TABLE = 2

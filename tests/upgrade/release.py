@@ -56,7 +56,7 @@ class Release:
         return os.environ | {"PYTHONPATH": ":".join((str(self.home), *more)), "PCN_CACHE": str(self.cache), "PCN_BPFFS": root}
 
     def run(
-        self, root: str, command: str, *arguments: str, code: int | None = 0, timeout: float = 100
+        self, root: str, command: str, *arguments: str, code: int | None = 0, timeout: float = 300
     ) -> subprocess.CompletedProcess[str]:
         """A command, to its end; `code` is what it must exit with, None if that is the caller's to judge."""
         done = subprocess.run(self.argv(command, *arguments), cwd=self.home, env=self.environment(root), capture_output=True,

@@ -10,15 +10,15 @@ import pytest
 from tests.upgrade.host import Host, network, pins, removed
 from tests.upgrade.release import Release, edited_release, substitute
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def the_pins_of_tables_are_renamed(home: Path) -> None:
     substitute(home, "reconciler/pins.py", "{home}/tables/{table_name}", "{home}/rows/{table_name}")
 
 
-def the_pin_of_a_ring_is_renamed(home: Path) -> None:
-    substitute(home, "reconciler/pins.py", '"pcn_slowpath": "slowpath"', '"pcn_slowpath": "queue"')
+def the_pins_of_hooks_are_renamed(home: Path) -> None:
+    substitute(home, "reconciler/pins.py", 'f"links/{escape(netdev)}/{point}"', 'f"hooks/{escape(netdev)}/{point}"')
 
 
 def a_layout_is_changed(home: Path) -> None:
@@ -28,9 +28,9 @@ def a_layout_is_changed(home: Path) -> None:
 
 @pytest.mark.parametrize(("edit", "example", "said"), [
     (the_pins_of_tables_are_renamed, "two-hosts", "the takeover fails: error: the kernel does not hold what was applied"),
-    (the_pin_of_a_ring_is_renamed, "router", "removed: pin shared/slowpath"),
+    (the_pins_of_hooks_are_renamed, "two-hosts", "the takeover fails: error:"),
     (a_layout_is_changed, "two-hosts", "learned row lost: cube br1: ('02:00:00:00:00:99'"),
-], ids=["tables", "ring", "layout"])
+], ids=["tables", "hooks", "layout"])
 def test_a_release_that_would_lose_something_is_found_out(
     old: Release, own_root: str, tmp_path: Path, compiled_programs: Path, edit: Callable[[Path], None], example: str, said: str
 ) -> None:
@@ -43,5 +43,5 @@ def test_a_release_that_would_lose_something_is_found_out(
         found += removed(host, *before)
         host.agent(broken).until(lambda: host.agents[1].looks() > 0)
         found += host.losses(broken)
-        host.release = broken
+        host.cleaner = broken
     assert any(line.startswith(said) for line in found), found
