@@ -1,10 +1,11 @@
-"""What the datapath logs: the records that `pcn_log` writes (bpf/pcn.h), and how they become text.
+"""What cubes log: the records that `pcn_log` writes (bpf/pcn_log.h), how they become text, and the lines of slow paths.
 
 `decode` and `render` are pure. A format is known by its number; the compiled objects of the live cubes have the texts.
 """
 from __future__ import annotations
 
 import fcntl
+import heapq
 import ipaddress
 import os
 import re
@@ -17,6 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler import pins
+from reconciler.agent import place
 from reconciler.errors import LockBusy
 from reconciler.kernel import bpffs, maps
 from reconciler.service import LEVELS, Services, cube_number
@@ -159,27 +161,36 @@ def live_names(root: str, services: Services) -> Names:
     return names(found, [compiled for built in looker.builder.built.values() for compiled in built.objects.values()])
 
 
-def follow(root: str, services: Services, *, forever: bool, pause: float = 0.5) -> Iterator[tuple[Names, LogRecord]]:
-    """Each record as it comes, with what its numbers mean; `forever`, or only those that wait. There need be no log yet,
-    and it may become another one. Raises LockBusy if somebody else reads it."""
+def follow(root: str, services: Services, *, forever: bool, pause: float = 0.5) -> Iterator[dict[str, Any]]:
+    """Each line as it comes, of programs and of slow paths, as `Names.line` has it; `forever`, or only those that wait. There
+    need be no log yet, and it may become another one. Raises LockBusy if somebody else reads it."""
+    for said in _said_by_programs(root, services, forever, pause):
+        found = place.ask(root, pause, what="log")
+        yield from heapq.merge(said, found["lines"] if found is not None else (), key=lambda line: str(line["time"]))
+
+
+def _said_by_programs(root: str, services: Services, forever: bool, pause: float) -> Iterator[list[dict[str, Any]]]:
+    """What has come since the last time, which may be nothing; every `pause` seconds, or as soon as something comes."""
     path = f"{root}/{pins.table('', 'pcn_log_ring')}"
     known, asked = Names(), -1.0
     while True:
         try:
             log = RingLog(path, alone=True)
         except FileNotFoundError:
+            yield []
             if not forever:
                 return
             time.sleep(pause)
             continue
         with log:
             while True:
-                records = log.wait(pause) if forever else log.read()
+                records, lines = log.wait(pause) if forever else log.read(), []
                 for record in records:
                     strange = record.cube not in known.cubes or record.format not in known.formats
                     if asked < 0 or (strange and time.monotonic() - asked > 1):
                         known, asked = live_names(root, services), time.monotonic()
-                    yield known, record
+                    lines.append(known.line(record))
+                yield lines
                 if not forever and not records:
                     return
                 if not records and _identity(path) != log.identity:

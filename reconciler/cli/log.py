@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from reconciler.cli.run import Run
 
 DESCRIPTION = """\
-Print what the programs of the cubes have logged, oldest first; with -f, go on as it happens, until Ctrl-C. What a cube
+Print what the cubes have logged, programs and slow paths, oldest first; with -f, go on as it happens, until Ctrl-C. What a cube
 logs is set by its loglevel. Each line is read once: while this runs, it is the log's only reader."""
 
 _STYLES = {"WARN": "yellow", "ERR": "red", "CRITICAL": "red", "DEBUG": "dim", "TRACE": "dim"}
@@ -37,8 +37,7 @@ def run(run: Run) -> int:
     elif cube is not None:
         _known(options.root, cube)
     try:
-        for names, record in follow(options.root, options.services, forever=run.args.follow):
-            line = names.line(record)
+        for line in follow(options.root, options.services, forever=run.args.follow):
             if cube in (None, line["cube"]):
                 run.terminal.print(json.dumps(line, ensure_ascii=False) if run.format == "json" else _text(run, line))
             if run.terminal.lost:

@@ -18,7 +18,7 @@ from reconciler.slowpath.handle import CubeHandle, Metadata, OpenPin, Say, Serve
 from reconciler.slowpath.packet_in import PacketIn, decode
 from reconciler.slowpath.ring import Ring
 
-SHARE = 32  # packets of one cube at a time: at 10 us a packet, others wait for 0.3 ms
+SHARE, TURN = 32, 0.002  # packets of one cube at a time, and seconds for them: so long others wait for it, whatever its half does
 MAX_AGE = 5.0  # seconds; what waited longer for a worker is of no use to anybody
 TICK = 0.1  # seconds
 _QUIET = 1.0  # seconds between two reports of the same cube's mistakes
@@ -163,10 +163,12 @@ class Dispatcher:
         count, oldest = 0, time.monotonic_ns() - int(MAX_AGE * 1e9)
         for fd, _ in self._epoll.poll(0):
             cube = self._by_ring[fd]
-            if cube.ring is not None:
-                for raw in cube.ring.records(share):
-                    cube.packet_in(decode(raw), oldest)
-                    count += 1
+            until = time.monotonic() + TURN
+            for raw in cube.ring.records(share) if cube.ring is not None else ():
+                cube.packet_in(decode(raw), oldest)
+                count += 1
+                if time.monotonic() > until:
+                    break
         return count
 
     def packet_in(self, name: str, found: PacketIn) -> None:

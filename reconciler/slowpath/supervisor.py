@@ -108,24 +108,26 @@ class Supervised:
     async def _life(self) -> str:
         """One process, from its start to its end; gives why it ended."""
         process, sockets = self._start()
-        why: list[Exception] = []
         self.pid, self._client = process.pid, Client(self.name, inherited(sockets))
+        why = ""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_until_dead(process))
                 group.create_task(self._tell(self._client))
                 group.create_task(self._listen(self._client))
-        except* _Ended as ended:
-            why[:0] = ended.exceptions  # goes before what followed from it
         except* RpcError as failed:
-            why += failed.exceptions
+            why = str(failed.exceptions[0])
+        except* _Ended:
+            pass
         finally:
             self.pid = 0
             self._client.close()
             for sock in sockets:
                 sock.close()
-            await _finish(process)
-        return str(why[0]) if why else "it was ended"
+            by_itself = await _finish(process)
+        if not by_itself or not process.returncode:
+            return why or "exit 0"
+        return f"killed by signal {-process.returncode}" if process.returncode < 0 else f"exit {process.returncode}"
 
     def _start(self) -> tuple[subprocess.Popen[bytes], list[socket.socket]]:
         pairs = [socket.socketpair() for _ in range(2)]  # one for a call that waits
@@ -175,16 +177,17 @@ async def _until_dead(process: subprocess.Popen[bytes]) -> None:
             await readable(fd)
         finally:
             os.close(fd)
-    code = process.wait()
-    raise _Ended(f"killed by signal {-code}" if code < 0 else f"exit {code}")
+    process.wait()
+    raise _Ended
 
 
-async def _finish(process: subprocess.Popen[bytes]) -> None:
-    """It leaves by itself when its connections close; whoever does not is killed."""
+async def _finish(process: subprocess.Popen[bytes]) -> bool:
+    """It leaves by itself when its connections close; whoever does not is killed (False)."""
     try:
         with suppress(_Ended, TimeoutError):
             async with asyncio.timeout(LEAVING):
                 await _until_dead(process)
+        return process.returncode is not None
     finally:
         if process.returncode is None:
             process.kill()

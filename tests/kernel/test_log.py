@@ -60,7 +60,7 @@ def made(tmp_path):
 
 
 def lines(lab):
-    return [names.line(record) for names, record in follow(lab.root, lab.options.services, forever=False)]
+    return list(follow(lab.root, lab.options.services, forever=False))
 
 
 def frame(lab):
