@@ -136,7 +136,8 @@ static __always_inline int handle_ipv4(struct CTXTYPE *ctx, struct pkt_metadata 
   if ((void *)(ip + 1) > data_end || ip->version != 4 || ip->ihl < 5 || ntohs(ip->tot_len) + IPV4_AT > md->packet_len)
     return refuse(md, PCN_DROP_MALFORMED);
   u32 source = ip->saddr;
-  if (eth->h_dest[0] & MULTICAST || is_martian(source, ip->daddr) || martians4.lookup(&source))
+  if (eth->h_dest[0] & MULTICAST || is_martian(source, ip->daddr) ||
+      (may_be_martian(source) && martians4.lookup(&source)))
     return refuse(md, DROP_MARTIAN);
 
   struct route *route = find_route((u8 *)&ip->daddr);

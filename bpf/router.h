@@ -60,6 +60,12 @@ BPF_F_TABLE("lpm_trie", struct prefix6, struct route, fib6, 65536, BPF_F_NO_PREA
 BPF_F_TABLE("hash", u32, u32, martians4, 32768, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", struct in6_addr, u32, martians6, 32768, BPF_F_NO_PREALLOC);
 
+/* A bit for each of them, by a hash of the address: where it is not set, and that is for nearly all packets, nothing is looked up. */
+struct martian_filter {
+  u32 words[64];
+};
+BPF_TABLE("array", u32, struct martian_filter, martian_filter, 1);
+
 enum port_flags { PORT_USED = 1, PORT_IPV4 = 2, PORT_IPV6 = 4, PORT_OWN_MAC = 8 };
 
 struct router_port {
@@ -169,6 +175,13 @@ static __always_inline bool reach(struct CTXTYPE *ctx, u32 size) {
     return bpf_skb_pull_data(ctx, size) == 0;
 #endif
   return true;
+}
+
+/* `folded`: the address, of IPv6 the words of it in one by exclusive or. cubes/router.py hashes in the same way. */
+static __always_inline bool may_be_martian(u32 folded) {
+  u32 zero = 0, bit = folded * 0x9e3779b1 >> 21;
+  struct martian_filter *filter = martian_filter.lookup(&zero);
+  return filter && filter->words[bit >> 5 & 63] >> (bit & 31) & 1;
 }
 
 static __always_inline struct router_port *port_of(u32 index) {

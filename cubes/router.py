@@ -1,15 +1,18 @@
 """The router's control plane: its configuration as rows of its tables, and back.
 
 What was written is kept in tables of its own (`ports`, `secondary_addresses`, `routes`), which `config` reads back. What
-packets are sent by (`fib4`, `fib6`) and what none may come from (`martians4`, `martians6`) is derived from it, so a difference
+packets are sent by (`fib4`, `fib6`) and what none may come from (`martians…`) is derived from it, so a difference
 there is drift.
 """
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import operator
+import struct
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cubes.router_check import check
@@ -70,6 +73,7 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
         "fib6": {},
         "martians4": {},
         "martians6": {},
+        "martian_filter": {},
     }
     for network, row in fib.rows.items():
         name = "fib4" if network.version == 4 else "fib6"
@@ -77,7 +81,20 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
         found[name][key] = _pack(tables[name].value, kind=row.kind, port=env.ports[row.port], via=_wide(row.via))
         if row.kind in (LOCAL, DISCARD):
             found[f"martians{network.version}"][network.network_address.packed] = _index(row.kind)
-    return {name: TableRows(rows, b"\xff" * tables[name].value.size, name == "ports") for name, rows in found.items()}
+    if martians := [*found["martians4"], *found["martians6"]]:
+        found["martian_filter"][_index(0)] = _filter(martians)
+    arrays = ("ports", "martian_filter")
+    return {name: TableRows(rows, b"\xff" * tables[name].value.size, name in arrays) for name, rows in found.items()}
+
+
+def _filter(addresses: Iterable[bytes]) -> bytes:
+    """`struct martian_filter`: a bit for each address, by the hash of `may_be_martian` in bpf/router.h."""
+    words = [0] * 64
+    for address in addresses:
+        folded = functools.reduce(operator.xor, memoryview(address).cast("I"))
+        bit = (folded * 0x9E3779B1 & 0xFFFFFFFF) >> 21
+        words[bit >> 5] |= 1 << (bit & 31)
+    return struct.pack("=64I", *words)
 
 
 def _port_rows(config: Config, env: Env, table: Any) -> Iterator[tuple[bytes, bytes]]:

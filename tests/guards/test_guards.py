@@ -174,6 +174,25 @@ def verified(root: Bpffs, pin: str) -> int:
     return next(int(line.split()[1]) for line in said.splitlines() if line.startswith("verified_insns"))
 
 
+def layer_2_and_3(hook: str) -> str:
+    return (f"{HEAD}  - {{name: r, service-name: router, type: {hook}, ports: [{{name: a, ip: 10.1.0.1/24, ipv6: 'fd00::1/64'}}]}}\n"
+            f"  - {{name: b, service-name: simplebridge, type: {hook}, ports: [{{name: a}}, {{name: b}}]}}\n")  # fmt: skip
+
+
+@pytest.mark.parametrize("hook", FIGURES["program_instructions"])
+def test_a_router_and_a_bridge_have_no_more_instructions(hook: str, own_root: str) -> None:
+    applied(layer_2_and_3(hook))
+    root = Bpffs(own_root)
+    found = {}
+    for cube, programs in (("r", 4), ("b", 1)):
+        for number in range(programs):
+            program = Reader(root).program(f"cubes/{cube}/g1/ingress_{number}")
+            assert program is not None
+            found[f"{cube}{number}"] = program.xlated // 8
+    applied(layer_2_and_3(hook), delete=True)
+    must_be(f"instructions under {hook}", FIGURES["program_instructions"][hook], found)
+
+
 def test_a_command_imports_what_it_needs(tmp_path: Path) -> None:
     plain, edited = tmp_path / "plain.yaml", tmp_path / "edited.yaml"
     plain.write_text(hellos(3))

@@ -62,6 +62,7 @@ TABLES = {
     "fib6": _Table(_Struct(("length", 4), ("address", 16)), _ROUTE),
     "martians4": _Table(_Struct(("", 4)), _Struct(("", 4))),
     "martians6": _Table(_Struct(("", 16)), _Struct(("", 4))),
+    "martian_filter": _Table(_Struct(("", 4)), _Struct(("words", 256))),
 }  # fmt: skip
 
 

@@ -184,10 +184,14 @@ def until(condition: Any, words: str, seconds: float = 20.0) -> None:
         assert time.monotonic() < deadline, words
 
 
+RETIRED = {"allowances"}  # tables of which no program and no person misses anything: budgets of the current second
+
+
 def removed(host: Host, stood: dict[str, str], there: set[str], *, generations: bool = False) -> list[str]:
     """What of `pins` and `network` is gone. A release may do without a table; what would be lost with it is told by `losses`."""
     now = pins(host.root, generations)
-    return [f"removed: {kind} {name}" for name, kind in stood.items() if name not in now] + sorted(
+    gone = [name for name in stood if name not in now and name.rpartition("/")[2] not in RETIRED]
+    return [f"removed: {stood[name]} {name}" for name in gone] + sorted(
         f"removed: {each}" for each in there - network())
 
 
