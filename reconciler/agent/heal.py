@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from reconciler.agent.consent import ConsentNeeded, problem_of, state_resets
 from reconciler.agent.files import Desired, words
 from reconciler.agent.glance import Glance
 from reconciler.agent.retry import Retries
@@ -57,6 +58,8 @@ class Healer:
     moved: set[str] = field(default_factory=set)
     applied: dict[str, str] = field(default_factory=dict)
     claimed: frozenset[str] = frozenset()
+    accepts_state_reset: bool = False
+    resets: tuple[str, ...] = ()
     _retries: Retries = field(default_factory=Retries)
     busy_with: str = ""
     concluded: bool = False
@@ -125,7 +128,7 @@ class Healer:
             return
         last_glance, self._last_glance, self._glance = self._last_glance, None, None
         documents = chosen.documents
-        options = replace(self.options, drop=self._dropped(chosen), partial=True)
+        options = replace(self.options, drop=self._dropped(chosen), partial=True, planned=self._ask)
         if self._is_edit(chosen):
             lately = last_glance.lately() if last_glance is not None else None
             try:
@@ -143,6 +146,8 @@ class Healer:
             seen = plan_for(documents, options)
         self._note(seen)
         self.tally.looks += 1
+        if self._waits_for_consent(seen):
+            return
         if not seen.plan.steps:
             self._succeeded(chosen, seen)
             self._glance, self._calm_for = Glance(options, seen, began), chosen.digest
@@ -151,7 +156,10 @@ class Healer:
             self._say_observed(tuple(step.address for step in seen.plan.steps))
             return
         refuse_while_trying(options.root)
-        done = apply(documents, options)
+        try:
+            done = apply(documents, options)
+        except ConsentNeeded:  # somebody changed something in between: the next look says what waits
+            return
         self._done(chosen, done, began, chosen.topologies | {topology.name for topology in seen.topologies})
 
     def _is_edit(self, chosen: Desired) -> bool:
@@ -160,16 +168,17 @@ class Healer:
         return self.mode == HEAL and bool(self.good.documents) and chosen.digest != self.good.digest
 
     def _apply_at_once(self, chosen: Desired, options: Options, began: float) -> bool:
-        """False: an applied document has vanished, which is to be looked into first."""
+        """False: an applied document has vanished, or state would be reset, which is to be looked into first."""
 
         def planned(result: Result) -> None:
             if self._vanished(result, options):
                 raise _Vanished
+            self._ask(result)
 
         refuse_while_trying(options.root)
         try:
             done = apply(chosen.documents, replace(options, planned=planned))
-        except _Vanished:
+        except (_Vanished, ConsentNeeded):
             return False
         self.tally.looks += 1
         self._done(chosen, done, began, chosen.topologies | {topology.name for topology in done.topologies})
@@ -183,6 +192,21 @@ class Healer:
             return False
         drift = seen.survey.drift
         return self.mode == HEAL or bool(seen.survey.pending) or all(_concerns(change, self.moved) for change in drift)
+
+    def _ask(self, planned: Result) -> None:
+        """Raises ConsentNeeded."""
+        if not self.accepts_state_reset and state_resets(planned):
+            raise ConsentNeeded
+
+    def _waits_for_consent(self, seen: Result) -> bool:
+        """Whether what is to be done would reset state, and nobody has agreed: then it is pending, and none of it is drift."""
+        self.resets = () if self.accepts_state_reset else state_resets(seen)
+        if self.resets:
+            self.drift, self.pending = (), tuple(dict.fromkeys((*self.pending, *self.resets)))
+            if self._shown != self.resets:
+                log.warning("%s", problem_of(self.resets))
+            self._shown = self.resets
+        return bool(self.resets)
 
     def _dropped(self, chosen: Desired) -> frozenset[str]:
         """Topologies that the files named once and name no more."""

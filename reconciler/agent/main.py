@@ -58,6 +58,7 @@ class Settings:
     mode: str = HEAL
     prune: bool = False
     metrics: str = ""
+    accepts_state_reset: bool = False
     interval: float = INTERVAL
 
 
@@ -93,6 +94,7 @@ class Agent:
         options = self.settings.options
         self.files = Files(self.settings.paths, options.merge)
         self.healer = Healer(options, self.settings.mode, self.settings.prune, self.files.texts)
+        self.healer.accepts_state_reset = self.settings.accepts_state_reset
         options.compiling = self._gets_on
         options.progress = self._step
 

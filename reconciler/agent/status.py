@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from reconciler.agent.consent import problem_of
 from reconciler.agent.files import File, Files
 from reconciler.agent.heal import OBSERVE, Healer
 
@@ -19,6 +20,7 @@ def status(files: Files, healer: Healer, started: float, slow_path: Mapping[str,
     problems += [healer.problem] if healer.problem else []
     problems += [f"waiting: {healer.busy_with}"] if _is_held_up(healer) else []
     problems += healer.sealed
+    problems += [problem_of(healer.resets)] if healer.resets else []
     problems += [str(problem) for problem in healer.refused]
     if healer.mode == OBSERVE and healer.pending:
         problems.append(f"{len(healer.pending)} changes pending, not applied (--{OBSERVE})")

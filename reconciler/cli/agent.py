@@ -36,6 +36,8 @@ def arguments(parser: ArgumentParser) -> None:
     mode.add_argument("--observe", action="store_const", dest="mode", const="observe", help="change nothing: only report")
     watching.add_argument("--prune", action="store_true", help="remove a topology when its file is removed")
     watching.add_argument("--merge", action="store_true", help="make one topology of documents with the same name")
+    watching.add_argument("--accept-state-reset", action="store_true",
+                          help="after an upgrade, exchange tables whose layout is another one, though what they learned is lost")
     watching.add_argument("--metrics", metavar="ADDRESS", default="",
                           help="serve metrics for Prometheus at 127.0.0.1:PORT, [::1]:PORT or unix:PATH")
     shared.services(watching)
@@ -58,7 +60,9 @@ def _run(run: Run) -> int:
     options = run.options()
     options.planned, options.lock_timeout, options.prune = None, _BUSY, False
     set_up(verbose=run.terminal.verbose, quiet=run.terminal.quiet)
-    return Agent(Settings(run.args.paths, options, run.args.mode, run.args.prune, run.args.metrics)).run()
+    return Agent(Settings(
+        run.args.paths, options, run.args.mode, run.args.prune, run.args.metrics, run.args.accept_state_reset
+    )).run()  # fmt: skip
 
 
 def _status(run: Run) -> int:

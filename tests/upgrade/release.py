@@ -17,6 +17,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,10 +98,14 @@ class Agent:
             assert time.monotonic() < deadline, f"the agent of {self.release.name}, after {seconds} s:\n{self.text()}"
             time.sleep(0.05)
 
+    def status(self) -> dict[str, Any]:
+        """What it says of itself."""
+        said = self.release.run(self.root, "pcn", "agent", "status", "-o", "json", code=None).stdout
+        return dict(json.loads(said)) if said else {}
+
     def looks(self) -> int:
         """How often it has looked at the kernel."""
-        said = self.release.run(self.root, "pcn", "agent", "status", "-o", "json", code=None).stdout
-        return int(json.loads(said).get("looks", 0)) if said else 0
+        return int(self.status().get("looks", 0))
 
     def text(self) -> str:
         return self.log.read_text()[-5000:]

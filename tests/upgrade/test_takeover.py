@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from reconciler.kernel.bpffs import open_pin
 from reconciler.slowpath.dispatch import MAX_AGE
 from reconciler.slowpath.ring import Ring
-
 from tests.upgrade.host import Host, nothing_removed, until
 from tests.upgrade.release import HERE, Release
 from tests.upgrade.traffic import udp

@@ -1,0 +1,26 @@
+"""What an agent asks before it does it: a change of code that would reset state.
+
+Where a table's layout is another one in newer code, what the datapath learned in it is lost. That is an upgrade and no drift:
+nobody has touched the kernel. It waits until somebody who knows that connections will be cut says so, by `pcn-apply` or a flag.
+"""
+from __future__ import annotations
+
+from reconciler.apply import Result
+from reconciler.plan.steps import Disruption
+
+
+class ConsentNeeded(Exception):
+    """The plan would reset state, and nobody has agreed to it."""
+
+
+def state_resets(result: Result) -> tuple[str, ...]:
+    """Addresses of the tables that would be made anew, in cubes that stay."""
+    steps = (step for step in result.plan.steps if step.operation.kind == "create_map")
+    return tuple(step.address for step in steps if step.disruption == Disruption.STATE_RESET)
+
+
+def problem_of(addresses: tuple[str, ...]) -> str:
+    return (
+        f"pending: newer code has another layout for {', '.join(addresses)} (state reset: what was learned there would be lost); "
+        "the programs that run go on until you run pcn-apply, or start the agent with --accept-state-reset"
+    )

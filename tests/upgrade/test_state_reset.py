@@ -1,0 +1,67 @@
+"""Newer code with another layout of a table: an agent asks before it resets what the datapath learned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.upgrade.host import Host
+from tests.upgrade.release import Agent, Release, edited_release, substitute
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+TABLE = "cube/wall/table/connections"
+
+
+@pytest.fixture
+def host(new: Release, own_root: str, tmp_path: Path) -> Iterator[Host]:
+    """A firewall with an open connection, and its agent."""
+    with Host(new, own_root, tmp_path, ("firewall",)) as found:
+        found.start()
+        yield found
+
+
+@pytest.fixture
+def larger(tmp_path: Path, compiled_programs: Path) -> Release:
+    """Newer code, in which the table of connections has twice as many rows."""
+
+    def edit(home: Path) -> None:
+        substitute(home, "bpf", "struct connection, connections, 65536", "struct connection, connections, 131072")
+
+    return edited_release("a release with more connections", tmp_path / "larger", edit, compiled_programs)
+
+
+def restarted(host: Host, release: Release, *options: str) -> Agent:
+    host.agents[-1].stop()
+    return host.agent(release, *options)
+
+
+def test_an_agent_of_newer_code_reports_a_state_reset_as_pending_and_the_connection_goes_on(host: Host, larger: Release) -> None:
+    agent = restarted(host, larger)
+    agent.until(lambda: TABLE in agent.status().get("pending", ()))
+    looks = agent.looks()
+    agent.until(lambda: agent.looks() > looks + 2)
+    said = agent.status()
+    assert said["done"] == {"program_loads": 0, "map_writes": 0, "link_changes": 0}
+    assert said["drift"] == {"now": [], "healed": 0, "last": []}
+    assert not said["healthy"]
+    assert any("state reset" in problem and "pcn-apply" in problem for problem in said["problems"])
+    assert "state reset" in agent.text()
+    assert host.losses(larger) == []
+
+
+def test_who_applies_by_hand_is_told_and_agrees(host: Host, larger: Release) -> None:
+    agent = restarted(host, larger)
+    agent.until(lambda: TABLE in agent.status().get("pending", ()))
+    assert "state reset" in host.apply(larger, "--plan", code=None)
+    assert "disruption: state reset" in host.apply(larger)
+    agent.until_in_sync()
+    assert agent.status()["pending"] == []
+
+
+def test_an_agent_that_is_told_so_resets_state(host: Host, larger: Release) -> None:
+    agent = restarted(host, larger, "--accept-state-reset")
+    agent.until_in_sync()
+    assert agent.status()["done"]["program_loads"] > 0
+    assert agent.status()["last"]["disruption"] == "state reset"
