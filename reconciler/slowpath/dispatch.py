@@ -18,7 +18,7 @@ from reconciler.slowpath.handle import CubeHandle, Metadata, OpenPin, Say, Serve
 from reconciler.slowpath.packet_in import PacketIn, decode
 from reconciler.slowpath.ring import Ring
 
-SHARE, TURN = 32, 0.002  # packets of one cube at a time, and seconds for them: so long others wait for it, whatever its half does
+SHARE, ALONE, TURN = 32, 256, 0.002  # packets of one cube at a time, if no other's wait, and seconds for them at the most
 MAX_AGE = 5.0  # seconds; what waited longer for a worker is of no use to anybody
 TICK = 0.1  # seconds
 _QUIET = 1.0  # seconds between two reports of the same cube's mistakes
@@ -158,10 +158,12 @@ class Dispatcher:
         self._drop_ring(known)
         known.close()
 
-    def drain(self, share: int = SHARE) -> int:
-        """Handle packets that wait, at most `share` of each cube; gives how many there were."""
+    def drain(self) -> int:
+        """Handle packets that wait, of each cube its share; gives how many there were."""
         count, oldest = 0, time.monotonic_ns() - int(MAX_AGE * 1e9)
-        for fd, _ in self._epoll.poll(0):
+        ready = self._epoll.poll(0)
+        share = SHARE if len(ready) > 1 else ALONE
+        for fd, _ in ready:
             cube = self._by_ring[fd]
             until = time.monotonic() + TURN
             for raw in cube.ring.records(share) if cube.ring is not None else ():

@@ -30,12 +30,13 @@ class SharedRing:
         self._ring: Ring | None = None
         self._task: asyncio.Task[None] | None = None
         self._gone = False  # its pin is: what is in it is still handed on
+        self._handing = False  # packets that were taken out of it are on their way
         self.unclaimed = 0
 
     def follow(self, identity: int) -> None:
         """The kernel's number of the ring that is pinned now, 0 if there is none. Called at every look."""
         if self._ring is not None and self._ring.identity != identity:
-            if self._gone:  # for a whole look no program has had it
+            if self._gone and not self._handing and not self._ring.waiting():  # for a whole look no program has had it
                 self._let_go()
             self._gone = True
         if self._ring is None and identity:
@@ -61,7 +62,11 @@ class SharedRing:
         with ring:
             while True:
                 await readable(ring.fileno())
-                await self._hand_on(ring.records(MOST_PACKETS))
+                self._handing = True
+                try:
+                    await self._hand_on(ring.records(MOST_PACKETS))
+                finally:
+                    self._handing = False
 
     async def _hand_on(self, records: Iterable[bytes]) -> None:
         shares: dict[Supervised, list[tuple[str, PacketIn]]] = {}

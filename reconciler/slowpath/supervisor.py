@@ -26,7 +26,7 @@ from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.maps import fold_cpus
 from reconciler.kernel.reader import Reader
 from reconciler.rpc.client import Client, inherited
-from reconciler.rpc.contract import RpcError, from_bytes
+from reconciler.rpc.contract import Bounds, RpcError, from_bytes
 from reconciler.service import Services, cube_number
 from reconciler.slowpath.counters import NAMES, Counters, abandon, free_slots, new_block, plain
 from reconciler.slowpath.handle import ServedCube
@@ -36,6 +36,7 @@ from reconciler.slowpath.shared_ring import SharedRing, readable
 
 ADOPTING, SILENT, PING, WAITING = 60.0, 10.0, 5.0, 30.0  # seconds: to take over cubes, to answer at all; between pings; of a poll
 _NO_SLOWPATH = 3  # enum pcn_drop
+CONNECTIONS = 3  # for its cubes, for packets of an older ring, and for the call that waits until it has something to say
 LEAVING = 1.0  # seconds to handle what it has begun
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from reconciler.slowpath.worker import main; main()"
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "TZ")
@@ -108,7 +109,7 @@ class Supervised:
     async def _life(self) -> str:
         """One process, from its start to its end; gives why it ended."""
         process, sockets = self._start()
-        self.pid, self._client = process.pid, Client(self.name, inherited(sockets))
+        self.pid, self._client = process.pid, Client(self.name, inherited(sockets), Bounds(in_flight=CONNECTIONS))
         why = ""
         try:
             async with asyncio.TaskGroup() as group:
@@ -130,7 +131,7 @@ class Supervised:
         return f"killed by signal {-process.returncode}" if process.returncode < 0 else f"exit {process.returncode}"
 
     def _start(self) -> tuple[subprocess.Popen[bytes], list[socket.socket]]:
-        pairs = [socket.socketpair() for _ in range(2)]  # one for a call that waits
+        pairs = [socket.socketpair() for _ in range(CONNECTIONS)]
         theirs = [far for _, far in pairs]
         passed = [far.fileno() for far in theirs]
         order = {

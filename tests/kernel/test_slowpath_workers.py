@@ -428,6 +428,6 @@ def test_the_ring_of_programs_of_an_older_version_is_emptied_until_they_are_gone
             assert "slowpath" in lab.reader().names("cubes/c1")
             assert "slowpath" not in lab.reader().names("shared")
             stream.close()
-            assert stream.lost() == 0
+            assert stream.lost() == 0, (agent.status()["slow_path"], stream.losses(), stream.sent[-1], agent.text())
             assert len(stream.arrived) > 100
             assert agent.status()["slow_path"]["unclaimed"] == 0
