@@ -16,6 +16,7 @@ _MOST = 20  # diagnostics shown
 _VERIFIER_LINES = 8  # of the verifier's last words
 
 _DIAGNOSTIC = re.compile(r"^(\S+?):(\d+):(\d+): (fatal error|error|warning|note): (.*)$")
+_GUTTER = re.compile(r" *\d+ \| ")
 _PLACE = re.compile(r"/virtual/main\.c:(\d+)(?::\d+)?")
 _COUNTS = re.compile(r"^\d+ (?:warning|error)s?(?: and \d+ errors?)? generated\.$")
 _INSTRUCTION = re.compile(r"^(\d+): \(([0-9a-f]{2})\) (.*)$")
@@ -73,10 +74,19 @@ def _located(match: re.Match[str], block: list[str], unit: Prepared) -> str:
     if file != "/virtual/main.c" or not 0 < int(line) <= len(unit.lines):
         return "\n".join(_moved(text, unit) for text in block)
     source, number = unit.lines[int(line) - 1]
-    text = text_of(source, number)
-    same = len(block) > 2 and block[1].rstrip() == text  # otherwise the columns are those of rewritten text
+    text, (shown, caret) = text_of(source, number), _excerpted(block)
+    same = caret and shown == text  # otherwise the columns are those of rewritten text
     place = f"{source.path}:{number}" + (f":{column}" if same else "")
-    return f"{place}: {severity}: {message}\n{_excerpt(number, text, block[2].rstrip() if same else '')}"
+    return f"{place}: {severity}: {message}\n{_excerpt(number, text, caret if same else '')}"
+
+
+def _excerpted(block: list[str]) -> tuple[str, str]:
+    """The line that clang shows, and its caret; without the line's number, which clang puts before it since its 16th version."""
+    if len(block) < 3:
+        return "", ""
+    gutter = _GUTTER.match(block[1])
+    width = gutter.end() if gutter else 0
+    return block[1][width:].rstrip(), block[2][width:].rstrip()
 
 
 def _moved(text: str, unit: Prepared) -> str:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -161,12 +162,12 @@ def test_an_error_in_an_included_file_names_that_file():
 
 
 def test_a_function_that_is_not_declared_is_an_error_and_no_riddle_of_the_verifier():
-    assert "implicit declaration" in refused("int pcn_main(struct xdp_md *ctx) { return bpf_no_such(1); }\n")
+    assert re.search(r"implicit declaration|undeclared function", refused("int pcn_main(struct xdp_md *ctx) { return bpf_no_such(1); }\n"))
 
 
 def test_too_much_stack_ends_llvm_but_not_its_message():
     wasteful = "int pcn_main(struct xdp_md *ctx) { volatile char b[700]; for (int i = 0; i < 700; i++) b[i] = i; return b[7]; }\n"
-    with pytest.raises(CompileError, match=r"/srv/s\.c.*stack limit of 512 bytes"):
+    with pytest.raises(CompileError, match=r"/srv/s\.c.*stack limit"):
         driver.build([unit(wasteful), unit(MAIN), unit(MAIN)])
 
 

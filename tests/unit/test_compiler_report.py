@@ -22,6 +22,12 @@ def test_an_error_is_shown_at_its_real_place_with_its_caret():
         "/srv/s.c:1:3: error: use of undeclared identifier 'foo'\n     1 |   foo = 3;\n       |   ^")
 
 
+def test_the_gutter_that_newer_clangs_draw_is_no_part_of_the_line():
+    said = "/virtual/main.c:3:3: error: use of undeclared identifier 'foo'\n    3 |   foo = 3;\n      |   ^\n1 error generated.\n"
+    assert diagnostics(said, unit()) == (
+        "/srv/s.c:1:3: error: use of undeclared identifier 'foo'\n     1 |   foo = 3;\n       |   ^")
+
+
 def test_a_column_of_a_rewritten_line_is_left_out():
     said = "/virtual/main.c:4:9: error: no\n({ bpf_bar(1); });\n        ^\n"
     assert diagnostics(said, unit()) == "/srv/s.c:2: error: no\n     2 | bar(1);"
