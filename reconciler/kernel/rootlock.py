@@ -86,6 +86,8 @@ def _is_believed(process: str, fd: int) -> bool:
             return False
         notes = (entry.read_text() for entry in Path(f"/proc/{process}/fdinfo").iterdir())
         return any("lock:" in note and "FLOCK" in note and inode in note for note in notes)
+    except PermissionError:  # it is root's, as was seen, and has capabilities that we have not
+        return True
     except OSError:
         return False
 

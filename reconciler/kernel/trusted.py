@@ -147,18 +147,44 @@ def _refuse(path: str, about: os.stat_result, *, sticky: bool, also: int) -> Non
 
 def beneath(fd: int, relative: str) -> int:
     """A directory below an open one, on the same file system. Raises NotTrusted, and OSError as openat2(2) does."""
-    how = _How(_DIRECTORY, 0, _NO_XDEV | _NO_MAGICLINKS | _NO_SYMLINKS | _BENEATH)
-    found = _libc.syscall(_OPENAT2, fd, os.fsencode(relative or "."), ctypes.byref(how), ctypes.sizeof(how))
-    if found < 0:
-        number = ctypes.get_errno()
-        if number in (errno.ELOOP, errno.EXDEV):
-            what = "a symlink" if number == errno.ELOOP else "another file system"
-            raise NotTrusted(f"{name_of(fd)}/{relative} leads to {what}, which is not followed: remove it")
-        raise OSError(number, os.strerror(number), relative)
+    try:
+        found = _openat2(fd, relative or ".")
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EXDEV):
+            raise
+        what = "a symlink" if error.errno == errno.ELOOP else "another file system"
+        raise NotTrusted(f"{name_of(fd)}/{relative} leads to {what}, which is not followed: remove it") from None
     if why := why_not(os.fstat(found)):
         os.close(found)
         raise NotTrusted(f"{name_of(fd)}/{relative} {why}, so it is not used: remove it")
-    return int(found)
+    return found
+
+
+def _openat2(fd: int, relative: str) -> int:
+    how = _How(_DIRECTORY, 0, _NO_XDEV | _NO_MAGICLINKS | _NO_SYMLINKS | _BENEATH)
+    found = int(_libc.syscall(_OPENAT2, fd, os.fsencode(relative), ctypes.byref(how), ctypes.sizeof(how)))
+    if found >= 0:
+        return found
+    number = ctypes.get_errno()
+    if number == errno.ENOSYS:  # a seccomp filter, such as that of systemd's RestrictSUIDSGID=
+        return _name_by_name(fd, relative)
+    raise OSError(number, os.strerror(number), relative)
+
+
+def _name_by_name(fd: int, relative: str) -> int:
+    """What openat2 does, in as many steps as there are names."""
+    device, found = os.fstat(fd).st_dev, os.open(".", _DIRECTORY, dir_fd=fd)
+    for name in relative.split("/"):
+        above = found
+        try:
+            about = os.stat(name, dir_fd=above, follow_symlinks=False)
+            if stat.S_ISLNK(about.st_mode) or name == ".." or about.st_dev != device:
+                number = errno.ELOOP if stat.S_ISLNK(about.st_mode) else errno.EXDEV
+                raise OSError(number, os.strerror(number), relative)
+            found = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+        finally:
+            os.close(above)
+    return found
 
 
 def at(fd: int, relative: str) -> str:

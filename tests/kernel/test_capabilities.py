@@ -1,6 +1,8 @@
 """Not all of root: what CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON suffice for, and what is said where one is missing."""
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 from pathlib import Path
 
@@ -63,3 +65,14 @@ def test_to_read_takes_less(document: Path, net: Net) -> None:
 def test_what_is_missing_is_named(missing: str, net: Net) -> None:
     rest = tuple(name for name in THREE if name != missing)
     assert limited(rest, "apply", str(net.file), code=77).stderr.endswith(f"this process lacks CAP_{missing.upper()}\n")
+
+
+def test_the_lock_of_a_process_with_more_capabilities_is_waited_for(document: Path, net: Net, own_root: str) -> None:
+    """By the root alone, as older versions take it; whose descriptors these are, the limited one may not read."""
+    os.mkdir(own_root, 0o700)
+    fd = os.open(own_root, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    assert f"process {os.getpid()}" in limited(THREE, "apply", "--lock-timeout", "0.5", str(document), code=75).stderr
+    os.close(fd)
+    os.rmdir(own_root)
+    linkwrite.delete_link(f"{net.prefix}a")

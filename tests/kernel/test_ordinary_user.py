@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import NotTrusted
-from reconciler.kernel import maps
+from reconciler.kernel import maps, trusted
 from reconciler.kernel.bpffs import Bpffs
 from tests.commands import BIN, Net, pcn
 from tests.nobody import Victim, done_by_nobody, nobody
@@ -279,6 +279,13 @@ def test_a_root_below_a_directory_that_others_can_exchange_is_refused(
     open_to_all.rmdir()
 
 
+@pytest.fixture(params=["openat2", "where a sandbox takes openat2 away"])
+def way_of_opening(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param != "openat2":
+        monkeypatch.setattr(trusted, "_OPENAT2", 1_000_000)  # no such system call
+
+
+@pytest.mark.usefixtures("way_of_opening")
 def test_a_symlink_below_the_root_is_never_followed_whoever_made_it(root: Path, victim: Victim) -> None:
     """Not even root's own, of which a slip of the hand is enough."""
     below = Bpffs(str(root))
@@ -298,6 +305,7 @@ def test_a_symlink_below_the_root_is_never_followed_whoever_made_it(root: Path, 
     shutil.rmtree(root)
 
 
+@pytest.mark.usefixtures("way_of_opening")
 def test_what_is_mounted_over_a_directory_below_the_root_is_not_entered(root: Path, victim: Victim) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     below = Bpffs(str(root))

@@ -104,3 +104,16 @@ def test_a_hanging_agent_is_replaced_and_neither_that_nor_a_stop_is_noticed_by_a
     machine.run("systemctl", "kill", "--signal=SIGINT", "pinging")
     wait_until(lambda: "packet loss" in log_of(machine, "pinging"))
     assert " 0% packet loss" in log_of(machine, "pinging")
+
+
+def test_the_unit_has_the_capabilities_it_names_and_compiles_and_makes_namespaces_with_them(machine):
+    machine.boot()
+    status = machine.run("sh", "-c", "cat /proc/$(systemctl show pcn-agent --property=MainPID --value)/status")
+    held = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapBnd:"))
+    assert held == sum(1 << number for number in (39, 12, 38, 21, 13, 8, 18, 2))
+    assert "Seccomp:\t2" in status
+    machine.run("systemctl", "set-environment", "PCN_CACHE=/run/none-yet")  # so that it compiles
+    machine.run("pcn", "delete", "world")
+    machine.run("systemctl", "restart", UNIT)
+    wait_until(lambda: crosses(machine), 60)
+    assert "ready: in sync" in log_of(machine, UNIT)
