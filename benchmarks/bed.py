@@ -22,9 +22,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from benchmarks import machine, programs
-from reconciler.apply import Options, Result, apply
 from reconciler.document import Document
 from reconciler.document.load import parse
+from reconciler.engine.apply import Options, Result, apply
 from reconciler.kernel import bpf, netlink, netns, offload, rtnl
 from reconciler.model import LinkEnd, Route
 from tests.world import World, run_in, send_frames, settle

@@ -25,8 +25,8 @@ from benchmarks.machine import pinned
 from benchmarks.replay import Calls, Recording
 from reconciler.agent.files import Desired
 from reconciler.agent.heal import Healer
-from reconciler.apply import Options, Result, apply
 from reconciler.document.load import parse
+from reconciler.engine.apply import Options, Result, apply
 
 BARE, COMMAND, AGAIN = "bare kernel calls", "pcn-apply, no-op", "no-op, again"
 _SETTLED = 0.06  # seconds after which what was made counts as settled

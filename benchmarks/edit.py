@@ -21,8 +21,8 @@ from benchmarks import topologies
 from benchmarks.compare import Effort, Goal, Row, Table, Turn, compare
 from benchmarks.topologies import Watched
 from reconciler.agent.main import QUIET
-from reconciler.apply import Options, apply
 from reconciler.document.load import parse
+from reconciler.engine.apply import Options, apply
 from tests.agentlab import ROOT, AgentProcess
 
 _PATIENCE = 120.0  # seconds until an agent has read 100,000 rows, on a machine that is busy

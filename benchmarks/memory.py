@@ -17,8 +17,8 @@ from pathlib import Path
 from benchmarks import topologies
 from benchmarks.compare import Effort, Goal, Row, Table
 from benchmarks.edit import COMMAND
-from reconciler.apply import Options, apply
 from reconciler.document.load import parse
+from reconciler.engine.apply import Options, apply
 from tests.agentlab import ROOT, AgentProcess
 
 _IDLE = "pcn-agent, idle"

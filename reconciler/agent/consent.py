@@ -5,7 +5,7 @@ nobody has touched the kernel. It waits until somebody who knows that connection
 """
 from __future__ import annotations
 
-from reconciler.apply import Result
+from reconciler.engine.apply import Result
 from reconciler.plan.steps import Disruption
 
 

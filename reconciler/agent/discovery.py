@@ -55,8 +55,8 @@ def discover(root: str, services: Services, last: Discovery | None) -> Discovery
 
 def _slow(texts: Mapping[str, str | None], services: Services) -> Iterator[tuple[Cube, str]]:
     """The cubes with a slow path in these applied documents, each with the netdev that it is attached to."""
+    from reconciler.engine.session import applied_document
     from reconciler.live.sealed import readable, services_of
-    from reconciler.survey import applied_document
 
     found = {name: text for name, text in texts.items() if text and is_topology(text)}
     if not any(has_slow_path(service, services) for text in found.values() for service in services_of(text)):

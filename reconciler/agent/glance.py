@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from reconciler.apply import Options, Result
+from reconciler.engine.apply import Options, Result
+from reconciler.engine.session import Builder, Looker, without_network
 from reconciler.graph.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.survey import Builder, Looker, without_network
 
 _FRESH = 0.5  # seconds for which a look will do: the next one, directly after an edit, still heals what happened since within one
 

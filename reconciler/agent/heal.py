@@ -17,14 +17,14 @@ from reconciler.agent.files import Desired, words
 from reconciler.agent.glance import Glance
 from reconciler.agent.retry import Retries
 from reconciler.agent.tally import Tally
-from reconciler.apply import Options, Result, apply, plan_for
 from reconciler.document import Document
+from reconciler.engine.apply import Options, Result, apply, plan_for
+from reconciler.engine.confirm import refuse_while_trying
 from reconciler.errors import DocumentError, Interrupted, LockBusy, PcnError, Problem, VerifyFailed
 from reconciler.graph.diff import Change
 from reconciler.graph.intend import document_text
 from reconciler.graph.records import CubeRecord, HookRecord, HopRecord, LinkRecord, MemberRecord
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
-from reconciler.trial import refuse_while_trying
 
 HEAL, NO_HEAL, OBSERVE = "heal", "no-heal", "observe"
 BUSY_RETRY, LAST_BUSY_RETRY = 0.1, 1.0  # seconds

@@ -154,7 +154,7 @@ def names(cubes: Mapping[str, Mapping[str, int]], objects: Iterable[Any]) -> Nam
 
 def live_names(root: str, services: Services) -> Names:
     """The names of what is live below a root. Raises KernelError, CompileError."""
-    from reconciler.survey import Builder, Looker
+    from reconciler.engine.session import Builder, Looker
 
     looker = Looker(root, services, Builder(services))
     found = looker.live().ports  # decoding the tables builds every live cube's programs, or finds them in the cache

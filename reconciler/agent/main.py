@@ -31,7 +31,7 @@ from reconciler.agent.slowlog import SlowLog
 from reconciler.agent.status import resident, status, summary
 from reconciler.agent.tidy import Tidier
 from reconciler.agent.watch import Watcher
-from reconciler.apply import Options
+from reconciler.engine.apply import Options
 from reconciler.errors import Interrupted
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.plan.steps import Step

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from reconciler.apply import Result
+from reconciler.engine.apply import Result
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds, upper bounds

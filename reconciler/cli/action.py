@@ -9,12 +9,12 @@ from reconciler.cli import arguments as shared
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
-    from reconciler.action import Action
     from reconciler.cli.run import Run
+    from reconciler.engine.actions import Action
+    from reconciler.engine.session import Looker
     from reconciler.graph.records import Live
     from reconciler.plan.steps import Plan
     from reconciler.service import Services
-    from reconciler.survey import Looker
 
 DESCRIPTION = """\
 Do an action of a cube's model, such as fdb/flush. It touches what the datapath learned or counted, never what is
@@ -31,9 +31,9 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(run: Run) -> int:
-    from reconciler.action import answer
     from reconciler.cli.perform import look, perform
-    from reconciler.trial import refuse_while_trying
+    from reconciler.engine.actions import answer
+    from reconciler.engine.confirm import refuse_while_trying
 
     run.need("change the kernel's tables", change=True)
     options = run.options()
@@ -59,8 +59,8 @@ def run(run: Run) -> int:
 
 def _plan(cube: str, path: str | None, services: Services, live: Live, chosen: list[Action]) -> Plan:
     """Raises UsageError for a cube or an action that is not there. `chosen` is filled with what was found."""
-    from reconciler.action import actions, find_action, plan_action
     from reconciler.document.nearmiss import did_you_mean
+    from reconciler.engine.actions import actions, find_action, plan_action
     from reconciler.graph.records import CubeRecord
     from reconciler.plan.steps import Plan
 

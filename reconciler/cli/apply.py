@@ -10,9 +10,9 @@ from reconciler.cli import arguments as shared
 from reconciler.errors import ApplyFailed, UsageError
 
 if TYPE_CHECKING:
-    from reconciler.apply import Options, Result
     from reconciler.cli.run import Run
     from reconciler.document import Document
+    from reconciler.engine.apply import Options, Result
 
 DESCRIPTION = """\
 Make the kernel hold what the files say: all of it or nothing, and without losing a packet where the plan says so.
@@ -53,7 +53,7 @@ def run(run: Run) -> int:
     if args.try_seconds is not None and (args.wait is not None or args.plan or args.check or args.delete or args.confirm):
         raise UsageError("--try goes with none of --wait, --plan, --check, --delete and --confirm")
     if args.confirm:
-        from reconciler.cli.trial import confirm
+        from reconciler.cli.commit_confirmed import confirm
 
         return confirm(run)
     if not args.files:
@@ -65,7 +65,7 @@ def run(run: Run) -> int:
     if args.plan or args.check:
         return plan(run, documents, options)
     if args.try_seconds is not None:
-        from reconciler.cli.trial import attempt
+        from reconciler.cli.commit_confirmed import attempt
 
         return attempt(run, documents, options)
     return carry_out(run, documents, options)
@@ -73,7 +73,7 @@ def run(run: Run) -> int:
 
 def plan(run: Run, documents: list[Document], options: Options) -> int:
     """Show what would be done, and say by the exit code what kind of thing that is."""
-    from reconciler.apply import plan_for
+    from reconciler.engine.apply import plan_for
     from reconciler.present import exit_code_of_plan
 
     result = plan_for(documents, options, delete=run.args.delete)
@@ -81,8 +81,8 @@ def plan(run: Run, documents: list[Document], options: Options) -> int:
 
 
 def carry_out(run: Run, documents: list[Document], options: Options) -> int:
-    from reconciler.apply import apply
-    from reconciler.trial import refuse_while_trying
+    from reconciler.engine.apply import apply
+    from reconciler.engine.confirm import refuse_while_trying
 
     refuse_while_trying(options.root)
     results = [apply(documents, options, delete=run.args.delete)]

@@ -25,8 +25,8 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(run: Run) -> int:
     from reconciler.compiler.cache import directory
+    from reconciler.engine.session import Builder
     from reconciler.present.leaves import counted
-    from reconciler.survey import Builder
 
     if bool(run.args.files) == run.args.all:
         raise UsageError("say which files, or --all\nsee 'pcn compile --help'")
@@ -53,7 +53,7 @@ def run(run: Run) -> int:
 
 def _families(run: Run) -> set[tuple[str, str]]:
     """(service, TC or XDP) of every kind of cube that is asked for."""
-    from reconciler.survey import families
+    from reconciler.engine.session import families
 
     services = run.services()
     if run.args.all:

@@ -11,8 +11,8 @@ from reconciler.cli import arguments as shared
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
-    from reconciler.apply import Options
     from reconciler.cli.run import Run
+    from reconciler.engine.apply import Options
 
 DESCRIPTION = """\
 Remove topologies with all that they own: cubes, links, namespaces. A topology is named by a file, or by its name alone,
@@ -53,7 +53,7 @@ def known(options: Options) -> None:
     """Raise UsageError for a name of `options.drop` that no live topology has."""
     from reconciler.cli.perform import look
     from reconciler.document.nearmiss import did_you_mean
-    from reconciler.survey import applied_documents, name_of
+    from reconciler.engine.session import applied_documents, name_of
 
     if not options.drop:
         return

@@ -72,8 +72,8 @@ def _line(check: Check, run: Run) -> str:
 def _checks(run: Run) -> Iterator[Check]:
     from reconciler.cli import diagnose_services
     from reconciler.cli.run import lacking
+    from reconciler.engine.session import units_of
     from reconciler.kernel.release import release
-    from reconciler.survey import units_of
 
     permitted = not lacking(("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"))
     yield Check("kernel", OK, f"Linux {release()} on {os.uname().machine}")

@@ -24,7 +24,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(run: Run) -> int:
-    from reconciler.apply import drift_survey
+    from reconciler.engine.apply import drift_survey
     from reconciler.present.drift import drift_document, drift_text
     from reconciler.present.rows import Decoder
 

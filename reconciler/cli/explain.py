@@ -29,7 +29,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(run: Run) -> int:
-    from reconciler.explain import explain
+    from reconciler.present.explain import explain
 
     found = explain(run.args.path, run.services())
     if run.format == "text":

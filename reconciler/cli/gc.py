@@ -9,9 +9,9 @@ from reconciler.cli import arguments as shared
 
 if TYPE_CHECKING:
     from reconciler.cli.run import Run
+    from reconciler.engine.session import Looker
     from reconciler.graph.records import Live
     from reconciler.plan.steps import Plan, Step
-    from reconciler.survey import Looker
 
 DESCRIPTION = """\
 Remove from the kernel what no applied topology accounts for: objects that a killed apply left, programs attached to
@@ -31,9 +31,9 @@ def arguments(parser: ArgumentParser) -> None:
 def run(run: Run) -> int:
     from reconciler.cli.perform import look, perform
     from reconciler.compiler.cache import prune
+    from reconciler.engine.confirm import refuse_while_trying
     from reconciler.present import DONE, PLANNED, Report, document, exit_code_of_plan
     from reconciler.present.text import render
-    from reconciler.trial import refuse_while_trying
 
     run.need("read the kernel's programs" if run.args.plan else "remove programs from the kernel", change=not run.args.plan)
     options = run.options()

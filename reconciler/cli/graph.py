@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from reconciler.cli import arguments as shared
 
 if TYPE_CHECKING:
-    from reconciler.apply import Options
     from reconciler.cli.run import Run
+    from reconciler.engine.apply import Options
     from reconciler.model import Topology
 
 DESCRIPTION = """\
@@ -67,7 +67,7 @@ def _live(run: Run, options: Options) -> list[Topology]:
 
     from reconciler.check import check
     from reconciler.document import Document
-    from reconciler.show import show
+    from reconciler.present.show import show
 
     run.need("read the kernel's programs")
     documents = [Document(f"live topology {each['metadata']['name']}", json.dumps(each), each) for each in show(options)]

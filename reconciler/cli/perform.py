@@ -6,19 +6,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from reconciler.apply import Options
+    from reconciler.engine.apply import Options
+    from reconciler.engine.session import Looker
     from reconciler.graph.records import Live
     from reconciler.plan.steps import Plan
-    from reconciler.survey import Looker
 
 T = TypeVar("T")
 
 
 def perform(options: Options, make: Callable[[Looker, Live], Plan]) -> Plan:
     """Look, plan, and carry the plan out, all as the one writer. Raises LockBusy and what the steps raise."""
+    from reconciler.engine.transaction import carry_out
     from reconciler.kernel.bpffs import Bpffs
     from reconciler.live.execute import Executor
-    from reconciler.transaction import carry_out
 
     root = Bpffs(options.root)
     with root.locked(options.lock_timeout):
@@ -46,6 +46,6 @@ def look(options: Options, make: Callable[[Looker, Live], T]) -> T:
 
 
 def looker_of(options: Options) -> Looker:
-    from reconciler.survey import Builder, Looker
+    from reconciler.engine.session import Builder, Looker
 
     return Looker(options.root, options.services, Builder(options.services, options.compiling, options.root), options.drop)

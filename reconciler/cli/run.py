@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from reconciler.errors import ApplyFailed, DocumentError, Interrupted, NotPermitted, PcnError, Problem, RollbackIncomplete
 
 if TYPE_CHECKING:
-    from reconciler.apply import Options, Result
     from reconciler.cli.terminal import Terminal
     from reconciler.document import Document
+    from reconciler.engine.apply import Options, Result
     from reconciler.plan.steps import Step
     from reconciler.service import Services
 
@@ -57,7 +57,7 @@ class Run:
 
     def options(self) -> Options:
         """How to go about an apply, from the arguments that this verb has."""
-        from reconciler.apply import Options
+        from reconciler.engine.apply import Options
 
         args = self.args
         options = Options(services=self.services(), progress=self._step, compiling=self.terminal.compiling)

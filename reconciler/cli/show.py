@@ -28,7 +28,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(run: Run) -> int:
-    from reconciler.show import shown
+    from reconciler.present.show import shown
 
     run.need("read the kernel's programs")
     answer = shown(run.options(), run.args.topologies, state=run.args.state)

@@ -10,8 +10,8 @@ from reconciler.cli import arguments as shared
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
-    from reconciler.apply import Options
     from reconciler.cli.run import Run
+    from reconciler.engine.apply import Options
 
 DESCRIPTION = """\
 Show what each port has carried, what each cube has dropped and why, and how full its tables are: totals, and with -w

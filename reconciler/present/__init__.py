@@ -16,8 +16,8 @@ from reconciler.graph.records import GONE, ProgramRecord
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Disruption, Step
 
 if TYPE_CHECKING:
+    from reconciler.engine.session import Survey
     from reconciler.present.rows import Decoder
-    from reconciler.survey import Survey
 
 FORMAT_VERSION = "1.0"
 COUNTS = (PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES)

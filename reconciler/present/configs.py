@@ -9,9 +9,9 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from reconciler.engine.session import Survey
 from reconciler.graph.records import CubeRecord, TopologyRecord
 from reconciler.present.rows import Decoder, Leaves, entries
-from reconciler.survey import Survey
 
 _SAID_ELSEWHERE = frozenset({"name", "service-name", "type", "loglevel", "peer", "tcubes"})
 

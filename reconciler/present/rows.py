@@ -19,7 +19,7 @@ from reconciler.service.codec import Env
 from reconciler.service.rows import decode_rows
 
 if TYPE_CHECKING:
-    from reconciler.survey import Survey
+    from reconciler.engine.session import Survey
 
 Leaves = dict[str, Any]
 """Leaf to value; for rows of a list, the entry's path ('fdb/entry[02:00:00:00:00:01]') to its leaves."""

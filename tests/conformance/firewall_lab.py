@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.apply import Result
+from reconciler.engine.apply import Result
 from reconciler.kernel import offload
 from tests import packets
 from tests.conformance.lab import Lab

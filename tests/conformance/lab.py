@@ -25,9 +25,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reconciler.apply import Options, Result, apply, drift, plan_for
 from reconciler.document import Document
 from reconciler.document.load import parse
+from reconciler.engine.apply import Options, Result, apply, drift, plan_for
 from reconciler.graph.diff import Change
 from reconciler.kernel import bpf, maps, netns, programs, rtnl
 from reconciler.kernel.bpffs import Bpffs
@@ -35,7 +35,7 @@ from reconciler.kernel.maps import fold_cpus
 from reconciler.kernel.reader import Reader
 from reconciler.pins import unescape
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Operation, Step
-from reconciler.show import show
+from reconciler.present.show import show
 from tests import packets
 from tests.fusing import as_chosen
 from tests.ringlog import RingLog, render

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reconciler.apply import Options, apply, plan_for
+from reconciler.engine.apply import Options, apply, plan_for
+from reconciler.engine.session import Builder, Looker
 from reconciler.graph.records import LinkRecord, NamespaceRecord, OffloadRecord, Record, State, TopologyRecord
 from reconciler.kernel import netns, rtnl
 from reconciler.service import Services
-from reconciler.survey import Builder, Looker
 from tests.faults.graphs import Data, documents
 
 _services = Services()

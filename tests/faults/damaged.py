@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reconciler.apply import drift
+from reconciler.engine.apply import drift
+from reconciler.engine.session import Kept
 from reconciler.graph.diff import Change
 from reconciler.kernel import bpf, maps, netns, programs
-from reconciler.show import show
-from reconciler.survey import Kept
+from reconciler.present.show import show
 from tests import residue
 from tests.faults.bench import Bench
 from tests.faults.graphs import Data, cube, hosts

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 
-from reconciler.apply import Result
+from reconciler.engine.apply import Result
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Disruption
 from tests.faults.bench import Bench
 from tests.faults.flow import Flow

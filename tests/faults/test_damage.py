@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.apply import drift
+from reconciler.engine.apply import drift
 from tests.faults import damages, damages_network
 from tests.faults.damaged import (
     BARRED,

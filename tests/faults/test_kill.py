@@ -40,7 +40,7 @@ _PARENT = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import json, os, networkx, pyroute2
-from reconciler import apply, check, compiler, graph, plan, survey
+from reconciler.engine import apply, session; from reconciler import check, compiler, graph, plan
 from reconciler.live import execute
 from reconciler.document import load
 from reconciler.live import observe

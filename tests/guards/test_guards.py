@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from reconciler.agent.glance import Glance
-from reconciler.apply import Options, Result, apply
 from reconciler.compiler.stack import stack_of
 from reconciler.document.load import parse
+from reconciler.engine.apply import Options, Result, apply
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
 from reconciler.plan.steps import MAP_WRITES

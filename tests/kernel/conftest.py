@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.trial import ask
+from reconciler.engine.confirm import ask
 from tests.commands import Net, pcn
 
 

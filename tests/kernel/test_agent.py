@@ -11,9 +11,9 @@ import time
 import pytest
 
 from reconciler.agent import place
-from reconciler.apply import apply
 from reconciler.cli.main import main
 from reconciler.document.load import parse
+from reconciler.engine.apply import apply
 from reconciler.kernel import linkwrite, netlink
 from reconciler.model import LinkEnd
 from tests import packets

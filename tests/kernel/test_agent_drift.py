@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from reconciler.apply import apply
+from reconciler.engine.apply import apply
 from reconciler.kernel import bpf, linkwrite, maps, netns, offload
 from reconciler.kernel.bpffs import Bpffs
 from tests.agentlab import OWNED, AgentProcess, Bench

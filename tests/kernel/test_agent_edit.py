@@ -11,8 +11,8 @@ import pytest
 from reconciler.agent import glance
 from reconciler.agent.files import Files
 from reconciler.agent.heal import SOON, Healer
-from reconciler.apply import Options, apply, drift
 from reconciler.document.load import parse
+from reconciler.engine.apply import Options, apply, drift
 from reconciler.kernel import maps
 from reconciler.kernel.bpffs import Bpffs
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.agent import place
+from reconciler.engine.confirm import ask
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.trial import ask
 from tests.agentlab import OWNED, AgentProcess, Bench
 from tests.conformance.lab import Lab
 

@@ -8,11 +8,11 @@ from itertools import count as numbers
 
 import pytest
 
+from reconciler.engine.reload import reload
 from reconciler.errors import PcnError
 from reconciler.kernel import bpf, maps, programs
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.plan.steps import PROGRAM_LOADS
-from reconciler.reload import reload
 from tests.conformance.frames import H1, H2, ethernet
 from tests.conformance.lab import HOOKS, Lab
 from tests.faults.flow import Flow

@@ -117,7 +117,7 @@ def test_what_reads_back_otherwise_is_exit_4_and_undone(net: Net) -> None:
     pcn("apply", str(net.file), code=0)
     before = live(net)
     net.write("DROP")
-    fault = "import reconciler.apply as a\na.unfinished = lambda *_: ['cube/x: wanted 1, found 2']"
+    fault = "import reconciler.engine.apply as a\na.unfinished = lambda *_: ['cube/x: wanted 1, found 2']"
     result = with_fault(fault, "apply", str(net.file))
     assert result.returncode == 4
     assert "wanted 1, found 2" in result.stderr
@@ -128,7 +128,7 @@ def test_a_rollback_that_fails_is_exit_5_and_the_next_apply_mends_it(net: Net) -
     pcn("apply", str(net.file), code=0)
     net.write("DROP")
     fault = """
-import reconciler.apply as a, reconciler.live.execute as e
+import reconciler.engine.apply as a, reconciler.live.execute as e
 from reconciler.errors import KernelError
 a.unfinished = lambda *_: ["broken"]
 old, seen = e.Executor.do, []

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.apply import apply, drift, plan_for
 from reconciler.document.canonical import dump_yaml
 from reconciler.document.load import load, parse
+from reconciler.engine.apply import apply, drift, plan_for
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
-from reconciler.show import show
+from reconciler.present.show import show
 from tests.faults.bench import Bench
 from tests.faults.graphs import EXAMPLES, TOPOLOGIES, Data, Host, cube, documents, example, hosts
 from tests.packets import ping

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.apply import Options, apply, drift_survey, plan_for
 from reconciler.document import Document
 from reconciler.document.load import parse
+from reconciler.engine.apply import Options, apply, drift_survey, plan_for
 from reconciler.errors import DocumentError
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
 from reconciler.live.execute import Executor
 from reconciler.plan.steps import Operation
-from reconciler.show import show
+from reconciler.present.show import show
 
 NAMES = ("jleft", "jright", "jalone")
 

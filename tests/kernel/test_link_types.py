@@ -80,7 +80,7 @@ WAYS = [(attached, service) for service in TRANSPARENT] + [(as_peer, service) fo
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize(("written", "service"), WAYS, ids=[service for _, service in WAYS])
 def test_no_cube_is_put_on_a_netdev_without_an_ethernet_header(lab, written, service, hook):
-    from reconciler.apply import apply, plan_for
+    from reconciler.engine.apply import apply, plan_for
 
     text, place = written(service, hook)
     with tun("l3"):
@@ -116,7 +116,7 @@ def test_a_netdev_that_comes_back_without_an_ethernet_header_is_refused_and_can_
                 lab.apply()
             assert lab.drift(), "the firewall is not where it was applied"
             other = parse(f"{HEAD}    - {{name: other, service-name: helloworld, ports: [{{name: a}}]}}\n".replace("name: t", "name: u"), "g")
-            from reconciler.apply import apply
+            from reconciler.engine.apply import apply
 
             done = apply(other, lab.options)
             said = [str(problem) for problem in done.warnings if problem.severity == "warning"]

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from benchmarks import topologies
-from reconciler.apply import Options, apply, drift
 from reconciler.document.load import parse
+from reconciler.engine.apply import Options, apply, drift
 from reconciler.errors import KernelError, VerifierError
 from reconciler.live import ahead, execute
 from reconciler.plan.steps import Step

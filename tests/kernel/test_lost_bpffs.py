@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.apply import Options, apply, plan_for
 from reconciler.document.load import parse
+from reconciler.engine.apply import Options, apply, plan_for
 from reconciler.errors import HookHeld
 from tests import residue
 from tests.faults.graphs import example, unique

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from reconciler.engine.reload import reload
 from reconciler.errors import CompileError, UsageError, VerifierError
-from reconciler.reload import reload
 from tests.conformance.lab import HOOKS, Lab
 from tests.services import Tree, rx
 

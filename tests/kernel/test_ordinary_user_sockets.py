@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.agent import place
+from reconciler.engine.confirm import old_address
 from reconciler.kernel import rundir
-from reconciler.trial import old_address
 from tests.commands import BIN, Net, live, pcn, wait_until
-from tests.kernel.test_cli_try import on_trial
+from tests.kernel.test_cli_confirm import on_trial
 from tests.nobody import UID, Victim, done_by_nobody, nobody
 
 RUN = Path("/run/pcn")

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.apply import Options, apply, plan_for
 from reconciler.check import check
 from reconciler.document import Document
 from reconciler.document.load import parse
+from reconciler.engine.apply import Options, apply, plan_for
 from reconciler.errors import DocumentError, PcnError
 from reconciler.kernel import netns
+from reconciler.present.show import show
 from reconciler.service import Services
-from reconciler.show import show
 from tests.unit.data.generated import like
 
 SERVICES = Services()

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.apply import Options, apply, drift, plan_for
 from reconciler.document import Document
 from reconciler.document.load import parse
+from reconciler.engine.apply import Options, apply, drift, plan_for
 from reconciler.errors import ApplyFailed, KernelError
 from reconciler.kernel import bpf, clsact, hooks, rtnl
 from reconciler.kernel.bpffs import Bpffs

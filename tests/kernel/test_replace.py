@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.apply import Result
+from reconciler.engine.apply import Result
 from reconciler.errors import VerifierError
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Disruption
-from reconciler.show import show
+from reconciler.present.show import show
 from tests.faults.bench import Bench, variant
 from tests.faults.flow import Flow
 from tests.faults.graphs import Data, cube, example, hosts, talking, unique, unreachable

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.apply import Options, apply, drift, plan_for
 from reconciler.document.load import parse
+from reconciler.engine.apply import Options, apply, drift, plan_for
 from reconciler.kernel import bpf, maps
 from reconciler.kernel.documents import pack_document
+from reconciler.present.show import show
 from reconciler.service import HERE, Services
-from reconciler.show import show
 from tests.commands import pcn
 
 FOREIGN = """

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.action import actions, answer, find_action, plan_action
 from reconciler.cli.main import main
+from reconciler.engine.actions import actions, answer, find_action, plan_action
 from reconciler.errors import UsageError
-from reconciler.explain import explain
 from reconciler.graph.records import Live, TableRecord
+from reconciler.present.explain import explain
 from reconciler.service import Service, ServiceFiles, Services
 
 SERVICES = Services()

@@ -11,13 +11,13 @@ from reconciler.check import check
 from reconciler.document import Document
 from reconciler.document.edit import edited
 from reconciler.document.load import parse
+from reconciler.engine.session import Builder, families
 from reconciler.errors import DocumentError
 from reconciler.graph.again import Intended
 from reconciler.graph.diff import diff
 from reconciler.graph.intend import Desired, intend
 from reconciler.graph.records import Grouped, HookRecord, PortRecord, grouped, put_together
 from reconciler.service import Services
-from reconciler.survey import Builder, families
 
 pytestmark = pytest.mark.kernel  # the programs of its cubes are compiled, which takes root
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 
 from reconciler.compiler.layout import Field, Layout
+from reconciler.engine.session import Survey
 from reconciler.graph.intend import Built, Desired
 from reconciler.graph.records import CubeRecord, Live, State, TopologyRecord
 from reconciler.plan.steps import MAP_WRITES, Operation, Plan, Rank, Step
@@ -12,7 +13,6 @@ from reconciler.present.fields import name, said
 from reconciler.present.rows import Decoder
 from reconciler.present.text import render
 from reconciler.service import Services
-from reconciler.survey import Survey
 
 PREFIX = Layout("struct", 8, "prefix", (Field("length", 0, 4), Field("address", 4, 4, 4)))
 INNER = Layout("struct", 4, "life", (Field("born", 0, 2), Field("dies", 2, 2, signed=True)))

@@ -11,9 +11,9 @@ import signal
 import sys
 import traceback
 
-from reconciler.apply import Options, apply, plan_for
 from reconciler.document import Document
 from reconciler.document.load import load
+from reconciler.engine.apply import Options, apply, plan_for
 
 
 def main() -> None:

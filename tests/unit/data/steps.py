@@ -5,6 +5,7 @@ import json
 from importlib.resources import files
 from typing import ClassVar
 
+from reconciler.engine.session import Survey
 from reconciler.graph.intend import Built, Desired
 from reconciler.graph.records import (
     CubeRecord,
@@ -17,7 +18,6 @@ from reconciler.present import Report, document
 from reconciler.present.rows import Decoder
 from reconciler.present.text import render
 from reconciler.service import Services
-from reconciler.survey import Survey
 
 SERVICES = Services()
 SCHEMA = json.loads(files("reconciler").joinpath("present", "present.schema.json").read_text())

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 from reconciler.errors import ApplyFailed, PcnError, RollbackIncomplete
 
 if TYPE_CHECKING:
-    from reconciler.apply import Options, Result
     from reconciler.cli.run import Run
     from reconciler.document import Document
-    from reconciler.trial import Watchdog
+    from reconciler.engine.apply import Options, Result
+    from reconciler.engine.confirm import Watchdog
 
 
 def attempt(run: Run, documents: list[Document], options: Options) -> int:
     """Apply on trial, and wait for what becomes of it."""
-    from reconciler.apply import apply
     from reconciler.cli.apply import report
-    from reconciler.trial import KEPT, Watchdog, before_and_new, refuse_loss, refuse_while_trying
+    from reconciler.engine.apply import apply
+    from reconciler.engine.confirm import KEPT, Watchdog, before_and_new, refuse_loss, refuse_while_trying
 
     refuse_while_trying(options.root)
     started: list[Watchdog] = []
@@ -71,7 +71,7 @@ def _outcome(run: Run, result: Result, watchdog: Watchdog) -> str:
 
 
 def _failure(outcome: str, seconds: float) -> ApplyFailed:
-    from reconciler.trial import ROLLED_BACK
+    from reconciler.engine.confirm import ROLLED_BACK
 
     if outcome == ROLLED_BACK:
         return ApplyFailed(f"not confirmed (it had {seconds:g} s): rolled back, the kernel holds what it held before")
@@ -111,7 +111,7 @@ def _keyboard() -> int | None:
 
 def confirm(run: Run) -> int:
     """Keep what is on trial. Exit 1 if nothing is: it may have been rolled back already."""
-    from reconciler.trial import KEPT, ask
+    from reconciler.engine.confirm import KEPT, ask
 
     run.need("confirm an apply", change=True)
     root = run.options().root

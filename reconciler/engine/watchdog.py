@@ -17,13 +17,13 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from reconciler.engine.confirm import BUSY, FAILED, KEPT, READY, ROLLED_BACK, old_address, seat_of, socket_of
 from reconciler.errors import PcnError
 from reconciler.kernel import rundir
-from reconciler.trial import BUSY, FAILED, KEPT, READY, ROLLED_BACK, old_address, seat_of, socket_of
 
 if TYPE_CHECKING:
-    from reconciler.apply import Options
     from reconciler.document import Document
+    from reconciler.engine.apply import Options
 
 _LOCK_TIMEOUT = 60.0
 
@@ -83,7 +83,7 @@ def _rehearse(settings: Mapping[str, Any]) -> None:
     import reconciler.live.execute
     import reconciler.live.observe  # noqa: F401
     from reconciler.check import check
-    from reconciler.survey import Builder, families
+    from reconciler.engine.session import Builder, families
 
     documents, options = _way_back(settings)
     topologies = check(documents, options.services)[0] if documents else []
@@ -92,8 +92,8 @@ def _rehearse(settings: Mapping[str, Any]) -> None:
 
 def _way_back(settings: Mapping[str, Any]) -> tuple[list[Document], Options]:
     """What to apply to be back where the trial began."""
-    from reconciler.apply import Options
     from reconciler.document import Document
+    from reconciler.engine.apply import Options
     from reconciler.service import Services
 
     texts = enumerate(settings["documents"])
@@ -166,7 +166,7 @@ def _tell(talk: socket.socket, word: str) -> None:
 def _roll_back(settings: Mapping[str, Any]) -> str:
     import syslog
 
-    from reconciler.apply import apply
+    from reconciler.engine.apply import apply
 
     syslog.openlog("pcn", syslog.LOG_PID, syslog.LOG_DAEMON)
     try:

@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 
-from reconciler import trial_watch
+from reconciler.engine import watchdog
 from reconciler.kernel import netns
 from tests.commands import BIN, SCHEMA, Net, counts, live, pcn, wait_until, with_fault
 
@@ -114,8 +114,8 @@ def test_what_the_command_says_at_one_go_is_heard_word_by_word() -> None:
     with ours, theirs:
         ours.sendall(b"{}\napplied\nback\n")
         heard = bytearray()
-        assert [trial_watch._line(theirs, heard) for _ in range(2)] == ["{}", "applied"]
-        assert trial_watch._wait(theirs, heard, [], time.monotonic() + 60) == (False, None)
+        assert [watchdog._line(theirs, heard) for _ in range(2)] == ["{}", "applied"]
+        assert watchdog._wait(theirs, heard, [], time.monotonic() + 60) == (False, None)
 
 
 def test_a_trial_that_could_not_be_taken_back_without_loss_is_refused_before_anything_is_done(net: Net) -> None:

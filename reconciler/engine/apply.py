@@ -14,6 +14,9 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.document import Document, collector_paused
+from reconciler.engine.preflight import Places, refuse, refuse_old_kernel, without_ethernet
+from reconciler.engine.session import APPLIED, Builder, Kept, Looker, Survey, applied_documents, families, name_of
+from reconciler.engine.transaction import carry_out
 from reconciler.errors import DocumentError, Position, Problem
 from reconciler.graph.diff import Change, diff
 from reconciler.graph.intend import document_text
@@ -31,10 +34,7 @@ from reconciler.graph.records import (
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
 from reconciler.model import Topology
 from reconciler.plan.steps import Plan, Step, cubes_of
-from reconciler.refuse import Places, refuse, refuse_old_kernel, without_ethernet
 from reconciler.service import Services
-from reconciler.survey import APPLIED, Builder, Kept, Looker, Survey, applied_documents, families, name_of
-from reconciler.transaction import carry_out
 
 
 @dataclass(slots=True)

@@ -13,15 +13,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.apply import Options, left_alone
 from reconciler.check.defaults import applies
+from reconciler.engine.apply import Options, left_alone
+from reconciler.engine.session import Builder, Looker
 from reconciler.graph.records import CubeRecord, LinkRecord, Live, NamespaceRecord, PortRecord, ProgramRecord, TopologyRecord
 from reconciler.graph.trace import Traced, trace
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Link, LinkEnd
 from reconciler.service import LEVELS, Service
 from reconciler.service.codec import Env
-from reconciler.survey import Builder, Looker
 
 API_VERSION, KIND = "polycube.network/v1", "Topology"
 

@@ -32,7 +32,7 @@ from reconciler.kernel.bpffs import Bpffs
 from reconciler.plan.steps import Disruption
 
 if TYPE_CHECKING:
-    from reconciler.apply import Result
+    from reconciler.engine.apply import Result
     from reconciler.plan.steps import Step
 
 KEPT, ROLLED_BACK, FAILED, READY, BUSY = "kept", "rolled back", "failed", "ready", "busy"
@@ -149,7 +149,7 @@ class Watchdog:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))}
         with theirs:
             quiet = subprocess.DEVNULL
-            command = [sys.executable, "-m", "reconciler.trial_watch"]
+            command = [sys.executable, "-m", "reconciler.engine.watchdog"]
             subprocess.Popen(
                 command, stdin=theirs.fileno(), stdout=quiet, stderr=quiet, start_new_session=True, cwd="/", env=environment
             )

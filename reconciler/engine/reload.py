@@ -12,7 +12,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from reconciler.apply import Options, Result, unfinished
+from reconciler.engine.apply import Options, Result, unfinished
+from reconciler.engine.session import Builder, Looker, Survey, by_digest, families
+from reconciler.engine.transaction import carry_out
 from reconciler.errors import DocumentError, Problem, UsageError
 from reconciler.graph.chains import fuse
 from reconciler.graph.intend import Built, Desired, full_config, pack_constants
@@ -21,8 +23,6 @@ from reconciler.graph.tables import Tables
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Cube, Topology
 from reconciler.plan import make_plan
-from reconciler.survey import Builder, Looker, Survey, by_digest, families
-from reconciler.transaction import carry_out
 
 
 def reload(cube: str, code: str | Path, index: int, direction: str = "ingress", options: Options | None = None) -> Result:

@@ -7,11 +7,11 @@ from typing import Any
 
 from reconciler.document import Document, Path
 from reconciler.document.paths import display
+from reconciler.engine.session import Survey
 from reconciler.errors import FeatureMissing, HookHeld, NotEnoughMemory, Position, Problem
 from reconciler.graph.records import Record
 from reconciler.kernel.release import is_older_than, release
 from reconciler.service import Services
-from reconciler.survey import Survey
 
 Places = Callable[[str, str], Position | None]
 """Where an entry of one of a topology's lists ('cubes', 'links') is written, by its name; None: in no file that was given."""
