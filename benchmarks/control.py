@@ -23,8 +23,8 @@ from benchmarks.compare import Effort, Goal, Row, Table, compare
 from benchmarks.edit import started_anew
 from benchmarks.machine import pinned
 from benchmarks.replay import Calls, Recording
+from reconciler.agent.controller import Healer
 from reconciler.agent.files import Desired
-from reconciler.agent.heal import Healer
 from reconciler.document.load import parse
 from reconciler.engine.apply import Options, Result, apply
 

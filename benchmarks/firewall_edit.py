@@ -19,7 +19,7 @@ from benchmarks import topologies
 from benchmarks.compare import Effort, Goal, Row, Table, Turn
 from benchmarks.edit import Edits
 from reconciler.agent.main import QUIET
-from reconciler.document.canonical import dump_yaml
+from reconciler.document.emitter import dump_yaml
 from tests.agentlab import AgentProcess
 from tests.conformance.firewall_lab import HOOKS, FirewallLab
 from tests.firewall_rate import PORT, TALK_PORT, Rate, Talk

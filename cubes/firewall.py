@@ -20,9 +20,9 @@ from cubes.firewall_order import labels, runs
 from cubes.firewall_rules import CHAINS, ROW, Rule, listed, rules_of
 from cubes.firewall_space import KEY
 from cubes.firewall_version import FAMILIES, Head, derive, head_in_force, rule_order
-from reconciler.service.codec import Env
-from reconciler.service.imports import Import, Imported, Option
-from reconciler.service.rows import TableRows
+from reconciler.service.importers import Import, Imported, Option
+from reconciler.service.model.codec import Env
+from reconciler.service.model.rows import TableRows
 
 __all__ = ["IMPORTS", "check", "config", "programs", "state", "tables"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from cubes.firewall_rules import CHAINS, FLAGS, ICMPS, PROTOCOLS, WITH_PORTS, Rule, listed, said_flags, span
 from cubes.firewall_shadow import Shadows
-from reconciler.document.entries import Entries
-from reconciler.service.codec import Env
+from reconciler.incremental.entry_memo import Entries
+from reconciler.service.model.codec import Env
 
 Said = tuple[tuple[str | int, ...], str, str]
 _NAMES = {number: name for name, number in PROTOCOLS.items()}

@@ -30,8 +30,8 @@ from cubes.firewall_version import (
     pages_of,
     put_in_force,
 )
-from reconciler.document.splice import unchanged
-from reconciler.service.edited import edited
+from reconciler.incremental.persistent_list import unchanged
+from reconciler.incremental.row_delta import edited
 
 _MOST = 256  # rules; more at once are derived anew
 NOTHING = bytes(16)  # of a counter that is new

@@ -22,7 +22,7 @@ from cubes.iptables_rule import Rule, read_rule
 from cubes.iptables_save import Save, Table, parse
 from cubes.iptables_words import Misread
 from reconciler.errors import DocumentError, Position, Problem, UsageError
-from reconciler.service.imports import Imported
+from reconciler.service.importers import Imported
 
 ALWAYS_LOCAL = {4: ("224.0.0.0/4", "255.255.255.255"), 6: ("fe80::/10", "ff00::/8")}
 """Addresses at which every host is."""
@@ -55,7 +55,7 @@ class Place:
 
 
 def read(texts: Mapping[str, str], options: Mapping[str, Sequence[str]]) -> Imported:
-    """See reconciler.service.imports.Import."""
+    """See reconciler.service.importers.Import."""
     netdevs = tuple(dict.fromkeys(options.get("netdev", ())))
     addresses = tuple(network for text in options.get("address", ()) for network in _local(text))
     saves = [parse(file, text) for file, text in texts.items()]

@@ -18,8 +18,8 @@ from operator import attrgetter
 from typing import Any
 
 from cubes.firewall_order import Rising
-from reconciler.document.entries import Entries
-from reconciler.document.splice import Distinct, unchanged
+from reconciler.incremental.entry_memo import Entries
+from reconciler.incremental.persistent_list import Distinct, unchanged
 
 PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "GRE": 47, "ESP": 50, "AH": 51, "ICMPV6": 58, "SCTP": 132}
 WITH_PORTS = frozenset({6, 17, 132})

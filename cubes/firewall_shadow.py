@@ -18,7 +18,7 @@ from operator import attrgetter
 
 from cubes.firewall_rules import Prefix, Rule
 from cubes.firewall_space import covers
-from reconciler.document.splice import unchanged
+from reconciler.incremental.persistent_list import unchanged
 
 _MOST_LOOKUPS = 2_000_000
 _MOST_ODD = 100

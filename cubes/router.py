@@ -29,8 +29,8 @@ from cubes.router_fib import (
     routes,
 )
 from cubes.router_slowpath import SlowPath
-from reconciler.service.codec import Env, decode, encode
-from reconciler.service.rows import TableRows, place
+from reconciler.service.model.codec import Env, decode, encode
+from reconciler.service.model.rows import TableRows, place
 
 __all__ = ["SlowPath", "check", "config", "constants", "programs", "state", "tables"]
 

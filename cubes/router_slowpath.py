@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cubes.router_fib import LOCAL, REMOTE, Address, Fib, default_mac, derive, link_local_address
 from cubes.router_packets import Station, answer_of, forwarded, question, source_of, target_of, unreachable
 from cubes.router_waiting import Hop, Packet, Queue, Source, WaitingRoom
-from reconciler.service.codec import Env, decode, encode
+from reconciler.service.model.codec import Env, decode, encode
 
 if TYPE_CHECKING:
     from reconciler.slowpath.handle import CubeHandle, Metadata

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reconciler.agent import place
+from reconciler.agent import singleton
 from reconciler.kernel import netns
 from tests.conformance.lab import Lab
 
@@ -49,7 +49,7 @@ class AgentProcess:
             self.stop()
 
     def status(self) -> dict[str, Any]:
-        found = place.ask(self.root)
+        found = singleton.ask(self.root)
         assert found is not None, f"the agent does not answer\n{self.text()}"
         return found
 
@@ -57,7 +57,7 @@ class AgentProcess:
         """Wait until the agent's status fulfils the condition; the seconds that it took."""
         began = time.monotonic()
         while True:
-            said = place.ask(self.root, 1.0)
+            said = singleton.ask(self.root, 1.0)
             if said is not None and condition(said):
                 return time.monotonic() - began
             assert self.process.poll() is None, f"the agent ended\n{self.text()}"

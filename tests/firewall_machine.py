@@ -15,9 +15,9 @@ from typing import Any
 from reconciler.engine.session import Builder
 from reconciler.kernel import bpf, maps, rtnl
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.service import Services
-from reconciler.service.codec import Env
-from reconciler.service.rows import TableRows
+from reconciler.service.model.codec import Env
+from reconciler.service.model.rows import TableRows
+from reconciler.service.registry import Services
 from tests.conformance.lab import Lab
 
 TC, XDP = {0xFFFFFFFF: "ACCEPT", 2: "DROP", 7: "REJECT"}, {2: "ACCEPT", 1: "DROP", 4: "REJECT"}

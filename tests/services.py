@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reconciler.service import HERE, Services
+from reconciler.service.registry import HERE, Services
 
 
 class Tree:

@@ -7,7 +7,7 @@ from typing import Any
 
 from reconciler.agent.discovery import Discovery, discover
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.service import Services
+from reconciler.service.registry import Services
 from reconciler.slowpath.counters import NAMES, Counters, new_block, plain
 from reconciler.slowpath.dispatch import Dispatcher
 from reconciler.slowpath.supervisor import lost

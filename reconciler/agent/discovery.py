@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from reconciler import pins
+from reconciler.graph.desired import full_config
 from reconciler.graph.documents import is_topology
-from reconciler.graph.intend import full_config
 from reconciler.graph.wiring import family, hidden_pair
 from reconciler.kernel import maps
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
 from reconciler.model import Cube
-from reconciler.service import Services
+from reconciler.service.registry import Services
 from reconciler.slowpath.handle import ServedCube
 
 log = logging.getLogger("pcn.slowpath")
@@ -56,7 +56,7 @@ def discover(root: str, services: Services, last: Discovery | None) -> Discovery
 def _slow(texts: Mapping[str, str | None], services: Services) -> Iterator[tuple[Cube, str]]:
     """The cubes with a slow path in these applied documents, each with the netdev that it is attached to."""
     from reconciler.engine.session import applied_document
-    from reconciler.live.sealed import readable, services_of
+    from reconciler.live.quarantine import readable, services_of
 
     found = {name: text for name, text in texts.items() if text and is_topology(text)}
     if not any(has_slow_path(service, services) for text in found.values() for service in services_of(text)):

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.document import Document
-from reconciler.document.edit import edited
-from reconciler.document.excerpt import render_all
+from reconciler.document.diagnostics import render_all
+from reconciler.document.incremental_parse import edited
 from reconciler.document.load import MAX_BYTES, SUFFIXES, decode, parse
 from reconciler.errors import DocumentError, PcnError, Problem
-from reconciler.service import Services
+from reconciler.service.registry import Services
 
 _SETTLED = 0.05  # seconds since the last write after which a file counts as whole
 

@@ -18,10 +18,10 @@ from datetime import datetime
 from typing import Any
 
 from reconciler import pins
-from reconciler.agent import place
+from reconciler.agent import singleton
 from reconciler.errors import LockBusy
 from reconciler.kernel import bpffs, maps
-from reconciler.service import LEVELS, Services, cube_number
+from reconciler.service.registry import LEVELS, Services, cube_number
 from reconciler.slowpath.ring import Ring
 
 _RECORD = struct.Struct("<QIIII4Q")  # struct pcn_log_record: time, cube, format, level, port, args
@@ -165,7 +165,7 @@ def follow(root: str, services: Services, *, forever: bool, pause: float = 0.5) 
     """Each line as it comes, of programs and of slow paths, as `Names.line` has it; `forever`, or only those that wait. There
     need be no log yet, and it may become another one. Raises LockBusy if somebody else reads it."""
     for said in _said_by_programs(root, services, forever, pause):
-        found = place.ask(root, pause, what="log")
+        found = singleton.ask(root, pause, what="log")
         yield from heapq.merge(said, found["lines"] if found is not None else (), key=lambda line: str(line["time"]))
 
 

@@ -19,17 +19,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from reconciler.agent import place
+from reconciler.agent import singleton
+from reconciler.agent.controller import HEAL, Healer
 from reconciler.agent.discovery import Discovery, discover
 from reconciler.agent.files import Files
-from reconciler.agent.heal import HEAL, Healer
+from reconciler.agent.gc_policy import Tidier
 from reconciler.agent.loop import Loop
 from reconciler.agent.netlink_events import LinkEvents
 from reconciler.agent.notify import Notifier
 from reconciler.agent.server import Answer, Server, http, metrics_listener, unix_listener
 from reconciler.agent.slowlog import SlowLog
 from reconciler.agent.status import resident, status, summary
-from reconciler.agent.tidy import Tidier
 from reconciler.agent.watch import Watcher
 from reconciler.engine.apply import Options
 from reconciler.errors import Interrupted
@@ -101,7 +101,7 @@ class Agent:
     def run(self) -> int:
         """Until SIGTERM or SIGINT. What is in the kernel stays there. Raises LockBusy, NewerFormat, UsageError."""
         with ExitStack() as stack:
-            one = place.OneAgent(self.settings.options.root)
+            one = singleton.OneAgent(self.settings.options.root)
             stack.callback(one.release)
             stack.callback(self.loop.close)
             Bpffs(self.settings.options.root).format()
@@ -125,8 +125,8 @@ class Agent:
             stack.callback(part.close)
         self.loop.readable(self.watcher, self._files_poked)
         self.loop.readable(self.links, self._links_changed)
-        self._listen(stack, place.socket_path(root), lambda _: json.dumps(self.status()).encode())
-        self._listen(stack, place.socket_path(root, "log"), self.slow_log.drain)
+        self._listen(stack, singleton.socket_path(root), lambda _: json.dumps(self.status()).encode())
+        self._listen(stack, singleton.socket_path(root, "log"), self.slow_log.drain)
         if self.settings.metrics:
             from reconciler.agent import metrics
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from reconciler.agent import stats
-from reconciler.agent.tally import BUCKETS
+from reconciler.agent.counters import BUCKETS
 from reconciler.errors import FeatureMissing, PcnError
-from reconciler.service import Services
+from reconciler.service.registry import Services
 
 _AT_ONCE, _SHARE = 0.2, 0.05  # seconds of a CPU that pages may take at one go, and of each second from then on
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -12,7 +12,7 @@ from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.maps import fold_cpus
 from reconciler.kernel.netstate import NetdevCounters
 from reconciler.kernel.reader import Reader
-from reconciler.service import Services
+from reconciler.service.registry import Services
 
 REASONS = ("policy", "no_peer", "not_ready", "no_slowpath", "malformed")  # enum pcn_drop
 OWN_REASONS = 8  # PCN_DROP_SERVICE: from here on they are the service's, named by its model

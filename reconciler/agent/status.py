@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.agent.consent import problem_of
+from reconciler.agent.controller import OBSERVE, Healer
 from reconciler.agent.files import File, Files
-from reconciler.agent.heal import OBSERVE, Healer
 
 FORMAT_VERSION = "1.0"
 

@@ -8,16 +8,16 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reconciler.check.build import topology
-from reconciler.check.facts import world
-from reconciler.check.known import KNOWN
+from reconciler.check.cube_memo import KNOWN
+from reconciler.check.lowering import topology
 from reconciler.check.merge import merge as merge_documents
 from reconciler.check.polycube import topology_of
+from reconciler.check.rule_cache import not_passed, peers_of, settle, shape_of
 from reconciler.check.rules import broken_rules, broken_rules_alone
 from reconciler.check.rules_peers import symmetric
 from reconciler.check.schema import Services
 from reconciler.check.schema_check import check_schema
-from reconciler.check.settled import not_passed, peers_of, settle, shape_of
+from reconciler.check.symbol_table import world
 from reconciler.document import Document
 from reconciler.errors import DocumentError, Problem
 from reconciler.model import Topology

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
-from reconciler.document.entries import Entries
+from reconciler.incremental.entry_memo import Entries
 
 Schema = Mapping[str, Any]
 Work = Callable[[Schema, Any], Any]

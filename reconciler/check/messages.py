@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from reconciler.document import Path
-from reconciler.document.nearmiss import near_miss
+from reconciler.document.suggest import near_miss
 from reconciler.errors import Hint
 
 Error: TypeAlias = Any

@@ -15,8 +15,8 @@ from typing import Any
 
 from reconciler.check.addresses import canonical_of
 from reconciler.document import Path
-from reconciler.document.entries import FEW, Entries
-from reconciler.document.splice import Distinct
+from reconciler.incremental.entry_memo import FEW, Entries
+from reconciler.incremental.persistent_list import Distinct
 
 SourceText = Callable[[Path], str | None]
 Step = str | int | Path

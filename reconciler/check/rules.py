@@ -7,8 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import chain
 
-from reconciler.check.facts import CubeFact, World
-from reconciler.check.known import KNOWN
+from reconciler.check.cube_memo import KNOWN
 from reconciler.check.rules_links import links
 from reconciler.check.rules_loops import loops
 from reconciler.check.rules_names import max_ports, names, unique_names
@@ -16,6 +15,7 @@ from reconciler.check.rules_peers import peers
 from reconciler.check.rules_refs import references
 from reconciler.check.rules_services import services
 from reconciler.check.rules_tcubes import chains
+from reconciler.check.symbol_table import CubeFact, World
 from reconciler.errors import Problem
 
 RULES: tuple[Callable[[World], Iterator[Problem]], ...] = (

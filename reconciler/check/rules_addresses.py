@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface, ip_network
 from typing import Any
 
-from reconciler.check.facts import EndFact, Place
 from reconciler.check.messages import quoted
+from reconciler.check.symbol_table import EndFact, Place
 from reconciler.errors import Problem
 
 Interface = IPv4Interface | IPv6Interface

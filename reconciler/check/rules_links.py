@@ -3,11 +3,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from reconciler.check.facts import EndFact, LinkFact, Place, World
 from reconciler.check.messages import quoted
 from reconciler.check.rules_addresses import addressing
 from reconciler.check.rules_names import netdev_fault
-from reconciler.document.nearmiss import near_miss
+from reconciler.check.symbol_table import EndFact, LinkFact, Place, World
+from reconciler.document.suggest import near_miss
 from reconciler.errors import Problem
 
 Device = tuple[str | None, str]

@@ -5,9 +5,9 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from reconciler.check.facts import Place, PortFact, World
 from reconciler.check.messages import quoted
 from reconciler.check.rules_peers import target_of
+from reconciler.check.symbol_table import Place, PortFact, World
 from reconciler.errors import Problem
 
 

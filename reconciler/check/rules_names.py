@@ -4,8 +4,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from reconciler.check.facts import Place, World
 from reconciler.check.messages import quoted
+from reconciler.check.symbol_table import Place, World
 from reconciler.errors import Problem
 
 OBJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")

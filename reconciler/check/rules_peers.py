@@ -3,10 +3,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from reconciler.check.facts import CubeFact, PortFact, World
 from reconciler.check.messages import quoted
 from reconciler.check.rules_names import OBJECT_NAME
-from reconciler.document.nearmiss import near_miss
+from reconciler.check.symbol_table import CubeFact, PortFact, World
+from reconciler.document.suggest import near_miss
 from reconciler.errors import Problem
 
 Target = tuple[str, str]

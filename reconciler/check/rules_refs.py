@@ -4,9 +4,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reconciler.check.facts import CubeFact, Place
 from reconciler.check.messages import quoted
-from reconciler.document.nearmiss import near_miss
+from reconciler.check.symbol_table import CubeFact, Place
+from reconciler.document.suggest import near_miss
 from reconciler.errors import Problem
 
 

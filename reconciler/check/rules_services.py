@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.check.defaults import fill
-from reconciler.check.facts import CubeFact
-from reconciler.check.quick import quick_test
+from reconciler.check.schema_compiler import quick_test
+from reconciler.check.symbol_table import CubeFact
 from reconciler.errors import Problem
-from reconciler.service.codec import Env
+from reconciler.service.model.codec import Env
 
 
 def services(cube: CubeFact) -> Iterator[Problem]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from reconciler.check.facts import Place, World
 from reconciler.check.messages import quoted
-from reconciler.document.nearmiss import near_miss
+from reconciler.check.symbol_table import Place, World
+from reconciler.document.suggest import near_miss
 from reconciler.errors import Problem
 
 LONGEST = 14  # transparent cubes at one place: with the cubes before and behind them, all that 33 tail calls allow

@@ -15,13 +15,13 @@ from reconciler.document import Path
 from reconciler.document.paths import KeyFinder
 
 if TYPE_CHECKING:
-    from reconciler.service.codec import Env
+    from reconciler.service.model.codec import Env
 
 Schema = Mapping[str, Any]
 
 
 class Service(Protocol):
-    """What the checks need to know of a service; `reconciler.service.Service` has it and more."""
+    """What the checks need to know of a service; `reconciler.service.registry.Service` has it and more."""
 
     @property
     def name(self) -> str: ...

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.check.known import KNOWN
+from reconciler.check.cube_memo import KNOWN
 from reconciler.check.messages import Finding, findings, quoted
 from reconciler.check.normal import EqualKeys, normalise
-from reconciler.check.quick import quick_test
 from reconciler.check.schema import Service, Services, key_finder, service_of, topology_schema
+from reconciler.check.schema_compiler import quick_test
 from reconciler.document import Document, Path
-from reconciler.document.nearmiss import near_miss
 from reconciler.document.paths import display
+from reconciler.document.suggest import near_miss
 from reconciler.errors import Hint, Problem
 
 

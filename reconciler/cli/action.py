@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reconciler.engine.session import Looker
     from reconciler.graph.records import Live
     from reconciler.plan.steps import Plan
-    from reconciler.service import Services
+    from reconciler.service.registry import Services
 
 DESCRIPTION = """\
 Do an action of a cube's model, such as fdb/flush. It touches what the datapath learned or counted, never what is
@@ -59,7 +59,7 @@ def run(run: Run) -> int:
 
 def _plan(cube: str, path: str | None, services: Services, live: Live, chosen: list[Action]) -> Plan:
     """Raises UsageError for a cube or an action that is not there. `chosen` is filled with what was found."""
-    from reconciler.document.nearmiss import did_you_mean
+    from reconciler.document.suggest import did_you_mean
     from reconciler.engine.actions import actions, find_action, plan_action
     from reconciler.graph.records import CubeRecord
     from reconciler.plan.steps import Plan

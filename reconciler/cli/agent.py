@@ -53,7 +53,7 @@ def run(run: Run) -> int:
 
 
 def _run(run: Run) -> int:
-    from reconciler.agent.journal import set_up
+    from reconciler.agent.log_format import set_up
     from reconciler.agent.main import Agent, Settings
 
     run.need("change the kernel's programs", change=True)
@@ -66,13 +66,13 @@ def _run(run: Run) -> int:
 
 
 def _status(run: Run) -> int:
-    from reconciler.agent import place
+    from reconciler.agent import singleton
     from reconciler.agent.status import render
 
     run.need("ask the agent")
     root = run.options().root
-    found = place.ask(root)
-    if found is None and place.is_there(root):
+    found = singleton.ask(root)
+    if found is None and singleton.is_there(root):
         raise ApplyFailed(f"the agent of {root} is there, but too busy to answer; it may be compiling")
     if found is None:
         raise ApplyFailed(f"no agent of {root} is running")

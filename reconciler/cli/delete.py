@@ -52,7 +52,7 @@ def is_file(word: str) -> bool:
 def known(options: Options) -> None:
     """Raise UsageError for a name of `options.drop` that no live topology has."""
     from reconciler.cli.perform import look
-    from reconciler.document.nearmiss import did_you_mean
+    from reconciler.document.suggest import did_you_mean
     from reconciler.engine.session import applied_documents, name_of
 
     if not options.drop:

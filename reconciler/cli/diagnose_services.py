@@ -8,7 +8,7 @@ from typing import Any
 from reconciler.cli.diagnosis import LIMITED, MISSING, OK, Check
 from reconciler.errors import CompileError
 from reconciler.present.leaves import counted
-from reconciler.service import Services
+from reconciler.service.registry import Services
 
 Units = Mapping[str, Sequence[Any]]
 """What each service is compiled from."""

@@ -25,7 +25,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(run: Run) -> int:
     from reconciler.engine.apply import drift_survey
-    from reconciler.present.drift import drift_document, drift_text
+    from reconciler.present.drift_report import drift_document, drift_text
     from reconciler.present.rows import Decoder
 
     run.need("read the kernel's programs")

@@ -1,4 +1,4 @@
-"""pcn import: other programs' files as topologies. What the formats are, services say (reconciler/service/imports.py)."""
+"""pcn import: other programs' files as topologies. What the formats are, services say (reconciler/service/importers.py)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler.errors import DocumentError, UsageError
 if TYPE_CHECKING:
     from reconciler.cli.run import Run
     from reconciler.errors import Problem
-    from reconciler.service.imports import Import
+    from reconciler.service.importers import Import
 
 DESCRIPTION = """\
 Make a topology of another program's files, and print it. What cannot be carried over is listed, each with its line. If
@@ -45,8 +45,8 @@ def _directories(words: Sequence[str]) -> list[str]:
 
 
 def _imports(directories: Sequence[str]) -> dict[str, Import]:
-    from reconciler.service import Services
-    from reconciler.service.imports import imports
+    from reconciler.service.importers import imports
+    from reconciler.service.registry import Services
 
     return imports(Services(directories))
 
@@ -85,7 +85,7 @@ def _texts(run: Run) -> dict[str, str]:
 
 def _say(run: Run, problems: Sequence[Problem]) -> None:
     """All of them: this is the list, and not the first few of many mistakes."""
-    from reconciler.document.excerpt import render
+    from reconciler.document.diagnostics import render
 
     for problem in problems:
         if problem.severity == "error" or not run.terminal.quiet:
@@ -99,7 +99,7 @@ def _mild(problem: Problem) -> Problem:
 
 
 def _comments(run: Run, lost: Sequence[Problem]) -> Iterator[str]:
-    from reconciler.document.excerpt import escape
+    from reconciler.document.diagnostics import escape
 
     yield f"# Made by 'pcn import {run.args.kind}' of {escape(', '.join(run.sources))}.\n"
     if lost:
@@ -111,7 +111,7 @@ def _comments(run: Run, lost: Sequence[Problem]) -> Iterator[str]:
 def _checked(run: Run, document: Any) -> str:
     """The topology as text. Raises DocumentError if `pcn validate` would not accept it."""
     from reconciler.check import check
-    from reconciler.document.canonical import dump_yaml
+    from reconciler.document.emitter import dump_yaml
     from reconciler.document.load import parse
 
     text = dump_yaml(document)

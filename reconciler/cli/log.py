@@ -48,7 +48,7 @@ def run(run: Run) -> int:
 
 
 def _text(run: Run, line: dict[str, str]) -> str:
-    from reconciler.document.excerpt import escape
+    from reconciler.document.diagnostics import escape
 
     paint = run.terminal.paint
     words = paint(_STYLES.get(line["level"], ""), f"{line['level']:<8} {escape(line['text'])}")
@@ -70,7 +70,7 @@ def _there(root: str) -> list[str]:
 
 
 def _known(root: str, cube: str) -> None:
-    from reconciler.document.nearmiss import did_you_mean
+    from reconciler.document.suggest import did_you_mean
     from reconciler.errors import UsageError
 
     there = _there(root)

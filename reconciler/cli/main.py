@@ -90,7 +90,7 @@ def _complaint(word: str) -> str:
         return "say what to do"
     if word.startswith("-"):
         return f"no option {word!r} can stand before a verb"
-    from reconciler.document.nearmiss import did_you_mean
+    from reconciler.document.suggest import did_you_mean
 
     hint = did_you_mean(word, VERBS)
     return f"there is no verb {word!r}" + (f"; {hint}" if hint else "")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reconciler.document import Document
     from reconciler.engine.apply import Options, Result
     from reconciler.plan.steps import Step
-    from reconciler.service import Services
+    from reconciler.service.registry import Services
 
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}  # linux/capability.h
 _OF_SYS_ADMIN = ("CAP_BPF", "CAP_PERFMON")  # what the kernel grants with it
@@ -51,7 +51,7 @@ class Run:
         return self.format in ("json", "yaml") and self.verb != "show"
 
     def services(self) -> Services:
-        from reconciler.service import Services
+        from reconciler.service.registry import Services
 
         return Services(getattr(self.args, "services", ()))
 
@@ -104,7 +104,7 @@ class Run:
 
     def warn(self, problems: Sequence[Problem]) -> None:
         if problems and not self.terminal.quiet:
-            from reconciler.document.excerpt import render_all
+            from reconciler.document.diagnostics import render_all
 
             self.terminal.complain(render_all(problems, self.sources, self.terminal.colour_err))
 
@@ -141,7 +141,7 @@ class Run:
         return document(report)
 
     def _words(self, error: PcnError) -> str:
-        from reconciler.document.excerpt import escape, render_all
+        from reconciler.document.diagnostics import escape, render_all
 
         if isinstance(error, DocumentError):
             count = sum(problem.severity == "error" for problem in error.problems)
@@ -174,6 +174,6 @@ def dumped(document: Any, form: str) -> str:
         import json
 
         return json.dumps(document, indent=2, ensure_ascii=False)
-    from reconciler.document.canonical import dump_yaml
+    from reconciler.document.emitter import dump_yaml
 
     return dump_yaml(document)

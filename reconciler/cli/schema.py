@@ -36,7 +36,7 @@ def run(run: Run) -> int:
     services = run.services()
     service = services.get(name)
     if service is None:
-        from reconciler.document.nearmiss import did_you_mean
+        from reconciler.document.suggest import did_you_mean
 
         hint = did_you_mean(name, services.names())
         raise UsageError(f"there is no service {name!r}" + (f"; {hint}" if hint else "") + "\nsee 'pcn services'")

@@ -9,7 +9,7 @@ from reconciler.cli import arguments as shared
 
 if TYPE_CHECKING:
     from reconciler.cli.run import Run
-    from reconciler.service import Service
+    from reconciler.service.registry import Service
 
 DESCRIPTION = "List the services: the kinds of cube that a topology can have. 'pcn explain SERVICE' says more of one."
 

@@ -36,7 +36,7 @@ def run(run: Run) -> int:
     names = [document["metadata"]["name"] for document in found]
     missing = [name for name in run.args.topologies if name not in (*names, *answer.sealed)]
     if missing:
-        from reconciler.document.nearmiss import did_you_mean
+        from reconciler.document.suggest import did_you_mean
 
         hint = did_you_mean(missing[0], names)
         raise UsageError(f"no topology {missing[0]!r} is applied" + (f"; {hint}" if hint else ""))

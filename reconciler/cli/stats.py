@@ -64,9 +64,9 @@ def _read(options: Options, names: Sequence[str]) -> list[Any]:
 
 
 def _show(run: Run, cubes: list[dict[str, Any]], root: str) -> None:
-    from reconciler.agent import place
+    from reconciler.agent import singleton
 
-    agent = place.ask(root, 0.5)
+    agent = singleton.ask(root, 0.5)
     slow_path = agent["slow_path"] if agent else None
     if run.format == "json":
         import json

@@ -45,7 +45,7 @@ def run(run: Run) -> int:
 
 
 def _line(topology: Topology) -> str:
-    from reconciler.document.excerpt import escape
+    from reconciler.document.diagnostics import escape
     from reconciler.present.leaves import counted
 
     ports = sum(len(cube.ports) for cube in topology.cubes)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from reconciler.compiler.layout import Field, Layout
 from reconciler.compiler.object import Line, Object, Relocation, Table
 from reconciler.compiler.report import verifier_report
 from reconciler.compiler.sources import Unit
 from reconciler.compiler.stack import stack_of
+from reconciler.compiler.struct_layout import Field, Layout
 
 if TYPE_CHECKING:
     from reconciler.compiler.sources import Sources

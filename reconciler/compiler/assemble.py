@@ -10,12 +10,12 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reconciler.compiler.layout import layout
 from reconciler.compiler.object import Line, Object, Relocation, Table
 from reconciler.compiler.prepare import Prepared
 from reconciler.compiler.report import complaint, text_of
 from reconciler.compiler.sources import FRAMEWORK, Unit
 from reconciler.compiler.stack import STACK, depths
+from reconciler.compiler.struct_layout import layout
 from reconciler.errors import CompileError
 
 ENTRY = "pcn_main"

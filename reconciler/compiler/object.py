@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from reconciler.compiler.layout import Layout
+from reconciler.compiler.struct_layout import Layout
 
 FORMAT = 1  # of the JSON; a file of another format is as good as none
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import count, islice
 from typing import Any
 
-from reconciler.document.lines import Lines
+from reconciler.document.line_index import Lines
 from reconciler.errors import Position
 
 Path = tuple[str | int, ...]

@@ -15,7 +15,7 @@ import yaml
 from yaml.cyaml import CParser  # type: ignore[attr-defined]  # it is libyaml's parser without a composer
 
 from reconciler.document import Path, collector_paused
-from reconciler.document.lines import Lines
+from reconciler.document.line_index import Lines
 from reconciler.document.paths import display
 from reconciler.document.syntax import MAX_DEPTH, TOO_DEEP, explain
 from reconciler.errors import DocumentError, Position, Problem

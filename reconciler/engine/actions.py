@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler import pins
-from reconciler.document.nearmiss import did_you_mean
+from reconciler.document.suggest import did_you_mean
 from reconciler.errors import UsageError
 from reconciler.graph.records import Live, TableRecord
 from reconciler.plan.steps import Disruption, Operation, Plan, Rank, Step
-from reconciler.service import Service
+from reconciler.service.registry import Service
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from reconciler.engine.preflight import Places, refuse, refuse_old_kernel, witho
 from reconciler.engine.session import APPLIED, Builder, Kept, Looker, Survey, applied_documents, families, name_of
 from reconciler.engine.transaction import carry_out
 from reconciler.errors import DocumentError, Position, Problem
+from reconciler.graph.desired import document_text
 from reconciler.graph.diff import Change, diff
-from reconciler.graph.intend import document_text
 from reconciler.graph.records import (
     LinkRecord,
     Live,
@@ -34,7 +34,7 @@ from reconciler.graph.records import (
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
 from reconciler.model import Topology
 from reconciler.plan.steps import Plan, Step, cubes_of
-from reconciler.service import Services
+from reconciler.service.registry import Services
 
 
 @dataclass(slots=True)

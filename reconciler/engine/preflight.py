@@ -11,7 +11,7 @@ from reconciler.engine.session import Survey
 from reconciler.errors import FeatureMissing, HookHeld, NotEnoughMemory, Position, Problem
 from reconciler.graph.records import Record
 from reconciler.kernel.release import is_older_than, release
-from reconciler.service import Services
+from reconciler.service.registry import Services
 
 Places = Callable[[str, str], Position | None]
 """Where an entry of one of a topology's lists ('cubes', 'links') is written, by its name; None: in no file that was given."""
@@ -83,13 +83,13 @@ def refuse_what_does_not_fit(survey: Survey, place_of: Places) -> None:
     """Raise NotEnoughMemory if the tables that are to be made or filled take more than there is."""
     if not survey.plan.steps:
         return
-    from reconciler.graph.memory import needed
-    from reconciler.kernel import maps, memory
+    from reconciler.graph.memory_estimate import needed
+    from reconciler.kernel import maps, memory_limits
 
     desired, differs = survey.desired.state, [change.address for change in (*survey.pending, *survey.drift)]
     wanted = {address: desired[address] for address in differs if address in desired}
     found = needed(wanted, survey.live.state, maps.cpus())
-    total, there = sum(found.values()), memory.available()
+    total, there = sum(found.values()), memory_limits.available()
     if total > there.bytes:
         most = sorted(found, key=lambda address: -found[address])[:3]
         listed = "".join(f"\n  {_mib(found[address])} for {address}{_at(wanted[address], place_of)}" for address in most)

@@ -17,7 +17,7 @@ from reconciler.engine.session import Builder, Looker, Survey, by_digest, famili
 from reconciler.engine.transaction import carry_out
 from reconciler.errors import DocumentError, Problem, UsageError
 from reconciler.graph.chains import fuse
-from reconciler.graph.intend import Built, Desired, full_config, pack_constants
+from reconciler.graph.desired import Built, Desired, full_config, pack_constants
 from reconciler.graph.records import Live, ProgramRecord, TableRecord
 from reconciler.graph.tables import Tables
 from reconciler.kernel.bpffs import Bpffs

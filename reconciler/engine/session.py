@@ -14,11 +14,11 @@ from typing import Any
 from reconciler import pins
 from reconciler.document import Document
 from reconciler.errors import CompileError, DocumentError, NotPermitted, Problem
-from reconciler.graph.again import Intended
 from reconciler.graph.chains import fuse
+from reconciler.graph.desired import Built, Desired, intend, program_slots
 from reconciler.graph.diff import Change, diff, without_documents
 from reconciler.graph.documents import document_data
-from reconciler.graph.intend import Built, Desired, intend, program_slots
+from reconciler.graph.incremental import Intended
 from reconciler.graph.records import (
     Group,
     Grouped,
@@ -33,12 +33,12 @@ from reconciler.graph.records import (
     apart,
     grouped,
 )
-from reconciler.kernel.remembered import Memory
-from reconciler.live.sealed import UNREADABLE, of_unknown_services, readable, without
+from reconciler.kernel.read_cache import Memory
+from reconciler.live.quarantine import UNREADABLE, of_unknown_services, readable, without
 from reconciler.model import Topology
 from reconciler.plan import make_plan
 from reconciler.plan.steps import Plan
-from reconciler.service import Service, Services
+from reconciler.service.registry import Service, Services
 
 Progress = Callable[[int, int, str], None]
 APPLIED = "applied topology "  # what stands for the file of a document that the kernel keeps

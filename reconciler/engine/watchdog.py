@@ -94,7 +94,7 @@ def _way_back(settings: Mapping[str, Any]) -> tuple[list[Document], Options]:
     """What to apply to be back where the trial began."""
     from reconciler.document import Document
     from reconciler.engine.apply import Options
-    from reconciler.service import Services
+    from reconciler.service.registry import Services
 
     texts = enumerate(settings["documents"])
     documents = [Document(f"applied topology {number}", text, json.loads(text)) for number, text in texts]

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reconciler import pins
-from reconciler.graph.intend import Built
+from reconciler.graph.desired import Built
 from reconciler.graph.records import CubeRecord, HookRecord, HopRecord, Part, PortRecord, ProgramRecord, Record, State, StubRecord
 from reconciler.graph.tables import PUBLIC, scope_of, used_tables
 from reconciler.graph.wiring import INWARD, OUTWARD
-from reconciler.service import Services
+from reconciler.service.registry import Services
 
 MOST_PORTS = 8  # of a cube that is linked: it is in about two programs for each
 MOST_CUBES = 32

@@ -8,7 +8,7 @@ from itertools import compress, filterfalse
 from operator import ne
 
 from reconciler.graph.records import Group, Grouped, Record, State, TableRecord, TopologyRecord
-from reconciler.service.edited import may_differ
+from reconciler.incremental.row_delta import may_differ
 
 _NONE = Group({})
 

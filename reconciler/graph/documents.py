@@ -7,7 +7,7 @@ import json
 from collections import Counter, OrderedDict
 from typing import Any
 
-from reconciler.document.entries import FEW, Entries
+from reconciler.incremental.entry_memo import FEW, Entries
 
 _KEPT = 16  # documents
 _DATA: OrderedDict[str, Any] = OrderedDict()

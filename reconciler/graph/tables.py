@@ -13,7 +13,7 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.graph.records import TableRecord
-from reconciler.service.rows import TableRows
+from reconciler.service.model.rows import TableRows
 
 PUBLIC = "public"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from reconciler import pins
 from reconciler.graph.records import GONE, CubeRecord, HookRecord, HopRecord, Live, StubRecord, WaitingRecord
-from reconciler.service import Services
+from reconciler.service.registry import Services
 
 _LONGEST = 256  # hops; a damaged graph may loop
 

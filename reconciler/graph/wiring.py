@@ -28,7 +28,7 @@ from reconciler.graph.records import (
     WaitingRecord,
 )
 from reconciler.model import Cube, Link, LinkEnd, Port, Topology
-from reconciler.service import Service, Services
+from reconciler.service.registry import Service, Services
 
 OUTWARD, INWARD = 0, 1
 Target = tuple[str, str]  # a hop's (kind, target)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from reconciler.errors import kernel_error
-from reconciler.kernel import blocks, bpf
+from reconciler.kernel import batch_read, bpf
 
 HASH, ARRAY, PROG_ARRAY, PERF_ARRAY, PERCPU_HASH, PERCPU_ARRAY = range(1, 7)
 LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE, ARRAY_OF_MAPS, HASH_OF_MAPS, DEVMAP = range(9, 15)
@@ -178,7 +178,7 @@ def rows(fd: int, spec: MapSpec) -> dict[bytes, bytes]:
     return rows_of(content(fd, spec), spec)
 
 
-Content = bytes | blocks.Block | dict[bytes, bytes]
+Content = bytes | batch_read.Block | dict[bytes, bytes]
 """All rows as they can be had quickest: an array's memory, each value padded to 8 bytes, or a block, or rows by key."""
 
 
@@ -190,8 +190,8 @@ def content(fd: int, spec: MapSpec) -> Content:
         value = lookup(fd, spec, bytes(4))
         return {} if value is None else {bytes(4): value}
     if spec.type in _BATCHED:
-        with contextlib.suppress(blocks.Unfit):
-            return blocks.read(fd, spec.key_size, spec.value_bytes, spec.max_entries)
+        with contextlib.suppress(batch_read.Unfit):
+            return batch_read.read(fd, spec.key_size, spec.value_bytes, spec.max_entries)
     found = {}
     for key in keys(fd, spec):
         value = lookup(fd, spec, key)
@@ -202,8 +202,8 @@ def content(fd: int, spec: MapSpec) -> Content:
 
 def rows_of(raw: Content, spec: MapSpec, *, sparse: bool = False) -> dict[bytes, bytes]:
     """Rows by key, of what `content` gives; `sparse`: without the rows of zeros at an array's end."""
-    if isinstance(raw, blocks.Block):
-        return blocks.rows_of(raw, spec.key_size, spec.value_bytes)
+    if isinstance(raw, batch_read.Block):
+        return batch_read.rows_of(raw, spec.key_size, spec.value_bytes)
     if isinstance(raw, dict):
         return raw
     stride, width = _stride(spec), spec.value_size
@@ -213,7 +213,7 @@ def rows_of(raw: Content, spec: MapSpec, *, sparse: bool = False) -> dict[bytes,
 
 def keys_of(raw: Content, spec: MapSpec) -> bytes:
     """All keys, one after the other."""
-    if isinstance(raw, blocks.Block):
+    if isinstance(raw, batch_read.Block):
         return raw.keys
     return b"".join(raw if isinstance(raw, dict) else _array_keys(spec.max_entries))
 

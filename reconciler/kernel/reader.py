@@ -18,11 +18,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 from reconciler.errors import kernel_error
-from reconciler.kernel import blocks, bpf, hooks, maps, programs
+from reconciler.kernel import batch_read, bpf, hooks, maps, programs
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.kernel.documents import unpack_document
+from reconciler.kernel.document_values import unpack_document
 from reconciler.kernel.netstate import NetdevState
-from reconciler.kernel.remembered import Directory, Memory, Result
+from reconciler.kernel.read_cache import Directory, Memory, Result
 
 _SLOTS = maps.MapSpec(maps.PROG_ARRAY, 4, 4, 1)
 _SETTLED = 50_000_000  # nanoseconds since its last change after which a directory's time tells every further one
@@ -323,13 +323,13 @@ def _in_short(content: Any) -> Any:
     """What is kept of a map's content to compare with: itself, or a digest that is shorter."""
     if isinstance(content, bytes) and len(content) > _SHORT:
         return hashlib.blake2b(content, digest_size=16).digest()
-    if isinstance(content, blocks.Block) and len(content.keys) > _SHORT:
+    if isinstance(content, batch_read.Block) and len(content.keys) > _SHORT:
         return tuple(hashlib.blake2b(part, digest_size=16).digest() for part in content)
     return content
 
 
 def _keys_alone(raw: bytes, spec: maps.MapSpec) -> dict[bytes, bytes]:
-    return dict.fromkeys(blocks.parts(raw, spec.key_size), bytes(spec.value_size))
+    return dict.fromkeys(batch_read.parts(raw, spec.key_size), bytes(spec.value_size))
 
 
 def _slot(fd: int, row: int) -> int:

@@ -17,14 +17,14 @@ from typing import Any
 from reconciler.errors import KernelError, VerifierError, kernel_error
 from reconciler.kernel import bpf, hooks, maps, programs
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.kernel.documents import pack_document
-from reconciler.kernel.grace import wait_for_packets
-from reconciler.link import stubs
-from reconciler.live.ahead import Ahead
+from reconciler.kernel.document_values import pack_document
+from reconciler.kernel.rcu import wait_for_packets
+from reconciler.link import trampoline
 from reconciler.live.execute_network import Network
+from reconciler.live.link_inputs import member
 from reconciler.live.load import TYPES, frozen, load, load_cube
-from reconciler.live.masks import masked, merged
-from reconciler.live.members import member
+from reconciler.live.prefetch import Ahead
+from reconciler.live.value_masks import masked, merged
 from reconciler.plan.steps import Operation
 
 _ARRIVAL = "shared/arrival"
@@ -283,7 +283,7 @@ class Executor:
 
     def _stub(self, flavour: str, port: int, row: int, entry: str, name: str, mark: int = -1) -> int:
         to = self._fd(entry)
-        code = stubs.tc(port, to, row, mark) if flavour == "TC" else stubs.xdp(port, to, row, self._fd(_ARRIVAL), mark)
+        code = trampoline.tc(port, to, row, mark) if flavour == "TC" else trampoline.xdp(port, to, row, self._fd(_ARRIVAL), mark)
         return programs.load(code, TYPES[flavour], name)
 
     def _set_slot(self, path: str, index: int, program: str) -> None:

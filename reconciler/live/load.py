@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from reconciler.errors import VerifierError
 from reconciler.kernel import bpf, maps, programs
 from reconciler.link.chain import Member, link
-from reconciler.live.members import described, member
+from reconciler.live.link_inputs import described, member
 
 TYPES = {"TC": bpf.SCHED_CLS, "XDP": bpf.XDP}
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
-from reconciler.graph.intend import Built
+from reconciler.graph.desired import Built
 from reconciler.graph.records import (
     GONE,
     CubeRecord,
@@ -35,9 +35,9 @@ from reconciler.kernel.maps import PER_CPU, MapInfo, MapSpec, fold_cpus
 from reconciler.kernel.reader import Reader
 from reconciler.live.adopt import is_another
 from reconciler.live.identity import documents_of, identity, said_of
-from reconciler.live.observe_ways import Ends, Flooded, Wire, chains, ends_of, flooded, hooks, hops, members, wires
-from reconciler.service import Services
-from reconciler.service.rows import TableRows
+from reconciler.live.observe_forwarding import Ends, Flooded, Wire, chains, ends_of, flooded, hooks, hops, members, wires
+from reconciler.service.model.rows import TableRows
+from reconciler.service.registry import Services
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -306,7 +306,7 @@ def _kind(about: Mapping[str, Any]) -> tuple[str, str]:
 
 def _empty(look: Look, service_name: str, family: str) -> dict[str, tuple[Any, TableRows]]:
     """The tables that hold a service's configuration, and what an empty one says of each."""
-    from reconciler.service.codec import Env
+    from reconciler.service.model.codec import Env
 
     service = look.services.get(service_name)
     built = look.build(service.name, family) if service else None

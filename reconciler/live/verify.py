@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.errors import VerifierError
-from reconciler.graph.intend import pack_constants
+from reconciler.graph.desired import pack_constants
 from reconciler.graph.tables import merged, used_tables
 from reconciler.kernel import maps, programs
 from reconciler.link.chain import link
+from reconciler.live.link_inputs import member
 from reconciler.live.load import TYPES, frozen, load_cube
-from reconciler.live.members import member
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler import pins
+from reconciler.graph.desired import Built, Desired
 from reconciler.graph.diff import Change, diff
-from reconciler.graph.intend import Built, Desired
 from reconciler.graph.records import (
     CubeRecord,
     Grouped,
@@ -33,13 +33,13 @@ from reconciler.graph.records import (
 )
 from reconciler.plan.context import ASIDE, Context, what
 from reconciler.plan.cube import plan_cube, plan_document, plan_port, plan_table, plan_waiting
+from reconciler.plan.forwarding import plan_hook, plan_hop, plan_member
 from reconciler.plan.network import merge_link_deletions, plan_link, plan_namespace, plan_offload
 from reconciler.plan.programs import plan_programs
-from reconciler.plan.remade import mark_remade
+from reconciler.plan.recreate import mark_remade
 from reconciler.plan.steps import Disruption, Operation, Plan, Rank, Step, ordered
-from reconciler.plan.stubs import plan_stub, refused_chains, stale_chains
-from reconciler.plan.wiring import plan_hook, plan_hop, plan_member
-from reconciler.service import Services
+from reconciler.plan.trampolines import plan_stub, refused_chains, stale_chains
+from reconciler.service.registry import Services
 
 _PLANNERS: tuple[tuple[type[Any], Callable[[Change, Any], Iterable[Step]]], ...] = (
     (NamespaceRecord, plan_namespace),

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler import pins
-from reconciler.graph.intend import Built, Desired
+from reconciler.graph.desired import Built, Desired
 from reconciler.graph.records import GONE, CubeRecord, HookRecord, HopRecord, Live, State, apart
 from reconciler.plan.steps import Operation
-from reconciler.service import Services
+from reconciler.service.registry import Services
 
 ASIDE = "~old"  # where a cube that is replaced goes on working until its successor has taken over
 NEW = "~new"  # a table that will take over from one of another shape

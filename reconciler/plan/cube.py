@@ -20,7 +20,7 @@ from reconciler.graph.records import (
 )
 from reconciler.plan.context import ASIDE, NEW, Context, what
 from reconciler.plan.steps import MAP_WRITES, Disruption, Operation, Rank, Step
-from reconciler.service.rows import place
+from reconciler.service.model.rows import place
 
 
 def plan_cube(change: Change, context: Context) -> Iterator[Step]:

@@ -10,7 +10,7 @@ from reconciler.graph.diff import Change
 from reconciler.graph.records import ProgramRecord, StubRecord
 from reconciler.plan.context import Context
 from reconciler.plan.steps import PROGRAM_LOADS, Operation, Rank, Step
-from reconciler.plan.stubs import load_step, maps_of
+from reconciler.plan.trampolines import load_step, maps_of
 
 
 def plan_programs(changes: Iterable[Change], context: Context) -> Iterator[Step]:

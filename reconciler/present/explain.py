@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.check.schema import topology_schema
-from reconciler.document.nearmiss import did_you_mean
+from reconciler.document.suggest import did_you_mean
 from reconciler.errors import UsageError
-from reconciler.service import Service, Services
+from reconciler.service.registry import Service, Services
 
 Schema = Mapping[str, Any]
 _TYPES = {

@@ -13,7 +13,7 @@ _V4_MAPPED = bytes(10) + b"\xff\xff"
 
 
 class Layout(Protocol):
-    """As in reconciler.compiler.layout, which only those that stage programs import."""
+    """As in reconciler.compiler.struct_layout, which only those that stage programs import."""
 
     @property
     def size(self) -> int: ...

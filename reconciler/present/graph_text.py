@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from reconciler.document.excerpt import escape
+from reconciler.document.diagnostics import escape
 from reconciler.model import Cube, Topology
 from reconciler.present.graph import CUBE, HOST, NETDEV, TRANSPARENT, Drawing, Wire, draw
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.graph.records import CubeRecord, PortRecord, ProgramRecord
 from reconciler.present import fields
-from reconciler.service import LEVELS, Service, Services
-from reconciler.service.bindings import constants
-from reconciler.service.codec import Env
-from reconciler.service.rows import decode_rows
+from reconciler.service.model.bindings import constants
+from reconciler.service.model.codec import Env
+from reconciler.service.model.rows import decode_rows
+from reconciler.service.registry import LEVELS, Service, Services
 
 if TYPE_CHECKING:
     from reconciler.engine.session import Survey

@@ -20,8 +20,8 @@ from reconciler.graph.records import CubeRecord, LinkRecord, Live, NamespaceReco
 from reconciler.graph.trace import Traced, trace
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Link, LinkEnd
-from reconciler.service import LEVELS, Service
-from reconciler.service.codec import Env
+from reconciler.service.model.codec import Env
+from reconciler.service.registry import LEVELS, Service
 
 API_VERSION, KIND = "polycube.network/v1", "Topology"
 
@@ -193,7 +193,7 @@ def _port(port: PortRecord, config: Mapping[str, Any], traced: Traced) -> dict[s
 
 def _constants(record: CubeRecord, live: Live, service: Service, objects: Iterable[Any]) -> dict[str, Any]:
     """Leaves that live in the programs' frozen constants."""
-    from reconciler.service.bindings import constants
+    from reconciler.service.model.bindings import constants
 
     words: dict[str, int] = {}
     by_digest = {made.digest: made for made in objects}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape as html
 
-from reconciler.document.excerpt import escape
+from reconciler.document.diagnostics import escape
 from reconciler.present.graph import CUBE, HOST, NETDEV, TRANSPARENT, Box, Drawing, Wire
-from reconciler.present.layout import Layout, layout
+from reconciler.present.graph_layout import Layout, layout
 
 _TITLE, _LINE, _LABEL = 14, 12, 11  # font sizes
 _PAD, _GAP, _MARGIN, _SLOT = 12, 24, 24, 20

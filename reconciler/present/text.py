@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from reconciler.document.excerpt import escape
+from reconciler.document.diagnostics import escape
 from reconciler.present import COUNTS, ROWS_IN_TEXT
 from reconciler.present.groups import MARKS, Group, grouped
 from reconciler.present.leaves import counted

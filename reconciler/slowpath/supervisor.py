@@ -27,7 +27,7 @@ from reconciler.kernel.maps import fold_cpus
 from reconciler.kernel.reader import Reader
 from reconciler.rpc.client import Client, inherited
 from reconciler.rpc.contract import Bounds, RpcError, from_bytes
-from reconciler.service import Services, cube_number
+from reconciler.service.registry import Services, cube_number
 from reconciler.slowpath.counters import NAMES, Counters, abandon, free_slots, new_block, plain
 from reconciler.slowpath.handle import ServedCube
 from reconciler.slowpath.packet_in import PacketIn

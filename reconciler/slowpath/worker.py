@@ -22,7 +22,7 @@ from typing import Any
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.rpc.contract import VERSION, RpcError, to_bytes
 from reconciler.rpc.server import LATER, Connection
-from reconciler.service import Services
+from reconciler.service.registry import Services
 from reconciler.slowpath import privileges
 from reconciler.slowpath.counters import Counters
 from reconciler.slowpath.dispatch import TICK, Dispatcher

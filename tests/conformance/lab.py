@@ -243,7 +243,7 @@ class Lab:
     @contextlib.contextmanager
     def logged(self) -> Iterator[list[str]]:
         """What was logged inside the block, as 'cube: text' in order; complete once the block is left."""
-        from reconciler.service import cube_number
+        from reconciler.service.registry import cube_number
 
         names = {cube_number(cube["name"]): cube["name"] for cube in self.spec["cubes"]}
         found: list[str] = []

@@ -15,7 +15,7 @@ from reconciler.engine.apply import Options, apply, plan_for
 from reconciler.engine.session import Builder, Looker
 from reconciler.graph.records import LinkRecord, NamespaceRecord, OffloadRecord, Record, State, TopologyRecord
 from reconciler.kernel import netns, rtnl
-from reconciler.service import Services
+from reconciler.service.registry import Services
 from tests.faults.graphs import Data, documents
 
 _services = Services()
@@ -132,7 +132,7 @@ def at_once(root: str, here: Callable[[Bench], list[str]], there: Callable[[Benc
 
 def variant(directory: Path, service: str, edits: Mapping[str, str]) -> Services:
     """All services, one of them with its C edited: what `--services DIR` gives. Each key of `edits` must be in the C."""
-    from reconciler.service import HERE
+    from reconciler.service.registry import HERE
 
     directory.mkdir(exist_ok=True)
     name = f"{service}.schema.json"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.agent.glance import Glance
+from reconciler.agent.unchanged_check import Glance
 from reconciler.compiler.stack import stack_of
 from reconciler.document.load import parse
 from reconciler.engine.apply import Options, Result, apply

@@ -12,7 +12,7 @@ import yaml
 from reconciler.compiler import available, compile_units, stack_of
 from reconciler.engine.session import units_of
 from reconciler.live.verify import verify
-from reconciler.service import Services
+from reconciler.service.registry import Services
 
 FIGURES: Mapping[str, Any] = yaml.safe_load((Path(__file__).parent / "verifier.yaml").read_text("utf-8"))
 KERNEL = ".".join(platform.release().split(".")[:2])

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from reconciler.agent import place
+from reconciler.agent import singleton
 from reconciler.cli.main import main
 from reconciler.document.load import parse
 from reconciler.engine.apply import apply
@@ -193,7 +193,7 @@ def test_it_ends_on_sigterm_and_takes_its_socket_along(applied):
     with applied.agent() as agent:
         pass
     assert agent.process.returncode == 0
-    assert place.ask(applied.lab.root) is None
+    assert singleton.ask(applied.lab.root) is None
     assert applied.lab.ok("h1", "10.0.0.2")
 
 
@@ -253,7 +253,7 @@ def test_the_status_is_for_people_and_for_programs_and_its_exit_code_says_how_it
     assert "no agent of" in capsys.readouterr().err
     with applied.agent() as agent:
         agent.process.send_signal(signal.SIGSTOP)
-        monkeypatch.setattr(place.ask, "__defaults__", (0.1,))
+        monkeypatch.setattr(singleton.ask, "__defaults__", (0.1,))
         assert main(["agent", "status"]) == 1
         assert "too busy to answer" in capsys.readouterr().err
         agent.process.send_signal(signal.SIGCONT)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.agent import glance
+from reconciler.agent import unchanged_check
+from reconciler.agent.controller import SOON, Healer
 from reconciler.agent.files import Files
-from reconciler.agent.heal import SOON, Healer
 from reconciler.document.load import parse
 from reconciler.engine.apply import Options, apply, drift
 from reconciler.kernel import maps
@@ -105,7 +105,7 @@ def test_what_somebody_applied_meanwhile_is_noticed(agent: Agent, said: str) -> 
 
 
 def test_a_look_of_long_ago_will_not_do(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(glance, "_FRESH", 0.0)
+    monkeypatch.setattr(unchanged_check, "_FRESH", 0.0)
     os.unlink(agent.path("t1/ports/a"))
     assert agent.save(text("t", MANY, "DROP")) == 0
     assert drift() == []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.agent import place
+from reconciler.agent import singleton
 from reconciler.engine.confirm import ask
 from reconciler.kernel.bpffs import Bpffs
 from tests.agentlab import OWNED, AgentProcess, Bench
@@ -122,4 +122,4 @@ def test_an_agent_that_is_in_force_and_only_cannot_look_for_a_while_stays_health
         agent.until(lambda said: said["healthy"])
         with Bpffs(bench.lab.root).locked(5):
             time.sleep(1.5)
-            assert place.ask(bench.lab.root)["healthy"]
+            assert singleton.ask(bench.lab.root)["healthy"]

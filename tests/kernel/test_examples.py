@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.document.canonical import dump_yaml
+from reconciler.document.emitter import dump_yaml
 from reconciler.document.load import load, parse
 from reconciler.engine.apply import apply, drift, plan_for
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS

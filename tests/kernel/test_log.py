@@ -17,7 +17,7 @@ from reconciler.agent.logs import RingLog, follow
 from reconciler.errors import CompileError, LockBusy
 from reconciler.kernel import programs
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.service import HERE
+from reconciler.service.registry import HERE
 from tests.conformance.lab import HOOKS, Lab
 from tests.services import Tree, rx
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.agent import place
+from reconciler.agent import singleton
 from reconciler.engine.confirm import old_address
 from reconciler.kernel import rundir
 from tests.commands import BIN, Net, live, pcn, wait_until
@@ -85,9 +85,9 @@ def test_an_agent_heals_beside_somebody_who_has_the_name_of_a_trial(net: Net, ow
     with nobody(_squat(own_root, None, 0)):
         agent = subprocess.Popen([str(BIN / "pcn"), "agent", "run", str(net.file)], stderr=subprocess.DEVNULL)
         try:
-            wait_until(lambda: (place.ask(own_root) or {}).get("healthy", False))
+            wait_until(lambda: (singleton.ask(own_root) or {}).get("healthy", False))
             net.write("DROP")
-            wait_until(lambda: (place.ask(own_root) or {"reconciles": {"applied": 0}})["reconciles"]["applied"] == 2)
+            wait_until(lambda: (singleton.ask(own_root) or {"reconciles": {"applied": 0}})["reconciles"]["applied"] == 2)
         finally:
             agent.terminate()
             agent.wait(20)
@@ -334,7 +334,7 @@ def test_a_dead_agents_metrics_socket_makes_way_and_a_live_ones_does_not(net: Ne
         assert (refused.returncode, "somebody listens" in refused.stderr) == (64, True)
     agent = subprocess.Popen([str(BIN / "pcn"), "agent", "run", "--metrics", f"unix:{place_}", str(net.file)], stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: (place.ask(own_root) or {}).get("healthy", False))
+        wait_until(lambda: (singleton.ask(own_root) or {}).get("healthy", False))
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(place_))
             client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
@@ -348,7 +348,7 @@ def test_a_dead_agents_metrics_socket_makes_way_and_a_live_ones_does_not(net: Ne
 def test_a_lock_file_of_an_agent_that_somebody_holds_open_is_nothing_to_wait_for(net: Net, open_run: None, own_root: str) -> None:
     """Of a time when the directory was open to read: the file itself never was."""
     RUN.mkdir(mode=0o755)
-    name = RUN / (Path(place.socket_path(own_root)).stem + ".lock")
+    name = RUN / (Path(singleton.socket_path(own_root)).stem + ".lock")
     name.touch(mode=0o600)
 
     def act() -> None:

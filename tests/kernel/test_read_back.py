@@ -18,7 +18,7 @@ from reconciler.engine.apply import Options, apply, plan_for
 from reconciler.errors import DocumentError, PcnError
 from reconciler.kernel import netns
 from reconciler.present.show import show
-from reconciler.service import Services
+from reconciler.service.registry import Services
 from tests.unit.data.generated import like
 
 SERVICES = Services()

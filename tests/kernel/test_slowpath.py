@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from reconciler.kernel import linkwrite, rtnl
-from reconciler.service import HERE, Services
+from reconciler.service.registry import HERE, Services
 from tests import packets
 from tests.conformance.lab import HOOKS, Lab
 from tests.services import Tree, rx

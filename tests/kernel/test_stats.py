@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.agent import stats
 from reconciler.cli.main import main
-from reconciler.service import Services
+from reconciler.service.registry import Services
 from tests import packets
 from tests.agentlab import OWNED, ROOT
 from tests.conformance.lab import Lab

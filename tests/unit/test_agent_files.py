@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.agent.files import Files
 from reconciler.agent.watch import deciding
-from reconciler.service import Services
+from reconciler.service.registry import Services
 
 SERVICES = Services()
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.agent.journal import _ForJournal, _ForPeople
+from reconciler.agent.log_format import _ForJournal, _ForPeople
 from reconciler.agent.loop import Loop
 from reconciler.agent.notify import Notifier
-from reconciler.agent.place import OneAgent, socket_path
 from reconciler.agent.retry import Retries
 from reconciler.agent.server import Server, http, metrics_listener
+from reconciler.agent.singleton import OneAgent, socket_path
 from reconciler.errors import LockBusy, UsageError
 
 UNIT = Path(__file__).resolve().parents[2] / "packaging" / "systemd" / "pcn-agent.service"

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.compiler.layout import Layout
 from reconciler.compiler.object import Line, Object, Relocation, Table
+from reconciler.compiler.struct_layout import Layout
 from reconciler.graph.chains import MOST_PORTS, digest, fuse
-from reconciler.graph.intend import Built, ProgramSlot
+from reconciler.graph.desired import Built, ProgramSlot
 from reconciler.graph.records import CubeRecord, HopRecord, PortRecord, ProgramRecord, State, StubRecord
-from reconciler.live.members import described
-from reconciler.service import Services
+from reconciler.live.link_inputs import described
+from reconciler.service.registry import Services
 
 SERVICES = Services()
 U32 = Layout("scalar", 4)

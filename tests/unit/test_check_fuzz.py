@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.check import check
-from reconciler.document.canonical import dump_yaml
-from reconciler.document.excerpt import render_all
+from reconciler.document.diagnostics import render_all
+from reconciler.document.emitter import dump_yaml
 from reconciler.document.load import parse
 from reconciler.errors import DocumentError, Problem
 from reconciler.model import Topology

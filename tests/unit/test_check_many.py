@@ -7,12 +7,12 @@ import time
 import pytest
 
 from reconciler.check import check
-from reconciler.document import nearmiss
-from reconciler.document.excerpt import MAX_SHOWN, render_all
+from reconciler.document import suggest
+from reconciler.document.diagnostics import MAX_SHOWN, render_all
 from reconciler.document.load import parse
 from reconciler.errors import DocumentError
 from reconciler.present import error_data
-from reconciler.service import Services
+from reconciler.service.registry import Services
 
 COUNT = 20_000
 HEAD = "apiVersion: polycube.network/v1\nkind: Topology\nmetadata: {name: t}\nspec:\n  cubes:\n"
@@ -29,7 +29,7 @@ MANY = {
 @pytest.mark.parametrize("text", MANY.values(), ids=MANY)
 def test_near_misses_are_looked_for_only_where_they_are_shown(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[object] = []
-    monkeypatch.setattr(nearmiss, "did_you_mean", lambda word, _: looks.append(word) or "")
+    monkeypatch.setattr(suggest, "did_you_mean", lambda word, _: looks.append(word) or "")
     with pytest.raises(DocumentError) as caught:
         check(parse(text, "t.yaml"), Services())
     assert len(caught.value.problems) >= COUNT // 8

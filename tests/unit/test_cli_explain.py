@@ -13,7 +13,7 @@ from reconciler.engine.actions import actions, answer, find_action, plan_action
 from reconciler.errors import UsageError
 from reconciler.graph.records import Live, TableRecord
 from reconciler.present.explain import explain
-from reconciler.service import Service, ServiceFiles, Services
+from reconciler.service.registry import Service, ServiceFiles, Services
 
 SERVICES = Services()
 

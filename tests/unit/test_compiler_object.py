@@ -10,10 +10,10 @@ import pytest
 
 from reconciler.compiler import Object, Relocation, Table, Unit
 from reconciler.compiler.assemble import assemble
-from reconciler.compiler.layout import Field, Layout
 from reconciler.compiler.object import Line
 from reconciler.compiler.prepare import prepare
 from reconciler.compiler.sources import Source, Sources
+from reconciler.compiler.struct_layout import Field, Layout
 from reconciler.errors import CompileError
 
 U32 = Layout("scalar", 4, "unsigned int")

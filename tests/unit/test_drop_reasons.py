@@ -6,7 +6,7 @@ import re
 import pytest
 
 from reconciler.agent.stats import OWN_REASONS, REASONS, reason_name
-from reconciler.service import HERE, Services
+from reconciler.service.registry import HERE, Services
 
 _ENUM = re.compile(r"enum \w*drop\w* \{(?P<body>[^}]*)\}")
 

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from cubes import firewall
-from reconciler.service.codec import Env
+from reconciler.service.model.codec import Env
 from tests.firewall_rulesets import rule_set
 from tests.unit.test_firewall_version import LAYOUTS
 

@@ -13,7 +13,7 @@ from cubes.firewall_order import from_runs, is_rising, labels, runs
 from cubes.firewall_rules import from_row, rules_of, to_row
 from cubes.firewall_shadow import Shadows
 from cubes.firewall_space import covers
-from reconciler.service.codec import Env
+from reconciler.service.model.codec import Env
 from tests.firewall_rulesets import rule_set
 
 

@@ -14,7 +14,7 @@ from cubes.firewall_layout import _on, lay_out
 from cubes.firewall_rules import ROW, rules_of
 from cubes.firewall_space import GRIDS, KEY, keys, pieces, seat_of, seated
 from cubes.firewall_version import LIFE, cell_of, epoch_of, head_in_force
-from reconciler.service.codec import Env
+from reconciler.service.model.codec import Env
 from tests.firewall_rulesets import rule_set
 
 SIZES = {"rules": ROW.size, "cells4": 96, "cells6": 168, "counters": 16, "epoch": 4, "versions": 40, "pages4": 256, "pages6": 512,

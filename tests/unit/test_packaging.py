@@ -29,7 +29,7 @@ ASK_THE_WHEEL = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import reconciler
-from reconciler.service import Services
+from reconciler.service.registry import Services
 assert reconciler.__file__.startswith(sys.argv[1]), reconciler.__file__
 services = Services()
 for name in services.names():

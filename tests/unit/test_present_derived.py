@@ -3,16 +3,16 @@ from __future__ import annotations
 
 import json
 
-from reconciler.compiler.layout import Field, Layout
+from reconciler.compiler.struct_layout import Field, Layout
 from reconciler.engine.session import Survey
-from reconciler.graph.intend import Built, Desired
+from reconciler.graph.desired import Built, Desired
 from reconciler.graph.records import CubeRecord, Live, State, TopologyRecord
 from reconciler.plan.steps import MAP_WRITES, Operation, Plan, Rank, Step
 from reconciler.present import Report, document
 from reconciler.present.fields import name, said
 from reconciler.present.rows import Decoder
 from reconciler.present.text import render
-from reconciler.service import Services
+from reconciler.service.registry import Services
 
 PREFIX = Layout("struct", 8, "prefix", (Field("length", 0, 4), Field("address", 4, 4, 4)))
 INNER = Layout("struct", 4, "life", (Field("born", 0, 2), Field("dies", 2, 2, signed=True)))

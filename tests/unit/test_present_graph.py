@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from reconciler.model import Attachment, Cube, Link, LinkEnd, Port, Topology
 from reconciler.present.graph import CUBE, HOST, NETDEV, TRANSPARENT, Drawing, Wire, draw
+from reconciler.present.graph_layout import distances, layout
 from reconciler.present.graph_text import as_dot, as_mermaid, as_text
-from reconciler.present.layout import distances, layout
 from reconciler.present.svg import as_svg
 
 KINDS = {"bridge": "standard", "wall": "transparent"}

@@ -12,8 +12,8 @@ from cubes.router_fib import default_mac
 from reconciler.check import check as check_documents
 from reconciler.document.load import parse
 from reconciler.errors import DocumentError
-from reconciler.service import Services
-from reconciler.service.codec import Env
+from reconciler.service.model.codec import Env
+from reconciler.service.registry import Services
 
 CONFIG = {
     "ports": [

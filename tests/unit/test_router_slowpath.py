@@ -9,7 +9,7 @@ import pytest
 from cubes import router_slowpath
 from cubes.router_packets import Station, answer_of, checksum, forwarded, question, target_of, unreachable
 from cubes.router_slowpath import MISS, RESOLVED, SlowPath
-from reconciler.service.codec import Env, encode
+from reconciler.service.model.codec import Env, encode
 
 CONFIG = {
     "ports": [

@@ -5,7 +5,7 @@ import pytest
 
 from reconciler.check import check
 from reconciler.document.load import parse
-from reconciler.service import Services
+from reconciler.service.registry import Services
 from tests.unit.data.documents import PROBLEM, RELATED, marks, topology
 
 RINGS = {

@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import ClassVar
 
 from reconciler.engine.session import Survey
-from reconciler.graph.intend import Built, Desired
+from reconciler.graph.desired import Built, Desired
 from reconciler.graph.records import (
     CubeRecord,
     Live,
@@ -17,7 +17,7 @@ from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Disru
 from reconciler.present import Report, document
 from reconciler.present.rows import Decoder
 from reconciler.present.text import render
-from reconciler.service import Services
+from reconciler.service.registry import Services
 
 SERVICES = Services()
 SCHEMA = json.loads(files("reconciler").joinpath("present", "present.schema.json").read_text())

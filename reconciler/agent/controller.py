@@ -1,0 +1,336 @@
+"""Look at the kernel, and make it hold what it should: what the files say, and what was applied by hand beside them.
+
+One look reads and plans. Only if there is something to do is the writers' lock taken, and the plan made again under it. A
+desired set that fails is tried again later and later, while the one before it goes on being healed; a new one is tried at once.
+"""
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from reconciler.agent.consent import ConsentNeeded, problem_of, state_resets
+from reconciler.agent.counters import Tally
+from reconciler.agent.files import Desired, words
+from reconciler.agent.retry import Retries
+from reconciler.agent.unchanged_check import Glance
+from reconciler.document import Document
+from reconciler.engine.apply import Options, Result, apply, plan_for
+from reconciler.engine.confirm import refuse_while_trying
+from reconciler.errors import DocumentError, Interrupted, LockBusy, PcnError, Problem, VerifyFailed
+from reconciler.graph.desired import document_text
+from reconciler.graph.diff import Change
+from reconciler.graph.records import CubeRecord, HookRecord, HopRecord, LinkRecord, MemberRecord
+from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
+
+HEAL, NO_HEAL, OBSERVE = "heal", "no-heal", "observe"
+BUSY_RETRY, LAST_BUSY_RETRY = 0.1, 1.0  # seconds
+SOON = 0.05  # seconds until everything is looked at after an edit that was applied by a look at what was edited
+_NAMED = 4  # addresses in a log line
+_KEEP = "set_document"  # the operation that keeps an applied document
+log = logging.getLogger("pcn.agent")
+
+
+@dataclass(slots=True)
+class Healer:
+    """`wanted` is what the files say now, `good` what of that was last in force. `drift`, `pending` and `waiting` are what
+    the last look found: addresses, addresses, and (cube, port, netdev); `refused` is what it left out. `moved` are
+    netdevs that came, went or changed since all was well. `sealed` says which topologies cannot be read here, `busy_with`
+    whom the last look had to wait for, and `concluded` whether any attempt has come to an end."""
+
+    options: Options
+    mode: str = HEAL
+    prune: bool = False
+    sources: Callable[[], Mapping[str, str]] = dict
+    wanted: Desired = field(default_factory=Desired)
+    good: Desired = field(default_factory=Desired)
+    tally: Tally = field(default_factory=Tally)
+    drift: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+    waiting: tuple[tuple[str, str, str], ...] = ()
+    refused: tuple[Problem, ...] = ()
+    healed: list[dict[str, Any]] = field(default_factory=list)
+    last: dict[str, Any] = field(default_factory=dict)
+    last_success: float = 0.0
+    moved: set[str] = field(default_factory=set)
+    applied: dict[str, str] = field(default_factory=dict)
+    claimed: frozenset[str] = frozenset()
+    accepts_state_reset: bool = False
+    resets: tuple[str, ...] = ()
+    _retries: Retries = field(default_factory=Retries)
+    busy_with: str = ""
+    concluded: bool = False
+    sealed: tuple[str, ...] = ()
+    _busy: int = 0
+    _glance: Glance | None = None
+    _last_glance: Glance | None = None
+    _unread: bool = False
+    _calm_for: str = ""
+    _shown: tuple[str, ...] = ()
+
+    @property
+    def problem(self) -> str:
+        """Why what the files say is not in force; '' if it is."""
+        return self._retries.problem
+
+    def want(self, desired: Desired) -> None:
+        """The files say something else now."""
+        self._last_glance, self._glance = self._glance, None
+        if desired.digest != self.wanted.digest:
+            self._retries.passed(self.wanted.digest)
+        for name in sorted(self.claimed - desired.topologies) if not self.prune else ():
+            log.warning("topology %s is in no file any more; it stays (pcn delete %s removes it, or --prune)", name, name)
+        if not self.prune:
+            self.claimed = frozenset()
+        self.wanted = desired
+        self.claimed |= desired.topologies
+
+    def forget(self) -> None:
+        """Try at once what failed, and look at everything."""
+        self._glance = None
+        self._retries.hurry()
+
+    def look(self) -> float:
+        """Read, compare, and put right what may be put right.
+
+        Gives the seconds until it makes sense to look again at the latest; 0: no need before the usual time.
+        """
+        began = time.monotonic()
+        chosen = self.wanted
+        if self._retries.held_back(chosen.digest, began):
+            chosen = self.good
+            if self._retries.held_back(chosen.digest, began):
+                return self._retries.seconds_to_next(began)
+        try:
+            self._attempt(chosen, began)
+        except LockBusy as busy:  # another writer, or a trial of one
+            self._busy += 1
+            self.busy_with = str(busy)
+            return min(BUSY_RETRY * self._busy, LAST_BUSY_RETRY)
+        except Interrupted as stopped:
+            log.warning("%s", stopped)
+            return BUSY_RETRY
+        except (PcnError, OSError) as error:
+            self._failed(chosen, error, began)
+        self._busy, self.busy_with, self.concluded = 0, "", True
+        if self._unread:
+            return SOON
+        return self._retries.seconds_to_next(began)
+
+    def _attempt(self, chosen: Desired, began: float) -> None:
+        self._unread = False
+        if self._glance is not None and chosen.digest == self.good.digest == self._calm_for and self._glance.is_calm():
+            self.tally.looks += 1
+            self.last_success = time.time()
+            return
+        last_glance, self._last_glance, self._glance = self._last_glance, None, None
+        documents = chosen.documents
+        options = replace(self.options, drop=self._dropped(chosen), partial=True, planned=self._ask)
+        if self._is_edit(chosen):
+            lately = last_glance.lately() if last_glance is not None else None
+            try:
+                if self._apply_at_once(chosen, replace(options, lately=lately), began):
+                    self._unread = lately is not None
+                    return
+            except VerifyFailed:
+                if lately is None:
+                    raise
+                log.info("somebody else wrote to the kernel meanwhile: looking at everything")
+        seen = plan_for(documents, options)
+        lost = self._lost_documents(seen, documents, options)
+        if lost:
+            documents = (*documents, *lost)
+            seen = plan_for(documents, options)
+        self._note(seen)
+        self.tally.looks += 1
+        if self._waits_for_consent(seen):
+            return
+        if not seen.plan.steps:
+            self._succeeded(chosen, seen)
+            self._glance, self._calm_for = Glance(options, seen, began), chosen.digest
+            return
+        if not self._may_write(seen):
+            self._say_observed(tuple(step.address for step in seen.plan.steps))
+            return
+        refuse_while_trying(options.root)
+        try:
+            done = apply(documents, options)
+        except ConsentNeeded:  # somebody changed something in between: the next look says what waits
+            return
+        self._done(chosen, done, began, chosen.topologies | {topology.name for topology in seen.topologies})
+
+    def _is_edit(self, chosen: Desired) -> bool:
+        """Whether the files say something else than what is in force: then something will be written, and a plan that is
+        made before the lock is taken would only be made again."""
+        return self.mode == HEAL and bool(self.good.documents) and chosen.digest != self.good.digest
+
+    def _apply_at_once(self, chosen: Desired, options: Options, began: float) -> bool:
+        """False: an applied document has vanished, or state would be reset, which is to be looked into first."""
+
+        def planned(result: Result) -> None:
+            if self._vanished(result, options):
+                raise _Vanished
+            self._ask(result)
+
+        refuse_while_trying(options.root)
+        try:
+            done = apply(chosen.documents, replace(options, planned=planned))
+        except (_Vanished, ConsentNeeded):
+            return False
+        self.tally.looks += 1
+        self._done(chosen, done, began, chosen.topologies | {topology.name for topology in done.topologies})
+        return True
+
+    # -- what may be done -------------------------------------------------------------------------------------------
+
+    def _may_write(self, seen: Result) -> bool:
+        """Where healing is off, netdevs that came or went are still connected: that is no drift, but what was asked for."""
+        if self.mode == OBSERVE:
+            return False
+        drift = seen.survey.drift
+        return self.mode == HEAL or bool(seen.survey.pending) or all(_concerns(change, self.moved) for change in drift)
+
+    def _ask(self, planned: Result) -> None:
+        """Raises ConsentNeeded."""
+        if not self.accepts_state_reset and state_resets(planned):
+            raise ConsentNeeded
+
+    def _waits_for_consent(self, seen: Result) -> bool:
+        """Whether what is to be done would reset state, and nobody has agreed: then it is pending, and none of it is drift."""
+        self.resets = () if self.accepts_state_reset else state_resets(seen)
+        if self.resets:
+            self.drift, self.pending = (), tuple(dict.fromkeys((*self.pending, *self.resets)))
+            if self._shown != self.resets:
+                log.warning("%s", problem_of(self.resets))
+            self._shown = self.resets
+        return bool(self.resets)
+
+    def _dropped(self, chosen: Desired) -> frozenset[str]:
+        """Topologies that the files named once and name no more."""
+        return self.claimed - chosen.topologies if self.prune and chosen.digest == self.wanted.digest else frozenset()
+
+    def _lost_documents(self, seen: Result, documents: Sequence[Document], options: Options) -> list[Document]:
+        """Applied documents that vanished from the kernel although all that they describe is still there. A topology
+        that was deleted is not meant, even if the one who deleted it was killed in the middle: its hooks are gone."""
+        texts = {name: self.applied[name] for name in sorted(self._vanished(seen, options))}
+        lost = [Document(f"applied topology {name}", text, json.loads(text), 0) for name, text in texts.items()]
+        if lost and len(plan_for([*documents, *lost], options).plan.steps) > len(lost):
+            return []
+        return lost
+
+    def _vanished(self, seen: Result, options: Options) -> set[str]:
+        kept = {record.name for record in seen.survey.live.documents}
+        missing = self.applied.keys() - kept - options.drop - {topology.name for topology in seen.topologies}
+        if not missing:
+            return set()
+        live = seen.survey.live.state.values()
+        owners = {record.topology for record in live if isinstance(record, CubeRecord | LinkRecord)}
+        return owners & missing
+
+    # -- what came of it --------------------------------------------------------------------------------------------
+
+    def _note(self, seen: Result) -> None:
+        """Keep what a look found."""
+        survey = seen.survey
+        self.drift = tuple(change.address for change in survey.drift)
+        self.pending = tuple(change.address for change in survey.pending)
+        self.sealed = tuple(f"topology {name} is left as it is: {why}" for name, why in sorted(survey.live.sealed.items()))
+        there = {name for name, netdev in survey.live.netdevs.items() if not netdev.carries_ethernet}
+        waiting = tuple(each for each in seen.plan.pending if each[2] not in there)
+        for cube, port, netdev in waiting:
+            if (cube, port, netdev) not in self.waiting:
+                log.info("port %s:%s waits for netdev %s", cube, port, netdev)
+        self.waiting = waiting
+        if fresh := [problem for problem in seen.refused if problem not in self.refused]:
+            log.error("left out, while all else is applied:\n%s", words(DocumentError(fresh), self.sources()))
+        self.refused = seen.refused
+
+    def _succeeded(self, chosen: Desired, seen: Result) -> None:
+        """The kernel holds `chosen`."""
+        self._retries.passed(chosen.digest)
+        self._shown = ()
+        self.moved.clear()
+        self.applied = {topology.name: document_text(topology) for topology in seen.wanted}
+        self.last_success = time.time()
+        if chosen.digest == self.wanted.digest:
+            self.good = chosen
+            self.claimed = chosen.topologies
+
+    def _done(self, chosen: Desired, done: Result, began: float, names: frozenset[str]) -> None:
+        """Log and count an apply of these topologies that worked."""
+        survey, duration = done.survey, time.monotonic() - began
+        self._note(done)
+        forgotten = self._is_forgotten(names, done)
+        drift = self.drift if not forgotten else tuple(dict.fromkeys(step.address for step in done.plan.steps))
+        pending = bool(survey.pending) and not forgotten
+        result = "applied" if pending or chosen.digest != self.good.digest else "healed"
+        self._succeeded(chosen, done)
+        if not done.plan.steps:  # somebody else was faster
+            return
+        self.tally.count(result, duration, done)
+        for warning in done.warnings:
+            log.warning("%s", warning)
+        totals = {what: done.plan.total(what) for what in (PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES)}
+        self.last = {"result": result, "at": time.time(), "seconds": round(duration, 4), **totals}
+        self.last["disruption"] = str(done.plan.disruption)
+        said = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in totals.items())
+        if drift:
+            self.tally.drift_healed += len(drift)
+            self.healed = [*self.healed, {"at": time.time(), "addresses": list(drift), "seconds": round(duration, 4)}][-20:]
+            log.info("healed %s (%s, %.0f ms)", _few(drift), said, duration * 1000)
+        if pending:
+            log.info("applied %s: %s, disruption: %s, %.0f ms", ", ".join(sorted(chosen.topologies)) or "nothing", said,
+                     done.plan.disruption, duration * 1000)
+        self.drift, self.pending = (), ()
+
+    def _is_forgotten(self, names: frozenset[str], done: Result) -> bool:
+        """Whether all that the kernel lacks is the document of one of these: then nothing of it is pending, though it looks
+        as if everything were."""
+        kept = {record.name for record in done.survey.live.documents}
+        return bool(names & self.applied.keys() - kept) and all(s.operation.kind == _KEEP for s in done.plan.steps)
+
+    def _failed(self, chosen: Desired, error: Exception, began: float) -> None:
+        said = words(error, self.sources())
+        self.tally.count("failed", time.monotonic() - began)
+        heal = chosen.digest == self.good.digest
+        tries, delay = self._retries.failed(chosen.digest, said, time.monotonic(), heal=heal)
+        self.last = {"result": "failed", "at": time.time(), "seconds": round(time.monotonic() - began, 4), "error": said}
+        if tries == (2 if heal else 1):  # what heals may have met a netdev that came or went just then
+            what = "what was applied cannot be healed" if heal else "what the files say is not applied; what was applied stays"
+            log.error("%s (next try in %g s):\n%s", what, delay, said)
+        elif heal and tries == 1:
+            log.info("not yet, next try in %g s: %s", delay, said.splitlines()[0])
+        else:
+            log.info("still so at try %d, next in %g s", tries, delay)
+
+    def _say_observed(self, steps: tuple[str, ...]) -> None:
+        """What is left as it is, once for each such set of steps."""
+        if self._shown == steps:
+            return
+        self._shown = steps
+        if self.drift:
+            log.warning("drift: %s (not healed: --%s)", _few(self.drift), self.mode)
+        if self.pending:
+            log.warning("pending: %s (not applied: --%s)", _few(self.pending), self.mode)
+
+
+class _Vanished(Exception):
+    """An applied document is not in the kernel any more, though what it describes is."""
+
+
+def _few(addresses: Sequence[str]) -> str:
+    more = len(addresses) - _NAMED
+    return ", ".join(addresses[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _concerns(change: Change, netdevs: Collection[str]) -> bool:
+    """Whether a change is about how one of these netdevs is connected."""
+    for record in (change.before, change.after):
+        if isinstance(record, HookRecord | MemberRecord) and record.netdev in netdevs:
+            return True
+        if isinstance(record, HopRecord) and record.kind == "netdev" and record.target in netdevs:
+            return True
+    return False

@@ -1,0 +1,61 @@
+"""Whole graphs that the last checks found right, so that an edit of what no rule about the graph looks at is not checked for it.
+
+The rules about the whole graph look at what cubes are, at their ports with peers and transparent cubes, and at all that is not
+about cubes. Where that is the same as the last time and nothing was wrong, nothing is. Rules about a cube alone are another
+matter: see `known`.
+"""
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from reconciler.check.cube_memo import KNOWN, Right
+from reconciler.check.schema import Services
+from reconciler.check.schema_check import Draft
+from reconciler.check.symbol_table import CubeFact, Place, cube_fact
+
+Shape = list[tuple[Any, list[Any]]]
+Peers = Mapping[tuple[str, str], str]
+
+_GRAPHS: deque[tuple[Shape, Peers]] = deque(maxlen=4)  # files, what is applied, and both together
+
+
+def shape_of(drafts: Sequence[Draft]) -> Shape | None:
+    """What the rules about the whole graph look at; None if it is not as it should be, and all rules are to be asked."""
+    found = []
+    for draft in drafts:
+        spec = draft.data["spec"]
+        rights = [KNOWN.of_normal(cube) for cube in spec.get("cubes", ())]
+        cubes = [right.shape or _of_cube(right) for right in rights if right is not None]
+        if len(cubes) < len(rights):
+            return None
+        found.append(({**draft.data, "spec": {**spec, "cubes": []}}, cubes))
+    return found
+
+
+def _of_cube(right: Right) -> Any:
+    cube = right.normal
+    ports = [(port["name"], port.get("peer"), tuple(port.get("tcubes", ()))) for port in cube.get("ports", ())]
+    right.shape = cube["name"], right.service, cube.get("type", "TC"), ports
+    return right.shape
+
+
+def peers_of(shape: Shape | None) -> Peers | None:
+    """The peers that were found in a graph of this shape, with which nothing was wrong; None if there was none."""
+    return next((peers for known, peers in _GRAPHS if known == shape), None) if shape is not None else None
+
+
+def settle(shape: Shape, peers: Peers) -> None:
+    _GRAPHS.append((shape, peers))
+
+
+def not_passed(drafts: Sequence[Draft], services: Services) -> Iterator[CubeFact]:
+    """The cubes of which it is not known that nothing is wrong with them alone."""
+    for draft in drafts:
+        place = Place(draft, ("spec", "cubes"))
+        for index, cube in enumerate(draft.data["spec"].get("cubes", ())):
+            right = KNOWN.of_normal(cube)
+            fact = cube_fact(place / index, cube, services) if right is None or not right.passed else None
+            if fact is not None:
+                yield fact

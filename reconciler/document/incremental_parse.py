@@ -1,0 +1,142 @@
+"""A text that was edited, read without reading again what was not.
+
+Somebody changes one cube of a thousand, or one row of a hundred thousand. If the edit lies within one entry of a list, only that
+entry's lines are parsed, and the new document shares everything else with the old one, object by object. It is sound because
+an entry of a block list begins at a line of its own and ends before the next entry's: nothing that stands before or after it
+has a say in how it is read, but for anchors and document marks, and with those the whole text is read. In any other case, and
+whatever is wrong, that is done too.
+"""
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import Any
+
+from reconciler.document import ELSEWHERE, Document, Lists, Path
+from reconciler.document.construct import LONG, read
+from reconciler.document.line_index import Lines
+from reconciler.errors import DocumentError
+from reconciler.incremental.persistent_list import splice
+
+_BLOCK = 1 << 16
+_MOST = 64  # entries that are read again at once
+_OTHER_BREAKS = ("\r", "\x85", "\u2028", "\u2029")
+
+
+def edited(old: Document, text: str) -> Document | None:
+    """The document that `text` is, if it is `old`, the only one of its file, with some entries of one list changed that follow
+    one another; else None."""
+    if old.text == text or any(mark in text or mark in old.text for mark in _OTHER_BREAKS):
+        return None
+    start, tail = _change(old.text, text)
+    line = old.text.count("\n", 0, start)
+    last = line + old.text.count("\n", start, len(old.text) - tail)
+    for path in sorted(old.lists, key=len, reverse=True):
+        lines = old.lists[path]
+        first, after = lines.until(line) - 1, lines.until(last)
+        if first < 0 or after - first > _MOST:
+            continue
+        begin, end = _lines_around(old.text, start, line - lines[first], lines[after] - line if after < len(lines) else 0)
+        if after == len(lines):
+            end = _end_of_list(old.text, begin)
+        if len(old.text) - tail <= end:
+            chunk = text[begin : len(text) - (len(old.text) - end)]
+            return _with_entries(old, text, path, (first, after), old.text[begin:end], chunk)
+    return None
+
+
+def _end_of_list(text: str, begin: int) -> int:
+    """Where the line begins that is not of the list any more, one of whose entries begins at `begin`: one that is not further to
+    the right than its dash, and has none."""
+    dash = re.compile(r" *- ").match(text, begin)
+    if dash is None:
+        return len(text)
+    column = dash.end() - begin - 2
+    after = re.compile(rf"^(?! {{{column}}}- ) {{0,{column}}}(?![ \n#])", re.MULTILINE).search(text, begin + 1)
+    return after.start() if after else len(text)
+
+
+def _change(old: str, new: str) -> tuple[int, int]:
+    """How many characters in whole lines at the start are the same, and how many at the end (not counting those again)."""
+    shorter = min(len(old), len(new))
+    start = _alike(shorter, lambda there, end: old[there:end] == new[there:end])
+    start = old.rfind("\n", 0, start) + 1
+    was, now = len(old), len(new)
+    return start, _alike(shorter - start, lambda there, end: old[was - end : was - there] == new[now - end : now - there])
+
+
+def _alike(most: int, same: Callable[[int, int], bool]) -> int:
+    """The first number below `most` at which two texts differ, or `most`. `same` compares them from one number to another."""
+    begin = 0
+    while begin < most and same(begin, min(begin + _BLOCK, most)):
+        begin = min(begin + _BLOCK, most)
+    block = range(begin + 1, min(begin + _BLOCK, most) + 1)
+    return begin + bisect_left(block, True, key=lambda end: not same(begin, end))
+
+
+def _lines_around(text: str, position: int, back: int, forth: int) -> tuple[int, int]:
+    """Where the line begins that is so many before a position's own, and where the one that is so many after it."""
+    begin = text.rfind("\n", 0, position) + 1
+    for _ in range(back):
+        begin = text.rfind("\n", 0, begin - 1) + 1
+    end = position
+    for _ in range(forth):
+        end = text.find("\n", end) + 1
+    return begin, end
+
+
+def _with_entries(old: Document, text: str, path: Path, places: tuple[int, int], was: str, now: str) -> Document | None:
+    """`old` with the lines `was` of the entries from one place until before another exchanged for `now`: others, or none."""
+    dash = re.match(r" *- ", was)
+    if dash is None or (now and not now.startswith(dash[0])):
+        return None
+    first, end = places
+    before, after = _entries(was, old.file), _entries(now, old.file)
+    if before is None or after is None or before[0] != _at(old.data, path)[first:end]:
+        return None
+    entries, starts = after
+    data = _replaced(old.data, path, places, entries)
+    return Document(old.file, text, data, lists=_moved(old.lists, path, places, starts, now.count("\n") - was.count("\n")))
+
+
+def _entries(chunk: str, file: str) -> tuple[list[Any], list[int]] | None:
+    """The entries in some lines of a list, and at which of these lines each begins."""
+    if not chunk:
+        return [], []
+    if not chunk.endswith("\n") or ELSEWHERE.search(chunk):
+        return None
+    try:
+        documents, lists = read(chunk, file, shortest=1)
+    except DocumentError:
+        return None
+    return (documents[0], list(lists[0].get((), ()))) if len(documents) == 1 and isinstance(documents[0], list) else None
+
+
+def _at(data: Any, path: Path) -> Any:
+    for step in path:
+        data = data[step]
+    return data
+
+
+def _replaced(data: Any, path: Path, places: tuple[int, int], entries: list[Any]) -> Any:
+    if not path:
+        return splice(data, places[0], entries, len(data) - places[1])
+    copy = data.copy()
+    copy[path[0]] = _replaced(data[path[0]], path[1:], places, entries)
+    return copy
+
+
+def _moved(lists: Lists, path: Path, places: tuple[int, int], starts: list[int], more: int) -> Lists:
+    """Where the entries of the lists begin now. Of the lists in entries that have another place now, nothing is known."""
+    found: dict[Path, Lines] = {}
+    (first, end), depth = places, len(path)
+    begin, last = lists[path][first], lists[path][end - 1]
+    lines = [begin + start for start in starts]
+    others = range(first, end) if len(starts) == end - first else None  # the entries that are not what they were; None: all
+    for other, known in lists.items():
+        if other[:depth] == path and len(other) > depth and (others is None or other[depth] in others):
+            continue
+        after = known.until(last)
+        found[other] = known.spliced(first, end, lines, more) if other == path else known.spliced(after, after, (), more)
+    return {other: known for other, known in found.items() if len(known) >= LONG}

@@ -1,0 +1,332 @@
+"""From checked topologies to the desired graph: every object that the kernel should hold.
+
+Pure: takes the topologies, what the services and their compiled objects say, and which netdevs exist; gives records.
+`wiring` works out where packets go; this module adds the objects that cubes are made of.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+from reconciler import pins
+from reconciler.errors import DocumentError, Problem
+from reconciler.graph.documents import text_of
+from reconciler.graph.incremental import Asked, Frame, Graph, Intended, edited
+from reconciler.graph.records import (
+    CubeRecord,
+    LinkRecord,
+    NamespaceRecord,
+    PortRecord,
+    ProgramRecord,
+    Record,
+    State,
+    StubRecord,
+    TableRecord,
+    TopologyRecord,
+)
+from reconciler.graph.tables import Tables, merged
+from reconciler.graph.wiring import Wiring, wire
+from reconciler.model import Cube, Topology
+from reconciler.service.model.codec import Env
+from reconciler.service.model.rows import TableRows
+from reconciler.service.registry import Service, Services
+
+# Constants that would make programs differ from host to host, or be loaded again, for nothing where they are not used.
+_ONLY_IF_USED = frozenset({"LEAP_SECONDS", "PORTS"})
+ENTRY_SPEC = (3, 4, 4, 65, 0)  # pcn_entry of pcn.h
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramSlot:
+    """One program of a cube: which side, direction and µCube index, and the flavour of its compiled object."""
+
+    side: str
+    direction: str
+    index: int
+    flavour: str
+
+    @property
+    def row(self) -> int:
+        """Its row in the entry array and in `calls`."""
+        return pins.entry_row(self.direction, self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A cube type compiled: its objects by slot. `tables` are all tables that they use, by C name."""
+
+    objects: Mapping[ProgramSlot, Any]
+
+    @property
+    def tables(self) -> dict[str, Any]:
+        return merged(self.objects.values())
+
+    @property
+    def digests(self) -> list[str]:
+        return [compiled.digest for compiled in self.objects.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one cube asks for by itself: its own records, and `rows` for the tables of the objects that it runs (`made`, some of
+    its service's `whole`)."""
+
+    cube: Cube
+    env: Env
+    made: Built
+    whole: Built
+    records: list[Record]
+    rows: Mapping[str, TableRows]
+
+    def holds_for(self, cube: Cube, whole: Built, indices: Mapping[str, int], seen: Any) -> bool:
+        """Whether it would come out the same. `indices` are those of the live cube's ports. A Python half may look at live rows
+        and netdevs too: `seen`, if there is one."""
+        same = self.cube is cube and self.whole is whole and self.env.ports == indices
+        return same and (not seen or (self.env.live == seen[0] and self.env.netdevs is seen[1]))
+
+
+@dataclass(slots=True)
+class Desired:
+    """The desired graph; `pending` are (cube, port, netdev) that wait for a netdev; `ways` the hops and hooks there would be if
+    none did; `notes` go to the user; `linked` says whether its stubs have their chains,
+    and `chains` are the addresses of those that have one."""
+
+    state: State = field(default_factory=dict)
+    pending: list[tuple[str, str, str]] = field(default_factory=list)
+    ways: list[Record] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    indices: dict[str, dict[str, int]] = field(default_factory=dict)
+    linked: bool = False
+    chains: tuple[str, ...] = ()
+
+    def add(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.state[record.address] = record
+
+
+def program_slots(service: Service, hook_type: str) -> tuple[ProgramSlot, ...]:
+    """The programs of a cube of this type. XDP has no egress hook, so an XDP cube's egress side is there twice."""
+    flavour = "TC" if hook_type == "TC" else "XDP"
+    slots = [
+        ProgramSlot(pins.MAIN, direction, index, flavour)
+        for direction in ("ingress", "egress", pins.INJECT)
+        for index, _ in enumerate(service.programs(direction))
+    ]
+    if flavour == "XDP":
+        slots += [ProgramSlot(pins.TWIN, "egress", index, "TC") for index, _ in enumerate(service.programs("egress"))]
+    return tuple(slots)
+
+
+def intend(
+    topologies: Sequence[Topology],
+    services: Services,
+    built: Mapping[tuple[str, str], Built],
+    indices: Mapping[str, Mapping[str, int]],
+    netdevs: Mapping[str, Any],
+    live: Mapping[str, Mapping[str, Mapping[bytes, bytes]]] | None = None,
+    numbers: Mapping[str, int] | None = None,
+    before: Intended | None = None,
+) -> Desired:
+    """The desired graph of these topologies.
+
+    `built` by (service, 'TC'|'XDP'); `indices` are the port indices that the live cubes already have, which are kept;
+    `netdevs` are those that exist now and are no topology's; `live` are the rows of live cubes' tables; `numbers` the indices
+    of all netdevs there are. `before` has what the last call made of each cube, and is left with what this one makes.
+    Raises DocumentError for what only the compiled tables can tell.
+    """
+    known = before if before is not None else Intended()
+    netdev_numbers, built = known.same_netdevs(dict(numbers or {})), known.same_built(built)
+    asked = Asked(tuple(topologies), dict(built), indices, live or {}, netdev_numbers, frozenset(netdevs))
+    if known.graph is not None and known.graph.frame.services is services and known.graph.asked.is_like(asked):
+        return known.graph.desired
+    old = known.graph.parts if known.graph is not None else {}
+    parts: dict[str, Part] = {}
+    problems: list[Problem] = []
+    for cube in (cube for topology in topologies for cube in topology.cubes):
+        try:
+            service = _service(cube, services)
+            whole, known_indices = built[cube.service, _family(cube)], indices.get(cube.name, {})
+            rows, part = (live or {}).get(cube.name, {}), old.get(cube.name)
+            if part is None or not part.holds_for(cube, whole, known_indices, service.half and (rows, netdev_numbers)):
+                ports = port_indices(cube, known_indices, min(service.max_ports, pins.AFTER_EGRESS))
+                env = Env(ports, cube=cube.name, netdevs=netdev_numbers, live=rows)
+                part = _part(cube, service, whole, env)
+            parts[cube.name] = part
+        except (ValueError, KeyError) as error:
+            problems.append(Problem(str(error.args[0] if error.args else error), f"/spec/cubes/{cube.name}"))
+    if problems:
+        raise DocumentError([*problems, *_tables(parts.values())[1]])
+    owned = {link.end.name for topology in topologies for link in topology.links if link.end.netns is None}
+    owned |= {link.peer.name for topology in topologies for link in topology.links if link.peer and link.peer.netns is None}
+    frame = Frame.of(topologies, services, frozenset(netdevs) | owned)
+    documents = [TopologyRecord(topology.name, document_text(topology)) for topology in topologies]
+    desired = edited(known.graph, frame, parts, documents) if known.graph is not None else None
+    if desired is None:
+        desired = _whole(topologies, services, frame.netdevs, parts)
+    known.graph = Graph(asked, frame, parts, desired)
+    return desired
+
+
+def _whole(topologies: Sequence[Topology], services: Services, netdevs: Collection[str], parts: Mapping[str, Part]) -> Desired:
+    """The graph of these topologies, of whose cubes these are the parts."""
+    desired = Desired(indices={cube: dict(part.env.ports) for cube, part in parts.items()})
+    for topology in topologies:
+        desired.add(NamespaceRecord(name, topology.name) for name in topology.namespaces)
+        desired.add(LinkRecord(link, topology.name) for link in topology.links)
+        desired.add([TopologyRecord(topology.name, document_text(topology))])
+        for cube in topology.cubes:
+            desired.add(parts[cube.name].records)
+    tables, problems = _tables(parts.values())
+    if problems:
+        raise DocumentError(problems)
+    desired.add(tables)
+    wiring = wire(topologies, services, desired.indices, netdevs)
+    desired.add(wiring.records)
+    if any(slot.side == pins.TWIN for part in parts.values() for slot in part.made.objects):
+        _drop_idle_twins(desired, wiring)
+    missing = {netdev for *_, netdev in wiring.pending}
+    whole = wire(topologies, services, desired.indices, {*netdevs, *missing}) if missing else wiring
+    desired.pending, desired.ways, desired.notes = wiring.pending, whole.records, wiring.notes
+    return desired
+
+
+def _tables(parts: Iterable[Part]) -> tuple[list[TableRecord], list[Problem]]:
+    """The tables of all cubes, and what is wrong with them."""
+    tables = Tables()
+    for part in parts:
+        tables.add(part.cube.name, part.made.objects, part.whole.objects, part.rows)
+    records = list(tables.records())
+    return records, [Problem(sentence, f"/spec/cubes/{cube}") for cube, sentence in tables.problems]
+
+
+def document_text(topology: Topology) -> str:
+    """A topology as the kernel keeps it."""
+    for known, text in _TEXTS:
+        if known is topology:
+            return text
+    text = text_of(topology.document)
+    _TEXTS.append((topology, text))
+    return text
+
+
+_TEXTS: deque[tuple[Topology, str]] = deque(maxlen=8)
+
+
+def port_indices(cube: Cube, known: Mapping[str, int], most: int = pins.AFTER_EGRESS) -> dict[str, int]:
+    """An index for each port: the one it has, else the lowest free, so that learned state that names ports stays true.
+
+    The index of a port that goes is the last choice: packets may be on their way to it. A service of at most `most` ports
+    has no index beyond them (one of two knows the other port by it).
+    """
+    wanted = [port.name for port in cube.ports]
+    kept = {name: index for name, index in known.items() if name in wanted}
+    if len(kept) == len(wanted):
+        return {name: kept[name] for name in wanted}
+    left = {index for name, index in known.items() if name not in wanted and index < most}.difference(kept.values())
+    taken = left.union(kept.values())
+    free = chain((index for index in range(most) if index not in taken), sorted(left))
+    return {name: kept[name] if name in kept else next(free) for name in wanted}
+
+
+def _service(cube: Cube, services: Services) -> Service:
+    service = services.get(cube.service)
+    if service is None:
+        raise KeyError(f"no service {cube.service!r}")
+    return service
+
+
+def _family(cube: Cube) -> str:
+    return "TC" if cube.type == "TC" else "XDP"
+
+
+def _part(cube: Cube, service: Service, whole: Built, env: Env) -> Part:
+    """What one cube asks for by itself."""
+    config = full_config(cube)
+    made = _chosen(whole, service.chosen(config))
+    return Part(cube, env, made, whole, _records(cube, service, made, config, env), service.rows(config, made.tables, env))
+
+
+def _records(cube: Cube, service: Service, made: Built, config: Mapping[str, Any], env: Env) -> list[Record]:
+    records: list[Record] = [CubeRecord(cube.name, cube.service, cube.topology, cube.type, cube.fuse)]
+    records += [PortRecord(cube.name, port.name, env.ports[port.name], port.peer or "-") for port in cube.ports]
+    values = service.constants(cube.name, cube.loglevel, config, env.ports)
+    for slot, compiled in made.objects.items():
+        records.append(
+            ProgramRecord(cube.name, slot.side, slot.direction, slot.index, compiled.digest, pack_constants(compiled, values))
+        )
+    records += [
+        TableRecord(cube.name, "entry", f"{pins.cube(cube.name)}/{side}entry", ENTRY_SPEC)
+        for side in {slot.side for slot in made.objects}
+    ]
+    return records + _stubs(cube, service, made, env.ports)
+
+
+def _chosen(made: Built, chosen: Mapping[str, Collection[int]] | None) -> Built:
+    """Only the programs that this configuration needs, where the service makes a choice."""
+    if chosen is None:
+        return made
+    return Built(
+        {
+            slot: compiled
+            for slot, compiled in made.objects.items()
+            if slot.direction == pins.INJECT or slot.index in chosen.get(slot.direction, ())
+        }
+    )
+
+
+def full_config(cube: Cube) -> dict[str, Any]:
+    """The cube's data as its model has it: the service's leaves, and the ports with theirs."""
+    return {**cube.config, "ports": [{"name": port.name, **port.config} for port in cube.ports]}
+
+
+def pack_constants(compiled: Any, values: Mapping[str, int]) -> bytes:
+    """The frozen map's bytes for one object. Raises KeyError for a constant that nobody declares."""
+    raw = bytearray(compiled.const_size)
+    used = {relocation.symbol for relocation in compiled.relocations if relocation.kind == "const"}
+    for name, offset in compiled.constants.items():
+        if name not in values:
+            raise KeyError(f"the C asks for constant {name}, which neither the model nor the Python half gives")
+        if name not in _ONLY_IF_USED or name in used:
+            struct.pack_into("<I", raw, offset, values[name])
+    return bytes(raw)
+
+
+def _stubs(cube: Cube, service: Service, made: Built, indices: Mapping[str, int]) -> list[Record]:
+    """Every port has its stubs whatever its peer, so that changing a peer loads no program."""
+    ends = dict(indices) if service.kind == "standard" else {}
+    records: list[Record] = []
+    for slot in made.objects:
+        if slot.index:
+            continue
+        places: Iterable[tuple[str, int]]
+        if slot.direction == pins.INJECT:
+            places = (("cube", 0),)
+        elif service.kind == "standard":
+            places = ends.items()
+        else:
+            places = (("wire", 0),) if slot.direction == "ingress" else (("inner", 1),)
+        records += [StubRecord(cube.name, slot.side, slot.direction, index, name, slot.flavour) for name, index in places]
+    return records
+
+
+def _drop_idle_twins(desired: Desired, wiring: Wiring) -> None:
+    """Take out the TC twins that no netdev's egress hook leads to: they would never run."""
+    idle = [
+        address
+        for address, record in desired.state.items()
+        if getattr(record, "side", pins.MAIN) == pins.TWIN and getattr(record, "cube", "") not in wiring.twins
+    ]
+    idle += [
+        address
+        for address, record in desired.state.items()
+        if isinstance(record, TableRecord)
+        and record.cube not in ("", *wiring.twins)
+        and pins.side_of(record.path) == pins.TWIN
+    ]
+    for address in idle:
+        desired.state.pop(address, None)

@@ -1,0 +1,124 @@
+"""The desired graph of topologies that were edited, made of the one before.
+
+Somebody changes the configuration of one cube of a thousand. Its part of the graph is another one then, and the parts of all
+others are the very same objects. If where packets go is not touched, and no program is another one, all that differs are that
+cube's own records and the document; in any other case the whole graph is made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from operator import is_
+from typing import TYPE_CHECKING, Any
+
+from reconciler.graph.records import Group, Grouped, State, TopologyRecord
+from reconciler.graph.tables import Tables
+from reconciler.model import Attachment, Link, Topology
+
+if TYPE_CHECKING:
+    from reconciler.graph.desired import Built, Desired, Part
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """All that a graph is made of, but for its cubes. `netdevs` are those that exist or are the topologies' own."""
+
+    services: object
+    topologies: tuple[tuple[str, tuple[str, ...], tuple[Link, ...], tuple[Attachment, ...], tuple[str, ...]], ...]
+    netdevs: frozenset[str]
+
+    @classmethod
+    def of(cls, topologies: Sequence[Topology], services: object, netdevs: frozenset[str]) -> Frame:
+        said = ((t.name, t.namespaces, t.links, t.attachments, tuple([cube.name for cube in t.cubes])) for t in topologies)
+        return cls(services, tuple(said), netdevs)
+
+    def is_like(self, other: Frame) -> bool:
+        return self.services is other.services and self.topologies == other.topologies and self.netdevs == other.netdevs
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """All that `intend` is given, but for the services."""
+
+    topologies: tuple[Topology, ...]
+    built: Mapping[tuple[str, str], Built]
+    indices: Mapping[str, Mapping[str, int]]
+    rows: Mapping[str, Mapping[str, Mapping[bytes, bytes]]]
+    numbers: Mapping[str, int]
+    netdevs: frozenset[str]
+
+    def is_like(self, other: Asked) -> bool:
+        """Most of it is the very same objects from one time to the next, and of these nothing is compared."""
+        mine, theirs = ((each.built, each.indices, each.rows, each.numbers, each.netdevs) for each in (self, other))
+        same = len(self.topologies) == len(other.topologies) and all(map(is_, self.topologies, other.topologies))
+        return same and mine == theirs
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A graph, what was asked for and what it was made of; `parts` are those of its cubes, by name."""
+
+    asked: Asked
+    frame: Frame
+    parts: Mapping[str, Part]
+    desired: Desired
+
+
+@dataclass(slots=True)
+class Intended:
+    """The last graph, and what there was of which there is one object for as long as it says the same: the services' objects by
+    (service, family), and netdevs."""
+
+    graph: Graph | None = None
+    built: dict[tuple[str, str], Built] = field(default_factory=dict)
+    netdevs: Mapping[str, int] = field(default_factory=dict)
+
+    def same_netdevs(self, netdevs: Mapping[str, int]) -> Mapping[str, int]:
+        if self.netdevs != netdevs:
+            self.netdevs = netdevs
+        return self.netdevs
+
+    def same_built(self, built: Mapping[tuple[str, str], Built]) -> Mapping[tuple[str, str], Built]:
+        for key, whole in built.items():
+            if key not in self.built or self.built[key].digests != whole.digests:
+                self.built[key] = whole
+        return self.built
+
+
+def edited(old: Graph, frame: Frame, parts: Mapping[str, Part], documents: Sequence[TopologyRecord]) -> Desired | None:
+    """The graph of these parts and documents, if it is the old one but for some cubes' configuration; else None."""
+    state = old.desired.state
+    if not isinstance(state, Grouped) or not old.frame.is_like(frame) or old.parts.keys() != parts.keys():
+        return None
+    changed = [(was, part) for name, part in parts.items() if (was := old.parts[name]) is not part]
+    if not all(_differs_in_rows(was, part) for was, part in changed):
+        return None
+    records: list[Any] = [record for record in documents if not _is_known(record, old.desired)]
+    tables = Tables()
+    for _, part in changed:
+        tables.add(part.cube.name, part.made.objects, part.whole.objects, part.rows)
+    own = [record for record in tables.records() if record.cube]
+    of_the_host = (declared for path, declared in tables.declared.items() if not path.startswith("cubes/"))
+    if tables.problems or any(declared.rows is not None for declared in of_the_host):
+        return None
+    records += [record for record in own if record.address in state]  # a twin that would never run is not
+    if not records:
+        return old.desired
+    groups: dict[str, State] = {}
+    for record in records:
+        owner = getattr(record, "cube", "")
+        groups.setdefault(owner, dict(state.groups[owner]))[record.address] = record
+    return replace(old.desired, state=state.but({owner: Group(group) for owner, group in groups.items()}))
+
+
+def _is_known(document: TopologyRecord, desired: Desired) -> bool:
+    known = desired.state[document.address]
+    return isinstance(known, TopologyRecord) and known.document == document.document
+
+
+def _differs_in_rows(was: Part, part: Part) -> bool:
+    """Whether one part differs from another in nothing but what its tables hold, and leads where that one leads."""
+    return was.whole is part.whole and was.records == part.records and was.rows.keys() == part.rows.keys() and (
+        was.made.objects.keys() == part.made.objects.keys() and was.cube.ports == part.cube.ports
+    )

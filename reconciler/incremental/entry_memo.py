@@ -1,0 +1,71 @@
+"""Work on the entries of long lists, done once for each entry: an edit of one of 10,000 leaves the others as they are.
+
+    names = Entries()
+    names.each(list_of_objects, work)     # [work(0, list_of_objects[0]), ...]
+
+An entry is known by being the very same object. Documents are never changed, and an edited one shares with the one before all
+that the edit left alone (`document.edit`). So a list is compared with the last one that began or ended with the same entry, from
+both ends, and only what is between them is worked on.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from reconciler.incremental.persistent_list import Spliced, splice, unchanged
+
+T = TypeVar("T")
+
+FEW = 32  # entries; in a shorter list all are worked on again
+_LISTS = 64  # that are remembered by one kind of work
+
+
+@dataclass(frozen=True, slots=True)
+class _Done(Generic[T]):
+    entries: Sequence[Any]
+    made: Spliced[T]
+
+
+class Entries(Generic[T]):
+    """What one kind of work made of the lists that it saw last. What it makes of an entry may depend on nothing but the entry."""
+
+    def __init__(self) -> None:
+        self._by_end: OrderedDict[int, _Done[T]] = OrderedDict()
+        self._last: deque[_Done[T]] = deque(maxlen=2)  # what is applied, and what is wanted
+
+    def each(self, entries: Sequence[Any], work: Callable[[int, Any], T]) -> list[T]:
+        """What `work` makes of each place and entry, in a list that nobody may change. Raises what it raises."""
+        if len(entries) < FEW:
+            return [work(place, entry) for place, entry in enumerate(entries)]
+        for done in self._last:
+            if done.entries is entries and len(done.made) == len(entries):
+                return done.made
+        known = self._known(entries)
+        if known is None:
+            made = Spliced([work(place, entry) for place, entry in enumerate(entries)])
+        else:
+            start, rest = unchanged(known.entries, entries)
+            between = [work(place, entries[place]) for place in range(start, len(entries) - rest)]
+            made = splice(known.made, start, between, rest) if between or len(known.made) != len(entries) else known.made
+            self._forget(known)
+        self._remember(_Done(entries, made))
+        return made
+
+    def _known(self, entries: Sequence[Any]) -> _Done[T] | None:
+        """Objects that are remembered are alive, so that no other one has the number of one of them."""
+        return self._by_end.get(id(entries[0])) or self._by_end.get(id(entries[-1]))
+
+    def _forget(self, done: _Done[T]) -> None:
+        for end in (done.entries[0], done.entries[-1]):
+            if self._by_end.get(id(end)) is done:
+                del self._by_end[id(end)]
+
+    def _remember(self, done: _Done[T]) -> None:
+        self._last.appendleft(done)
+        for end in (done.entries[0], done.entries[-1]):
+            self._by_end[id(end)] = done
+        while len(self._by_end) > 2 * _LISTS:
+            self._by_end.popitem(last=False)

@@ -1,0 +1,71 @@
+"""Applied topologies that cannot be read here: left as they are, and in nobody's way.
+
+A host may hold cubes of a service that this caller did not name (--services), or a document that another version of pcn
+found right and this one does not. What they are cannot be checked or compared, so nothing of theirs is touched; every
+other topology can be applied, shown and healed as ever, and these themselves be applied anew or deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from reconciler import pins
+from reconciler.check import check
+from reconciler.document import Document
+from reconciler.errors import DocumentError
+from reconciler.graph.documents import document_data
+from reconciler.graph.records import CubeRecord, HookRecord, LinkRecord, NamespaceRecord, Record, State, TopologyRecord
+from reconciler.model import Topology
+from reconciler.service.registry import Services
+
+UNREADABLE = "its document was written by another version of pcn, or is damaged"
+
+
+def of_unknown_services(documents: Iterable[TopologyRecord], services: Services) -> dict[str, str]:
+    """Those of the applied documents that have a cube of an unknown service, each with what is to be said of it."""
+    found = {}
+    for record in documents:
+        unknown = sorted(name for name in services_of(record.document) if services.get(name) is None)
+        if unknown:
+            found[record.name] = f"service {', '.join(map(repr, unknown))} is not here (--services DIR)"
+    return found
+
+
+def readable(documents: Sequence[Document], services: Services) -> tuple[list[Topology], dict[str, str]]:
+    """The topologies of applied documents, and, by file, what is wrong with those that cannot be read, and in consequence
+    with those that name their cubes."""
+    wrong: dict[str, str] = {}
+    left = list(documents)
+    while left:
+        try:
+            return check(left, services)[0], wrong
+        except DocumentError as error:
+            said = {problem.where.file: problem.message for problem in reversed(error.problems) if problem.where}
+            told = {document.file: said[document.file] for document in left if document.file in said}
+            wrong |= told or {document.file: str(error) for document in left}
+            left = [document for document in left if document.file not in wrong]
+    return [], wrong
+
+
+def services_of(document: str) -> set[str]:
+    """Names of the services that an applied document asks for."""
+    return {cube["service-name"] for cube in document_data(document).get("spec", {}).get("cubes", ())}
+
+
+def without(state: State, topologies: Collection[str]) -> State:
+    """A state without all that these topologies own."""
+    if not topologies:
+        return state
+    cubes = {record.name for record in state.values() if isinstance(record, CubeRecord) and record.topology in topologies}
+    homes = tuple(f"{pins.cube(name)}/" for name in cubes)
+    return {address: record for address, record in state.items() if not _owned(record, topologies, cubes, homes)}
+
+
+def _owned(record: Record, topologies: Collection[str], cubes: Collection[str], homes: tuple[str, ...]) -> bool:
+    if isinstance(record, TopologyRecord | CubeRecord):
+        return record.name in (topologies if isinstance(record, TopologyRecord) else cubes)
+    if isinstance(record, NamespaceRecord | LinkRecord):
+        return record.topology in topologies
+    if isinstance(record, HookRecord):
+        return bool(homes) and record.stub.startswith(homes)
+    return getattr(record, "cube", None) in cubes

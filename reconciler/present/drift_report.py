@@ -1,0 +1,136 @@
+"""Drift, as plain data and as text: what the kernel holds otherwise than it was applied, object by object. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from reconciler.document.diagnostics import escape
+from reconciler.graph.diff import Change, diff_rows, differing_fields
+from reconciler.graph.records import GONE, CubeRecord, HookRecord, LinkRecord, NamespaceRecord, ProgramRecord, Record, TableRecord
+from reconciler.present import FORMAT_VERSION, differing, pretty_target, subject
+from reconciler.present.leaves import changed_leaves, counted
+from reconciler.present.text import STYLES, Paint, plain
+
+if TYPE_CHECKING:
+    from reconciler.present.rows import Decoder
+
+MISSING, CHANGED, UNEXPECTED = "missing", "changed", "unexpected"
+_MARKS = {MISSING: "-", CHANGED: "~", UNEXPECTED: "+"}
+
+
+def drift_document(changes: Sequence[Change], decoder: Decoder | None) -> dict[str, Any]:
+    """{"format_version", "summary": {"drift"}, "drift": [{address, subject, state, applied, live}], "errors"}."""
+    found = [_entry(change, decoder) for change in _without_parts(changes)]
+    return {"format_version": FORMAT_VERSION, "summary": {"drift": len(found)}, "drift": found, "errors": []}
+
+
+def drift_text(document: Mapping[str, Any], paint: Paint = plain) -> str:
+    entries = document["drift"]
+    if not entries:
+        return "No drift: the kernel holds what was applied."
+    wide = min(40, max(len(escape(entry["address"])) for entry in entries))
+    lines = []
+    for entry in entries:
+        mark = _MARKS[entry["state"]]
+        said = list(_said(entry))
+        lines.append(paint(STYLES[mark], f"{mark} {escape(entry['address']):<{wide}}  {escape(said[0])}"))
+        lines += [paint(STYLES[mark], f"  {'':<{wide}}  {escape(words)}") for words in said[1:]]
+    return "\n".join(
+        [*lines, paint("bold", f"Drift: {counted(len(entries), 'object')} not as applied; the next apply mends that.")]
+    )
+
+
+def _said(entry: Mapping[str, Any]) -> Iterator[str]:
+    if entry["state"] == MISSING:
+        yield "is gone"
+    elif entry["state"] == UNEXPECTED:
+        yield "was not applied"
+    else:
+        applied, live = entry["applied"], entry["live"]
+        differences = [words for _, words in changed_leaves(applied, live)]
+        yield from differences or ["is another one than was applied"]
+
+
+def _without_parts(changes: Sequence[Change]) -> list[Change]:
+    """A cube that is gone is one thing, not a line for each of its parts."""
+    gone = {change.after.name for change in changes if change.before is None and isinstance(change.after, CubeRecord)}
+    extra = {change.before.name for change in changes if change.after is None and isinstance(change.before, CubeRecord)}
+
+    def is_part(change: Change) -> bool:
+        record = change.after or change.before
+        return not isinstance(record, CubeRecord) and getattr(record, "cube", None) in (
+            gone if change.before is None else extra if change.after is None else ()
+        )
+
+    return [change for change in changes if not is_part(change)]
+
+
+def _entry(change: Change, decoder: Decoder | None) -> dict[str, Any]:
+    state = MISSING if change.before is None else UNEXPECTED if change.after is None else CHANGED
+    if _is_gone(change.before):
+        state = MISSING
+    live, applied = _sides(change, decoder) if state == CHANGED else ({}, {})
+    return {"address": change.address, "subject": subject(change.address), "state": state, "applied": applied, "live": live}
+
+
+def _is_gone(record: Record | None) -> bool:
+    """A hook whose netdev is gone, or a namespace of which only the mark is left, is there in name only."""
+    if isinstance(record, HookRecord):
+        return record.stub == GONE
+    return isinstance(record, NamespaceRecord) and record.topology == GONE
+
+
+def _sides(change: Change, decoder: Decoder | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of the live and of the applied record, what is not the same in both."""
+    live, applied = change.before, change.after
+    if isinstance(live, TableRecord) and isinstance(applied, TableRecord) and decoder is not None and live.spec == applied.spec:
+        return _tables(live, applied, decoder)
+    if isinstance(live, ProgramRecord) and isinstance(applied, ProgramRecord):
+        if decoder is not None and live.object == applied.object:
+            return differing(decoder.constants(live), decoder.constants(applied))
+        return {"program": _program(live)}, {"program": _program(applied)}
+    if isinstance(live, LinkRecord) and isinstance(applied, LinkRecord):
+        return differing(_flat(live), _flat(applied))
+    fields = differing_fields(change)
+    return {name: _plain(getattr(live, name)) for name in fields}, {name: _plain(getattr(applied, name)) for name in fields}
+
+
+def _tables(live: TableRecord, applied: TableRecord, decoder: Decoder) -> tuple[dict[str, Any], dict[str, Any]]:
+    rows = diff_rows(applied, live)
+    was = decoder.rows(
+        applied.cube, applied.name, {key: value for key, value in (applied.rows or {}).items() if key in rows.write}, live=False
+    )
+    now = decoder.rows(live.cube, live.name, rows.before, live=True)
+    return now, was
+
+
+def _program(record: ProgramRecord) -> str:
+    return (
+        f"another program ({record.object.removeprefix('foreign:')})"
+        if record.object.startswith("foreign:")
+        else record.object[:12]
+    )
+
+
+def _flat(record: LinkRecord) -> dict[str, Any]:
+    """A link's properties by 'end: property'."""
+    link = record.link
+    found: dict[str, Any] = {"kind": link.kind, "topology": record.topology, **link.options}
+    for end in (link.end, link.peer):
+        if end is not None:
+            name = f"{end.netns}/{end.name}" if end.netns else end.name
+            found |= {f"{name} {leaf}": _plain(value) for leaf, value in asdict(end).items() if leaf not in ("name", "netns")}
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """As JSON can hold it."""
+    if isinstance(value, str):
+        return pretty_target(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return value if value is None or isinstance(value, bool | int | dict) else str(value)

@@ -1,0 +1,56 @@
+"""Other programs' files as topologies: what a service's Python half may offer under the name IMPORTS, {format: Import}.
+
+An import is pure: texts and options in, a document out, with all that it could not carry over. `pcn import` finds it by the name
+of its format, reads the files and decides what is to be done about what is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reconciler.errors import Problem
+
+if TYPE_CHECKING:
+    from reconciler.service.registry import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """`--name METAVAR`, as often as one likes; without a metavar, a switch. It says what the files cannot."""
+
+    name: str
+    metavar: str
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A topology as it would be loaded, and what of the files is not in it. What is lost is an error if packets may fare
+    otherwise than before, and its hint then says which way; it is a warning if they do not."""
+
+    document: Mapping[str, Any]
+    lost: Sequence[Problem] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """`read` takes the files' texts by name, and the values of each option that was given (a switch: none). Raises
+    DocumentError for a text that is not of the format, UsageError for an option that is missing or makes no sense."""
+
+    about: str
+    read: Callable[[Mapping[str, str], Mapping[str, Sequence[str]]], Imported]
+    options: tuple[Option, ...] = ()
+
+
+def imports(services: Services) -> dict[str, Import]:
+    """All formats that the services can read, by name."""
+    return dict(sorted(_all(services)))
+
+
+def _all(services: Services) -> Iterator[tuple[str, Import]]:
+    for name in services.names():
+        service = services.get(name)
+        offered: Mapping[str, Import] = getattr(service.half, "IMPORTS", {}) if service is not None else {}
+        yield from offered.items()

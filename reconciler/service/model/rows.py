@@ -1,0 +1,309 @@
+"""Configuration to table rows, and rows back to configuration, by a model's bindings.
+
+Both directions are pure. They are each other's inverse on configuration leaves; leaves that the datapath owns are
+masked out on the way in and can be asked for on the way out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from reconciler.incremental.entry_memo import FEW, Entries
+from reconciler.incremental.persistent_list import unchanged
+from reconciler.incremental.row_delta import edited
+from reconciler.service.model.bindings import Binding, Column
+from reconciler.service.model.codec import Env, decode, encode
+
+Rows = dict[bytes, bytes]
+
+
+class FieldLayout(Protocol):
+    name: str
+    offset: int
+    size: int
+
+
+class Layout(Protocol):
+    size: int
+    fields: Sequence[Any]
+
+
+class TableLayout(Protocol):
+    type: int
+    key: Any
+    value: Any
+    max_entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableRows:
+    """What configuration asks of one table: its rows, and which bits of a value configuration owns.
+
+    `sparse`: an array whose all-zero rows count as absent. `staged`: nothing leads to a new row before another table is
+    written, so rows are written ahead of the commit and deleted after it; a service that keeps many rows that belong
+    together in staged tables, and leads to them from one row of another, changes them all at once."""
+
+    rows: Mapping[bytes, bytes] = field(default_factory=dict)
+    mask: bytes = b""
+    sparse: bool = False
+    staged: bool = False
+
+    def without_zeros(self) -> TableRows:
+        """Where rows of zeros count as absent, what is wanted has none either: nobody can tell one from the other."""
+        nothing = bytes(len(self.mask))
+        if not self.sparse or nothing not in self.rows.values():
+            return self
+        return replace(self, rows={key: value for key, value in self.rows.items() if value != nothing})
+
+    def share_of(self, rows: dict[bytes, bytes]) -> dict[bytes, bytes]:
+        """The configuration's share of what the table holds."""
+        if self.mask != b"\xff" * len(self.mask):
+            rows = {key: _masked(value, self.mask) for key, value in rows.items()}
+        nothing = bytes(len(self.mask))
+        return {key: value for key, value in rows.items() if value != nothing} if self.sparse else rows
+
+
+def _masked(value: bytes, mask: bytes) -> bytes:
+    return (int.from_bytes(value, "little") & int.from_bytes(mask, "little")).to_bytes(len(value), "little")
+
+
+def place(layout: Any, name: str) -> tuple[int, int]:
+    """(offset, size) of a field, or of the whole for ''. Raises KeyError naming both sides of the mismatch."""
+    if not name:
+        return 0, layout.size
+    for candidate in layout.fields or ():
+        if candidate.name == name:
+            return candidate.offset, candidate.size
+    known = ", ".join(candidate.name for candidate in layout.fields or ()) or "no fields"
+    raise KeyError(f"the model names field {name!r}, the C struct has {known}")
+
+
+Known = dict[Any, Any]
+"""Entries of lists by the list and the key, so that 10,000 rows need not be searched 10,000 times."""
+
+
+def encode_rows(
+    bound: Sequence[Binding], config: Mapping[str, Any], tables: Mapping[str, TableLayout], env: Env
+) -> dict[str, TableRows]:
+    """Rows by table name, for every table that a binding names. Raises ValueError with the path of a bad leaf."""
+    found: dict[str, TableRows] = {}
+    filled: dict[str, Rows] = {}
+    alone = Counter(binding.table for binding in bound)
+    for binding in bound:
+        if binding.table not in tables:
+            raise KeyError(f"the model keeps {_where(binding)} in table {binding.table!r}, which the C does not declare")
+        layout = tables[binding.table]
+        if not binding.is_list and all(column.state for column in binding.values):
+            continue  # counters only: nothing of it is configuration
+        mask = _mask(binding, layout)
+        of_entries = _rows_of_entries(binding, layout, config, env) if _is_of_entries_alone(binding) else None
+        if of_entries is not None and alone[binding.table] == 1:
+            found[binding.table] = TableRows(of_entries, mask, layout.type in (2, 6))
+            continue
+        rows = filled.setdefault(binding.table, {})
+        if of_entries is not None:
+            rows.update(of_entries)
+        else:
+            rows.update(_row(binding, layout, entries, env) for entries in _entries(config, binding.segments))
+        found[binding.table] = TableRows(rows, mask, binding.is_list and layout.type in (2, 6))
+    return found
+
+
+def _row(binding: Binding, layout: TableLayout, entries: Sequence[Any], env: Env) -> tuple[bytes, bytes]:
+    key = _pack(layout.key, binding.keys, entries, env) if binding.is_list else bytes(layout.key.size)
+    return key, _pack(layout.value, [c for c in binding.values if not c.state], entries, env)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The rows of lists as they were the last times, for these layouts of key and value."""
+
+    key: Any
+    value: Any
+    pairs: Entries[tuple[bytes, bytes]] = field(default_factory=Entries)
+    tables: deque[tuple[list[tuple[bytes, bytes]], Rows]] = field(default_factory=lambda: deque(maxlen=4))
+
+    def table(self, pairs: list[tuple[bytes, bytes]]) -> Rows:
+        for known, rows in self.tables:
+            if known is pairs:
+                return rows
+        for known, rows in self.tables:
+            start, rest = unchanged(known, pairs)
+            if len(rows) == len(known) and start + rest >= len(pairs) // 2:
+                between = known[start : len(known) - rest], pairs[start : len(pairs) - rest]
+                table: Rows = edited(rows, dict(between[0]), dict(between[1]))
+                break
+        else:
+            table = dict(pairs)
+        if len(pairs) >= FEW:
+            self.tables.appendleft((pairs, table))
+        return table
+
+
+_MADE: dict[Binding, _Made] = {}
+
+
+def _is_of_entries_alone(binding: Binding) -> bool:
+    """Whether each row follows from one entry of one list and nothing else, so that an edit leaves the others as they are."""
+    columns = (*binding.keys, *(column for column in binding.values if not column.state))
+    lists = [is_list for _, is_list in binding.segments]
+    return lists.count(True) == 1 and lists[-1] and all(c.level == 1 and c.encoding != "port" for c in columns)
+
+
+def _rows_of_entries(binding: Binding, layout: TableLayout, config: Mapping[str, Any], env: Env) -> Rows:
+    below: Any = config
+    for name, _ in binding.segments:
+        below = below.get(name) if isinstance(below, Mapping) else None
+    known = _MADE.get(binding)
+    if known is None or known.key != layout.key or known.value != layout.value:
+        known = _MADE[binding] = _Made(layout.key, layout.value)
+    return known.table(known.pairs.each(below or (), lambda _, entry: _row(binding, layout, (config, entry), env)))
+
+
+def _where(binding: Binding) -> str:
+    return "/".join(name for name, _ in binding.segments) or "the root"
+
+
+def _mask(binding: Binding, layout: TableLayout) -> bytes:
+    mask = bytearray(layout.value.size)
+    for column in binding.values:
+        if not column.state:
+            offset, size = place(layout.value, column.place)
+            mask[offset : offset + size] = b"\xff" * size
+    return bytes(mask)
+
+
+def _entries(config: Any, segments: Sequence[tuple[str, bool]]) -> Iterator[tuple[Any, ...]]:
+    """Each entry that segments lead to, as the chain of (root, outer entry, ..., entry)."""
+    if not any(is_list for _, is_list in segments):
+        yield (config,)  # leaves of an unkeyed row are addressed from the root
+        return
+
+    def descend(node: Any, rest: Sequence[tuple[str, bool]], chain: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+        if not rest:
+            yield chain
+            return
+        (name, is_list), *following = rest
+        below = node.get(name) if isinstance(node, Mapping) else None
+        if below is None:
+            return
+        for entry in below if is_list else (below,):
+            yield from descend(entry, following, (*chain, entry) if is_list else chain)
+
+    yield from descend(config, segments, (config,))
+
+
+def _leaf(entry: Any, path: Sequence[str], default: Any) -> Any:
+    for name in path:
+        entry = entry.get(name) if isinstance(entry, Mapping) else None
+    return default if entry is None else entry
+
+
+def _pack(layout: Any, columns: Sequence[Column], entries: Sequence[Any], env: Env) -> bytes:
+    raw = bytearray(layout.size)
+    for column in columns:
+        value = _leaf(entries[column.level], column.path, column.default)
+        if value is None:
+            continue
+        offset, size = place(layout, column.place)
+        try:
+            raw[offset : offset + size] = encode(column.encoding, value, size, env, column.enum)
+        except (ValueError, OverflowError, KeyError) as error:
+            raise ValueError(f"{'/'.join(column.path)}: {value!r}: {error}") from None
+    return bytes(raw)
+
+
+def decode_rows(
+    bound: Sequence[Binding],
+    live: Mapping[str, Mapping[bytes, bytes]],
+    tables: Mapping[str, TableLayout],
+    env: Env,
+    *,
+    state: bool = False,
+    said: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Configuration as the tables hold it; with `state`, the datapath's leaves and learned rows too, but for those that are
+    too old to be used. An array cannot tell an entry whose row is all zeros from none: of those, `said` has the ones to give."""
+    config: dict[str, Any] = {}
+    known: Known = {}
+    for binding in bound:
+        layout = tables.get(binding.table)
+        if layout is None:
+            continue
+        sources = [binding.table, *([binding.learned] if state and binding.learned else [])]
+        in_array = binding.is_list and layout.type in (2, 6)
+        zeros = _zero_rows(binding, layout, said or {}, env) if in_array else {}
+        mask = _mask(binding, layout)
+        for name in sources:
+            for key, value in sorted((zeros | dict(live.get(name, {}))).items()):
+                if in_array and key not in zeros and not any(value if state else _masked(value, mask)):
+                    continue
+                if name != binding.table and key in live.get(binding.table, {}):
+                    continue  # what is configured holds, whatever was learned before
+                if name == binding.learned and _is_outdated(binding, layout, value, config, env):
+                    continue
+                _place_row(config, known, binding, layout, key, value, env, state and name == (binding.learned or name))
+    return config
+
+
+def _zero_rows(binding: Binding, layout: TableLayout, said: Mapping[str, Any], env: Env) -> Rows:
+    """The rows of a configuration's entries that are all zeros."""
+    try:
+        rows = dict(_row(binding, layout, entries, env) for entries in _entries(said, binding.segments))
+    except (ValueError, KeyError):  # it names a port that is not there
+        return {}
+    return {key: value for key, value in rows.items() if not any(value)}
+
+
+def _is_outdated(binding: Binding, layout: TableLayout, value: bytes, config: Mapping[str, Any], env: Env) -> bool:
+    """The limit is read before: in a model's order settings come ahead of what is learned."""
+    for column in binding.values:
+        limit = _leaf(config, column.until, None) if column.until else None
+        offset, size = place(layout.value, column.place)
+        if limit is not None and decode(column.encoding, value[offset : offset + size], env) > limit:
+            return True
+    return False
+
+
+def _place_row(
+    config: dict[str, Any], known: Known, binding: Binding, layout: TableLayout, key: bytes, value: bytes, env: Env, state: bool
+) -> None:
+    chain: list[Any] = [config]
+    node: Any = config
+    if binding.is_list:
+        for name, is_list in binding.segments:
+            if not is_list:
+                node = node.setdefault(name, {})
+                continue
+            own = [c for c in binding.keys if c.level == len(chain)]
+            node = _entry_of(node.setdefault(name, []), known, own, layout, key, env)
+            chain.append(node)
+    for column in binding.values:
+        if column.state and not state:
+            continue
+        offset, size = place(layout.value, column.place)
+        leaf = decode(column.encoding, value[offset : offset + size], env, column.enum)
+        _set(chain[column.level], column.path, leaf)
+
+
+def _entry_of(entries: list[Any], known: Known, own: Sequence[Column], layout: TableLayout, key: bytes, env: Env) -> Any:
+    """The list entry with this row's key, made if it is new. A leaf-list's entry is the key itself."""
+    wanted: dict[str, Any] = {}
+    for column in own:
+        offset, size = place(layout.key, column.place)
+        value = decode(column.encoding, key[offset : offset + size], env, column.enum)
+        wanted[column.path[0] if column.path else ""] = value
+    identity = (id(entries), *wanted.items())
+    if identity not in known:
+        known[identity] = wanted.get("", wanted)
+        entries.append(known[identity])
+    return known[identity]
+
+
+def _set(node: Any, path: Sequence[str], value: Any) -> None:
+    for name in path[:-1]:
+        node = node.setdefault(name, {})
+    node[path[-1]] = value

@@ -1,0 +1,257 @@
+"""A cube type, as found by name: its model, its C, and its Python half if it has one.
+
+The reconciler learns all it knows of a service through this class; nothing else may name one. Services come from the
+built-in tree, from distributions that declare an entry point in group `pcn.services` (a directory), and from
+directories given on the command line. A directory holds <service>.schema.json (generated from <service>.yang),
+<service>.c and perhaps <service>.py.
+
+The Python half is pure and optional; of these it defines what it needs:
+    programs(config) -> {direction: [indices]}     which µCubes are needed; without it, all
+    constants(config) -> {NAME: int}               load-time constants beyond what the model declares
+    tables(config, env, tables) -> {table: TableRows}   rows that the model cannot declare (derived tables)
+    config(rows, env, tables) -> config            the inverse of `tables`
+    state(rows, env, tables) -> config             `config`, with the leaves that the datapath or the derivation owns
+    check(config, env) -> iterable of (path, sentence, "error" | "warning")   what the schema cannot say;
+                                                   `path`: steps from the cube, such as ("route", 0, "nexthop")
+    IMPORTS {format: Import}                       other programs' files that it can make topologies of (service/importers.py)
+
+Whoever asks again gives the entries of long lists that an edit left alone as the very same objects, and nothing of what is given
+is ever changed. So a half may keep what it made of them (incremental/entry_memo.py), if it gives what it would give without.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from reconciler import pins
+from reconciler.service.model import bindings as model_bindings
+from reconciler.service.model.bindings import Binding
+from reconciler.service.model.codec import Env
+from reconciler.service.model.rows import TableRows, decode_rows, encode_rows
+from reconciler.service.ownership import refuse_others
+
+HERE = Path(__file__).resolve().parents[2]
+LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "CRITICAL", "OFF")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFiles:
+    """Where a service's three files are; `half` need not exist."""
+
+    name: str
+    schema: Path
+    sources: Path
+    half: Path
+
+
+class Service:
+    """One cube type. `kind` is 'standard' or 'transparent'; `ingress` and `egress` are its C files in µCube order."""
+
+    def __init__(self, files: ServiceFiles) -> None:
+        self.name, self.files = files.name, files
+
+    @functools.cached_property
+    def schema(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads(self.files.schema.read_text())
+        return loaded
+
+    @functools.cached_property
+    def meta(self) -> Mapping[str, Any]:
+        described: Mapping[str, Any] = self.schema["x-pcn-service"]
+        return described
+
+    @property
+    def kind(self) -> str:
+        return str(self.meta["kind"])
+
+    @property
+    def max_ports(self) -> int:
+        return int(self.meta.get("max-ports", 128))
+
+    @property
+    def min_kernel(self) -> str:
+        """The oldest Linux that takes its programs, such as 6.1; '' if its model does not say."""
+        return str(self.meta.get("min-kernel", ""))
+
+    @property
+    def floods(self) -> bool:
+        return bool(self.meta.get("floods", False))
+
+    @property
+    def drop_reasons(self) -> tuple[str, ...]:
+        """The names of its own reasons to drop a packet; the first is PCN_DROP_SERVICE in C."""
+        return tuple(self.meta.get("drop-reasons", ()))
+
+    def programs(self, direction: str) -> tuple[Path, ...]:
+        """Its C files in a direction. One with a slow path has a way back from it, which is the framework's."""
+        if direction == pins.INJECT:
+            return (HERE / "bpf" / "inject.c",) if self.slow_path else ()
+        return tuple(self.files.sources / name for name in self.meta.get(direction, ()))
+
+    @property
+    def slow_path(self) -> Any:
+        """The class `SlowPath` of its Python half, None if there is none (reconciler/slowpath/handle.py)."""
+        return getattr(self.half, "SlowPath", None)
+
+    @functools.cached_property
+    def bindings(self) -> tuple[Binding, ...]:
+        return model_bindings.bindings(self.schema)
+
+    @functools.cached_property
+    def _constants(self) -> tuple[Any, ...]:
+        return tuple(model_bindings.constants(self.schema))
+
+    @functools.cached_property
+    def half(self) -> ModuleType | None:
+        if not self.files.half.exists():
+            return None
+        spec = importlib.util.spec_from_file_location(f"cubes.{self.name}", self.files.half)
+        if spec is None or spec.loader is None:
+            return None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(spec.name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    def constants(self, cube: str, loglevel: str, config: Mapping[str, Any], ports: Mapping[str, int]) -> dict[str, int]:
+        """Every constant that the cube's programs may ask for, by name; u32 values. `ports` are the indices of its ports."""
+        values = {"CUBE": cube_number(cube), "LOGLEVEL": LEVELS.index(loglevel)}
+        values |= {"LEAP_SECONDS": leap_seconds(), "PORTS": room_for(ports.values())}
+        for name, segments, node, asks_any in self._constants:
+            value: Any = config
+            for step, _ in segments:
+                value = value.get(step) if isinstance(value, Mapping) else None
+            values[name] = int(bool(value)) if asks_any else _constant(value, node)
+        if self.half is not None and hasattr(self.half, "constants"):
+            values |= self.half.constants(config)
+        return values
+
+    def chosen(self, config: Mapping[str, Any]) -> Mapping[str, Sequence[int]] | None:
+        """The µCubes that a configuration needs, by direction; None: all of them."""
+        if self.half is not None and hasattr(self.half, "programs"):
+            found: Mapping[str, Sequence[int]] = self.half.programs(config)
+            return found
+        return None
+
+    def rows(self, config: Mapping[str, Any], tables: Mapping[str, Any], env: Env) -> dict[str, TableRows]:
+        """Configuration as table rows, by table name."""
+        found = encode_rows(self.bindings, config, tables, env)
+        if self.half is not None and hasattr(self.half, "tables"):
+            found |= self.half.tables(config, env, tables)
+        return {name: rows.without_zeros() for name, rows in found.items()}
+
+    def config(
+        self,
+        rows: Mapping[str, Mapping[bytes, bytes]],
+        tables: Mapping[str, Any],
+        env: Env,
+        *,
+        state: bool = False,
+        said: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The inverse of `rows`. `said`: the applied configuration, for what rows cannot tell (see `decode_rows`)."""
+        found = decode_rows(self.bindings, rows, tables, env, state=state, said=said)
+        if self.half is not None and hasattr(self.half, "config"):
+            found |= self.half.config(rows, env, tables)
+        if state and self.half is not None and hasattr(self.half, "state"):
+            found |= self.half.state(rows, env, tables)
+        return found
+
+    def check(self, config: Mapping[str, Any], env: Env) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
+        """What the Python half says of a cube that its schema accepts: (steps from the cube, sentence, severity)."""
+        if self.half is not None and hasattr(self.half, "check"):
+            return tuple(self.half.check(config, env))
+        return ()
+
+
+def _constant(value: Any, node: Mapping[str, Any]) -> int:
+    enum: Mapping[str, int] | None = node.get("x-pcn-enum")
+    return enum[value] if enum is not None and value in enum else int(value or 0)
+
+
+def cube_number(name: str) -> int:
+    """The number by which log records name a cube."""
+    import zlib
+
+    return zlib.crc32(name.encode())
+
+
+def room_for(indices: Iterable[int]) -> int:
+    """What all port indices of a cube are below, in few steps: a program that goes through its ports has this as a constant."""
+    most = max(indices, default=0)
+    return next(room for room in (8, 32, 128) if most < room)
+
+
+def leap_seconds() -> int:
+    """By how much the kernel's atomic clock, the one that programs can read, is ahead of its civil one."""
+    return round(time.clock_gettime(time.CLOCK_TAI) - time.time())
+
+
+class Services:
+    """All services that can be had, found lazily by name. Directories named first win."""
+
+    def __init__(self, directories: Sequence[str | Path] = ()) -> None:
+        for directory in directories:
+            refuse_others(directory)
+        self.directories = [Path(directory).resolve() for directory in directories]
+        self._found: dict[str, Service] = {}
+
+    def get(self, name: str) -> Service | None:
+        if name not in self._found:
+            files = self._near.get(name) or self._files.get(name)  # installed ones are looked for last: it takes a while
+            if files is not None:
+                self._found[name] = Service(files)
+        return self._found.get(name)
+
+    def names(self) -> list[str]:
+        return sorted(self._files)
+
+    @functools.cached_property
+    def _near(self) -> dict[str, ServiceFiles]:
+        found = dict(_in_tree())
+        for directory in reversed(self.directories):
+            found |= _in_directory(directory)
+        return found
+
+    @functools.cached_property
+    def _files(self) -> dict[str, ServiceFiles]:
+        found: dict[str, ServiceFiles] = {}
+        for directory in _installed():
+            found |= _in_directory(directory)
+        return found | self._near
+
+
+def _in_tree() -> dict[str, ServiceFiles]:
+    schemas = HERE / "schemas" / "json"
+    names = [path.name.removesuffix(".schema.json") for path in schemas.glob("*.schema.json")]
+    return {
+        name: ServiceFiles(name, schemas / f"{name}.schema.json", HERE / "bpf", HERE / "cubes" / f"{name}.py")
+        for name in names
+        if name != "topology"
+    }
+
+
+def _in_directory(directory: Path) -> dict[str, ServiceFiles]:
+    names = [path.name.removesuffix(".schema.json") for path in directory.glob("**/*.schema.json")]
+    files = {}
+    for name in names:
+        home = next(directory.glob(f"**/{name}.schema.json")).parent
+        refuse_others(home)
+        files[name] = ServiceFiles(name, home / f"{name}.schema.json", home, home / f"{name}.py")
+    return files
+
+
+def _installed() -> list[Path]:
+    """Directories that other distributions offer. Reading entry points takes tens of ms, so only if any could exist."""
+    from importlib.metadata import entry_points
+
+    return [Path(str(point.load())) for point in entry_points(group="pcn.services")]

@@ -1,0 +1,39 @@
+"""What is done for each entry of a list is done again for those alone that are other objects than the last time."""
+from __future__ import annotations
+
+import random
+
+from reconciler.incremental.entry_memo import Entries
+from reconciler.incremental.persistent_list import unchanged
+
+
+def test_only_what_is_new_is_worked_on_and_all_comes_out_as_if_everything_were() -> None:
+    chance, known, worked = random.Random(3), Entries[str](), list[str]()
+
+    def work(_: int, entry: list[int]) -> str:
+        worked.append(str(entry))
+        return str(entry)
+
+    entries = [[number] for number in range(200)]
+    known.each(entries, work)
+    for number in range(300):
+        worked.clear()
+        at = chance.choice([0, len(entries), chance.randrange(len(entries))])
+        entries = [*entries[:at], *([[1000 + number]] * chance.randint(0, 2)), *entries[at + chance.randint(0, 2) :]]
+        assert known.each(entries, work) == [str(entry) for entry in entries]
+        assert len(worked) <= 2
+
+
+def test_two_lists_are_known_apart_and_short_ones_are_not_kept() -> None:
+    known, worked = Entries[int](), list[int]()
+    one, other, short = [[[start + number] for number in range(count)] for start, count in ((0, 50), (100, 50), (200, 5))]
+    for entries in (one, other, short, one, other, short):
+        assert known.each(entries, lambda _, entry: worked.append(entry[0]) or entry[0]) == [entry[0] for entry in entries]
+    assert len(worked) == 50 + 50 + 5 + 5
+
+
+def test_what_is_unchanged_is_told_by_identity_and_no_entry_twice() -> None:
+    a, b = [1], [1]
+    assert unchanged([a, a, a], [a, a]) == (2, 0)
+    assert unchanged([a, b], [b, b]) == (0, 1)
+    assert unchanged([], [a]) == (0, 0)

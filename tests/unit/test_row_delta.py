@@ -1,0 +1,53 @@
+"""Rows that know what they were made from are compared as if they did not."""
+from __future__ import annotations
+
+import random
+
+from reconciler.graph.diff import diff_rows
+from reconciler.graph.records import TableRecord
+from reconciler.incremental.row_delta import Edited, edited, may_differ
+
+SPEC = (1, 4, 4, 100, 0)
+
+
+def row(number: int) -> bytes:
+    return number.to_bytes(4, "little")
+
+
+def table(rows: dict[bytes, bytes]) -> TableRecord:
+    return TableRecord("c", "t", "cubes/c/tables/t", SPEC, rows)
+
+
+def test_a_difference_is_the_one_that_a_look_at_all_rows_finds() -> None:
+    chance = random.Random(2)
+    rows: dict[bytes, bytes] = {row(number): row(number) for number in range(60)}
+    for _ in range(300):
+        gone = chance.sample([*rows, row(999)], chance.randint(0, 3))
+        more = {row(chance.randrange(80)): row(chance.randrange(3)) for _ in range(chance.randint(0, 3))}
+        new = edited(rows, gone, more)
+        plain = {key: value for key, value in rows.items() if key not in gone} | more
+        assert dict(new) == plain
+        keys = may_differ(rows, new)
+        assert keys is not None
+        assert set(keys) == {*gone, *more}
+        quick, slow = diff_rows(table(new), table(rows)), diff_rows(table(plain), table(dict(rows)))
+        assert quick.write == slow.write
+        assert sorted(quick.delete) == sorted(slow.delete)
+        assert dict(quick.before) == dict(slow.before)
+        back = diff_rows(table(rows), table(new))
+        assert {**{key: new[key] for key in new if key not in back.delete}, **back.write} == rows
+        assert (new == rows) == (plain == rows) == (rows == new)
+        assert (new != rows) == (plain != rows)
+        rows = new
+
+
+def test_only_the_last_edit_remembers_where_it_came_from() -> None:
+    first = edited({b"a": b"1"}, (), {b"b": b"2"})
+    second = edited(first, [b"a"], {})
+    assert isinstance(first, Edited)
+    assert first.source is None
+    assert second.source is first
+    assert may_differ(first, {b"a": b"1"}) is None
+    assert first == {b"a": b"1", b"b": b"2"}
+    assert first != {b"a": b"1"}
+    assert second == {b"b": b"2"}
