@@ -10,10 +10,10 @@ from typing import Any
 
 from schemas.generate.service import is_service, service_schema
 from schemas.generate.topology import topology_schema
-from schemas.generate.yang import BUILT_IN, ModelError, load_module
+from schemas.generate.yang import BUILT_IN, LIBRARY, MODELS, ModelError, load_module
 
 SUFFIX = ".schema.json"
-COMMITTED = BUILT_IN.parent / "json"
+COMMITTED = MODELS.parent / "json"
 DOCUMENT = "topology"
 
 
@@ -40,7 +40,7 @@ def built_in_schemas() -> dict[str, str]:
     """{file name: text} of all that belongs in schemas/json."""
     files = schemas_in(BUILT_IN)
     services = [name.removesuffix(SUFFIX) for name in files]
-    document = topology_schema(load_module(BUILT_IN / f"{DOCUMENT}.yang"), services)
+    document = topology_schema(load_module(LIBRARY / f"{DOCUMENT}.yang"), services)
     return files | {DOCUMENT + SUFFIX: as_text(document)}
 
 

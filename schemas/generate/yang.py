@@ -17,7 +17,9 @@ from typing import Any, TypeAlias
 Statement: TypeAlias = Any
 Schema: TypeAlias = dict[str, Any]
 
-BUILT_IN = Path(__file__).resolve().parent.parent / "yang"
+MODELS = Path(__file__).resolve().parent.parent / "yang"
+BUILT_IN = MODELS / "services"
+LIBRARY = MODELS / "base"  # types and extensions, and the document itself
 STANDARD = [Path(sysconfig.get_path("data"), "share", "yang", "modules", name) for name in ("ietf", "iana")]
 BASE = "polycube-base"
 PCN = "polycube-pcn"
@@ -48,7 +50,7 @@ def load_module(path: Path, also: Iterable[Path] = ()) -> Statement:
     """
     from pyang import context, error, repository
 
-    directories = os.pathsep.join(map(str, [path.parent, *also, BUILT_IN, *STANDARD]))
+    directories = os.pathsep.join(map(str, [path.parent, *also, LIBRARY, *STANDARD]))
     context_ = context.Context(repository.FileRepository(directories, use_env=False, no_path_recurse=True))
     module = context_.add_module(str(path), path.read_text(encoding="utf-8"))
     context_.validate()
