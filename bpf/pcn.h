@@ -71,12 +71,12 @@ struct pkt_metadata {
 #define PCN_IN_PORT ((u32)pcn_slot(504))
 #define PCN_LINKED_ROW pcn_slot(496) /* no row has this number if no cube follows */
 
-#include "pcn_hops.h"
-#include "pcn_packet.h"
-#include "pcn_checksum.h"
-#include "pcn_slowpath.h"
-#include "pcn_flood.h"
-#include "pcn_log.h"
+#include "framework/hops.h"
+#include "framework/packet.h"
+#include "framework/checksum.h"
+#include "framework/slowpath.h"
+#include "framework/flood.h"
+#include "framework/log.h"
 
 /* Nanoseconds since 1970. The kernel offers programs the atomic time, which may be ahead by the leap seconds. */
 static __always_inline u64 pcn_get_time_epoch(void) {

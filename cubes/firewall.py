@@ -26,7 +26,7 @@ from reconciler.service.model.rows import TableRows
 
 __all__ = ["IMPORTS", "check", "config", "programs", "state", "tables"]
 
-REJECT = 5  # FIREWALL_REJECT of bpf/firewall.h
+REJECT = 5  # FIREWALL_REJECT of bpf/firewall/firewall.h
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]

@@ -18,7 +18,7 @@ CONNECTION_KEY = struct.Struct("=16s16sHHB3x")
 CONNECTION = struct.Struct("=QII")
 TRACK, ACCEPT_ESTABLISHED = 1, 2  # enum mode
 DECIDERS = ("default", "established")
-"""What decides where no rule does (enum decider of bpf/firewall.h)."""
+"""What decides where no rule does (enum decider of bpf/firewall/firewall.h)."""
 _STATES = (
     "NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "LAST_ACK", "TIME_WAIT", "NEW", "ESTABLISHED",
 )  # fmt: skip

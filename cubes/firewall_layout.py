@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from cubes.firewall_rules import FULL, Rule, Span
 from cubes.firewall_space import GRIDS, WIDTH, covers, keys, pieces, rounded
 
-MOST_LOOKUPS = 512  # STEPS * PASSES of bpf/firewall_classify.h
-MOST_TUPLES = 512   # PAGE_TUPLES * BANK_PAGES of bpf/firewall.h
+MOST_LOOKUPS = 512  # STEPS * PASSES of bpf/firewall/firewall_classify.h
+MOST_TUPLES = 512   # PAGE_TUPLES * BANK_PAGES of bpf/firewall/firewall.h
 _ENOUGH = 24        # look-ups at which no better grid is searched for
 
 

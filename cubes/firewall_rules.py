@@ -32,7 +32,7 @@ FULL = (0, 65535)
 
 SRC_ADDRESS, DST_ADDRESS, PROTO, SPORT, DPORT = 1, 2, 4, 8, 16  # bits of `said` in struct rule
 ROW = struct.Struct("=Q16s16sBBBB4H8sIBBBB16s4x")
-"""struct rule of bpf/firewall.h."""
+"""struct rule of bpf/firewall/firewall.h."""
 _LABEL = struct.Struct("=Q")
 _BITS = {0: 96, 4: 96, 6: 0}
 _NOT_SAID = 255

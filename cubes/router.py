@@ -34,7 +34,7 @@ from reconciler.service.model.rows import TableRows, place
 
 __all__ = ["SlowPath", "check", "config", "constants", "programs", "state", "tables"]
 
-USED, IPV4, IPV6, OWN_MAC = 1, 2, 4, 8  # enum port_flags in bpf/router.h
+USED, IPV4, IPV6, OWN_MAC = 1, 2, 4, 8  # enum port_flags in bpf/router/router.h
 MAIN, IPV6_PROGRAM, ERROR, RESOLVE = range(4)  # enum router_program
 
 Config = Mapping[str, Any]
@@ -88,7 +88,7 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
 
 
 def _filter(addresses: Iterable[bytes]) -> bytes:
-    """`struct martian_filter`: a bit for each address, by the hash of `may_be_martian` in bpf/router.h."""
+    """`struct martian_filter`: a bit for each address, by the hash of `may_be_martian` in bpf/router/router.h."""
     words = [0] * 64
     for address in addresses:
         folded = functools.reduce(operator.xor, memoryview(address).cast("I"))

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-LOCAL, CONNECTED, REMOTE, DISCARD = 1, 2, 3, 4  # enum route_kind in bpf/router.h
+LOCAL, CONNECTED, REMOTE, DISCARD = 1, 2, 3, 4  # enum route_kind in bpf/router/router.h
 KINDS = {LOCAL: "local", CONNECTED: "connected", REMOTE: "remote", DISCARD: "discard"}
 
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface

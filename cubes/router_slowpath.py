@@ -21,10 +21,10 @@ from reconciler.service.model.codec import Env, decode, encode
 if TYPE_CHECKING:
     from reconciler.slowpath.handle import CubeHandle, Metadata
 
-MISS, RESOLVED = 1, 2  # enum slow_reason in bpf/router.h
+MISS, RESOLVED = 1, 2  # enum slow_reason in bpf/router/router.h
 TRIES, INTERVAL = 3, 1.0  # questions, and seconds between them
 HEARTBEAT, SCAN = 1.0, 5.0  # seconds
-ERRORS = 250  # that a source is sent in a second, as in bpf/router_error.c
+ERRORS = 250  # that a source is sent in a second, as in bpf/router/router_error.c
 REACHABLE, AHEAD = 60, 20  # seconds that a neighbour is believed; what is in use is asked for so much earlier
 
 class SlowPath:

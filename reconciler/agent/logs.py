@@ -1,4 +1,4 @@
-"""What cubes log: the records that `pcn_log` writes (bpf/pcn_log.h), how they become text, and the lines of slow paths.
+"""What cubes log: the records that `pcn_log` writes (bpf/framework/log.h), how they become text, and the lines of slow paths.
 
 `decode` and `render` are pure. A format is known by its number; the compiled objects of the live cubes have the texts.
 """

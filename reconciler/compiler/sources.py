@@ -45,7 +45,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A text and where it is from. `name` is bare; `path` is shown to people."""
+    """A text and where it is from. `name` is as it is included; `path` is shown to people."""
 
     name: str
     path: str
@@ -76,7 +76,7 @@ def gather(unit: Unit) -> Sources:
         for name in _included(source.text):
             if name in beside or name == FRAMEWORK or not plain(name):
                 continue
-            found = next((d for d in (home, str(BPF)) if _stands_in(d, name)), None)
+            found = next((d for d in ((home, str(BPF)) if "/" not in name else (str(BPF),)) if _stands_in(d, name)), None)
             if found is not None:
                 beside[name] = _read(f"{found}/{name}")
                 pending.append((beside[name], found))
@@ -89,14 +89,14 @@ def _included(text: str) -> tuple[str, ...]:
 
 
 def plain(name: str) -> bool:
-    """Whether a name can only be that of a file in the same directory."""
-    return re.fullmatch(r"[A-Za-z0-9_][\w.-]*", name) is not None
+    """Whether a name can only be that of a file in the same directory, or of one of the framework's or the library's."""
+    return re.fullmatch(r"(?:(?:framework|lib)/)?[A-Za-z0-9_][\w.-]*", name) is not None
 
 
 def _stands_in(directory: str, name: str) -> bool:
     """Whether a file is really there: a symlink may lead to another file of the same directory, and to none elsewhere."""
     path = os.path.join(directory, name)
-    return os.path.isfile(path) and os.path.dirname(os.path.realpath(path)) == os.path.realpath(directory)
+    return os.path.isfile(path) and os.path.dirname(os.path.realpath(path)) == os.path.realpath(os.path.dirname(path))
 
 
 def _read(path: str) -> Source:

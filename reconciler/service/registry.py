@@ -94,7 +94,7 @@ class Service:
     def programs(self, direction: str) -> tuple[Path, ...]:
         """Its C files in a direction. One with a slow path has a way back from it, which is the framework's."""
         if direction == pins.INJECT:
-            return (HERE / "bpf" / "inject.c",) if self.slow_path else ()
+            return (HERE / "bpf" / "framework" / "inject.c",) if self.slow_path else ()
         return tuple(self.files.sources / name for name in self.meta.get(direction, ()))
 
     @property
@@ -234,7 +234,7 @@ def _in_tree() -> dict[str, ServiceFiles]:
     schemas = HERE / "schemas" / "json"
     names = [path.name.removesuffix(".schema.json") for path in schemas.glob("*.schema.json")]
     return {
-        name: ServiceFiles(name, schemas / f"{name}.schema.json", HERE / "bpf", HERE / "cubes" / f"{name}.py")
+        name: ServiceFiles(name, schemas / f"{name}.schema.json", HERE / "bpf" / name, HERE / "cubes" / f"{name}.py")
         for name in names
         if name != "topology"
     }

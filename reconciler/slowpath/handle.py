@@ -23,7 +23,7 @@ from reconciler.kernel import maps
 from reconciler.slowpath.counters import INJECTED, REFUSED, Counts
 from reconciler.slowpath.packet_out import EGRESS, INGRESS, Injector, Wire
 
-LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "CRITICAL", "OFF")  # enum pcn_level of bpf/pcn_log.h
+LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "CRITICAL", "OFF")  # enum pcn_level of bpf/framework/log.h
 OpenPin = Callable[[str], int]
 """Gives a new descriptor of what is pinned below the root. Raises OSError."""
 Say = Callable[[str, str, str, Any], None]

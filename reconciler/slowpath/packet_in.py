@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-HEAD = struct.Struct("<Q10I")  # struct pcn_packet_in of bpf/pcn_slowpath.h
+HEAD = struct.Struct("<Q10I")  # struct pcn_packet_in of bpf/framework/slowpath.h
 _FROM_EGRESS, _FROM_XDP, _TAGGED = 1, 2, 4
 _NUMBER = struct.Struct("<I")
 _NUMBER_AT = 8  # where the cube's number is

@@ -1,7 +1,8 @@
 """Packets on their way back from the slow path: sent into a cube's hidden veth, or straight out of a netdev.
 
-A cube's hidden pair and the program at its far end are part of the live graph (reconciler/graph/wiring.py, bpf/inject.c). The
-port and the way it is to go are said beside the packet: in its mark under TC, in four bytes after it under XDP.
+A cube's hidden pair and the program at its far end are part of the live graph (reconciler/graph/wiring.py,
+bpf/framework/inject.c). The port and the way it is to go are said beside the packet: in its mark under TC, in four bytes after it
+under XDP.
 """
 from __future__ import annotations
 

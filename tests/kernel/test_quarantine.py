@@ -37,7 +37,7 @@ def elsewhere(tmp_path: Path) -> Path:
     """A directory with a service of another name that is otherwise a simpleforwarder."""
     schema = json.loads((HERE / "schemas/json/simpleforwarder.schema.json").read_text().replace('"simpleforwarder"', '"elsewhere"'))
     (tmp_path / "elsewhere.schema.json").write_text(json.dumps(schema))
-    shutil.copy(HERE / "bpf/simpleforwarder.c", tmp_path)
+    shutil.copy(HERE / "bpf/simpleforwarder/simpleforwarder.c", tmp_path)
     return tmp_path
 
 

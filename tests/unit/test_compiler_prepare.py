@@ -219,7 +219,7 @@ def test_a_declaration_that_pcn_could_not_honour_is_refused_with_its_line(declar
 
 def beside(sources: Sources) -> set[str]:
     """Names of the files that a source brings, without the framework's own."""
-    return {name for name, source in sources.beside.items() if Path(source.path).parent != BPF}
+    return {name for name, source in sources.beside.items() if BPF not in Path(source.path).parents}
 
 
 def test_files_beside_a_source_are_found_and_what_they_include_too(tmp_path):

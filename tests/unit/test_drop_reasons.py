@@ -14,7 +14,7 @@ _ENUM = re.compile(r"enum \w*drop\w* \{(?P<body>[^}]*)\}")
 def in_c(service: str) -> list[str]:
     """The reasons that follow PCN_DROP_SERVICE in the service's C, in lower case."""
     found: list[str] = []
-    for path in sorted((HERE / "bpf").glob(f"{service}*.[ch]")):
+    for path in sorted((HERE / "bpf" / service).glob("*.[ch]")):
         text = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
         for body in _ENUM.findall(text):
             assert "= PCN_DROP_SERVICE" in body.split(",")[0], f"{path.name}: reasons begin at PCN_DROP_SERVICE"

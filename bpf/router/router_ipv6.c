@@ -4,7 +4,7 @@
  * The router sends no router advertisements.
  */
 #include "router.h"
-#include "router_craft.h"
+#include "lib/craft.h"
 
 #define IPV6_AT sizeof(struct ethhdr)
 #define ICMP6_AT (IPV6_AT + sizeof(struct ipv6hdr))
@@ -98,7 +98,7 @@ static __always_inline int advertise(struct CTXTYPE *ctx, struct pkt_metadata *m
     return refuse(md, PCN_DROP_MALFORMED);
 #else
   if (bpf_skb_change_tail(ctx, sizeof(reply), 0) && md->packet_len < sizeof(reply))
-    return refuse(md, PCN_DROP_MALFORMED); /* what cannot be cut off is padding: see router_craft.h */
+    return refuse(md, PCN_DROP_MALFORMED); /* what cannot be cut off is padding: see lib/craft.h */
 #endif
   reply.nd.type = ND_ADVERTISE;
   reply.option.type = OPTION_TARGET;

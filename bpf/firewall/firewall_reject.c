@@ -5,7 +5,7 @@
  * station's, to later fragments, to tagged packets under XDP that are not TCP, and beyond ANSWERS_A_SECOND.
  */
 #include "firewall.h"
-#include "router_craft.h"
+#include "lib/craft.h"
 
 #define QUOTED 128 /* bytes of the packet that are sent back */
 #define ANSWERS_A_SECOND 1000 /* on each CPU */

@@ -3,11 +3,11 @@
  * While an agent looks after the cube the packet goes there and waits. Without one it is lost, but it becomes the question:
  * an ARP request, or a neighbour solicitation, and the next packet passes. One question a second for each neighbour.
  *
- * What router_craft.h keeps of the packet lies behind the ARP request, where nobody looks, or in an option of the
+ * What lib/craft.h keeps of the packet lies behind the ARP request, where nobody looks, or in an option of the
  * solicitation that hosts step over.
  */
 #include "router.h"
-#include "router_craft.h"
+#include "lib/craft.h"
 
 #define BURST (8 * NS)    /* a source's 250 questions, or 4,000 packets that wait */
 #define QUESTION (32 * MS) /* of a source's time: 31 a second, of a port's 125, of the router's 500 */

@@ -2,7 +2,7 @@
  * it came, from the address of the port it came in by.
  */
 #include "router.h"
-#include "router_craft.h"
+#include "lib/craft.h"
 
 #define QUOTED 128 /* bytes of the packet that are sent back, as RFC 4884 has it; RFC 792 asks for the header and 8 more */
 #define ERROR (4 * MS) /* of a source's time: 250 a second, of a port's 1,000, of the router's 4,000; a second's may be spent at once */
