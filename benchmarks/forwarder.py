@@ -76,7 +76,7 @@ def lines_of_code() -> Table:
     def count(text: str) -> float:
         return sum(1 for line in re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL).splitlines() if line.strip())
 
-    half = BPF.parent / "cubes" / "simpleforwarder.py"
+    half = BPF.parent / "cubes" / "simpleforwarder" / "__init__.py"
     rows = (Row("simpleforwarder, fast path (TC and XDP)", (count((BPF / "simpleforwarder" / "simpleforwarder.c").read_text()),)),
             Row("simpleforwarder, control path", (count(half.read_text()) if half.exists() else 0.0,)),
             Row("hand-written redirect, for one hook and one pair of netdevs", (count(REDIRECT["TC"]),)))  # fmt: skip

@@ -8,7 +8,7 @@
  * firewall_reject.c   answers what is rejected
  *
  * Both directions run the same programs, each with its own chain of rules, and share all tables. docs/services/firewall.md
- * says what is meant, docs/decisions has the classifier; cubes/firewall.py fills the tables.
+ * says what is meant, docs/decisions has the classifier; cubes/firewall/__init__.py fills the tables.
  */
 enum firewall_program { FIREWALL_PARSE, FIREWALL_TRACK, FIREWALL_IPV4, FIREWALL_IPV6, FIREWALL_VERDICT, FIREWALL_REJECT };
 
@@ -31,7 +31,7 @@ enum mode { MODE_TRACK = 1, MODE_ACCEPT_ESTABLISHED = 2 };
 struct chain {
   u32 action; /* where no rule matches */
   u32 tuples4, tuples6;
-  u32 layout; /* the control plane's own: see cubes/firewall_version.py */
+  u32 layout; /* the control plane's own: see cubes/firewall/epochs.py */
 };
 struct version {
   u32 mode;
@@ -130,7 +130,7 @@ struct rule {
   u64 label;
   u8 src[16], dst[16];
   u8 src_length, dst_length; /* 255: not said */
-  u8 said;                   /* enum of cubes/firewall_codec.py */
+  u8 said;                   /* enum of cubes/firewall/codec.py */
   u8 proto;
   u16 sport_low, sport_high, dport_low, dport_high;
   u8 flags[8]; /* as they are written: 1 + bit, 16 more with '!' */

@@ -5,7 +5,7 @@
  * router_error.c    makes an ICMP or ICMPv6 error of the packet at hand
  * router_resolve.c  what happens to a packet whose next hop's MAC address is not known
  *
- * An address is 16 bytes wherever both families share a table; IPv4 is ::ffff:a.b.c.d. cubes/router.py fills the tables.
+ * An address is 16 bytes wherever both families share a table; IPv4 is ::ffff:a.b.c.d. cubes/router/__init__.py fills the tables.
  */
 #define ARP_FRAME 42           /* bytes: Ethernet, ARP */
 #define IPV4_AT sizeof(struct ethhdr)
@@ -177,7 +177,7 @@ static __always_inline bool reach(struct CTXTYPE *ctx, u32 size) {
   return true;
 }
 
-/* `folded`: the address, of IPv6 the words of it in one by exclusive or. cubes/router.py hashes in the same way. */
+/* `folded`: the address, of IPv6 the words of it in one by exclusive or. cubes/router/__init__.py hashes in the same way. */
 static __always_inline bool may_be_martian(u32 folded) {
   u32 zero = 0, bit = folded * 0x9e3779b1 >> 21;
   struct martian_filter *filter = martian_filter.lookup(&zero);

@@ -114,7 +114,8 @@ class Service:
     def half(self) -> ModuleType | None:
         if not self.files.half.exists():
             return None
-        spec = importlib.util.spec_from_file_location(f"cubes.{self.name}", self.files.half)
+        room = "cubes" if self.files.half.name == "__init__.py" else "services"  # a service from elsewhere is one file
+        spec = importlib.util.spec_from_file_location(f"{room}.{self.name}", self.files.half)
         if spec is None or spec.loader is None:
             return None
         module = importlib.util.module_from_spec(spec)
@@ -234,7 +235,7 @@ def _in_tree() -> dict[str, ServiceFiles]:
     schemas = HERE / "schemas" / "json"
     names = [path.name.removesuffix(".schema.json") for path in schemas.glob("*.schema.json")]
     return {
-        name: ServiceFiles(name, schemas / f"{name}.schema.json", HERE / "bpf" / name, HERE / "cubes" / f"{name}.py")
+        name: ServiceFiles(name, schemas / f"{name}.schema.json", HERE / "bpf" / name, HERE / "cubes" / name / "__init__.py")
         for name in names
         if name != "topology"
     }

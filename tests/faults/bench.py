@@ -143,8 +143,8 @@ def variant(directory: Path, service: str, edits: Mapping[str, str]) -> Services
         for old in [old for old in left if old in text]:
             text = text.replace(old, left.pop(old))
         (directory / source.name).write_text(text)
-    half = HERE / "cubes" / f"{service}.py"
+    half = HERE / "cubes" / service / "__init__.py"
     if half.exists():
-        shutil.copy(half, directory / half.name)
+        shutil.copy(half, directory / f"{service}.py")
     assert not left, f"not in the C of {service}: {list(left)}"
     return Services([directory])

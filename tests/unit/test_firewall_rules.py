@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cubes.firewall_check import problems
-from cubes.firewall_order import from_runs, is_rising, labels, runs
-from cubes.firewall_rules import from_row, rules_of, to_row
-from cubes.firewall_shadow import Shadows
-from cubes.firewall_space import covers
+from cubes.firewall.check import problems
+from cubes.firewall.order_labels import from_runs, is_rising, labels, runs
+from cubes.firewall.rules import from_row, rules_of, to_row
+from cubes.firewall.shadow import Shadows
+from cubes.firewall.tuple_space import covers
 from reconciler.service.model.codec import Env
 from tests.firewall_rulesets import rule_set
 

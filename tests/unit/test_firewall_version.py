@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from cubes import firewall
-from cubes.firewall_layout import _on, lay_out
-from cubes.firewall_rules import ROW, rules_of
-from cubes.firewall_space import GRIDS, KEY, keys, pieces, seat_of, seated
-from cubes.firewall_version import LIFE, cell_of, epoch_of, head_in_force
+from cubes.firewall.epochs import LIFE, cell_of, epoch_of, head_in_force
+from cubes.firewall.rules import ROW, rules_of
+from cubes.firewall.tuple_selection import _on, lay_out
+from cubes.firewall.tuple_space import GRIDS, KEY, keys, pieces, seat_of, seated
 from reconciler.service.model.codec import Env
 from tests.firewall_rulesets import rule_set
 

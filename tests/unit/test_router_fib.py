@@ -4,7 +4,7 @@ from __future__ import annotations
 import ipaddress
 import random
 
-from cubes.router_fib import CONNECTED, DISCARD, LOCAL, REMOTE, derive, routes
+from cubes.router.fib import CONNECTED, DISCARD, LOCAL, REMOTE, derive, routes
 
 
 def fib(ports, *ways):

@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
-from cubes import router_slowpath
-from cubes.router_packets import Station, answer_of, checksum, forwarded, question, target_of, unreachable
-from cubes.router_slowpath import MISS, RESOLVED, SlowPath
+from cubes.router import slowpath
+from cubes.router.packets import Station, answer_of, checksum, forwarded, question, target_of, unreachable
+from cubes.router.slowpath import MISS, RESOLVED, SlowPath
 from reconciler.service.model.codec import Env, encode
 
 CONFIG = {
@@ -138,7 +138,7 @@ def test_a_source_is_told_of_so_many_losses_a_second(slow, cube):
         arrive(slow, packet4(f"10.0.2.{number % 200 + 1}", number), time=10_000_000_000)
     for tick in range(100, 131):
         slow.tick(tick / 10)
-    assert len([packet for _, packet in cube.sent if packet[34:36] == b"\x03\x01"]) == router_slowpath.ERRORS
+    assert len([packet for _, packet in cube.sent if packet[34:36] == b"\x03\x01"]) == slowpath.ERRORS
 
 
 def test_what_was_cut_off_or_has_no_way_is_not_kept(slow, cube):

@@ -5,13 +5,13 @@ import ipaddress
 
 import pytest
 
-from cubes import router_waiting
-from cubes.router_waiting import HOPS, PACKETS, QUEUED, Packet, WaitingRoom
+from cubes.router import waiting
+from cubes.router.waiting import HOPS, PACKETS, QUEUED, Packet, WaitingRoom
 
 FLOOD, OTHER = ipaddress.ip_address("10.0.1.66"), ipaddress.ip_address("10.0.1.1")
 
 
-def hop(number: int) -> router_waiting.Hop:
+def hop(number: int) -> waiting.Hop:
     return ipaddress.ip_address(0x0A020000 + number), "q"
 
 

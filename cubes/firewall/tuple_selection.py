@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cubes.firewall_rules import FULL, Rule, Span
-from cubes.firewall_space import GRIDS, WIDTH, covers, keys, pieces, rounded
+from cubes.firewall.rules import FULL, Rule, Span
+from cubes.firewall.tuple_space import GRIDS, WIDTH, covers, keys, pieces, rounded
 
 MOST_LOOKUPS = 512  # STEPS * PASSES of bpf/firewall/firewall_classify.h
 MOST_TUPLES = 512   # PAGE_TUPLES * BANK_PAGES of bpf/firewall/firewall.h

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from cubes.firewall_rules import WITH_PORTS
-from cubes.iptables_box import (
+from cubes.firewall.iptables.address_box import (
     EVERYTHING,
     Box,
     Case,
@@ -22,9 +21,10 @@ from cubes.iptables_box import (
     other_spans,
     product,
 )
-from cubes.iptables_icmp import messages_of
-from cubes.iptables_save import Line, Word
-from cubes.iptables_words import STATES, Misread, flags_of, network_of, ports_of, protocol_of, range_of, states_of
+from cubes.firewall.iptables.icmp import messages_of
+from cubes.firewall.iptables.lexer import STATES, Misread, flags_of, network_of, ports_of, protocol_of, range_of, states_of
+from cubes.firewall.iptables.parser import Line, Word
+from cubes.firewall.rules import WITH_PORTS
 from reconciler.errors import Position, Problem
 
 _MOST_BOXES = 64

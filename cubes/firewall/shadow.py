@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from operator import attrgetter
 
-from cubes.firewall_rules import Prefix, Rule
-from cubes.firewall_space import covers
+from cubes.firewall.rules import Prefix, Rule
+from cubes.firewall.tuple_space import covers
 from reconciler.incremental.persistent_list import unchanged
 
 _MOST_LOOKUPS = 2_000_000

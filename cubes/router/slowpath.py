@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from cubes.router_fib import LOCAL, REMOTE, Address, Fib, default_mac, derive, link_local_address
-from cubes.router_packets import Station, answer_of, forwarded, question, source_of, target_of, unreachable
-from cubes.router_waiting import Hop, Packet, Queue, Source, WaitingRoom
+from cubes.router.fib import LOCAL, REMOTE, Address, Fib, default_mac, derive, link_local_address
+from cubes.router.packets import Station, answer_of, forwarded, question, source_of, target_of, unreachable
+from cubes.router.waiting import Hop, Packet, Queue, Source, WaitingRoom
 from reconciler.service.model.codec import Env, decode, encode
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cubes.firewall_layout import MOST_TUPLES, Layout
-from cubes.firewall_rules import Rule
-from cubes.firewall_space import LABEL, conditions, seat_of, seated, tuple_row
+from cubes.firewall.rules import Rule
+from cubes.firewall.tuple_selection import MOST_TUPLES, Layout
+from cubes.firewall.tuple_space import LABEL, conditions, seat_of, seated, tuple_row
 
 Rows = dict[bytes, bytes]
 LIFE = struct.Struct("=IIII")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from cubes.firewall_rules import FLAGS
-from cubes.iptables_box import ALL_PORTS, Box, Case, Network, Span
-from cubes.iptables_save import Word
+from cubes.firewall.iptables.address_box import ALL_PORTS, Box, Case, Network, Span
+from cubes.firewall.iptables.parser import Word
+from cubes.firewall.rules import FLAGS
 
 PROTOCOLS = {
     "icmp": 1, "igmp": 2, "ipencap": 4, "ipip": 4, "tcp": 6, "egp": 8, "igp": 9, "udp": 17, "dccp": 33, "ipv6": 41,

@@ -13,11 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cubes.firewall_layout import cells_of, stays
-from cubes.firewall_order import labels
-from cubes.firewall_rules import Rule, to_row
-from cubes.firewall_space import GRIDS, LABEL, conditions, keys, seated
-from cubes.firewall_version import (
+from cubes.firewall.epochs import (
     FAMILIES,
     Derived,
     Head,
@@ -30,6 +26,10 @@ from cubes.firewall_version import (
     pages_of,
     put_in_force,
 )
+from cubes.firewall.order_labels import labels
+from cubes.firewall.rules import Rule, to_row
+from cubes.firewall.tuple_selection import cells_of, stays
+from cubes.firewall.tuple_space import GRIDS, LABEL, conditions, keys, seated
 from reconciler.incremental.persistent_list import unchanged
 from reconciler.incremental.row_delta import edited
 

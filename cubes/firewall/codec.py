@@ -7,10 +7,10 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cubes.firewall_order import from_runs
-from cubes.firewall_rules import ACTIONS, CHAINS, PROTOCOLS, from_row
-from cubes.firewall_space import LABEL
-from cubes.firewall_version import INDEX, head_in_force
+from cubes.firewall.epochs import INDEX, head_in_force
+from cubes.firewall.order_labels import from_runs
+from cubes.firewall.rules import ACTIONS, CHAINS, PROTOCOLS, from_row
+from cubes.firewall.tuple_space import LABEL
 
 PAIR = struct.Struct("=II")  # struct run_key, struct run
 COUNTER = struct.Struct("=QQ")

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cubes.iptables_box import Box, meet
-from cubes.iptables_rule import Rule
+from cubes.firewall.iptables.address_box import Box, meet
+from cubes.firewall.iptables.rule import Rule
 
 MOST = 100_000
 """Rules of one list; a chain that returns in many places may have to be written very often."""

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from cubes.firewall_rules import FULL, Prefix, Rule, Span
+from cubes.firewall.rules import FULL, Prefix, Rule, Span
 
 KEY = {4: struct.Struct("=I4s4sIHBB"), 6: struct.Struct("=I16s16sIHBB")}
 CONDITIONS = struct.Struct("=Q4HIIBBBBB3x")  # struct conditions without its label

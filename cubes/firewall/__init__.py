@@ -12,14 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cubes import firewall_codec
-from cubes.firewall_check import problems
-from cubes.firewall_edit import Known, after, derived_anew
-from cubes.firewall_layout import lay_out
-from cubes.firewall_order import labels, runs
-from cubes.firewall_rules import CHAINS, ROW, Rule, listed, rules_of
-from cubes.firewall_space import KEY
-from cubes.firewall_version import FAMILIES, Head, derive, head_in_force, rule_order
+from cubes.firewall import codec
+from cubes.firewall.check import problems
+from cubes.firewall.epochs import FAMILIES, Head, derive, head_in_force, rule_order
+from cubes.firewall.incremental import Known, after, derived_anew
+from cubes.firewall.order_labels import labels, runs
+from cubes.firewall.rules import CHAINS, ROW, Rule, listed, rules_of
+from cubes.firewall.tuple_selection import lay_out
+from cubes.firewall.tuple_space import KEY
 from reconciler.service.importers import Import, Imported, Option
 from reconciler.service.model.codec import Env
 from reconciler.service.model.rows import TableRows
@@ -107,8 +107,8 @@ def _anew(
 def _head(config: Config, chains: Mapping[int, Config], grids: Mapping[tuple[int, int], int]) -> Head:
     """`grids` by chain and place of the family."""
     return Head(
-        firewall_codec.mode_of(config),
-        (firewall_codec.default_of(chains.get(0, {})), firewall_codec.default_of(chains.get(1, {}))),
+        codec.mode_of(config),
+        (codec.default_of(chains.get(0, {})), codec.default_of(chains.get(1, {}))),
         ((grids.get((0, 0), 0), grids.get((0, 1), 0)), (grids.get((1, 0), 0), grids.get((1, 1), 0))),
         (0 in chains, 1 in chains),
     )
@@ -123,7 +123,7 @@ def _ids(chains: Mapping[int, Config]) -> dict[bytes, bytes]:
     found = {}
     for number, chain in chains.items():
         for first, run in runs(listed(*_list_of(chain)).ids).items():
-            found[firewall_codec.PAIR.pack(number, first)] = firewall_codec.PAIR.pack(*run)
+            found[codec.PAIR.pack(number, first)] = codec.PAIR.pack(*run)
     return found
 
 
@@ -136,12 +136,12 @@ def _agree(tables: Mapping[str, Any]) -> None:
 
 
 def config(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
-    return firewall_codec.config(rows)
+    return codec.config(rows)
 
 
 def state(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
     """`config` with each chain's counters, and the connections."""
-    return firewall_codec.state(rows, env.now)
+    return codec.state(rows, env.now)
 
 
 def check(config: Config, env: Env) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
@@ -149,7 +149,7 @@ def check(config: Config, env: Env) -> Iterable[tuple[tuple[str | int, ...], str
 
 
 def _import(texts: Mapping[str, str], options: Mapping[str, Sequence[str]]) -> Imported:
-    from cubes.firewall_import import read
+    from cubes.firewall.importers import read
 
     return read(texts, options)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cubes.router_fib import Interface, Own, derive, ip_address, own_addresses, routes
+from cubes.router.fib import Interface, Own, derive, ip_address, own_addresses, routes
 from reconciler.service.model.codec import Env
 
 Said = tuple[tuple[str | int, ...], str, str]

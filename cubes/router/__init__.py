@@ -15,8 +15,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cubes.router_check import check
-from cubes.router_fib import (
+from cubes.router.check import check
+from cubes.router.fib import (
     DISCARD,
     KINDS,
     LOCAL,
@@ -28,7 +28,7 @@ from cubes.router_fib import (
     own_addresses,
     routes,
 )
-from cubes.router_slowpath import SlowPath
+from cubes.router.slowpath import SlowPath
 from reconciler.service.model.codec import Env, decode, encode
 from reconciler.service.model.rows import TableRows, place
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from cubes.iptables_rule import HARMLESS, Rule
-from cubes.iptables_save import Chain, Save, Table
+from cubes.firewall.iptables.parser import Chain, Save, Table
+from cubes.firewall.iptables.rule import HARMLESS, Rule
 from reconciler.errors import Position, Problem
 
 _WAY = {

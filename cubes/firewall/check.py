@@ -6,8 +6,8 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cubes.firewall_rules import CHAINS, FLAGS, ICMPS, PROTOCOLS, WITH_PORTS, Rule, listed, said_flags, span
-from cubes.firewall_shadow import Shadows
+from cubes.firewall.rules import CHAINS, FLAGS, ICMPS, PROTOCOLS, WITH_PORTS, Rule, listed, said_flags, span
+from cubes.firewall.shadow import Shadows
 from reconciler.incremental.entry_memo import Entries
 from reconciler.service.model.codec import Env
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cubes.iptables_box import ICMPS, Box, Span
-from cubes.iptables_save import Word
-from cubes.iptables_words import Misread
+from cubes.firewall.iptables.address_box import ICMPS, Box, Span
+from cubes.firewall.iptables.lexer import Misread
+from cubes.firewall.iptables.parser import Word
 
 _ALIASES = {"pong": "echo-reply", "ping": "echo-request", "ttl-exceeded": "time-exceeded"}
 _NAMES: dict[int, dict[str, str]] = {

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cubes import iptables_lost as lost
-from cubes.firewall_rules import FLAGS, PROTOCOLS, rules_of
-from cubes.firewall_shadow import shadowed
-from cubes.iptables_box import EVERYTHING, ICMPS, Box, Network
-from cubes.iptables_expand import MOST, Expansion, Flat, Path, TooMuch
-from cubes.iptables_rule import Rule, read_rule
-from cubes.iptables_save import Save, Table, parse
-from cubes.iptables_words import Misread
+from cubes.firewall.iptables import lossy as lost
+from cubes.firewall.iptables.address_box import EVERYTHING, ICMPS, Box, Network
+from cubes.firewall.iptables.expand import MOST, Expansion, Flat, Path, TooMuch
+from cubes.firewall.iptables.lexer import Misread
+from cubes.firewall.iptables.parser import Save, Table, parse
+from cubes.firewall.iptables.rule import Rule, read_rule
+from cubes.firewall.rules import FLAGS, PROTOCOLS, rules_of
+from cubes.firewall.shadow import shadowed
 from reconciler.errors import DocumentError, Position, Problem, UsageError
 from reconciler.service.importers import Imported
 

@@ -17,7 +17,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any
 
-from cubes.firewall_order import Rising
+from cubes.firewall.order_labels import Rising
 from reconciler.incremental.entry_memo import Entries
 from reconciler.incremental.persistent_list import Distinct, unchanged
 
