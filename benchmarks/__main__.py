@@ -62,8 +62,8 @@ def main() -> int:
 
 def run(names: tuple[str, ...] | list[str], effort: Effort, out: Path | None) -> int:
     """In a network and mount namespace of its own, as the tests are; what is left behind is an error."""
-    from tests import residue
-    from tests.seclusion import seclude
+    from tests.lib import residue
+    from tests.lib.sandbox import seclude
 
     seclude()
     with tempfile.TemporaryDirectory(prefix="pcn-bench-") as cache:

@@ -27,7 +27,7 @@ from reconciler.document.load import parse
 from reconciler.engine.apply import Options, Result, apply
 from reconciler.kernel import bpf, netlink, netns, offload, rtnl
 from reconciler.model import LinkEnd, Route
-from tests.world import World, run_in, send_frames, settle
+from tests.lib.netns_topology import World, run_in, send_frames, settle
 
 _LIVE_FRAMES, _BATCH = 2, 64
 

@@ -23,7 +23,7 @@ from benchmarks.topologies import Watched
 from reconciler.agent.main import QUIET
 from reconciler.document.load import parse
 from reconciler.engine.apply import Options, apply
-from tests.agentlab import ROOT, AgentProcess
+from tests.lib.agent_process import ROOT, AgentProcess
 
 _PATIENCE = 120.0  # seconds until an agent has read 100,000 rows, on a machine that is busy
 AGENT, WITHOUT = "pcn-agent", "pcn-agent, without its waiting"

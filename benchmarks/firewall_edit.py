@@ -20,9 +20,9 @@ from benchmarks.compare import Effort, Goal, Row, Table, Turn
 from benchmarks.edit import Edits
 from reconciler.agent.main import QUIET
 from reconciler.document.emitter import dump_yaml
-from tests.agentlab import AgentProcess
-from tests.conformance.firewall_lab import HOOKS, FirewallLab
-from tests.firewall_rate import PORT, TALK_PORT, Rate, Talk
+from tests.lib.agent_process import AgentProcess
+from tests.services.firewall.lab import HOOKS, FirewallLab
+from tests.services.firewall.rate import PORT, TALK_PORT, Rate, Talk
 
 _RATE = 120_000  # a second; what is missed for want of a CPU is made up for
 _PATIENCE = 60.0

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.compare import Effort, Goal, Row, Table
-from tests.conformance.firewall_lab import HOOKS, FirewallLab
-from tests.firewall_flood import IDLE, Outcome, flooded
+from tests.services.firewall.flood import IDLE, Outcome, flooded
+from tests.services.firewall.lab import HOOKS, FirewallLab
 
 
 def run(effort: Effort) -> list[Table]:

@@ -17,11 +17,11 @@ import sys
 import time
 from collections.abc import Iterator
 
-from tests.conformance.firewall_lab import FirewallLab
-from tests.firewall_fuzz import differences
-from tests.firewall_machine import Machine
-from tests.firewall_wire import WireLab, WireMachine
-from tests.seclusion import seclude
+from tests.lib.sandbox import seclude
+from tests.services.firewall.fuzz import differences
+from tests.services.firewall.lab import FirewallLab
+from tests.services.firewall.machine import Machine
+from tests.services.firewall.wire import WireLab, WireMachine
 
 
 @contextlib.contextmanager

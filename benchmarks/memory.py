@@ -19,7 +19,7 @@ from benchmarks.compare import Effort, Goal, Row, Table
 from benchmarks.edit import COMMAND
 from reconciler.document.load import parse
 from reconciler.engine.apply import Options, apply
-from tests.agentlab import ROOT, AgentProcess
+from tests.lib.agent_process import ROOT, AgentProcess
 
 _IDLE = "pcn-agent, idle"
 _MEASURED = """

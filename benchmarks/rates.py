@@ -6,7 +6,7 @@ import re
 
 from benchmarks.bed import Bed
 from benchmarks.compare import Turn
-from tests.world import run_in
+from tests.lib.netns_topology import run_in
 
 _LATENCY = re.compile(r"Latency is ([\d.]+) usec")
 _PORT = 8080

@@ -25,9 +25,9 @@ from benchmarks import machine
 from benchmarks.compare import Effort, Goal, Row, Table, compare
 from reconciler.kernel import netns, rtnl
 from reconciler.slowpath.dispatch import TICK
-from tests.conformance.lab import HOOKS, Lab
-from tests.services import Tree, rx
-from tests.slowpaths import SlowPaths
+from tests.lib.lab import HOOKS, Lab
+from tests.lib.services import Tree, rx
+from tests.lib.slowpaths import SlowPaths
 
 SCENARIO = """
 hosts: {h1: 10.0.0.1/24, h2: 10.0.0.2/24}

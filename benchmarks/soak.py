@@ -17,9 +17,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.agentlab import OWNED, AgentProcess, Bench, Stream
-from tests.conformance.lab import Lab
-from tests.seclusion import seclude
+from tests.lib.agent_process import OWNED, AgentProcess, Bench, Stream
+from tests.lib.lab import Lab
+from tests.lib.sandbox import seclude
 
 HEADINGS = ("minute", "edits", "applied", "sent", "lost", "elsewhere", "overflows", "RSS KiB", "fds", "CPU %")
 _NEAR = 1.5  # seconds between the sending of a packet and a look at the machine's queues

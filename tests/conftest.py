@@ -1,7 +1,7 @@
 """What holds for every test: a network and a bpffs that no other run sees, a shared cache of compiled programs, and nothing
 left behind.
 
-Tests below tests/kernel, tests/faults and tests/upgrade need root and a real kernel, as do those marked `kernel` elsewhere. As an
+Tests below a directory called kernel, faults or upgrade need root and a real kernel, as do those marked `kernel` elsewhere. As an
 ordinary user they are skipped, and the last lines say how many. As root nothing is skipped for want of anything: a
 kernel that cannot do what pcn needs is a failure.
 """
@@ -18,13 +18,14 @@ from pathlib import Path
 
 import pytest
 
-from tests import fusing, residue
-from tests.ledger import Ledger
+from tests.lib import fusion, residue
+from tests.lib.object_ledger import Ledger
 
+TESTS = Path(__file__).parent
 BPFFS = Path("/sys/fs/bpf")
 NEEDS_ROOT = "needs root and a real kernel"
 EXHAUSTIVE = "takes long, and part of it was run: scripts/test -m exhaustive"
-KERNEL_DIRECTORIES = {Path(__file__).parent / name for name in ("kernel", "faults", "upgrade")}
+KERNEL_DIRECTORIES = {"kernel", "faults", "upgrade"}
 
 _serial = itertools.count(1)
 
@@ -34,14 +35,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.definition.get_closest_marker("both_ways"):
+    if metafunc.definition.get_closest_marker("fused_and_unfused"):
         metafunc.parametrize("fused", [True, False], ids=["fused", "hops"], indirect=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    fusing.fused = not config.getoption("--hops")
+    fusion.fused = not config.getoption("--hops")
     if os.geteuid() == 0:
-        from tests.seclusion import seclude
+        from tests.lib.sandbox import seclude
 
         seclude()
 
@@ -52,7 +53,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("exhaustive") and "exhaustive" not in asked:
             item.add_marker(pytest.mark.skip(reason=EXHAUSTIVE))
-        if KERNEL_DIRECTORIES & set(item.path.parents):
+        if KERNEL_DIRECTORIES & set(item.path.relative_to(TESTS).parts):
             item.add_marker(pytest.mark.kernel)
         if item.get_closest_marker("kernel") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason=NEEDS_ROOT))
@@ -60,7 +61,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _when(item: pytest.Item) -> int:
     """Those that others have to wait for come first, and then those that take long, so that a run does not end with one."""
-    return next((number for number, name in enumerate(("alone", "slow")) if item.get_closest_marker(name)), 2)
+    return next((number for number, name in enumerate(("serial", "slow")) if item.get_closest_marker(name)), 2)
 
 
 def pytest_report_header() -> str:
@@ -104,10 +105,10 @@ def locks(shared_by_workers: Path) -> Iterator[tuple[int, int]]:
 
 @pytest.fixture(autouse=True)
 def turn(request: pytest.FixtureRequest, locks: tuple[int, int]) -> Iterator[None]:
-    """Tests share the machine, but those marked `alone` have it for themselves; who waits at the door lets nobody pass."""
+    """Tests share the machine, but those marked `serial` have it for themselves; who waits at the door lets nobody pass."""
     door, room = locks
     fcntl.flock(door, fcntl.LOCK_EX)
-    fcntl.flock(room, fcntl.LOCK_EX if request.node.get_closest_marker("alone") else fcntl.LOCK_SH)
+    fcntl.flock(room, fcntl.LOCK_EX if request.node.get_closest_marker("serial") else fcntl.LOCK_SH)
     fcntl.flock(door, fcntl.LOCK_UN)
     yield
     fcntl.flock(room, fcntl.LOCK_UN)
@@ -123,8 +124,8 @@ def ledger() -> Iterator[Ledger]:
 
 @pytest.fixture(autouse=True)
 def fused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """See tests/fusing.py."""
-    monkeypatch.setattr(fusing, "fused", getattr(request, "param", True) and fusing.fused)
+    """See tests/lib/fusion.py."""
+    monkeypatch.setattr(fusion, "fused", getattr(request, "param", True) and fusion.fused)
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +134,7 @@ def own_root(
 ) -> Iterator[str]:
     """A root in bpffs for this test alone; afterwards the kernel must hold what it held before.
 
-    The name tells which process made it (see tests/residue.py). Tests without a kernel get a name too, so that a
+    The name tells which process made it (see tests/lib/residue.py). Tests without a kernel get a name too, so that a
     mistake in one cannot touch what the machine's pcn has built.
     """
     root = f"{BPFFS}/pcn-test-{residue.prefix(next(_serial))}"

@@ -2,8 +2,9 @@
 
 `cubes.firewall.tables` is a function of a configuration and of the rows that are there. An agent asks again and again, about
 the same rules but for one, and about the rows that came of the last answer. Then the answer is the last one, with those keys
-worked out again that a rule came to or went from. It is what all rules together give (tests/unit/test_firewall_edit.py), and
-where it might be something else, `after` gives nothing, and all is derived anew.
+worked out again that a rule came to or went from. It is what all rules together give
+(tests/services/firewall/test_incremental.py), and where it might be something else, `after` gives nothing, and all is derived
+anew.
 """
 
 from __future__ import annotations

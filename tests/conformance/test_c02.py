@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.lab import HOOKS, Counts, Lab, counts
+from tests.lib.lab import HOOKS, Counts, Lab, counts
 
 pytestmark = pytest.mark.kernel
 

@@ -8,9 +8,9 @@ import pytest
 
 from reconciler.kernel import linkwrite, netlink, offload
 from reconciler.model import LinkEnd
-from tests import packets
-from tests.conformance.lab import HOOKS, Counts, Lab, counts
-from tests.world import settle
+from tests.lib import packets
+from tests.lib.lab import HOOKS, Counts, Lab, counts
+from tests.lib.netns_topology import settle
 
 pytestmark = pytest.mark.kernel
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests import packets
-from tests.conformance.lab import HOOKS, Counts, Lab, counts
+from tests.lib import packets
+from tests.lib.lab import HOOKS, Counts, Lab, counts
 
 pytestmark = pytest.mark.kernel
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.router_lab import ECHO_REPLY, TIME_EXCEEDED, RouterLab
-from tests.world import run_in
+from tests.lib.netns_topology import run_in
+from tests.services.router.lab import ECHO_REPLY, TIME_EXCEEDED, RouterLab
 
 pytestmark = pytest.mark.kernel
 

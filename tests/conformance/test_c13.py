@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.lab import Counts, counts
-from tests.conformance.router_lab import RouterLab
+from tests.lib.lab import Counts, counts
+from tests.services.router.lab import RouterLab
 
 pytestmark = pytest.mark.kernel
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.router_lab import RouterLab
+from tests.services.router.lab import RouterLab
 
 pytestmark = pytest.mark.kernel
 

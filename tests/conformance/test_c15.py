@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.firewall_lab import FirewallLab
-from tests.conformance.lab import HOOKS, Counts, counts
+from tests.lib.lab import HOOKS, Counts, counts
+from tests.services.firewall.lab import FirewallLab
 
 pytestmark = pytest.mark.kernel
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 import pytest
 
 from reconciler.errors import DocumentError
-from tests.conformance.firewall_lab import HOOKS, FirewallLab
-from tests.conformance.lab import Counts, counts
+from tests.lib.lab import Counts, counts
+from tests.services.firewall.lab import HOOKS, FirewallLab
 
 pytestmark = pytest.mark.kernel
 

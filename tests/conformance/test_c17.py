@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests import packets
-from tests.conformance.firewall_lab import HOOKS, STACK, FirewallLab
+from tests.lib import packets
+from tests.services.firewall.lab import HOOKS, STACK, FirewallLab
 
 pytestmark = pytest.mark.kernel
 

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from tests.conformance.firewall_lab import STACK, FirewallLab
-from tests.conformance.lab import Counts, counts
+from tests.lib.lab import Counts, counts
+from tests.services.firewall.lab import STACK, FirewallLab
 
 pytestmark = pytest.mark.kernel
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.firewall_lab import HOOKS, HOST, STACK, FirewallLab
+from tests.services.firewall.lab import HOOKS, HOST, STACK, FirewallLab
 
 pytestmark = pytest.mark.kernel
 

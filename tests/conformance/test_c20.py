@@ -6,8 +6,8 @@ import socket
 import pytest
 
 from reconciler.kernel import netns
-from tests.conformance.firewall_lab import HOOKS, STACK, FirewallLab
-from tests.firewall_frames import MACS, ipv4
+from tests.services.firewall.frames import MACS, ipv4
+from tests.services.firewall.lab import HOOKS, STACK, FirewallLab
 
 pytestmark = pytest.mark.kernel
 

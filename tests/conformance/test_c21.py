@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.firewall_lab import HOOKS, HOST, STACK, FirewallLab
-from tests.conformance.lab import Counts, counts
-from tests.firewall_frames import MACS, ipv4
+from tests.lib.lab import Counts, counts
+from tests.services.firewall.frames import MACS, ipv4
+from tests.services.firewall.lab import HOOKS, HOST, STACK, FirewallLab
 
 pytestmark = pytest.mark.kernel
 

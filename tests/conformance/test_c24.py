@@ -9,7 +9,7 @@ import time
 import pytest
 
 from reconciler.kernel import netns
-from tests.conformance.lab import HOOKS, Counts, Lab, counts
+from tests.lib.lab import HOOKS, Counts, Lab, counts
 
 pytestmark = pytest.mark.kernel
 _RCVBUFFORCE = 33  # of socket(7); Python has no name for it

@@ -6,8 +6,8 @@ import copy
 import pytest
 
 from reconciler.errors import DocumentError
-from tests.conformance.lab import HOOKS, Counts, Lab, counts, own_counts
-from tests.conformance.traffic import Census, Flood, exactly_once, numbered
+from tests.lib.lab import HOOKS, Counts, Lab, counts, own_counts
+from tests.lib.traffic import Census, Flood, exactly_once, numbered
 
 pytestmark = pytest.mark.kernel
 
@@ -93,28 +93,28 @@ def through(request):
         yield lab
 
 
-@pytest.mark.both_ways
+@pytest.mark.fused_and_unfused
 def test_a_packet_from_the_first_host_meets_the_cubes_in_the_order_of_the_chain(chain):
     with chain.logged() as lines:
         chain.send("h1", frame(chain))
     assert seen(lines) == THERE
 
 
-@pytest.mark.both_ways
+@pytest.mark.fused_and_unfused
 def test_a_packet_from_the_second_host_meets_them_the_other_way_round(chain):
     with chain.logged() as lines:
         chain.send("h2", frame(chain))
     assert seen(lines) == BACK
 
 
-@pytest.mark.both_ways
+@pytest.mark.fused_and_unfused
 def test_a_packet_from_the_stack_meets_what_is_on_the_netdev_only(chain):
     with chain.logged() as lines:
         chain.send(None, frame(chain), device="v1")
     assert seen(lines) == ["hw1 EG", "th1 EG"]
 
 
-@pytest.mark.both_ways
+@pytest.mark.fused_and_unfused
 def test_five_cubes_on_a_netdev_are_met_from_the_wire_inwards_and_left_in_reverse(five):
     names = ["th1", "th2", "th3", "th4", "th5"]
     with five.logged() as lines:
@@ -126,7 +126,7 @@ def test_five_cubes_on_a_netdev_are_met_from_the_wire_inwards_and_left_in_revers
     assert five.ok("h1", "10.0.0.2")
 
 
-@pytest.mark.both_ways
+@pytest.mark.fused_and_unfused
 def test_two_cubes_in_the_middle_go_without_a_lost_packet_and_the_others_keep_their_order(through):
     taken = ("th2", "th4")
     with Census(through, ["h1", "h2"]) as census, Flood(through, "h1", through.mac("h2")) as there, Flood(through, "h2", through.mac("h1")) as back:
@@ -144,7 +144,7 @@ def test_two_cubes_in_the_middle_go_without_a_lost_packet_and_the_others_keep_th
     assert seen(lines) == ["th1 IN", "th3 IN", "th5 IN", "th5 EG", "th3 EG", "th1 EG"]
 
 
-@pytest.mark.both_ways
+@pytest.mark.fused_and_unfused
 def test_cubes_put_back_in_another_order_are_met_in_that_order(through):
     through.spec["attachments"] = [{"netdev": "v1", "tcubes": ["th5", "th1", "th4", "th2", "th3"]}]
     with Census(through, ["h2"]) as census, Flood(through, "h1", through.mac("h2")) as there:
@@ -158,7 +158,7 @@ def test_cubes_put_back_in_another_order_are_met_in_that_order(through):
     assert seen(lines) == [f"{name} IN" for name in inwards] + [f"{name} EG" for name in reversed(inwards)]
 
 
-@pytest.mark.both_ways
+@pytest.mark.fused_and_unfused
 def test_a_peer_that_is_set_after_the_transparent_cubes_is_reached_through_them(chain):
     ends = [chain.port(cube, port) for cube, port in (("hw1", "to_veth1"), ("hw1", "to_hw2"), ("hw2", "to_hw1"))]
     peers = [end.pop("peer") for end in ends]
@@ -175,7 +175,7 @@ def test_a_peer_that_is_set_after_the_transparent_cubes_is_reached_through_them(
     assert seen(lines) == THERE
 
 
-@pytest.mark.both_ways
+@pytest.mark.fused_and_unfused
 def test_a_dropping_cube_stops_its_own_direction_only(chain):
     assert chain.ok("h1", "10.0.0.2")
     for name, side in (("th1", "egress-action"), ("th3", "ingress-action")):
@@ -279,7 +279,7 @@ def test_cubes_of_different_hooks_cannot_be_joined(at_rest, xdp):
     assert not at_rest.drift()
 
 
-@pytest.mark.both_ways
+@pytest.mark.fused_and_unfused
 def test_what_is_not_attached_any_more_needs_no_detaching(chain):
     """Polycube's error for detaching what is not attached has no counterpart: a cube that is listed nowhere is idle."""
     del chain.spec["attachments"]

@@ -18,10 +18,10 @@ from reconciler.engine.session import Kept
 from reconciler.graph.diff import Change
 from reconciler.kernel import bpf, maps, netns, programs
 from reconciler.present.show import show
-from tests import residue
 from tests.faults.bench import Bench
 from tests.faults.graphs import Data, cube, hosts
-from tests.packets import ping, send_frames
+from tests.lib import residue
+from tests.lib.packets import ping, send_frames
 
 STATION = "02:00:00:00:00:77"  # learned from one frame, and never heard of again
 BARRED = "192.0.2.66"  # counted by the blacklist, whoever sends from it

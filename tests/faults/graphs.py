@@ -17,9 +17,9 @@ from typing import Any
 
 from reconciler.document import Document
 from reconciler.document.load import load, parse
-from tests import residue
-from tests.fusing import as_chosen
-from tests.packets import ping
+from tests.lib import residue
+from tests.lib.fusion import as_chosen
+from tests.lib.packets import ping
 
 TOPOLOGIES = Path(__file__).resolve().parents[2] / "examples" / "topologies"
 EXAMPLES = sorted(path.stem for path in TOPOLOGIES.glob("*.yaml"))

@@ -114,10 +114,10 @@ def _another_service(data: Data) -> None:
 
 
 EDITS: dict[str, list[Edit]] = {
-    "two-hosts": [_a_slower_ageing, _a_third_host, _another_type, _a_larger_mtu, _a_link_of_another_name, _ports_the_other_way_round],
-    "forwarder-chain": [_a_louder_log, _a_shorter_chain, _another_service, _a_peer_of_another_name],
-    "blacklist": [_an_empty_blacklist, _a_longer_blacklist, _the_guards_elsewhere, _one_host_less],
-    "xdp-switch": [_a_longer_blacklist, _a_third_host, _another_type, _a_peer_of_another_name],
+    "simplebridge": [_a_slower_ageing, _a_third_host, _another_type, _a_larger_mtu, _a_link_of_another_name, _ports_the_other_way_round],
+    "simpleforwarder": [_a_louder_log, _a_shorter_chain, _another_service, _a_peer_of_another_name],
+    "ddosmitigator": [_an_empty_blacklist, _a_longer_blacklist, _the_guards_elsewhere, _one_host_less],
+    "simplebridge-xdp": [_a_longer_blacklist, _a_third_host, _another_type, _a_peer_of_another_name],
 }  # fmt: skip
 
 

@@ -28,8 +28,8 @@ from reconciler.kernel import linkwrite, rtnl
 from reconciler.plan.steps import Step
 from tests.faults.bench import Bench, at_once
 from tests.faults.graphs import TOPOLOGIES, Data, as_text, cube, example, hosts, unique, unreachable
-from tests.faults.twenty import twenty_cubes
-from tests.packets import ping
+from tests.faults.large_topology import twenty_cubes
+from tests.lib.packets import ping
 
 SEED = 20
 
@@ -260,7 +260,7 @@ def die(*_: object, **__: object) -> None:
 
 @pytest.mark.parametrize("kind", ["TC", "XDP_DRV"])
 def test_a_first_apply_that_is_killed_ahead_of_any_step_is_finished_or_removed_by_the_next(bench: Bench, kind: str) -> None:
-    data = unique(example("two-hosts"))
+    data = unique(example("simplebridge"))
     cube(data, "br1")["type"] = kind
     bench.apply(data)  # fills the cache, so that no compiler runs in the children
     bench.delete(data)
@@ -285,7 +285,7 @@ def test_a_first_apply_that_is_killed_ahead_of_any_step_is_finished_or_removed_b
 
 def test_a_netdev_that_had_no_time_to_be_marked_is_known_for_ours(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between its birth and its mark; then something else is applied, which does not name it."""
-    data, other = unique(example("two-hosts")), unique(example("forwarder-chain"))
+    data, other = unique(example("simplebridge")), unique(example("simpleforwarder"))
     bench.apply(data)
     bench.delete(data)
     with monkeypatch.context() as patch:
@@ -305,7 +305,7 @@ def test_a_netdev_that_had_no_time_to_be_marked_is_known_for_ours(bench: Bench, 
 
 def test_a_kill_while_compiling_leaves_no_compiler_and_no_files(bench: Bench, tmp_path: Path) -> None:
     """At ten moments of a first apply on a machine whose cache is empty."""
-    data = unique(example("two-hosts"))
+    data = unique(example("simplebridge"))
     file, scratch, cache = tmp_path / "topology.json", tmp_path / "tmp", tmp_path / "cache"
     file.write_text(as_text(data))
     scratch.mkdir()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.engine.confirm import ask
-from tests.commands import Net, pcn
+from tests.lib.commands import Net, pcn
 
 
 @pytest.fixture

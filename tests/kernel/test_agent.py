@@ -16,10 +16,10 @@ from reconciler.document.load import parse
 from reconciler.engine.apply import apply
 from reconciler.kernel import linkwrite, netlink
 from reconciler.model import LinkEnd
-from tests import packets
-from tests.agentlab import OWNED, ROOT, AgentProcess, Bench
-from tests.conformance.lab import Lab
-from tests.world import settle
+from tests.lib import packets
+from tests.lib.agent_process import OWNED, ROOT, AgentProcess, Bench
+from tests.lib.lab import Lab
+from tests.lib.netns_topology import settle
 
 FOREIGN = """
 cubes:

@@ -10,8 +10,8 @@ import pytest
 from reconciler.engine.apply import apply
 from reconciler.kernel import bpf, linkwrite, maps, netns, offload
 from reconciler.kernel.bpffs import Bpffs
-from tests.agentlab import OWNED, AgentProcess, Bench
-from tests.conformance.lab import Lab
+from tests.lib.agent_process import OWNED, AgentProcess, Bench
+from tests.lib.lab import Lab
 
 SECOND = 1.0
 CUBE = "cubes/br1"
@@ -116,7 +116,7 @@ def learned(lab: Lab) -> tuple[int, set[bytes]]:
         return info.identity, set(maps.rows(fd, info.spec))
 
 
-@pytest.mark.alone
+@pytest.mark.serial
 @pytest.mark.parametrize(("hook", "kinds"), [("TC", KINDS.keys() - OFFLOADS), ("XDP_DRV", OTHERWISE_UNDER_XDP)])
 def test_drift_of_each_kind_is_healed_within_a_second_and_what_was_learned_is_kept(tmp_path, hook, kinds):
     took: dict[str, float] = {}

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from tests.agentlab import OWNED, Bench
-from tests.conformance.lab import Lab
+from tests.lib.agent_process import OWNED, Bench
+from tests.lib.lab import Lab
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import pytest
 
 from reconciler.agent import metrics
 from reconciler.kernel import linkwrite
-from tests import packets
-from tests.agentlab import OWNED, Bench
-from tests.conformance.lab import Lab
+from tests.lib import packets
+from tests.lib.agent_process import OWNED, Bench
+from tests.lib.lab import Lab
 
 ADDRESS = "127.0.0.1:9477"  # of the lab's own network namespace
 UNITS = ("seconds", "bytes", "total", "info", "objects", "changes", "ports", "files", "packets", "entries", "healthy", "fds")

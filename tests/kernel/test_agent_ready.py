@@ -16,8 +16,8 @@ import pytest
 from reconciler.agent import singleton
 from reconciler.engine.confirm import ask
 from reconciler.kernel.bpffs import Bpffs
-from tests.agentlab import OWNED, AgentProcess, Bench
-from tests.conformance.lab import Lab
+from tests.lib.agent_process import OWNED, AgentProcess, Bench
+from tests.lib.lab import Lab
 
 TRIAL = "import sys; from reconciler.cli.main import main; sys.exit(main(['apply', '--try', '600', sys.argv[1]]))"
 OTHER = {"apiVersion": "polycube.network/v1", "kind": "Topology", "metadata": {"name": "other"},

@@ -9,9 +9,9 @@ import pytest
 
 from reconciler.kernel import linkwrite, maps, netns, rtnl
 from reconciler.kernel.bpffs import Bpffs
-from tests import packets
-from tests.agentlab import Bench, Stream
-from tests.conformance.router_lab import RouterLab
+from tests.lib import packets
+from tests.lib.agent_process import Bench, Stream
+from tests.services.router.lab import RouterLab
 
 ROUTED = """
 hosts:
@@ -79,7 +79,7 @@ KINDS = {
 }
 
 
-@pytest.mark.alone
+@pytest.mark.serial
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_router_has_and_a_bridge_has_not_is_healed_within_a_second_too_and_its_neighbours_stay(bench, kind):
     with bench.agent() as agent, traffic(bench) as stream:

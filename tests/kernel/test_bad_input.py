@@ -19,7 +19,7 @@ SCREEN = 24  # lines
 @pytest.fixture(scope="module")
 def good() -> Data:
     """Two hosts on a switch, and a chain in front of one of them."""
-    data = unique(example("two-hosts"))
+    data = unique(example("simplebridge"))
     br = cube(data, "br1")
     tag = br["name"].rpartition("-")[0]
     data["spec"]["cubes"] += [{"name": f"{tag}-guard", "service-name": "ddosmitigator", "blacklist-src": [{"ip": "192.0.2.1"}]},

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.lab import HOOKS, Lab
-from tests.linux import Linux
+from tests.lib.lab import HOOKS, Lab
+from tests.lib.linux import Linux
 
 TWO_HOSTS = """
 hosts: {h1: 10.0.0.1/24, h2: 10.0.0.2/24}

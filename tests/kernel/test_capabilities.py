@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.kernel import linkwrite
-from tests.commands import BIN, Net, pcn
+from tests.lib.commands import BIN, Net, pcn
 
 THREE = ("bpf", "net_admin", "perfmon")
 DOCUMENT = """\

@@ -13,10 +13,10 @@ from reconciler.errors import PcnError
 from reconciler.kernel import bpf, maps, programs
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.plan.steps import PROGRAM_LOADS
-from tests.conformance.frames import H1, H2, ethernet
-from tests.conformance.lab import HOOKS, Lab
 from tests.faults.flow import Flow
-from tests.services import rx
+from tests.lib.frames import H1, H2, ethernet
+from tests.lib.lab import HOOKS, Lab
+from tests.lib.services import rx
 
 HOSTS = {"h1": "10.0.0.1/24", "h2": "10.0.0.2/24"}
 ALL_THE_WAY = [{"inport": "a", "action": "FORWARD", "outport": "b"}, {"inport": "b", "action": "FORWARD", "outport": "a"}]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.frames import H1, H2, ethernet
-from tests.conformance.lab import Lab
-from tests.services import Tree, rx
+from tests.lib.frames import H1, H2, ethernet
+from tests.lib.lab import Lab
+from tests.lib.services import Tree, rx
 
 # The verifier walks through each round of a loop and gives up after a million instructions: such a cube takes more than half of them.
 ROUNDS, EACH = 1_000, 520

@@ -11,7 +11,7 @@ from pathlib import Path
 from reconciler.kernel import netlink, rtnl
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Link, LinkEnd
-from tests.commands import BIN, SCHEMA, Net, counts, document, live, on_a_terminal, pcn, ping, wait_until, with_fault
+from tests.lib.commands import BIN, SCHEMA, Net, counts, document, live, on_a_terminal, pcn, ping, wait_until, with_fault
 
 # -- 0, 2 and 3 -----------------------------------------------------------------------------------------------------------
 

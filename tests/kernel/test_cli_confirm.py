@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from reconciler.engine import watchdog
 from reconciler.kernel import netns
-from tests.commands import BIN, SCHEMA, Net, counts, live, pcn, wait_until, with_fault
+from tests.lib.commands import BIN, SCHEMA, Net, counts, live, pcn, wait_until, with_fault
 
 # -- on trial ---------------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.commands import BIN, Net, live, pcn
+from tests.lib.commands import BIN, Net, live, pcn
 
 UNWRITTEN = 74
 

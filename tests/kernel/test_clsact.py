@@ -11,7 +11,7 @@ import pytest
 from reconciler.errors import HookHeld, KernelError
 from reconciler.kernel import bpf, clsact, netlink, programs, rtnl
 from reconciler.model import LinkEnd
-from tests.world import World, ping, run_in, settle
+from tests.lib.netns_topology import World, ping, run_in, settle
 
 pytestmark = pytest.mark.kernel
 

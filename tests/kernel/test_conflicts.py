@@ -21,7 +21,7 @@ from reconciler.plan.steps import Step
 from tests.faults.bench import Bench
 from tests.faults.damaged import stranger
 from tests.faults.graphs import Data, cube, example, unique, unreachable
-from tests.kernel_state import BIN, command, first_link, untouched
+from tests.lib.kernel_state import BIN, command, first_link, untouched
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def bench(own_root: str) -> Bench:
 
 @pytest.fixture
 def wanted() -> Data:
-    return unique(example("two-hosts"))
+    return unique(example("simplebridge"))
 
 
 @contextmanager
@@ -216,7 +216,7 @@ def test_a_busy_root_is_waited_for_and_then_given_up_naming_who_is_at_work(bench
 
 def test_applies_at_the_same_time_come_one_after_the_other(bench: Bench) -> None:
     """Six commands on one root, of two topologies and one edit: all of them succeed, and both topologies are whole."""
-    one, two = unique(example("two-hosts")), unique(example("forwarder-chain"))
+    one, two = unique(example("simplebridge")), unique(example("simpleforwarder"))
     edited = {**one, "spec": {**one["spec"], "cubes": [{**one["spec"]["cubes"][0], "loglevel": "DEBUG"}]}}
     argv = [str(BIN / "pcn-apply"), "--bpffs", bench.root, "--quiet", "--lock-timeout", "30", "-"]
     try:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.kernel import bpf, programs
-from tests import residue
-from tests.commands import BIN, pcn
-from tests.services import Tree, rx
+from tests.lib import residue
+from tests.lib.commands import BIN, pcn
+from tests.lib.services import Tree, rx
 
 WASTEFUL = "volatile char b[700];\n  for (int i = 0; i < 700; i++)\n    b[i] = i;\n  return b[7];"
 LOADS_NOT = "u32 *data = (void *)(long)ctx->data;\n  return data[ctx->ifindex & 63] ? RX_DROP : RX_OK;"

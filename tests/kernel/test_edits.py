@@ -13,7 +13,7 @@ from reconciler.graph.records import LinkRecord
 from reconciler.kernel import linkwrite, rtnl
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Disruption
 from tests.faults.bench import Bench
-from tests.faults.edited import Edited, edited
+from tests.faults.edit_under_traffic import Edited, edited
 from tests.faults.flow import Flow
 from tests.faults.graphs import Data, cube, example, hosts, unique, unreachable
 
@@ -30,7 +30,7 @@ def test_a_row_is_one_map_write(bench: Bench) -> None:
     def edit(data: Data) -> None:
         cube(data, "br1")["fdb"]["aging-time"] = 7
 
-    with edited(bench, unique(example("two-hosts")), edit) as made:
+    with edited(bench, unique(example("simplebridge")), edit) as made:
         assert (made.counts, made.disruption, made.lost, made.problems) == ((0, 1, 0), Disruption.NONE, 0, [])
 
 
@@ -39,7 +39,7 @@ def test_the_log_level_is_a_swap_of_programs_that_loses_no_packet(bench: Bench) 
         for each in data["spec"]["cubes"]:
             each["loglevel"] = "TRACE"
 
-    with edited(bench, unique(example("forwarder-chain")), edit) as made:
+    with edited(bench, unique(example("simpleforwarder")), edit) as made:
         loads, writes, links = made.counts
         assert loads >= 2  # those that have something to say: helloworld's two
         assert (writes, links, made.disruption, made.lost, made.problems) == (0, 0, Disruption.NONE, 0, [])
@@ -47,7 +47,7 @@ def test_the_log_level_is_a_swap_of_programs_that_loses_no_packet(bench: Bench) 
 
 @pytest.mark.parametrize("kind", ["TC", "XDP_DRV"])
 def test_the_first_entry_of_a_blacklist_swaps_a_program_in_and_the_last_out_and_neither_loses_a_packet(bench: Bench, kind: str) -> None:
-    old = unique(example("blacklist"))
+    old = unique(example("ddosmitigator"))
     for each in old["spec"]["cubes"]:
         each["type"] = kind
     del cube(old, "guard")["blacklist-src"]
@@ -79,7 +79,7 @@ def _third_host(data: Data) -> str:
 
 @pytest.mark.parametrize("kind", ["TC", "XDP_DRV"])
 def test_a_new_port_touches_that_port_only(bench: Bench, kind: str) -> None:
-    old = unique(example("two-hosts"))
+    old = unique(example("simplebridge"))
     cube(old, "br1")["type"] = kind
 
     def edit(data: Data) -> None:
@@ -95,7 +95,7 @@ def test_a_new_port_touches_that_port_only(bench: Bench, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["TC", "XDP_DRV"])
 def test_a_port_that_goes_takes_its_station_with_it_and_no_packet_of_others(bench: Bench, kind: str) -> None:
-    old = unique(example("two-hosts"))
+    old = unique(example("simplebridge"))
     cube(old, "br1")["type"] = kind
     cube(old, "br1")["ports"].append({"name": "p3", "peer": _third_host(old)})
 
@@ -112,7 +112,7 @@ def test_a_port_that_goes_takes_its_station_with_it_and_no_packet_of_others(benc
 @pytest.mark.parametrize("kind", ["TC", "XDP_DRV"])
 def test_a_peer_that_moves_to_another_netdev_loads_no_program(bench: Bench, kind: str) -> None:
     """Port p2 leads to the third host instead of the second; the flow is to the first from the third."""
-    old = unique(example("two-hosts"))
+    old = unique(example("simplebridge"))
     cube(old, "br1")["type"] = kind
     third = _third_host(old)
 
@@ -127,7 +127,7 @@ def test_a_peer_that_moves_to_another_netdev_loads_no_program(bench: Bench, kind
         assert result.plan.total(PROGRAM_LOADS) == 0
         assert bench.plan(new).plan.steps == ()
         first, second, moved = hosts(new)
-        from tests.packets import ping
+        from tests.lib.packets import ping
 
         assert ping(first.netns, moved.ip, 2) == 2
         assert ping(first.netns, second.ip, 1, timeout=0.3) == 0
@@ -140,7 +140,7 @@ def test_two_ports_exchange_their_netdevs(bench: Bench) -> None:
         one, two = cube(data, "br1")["ports"]
         one["peer"], two["peer"] = two["peer"], one["peer"]
 
-    with edited(bench, unique(example("two-hosts")), edit, flow=False) as made:
+    with edited(bench, unique(example("simplebridge")), edit, flow=False) as made:
         assert made.counts[0] == 0
         assert made.problems == []
 
@@ -156,12 +156,12 @@ def test_a_netdev_changes_over_to_another_cube(bench: Bench) -> None:
         ports = [{"name": "out", "peer": netdev}, {"name": "in", "peer": f"{first['name']}:west"}]
         data["spec"]["cubes"].insert(0, {"name": bridge, "service-name": "simplebridge", "ports": ports})
 
-    with edited(bench, unique(example("forwarder-chain")), edit) as made:
+    with edited(bench, unique(example("simpleforwarder")), edit) as made:
         assert (made.disruption, made.lost, made.problems) == (Disruption.NONE, 0, [])
 
 
 def test_a_transparent_cube_is_put_before_a_port_and_taken_away_without_a_loss(bench: Bench) -> None:
-    old = unique(example("two-hosts"))
+    old = unique(example("simplebridge"))
     old["spec"]["cubes"].append({"name": f"{cube(old, 'br1')['name']}w", "service-name": "transparenthelloworld"})
 
     def edit(data: Data) -> None:
@@ -177,7 +177,7 @@ def test_a_transparent_cube_is_put_before_a_port_and_taken_away_without_a_loss(b
 
 
 def test_transparent_cubes_change_their_order(bench: Bench) -> None:
-    old = unique(example("two-hosts"))
+    old = unique(example("simplebridge"))
     names = [f"{cube(old, 'br1')['name']}{letter}" for letter in "wxy"]
     old["spec"]["cubes"] += [{"name": name, "service-name": "transparenthelloworld"} for name in names]
     cube(old, "br1")["ports"][0]["tcubes"] = names
@@ -197,7 +197,7 @@ def test_a_netdev_that_leaves_its_topology_leaves_its_port_waiting(bench: Bench)
         doomed = data["spec"]["links"].pop()
         data["spec"]["namespaces"].remove(doomed["peer"]["netns"])
 
-    with edited(bench, unique(example("two-hosts")), edit, flow=False) as made:
+    with edited(bench, unique(example("simplebridge")), edit, flow=False) as made:
         assert [(port, netdev) for _, port, netdev in made.result.plan.pending] == [("p2", f"{_tag(made)}-1")]
         assert made.problems == []
 
@@ -211,7 +211,7 @@ def _tag(made: Edited) -> str:
 
 def test_a_cube_and_its_links_move_to_another_topology_without_a_loss(bench: Bench) -> None:
     """All of it is written in another file now: nothing is made anew, and nothing is lost."""
-    old = unique(example("two-hosts"))
+    old = unique(example("simplebridge"))
     new = deepcopy(old)
     new["metadata"]["name"] = "elsewhere"
     emptied = {**old, "spec": {}}
@@ -236,7 +236,7 @@ def test_a_cube_and_its_links_move_to_another_topology_without_a_loss(bench: Ben
 
 
 def test_what_another_topology_holds_is_untouched(bench: Bench) -> None:
-    one, two = unique(example("two-hosts")), unique(example("forwarder-chain"))
+    one, two = unique(example("simplebridge")), unique(example("simpleforwarder"))
     bench.apply(one)
     a, b = hosts(one)
     try:
@@ -252,7 +252,7 @@ def test_what_another_topology_holds_is_untouched(bench: Bench) -> None:
 
 def test_a_netdev_that_comes_later_is_connected_by_the_next_apply(bench: Bench) -> None:
     """And again when it has gone and come back, with another index."""
-    old = unique(example("two-hosts"))
+    old = unique(example("simplebridge"))
     link = old["spec"]["links"].pop()
     bench.apply(old)
     try:

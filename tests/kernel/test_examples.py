@@ -15,7 +15,7 @@ from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
 from reconciler.present.show import show
 from tests.faults.bench import Bench
 from tests.faults.graphs import EXAMPLES, TOPOLOGIES, Data, Host, cube, documents, example, hosts
-from tests.packets import ping
+from tests.lib.packets import ping
 
 _PATIENCE = 6.0  # seconds: a router asks for a neighbour with the first packet, and has to drop it
 
@@ -45,12 +45,12 @@ def another_loglevel(data: Data) -> None:
 
 
 EDITS: dict[str, Callable[[Data], None]] = {
-    "two-hosts": _two_hosts, "forwarder-chain": _forwarder_chain, "blacklist": _blacklist, "xdp-switch": _xdp_switch,
+    "simplebridge": _two_hosts, "simpleforwarder": _forwarder_chain, "ddosmitigator": _blacklist, "simplebridge-xdp": _xdp_switch,
     "router": _router,
 }  # fmt: skip
 """What the example's comment says to try; for any other, something that every example has."""
 
-SILENT = {"blacklist": {"bad"}}
+SILENT = {"ddosmitigator": {"bad"}}
 """Hosts that nobody reaches, and that reach nobody."""
 
 
@@ -117,10 +117,10 @@ def test_what_the_comment_says_to_try_can_be_tried_and_taken_back(bench: Bench, 
         bench.apply(given)
         changed = bench.apply(edited)
         assert counts(changed)[LINK_CHANGES] == 0
-        if name in ("two-hosts", "forwarder-chain", "blacklist"):
+        if name in ("simplebridge", "simpleforwarder", "ddosmitigator"):
             assert counts(changed) == {PROGRAM_LOADS: 0, MAP_WRITES: 1, LINK_CHANGES: 0}
         assert bench.plan(edited).plan.steps == ()
-        if name == "forwarder-chain":
+        if name == "simpleforwarder":
             assert not ping("left", "10.1.0.2", 2, timeout=0.3)
         bench.apply(given)
         assert wrong_answers(name, given) == []

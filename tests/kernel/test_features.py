@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from reconciler.kernel import features, rtnl
-from tests import residue
-from tests.world import World, run_in
+from tests.lib import residue
+from tests.lib.netns_topology import World, run_in
 
 pytestmark = pytest.mark.kernel
 

@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 
 from reconciler.kernel import linkwrite
-from tests import packets
-from tests.conformance.lab import HOOKS, Lab
-from tests.conformance.traffic import BROADCAST, Census, Flood, amiss, numbered, send_numbered
+from tests.lib import packets
+from tests.lib.lab import HOOKS, Lab
+from tests.lib.traffic import BROADCAST, Census, Flood, amiss, numbered, send_numbered
 
 pytestmark = pytest.mark.kernel
 

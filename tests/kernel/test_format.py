@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from reconciler import pins
-from tests.commands import Net, live, pcn
 from tests.faults.bench import Bench
 from tests.faults.graphs import example, unique
+from tests.lib.commands import Net, live, pcn
 
 NEWER = str(pins.FORMAT + 1)
 
@@ -40,7 +40,7 @@ def test_a_root_of_a_format_that_is_not_known_is_refused_in_words_and_nothing_is
 
 
 def test_the_format_is_said_by_the_first_step_of_an_apply_and_is_not_there_when_that_fails(own_root: str) -> None:
-    bench, data = Bench(own_root), unique(example("two-hosts"))
+    bench, data = Bench(own_root), unique(example("simplebridge"))
     steps = bench.plan(data).plan.steps
     assert [step.operation.args["path"] for step in steps[:2]] == [pins.KEEP_OUT, pins.FORMAT_PIN]
 
@@ -58,7 +58,7 @@ def test_the_format_is_said_by_the_first_step_of_an_apply_and_is_not_there_when_
 
 
 def test_where_nothing_is_to_be_done_the_format_stays_what_it_was(own_root: str) -> None:
-    bench, data = Bench(own_root), unique(example("two-hosts"))
+    bench, data = Bench(own_root), unique(example("simplebridge"))
     bench.apply(data)
     for path in (pins.FORMAT_PIN, pins.KEEP_OUT):
         os.unlink(f"{own_root}/{path}")

@@ -13,8 +13,8 @@ from reconciler.kernel import rtnl
 from reconciler.kernel.linkkinds import can_make
 from reconciler.kernel.netlink import Netlink
 from reconciler.model import Link, LinkEnd
-from tests import residue
-from tests.commands import pcn
+from tests.lib import residue
+from tests.lib.commands import pcn
 
 NAMES = [
     "x%d", "x%", "%s", "%d%d", "if%1", "a" * 15, "a" * 16, "\u00e4" * 7, "\u00e4" * 8, "\u00e0", "\u00e9", "all", "default", "alls", "a:b",

@@ -12,8 +12,8 @@ import pytest
 from reconciler.document.load import parse
 from reconciler.errors import DocumentError
 from reconciler.kernel import linkwrite, rtnl
-from tests.agentlab import Bench
-from tests.conformance.lab import HOOKS, Lab
+from tests.lib.agent_process import Bench
+from tests.lib.lab import HOOKS, Lab
 
 HEAD = "apiVersion: polycube.network/v1\nkind: Topology\nmetadata: {name: t}\nspec:\n  cubes:\n"
 TRANSPARENT = {

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.lab import Lab, counts
-from tests.packets import ping
+from tests.lib.lab import Lab, counts
+from tests.lib.packets import ping
 
 BRIDGE = """
 cubes: [{name: br1, service-name: simplebridge, ports: [{name: p1, peer: v1}, {name: p2, peer: v2}]}]

@@ -18,8 +18,8 @@ from reconciler.errors import CompileError, LockBusy
 from reconciler.kernel import programs
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.service.registry import HERE
-from tests.conformance.lab import HOOKS, Lab
-from tests.services import Tree, rx
+from tests.lib.lab import HOOKS, Lab
+from tests.lib.services import Tree, rx
 
 LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "CRITICAL")
 SCENARIO = """

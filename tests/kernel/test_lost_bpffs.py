@@ -13,9 +13,9 @@ import pytest
 from reconciler.document.load import parse
 from reconciler.engine.apply import Options, apply, plan_for
 from reconciler.errors import HookHeld
-from tests import residue
 from tests.faults.graphs import example, unique
-from tests.world import ping
+from tests.lib import residue
+from tests.lib.netns_topology import ping
 
 
 def mount(place: Path) -> None:
@@ -36,7 +36,7 @@ def place() -> Iterator[Path]:
 
 
 def hosts() -> tuple[list, list[str]]:
-    data = unique(example("two-hosts"))
+    data = unique(example("simplebridge"))
     return parse(json.dumps(data), "two-hosts.json"), data["spec"]["namespaces"]
 
 

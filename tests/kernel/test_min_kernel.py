@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import residue
-from tests.commands import pcn
-from tests.services import Tree, rx
+from tests.lib import residue
+from tests.lib.commands import pcn
+from tests.lib.services import Tree, rx
 
 TOPOLOGY = """\
 apiVersion: polycube.network/v1

@@ -11,7 +11,7 @@ from reconciler.errors import FeatureMissing, KernelError
 from reconciler.kernel import linkspec, linkwrite, netlink, netns, rtnl
 from reconciler.kernel.linkspec import Change
 from reconciler.model import Link, LinkEnd, Route
-from tests.world import World, ping
+from tests.lib.netns_topology import World, ping
 
 pytestmark = pytest.mark.kernel
 
@@ -285,7 +285,7 @@ def test_three_hundred_veths_go_within_a_second(world, writer):
     assert not [name for name in rtnl.links(h2) if name.startswith("v")]
 
 
-@pytest.mark.alone
+@pytest.mark.serial
 def test_a_thousand_links_are_read_in_well_under_a_fifth_of_a_second(world):
     h1 = world.namespace("h1")
     batch = "\n".join(f"link add a{number} type veth peer name b{number}" for number in range(500))

@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.errors import KernelError
 from reconciler.kernel import netns, rtnl
-from tests.world import World
+from tests.lib.netns_topology import World
 
 pytestmark = pytest.mark.kernel
 

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.kernel import linkwrite, netlink, netns
 from reconciler.model import LinkEnd
-from tests.world import World, icmp_answer, ping, run_in, send_frames, settle, sniff, tcp_exchange, udp_exchange
+from tests.lib.netns_topology import World, icmp_answer, ping, run_in, send_frames, settle, sniff, tcp_exchange, udp_exchange
 
 pytestmark = pytest.mark.kernel
 

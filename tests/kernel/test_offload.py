@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.errors import KernelError
 from reconciler.kernel import bpf, netns, offload, programs, rtnl
-from tests.world import World, ping, tcp_exchange
+from tests.lib.netns_topology import World, ping, tcp_exchange
 
 pytestmark = pytest.mark.kernel
 

@@ -16,8 +16,8 @@ import pytest
 from reconciler.errors import NotTrusted
 from reconciler.kernel import maps, trusted
 from reconciler.kernel.bpffs import Bpffs
-from tests.commands import BIN, Net, pcn
-from tests.nobody import Victim, done_by_nobody, nobody
+from tests.lib.commands import BIN, Net, pcn
+from tests.lib.nobody import Victim, done_by_nobody, nobody
 
 DIRECTORIES = ("cubes", "links", "topologies", "shared", "public", "namespaces")
 IN_TIME = 20.0  # seconds, on a busy machine; whoever waits for an ordinary user waits for ever
@@ -359,7 +359,7 @@ def test_the_bpffs_that_pcn_mounts_is_roots_alone() -> None:
         code = 1
         try:
             libc = ctypes.CDLL(None, use_errno=True)
-            if libc.unshare(_CLONE_NEWNS) == 0:  # what is mounted there is private already (tests/seclusion.py)
+            if libc.unshare(_CLONE_NEWNS) == 0:  # what is mounted there is private already (tests/lib/sandbox.py)
                 while libc.umount2(b"/sys/fs/bpf", _MNT_DETACH) == 0:
                     continue
                 Bpffs("/sys/fs/bpf/pcn").prepare()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import pcn
-from tests.nobody import UID
+from tests.lib.commands import pcn
+from tests.lib.nobody import UID
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "services" / "doorman"
 RAN = "doorman-ran"

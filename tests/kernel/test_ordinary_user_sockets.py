@@ -19,9 +19,9 @@ import pytest
 from reconciler.agent import singleton
 from reconciler.engine.confirm import old_address
 from reconciler.kernel import rundir
-from tests.commands import BIN, Net, live, pcn, wait_until
 from tests.kernel.test_cli_confirm import on_trial
-from tests.nobody import UID, Victim, done_by_nobody, nobody
+from tests.lib.commands import BIN, Net, live, pcn, wait_until
+from tests.lib.nobody import UID, Victim, done_by_nobody, nobody
 
 RUN = Path("/run/pcn")
 IN_TIME = 20.0

@@ -13,8 +13,8 @@ import pytest
 from reconciler.errors import DocumentError
 from reconciler.kernel import rtnl
 from reconciler.plan.steps import PROGRAM_LOADS
-from tests.conformance.lab import HOOKS, Counts, Lab, counts
-from tests.conformance.traffic import BROADCAST, ETHERTYPE, Census, Flood, amiss, numbered, send_numbered
+from tests.lib.lab import HOOKS, Counts, Lab, counts
+from tests.lib.traffic import BROADCAST, ETHERTYPE, Census, Flood, amiss, numbered, send_numbered
 
 pytestmark = pytest.mark.kernel
 

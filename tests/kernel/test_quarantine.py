@@ -14,7 +14,7 @@ from reconciler.kernel import bpf, maps
 from reconciler.kernel.document_values import pack_document
 from reconciler.present.show import show
 from reconciler.service.registry import HERE, Services
-from tests.commands import pcn
+from tests.lib.commands import pcn
 
 FOREIGN = """
 apiVersion: polycube.network/v1

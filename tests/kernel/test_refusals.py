@@ -11,10 +11,10 @@ from reconciler.errors import DocumentError, FeatureMissing
 from reconciler.kernel import netlink, netns
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Link, LinkEnd
-from tests.commands import pcn
 from tests.faults.bench import Bench, variant
 from tests.faults.graphs import Data, cube, documents, example, unique
-from tests.kernel_state import BIN, command, first_link, untouched
+from tests.lib.commands import pcn
+from tests.lib.kernel_state import BIN, command, first_link, untouched
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def bench(own_root: str) -> Bench:
 
 @pytest.fixture
 def wanted() -> Data:
-    return unique(example("two-hosts"))
+    return unique(example("simplebridge"))
 
 
 # -- permission and features ----------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def _has(kind: str) -> bool:
 
 
 def test_more_rows_than_a_table_holds_are_refused_before_anything_is_done(bench: Bench, tmp_path: Path) -> None:
-    wanted = unique(example("blacklist"))
+    wanted = unique(example("ddosmitigator"))
     cube(wanted, "guard")["blacklist-src"] = [{"ip": f"192.0.2.{number}"} for number in range(5)]
     small = Bench(bench.root, variant(tmp_path / "services", "ddosmitigator", {"u64, srcblacklist, 65536": "u64, srcblacklist, 4"}))
     with pytest.raises(DocumentError, match="5 entries do not fit in table srcblacklist, which holds 4") as error:
@@ -118,7 +118,7 @@ def test_rows_that_do_not_fit_in_their_table_are_refused_with_the_place_of_their
 
 
 def test_more_entries_than_the_model_allows_are_refused_with_their_place(bench: Bench) -> None:
-    wanted = unique(example("forwarder-chain"))
+    wanted = unique(example("simpleforwarder"))
     sw = cube(wanted, "sw")
     sw["ports"].append({"name": "third"})
     with pytest.raises(DocumentError, match="ports"):

@@ -17,8 +17,8 @@ from reconciler.engine.apply import Options, apply, drift, plan_for
 from reconciler.errors import ApplyFailed, KernelError
 from reconciler.kernel import bpf, clsact, hooks, rtnl
 from reconciler.kernel.bpffs import Bpffs
-from tests.agentlab import Stream
-from tests.world import World, ping
+from tests.lib.agent_process import Stream
+from tests.lib.netns_topology import World, ping
 
 HOOKS = ("TC", "clsact", "XDP_SKB", "XDP_DRV")
 PLACES = ("port", "attachment")

@@ -20,7 +20,7 @@ from reconciler.present.show import show
 from tests.faults.bench import Bench, variant
 from tests.faults.flow import Flow
 from tests.faults.graphs import Data, cube, example, hosts, talking, unique, unreachable
-from tests.packets import ping
+from tests.lib.packets import ping
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ TYPES = ["TC", "XDP_SKB", "XDP_DRV"]
 
 @pytest.mark.parametrize(("old", "new"), [(a, b) for a in TYPES for b in TYPES if a != b])
 def test_a_cube_of_another_type_starts_anew_and_works(bench: Bench, old: str, new: str) -> None:
-    before, after = unique(example("two-hosts")), {}
+    before, after = unique(example("simplebridge")), {}
     cube(before, "br1")["type"] = old
     after = deepcopy(before)
     cube(after, "br1")["type"] = new
@@ -88,7 +88,7 @@ def test_a_cube_of_another_type_starts_anew_and_works(bench: Bench, old: str, ne
 
 @pytest.mark.parametrize(("old", "new"), [(a, b) for a in TYPES for b in TYPES if a != b])
 def test_joined_bridges_that_flood_through_each_other_change_their_type_together(bench: Bench, old: str, new: str) -> None:
-    before = unique(example("two-hosts"))
+    before = unique(example("simplebridge"))
     name, (first, second) = cube(before, "br1")["name"], cube(before, "br1")["ports"]
     other = {"name": f"{name}b", "service-name": "simplebridge", "ports": [second, {"name": "x", "peer": f"{name}:x"}]}
     cube(before, "br1")["ports"] = [first, {"name": "x", "peer": f"{name}b:x"}]
@@ -110,7 +110,7 @@ def test_joined_bridges_that_flood_through_each_other_change_their_type_together
 @pytest.mark.parametrize("kind", ["TC", "XDP_DRV"])
 def test_a_cube_of_another_service_takes_over_without_a_loss(bench: Bench, kind: str) -> None:
     """The switch point in the middle of a chain becomes a forwarder, which forwards just so."""
-    before = unique(example("forwarder-chain"))
+    before = unique(example("simpleforwarder"))
     for each in before["spec"]["cubes"]:
         each["type"] = kind
     after = deepcopy(before)
@@ -144,7 +144,7 @@ def learned(bench: Bench) -> set[str]:
 
 @pytest.mark.parametrize("kind", ["TC", "XDP_DRV"])
 def test_new_code_of_a_service_is_one_swap_that_keeps_what_was_learned_and_loses_no_packet(bench: Bench, tmp_path: Path, kind: str) -> None:
-    data = unique(example("two-hosts"))
+    data = unique(example("simplebridge"))
     cube(data, "br1")["type"] = kind
     edited = Bench(bench.root, variant(tmp_path / "services", "simplebridge", FORGETFUL))
     bench.apply(data)
@@ -167,7 +167,7 @@ def test_new_code_of_a_service_is_one_swap_that_keeps_what_was_learned_and_loses
 
 def test_many_swaps_in_a_row_lose_nothing(bench: Bench) -> None:
     """Ten generations of every program of a chain, while packets are inside them."""
-    data = unique(example("forwarder-chain"))
+    data = unique(example("simpleforwarder"))
     bench.apply(data)
     a, b = hosts(data)
     try:
@@ -185,7 +185,7 @@ def test_many_swaps_in_a_row_lose_nothing(bench: Bench) -> None:
 
 
 def test_code_that_the_verifier_refuses_is_refused_while_packets_go_on(bench: Bench, tmp_path: Path) -> None:
-    data = unique(example("two-hosts"))
+    data = unique(example("simplebridge"))
     bad = {"if (data + sizeof(*eth) > data_end) {": "if (data + 1 > data_end) {"}
     edited = Bench(bench.root, variant(tmp_path / "services", "simplebridge", bad))
     bench.apply(data)
@@ -208,7 +208,7 @@ def test_code_that_the_verifier_refuses_is_refused_while_packets_go_on(bench: Be
 
 def test_a_cube_of_another_type_whose_code_is_refused_goes_on_as_it_was(bench: Bench, tmp_path: Path) -> None:
     """It has stood aside by then, and comes back."""
-    data = unique(example("two-hosts"))
+    data = unique(example("simplebridge"))
     bad = {"if (data + sizeof(*eth) > data_end) {": "if (data + 1 > data_end) {"}
     edited = Bench(bench.root, variant(tmp_path / "services", "simplebridge", bad))
     other = deepcopy(data)
@@ -244,7 +244,7 @@ def max_entries(bench: Bench, table: str) -> int:
 
 @pytest.mark.parametrize("kind", ["TC", "XDP_DRV"])
 def test_a_table_of_another_size_is_made_anew_which_the_plan_says_and_no_packet_is_lost(bench: Bench, tmp_path: Path, kind: str) -> None:
-    data = unique(example("two-hosts"))
+    data = unique(example("simplebridge"))
     cube(data, "br1")["type"] = kind
     larger = {"struct fdb_station, fwdtable, 16384": "struct fdb_station, fwdtable, 32768"}
     edited = Bench(bench.root, variant(tmp_path / "services", "simplebridge", larger))
@@ -264,7 +264,7 @@ def test_a_table_of_another_size_is_made_anew_which_the_plan_says_and_no_packet_
 
 def test_a_table_of_configuration_of_another_size_has_its_rows_from_the_start(bench: Bench, tmp_path: Path) -> None:
     """Full before anything looks into it: what is barred stays barred, and what passes passes."""
-    data = unique(example("blacklist"))
+    data = unique(example("ddosmitigator"))
     good, bad, server = hosts(data)
     smaller = {"u64, srcblacklist, 65536": "u64, srcblacklist, 1024"}
     edited = Bench(bench.root, variant(tmp_path / "services", "ddosmitigator", smaller))

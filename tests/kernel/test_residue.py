@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.kernel import bpf, maps, netns, programs, rtnl
-from tests import residue
-from tests.ledger import Ledger
-from tests.world import World, ping
+from tests.lib import residue
+from tests.lib.netns_topology import World, ping
+from tests.lib.object_ledger import Ledger
 
 pytestmark = pytest.mark.kernel
 
@@ -109,8 +109,8 @@ def test_a_process_that_is_left_is_named(before):
 OTHER = """
 import struct, sys
 from reconciler.kernel import bpf, maps, netns, programs, rtnl
-from tests.seclusion import seclude
-from tests.world import World
+from tests.lib.sandbox import seclude
+from tests.lib.netns_topology import World
 seclude()
 host = World().host("h1", "10.0.0.1/24")
 table, program = maps.create(maps.MapSpec(maps.ARRAY, 4, 4, 1)), programs.load(bytes.fromhex(sys.argv[1]), bpf.XDP, "other")
@@ -182,7 +182,7 @@ def test_a_run_of_tests_sees_no_netdev_but_its_own():
 def test_the_command_lists_what_there_is():
     with World() as world:
         space = world.namespace("a")
-        shown = subprocess.run([sys.executable, "-m", "tests.residue"], capture_output=True, text=True, check=True).stdout
+        shown = subprocess.run([sys.executable, "-m", "tests.lib.residue"], capture_output=True, text=True, check=True).stdout
     assert f"  {space}\n" in shown
     assert not netns.exists(space)
 

@@ -13,10 +13,10 @@ import yaml
 
 from reconciler.kernel import linkwrite, rtnl
 from reconciler.service.registry import HERE, Services
-from tests import packets
-from tests.conformance.lab import HOOKS, Lab
-from tests.services import Tree, rx
-from tests.slowpaths import SlowPaths
+from tests.lib import packets
+from tests.lib.lab import HOOKS, Lab
+from tests.lib.services import Tree, rx
+from tests.lib.slowpaths import SlowPaths
 
 TWO_HOSTS = """
 hosts: {h1: 10.0.0.1/24, h2: 10.0.0.2/24}

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from reconciler import pins
-from tests import packets
-from tests.agentlab import Bench, Stream
-from tests.conformance.lab import Lab
-from tests.conformance.router_lab import RouterLab
-from tests.services import Tree, rx
+from tests.lib import packets
+from tests.lib.agent_process import Bench, Stream
+from tests.lib.lab import Lab
+from tests.lib.services import Tree, rx
+from tests.services.router.lab import RouterLab
 
 ROUTED = """
 hosts:
@@ -123,7 +123,7 @@ def firewalls():
 # -- a plan -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.alone
+@pytest.mark.serial
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_first_packet_waits_for_no_plan_nor_does_the_status(routed):
@@ -182,7 +182,7 @@ SLOW_ECHO = ECHO + """
 """
 
 
-@pytest.mark.alone
+@pytest.mark.serial
 @pytest.mark.parametrize("half", [ECHO, SLOW_ECHO], ids=["10,000 packets a second", "more than its half can take"])
 def test_a_flood_at_one_cube_delays_no_other(echoes, half):
     made = echoes(TWO_ECHOES, half)
@@ -268,13 +268,13 @@ def outlives_kills(bench, times):
         assert max(back) < max(1.0, 5 * start_of_a_worker())
 
 
-@pytest.mark.alone
+@pytest.mark.serial
 @pytest.mark.parametrize("routed", [10], indirect=True)
 def test_a_worker_killed_at_any_moment_costs_fast_paths_nothing_and_is_back_within_a_second(routed):
     outlives_kills(routed, 10)
 
 
-@pytest.mark.alone
+@pytest.mark.serial
 @pytest.mark.exhaustive
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("routed", [100], indirect=True)

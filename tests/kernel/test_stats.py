@@ -13,9 +13,9 @@ import pytest
 from reconciler.agent import stats
 from reconciler.cli.main import main
 from reconciler.service.registry import Services
-from tests import packets
-from tests.agentlab import OWNED, ROOT
-from tests.conformance.lab import Lab
+from tests.lib import packets
+from tests.lib.agent_process import OWNED, ROOT
+from tests.lib.lab import Lab
 
 
 @pytest.fixture

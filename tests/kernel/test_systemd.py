@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import residue
-from tests.agentlab import ROOT
-from tests.nested import Machine, missing
+from tests.lib import residue
+from tests.lib.agent_process import ROOT
+from tests.lib.systemd_container import Machine, missing
 
 pytestmark = pytest.mark.slow
 UNIT = "pcn-agent.service"

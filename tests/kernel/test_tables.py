@@ -10,8 +10,8 @@ import pytest
 from reconciler.errors import DocumentError
 from reconciler.kernel import bpf, maps
 from reconciler.kernel.reader import fold_cpus
-from tests.conformance.lab import HOOKS, Lab
-from tests.services import Tree, rx
+from tests.lib.lab import HOOKS, Lab
+from tests.lib.services import Tree, rx
 
 SCENARIO = """
 hosts: {h1: 10.0.0.1/24, h2: 10.0.0.2/24}

@@ -11,8 +11,8 @@ import struct
 
 import pytest
 
-from tests.conformance.frames import BROADCAST, H1, H2, H3, ethernet
-from tests.conformance.lab import Lab
+from tests.lib.frames import BROADCAST, H1, H2, H3, ethernet
+from tests.lib.lab import Lab
 
 pytestmark = pytest.mark.kernel
 

@@ -14,10 +14,10 @@ from itertools import product
 import pytest
 
 from reconciler.kernel import bpf, netns, offload, programs, rtnl
-from tests.conformance.lab import HOOKS, Lab
-from tests.conformance.router_lab import RouterLab
-from tests.kernel.router_frames import GATEWAY, SCENARIO, is_udp, mac_of, udp, warm
-from tests.linux import Linux
+from tests.lib.lab import HOOKS, Lab
+from tests.lib.linux import Linux
+from tests.services.router.frames import GATEWAY, SCENARIO, is_udp, mac_of, udp, warm
+from tests.services.router.lab import RouterLab
 
 VLAN, SERVICE_VLAN = 0x8100, 0x88A8
 PRIORITY = 0x6000  # priority 3 of VLAN 0

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.kernel import maps
 from reconciler.kernel.bpffs import Bpffs
-from tests.commands import Net, live, pcn, with_fault
+from tests.lib.commands import Net, live, pcn, with_fault
 
 BARE = """
 import os, sys

@@ -12,7 +12,7 @@ from reconciler.document.load import parse
 from reconciler.errors import DocumentError
 from tests.unit.data.documents import StandIns, topology
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.serial
 
 COUNT = 10_000
 

@@ -14,10 +14,10 @@ import pytest
 
 from reconciler.cli.main import main
 from reconciler.cli.verbs import VERBS
-from tests.commands import on_a_terminal
+from tests.lib.commands import on_a_terminal
 
 BIN = Path(sys.executable).parent
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "topologies" / "two-hosts.yaml"
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "topologies" / "simplebridge.yaml"
 HELP_BUDGET = 0.060  # seconds
 NOBODY = 65534
 
@@ -165,12 +165,12 @@ def test_validate_imports_neither_the_kernel_nor_the_slow_validator() -> None:
     ]
 
 
-@pytest.mark.alone
+@pytest.mark.serial
 def test_help_starts_within_its_budget() -> None:
     assert statistics.median(cpu_seconds("--help") for _ in range(9)) < HELP_BUDGET
 
 
-@pytest.mark.alone
+@pytest.mark.serial
 def test_validate_is_done_within_its_budget() -> None:
     assert statistics.median(cpu_seconds("validate", str(EXAMPLE)) for _ in range(5)) < 0.250
 

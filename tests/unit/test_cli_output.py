@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 BIN = Path(sys.executable).parent
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "topologies" / "two-hosts.yaml"
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "topologies" / "simplebridge.yaml"
 COMMANDS = [["--help"], ["--version"], ["show", "--help"], ["services"], ["explain", "spec.links.kind"], ["schema"],
             ["validate", str(EXAMPLE)], ["validate", "-o", "json", str(EXAMPLE)], ["completion", "bash"]]  # fmt: skip
 UNWRITTEN = 74

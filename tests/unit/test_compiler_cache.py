@@ -13,7 +13,7 @@ import pytest
 from reconciler.compiler import Object, Unit, cache, compile_units, toolchain
 from reconciler.compiler.sources import gather
 from reconciler.errors import CompileError
-from tests.nobody import UID, Victim
+from tests.lib.nobody import UID, Victim
 
 KEY = "0" * 63 + "1"
 

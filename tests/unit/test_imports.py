@@ -59,7 +59,7 @@ def test_a_command_that_does_nothing_imports_nothing_heavy(arguments: list[str])
     assert imported.isdisjoint(HEAVY)
 
 
-@pytest.mark.alone
+@pytest.mark.serial
 def test_a_command_that_does_nothing_starts_in_its_budget() -> None:
     command = [str(Path(sys.executable).parent / "pcn"), "--help"]
     assert min(cpu_seconds(command) for _ in range(5)) < NO_OP_BUDGET

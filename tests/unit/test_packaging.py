@@ -16,7 +16,7 @@ import pytest
 from reconciler import errors
 from reconciler.cli.terminal import UNWRITTEN
 from reconciler.cli.verbs import VERBS
-from tests.world import World, ping
+from tests.lib.netns_topology import World, ping
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -138,7 +138,7 @@ def test_setup_refuses_an_option_that_it_does_not_know() -> None:
     assert subprocess.run([ROOT / "scripts/setup", "--nonsense"], capture_output=True, check=False).returncode == 64
 
 
-@pytest.mark.alone
+@pytest.mark.serial
 def test_a_second_setup_does_nothing_and_is_quick() -> None:
     if not list((ROOT / ".venv").glob(".setup-*")):
         pytest.skip("this checkout was not set up by scripts/setup")

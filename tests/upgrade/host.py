@@ -23,7 +23,7 @@ import yaml
 
 from reconciler.document.load import load
 from reconciler.kernel import netns, rtnl
-from tests.packets import ping, send_frames
+from tests.lib.packets import ping, send_frames
 from tests.upgrade.release import Agent, Release, this_release
 from tests.upgrade.traffic import Connection, Flow, Traffic, echo, udp
 

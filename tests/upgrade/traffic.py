@@ -194,7 +194,7 @@ def _socket(space: str, kind: socket.SocketKind) -> socket.socket:
 
 
 def _echo_request(number: int, body: bytes) -> bytes:
-    from tests.packets import checksum
+    from tests.lib.packets import checksum
 
     head = struct.pack("!HH", 0x7063, number & 0xFFFF)
     return struct.pack("!BBH", 8, 0, checksum(struct.pack("!BBH", 8, 0, 0) + head + body)) + head + body

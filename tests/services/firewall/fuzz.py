@@ -1,0 +1,65 @@
+"""The comparison of a firewall's programs with the reference model, on random packets under random rules."""
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from tests.services.firewall.frames import NUMBERS, frames
+from tests.services.firewall.machine import Machine
+from tests.services.firewall.model import Connection, Model
+from tests.services.firewall.rulesets import Style, rule_set
+
+ALLOWED = {"ACCEPT": {"ACCEPT"}, "DROP": {"DROP"}, "MALFORMED": {"DROP"}, "REJECT": {"DROP", "REJECT"}}
+"""What a program may say where the model says this: not every packet that is rejected gets an answer."""
+
+
+def differences(machine: Machine, seed: float, size: int, packets: int, *, damage: bool = False) -> list[str]:
+    """Where the programs and the model disagree about random packets under a random rule set, in words; with `damage`, after
+    half of the cells were taken out of the tables."""
+    rng = random.Random(seed)
+    tracked = rng.random() < 0.7
+    style = Style(rng)
+    config = rule_set(rng, size, tracked=tracked, style=style)
+    machine.load(config)
+    machine.forget()
+    if damage:
+        machine.damage()
+    model, found = Model(config), []
+    refused = machine.malformed()
+    for number, (chain, frame) in enumerate(frames(rng, style, packets)):
+        wanted = model.judge(chain, frame, machine.device(chain))
+        refused += wanted == "MALFORMED"
+        verdict = machine.run(chain, frame)
+        if verdict not in ALLOWED[wanted]:
+            found.append(f"{chain} packet {number} {frame.hex()}: {verdict}, the model says {wanted}")
+    if machine.malformed() != refused:
+        found.append(f"{machine.malformed() - refused} more are malformed than the model says")
+    state = machine.state()
+    for chain in state.get("chain", ()):
+        for entry in chain["stats"]:
+            counter = model.counters[chain["name"], int(entry["id"]) if entry["id"].isdigit() else entry["id"]]
+            if (entry["pkts"], entry["bytes"]) != (counter.packets, counter.bytes):
+                found.append(f"{chain['name']} {entry}: the model says {counter}")
+    found += sorted(_sessions(state) ^ _talks(model.connections))
+    settled = {key: talk for key, talk in model.connections.items() if talk.settled}
+    return found + [f"settled: {talk}" for talk in sorted(_sessions(machine.state(settled=True)) ^ _talks(settled))]
+
+
+_NAMES = {number: name for name, number in NUMBERS.items()}
+
+
+def _sessions(state: dict[str, Any]) -> set[str]:
+    return {
+        f"{s['l4proto']} {s['src']} {s['sport']} {s['dst']} {s['dport']} {s['state']}" for s in state["session-table"]
+    }  # fmt: skip
+
+
+def _talks(connections: Mapping[Any, Connection]) -> set[str]:
+    found = set()
+    for (proto, ends), talk in connections.items():
+        src, sport = talk.opener
+        dst, dport = next((end for end in ends if end != talk.opener), talk.opener)
+        state = {"ANSWERED": "ESTABLISHED"}.get(talk.state, talk.state)
+        found.add(f"{_NAMES.get(proto, proto)} {src} {sport} {dst} {dport} {state}")
+    return found
