@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks import machine, programs
 from reconciler.document import Document
 from reconciler.document.load import parse
-from reconciler.engine.apply import Options, Result, apply
+from reconciler.engine.apply import ApplyResult, Options, apply
 from reconciler.kernel import bpf, netlink, netns, offload, rtnl
 from reconciler.model import LinkEnd, Route
 from tests.lib.netns_topology import World, run_in, send_frames, settle
@@ -92,7 +92,7 @@ class Bed:
 
     # -- what forwards ------------------------------------------------------------------------------------------
 
-    def apply(self, spec: dict[str, Any]) -> Result:
+    def apply(self, spec: dict[str, Any]) -> ApplyResult:
         """pcn in the middle: `spec` of a topology."""
         with netns.inside(self.middle):
             return apply([_document(spec)], self.options)

@@ -23,10 +23,10 @@ from benchmarks.compare import Effort, Goal, Row, Table, compare
 from benchmarks.edit import started_anew
 from benchmarks.machine import pinned
 from benchmarks.replay import Calls, Recording
-from reconciler.agent.controller import Healer
-from reconciler.agent.files import Desired
+from reconciler.agent.controller import Controller
+from reconciler.agent.files import DesiredDocuments
 from reconciler.document.load import parse
-from reconciler.engine.apply import Options, Result, apply
+from reconciler.engine.apply import ApplyResult, Options, apply
 
 BARE, COMMAND, AGAIN = "bare kernel calls", "pcn-apply, no-op", "no-op, again"
 _SETTLED = 0.06  # seconds after which what was made counts as settled
@@ -66,7 +66,7 @@ class Ring:
             self.result = self.apply()
         self.calls: Calls = recording.calls()
 
-    def apply(self) -> Result:
+    def apply(self) -> ApplyResult:
         return apply(parse(self.text, "bench"), Options(root=self.options.root))
 
     def remove(self) -> None:
@@ -104,12 +104,12 @@ class Ring:
     def again(self) -> float:
         self.make()
         documents = tuple(parse(self.text, "bench"))
-        healer = Healer(Options(root=self.options.root))
-        healer.want(Desired(documents, frozenset(t.name for t in self.result.wanted), "bench"))
-        healer.look()
+        healer = Controller(Options(root=self.options.root))
+        healer.want(DesiredDocuments(documents, frozenset(t.name for t in self.result.wanted), "bench"))
+        healer.poll()
         time.sleep(_SETTLED)
-        healer.look()
-        return self._timed(AGAIN, healer.look)
+        healer.poll()
+        return self._timed(AGAIN, healer.poll)
 
     def command(self) -> float:
         self.make()

@@ -68,7 +68,7 @@ def run(effort: Effort) -> list[Table]:
 def prepared(hook: str) -> Iterator[Lab]:
     with tempfile.TemporaryDirectory() as directory, Lab(SCENARIO, hook=hook) as lab:
         tree = Tree(Path(directory))
-        tree.add("echo", [rx("return pcn_pkt_controller(ctx, md, 1);")], half=HALF)
+        tree.add("echo", [rx("return pcn_pkt_controller(ctx, md, 1);")], implementation=HALF)
         lab.options.services = tree.load()
         lab.apply()
         yield lab

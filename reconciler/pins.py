@@ -52,7 +52,7 @@ PER_GENERATION = {"pcn_calls": "calls"}
 SHARED = {"pcn_arrival": "arrival", "pcn_log_ring": "log"}
 SHARED_SLOWPATH = "shared/slowpath"  # the one ring that programs of pcn 0.1.0 and before write to
 GLUE = ("pcn_next", "pcn_drops")  # what the linker needs of a program that looks into pcn_hops
-STUBS = {"ingress": "in", "egress": "out", INJECT: "slow"}  # a direction's directory of stubs
+TRAMPOLINES = {"ingress": "in", "egress": "out", INJECT: "slow"}  # a direction's directory of stubs
 
 
 @functools.lru_cache(maxsize=4096)
@@ -88,8 +88,8 @@ def entry_row(direction: str, index: int = 0) -> int:
     return INJECT_ROW if direction == INJECT else index + (EGRESS_ROWS if direction == "egress" else 0)
 
 
-def stub(cube_name: str, side: str, direction: str, index: int, port: str) -> str:
-    return f"{cube(cube_name)}/{side}{STUBS[direction]}/{index}_{escape(port)}"
+def trampoline(cube_name: str, side: str, direction: str, index: int, port: str) -> str:
+    return f"{cube(cube_name)}/{side}{TRAMPOLINES[direction]}/{index}_{escape(port)}"
 
 
 def port(cube_name: str, port_name: str) -> str:

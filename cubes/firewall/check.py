@@ -8,7 +8,7 @@ from typing import Any
 
 from cubes.firewall.rules import CHAINS, FLAGS, ICMPS, PROTOCOLS, WITH_PORTS, Rule, listed, said_flags, span
 from cubes.firewall.shadow import Shadows
-from reconciler.incremental.entry_memo import Entries
+from reconciler.incremental.entry_memo import EntryMemo
 from reconciler.service.model.codec import Env
 
 Said = tuple[tuple[str | int, ...], str, str]
@@ -46,8 +46,8 @@ def _placed(places: Sequence[int], said: Sequence[Sequence[tuple[str, str]]]) ->
     return ((place, *each) for place, some in zip(places, said, strict=True) for each in some)
 
 
-_LEAVES: Entries[tuple[tuple[str, str], ...]] = Entries()
-_RULES: Entries[tuple[tuple[str, str], ...]] = Entries()
+_LEAVES: EntryMemo[tuple[tuple[str, str], ...]] = EntryMemo()
+_RULES: EntryMemo[tuple[tuple[str, str], ...]] = EntryMemo()
 
 
 @functools.lru_cache(maxsize=512)

@@ -32,7 +32,7 @@ from cubes.firewall.rules import Rule, to_row
 from cubes.firewall.tuple_selection import cells_of, stays
 from cubes.firewall.tuple_space import GRIDS, LABEL, conditions, keys, seated
 from reconciler.incremental.persistent_list import unchanged
-from reconciler.incremental.row_delta import edited
+from reconciler.incremental.row_delta import row_delta
 
 _MOST = 256  # rules; more at once are derived anew
 NOTHING = bytes(16)  # of a counter that is new
@@ -250,11 +250,11 @@ def _derived(known: Known, index: Index, touched: Mapping[int, set[bytes]], aske
     found = put_in_force(wanted, index.pages(), head, theirs)
     rows: dict[str, Mapping[bytes, bytes]] = {**found.rows}
     for name in (f"cells{family}" for family in FAMILIES):
-        rows[name] = edited(live.get(name, {}), theirs[name], found.rows[name])
+        rows[name] = row_delta(live.get(name, {}), theirs[name], found.rows[name])
     gone = [LABEL.pack(rule.identity) for rules, _ in edits.values() for rule in rules]
     new = {LABEL.pack(rule.identity): to_row(rule, index.order[rule.identity]) for _, rules in edits.values() for rule in rules}
-    rows["rules"] = edited(live.get("rules", {}), gone, new)
-    rows["counters"] = edited(known.rows["counters"], gone, dict.fromkeys(new, NOTHING))
+    rows["rules"] = row_delta(live.get("rules", {}), gone, new)
+    rows["counters"] = row_delta(known.rows["counters"], gone, dict.fromkeys(new, NOTHING))
     return Known(chains, index.order, head, netdevs, dict(live), rows, found.unsettled, index, first=False)
 
 

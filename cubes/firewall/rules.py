@@ -18,7 +18,7 @@ from operator import attrgetter
 from typing import Any
 
 from cubes.firewall.order_labels import Rising
-from reconciler.incremental.entry_memo import Entries
+from reconciler.incremental.entry_memo import EntryMemo
 from reconciler.incremental.persistent_list import Distinct, unchanged
 
 PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "GRE": 47, "ESP": 50, "AH": 51, "ICMPV6": 58, "SCTP": 132}
@@ -117,8 +117,8 @@ _identity, _device, _action = attrgetter("identity"), attrgetter("device"), attr
 class _Chain:
     """What is known of the lists of one chain. `last` are the lists asked about last."""
 
-    parsed: Entries[Rule] = field(default_factory=Entries)
-    ids: Entries[int] = field(default_factory=Entries)
+    parsed: EntryMemo[Rule] = field(default_factory=EntryMemo)
+    ids: EntryMemo[int] = field(default_factory=EntryMemo)
     rising: Rising = field(default_factory=Rising)
     distinct: Distinct = field(default_factory=lambda: Distinct(_identity))
     last: deque[Listed] = field(default_factory=lambda: deque(maxlen=16))

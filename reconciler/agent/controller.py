@@ -13,17 +13,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.agent.consent import ConsentNeeded, problem_of, state_resets
-from reconciler.agent.counters import Tally
-from reconciler.agent.files import Desired, words
+from reconciler.agent.counters import AgentCounters
+from reconciler.agent.files import DesiredDocuments, words
 from reconciler.agent.retry import Retries
-from reconciler.agent.unchanged_check import Glance
+from reconciler.agent.unchanged_check import UnchangedCheck
 from reconciler.document import Document
-from reconciler.engine.apply import Options, Result, apply, plan_for
-from reconciler.engine.confirm import refuse_while_trying
+from reconciler.engine.apply import ApplyResult, Options, apply, plan_for
+from reconciler.engine.confirm import refuse_while_unconfirmed
 from reconciler.errors import DocumentError, Interrupted, LockBusy, PcnError, Problem, VerifyFailed
 from reconciler.graph.desired import document_text
 from reconciler.graph.diff import Change
-from reconciler.graph.records import CubeRecord, HookRecord, HopRecord, LinkRecord, MemberRecord
+from reconciler.graph.records import CubeRecord, HookRecord, LinkRecord, MemberRecord, NextHopRecord
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
 
 HEAL, NO_HEAL, OBSERVE = "heal", "no-heal", "observe"
@@ -35,7 +35,7 @@ log = logging.getLogger("pcn.agent")
 
 
 @dataclass(slots=True)
-class Healer:
+class Controller:
     """`wanted` is what the files say now, `good` what of that was last in force. `drift`, `pending` and `waiting` are what
     the last look found: addresses, addresses, and (cube, port, netdev); `refused` is what it left out. `moved` are
     netdevs that came, went or changed since all was well. `sealed` says which topologies cannot be read here, `busy_with`
@@ -45,9 +45,9 @@ class Healer:
     mode: str = HEAL
     prune: bool = False
     sources: Callable[[], Mapping[str, str]] = dict
-    wanted: Desired = field(default_factory=Desired)
-    good: Desired = field(default_factory=Desired)
-    tally: Tally = field(default_factory=Tally)
+    wanted: DesiredDocuments = field(default_factory=DesiredDocuments)
+    good: DesiredDocuments = field(default_factory=DesiredDocuments)
+    tally: AgentCounters = field(default_factory=AgentCounters)
     drift: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     waiting: tuple[tuple[str, str, str], ...] = ()
@@ -65,8 +65,8 @@ class Healer:
     concluded: bool = False
     sealed: tuple[str, ...] = ()
     _busy: int = 0
-    _glance: Glance | None = None
-    _last_glance: Glance | None = None
+    _unchanged: UnchangedCheck | None = None
+    _last_unchanged: UnchangedCheck | None = None
     _unread: bool = False
     _calm_for: str = ""
     _shown: tuple[str, ...] = ()
@@ -76,9 +76,9 @@ class Healer:
         """Why what the files say is not in force; '' if it is."""
         return self._retries.problem
 
-    def want(self, desired: Desired) -> None:
+    def want(self, desired: DesiredDocuments) -> None:
         """The files say something else now."""
-        self._last_glance, self._glance = self._glance, None
+        self._last_unchanged, self._unchanged = self._unchanged, None
         if desired.digest != self.wanted.digest:
             self._retries.passed(self.wanted.digest)
         for name in sorted(self.claimed - desired.topologies) if not self.prune else ():
@@ -90,19 +90,19 @@ class Healer:
 
     def forget(self) -> None:
         """Try at once what failed, and look at everything."""
-        self._glance = None
-        self._retries.hurry()
+        self._unchanged = None
+        self._retries.reset()
 
-    def look(self) -> float:
+    def poll(self) -> float:
         """Read, compare, and put right what may be put right.
 
         Gives the seconds until it makes sense to look again at the latest; 0: no need before the usual time.
         """
         began = time.monotonic()
         chosen = self.wanted
-        if self._retries.held_back(chosen.digest, began):
+        if self._retries.is_backing_off(chosen.digest, began):
             chosen = self.good
-            if self._retries.held_back(chosen.digest, began):
+            if self._retries.is_backing_off(chosen.digest, began):
                 return self._retries.seconds_to_next(began)
         try:
             self._attempt(chosen, began)
@@ -120,23 +120,23 @@ class Healer:
             return SOON
         return self._retries.seconds_to_next(began)
 
-    def _attempt(self, chosen: Desired, began: float) -> None:
+    def _attempt(self, chosen: DesiredDocuments, began: float) -> None:
         self._unread = False
-        if self._glance is not None and chosen.digest == self.good.digest == self._calm_for and self._glance.is_calm():
+        if self._unchanged is not None and chosen.digest == self.good.digest == self._calm_for and self._unchanged.is_unchanged():
             self.tally.looks += 1
             self.last_success = time.time()
             return
-        last_glance, self._last_glance, self._glance = self._last_glance, None, None
+        last_glance, self._last_unchanged, self._unchanged = self._last_unchanged, None, None
         documents = chosen.documents
         options = replace(self.options, drop=self._dropped(chosen), partial=True, planned=self._ask)
         if self._is_edit(chosen):
-            lately = last_glance.lately() if last_glance is not None else None
+            recent = last_glance.recent() if last_glance is not None else None
             try:
-                if self._apply_at_once(chosen, replace(options, lately=lately), began):
-                    self._unread = lately is not None
+                if self._apply_at_once(chosen, replace(options, recent=recent), began):
+                    self._unread = recent is not None
                     return
             except VerifyFailed:
-                if lately is None:
+                if recent is None:
                     raise
                 log.info("somebody else wrote to the kernel meanwhile: looking at everything")
         seen = plan_for(documents, options)
@@ -150,32 +150,32 @@ class Healer:
             return
         if not seen.plan.steps:
             self._succeeded(chosen, seen)
-            self._glance, self._calm_for = Glance(options, seen, began), chosen.digest
+            self._unchanged, self._calm_for = UnchangedCheck(options, seen, began), chosen.digest
             return
         if not self._may_write(seen):
             self._say_observed(tuple(step.address for step in seen.plan.steps))
             return
-        refuse_while_trying(options.root)
+        refuse_while_unconfirmed(options.root)
         try:
             done = apply(documents, options)
         except ConsentNeeded:  # somebody changed something in between: the next look says what waits
             return
         self._done(chosen, done, began, chosen.topologies | {topology.name for topology in seen.topologies})
 
-    def _is_edit(self, chosen: Desired) -> bool:
+    def _is_edit(self, chosen: DesiredDocuments) -> bool:
         """Whether the files say something else than what is in force: then something will be written, and a plan that is
         made before the lock is taken would only be made again."""
         return self.mode == HEAL and bool(self.good.documents) and chosen.digest != self.good.digest
 
-    def _apply_at_once(self, chosen: Desired, options: Options, began: float) -> bool:
+    def _apply_at_once(self, chosen: DesiredDocuments, options: Options, began: float) -> bool:
         """False: an applied document has vanished, or state would be reset, which is to be looked into first."""
 
-        def planned(result: Result) -> None:
+        def planned(result: ApplyResult) -> None:
             if self._vanished(result, options):
                 raise _Vanished
             self._ask(result)
 
-        refuse_while_trying(options.root)
+        refuse_while_unconfirmed(options.root)
         try:
             done = apply(chosen.documents, replace(options, planned=planned))
         except (_Vanished, ConsentNeeded):
@@ -186,19 +186,19 @@ class Healer:
 
     # -- what may be done -------------------------------------------------------------------------------------------
 
-    def _may_write(self, seen: Result) -> bool:
+    def _may_write(self, seen: ApplyResult) -> bool:
         """Where healing is off, netdevs that came or went are still connected: that is no drift, but what was asked for."""
         if self.mode == OBSERVE:
             return False
-        drift = seen.survey.drift
-        return self.mode == HEAL or bool(seen.survey.pending) or all(_concerns(change, self.moved) for change in drift)
+        drift = seen.session.drift
+        return self.mode == HEAL or bool(seen.session.pending) or all(_concerns(change, self.moved) for change in drift)
 
-    def _ask(self, planned: Result) -> None:
+    def _ask(self, planned: ApplyResult) -> None:
         """Raises ConsentNeeded."""
         if not self.accepts_state_reset and state_resets(planned):
             raise ConsentNeeded
 
-    def _waits_for_consent(self, seen: Result) -> bool:
+    def _waits_for_consent(self, seen: ApplyResult) -> bool:
         """Whether what is to be done would reset state, and nobody has agreed: then it is pending, and none of it is drift."""
         self.resets = () if self.accepts_state_reset else state_resets(seen)
         if self.resets:
@@ -208,11 +208,11 @@ class Healer:
             self._shown = self.resets
         return bool(self.resets)
 
-    def _dropped(self, chosen: Desired) -> frozenset[str]:
+    def _dropped(self, chosen: DesiredDocuments) -> frozenset[str]:
         """Topologies that the files named once and name no more."""
         return self.claimed - chosen.topologies if self.prune and chosen.digest == self.wanted.digest else frozenset()
 
-    def _lost_documents(self, seen: Result, documents: Sequence[Document], options: Options) -> list[Document]:
+    def _lost_documents(self, seen: ApplyResult, documents: Sequence[Document], options: Options) -> list[Document]:
         """Applied documents that vanished from the kernel although all that they describe is still there. A topology
         that was deleted is not meant, even if the one who deleted it was killed in the middle: its hooks are gone."""
         texts = {name: self.applied[name] for name in sorted(self._vanished(seen, options))}
@@ -221,24 +221,24 @@ class Healer:
             return []
         return lost
 
-    def _vanished(self, seen: Result, options: Options) -> set[str]:
-        kept = {record.name for record in seen.survey.live.documents}
+    def _vanished(self, seen: ApplyResult, options: Options) -> set[str]:
+        kept = {record.name for record in seen.session.live.documents}
         missing = self.applied.keys() - kept - options.drop - {topology.name for topology in seen.topologies}
         if not missing:
             return set()
-        live = seen.survey.live.state.values()
+        live = seen.session.live.state.values()
         owners = {record.topology for record in live if isinstance(record, CubeRecord | LinkRecord)}
         return owners & missing
 
     # -- what came of it --------------------------------------------------------------------------------------------
 
-    def _note(self, seen: Result) -> None:
+    def _note(self, seen: ApplyResult) -> None:
         """Keep what a look found."""
-        survey = seen.survey
-        self.drift = tuple(change.address for change in survey.drift)
-        self.pending = tuple(change.address for change in survey.pending)
-        self.sealed = tuple(f"topology {name} is left as it is: {why}" for name, why in sorted(survey.live.sealed.items()))
-        there = {name for name, netdev in survey.live.netdevs.items() if not netdev.carries_ethernet}
+        session = seen.session
+        self.drift = tuple(change.address for change in session.drift)
+        self.pending = tuple(change.address for change in session.pending)
+        self.sealed = tuple(f"topology {name} is left as it is: {why}" for name, why in sorted(session.live.sealed.items()))
+        there = {name for name, netdev in session.live.netdevs.items() if not netdev.carries_ethernet}
         waiting = tuple(each for each in seen.plan.pending if each[2] not in there)
         for cube, port, netdev in waiting:
             if (cube, port, netdev) not in self.waiting:
@@ -248,7 +248,7 @@ class Healer:
             log.error("left out, while all else is applied:\n%s", words(DocumentError(fresh), self.sources()))
         self.refused = seen.refused
 
-    def _succeeded(self, chosen: Desired, seen: Result) -> None:
+    def _succeeded(self, chosen: DesiredDocuments, seen: ApplyResult) -> None:
         """The kernel holds `chosen`."""
         self._retries.passed(chosen.digest)
         self._shown = ()
@@ -259,13 +259,13 @@ class Healer:
             self.good = chosen
             self.claimed = chosen.topologies
 
-    def _done(self, chosen: Desired, done: Result, began: float, names: frozenset[str]) -> None:
+    def _done(self, chosen: DesiredDocuments, done: ApplyResult, began: float, names: frozenset[str]) -> None:
         """Log and count an apply of these topologies that worked."""
-        survey, duration = done.survey, time.monotonic() - began
+        session, duration = done.session, time.monotonic() - began
         self._note(done)
         forgotten = self._is_forgotten(names, done)
         drift = self.drift if not forgotten else tuple(dict.fromkeys(step.address for step in done.plan.steps))
-        pending = bool(survey.pending) and not forgotten
+        pending = bool(session.pending) and not forgotten
         result = "applied" if pending or chosen.digest != self.good.digest else "healed"
         self._succeeded(chosen, done)
         if not done.plan.steps:  # somebody else was faster
@@ -286,13 +286,13 @@ class Healer:
                      done.plan.disruption, duration * 1000)
         self.drift, self.pending = (), ()
 
-    def _is_forgotten(self, names: frozenset[str], done: Result) -> bool:
+    def _is_forgotten(self, names: frozenset[str], done: ApplyResult) -> bool:
         """Whether all that the kernel lacks is the document of one of these: then nothing of it is pending, though it looks
         as if everything were."""
-        kept = {record.name for record in done.survey.live.documents}
+        kept = {record.name for record in done.session.live.documents}
         return bool(names & self.applied.keys() - kept) and all(s.operation.kind == _KEEP for s in done.plan.steps)
 
-    def _failed(self, chosen: Desired, error: Exception, began: float) -> None:
+    def _failed(self, chosen: DesiredDocuments, error: Exception, began: float) -> None:
         said = words(error, self.sources())
         self.tally.count("failed", time.monotonic() - began)
         heal = chosen.digest == self.good.digest
@@ -331,6 +331,6 @@ def _concerns(change: Change, netdevs: Collection[str]) -> bool:
     for record in (change.before, change.after):
         if isinstance(record, HookRecord | MemberRecord) and record.netdev in netdevs:
             return True
-        if isinstance(record, HopRecord) and record.kind == "netdev" and record.target in netdevs:
+        if isinstance(record, NextHopRecord) and record.kind == "netdev" and record.target in netdevs:
             return True
     return False

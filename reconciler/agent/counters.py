@@ -3,14 +3,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from reconciler.engine.apply import Result
+from reconciler.engine.apply import ApplyResult
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds, upper bounds
 
 
 @dataclass(slots=True)
-class Tally:
+class AgentCounters:
     """What has been done since the start, for `pcn agent status` and the metrics."""
 
     looks: int = 0
@@ -22,7 +22,7 @@ class Tally:
     seconds: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
 
-    def count(self, result: str, duration: float, done: Result | None = None) -> None:
+    def count(self, result: str, duration: float, done: ApplyResult | None = None) -> None:
         """One reconcile that had something to do, or failed at it."""
         self.results[result] += 1
         self.seconds += duration

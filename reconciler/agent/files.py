@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from reconciler.document import Document
 from reconciler.document.diagnostics import render_all
-from reconciler.document.incremental_parse import edited
+from reconciler.document.incremental_parse import reparse
 from reconciler.document.load import MAX_BYTES, SUFFIXES, decode, parse
 from reconciler.errors import DocumentError, PcnError, Problem
 from reconciler.service.registry import Services
@@ -22,7 +22,7 @@ _SETTLED = 0.05  # seconds since the last write after which a file counts as who
 
 
 @dataclass(frozen=True, slots=True)
-class Desired:
+class DesiredDocuments:
     """What the files say: `documents` of `topologies` (names). `digest` tells one desired set from another."""
 
     documents: tuple[Document, ...] = ()
@@ -53,7 +53,7 @@ class Files:
     news: list[tuple[bool, str]] = field(default_factory=list)
     _said: dict[tuple[str, str], None] = field(default_factory=dict)
     _devices: dict[str, int] = field(default_factory=dict)
-    _last: Desired = field(default_factory=Desired)
+    _last: DesiredDocuments = field(default_factory=DesiredDocuments)
     _seen: Mapping[str, bytes | str] = field(default_factory=dict)
 
     def paths(self) -> list[str]:
@@ -76,7 +76,7 @@ class Files:
         """Whether the files hold something else than when they were last read."""
         return self._read() != self._seen
 
-    def refresh(self, services: Services) -> Desired:
+    def refresh(self, services: Services) -> DesiredDocuments:
         """Read the files again; the desired set that they and the last good versions make."""
         self._seen = found = self._read()
         self.absent = next((argument for argument in self.arguments if self._is_gone(argument)), "")
@@ -121,12 +121,12 @@ class Files:
             if isinstance(content, str):
                 raise DocumentError([Problem(content)])
             file.text = decode(content, path)
-            mended = edited(before[0], file.text) if len(before) == 1 else None
+            mended = reparse(before[0], file.text) if len(before) == 1 else None
             file.documents = (mended,) if mended is not None else tuple(parse(file.text, path))
         except DocumentError as error:
             self._refuse(path, error.problems)
 
-    def _desired(self, services: Services) -> Desired:
+    def _desired(self, services: Services) -> DesiredDocuments:
         """What passes the check together. Each round puts last good versions in the place of the files that do not."""
         from reconciler.check import check
 
@@ -139,7 +139,7 @@ class Files:
                 names = frozenset(t.name for t in check(documents, services, merge=self.merge)[0]) if documents else frozenset()
                 break
             except DocumentError as error:
-                guilty = self._guilty(error.problems, broken)
+                guilty = self._offending_files(error.problems, broken)
                 for path in guilty or self.files.keys() - broken:
                     self._refuse(path, [p for p in error.problems if path in _involved(p)] or error.problems)
                 if not self.files.keys() - broken:  # not even the last good versions fit together any more
@@ -151,10 +151,10 @@ class Files:
                     self.news.append((False, f"{path} has changed"))
                 file.problem, file.good, file.good_digest = "", file.documents, file.digest
         whole = "".join(sorted(f"{path}\0{file.good_digest}\n" for path, file in self.files.items()))
-        self._last = Desired(tuple(documents), names, hashlib.sha256(os.fsencode(whole)).hexdigest())
+        self._last = DesiredDocuments(tuple(documents), names, hashlib.sha256(os.fsencode(whole)).hexdigest())
         return self._last
 
-    def _guilty(self, problems: Sequence[Problem], broken: set[str]) -> set[str]:
+    def _offending_files(self, problems: Sequence[Problem], broken: set[str]) -> set[str]:
         """The files that the problems are about; of these, the ones that have changed since all was well, if any."""
         involved = set().union(*map(_involved, problems)) & self.files.keys() - broken
         return {path for path in involved if self.files[path].good_digest != self.files[path].digest} or involved

@@ -11,7 +11,7 @@ import gc
 _MOST = 256  # times that something is set aside before all of it is looked at again: what became a cycle there goes then
 
 
-class Tidier:
+class GcPolicy:
     """`busy` says that there is something to do, `quiet` that there is nothing."""
 
     def __init__(self) -> None:

@@ -154,11 +154,11 @@ def names(cubes: Mapping[str, Mapping[str, int]], objects: Iterable[Any]) -> Nam
 
 def live_names(root: str, services: Services) -> Names:
     """The names of what is live below a root. Raises KernelError, CompileError."""
-    from reconciler.engine.session import Builder, Looker
+    from reconciler.engine.session import Builder, Reconciler
 
-    looker = Looker(root, services, Builder(services))
-    found = looker.live().ports  # decoding the tables builds every live cube's programs, or finds them in the cache
-    return names(found, [compiled for built in looker.builder.built.values() for compiled in built.objects.values()])
+    reconciler = Reconciler(root, services, Builder(services))
+    found = reconciler.live().ports  # decoding the tables builds every live cube's programs, or finds them in the cache
+    return names(found, [compiled for built in reconciler.builder.built.values() for compiled in built.objects.values()])
 
 
 def follow(root: str, services: Services, *, forever: bool, pause: float = 0.5) -> Iterator[dict[str, Any]]:

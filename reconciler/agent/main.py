@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from reconciler.agent import singleton
-from reconciler.agent.controller import HEAL, Healer
+from reconciler.agent.controller import HEAL, Controller
 from reconciler.agent.discovery import Discovery, discover
 from reconciler.agent.files import Files
-from reconciler.agent.gc_policy import Tidier
+from reconciler.agent.gc_policy import GcPolicy
 from reconciler.agent.loop import Loop
 from reconciler.agent.netlink_events import LinkEvents
 from reconciler.agent.notify import Notifier
@@ -71,12 +71,12 @@ class Agent:
     notifier: Notifier = field(default_factory=Notifier)
     started: float = field(default_factory=time.time)
     files: Files = field(init=False)
-    healer: Healer = field(init=False)
+    healer: Controller = field(init=False)
     watcher: Watcher = field(init=False)
     links: LinkEvents = field(init=False)
     workers: Supervisor = field(init=False)
     slow_log: SlowLog = field(default_factory=SlowLog)
-    tidier: Tidier = field(default_factory=Tidier)
+    tidier: GcPolicy = field(default_factory=GcPolicy)
     _first_poke: float = 0.0
     _begun: bool = False  # the first look is over, and what is asked is answered
     _ready: bool = False
@@ -93,7 +93,7 @@ class Agent:
     def __post_init__(self) -> None:
         options = self.settings.options
         self.files = Files(self.settings.paths, options.merge)
-        self.healer = Healer(options, self.settings.mode, self.settings.prune, self.files.texts)
+        self.healer = Controller(options, self.settings.mode, self.settings.prune, self.files.texts)
         self.healer.accepts_state_reset = self.settings.accepts_state_reset
         options.compiling = self._gets_on
         options.progress = self._step
@@ -101,7 +101,7 @@ class Agent:
     def run(self) -> int:
         """Until SIGTERM or SIGINT. What is in the kernel stays there. Raises LockBusy, NewerFormat, UsageError."""
         with ExitStack() as stack:
-            one = singleton.OneAgent(self.settings.options.root)
+            one = singleton.Singleton(self.settings.options.root)
             stack.callback(one.release)
             stack.callback(self.loop.close)
             Bpffs(self.settings.options.root).format()
@@ -255,7 +255,7 @@ class Agent:
         """In the thread: how long until the next look, and which cubes have a slow path now."""
         self.healer.moved.update(moved)
         began, before = time.monotonic(), sum(self.healer.tally.results.values())
-        again = self.healer.look()
+        again = self.healer.poll()
         took = time.monotonic() - began
         idle = sum(self.healer.tally.results.values()) == before  # what is done takes long for once; looking takes long always
         usual = max(self.settings.interval, min(LATEST, took / SHARE)) if idle else self.settings.interval

@@ -37,12 +37,12 @@ class Retries:
     def passed(self, digest: str) -> None:
         self._failures.pop(digest, None)
 
-    def hurry(self) -> None:
+    def reset(self) -> None:
         """Try everything again now."""
         for failure in self._failures.values():
             failure.not_before = 0.0
 
-    def held_back(self, digest: str, now: float) -> bool:
+    def is_backing_off(self, digest: str, now: float) -> bool:
         failure = self._failures.get(digest)
         return failure is not None and now < failure.not_before
 

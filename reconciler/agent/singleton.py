@@ -23,7 +23,7 @@ def _name(root: str) -> str:
     return os.path.abspath(root).strip("/").replace("-", "\\x2d").replace("/", "-")
 
 
-class OneAgent:
+class Singleton:
     """Holds the place of the one agent of a root; the kernel gives it back when the holder dies."""
 
     def __init__(self, root: str) -> None:

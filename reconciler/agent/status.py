@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.agent.consent import problem_of
-from reconciler.agent.controller import OBSERVE, Healer
+from reconciler.agent.controller import OBSERVE, Controller
 from reconciler.agent.files import File, Files
 
 FORMAT_VERSION = "1.0"
 
 
-def status(files: Files, healer: Healer, started: float, slow_path: Mapping[str, Any] | None) -> dict[str, Any]:
+def status(files: Files, healer: Controller, started: float, slow_path: Mapping[str, Any] | None) -> dict[str, Any]:
     """Times are seconds since the epoch. `healthy`: the kernel holds what the files say, and what was applied."""
     problems = [file.problem for file in files.files.values() if file.problem]
     problems += [f"{files.absent} is not there"] if files.absent else []
@@ -61,13 +61,13 @@ def status(files: Files, healer: Healer, started: float, slow_path: Mapping[str,
     }
 
 
-def _is_held_up(healer: Healer) -> bool:
+def _is_held_up(healer: Controller) -> bool:
     """Whether something is to be done, or may be, and another writer, or a trial of one, does not let it be done."""
     in_force = healer.concluded and healer.good.digest == healer.wanted.digest and not healer.drift and not healer.pending
     return bool(healer.busy_with) and not in_force
 
 
-def _state(file: File, healer: Healer) -> str:
+def _state(file: File, healer: Controller) -> str:
     if file.problem:
         return "broken"
     return "applied" if file.good_digest == file.digest and healer.good.digest == healer.wanted.digest else "waiting"

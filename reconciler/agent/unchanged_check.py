@@ -9,39 +9,39 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from reconciler.engine.apply import Options, Result
-from reconciler.engine.session import Builder, Looker, without_network
+from reconciler.engine.apply import ApplyResult, Options
+from reconciler.engine.session import Builder, Reconciler, without_network
 from reconciler.graph.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record
 from reconciler.kernel.bpffs import Bpffs
 
 _FRESH = 0.5  # seconds for which a look will do: the next one, directly after an edit, still heals what happened since within one
 
 
-class Glance:
+class UnchangedCheck:
     """The kernel as it was when it was as wanted: when the look `began` (`time.monotonic`) that found it so."""
 
-    def __init__(self, options: Options, seen: Result, began: float) -> None:
-        survey = seen.survey
+    def __init__(self, options: Options, seen: ApplyResult, began: float) -> None:
+        session = seen.session
         self._began = began
         self._options = options
-        self._looker = Looker(options.root, options.services, Builder(options.services), kept=options.kept)
-        self._calm: Live = survey.live
-        self._read = without_network(survey.live)
-        wanted = survey.desired.state.values()
+        self._reconciler = Reconciler(options.root, options.services, Builder(options.services), kept=options.kept)
+        self._calm: Live = session.live
+        self._read = without_network(session.live)
+        wanted = session.desired.state.values()
         self._network: list[Record] = [r for r in wanted if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)]
 
-    def is_calm(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Whether nothing has changed since. Raises LockBusy, KernelError."""
         began = time.monotonic()
         with Bpffs(self._options.root).read_locked(self._options.lock_timeout):
-            live = self._looker.live()
-            state, conflicts = self._looker.with_links(live, self._network)
+            live = self._reconciler.live()
+            state, conflicts = self._reconciler.with_links(live, self._network)
         calm = self._calm
-        same = not conflicts and state == calm.state and live.netdevs == calm.netdevs and live.leftovers == calm.leftovers
+        same = not conflicts and state == calm.state and live.netdevs == calm.netdevs and live.orphans == calm.orphans
         if same:  # what was read now says the same, and has less that is its own
             self._began, self._read, self._calm = began, live, replace(live, state=state)
         return same
 
-    def lately(self) -> Live | None:
+    def recent(self) -> Live | None:
         """What the last look read, if that will do for something that is to be applied now; None if it was too long ago."""
         return self._read if time.monotonic() - self._began <= _FRESH else None

@@ -8,16 +8,16 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reconciler.check.cube_memo import KNOWN
+from reconciler.check.cube_memo import MEMO
 from reconciler.check.lowering import topology
 from reconciler.check.merge import merge as merge_documents
 from reconciler.check.polycube import topology_of
-from reconciler.check.rule_cache import not_passed, peers_of, settle, shape_of
+from reconciler.check.rule_cache import fingerprint, not_passed, peers_of, store
 from reconciler.check.rules import broken_rules, broken_rules_alone
 from reconciler.check.rules_peers import symmetric
 from reconciler.check.schema import Services
 from reconciler.check.schema_check import check_schema
-from reconciler.check.symbol_table import world
+from reconciler.check.symbol_table import symbol_table
 from reconciler.document import Document
 from reconciler.errors import DocumentError, Problem
 from reconciler.model import Topology
@@ -44,7 +44,7 @@ _LAST: deque[tuple[tuple[object, ...], tuple[list[Topology], list[Problem]]]] = 
 
 
 def _check(documents: Sequence[Document], services: Services, merge: bool) -> tuple[list[Topology], list[Problem]]:
-    KNOWN.new_check()
+    MEMO.new_check()
     found: list[Problem] = []
     formed = []
     for document in documents:
@@ -58,13 +58,13 @@ def _check(documents: Sequence[Document], services: Services, merge: bool) -> tu
     found += problems
     drafts = [check_schema(document, services) for document in united]
     found += [problem for draft in drafts for problem in draft.problems]
-    shape = shape_of(drafts) if not found else None
+    shape = fingerprint(drafts) if not found else None
     peers = peers_of(shape)
-    graph = world(drafts, services) if peers is None else None
+    graph = symbol_table(drafts, services) if peers is None else None
     broken = list(broken_rules(graph)) if graph is not None else []
     if graph is not None and shape is not None and not broken:
         peers = symmetric(graph)
-        settle(shape, peers)
+        store(shape, peers)
     cubes = graph.cubes if graph is not None else not_passed(drafts, services)
     broken += [problem for cube in cubes for problem in broken_rules_alone(cube)]
     said = {(problem.where, problem.path) for problem in found}

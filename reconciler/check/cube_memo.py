@@ -1,8 +1,8 @@
 """The cubes that the last checks found right, so that of a document that was edited only what is new is checked and built.
 
 A cube is known by being the very same object. Documents are never changed, and one that was edited shares with the one before
-all that the edit left alone (`document.edit`), so the same object says the same. What a cube is next to, and what others say
-of it, is looked at every time.
+all that the edit left alone (`document.incremental_parse`), so the same object says the same. What a cube is next to, and what
+others say of it, is looked at every time.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHECKS = 4  # files, what is applied, and both together
 
 
 @dataclass(slots=True)
-class Right:
+class CheckedCube:
     """`raw` as it was written, by `service`'s schema `normal` and without fault. `passed`: the rules about a cube alone found
     nothing. `shape` is what the rules about the whole graph look at. `built` for `key` are its canonical data and the cube."""
 
@@ -31,16 +31,16 @@ class Right:
     built: tuple[dict[str, Any], Cube] | None = None
 
 
-class Known:
+class CubeMemo:
     """By raw and by normal data, for each of the last checks."""
 
     def __init__(self) -> None:
-        self._checks: deque[dict[int, Right]] = deque([{}], _CHECKS)
+        self._checks: deque[dict[int, CheckedCube]] = deque([{}], _CHECKS)
 
     def new_check(self) -> None:
         self._checks.append({})
 
-    def find(self, raw: object, service: object) -> Right | None:
+    def find(self, raw: object, service: object) -> CheckedCube | None:
         for check in self._checks:
             found = check.get(id(raw))
             if found is not None and found.raw is raw and found.service is service:
@@ -48,7 +48,7 @@ class Known:
                 return found
         return None
 
-    def of_normal(self, normal: object) -> Right | None:
+    def of_normal(self, normal: object) -> CheckedCube | None:
         found = self._checks[-1].get(id(normal))
         return found if found is not None and found.normal is normal else None
 
@@ -63,10 +63,10 @@ class Known:
         yield from found
 
     def add(self, raw: Any, service: object, normal: dict[str, Any]) -> None:
-        self._note(Right(raw, service, normal))
+        self._note(CheckedCube(raw, service, normal))
 
-    def _note(self, right: Right) -> None:
+    def _note(self, right: CheckedCube) -> None:
         self._checks[-1][id(right.raw)] = self._checks[-1][id(right.normal)] = right
 
 
-KNOWN = Known()
+MEMO = CubeMemo()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
-from reconciler.incremental.entry_memo import Entries
+from reconciler.incremental.entry_memo import EntryMemo
 
 Schema = Mapping[str, Any]
 Work = Callable[[Schema, Any], Any]
@@ -27,13 +27,13 @@ def fill(schema: Schema, data: Any) -> Any:
     return data
 
 
-_KNOWN: dict[tuple[Work, int], tuple[Schema, Entries[Any]]] = {}
+_KNOWN: dict[tuple[Work, int], tuple[Schema, EntryMemo[Any]]] = {}
 
 
 def _of_entries(work: Work, schema: Schema, entries: list[Any]) -> list[Any]:
     known = _KNOWN.get((work, id(schema)))
     if known is None:
-        known = _KNOWN[work, id(schema)] = (schema, Entries())  # the schema is kept, so that nothing else gets its id
+        known = _KNOWN[work, id(schema)] = (schema, EntryMemo())  # the schema is kept, so that nothing else gets its id
     return known[1].each(entries, lambda _, entry: work(schema, entry))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from reconciler.check.addresses import canonical_of
 from reconciler.document import Path
-from reconciler.incremental.entry_memo import FEW, Entries
+from reconciler.incremental.entry_memo import FEW, EntryMemo
 from reconciler.incremental.persistent_list import Distinct
 
 SourceText = Callable[[Path], str | None]
@@ -97,7 +97,9 @@ def _list(schema: Mapping[str, Any]) -> Leaf:
     entry = _compile(schema["items"])
     keys: tuple[str, ...] = tuple(schema.get("x-yang-key", ()))
     needed = schema["items"].get("required", ())
-    known: Entries[Any] | None = None if _has_keyed_lists(schema["items"]) else Entries()  # in which equal keys are looked for
+    known: EntryMemo[Any] | None = (
+        None if _has_keyed_lists(schema["items"]) else EntryMemo()
+    )  # in which equal keys are looked for
     distinct = Distinct(itemgetter(*keys)) if keys else None
 
     def normal(value: Any, run: _Run, path: Path, step: Step) -> Any:

@@ -10,23 +10,23 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from reconciler.check.cube_memo import KNOWN, Right
+from reconciler.check.cube_memo import MEMO, CheckedCube
 from reconciler.check.schema import Services
 from reconciler.check.schema_check import Draft
 from reconciler.check.symbol_table import CubeFact, Place, cube_fact
 
-Shape = list[tuple[Any, list[Any]]]
+Fingerprint = list[tuple[Any, list[Any]]]
 Peers = Mapping[tuple[str, str], str]
 
-_GRAPHS: deque[tuple[Shape, Peers]] = deque(maxlen=4)  # files, what is applied, and both together
+_GRAPHS: deque[tuple[Fingerprint, Peers]] = deque(maxlen=4)  # files, what is applied, and both together
 
 
-def shape_of(drafts: Sequence[Draft]) -> Shape | None:
+def fingerprint(drafts: Sequence[Draft]) -> Fingerprint | None:
     """What the rules about the whole graph look at; None if it is not as it should be, and all rules are to be asked."""
     found = []
     for draft in drafts:
         spec = draft.data["spec"]
-        rights = [KNOWN.of_normal(cube) for cube in spec.get("cubes", ())]
+        rights = [MEMO.of_normal(cube) for cube in spec.get("cubes", ())]
         cubes = [right.shape or _of_cube(right) for right in rights if right is not None]
         if len(cubes) < len(rights):
             return None
@@ -34,19 +34,19 @@ def shape_of(drafts: Sequence[Draft]) -> Shape | None:
     return found
 
 
-def _of_cube(right: Right) -> Any:
+def _of_cube(right: CheckedCube) -> Any:
     cube = right.normal
     ports = [(port["name"], port.get("peer"), tuple(port.get("tcubes", ()))) for port in cube.get("ports", ())]
     right.shape = cube["name"], right.service, cube.get("type", "TC"), ports
     return right.shape
 
 
-def peers_of(shape: Shape | None) -> Peers | None:
+def peers_of(shape: Fingerprint | None) -> Peers | None:
     """The peers that were found in a graph of this shape, with which nothing was wrong; None if there was none."""
     return next((peers for known, peers in _GRAPHS if known == shape), None) if shape is not None else None
 
 
-def settle(shape: Shape, peers: Peers) -> None:
+def store(shape: Fingerprint, peers: Peers) -> None:
     _GRAPHS.append((shape, peers))
 
 
@@ -55,7 +55,7 @@ def not_passed(drafts: Sequence[Draft], services: Services) -> Iterator[CubeFact
     for draft in drafts:
         place = Place(draft, ("spec", "cubes"))
         for index, cube in enumerate(draft.data["spec"].get("cubes", ())):
-            right = KNOWN.of_normal(cube)
+            right = MEMO.of_normal(cube)
             fact = cube_fact(place / index, cube, services) if right is None or not right.passed else None
             if fact is not None:
                 yield fact

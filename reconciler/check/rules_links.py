@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from reconciler.check.messages import quoted
 from reconciler.check.rules_addresses import addressing
 from reconciler.check.rules_names import netdev_fault
-from reconciler.check.symbol_table import EndFact, LinkFact, Place, World
+from reconciler.check.symbol_table import EndFact, LinkFact, Place, SymbolTable
 from reconciler.document.suggest import near_miss
 from reconciler.errors import Problem
 
@@ -14,7 +14,7 @@ Device = tuple[str | None, str]
 """A network namespace (None: the one that pcn runs in) and a name in it."""
 
 
-def links(world: World) -> Iterator[Problem]:
+def links(world: SymbolTable) -> Iterator[Problem]:
     """Devices that exist twice, are in a namespace that nobody makes, or are on a device that is not there."""
     namespaces = {name for name, _ in world.namespaces}
     devices = {(end.netns, end.name): end for link in reversed(world.links) for end in reversed(link.ends)}
@@ -32,7 +32,7 @@ def links(world: World) -> Iterator[Problem]:
     yield from _circles(world)
 
 
-def _same_device(world: World) -> Iterator[Problem]:
+def _same_device(world: SymbolTable) -> Iterator[Problem]:
     first: dict[Device, Place] = {}
     for link in world.links:
         for end in link.ends:
@@ -66,7 +66,7 @@ def _parent(end: EndFact, devices: Mapping[Device, EndFact], anywhere: Mapping[s
     yield place.problem(f"network namespace {quoted(end.netns)} has no device {quoted(name)}", hint, related=related)
 
 
-def _circles(world: World) -> Iterator[Problem]:
+def _circles(world: SymbolTable) -> Iterator[Problem]:
     """Devices that are on themselves. Each circle is told once, at its first link."""
     on_others = [link for link in world.links if isinstance(link.end.data.get("link"), str)]
     below = {(link.end.netns, link.end.name): link for link in reversed(on_others)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.check.messages import quoted
 from reconciler.check.rules_peers import target_of
-from reconciler.check.symbol_table import Place, PortFact, World
+from reconciler.check.symbol_table import Place, PortFact, SymbolTable
 from reconciler.errors import Problem
 
 
@@ -19,7 +19,7 @@ class Join:
     place: Place
 
 
-def loops(world: World) -> Iterator[Problem]:
+def loops(world: SymbolTable) -> Iterator[Problem]:
     """A warning at each join that closes a ring, with all joins of the ring. No cube here speaks a spanning tree protocol."""
     tree: dict[str, list[tuple[str, Join]]] = defaultdict(list)
     for join in _joins(world):
@@ -37,7 +37,7 @@ def loops(world: World) -> Iterator[Problem]:
         yield replace(found, severity="warning")
 
 
-def _joins(world: World) -> Iterator[Join]:
+def _joins(world: SymbolTable) -> Iterator[Join]:
     """Each pair of joined ports of cubes that flood, once."""
     flooding = {cube.name for cube in world.cubes if cube.service is not None and cube.service.floods}
     ports = {port.full_name: port for port in world.ports if port.cube in flooding}

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from reconciler.check.messages import quoted
-from reconciler.check.symbol_table import Place, World
+from reconciler.check.symbol_table import Place, SymbolTable
 from reconciler.errors import Problem
 
 OBJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -15,7 +15,7 @@ IFNAMSIZ = 16  # with the final NUL
 _KERNEL_SPACE = b"\xa0"
 
 
-def names(world: World) -> Iterator[Problem]:
+def names(world: SymbolTable) -> Iterator[Problem]:
     """Names that cannot be used."""
     for what, name, place in _object_names(world):
         if not OBJECT_NAME.fullmatch(name):
@@ -28,7 +28,7 @@ def names(world: World) -> Iterator[Problem]:
             yield place.problem(f"{quoted(name)} cannot be the name of a network device: {fault}")
 
 
-def unique_names(world: World) -> Iterator[Problem]:
+def unique_names(world: SymbolTable) -> Iterator[Problem]:
     """What exists once on the host and is said twice. Two in one document have one list key, which the schema tells."""
     cubes = ((cube.name, cube.place) for cube in world.cubes)
     yield from _twice("cube", cubes)
@@ -36,7 +36,7 @@ def unique_names(world: World) -> Iterator[Problem]:
     yield from _twice("netdev", ((attachment.netdev, attachment.place / "netdev") for attachment in world.attachments))
 
 
-def max_ports(world: World) -> Iterator[Problem]:
+def max_ports(world: SymbolTable) -> Iterator[Problem]:
     """A cube's ports are numbered, and its service says how many numbers there are."""
     for cube in world.cubes:
         if cube.service is not None and not cube.is_transparent and len(cube.ports) > cube.service.max_ports:
@@ -59,7 +59,7 @@ def netdev_fault(name: str) -> str:
     return ""
 
 
-def _object_names(world: World) -> Iterator[tuple[str, str, Place]]:
+def _object_names(world: SymbolTable) -> Iterator[tuple[str, str, Place]]:
     for name, place in world.topologies:
         yield "topology", name, place
     for cube in world.cubes:
@@ -68,7 +68,7 @@ def _object_names(world: World) -> Iterator[tuple[str, str, Place]]:
         yield "port", port.name, port.place / "name"
 
 
-def _netdev_names(world: World) -> Iterator[tuple[str, Place]]:
+def _netdev_names(world: SymbolTable) -> Iterator[tuple[str, Place]]:
     for port in world.ports:
         if port.peer is not None and ":" not in port.peer:
             yield port.peer, port.place / "peer"

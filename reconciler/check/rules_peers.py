@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from reconciler.check.messages import quoted
 from reconciler.check.rules_names import OBJECT_NAME
-from reconciler.check.symbol_table import CubeFact, PortFact, World
+from reconciler.check.symbol_table import CubeFact, PortFact, SymbolTable
 from reconciler.document.suggest import near_miss
 from reconciler.errors import Problem
 
@@ -19,7 +19,7 @@ def target_of(peer: str | None) -> Target | None:
     return (cube, port) if colon else None
 
 
-def peers(world: World) -> Iterator[Problem]:
+def peers(world: SymbolTable) -> Iterator[Problem]:
     """Peers that are not there, and pairs that do not agree. Netdevs need not be there."""
     claims: dict[str, PortFact] = {}
     for port in world.ports:
@@ -32,7 +32,7 @@ def peers(world: World) -> Iterator[Problem]:
             claims.setdefault(port.peer, port)
 
 
-def symmetric(world: World) -> Mapping[Target, str]:
+def symmetric(world: SymbolTable) -> Mapping[Target, str]:
     """The peers of ports that have none of their own, but are some other port's."""
     found: dict[Target, str] = {}
     for port in world.ports:
@@ -44,7 +44,7 @@ def symmetric(world: World) -> Mapping[Target, str]:
     return found
 
 
-def _bad_target(world: World, port: PortFact) -> Problem | None:
+def _bad_target(world: SymbolTable, port: PortFact) -> Problem | None:
     target = target_of(port.peer)
     if target is None:
         return None
@@ -74,7 +74,7 @@ def _other_hook(port: PortFact, cube: CubeFact) -> Problem | None:
     return (port.place / "peer").problem(message, related=[(cube.place, f"{quoted(cube.name)} is here")])
 
 
-def _disagreement(world: World, port: PortFact) -> Problem | None:
+def _disagreement(world: SymbolTable, port: PortFact) -> Problem | None:
     """The other side has another peer."""
     target = target_of(port.peer)
     cube = world.cube(target[0]) if target else None

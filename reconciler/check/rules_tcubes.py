@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from reconciler.check.messages import quoted
-from reconciler.check.symbol_table import Place, World
+from reconciler.check.symbol_table import Place, SymbolTable
 from reconciler.document.suggest import near_miss
 from reconciler.errors import Problem
 
@@ -26,7 +26,7 @@ class _Chain:
     mixed: bool = False  # a netdev has both hooks
 
 
-def chains(world: World) -> Iterator[Problem]:
+def chains(world: SymbolTable) -> Iterator[Problem]:
     """Chains with cubes that are not there, not transparent, of another hook, or somewhere else as well."""
     used: dict[str, tuple[Place, _Chain]] = {}
     for chain in _chains(world):
@@ -47,7 +47,7 @@ def chains(world: World) -> Iterator[Problem]:
             hook = cube.hook if chain.mixed else hook or cube.hook
 
 
-def _chains(world: World) -> Iterator[_Chain]:
+def _chains(world: SymbolTable) -> Iterator[_Chain]:
     behind = {port.peer: port.hook for port in world.ports if port.peer is not None}
     for port in world.ports:
         yield _Chain(f"port {quoted(port.full_name)}", port.hook, port.tcubes)
@@ -55,7 +55,7 @@ def _chains(world: World) -> Iterator[_Chain]:
         yield _Chain(f"netdev {quoted(attachment.netdev)}", behind.get(attachment.netdev), attachment.tcubes, mixed=True)
 
 
-def _unusable(world: World, name: str, place: Place) -> Problem | None:
+def _unusable(world: SymbolTable, name: str, place: Place) -> Problem | None:
     cube = world.cube(name)
     if cube is None:
         near = near_miss(name, lambda: [known.name for known in world.cubes if known.is_transparent])

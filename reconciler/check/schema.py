@@ -34,7 +34,7 @@ class Service(Protocol):
     @property
     def floods(self) -> bool: ...  # what it does not know goes out of all ports
     @property
-    def half(self) -> object | None: ...  # its Python module, if it has one
+    def implementation(self) -> object | None: ...  # its Python module, if it has one
 
     def check(self, config: Mapping[str, Any], env: Env, /) -> Iterable[tuple[Path, str, str]]:
         """What its Python half says of a cube that its schema accepts: (path in the cube, sentence, severity)."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.check.cube_memo import KNOWN
+from reconciler.check.cube_memo import MEMO
 from reconciler.check.messages import Finding, findings, quoted
 from reconciler.check.normal import EqualKeys, normalise
 from reconciler.check.schema import Service, Services, key_finder, service_of, topology_schema
@@ -57,7 +57,7 @@ def check_schema(document: Document, services: Services) -> Draft:
             found += _unknown_service(path, cube, services)
             continue
         raw = document.data["spec"]["cubes"][path[-1]]
-        right = KNOWN.find(raw, service)
+        right = MEMO.find(raw, service)
         if right is not None:
             data["spec"]["cubes"][path[-1]] = right.normal
             continue
@@ -65,7 +65,7 @@ def check_schema(document: Document, services: Services) -> Draft:
         data["spec"]["cubes"][path[-1]] = normal
         wrong = [_of_equal_keys(each) for each in equal] + [_below(path, finding) for finding in _invalid_cube(service, normal)]
         if not wrong:
-            KNOWN.add(raw, service, normal)
+            MEMO.add(raw, service, normal)
         found += wrong
     return Draft(document, data, services, tuple(_problems(draft, found)))
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from reconciler.incremental.entry_memo import Entries
+from reconciler.incremental.entry_memo import EntryMemo
 
 Test = Callable[[Any], bool]
 
@@ -110,7 +110,7 @@ def _properties(schema: Mapping[str, Any]) -> Iterable[Test]:
 def _items(schema: Mapping[str, Any]) -> Iterable[Test]:
     if isinstance(schema["items"], list):
         raise _NotKnown("items")
-    item, known = _compile(schema["items"]), Entries[bool]()
+    item, known = _compile(schema["items"]), EntryMemo[bool]()
     return [lambda value: not isinstance(value, list) or all(known.each(value, lambda _, entry: item(entry)))]
 
 

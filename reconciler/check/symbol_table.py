@@ -97,7 +97,7 @@ class LinkFact:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class SymbolTable:
     """All documents of one desired set, taken together."""
 
     topologies: tuple[tuple[str, Place], ...]
@@ -116,12 +116,12 @@ class World:
             yield from cube.ports
 
 
-def world(drafts: Sequence[Draft], services: Services) -> World:
+def symbol_table(drafts: Sequence[Draft], services: Services) -> SymbolTable:
     """The facts of all drafts, in the order of the documents."""
     roots = [Place(draft, ()) for draft in drafts]
     specs = [(root / "spec", _mapping(_mapping(root.draft.data).get("spec"))) for root in roots]
     cubes = tuple(cube for place, spec in specs for cube in _cubes(place / "cubes", spec.get("cubes"), services))
-    return World(
+    return SymbolTable(
         tuple((name, root / "metadata" / "name") for root in roots if (name := topology_name(root.draft)) is not None),
         tuple(found for place, spec in specs for found in _texts(place / "namespaces", spec.get("namespaces"))),
         tuple(link for place, spec in specs for link in _links(place / "links", spec.get("links"))),

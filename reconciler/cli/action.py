@@ -11,7 +11,7 @@ from reconciler.errors import UsageError
 if TYPE_CHECKING:
     from reconciler.cli.run import Run
     from reconciler.engine.actions import Action
-    from reconciler.engine.session import Looker
+    from reconciler.engine.session import Reconciler
     from reconciler.graph.records import Live
     from reconciler.plan.steps import Plan
     from reconciler.service.registry import Services
@@ -31,23 +31,23 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(run: Run) -> int:
-    from reconciler.cli.perform import look, perform
+    from reconciler.cli.perform import perform, snapshot
     from reconciler.engine.actions import answer
-    from reconciler.engine.confirm import refuse_while_trying
+    from reconciler.engine.confirm import refuse_while_unconfirmed
 
     run.need("change the kernel's tables", change=True)
     options = run.options()
     options.progress = None
     chosen: list[Action] = []
 
-    def make(looker: Looker, live: Live) -> Plan:
+    def make(reconciler: Reconciler, live: Live) -> Plan:
         return _plan(run.args.cube, run.args.path, options.services, live, chosen)
 
     if run.args.path is None:
-        look(options, make)
+        snapshot(options, make)
         run.terminal.print("\n".join(f"{action.path}  {action.description}" for action in chosen) or "it has no actions")
         return 0
-    refuse_while_trying(options.root)
+    refuse_while_unconfirmed(options.root)
     perform(options, make)
     output = answer(chosen[0])
     if run.format != "text":

@@ -12,7 +12,7 @@ from reconciler.errors import ApplyFailed, UsageError
 if TYPE_CHECKING:
     from reconciler.cli.run import Run
     from reconciler.document import Document
-    from reconciler.engine.apply import Options, Result
+    from reconciler.engine.apply import ApplyResult, Options
 
 DESCRIPTION = """\
 Make the kernel hold what the files say: all of it or nothing, and without losing a packet where the plan says so.
@@ -82,9 +82,9 @@ def plan(run: Run, documents: list[Document], options: Options) -> int:
 
 def carry_out(run: Run, documents: list[Document], options: Options) -> int:
     from reconciler.engine.apply import apply
-    from reconciler.engine.confirm import refuse_while_trying
+    from reconciler.engine.confirm import refuse_while_unconfirmed
 
-    refuse_while_trying(options.root)
+    refuse_while_unconfirmed(options.root)
     results = [apply(documents, options, delete=run.args.delete)]
     deadline = time.monotonic() + (run.args.wait or 0)
     while results[-1].plan.pending and time.monotonic() < deadline:
@@ -97,7 +97,7 @@ def carry_out(run: Run, documents: list[Document], options: Options) -> int:
     return _wait_is_over(run, results[-1]) if run.args.wait is not None else 0
 
 
-def _arrived(result: Result) -> bool:
+def _arrived(result: ApplyResult) -> bool:
     """Whether any of the netdevs that the last apply waited for is there now."""
     from reconciler.kernel import rtnl
 
@@ -105,7 +105,7 @@ def _arrived(result: Result) -> bool:
     return any(netdev in present and present[netdev].carries_ethernet for *_, netdev in result.plan.pending)
 
 
-def _wait_is_over(run: Run, result: Result) -> int:
+def _wait_is_over(run: Run, result: ApplyResult) -> int:
     if not result.plan.pending:
         return 0
     missing = ", ".join(sorted({netdev for *_, netdev in result.plan.pending}))
@@ -114,7 +114,7 @@ def _wait_is_over(run: Run, result: Result) -> int:
     return ApplyFailed.exit_code
 
 
-def report(run: Run, results: list[Result], *, done: bool) -> dict[str, Any]:
+def report(run: Run, results: list[ApplyResult], *, done: bool) -> dict[str, Any]:
     """Print what was done, or would be; gives the document that was printed."""
     from reconciler.present import DONE, PLANNED, ROWS_IN_TEXT, Report, document
     from reconciler.present.rows import Decoder
@@ -124,8 +124,8 @@ def report(run: Run, results: list[Result], *, done: bool) -> dict[str, Any]:
     made = [
         document(
             Report(
-                result.survey,
-                Decoder(result.survey, run.services()),
+                result.session,
+                Decoder(result.session, run.services()),
                 result.plan.steps,
                 DONE if done else PLANNED,
                 last.warnings,

@@ -13,7 +13,7 @@ from reconciler.errors import ApplyFailed, PcnError, RollbackIncomplete
 if TYPE_CHECKING:
     from reconciler.cli.run import Run
     from reconciler.document import Document
-    from reconciler.engine.apply import Options, Result
+    from reconciler.engine.apply import ApplyResult, Options
     from reconciler.engine.confirm import Watchdog
 
 
@@ -21,12 +21,12 @@ def attempt(run: Run, documents: list[Document], options: Options) -> int:
     """Apply on trial, and wait for what becomes of it."""
     from reconciler.cli.apply import report
     from reconciler.engine.apply import apply
-    from reconciler.engine.confirm import KEPT, Watchdog, before_and_new, refuse_loss, refuse_while_trying
+    from reconciler.engine.confirm import KEPT, Watchdog, before_and_new, refuse_loss, refuse_while_unconfirmed
 
-    refuse_while_trying(options.root)
+    refuse_while_unconfirmed(options.root)
     started: list[Watchdog] = []
 
-    def planned(result: Result) -> None:
+    def planned(result: ApplyResult) -> None:
         run.results.append(result)
         if result.plan.steps:
             refuse_loss(result.plan.steps)
@@ -56,7 +56,7 @@ def attempt(run: Run, documents: list[Document], options: Options) -> int:
     return 0
 
 
-def _outcome(run: Run, result: Result, watchdog: Watchdog) -> str:
+def _outcome(run: Run, result: ApplyResult, watchdog: Watchdog) -> str:
     """What becomes of the trial; Ctrl-C ends it at once."""
     from reconciler.cli.apply import report
 

@@ -51,13 +51,13 @@ def is_file(word: str) -> bool:
 
 def known(options: Options) -> None:
     """Raise UsageError for a name of `options.drop` that no live topology has."""
-    from reconciler.cli.perform import look
+    from reconciler.cli.perform import snapshot
     from reconciler.document.suggest import did_you_mean
     from reconciler.engine.session import applied_documents, name_of
 
     if not options.drop:
         return
-    kept = look(options, lambda _, live: {*map(name_of, applied_documents(live)), *live.unreadable})
+    kept = snapshot(options, lambda _, live: {*map(name_of, applied_documents(live)), *live.unreadable})
     for name in sorted(options.drop - kept):
         hint = did_you_mean(name, kept) or (f"there are {', '.join(sorted(kept)[:20])}" if kept else "nothing is applied")
         raise UsageError(f"there is no live topology {name!r}; {hint}")

@@ -24,16 +24,16 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(run: Run) -> int:
-    from reconciler.engine.apply import drift_survey
+    from reconciler.engine.apply import drift_session
     from reconciler.present.drift_report import drift_document, drift_text
     from reconciler.present.rows import Decoder
 
     run.need("read the kernel's programs")
     options = run.options()
-    survey = drift_survey(options)
-    document = drift_document(survey.drift, Decoder(survey, options.services))
+    session = drift_session(options)
+    document = drift_document(session.drift, Decoder(session, options.services))
     if run.format != "text":
         run.emit(document)
     elif not run.terminal.quiet:
         run.terminal.print(drift_text(document, run.terminal.paint))
-    return 3 if document["drift"] else ApplyFailed.exit_code if survey.live.sealed else 0
+    return 3 if document["drift"] else ApplyFailed.exit_code if session.live.sealed else 0

@@ -9,7 +9,7 @@ from reconciler.cli import arguments as shared
 
 if TYPE_CHECKING:
     from reconciler.cli.run import Run
-    from reconciler.engine.session import Looker
+    from reconciler.engine.session import Reconciler
     from reconciler.graph.records import Live
     from reconciler.plan.steps import Plan, Step
 
@@ -29,9 +29,9 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(run: Run) -> int:
-    from reconciler.cli.perform import look, perform
+    from reconciler.cli.perform import perform, snapshot
     from reconciler.compiler.cache import prune
-    from reconciler.engine.confirm import refuse_while_trying
+    from reconciler.engine.confirm import refuse_while_unconfirmed
     from reconciler.present import DONE, PLANNED, Report, document, exit_code_of_plan
     from reconciler.present.text import render
 
@@ -39,9 +39,9 @@ def run(run: Run) -> int:
     options = run.options()
     options.progress = None
     if run.args.plan:
-        plan = look(options, leftovers)
+        plan = snapshot(options, leftovers)
     else:
-        refuse_while_trying(options.root)
+        refuse_while_unconfirmed(options.root)
         plan = perform(options, leftovers)
         prune()
     found = document(Report(steps=plan.steps, result=PLANNED if run.args.plan else DONE))
@@ -55,15 +55,15 @@ def run(run: Run) -> int:
     return exit_code_of_plan(found) if run.args.plan else 0
 
 
-def leftovers(looker: Looker, live: Live) -> Plan:
+def leftovers(reconciler: Reconciler, live: Live) -> Plan:
     """Of the plan that would bring back what was applied, the steps that remove what has no part in it."""
     from reconciler.plan.steps import Plan, Rank
 
-    applied = looker.applied(live)
-    survey = looker.survey(applied, applied, live)
-    wanted = set(survey.desired.state)
-    rubbish = [step for step in survey.plan.steps if _is_rubbish(step, wanted)]
-    return Plan(tuple(step for step in survey.plan.steps if step in rubbish or (rubbish and step.rank == Rank.GRACE)))
+    applied = reconciler.applied(live)
+    session = reconciler.session(applied, applied, live)
+    wanted = set(session.desired.state)
+    rubbish = [step for step in session.plan.steps if _is_rubbish(step, wanted)]
+    return Plan(tuple(step for step in session.plan.steps if step in rubbish or (rubbish and step.rank == Rank.GRACE)))
 
 
 def _is_rubbish(step: Step, wanted: set[str]) -> bool:

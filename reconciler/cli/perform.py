@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from reconciler.engine.apply import Options
-    from reconciler.engine.session import Looker
+    from reconciler.engine.session import Reconciler
     from reconciler.graph.records import Live
     from reconciler.plan.steps import Plan
 
 T = TypeVar("T")
 
 
-def perform(options: Options, make: Callable[[Looker, Live], Plan]) -> Plan:
+def perform(options: Options, make: Callable[[Reconciler, Live], Plan]) -> Plan:
     """Look, plan, and carry the plan out, all as the one writer. Raises LockBusy and what the steps raise."""
     from reconciler.engine.transaction import carry_out
     from reconciler.kernel.bpffs import Bpffs
@@ -23,8 +23,8 @@ def perform(options: Options, make: Callable[[Looker, Live], Plan]) -> Plan:
     root = Bpffs(options.root)
     with root.locked(options.lock_timeout):
         try:
-            looker = looker_of(options)
-            plan = make(looker, looker.live())
+            reconciler = reconciler_of(options)
+            plan = make(reconciler, reconciler.live())
             if plan.steps:
                 executor = Executor(root, {})
                 try:
@@ -36,16 +36,16 @@ def perform(options: Options, make: Callable[[Looker, Live], Plan]) -> Plan:
     return plan
 
 
-def look(options: Options, make: Callable[[Looker, Live], T]) -> T:
+def snapshot(options: Options, make: Callable[[Reconciler, Live], T]) -> T:
     """Only look, while no other process writes."""
     from reconciler.kernel.bpffs import Bpffs
 
     with Bpffs(options.root).read_locked(options.lock_timeout):
-        looker = looker_of(options)
-        return make(looker, looker.live())
+        reconciler = reconciler_of(options)
+        return make(reconciler, reconciler.live())
 
 
-def looker_of(options: Options) -> Looker:
-    from reconciler.engine.session import Builder, Looker
+def reconciler_of(options: Options) -> Reconciler:
+    from reconciler.engine.session import Builder, Reconciler
 
-    return Looker(options.root, options.services, Builder(options.services, options.compiling, options.root), options.drop)
+    return Reconciler(options.root, options.services, Builder(options.services, options.compiling, options.root), options.drop)

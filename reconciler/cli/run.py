@@ -18,7 +18,7 @@ from reconciler.errors import ApplyFailed, DocumentError, Interrupted, NotPermit
 if TYPE_CHECKING:
     from reconciler.cli.terminal import Terminal
     from reconciler.document import Document
-    from reconciler.engine.apply import Options, Result
+    from reconciler.engine.apply import ApplyResult, Options
     from reconciler.plan.steps import Step
     from reconciler.service.registry import Services
 
@@ -36,7 +36,7 @@ class Run:
     terminal: Terminal
     sources: dict[str, str] = field(default_factory=dict)
     started: list[Step] = field(default_factory=list)
-    results: list[Result] = field(default_factory=list)
+    results: list[ApplyResult] = field(default_factory=list)
     finished: bool = False
 
     # -- what verbs need --------------------------------------------------------------------------------------------
@@ -134,10 +134,10 @@ class Run:
         from reconciler.present import DONE, UNDONE, UNSURE, Report, document
         from reconciler.present.rows import Decoder
 
-        survey = self.results[-1].survey if self.results else None
+        session = self.results[-1].session if self.results else None
         result = DONE if self.finished else UNSURE if isinstance(error, RollbackIncomplete) else UNDONE
-        decoder = Decoder(survey, self.services()) if survey else None
-        report = Report(survey, decoder, self.started, result, error=error)
+        decoder = Decoder(session, self.services()) if session else None
+        report = Report(session, decoder, self.started, result, error=error)
         return document(report)
 
     def _words(self, error: PcnError) -> str:

@@ -10,17 +10,30 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from reconciler.compiler.object import Line, Object, Relocation, Table
+from reconciler.compiler.object import Line, Object, Relocation, TableSpec
 from reconciler.compiler.report import verifier_report
 from reconciler.compiler.sources import Unit
 from reconciler.compiler.stack import stack_of
-from reconciler.compiler.struct_layout import Field, Layout
+from reconciler.compiler.struct_layout import Field, StructLayout
 
 if TYPE_CHECKING:
     from reconciler.compiler.sources import Sources
 
-__all__ = ["Field", "Layout", "Line", "Object", "Relocation", "Table", "Unit", "available", "cached", "compile_units", "missing",
-           "stack_of", "verifier_report"]
+__all__ = [
+    "Field",
+    "Line",
+    "Object",
+    "Relocation",
+    "StructLayout",
+    "TableSpec",
+    "Unit",
+    "available",
+    "cached",
+    "compile_units",
+    "missing",
+    "stack_of",
+    "verifier_report",
+]
 
 
 def available() -> str | None:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reconciler.compiler.object import Line, Object, Relocation, Table
+from reconciler.compiler.object import Line, Object, Relocation, TableSpec
 from reconciler.compiler.prepare import Prepared
 from reconciler.compiler.report import complaint, text_of
 from reconciler.compiler.sources import FRAMEWORK, Unit
@@ -95,13 +95,13 @@ def _constants(insns: bytearray, prepared: Prepared) -> list[Relocation]:
     return found
 
 
-def _table(raw: Mapping[str, Any], prepared: Prepared) -> Table:
+def _table(raw: Mapping[str, Any], prepared: Prepared) -> TableSpec:
     name = raw["name"]
     scope = prepared.scopes.get(name) or ("framework" if name.startswith("pcn_") else "private")
     extern = name in prepared.externs
-    return Table(name, 0 if extern else raw["type"], raw["key_size"], raw["value_size"], 0 if extern else raw["max_entries"],
-                 0 if extern else raw["flags"], scope, layout(raw["key"], raw["key_size"]),
-                 layout(raw["value"], raw["value_size"]), extern, prepared.inner.get(name, ""))
+    return TableSpec(name, 0 if extern else raw["type"], raw["key_size"], raw["value_size"], 0 if extern else raw["max_entries"],
+                     0 if extern else raw["flags"], scope, layout(raw["key"], raw["key_size"]),
+                     layout(raw["value"], raw["value_size"]), extern, prepared.inner.get(name, ""))
 
 
 def _lines(listing: str, prepared: Prepared) -> Iterator[Line]:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from reconciler.compiler.struct_layout import Layout
+from reconciler.compiler.struct_layout import StructLayout
 
 FORMAT = 1  # of the JSON; a file of another format is as good as none
 
@@ -31,7 +31,7 @@ _NAMES = {number: name for name, number in TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TableSpec:
     """A map that the program uses, as its C declares it.
 
     `scope`: private (to the cube), shared:<namespace>, public (to the host) or framework. An `extern` table is made by
@@ -46,8 +46,8 @@ class Table:
     max_entries: int
     flags: int
     scope: str
-    key: Layout
-    value: Layout
+    key: StructLayout
+    value: StructLayout
     extern: bool = False
     inner: str = ""
 
@@ -87,7 +87,7 @@ class Object:
     direction: str
     insns: bytes
     relocations: tuple[Relocation, ...]
-    tables: Mapping[str, Table]
+    tables: Mapping[str, TableSpec]
     constants: Mapping[str, int]
     const_size: int
     lines: tuple[Line, ...]
@@ -140,10 +140,10 @@ def _digest(found: Object) -> str:
     return hashlib.sha256(json.dumps(_content(found), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _table_json(table: Table) -> dict[str, Any]:
-    return {**asdict(replace(table, key=Layout("bytes", 0), value=Layout("bytes", 0))),
+def _table_json(table: TableSpec) -> dict[str, Any]:
+    return {**asdict(replace(table, key=StructLayout("bytes", 0), value=StructLayout("bytes", 0))),
             "key": table.key.to_json(), "value": table.value.to_json()}
 
 
-def _table(data: Mapping[str, Any]) -> Table:
-    return Table(**{**data, "key": Layout.from_json(data["key"]), "value": Layout.from_json(data["value"])})
+def _table(data: Mapping[str, Any]) -> TableSpec:
+    return TableSpec(**{**data, "key": StructLayout.from_json(data["key"]), "value": StructLayout.from_json(data["value"])})

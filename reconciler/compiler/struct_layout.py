@@ -28,11 +28,11 @@ class Field:
     size: int
     count: int = 1
     signed: bool = False
-    nested: Layout | None = None
+    nested: StructLayout | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class StructLayout:
     """A C type. `kind`: scalar, struct, union, or bytes (its inside is not known). Paddings are no fields; the members
     of an anonymous struct or union are fields of what contains it, as in C."""
 
@@ -54,7 +54,7 @@ class Layout:
         return [self.kind, self.size, self.name, fields, self.signed]
 
     @classmethod
-    def from_json(cls, data: list[Any]) -> Layout:
+    def from_json(cls, data: list[Any]) -> StructLayout:
         kind, size, name, fields, signed = data
         nested = [(*rest, inner and cls.from_json(inner)) for *rest, inner in fields]
         return cls(kind, size, name, tuple(Field(*values) for values in nested), signed)
@@ -64,29 +64,29 @@ class _Unknown(Exception):
     """BCC's description leaves something out."""
 
 
-def layout(description: str, size: int) -> Layout:
+def layout(description: str, size: int) -> StructLayout:
     """The layout that BCC's JSON describes of a type of `size` bytes; one of kind `bytes` if that is not certain.
 
     Bit-fields and arrays of more than one dimension are what BCC describes wrongly.
     """
     try:
-        found = _type(json.loads(description)) if description else Layout("bytes", size)
+        found = _type(json.loads(description)) if description else StructLayout("bytes", size)
     except (_Unknown, ValueError):
-        return Layout("bytes", size)
-    return found if found.size == size else Layout("bytes", size, found.name)
+        return StructLayout("bytes", size)
+    return found if found.size == size else StructLayout("bytes", size, found.name)
 
 
-def _type(description: Any) -> Layout:
+def _type(description: Any) -> StructLayout:
     if isinstance(description, str):
         if description not in _SCALARS:
             raise _Unknown(description)
         size, signed = _SCALARS[description]
-        return Layout("scalar", size, description, (), signed)
+        return StructLayout("scalar", size, description, (), signed)
     name, members, kind = description
     if kind not in ("struct_packed", "union"):
         raise _Unknown(kind)  # "struct": BCC writes no paddings where there are bit-fields
     fields, size = _members(members, "union" if kind == "union" else "struct")
-    return Layout("union" if kind == "union" else "struct", size, name, fields)
+    return StructLayout("union" if kind == "union" else "struct", size, name, fields)
 
 
 def _members(members: list[Any], kind: str) -> tuple[tuple[Field, ...], int]:

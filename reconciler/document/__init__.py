@@ -15,13 +15,13 @@ from functools import cached_property
 from itertools import count, islice
 from typing import Any
 
-from reconciler.document.line_index import Lines
+from reconciler.document.line_index import LineIndex
 from reconciler.errors import Position
 
 Path = tuple[str | int, ...]
 """A way into a document: keys of mappings and indices of lists, from the outside in."""
 
-Lists = Mapping[Path, Lines]
+Lists = Mapping[Path, LineIndex]
 
 LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 """What libyaml counts as the end of a line."""
@@ -40,7 +40,8 @@ class Document:
     `places` is for a document that was made from others (a list of cubes turned into a topology, a merge): it says
     for a path, and for all paths below it that are not listed themselves, which document and path it came from.
 
-    `lists` has the lines (from 0) at which the entries of its long lists begin, for `document.edit` and for positions.
+    `lists` has the lines (from 0) at which the entries of its long lists begin, for `document.incremental_parse` and for
+    positions.
     """
 
     file: str

@@ -15,7 +15,7 @@ import yaml
 from yaml.cyaml import CParser  # type: ignore[attr-defined]  # it is libyaml's parser without a composer
 
 from reconciler.document import Path, collector_paused
-from reconciler.document.line_index import Lines
+from reconciler.document.line_index import LineIndex
 from reconciler.document.paths import display
 from reconciler.document.syntax import MAX_DEPTH, TOO_DEEP, explain
 from reconciler.errors import DocumentError, Position, Problem
@@ -65,7 +65,7 @@ def construct(text: str, file: str) -> list[Any]:
     return read(text, file)[0]
 
 
-def read(text: str, file: str, *, shortest: int = LONG) -> tuple[list[Any], list[dict[Path, Lines]]]:
+def read(text: str, file: str, *, shortest: int = LONG) -> tuple[list[Any], list[dict[Path, LineIndex]]]:
     """As `construct`, and for each document the lines (from 0) at which the entries of its lists begin, if they are as long as
     `shortest`."""
     builder = _Builder(text, file, shortest)
@@ -115,7 +115,7 @@ class _Builder:
 
     def __init__(self, text: str, file: str, shortest: int) -> None:
         self.file, self.shortest = file, shortest
-        self.lists: list[dict[Path, Lines]] = []
+        self.lists: list[dict[Path, LineIndex]] = []
         self.next_event: Callable[[], Any] = CParser(text).get_event
         self.faults: list[_Fault] = []
         self.document = 0
@@ -179,7 +179,7 @@ class _Builder:
             lines.append(event.start_mark.line)
             result.append(self.value(event, (*path, len(result)), depth))
         if len(lines) >= self.shortest:
-            self.lists[-1][path] = Lines(lines)
+            self.lists[-1][path] = LineIndex(lines)
         return result
 
     def mapping(self, path: Path, depth: int) -> dict[str, Any]:

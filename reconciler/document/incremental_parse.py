@@ -15,7 +15,7 @@ from typing import Any
 
 from reconciler.document import ELSEWHERE, Document, Lists, Path
 from reconciler.document.construct import LONG, read
-from reconciler.document.line_index import Lines
+from reconciler.document.line_index import LineIndex
 from reconciler.errors import DocumentError
 from reconciler.incremental.persistent_list import splice
 
@@ -24,7 +24,7 @@ _MOST = 64  # entries that are read again at once
 _OTHER_BREAKS = ("\r", "\x85", "\u2028", "\u2029")
 
 
-def edited(old: Document, text: str) -> Document | None:
+def reparse(old: Document, text: str) -> Document | None:
     """The document that `text` is, if it is `old`, the only one of its file, with some entries of one list changed that follow
     one another; else None."""
     if old.text == text or any(mark in text or mark in old.text for mark in _OTHER_BREAKS):
@@ -129,7 +129,7 @@ def _replaced(data: Any, path: Path, places: tuple[int, int], entries: list[Any]
 
 def _moved(lists: Lists, path: Path, places: tuple[int, int], starts: list[int], more: int) -> Lists:
     """Where the entries of the lists begin now. Of the lists in entries that have another place now, nothing is known."""
-    found: dict[Path, Lines] = {}
+    found: dict[Path, LineIndex] = {}
     (first, end), depth = places, len(path)
     begin, last = lists[path][first], lists[path][end - 1]
     lines = [begin + start for start in starts]

@@ -23,7 +23,7 @@ class _Block:
     lines: array[int]
 
 
-class Lines:
+class LineIndex:
     """Rising line numbers, from 0. Nobody changes them."""
 
     __slots__ = ("_above", "_before", "_blocks")
@@ -52,7 +52,7 @@ class Lines:
         number = bisect_right(self._above, line) - 1
         return self._before[number] + bisect_right(self._blocks[number].lines, line - self._above[number]) if number >= 0 else 0
 
-    def spliced(self, first: int, end: int, lines: Sequence[int], more: int) -> Lines:
+    def spliced(self, first: int, end: int, lines: Sequence[int], more: int) -> LineIndex:
         """Other lines in the place of those of the entries from `first` until before `end`; what follows is moved by `more`."""
         if first == end and not lines and (not more or end == len(self)):
             return self
@@ -61,7 +61,7 @@ class Lines:
         offset = self._before[here]
         between = [*touched[: first - offset], *lines, *(line + more for line in touched[end - offset :])]
         later = self._blocks[there + 1 :]
-        made = Lines()
+        made = LineIndex()
         made._set([
             *self._blocks[:here], *_in_blocks(between),
             *([_Block(block.above + more, block.lines) for block in later] if more else later),

@@ -14,8 +14,8 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.document import Document, collector_paused
-from reconciler.engine.preflight import Places, refuse, refuse_old_kernel, without_ethernet
-from reconciler.engine.session import APPLIED, Builder, Kept, Looker, Survey, applied_documents, families, name_of
+from reconciler.engine.preflight import Places, preflight, refuse_old_kernel, without_ethernet
+from reconciler.engine.session import APPLIED, Builder, Reconciler, Session, SessionCache, applied_documents, families, name_of
 from reconciler.engine.transaction import carry_out
 from reconciler.errors import DocumentError, Position, Problem
 from reconciler.graph.desired import document_text
@@ -29,7 +29,7 @@ from reconciler.graph.records import (
     State,
     TableRecord,
     TopologyRecord,
-    apart,
+    global_records,
 )
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
 from reconciler.model import Topology
@@ -68,16 +68,16 @@ class Options:
     planned: Callable[[Any], object] | None = None
     warn: Callable[[Sequence[Problem]], object] | None = None
     before: Callable[[int, Step], Any] | None = None
-    kept: Kept = field(default_factory=Kept)
-    lately: Live | None = None
+    kept: SessionCache = field(default_factory=SessionCache)
+    recent: Live | None = None
 
 
 @dataclass(slots=True)
-class Result:
+class ApplyResult:
     """What was (or would be) done. `warnings` are about the documents; `topologies` are those of the documents that were given,
     `wanted` these and those that stay. `refused` is what was left out of it (see Options.partial)."""
 
-    survey: Survey
+    session: Session
     warnings: tuple[Problem, ...] = ()
     topologies: tuple[Topology, ...] = ()
     wanted: tuple[Topology, ...] = ()
@@ -85,33 +85,33 @@ class Result:
 
     @property
     def plan(self) -> Plan:
-        return self.survey.plan
+        return self.session.plan
 
 
-def _looker(options: Options, *, stored: bool = False) -> Looker:
+def _reconciler(options: Options, *, stored: bool = False) -> Reconciler:
     """`stored`: what was compiled is taken from the root where it can be."""
     builder = Builder(options.services, options.compiling, options.root if stored else "")
-    return Looker(options.root, options.services, builder, options.drop, options.kept)
+    return Reconciler(options.root, options.services, builder, options.drop, options.kept)
 
 
-def plan_for(documents: Sequence[Document], options: Options | None = None, *, delete: bool = False) -> Result:
+def plan_for(documents: Sequence[Document], options: Options | None = None, *, delete: bool = False) -> ApplyResult:
     """What `apply` would do now. Reads only. Raises DocumentError, CompileError, KernelError, HookHeld, NotEnoughMemory."""
     chosen = options or Options()
-    looker = _looker(chosen, stored=delete)
+    reconciler = _reconciler(chosen, stored=delete)
     with Bpffs(chosen.root).read_locked(chosen.lock_timeout), collector_paused():
-        result = _survey(documents, chosen, looker, delete)
-        refuse(result.survey, _places(documents, chosen))
+        result = _session(documents, chosen, reconciler, delete)
+        preflight(result.session, _places(documents, chosen))
     return result
 
 
-def apply(documents: Sequence[Document], options: Options | None = None, *, delete: bool = False) -> Result:
+def apply(documents: Sequence[Document], options: Options | None = None, *, delete: bool = False) -> ApplyResult:
     """Make the kernel hold these documents (`delete`: not hold them), beside the topologies it holds already.
 
     Either all of it is done and verified, or nothing. Raises as `plan_for`, and LockBusy, ApplyFailed, VerifyFailed,
     RollbackIncomplete, Interrupted.
     """
     chosen = options or Options()
-    looker = _looker(chosen, stored=delete)
+    reconciler = _reconciler(chosen, stored=delete)
     if not documents and delete and not chosen.drop:
         raise DocumentError([Problem("there is nothing to delete")])
     from reconciler.live.stored import keep
@@ -119,66 +119,66 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
     root = Bpffs(chosen.root)
     with root.locked(chosen.lock_timeout), collector_paused():
         try:
-            result = _survey_of_edit(documents, chosen, looker) or _survey(documents, chosen, looker, delete)
-            refuse(result.survey, _places(documents, chosen))
+            result = _session_of_edit(documents, chosen, reconciler) or _session(documents, chosen, reconciler, delete)
+            preflight(result.session, _places(documents, chosen))
             if chosen.planned:
                 chosen.planned(result)
             if result.plan.steps:
-                result.warnings += _carry_out(result.survey, root, looker, chosen)
+                result.warnings += _carry_out(result.session, root, reconciler, chosen)
                 chosen.kept.topologies = {document_text(topology): topology for topology in result.wanted}
-            built = {kind: looker.builder.built[kind] for kind in families(result.wanted) if kind in looker.builder.built}
-            keep(root, built, looker.builder.digests, lambda name: chosen.services.get(name) is not None)
+            built = {kind: reconciler.builder.built[kind] for kind in families(result.wanted) if kind in reconciler.builder.built}
+            keep(root, built, reconciler.builder.digests, lambda name: chosen.services.get(name) is not None)
         finally:
             root.remove_if_empty()
     return result
 
 
-def _carry_out(survey: Survey, root: Bpffs, looker: Looker, options: Options) -> tuple[Problem, ...]:
+def _carry_out(session: Session, root: Bpffs, reconciler: Reconciler, options: Options) -> tuple[Problem, ...]:
     """Warnings about what was done in another way, and what could not be cleared away afterwards."""
     from reconciler.live.execute import Executor
 
     def verify() -> list[str]:
         options.doing("verifying")
-        return unfinished(survey, looker)
+        return unfinished(session, reconciler)
 
-    executor = Executor(root, survey.objects, (step.operation for step in survey.plan.steps))
+    executor = Executor(root, session.objects, (step.operation for step in session.plan.steps))
     try:
-        left = carry_out(survey.plan, executor, verify, progress=options.progress, before=options.before)
+        left = carry_out(session.plan, executor, verify, progress=options.progress, before=options.before)
         otherwise = [Problem(words, severity="warning") for words in executor.warnings]
         return *otherwise, *(Problem(words, severity="warning", hint="the next apply clears it away") for words in left)
     finally:
         executor.close()
 
 
-def _survey_of_edit(documents: Sequence[Document], options: Options, looker: Looker) -> Result | None:
+def _session_of_edit(documents: Sequence[Document], options: Options, reconciler: Reconciler) -> ApplyResult | None:
     """What there is to do, seen by a look of a moment ago. None if that will not do: somebody has applied something meanwhile, or
     more is to be done to a cube than that rows are written. If somebody else has written to those rows since, that is found when
     what was done is verified."""
-    live = looker.still(options.lately) if options.lately is not None else None
+    live = reconciler.still(options.recent) if options.recent is not None else None
     if live is None:
         return None
-    result = _survey(documents, options, looker, delete=False, live=live)
+    result = _session(documents, options, reconciler, delete=False, live=live)
     more = cubes_of(step for step in result.plan.steps if step.operation.kind not in ("write_rows", "delete_rows"))
     return None if more & {pins.cube(cube) for cube in live.generations} else result
 
 
-def _survey(
-    documents: Sequence[Document], options: Options, looker: Looker, delete: bool, live: Live | None = None
-) -> Result:
+def _session(
+    documents: Sequence[Document], options: Options, reconciler: Reconciler, delete: bool, live: Live | None = None
+) -> ApplyResult:
     from reconciler.check import check
     from reconciler.check.polycube import topology_of
 
     options.doing("reading the kernel")
     formed = [topology_of(document, options.services)[0] for document in documents if isinstance(document.data, dict | list)]
     named = {name_of(document) for document in formed}
-    live = live if live is not None else looker.live(spare=named)
+    live = live if live is not None else reconciler.live(spare=named)
     options.doing("checking")
     known = {name_of(document) for document in applied_documents(live)}
     doomed: Sequence[Topology] = ()
     if delete and not named <= known:  # what an interrupted apply left of them is found by what they say
         doomed = [t for t in check(documents, options.services, merge=options.merge)[0] if t.name not in known]
     given = [] if delete else documents
-    wanted, warnings = _wanted(given, named | options.drop, live, looker, options)
+    wanted, warnings = _wanted(given, named | options.drop, live, reconciler, options)
     if not delete:
         refuse_old_kernel(formed, options.services)
     options.doing("planning")
@@ -187,20 +187,20 @@ def _survey(
         options.kept.topologies = {texts[topology.name]: topology for topology in wanted}
         applied: Sequence[Topology] = wanted
     else:
-        applied = looker.applied(live, named | options.drop)
+        applied = reconciler.applied(live, named | options.drop)
     try:
-        survey = looker.survey(wanted, [*applied, *doomed] if doomed else applied, live)
+        session = reconciler.session(wanted, [*applied, *doomed] if doomed else applied, live)
     except DocumentError as error:
         raise DocumentError([_placed(problem, [] if delete else formed) for problem in error.problems]) from None
-    refused, unusable = without_ethernet(survey, [] if delete else formed)
+    refused, unusable = without_ethernet(session, [] if delete else formed)
     if refused and not options.partial:
         raise DocumentError(refused)
-    warnings += [*left_alone(live), *unusable]
-    return Result(survey, tuple(warnings), tuple(t for t in wanted if t.name in named), tuple(wanted), tuple(refused))
+    warnings += [*quarantined_warnings(live), *unusable]
+    return ApplyResult(session, tuple(warnings), tuple(t for t in wanted if t.name in named), tuple(wanted), tuple(refused))
 
 
 def _wanted(
-    given: Sequence[Document], replaced: Collection[str], live: Live, looker: Looker, options: Options
+    given: Sequence[Document], replaced: Collection[str], live: Live, reconciler: Reconciler, options: Options
 ) -> tuple[list[Topology], list[Problem]]:
     """The given documents beside those that stay as they were applied, and warnings. What stays must be right with what is
     given: if it was right before, the change is refused, and if it was not, it is left out."""
@@ -214,7 +214,7 @@ def _wanted(
             return check(together, options.services, merge=options.merge)
         except DocumentError as error:
             sealed = len(live.sealed)
-            looker.applied(live, replaced)
+            reconciler.applied(live, replaced)
             if len(live.sealed) == sealed:
                 raise DocumentError([_of_what_stays(problem) for problem in error.problems]) from None
     return [], []
@@ -251,7 +251,7 @@ def _of_what_stays(problem: Problem) -> Problem:
     return replace(problem, hint=hint)
 
 
-def left_alone(live: Live) -> list[Problem]:
+def quarantined_warnings(live: Live) -> list[Problem]:
     """Warnings about the topologies that cannot be read here."""
     said = "topology {} is left as it is, for it cannot be read here: {}"
     hint = "apply its file again, or 'pcn delete {}'"
@@ -266,34 +266,36 @@ def _is_applied(wanted: Sequence[Topology], live: Live) -> bool:
 
 def drift(options: Options | None = None) -> list[Change]:
     """Where the kernel holds something else than what was last applied. Reads only; needs no file."""
-    return drift_survey(options).drift
+    return drift_session(options).drift
 
 
-def drift_survey(options: Options | None = None) -> Survey:
+def drift_session(options: Options | None = None) -> Session:
     """What is applied against what is live, with all that it takes to say what differs."""
     chosen = options or Options()
-    looker = _looker(chosen, stored=True)
+    reconciler = _reconciler(chosen, stored=True)
     with Bpffs(chosen.root).read_locked(chosen.lock_timeout):
-        live = looker.live()
-        applied = looker.applied(live)
+        live = reconciler.live()
+        applied = reconciler.applied(live)
         if chosen.warn:
-            chosen.warn(left_alone(live))
-        return looker.survey(applied, applied, live)
+            chosen.warn(quarantined_warnings(live))
+        return reconciler.session(applied, applied, live)
 
 
-def unfinished(survey: Survey, looker: Looker) -> list[str]:
+def unfinished(session: Session, reconciler: Reconciler) -> list[str]:
     """Read back after a commit: what is still otherwise than planned, as sentences. What will be retired may be there.
 
     Of cubes that no step names, what was read before the first step stands: steps write below the paths that they name and
     nowhere else, and no other writer had the lock meanwhile. All others are read again, like hooks and netdevs.
     """
-    touched = cubes_of(survey.plan.steps)
-    live = looker.live(since={cube for cube in survey.live.generations if pins.cube(cube) not in touched})
-    network = [r for r in apart(survey.desired.state).values() if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)]
-    state, _ = looker.with_links(live, network)
+    touched = cubes_of(session.plan.steps)
+    live = reconciler.live(since={cube for cube in session.live.generations if pins.cube(cube) not in touched})
+    network = [
+        r for r in global_records(session.desired.state).values() if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)
+    ]
+    state, _ = reconciler.with_links(live, network)
     return [
         f"{change.address}: wanted {_short(change.after)}, found {_short(change.before)}"
-        for change in diff(survey.desired.state, state)
+        for change in diff(session.desired.state, state)
         if change.after is not None and _matters(change, state)
     ]
 

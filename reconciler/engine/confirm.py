@@ -32,7 +32,7 @@ from reconciler.kernel.bpffs import Bpffs
 from reconciler.plan.steps import Disruption
 
 if TYPE_CHECKING:
-    from reconciler.engine.apply import Result
+    from reconciler.engine.apply import ApplyResult
     from reconciler.plan.steps import Step
 
 KEPT, ROLLED_BACK, FAILED, READY, BUSY = "kept", "rolled back", "failed", "ready", "busy"
@@ -88,7 +88,7 @@ def _old_trial(root: str) -> socket.socket | None:
     return None
 
 
-def refuse_while_trying(root: str) -> None:
+def refuse_while_unconfirmed(root: str) -> None:
     """Raise LockBusy while a trial is under way: rolling it back would take back whatever is done now."""
     try:
         said = rundir.holder(seat_of(root))
@@ -124,12 +124,12 @@ def refuse_loss(steps: Sequence[Step]) -> None:
         raise ApplyFailed("\n".join([why, *shown]))
 
 
-def before_and_new(result: Result) -> tuple[list[str], list[str]]:
+def before_and_new(result: ApplyResult) -> tuple[list[str], list[str]]:
     """(the applied documents of topologies that the plan changes or removes, names of those that it adds)."""
     from reconciler.graph.records import TopologyRecord
 
-    old = {r.name: r for r in result.survey.live.state.values() if isinstance(r, TopologyRecord)}
-    new = {r.name: r for r in result.survey.desired.state.values() if isinstance(r, TopologyRecord)}
+    old = {r.name: r for r in result.session.live.state.values() if isinstance(r, TopologyRecord)}
+    new = {r.name: r for r in result.session.desired.state.values() if isinstance(r, TopologyRecord)}
     return [record.document for name, record in old.items() if new.get(name) != record], [name for name in new if name not in old]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from reconciler.document import Document, Path
 from reconciler.document.paths import display
-from reconciler.engine.session import Survey
+from reconciler.engine.session import Session
 from reconciler.errors import FeatureMissing, HookHeld, NotEnoughMemory, Position, Problem
 from reconciler.graph.records import Record
 from reconciler.kernel.release import is_older_than, release
@@ -17,11 +17,11 @@ Places = Callable[[str, str], Position | None]
 """Where an entry of one of a topology's lists ('cubes', 'links') is written, by its name; None: in no file that was given."""
 
 
-def refuse(survey: Survey, place_of: Places) -> None:
+def preflight(session: Session, place_of: Places) -> None:
     """Raise for what must end before anything is written: HookHeld, FeatureMissing, NotEnoughMemory."""
-    refuse_conflicts(survey)
-    refuse_unknown_kinds(survey, place_of)
-    refuse_what_does_not_fit(survey, place_of)
+    refuse_conflicts(session)
+    refuse_unknown_kinds(session, place_of)
+    refuse_what_does_not_fit(session, place_of)
 
 
 def refuse_old_kernel(documents: Sequence[Document], services: Services) -> None:
@@ -37,37 +37,37 @@ def refuse_old_kernel(documents: Sequence[Document], services: Services) -> None
         raise FeatureMissing("\n".join(found))
 
 
-def refuse_conflicts(survey: Survey) -> None:
+def refuse_conflicts(session: Session) -> None:
     """Raise HookHeld for what is wanted and is somebody else's: found before anything is written."""
-    found = list(survey.conflicts)
-    for step in survey.plan.steps:
+    found = list(session.conflicts)
+    for step in session.plan.steps:
         if step.operation.kind == "attach_hook" and step.operation.args["point"] == "xdp" and step.action == "create":
-            state = survey.live.netdevs.get(step.operation.args["netdev"])
+            state = session.live.netdevs.get(step.operation.args["netdev"])
             if state is not None and state.xdp is not None:
                 from reconciler.kernel.hooks import holders
 
                 holder = holders(state.index, "xdp")
                 found.append(f"{state.name}'s XDP hook is held by {holder}, which pcn did not attach; detach it first")
         elif step.operation.kind == "attach_hook" and step.action == "create":
-            found += _ghosts(survey, step.operation.args["netdev"], step.operation.args["point"])
+            found += _ghosts(session, step.operation.args["netdev"], step.operation.args["point"])
     if found:
         raise HookHeld("\n".join(found))
 
 
-def _ghosts(survey: Survey, netdev: str, point: str) -> list[str]:
+def _ghosts(session: Session, netdev: str, point: str) -> list[str]:
     """A program of pcn's at a TC hook that has no pin here would take the packets before any that is attached after it."""
     from reconciler.kernel.hooks import unpinned
 
-    state = survey.live.netdevs.get(netdev)
+    state = session.live.netdevs.get(netdev)
     holder = unpinned(state.index, point) if state is not None else ""
     why = "another root has this netdev, or the bpffs of this one was mounted over (umount the new one, or 'bpftool link detach')"
     return [f"{netdev}'s {point} hook is held by {holder}, which is pcn's, but not of this root: {why}"] if holder else []
 
 
-def refuse_unknown_kinds(survey: Survey, place_of: Places) -> None:
+def refuse_unknown_kinds(session: Session, place_of: Places) -> None:
     """Raise FeatureMissing for netdevs of kinds that this kernel cannot make."""
-    made = [step.operation.args["link"] for step in survey.plan.steps if step.operation.kind == "create_link"]
-    there = {netdev.kind for netdev in survey.live.netdevs.values()}
+    made = [step.operation.args["link"] for step in session.plan.steps if step.operation.kind == "create_link"]
+    there = {netdev.kind for netdev in session.live.netdevs.values()}
     first = {link["kind"]: link["end"]["name"] for link in reversed(made) if link["kind"] not in there}
     for kind, name in first.items():
         from reconciler.kernel.linkkinds import can_make
@@ -79,16 +79,16 @@ def refuse_unknown_kinds(survey: Survey, place_of: Places) -> None:
             raise FeatureMissing(f"{place}: {error}" if place else f"{error}, which netdev {name!r} would be")
 
 
-def refuse_what_does_not_fit(survey: Survey, place_of: Places) -> None:
+def refuse_what_does_not_fit(session: Session, place_of: Places) -> None:
     """Raise NotEnoughMemory if the tables that are to be made or filled take more than there is."""
-    if not survey.plan.steps:
+    if not session.plan.steps:
         return
     from reconciler.graph.memory_estimate import needed
     from reconciler.kernel import maps, memory_limits
 
-    desired, differs = survey.desired.state, [change.address for change in (*survey.pending, *survey.drift)]
+    desired, differs = session.desired.state, [change.address for change in (*session.pending, *session.drift)]
     wanted = {address: desired[address] for address in differs if address in desired}
-    found = needed(wanted, survey.live.state, maps.cpus())
+    found = needed(wanted, session.live.state, maps.cpus())
     total, there = sum(found.values()), memory_limits.available()
     if total > there.bytes:
         most = sorted(found, key=lambda address: -found[address])[:3]
@@ -99,13 +99,13 @@ def refuse_what_does_not_fit(survey: Survey, place_of: Places) -> None:
         )
 
 
-def without_ethernet(survey: Survey, documents: Sequence[Document]) -> tuple[list[Problem], list[Problem]]:
+def without_ethernet(session: Session, documents: Sequence[Document]) -> tuple[list[Problem], list[Problem]]:
     """Netdevs that are wanted and there, but whose packets begin with no Ethernet header: no cube could read what passes. They
     are wired like absent ones. The errors are where these documents name them; the warnings are about what stays as applied.
     """
     errors, warnings = [], []
-    for netdev in sorted({netdev for *_, netdev in survey.desired.pending}):
-        state = survey.live.netdevs.get(netdev)
+    for netdev in sorted({netdev for *_, netdev in session.desired.pending}):
+        state = session.live.netdevs.get(netdev)
         if state is None or state.carries_ethernet:
             continue
         message, hint = _no_ethernet(state)

@@ -12,8 +12,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from reconciler.engine.apply import Options, Result, unfinished
-from reconciler.engine.session import Builder, Looker, Survey, by_digest, families
+from reconciler.engine.apply import ApplyResult, Options, unfinished
+from reconciler.engine.session import Builder, Reconciler, Session, by_digest, families
 from reconciler.engine.transaction import carry_out
 from reconciler.errors import DocumentError, Problem, UsageError
 from reconciler.graph.chains import fuse
@@ -25,7 +25,7 @@ from reconciler.model import Cube, Topology
 from reconciler.plan import make_plan
 
 
-def reload(cube: str, code: str | Path, index: int, direction: str = "ingress", options: Options | None = None) -> Result:
+def reload(cube: str, code: str | Path, index: int, direction: str = "ingress", options: Options | None = None) -> ApplyResult:
     """Swap the program of µCube `index` of a live cube for `code`, C text or a file of it, which may include what is beside
     the service's own source.
 
@@ -34,39 +34,39 @@ def reload(cube: str, code: str | Path, index: int, direction: str = "ingress", 
     """
     chosen = options or Options()
     text = code.read_text() if isinstance(code, Path) else code
-    looker = Looker(chosen.root, chosen.services, Builder(chosen.services, chosen.compiling))
+    reconciler = Reconciler(chosen.root, chosen.services, Builder(chosen.services, chosen.compiling))
     root = Bpffs(chosen.root)
     with root.locked(chosen.lock_timeout):
-        live = looker.live()
-        topologies = looker.applied(live)
+        live = reconciler.live()
+        topologies = reconciler.applied(live)
         found = next((c for topology in topologies for c in topology.cubes if c.name == cube), None)
         if found is None:
             raise UsageError(f"there is no cube {cube!r}")
-        survey = _survey(found, text, index, direction, live, topologies, looker)
-        if survey.plan.steps:
+        session = _session(found, text, index, direction, live, topologies, reconciler)
+        if session.plan.steps:
             from reconciler.live.execute import Executor
 
-            executor = Executor(root, survey.objects)
+            executor = Executor(root, session.objects)
             try:
-                verify = partial(unfinished, survey, looker)
-                carry_out(survey.plan, executor, verify, progress=chosen.progress, before=chosen.before)
+                verify = partial(unfinished, session, reconciler)
+                carry_out(session.plan, executor, verify, progress=chosen.progress, before=chosen.before)
             finally:
                 executor.close()
-    return Result(survey)
+    return ApplyResult(session)
 
 
-def _survey(
-    cube: Cube, text: str, index: int, direction: str, live: Live, topologies: Sequence[Topology], looker: Looker
-) -> Survey:
+def _session(
+    cube: Cube, text: str, index: int, direction: str, live: Live, topologies: Sequence[Topology], reconciler: Reconciler
+) -> Session:
     """What is wanted: all as it is, but for one program."""
     family = "TC" if cube.type == "TC" else "XDP"
-    built = dict(looker.builder.ensure(families(topologies)))
+    built = dict(reconciler.builder.ensure(families(topologies)))
     try:
-        built[cube.service, family] = whole = looker.builder.with_text(cube.service, family, direction, index, text)
+        built[cube.service, family] = whole = reconciler.builder.with_text(cube.service, family, direction, index, text)
     except IndexError as error:
         raise UsageError(str(error)) from None
     desired = Desired(dict(live.state))
-    service = looker.services.get(cube.service)
+    service = reconciler.services.get(cube.service)
     assert service is not None
     values = service.constants(cube.name, cube.loglevel, full_config(cube), live.ports[cube.name])
     sides = {slot.side: made for slot, made in whole.objects.items() if (slot.direction, slot.index) == (direction, index)}
@@ -80,10 +80,10 @@ def _survey(
         known = desired.state.setdefault(table.address, table)
         if isinstance(known, TableRecord) and known.spec != table.spec:
             raise DocumentError([Problem(f"table {table.name} is live in another shape: {known.spec} and not {table.spec}")])
-    objects = by_digest(looker.builder.ensure(families(topologies))) | by_digest(built)
-    desired.chains = fuse(desired.state, looker.intend(topologies, live).ways, looker.services, built, objects)
-    plan = make_plan(desired, live, looker.services, built, objects)
-    return Survey(desired, live, plan, objects=objects, built=built)
+    objects = by_digest(reconciler.builder.ensure(families(topologies))) | by_digest(built)
+    desired.chains = fuse(desired.state, reconciler.build_desired(topologies, live).ways, reconciler.services, built, objects)
+    plan = make_plan(desired, live, reconciler.services, built, objects)
+    return Session(desired, live, plan, objects=objects, built=built)
 
 
 def _is(record: ProgramRecord, cube: str, direction: str, index: int) -> bool:

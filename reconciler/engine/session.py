@@ -15,25 +15,25 @@ from reconciler import pins
 from reconciler.document import Document
 from reconciler.errors import CompileError, DocumentError, NotPermitted, Problem
 from reconciler.graph.chains import fuse
-from reconciler.graph.desired import Built, Desired, intend, program_slots
+from reconciler.graph.desired import Built, Desired, build_desired, program_slots
 from reconciler.graph.diff import Change, diff, without_documents
 from reconciler.graph.documents import document_data
-from reconciler.graph.incremental import Intended
+from reconciler.graph.incremental import DesiredCache
 from reconciler.graph.records import (
-    Group,
     Grouped,
     LinkRecord,
     Live,
     NamespaceRecord,
     OffloadRecord,
     Record,
+    RecordGroup,
     State,
     TableRecord,
     TopologyRecord,
-    apart,
+    global_records,
     grouped,
 )
-from reconciler.kernel.read_cache import Memory
+from reconciler.kernel.read_cache import ReadCache
 from reconciler.live.quarantine import UNREADABLE, of_unknown_services, readable, without
 from reconciler.model import Topology
 from reconciler.plan import make_plan
@@ -45,7 +45,7 @@ APPLIED = "applied topology "  # what stands for the file of a document that the
 
 
 @dataclass(slots=True)
-class Survey:
+class Session:
     """All that a command may want to know. `objects` by digest are what an executor needs."""
 
     desired: Desired
@@ -184,20 +184,20 @@ def name_of(document: Document) -> str:
 
 
 @dataclass(slots=True)
-class Kept:
+class SessionCache:
     """What whoever looks again and again keeps, so that not everything is worked out again. None of it is needed: it holds only
     for the very same input, or by the kernel's own word (see Memory). `topologies` are applied ones by their documents, `state`
     is what the last look found, and `built` what it found compiled."""
 
-    memory: Memory = field(default_factory=Memory)
-    intended: Intended = field(default_factory=Intended)
+    memory: ReadCache = field(default_factory=ReadCache)
+    intended: DesiredCache = field(default_factory=DesiredCache)
     topologies: dict[str, Topology] = field(default_factory=dict)
     state: Grouped | None = None
     built: dict[tuple[str, str], Built] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class Looker:
+class Reconciler:
     """Reads one root once, and works out surveys from it. Topologies of services that are not here are left out of all
     that it reads, unless they are to be dropped."""
 
@@ -205,7 +205,7 @@ class Looker:
     services: Services
     builder: Builder
     drop: frozenset[str] = frozenset()
-    kept: Kept = field(default_factory=Kept)
+    kept: SessionCache = field(default_factory=SessionCache)
 
     def live(self, *, state: bool = False, since: Collection[str] = (), spare: Collection[str] = ()) -> Live:
         """The kernel below the root, read now; with `state`, the datapath's own tables too. Of the cubes in `since`, what the
@@ -223,7 +223,7 @@ class Looker:
         unknown = of_unknown_services(live.documents, self.services)
         self._seal(live, {name: why for name, why in unknown.items() if name not in self.drop})
         going = self.drop.union(spare)
-        live.leftovers += tuple(pins.topology(name) for name in live.unreadable if name in going)
+        live.orphans += tuple(pins.topology(name) for name in live.unreadable if name in going)
         self._seal(live, dict.fromkeys(set(live.unreadable) - going, UNREADABLE))
         return live
 
@@ -269,16 +269,16 @@ class Looker:
         links = observe_links(Reader(Bpffs(self.root), self.kept.memory), wanted, live.namespaces)
         found = without({record.address: record for record in links.records}, live.sealed)
         if isinstance(live.state, Grouped):
-            return live.state.but({"": Group(live.state.without_cubes() | found)}), links.conflicts
+            return live.state.but({"": RecordGroup(live.state.without_cubes() | found)}), links.conflicts
         return live.state | found, links.conflicts
 
-    def intend(self, topologies: Sequence[Topology], live: Live, before: Intended | None = None) -> Desired:
+    def build_desired(self, topologies: Sequence[Topology], live: Live, before: DesiredCache | None = None) -> Desired:
         built = self.builder.ensure(families(topologies))
         mark = f"{self.root}/topologies/"  # netdevs of ours come with the topologies that want them, and go with them
         usable = {name: netdev for name, netdev in live.netdevs.items() if netdev.carries_ethernet}
         others = {name: netdev for name, netdev in usable.items() if not netdev.alias.startswith(mark)}
         numbers = {name: netdev.index for name, netdev in live.netdevs.items()}
-        desired = intend(topologies, self.services, built, live.ports, others, live.tables, numbers, before)
+        desired = build_desired(topologies, self.services, built, live.ports, others, live.tables, numbers, before)
         if not desired.linked:
             desired.chains = fuse(desired.state, desired.ways, self.services, built, by_digest(built))
             desired.state, desired.linked = grouped(desired.state), True
@@ -296,14 +296,14 @@ class Looker:
         """The applied graph. A service that cannot be compiled any more must not keep its topology from being deleted:
         then only the network is known, and drift of the cubes is not."""
         try:
-            return self.intend(applied, base, self.kept.intended)
+            return self.build_desired(applied, base, self.kept.intended)
         except CompileError:
             return _network_of(applied)
 
-    def survey(self, wanted: Sequence[Topology], applied: Sequence[Topology], base: Live) -> Survey:
+    def session(self, wanted: Sequence[Topology], applied: Sequence[Topology], base: Live) -> Session:
         """What it takes for the kernel, read as `base`, to hold `wanted` and nothing else. `applied`: its own documents."""
         before = None if applied is wanted else self._applied(applied, base)
-        desired = self.intend(wanted, base, self.kept.intended)
+        desired = self.build_desired(wanted, base, self.kept.intended)
         before = desired if before is None else before
         own, known = _network(desired.state), _network(before.state)
         state, conflicts = self.with_links(base, {**known, **own}.values())
@@ -312,7 +312,7 @@ class Looker:
         live = replace(base, state=state, network=then)
         objects = by_digest(self.builder.built)
         plan = make_plan(desired, live, self.services, self.builder.built, objects)
-        return Survey(
+        return Session(
             desired,
             live,
             plan,
@@ -326,15 +326,19 @@ class Looker:
 
 def _network(state: State) -> State:
     """Its records of netdevs and namespaces."""
-    return {a: record for a, record in apart(state).items() if isinstance(record, NamespaceRecord | LinkRecord | OffloadRecord)}
+    return {
+        a: record
+        for a, record in global_records(state).items()
+        if isinstance(record, NamespaceRecord | LinkRecord | OffloadRecord)
+    }
 
 
 def without_network(live: Live) -> Live:
     """What was read below the root, without the network that was seen beside it."""
     network = _network(live.state)
-    rest = {address: record for address, record in apart(live.state).items() if address not in network}
+    rest = {address: record for address, record in global_records(live.state).items() if address not in network}
     if isinstance(live.state, Grouped):
-        return replace(live, state=live.state.but({"": Group(rest)}))
+        return replace(live, state=live.state.but({"": RecordGroup(rest)}))
     return replace(live, state=rest)
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from reconciler.graph.records import (
     CubeRecord,
     HookRecord,
-    HopRecord,
     LinkRecord,
+    NextHopRecord,
     PortRecord,
     ProgramRecord,
     State,
-    StubRecord,
     TableRecord,
+    TrampolineRecord,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def as_graph(state: State) -> DiGraph[str]:
     import networkx
 
     graph: DiGraph[str] = networkx.DiGraph()
-    stubs = {record.path: record for record in state.values() if isinstance(record, StubRecord)}
+    stubs = {record.path: record for record in state.values() if isinstance(record, TrampolineRecord)}
     for address, record in state.items():
         if isinstance(record, CubeRecord):
             graph.add_node(address, kind="cube", record=record)
@@ -45,7 +45,7 @@ def as_graph(state: State) -> DiGraph[str]:
             graph.add_edge(record.address, _peer(record.peer, state), kind="peer")
         elif isinstance(record, HookRecord) and record.stub in stubs:
             graph.add_edge(f"netdev/{record.netdev}", f"cube/{stubs[record.stub].cube}", kind="attached", point=record.point)
-        elif isinstance(record, HopRecord) and record.kind == "program" and record.target in stubs:
+        elif isinstance(record, NextHopRecord) and record.kind == "program" and record.target in stubs:
             graph.add_edge(
                 f"cube/{record.cube}",
                 f"cube/{stubs[record.target].cube}",

@@ -18,7 +18,17 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.graph.desired import Built
-from reconciler.graph.records import CubeRecord, HookRecord, HopRecord, Part, PortRecord, ProgramRecord, Record, State, StubRecord
+from reconciler.graph.records import (
+    ChainPart,
+    CubeRecord,
+    HookRecord,
+    NextHopRecord,
+    PortRecord,
+    ProgramRecord,
+    Record,
+    State,
+    TrampolineRecord,
+)
 from reconciler.graph.tables import PUBLIC, scope_of, used_tables
 from reconciler.graph.wiring import INWARD, OUTWARD
 from reconciler.service.registry import Services
@@ -54,7 +64,7 @@ def fuse(
     """Give every stub of a desired graph its chain, and tell which have one, by address. `ways` has the hops and hooks there
     would be if every netdev was there; `built` by (service, 'TC'|'XDP'), `objects` by digest."""
     ways = list(ways)
-    hops = [record for record in ways if isinstance(record, HopRecord) and record.kind == "program"]
+    hops = [record for record in ways if isinstance(record, NextHopRecord) and record.kind == "program"]
     if not hops:
         return ()  # no cube leads to another: what a graph of a thousand has to pay
     hooks = [record.stub for record in ways if isinstance(record, HookRecord)]
@@ -70,7 +80,7 @@ def fuse(
     return tuple(chained)
 
 
-def digest(parts: Iterable[Part]) -> str:
+def digest(parts: Iterable[ChainPart]) -> str:
     """What a chain is made of, as 16 bytes in hex: it is kept in the chain's own map."""
     said = [(part.cube, part.side, part.direction, part.index, part.row, part.object, part.constants) for part in parts]
     return hashlib.sha256(repr(said).encode()).hexdigest()[:32]
@@ -80,7 +90,7 @@ class _Fuser:
     def __init__(
         self,
         state: State,
-        hops: Iterable[HopRecord],
+        hops: Iterable[NextHopRecord],
         hooks: Sequence[str],
         services: Services,
         built: Mapping[tuple[str, str], Built],
@@ -88,12 +98,12 @@ class _Fuser:
     ) -> None:
         self.services, self.built, self.objects, self.hooks = services, built, objects, hooks
         self.cubes: dict[str, CubeRecord] = {}
-        self.stubs: dict[str, StubRecord] = {}
+        self.stubs: dict[str, TrampolineRecord] = {}
         self.firsts: dict[_Way, ProgramRecord] = {}
         self.ports: Counter[str] = Counter()
         self.hops: dict[tuple[str, str], dict[int, str]] = {}
         for record in state.values():
-            if isinstance(record, StubRecord):
+            if isinstance(record, TrampolineRecord):
                 self.stubs[record.path] = record
             elif isinstance(record, PortRecord):
                 self.ports[record.cube] += 1
@@ -106,9 +116,9 @@ class _Fuser:
             self.hops.setdefault((hop.cube, hop.side), {})[hop.row] = hop.target
         self._code: dict[tuple[str, str], _Code | None] = {}
 
-    def chains(self) -> dict[str, tuple[Part, ...]]:
+    def chains(self) -> dict[str, tuple[ChainPart, ...]]:
         """The parts of every stub that packets are known to come to; none of what is only passed on the way."""
-        found: dict[str, tuple[Part, ...]] = {}
+        found: dict[str, tuple[ChainPart, ...]] = {}
         led_to = {target for hops in self.hops.values() for target in hops.values()}
         waiting = [*(path for path in self.stubs if path not in led_to), *self.hooks]
         cut_off: set[str] = set()  # the beginnings of what was too long for one program: linked even if one cube is left
@@ -124,10 +134,10 @@ class _Fuser:
             waiting += following
         return found
 
-    def _follow(self, head: StubRecord) -> tuple[tuple[Part, ...], StubRecord, bool]:
+    def _follow(self, head: TrampolineRecord) -> tuple[tuple[ChainPart, ...], TrampolineRecord, bool]:
         """The parts from a stub on, the stub of the last cube (`head` itself if it cannot be linked), and whether more would be
         linked if there was room."""
-        met: list[tuple[StubRecord, ProgramRecord]] = []
+        met: list[tuple[TrampolineRecord, ProgramRecord]] = []
         rows: list[int] = []
         seen: set[_Way] = set()
         tables: set[_Table] = set()
@@ -149,12 +159,12 @@ class _Fuser:
         if not met:
             return (), head, False
         parts = (
-            Part(at.cube, at.side, at.direction, at.index, row, made.object, made.constants)
+            ChainPart(at.cube, at.side, at.direction, at.index, row, made.object, made.constants)
             for (at, made), row in zip(met, [*rows[: len(met) - 1], _LAST], strict=True)
         )
         return tuple(parts), met[-1][0], is_cut
 
-    def _ways_on(self, stub: StubRecord) -> Iterator[tuple[int, str]]:
+    def _ways_on(self, stub: TrampolineRecord) -> Iterator[tuple[int, str]]:
         """(row, stub) of every hop by which a packet that came by a stub may go on in another program."""
         hops = self.hops.get((stub.cube, stub.side))
         if not hops:
@@ -168,7 +178,7 @@ class _Fuser:
             rows = [row for row in sorted(hops) if row < pins.AFTER_EGRESS and row != stub.index]
         return ((row, hops[row]) for row in rows if row in hops)
 
-    def _linkable(self, stub: StubRecord) -> _Code | None:
+    def _linkable(self, stub: TrampolineRecord) -> _Code | None:
         """What is known of the program that a stub leads to, if it can be linked."""
         record, cube = self.firsts.get(_way(stub)), self.cubes.get(stub.cube)
         if record is None or cube is None or not cube.fuse or self.ports[cube.name] > MOST_PORTS or stub.direction == pins.INJECT:
@@ -190,5 +200,5 @@ class _Fuser:
         return _Code(len(compiled.insns) // 8, "pcn_hops" in used, tuple(tables))
 
 
-def _way(stub: StubRecord) -> _Way:
+def _way(stub: TrampolineRecord) -> _Way:
     return stub.cube, stub.side, stub.direction

@@ -16,7 +16,7 @@ from typing import Any
 from reconciler import pins
 from reconciler.errors import DocumentError, Problem
 from reconciler.graph.documents import text_of
-from reconciler.graph.incremental import Asked, Frame, Graph, Intended, edited
+from reconciler.graph.incremental import CachedGraph, DesiredCache, Inputs, Skeleton, rebuild
 from reconciler.graph.records import (
     CubeRecord,
     LinkRecord,
@@ -25,9 +25,9 @@ from reconciler.graph.records import (
     ProgramRecord,
     Record,
     State,
-    StubRecord,
     TableRecord,
     TopologyRecord,
+    TrampolineRecord,
 )
 from reconciler.graph.tables import Tables, merged
 from reconciler.graph.wiring import Wiring, wire
@@ -72,7 +72,7 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CubePart:
     """What one cube asks for by itself: its own records, and `rows` for the tables of the objects that it runs (`made`, some of
     its service's `whole`)."""
 
@@ -122,7 +122,7 @@ def program_slots(service: Service, hook_type: str) -> tuple[ProgramSlot, ...]:
     return tuple(slots)
 
 
-def intend(
+def build_desired(
     topologies: Sequence[Topology],
     services: Services,
     built: Mapping[tuple[str, str], Built],
@@ -130,7 +130,7 @@ def intend(
     netdevs: Mapping[str, Any],
     live: Mapping[str, Mapping[str, Mapping[bytes, bytes]]] | None = None,
     numbers: Mapping[str, int] | None = None,
-    before: Intended | None = None,
+    before: DesiredCache | None = None,
 ) -> Desired:
     """The desired graph of these topologies.
 
@@ -139,20 +139,20 @@ def intend(
     of all netdevs there are. `before` has what the last call made of each cube, and is left with what this one makes.
     Raises DocumentError for what only the compiled tables can tell.
     """
-    known = before if before is not None else Intended()
+    known = before if before is not None else DesiredCache()
     netdev_numbers, built = known.same_netdevs(dict(numbers or {})), known.same_built(built)
-    asked = Asked(tuple(topologies), dict(built), indices, live or {}, netdev_numbers, frozenset(netdevs))
+    asked = Inputs(tuple(topologies), dict(built), indices, live or {}, netdev_numbers, frozenset(netdevs))
     if known.graph is not None and known.graph.frame.services is services and known.graph.asked.is_like(asked):
         return known.graph.desired
     old = known.graph.parts if known.graph is not None else {}
-    parts: dict[str, Part] = {}
+    parts: dict[str, CubePart] = {}
     problems: list[Problem] = []
     for cube in (cube for topology in topologies for cube in topology.cubes):
         try:
             service = _service(cube, services)
             whole, known_indices = built[cube.service, _family(cube)], indices.get(cube.name, {})
             rows, part = (live or {}).get(cube.name, {}), old.get(cube.name)
-            if part is None or not part.holds_for(cube, whole, known_indices, service.half and (rows, netdev_numbers)):
+            if part is None or not part.holds_for(cube, whole, known_indices, service.implementation and (rows, netdev_numbers)):
                 ports = port_indices(cube, known_indices, min(service.max_ports, pins.AFTER_EGRESS))
                 env = Env(ports, cube=cube.name, netdevs=netdev_numbers, live=rows)
                 part = _part(cube, service, whole, env)
@@ -163,16 +163,18 @@ def intend(
         raise DocumentError([*problems, *_tables(parts.values())[1]])
     owned = {link.end.name for topology in topologies for link in topology.links if link.end.netns is None}
     owned |= {link.peer.name for topology in topologies for link in topology.links if link.peer and link.peer.netns is None}
-    frame = Frame.of(topologies, services, frozenset(netdevs) | owned)
+    frame = Skeleton.of(topologies, services, frozenset(netdevs) | owned)
     documents = [TopologyRecord(topology.name, document_text(topology)) for topology in topologies]
-    desired = edited(known.graph, frame, parts, documents) if known.graph is not None else None
+    desired = rebuild(known.graph, frame, parts, documents) if known.graph is not None else None
     if desired is None:
         desired = _whole(topologies, services, frame.netdevs, parts)
-    known.graph = Graph(asked, frame, parts, desired)
+    known.graph = CachedGraph(asked, frame, parts, desired)
     return desired
 
 
-def _whole(topologies: Sequence[Topology], services: Services, netdevs: Collection[str], parts: Mapping[str, Part]) -> Desired:
+def _whole(
+    topologies: Sequence[Topology], services: Services, netdevs: Collection[str], parts: Mapping[str, CubePart]
+) -> Desired:
     """The graph of these topologies, of whose cubes these are the parts."""
     desired = Desired(indices={cube: dict(part.env.ports) for cube, part in parts.items()})
     for topology in topologies:
@@ -195,7 +197,7 @@ def _whole(topologies: Sequence[Topology], services: Services, netdevs: Collecti
     return desired
 
 
-def _tables(parts: Iterable[Part]) -> tuple[list[TableRecord], list[Problem]]:
+def _tables(parts: Iterable[CubePart]) -> tuple[list[TableRecord], list[Problem]]:
     """The tables of all cubes, and what is wrong with them."""
     tables = Tables()
     for part in parts:
@@ -244,11 +246,11 @@ def _family(cube: Cube) -> str:
     return "TC" if cube.type == "TC" else "XDP"
 
 
-def _part(cube: Cube, service: Service, whole: Built, env: Env) -> Part:
+def _part(cube: Cube, service: Service, whole: Built, env: Env) -> CubePart:
     """What one cube asks for by itself."""
     config = full_config(cube)
     made = _chosen(whole, service.chosen(config))
-    return Part(cube, env, made, whole, _records(cube, service, made, config, env), service.rows(config, made.tables, env))
+    return CubePart(cube, env, made, whole, _records(cube, service, made, config, env), service.rows(config, made.tables, env))
 
 
 def _records(cube: Cube, service: Service, made: Built, config: Mapping[str, Any], env: Env) -> list[Record]:
@@ -310,7 +312,7 @@ def _stubs(cube: Cube, service: Service, made: Built, indices: Mapping[str, int]
             places = ends.items()
         else:
             places = (("wire", 0),) if slot.direction == "ingress" else (("inner", 1),)
-        records += [StubRecord(cube.name, slot.side, slot.direction, index, name, slot.flavour) for name, index in places]
+        records += [TrampolineRecord(cube.name, slot.side, slot.direction, index, name, slot.flavour) for name, index in places]
     return records
 
 

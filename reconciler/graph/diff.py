@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 from itertools import compress, filterfalse
 from operator import ne
 
-from reconciler.graph.records import Group, Grouped, Record, State, TableRecord, TopologyRecord
+from reconciler.graph.records import Grouped, Record, RecordGroup, State, TableRecord, TopologyRecord
 from reconciler.incremental.row_delta import may_differ
 
-_NONE = Group({})
+_NONE = RecordGroup({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def diff(wanted: State, live: State) -> list[Change]:
     return changes
 
 
-def _by_groups(wanted: Mapping[str, Group], live: Mapping[str, Group]) -> list[Change]:
+def _by_groups(wanted: Mapping[str, RecordGroup], live: Mapping[str, RecordGroup]) -> list[Change]:
     changes = []
     for owner, group in wanted.items():
         other = live.get(owner, _NONE)

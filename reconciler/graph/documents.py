@@ -7,11 +7,11 @@ import json
 from collections import Counter, OrderedDict
 from typing import Any
 
-from reconciler.incremental.entry_memo import FEW, Entries
+from reconciler.incremental.entry_memo import FEW, EntryMemo
 
 _KEPT = 16  # documents
 _DATA: OrderedDict[str, Any] = OrderedDict()
-_TEXTS: Entries[str] = Entries()
+_TEXTS: EntryMemo[str] = EntryMemo()
 
 
 def document_data(document: str) -> Any:
@@ -61,7 +61,7 @@ _short = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @functools.lru_cache(maxsize=16)
-def say_the_same(document: str, other: str) -> bool:
+def documents_equal(document: str, other: str) -> bool:
     """Whether two documents differ in nothing but the order of what has none."""
     return document == other or _same(document_data(document), document_data(other))
 

@@ -12,16 +12,16 @@ from dataclasses import dataclass, field, replace
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
-from reconciler.graph.records import Group, Grouped, State, TopologyRecord
+from reconciler.graph.records import Grouped, RecordGroup, State, TopologyRecord
 from reconciler.graph.tables import Tables
 from reconciler.model import Attachment, Link, Topology
 
 if TYPE_CHECKING:
-    from reconciler.graph.desired import Built, Desired, Part
+    from reconciler.graph.desired import Built, CubePart, Desired
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class Skeleton:
     """All that a graph is made of, but for its cubes. `netdevs` are those that exist or are the topologies' own."""
 
     services: object
@@ -29,16 +29,16 @@ class Frame:
     netdevs: frozenset[str]
 
     @classmethod
-    def of(cls, topologies: Sequence[Topology], services: object, netdevs: frozenset[str]) -> Frame:
+    def of(cls, topologies: Sequence[Topology], services: object, netdevs: frozenset[str]) -> Skeleton:
         said = ((t.name, t.namespaces, t.links, t.attachments, tuple([cube.name for cube in t.cubes])) for t in topologies)
         return cls(services, tuple(said), netdevs)
 
-    def is_like(self, other: Frame) -> bool:
+    def is_like(self, other: Skeleton) -> bool:
         return self.services is other.services and self.topologies == other.topologies and self.netdevs == other.netdevs
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Inputs:
     """All that `intend` is given, but for the services."""
 
     topologies: tuple[Topology, ...]
@@ -48,7 +48,7 @@ class Asked:
     numbers: Mapping[str, int]
     netdevs: frozenset[str]
 
-    def is_like(self, other: Asked) -> bool:
+    def is_like(self, other: Inputs) -> bool:
         """Most of it is the very same objects from one time to the next, and of these nothing is compared."""
         mine, theirs = ((each.built, each.indices, each.rows, each.numbers, each.netdevs) for each in (self, other))
         same = len(self.topologies) == len(other.topologies) and all(map(is_, self.topologies, other.topologies))
@@ -56,21 +56,21 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
+class CachedGraph:
     """A graph, what was asked for and what it was made of; `parts` are those of its cubes, by name."""
 
-    asked: Asked
-    frame: Frame
-    parts: Mapping[str, Part]
+    asked: Inputs
+    frame: Skeleton
+    parts: Mapping[str, CubePart]
     desired: Desired
 
 
 @dataclass(slots=True)
-class Intended:
+class DesiredCache:
     """The last graph, and what there was of which there is one object for as long as it says the same: the services' objects by
     (service, family), and netdevs."""
 
-    graph: Graph | None = None
+    graph: CachedGraph | None = None
     built: dict[tuple[str, str], Built] = field(default_factory=dict)
     netdevs: Mapping[str, int] = field(default_factory=dict)
 
@@ -86,7 +86,9 @@ class Intended:
         return self.built
 
 
-def edited(old: Graph, frame: Frame, parts: Mapping[str, Part], documents: Sequence[TopologyRecord]) -> Desired | None:
+def rebuild(
+    old: CachedGraph, frame: Skeleton, parts: Mapping[str, CubePart], documents: Sequence[TopologyRecord]
+) -> Desired | None:
     """The graph of these parts and documents, if it is the old one but for some cubes' configuration; else None."""
     state = old.desired.state
     if not isinstance(state, Grouped) or not old.frame.is_like(frame) or old.parts.keys() != parts.keys():
@@ -109,7 +111,7 @@ def edited(old: Graph, frame: Frame, parts: Mapping[str, Part], documents: Seque
     for record in records:
         owner = getattr(record, "cube", "")
         groups.setdefault(owner, dict(state.groups[owner]))[record.address] = record
-    return replace(old.desired, state=state.but({owner: Group(group) for owner, group in groups.items()}))
+    return replace(old.desired, state=state.but({owner: RecordGroup(group) for owner, group in groups.items()}))
 
 
 def _is_known(document: TopologyRecord, desired: Desired) -> bool:
@@ -117,7 +119,7 @@ def _is_known(document: TopologyRecord, desired: Desired) -> bool:
     return isinstance(known, TopologyRecord) and known.document == document.document
 
 
-def _differs_in_rows(was: Part, part: Part) -> bool:
+def _differs_in_rows(was: CubePart, part: CubePart) -> bool:
     """Whether one part differs from another in nothing but what its tables hold, and leads where that one leads."""
     return was.whole is part.whole and was.records == part.records and was.rows.keys() == part.rows.keys() and (
         was.made.objects.keys() == part.made.objects.keys() and was.cube.ports == part.cube.ports

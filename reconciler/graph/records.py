@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler import pins
-from reconciler.graph.documents import say_the_same
+from reconciler.graph.documents import documents_equal
 from reconciler.model import Link
 
 GONE = "(gone)"  # stands for a netdev or a program that is no longer there
@@ -153,7 +153,7 @@ class ProgramRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ChainPart:
     """A cube's share of a program of several: its first program in a direction, entered at port `index`, and left by `row` for
     the part that follows (-1: none does)."""
 
@@ -167,7 +167,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class StubRecord:
+class TrampolineRecord:
     """The few instructions by which a packet enters (ingress) or leaves (egress) a cube at port `index`; or, with a `chain`, the
     cube itself and those that follow it. `chain` is the digest of its parts; live, 'foreign:…' if what runs is not what was
     linked from what is there now, and `refused` if the verifier would not have it, so that a plain stub leads to hops."""
@@ -179,12 +179,12 @@ class StubRecord:
     port: str
     flavour: str
     chain: str = ""
-    parts: tuple[Part, ...] = field(default=(), compare=False)
+    parts: tuple[ChainPart, ...] = field(default=(), compare=False)
     refused: bool = field(default=False, compare=False)
 
     @property
     def path(self) -> str:
-        return pins.stub(self.cube, self.side, self.direction, self.index, self.port)
+        return pins.trampoline(self.cube, self.side, self.direction, self.index, self.port)
 
     @property
     def address(self) -> str:
@@ -192,7 +192,7 @@ class StubRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class HopRecord:
+class NextHopRecord:
     """Row `row` of a cube's hops: kind 'none', 'pass', 'netdev' (target is its name) or 'program' (a stub's path)."""
 
     cube: str
@@ -250,7 +250,7 @@ class TopologyRecord:
 
     def __eq__(self, other: object) -> bool:
         same = isinstance(other, TopologyRecord) and self.name == other.name
-        return same and say_the_same(self.document, other.document)  # type: ignore[attr-defined]
+        return same and documents_equal(self.document, other.document)  # type: ignore[attr-defined]
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -269,8 +269,8 @@ Record = (
     | WaitingRecord
     | TableRecord
     | ProgramRecord
-    | StubRecord
-    | HopRecord
+    | TrampolineRecord
+    | NextHopRecord
     | MemberRecord
     | HookRecord
     | TopologyRecord
@@ -278,7 +278,7 @@ Record = (
 State = dict[str, Record]
 
 
-class Group(dict[str, Record]):
+class RecordGroup(dict[str, Record]):
     """The records of one cube, or those of none, by address. Nobody changes it, so that `like`, which was found to be equal,
     stays so."""
 
@@ -286,9 +286,9 @@ class Group(dict[str, Record]):
 
     def __init__(self, records: Mapping[str, Record]) -> None:
         super().__init__(records)
-        self.like: Group | None = None
+        self.like: RecordGroup | None = None
 
-    def is_known_to_be(self, other: Group | None) -> bool:
+    def is_known_to_be(self, other: RecordGroup | None) -> bool:
         """Whether it is known, without a comparison, that the other one says the same."""
         return other is self or (other is not None and other.like is self)
 
@@ -299,16 +299,16 @@ class Grouped(State):
 
     __slots__ = ("groups",)
 
-    def __init__(self, groups: Mapping[str, Group]) -> None:
+    def __init__(self, groups: Mapping[str, RecordGroup]) -> None:
         super().__init__()
         self.groups = groups
         for group in groups.values():
             self.update(group)
 
-    def without_cubes(self) -> Group:
-        return self.groups.get("", Group({}))
+    def without_cubes(self) -> RecordGroup:
+        return self.groups.get("", RecordGroup({}))
 
-    def but(self, groups: Mapping[str, Group]) -> Grouped:
+    def but(self, groups: Mapping[str, RecordGroup]) -> Grouped:
         """This with other groups in the place of some."""
         made = Grouped({})
         made.groups = {**self.groups, **groups}
@@ -320,7 +320,7 @@ class Grouped(State):
         return made
 
 
-def put_together(groups: Mapping[str, Group], before: Grouped | None) -> Grouped:
+def assemble(groups: Mapping[str, RecordGroup], before: Grouped | None) -> Grouped:
     """A state of these groups; most of them are those of the one `before`."""
     if before is None or before.groups.keys() != groups.keys():
         return Grouped(groups)
@@ -332,10 +332,10 @@ def grouped(state: State) -> Grouped:
     for address, record in state.items():
         owner = record.name if isinstance(record, CubeRecord) else getattr(record, "cube", "")
         groups.setdefault(owner, {})[address] = record
-    return Grouped({owner: Group(records) for owner, records in groups.items()})
+    return Grouped({owner: RecordGroup(records) for owner, records in groups.items()})
 
 
-def apart(state: State) -> State:
+def global_records(state: State) -> State:
     """At least those records that are of no cube: netdevs, hooks, documents."""
     return state.without_cubes() if isinstance(state, Grouped) else state
 
@@ -353,12 +353,12 @@ class Live:
     are among the records, and `unreadable` the names of those that cannot be read;
     `netdevs` has every netdev of this namespace by name; `tables` the raw rows
     of tables by cube. `adoptable` are tables that lost their pin but are in use: map ids by path, and, in `adopted`, what
-    they hold. `sealed` topologies were left out, for the reason given (see `live.sealed`). `namespaces` are those that the
+    they hold. `sealed` topologies were left out, for the reason given (see `live.quarantine`). `namespaces` are those that the
     applied documents name, with their topologies; `network` is the network as seen beside what was applied, where `state`
     has it as seen beside what is wanted. `format` is that of the layout in bpffs."""
 
     state: State = field(default_factory=dict)
-    leftovers: tuple[str, ...] = ()
+    orphans: tuple[str, ...] = ()
     generations: dict[str, int] = field(default_factory=dict)
     ports: dict[str, dict[str, int]] = field(default_factory=dict)
     documents: tuple[TopologyRecord, ...] = ()

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler import pins
-from reconciler.graph.records import GONE, CubeRecord, HookRecord, HopRecord, Live, StubRecord, WaitingRecord
+from reconciler.graph.records import GONE, CubeRecord, HookRecord, Live, NextHopRecord, TrampolineRecord, WaitingRecord
 from reconciler.service.registry import Services
 
 _LONGEST = 256  # hops; a damaged graph may loop
@@ -38,8 +38,8 @@ class _Walk:
 class _Tracer:
     def __init__(self, live: Live, services: Services) -> None:
         records = list(live.state.values())
-        self.stubs = {r.path: r for r in records if isinstance(r, StubRecord)}
-        self.hops = {(r.cube, r.side, r.row): r for r in records if isinstance(r, HopRecord)}
+        self.stubs = {r.path: r for r in records if isinstance(r, TrampolineRecord)}
+        self.hops = {(r.cube, r.side, r.row): r for r in records if isinstance(r, NextHopRecord)}
         self.hooks = [r for r in records if isinstance(r, HookRecord)]
         self.services = {r.name: services.get(r.service) for r in records if isinstance(r, CubeRecord)}
 

@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from reconciler import pins
 from reconciler.graph.records import (
     HookRecord,
-    HopRecord,
     LinkRecord,
     MemberRecord,
+    NextHopRecord,
     OffloadRecord,
     Record,
-    StubRecord,
+    TrampolineRecord,
     WaitingRecord,
 )
 from reconciler.model import Cube, Link, LinkEnd, Port, Topology
@@ -115,7 +115,7 @@ class _Wirer:
             index = self.indices[cube.name][port]
         else:
             index, port = (0, "wire") if direction == "ingress" else (1, "inner")
-        return "program", StubRecord(cube.name, side, direction, index, port, "").path
+        return "program", TrampolineRecord(cube.name, side, direction, index, port, "").path
 
     def _transparent(self, names: Sequence[str], direction: str, hook: str | None = None) -> list[Cube]:
         """Those of `names` that have programs in a direction (and are of a hook's family), in the packet's order."""
@@ -126,7 +126,7 @@ class _Wirer:
 
     def _hop(self, cube: Cube, row: int, target: Target, side: str = pins.MAIN) -> None:
         if target != NOWHERE:
-            self.wiring.records.append(HopRecord(cube.name, side, row, *target))
+            self.wiring.records.append(NextHopRecord(cube.name, side, row, *target))
 
     # -- ports ------------------------------------------------------------------------------------------------
 
@@ -199,7 +199,7 @@ class _Wirer:
         near, far = hidden_pair(cube.name, "", family(cube))
         mtu = PAIR_MTU[family(cube)]
         point = "tcx_ingress" if family(cube) == "TC" else "xdp"
-        back = StubRecord(cube.name, pins.MAIN, pins.INJECT, 0, "cube", "").path
+        back = TrampolineRecord(cube.name, pins.MAIN, pins.INJECT, 0, "cube", "").path
         self.wiring.records += [
             LinkRecord(Link("veth", LinkEnd(near, mtu=mtu), LinkEnd(far, mtu=mtu), {"quiet": True}), cube.topology),
             HookRecord(far, point, back, mode(cube)),

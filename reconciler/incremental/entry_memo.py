@@ -4,8 +4,8 @@
     names.each(list_of_objects, work)     # [work(0, list_of_objects[0]), ...]
 
 An entry is known by being the very same object. Documents are never changed, and an edited one shares with the one before all
-that the edit left alone (`document.edit`). So a list is compared with the last one that began or ended with the same entry, from
-both ends, and only what is between them is worked on.
+that the edit left alone (`document.incremental_parse`). So a list is compared with the last one that began or ended with the same
+entry, from both ends, and only what is between them is worked on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from reconciler.incremental.persistent_list import Spliced, splice, unchanged
+from reconciler.incremental.persistent_list import PersistentList, splice, unchanged
 
 T = TypeVar("T")
 
@@ -26,10 +26,10 @@ _LISTS = 64  # that are remembered by one kind of work
 @dataclass(frozen=True, slots=True)
 class _Done(Generic[T]):
     entries: Sequence[Any]
-    made: Spliced[T]
+    made: PersistentList[T]
 
 
-class Entries(Generic[T]):
+class EntryMemo(Generic[T]):
     """What one kind of work made of the lists that it saw last. What it makes of an entry may depend on nothing but the entry."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Entries(Generic[T]):
                 return done.made
         known = self._known(entries)
         if known is None:
-            made = Spliced([work(place, entry) for place, entry in enumerate(entries)])
+            made = PersistentList([work(place, entry) for place, entry in enumerate(entries)])
         else:
             start, rest = unchanged(known.entries, entries)
             between = [work(place, entries[place]) for place in range(start, len(entries) - rest)]

@@ -3,9 +3,9 @@
     new = splice(old, 500, [entry], 9499)   # 10,000 entries with one in the place of one
     unchanged(old, new)                     # (500, 9499), without a look at the others
 
-Somebody edits one rule of 10,000, and a dozen lists follow from it, each made from the one before (`document.entries`). Whoever
-asks in what two of them differ would go through all entries to find what was known when the second was made. So a list that was
-spliced remembers from which it came, by a mark and not by itself: it keeps no other list alive.
+Somebody edits one rule of 10,000, and a dozen lists follow from it, each made from the one before (`incremental.entry_memo`).
+Whoever asks in what two of them differ would go through all entries to find what was known when the second was made. So a list
+that was spliced remembers from which it came, by a mark and not by itself: it keeps no other list alive.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 _BLOCK = 512  # that are compared at once
 
 
-class Spliced(list[T]):
+class PersistentList(list[T]):
     """A list that nobody changes. `mark` is its own; `source` is the mark of the list with which it shares `start` entries at the
     start and `rest` at the end."""
 
@@ -31,9 +31,9 @@ class Spliced(list[T]):
         self.start = self.rest = 0
 
 
-def splice(old: Sequence[T], start: int, between: Sequence[T], rest: int) -> Spliced[T]:
+def splice(old: Sequence[T], start: int, between: Sequence[T], rest: int) -> PersistentList[T]:
     """The first `start` entries of `old`, others, and its last `rest`."""
-    made = Spliced(old[:start])
+    made = PersistentList(old[:start])
     made += between
     made += old[len(old) - rest :]
     made.source, made.start, made.rest = getattr(old, "mark", None), start, rest
@@ -53,7 +53,7 @@ def unchanged(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int]:
 
 def _known(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int]:
     """At least so many are the same."""
-    if not isinstance(old, Spliced) or not isinstance(new, Spliced):
+    if not isinstance(old, PersistentList) or not isinstance(new, PersistentList):
         return 0, 0
     if new.source is old.mark:
         return new.start, new.rest

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 
-class Edited(dict[bytes, bytes]):
+class RowDelta(dict[bytes, bytes]):
     """Rows that nobody changes, made from `source`, with which they agree at all keys but some. Only the latest edit remembers
     its source, so that old rows do not stay for ever."""
 
@@ -33,14 +33,14 @@ class Edited(dict[bytes, bytes]):
         return not self == other
 
 
-def edited(old: Mapping[bytes, bytes], gone: Iterable[bytes], more: Mapping[bytes, bytes]) -> Edited:
+def row_delta(old: Mapping[bytes, bytes], gone: Iterable[bytes], more: Mapping[bytes, bytes]) -> RowDelta:
     """`old` without the keys that are gone, and then with more rows."""
     gone = list(gone)
-    made = Edited(old, old, {*gone, *more})
+    made = RowDelta(old, old, {*gone, *more})
     for key in gone:
         made.pop(key, None)
     made.update(more)
-    if isinstance(old, Edited):
+    if isinstance(old, RowDelta):
         old.source = None
     return made
 
@@ -49,6 +49,6 @@ def may_differ(old: Mapping[bytes, bytes], new: Mapping[bytes, bytes]) -> Collec
     """The keys at which two may differ: at all others they are known to agree. None: nothing is known."""
     if new is old:
         return ()
-    if isinstance(new, Edited) and new.source is old:
+    if isinstance(new, RowDelta) and new.source is old:
         return new.keys_of_edit
-    return old.keys_of_edit if isinstance(old, Edited) and old.source is new else None
+    return old.keys_of_edit if isinstance(old, RowDelta) and old.source is new else None

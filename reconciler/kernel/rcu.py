@@ -10,7 +10,7 @@ _GLOBAL = 1  # MEMBARRIER_CMD_GLOBAL: returns after an RCU grace period, which n
 _UNKNOWN_GRACE = 0.1  # seconds, where the kernel offers no such wait (nohz_full)
 
 
-def wait_for_packets() -> None:
+def wait_for_grace_period() -> None:
     number = _MEMBARRIER.get(os.uname().machine)
     if number is None or ctypes.CDLL(None).syscall(number, _GLOBAL, 0, 0) != 0:
         time.sleep(_UNKNOWN_GRACE)

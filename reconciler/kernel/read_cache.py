@@ -19,7 +19,7 @@ class Directory:
 
 
 @dataclass(slots=True)
-class Result:
+class CachedResult:
     """What was made of `given` and of what was read; `reads` are the directories, and the contents by the question asked."""
 
     given: Any
@@ -29,7 +29,7 @@ class Result:
 
 
 @dataclass(slots=True)
-class Memory:
+class ReadCache:
     """What one look may take over from the one before, because the kernel says whether it still holds.
 
     An inode of bpffs is one object for life: which program or map it is, which maps a program uses, a map's shape and a
@@ -39,7 +39,7 @@ class Memory:
     """
 
     directories: dict[str, Directory] = field(default_factory=dict)
-    results: dict[str, Result] = field(default_factory=dict)
+    results: dict[str, CachedResult] = field(default_factory=dict)
 
     def tables(self) -> dict[int, maps.MapInfo]:
         """All maps that were seen pinned, by id."""

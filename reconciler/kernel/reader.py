@@ -22,7 +22,7 @@ from reconciler.kernel import batch_read, bpf, hooks, maps, programs
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.document_values import unpack_document
 from reconciler.kernel.netstate import NetdevState
-from reconciler.kernel.read_cache import Directory, Memory, Result
+from reconciler.kernel.read_cache import CachedResult, Directory, ReadCache
 
 _SLOTS = maps.MapSpec(maps.PROG_ARRAY, 4, 4, 1)
 _SETTLED = 50_000_000  # nanoseconds since its last change after which a directory's time tells every further one
@@ -41,10 +41,10 @@ class Reader:
     it is. With a `memory`, this look goes on from the last one, and leaves what it learned in it; what was made under one of
     the names in `since` is not even read again. Whoever asks for tables by their number reads in a `with` block."""
 
-    def __init__(self, root: Bpffs, memory: Memory | None = None, since: Collection[str] = ()) -> None:
-        self.root, self._memory, self._since = root, memory or Memory(), since
+    def __init__(self, root: Bpffs, memory: ReadCache | None = None, since: Collection[str] = ()) -> None:
+        self.root, self._memory, self._since = root, memory or ReadCache(), since
         self._looked: dict[str, Directory] = {}
-        self._noted: Result | None = None
+        self._noted: CachedResult | None = None
         self._seen: dict[int, maps.MapInfo] | None = None
         self._just_read: dict[tuple[str, Any], Any] = {}  # by `_reads_the_same`, for what is made anew right after it
         self._arrays: list[int] = []  # descriptors of program arrays, opened by number
@@ -62,7 +62,7 @@ class Reader:
         """What `make` makes of `given` and of what it reads here; made anew only if either differs from the last time."""
         known = self._memory.results.get(name)
         if known is None or known.given != given or not (name in self._since or self._reads_the_same(known)):
-            known = self._noted = self._memory.results[name] = Result(given)
+            known = self._noted = self._memory.results[name] = CachedResult(given)
             try:
                 known.value = make()
             except BaseException:
@@ -79,7 +79,7 @@ class Reader:
         known = self._memory.results.get(name) if name in self._since else None
         return known.given if known is not None else None
 
-    def _reads_the_same(self, known: Result) -> bool:
+    def _reads_the_same(self, known: CachedResult) -> bool:
         """What was read to find out is not read again if it does not."""
         if not all(self._directory(path) is directory for path, directory in known.directories.items()):
             return False

@@ -12,7 +12,7 @@ from itertools import chain
 
 from reconciler import pins
 from reconciler.graph.diff import diff
-from reconciler.graph.records import Live, ProgramRecord, State, StubRecord, TableRecord
+from reconciler.graph.records import Live, ProgramRecord, State, TableRecord, TrampolineRecord
 from reconciler.kernel.maps import PROG_ARRAY, MapInfo, fold_cpus, kernel_name
 from reconciler.kernel.reader import Reader
 
@@ -51,9 +51,9 @@ def _in_use(reader: Reader, live: Live, record: TableRecord) -> list[MapInfo]:
     """Every map that the programs of the record's cube use, on the record's side; of any cube for a shared table."""
     found = []
     for other in live.state.values():
-        if not isinstance(other, ProgramRecord | StubRecord) or record.cube not in ("", other.cube):
+        if not isinstance(other, ProgramRecord | TrampolineRecord) or record.cube not in ("", other.cube):
             continue
-        if not _reaches(other.side, record) or (isinstance(other, StubRecord) and other.chain and not other.refused):
+        if not _reaches(other.side, record) or (isinstance(other, TrampolineRecord) and other.chain and not other.refused):
             continue  # a chain uses the tables of several cubes, all of which their own programs use too
         if isinstance(other, ProgramRecord):
             found += reader.tables_of(f"{pins.generation(other.cube, live.generations[other.cube])}/{other.name}")

@@ -18,12 +18,12 @@ from reconciler.errors import KernelError, VerifierError, kernel_error
 from reconciler.kernel import bpf, hooks, maps, programs
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.document_values import pack_document
-from reconciler.kernel.rcu import wait_for_packets
+from reconciler.kernel.rcu import wait_for_grace_period
 from reconciler.link import trampoline
 from reconciler.live.execute_network import Network
 from reconciler.live.link_inputs import member
 from reconciler.live.load import TYPES, frozen, load, load_cube
-from reconciler.live.prefetch import Ahead
+from reconciler.live.prefetch import Prefetcher
 from reconciler.live.value_masks import masked, merged
 from reconciler.plan.steps import Operation
 
@@ -43,7 +43,7 @@ class Executor:
         self._directories: set[str] = set()  # that are there
         self.warnings: list[str] = []  # what was done in another way than asked for
         self._network = Network(str(root.root))
-        self._ahead = Ahead(planned, self._fds, objects)
+        self._ahead = Prefetcher(planned, self._fds, objects)
 
     def do(self, operation: Operation) -> None:
         """Raises KernelError (or another PcnError); an operation that raises has changed nothing that matters."""
@@ -148,7 +148,7 @@ class Executor:
 
     def _grace(self) -> None:
         """Packets may be inside programs that were just replaced; their arrays must not be emptied under them."""
-        wait_for_packets()
+        wait_for_grace_period()
 
     def _set_document(self, path: str, text: str) -> None:
         value = pack_document(text)

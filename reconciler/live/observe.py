@@ -18,17 +18,17 @@ from reconciler.graph.desired import Built
 from reconciler.graph.records import (
     GONE,
     CubeRecord,
-    Group,
     Grouped,
     Live,
     PortRecord,
     ProgramRecord,
     Record,
+    RecordGroup,
     State,
-    StubRecord,
     TableRecord,
+    TrampolineRecord,
     WaitingRecord,
-    put_together,
+    assemble,
 )
 from reconciler.graph.tables import PUBLIC
 from reconciler.kernel.maps import PER_CPU, MapInfo, MapSpec, fold_cpus
@@ -46,7 +46,7 @@ _FILES = {"entry", "hops", "next", "drops", "flood", "reenter", "slowpath"}
 
 
 @dataclass(slots=True)
-class Look:
+class Snapshot:
     """One look at one root. `stubs` names stubs by program id."""
 
     reader: Reader
@@ -61,26 +61,28 @@ class Look:
     public: State = field(default_factory=dict)  # tables of the whole host
     uses: dict[tuple[str, str], set[int]] = field(default_factory=dict)  # ids of the tables that a side of a cube uses
     in_use: set[int] = field(default_factory=set)  # ids of the tables that the pinned programs use
-    chains: list[tuple[StubRecord, tuple[int, ...]]] = field(default_factory=list)  # and the ids of the tables that each uses
-    leftovers: list[str] = field(default_factory=list)
+    chains: list[tuple[TrampolineRecord, tuple[int, ...]]] = field(
+        default_factory=list
+    )  # and the ids of the tables that each uses
+    orphans: list[str] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
-    group: tuple[Ends, Group] | None = None  # a cube's records, and what of them others have a say in
+    group: tuple[Ends, RecordGroup] | None = None  # a cube's records, and what of them others have a say in
     digests: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     shapes: dict[tuple[str, str], Mapping[str, tuple[Any, TableRows]]] = field(default_factory=dict)
 
-    def apart(self) -> Look:
+    def apart(self) -> Snapshot:
         """The same look, for one cube: what is found goes to it alone."""
         to = self.reader, self.services, self.build, self.netdevs, self.names, Live(), self.state
-        return Look(*to, digests=self.digests, shapes=self.shapes)
+        return Snapshot(*to, digests=self.digests, shapes=self.shapes)
 
-    def take(self, own: Look) -> None:
+    def take(self, own: Snapshot) -> None:
         """What was found of one cube, but for its records, in which others may have a say."""
         self.live.state.update(own.public)
         self.live.generations.update(own.live.generations)
         self.live.ports.update(own.live.ports)
         self.live.tables.update(own.live.tables)
         self.stubs.update(own.stubs)
-        self.leftovers += own.leftovers
+        self.orphans += own.orphans
 
     def compiled(self, about: Mapping[str, Any]) -> frozenset[str]:
         """Digests of the objects by which a cube's tables are decoded."""
@@ -112,12 +114,12 @@ def observe_bpffs(
     None if they cannot be had, and then its tables are left undecoded. `state`: read the datapath's tables too. `before` is the
     state that the last look found."""
     live = Live(netdevs=dict(netdevs), format=reader.root.format())
-    look = Look(reader, services, build, netdevs, {netdev.index: name for name, netdev in netdevs.items()}, live, state)
+    snapshot = Snapshot(reader, services, build, netdevs, {netdev.index: name for name, netdev in netdevs.items()}, live, state)
     live.documents, live.unreadable = documents_of(reader)
-    look.add(live.documents)
+    snapshot.add(live.documents)
     kept = {pins.topology(name) for name in (*(record.name for record in live.documents), *live.unreadable)}
     leftovers = [path for name in reader.names("topologies") if (path := f"topologies/{name}") not in kept]
-    cubes: dict[str, Look] = {}
+    cubes: dict[str, Snapshot] = {}
     said = said_of(live)
     for escaped in reader.names("cubes"):
         name = pins.unescape(escaped)
@@ -125,28 +127,28 @@ def observe_bpffs(
         if about is None or current is None or "~" in escaped:
             leftovers.append(f"cubes/{escaped}")
         else:
-            given = about, current, state, look.compiled(about)
-            cubes[name] = reader.remembered(name, given, partial(_alone, look, name, about, current))
+            given = about, current, state, snapshot.compiled(about)
+            cubes[name] = reader.remembered(name, given, partial(_alone, snapshot, name, about, current))
     reader.forget_all_but(cubes.keys())
     for own in cubes.values():
-        look.take(own)
+        snapshot.take(own)
     in_use = set[int]().union(*(own.in_use for own in cubes.values())) if any(own.chains for own in cubes.values()) else set()
-    groups = {cube: _group(look, own, in_use) for cube, own in cubes.items()}
-    leftovers += [*look.leftovers, *hooks(look)]
-    leftovers += _shared(look, groups)
-    live.leftovers = tuple(leftovers)
-    live.state = put_together({"": Group(live.state), **groups}, before)
+    groups = {cube: _group(snapshot, own, in_use) for cube, own in cubes.items()}
+    leftovers += [*snapshot.orphans, *hooks(snapshot)]
+    leftovers += _shared(snapshot, groups)
+    live.orphans = tuple(leftovers)
+    live.state = assemble({"": RecordGroup(live.state), **groups}, before)
     return live
 
 
-def _group(look: Look, own: Look, in_use: Collection[int]) -> Group:
+def _group(snapshot: Snapshot, own: Snapshot, in_use: Collection[int]) -> RecordGroup:
     """A cube's records; the same object as the last time if nothing of them has changed."""
-    ends = ends_of(look, own, in_use)
+    ends = ends_of(snapshot, own, in_use)
     if own.group is None or own.group[0] != ends:
         linked: list[Record] = [*chains(own, ends), *hops(own, ends), *members(own, ends)]
-        own.group = ends, Group(own.live.state | {record.address: record for record in linked})
+        own.group = ends, RecordGroup(own.live.state | {record.address: record for record in linked})
     like = own.group[1].like
-    if like is not None and not any(isinstance(record, StubRecord) and record.chain for record in like.values()):
+    if like is not None and not any(isinstance(record, TrampolineRecord) and record.chain for record in like.values()):
         own.group = ends, like  # what is wanted says the same of this cube, to the last bit: one of two is enough
     return own.group[1]
 
@@ -157,125 +159,127 @@ def _identity(reader: Reader, escaped: str, name: str, said: dict[str, Any] | No
     return before[:2] if before is not None else identity(reader, f"cubes/{escaped}", said)
 
 
-def _alone(look: Look, name: str, about: Mapping[str, Any], current: str) -> Look:
+def _alone(snapshot: Snapshot, name: str, about: Mapping[str, Any], current: str) -> Snapshot:
     """A cube's own objects, and nothing that depends on another's."""
-    own = look.apart()
+    own = snapshot.apart()
     own.wires = wires(own, name)  # what has to be read of a table comes first, and then it is known what it is as well
-    own.leftovers += _cube_objects(own, name, about, current)
+    own.orphans += _cube_objects(own, name, about, current)
     own.flooded = flooded(own, name, about)
     return own
 
 
-def _cube_objects(look: Look, name: str, about: Mapping[str, Any], current: str) -> list[str]:
+def _cube_objects(snapshot: Snapshot, name: str, about: Mapping[str, Any], current: str) -> list[str]:
     """A cube's own objects; gives the leftovers in its directory."""
-    reader, home = look.reader, pins.cube(name)
+    reader, home = snapshot.reader, pins.cube(name)
     said = (about.get("service", ""), about.get("topology", ""), about.get("type", "TC"), about.get("fuse", True))
-    look.add([CubeRecord(name, *said)])
+    snapshot.add([CubeRecord(name, *said)])
     leftovers = []
     indices: dict[str, int] = {}
-    ports = look.live.ports[name] = {}
+    ports = snapshot.live.ports[name] = {}
     entries = reader.names(home)
     for entry in entries:
         if entry.endswith("~") or (entry[0] == "g" and entry[1:].isdigit() and entry != current):
             leftovers.append(f"{home}/{entry}")
-    _programs(look, name, current)
+    _programs(snapshot, name, current)
     for side in (pins.MAIN, pins.TWIN) if "twin" in entries else (pins.MAIN,):
-        indices |= _stubs(look, name, about, side, leftovers)
+        indices |= _stubs(snapshot, name, about, side, leftovers)
     for escaped in reader.names(f"{home}/ports"):
         port = pins.unescape(escaped)
         if escaped.endswith("~") or port not in indices:
             leftovers.append(f"{home}/ports/{escaped}")
             continue
-        look.add([PortRecord(name, port, indices[port], reader.link_text(f"{home}/ports/{escaped}") or "-")])
+        snapshot.add([PortRecord(name, port, indices[port], reader.link_text(f"{home}/ports/{escaped}") or "-")])
         ports[port] = indices[port]
     place, _, at = (reader.link_text(pins.waits(name)) or "").partition(" ")
     if place.isdigit() and at:
-        look.add([WaitingRecord(name, at, int(place))])
-    look.live.generations[name] = int(current[1:]) if current[1:].isdigit() else 0
-    _tables(look, name, about)
+        snapshot.add([WaitingRecord(name, at, int(place))])
+    snapshot.live.generations[name] = int(current[1:]) if current[1:].isdigit() else 0
+    _tables(snapshot, name, about)
     return leftovers
 
 
-def _stubs(look: Look, cube: str, about: Mapping[str, Any], side: str, leftovers: list[str]) -> dict[str, int]:
+def _stubs(snapshot: Snapshot, cube: str, about: Mapping[str, Any], side: str, leftovers: list[str]) -> dict[str, int]:
     flavour = "XDP" if about.get("type", "TC") != "TC" and side == pins.MAIN else "TC"
     indices: dict[str, int] = {}
-    cube_entry = look.reader.table(f"{pins.cube(cube)}/{side}entry")
-    for direction, directory in pins.STUBS.items():
+    cube_entry = snapshot.reader.table(f"{pins.cube(cube)}/{side}entry")
+    for direction, directory in pins.TRAMPOLINES.items():
         base = f"{pins.cube(cube)}/{side}{directory}"
-        for entry in look.reader.names(base):
+        for entry in snapshot.reader.names(base):
             number, _, escaped = entry.partition("_")
             if "~" in entry:  # one that was to take over, or that was to go
                 leftovers.append(f"{base}/{entry}")
                 continue
-            pinned = look.reader.program(f"{base}/{entry}")
+            pinned = snapshot.reader.program(f"{base}/{entry}")
             if number.isdigit() and pinned is not None:
                 port = pins.unescape(escaped)
                 if direction != pins.INJECT:
                     indices[port] = int(number)
-                stub = StubRecord(cube, side, direction, int(number), port, flavour)
+                stub = TrampolineRecord(cube, side, direction, int(number), port, flavour)
                 if pinned.name in (f"chain_{number}", f"apart_{number}"):
-                    said = look.reader.mark(f"{base}/{entry}").hex() or f"foreign:{pinned.tag}"
+                    said = snapshot.reader.mark(f"{base}/{entry}").hex() or f"foreign:{pinned.tag}"
                     stub = replace(stub, chain=said, refused=pinned.name == f"apart_{number}")
                 if stub.chain and not stub.refused:
-                    look.chains.append((stub, pinned.maps[1:]))
+                    snapshot.chains.append((stub, pinned.maps[1:]))
                 elif pinned.name == f"stub_{number}" or stub.refused:
                     if cube_entry is None or cube_entry.identity not in pinned.maps:
                         continue  # it leads to an entry that is no longer the cube's
-                    look.uses.setdefault((cube, side), set()).update(pinned.maps)
-                    look.add([stub])
+                    snapshot.uses.setdefault((cube, side), set()).update(pinned.maps)
+                    snapshot.add([stub])
                 else:
                     continue  # another program under a stub's name
-                look.stubs[pinned.identity] = f"{base}/{entry}"
+                snapshot.stubs[pinned.identity] = f"{base}/{entry}"
     return indices
 
 
-def _programs(look: Look, cube: str, current: str) -> None:
+def _programs(snapshot: Snapshot, cube: str, current: str) -> None:
     """A program is what was loaded if pin, slot and the generation's record agree; else it is named by its tag."""
     home = f"{pins.cube(cube)}/{current}"
-    recorded = (look.reader.json_link(f"{home}/about") or {}).get("programs", {})
+    recorded = (snapshot.reader.json_link(f"{home}/about") or {}).get("programs", {})
     for name, said in recorded.items():
         side = pins.TWIN if name.startswith("twin_") else pins.MAIN
         direction, _, index = name.removeprefix("twin_").rpartition("_")
         row = pins.entry_row(direction, int(index))
-        pinned = look.reader.program(f"{home}/{name}")
-        slot = look.reader.slot(f"{pins.cube(cube)}/{side}entry", row)
+        pinned = snapshot.reader.program(f"{home}/{name}")
+        slot = snapshot.reader.slot(f"{pins.cube(cube)}/{side}entry", row)
         if pinned is None and not slot:
             continue
         calls = said.get("calls")
-        called = look.reader.slot(f"{home}/{calls}", row) if calls else slot
+        called = snapshot.reader.slot(f"{home}/{calls}", row) if calls else slot
         true = pinned is not None and pinned.tag == said.get("tag") and pinned.identity == slot == called
         if pinned is not None:
-            look.in_use.update(pinned.maps)
+            snapshot.in_use.update(pinned.maps)
         if true and pinned is not None:
-            look.uses.setdefault((cube, side), set()).update(pinned.maps)
+            snapshot.uses.setdefault((cube, side), set()).update(pinned.maps)
         found = f"foreign:{pinned.tag if pinned else 'no pin'}/{slot or 'empty slot'}" + (f"/{called}" if calls else "")
         digest = said.get("object", "") if true else found
-        look.add([ProgramRecord(cube, side, direction, int(index), digest, look.reader.constants(f"{home}/{name}_const"))])
+        snapshot.add(
+            [ProgramRecord(cube, side, direction, int(index), digest, snapshot.reader.constants(f"{home}/{name}_const"))]
+        )
 
 
-def _tables(look: Look, cube: str, about: Mapping[str, Any]) -> None:
-    reader, home = look.reader, pins.cube(cube)
+def _tables(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> None:
+    reader, home = snapshot.reader, pins.cube(cube)
     for entry in reader.names(home):
         if entry in _FILES:
-            _plain_table(look, cube, f"{home}/{entry}", entry)
+            _plain_table(snapshot, cube, f"{home}/{entry}", entry)
         elif entry == "twin":
             for below in reader.names(f"{home}/twin"):
                 if below in _FILES:
-                    _plain_table(look, cube, f"{home}/twin/{below}", below)
-    shape = _shape(look, cube, about)
-    kept = look.live.tables.setdefault(cube, {})
+                    _plain_table(snapshot, cube, f"{home}/twin/{below}", below)
+    shape = _shape(snapshot, cube, about)
+    kept = snapshot.live.tables.setdefault(cube, {})
     own = {f"{home}/tables/{entry}": entry.rpartition(":")[2] for entry in reader.names(f"{home}/tables")}
     for path, name in (own | {path: name for path, (name, _, _) in shape.items() if path not in own}).items():
         if path not in shape:
-            _plain_table(look, cube, path, name)
-            if look.state and (found := reader.rows(path)) is not None:
+            _plain_table(snapshot, cube, path, name)
+            if snapshot.state and (found := reader.rows(path)) is not None:
                 kept[name] = {key: fold_cpus(found[0], value) for key, value in found[1].items()}
             continue
         _, wanted, value_size = shape[path]
-        only_keys = not look.state and not any(wanted.mask)  # are configuration's, and nobody looks at more
+        only_keys = not snapshot.state and not any(wanted.mask)  # are configuration's, and nobody looks at more
         found = reader.keys(path) if only_keys else reader.rows(path, sparse=wanted.sparse)
         pinned = reader.table(path)
-        if found is None or pinned is None or _is_another(look, cube, path, name, pinned):
+        if found is None or pinned is None or _is_another(snapshot, cube, path, name, pinned):
             continue
         spec, raw = found
         if only_keys:
@@ -286,16 +290,16 @@ def _tables(look: Look, cube: str, about: Mapping[str, Any]) -> None:
         owner = "" if path.startswith(f"{PUBLIC}/") else cube
         known = rows if spec.value_size == value_size else None
         record = TableRecord(owner, name, path, _spec(spec), known, wanted.mask, wanted.sparse, wanted.staged)
-        (look.live.state if owner else look.public)[record.address] = record
+        (snapshot.live.state if owner else snapshot.public)[record.address] = record
 
 
-def _shape(look: Look, cube: str, about: Mapping[str, Any]) -> dict[str, tuple[str, TableRows, int]]:
+def _shape(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> dict[str, tuple[str, TableRows, int]]:
     """Of each table that holds configuration, by its pin: its name, what an empty configuration says of it, and the size of
     its values."""
     of_kind = _kind(about)
-    if of_kind not in look.shapes:
-        look.shapes[of_kind] = _empty(look, *of_kind)
-    shapes = look.shapes[of_kind]
+    if of_kind not in snapshot.shapes:
+        snapshot.shapes[of_kind] = _empty(snapshot, *of_kind)
+    shapes = snapshot.shapes[of_kind]
     return {pins.table(cube, name, table.scope): (name, wanted, table.value_size) for name, (table, wanted) in shapes.items()}
 
 
@@ -304,12 +308,12 @@ def _kind(about: Mapping[str, Any]) -> tuple[str, str]:
     return about.get("service", ""), "TC" if about.get("type", "TC") == "TC" else "XDP"
 
 
-def _empty(look: Look, service_name: str, family: str) -> dict[str, tuple[Any, TableRows]]:
+def _empty(snapshot: Snapshot, service_name: str, family: str) -> dict[str, tuple[Any, TableRows]]:
     """The tables that hold a service's configuration, and what an empty one says of each."""
     from reconciler.service.model.codec import Env
 
-    service = look.services.get(service_name)
-    built = look.build(service.name, family) if service else None
+    service = snapshot.services.get(service_name)
+    built = snapshot.build(service.name, family) if service else None
     if service is None or built is None:
         return {}
     try:
@@ -323,29 +327,33 @@ def _spec(spec: MapSpec) -> tuple[int, int, int, int, int]:
     return spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags
 
 
-def _plain_table(look: Look, cube: str, path: str, name: str) -> None:
-    pinned = look.reader.table(path)
-    if pinned is None or (name != "entry" and _is_another(look, cube, path, name, pinned)):  # what leads to an entry says which
+def _plain_table(snapshot: Snapshot, cube: str, path: str, name: str) -> None:
+    pinned = snapshot.reader.table(path)
+    if pinned is None or (
+        name != "entry" and _is_another(snapshot, cube, path, name, pinned)
+    ):  # what leads to an entry says which
         return
-    look.add([TableRecord(cube, name, path, _spec(pinned.spec))])
+    snapshot.add([TableRecord(cube, name, path, _spec(pinned.spec))])
 
 
-def _is_another(look: Look, cube: str, path: str, name: str, pinned: MapInfo) -> bool:
+def _is_another(snapshot: Snapshot, cube: str, path: str, name: str, pinned: MapInfo) -> bool:
     """Whether the pin of a cube's table was replaced."""
     own_side = path.rpartition("/")[2] in pins.OF_A_SIDE and "/tables/" not in path
     sides = (pins.side_of(path),) if own_side else (pins.MAIN, pins.TWIN)
-    return is_another(look.reader, [look.uses[cube, side] for side in sides if (cube, side) in look.uses], pinned, name)
+    return is_another(
+        snapshot.reader, [snapshot.uses[cube, side] for side in sides if (cube, side) in snapshot.uses], pinned, name
+    )
 
 
-def _shared(look: Look, groups: Mapping[str, Group]) -> list[str]:
-    for name in look.reader.names("shared"):
+def _shared(snapshot: Snapshot, groups: Mapping[str, RecordGroup]) -> list[str]:
+    for name in snapshot.reader.names("shared"):
         if f"shared/{name}" == pins.KEEP_OUT:
             continue
-        spec = look.reader.spec(f"shared/{name}")
+        spec = snapshot.reader.spec(f"shared/{name}")
         if spec is not None:
-            look.add([TableRecord("", name, f"shared/{name}", _spec(spec))])
-    for name in look.reader.names(PUBLIC):
-        spec = look.reader.spec(f"{PUBLIC}/{name}")
-        if spec is not None and f"{PUBLIC}/{name}" not in look.live.state:
-            look.add([TableRecord("", name, f"{PUBLIC}/{name}", _spec(spec))])
-    return [f"namespaces/{name}" for name in look.reader.names("namespaces") if name.endswith("~")]
+            snapshot.add([TableRecord("", name, f"shared/{name}", _spec(spec))])
+    for name in snapshot.reader.names(PUBLIC):
+        spec = snapshot.reader.spec(f"{PUBLIC}/{name}")
+        if spec is not None and f"{PUBLIC}/{name}" not in snapshot.live.state:
+            snapshot.add([TableRecord("", name, f"{PUBLIC}/{name}", _spec(spec))])
+    return [f"namespaces/{name}" for name in snapshot.reader.names("namespaces") if name.endswith("~")]

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
-from reconciler.graph.records import GONE, HookRecord, HopRecord, MemberRecord, StubRecord
+from reconciler.graph.records import GONE, HookRecord, MemberRecord, NextHopRecord, TrampolineRecord
 
 if TYPE_CHECKING:
-    from reconciler.live.observe import Look
+    from reconciler.live.observe import Snapshot
 
 _HOP_KINDS = ("none", "pass", "netdev", "program")
 POINTS = ("xdp", "tcx_ingress", "tcx_egress")
@@ -30,15 +30,15 @@ class Flooded:
     members: tuple[tuple[int, int, int, bool], ...]
 
 
-def wires(look: Look, cube: str) -> list[Wire]:
+def wires(snapshot: Snapshot, cube: str) -> list[Wire]:
     """A cube's hops as they are in its tables: by numbers, which can be named once all cubes are known."""
     home = pins.cube(cube)
     found: list[Wire] = []
-    for side in (pins.MAIN, pins.TWIN) if "twin" in look.reader.names(home) else (pins.MAIN,):
-        values = look.reader.values(f"{home}/{side}hops").rstrip(b"\0")
+    for side in (pins.MAIN, pins.TWIN) if "twin" in snapshot.reader.names(home) else (pins.MAIN,):
+        values = snapshot.reader.values(f"{home}/{side}hops").rstrip(b"\0")
         values += bytes(-len(values) % 8)
         hops = [(row, kind, ifindex) for row, (kind, ifindex) in enumerate(struct.iter_unpack("<II", values)) if kind]
-        jumps = look.reader.slots_at(f"{home}/{side}next", [row for row, kind, _ in hops if kind == 3])
+        jumps = snapshot.reader.slots_at(f"{home}/{side}next", [row for row, kind, _ in hops if kind == 3])
         found += [(cube, side, row, kind, jumps[row] if kind == 3 else ifindex) for row, kind, ifindex in hops]
     return found
 
@@ -53,38 +53,38 @@ class Ends:
     intact: list[bool]
 
 
-def ends_of(look: Look, own: Look, in_use: Collection[int]) -> Ends:
+def ends_of(snapshot: Snapshot, own: Snapshot, in_use: Collection[int]) -> Ends:
     flood = own.flooded
     return Ends(
-        [_target(look, kind, number) for _, _, _, kind, number in own.wires],
-        [(look.netdev(out), look.netdev(again)) for _, out, again, _ in flood.members] if flood is not None else [],
+        [_target(snapshot, kind, number) for _, _, _, kind, number in own.wires],
+        [(snapshot.netdev(out), snapshot.netdev(again)) for _, out, again, _ in flood.members] if flood is not None else [],
         [all(table in in_use for table in tables) for _, tables in own.chains],
     )
 
 
-def _target(look: Look, kind: int, number: int) -> str:
+def _target(snapshot: Snapshot, kind: int, number: int) -> str:
     if kind == 3:
-        return look.stubs.get(number) or (f"program {number}" if number else GONE)
-    return look.netdev(number) if kind == 2 else ""
+        return snapshot.stubs.get(number) or (f"program {number}" if number else GONE)
+    return snapshot.netdev(number) if kind == 2 else ""
 
 
-def hops(own: Look, ends: Ends) -> Iterator[HopRecord]:
+def hops(own: Snapshot, ends: Ends) -> Iterator[NextHopRecord]:
     for (cube, side, row, kind, _), target in zip(own.wires, ends.targets, strict=True):
-        yield HopRecord(cube, side, row, _HOP_KINDS[kind] if kind < 4 else str(kind), target)
+        yield NextHopRecord(cube, side, row, _HOP_KINDS[kind] if kind < 4 else str(kind), target)
 
 
-def chains(own: Look, ends: Ends) -> Iterator[StubRecord]:
+def chains(own: Snapshot, ends: Ends) -> Iterator[TrampolineRecord]:
     """A chain is what was linked if every table that it uses is one that its cubes' own programs use now."""
     for (stub, _), intact in zip(own.chains, ends.intact, strict=True):
         yield stub if intact else replace(stub, chain=f"foreign:{stub.chain}")
 
 
-def flooded(look: Look, cube: str, about: Mapping[str, Any]) -> Flooded | None:
+def flooded(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> Flooded | None:
     """A cube's flood members as they are in its tables."""
-    found = look.reader.rows(f"{pins.cube(cube)}/flood")
+    found = snapshot.reader.rows(f"{pins.cube(cube)}/flood")
     if found is None:
         return None
-    again = look.reader.rows(f"{pins.cube(cube)}/reenter")
+    again = snapshot.reader.rows(f"{pins.cube(cube)}/reenter")
     pairs = {key: struct.unpack("<II", value) for key, value in again[1].items()} if again else {}
     members = []
     for key, value in found[1].items():
@@ -100,7 +100,7 @@ def flooded(look: Look, cube: str, about: Mapping[str, Any]) -> Flooded | None:
     return Flooded(cube, tuple(members))
 
 
-def members(own: Look, ends: Ends) -> Iterator[MemberRecord]:
+def members(own: Snapshot, ends: Ends) -> Iterator[MemberRecord]:
     if own.flooded is None:
         return
     for (index, _, again, is_far), (netdev, other) in zip(own.flooded.members, ends.members, strict=True):
@@ -112,28 +112,28 @@ def _near_end(far: str) -> str:
     return far[:-1] + "n" if far.startswith("pcn") and far.endswith("f") else far
 
 
-def hooks(look: Look) -> list[str]:
+def hooks(snapshot: Snapshot) -> list[str]:
     """Hooks under the names that their netdevs have now, wherever they are pinned; gives the leftovers. What is attached goes
     before what has lost its netdev, and what is pinned where it belongs before what is not."""
     found: dict[str, HookRecord] = {}
     leftovers: list[str] = []
-    for record in sorted(_pinned_hooks(look, leftovers), key=lambda hook: (hook.stub == GONE, hook.pin != "")):
+    for record in sorted(_pinned_hooks(snapshot, leftovers), key=lambda hook: (hook.stub == GONE, hook.pin != "")):
         if found.setdefault(record.address, record) is not record:
             leftovers.append(record.path)
-    look.add(found.values())
+    snapshot.add(found.values())
     return leftovers
 
 
-def _pinned_hooks(look: Look, leftovers: list[str]) -> Iterator[HookRecord]:
-    for escaped in look.reader.names("links"):
-        for name in look.reader.names(f"links/{escaped}"):
+def _pinned_hooks(snapshot: Snapshot, leftovers: list[str]) -> Iterator[HookRecord]:
+    for escaped in snapshot.reader.names("links"):
+        for name in snapshot.reader.names(f"links/{escaped}"):
             path = f"links/{escaped}/{name}"
-            held = look.reader.hook(path, look.netdevs, look.names)
+            held = snapshot.reader.hook(path, snapshot.netdevs, snapshot.names)
             if held is None or held.point not in POINTS:
                 leftovers.append(path)
                 continue
-            netdev = look.names[held.ifindex] if held.ifindex else pins.unescape(escaped)
-            state = look.netdevs.get(netdev) if held.ifindex else None
-            stub = look.stubs.get(held.program, f"program {held.program}") if held.ifindex else GONE
+            netdev = snapshot.names[held.ifindex] if held.ifindex else pins.unescape(escaped)
+            state = snapshot.netdevs.get(netdev) if held.ifindex else None
+            stub = snapshot.stubs.get(held.program, f"program {held.program}") if held.ifindex else GONE
             mode = state.xdp.mode if state is not None and state.xdp is not None and held.point == "xdp" else ""
             yield HookRecord(netdev, held.point, stub, mode, "" if path == pins.hook(netdev, held.point) else path)

@@ -22,7 +22,7 @@ _PAUSE = 0.003  # seconds
 _WINDOW = 16  # of the programs that come next; the thread takes the last that it can, so that nobody waits for it
 
 
-class Ahead:
+class Prefetcher:
     """`operations` are those that will be asked for, in order. `fds` has what is open by path, and grows meanwhile: a program can
     be loaded once all its tables are in it. `objects` are the compiled ones by digest."""
 

@@ -17,28 +17,28 @@ from reconciler.graph.records import (
     CubeRecord,
     Grouped,
     HookRecord,
-    HopRecord,
     LinkRecord,
     Live,
     MemberRecord,
     NamespaceRecord,
+    NextHopRecord,
     OffloadRecord,
     PortRecord,
     Record,
     State,
-    StubRecord,
     TableRecord,
     TopologyRecord,
+    TrampolineRecord,
     WaitingRecord,
 )
 from reconciler.plan.context import ASIDE, Context, what
 from reconciler.plan.cube import plan_cube, plan_document, plan_port, plan_table, plan_waiting
-from reconciler.plan.forwarding import plan_hook, plan_hop, plan_member
+from reconciler.plan.forwarding import plan_hook, plan_member, plan_next_hop
 from reconciler.plan.network import merge_link_deletions, plan_link, plan_namespace, plan_offload
 from reconciler.plan.programs import plan_programs
-from reconciler.plan.recreate import mark_remade
+from reconciler.plan.recreate import mark_recreated
 from reconciler.plan.steps import Disruption, Operation, Plan, Rank, Step, ordered
-from reconciler.plan.trampolines import plan_stub, refused_chains, stale_chains
+from reconciler.plan.trampolines import plan_trampoline, refused_chains, stale_chains
 from reconciler.service.registry import Services
 
 _PLANNERS: tuple[tuple[type[Any], Callable[[Change, Any], Iterable[Step]]], ...] = (
@@ -49,8 +49,8 @@ _PLANNERS: tuple[tuple[type[Any], Callable[[Change, Any], Iterable[Step]]], ...]
     (PortRecord, plan_port),
     (WaitingRecord, plan_waiting),
     (TableRecord, plan_table),
-    (StubRecord, plan_stub),
-    (HopRecord, plan_hop),
+    (TrampolineRecord, plan_trampoline),
+    (NextHopRecord, plan_next_hop),
     (MemberRecord, plan_member),
     (HookRecord, plan_hook),
     (TopologyRecord, plan_document),
@@ -65,8 +65,8 @@ def make_plan(
     steps: list[Step] = []
     context.state = dict(live.state)
     for record in _other_cubes(desired.state, live.state):
-        steps += _make_way(record, context)
-    mark_remade(context)
+        steps += _rename_aside(record, context)
+    mark_recreated(context)
     changes = diff(desired.state, context.state if context.altered else live.state)
     context.fresh = {c.after.name for c in changes if c.before is None and isinstance(c.after, CubeRecord)}
     doomed = {c.before.name for c in changes if c.after is None and isinstance(c.before, CubeRecord)}
@@ -78,11 +78,11 @@ def make_plan(
         for change in by_kind[kind]:
             steps += planner(change, context)
         if kind is TableRecord:
-            by_kind[StubRecord] += stale_chains(context)
+            by_kind[TrampolineRecord] += stale_chains(context)
     steps += plan_programs(relevant, context)
     steps += [
         Step(Rank.RETIRE, f"leftover/{path}", "delete", "left by an interrupted apply", Operation("remove", {"path": path}))
-        for path in live.leftovers
+        for path in live.orphans
         if path not in context.cleared | _written(steps)
     ]
     if any(step.rank == Rank.RETIRE for step in steps):
@@ -90,7 +90,7 @@ def make_plan(
     if steps and live.format != pins.FORMAT:
         steps += _format(live.format)
     notes = (*desired.notes, *refused_chains(context), *_other_names(context))
-    return Plan(ordered(_with_reach(merge_link_deletions(steps), desired)), tuple(desired.pending), notes)
+    return Plan(ordered(annotate_blast_radius(merge_link_deletions(steps), desired)), tuple(desired.pending), notes)
 
 
 def _other_names(context: Context) -> Iterator[str]:
@@ -149,7 +149,7 @@ def _goes_with_its_cube(change: Change, doomed: set[str]) -> bool:
     return change.after is None and not isinstance(record, CubeRecord | HookRecord) and getattr(record, "cube", None) in doomed
 
 
-def _make_way(wanted: CubeRecord, context: Context) -> Iterator[Step]:
+def _rename_aside(wanted: CubeRecord, context: Context) -> Iterator[Step]:
     """Another service or hook under an old name: the old cube moves aside and forwards until the new one takes over."""
     old = context.state.get(wanted.address)
     if not isinstance(old, CubeRecord) or (old.service, old.type) == (wanted.service, wanted.type):
@@ -158,7 +158,7 @@ def _make_way(wanted: CubeRecord, context: Context) -> Iterator[Step]:
     away = context.unused(home + ASIDE)
     context.moved[home], context.altered = away, True
     yield Step(
-        Rank.ASIDE,
+        Rank.RENAME_ASIDE,
         wanted.address,
         "replace",
         f"{what(old)} becomes {what(wanted)}",
@@ -172,13 +172,13 @@ def _make_way(wanted: CubeRecord, context: Context) -> Iterator[Step]:
     for address, record in list(context.state.items()):
         if getattr(record, "cube", None) == old.name or address == wanted.address:
             del context.state[address]
-        elif isinstance(record, HopRecord) and record.target.startswith(f"{home}/"):
+        elif isinstance(record, NextHopRecord) and record.target.startswith(f"{home}/"):
             context.state[address] = replace(record, target=away + record.target.removeprefix(home))
         elif isinstance(record, HookRecord) and record.stub.startswith(f"{home}/"):
             context.state[address] = replace(record, stub=away + record.stub.removeprefix(home))
 
 
-def _with_reach(steps: Iterable[Step], desired: Desired) -> list[Step]:
+def annotate_blast_radius(steps: Iterable[Step], desired: Desired) -> list[Step]:
     """Name, for each disruptive step, the cubes next door that feel it."""
     found = list(steps)
     if any(step.disruption for step in found):

@@ -8,7 +8,7 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.graph.desired import Built, Desired
-from reconciler.graph.records import GONE, CubeRecord, HookRecord, HopRecord, Live, State, apart
+from reconciler.graph.records import GONE, CubeRecord, HookRecord, Live, NextHopRecord, State, global_records
 from reconciler.plan.steps import Operation
 from reconciler.service.registry import Services
 
@@ -36,34 +36,34 @@ class Context:
     cleared: set[str] = field(default_factory=set)
     moved: dict[str, str] = field(default_factory=dict)
     restore: dict[str, tuple[Operation, ...]] = field(default_factory=dict)
-    _led_to: set[str] | None = None
-    _holders: dict[str, list[HookRecord | HopRecord]] | None = None
+    _reachable: set[str] | None = None
+    _referrers: dict[str, list[HookRecord | NextHopRecord]] | None = None
     _hooks: dict[str, HookRecord] | None = None
 
     def hook_at(self, path: str) -> HookRecord | None:
         """The live hook that is pinned there, if it is attached to anything."""
         if self._hooks is None:
-            records = apart(self.live.state).values()
+            records = global_records(self.live.state).values()
             self._hooks = {r.path: r for r in records if isinstance(r, HookRecord) and r.stub != GONE}
         return self._hooks.get(path)
 
-    def holders(self, stub: str) -> list[HookRecord | HopRecord]:
+    def referrers(self, stub: str) -> list[HookRecord | NextHopRecord]:
         """The hooks and hops that lead to a stub and stay as they are."""
-        if self._holders is None:
-            self._holders = {}
+        if self._referrers is None:
+            self._referrers = {}
             for record in self.desired.state.values():
-                if isinstance(record, HookRecord | HopRecord) and self.state.get(record.address) == record:
+                if isinstance(record, HookRecord | NextHopRecord) and self.state.get(record.address) == record:
                     target = record.stub if isinstance(record, HookRecord) else record.target
-                    self._holders.setdefault(target, []).append(record)
-        return self._holders.get(stub, [])
+                    self._referrers.setdefault(target, []).append(record)
+        return self._referrers.get(stub, [])
 
-    def is_led_to(self, cube: str) -> bool:
+    def is_reachable(self, cube: str) -> bool:
         """Whether any hook or hop of the desired graph leads into a cube: if none does, its own hops lose nothing."""
-        if self._led_to is None:
-            leading = [r for r in self.desired.state.values() if isinstance(r, HookRecord | HopRecord)]
+        if self._reachable is None:
+            leading = [r for r in self.desired.state.values() if isinstance(r, HookRecord | NextHopRecord)]
             targets = [r.stub if isinstance(r, HookRecord) else r.target for r in leading]
-            self._led_to = {"/".join(target.split("/")[:2]) for target in targets}
-        return pins.cube(cube) in self._led_to
+            self._reachable = {"/".join(target.split("/")[:2]) for target in targets}
+        return pins.cube(cube) in self._reachable
 
     def path_now(self, path: str) -> str:
         """Where something of a cube is once the cubes that are replaced stand aside."""
@@ -72,7 +72,7 @@ class Context:
 
     def unused(self, path: str) -> str:
         """`path`, lengthened until no interrupted apply has left anything there: it may be what forwards packets now."""
-        while path in self.live.leftovers:
+        while path in self.live.orphans:
             path += "~"
         return path
 

@@ -10,12 +10,12 @@ from reconciler.graph.diff import Change, diff_rows
 from reconciler.graph.records import (
     GONE,
     CubeRecord,
-    HopRecord,
+    NextHopRecord,
     PortRecord,
     Record,
-    StubRecord,
     TableRecord,
     TopologyRecord,
+    TrampolineRecord,
     WaitingRecord,
 )
 from reconciler.plan.context import ASIDE, NEW, Context, what
@@ -40,7 +40,7 @@ def plan_cube(change: Change, context: Context) -> Iterator[Step]:
     home = pins.cube(record.name)
     about = _about(record)
     if change.before is None:
-        if home in context.live.leftovers:  # nothing refers to a cube that was never finished
+        if home in context.live.orphans:  # nothing refers to a cube that was never finished
             context.cleared.add(home)
             yield Step(
                 Rank.DIRECTORY,
@@ -157,7 +157,7 @@ def _leads_there_already(port: PortRecord, context: Context) -> bool:
     """Whether the peer is a netdev that packets go to already: it was renamed, and nothing else."""
     address = f"cube/{port.cube}/hop/{port.index}"
     wanted = context.desired.state.get(address)
-    return isinstance(wanted, HopRecord) and wanted.kind == "netdev" and context.state.get(address) == wanted
+    return isinstance(wanted, NextHopRecord) and wanted.kind == "netdev" and context.state.get(address) == wanted
 
 
 def forget_learned(port: PortRecord, reason: str, context: Context) -> Iterator[Step]:
@@ -208,7 +208,7 @@ def plan_table(change: Change, context: Context) -> Iterator[Step]:
         )
         live = context.live.adopted.get(path)
     elif live is None or live.spec != record.spec:
-        rank = Rank.FILL
+        rank = Rank.POPULATE
         path += NEW if live is not None else ""
         context.rebuilt[record.path] = path
         yield Step(
@@ -223,12 +223,12 @@ def plan_table(change: Change, context: Context) -> Iterator[Step]:
             Disruption.NONE if live is None else Disruption.STATE_RESET,
         )
         if live is not None:
-            yield from take_over(record, record.path, path)
+            yield from promote(record, record.path, path)
     if record.rows is not None:
         yield from _plan_rows(record, live, path, rank, context)
 
 
-def take_over(record: TableRecord | StubRecord, path: str, new: str) -> Iterator[Step]:
+def promote(record: TableRecord | TrampolineRecord, path: str, new: str) -> Iterator[Step]:
     """What was made anew takes its old one's name once those that use it are in place."""
     old = path + ASIDE
     for source, target in ((path, old), (new, path)):
@@ -245,7 +245,7 @@ def take_over(record: TableRecord | StubRecord, path: str, new: str) -> Iterator
 
 def _plan_rows(record: TableRecord, live: TableRecord | None, path: str, rank: Rank, context: Context) -> Iterator[Step]:
     rows = diff_rows(record, live)
-    rank = Rank.FILL if record.staged else rank
+    rank = Rank.POPULATE if record.staged else rank
     common = {"path": path, "mask": record.mask.hex()}
     if rows.write:
         old = {key.hex(): rows.before[key].hex() for key in rows.write if key in rows.before}

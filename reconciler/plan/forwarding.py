@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
 from reconciler.graph.diff import Change
-from reconciler.graph.records import GONE, HookRecord, HopRecord, MemberRecord, PortRecord
+from reconciler.graph.records import GONE, HookRecord, MemberRecord, NextHopRecord, PortRecord
 from reconciler.graph.wiring import is_hidden
 from reconciler.plan.cube import forget_learned
 from reconciler.plan.steps import LINK_CHANGES, Disruption, Operation, Rank, Step
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from reconciler.plan.context import Context
 
 
-def plan_hop(change: Change, context: Context) -> Iterator[Step]:
+def plan_next_hop(change: Change, context: Context) -> Iterator[Step]:
     record = change.after or change.before
-    assert isinstance(record, HopRecord)
-    old = change.before if isinstance(change.before, HopRecord) else None
-    new = change.after if isinstance(change.after, HopRecord) else None
+    assert isinstance(record, NextHopRecord)
+    old = change.before if isinstance(change.before, NextHopRecord) else None
+    new = change.after if isinstance(change.after, NextHopRecord) else None
     fresh = record.cube in context.fresh
-    idle = new is None and not context.is_led_to(record.cube)
-    rank = Rank.RETIRE if idle else Rank.UNHOP if new is None else Rank.NEW_HOP if fresh else Rank.HOP
+    idle = new is None and not context.is_reachable(record.cube)
+    rank = Rank.RETIRE if idle else Rank.REMOVE_NEXT_HOP if new is None else Rank.NEW_HOP if fresh else Rank.HOP
     home = pins.cube(record.cube)
     led = replace(new, target=context.rebuilt.get(new.target, new.target)) if new else None
-    before, after = hop_operation(home, record, old), hop_operation(home, record, led)
+    before, after = next_hop_operation(home, record, old), next_hop_operation(home, record, led)
     yield Step(
         rank,
         change.address,
@@ -46,7 +46,7 @@ def plan_hop(change: Change, context: Context) -> Iterator[Step]:
         yield from forget_learned(port, f"learned at port {port.name}, whose netdev is another one now", context)
 
 
-def _port_behind_another_netdev(old: HopRecord | None, new: HopRecord | None, context: Context) -> PortRecord | None:
+def _port_behind_another_netdev(old: NextHopRecord | None, new: NextHopRecord | None, context: Context) -> PortRecord | None:
     """The port whose peer is called as before, but is another netdev: two have exchanged their names. If its peer is called
     otherwise too, what it learned is forgotten for that."""
     if old is None or new is None or old.kind != "netdev" or new.kind != "netdev" or old.target.startswith(GONE):
@@ -57,14 +57,14 @@ def _port_behind_another_netdev(old: HopRecord | None, new: HopRecord | None, co
     return None
 
 
-def hop_operation(home: str, record: HopRecord, to: HopRecord | None) -> Operation:
+def next_hop_operation(home: str, record: NextHopRecord, to: NextHopRecord | None) -> Operation:
     kind, target = (to.kind, to.target) if to is not None else ("none", "")
     if target.startswith(GONE):
         kind, target = "none", ""
     return Operation("set_hop", {"home": f"{home}/{record.side}", "row": record.row, "kind": kind, "target": target})
 
 
-def _target(record: HopRecord | None) -> str | None:
+def _target(record: NextHopRecord | None) -> str | None:
     return None if record is None else f"{record.kind} {record.target}".strip()
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from reconciler import pins
 from reconciler.graph.diff import Change
-from reconciler.graph.records import ProgramRecord, StubRecord
+from reconciler.graph.records import ProgramRecord, TrampolineRecord
 from reconciler.plan.context import Context
 from reconciler.plan.steps import PROGRAM_LOADS, Operation, Rank, Step
 from reconciler.plan.trampolines import load_step, maps_of
@@ -34,7 +34,7 @@ def plan_programs(changes: Iterable[Change], context: Context) -> Iterator[Step]
     entries = {path for path in context.rebuilt if path.endswith("/entry")}
     for record in context.desired.state.values():  # a stub holds its cube's entry: a new entry needs new stubs
         if (
-            isinstance(record, StubRecord)
+            isinstance(record, TrampolineRecord)
             and not record.parts
             and record.address in context.state
             and f"{pins.cube(record.cube)}/{record.side}entry" in entries
@@ -46,7 +46,7 @@ def _generation(cube: str, wanted: list[ProgramRecord], context: Context) -> Ite
     fresh = cube in context.fresh
     old = 0 if fresh else context.live.generations.get(cube, 0)
     number = old + 1
-    while not fresh and pins.generation(cube, number) in context.live.leftovers:  # its programs may be the ones that run
+    while not fresh and pins.generation(cube, number) in context.live.orphans:  # its programs may be the ones that run
         number += 1
     home, directory = pins.cube(cube), pins.generation(cube, number)
     address = f"cube/{cube}/generation/{number}"
@@ -147,7 +147,7 @@ def _swap(record: ProgramRecord, directory: str, old: str, fresh: bool, address:
         else Operation("clear_slot", {"path": entry, "index": slot})
     )
     return Step(
-        Rank.NEW_ENTRY if fresh else Rank.SWAP,
+        Rank.NEW_ENTRY if fresh else Rank.PUBLISH,
         record.address,
         "swap" if old else "enter",
         "becomes the cube's entry",

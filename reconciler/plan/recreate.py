@@ -10,19 +10,28 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from reconciler import pins
-from reconciler.graph.records import GONE, CubeRecord, HookRecord, HopRecord, LinkRecord, MemberRecord, OffloadRecord, apart
+from reconciler.graph.records import (
+    GONE,
+    CubeRecord,
+    HookRecord,
+    LinkRecord,
+    MemberRecord,
+    NextHopRecord,
+    OffloadRecord,
+    global_records,
+)
 from reconciler.plan.context import Context
-from reconciler.plan.forwarding import hop_operation, member_operation
+from reconciler.plan.forwarding import member_operation, next_hop_operation
 from reconciler.plan.network import in_place, link_data, offloads
 from reconciler.plan.steps import Operation
 
 
-def mark_remade(context: Context) -> None:
+def mark_recreated(context: Context) -> None:
     """Let everything on a netdev that will be made, or must make room for one, count as gone; and note how what is there now
     comes back."""
     taken: set[tuple[str, str | None]] = set()
     kept: set[tuple[str, str | None]] = set()
-    for address, wanted in apart(context.desired.state).items():
+    for address, wanted in global_records(context.desired.state).items():
         if not isinstance(wanted, LinkRecord):
             continue
         live = context.state.get(address)
@@ -33,7 +42,7 @@ def mark_remade(context: Context) -> None:
         if isinstance(live, LinkRecord):
             context.restore[address] = tuple(_restore(_seen(live, context), context))
         _forget(live if isinstance(live, LinkRecord) else wanted, context)
-    for address, live in list(apart(context.live.state).items()):
+    for address, live in list(global_records(context.live.state).items()):
         if isinstance(live, LinkRecord) and address not in context.desired.state:
             seen = _seen(live, context)
             if _ends(seen) & kept:  # the same link, named by its other end now
@@ -60,7 +69,7 @@ def _forget(link: LinkRecord, context: Context) -> None:
     for address, record in list(context.state.items()):
         if isinstance(record, HookRecord) and record.netdev in names:
             context.state[address] = replace(record, stub=GONE)
-        elif isinstance(record, HopRecord) and record.kind == "netdev" and record.target in names:
+        elif isinstance(record, NextHopRecord) and record.kind == "netdev" and record.target in names:
             context.state[address] = replace(record, target=GONE)
         elif isinstance(record, MemberRecord) and {record.netdev, record.far} & names:
             context.state[address] = replace(record, netdev=GONE)
@@ -87,8 +96,8 @@ def _restore(record: LinkRecord, context: Context) -> Iterator[Operation]:
         elif isinstance(live, HookRecord) and live.netdev in names and live.stub != GONE:
             place = {"netdev": live.netdev, "point": live.point, "pin": live.path}
             yield Operation("attach_hook", {**place, "stub": context.path_now(live.stub), "mode": live.mode})
-        elif isinstance(live, HopRecord) and live.kind == "netdev" and live.target in names:
-            yield hop_operation(context.path_now(pins.cube(live.cube)), live, live)
+        elif isinstance(live, NextHopRecord) and live.kind == "netdev" and live.target in names:
+            yield next_hop_operation(context.path_now(pins.cube(live.cube)), live, live)
         elif isinstance(live, MemberRecord) and {live.netdev, live.far} & names:
             cube = context.live.state.get(f"cube/{live.cube}")
             family = "TC" if not isinstance(cube, CubeRecord) or cube.type == "TC" else "XDP"

@@ -30,10 +30,10 @@ class Rank(IntEnum):
     them. Retire: what nothing points at any more. Within a rank, the order of planning holds."""
 
     FORMAT = -1  # said before anything of it is there
-    ASIDE = 0  # a cube that is replaced moves out of the way, and goes on working there
+    RENAME_ASIDE = 0  # a cube that is replaced moves out of the way, and goes on working there
     DIRECTORY = 1
     TABLE = 2
-    FILL = 3
+    POPULATE = 3
     PROGRAM = 4
     NEW_ENTRY = 5
     STUB = 6
@@ -46,10 +46,10 @@ class Rank(IntEnum):
     HOP = 20
     MEMBER = 21
     ROWS = 22          # rows may lead to ports: after the hops of new ones, before those of old ones go
-    SWAP = 23
+    PUBLISH = 23
     ATTACH = 24
     DETACH = 25
-    UNHOP = 26
+    REMOVE_NEXT_HOP = 26
     NAMES = 27
     DOCUMENT = 28
     HOOK_NAMES = 29    # pins of hooks, once those that were in their place are elsewhere

@@ -10,17 +10,17 @@ from collections.abc import Iterator
 
 from reconciler import pins
 from reconciler.graph.diff import Change
-from reconciler.graph.records import HookRecord, HopRecord, Part, ProgramRecord, StubRecord
+from reconciler.graph.records import ChainPart, HookRecord, NextHopRecord, ProgramRecord, TrampolineRecord
 from reconciler.graph.tables import scope_of, used_tables
 from reconciler.plan.context import NEW, Context
-from reconciler.plan.cube import take_over
+from reconciler.plan.cube import promote
 from reconciler.plan.steps import PROGRAM_LOADS, Operation, Rank, Step
 
 
-def plan_stub(change: Change, context: Context) -> Iterator[Step]:
+def plan_trampoline(change: Change, context: Context) -> Iterator[Step]:
     record, before = change.after, change.before
-    if not isinstance(record, StubRecord):
-        assert isinstance(before, StubRecord)
+    if not isinstance(record, TrampolineRecord):
+        assert isinstance(before, TrampolineRecord)
         yield Step(Rank.RETIRE, change.address, "delete", "its port is gone", Operation("remove", {"path": before.path}))
     elif before is None:
         yield load_step(record, record.path, context)
@@ -28,9 +28,9 @@ def plan_stub(change: Change, context: Context) -> Iterator[Step]:
         new = context.unused(record.path + NEW)
         context.rebuilt[record.path] = new
         yield load_step(record, new, context)
-        for holder in context.holders(record.path):
+        for holder in context.referrers(record.path):
             yield _lead(holder, record, new)
-        yield from take_over(record, record.path, new)
+        yield from promote(record, record.path, new)
 
 
 def stale_chains(context: Context) -> list[Change]:
@@ -48,22 +48,22 @@ def refused_chains(context: Context) -> Iterator[str]:
     """Notes on chains that are wanted and that the verifier refused."""
     for record in _chained(context):
         before = context.live.state.get(record.address)
-        if isinstance(before, StubRecord) and before.refused and before == record:
+        if isinstance(before, TrampolineRecord) and before.refused and before == record:
             yield f"{_cubes(record)} go by hops, for the verifier refused them as one program"
 
 
-def _chained(context: Context) -> Iterator[StubRecord]:
+def _chained(context: Context) -> Iterator[TrampolineRecord]:
     for address in context.desired.chains:
         record = context.desired.state.get(address)
-        if isinstance(record, StubRecord):
+        if isinstance(record, TrampolineRecord):
             yield record
 
 
-def _cubes(record: StubRecord) -> str:
+def _cubes(record: TrampolineRecord) -> str:
     return ", ".join(part.cube for part in record.parts)
 
 
-def load_step(record: StubRecord, path: str, context: Context) -> Step:
+def load_step(record: TrampolineRecord, path: str, context: Context) -> Step:
     """Load a stub, or the chain that stands in its place, and pin it at `path`."""
     entry = f"{pins.cube(record.cube)}/{record.side}entry"
     row = pins.entry_row(record.direction)
@@ -87,7 +87,7 @@ def load_step(record: StubRecord, path: str, context: Context) -> Step:
         why = (
             "the way back from the slow path"
             if record.direction == pins.INJECT
-            else f"the way {pins.STUBS[record.direction]} at {record.port}"
+            else f"the way {pins.TRAMPOLINES[record.direction]} at {record.port}"
         )
     before = context.state.get(record.address)
     return Step(
@@ -102,7 +102,7 @@ def load_step(record: StubRecord, path: str, context: Context) -> Step:
     )
 
 
-def _lead(holder: HookRecord | HopRecord, record: StubRecord, new: str) -> Step:
+def _lead(holder: HookRecord | NextHopRecord, record: TrampolineRecord, new: str) -> Step:
     """One holder of a stub to the program that comes in its place."""
 
     def to(path: str) -> Operation:
@@ -112,7 +112,7 @@ def _lead(holder: HookRecord | HopRecord, record: StubRecord, new: str) -> Step:
         return Operation("set_slot", {"path": array, "index": holder.row, "program": path})
 
     return Step(
-        Rank.ATTACH if isinstance(holder, HookRecord) else Rank.SWAP,
+        Rank.ATTACH if isinstance(holder, HookRecord) else Rank.PUBLISH,
         holder.address,
         "swap",
         "leads to what was linked anew",
@@ -121,7 +121,7 @@ def _lead(holder: HookRecord | HopRecord, record: StubRecord, new: str) -> Step:
     )
 
 
-def _tables(part: Part, context: Context) -> dict[str, str]:
+def _tables(part: ChainPart, context: Context) -> dict[str, str]:
     return maps_of(ProgramRecord(part.cube, part.side, part.direction, 0, part.object, part.constants), context)
 
 

@@ -16,7 +16,7 @@ from reconciler.graph.records import GONE, ProgramRecord
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Disruption, Step
 
 if TYPE_CHECKING:
-    from reconciler.engine.session import Survey
+    from reconciler.engine.session import Session
     from reconciler.present.rows import Decoder
 
 FORMAT_VERSION = "1.0"
@@ -33,7 +33,7 @@ ROWS = ("write_rows", "delete_rows", "replace_rows")
 class Report:
     """What there is to say. `most` bounds how many rows of a table are decoded; None: all."""
 
-    survey: Survey | None = None
+    session: Session | None = None
     decoder: Decoder | None = None
     steps: Sequence[Step] = ()
     result: str = PLANNED
@@ -45,20 +45,20 @@ class Report:
 
 def document(report: Report) -> dict[str, Any]:
     """The document of docs/commands.md."""
-    survey, configurations = report.survey, {}
-    if survey is not None and report.decoder is not None:
+    session, configurations = report.session, {}
+    if session is not None and report.decoder is not None:
         from reconciler.present.configs import configurations_of
 
-        configurations = configurations_of(survey, report.decoder, _cubes_with_rows(report.steps))
+        configurations = configurations_of(session, report.decoder, _cubes_with_rows(report.steps))
     steps = [step_data(step, report, told=configurations) for step in report.steps]
     return {
         "format_version": FORMAT_VERSION,
-        "summary": summary(steps, len(survey.pending) if survey else 0, len(survey.drift) if survey else 0),
+        "summary": summary(steps, len(session.pending) if session else 0, len(session.drift) if session else 0),
         "steps": steps,
         "configurations": configurations,
         "waiting": [{"cube": cube, "port": port, "netdev": netdev} for cube, port, netdev in report.waiting],
-        "drift": [change.address for change in survey.drift] if survey else [],
-        "notes": list(survey.plan.notes) if survey else [],
+        "drift": [change.address for change in session.drift] if session else [],
+        "notes": list(session.plan.notes) if session else [],
         "warnings": [problem_data(problem) for problem in report.warnings],
         "errors": error_data(report.error) if report.error is not None else [],
     }
@@ -131,8 +131,8 @@ def _sides(step: Step, report: Report, told: Collection[str]) -> tuple[Any, Any]
         return {_end_words(args["end"]): step.before}, {_end_words(args["end"]): step.after}
     if kind == "delete_links":
         return {_end_words(link["end"]): _link_words(link) for link in args["links"]}, None
-    if kind == "load_program" and step.action == "update" and report.survey is not None and report.decoder is not None:
-        old, new = (state.get(step.address) for state in (report.survey.live.state, report.survey.desired.state))
+    if kind == "load_program" and step.action == "update" and report.session is not None and report.decoder is not None:
+        old, new = (state.get(step.address) for state in (report.session.live.state, report.session.desired.state))
         if isinstance(old, ProgramRecord) and isinstance(new, ProgramRecord) and old.object == new.object:
             return differing(report.decoder.constants(old), report.decoder.constants(new))
     return _words(step.before), _words(step.after)

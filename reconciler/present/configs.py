@@ -9,18 +9,20 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from reconciler.engine.session import Survey
+from reconciler.engine.session import Session
 from reconciler.graph.records import CubeRecord, TopologyRecord
 from reconciler.present.rows import Decoder, Leaves, entries
 
 _SAID_ELSEWHERE = frozenset({"name", "service-name", "type", "loglevel", "peer", "tcubes"})
 
 
-def configurations_of(survey: Survey, decoder: Decoder, cubes: Collection[str]) -> dict[str, dict[str, Leaves]]:
+def configurations_of(session: Session, decoder: Decoder, cubes: Collection[str]) -> dict[str, dict[str, Leaves]]:
     """For each of `cubes` that has such rows and a configuration that changes: what differs, 'before' and 'after'."""
     services = {cube: decoder.service(cube) for cube in cubes}
-    derived = {cube: service for cube, service in services.items() if service is not None and hasattr(service.half, "tables")}
-    sides = [_cubes(survey, state, derived) for state in (survey.live.state, survey.desired.state)] if derived else []
+    derived = {
+        cube: service for cube, service in services.items() if service is not None and hasattr(service.implementation, "tables")
+    }
+    sides = [_cubes(session, state, derived) for state in (session.live.state, session.desired.state)] if derived else []
     found = {}
     for cube, service in derived.items():
         old, new = (dict(_flat(service.schema, side.get(cube, {}))) for side in sides)
@@ -32,7 +34,7 @@ def configurations_of(survey: Survey, decoder: Decoder, cubes: Collection[str]) 
     return found
 
 
-def _cubes(survey: Survey, state: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Mapping[str, Any]]:
+def _cubes(session: Session, state: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Mapping[str, Any]]:
     """The cubes as a side's documents have them."""
     owners = {record.topology for name in wanted if isinstance(record := state.get(f"cube/{name}"), CubeRecord)}
     found: dict[str, Mapping[str, Any]] = {}

@@ -28,7 +28,7 @@ _IN_PLACE = ("addresses", "routes", "mtu", "mac", "up")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PathStep:
     """One step of a path: the key, its schema, and whether it is read-only state."""
 
     name: str
@@ -44,7 +44,7 @@ def explain(path: str, services: Services) -> dict[str, Any]:
     """
     words = [re.sub(r"\[.*\]$", "", word) for word in re.split(r"[./](?![^\[]*\])", path.strip("./")) if word]
     service, root, words = _start(words, services)
-    steps = [Step(service.name if service else "topology", root)]
+    steps = [PathStep(service.name if service else "topology", root)]
     for word in words:
         steps.append(_child(steps, word))
     node = steps[-1].node
@@ -94,12 +94,12 @@ def _inner(node: Schema) -> Schema:
     return items if isinstance(items, Mapping) else node
 
 
-def _child(steps: Sequence[Step], word: str) -> Step:
+def _child(steps: Sequence[PathStep], word: str) -> PathStep:
     inner = _inner(steps[-1].node)
     if word in inner.get("properties", {}):
-        return Step(word, inner["properties"][word], steps[-1].state)
+        return PathStep(word, inner["properties"][word], steps[-1].state)
     if word in inner.get("x-state", {}):
-        return Step(word, inner["x-state"][word], True)
+        return PathStep(word, inner["x-state"][word], True)
     path, known = ".".join(step.name for step in steps), [*inner.get("properties", {}), *inner.get("x-state", {})]
     if path == "topology.spec.cubes":
         raise UsageError("a cube's keys depend on its service: 'pcn explain SERVICE.KEY', and 'pcn services' lists them")
@@ -137,7 +137,7 @@ def _values(node: Schema) -> Iterator[dict[str, str]]:
 # -- what a change costs --------------------------------------------------------------------------------------------------
 
 
-def costs(steps: Sequence[Step], service: Service | None) -> Iterator[str]:
+def costs(steps: Sequence[PathStep], service: Service | None) -> Iterator[str]:
     """Sentences; none where only the keys below have a cost."""
     node, name = steps[-1].node, steps[-1].name
     if steps[-1].state:
@@ -171,7 +171,7 @@ _PORT_COSTS = {
 }
 
 
-def _bound_costs(steps: Sequence[Step], service: Service) -> Iterator[str]:
+def _bound_costs(steps: Sequence[PathStep], service: Service) -> Iterator[str]:
     node, name = steps[-1].node, steps[-1].name
     if "x-pcn-const" in node or (len(steps) == 2 and name == "loglevel"):
         yield _SWAP
@@ -184,7 +184,7 @@ def _bound_costs(steps: Sequence[Step], service: Service) -> Iterator[str]:
     elif node.get("type") not in ("object", "array") or "properties" not in _inner(node):
         yield (
             "Its service's own code works out the rows: as many map writes as rows differ."
-            if service.files.half.exists()
+            if service.files.implementation.exists()
             else "Nothing in the kernel: it is kept beside what is applied."
         )
 

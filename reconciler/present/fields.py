@@ -12,7 +12,7 @@ from typing import Any, Protocol
 _V4_MAPPED = bytes(10) + b"\xff\xff"
 
 
-class Layout(Protocol):
+class FieldLayout(Protocol):
     """As in reconciler.compiler.struct_layout, which only those that stage programs import."""
 
     @property
@@ -21,7 +21,7 @@ class Layout(Protocol):
     def fields(self) -> Any: ...
 
 
-def said(layout: Layout, raw: bytes) -> dict[str, Any]:
+def said(layout: FieldLayout, raw: bytes) -> dict[str, Any]:
     """Field to value; a type without fields has one, called 'value'. Structs inside are flattened: 'life/born'. Of an array
     of numbers or structs, elements that are zero are left out."""
     if not layout.fields:
@@ -45,7 +45,7 @@ def said(layout: Layout, raw: bytes) -> dict[str, Any]:
     return found
 
 
-def name(table: str, layout: Layout, key: bytes) -> str:
+def name(table: str, layout: FieldLayout, key: bytes) -> str:
     """What the row with this key is called: 'fib4[length 24, address 10.0.2.0]'."""
     parts = said(layout, key)
     if not layout.fields:

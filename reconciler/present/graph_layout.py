@@ -15,7 +15,7 @@ _SWEEPS = 8
 
 
 @dataclass(slots=True)
-class Layout:
+class GraphLayout:
     """Column and vertical centre of each box; `heights` and `gap` are in the unit of the caller."""
 
     column: dict[str, int] = field(default_factory=dict)
@@ -29,14 +29,14 @@ class Layout:
         return found
 
 
-def layout(keys: Sequence[str], wires: Iterable[tuple[str, str]], heights: Mapping[str, float], gap: float) -> Layout:
+def layout(keys: Sequence[str], wires: Iterable[tuple[str, str]], heights: Mapping[str, float], gap: float) -> GraphLayout:
     """Lay out each connected part, one below the other."""
     near: dict[str, list[str]] = {key: [] for key in keys}
     for one, other in wires:
         if other not in near[one]:
             near[one].append(other)
             near[other].append(one)
-    whole, top, seen = Layout(), 0.0, set[str]()
+    whole, top, seen = GraphLayout(), 0.0, set[str]()
     for key in keys:
         if key in seen:
             continue
@@ -63,8 +63,8 @@ def distances(start: str, near: Neighbours, without: frozenset[str] = frozenset(
     return found
 
 
-def _part(part: Sequence[str], near: Neighbours, heights: Mapping[str, float], gap: float) -> Layout:
-    found = Layout(_columns(part, near))
+def _part(part: Sequence[str], near: Neighbours, heights: Mapping[str, float], gap: float) -> GraphLayout:
+    found = GraphLayout(_columns(part, near))
     order = _ordered(found, part, near)
     _stack(found, order, near, heights, gap)
     return found
@@ -105,7 +105,7 @@ def _path(start: str, end: str, near: Neighbours) -> list[str]:
     return path
 
 
-def _ordered(found: Layout, part: Sequence[str], near: Neighbours) -> list[list[str]]:
+def _ordered(found: GraphLayout, part: Sequence[str], near: Neighbours) -> list[list[str]]:
     """Each column's boxes in an order in which few wires cross: near the middle of what they are joined to."""
     columns: list[list[str]] = [[] for _ in range(max(found.column.values()) + 1)]
     for key in part:
@@ -118,7 +118,9 @@ def _ordered(found: Layout, part: Sequence[str], near: Neighbours) -> list[list[
     return columns
 
 
-def _stack(found: Layout, columns: Sequence[Sequence[str]], near: Neighbours, heights: Mapping[str, float], gap: float) -> None:
+def _stack(
+    found: GraphLayout, columns: Sequence[Sequence[str]], near: Neighbours, heights: Mapping[str, float], gap: float
+) -> None:
     """Heights at which boxes stand opposite what they are joined to, and none on another."""
     for column in columns:
         _place(column, dict.fromkeys(column, 0.0), heights, gap, found.y)

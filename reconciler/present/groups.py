@@ -18,7 +18,7 @@ MARKS = {"create": "+", "enter": "+", "delete": "-"}
 
 
 @dataclass(slots=True)
-class Group:
+class ChangeGroup:
     """What happens to one thing: `about` is said beside its name, `lines` are (mark, text) below it."""
 
     name: str
@@ -28,7 +28,7 @@ class Group:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def grouped(steps: Steps, configurations: Mapping[str, Any]) -> list[Group]:
+def grouped(steps: Steps, configurations: Mapping[str, Any]) -> list[ChangeGroup]:
     """Steps by what they belong to, in the order of their first step. What only keeps records has no group. `configurations`:
     what changes in those of cubes, where their rows do not say it."""
     by_subject: dict[str, list[Mapping[str, Any]]] = {}
@@ -37,7 +37,7 @@ def grouped(steps: Steps, configurations: Mapping[str, Any]) -> list[Group]:
     groups = []
     for subject, own in by_subject.items():
         kind, _, name = subject.partition("/")
-        group = Group(name or kind)
+        group = ChangeGroup(name or kind)
         for step in own:
             for what, number in step["counts"].items():
                 group.counts[what] = group.counts.get(what, 0) + number
@@ -79,9 +79,9 @@ def _is_hidden(subject: str) -> bool:
     return len(name) == 12 and name.startswith("pcn") and name[-1] in "nf" and all(c in "0123456789abcdef" for c in name[3:-1])
 
 
-def _together(groups: Iterable[Group]) -> list[Group]:
+def _together(groups: Iterable[ChangeGroup]) -> list[ChangeGroup]:
     """Namespaces that fare alike share a line."""
-    found: list[Group] = []
+    found: list[ChangeGroup] = []
     for group in groups:
         last = found[-1] if found else None
         if last is not None and group.name == "namespace" and last.name.startswith("namespace") and last.mark == group.mark:
@@ -91,17 +91,17 @@ def _together(groups: Iterable[Group]) -> list[Group]:
     return found
 
 
-def _fill_namespace(group: Group, steps: Steps) -> None:
+def _fill_namespace(group: ChangeGroup, steps: Steps) -> None:
     group.mark = MARKS.get(steps[0]["action"], "~")
     group.about = group.name if group.mark != "~" else f"{group.name} {steps[0]['reason']}"
     group.name = "namespace"
 
 
-def _fill_leftovers(group: Group, steps: Steps) -> None:
+def _fill_leftovers(group: ChangeGroup, steps: Steps) -> None:
     group.mark, group.about = "-", f"{counted(len(steps), 'object')} that an interrupted apply left"
 
 
-def _fill_flood_pairs(group: Group, steps: Steps) -> None:
+def _fill_flood_pairs(group: ChangeGroup, steps: Steps) -> None:
     made = {mark for step in steps if step["address"].startswith("link/") and (mark := MARKS.get(step["action"]))}
     group.mark = made.pop() if len(made) == 1 else "~"
     group.about = "hidden veths for copies to other cubes"
@@ -110,7 +110,7 @@ def _fill_flood_pairs(group: Group, steps: Steps) -> None:
 # -- netdevs --------------------------------------------------------------------------------------------------------------
 
 
-def _fill_netdev(group: Group, steps: Steps) -> None:
+def _fill_netdev(group: ChangeGroup, steps: Steps) -> None:
     made = [step for step in steps if step["action"] in ("create", "delete") and step["address"].startswith("link/")]
     anew = {step["action"] for step in made} == {"create", "delete"}
     if made:
@@ -130,7 +130,7 @@ def _fill_netdev(group: Group, steps: Steps) -> None:
             group.mark = group.lines[0][0]
 
 
-def _settings(step: Mapping[str, Any], group: Group, *, new: bool) -> Iterator[tuple[str, str]]:
+def _settings(step: Mapping[str, Any], group: ChangeGroup, *, new: bool) -> Iterator[tuple[str, str]]:
     """What of a netdev's ends changes; all that a new one gets in a single line."""
     for end, wanted in step["after"].items():
         if new:
@@ -156,7 +156,7 @@ def _hooks(steps: Steps) -> Iterator[tuple[str, str]]:
 # -- cubes ----------------------------------------------------------------------------------------------------------------
 
 
-def _fill_cube(group: Group, steps: Steps) -> None:
+def _fill_cube(group: ChangeGroup, steps: Steps) -> None:
     own = [step for step in steps if step["address"] == f"cube/{group.name}"]
     replaced = next((step for step in own if step["action"] == "replace"), None)
     if replaced is not None:
@@ -248,7 +248,7 @@ def _way_lines(steps: Steps) -> Iterator[tuple[str, str]]:
                 yield MARKS.get(step["action"], "~"), what + (f": {sides}" if sides else "")
 
 
-_FILLERS: dict[str, Callable[[Group, Steps], None]] = {
+_FILLERS: dict[str, Callable[[ChangeGroup, Steps], None]] = {
     "cube": _fill_cube,
     "netdev": _fill_netdev,
     "namespace": _fill_namespace,

@@ -19,7 +19,7 @@ from reconciler.service.model.rows import decode_rows
 from reconciler.service.registry import LEVELS, Service, Services
 
 if TYPE_CHECKING:
-    from reconciler.engine.session import Survey
+    from reconciler.engine.session import Session
 
 Leaves = dict[str, Any]
 """Leaf to value; for rows of a list, the entry's path ('fdb/entry[02:00:00:00:00:01]') to its leaves."""
@@ -30,7 +30,7 @@ _HIDDEN_CONSTANTS = ("CUBE",)
 class Decoder:
     """Reads rows and constants of one survey."""
 
-    survey: Survey
+    session: Session
     services: Services
 
     def rows(self, cube: str, table: str, rows: Mapping[bytes, bytes], *, live: bool, most: int | None = None) -> Leaves:
@@ -58,7 +58,7 @@ class Decoder:
 
     def constants(self, record: ProgramRecord) -> Leaves:
         """Leaves that are constants of a program, with what the program has been given; empty for an unknown program."""
-        compiled = self.survey.objects.get(record.object)
+        compiled = self.session.objects.get(record.object)
         service = self.service(record.cube)
         if compiled is None or service is None:
             return {}
@@ -68,7 +68,7 @@ class Decoder:
         return _named_constants(words, service)
 
     def _cube(self, name: str) -> CubeRecord | None:
-        for state in (self.survey.desired.state, self.survey.live.state):
+        for state in (self.session.desired.state, self.session.live.state):
             record = state.get(f"cube/{name}")
             if isinstance(record, CubeRecord):
                 return record
@@ -85,11 +85,11 @@ class Decoder:
 
     def _tables(self, cube: str) -> Mapping[str, Any]:
         record = self._cube(cube)
-        built = self.survey.built.get((record.service, "TC" if record.type == "TC" else "XDP")) if record is not None else None
+        built = self.session.built.get((record.service, "TC" if record.type == "TC" else "XDP")) if record is not None else None
         return built.tables if built is not None else {}
 
     def _ports(self, cube: str, *, live: bool) -> Mapping[str, int]:
-        state = self.survey.live.state if live else self.survey.desired.state
+        state = self.session.live.state if live else self.session.desired.state
         return {record.name: record.index for record in state.values() if isinstance(record, PortRecord) and record.cube == cube}
 
 
@@ -142,7 +142,7 @@ def _named_constants(words: Mapping[str, int], service: Service) -> Leaves:
 
 def _read_back(service: Service, table: str, rows: Mapping[bytes, bytes], tables: Mapping[str, Any], env: Env) -> Leaves:
     """What a Python half makes of these rows alone; nothing if that is not enough for it, or there is no half."""
-    for read in (getattr(service.half, name, None) for name in ("config", "state")):
+    for read in (getattr(service.implementation, name, None) for name in ("config", "state")):
         if read is None:
             continue
         try:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.check.defaults import applies
-from reconciler.engine.apply import Options, left_alone
-from reconciler.engine.session import Builder, Looker
+from reconciler.engine.apply import Options, quarantined_warnings
+from reconciler.engine.session import Builder, Reconciler
 from reconciler.graph.records import CubeRecord, LinkRecord, Live, NamespaceRecord, PortRecord, ProgramRecord, TopologyRecord
 from reconciler.graph.trace import Traced, trace
 from reconciler.kernel.bpffs import Bpffs
@@ -42,15 +42,15 @@ def show(options: Options, names: Collection[str] = (), *, state: bool = False) 
 
 def shown(options: Options, names: Collection[str] = (), *, state: bool = False) -> Shown:
     """As `show`, with what could not be shown."""
-    looker = Looker(options.root, options.services, Builder(options.services, options.compiling, options.root))
+    reconciler = Reconciler(options.root, options.services, Builder(options.services, options.compiling, options.root))
     with Bpffs(options.root).read_locked(options.lock_timeout):
-        live = looker.live(state=state)
-        applied = looker.applied(live)
+        live = reconciler.live(state=state)
+        applied = reconciler.applied(live)
         if options.warn:
-            options.warn(left_alone(live))
-        before = looker.intend(applied, live)
-        live.state, _ = looker.with_links(live, before.state.values())
-    documents = _documents(live, looker, {topology.name: topology.document for topology in applied}, names, state)
+            options.warn(quarantined_warnings(live))
+        before = reconciler.build_desired(applied, live)
+        live.state, _ = reconciler.with_links(live, before.state.values())
+    documents = _documents(live, reconciler, {topology.name: topology.document for topology in applied}, names, state)
     if state:
         return Shown(documents, live.sealed)
     from reconciler.check import check
@@ -62,12 +62,12 @@ def shown(options: Options, names: Collection[str] = (), *, state: bool = False)
 
 
 def _documents(
-    live: Live, looker: Looker, applied: Mapping[str, Mapping[str, Any]], names: Collection[str], state: bool
+    live: Live, reconciler: Reconciler, applied: Mapping[str, Mapping[str, Any]], names: Collection[str], state: bool
 ) -> list[dict[str, Any]]:
     records = list(live.state.values())
     found = {r.topology for r in records if isinstance(r, CubeRecord | LinkRecord | NamespaceRecord)}
     found |= {r.name for r in records if isinstance(r, TopologyRecord)}
-    traced = trace(live, looker.services, _attached(applied.values()))
+    traced = trace(live, reconciler.services, _attached(applied.values()))
     documents = []
     for name in sorted(found):
         if names and name not in names:
@@ -81,7 +81,7 @@ def _documents(
                 if isinstance(r, LinkRecord) and r.topology == name and not r.link.options.get("quiet")
             ],
             "cubes": [
-                _cube(r, live, looker, traced, _named(said.get("cubes", ()), r.name), state)
+                _cube(r, live, reconciler, traced, _named(said.get("cubes", ()), r.name), state)
                 for r in records
                 if isinstance(r, CubeRecord) and r.topology == name
             ],
@@ -142,11 +142,13 @@ def _end(end: LinkEnd) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if value not in (None, [])}
 
 
-def _cube(record: CubeRecord, live: Live, looker: Looker, traced: Traced, said: Mapping[str, Any], state: bool) -> dict[str, Any]:
+def _cube(
+    record: CubeRecord, live: Live, reconciler: Reconciler, traced: Traced, said: Mapping[str, Any], state: bool
+) -> dict[str, Any]:
     plain: dict[str, Any] = {"name": record.name, "service-name": record.service, "type": record.type}
     plain |= {} if record.fuse else {"fuse": False}
-    service = looker.services.get(record.service)
-    built = looker.builder.one(record.service, "TC" if record.type == "TC" else "XDP")
+    service = reconciler.services.get(record.service)
+    built = reconciler.builder.one(record.service, "TC" if record.type == "TC" else "XDP")
     if service is None or built is None:
         return plain
     env = Env(live.ports.get(record.name, {}), int(time.clock_gettime(time.CLOCK_MONOTONIC)), record.name,

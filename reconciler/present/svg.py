@@ -7,7 +7,7 @@ from html import escape as html
 
 from reconciler.document.diagnostics import escape
 from reconciler.present.graph import CUBE, HOST, NETDEV, TRANSPARENT, Box, Drawing, Wire
-from reconciler.present.graph_layout import Layout, layout
+from reconciler.present.graph_layout import GraphLayout, layout
 
 _TITLE, _LINE, _LABEL = 14, 12, 11  # font sizes
 _PAD, _GAP, _MARGIN, _SLOT = 12, 24, 24, 20
@@ -49,7 +49,7 @@ class _Picture:
             key: max(_PAD * 2 + _TITLE + len(box.lines) * 17, (ends.get(key, 0) + 1) // 2 * _SLOT + _PAD)
             for key, box in self.boxes.items()
         }
-        self.layout: Layout = layout(list(self.boxes), [(wire.one, wire.other) for wire in self.wires], self.high, _GAP)
+        self.layout: GraphLayout = layout(list(self.boxes), [(wire.one, wire.other) for wire in self.wires], self.high, _GAP)
         self.x = self._columns()
         top = min((self.layout.y[key] - self.high[key] / 2 for key in self.boxes), default=0.0)
         self.y = {key: self.layout.y[key] - top + _MARGIN for key in self.boxes}

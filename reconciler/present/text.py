@@ -10,7 +10,7 @@ from typing import Any
 
 from reconciler.document.diagnostics import escape
 from reconciler.present import COUNTS, ROWS_IN_TEXT
-from reconciler.present.groups import MARKS, Group, grouped
+from reconciler.present.groups import MARKS, ChangeGroup, grouped
 from reconciler.present.leaves import counted
 
 Paint = Callable[[str, str], str]
@@ -54,7 +54,7 @@ def totals(document: Mapping[str, Any], *, done: bool) -> str:
     return escape(f"{'Applied' if done else 'Plan'}: {costs}; disruption: {summary['disruption']}{where}.")
 
 
-def _body(groups: Sequence[Group], paint: Paint) -> Iterator[str]:
+def _body(groups: Sequence[ChangeGroup], paint: Paint) -> Iterator[str]:
     wide = min(24, max((len(escape(group.name)) for group in groups), default=0))
     heads = [_head(group, wide) for group in groups]
     edge = min(_WIDEST, max(map(len, heads), default=0))
@@ -74,12 +74,12 @@ def _bounded(lines: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     return [line for number, line in enumerate(lines) if number < _MOST_LINES or line[0] == "!"]
 
 
-def _head(group: Group, wide: int) -> str:
+def _head(group: ChangeGroup, wide: int) -> str:
     said = group.lines[0][1] if _is_single(group) else group.about
     return f"{group.mark} {escape(group.name):<{wide}}  {escape(said)}".rstrip()
 
 
-def _is_single(group: Group) -> bool:
+def _is_single(group: ChangeGroup) -> bool:
     """Whether its only line fits beside its name."""
     return len(group.lines) == 1 and not group.about and group.lines[0][0] in (group.mark, "~")
 

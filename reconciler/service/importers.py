@@ -52,5 +52,5 @@ def imports(services: Services) -> dict[str, Import]:
 def _all(services: Services) -> Iterator[tuple[str, Import]]:
     for name in services.names():
         service = services.get(name)
-        offered: Mapping[str, Import] = getattr(service.half, "IMPORTS", {}) if service is not None else {}
+        offered: Mapping[str, Import] = getattr(service.implementation, "IMPORTS", {}) if service is not None else {}
         yield from offered.items()

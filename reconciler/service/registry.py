@@ -50,7 +50,7 @@ class ServiceFiles:
     name: str
     schema: Path
     sources: Path
-    half: Path
+    implementation: Path
 
 
 class Service:
@@ -100,7 +100,7 @@ class Service:
     @property
     def slow_path(self) -> Any:
         """The class `SlowPath` of its Python half, None if there is none (reconciler/slowpath/handle.py)."""
-        return getattr(self.half, "SlowPath", None)
+        return getattr(self.implementation, "SlowPath", None)
 
     @functools.cached_property
     def bindings(self) -> tuple[Binding, ...]:
@@ -111,11 +111,11 @@ class Service:
         return tuple(model_bindings.constants(self.schema))
 
     @functools.cached_property
-    def half(self) -> ModuleType | None:
-        if not self.files.half.exists():
+    def implementation(self) -> ModuleType | None:
+        if not self.files.implementation.exists():
             return None
-        room = "cubes" if self.files.half.name == "__init__.py" else "services"  # a service from elsewhere is one file
-        spec = importlib.util.spec_from_file_location(f"{room}.{self.name}", self.files.half)
+        room = "cubes" if self.files.implementation.name == "__init__.py" else "services"  # a service from elsewhere is one file
+        spec = importlib.util.spec_from_file_location(f"{room}.{self.name}", self.files.implementation)
         if spec is None or spec.loader is None:
             return None
         module = importlib.util.module_from_spec(spec)
@@ -132,22 +132,22 @@ class Service:
             for step, _ in segments:
                 value = value.get(step) if isinstance(value, Mapping) else None
             values[name] = int(bool(value)) if asks_any else _constant(value, node)
-        if self.half is not None and hasattr(self.half, "constants"):
-            values |= self.half.constants(config)
+        if self.implementation is not None and hasattr(self.implementation, "constants"):
+            values |= self.implementation.constants(config)
         return values
 
     def chosen(self, config: Mapping[str, Any]) -> Mapping[str, Sequence[int]] | None:
         """The µCubes that a configuration needs, by direction; None: all of them."""
-        if self.half is not None and hasattr(self.half, "programs"):
-            found: Mapping[str, Sequence[int]] = self.half.programs(config)
+        if self.implementation is not None and hasattr(self.implementation, "programs"):
+            found: Mapping[str, Sequence[int]] = self.implementation.programs(config)
             return found
         return None
 
     def rows(self, config: Mapping[str, Any], tables: Mapping[str, Any], env: Env) -> dict[str, TableRows]:
         """Configuration as table rows, by table name."""
         found = encode_rows(self.bindings, config, tables, env)
-        if self.half is not None and hasattr(self.half, "tables"):
-            found |= self.half.tables(config, env, tables)
+        if self.implementation is not None and hasattr(self.implementation, "tables"):
+            found |= self.implementation.tables(config, env, tables)
         return {name: rows.without_zeros() for name, rows in found.items()}
 
     def config(
@@ -161,16 +161,16 @@ class Service:
     ) -> dict[str, Any]:
         """The inverse of `rows`. `said`: the applied configuration, for what rows cannot tell (see `decode_rows`)."""
         found = decode_rows(self.bindings, rows, tables, env, state=state, said=said)
-        if self.half is not None and hasattr(self.half, "config"):
-            found |= self.half.config(rows, env, tables)
-        if state and self.half is not None and hasattr(self.half, "state"):
-            found |= self.half.state(rows, env, tables)
+        if self.implementation is not None and hasattr(self.implementation, "config"):
+            found |= self.implementation.config(rows, env, tables)
+        if state and self.implementation is not None and hasattr(self.implementation, "state"):
+            found |= self.implementation.state(rows, env, tables)
         return found
 
     def check(self, config: Mapping[str, Any], env: Env) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
         """What the Python half says of a cube that its schema accepts: (steps from the cube, sentence, severity)."""
-        if self.half is not None and hasattr(self.half, "check"):
-            return tuple(self.half.check(config, env))
+        if self.implementation is not None and hasattr(self.implementation, "check"):
+            return tuple(self.implementation.check(config, env))
         return ()
 
 

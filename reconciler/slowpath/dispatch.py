@@ -27,17 +27,17 @@ _QUIET = 1.0  # seconds between two reports of the same cube's mistakes
 class _Cube:
     """A cube, its half, its ring, and how it fares. `half` None: it could not be made."""
 
-    def __init__(self, open_pin: OpenPin, cube: ServedCube, half: type[Any], counts: Counts, say: Say) -> None:
+    def __init__(self, open_pin: OpenPin, cube: ServedCube, implementation: type[Any], counts: Counts, say: Say) -> None:
         self.handle, self.counts = CubeHandle(open_pin, cube, counts, say), counts
         self._say = say
         self.ring: Ring | None = None
-        self.half: Any = None
+        self.implementation: Any = None
         self._reported, self._unsaid = -_QUIET, 0
         try:
-            self.half = half(self.handle)
+            self.implementation = implementation(self.handle)
         except Exception as error:  # noqa: BLE001 - one cube's mistake is its own
             self.mistake("start", error)
-        self._held = getattr(self.half, "held", None)
+        self._held = getattr(self.implementation, "held", None)
 
     def adopt(self, cube: ServedCube) -> None:
         before = self.handle.cube
@@ -50,13 +50,13 @@ class _Cube:
         counts = self.counts
         packet, port, direction, reason, metadata, length, when = found
         counts[RECEIVED] += 1
-        if when < oldest or self.half is None:
+        if when < oldest or self.implementation is None:
             counts[STALE] += 1
             return
         counts[HELD] += 1
         try:
             md = Metadata(self.handle.port_names.get(port, ""), metadata, direction, length, when)
-            self.half.packet_in(packet, md, reason)
+            self.implementation.packet_in(packet, md, reason)
         except Exception as error:  # noqa: BLE001 - as above
             counts[RAISED] += 1
             self.mistake("packet_in", error)
@@ -66,7 +66,7 @@ class _Cube:
 
     def call(self, name: str, *arguments: object) -> None:
         """One of the half's optional methods."""
-        method = getattr(self.half, name, None)
+        method = getattr(self.implementation, name, None)
         if method is not None:
             try:
                 method(*arguments)
@@ -114,7 +114,7 @@ class Dispatcher:
     @property
     def ticks(self) -> bool:
         """Whether any half wants to be given time."""
-        return any(hasattr(cube.half, "tick") for cube in self._cubes.values())
+        return any(hasattr(cube.implementation, "tick") for cube in self._cubes.values())
 
     def close(self) -> None:
         for name in list(self._cubes):
@@ -124,12 +124,12 @@ class Dispatcher:
     def adopt(self, cubes: Iterable[tuple[ServedCube, type[Any], Counts]]) -> bool:
         """Serve these cubes, each by a half of this class. A cube that stays keeps its half, which is told of changes.
         False: a ring that should be there cannot be opened."""
-        wanted = {cube.name: (cube, half, counts) for cube, half, counts in cubes}
+        wanted = {cube.name: (cube, implementation, counts) for cube, implementation, counts in cubes}
         for name in [n for n, known in self._cubes.items() if n not in wanted or _is_another(known.handle.cube, wanted[n][0])]:
             self._drop(name)
-        for name, (cube, half, counts) in wanted.items():
+        for name, (cube, implementation, counts) in wanted.items():
             if name not in self._cubes:
-                self._cubes[name] = _Cube(self._open_pin, cube, half, counts, self._say)
+                self._cubes[name] = _Cube(self._open_pin, cube, implementation, counts, self._say)
             elif self._cubes[name].handle.cube != cube:
                 self._cubes[name].adopt(cube)
             self._follow_ring(self._cubes[name], cube)

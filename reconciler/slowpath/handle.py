@@ -21,7 +21,7 @@ from typing import Any, ClassVar, NamedTuple
 from reconciler import pins
 from reconciler.kernel import maps
 from reconciler.slowpath.counters import INJECTED, REFUSED, Counts
-from reconciler.slowpath.packet_out import EGRESS, INGRESS, Injector, Wire
+from reconciler.slowpath.packet_out import EGRESS, INGRESS, PacketOut, Wire
 
 LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "CRITICAL", "OFF")  # enum pcn_level of bpf/framework/log.h
 OpenPin = Callable[[str], int]
@@ -65,7 +65,7 @@ class ServedCube:
     objects: tuple[int, ...] = ()
 
 
-class Table:
+class TableHandle:
     """One of the cube's tables, rows as bytes. Raises OSError; KeyError for what is not there."""
 
     def __init__(self, fd: int) -> None:
@@ -99,8 +99,8 @@ class CubeHandle:
 
     def __init__(self, open_pin: OpenPin, cube: ServedCube, counts: Counts, say: Say) -> None:
         self._open_pin, self.cube, self._counts, self._say = open_pin, cube, counts, say
-        self._tables: dict[str, Table] = {}
-        self._injector: Injector | None = None
+        self._tables: dict[str, TableHandle] = {}
+        self._injector: PacketOut | None = None
         self._wire: Wire | None = None
         self.adopt(cube)
 
@@ -138,11 +138,11 @@ class CubeHandle:
         """Publish a value (plain data) under a name; the last one stands, in the agent's status."""
         self._say("notification", self.name, name, value)
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str) -> TableHandle:
         """A table that the cube's C declares, by its name there. Raises KeyError if there is none."""
         if name not in self._tables:
             try:
-                self._tables[name] = Table(self._open_pin(self.cube.tables.get(name) or pins.table(self.name, name)))
+                self._tables[name] = TableHandle(self._open_pin(self.cube.tables.get(name) or pins.table(self.name, name)))
             except OSError:
                 raise KeyError(f"cube {self.name} has no table {name}") from None
         return self._tables[name]
@@ -170,13 +170,13 @@ class CubeHandle:
             self._wire = self._wire or Wire(self.cube.attached)
             return self._wire.send(packets)
         if self._injector is None:
-            self._injector = Injector(self.cube.near, trailer=self.cube.hook != "TC")
+            self._injector = PacketOut(self.cube.near, trailer=self.cube.hook != "TC")
         return self._injector.send(packets, index, direction)
 
     def _outermost(self) -> bool:
         """Whether nothing but the netdev follows outwards: its hook then ends here, and no program could send it on."""
         hops = self._tables.get("/hops")
         if hops is None:
-            hops = self._tables["/hops"] = Table(self._open_pin(pins.table(self.name, "pcn_hops")))
+            hops = self._tables["/hops"] = TableHandle(self._open_pin(pins.table(self.name, "pcn_hops")))
         row = hops.get(bytes(4))
         return row is None or row[:4] in _ELSEWHERE

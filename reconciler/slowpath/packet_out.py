@@ -20,7 +20,7 @@ _SEND_BUFFER = 1 << 20  # bytes that may be on their way
 _LOST = (errno.ENOBUFS, errno.EAGAIN, errno.EMSGSIZE, errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
 
 
-class Injector:
+class PacketOut:
     """The near end of one hidden pair. `trailer`: XDP's way of saying where. Raises OSError if there is no such netdev."""
 
     def __init__(self, netdev: str, *, trailer: bool) -> None:

@@ -138,8 +138,8 @@ def _half(service: str, directories: list[str]) -> type[Any]:
     found = Services(directories).get(service)
     if found is None or found.slow_path is None:
         raise SystemExit(f"service {service} has no slow path")
-    half: type[Any] = found.slow_path
-    return half
+    implementation: type[Any] = found.slow_path
+    return implementation
 
 
 def _readable(directories: list[str]) -> list[str]:

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.agent.unchanged_check import Glance
+from reconciler.agent.unchanged_check import UnchangedCheck
 from reconciler.compiler.stack import stack_of
 from reconciler.document.load import parse
-from reconciler.engine.apply import Options, Result, apply
+from reconciler.engine.apply import ApplyResult, Options, apply
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
 from reconciler.plan.steps import MAP_WRITES
@@ -40,7 +40,7 @@ def hellos(count: int, odd: str = "FORWARD") -> str:
     )
 
 
-def applied(text: str, options: Options | None = None, **named: Any) -> Result:
+def applied(text: str, options: Options | None = None, **named: Any) -> ApplyResult:
     return apply(parse(text, "f"), options or Options(), **named)
 
 
@@ -76,10 +76,10 @@ def of_a_look(count: int) -> Counter[str]:
     options = Options()
     applied(hellos(count), options)
     settle()
-    glance = Glance(options, applied(hellos(count), options), time.monotonic())
-    assert glance.is_calm()
+    glance = UnchangedCheck(options, applied(hellos(count), options), time.monotonic())
+    assert glance.is_unchanged()
     with counted() as calls:
-        assert glance.is_calm()
+        assert glance.is_unchanged()
     return calls
 
 
@@ -157,7 +157,7 @@ FIREWALL = (
 @pytest.mark.parametrize("hook", ["TC", "XDP_DRV"])
 def test_the_largest_program_leaves_room_for_other_compilers_and_kernels(hook: str, own_root: str) -> None:
     done = applied(FIREWALL.replace("HOOK", hook))
-    stack = max(stack_of(compiled.insns) for built in done.survey.built.values() for compiled in built.objects.values())
+    stack = max(stack_of(compiled.insns) for built in done.session.built.values() for compiled in built.objects.values())
     walked = max(verified(Bpffs(own_root), pin) for pin in (f"cubes/c/g1/{way}_{place}" for way in ("ingress", "egress") for place in range(6)))
     applied(FIREWALL.replace("HOOK", hook), delete=True)
     most = FIGURES["largest_program"]["firewall"]

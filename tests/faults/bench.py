@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.engine.apply import Options, apply, plan_for
-from reconciler.engine.session import Builder, Looker
+from reconciler.engine.session import Builder, Reconciler
 from reconciler.graph.records import LinkRecord, NamespaceRecord, OffloadRecord, Record, State, TopologyRecord
 from reconciler.kernel import netns, rtnl
 from reconciler.service.registry import Services
@@ -28,7 +28,7 @@ class Picture:
     state: State
     texts: Mapping[str, str]
     generations: Mapping[str, int]
-    leftovers: tuple[str, ...]
+    orphans: tuple[str, ...]
     paths: frozenset[str]
     netdevs: frozenset[str]
     namespaces: frozenset[str]
@@ -67,36 +67,36 @@ class Bench:
 
     def clear(self) -> None:
         """Delete whatever is applied."""
-        applied = [json.loads(record.document) for record in self.looker().live().state.values() if isinstance(record, TopologyRecord)]
+        applied = [json.loads(record.document) for record in self.reconciler().live().state.values() if isinstance(record, TopologyRecord)]
         if applied:
             self.delete(*applied)
 
     def plan(self, *wanted: Data, delete: bool = False) -> Any:
         return plan_for(documents(*wanted), self.options(), delete=delete)
 
-    def looker(self) -> Looker:
-        return Looker(self.root, self.services, Builder(self.services))
+    def reconciler(self) -> Reconciler:
+        return Reconciler(self.root, self.services, Builder(self.services))
 
     def network(self, *topologies: Data) -> list[Record]:
         """The network that these topologies ask for, as records: what a picture looks at."""
-        looker = self.looker()
-        live = looker.live()
+        reconciler = self.reconciler()
+        live = reconciler.live()
         from reconciler.check import check
 
         records: list[Record] = []
         for data in topologies:
             wanted, _ = check(documents(data), self.services)
-            records += looker.intend(wanted, live).state.values()
+            records += reconciler.build_desired(wanted, live).state.values()
         return [record for record in records if isinstance(record, NamespaceRecord | LinkRecord | OffloadRecord)]
 
     def picture(self, network: Sequence[Record]) -> Picture:
-        looker = self.looker()
-        live = looker.live()
-        state, _ = looker.with_links(live, network)
+        reconciler = self.reconciler()
+        live = reconciler.live()
+        state, _ = reconciler.with_links(live, network)
         texts = {record.name: record.document for record in state.values() if isinstance(record, TopologyRecord)}
         ours = {netdev.name for netdev in rtnl.links().values() if netdev.alias.startswith(f"{self.root}/")}
         wanted = {record.name for record in network if isinstance(record, NamespaceRecord)}
-        return Picture(state, texts, dict(live.generations), live.leftovers, frozenset(self.paths()), frozenset(ours),
+        return Picture(state, texts, dict(live.generations), live.orphans, frozenset(self.paths()), frozenset(ours),
                        frozenset(wanted & set(netns.names())))  # fmt: skip
 
     def paths(self) -> Iterator[str]:
@@ -143,8 +143,8 @@ def variant(directory: Path, service: str, edits: Mapping[str, str]) -> Services
         for old in [old for old in left if old in text]:
             text = text.replace(old, left.pop(old))
         (directory / source.name).write_text(text)
-    half = HERE / "cubes" / service / "__init__.py"
-    if half.exists():
-        shutil.copy(half, directory / f"{service}.py")
+    implementation = HERE / "cubes" / service / "__init__.py"
+    if implementation.exists():
+        shutil.copy(implementation, directory / f"{service}.py")
     assert not left, f"not in the C of {service}: {list(left)}"
     return Services([directory])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.engine.apply import drift
-from reconciler.engine.session import Kept
+from reconciler.engine.session import SessionCache
 from reconciler.graph.diff import Change
 from reconciler.kernel import bpf, maps, netns, programs
 from reconciler.present.show import show
@@ -95,7 +95,7 @@ class Rig:
     tag: str
     family: str
     neighbours: set[str] = field(default_factory=set)
-    kept: Kept = field(default_factory=Kept)
+    kept: SessionCache = field(default_factory=SessionCache)
 
     @property
     def root(self) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 
-from reconciler.engine.apply import Result
+from reconciler.engine.apply import ApplyResult
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Disruption
 from tests.faults.bench import Bench
 from tests.faults.flow import Flow
@@ -20,7 +20,7 @@ Edit = Callable[[Data], object]
 class Edited:
     """What an edit came to. `lost` are the datagrams of a steady flow between the first two hosts that did not arrive."""
 
-    result: Result
+    result: ApplyResult
     lost: int
     problems: list[str] = field(default_factory=list)
 

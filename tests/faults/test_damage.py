@@ -40,7 +40,7 @@ def heals(r: Rig, named: str, *, loses: bool = False) -> list[str]:
     wrong += [f"lost {what}" for what in ([] if loses else r.lost())]
     seen = r.bench.plan(r.data)
     wrong += [f"{step.action} {step.address} is still to be done" for step in seen.plan.steps]
-    wrong += [f"{change.address} still drifts" for change in (*seen.survey.drift, *drift(r.bench.options(kept=r.kept)))]
+    wrong += [f"{change.address} still drifts" for change in (*seen.session.drift, *drift(r.bench.options(kept=r.kept)))]
     wrong += [f"{pair} do not talk" for pair in r.silent()]
     return wrong
 

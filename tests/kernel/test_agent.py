@@ -91,8 +91,8 @@ def test_an_edit_is_applied_and_a_broken_one_changes_nothing_and_is_said_once(ap
         good = applied.file.read_text()
         applied.file.write_text(good.replace("aging-time", "ageing-time"))
         agent.until(lambda said: not said["healthy"] and said["files"][0]["state"] == "broken")
-        agent.look()
-        agent.look()
+        agent.poll()
+        agent.poll()
         assert agent.text().count("ageing-time") == agent.status()["problems"][0].count("ageing-time")
         assert applied.lab.live_cube("br1")["fdb"]["aging-time"] == 77
         assert agent.process.poll() is None
@@ -201,7 +201,7 @@ def test_where_healing_is_off_drift_is_reported_once_and_left(applied):
     with applied.agent("--no-heal") as agent:
         linkwrite.set_link("v1", up=False)
         agent.until(lambda said: said["drift"]["now"] == ["link/:v1"])
-        agent.look()
+        agent.poll()
         assert not agent.status()["healthy"]
         assert agent.text().count("drift: link/:v1") == 1
         applied.lab.cube("br1")["fdb"]["aging-time"] = 77
@@ -240,7 +240,7 @@ def test_systemd_is_told_of_readiness_and_gets_signs_of_life(applied, tmp_path):
 def test_an_idle_agent_has_none_of_the_heavy_libraries(applied):
     env = {"PYTHONPROFILEIMPORTTIME": "1"}
     with AgentProcess(applied.lab.root, applied.log, str(applied.directory), env=env) as agent:
-        agent.look()
+        agent.poll()
         imported = {line.rsplit("|", 1)[-1].strip() for line in agent.text().splitlines() if line.startswith("import time:")}
         assert "reconciler.agent.main" in imported
         assert imported.isdisjoint({"bcc", "networkx", "pyroute2", "jsonschema", "prometheus_client"})

@@ -176,7 +176,7 @@ def test_a_topology_that_is_deleted_by_hand_comes_back_only_if_a_file_has_it(tmp
         with bench.agent() as agent:
             apply([lab.document()], lab.options, delete=True)
             agent.until(lambda said: said["topologies"] == [])
-            agent.look()
+            agent.poll()
             assert lab.live() == {}
             bench.save()
             agent.until(lambda said: said["topologies"] == ["lab"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.agent import unchanged_check
-from reconciler.agent.controller import SOON, Healer
+from reconciler.agent.controller import SOON, Controller
 from reconciler.agent.files import Files
 from reconciler.document.load import parse
 from reconciler.engine.apply import Options, apply, drift
@@ -33,12 +33,12 @@ class Agent:
 
     def __init__(self, directory: Path) -> None:
         self.options, self.file = Options(), directory / "t.yaml"
-        self.files, self.healer = Files([str(directory)]), Healer(self.options)
+        self.files, self.healer = Files([str(directory)]), Controller(self.options)
 
     def save(self, said: str) -> float:
         self.file.write_text(said)
         self.healer.want(self.files.refresh(self.options.services))
-        again = self.healer.look()
+        again = self.healer.poll()
         assert not self.healer.problem
         return again
 
@@ -50,8 +50,8 @@ class Agent:
 def agent(tmp_path: Path) -> Iterator[Agent]:
     agent = Agent(tmp_path)
     agent.save(text("t", MANY))
-    while agent.healer._glance is None or not agent.healer._glance.is_calm():
-        agent.healer.look()
+    while agent.healer._unchanged is None or not agent.healer._unchanged.is_unchanged():
+        agent.healer.poll()
     yield agent
     for topology in ("t", "u"):
         apply(parse(text(topology, 1), "f"), Options(), delete=True)
@@ -62,7 +62,7 @@ def test_what_an_edit_leaves_alone_is_healed_by_the_look_that_follows_at_once(ag
     assert agent.save(text("t", MANY, "DROP")) == SOON
     assert not os.path.lexists(agent.path("t1/ports/a"))
     assert [change.address for change in drift()] == ["cube/t1/port/a"], "the edit is in force, and nothing else is touched"
-    assert agent.healer.look() == 0
+    assert agent.healer.poll() == 0
     assert drift() == []
 
 
@@ -83,7 +83,7 @@ def test_a_row_that_somebody_wrote_since_does_not_stay(agent: Agent) -> None:
             maps.update(fd, row.to_bytes(4, "little"), b"\1" * spec.value_size)
         agent.save(text("t", MANY, "DROP" if row else "FORWARD, outport: a"))
         assert drift() == []
-        while agent.healer.look():
+        while agent.healer.poll():
             pass
 
 
@@ -115,7 +115,7 @@ def test_cubes_that_come_and_go_are_no_edit_of_others(agent: Agent) -> None:
     agent.save(text("t", MANY + 2))
     assert drift() == []
     assert os.path.lexists(agent.path(f"t{MANY + 1}"))
-    agent.healer.look()
+    agent.healer.poll()
     agent.save(text("t", MANY - 1))
     assert drift() == []
     assert not os.path.lexists(agent.path(f"t{MANY - 1}"))

@@ -48,7 +48,7 @@ def row(last: int, service: str = "helloworld", **leaves) -> str:
 
 def linked(lab: Lab) -> dict[str, str]:
     """The cubes of each chain that is wanted, by the pin of its program. Under XDP the last one's egress program is in it too."""
-    state = lab.plan().survey.desired.state
+    state = lab.plan().session.desired.state
     chains = {stub.path: list(dict.fromkeys(part.cube for part in stub.parts)) for stub in state.values() if getattr(stub, "parts", ())}
     return {path: " ".join(cubes) for path, cubes in chains.items() if len(cubes) > 1}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.compiler import Object, Table, Unit, compile_units, driver, verifier_report
+from reconciler.compiler import Object, TableSpec, Unit, compile_units, driver, verifier_report
 from reconciler.compiler.sources import BPF, Source, Sources
 from reconciler.errors import VerifierError
 from reconciler.kernel import bpf, maps, programs
@@ -32,7 +32,7 @@ def build(text: str, flavour: str = "XDP") -> Object:
     return driver.build([(Unit(Path("/srv/s.c"), flavour, "ingress"), sources)])[0]
 
 
-def spec(table: Table) -> maps.MapSpec:
+def spec(table: TableSpec) -> maps.MapSpec:
     return maps.MapSpec(table.type, table.key_size, table.value_size, table.max_entries, table.flags)
 
 

@@ -225,7 +225,7 @@ def test_a_cube_and_its_links_move_to_another_topology_without_a_loss(bench: Ben
         assert [result.plan.total(what) for what in (PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES)] == [0, 0, 0]
         assert traffic.lost == 0
         assert bench.plan(emptied, new).plan.steps == ()
-        owners = {record.topology for record in result.survey.desired.state.values() if isinstance(record, LinkRecord)}
+        owners = {record.topology for record in result.session.desired.state.values() if isinstance(record, LinkRecord)}
         assert owners == {"elsewhere"}
         bench.delete(emptied)
         assert unreachable(new) == []

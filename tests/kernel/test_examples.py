@@ -100,8 +100,8 @@ def test_the_example_runs_as_it_is_and_leaves_nothing(bench: Bench, name: str) -
         edited = example(name)
         EDITS.get(name, another_loglevel)(edited)
         planned = plan_for(documents(edited), options)
-        assert planned.survey.pending
-        assert not planned.survey.drift
+        assert planned.session.pending
+        assert not planned.session.drift
         assert planned.plan.steps
         assert drift(options) == [], "planning has changed something"
     finally:

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.document import Document
 from reconciler.document.load import parse
-from reconciler.engine.apply import Options, apply, drift_survey, plan_for
+from reconciler.engine.apply import Options, apply, drift_session, plan_for
 from reconciler.errors import DocumentError
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
@@ -91,7 +91,7 @@ def test_a_document_that_cannot_be_read_any_more_blocks_nothing_and_is_said(opti
     messages = [problem.message for problem in done.warnings]
     assert len([each for each in messages if each.startswith("topology jleft is left as it is, for it cannot be read here")]) == 1
     assert [document["metadata"]["name"] for document in show(careful)] == ["jalone"]
-    assert drift_survey(careful).drift == []
+    assert drift_session(careful).drift == []
     assert any("topology jright" in each for each in warned), "what is joined to it cannot be read without it"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.engine.apply import Result
+from reconciler.engine.apply import ApplyResult
 from reconciler.errors import VerifierError
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
@@ -32,7 +32,7 @@ def bench(own_root: str) -> Bench:
 class Change:
     """What an apply under traffic came to."""
 
-    result: Result
+    result: ApplyResult
     lost: int
 
     @property
@@ -49,7 +49,7 @@ class Change:
         return [step.address for step in self.result.plan.steps if step.disruption == disruption]
 
 
-def under_traffic(data: Data, change: Callable[[], Result]) -> Change:
+def under_traffic(data: Data, change: Callable[[], ApplyResult]) -> Change:
     """Datagrams flow between the first two hosts that talk, one way; then there is silence for what is late."""
     a, b = talking(data)[0]
     assert ping(a.netns, b.ip, 2) == 2
@@ -193,7 +193,7 @@ def test_code_that_the_verifier_refuses_is_refused_while_packets_go_on(bench: Be
         network = bench.network(data)
         before = bench.picture(network)
 
-        def refused() -> Result:
+        def refused() -> ApplyResult:
             with pytest.raises(VerifierError, match=r"simplebridge\.c") as error:
                 edited.apply(data)
             assert "invalid access to packet" in str(error.value)
@@ -218,7 +218,7 @@ def test_a_cube_of_another_type_whose_code_is_refused_goes_on_as_it_was(bench: B
         network = bench.network(data)
         before = bench.picture(network)
 
-        def refused() -> Result:
+        def refused() -> ApplyResult:
             with pytest.raises(VerifierError):
                 edited.apply(other)
             return bench.plan(data)

@@ -37,11 +37,11 @@ ACROSS = "self.cube.send_packet_out(packet, 'p2' if md.port == 'p1' else 'p1', '
 
 
 @contextmanager
-def lab_of(tmp_path, scenario=TWO_HOSTS, hook="TC", services=(("up", [UP]),), half=ACROSS, **about):
+def lab_of(tmp_path, scenario=TWO_HOSTS, hook="TC", services=(("up", [UP]),), implementation=ACROSS, **about):
     """A lab with made-up services, and its slow paths served."""
     tree = Tree(tmp_path / "services")
     for name, texts in services:
-        tree.add(name, texts, half=HALF % half if "class" not in half else half, **about)
+        tree.add(name, texts, implementation=HALF % implementation if "class" not in implementation else implementation, **about)
     with Lab(scenario, hook=hook) as lab:
         lab.options.services = tree.load()
         lab.tree = tree
@@ -93,8 +93,8 @@ def test_ingress_is_as_if_the_packet_had_arrived_at_that_port(tmp_path, hook):
   if (pcn_load_bytes(ctx, 14, &first, 1) < 0)
     return RX_DROP;
   return first == 'x' ? pcn_pkt_controller(ctx, md, 1) : pcn_pkt_redirect(ctx, md, md->in_port ^ 1);""")
-    half = "self.cube.send_packet_out(packet[:14] + b'y' + packet[15:], md.port, self.cube.INGRESS)"
-    with lab_of(tmp_path, hook=hook, services=[("up", [program])], half=half) as (lab, slow), lab.sniff("h2") as there:
+    implementation = "self.cube.send_packet_out(packet[:14] + b'y' + packet[15:], md.port, self.cube.INGRESS)"
+    with lab_of(tmp_path, hook=hook, services=[("up", [program])], implementation=implementation) as (lab, slow), lab.sniff("h2") as there:
         sent = frame(lab)
         lab.send("h1", sent)
         serve(slow, until=lambda: slow.counters()["injected"])
@@ -122,7 +122,7 @@ def test_tags_survive_the_slow_path(tmp_path, hook):
 
 def test_a_packet_of_any_size_is_handed_up_and_a_longer_one_cut_off(tmp_path):
     scenario = TWO_HOSTS.replace("10.0.0.1/24,", "{addresses: [10.0.0.1/24], mtu: 12000, here: {mtu: 12000}},")
-    with lab_of(tmp_path, scenario, half="pass") as (lab, slow):
+    with lab_of(tmp_path, scenario, implementation="pass") as (lab, slow):
         sizes = (60, 255, 256, 257, 1514, 2048, 2049, 9216, 9217, 11000)
         for size in sizes:
             lab.send("h1", frame(lab, payload=bytes(i % 251 for i in range(size - 14))))
@@ -137,7 +137,7 @@ def test_a_half_that_raises_is_logged_and_counted_and_stops_nobody_else(tmp_path
     scenario = TWO_HOSTS + "  - {name: c2, service-name: bad, ports: [{name: q1, peer: v3}]}\n"
     scenario = scenario.replace("hosts: {", "hosts: {h3: 10.0.0.3/24, ")
     tree = Tree(tmp_path / "services")
-    tree.add("bad", [UP], half=HALF % "raise ValueError('of its own making')")
+    tree.add("bad", [UP], implementation=HALF % "raise ValueError('of its own making')")
     with lab_of(tmp_path, scenario) as (lab, slow), lab.sniff("h2") as there, caplog.at_level(logging.ERROR):
         sent = frame(lab)
         for _ in range(3):
@@ -152,7 +152,7 @@ def test_a_half_that_raises_is_logged_and_counted_and_stops_nobody_else(tmp_path
 
 
 def test_packets_wait_for_an_agent_that_is_away_and_what_finds_no_room_is_counted(tmp_path):
-    with lab_of(tmp_path, half="pass") as (lab, slow):
+    with lab_of(tmp_path, implementation="pass") as (lab, slow):
         room = (256 << 10) // (8 + 48 + 2048)
         burst = frame(lab, payload=bytes(1400))
         lab.send("h1", *[burst] * (room + 100))
@@ -173,8 +173,8 @@ def test_what_waited_too_long_is_not_handled_but_counted(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_several_packets_in_one_call(tmp_path, hook):
-    half = "self.cube.send_packet_out([packet[:14] + bytes([i]) * 50 for i in range(20)], 'p2', 'EGRESS')"
-    with lab_of(tmp_path, hook=hook, half=half) as (lab, slow), lab.sniff("h2") as there:
+    implementation = "self.cube.send_packet_out([packet[:14] + bytes([i]) * 50 for i in range(20)], 'p2', 'EGRESS')"
+    with lab_of(tmp_path, hook=hook, implementation=implementation) as (lab, slow), lab.sniff("h2") as there:
         sent = frame(lab)
         lab.send("h1", sent)
         serve(slow, until=lambda: slow.counters()["injected"])
@@ -206,8 +206,8 @@ cubes:
   - {name: t1, service-name: up}
 """
     tree = Tree(tmp_path / "services")
-    half = HALF % "self.cube.send_packet_out(packet, '', md.direction.upper())"
-    tree.add("up", [UP], [UP], kind="transparent", half=half)
+    implementation = HALF % "self.cube.send_packet_out(packet, '', md.direction.upper())"
+    tree.add("up", [UP], [UP], kind="transparent", implementation=implementation)
     with Lab(scenario, hook=hook) as lab:
         lab.options.services = tree.load()
         lab.apply()
@@ -250,7 +250,7 @@ def test_the_way_back_is_there_only_while_a_cube_needs_it_and_is_healed_like_any
 
 
 def test_a_restarted_agent_goes_on_where_the_last_one_ended(tmp_path):
-    with lab_of(tmp_path, half="pass") as (lab, slow):
+    with lab_of(tmp_path, implementation="pass") as (lab, slow):
         lab.send("h1", frame(lab))
         serve(slow, until=lambda: half_of(lab).seen)
         slow.close()
@@ -267,7 +267,7 @@ def test_a_half_is_told_of_changes_and_reads_and_writes_its_tables(tmp_path):
     program = rx("""
   u32 zero = 0, *port = way.lookup(&zero);
   return port ? pcn_pkt_redirect(ctx, md, *port) : RX_DROP;""", 'BPF_TABLE("hash", u32, u32, way, 4);')
-    half = """
+    implementation = """
 class SlowPath:
     told = []
     def __init__(self, cube):
@@ -278,7 +278,7 @@ class SlowPath:
     def changed(self):
         self.told.append(dict(self.cube.ports))
 """
-    with lab_of(tmp_path, services=[("up", [program])], half=half) as (lab, slow), lab.sniff("h2") as there:
+    with lab_of(tmp_path, services=[("up", [program])], implementation=implementation) as (lab, slow), lab.sniff("h2") as there:
         sent = frame(lab)
         lab.send("h1", sent)
         assert there.next() == sent

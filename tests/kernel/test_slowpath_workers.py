@@ -63,9 +63,9 @@ def routed(tmp_path, request):
 class Echoes:
     """Cubes of a made-up service `up`, below an agent."""
 
-    def __init__(self, lab: Lab, directory: Path, half: str) -> None:
+    def __init__(self, lab: Lab, directory: Path, implementation: str) -> None:
         self.lab, self.tree, self.bench = lab, Tree(directory / "services"), Bench(lab, directory)
-        self.tree.add("up", [UP], half=half)
+        self.tree.add("up", [UP], implementation=implementation)
         lab.options.services = self.tree.load()
         self.bench.save()
 
@@ -78,11 +78,11 @@ def echoes(tmp_path):
     """Gives a function that makes `Echoes`, applied."""
     opened = []
 
-    def make(scenario=ONE_ECHO, half=ECHO):
+    def make(scenario=ONE_ECHO, implementation=ECHO):
         lab = Lab(scenario)
         lab.__enter__()
         opened.append(lab)
-        found = Echoes(lab, tmp_path, half)
+        found = Echoes(lab, tmp_path, implementation)
         lab.apply()
         return found
 
@@ -184,8 +184,8 @@ SLOW_ECHO = ECHO + """
 
 @pytest.mark.serial
 @pytest.mark.parametrize("half", [ECHO, SLOW_ECHO], ids=["10,000 packets a second", "more than its half can take"])
-def test_a_flood_at_one_cube_delays_no_other(echoes, half):
-    made = echoes(TWO_ECHOES, half)
+def test_a_flood_at_one_cube_delays_no_other(echoes, implementation):
+    made = echoes(TWO_ECHOES, implementation)
     with made.agent() as agent:
         assert len(agent.status()["slow_path"]["workers"]) == 1
         idle = [across(made.lab, n) for n in range(TRIES)]
@@ -204,7 +204,7 @@ def test_a_flood_at_one_cube_delays_no_other(echoes, half):
     say(f"idle: {summed(idle)}; beside {rate:.0f} packets a second: {summed(flooded)}")
     assert rate > 1000
     assert None not in flooded
-    assert statistics.median(flooded) < max(5.0 if half is ECHO else 50.0, 5 * statistics.median(idle))
+    assert statistics.median(flooded) < max(5.0 if implementation is ECHO else 50.0, 5 * statistics.median(idle))
 
 
 def across(lab, number):
@@ -310,8 +310,8 @@ def test_a_worker_dies_with_its_agent_and_the_next_agent_starts_another(routed):
 
 
 def test_a_half_that_cannot_be_made_or_ends_its_process_is_said_and_stops_nobody_else(echoes):
-    half = ECHO.replace("packet_in(self, packet, md, reason):", "packet_in(self, packet, md, reason):\n        if packet[14] == 9: __import__('os')._exit(3)")
-    made = echoes(TWO_ECHOES, half.replace("class SlowPath:", "class SlowPath:\n    worker = 'cube'"))
+    implementation = ECHO.replace("packet_in(self, packet, md, reason):", "packet_in(self, packet, md, reason):\n        if packet[14] == 9: __import__('os')._exit(3)")
+    made = echoes(TWO_ECHOES, implementation.replace("class SlowPath:", "class SlowPath:\n    worker = 'cube'"))
     with made.agent() as agent, made.lab.sniff("h4") as there:
         assert set(agent.status()["slow_path"]["workers"]) == {"cube c1", "cube c2"}
         other = worker_of(agent, "cube c2")
@@ -356,7 +356,7 @@ class SlowPath:
 
 
 def test_a_worker_has_the_privilege_to_send_packets_and_no_other(echoes):
-    made = echoes(half=TRIES_ALL)
+    made = echoes(implementation=TRIES_ALL)
     with made.agent() as agent:
         said = Path(f"/proc/{worker_of(agent, 'service up')}/status").read_text()
         fields = dict(line.split(":\t", 1) for line in said.splitlines() if ":\t" in line)
@@ -370,7 +370,7 @@ def test_a_worker_has_the_privilege_to_send_packets_and_no_other(echoes):
 
 
 def test_what_a_half_logs_obeys_the_loglevel_and_is_in_pcn_log_once(echoes):
-    half = """
+    implementation = """
 class SlowPath:
     def __init__(self, cube):
         self.cube = cube
@@ -378,7 +378,7 @@ class SlowPath:
         for level in ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "CRITICAL"):
             self.cube.log(level, f"{md.port} at {level}")
 """
-    made = echoes(half=half)
+    made = echoes(implementation=implementation)
 
     def lines():
         command = [sys.executable, "-c", "import sys; from reconciler.cli.main import main; sys.exit(main())", "log", "-o", "json",
@@ -392,7 +392,7 @@ class SlowPath:
             made.bench.save()
             agent.until(lambda said, level=level: made.lab.live_cube("c1").get("loglevel", "INFO") == level and not said["pending"])
             before = agent.status()["slow_path"]["handled"]
-            agent.look()
+            agent.poll()
             time.sleep(0.5)
             made.lab.send("h1", frame(made.lab, "h1", "h2"))
             agent.until(lambda said, before=before: said["slow_path"]["handled"] == before + 1)
@@ -415,7 +415,7 @@ def test_the_ring_of_programs_of_an_older_version_is_emptied_until_they_are_gone
             made = Echoes(lab, tmp_path, ECHO)
             lab.apply()
         assert "slowpath" in lab.reader().names("shared")
-        made.tree.add("up", [UP.replace("md, 1)", "md, 2)")], half=ECHO)
+        made.tree.add("up", [UP.replace("md, 1)", "md, 2)")], implementation=ECHO)
         lab.options.services = made.tree.load()
         with made.agent("--observe") as agent:
             assert lab.ok("h1", "10.0.0.2", count=5)

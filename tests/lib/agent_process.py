@@ -67,7 +67,7 @@ class AgentProcess:
     def text(self) -> str:
         return self.log.read_text()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """SIGHUP, and wait until it has looked."""
         before = self.status()["looks"]
         self.process.send_signal(signal.SIGHUP)

@@ -27,7 +27,7 @@ from typing import Any
 
 from reconciler.document import Document
 from reconciler.document.load import parse
-from reconciler.engine.apply import Options, Result, apply, drift, plan_for
+from reconciler.engine.apply import ApplyResult, Options, apply, drift, plan_for
 from reconciler.graph.diff import Change
 from reconciler.kernel import bpf, maps, netns, programs, rtnl
 from reconciler.kernel.bpffs import Bpffs
@@ -55,11 +55,11 @@ class Counts:
     link_changes: int = 0
 
 
-def counts(result: Result) -> Counts:
+def counts(result: ApplyResult) -> Counts:
     return Counts(*(result.plan.total(what) for what in (PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES)))
 
 
-def own_counts(result: Result) -> Counts:
+def own_counts(result: ApplyResult) -> Counts:
     """As `counts`, but for ways in that are linked anew, or are not any more, as what follows them has changed. With hops none is."""
     found = counts(result)
     anew = [step for step in result.plan.steps if step.operation.kind in ("load_chain", "load_stub") and step.action == "update"]
@@ -123,15 +123,15 @@ class Lab:
 
     # -- pcn --------------------------------------------------------------------------------------------------
 
-    def apply(self) -> Result:
+    def apply(self) -> ApplyResult:
         result = apply([self.document()], self.options)
-        for compiled in result.survey.objects.values():
+        for compiled in result.session.objects.values():
             self.formats |= compiled.log_formats
         ends = [(port_of(host), None) for host in self.hosts] + [("eth0", self.space(host)) for host in self.hosts]
         settle(*ends)
         return result
 
-    def plan(self) -> Result:
+    def plan(self) -> ApplyResult:
         return plan_for([self.document()], self.options)
 
     def drift(self) -> list[Change]:

@@ -20,7 +20,7 @@ class Tree:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def add(self, name: str, ingress: Sequence[str] = (), egress: Sequence[str] = (), *, half: str = "",
+    def add(self, name: str, ingress: Sequence[str] = (), egress: Sequence[str] = (), *, implementation: str = "",
             kind: str = "standard", leaves: Mapping[str, Any] | None = None) -> None:  # fmt: skip
         """`ingress`, `egress`: C texts in µCube order. Adding it again makes it another version of itself."""
         like = "helloworld" if kind == "standard" else "transparenthelloworld"
@@ -40,8 +40,8 @@ class Tree:
         for direction, texts in files.items():
             for file, text in zip(names[direction], texts, strict=True):
                 (self.directory / file).write_text(text)
-        if half:
-            (self.directory / f"{name}.py").write_text(half)
+        if implementation:
+            (self.directory / f"{name}.py").write_text(implementation)
 
     def load(self) -> Services:
         return Services([self.directory])

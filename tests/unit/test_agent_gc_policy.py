@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.agent.gc_policy import Tidier
+from reconciler.agent.gc_policy import GcPolicy
 
 
 class Knot:
@@ -33,7 +33,7 @@ def no_collections() -> Iterator[None]:
 
 
 def test_what_stays_is_set_aside_once_it_is_quiet() -> None:
-    tidier, seen = Tidier(), knot()
+    tidier, seen = GcPolicy(), knot()
     tidier.quiet()
     assert seen() is None, "what is new is collected first"
     aside = gc.get_freeze_count()
@@ -51,7 +51,7 @@ def test_a_cycle_among_what_was_set_aside_goes_too_in_the_end(monkeypatch: pytes
     monkeypatch.setattr("reconciler.agent.gc_policy._MOST", 3)
     one, two = Knot(), Knot()
     one.other, two.other = two, one
-    seen, tidier = weakref.ref(one), Tidier()
+    seen, tidier = weakref.ref(one), GcPolicy()
     tidier.quiet()
     del one, two
     for _ in range(2):

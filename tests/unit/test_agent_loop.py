@@ -18,7 +18,7 @@ from reconciler.agent.loop import Loop
 from reconciler.agent.notify import Notifier
 from reconciler.agent.retry import Retries
 from reconciler.agent.server import Server, http, metrics_listener
-from reconciler.agent.singleton import OneAgent, socket_path
+from reconciler.agent.singleton import Singleton, socket_path
 from reconciler.errors import LockBusy, UsageError
 
 UNIT = Path(__file__).resolve().parents[2] / "packaging" / "systemd" / "pcn-agent.service"
@@ -101,12 +101,12 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
 
 def test_a_root_has_one_agent_and_a_dead_one_makes_way(monkeypatch, tmp_path):
     monkeypatch.setattr("reconciler.kernel.rundir.RUN", tmp_path)
-    first = OneAgent("/sys/fs/bpf/pcn")
+    first = Singleton("/sys/fs/bpf/pcn")
     with pytest.raises(LockBusy, match=str(os.getpid())):
-        OneAgent("/sys/fs/bpf/pcn")
-    other = OneAgent("/sys/fs/bpf/pcn-2")
+        Singleton("/sys/fs/bpf/pcn")
+    other = Singleton("/sys/fs/bpf/pcn-2")
     first.release()
-    OneAgent("/sys/fs/bpf/pcn").release()
+    Singleton("/sys/fs/bpf/pcn").release()
     other.release()
     assert list(tmp_path.iterdir()) == []
     assert socket_path("/a-b/c") != socket_path("/a/b-c")
@@ -164,12 +164,12 @@ def test_the_same_failure_is_tried_later_and_later_and_another_one_soon():
     assert delays[:4] == [0.1, 0.2, 0.4, 0.8]
     assert delays == sorted(delays)
     assert delays[-1] == 60
-    assert retries.held_back("a", 159.0)
-    assert not retries.held_back("b", 100.0)
+    assert retries.is_backing_off("a", 159.0)
+    assert not retries.is_backing_off("b", 100.0)
     assert retries.failed("a", "something else", 100.0, heal=False) == (1, 0.1)
     assert max(retries.failed("c", "no", 100.0, heal=True)[1] for _ in range(40)) == 5
-    retries.hurry()
-    assert not retries.held_back("c", 100.0)
+    retries.reset()
+    assert not retries.is_backing_off("c", 100.0)
     retries.passed("a")
     retries.passed("c")
     assert retries.seconds_to_next(100.0) == 0

@@ -5,21 +5,21 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.compiler.object import Line, Object, Relocation, Table
-from reconciler.compiler.struct_layout import Layout
+from reconciler.compiler.object import Line, Object, Relocation, TableSpec
+from reconciler.compiler.struct_layout import StructLayout
 from reconciler.graph.chains import MOST_PORTS, digest, fuse
 from reconciler.graph.desired import Built, ProgramSlot
-from reconciler.graph.records import CubeRecord, HopRecord, PortRecord, ProgramRecord, State, StubRecord
+from reconciler.graph.records import CubeRecord, NextHopRecord, PortRecord, ProgramRecord, State, TrampolineRecord
 from reconciler.live.link_inputs import described
 from reconciler.service.registry import Services
 
 SERVICES = Services()
-U32 = Layout("scalar", 4)
+U32 = StructLayout("scalar", 4)
 
 
 def compiled(*tables: str, size: int = 10, name: str = "s.c") -> Object:
     used = tuple(Relocation(2 * number, "map", table) for number, table in enumerate(tables))
-    known = {table: Table(table, 2, 4, 4, 1, 0, "private", U32, U32) for table in (*tables, "pcn_next", "pcn_drops")}
+    known = {table: TableSpec(table, 2, 4, 4, 1, 0, "private", U32, U32) for table in (*tables, "pcn_next", "pcn_drops")}
     return Object("", name, "TC", "ingress", bytes(8 * size), used, known, {}, 0, (Line(0, name, 1, name),), {}, "GPL", "bcc").sealed()
 
 
@@ -32,9 +32,9 @@ def graph(ways: dict[str, dict[int, tuple[str, int]]], *, objects: dict[str, Obj
     for name, rows in ways.items():
         records.append(replace(CubeRecord(name, "simpleforwarder", "t", "TC"), **cubes.get(name, {})))
         records += [PortRecord(name, f"p{index}", index, "-") for index in range(ports)]
-        records += [StubRecord(name, "", "ingress", index, f"p{index}", "TC") for index in range(ports)]
+        records += [TrampolineRecord(name, "", "ingress", index, f"p{index}", "TC") for index in range(ports)]
         records.append(ProgramRecord(name, "", "ingress", 0, (objects or {}).get(name, ONE).digest, b""))
-        records += [HopRecord(name, "", row, "program", f"cubes/{cube}/in/{port}_p{port}") for row, (cube, port) in rows.items()]
+        records += [NextHopRecord(name, "", row, "program", f"cubes/{cube}/in/{port}_p{port}") for row, (cube, port) in rows.items()]
     return {record.address: record for record in records}
 
 
@@ -42,7 +42,7 @@ def chains(state: State, *objects: Object) -> dict[str, str]:
     known = {made.digest: made for made in (ONE, *objects)}
     built = {("simpleforwarder", "TC"): Built({ProgramSlot("", "ingress", 0, "TC"): ONE})}
     fuse(state, state.values(), SERVICES, built, known)
-    stubs = [record for record in state.values() if isinstance(record, StubRecord) and record.parts]
+    stubs = [record for record in state.values() if isinstance(record, TrampolineRecord) and record.parts]
     assert all(stub.chain == digest(stub.parts) for stub in stubs)
     return {f"{stub.cube}.{stub.index}": " ".join(f"{part.cube}.{part.index}>{part.row}" for part in stub.parts) for stub in stubs}
 

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.compiler import Object, Relocation, Table, Unit
+from reconciler.compiler import Object, Relocation, TableSpec, Unit
 from reconciler.compiler.assemble import assemble
 from reconciler.compiler.object import Line
 from reconciler.compiler.prepare import prepare
 from reconciler.compiler.sources import Source, Sources
-from reconciler.compiler.struct_layout import Field, Layout
+from reconciler.compiler.struct_layout import Field, StructLayout
 from reconciler.errors import CompileError
 
-U32 = Layout("scalar", 4, "unsigned int")
-PAIR = Layout("struct", 2, "m", (Field("x", 0, 2),))
-VALUE = Layout("struct", 8, "v", (Field("port", 0, 4), Field("mac", 4, 4, 2, False, PAIR)))
+U32 = StructLayout("scalar", 4, "unsigned int")
+PAIR = StructLayout("struct", 2, "m", (Field("x", 0, 2),))
+VALUE = StructLayout("struct", 8, "v", (Field("port", 0, 4), Field("mac", 4, 4, 2, False, PAIR)))
 UNIT = Unit(Path("s.c"), "TC", "ingress")
 EXIT = struct.pack("<BBhi", 0x95, 0, 0, 0)
 LISTING = """\
@@ -35,7 +35,7 @@ Disassembly of function pcn_main
 
 def example() -> Object:
     return Object("", "s.c", "TC", "ingress", EXIT * 9, (Relocation(0, "map", "t"), Relocation(4, "const", "LEVEL", 4)),
-                  {"t": Table("t", 1, 4, 8, 16, 1, "shared:ns", U32, VALUE, inner="")}, {"A": 0, "LEVEL": 4}, 8,
+                  {"t": TableSpec("t", 1, 4, 8, 16, 1, "shared:ns", U32, VALUE, inner="")}, {"A": 0, "LEVEL": 4}, 8,
                   (Line(0, "pcn.h", 7, "a"), Line(3, "s.c", 2, "b")), {123: "hello %d"}, "GPL", "bcc-0.26.0").sealed()
 
 

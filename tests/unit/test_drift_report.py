@@ -9,18 +9,18 @@ from reconciler.graph.diff import Change
 from reconciler.graph.records import (
     GONE,
     HookRecord,
-    HopRecord,
+    NextHopRecord,
     ProgramRecord,
     TableRecord,
 )
 from reconciler.present.drift_report import drift_document, drift_text
 from reconciler.present.rows import Decoder
 from reconciler.service.model.codec import Env
-from tests.unit.data.steps import BRIDGE, SERVICES, Compiled, entry, state, survey
+from tests.unit.data.steps import BRIDGE, SERVICES, Compiled, entry, session, state
 
 
 def drift_of(*changes: Change) -> dict:
-    return drift_document(changes, Decoder(survey(), SERVICES))
+    return drift_document(changes, Decoder(session(), SERVICES))
 
 
 def test_no_drift_is_said_in_one_line() -> None:
@@ -45,7 +45,7 @@ def test_a_cube_that_is_gone_is_one_thing() -> None:
 
 
 def test_each_kind_of_damage_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    hop = HopRecord("br1", "", 1, "netdev", "veth2")
+    hop = NextHopRecord("br1", "", 1, "netdev", "veth2")
     hook = HookRecord("veth1", "tcx_ingress", "cubes/br1/in/0_p1")
     program = ProgramRecord("br1", "", "ingress", 0, Compiled.digest, bytes(12))
     text = drift_text(drift_of(
@@ -60,7 +60,7 @@ def test_each_kind_of_damage_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ports_are_named_by_those_that_are_live() -> None:
-    found = survey(live=state(replace(BRIDGE[1], name="old")), desired=state())
+    found = session(live=state(replace(BRIDGE[1], name="old")), desired=state())
     decoder = Decoder(found, SERVICES)
     key, value = (bytes.fromhex(each) for each in entry(1, 0))
     assert decoder.rows("br1", "fdb_static", {key: value}, live=False) == {"fdb/entry[02:00:00:00:00:01]": {"port": "p1"}}

@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import random
 
-from reconciler.incremental.entry_memo import Entries
+from reconciler.incremental.entry_memo import EntryMemo
 from reconciler.incremental.persistent_list import unchanged
 
 
 def test_only_what_is_new_is_worked_on_and_all_comes_out_as_if_everything_were() -> None:
-    chance, known, worked = random.Random(3), Entries[str](), list[str]()
+    chance, known, worked = random.Random(3), EntryMemo[str](), list[str]()
 
     def work(_: int, entry: list[int]) -> str:
         worked.append(str(entry))
@@ -25,7 +25,7 @@ def test_only_what_is_new_is_worked_on_and_all_comes_out_as_if_everything_were()
 
 
 def test_two_lists_are_known_apart_and_short_ones_are_not_kept() -> None:
-    known, worked = Entries[int](), list[int]()
+    known, worked = EntryMemo[int](), list[int]()
     one, other, short = [[[start + number] for number in range(count)] for start, count in ((0, 50), (100, 50), (200, 5))]
     for entries in (one, other, short, one, other, short):
         assert known.each(entries, lambda _, entry: worked.append(entry[0]) or entry[0]) == [entry[0] for entry in entries]

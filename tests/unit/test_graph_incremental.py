@@ -9,14 +9,14 @@ import pytest
 
 from reconciler.check import check
 from reconciler.document import Document
-from reconciler.document.incremental_parse import edited
+from reconciler.document.incremental_parse import reparse
 from reconciler.document.load import parse
 from reconciler.engine.session import Builder, families
 from reconciler.errors import DocumentError
-from reconciler.graph.desired import Desired, intend
+from reconciler.graph.desired import Desired, build_desired
 from reconciler.graph.diff import diff
-from reconciler.graph.incremental import Intended
-from reconciler.graph.records import Grouped, HookRecord, PortRecord, grouped, put_together
+from reconciler.graph.incremental import DesiredCache
+from reconciler.graph.records import Grouped, HookRecord, PortRecord, assemble, grouped
 from reconciler.service.registry import Services
 
 pytestmark = pytest.mark.kernel  # the programs of its cubes are compiled, which takes root
@@ -37,10 +37,10 @@ def text(*cubes: tuple[str, str], loglevel: str = "INFO") -> str:
     )
 
 
-def graph(document: Document, known: Intended | None, netdevs: tuple[str, ...] = ("w0", "w2", "v1", "v2")) -> Desired:
+def graph(document: Document, known: DesiredCache | None, netdevs: tuple[str, ...] = ("w0", "w2", "v1", "v2")) -> Desired:
     topologies = check([document], SERVICES)[0]
     built, indices = BUILDER.ensure(families(topologies)), {f"c{number}": {"a": 0, "b": 1} for number in range(3)}
-    desired = intend(topologies, SERVICES, built, indices, dict.fromkeys(netdevs), before=known)
+    desired = build_desired(topologies, SERVICES, built, indices, dict.fromkeys(netdevs), before=known)
     desired.state = grouped(desired.state)
     return desired
 
@@ -57,10 +57,10 @@ def graph(document: Document, known: Intended | None, netdevs: tuple[str, ...] =
 )
 def test_a_graph_after_an_edit_is_the_one_that_is_made_anew(after: str, netdevs: tuple[str, ...], again: bool) -> None:
     (old,) = parse(text(PLAIN, ("FORWARD, outport: b", "v1"), ("DROP", "v2")), "f")
-    known = Intended()
+    known = DesiredCache()
     before = graph(old, known)
     said = dict(before.state)
-    new = edited(old, after) or parse(after, "f")[0]
+    new = reparse(old, after) or parse(after, "f")[0]
     made, anew = graph(new, known, netdevs), graph(new, None, netdevs)
     assert list(made.state.items()) == list(anew.state.items())
     assert (made.pending, made.ways, made.notes, made.indices) == (anew.pending, anew.ways, anew.notes, anew.indices)
@@ -70,12 +70,12 @@ def test_a_graph_after_an_edit_is_the_one_that_is_made_anew(after: str, netdevs:
 
 def test_the_same_topologies_have_the_very_same_graph() -> None:
     (document,) = parse(text(PLAIN, ("DROP", "v1")), "f")
-    known = Intended()
+    known = DesiredCache()
     assert graph(document, known) is graph(document, known)
 
 
 def test_what_is_wrong_is_said_each_time() -> None:
-    known = Intended()
+    known = DesiredCache()
     for _ in range(2):
         graph(parse(text(("DROP", "v1")), "f")[0], known)
         with pytest.raises(DocumentError):
@@ -89,11 +89,11 @@ def state(peer: str) -> Grouped:
 def test_groups_are_compared_again_if_one_is_another() -> None:
     wanted, live = state("x"), state("x")
     assert diff(wanted, live) == diff(wanted, live) == []
-    other = put_together({**live.groups, "a": state("y").groups["a"]}, live)
+    other = assemble({**live.groups, "a": state("y").groups["a"]}, live)
     assert [change.address for change in diff(wanted, other)] == ["cube/a/port/p"]
     assert dict(other) == dict(state("y"))
-    assert [change.action for change in diff(wanted, put_together({"": live.groups[""], "b": live.groups["b"]}, live))] == ["create"]
-    assert [change.action for change in diff(put_together({"": live.groups[""]}, None), live)] == ["delete", "delete"]
+    assert [change.action for change in diff(wanted, assemble({"": live.groups[""], "b": live.groups["b"]}, live))] == ["create"]
+    assert [change.action for change in diff(assemble({"": live.groups[""]}, None), live)] == ["delete", "delete"]
 
 
 def test_a_record_that_went_from_a_group_is_not_in_the_state() -> None:

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from reconciler.document import Document
-from reconciler.document.incremental_parse import edited
+from reconciler.document.incremental_parse import reparse
 from reconciler.document.load import parse
 from reconciler.errors import DocumentError
 
@@ -28,7 +28,7 @@ def positions(document: Document) -> object:
 
 def agree(old: Document, text: str) -> Document | None:
     """Hold an edited document against the same text read whole."""
-    found = edited(old, text)
+    found = reparse(old, text)
     try:
         whole = read(text)
     except DocumentError:

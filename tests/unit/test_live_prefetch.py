@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.live import prefetch
 from reconciler.live.load import Loaded
-from reconciler.live.prefetch import WORTH, Ahead
+from reconciler.live.prefetch import WORTH, Prefetcher
 from reconciler.plan.steps import Operation
 
 
@@ -44,7 +44,7 @@ def loaded(monkeypatch):
 def test_each_is_loaded_once_and_taken_by_whoever_asks(loaded):
     before, some = open_fds(), operations(60)
     fds = {f"m{n}": 10 for n in range(60)}
-    made = Ahead(some, fds, {"o": object()})
+    made = Prefetcher(some, fds, {"o": object()})
     deadline = time.monotonic() + 5
     while len(loaded) < 5 and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -61,7 +61,7 @@ def test_each_is_loaded_once_and_taken_by_whoever_asks(loaded):
 
 def test_what_nobody_takes_is_closed_and_the_thread_ends(loaded):
     before = open_fds()
-    made = Ahead(operations(40), {f"m{n}": 10 for n in range(40)}, {"o": object()})
+    made = Prefetcher(operations(40), {f"m{n}": 10 for n in range(40)}, {"o": object()})
     first = made.take("p0")
     made.close()
     if first is not None:
@@ -73,7 +73,7 @@ def test_what_nobody_takes_is_closed_and_the_thread_ends(loaded):
 
 def test_a_program_waits_for_its_tables_and_what_fails_is_left_to_whoever_asks(loaded):
     fds: dict[str, int] = {}
-    made = Ahead(operations(40), fds, {"o": "bad"})
+    made = Prefetcher(operations(40), fds, {"o": "bad"})
     assert [made.take(f"p{n}") for n in range(3)] == [None] * 3
     fds |= {f"m{n}": 10 for n in range(40)}
     assert [made.take(f"p{n}") for n in range(40)] == [None] * 40
@@ -86,7 +86,7 @@ def test_where_no_more_threads_may_be_there_is_none(loaded, monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    made = Ahead(operations(WORTH), {}, {"o": object()})
+    made = Prefetcher(operations(WORTH), {}, {"o": object()})
     assert made.take("p0") is None
     made.close()
 
@@ -94,7 +94,7 @@ def test_where_no_more_threads_may_be_there_is_none(loaded, monkeypatch):
 @pytest.mark.parametrize(("count", "cpus"), [(WORTH - 1, {0, 1}), (WORTH, {0})])
 def test_for_few_programs_and_on_one_cpu_there_is_no_thread(loaded, monkeypatch, count, cpus):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cpus)
-    made = Ahead(operations(count), {f"m{n}": 10 for n in range(count)}, {"o": object()})
+    made = Prefetcher(operations(count), {f"m{n}": 10 for n in range(count)}, {"o": object()})
     assert not [thread for thread in threading.enumerate() if thread.name == "loads ahead"]
     assert made.take("p0") is None
     made.close()

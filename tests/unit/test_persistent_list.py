@@ -4,8 +4,8 @@ from __future__ import annotations
 import random
 import weakref
 
-from reconciler.document.line_index import Lines
-from reconciler.incremental.persistent_list import Distinct, Spliced, splice, unchanged
+from reconciler.document.line_index import LineIndex
+from reconciler.incremental.persistent_list import Distinct, PersistentList, splice, unchanged
 
 
 def looked_at(old: list, new: list) -> tuple[int, int]:
@@ -18,7 +18,7 @@ def looked_at(old: list, new: list) -> tuple[int, int]:
 def test_two_lists_differ_in_what_was_spliced_whatever_was_spliced_before() -> None:
     chance = random.Random(11)
     objects = [[number] for number in range(6)]  # few, so that what is put in may be what was there
-    lists = [Spliced([chance.choice(objects) for _ in range(40)])]
+    lists = [PersistentList([chance.choice(objects) for _ in range(40)])]
     for _ in range(400):
         old = chance.choice(lists[-4:])
         start = chance.randint(0, len(old))
@@ -26,7 +26,7 @@ def test_two_lists_differ_in_what_was_spliced_whatever_was_spliced_before() -> N
         between = [chance.choice(objects) for _ in range(chance.randint(0, 3))]
         new = splice(old, start, between, rest)
         assert new == [*old[:start], *between, *old[len(old) - rest :]]
-        lists.append(new if len(new) < 60 else Spliced(new[:40]))
+        lists.append(new if len(new) < 60 else PersistentList(new[:40]))
         for other in lists[-6:]:
             assert unchanged(other, lists[-1]) == looked_at(other, lists[-1])
             assert unchanged(lists[-1], other) == looked_at(lists[-1], other)
@@ -38,7 +38,7 @@ class Entry:
 
 
 def test_a_list_that_was_spliced_keeps_none_alive() -> None:
-    old = Spliced([Entry() for _ in range(40)])
+    old = PersistentList([Entry() for _ in range(40)])
     went, stayed = weakref.ref(old[0]), weakref.ref(old[1])
     new = splice(old, 0, [], 39)
     del old
@@ -48,7 +48,7 @@ def test_a_list_that_was_spliced_keeps_none_alive() -> None:
 
 def test_equal_keys_are_found_where_they_come_and_are_none_once_they_are_gone() -> None:
     chance, distinct = random.Random(5), Distinct(lambda entry: entry["id"])
-    entries = Spliced([{"id": number} for number in range(50)])
+    entries = PersistentList([{"id": number} for number in range(50)])
     answers = set()
     for number in range(300):
         start = chance.randint(0, len(entries) - 1)
@@ -63,7 +63,7 @@ def test_equal_keys_are_found_where_they_come_and_are_none_once_they_are_gone() 
 
 def test_a_key_that_is_missing_is_an_error_and_forgotten_afterwards() -> None:
     distinct = Distinct(lambda entry: entry["id"])
-    entries = Spliced([{"id": number} for number in range(50)])
+    entries = PersistentList([{"id": number} for number in range(50)])
     assert distinct.holds(entries)
     try:
         distinct.holds(splice(entries, 3, [{}], 46))
@@ -77,7 +77,7 @@ def test_lines_after_an_edit_are_those_of_the_longer_text() -> None:
     chance = random.Random(7)
     for count in (8, 600, 3000):
         plain = sorted(chance.sample(range(10 * count), count))
-        lines = Lines(plain)
+        lines = LineIndex(plain)
         for _ in range(60):
             first = chance.randint(0, len(plain) - 1)
             end = min(len(plain), first + chance.randint(0, 3))

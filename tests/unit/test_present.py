@@ -11,7 +11,7 @@ from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Opera
 from reconciler.present import Report, document
 from reconciler.present.rows import Decoder
 from reconciler.present.text import render
-from tests.unit.data.steps import AGING, HOP, SERVICES, Compiled, entry, load, shown, state, survey, write
+from tests.unit.data.steps import AGING, HOP, SERVICES, Compiled, entry, load, session, shown, state, write
 
 
 def test_one_change_is_one_line_in_the_words_of_the_model_with_its_cost() -> None:
@@ -51,7 +51,7 @@ def test_many_rows_are_summarised_and_only_those_shown_are_decoded() -> None:
 
 
 def test_the_json_document_has_all_rows() -> None:
-    found = survey()
+    found = session()
     steps = [write(dict(entry(number, 0) for number in range(1000)))]
     assert len(document(Report(found, Decoder(found, SERVICES), steps))["steps"][0]["after"]) == 1000
 
@@ -166,7 +166,7 @@ def test_netdevs_that_go_at_once_are_named_one_by_one() -> None:
 
 
 def test_what_waits_and_what_should_be_known_is_said_before_the_totals() -> None:
-    found = survey()
+    found = session()
     found.plan = Plan(notes=("veth9 carries XDP traffic",))
     found.drift = [Change("hook/veth1/xdp", None, None)]
     lines = render(

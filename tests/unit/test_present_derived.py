@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import json
 
-from reconciler.compiler.struct_layout import Field, Layout
-from reconciler.engine.session import Survey
+from reconciler.compiler.struct_layout import Field, StructLayout
+from reconciler.engine.session import Session
 from reconciler.graph.desired import Built, Desired
 from reconciler.graph.records import CubeRecord, Live, State, TopologyRecord
 from reconciler.plan.steps import MAP_WRITES, Operation, Plan, Rank, Step
@@ -14,9 +14,9 @@ from reconciler.present.rows import Decoder
 from reconciler.present.text import render
 from reconciler.service.registry import Services
 
-PREFIX = Layout("struct", 8, "prefix", (Field("length", 0, 4), Field("address", 4, 4, 4)))
-INNER = Layout("struct", 4, "life", (Field("born", 0, 2), Field("dies", 2, 2, signed=True)))
-ROW = Layout("struct", 44, "row", (
+PREFIX = StructLayout("struct", 8, "prefix", (Field("length", 0, 4), Field("address", 4, 4, 4)))
+INNER = StructLayout("struct", 4, "life", (Field("born", 0, 2), Field("dies", 2, 2, signed=True)))
+ROW = StructLayout("struct", 44, "row", (
     Field("mac", 0, 6, 6), Field("port", 6, 2), Field("via", 8, 16, 16), Field("flags", 24, 4, 4), Field("lives", 28, 8, 2, nested=INNER),
     Field("odd", 36, 3, 3), Field("zero", 39, 1), Field("words", 40, 4, 2),
 ))  # fmt: skip
@@ -32,12 +32,12 @@ def test_a_row_is_said_in_the_fields_of_its_struct():
 
 def test_a_row_is_called_by_its_key():
     assert name("fib4", PREFIX, bytes.fromhex("180000000a000200")) == "fib4[length 24, address 10.0.2.0]"
-    assert name("counters", Layout("scalar", 8), (7).to_bytes(8, "little")) == "counters[7]"
-    assert said(Layout("bytes", 12), bytes(12)) == {"value": "0x" + "00" * 12}
+    assert name("counters", StructLayout("scalar", 8), (7).to_bytes(8, "little")) == "counters[7]"
+    assert said(StructLayout("bytes", 12), bytes(12)) == {"value": "0x" + "00" * 12}
 
 
 class Table:
-    type, max_entries, key, value = 1, 16, PREFIX, Layout("scalar", 4)
+    type, max_entries, key, value = 1, 16, PREFIX, StructLayout("scalar", 4)
 
 
 class Compiled:
@@ -55,8 +55,8 @@ def plan(before: list[dict[str, object]], after: list[dict[str, object]], most: 
     steps = [Step(Rank.ROWS, f"cube/fw/table/{table}", "write", "configuration", Operation("write_rows", {"rows": each}), (), {}, each,
                   counts=MAP_WRITES, count=len(each)) for table, each in rows.items()]  # fmt: skip
     built = {("firewall", "TC"): Built({0: Compiled()})}
-    survey = Survey(Desired(side(after)), Live(side(before)), Plan(), built=built, objects={Compiled.digest: Compiled()})
-    return document(Report(survey, Decoder(survey, Services()), steps, most=most))
+    session = Session(Desired(side(after)), Live(side(before)), Plan(), built=built, objects={Compiled.digest: Compiled()})
+    return document(Report(session, Decoder(session, Services()), steps, most=most))
 
 
 OLD = [{"id": 1, "dport": 80}, {"id": 2}]

@@ -15,11 +15,11 @@ from reconciler.graph.records import (
 from reconciler.plan.steps import Step
 from reconciler.present import DONE, UNDONE, Report, document, exit_code_of_plan, pretty_target, subject
 from reconciler.present.rows import Decoder, entries
-from tests.unit.data.steps import AGING, HOP, SCHEMA, SERVICES, load, survey
+from tests.unit.data.steps import AGING, HOP, SCHEMA, SERVICES, load, session
 
 
 def full_report() -> Report:
-    found = survey(pending=[Change("cube/br1", None, None)])
+    found = session(pending=[Change("cube/br1", None, None)])
     error = DocumentError([Problem("no such port", "/spec/cubes/br1", Position("a.yaml", 3, 4), "did you mean p1?")])
     warning = Problem("odd", severity="warning")
     return Report(
@@ -65,7 +65,7 @@ def test_an_error_with_notes_says_them_too() -> None:
     [(0, 0, [], 0), (1, 0, [AGING], 2), (1, 1, [AGING], 2), (0, 1, [AGING], 3), (0, 0, [AGING], 2), (1, 1, [], 0)],
 )
 def test_the_exit_code_of_a_plan_follows_from_what_is_printed(pending: int, drift: int, steps: list[Step], code: int) -> None:
-    found = survey(pending=[Change("x", None, None)] * pending, drift=[Change("y", None, None)] * drift)
+    found = session(pending=[Change("x", None, None)] * pending, drift=[Change("y", None, None)] * drift)
     assert exit_code_of_plan(document(Report(found, steps=steps))) == code
 
 

@@ -5,7 +5,7 @@ import random
 
 from reconciler.graph.diff import diff_rows
 from reconciler.graph.records import TableRecord
-from reconciler.incremental.row_delta import Edited, edited, may_differ
+from reconciler.incremental.row_delta import RowDelta, may_differ, row_delta
 
 SPEC = (1, 4, 4, 100, 0)
 
@@ -24,7 +24,7 @@ def test_a_difference_is_the_one_that_a_look_at_all_rows_finds() -> None:
     for _ in range(300):
         gone = chance.sample([*rows, row(999)], chance.randint(0, 3))
         more = {row(chance.randrange(80)): row(chance.randrange(3)) for _ in range(chance.randint(0, 3))}
-        new = edited(rows, gone, more)
+        new = row_delta(rows, gone, more)
         plain = {key: value for key, value in rows.items() if key not in gone} | more
         assert dict(new) == plain
         keys = may_differ(rows, new)
@@ -42,9 +42,9 @@ def test_a_difference_is_the_one_that_a_look_at_all_rows_finds() -> None:
 
 
 def test_only_the_last_edit_remembers_where_it_came_from() -> None:
-    first = edited({b"a": b"1"}, (), {b"b": b"2"})
-    second = edited(first, [b"a"], {})
-    assert isinstance(first, Edited)
+    first = row_delta({b"a": b"1"}, (), {b"b": b"2"})
+    second = row_delta(first, [b"a"], {})
+    assert isinstance(first, RowDelta)
     assert first.source is None
     assert second.source is first
     assert may_differ(first, {b"a": b"1"}) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.check import check, rule_cache
-from reconciler.document.incremental_parse import edited
+from reconciler.document.incremental_parse import reparse
 from reconciler.document.load import parse
 from reconciler.errors import DocumentError
 from reconciler.service.registry import Services
@@ -50,7 +50,7 @@ def outcome(documents: list) -> object:
 def test_what_is_wrong_after_an_edit_is_what_is_wrong_with_the_text(after: str) -> None:
     (old,) = parse(text(peer="    - {name: b, peer: w9}\n"), "f")
     assert isinstance(outcome([old]), tuple)
-    new = edited(old, after)
+    new = reparse(old, after)
     again = [new] if new is not None else parse(after, "f")
     said = outcome(again)
     rule_cache._GRAPHS.clear()

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from reconciler.compiler.struct_layout import Layout, layout
+from reconciler.compiler.struct_layout import StructLayout, layout
 
 PADDED = '["a1", [["a","unsigned char"], ["__pad_1","char",[7]], ["b","unsigned long long"] ], "struct_packed"]'
 NESTED = ('["a5", [["a","unsigned char"], ["__pad_1","char",[7]], ["y",["a2", [["a","unsigned char"], ["__pad_1","char",[3]], '
@@ -13,7 +13,7 @@ NESTED = ('["a5", [["a","unsigned char"], ["__pad_1","char",[7]], ["y",["a2", [[
           '["z","unsigned long long"] ], "struct_packed"]')
 
 
-def places(found: Layout) -> dict[str, tuple[int, int, int]]:
+def places(found: StructLayout) -> dict[str, tuple[int, int, int]]:
     return {field.name: (field.offset, field.size, field.count) for field in found.fields}
 
 
@@ -22,7 +22,7 @@ def places(found: Layout) -> dict[str, tuple[int, int, int]]:
     ("long", 8, True), ("unsigned long long", 8, False), ("unsigned __int128", 16, False),
 ])
 def test_a_scalar_has_a_size_a_sign_and_no_fields(name, size, signed):
-    assert layout(json.dumps(name), size) == Layout("scalar", size, name, (), signed)
+    assert layout(json.dumps(name), size) == StructLayout("scalar", size, name, (), signed)
 
 
 def test_paddings_take_space_and_are_no_fields():
@@ -60,7 +60,7 @@ def test_a_named_union_is_a_field_whose_members_share_its_bytes():
 
 def test_a_description_that_does_not_add_up_is_not_believed():
     two_dimensions = '["b1", [["m","unsigned char", [2]], ["x","unsigned short"] ], "struct_packed"]'  # u8 m[2][3]
-    assert layout(two_dimensions, 8) == Layout("bytes", 8, "b1")
+    assert layout(two_dimensions, 8) == StructLayout("bytes", 8, "b1")
 
 
 @pytest.mark.parametrize("description", [
@@ -68,12 +68,12 @@ def test_a_description_that_does_not_add_up_is_not_believed():
     '"some __new_type"', "", "not json",
 ])
 def test_what_is_not_understood_is_bytes(description):
-    assert layout(description, 16) == Layout("bytes", 16)
+    assert layout(description, 16) == StructLayout("bytes", 16)
 
 
 def test_a_layout_survives_json():
     found = layout(NESTED, 64)
-    assert Layout.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert StructLayout.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
 def test_a_field_that_is_not_there_is_a_key_error():

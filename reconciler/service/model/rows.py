@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from reconciler.incremental.entry_memo import FEW, Entries
+from reconciler.incremental.entry_memo import FEW, EntryMemo
 from reconciler.incremental.persistent_list import unchanged
-from reconciler.incremental.row_delta import edited
+from reconciler.incremental.row_delta import row_delta
 from reconciler.service.model.bindings import Binding, Column
 from reconciler.service.model.codec import Env, decode, encode
 
@@ -26,7 +26,7 @@ class FieldLayout(Protocol):
     size: int
 
 
-class Layout(Protocol):
+class RowLayout(Protocol):
     size: int
     fields: Sequence[Any]
 
@@ -123,7 +123,7 @@ class _Made:
 
     key: Any
     value: Any
-    pairs: Entries[tuple[bytes, bytes]] = field(default_factory=Entries)
+    pairs: EntryMemo[tuple[bytes, bytes]] = field(default_factory=EntryMemo)
     tables: deque[tuple[list[tuple[bytes, bytes]], Rows]] = field(default_factory=lambda: deque(maxlen=4))
 
     def table(self, pairs: list[tuple[bytes, bytes]]) -> Rows:
@@ -134,7 +134,7 @@ class _Made:
             start, rest = unchanged(known, pairs)
             if len(rows) == len(known) and start + rest >= len(pairs) // 2:
                 between = known[start : len(known) - rest], pairs[start : len(pairs) - rest]
-                table: Rows = edited(rows, dict(between[0]), dict(between[1]))
+                table: Rows = row_delta(rows, dict(between[0]), dict(between[1]))
                 break
         else:
             table = dict(pairs)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.engine.apply import Result
+from reconciler.engine.apply import ApplyResult
 from reconciler.kernel import offload
 from tests.lib import packets
 from tests.lib.lab import Lab
@@ -57,7 +57,7 @@ class FirewallLab(Lab):
         for name in ("INGRESS", "EGRESS"):
             self.chain(name, *rules, default=default)
 
-    def apply(self) -> Result:
+    def apply(self) -> ApplyResult:
         result = super().apply()
         if not self._acquainted:
             self._acquainted = True

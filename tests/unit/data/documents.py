@@ -31,7 +31,7 @@ class StandIn:
 
     name: str
     schema: dict[str, Any]
-    half: None = None
+    implementation: None = None
 
     @property
     def kind(self) -> str:

@@ -5,7 +5,7 @@ import json
 from importlib.resources import files
 from typing import ClassVar
 
-from reconciler.engine.session import Survey
+from reconciler.engine.session import Session
 from reconciler.graph.desired import Built, Desired
 from reconciler.graph.records import (
     CubeRecord,
@@ -52,15 +52,15 @@ def state(*records) -> State:
 BRIDGE = (CubeRecord("br1", "simplebridge", "t", "TC"), PortRecord("br1", "p1", 0, "veth1"), PortRecord("br1", "p2", 1, "veth2"))
 
 
-def survey(live: State | None = None, desired: State | None = None, **rest) -> Survey:
-    return Survey(
+def session(live: State | None = None, desired: State | None = None, **rest) -> Session:
+    return Session(
         Desired(state(*BRIDGE) | (desired or {})), Live(state(*BRIDGE) | (live or {})), Plan(), built={("simplebridge", "TC"): Built({0: Compiled()})},
         objects={Compiled.digest: Compiled()}, **rest,
     )  # fmt: skip
 
 
 def shown(*steps: Step, done: bool = False, most: int | None = 6, **rest) -> str:
-    found = survey(**rest)
+    found = session(**rest)
     return render(document(Report(found, Decoder(found, SERVICES), steps, most=most)), done=done)
 
 
@@ -86,7 +86,7 @@ def entry(number: int, port: int) -> tuple[str, str]:
 
 
 AGING = write({"00000000": "3c000000"}, {"00000000": "78000000"}, "fdb_config")
-HOP = Step(Rank.UNHOP, "cube/br1/hop/1", "delete", "leads nowhere now", Operation("set_hop", {}), (), "netdev veth2", None, Disruption.PACKETS_LOST,
+HOP = Step(Rank.REMOVE_NEXT_HOP, "cube/br1/hop/1", "delete", "leads nowhere now", Operation("set_hop", {}), (), "netdev veth2", None, Disruption.PACKETS_LOST,
            LINK_CHANGES, 1, ("r1",))  # fmt: skip
 
 
