@@ -15,10 +15,10 @@ from typing import Any
 from cubes.firewall import codec
 from cubes.firewall.check import problems
 from cubes.firewall.epochs import FAMILIES, Head, derive, head_in_force, rule_order
-from cubes.firewall.incremental import Known, after, derived_anew
+from cubes.firewall.incremental import CachedAnswer, apply_delta, derive_afresh
 from cubes.firewall.order_labels import labels, runs
-from cubes.firewall.rules import CHAINS, ROW, Rule, listed, rules_of
-from cubes.firewall.tuple_selection import lay_out
+from cubes.firewall.rules import CHAINS, ROW, Rule, rule_list, rules_of
+from cubes.firewall.tuple_selection import select_tuples
 from cubes.firewall.tuple_space import KEY
 from reconciler.service.importers import Import, Imported, Option
 from reconciler.service.model.codec import Env
@@ -39,7 +39,7 @@ def programs(config: Config) -> dict[str, Sequence[int]]:
     """All but the one that answers what is rejected, which few rule sets ask for. The others are in a packet's path only where
     the version in force says so, so that no change of rules or modes loads one."""
     chains = config.get("chain", ())
-    rejects = any(chain.get("default") == "REJECT" or listed(*_list_of(chain)).rejects for chain in chains)
+    rejects = any(chain.get("default") == "REJECT" or rule_list(*_list_of(chain)).rejects for chain in chains)
     chosen = range(REJECT + 1 if rejects else REJECT)
     return {"ingress": chosen, "egress": chosen}
 
@@ -49,7 +49,7 @@ def _list_of(chain: Config) -> tuple[int, Sequence[Config]]:
 
 
 def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, TableRows]:
-    """Rows by table. Raises ValueError if the rules cannot be laid out (firewall_space.lay_out)."""
+    """Rows by table. Raises ValueError if the rules cannot be laid out (firewall_space.select_tuples)."""
     _agree(tables)
     chains = {CHAINS[chain["name"]]: chain for chain in config.get("chain", ())}
     known = _answer(config, chains, env)
@@ -60,14 +60,14 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
     return {name: _table(name, rows, tables[name].value.size) for name, rows in found.items()}
 
 
-_ANSWERS: OrderedDict[str, deque[Known]] = OrderedDict()
+_ANSWERS: OrderedDict[str, deque[CachedAnswer]] = OrderedDict()
 """The last answers, by cube: what is in force, what is planned."""
 _CUBES, _OF_A_CUBE = 256, 3
 
 
-def _answer(config: Config, chains: Mapping[int, Config], env: Env) -> Known:
+def _answer(config: Config, chains: Mapping[int, Config], env: Env) -> CachedAnswer:
     rules = {number: rules_of(*_list_of(chain)) for number, chain in chains.items()}
-    named = {device for chain in chains.values() for device in listed(*_list_of(chain)).devices}
+    named = {device for chain in chains.values() for device in rule_list(*_list_of(chain)).devices}
     env = replace(env, netdevs={name: index for name, index in env.netdevs.items() if name in named})  # others may come and go
     before = head_in_force(env.live)
     answers = _ANSWERS.setdefault(env.cube, deque(maxlen=_OF_A_CUBE))
@@ -78,10 +78,10 @@ def _answer(config: Config, chains: Mapping[int, Config], env: Env) -> Known:
         head = _head(config, chains, {(n, at): before.grids[n][at] for n in rules for at in (0, 1)})
         for known in answers:
             if known.is_about(rules, head, env.netdevs) and known.holds_for(env.live):
-                known.get_ready(env.live)
+                known.warm_index(env.live)
                 return known
         for known in answers:
-            edited = after(known, rules, head, env.live, env.netdevs)
+            edited = apply_delta(known, rules, head, env.live, env.netdevs)
             if edited is not None:
                 answers.appendleft(edited)
                 return edited
@@ -91,17 +91,17 @@ def _answer(config: Config, chains: Mapping[int, Config], env: Env) -> Known:
 
 def _anew(
     config: Config, chains: Mapping[int, Config], rules: Mapping[int, Sequence[Rule]], before: Head | None, env: Env
-) -> Known:
+) -> CachedAnswer:
     order: dict[int, int] = {}
     for some in rules.values():
         order |= labels([rule.identity for rule in some], rule_order(env.live, some))
     layouts = {
-        (number, family): lay_out(tuple(some), family, before.grids[number][at] if before else None)
+        (number, family): select_tuples(tuple(some), family, before.grids[number][at] if before else None)
         for number, some in rules.items()
         for at, family in enumerate(FAMILIES)
     }
     head = _head(config, chains, {(n, at): layouts[n, family].grid for n in rules for at, family in enumerate(FAMILIES)})
-    return derived_anew(rules, order, head, env.live, env.netdevs, derive(layouts, order, head, env.live, env.netdevs))
+    return derive_afresh(rules, order, head, env.live, env.netdevs, derive(layouts, order, head, env.live, env.netdevs))
 
 
 def _head(config: Config, chains: Mapping[int, Config], grids: Mapping[tuple[int, int], int]) -> Head:
@@ -122,7 +122,7 @@ def _table(name: str, rows: Mapping[bytes, bytes], size: int) -> TableRows:
 def _ids(chains: Mapping[int, Config]) -> dict[bytes, bytes]:
     found = {}
     for number, chain in chains.items():
-        for first, run in runs(listed(*_list_of(chain)).ids).items():
+        for first, run in runs(rule_list(*_list_of(chain)).ids).items():
             found[codec.PAIR.pack(number, first)] = codec.PAIR.pack(*run)
     return found
 

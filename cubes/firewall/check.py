@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cubes.firewall.rules import CHAINS, FLAGS, ICMPS, PROTOCOLS, WITH_PORTS, Rule, listed, said_flags, span
+from cubes.firewall.rules import CHAINS, FLAGS, ICMPS, PROTOCOLS, WITH_PORTS, Rule, rule_list, said_flags, span
 from cubes.firewall.shadow import Shadows
 from reconciler.incremental.entry_memo import EntryMemo
 from reconciler.service.model.codec import Env
@@ -24,7 +24,7 @@ def problems(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
         wrong = any(said)
         for place, leaf, sentence in _placed(range(len(entries)), said) if wrong else ():
             yield ("chain", index, "rule", place, leaf), sentence, "error"
-        found = listed(number, entries)
+        found = rule_list(number, entries)
         rules, places = found.rules, found.places
         said = _RULES.each(rules, lambda _, rule: tuple(_of_rule(rule)))
         for place, leaf, sentence in _placed(places, said) if any(said) else ():

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cubes.firewall.rules import Rule
-from cubes.firewall.tuple_selection import MOST_TUPLES, Layout
+from cubes.firewall.tuple_selection import MOST_TUPLES, TupleSelection
 from cubes.firewall.tuple_space import LABEL, conditions, seat_of, seated, tuple_row
 
 Rows = dict[bytes, bytes]
@@ -193,7 +193,7 @@ class Derived:
 
 
 def derive(
-    layouts: Mapping[tuple[int, int], Layout],
+    layouts: Mapping[tuple[int, int], TupleSelection],
     labels: Mapping[int, int],
     head: Head,
     live: Mapping[str, Mapping[bytes, bytes]],
@@ -253,7 +253,7 @@ def _other(rows: Rows) -> Rows:
 
 
 def _wanted(
-    layouts: Mapping[tuple[int, int], Layout], family: int, labels: Mapping[int, int], netdevs: Mapping[str, int]
+    layouts: Mapping[tuple[int, int], TupleSelection], family: int, labels: Mapping[int, int], netdevs: Mapping[str, int]
 ) -> dict[bytes, list[bytes]]:
     packed = {identity: LABEL.pack(label) for identity, label in labels.items()}
     return {
@@ -270,7 +270,7 @@ Pages = Mapping[tuple[int, int], Sequence[bytes]]
 """The tuples of each chain and family, the best first."""
 
 
-def _pages(layouts: Mapping[tuple[int, int], Layout], labels: Mapping[int, int]) -> Pages:
+def _pages(layouts: Mapping[tuple[int, int], TupleSelection], labels: Mapping[int, int]) -> Pages:
     found = {}
     for place, layout in layouts.items():
         best: dict[bytes, int] = {}

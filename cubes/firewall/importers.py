@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cubes.firewall.iptables import lossy as lost
-from cubes.firewall.iptables.address_box import EVERYTHING, ICMPS, Box, Network
+from cubes.firewall.iptables.address_box import EVERYTHING, ICMPS, AddressBox, Network
 from cubes.firewall.iptables.expand import MOST, Expansion, Flat, Path, TooMuch
 from cubes.firewall.iptables.lexer import Misread
-from cubes.firewall.iptables.parser import Save, Table, parse
+from cubes.firewall.iptables.parser import Save, SavedTable, parse
 from cubes.firewall.iptables.rule import Rule, read_rule
 from cubes.firewall.rules import FLAGS, PROTOCOLS, rules_of
 from cubes.firewall.shadow import shadowed
@@ -36,7 +36,7 @@ class Filter:
     """The table filter of one family, read."""
 
     family: int
-    table: Table
+    table: SavedTable
     rules: Mapping[str, Sequence[Rule]]
     met: dict[int, Rule] = field(default_factory=dict)
 
@@ -146,7 +146,7 @@ def _filters(saves: Sequence[Save]) -> list[Filter]:
     return [found[family] for family in sorted(found)]
 
 
-def _rules(table: Table, problems: list[Problem]) -> dict[str, list[Rule]]:
+def _rules(table: SavedTable, problems: list[Problem]) -> dict[str, list[Rule]]:
     own = [name for name, chain in table.chains.items() if chain.policy == "-"]
     rules: dict[str, list[Rule]] = {name: [] for name in (*_BUILT_IN, *table.chains)}
     for name, chain in table.chains.items():
@@ -216,7 +216,7 @@ def _ingress(place: Place, some: Filter) -> tuple[Iterator[Flat], str]:
         return expansion.rules("INPUT", EVERYTHING), some.policy("INPUT")
     always = map(ipaddress.ip_network, ALWAYS_LOCAL[some.family])
     here = [network for network in (*place.addresses, *always) if network.version == some.family]
-    return _decided(expansion, "INPUT", [Box(dst=network) for network in here]), "ACCEPT"
+    return _decided(expansion, "INPUT", [AddressBox(dst=network) for network in here]), "ACCEPT"
 
 
 def _egress(place: Place, some: Filter) -> tuple[Iterator[Flat], str]:
@@ -226,7 +226,7 @@ def _egress(place: Place, some: Filter) -> tuple[Iterator[Flat], str]:
 def _leaving(place: Place, some: Filter) -> Iterator[Flat]:
     for came_by in place.netdevs if place.addresses else ():
         passing = _expansion(some, "FORWARD", Path(came_by, place.netdev))
-        yield from _decided(passing, "FORWARD", [Box(device=came_by)])
+        yield from _decided(passing, "FORWARD", [AddressBox(device=came_by)])
     yield from _expansion(some, "OUTPUT", Path(leaves_by=place.netdev)).rules("OUTPUT", EVERYTHING)
 
 
@@ -234,7 +234,7 @@ def _expansion(some: Filter, chain: str, path: Path) -> Expansion:
     return Expansion(some.rules, some.policy(chain), path, some.met)
 
 
-def _decided(expansion: Expansion, chain: str, boxes: Iterable[Box]) -> Iterator[Flat]:
+def _decided(expansion: Expansion, chain: str, boxes: Iterable[AddressBox]) -> Iterator[Flat]:
     """A built-in chain and its policy, for packets of these boxes."""
     for box in boxes:
         yield from expansion.rules(chain, box)
@@ -270,12 +270,12 @@ def _written(network: Network) -> str:
     return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
 
 
-def _ports(box: Box) -> dict[str, Any]:
+def _ports(box: AddressBox) -> dict[str, Any]:
     spans = (("sport", box.sport), ("dport", box.dport))
     return {leaf: span[0] if span[0] == span[1] else f"{span[0]}-{span[1]}" for leaf, span in spans if span is not None}
 
 
-def _message(box: Box) -> dict[str, Any]:
+def _message(box: AddressBox) -> dict[str, Any]:
     if box.sport is None:
         return {}
     return {"icmp-type": box.sport[0] if box.dport is None else f"{box.sport[0]}/{box.dport[0]}"}

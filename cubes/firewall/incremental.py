@@ -42,7 +42,7 @@ Chains = Mapping[int, Sequence[Rule]]
 
 
 @dataclass(slots=True)
-class Lot:
+class RuleIndex:
     """The rules of one chain and family by their keys. Of each tuple, `best` has the labels of its keys' first rules, rising, and
     `sizes` how many keys have how many cells."""
 
@@ -103,15 +103,15 @@ class Lot:
 
 
 @dataclass(slots=True)
-class Index:
+class RuleIndexes:
     """All rules of a configuration by their keys, and their labels by identity."""
 
-    lots: dict[tuple[int, int], Lot]
+    lots: dict[tuple[int, int], RuleIndex]
     order: dict[int, int]
 
     @classmethod
-    def of(cls, chains: Chains, order: Mapping[int, int], grids: Sequence[Sequence[int]]) -> Index:
-        lots = {(number, family): Lot(family, grids[number][at]) for number in chains for at, family in enumerate(FAMILIES)}
+    def of(cls, chains: Chains, order: Mapping[int, int], grids: Sequence[Sequence[int]]) -> RuleIndexes:
+        lots = {(number, family): RuleIndex(family, grids[number][at]) for number in chains for at, family in enumerate(FAMILIES)}
         for (number, _), lot in lots.items():
             lot.fill(chains[number], order)
         return cls(lots, dict(order))
@@ -121,7 +121,7 @@ class Index:
 
 
 @dataclass(slots=True)
-class Known:
+class CachedAnswer:
     """One answer: of `chains`, `head`, `netdevs` and the rows `live` it is `rows`. `index` goes on to the answer that is made of
     this one, which then is not the `first` any more; `seen` are rows that were found to be just these."""
 
@@ -132,7 +132,7 @@ class Known:
     live: Live
     rows: dict[str, Mapping[bytes, bytes]]
     unsettled: Mapping[int, set[bytes]]
-    index: Index | None = None
+    index: RuleIndexes | None = None
     first: bool = True
     seen: Live = field(default_factory=dict)
 
@@ -148,10 +148,10 @@ class Known:
         """Whether these are the rows that the answer was given for, or those that it asked for."""
         return _agree(live, self.live) or self.is_in_force(live)
 
-    def get_ready(self, live: Live) -> None:
+    def warm_index(self, live: Live) -> None:
         """Who asks again when it is in force will ask about an edit of it one day, which shall not have to wait for this."""
         if self.first and self.is_in_force(live):
-            self.index, self.first = Index.of(self.chains, self.order, self.head.grids), False
+            self.index, self.first = RuleIndexes.of(self.chains, self.order, self.head.grids), False
             self.unsettled = {family: _unsettled(keys, family, live) for family, keys in self.unsettled.items()}
 
     def is_in_force(self, live: Live) -> bool:
@@ -184,7 +184,7 @@ def _said(rows: Mapping[bytes, bytes]) -> Rows:
     return {key: row for key, row in rows.items() if any(row)}
 
 
-def after(known: Known, chains: Chains, head: Head, live: Live, netdevs: Mapping[str, int]) -> Known | None:
+def apply_delta(known: CachedAnswer, chains: Chains, head: Head, live: Live, netdevs: Mapping[str, int]) -> CachedAnswer | None:
     """The answer for a configuration that is `known`'s with some rules changed; None: derive it anew."""
     before = head_in_force(live)
     if not (
@@ -201,7 +201,7 @@ def after(known: Known, chains: Chains, head: Head, live: Live, netdevs: Mapping
     order = _labels(known, chains, edits)
     if order is None:
         return None
-    index = known.index or Index.of(known.chains, known.order, head.grids)
+    index = known.index or RuleIndexes.of(known.chains, known.order, head.grids)
     known.index, known.first = None, False  # it will be another one's
     index.order = {**known.order, **order}
     touched: dict[int, set[bytes]] = {family: set() for family in FAMILIES}
@@ -223,7 +223,7 @@ def _edit(old: Sequence[Rule], new: Sequence[Rule]) -> Edit:
     return old[start : len(old) - rest], new[start : len(new) - rest]
 
 
-def _labels(known: Known, chains: Chains, edits: Mapping[int, Edit]) -> dict[int, int] | None:
+def _labels(known: CachedAnswer, chains: Chains, edits: Mapping[int, Edit]) -> dict[int, int] | None:
     """Labels of the new rules, from those beside them; None if these have to move."""
     found: dict[int, int] = {}
     for number, (_, new) in edits.items():
@@ -240,8 +240,8 @@ def _labels(known: Known, chains: Chains, edits: Mapping[int, Edit]) -> dict[int
     return found
 
 
-def _derived(known: Known, index: Index, touched: Mapping[int, set[bytes]], asked: tuple[Chains, Head, Live, Mapping[str, int]],
-             edits: Mapping[int, Edit]) -> Known:  # fmt: skip
+def _derived(known: CachedAnswer, index: RuleIndexes, touched: Mapping[int, set[bytes]],
+             asked: tuple[Chains, Head, Live, Mapping[str, int]], edits: Mapping[int, Edit]) -> CachedAnswer:  # fmt: skip
     chains, head, live, netdevs = asked
     wanted, theirs = {}, dict(live)
     for family in FAMILIES:
@@ -255,7 +255,7 @@ def _derived(known: Known, index: Index, touched: Mapping[int, set[bytes]], aske
     new = {LABEL.pack(rule.identity): to_row(rule, index.order[rule.identity]) for _, rules in edits.values() for rule in rules}
     rows["rules"] = row_delta(live.get("rules", {}), gone, new)
     rows["counters"] = row_delta(known.rows["counters"], gone, dict.fromkeys(new, NOTHING))
-    return Known(chains, index.order, head, netdevs, dict(live), rows, found.unsettled, index, first=False)
+    return CachedAnswer(chains, index.order, head, netdevs, dict(live), rows, found.unsettled, index, first=False)
 
 
 def _unsettled(keys: Iterable[bytes], family: int, live: Live) -> set[bytes]:
@@ -275,7 +275,7 @@ def _cells(rows: Mapping[bytes, bytes], keys: Iterable[bytes]) -> Rows:
     return found
 
 
-def _wanted(index: Index, family: int, work: Iterable[bytes], netdevs: Mapping[str, int]) -> Wanted:
+def _wanted(index: RuleIndexes, family: int, work: Iterable[bytes], netdevs: Mapping[str, int]) -> Wanted:
     found: dict[bytes, list[bytes]] = defaultdict(list)
     for (_, its_family), lot in index.lots.items():
         for key in work if its_family == family else ():
@@ -284,9 +284,11 @@ def _wanted(index: Index, family: int, work: Iterable[bytes], netdevs: Mapping[s
     return dict(found)
 
 
-def derived_anew(
+def derive_afresh(
     chains: Chains, order: Mapping[int, int], head: Head, live: Live, netdevs: Mapping[str, int], found: Derived
-) -> Known:
+) -> CachedAnswer:
     rules = {LABEL.pack(rule.identity): to_row(rule, order[rule.identity]) for some in chains.values() for rule in some}
     counters = dict.fromkeys(rules, NOTHING)
-    return Known(chains, order, head, netdevs, dict(live), {**found.rows, "rules": rules, "counters": counters}, found.unsettled)
+    return CachedAnswer(
+        chains, order, head, netdevs, dict(live), {**found.rows, "rules": rules, "counters": counters}, found.unsettled
+    )

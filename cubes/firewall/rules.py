@@ -97,7 +97,7 @@ _KEYS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class RuleList:
     """A chain's list of rules. `rules` are in the order of their `ids`, and `places` says where in the list they stand. Of two
     that are alike the second is another rule, and then not `all_differ`. `devices` are the netdevs that they name."""
 
@@ -121,14 +121,14 @@ class _Chain:
     ids: EntryMemo[int] = field(default_factory=EntryMemo)
     rising: Rising = field(default_factory=Rising)
     distinct: Distinct = field(default_factory=lambda: Distinct(_identity))
-    last: deque[Listed] = field(default_factory=lambda: deque(maxlen=16))
+    last: deque[RuleList] = field(default_factory=lambda: deque(maxlen=16))
 
 
 _CHAINS: dict[int, _Chain] = {number: _Chain() for number in CHAINS.values()}
 _LATEST = 4  # of these, with which a list is compared entry by entry
 
 
-def listed(chain: int, entries: Sequence[Leaves]) -> Listed:
+def rule_list(chain: int, entries: Sequence[Leaves]) -> RuleList:
     """Worked out once for each list, for an apply asks six times for what is written, and for what was before; and of a list that
     was edited, only for what is new."""
     known = _CHAINS[chain]
@@ -152,12 +152,12 @@ def listed(chain: int, entries: Sequence[Leaves]) -> Listed:
     found = known.parsed.each(ordered, of)
     differ = known.distinct.holds(found)
     rules = found if differ else _told_apart(found)
-    new = Listed(entries, rules, ids, places, differ, *_of_all(next(iter(known.last), None), rules))
+    new = RuleList(entries, rules, ids, places, differ, *_of_all(next(iter(known.last), None), rules))
     known.last.appendleft(new)
     return new
 
 
-def _of_all(last: Listed | None, rules: list[Rule]) -> tuple[frozenset[str], bool]:
+def _of_all(last: RuleList | None, rules: list[Rule]) -> tuple[frozenset[str], bool]:
     """The netdevs that rules name, and whether any rejects. `last` are others, which mostly are the same but for a few."""
     if last is None:
         return _said(rules)
@@ -175,7 +175,7 @@ def _said(rules: Sequence[Rule]) -> tuple[frozenset[str], bool]:
 
 def rules_of(chain: int, entries: Sequence[Leaves]) -> list[Rule]:
     """The rules of a chain in the order of their ids. The second of two rules that are alike is another one."""
-    return listed(chain, entries).rules
+    return rule_list(chain, entries).rules
 
 
 def _told_apart(rules: Sequence[Rule]) -> list[Rule]:

@@ -16,7 +16,7 @@ _ENOUGH = 24        # look-ups at which no better grid is searched for
 
 
 @dataclass(frozen=True)
-class Layout:
+class TupleSelection:
     """The rules of a chain and family on one grid: whose cells each key has, by seat-less key, in the rules' order."""
 
     grid: int
@@ -55,14 +55,14 @@ def cost(sizes: Sizes) -> float:
 
 
 def stays(grid: int, sizes: Sizes, rules: int) -> bool:
-    """Whether `lay_out` surely keeps the grid that so many rules are on, without a look at others."""
+    """Whether `select_tuples` surely keeps the grid that so many rules are on, without a look at others."""
     cells = sum(size * keys for each in sizes.values() for size, keys in each.items())
     fits = len(sizes) <= MOST_TUPLES and cells <= _most_cells(rules)
     return not rules or (fits and most(sizes) <= MOST_LOOKUPS and cost(sizes) <= 2 * _ENOUGH and 0 <= grid < len(GRIDS))
 
 
 @functools.lru_cache(maxsize=8)
-def lay_out(rules: tuple[Rule, ...], family: int, before: int | None) -> Layout:
+def select_tuples(rules: tuple[Rule, ...], family: int, before: int | None) -> TupleSelection:
     """The rules of one chain and family on the grid that suits them; `before` is the one that they are on now, which
     is kept while no other is much better. Raises ValueError if none will do.
 
@@ -127,7 +127,7 @@ def _shape(rule: Rule) -> tuple[int, int, Span, Span, bool]:
 _CROWD = 64  # cells of one key that are compared each with each
 
 
-def _on(rules: Iterable[Rule], family: int, number: int) -> Layout:
+def _on(rules: Iterable[Rule], family: int, number: int) -> TupleSelection:
     grid = GRIDS[number]
     cells: dict[bytes, list[Rule]] = {}
     for rule in rules:
@@ -137,7 +137,7 @@ def _on(rules: Iterable[Rule], family: int, number: int) -> Layout:
                 cells[key] = [rule]
             elif _needs_a_cell(known, rule):
                 known.append(rule)
-    return Layout(number, cells)
+    return TupleSelection(number, cells)
 
 
 def cells_of(rules: Iterable[Rule]) -> list[Rule]:

@@ -39,7 +39,7 @@ GRIDS = tuple(Grid(step, split) for split in (False, True) for step in (1, 4, 8,
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class TupleSpace:
     """A tuple by its lengths in bits; `number` is what the programs know it by."""
 
     chain: int
@@ -54,8 +54,8 @@ class Space:
         return ((((self.chain << 8 | self.src) << 8 | self.dst) << 5 | self.sport) << 5 | self.dport) << 1 | self.proto
 
 
-def space_of(number: int) -> Space:
-    return Space(
+def space_of(number: int) -> TupleSpace:
+    return TupleSpace(
         number >> 27 & 1, number >> 19 & 255, number >> 11 & 255, number >> 6 & 31, number >> 1 & 31, bool(number & 1)
     )
 

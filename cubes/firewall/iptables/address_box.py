@@ -20,7 +20,7 @@ ICMPS = {4: 1, 6: 58}
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
+class AddressBox:
     """None says nothing. Of ICMP, the ports are type and code. `flags` are (mask, value), `state` a word of the rule's leaf
     conntrack, `device` the netdev by which the packet came."""
 
@@ -34,7 +34,7 @@ class Box:
     device: str | None = None
 
 
-EVERYTHING = Box()
+EVERYTHING = AddressBox()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,11 @@ class Case:
     """`sure` says that what holds for the box holds for the rule; else the rule asks for more than a box can say, and
     the box is the least one around it."""
 
-    box: Box
+    box: AddressBox
     sure: bool = True
 
 
-def meet(one: Box, other: Box) -> Box | None:
+def meet(one: AddressBox, other: AddressBox) -> AddressBox | None:
     """The packets of both; None if there are none."""
     if one is EVERYTHING:
         return other
@@ -57,7 +57,7 @@ def meet(one: Box, other: Box) -> Box | None:
     if (one.flags[1] ^ other.flags[1]) & one.flags[0] & other.flags[0]:
         return None
     try:
-        return Box(
+        return AddressBox(
             src=_meet_networks(one.src, other.src),
             dst=_meet_networks(one.dst, other.dst),
             proto=one.proto if one.proto is not None else other.proto,

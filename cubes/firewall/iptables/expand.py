@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cubes.firewall.iptables.address_box import Box, meet
+from cubes.firewall.iptables.address_box import AddressBox, meet
 from cubes.firewall.iptables.rule import Rule
 
 MOST = 100_000
@@ -31,7 +31,7 @@ class Flat:
     """A rule of the list: ACCEPT, DROP, REJECT or LOG for all packets of a box. `rule` is the one that it came of, None if it
     came of a policy."""
 
-    box: Box
+    box: AddressBox
     action: str
     rule: Rule | None
 
@@ -65,11 +65,11 @@ class Expansion:
     _depth: int = 0
     _looks: int = 0
 
-    def rules(self, chain: str, under: Box) -> Iterator[Flat]:
+    def rules(self, chain: str, under: AddressBox) -> Iterator[Flat]:
         """The list for packets of a box that meet this built-in chain, without its policy."""
         return self._through(chain, 0, under, None, sure=True)
 
-    def _through(self, chain: str, start: int, under: Box, then: _Then | None, *, sure: bool) -> Iterator[Flat]:
+    def _through(self, chain: str, start: int, under: AddressBox, then: _Then | None, *, sure: bool) -> Iterator[Flat]:
         """From a rule of a chain to its end. `sure`: the packets do get here."""
         self._depth += 1
         try:
@@ -82,7 +82,7 @@ class Expansion:
         finally:
             self._depth -= 1
 
-    def _at(self, rule: Rule, under: Box, behind: _Then) -> Iterator[Flat]:
+    def _at(self, rule: Rule, under: AddressBox, behind: _Then) -> Iterator[Flat]:
         """One rule, for the packets of a box."""
         self._looks += 1
         if self._looks > _MOST_LOOKS or self._depth > _MOST_DEEP:
@@ -98,7 +98,7 @@ class Expansion:
                     yield from self._rest(behind, skipping)
             yield from self._one(rule, both, behind, case.sure)
 
-    def _one(self, rule: Rule, both: Box, behind: _Then, is_sure: bool) -> Iterator[Flat]:
+    def _one(self, rule: Rule, both: AddressBox, behind: _Then, is_sure: bool) -> Iterator[Flat]:
         """One rule, for packets that match it as far as that can be said."""
         sure, then = behind.sure and is_sure, behind.then
         if rule.action == "ACCEPT" and sure:
@@ -120,7 +120,7 @@ class Expansion:
             elif not is_sure:
                 yield from self._rest(_Then(behind.chain, behind.place, False, then), both)
 
-    def _rest(self, then: _Then | None, under: Box) -> Iterator[Flat]:
+    def _rest(self, then: _Then | None, under: AddressBox) -> Iterator[Flat]:
         """All that is still before a packet, and the policy."""
         while then is not None:
             yield from self._through(then.chain, then.place, under, then.then, sure=then.sure)
@@ -144,5 +144,5 @@ def _ends(rule: Rule, sure: bool, sure_case: bool) -> bool:
     return rule.action in ("RETURN", "goto") or (rule.action in ("DROP", "REJECT") and sure_case)
 
 
-def _covers(box: Box, under: Box) -> bool:
+def _covers(box: AddressBox, under: AddressBox) -> bool:
     return meet(box, under) == under

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cubes.firewall.iptables.address_box import ICMPS, Box, Span
+from cubes.firewall.iptables.address_box import ICMPS, AddressBox, Span
 from cubes.firewall.iptables.lexer import Misread
 from cubes.firewall.iptables.parser import Word
 
@@ -31,14 +31,14 @@ _NAMES: dict[int, dict[str, str]] = {
 }  # fmt: skip
 
 
-def messages_of(word: Word, family: int) -> Box:
+def messages_of(word: Word, family: int) -> AddressBox:
     """The messages of a type, or of a type and a code; all of ICMP for 'any'. Raises Misread."""
     proto = ICMPS[family]
     if word.text in ("any", "255") and family == 4:
-        return Box(proto=proto)
+        return AddressBox(proto=proto)
     name = _ALIASES.get(word.text, word.text).replace("neighbor", "neighbour")
     kind, slash, code = _NAMES[family].get(name, name).partition("/")
-    return Box(proto=proto, sport=_number(kind, word), dport=_number(code, word) if slash else None)
+    return AddressBox(proto=proto, sport=_number(kind, word), dport=_number(code, word) if slash else None)
 
 
 def _number(text: str, word: Word) -> Span:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from cubes.firewall.iptables.address_box import ALL_PORTS, Box, Case, Network, Span
+from cubes.firewall.iptables.address_box import ALL_PORTS, AddressBox, Case, Network, Span
 from cubes.firewall.iptables.parser import Word
 from cubes.firewall.rules import FLAGS
 
@@ -89,10 +89,10 @@ def states_of(wanted: set[str]) -> Iterator[Case]:
     iptables (unless nf_conntrack_tcp_loose is 0), INVALID here. Which of the two it was cannot be told here."""
     for state in ("NEW", "ESTABLISHED", "RELATED"):
         if state in wanted:
-            yield Case(Box(state=state))
+            yield Case(AddressBox(state=state))
     if wanted >= {"NEW", "INVALID"}:
-        yield Case(Box(state="INVALID"))
+        yield Case(AddressBox(state="INVALID"))
     elif "INVALID" in wanted:
-        yield Case(Box(state="INVALID"), sure=False)
+        yield Case(AddressBox(state="INVALID"), sure=False)
     elif "NEW" in wanted:
-        yield Case(Box(proto=6, flags=_ACK_ALONE, state="INVALID"), sure=False)
+        yield Case(AddressBox(proto=6, flags=_ACK_ALONE, state="INVALID"), sure=False)

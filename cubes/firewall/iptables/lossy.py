@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from cubes.firewall.iptables.parser import Chain, Save, Table
+from cubes.firewall.iptables.parser import Chain, Save, SavedTable
 from cubes.firewall.iptables.rule import HARMLESS, Rule
 from reconciler.errors import Position, Problem
 
@@ -92,7 +92,7 @@ def of_files(saves: Iterable[Save]) -> Iterator[Problem]:
                 yield from _of_table(table)
 
 
-def _of_table(table: Table) -> Iterator[Problem]:
+def _of_table(table: SavedTable) -> Iterator[Problem]:
     """A table that only marks and counts is no loss."""
     own = {name for name, chain in table.chains.items() if chain.policy == "-"}
     lines = [line for chain in table.chains.values() for line in chain.lines]
@@ -121,7 +121,7 @@ def of_families(families: Sequence[int]) -> Iterator[Problem]:
             yield Problem(message, severity="warning", hint="give both files, or print both into one")
 
 
-def family_of(table: Table) -> int:
+def family_of(table: SavedTable) -> int:
     """4 or 6, by what a table says where no comment tells. Raises UsageError if nothing does."""
     from reconciler.errors import UsageError
 

@@ -47,7 +47,7 @@ class Chain:
 
 
 @dataclass(slots=True)
-class Table:
+class SavedTable:
     """`family` is 4, 6, or 0 where no comment says which of the two programs printed it."""
 
     name: str
@@ -60,13 +60,13 @@ class Table:
 class Save:
     """`hidden` are the places where the file itself says that there are more rules than it shows."""
 
-    tables: list[Table] = field(default_factory=list)
+    tables: list[SavedTable] = field(default_factory=list)
     hidden: list[Problem] = field(default_factory=list)
 
 
 def parse(file: str, text: str) -> Save:
     """Raises DocumentError with all that is wrong, each at its line and column."""
-    reader = _Reader(file)
+    reader = _SaveParser(file)
     for number, line in enumerate(text.splitlines(), 1):
         reader.read(number, line)
     reader.end()
@@ -75,11 +75,11 @@ def parse(file: str, text: str) -> Save:
     return reader.save
 
 
-class _Reader:
+class _SaveParser:
     def __init__(self, file: str) -> None:
         self.file, self.save, self.family = file, Save(), 0
         self.problems: list[Problem] = []
-        self.table: Table | None = None
+        self.table: SavedTable | None = None
 
     def wrong(self, line: int, column: int, message: str, hint: str = "") -> None:
         self.problems.append(Problem(message, where=Position(self.file, line, column), hint=hint))
@@ -112,7 +112,7 @@ class _Reader:
     def _table(self, number: int, column: int, said: str) -> None:
         if self.table is not None:
             self.wrong(number, column, f"table {self.table.name} has no COMMIT before the next one")
-        self.table = Table(said[1:].strip(), self.family, Position(self.file, number, column))
+        self.table = SavedTable(said[1:].strip(), self.family, Position(self.file, number, column))
         self.save.tables.append(self.table)
 
     def _chain(self, number: int, column: int, said: str) -> None:

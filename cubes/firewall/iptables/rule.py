@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from cubes.firewall.iptables.address_box import (
     EVERYTHING,
-    Box,
+    AddressBox,
     Case,
     Network,
     other_flags,
@@ -49,7 +49,7 @@ class Rule:
 
     where: Position
     cases: tuple[Case, ...] = ()
-    unless: tuple[Box, ...] = ()
+    unless: tuple[AddressBox, ...] = ()
     action: str = "none"
     target: str = ""
     came_by: tuple[str, bool] | None = None
@@ -61,19 +61,19 @@ class Rule:
 
 def read_rule(line: Line, family: int, chains: Iterable[str]) -> Rule:
     """Raises Misread. `chains` are those that can be jumped to."""
-    reader = _Reader(line, family, frozenset(chains))
+    reader = _RuleParser(line, family, frozenset(chains))
     reader.read()
     return reader.finished()
 
 
-class _Reader:
+class _RuleParser:
     def __init__(self, line: Line, family: int, chains: frozenset[str]) -> None:
         self.line, self.family, self.chains = line, family, chains
         self.rule = Rule(line.where)
         self.choices: list[Sequence[Case]] = []
         self.proto: int | None = None
         self.ports: list[Word] = []
-        self.negations: list[tuple[list[Box], list[Box]]] = []
+        self.negations: list[tuple[list[AddressBox], list[AddressBox]]] = []
         self.at = 0
 
     def read(self) -> None:
@@ -111,7 +111,7 @@ class _Reader:
         while self.at < len(words) and (words[self.at].quoted or not _is_option(words[self.at :])):
             self.at += 1
 
-    def either(self, some: Iterable[Box], others: Iterable[Box], negated: bool) -> None:
+    def either(self, some: Iterable[AddressBox], others: Iterable[AddressBox], negated: bool) -> None:
         """A condition: these boxes or, negated, the others."""
         if negated:
             self.negations.append((list(some), list(others)))
@@ -145,10 +145,10 @@ class _Reader:
         word = self.value(option)
         number = protocol_of(word)
         if negated:
-            self.rule.unless += (Box(proto=number),)
+            self.rule.unless += (AddressBox(proto=number),)
         elif number:
             self.proto = number
-            self.either([Box(proto=number)], (), negated=False)
+            self.either([AddressBox(proto=number)], (), negated=False)
 
     def address(self, option: Word, negated: bool) -> None:
         word = self.value(option)
@@ -166,9 +166,9 @@ class _Reader:
     def _networks(self, source: bool, networks: list[Network], negated: bool) -> None:
         some, others = networks, other_networks(networks)
         if source:
-            self.either([Box(src=network) for network in some], [Box(src=network) for network in others], negated)
+            self.either([AddressBox(src=network) for network in some], [AddressBox(src=network) for network in others], negated)
         else:
-            self.either([Box(dst=network) for network in some], [Box(dst=network) for network in others], negated)
+            self.either([AddressBox(dst=network) for network in some], [AddressBox(dst=network) for network in others], negated)
 
     def device(self, option: Word, negated: bool) -> None:
         said = (self.value(option).text, negated)
@@ -183,12 +183,14 @@ class _Reader:
         spans = [ports_of(text, word) for text in word.text.split(",")]
         others = list(other_spans(spans))
         if option.text in ("--ports", "--port"):
-            some = [Box(sport=span) for span in spans] + [Box(sport=one, dport=two) for one in others for two in spans]
-            self.either(some, [Box(sport=one, dport=two) for one in others for two in others], negated)
+            some = [AddressBox(sport=span) for span in spans] + [
+                AddressBox(sport=one, dport=two) for one in others for two in spans
+            ]
+            self.either(some, [AddressBox(sport=one, dport=two) for one in others for two in others], negated)
         elif _is_source(option):
-            self.either([Box(sport=span) for span in spans], [Box(sport=span) for span in others], negated)
+            self.either([AddressBox(sport=span) for span in spans], [AddressBox(sport=span) for span in others], negated)
         else:
-            self.either([Box(dport=span) for span in spans], [Box(dport=span) for span in others], negated)
+            self.either([AddressBox(dport=span) for span in spans], [AddressBox(dport=span) for span in others], negated)
 
     def tcp_flags(self, option: Word, negated: bool) -> None:
         if option.text == "--syn":
@@ -198,7 +200,9 @@ class _Reader:
         if value & ~mask:  # it asks for a flag that it does not look at
             self.either([], [EVERYTHING], negated)
         else:
-            self.either([Box(flags=(mask, value))], [Box(flags=flags) for flags in other_flags(mask, value)], negated)
+            self.either(
+                [AddressBox(flags=(mask, value))], [AddressBox(flags=flags) for flags in other_flags(mask, value)], negated
+            )
 
     def state(self, option: Word, negated: bool) -> None:
         word = self.value(option)
@@ -264,29 +268,29 @@ class _Reader:
             self.rule.notes.append(_note(said, name))
 
 
-def _fragment(reader: _Reader, option: Word, negated: bool) -> None:
+def _fragment(reader: _RuleParser, option: Word, negated: bool) -> None:
     """Where iptables tracks connections it sees whole packets only; where it does not, no rule here can ask for pieces."""
     reader.rule.unsaid.append(option)
 
 
-_CONDITIONS: dict[str, Callable[[_Reader, Word, bool], None]] = {
-    **dict.fromkeys(("-p", "--protocol"), _Reader.protocol),
-    **dict.fromkeys(("-s", "--source", "--src", "-d", "--destination", "--dst"), _Reader.address),
-    **dict.fromkeys(("-i", "--in-interface", "-o", "--out-interface"), _Reader.device),
+_CONDITIONS: dict[str, Callable[[_RuleParser, Word, bool], None]] = {
+    **dict.fromkeys(("-p", "--protocol"), _RuleParser.protocol),
+    **dict.fromkeys(("-s", "--source", "--src", "-d", "--destination", "--dst"), _RuleParser.address),
+    **dict.fromkeys(("-i", "--in-interface", "-o", "--out-interface"), _RuleParser.device),
     **dict.fromkeys(("-f", "--fragment"), _fragment),
-    **dict.fromkeys(("--sport", "--source-port", "--dport", "--destination-port"), _Reader.port),
-    **dict.fromkeys(("--sports", "--source-ports", "--dports", "--destination-ports", "--ports", "--port"), _Reader.port),
-    **dict.fromkeys(("--tcp-flags", "--syn"), _Reader.tcp_flags),
-    **dict.fromkeys(("--ctstate", "--state"), _Reader.state),
-    **dict.fromkeys(("--src-range", "--dst-range"), _Reader.address_range),
-    **dict.fromkeys(("--icmp-type", "--icmpv6-type"), _Reader.icmp_type),
+    **dict.fromkeys(("--sport", "--source-port", "--dport", "--destination-port"), _RuleParser.port),
+    **dict.fromkeys(("--sports", "--source-ports", "--dports", "--destination-ports", "--ports", "--port"), _RuleParser.port),
+    **dict.fromkeys(("--tcp-flags", "--syn"), _RuleParser.tcp_flags),
+    **dict.fromkeys(("--ctstate", "--state"), _RuleParser.state),
+    **dict.fromkeys(("--src-range", "--dst-range"), _RuleParser.address_range),
+    **dict.fromkeys(("--icmp-type", "--icmpv6-type"), _RuleParser.icmp_type),
 }
 """Those before which there may be a '!'."""
-_OTHERS: dict[str, Callable[[_Reader, Word], None]] = {
-    **dict.fromkeys(("-c", "--set-counters"), _Reader.counters),
-    **dict.fromkeys(("-m", "--match"), _Reader.match),
-    **dict.fromkeys(("-j", "--jump", "-g", "--goto"), _Reader.target),
-    "--comment": _Reader.remark,
+_OTHERS: dict[str, Callable[[_RuleParser, Word], None]] = {
+    **dict.fromkeys(("-c", "--set-counters"), _RuleParser.counters),
+    **dict.fromkeys(("-m", "--match"), _RuleParser.match),
+    **dict.fromkeys(("-j", "--jump", "-g", "--goto"), _RuleParser.target),
+    "--comment": _RuleParser.remark,
 }
 
 
@@ -305,5 +309,5 @@ def _note(message: str, word: Word) -> Problem:
     return Problem(message, where=word.where, severity="warning")
 
 
-def _without_ports(box: Box) -> Box:
-    return Box(box.src, box.dst, box.proto, None, None, box.flags, box.state, box.device)
+def _without_ports(box: AddressBox) -> AddressBox:
+    return AddressBox(box.src, box.dst, box.proto, None, None, box.flags, box.state, box.device)

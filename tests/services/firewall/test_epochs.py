@@ -12,7 +12,7 @@ import pytest
 from cubes import firewall
 from cubes.firewall.epochs import LIFE, cell_of, epoch_of, head_in_force
 from cubes.firewall.rules import ROW, rules_of
-from cubes.firewall.tuple_selection import _on, lay_out
+from cubes.firewall.tuple_selection import _on, select_tuples
 from cubes.firewall.tuple_space import GRIDS, KEY, keys, pieces, seat_of, seated
 from reconciler.service.model.codec import Env
 from tests.services.firewall.rulesets import rule_set
@@ -185,4 +185,4 @@ def test_every_grid_has_all_rules_but_those_that_another_covers():
 def test_rules_that_no_grid_suits_are_refused_in_words():
     rules = rules_of(0, [{"id": n, "l4proto": "TCP", "sport": f"{n}-{30000 + n}", "dport": f"{40000 - n}-{60000 + n}"} for n in range(1, 3000)])
     with pytest.raises(ValueError, match="too unlike each other"):
-        lay_out(tuple(rules), 4, None)
+        select_tuples(tuple(rules), 4, None)

@@ -62,14 +62,14 @@ def like_each_other(rng: random.Random, count: int) -> dict:
 def test_edit_after_edit_gives_what_the_whole_configuration_gives(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng, cube, quick = random.Random(seed), f"fw{seed}", [0]
     rules = rule_set if seed % 4 == 0 else like_each_other
-    after = firewall.after
+    after = firewall.apply_delta
 
     def counted(*given):
         found = after(*given)
         quick[0] += found is not None
         return found
 
-    monkeypatch.setattr(firewall, "after", counted)
+    monkeypatch.setattr(firewall, "apply_delta", counted)
     config = spread(rules(rng, rng.choice([40, 120, 400])))
     spare = [rule for chain in rules(rng, 200)["chain"] for rule in chain["rule"]]
     live = derived(config, {}, cube)
