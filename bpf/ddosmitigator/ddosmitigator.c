@@ -17,7 +17,7 @@ struct addresses {
   struct ip_key src, dst;
 };
 
-static __always_inline void map_v4(struct ip_key *key, u32 addr) {
+static __always_inline void v4_mapped(struct ip_key *key, u32 addr) {
   __builtin_memset(key, 0, sizeof(*key));
   key->addr[10] = key->addr[11] = 0xff;
   __builtin_memcpy(&key->addr[12], &addr, 4);
@@ -47,8 +47,8 @@ static __always_inline int parse(struct CTXTYPE *ctx, struct addresses *found) {
     struct iphdr *ip = next;
     if ((void *)(ip + 1) > data_end)
       return -1;
-    map_v4(&found->src, ip->saddr);
-    map_v4(&found->dst, ip->daddr);
+    v4_mapped(&found->src, ip->saddr);
+    v4_mapped(&found->dst, ip->daddr);
     return 1;
   }
   if (proto == htons(ETH_P_IPV6)) {

@@ -113,7 +113,7 @@ static __always_inline bool read_icmp(struct CTXTYPE *ctx, struct packet *packet
   packet->icmp_type = message >> 8;
   packet->ports = (u32)(message >> 8) << 16 | (message & 0xff); /* searched as ports are */
   packet->has_ports = 1;
-  packet->talk = echo_talk(message >> 8, packet->family, ntohs(head.words[2]));
+  packet->talk = echo_ports(message >> 8, packet->family, ntohs(head.words[2]));
   return true;
 }
 
@@ -313,7 +313,7 @@ static __always_inline bool open_version(struct packet *packet) {
 }
 
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
-  struct packet *packet = at_hand();
+  struct packet *packet = packet_context();
   if (!packet)
     return RX_DROP;
 #if !PCN_XDP
@@ -344,6 +344,6 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return packet->default_action == ACTION_ACCEPT ? RX_OK : RX_DROP;
   }
   if (packet->mode & MODE_TRACK)
-    return go_on(ctx, FIREWALL_TRACK);
+    return tail_call_next(ctx, FIREWALL_TRACK);
   return classify(ctx, md, packet);
 }

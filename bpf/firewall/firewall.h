@@ -180,7 +180,7 @@ BPF_TABLE("lru_hash", struct connection_key, struct connection, openings, 32768)
 struct packet {
   u32 src[4], dst[4]; /* network order; IPv4 is ::ffff:a.b.c.d */
   u32 ports;          /* source << 16 | destination, host order; of ICMP type << 16 | code; 0 without */
-  u32 talk;           /* the same for its connection; of an ICMP echo see echo_talk */
+  u32 talk;           /* the same for its connection; of an ICMP echo see echo_ports */
   u32 family;         /* 4 or 6 */
   u32 l3, l4;         /* offsets of the IP header, and of what follows it and its extensions */
   u32 payload_end;    /* offset at which the IP packet ends, by what its header says */
@@ -211,14 +211,14 @@ BPF_TABLE("percpu_array", u32, struct packet, packet_in, 1);
 #endif
 
 /* An echo's identifier as the port of who asks; 0 for other messages, and an identifier of 0 is 1 here. */
-static __always_inline u32 echo_talk(u8 type, u32 family, u16 identifier) {
+static __always_inline u32 echo_ports(u8 type, u32 family, u16 identifier) {
   u32 said = identifier ? identifier : 1;
   if (type == (family == 4 ? 8 : 128))
     return said << 16;
   return type == (family == 4 ? 0 : 129) ? said : 0;
 }
 
-static __always_inline struct packet *at_hand(void) {
+static __always_inline struct packet *packet_context(void) {
   u32 zero = 0;
 #if PCN_EGRESS
   return packet_out.lookup(&zero);
@@ -237,7 +237,7 @@ static __always_inline bool is_error(const struct packet *packet) {
 }
 
 /* Go on in another µCube of this direction; if it is not there, or the packet has come too far, it is dropped. */
-static __always_inline int go_on(struct CTXTYPE *ctx, u32 program) {
+static __always_inline int tail_call_next(struct CTXTYPE *ctx, u32 program) {
 #if PCN_EGRESS
   call_egress_program(ctx, program);
 #else
@@ -261,11 +261,11 @@ static __always_inline void count_decided(enum decider decider, u32 bytes) {
 }
 
 /* The search is over. What most packets need is done here; anything else is the last µCube's. */
-static __always_inline int decide(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
+static __always_inline int finish_lookup(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
   bool found = packet->best != NO_LABEL;
   u32 action = found ? packet->action : packet->default_action;
   if (action > ACTION_DROP || (found && packet->limit) || (action == ACTION_ACCEPT && (packet->next.state != CONNECTION_NONE || packet->news)))
-    return go_on(ctx, FIREWALL_VERDICT);
+    return tail_call_next(ctx, FIREWALL_VERDICT);
   if (found)
     count(packet->rule, packet->length);
   else
@@ -276,8 +276,8 @@ static __always_inline int decide(struct CTXTYPE *ctx, struct pkt_metadata *md, 
 
 static __always_inline int classify(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
   if (!packet->tuples)
-    return decide(ctx, md, packet);
+    return finish_lookup(ctx, md, packet);
   if (packet->family == 4)
-    return go_on(ctx, FIREWALL_IPV4);
-  return go_on(ctx, FIREWALL_IPV6);
+    return tail_call_next(ctx, FIREWALL_IPV4);
+  return tail_call_next(ctx, FIREWALL_IPV6);
 }

@@ -43,7 +43,7 @@ static __always_inline bool is_of(const struct CELL *cell, const struct KEY *key
 }
 
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
-  struct packet *packet = at_hand();
+  struct packet *packet = packet_context();
   if (!packet)
     return RX_DROP;
   /* What changes from step to step is kept in memory: in registers the verifier would follow each value of it. */
@@ -51,7 +51,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     u32 at = packet->at, seat = packet->seat, index = packet->page + at / PAGE_TUPLES;
     struct PAGE *page = find_page(index);
     if (at >= packet->tuples || !page || page->tuples[at % PAGE_TUPLES].best >= packet->best)
-      return decide(ctx, md, packet);
+      return finish_lookup(ctx, md, packet);
     struct KEY key = {.seat = seat};
     key_of(&key, packet, &page->tuples[at % PAGE_TUPLES]);
     bool skip = page->tuples[at % PAGE_TUPLES].ports && !packet->has_ports;
@@ -81,5 +81,5 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   }
   if (++packet->passes >= PASSES)
     return pcn_count_drop(DROP_TOO_DEEP);
-  return go_on(ctx, SELF);
+  return tail_call_next(ctx, SELF);
 }

@@ -171,7 +171,7 @@ static __always_inline u8 follow_error(struct CTXTYPE *ctx, struct packet *packe
   if (proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP || proto == echo) {
     if (offset + 8 > packet->payload_end || pcn_load_bytes(ctx, offset, said, 8) < 0)
       return STATE_INVALID;
-    ports = proto == echo ? echo_talk(ntohs(said[0]) >> 8, packet->family, ntohs(said[2]))
+    ports = proto == echo ? echo_ports(ntohs(said[0]) >> 8, packet->family, ntohs(said[2]))
                           : (u32)ntohs(said[0]) << 16 | ntohs(said[1]);
   }
   u32 other = 0;
@@ -207,7 +207,7 @@ static __always_inline struct connection *follow(struct packet *packet) {
 }
 
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
-  struct packet *packet = at_hand();
+  struct packet *packet = packet_context();
   struct connection *known = NULL;
   if (!packet)
     return RX_DROP;
@@ -217,6 +217,6 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     known = follow(packet);
   packet->news = says_news(packet, known);
   if (packet->state == STATE_ESTABLISHED && packet->mode & MODE_ACCEPT_ESTABLISHED)
-    return go_on(ctx, FIREWALL_VERDICT);
+    return tail_call_next(ctx, FIREWALL_VERDICT);
   return classify(ctx, md, packet);
 }

@@ -113,7 +113,7 @@ static __always_inline u32 action_of(const struct packet *packet) {
 }
 
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
-  struct packet *packet = at_hand();
+  struct packet *packet = packet_context();
   if (!packet)
     return RX_DROP;
   if (packet->best != NO_LABEL && packet->limit && !within(packet->rule, packet->limit))
@@ -131,7 +131,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return search_after(ctx, md, packet, packet->best);
   }
   if (action == ACTION_REJECT)
-    return go_on(ctx, FIREWALL_REJECT);
+    return tail_call_next(ctx, FIREWALL_REJECT);
   if (action != ACTION_ACCEPT) {
     md->reason = PCN_DROP_POLICY;
     return RX_DROP;

@@ -18,7 +18,7 @@ struct pseudo6 { /* what an ICMPv6 checksum covers beside the message */
   u32 length, protocol;
 };
 
-static __always_inline u16 folded(u64 sum) {
+static __always_inline u16 csum_fold(u64 sum) {
   sum = (sum & 0xffffffff) + (sum >> 32);
   sum = (sum & 0xffff) + (sum >> 16);
   sum = (sum & 0xffff) + (sum >> 16);

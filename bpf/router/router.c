@@ -48,7 +48,7 @@ static __always_inline int handle_arp(struct CTXTYPE *ctx, struct pkt_metadata *
 
   bool to_us = is_own(find_route(arp->target_ip), md->in_port), known = false;
   struct neighbour_key sender = {.port = md->in_port};
-  widen(sender.address, arp->sender_ip);
+  v4_mapped(sender.address, arp->sender_ip);
   struct route *way = find_route(arp->sender_ip);
   if (way && way->kind == ROUTE_CONNECTED && way->port == md->in_port)
     known = learn(&sender, arp->sender_mac, request ? to_us : is_asked(&sender));
@@ -110,7 +110,7 @@ static __always_inline int forward(struct CTXTYPE *ctx, struct pkt_metadata *md,
   if (route->kind == ROUTE_REMOTE)
     __builtin_memcpy(key.address, route->via, 16);
   else
-    widen(key.address, (u8 *)&ip->daddr);
+    v4_mapped(key.address, (u8 *)&ip->daddr);
   struct neighbour *next = find_neighbour(&key);
   if (!next)
     return to_resolve(ctx, 4, &key);
@@ -144,7 +144,7 @@ static __always_inline int handle_ipv4(struct CTXTYPE *ctx, struct pkt_metadata 
   if (!route)
     return to_error(ctx, 4, ICMP_UNREACHABLE, 0);
   if (route->kind == ROUTE_LOCAL) {
-    if (!reach(ctx, IPV4_AT + ip->ihl * 4 + 4))
+    if (!pull_headers(ctx, IPV4_AT + ip->ihl * 4 + 4))
       return refuse(md, PCN_DROP_MALFORMED);
     return handle_local(ctx, md, port);
   }
@@ -171,7 +171,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   if (ctx->vlan_present)
     return handle_tagged(ctx, md);
 #endif
-  reach(ctx, md->packet_len < ARP_FRAME ? md->packet_len : ARP_FRAME);
+  pull_headers(ctx, md->packet_len < ARP_FRAME ? md->packet_len : ARP_FRAME);
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
   struct ethhdr *eth = data;
   if ((void *)(eth + 1) > data_end)

@@ -169,7 +169,7 @@ static __always_inline bool may_spend(struct neighbour_key *source, u32 which, u
 static __always_inline u32 now_seconds(void) { return bpf_ktime_get_coarse_ns() / 1000000000; }
 
 /* Under TC the start of a packet need not lie in one piece. False: the packet has no `size` bytes. */
-static __always_inline bool reach(struct CTXTYPE *ctx, u32 size) {
+static __always_inline bool pull_headers(struct CTXTYPE *ctx, u32 size) {
 #if !PCN_XDP
   if ((void *)(long)ctx->data + size > (void *)(long)ctx->data_end)
     return bpf_skb_pull_data(ctx, size) == 0;
@@ -199,7 +199,7 @@ static __always_inline bool same_address(const u8 *a, const u8 *b) {
 }
 
 /* IPv4 as 16 bytes. */
-static __always_inline void widen(u8 *address, const u8 *ipv4) {
+static __always_inline void v4_mapped(u8 *address, const u8 *ipv4) {
   __builtin_memset(address, 0, 10);
   address[10] = address[11] = 0xff;
   __builtin_memcpy(address + 12, ipv4, 4);

@@ -119,7 +119,7 @@ static __always_inline int advertise(struct CTXTYPE *ctx, struct pkt_metadata *m
     __builtin_memcpy(&reply.ip.daddr, said->from, 16);
     __builtin_memcpy(reply.eth.h_dest, said->link, 6);
   }
-  reply.nd.check = folded(bpf_csum_diff(0, 0, (void *)&reply.nd, size, pseudo_sum(&reply.ip.saddr, size)));
+  reply.nd.check = csum_fold(bpf_csum_diff(0, 0, (void *)&reply.nd, size, pseudo_sum(&reply.ip.saddr, size)));
   __builtin_memcpy(reply.eth.h_source, port->mac, 6);
   reply.eth.h_proto = htons(ETH_P_IPV6);
   reply.ip.version = 6;
@@ -137,14 +137,14 @@ static __always_inline bool checks_out(struct CTXTYPE *ctx, struct discovery *sa
 #pragma clang loop unroll(disable)
   for (u32 at = 0; at < ND_MOST; at += STEP) {
     if (at >= size)
-      return folded(sum) == 0;
+      return csum_fold(sum) == 0;
     u64 part = size - at < STEP ? size - at : STEP;
     u32 words[STEP / 4] = {};
     if (!pcn_bound(&part, STEP) || pcn_load_bytes(ctx, ICMP6_AT + at, words, part))
       return false;
     sum = bpf_csum_diff(0, 0, (void *)words, STEP, sum);
   }
-  return size == ND_MOST && folded(sum) == 0;
+  return size == ND_MOST && csum_fold(sum) == 0;
 }
 
 /* Whether all options are whole, and the link-layer address that the first of this type tells. Loop bound: ND_OPTIONS. */
@@ -171,7 +171,7 @@ static __always_inline bool read_options(struct CTXTYPE *ctx, struct discovery *
 /* RFC 4861 7.1.1 and 7.1.2: what of discovery is heard at all. */
 static __always_inline bool read_discovery(struct CTXTYPE *ctx, struct pkt_metadata *md, struct discovery *said) {
   u32 head = ICMP6_AT + sizeof(struct nd);
-  reach(ctx, md->packet_len < head ? md->packet_len : head);
+  pull_headers(ctx, md->packet_len < head ? md->packet_len : head);
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
   struct ethhdr *eth = data;
   struct ipv6hdr *ip = data + IPV6_AT;
@@ -239,7 +239,7 @@ static __always_inline int discover(struct CTXTYPE *ctx, struct pkt_metadata *md
 }
 
 static __always_inline int handle_local(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port) {
-  reach(ctx, ICMP6_AT + 4);
+  pull_headers(ctx, ICMP6_AT + 4);
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
   struct ethhdr *eth = data;
   struct ipv6hdr *ip = data + IPV6_AT;
@@ -288,7 +288,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   struct router_port *port = port_of(md->in_port);
   if (!port)
     return refuse(md, PCN_DROP_NO_PEER);
-  reach(ctx, md->packet_len < ICMP6_AT + 4 ? md->packet_len : ICMP6_AT + 4);
+  pull_headers(ctx, md->packet_len < ICMP6_AT + 4 ? md->packet_len : ICMP6_AT + 4);
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
   struct ethhdr *eth = data;
   struct ipv6hdr *ip = data + IPV6_AT;
