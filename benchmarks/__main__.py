@@ -63,9 +63,9 @@ def main() -> int:
 def run(names: tuple[str, ...] | list[str], effort: Effort, out: Path | None) -> int:
     """In a network and mount namespace of its own, as the tests are; what is left behind is an error."""
     from tests.lib import residue
-    from tests.lib.sandbox import seclude
+    from tests.lib.sandbox import enter_sandbox
 
-    seclude()
+    enter_sandbox()
     with tempfile.TemporaryDirectory(prefix="pcn-bench-") as cache:
         os.environ |= {"PCN_CACHE": cache, "PCN_BPFFS": "/sys/fs/bpf/pcn-bench"}
         for name in names:

@@ -27,7 +27,7 @@ from reconciler.document.load import parse
 from reconciler.engine.apply import ApplyResult, Options, apply
 from reconciler.kernel import bpf, netlink, netns, offload, rtnl
 from reconciler.model import LinkEnd, Route
-from tests.lib.netns_topology import World, run_in, send_frames, settle
+from tests.lib.netns_topology import NetnsTopology, run_in, send_frames, settle
 
 _LIVE_FRAMES, _BATCH = 2, 64
 
@@ -40,7 +40,7 @@ class Bed:
 
     def __enter__(self) -> Bed:
         with contextlib.ExitStack() as stack:
-            self.world = stack.enter_context(World())
+            self.world = stack.enter_context(NetnsTopology())
             self.options = Options(root=self.world.bpffs)
             self.middle = self.world.namespace("m")
             for number, host in enumerate(self.hosts, 1):

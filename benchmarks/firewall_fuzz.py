@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from tests.lib.sandbox import seclude
+from tests.lib.sandbox import enter_sandbox
 from tests.services.firewall.fuzz import differences
 from tests.services.firewall.lab import FirewallLab
 from tests.services.firewall.machine import Machine
@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("--from", dest="first", type=int, default=0, help="the first set that is tried")
     parser.add_argument("--wire", action="store_true")
     args = parser.parse_args()
-    seclude()
+    enter_sandbox()
     rng, wrong, refused, began = random.Random(args.seed), 0, 0, time.monotonic()
     with contextlib.ExitStack() as stack:
         machine = stack.enter_context(on_a_wire(args.hook) if args.wire else in_test_runs(args.hook))

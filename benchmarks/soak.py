@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.lib.agent_process import OWNED, AgentProcess, Bench, Stream
 from tests.lib.lab import Lab
-from tests.lib.sandbox import seclude
+from tests.lib.sandbox import enter_sandbox
 
 HEADINGS = ("minute", "edits", "applied", "sent", "lost", "elsewhere", "overflows", "RSS KiB", "fds", "CPU %")
 _NEAR = 1.5  # seconds between the sending of a packet and a look at the machine's queues
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--rate", type=float, default=200.0, help="packets a second")
     args = parser.parse_args()
-    seclude()
+    enter_sandbox()
     with tempfile.TemporaryDirectory() as directory, Lab(OWNED) as lab:
         bench = Bench(lab, Path(directory))
         bench.save()

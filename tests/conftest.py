@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.lib import fusion, residue
-from tests.lib.object_ledger import Ledger
+from tests.lib.object_ledger import ObjectLedger
 
 TESTS = Path(__file__).parent
 BPFFS = Path("/sys/fs/bpf")
@@ -42,9 +42,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     fusion.fused = not config.getoption("--hops")
     if os.geteuid() == 0:
-        from tests.lib.sandbox import seclude
+        from tests.lib.sandbox import enter_sandbox
 
-        seclude()
+        enter_sandbox()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -115,9 +115,9 @@ def turn(request: pytest.FixtureRequest, locks: tuple[int, int]) -> Iterator[Non
 
 
 @pytest.fixture(scope="session")
-def ledger() -> Iterator[Ledger]:
+def ledger() -> Iterator[ObjectLedger]:
     """BPF objects that tests left, or others made meanwhile; what is left in the end is an error of the last test."""
-    noted = Ledger()
+    noted = ObjectLedger()
     yield noted
     noted.settle()
 
@@ -130,7 +130,7 @@ def fused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.fixture(autouse=True)
 def own_root(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, compiled_programs: Path, ledger: Ledger, turn: None
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, compiled_programs: Path, ledger: ObjectLedger, turn: None
 ) -> Iterator[str]:
     """A root in bpffs for this test alone; afterwards the kernel must hold what it held before.
 

@@ -17,7 +17,7 @@ Edit = Callable[[Data], object]
 
 
 @dataclass
-class Edited:
+class EditUnderTraffic:
     """What an edit came to. `lost` are the datagrams of a steady flow between the first two hosts that did not arrive."""
 
     result: ApplyResult
@@ -35,7 +35,7 @@ class Edited:
 
 
 @contextmanager
-def edited(bench: Bench, old: Data, edit: Edit, *, flow: bool = True, patience: float = 2.0) -> Iterator[Edited]:
+def edit_under_traffic(bench: Bench, old: Data, edit: Edit, *, flow: bool = True, patience: float = 2.0) -> Iterator[EditUnderTraffic]:
     """`old` is applied, then its edit while datagrams flow. Afterwards nothing is left to be done, and hosts talk."""
     new = deepcopy(old)
     edit(new)
@@ -47,7 +47,7 @@ def edited(bench: Bench, old: Data, edit: Edit, *, flow: bool = True, patience: 
             time.sleep(0.03)
             result = bench.apply(new)
             time.sleep(0.03)
-        found = Edited(result, traffic.lost if flow else 0)
+        found = EditUnderTraffic(result, traffic.lost if flow else 0)
         found.problems += [f"{step.address} is still to be done" for step in bench.plan(new).plan.steps]
         found.problems += unreachable(new, timeout=patience)
         yield found

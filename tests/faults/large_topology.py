@@ -11,7 +11,7 @@ from tests.lib import residue
 _serial = itertools.count(0x200)
 
 
-def twenty_cubes() -> Data:
+def large_topology() -> Data:
     """Three bridges, a chain of twelve forwarders between two of them, guards and a watcher on ports, and a bridge of its own
     under XDP: 20 cubes, 6 hosts. All names are unique already."""
     tag = residue.prefix(next(_serial))

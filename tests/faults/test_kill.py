@@ -28,7 +28,7 @@ from reconciler.kernel import linkwrite, rtnl
 from reconciler.plan.steps import Step
 from tests.faults.bench import Bench, at_once
 from tests.faults.graphs import TOPOLOGIES, Data, as_text, cube, example, hosts, unique, unreachable
-from tests.faults.large_topology import twenty_cubes
+from tests.faults.large_topology import large_topology
 from tests.lib.packets import ping
 
 SEED = 20
@@ -196,7 +196,7 @@ def test_after_a_kill_at_any_moment_the_next_apply_converges_and_packets_flow(ow
 def kill_often(bench: Bench, seed: int, wanted: int, directory: Path) -> list[str]:
     """So many kills, each followed by an apply; gives what is wrong after any of them."""
     rng = random.Random(seed)
-    first = twenty_cubes()
+    first = large_topology()
     graphs: dict[State, Data | None] = {"nothing": None, "first": first, "edited": much_edited(first)}
     assert len(first["spec"]["cubes"]) == 20
     directory.mkdir()

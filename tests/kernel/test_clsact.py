@@ -11,7 +11,7 @@ import pytest
 from reconciler.errors import HookHeld, KernelError
 from reconciler.kernel import bpf, clsact, netlink, programs, rtnl
 from reconciler.model import LinkEnd
-from tests.lib.netns_topology import World, ping, run_in, settle
+from tests.lib.netns_topology import NetnsTopology, ping, run_in, settle
 
 pytestmark = pytest.mark.kernel
 
@@ -20,7 +20,7 @@ TC_ACT_UNSPEC, TC_ACT_OK, TC_ACT_SHOT = -1, 0, 2
 
 @pytest.fixture
 def world():
-    with World() as world:
+    with NetnsTopology() as world:
         yield world
 
 

@@ -13,7 +13,7 @@ from reconciler.graph.records import LinkRecord
 from reconciler.kernel import linkwrite, rtnl
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Disruption
 from tests.faults.bench import Bench
-from tests.faults.edit_under_traffic import Edited, edited
+from tests.faults.edit_under_traffic import EditUnderTraffic, edit_under_traffic
 from tests.faults.flow import Flow
 from tests.faults.graphs import Data, cube, example, hosts, unique, unreachable
 
@@ -30,7 +30,7 @@ def test_a_row_is_one_map_write(bench: Bench) -> None:
     def edit(data: Data) -> None:
         cube(data, "br1")["fdb"]["aging-time"] = 7
 
-    with edited(bench, unique(example("simplebridge")), edit) as made:
+    with edit_under_traffic(bench, unique(example("simplebridge")), edit) as made:
         assert (made.counts, made.disruption, made.lost, made.problems) == ((0, 1, 0), Disruption.NONE, 0, [])
 
 
@@ -39,7 +39,7 @@ def test_the_log_level_is_a_swap_of_programs_that_loses_no_packet(bench: Bench) 
         for each in data["spec"]["cubes"]:
             each["loglevel"] = "TRACE"
 
-    with edited(bench, unique(example("simpleforwarder")), edit) as made:
+    with edit_under_traffic(bench, unique(example("simpleforwarder")), edit) as made:
         loads, writes, links = made.counts
         assert loads >= 2  # those that have something to say: helloworld's two
         assert (writes, links, made.disruption, made.lost, made.problems) == (0, 0, Disruption.NONE, 0, [])
@@ -56,11 +56,11 @@ def test_the_first_entry_of_a_blacklist_swaps_a_program_in_and_the_last_out_and_
         cube(data, "guard")["blacklist-src"] = [{"ip": "192.0.2.1"}]
 
     # Two loads: the guard's program, and the chain that begins with it.
-    with edited(bench, old, first) as made:
+    with edit_under_traffic(bench, old, first) as made:
         assert (made.counts, made.disruption, made.lost, made.problems) == ((2, 1, 0), Disruption.NONE, 0, [])
     new = deepcopy(old)
     first(new)
-    with edited(bench, new, lambda data: cube(data, "guard").pop("blacklist-src")) as made:
+    with edit_under_traffic(bench, new, lambda data: cube(data, "guard").pop("blacklist-src")) as made:
         assert (made.counts, made.disruption, made.lost, made.problems) == ((2, 1, 0), Disruption.NONE, 0, [])
 
 
@@ -85,7 +85,7 @@ def test_a_new_port_touches_that_port_only(bench: Bench, kind: str) -> None:
     def edit(data: Data) -> None:
         cube(data, "br1")["ports"].append({"name": "p3", "peer": _third_host(data)})
 
-    with edited(bench, old, edit) as made:
+    with edit_under_traffic(bench, old, edit) as made:
         loads, writes, _ = made.counts
         assert (loads, writes, made.disruption, made.lost, made.problems) == (1, 0, Disruption.NONE, 0, [])
         own = ("p3", "cube/", "link/", "namespace/", "hook/", "offload/", "topology/")
@@ -102,7 +102,7 @@ def test_a_port_that_goes_takes_its_station_with_it_and_no_packet_of_others(benc
     def edit(data: Data) -> None:
         cube(data, "br1")["ports"].pop()
 
-    with edited(bench, old, edit, patience=0.3) as made:
+    with edit_under_traffic(bench, old, edit, patience=0.3) as made:
         loads, writes, _ = made.counts
         # The host at the removed port is still there, and talks to nobody.
         others = [problem for problem in made.problems if f"{hosts(old)[2].netns} " not in problem and hosts(old)[2].ip not in problem]
@@ -140,7 +140,7 @@ def test_two_ports_exchange_their_netdevs(bench: Bench) -> None:
         one, two = cube(data, "br1")["ports"]
         one["peer"], two["peer"] = two["peer"], one["peer"]
 
-    with edited(bench, unique(example("simplebridge")), edit, flow=False) as made:
+    with edit_under_traffic(bench, unique(example("simplebridge")), edit, flow=False) as made:
         assert made.counts[0] == 0
         assert made.problems == []
 
@@ -156,7 +156,7 @@ def test_a_netdev_changes_over_to_another_cube(bench: Bench) -> None:
         ports = [{"name": "out", "peer": netdev}, {"name": "in", "peer": f"{first['name']}:west"}]
         data["spec"]["cubes"].insert(0, {"name": bridge, "service-name": "simplebridge", "ports": ports})
 
-    with edited(bench, unique(example("simpleforwarder")), edit) as made:
+    with edit_under_traffic(bench, unique(example("simpleforwarder")), edit) as made:
         assert (made.disruption, made.lost, made.problems) == (Disruption.NONE, 0, [])
 
 
@@ -168,11 +168,11 @@ def test_a_transparent_cube_is_put_before_a_port_and_taken_away_without_a_loss(b
         for port in cube(data, "br1")["ports"][:1]:
             port["tcubes"] = [data["spec"]["cubes"][1]["name"]]
 
-    with edited(bench, old, edit) as made:
+    with edit_under_traffic(bench, old, edit) as made:
         assert (made.disruption, made.lost, made.problems) == (Disruption.NONE, 0, [])
     new = deepcopy(old)
     edit(new)
-    with edited(bench, new, lambda data: cube(data, "br1")["ports"][0].pop("tcubes")) as made:
+    with edit_under_traffic(bench, new, lambda data: cube(data, "br1")["ports"][0].pop("tcubes")) as made:
         assert (made.lost, made.problems) == (0, [])
 
 
@@ -185,7 +185,7 @@ def test_transparent_cubes_change_their_order(bench: Bench) -> None:
     def edit(data: Data) -> None:
         cube(data, "br1")["ports"][0]["tcubes"] = [names[2], names[0], names[1]]
 
-    with edited(bench, old, edit) as made:
+    with edit_under_traffic(bench, old, edit) as made:
         loads = [step.operation.kind for step in made.result.plan.steps if step.counts == PROGRAM_LOADS]
         assert set(loads) <= {"load_chain", "load_stub"}  # what runs them in a row, and none of their own
         assert made.counts[1] == 0
@@ -197,12 +197,12 @@ def test_a_netdev_that_leaves_its_topology_leaves_its_port_waiting(bench: Bench)
         doomed = data["spec"]["links"].pop()
         data["spec"]["namespaces"].remove(doomed["peer"]["netns"])
 
-    with edited(bench, unique(example("simplebridge")), edit, flow=False) as made:
+    with edit_under_traffic(bench, unique(example("simplebridge")), edit, flow=False) as made:
         assert [(port, netdev) for _, port, netdev in made.result.plan.pending] == [("p2", f"{_tag(made)}-1")]
         assert made.problems == []
 
 
-def _tag(made: Edited) -> str:
+def _tag(made: EditUnderTraffic) -> str:
     return str(made.result.topologies[0].cubes[0].name).rpartition("-")[0]
 
 

@@ -6,7 +6,7 @@ import pytest
 from reconciler.kernel import netns
 from reconciler.plan.steps import Disruption
 from tests.faults.bench import Bench
-from tests.faults.edit_under_traffic import Edit, Edited, edited
+from tests.faults.edit_under_traffic import Edit, EditUnderTraffic, edit_under_traffic
 from tests.faults.graphs import Data, cube, example, unique
 
 
@@ -33,7 +33,7 @@ def _a_route(data: Data) -> None:
 
 @pytest.mark.parametrize("edit", [_mtu, _another_address, _a_route], ids=lambda edit: edit.__name__.strip("_"))
 def test_settings_of_a_link_are_changed_in_place(bench: Bench, edit: Edit) -> None:
-    with edited(bench, unique(example("simplebridge")), edit) as made:
+    with edit_under_traffic(bench, unique(example("simplebridge")), edit) as made:
         assert made.counts[:2] == (0, 0)
         assert not any(step.operation.kind in ("create_link", "delete_links") for step in made.result.plan.steps)
         assert (made.disruption, made.lost, made.problems) == (Disruption.NONE, 0, [])
@@ -43,12 +43,12 @@ def test_an_address_is_replaced(bench: Bench) -> None:
     def edit(data: Data) -> None:
         _far(data)["addresses"] = ["10.0.0.77/24"]
 
-    with edited(bench, unique(example("simplebridge")), edit, flow=False) as made:
+    with edit_under_traffic(bench, unique(example("simplebridge")), edit, flow=False) as made:
         assert made.problems == []
         assert netns.exists(hosts_of(made)[0])
 
 
-def hosts_of(made: Edited) -> list[str]:
+def hosts_of(made: EditUnderTraffic) -> list[str]:
     return list(made.result.topologies[0].namespaces)
 
 
@@ -82,7 +82,7 @@ def _the_ends_change_places(data: Data) -> None:
 def test_a_link_that_cannot_be_changed_is_made_anew_with_everything_on_it(bench: Bench, edit: Edit, kind: str) -> None:
     old = unique(example("simplebridge"))
     cube(old, "br1")["type"] = kind
-    with edited(bench, old, edit, flow=False) as made:
+    with edit_under_traffic(bench, old, edit, flow=False) as made:
         assert made.problems == []
         assert made.counts[0] == 0
         assert made.disruption == Disruption.PACKETS_LOST
@@ -93,7 +93,7 @@ def test_a_link_can_be_written_the_other_way_round(bench: Bench) -> None:
     name = old["spec"]["links"][0]["name"]
     old["spec"]["links"].append({"name": f"{name}a", "kind": "veth", "peer": {"name": f"{name}b"}})
     cube(old, "br1")["ports"].append({"name": "p3", "peer": f"{name}a"})
-    with edited(bench, old, _the_ends_change_places, flow=False) as made:
+    with edit_under_traffic(bench, old, _the_ends_change_places, flow=False) as made:
         assert made.problems == []
 
 
@@ -104,5 +104,5 @@ def test_links_exchange_their_hosts(bench: Bench) -> None:
         one, two = data["spec"]["links"]
         one["peer"], two["peer"] = two["peer"], one["peer"]
 
-    with edited(bench, unique(example("simplebridge")), edit, flow=False) as made:
+    with edit_under_traffic(bench, unique(example("simplebridge")), edit, flow=False) as made:
         assert made.problems == []

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.kernel import features, rtnl
 from tests.lib import residue
-from tests.lib.netns_topology import World, run_in
+from tests.lib.netns_topology import NetnsTopology, run_in
 
 pytestmark = pytest.mark.kernel
 
@@ -44,7 +44,7 @@ def test_a_kind_of_netdev_is_present_exactly_if_ip_can_make_it(kind):
     options = {"vxlan": ["id", "7", "dstport", "4789"], "vlan": ["link", "lower", "id", "7"], "macvlan": ["link", "lower"]}
     order = options.get(kind, [])
     lower, rest = (order[:2], order[2:]) if order[:1] == ["link"] else ([], order)
-    with World() as world:
+    with NetnsTopology() as world:
         space = world.namespace("h1")
         run_in(space, ["ip", "link", "add", "lower", "type", "veth"])
         run_in(space, ["ip", "link", "add", *lower, "name", "probe", "type", kind, *rest], check=False)

@@ -11,14 +11,14 @@ from reconciler.errors import FeatureMissing, KernelError
 from reconciler.kernel import linkspec, linkwrite, netlink, netns, rtnl
 from reconciler.kernel.linkspec import Change
 from reconciler.model import Link, LinkEnd, Route
-from tests.lib.netns_topology import World, ping
+from tests.lib.netns_topology import NetnsTopology, ping
 
 pytestmark = pytest.mark.kernel
 
 
 @pytest.fixture
 def world():
-    with World() as world:
+    with NetnsTopology() as world:
         yield world
 
 

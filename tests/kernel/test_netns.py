@@ -12,14 +12,14 @@ import pytest
 
 from reconciler.errors import KernelError
 from reconciler.kernel import netns, rtnl
-from tests.lib.netns_topology import World
+from tests.lib.netns_topology import NetnsTopology
 
 pytestmark = pytest.mark.kernel
 
 
 @pytest.fixture
 def world():
-    with World() as world:
+    with NetnsTopology() as world:
         yield world
 
 

@@ -8,14 +8,24 @@ import pytest
 
 from reconciler.kernel import linkwrite, netlink, netns
 from reconciler.model import LinkEnd
-from tests.lib.netns_topology import World, icmp_answer, ping, run_in, send_frames, settle, sniff, tcp_exchange, udp_exchange
+from tests.lib.netns_topology import (
+    NetnsTopology,
+    icmp_answer,
+    ping,
+    run_in,
+    send_frames,
+    settle,
+    sniff,
+    tcp_exchange,
+    udp_exchange,
+)
 
 pytestmark = pytest.mark.kernel
 
 
 @pytest.fixture
 def world():
-    with World() as world:
+    with NetnsTopology() as world:
         yield world
 
 
@@ -81,11 +91,11 @@ def test_frames_are_seen_where_they_arrive_with_their_vlan_tags(world):
 
 
 def test_a_world_is_silent_without_ipv6_and_speaks_it_if_asked():
-    with World() as quiet:
+    with NetnsTopology() as quiet:
         h1 = quiet.host("h1", "10.0.0.1/24")
         with sniff(None, h1.port) as seen:
             assert seen.all(0.5) == []
-    with World(ipv6=True) as world:
+    with NetnsTopology(ipv6=True) as world:
         h1, h2 = world.namespace("h1"), world.namespace("h2")
         world.wire("eth0", "eth0", h2, near_netns=h1)
         netlink.configure(LinkEnd("eth0", h1, ("fd00::1/64",)))
@@ -99,7 +109,7 @@ def test_a_world_is_silent_without_ipv6_and_speaks_it_if_asked():
 
 
 def test_a_process_in_a_namespace_ends_with_its_world():
-    with World() as world:
+    with NetnsTopology() as world:
         space = world.namespace("a")
         process = world.spawn(space, ["sleep", "60"])
         assert os.stat(f"/proc/{process.pid}/ns/net").st_ino == os.stat(netns.RUN_DIR / space).st_ino

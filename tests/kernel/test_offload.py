@@ -10,14 +10,14 @@ import pytest
 
 from reconciler.errors import KernelError
 from reconciler.kernel import bpf, netns, offload, programs, rtnl
-from tests.lib.netns_topology import World, ping, tcp_exchange
+from tests.lib.netns_topology import NetnsTopology, ping, tcp_exchange
 
 pytestmark = pytest.mark.kernel
 
 
 @pytest.fixture
 def world():
-    with World() as world:
+    with NetnsTopology() as world:
         yield world
 
 
@@ -47,7 +47,7 @@ def joined_by_xdp(one: int, other: int) -> Iterator[None]:
         yield
 
 
-def two_hosts(world: World, **options):
+def two_hosts(world: NetnsTopology, **options):
     return world.host("h1", "10.0.0.1/24", **options), world.host("h2", "10.0.0.2/24", **options)
 
 

@@ -18,7 +18,7 @@ from reconciler.errors import ApplyFailed, KernelError
 from reconciler.kernel import bpf, clsact, hooks, rtnl
 from reconciler.kernel.bpffs import Bpffs
 from tests.lib.agent_process import Stream
-from tests.lib.netns_topology import World, ping
+from tests.lib.netns_topology import NetnsTopology, ping
 
 HOOKS = ("TC", "clsact", "XDP_SKB", "XDP_DRV")
 PLACES = ("port", "attachment")
@@ -27,7 +27,7 @@ PLACES = ("port", "attachment")
 class Bench:
     """Two hosts on a bridge, whose netdevs here belong to nobody; by `place`, a transparent cube is attached to the first."""
 
-    def __init__(self, world: World, root: str, hook: str, place: str) -> None:
+    def __init__(self, world: NetnsTopology, root: str, hook: str, place: str) -> None:
         self.options = Options(root=root)
         self.type = "TC" if hook == "clsact" else hook
         self.place = place
@@ -78,7 +78,7 @@ def bench(request: pytest.FixtureRequest, own_root: str, monkeypatch: pytest.Mon
     hook, place = request.param
     if hook == "clsact":
         monkeypatch.setattr(hooks, "has_tcx", lambda: False)
-    with World() as world:
+    with NetnsTopology() as world:
         bench = Bench(world, own_root, hook, place)
         bench.apply()
         assert ping(bench.h1.netns, bench.h2.ip) == 2

@@ -13,8 +13,8 @@ import pytest
 
 from reconciler.kernel import bpf, maps, netns, programs, rtnl
 from tests.lib import residue
-from tests.lib.netns_topology import World, ping
-from tests.lib.object_ledger import Ledger
+from tests.lib.netns_topology import NetnsTopology, ping
+from tests.lib.object_ledger import ObjectLedger
 
 pytestmark = pytest.mark.kernel
 
@@ -37,7 +37,7 @@ def test_nothing_done_is_nothing_left(before):
 
 
 def test_a_world_leaves_nothing(before):
-    with World() as world:
+    with NetnsTopology() as world:
         h1, h2 = world.host("h1", "10.0.0.1/24"), world.host("h2", "10.0.0.2/24")
         assert h1.port != h2.port
         found = left(before)
@@ -47,13 +47,13 @@ def test_a_world_leaves_nothing(before):
 
 
 def test_a_netdev_that_is_left_is_named(before):
-    with World() as world:
+    with NetnsTopology() as world:
         world.wire(world.name("a"), world.name("b"))
         assert {world.name("a"), world.name("b")} <= set(left(before)["netdevs"])
 
 
 def test_a_plain_file_where_a_namespace_was_to_be_is_found(before):
-    with World() as world:
+    with NetnsTopology() as world:
         world.namespace("a")  # so that /run/netns is there
         path = netns.RUN_DIR / world.name("b")
         path.touch()
@@ -64,7 +64,7 @@ def test_a_plain_file_where_a_namespace_was_to_be_is_found(before):
 
 
 def test_maps_programs_and_links_that_are_left_are_named_by_their_ids(before):
-    with World() as world:
+    with NetnsTopology() as world:
         world.wire(world.name("a"), world.name("b"))
         program = programs.load(EXIT, bpf.XDP, "left")
         table = maps.create(maps.MapSpec(maps.ARRAY, 4, 4, 1))
@@ -79,7 +79,7 @@ def test_maps_programs_and_links_that_are_left_are_named_by_their_ids(before):
 
 
 def test_pins_that_are_left_are_found_whatever_their_name(before):
-    with World() as world:
+    with NetnsTopology() as world:
         root = Path(residue.BPFFS, f"strange-{world.prefix}")
         table = maps.create(maps.MapSpec(maps.ARRAY, 4, 4, 1))
         identity = str(maps.info(table).identity)
@@ -144,7 +144,7 @@ def test_what_another_run_makes_is_neither_seen_nor_ours_and_goes_when_it_is_kil
 
 
 def test_an_object_that_a_test_left_is_found_later_with_the_name_of_the_test(before):
-    ledger = Ledger()
+    ledger = ObjectLedger()
     ledger.note(before, "a test that leaves nothing")
     table = maps.create(maps.MapSpec(maps.ARRAY, 4, 4, 1))
     identity = maps.info(table).identity
@@ -153,9 +153,9 @@ def test_an_object_that_a_test_left_is_found_later_with_the_name_of_the_test(bef
         ledger.note(before, "the next one")
         ledger.check(older_than=60)
         with pytest.raises(AssertionError, match=f"left behind: .*maps {identity} by the one that leaves a map"):
-            Ledger(dict(ledger.noted)).check(older_than=0)
+            ObjectLedger(dict(ledger.noted)).check(older_than=0)
         with pytest.raises(AssertionError, match=f"maps {identity} by the one that leaves a map"):
-            Ledger(dict(ledger.noted)).settle(wait=0.1)
+            ObjectLedger(dict(ledger.noted)).settle(wait=0.1)
     finally:
         os.close(table)
     ledger.settle(wait=10)
@@ -164,7 +164,7 @@ def test_an_object_that_a_test_left_is_found_later_with_the_name_of_the_test(bef
 def test_what_another_run_holds_is_not_called_left(before):
     with another_run() as other:
         *identities, _ = map(str, other.stdout.readline().split())
-        ledger = Ledger()
+        ledger = ObjectLedger()
         ledger.note(before, "a test")
         assert {int(identity) for identity in identities} <= {identity for _, identity in ledger.noted}
         ledger.settle(wait=10)
@@ -180,7 +180,7 @@ def test_a_run_of_tests_sees_no_netdev_but_its_own():
 
 
 def test_the_command_lists_what_there_is():
-    with World() as world:
+    with NetnsTopology() as world:
         space = world.namespace("a")
         shown = subprocess.run([sys.executable, "-m", "tests.lib.residue"], capture_output=True, text=True, check=True).stdout
     assert f"  {space}\n" in shown
@@ -188,7 +188,7 @@ def test_the_command_lists_what_there_is():
 
 
 def test_ping_counts_answers():
-    with World() as world:
+    with NetnsTopology() as world:
         h1 = world.host("h1", "10.0.0.1/24")
         assert ping(h1.netns, "10.0.0.1", 3) == 3
         assert ping(h1.netns, "10.0.0.7", 1, timeout=0.1) == 0

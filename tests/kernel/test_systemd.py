@@ -9,7 +9,7 @@ import pytest
 
 from tests.lib import residue
 from tests.lib.agent_process import ROOT
-from tests.lib.systemd_container import Machine, missing
+from tests.lib.systemd_container import Container, missing
 
 pytestmark = pytest.mark.slow
 UNIT = "pcn-agent.service"
@@ -40,7 +40,7 @@ def machine(compiled_programs):
     if lacking := missing():
         pytest.skip(f"a systemd to boot needs {lacking}")
     store = Path("/run") / f"machine-{residue.prefix(0)}"  # a tmpfs: an overlay's upper directory cannot be on an overlay
-    with Machine(store, {compiled_programs: "/var/cache/pcn", ROOT: str(ROOT)}) as machine:
+    with Container(store, {compiled_programs: "/var/cache/pcn", ROOT: str(ROOT)}) as machine:
         enabled = "etc/systemd/system/multi-user.target.wants"
         for name, text in {UNIT: (ROOT / "packaging/systemd" / UNIT).read_text(), "network.service": NETWORK}.items():
             machine.write(f"etc/systemd/system/{name}", text)
@@ -52,23 +52,23 @@ def machine(compiled_programs):
         yield machine
 
 
-def said(machine: Machine, *names: str) -> dict[str, str]:
+def said(machine: Container, *names: str) -> dict[str, str]:
     """Properties of the unit."""
     lines = machine.run("systemctl", "show", UNIT, *(f"--property={name}" for name in names)).splitlines()
     return dict(line.split("=", 1) for line in lines)
 
 
-def when(machine: Machine, unit: str) -> int:
+def when(machine: Container, unit: str) -> int:
     """Microseconds of the machine's clock at which a unit became active."""
     return int(machine.run("systemctl", "show", unit, "--property=ActiveEnterTimestampMonotonic", "--value"))
 
 
-def log_of(machine: Machine, unit: str) -> str:
+def log_of(machine: Container, unit: str) -> str:
     """Of this boot."""
     return machine.run("journalctl", "--unit", unit, "--boot", "--no-pager", "--output=cat")
 
 
-def crosses(machine: Machine) -> bool:
+def crosses(machine: Container) -> bool:
     return "1 received" in machine.run("ip", "netns", "exec", "h1", "ping", "-c1", "-W2", "10.0.0.2", check=False)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 
-from tests.lib.netns_topology import World, run_in
+from tests.lib.netns_topology import NetnsTopology, run_in
 from tests.lib.packets import send_frames, sniff
 
 STATES = ("NEW", "ESTABLISHED", "RELATED", "INVALID")
@@ -22,7 +22,7 @@ Sent = tuple[bool, bytes]
 
 
 class Conntrack:
-    def __init__(self, world: World, family: int, neighbours: Sequence[Sequence[str]]) -> None:
+    def __init__(self, world: NetnsTopology, family: int, neighbours: Sequence[Sequence[str]]) -> None:
         """`neighbours` are the addresses of the client's side, and of the server's."""
         self.family, self.middle = family, world.namespace("ct")
         self.sides = {True: world.namespace("ca"), False: world.namespace("cb")}

@@ -39,7 +39,7 @@ from reconciler.present.show import show
 from tests.lib import packets
 from tests.lib.fusion import as_chosen
 from tests.lib.log_ring import RingLog, render
-from tests.lib.netns_topology import World, settle
+from tests.lib.netns_topology import NetnsTopology, settle
 
 HOOKS = ("TC", "XDP_SKB", "XDP_DRV")
 VERDICTS = {"TC": {0xFFFFFFFF: "pass", 2: "drop", 7: "redirect"}, "XDP": {2: "pass", 1: "drop", 4: "redirect"}}
@@ -80,7 +80,7 @@ class Lab:
     def __enter__(self) -> Lab:
         with contextlib.ExitStack() as stack:
             stack.enter_context(netns.throwaway())
-            self.world = stack.enter_context(World())
+            self.world = stack.enter_context(NetnsTopology())
             self.root = self.world.bpffs
             self.options = Options(root=self.root, before=self._before)
             _silence()

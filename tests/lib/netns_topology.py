@@ -24,8 +24,18 @@ from tests.lib import residue
 from tests.lib.packets import Exchange, Sniffer, icmp_answer, ping, send_frames, sniff, tcp_exchange, udp_exchange
 
 __all__ = [
-    "Exchange", "Host", "Sniffer", "World", "icmp_answer", "ping", "run_in", "send_frames", "settle", "sniff",
-    "tcp_exchange", "udp_exchange",
+    "Exchange",
+    "Host",
+    "NetnsTopology",
+    "Sniffer",
+    "icmp_answer",
+    "ping",
+    "run_in",
+    "send_frames",
+    "settle",
+    "sniff",
+    "tcp_exchange",
+    "udp_exchange",
 ]  # fmt: skip
 
 _ALIAS = "made by a test of pcn"
@@ -53,7 +63,7 @@ class Host:
         return rtnl.links()[self.port].index
 
 
-class World:
+class NetnsTopology:
     """Everything that one test makes. `ipv6` keeps IPv6 on: off, a wire is silent until somebody sends something."""
 
     def __init__(self, *, ipv6: bool = False) -> None:
@@ -66,7 +76,7 @@ class World:
         self._ports: list[str] = []
         self._processes: list[subprocess.Popen[str]] = []
 
-    def __enter__(self) -> World:
+    def __enter__(self) -> NetnsTopology:
         return self
 
     def __exit__(self, *_: object) -> None:

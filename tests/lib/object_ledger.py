@@ -24,7 +24,7 @@ _Object = tuple[str, int]  # kind and id, which the kernel does not give twice
 
 
 @dataclass
-class Ledger:
+class ObjectLedger:
     noted: dict[_Object, tuple[str, float]] = field(default_factory=dict)  # the test, and when
 
     def note(self, before: residue.Snapshot, test: str) -> None:

@@ -19,7 +19,7 @@ _MS_REC, _MS_PRIVATE = 0x4000, 1 << 18
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def seclude() -> None:
+def enter_sandbox() -> None:
     """Needs root. Threads that are there already stay where they were. Raises OSError.
 
     /sys stays as it is, so that /sys/class/net shows the netdevs of the machine (but nothing here reads it).

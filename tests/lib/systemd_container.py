@@ -52,7 +52,7 @@ def missing() -> str:
     return ", ".join(tools + [f"{kind} in the kernel" for kind in ("overlay", "cgroup2") if kind not in kinds])
 
 
-class Machine:
+class Container:
     """`shared` are directories that it sees at other places: {from: to}."""
 
     def __init__(self, store: Path, shared: dict[Path, str] | None = None) -> None:
@@ -62,7 +62,7 @@ class Machine:
         self._holder: subprocess.Popen[bytes] | None = None
         self._init = 0
 
-    def __enter__(self) -> Machine:
+    def __enter__(self) -> Container:
         for name in ("upper/etc/systemd/system", "work", "root", "cgroups"):
             (self._store / name).mkdir(parents=True)
         self.write("etc/machine-id", "0123456789abcdef0123456789abcdef\n")  # without one, the first boot enables all there is

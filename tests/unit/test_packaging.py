@@ -16,7 +16,7 @@ import pytest
 from reconciler import errors
 from reconciler.cli.terminal import UNWRITTEN
 from reconciler.cli.verbs import VERBS
-from tests.lib.netns_topology import World, ping
+from tests.lib.netns_topology import NetnsTopology, ping
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -179,7 +179,7 @@ def test_the_cube_of_the_contributing_page_drops_what_it_says(tmp_path: Path) ->
     for suffix, language in ((".yang", "yang"), (".c", "c")):
         (tmp_path / f"droptype{suffix}").write_text(block("CONTRIBUTING.md", language))
     subprocess.run([sys.executable, "-m", "schemas.generate", "--services", tmp_path], cwd=ROOT, check=True)
-    with World() as world:
+    with NetnsTopology() as world:
         h1, h2 = world.host("h1", "10.0.0.1/24"), world.host("h2", "10.0.0.2/24")
         for dropped, answers in ((0x86DD, 2), (0x0800, 0)):
             topology = TOPOLOGY.format(h1.port, h2.port, dropped)
