@@ -55,7 +55,7 @@ def discover(root: str, services: Services, last: Discovery | None) -> Discovery
 
 def _slow(texts: Mapping[str, str | None], services: Services) -> Iterator[tuple[Cube, str]]:
     """The cubes with a slow path in these applied documents, each with the netdev that it is attached to."""
-    from reconciler.engine.session import applied_document
+    from reconciler.live.applied import applied_document
     from reconciler.live.quarantine import readable, services_of
 
     found = {name: text for name, text in texts.items() if text and is_topology(text)}

@@ -8,6 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from reconciler.cli.report import report
 from reconciler.errors import ApplyFailed, PcnError, RollbackIncomplete
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 def attempt(run: Run, documents: list[Document], options: Options) -> int:
     """Apply on trial, and wait for what becomes of it."""
-    from reconciler.cli.apply import report
     from reconciler.engine.apply import apply
     from reconciler.engine.confirm import KEPT, Watchdog, before_and_new, refuse_loss, refuse_while_unconfirmed
 
@@ -58,8 +58,6 @@ def attempt(run: Run, documents: list[Document], options: Options) -> int:
 
 def _outcome(run: Run, result: ApplyResult, watchdog: Watchdog) -> str:
     """What becomes of the trial; Ctrl-C ends it at once."""
-    from reconciler.cli.apply import report
-
     try:
         watchdog.say("applied")
         if run.format == "text":

@@ -53,7 +53,7 @@ def known(options: Options) -> None:
     """Raise UsageError for a name of `options.drop` that no live topology has."""
     from reconciler.cli.perform import snapshot
     from reconciler.document.suggest import did_you_mean
-    from reconciler.engine.session import applied_documents, name_of
+    from reconciler.live.applied import applied_documents, name_of
 
     if not options.drop:
         return

@@ -12,8 +12,7 @@ from typing import Any
 
 from reconciler.compiler.object import Line, Object, Relocation, TableSpec
 from reconciler.compiler.prepare import Prepared
-from reconciler.compiler.report import complaint, text_of
-from reconciler.compiler.sources import FRAMEWORK, Unit
+from reconciler.compiler.sources import FRAMEWORK, Unit, complaint, text_of
 from reconciler.compiler.stack import STACK, depths
 from reconciler.compiler.struct_layout import layout
 from reconciler.errors import CompileError

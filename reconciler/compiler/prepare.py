@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from reconciler.compiler.reach import refuse_other_files
-from reconciler.compiler.report import complaint
-from reconciler.compiler.sources import FRAMEWORK, Source, Sources, plain
+from reconciler.compiler.sources import FRAMEWORK, Source, Sources, complaint, plain
 from reconciler.compiler.tokens import Call, Token, calls, literal, tokenize
 from reconciler.errors import CompileError
 

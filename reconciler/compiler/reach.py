@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from reconciler.compiler.report import complaint
-from reconciler.compiler.sources import Source
+from reconciler.compiler.sources import Source, complaint
 from reconciler.compiler.tokens import Token
 
 _DIRECTIVES = frozenset(

@@ -5,12 +5,11 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from reconciler.errors import CompileError
+from reconciler.compiler.sources import excerpt, text_of
 
 if TYPE_CHECKING:
     from reconciler.compiler.object import Object
     from reconciler.compiler.prepare import Prepared
-    from reconciler.compiler.sources import Source
 
 _MOST = 20  # diagnostics shown
 _VERIFIER_LINES = 8  # of the verifier's last words
@@ -21,21 +20,6 @@ _PLACE = re.compile(r"/virtual/main\.c:(\d+)(?::\d+)?")
 _COUNTS = re.compile(r"^\d+ (?:warning|error)s?(?: and \d+ errors?)? generated\.$")
 _INSTRUCTION = re.compile(r"^(\d+): \(([0-9a-f]{2})\) (.*)$")
 _NAMED = re.compile(r"\b(?:insn|instruction) (\d+)\b")
-
-
-def complaint(source: Source, line: int, message: str) -> CompileError:
-    """An error at a line of a source, shown with that line."""
-    return CompileError(f"{source.path}:{line}: error: {message}\n{_excerpt(line, text_of(source, line))}")
-
-
-def text_of(source: Source, line: int) -> str:
-    lines = source.text.split("\n")
-    return lines[line - 1].rstrip() if 0 < line <= len(lines) else ""
-
-
-def _excerpt(line: int, text: str, caret: str = "") -> str:
-    shown = f"{line:6} | {text}"
-    return f"{shown}\n{'':6} | {caret}" if caret else shown
 
 
 def diagnostics(said: str, unit: Prepared) -> str:
@@ -77,7 +61,7 @@ def _located(match: re.Match[str], block: list[str], unit: Prepared) -> str:
     text, (shown, caret) = text_of(source, number), _excerpted(block)
     same = caret and shown == text  # otherwise the columns are those of rewritten text
     place = f"{source.path}:{number}" + (f":{column}" if same else "")
-    return f"{place}: {severity}: {message}\n{_excerpt(number, text, caret if same else '')}"
+    return f"{place}: {severity}: {message}\n{excerpt(number, text, caret if same else '')}"
 
 
 def _excerpted(block: list[str]) -> tuple[str, str]:
@@ -122,7 +106,7 @@ def verifier_report(log: str, obj: Object) -> str:
     line = obj.line_of(index) if index is not None else None
     if line is not None:
         shown[0] += f" at {line.file}:{line.line}"
-        shown.append(_excerpt(line.line, line.text))
+        shown.append(excerpt(line.line, line.text))
     if instruction is not None and named in (None, int(instruction.group(1))):
         shown.append(f"instruction {instruction.group(1)}: {instruction.group(3)}")
     return "\n".join([*shown, *words])

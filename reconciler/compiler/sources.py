@@ -113,3 +113,18 @@ def _read(path: str) -> Source:
 def _read_once(path: str, _identity: tuple[int, ...]) -> Source:
     """Kept for as long as it is the same file and was not written to: many units include the same texts."""
     return Source(os.path.basename(path), path, Path(path).read_text("utf-8").replace("\r\n", "\n"))
+
+
+def complaint(source: Source, line: int, message: str) -> CompileError:
+    """An error at a line of a source, shown with that line."""
+    return CompileError(f"{source.path}:{line}: error: {message}\n{excerpt(line, text_of(source, line))}")
+
+
+def text_of(source: Source, line: int) -> str:
+    lines = source.text.split("\n")
+    return lines[line - 1].rstrip() if 0 < line <= len(lines) else ""
+
+
+def excerpt(line: int, text: str, caret: str = "") -> str:
+    shown = f"{line:6} | {text}"
+    return f"{shown}\n{'':6} | {caret}" if caret else shown

@@ -15,7 +15,7 @@ from typing import Any
 from reconciler import pins
 from reconciler.document import Document, collector_paused
 from reconciler.engine.preflight import Places, preflight, refuse_old_kernel, without_ethernet
-from reconciler.engine.session import APPLIED, Builder, Reconciler, Session, SessionCache, applied_documents, families, name_of
+from reconciler.engine.session import Builder, Reconciler, Session, SessionCache, families
 from reconciler.engine.transaction import carry_out
 from reconciler.errors import DocumentError, Position, Problem
 from reconciler.graph.desired import document_text
@@ -32,6 +32,7 @@ from reconciler.graph.records import (
     global_records,
 )
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
+from reconciler.live.applied import APPLIED, applied_documents, name_of
 from reconciler.model import Topology
 from reconciler.plan.steps import Plan, Step, cubes_of
 from reconciler.service.registry import Services

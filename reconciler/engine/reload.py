@@ -17,7 +17,8 @@ from reconciler.engine.session import Builder, Reconciler, Session, by_digest, f
 from reconciler.engine.transaction import carry_out
 from reconciler.errors import DocumentError, Problem, UsageError
 from reconciler.graph.chains import fuse
-from reconciler.graph.desired import Built, Desired, full_config, pack_constants
+from reconciler.graph.desired import full_config, pack_constants
+from reconciler.graph.parts import Built, Desired
 from reconciler.graph.records import Live, ProgramRecord, TableRecord
 from reconciler.graph.tables import Tables
 from reconciler.kernel.bpffs import Bpffs

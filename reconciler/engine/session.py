@@ -6,19 +6,17 @@ is read back. *Pending*: desired differs from applied. *Drift*: live differs fro
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler import pins
-from reconciler.document import Document
 from reconciler.errors import CompileError, DocumentError, NotPermitted, Problem
 from reconciler.graph.chains import fuse
-from reconciler.graph.desired import Built, Desired, build_desired, program_slots
+from reconciler.graph.desired import build_desired, program_slots
 from reconciler.graph.diff import Change, diff, without_documents
-from reconciler.graph.documents import document_data
 from reconciler.graph.incremental import DesiredCache
+from reconciler.graph.parts import Built, Desired
 from reconciler.graph.records import (
     Grouped,
     LinkRecord,
@@ -34,6 +32,7 @@ from reconciler.graph.records import (
     grouped,
 )
 from reconciler.kernel.read_cache import ReadCache
+from reconciler.live.applied import applied_documents, name_of
 from reconciler.live.quarantine import UNREADABLE, of_unknown_services, readable, without
 from reconciler.model import Topology
 from reconciler.plan import make_plan
@@ -41,7 +40,6 @@ from reconciler.plan.steps import Plan
 from reconciler.service.registry import Service, Services
 
 Progress = Callable[[int, int, str], None]
-APPLIED = "applied topology "  # what stands for the file of a document that the kernel keeps
 
 
 @dataclass(slots=True)
@@ -165,22 +163,6 @@ def by_digest(built: Mapping[tuple[str, str], Built]) -> dict[str, Any]:
 
 def families(topologies: Iterable[Topology]) -> set[tuple[str, str]]:
     return {(cube.service, "TC" if cube.type == "TC" else "XDP") for topology in topologies for cube in topology.cubes}
-
-
-def applied_documents(live: Live) -> list[Document]:
-    """The documents that the kernel keeps."""
-    return [applied_document(record.name, record.document) for record in live.documents]
-
-
-@functools.lru_cache(maxsize=16)
-def applied_document(name: str, text: str) -> Document:
-    """A document that the kernel keeps. Whoever asks again is given the same one, of which most is worked out then."""
-    return Document(f"{APPLIED}{name}", text, document_data(text), 0)
-
-
-def name_of(document: Document) -> str:
-    data = document.data
-    return str(data.get("metadata", {}).get("name", "")) if isinstance(data, Mapping) else ""
 
 
 @dataclass(slots=True)

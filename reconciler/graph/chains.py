@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reconciler import pins
-from reconciler.graph.desired import Built
+from reconciler.graph.parts import Built
 from reconciler.graph.records import (
     ChainPart,
     CubeRecord,

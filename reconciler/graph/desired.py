@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -17,6 +16,7 @@ from reconciler import pins
 from reconciler.errors import DocumentError, Problem
 from reconciler.graph.documents import text_of
 from reconciler.graph.incremental import CachedGraph, DesiredCache, Inputs, Skeleton, rebuild
+from reconciler.graph.parts import Built, CubePart, Desired, ProgramSlot
 from reconciler.graph.records import (
     CubeRecord,
     LinkRecord,
@@ -24,89 +24,19 @@ from reconciler.graph.records import (
     PortRecord,
     ProgramRecord,
     Record,
-    State,
     TableRecord,
     TopologyRecord,
     TrampolineRecord,
 )
-from reconciler.graph.tables import Tables, merged
+from reconciler.graph.tables import Tables
 from reconciler.graph.wiring import Wiring, wire
 from reconciler.model import Cube, Topology
 from reconciler.service.model.codec import Env
-from reconciler.service.model.rows import TableRows
 from reconciler.service.registry import Service, Services
 
 # Constants that would make programs differ from host to host, or be loaded again, for nothing where they are not used.
 _ONLY_IF_USED = frozenset({"LEAP_SECONDS", "PORTS"})
 ENTRY_SPEC = (3, 4, 4, 65, 0)  # pcn_entry of pcn.h
-
-
-@dataclass(frozen=True, slots=True)
-class ProgramSlot:
-    """One program of a cube: which side, direction and µCube index, and the flavour of its compiled object."""
-
-    side: str
-    direction: str
-    index: int
-    flavour: str
-
-    @property
-    def row(self) -> int:
-        """Its row in the entry array and in `calls`."""
-        return pins.entry_row(self.direction, self.index)
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """A cube type compiled: its objects by slot. `tables` are all tables that they use, by C name."""
-
-    objects: Mapping[ProgramSlot, Any]
-
-    @property
-    def tables(self) -> dict[str, Any]:
-        return merged(self.objects.values())
-
-    @property
-    def digests(self) -> list[str]:
-        return [compiled.digest for compiled in self.objects.values()]
-
-
-@dataclass(frozen=True, slots=True)
-class CubePart:
-    """What one cube asks for by itself: its own records, and `rows` for the tables of the objects that it runs (`made`, some of
-    its service's `whole`)."""
-
-    cube: Cube
-    env: Env
-    made: Built
-    whole: Built
-    records: list[Record]
-    rows: Mapping[str, TableRows]
-
-    def holds_for(self, cube: Cube, whole: Built, indices: Mapping[str, int], seen: Any) -> bool:
-        """Whether it would come out the same. `indices` are those of the live cube's ports. A Python half may look at live rows
-        and netdevs too: `seen`, if there is one."""
-        same = self.cube is cube and self.whole is whole and self.env.ports == indices
-        return same and (not seen or (self.env.live == seen[0] and self.env.netdevs is seen[1]))
-
-
-@dataclass(slots=True)
-class Desired:
-    """The desired graph; `pending` are (cube, port, netdev) that wait for a netdev; `ways` the hops and hooks there would be if
-    none did; `notes` go to the user; `linked` says whether its stubs have their chains,
-    and `chains` are the addresses of those that have one."""
-
-    state: State = field(default_factory=dict)
-    pending: list[tuple[str, str, str]] = field(default_factory=list)
-    ways: list[Record] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    indices: dict[str, dict[str, int]] = field(default_factory=dict)
-    linked: bool = False
-    chains: tuple[str, ...] = ()
-
-    def add(self, records: Iterable[Record]) -> None:
-        for record in records:
-            self.state[record.address] = record
 
 
 def program_slots(service: Service, hook_type: str) -> tuple[ProgramSlot, ...]:

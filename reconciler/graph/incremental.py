@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import is_
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from reconciler.graph.parts import Built, CubePart, Desired
 from reconciler.graph.records import Grouped, RecordGroup, State, TopologyRecord
 from reconciler.graph.tables import Tables
 from reconciler.model import Attachment, Link, Topology
-
-if TYPE_CHECKING:
-    from reconciler.graph.desired import Built, CubePart, Desired
 
 
 @dataclass(frozen=True, slots=True)

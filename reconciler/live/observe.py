@@ -8,15 +8,14 @@ Order: first every stub, so that a program id in a slot or a hook can be named; 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
-from reconciler.graph.desired import Built
+from reconciler.graph.parts import Built
 from reconciler.graph.records import (
-    GONE,
     CubeRecord,
     Grouped,
     Live,
@@ -24,7 +23,6 @@ from reconciler.graph.records import (
     ProgramRecord,
     Record,
     RecordGroup,
-    State,
     TableRecord,
     TrampolineRecord,
     WaitingRecord,
@@ -35,7 +33,8 @@ from reconciler.kernel.maps import PER_CPU, MapInfo, MapSpec, fold_cpus
 from reconciler.kernel.reader import Reader
 from reconciler.live.adopt import is_another
 from reconciler.live.identity import documents_of, identity, said_of
-from reconciler.live.observe_forwarding import Ends, Flooded, Wire, chains, ends_of, flooded, hooks, hops, members, wires
+from reconciler.live.observe_forwarding import chains, ends_of, flooded, hooks, hops, members, wires
+from reconciler.live.snapshot import Snapshot, kind_of
 from reconciler.service.model.rows import TableRows
 from reconciler.service.registry import Services
 
@@ -43,62 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _FILES = {"entry", "hops", "next", "drops", "flood", "reenter", "slowpath"}
-
-
-@dataclass(slots=True)
-class Snapshot:
-    """One look at one root. `stubs` names stubs by program id."""
-
-    reader: Reader
-    services: Services
-    build: Callable[[str, str], Built | None]
-    netdevs: Mapping[str, Any]
-    names: Mapping[int, str]
-    live: Live
-    state: bool = False
-    stubs: dict[int, str] = field(default_factory=dict)
-    flooded: Flooded | None = None
-    public: State = field(default_factory=dict)  # tables of the whole host
-    uses: dict[tuple[str, str], set[int]] = field(default_factory=dict)  # ids of the tables that a side of a cube uses
-    in_use: set[int] = field(default_factory=set)  # ids of the tables that the pinned programs use
-    chains: list[tuple[TrampolineRecord, tuple[int, ...]]] = field(
-        default_factory=list
-    )  # and the ids of the tables that each uses
-    orphans: list[str] = field(default_factory=list)
-    wires: list[Wire] = field(default_factory=list)
-    group: tuple[Ends, RecordGroup] | None = None  # a cube's records, and what of them others have a say in
-    digests: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
-    shapes: dict[tuple[str, str], Mapping[str, tuple[Any, TableRows]]] = field(default_factory=dict)
-
-    def apart(self) -> Snapshot:
-        """The same look, for one cube: what is found goes to it alone."""
-        to = self.reader, self.services, self.build, self.netdevs, self.names, Live(), self.state
-        return Snapshot(*to, digests=self.digests, shapes=self.shapes)
-
-    def take(self, own: Snapshot) -> None:
-        """What was found of one cube, but for its records, in which others may have a say."""
-        self.live.state.update(own.public)
-        self.live.generations.update(own.live.generations)
-        self.live.ports.update(own.live.ports)
-        self.live.tables.update(own.live.tables)
-        self.stubs.update(own.stubs)
-        self.orphans += own.orphans
-
-    def compiled(self, about: Mapping[str, Any]) -> frozenset[str]:
-        """Digests of the objects by which a cube's tables are decoded."""
-        kind = _kind(about)
-        if kind not in self.digests:
-            service = self.services.get(kind[0])
-            built = self.build(service.name, kind[1]) if service else None
-            self.digests[kind] = frozenset(made.digest for made in built.objects.values()) if built else frozenset()
-        return self.digests[kind]
-
-    def add(self, records: Iterable[Record]) -> None:
-        for record in records:
-            self.live.state[record.address] = record
-
-    def netdev(self, index: int) -> str:
-        return self.names.get(index, f"{GONE}#{index}") if index else GONE
 
 
 def observe_bpffs(
@@ -296,16 +239,11 @@ def _tables(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> None:
 def _shape(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> dict[str, tuple[str, TableRows, int]]:
     """Of each table that holds configuration, by its pin: its name, what an empty configuration says of it, and the size of
     its values."""
-    of_kind = _kind(about)
+    of_kind = kind_of(about)
     if of_kind not in snapshot.shapes:
         snapshot.shapes[of_kind] = _empty(snapshot, *of_kind)
     shapes = snapshot.shapes[of_kind]
     return {pins.table(cube, name, table.scope): (name, wanted, table.value_size) for name, (table, wanted) in shapes.items()}
-
-
-def _kind(about: Mapping[str, Any]) -> tuple[str, str]:
-    """Service and family."""
-    return about.get("service", ""), "TC" if about.get("type", "TC") == "TC" else "XDP"
 
 
 def _empty(snapshot: Snapshot, service_name: str, family: str) -> dict[str, tuple[Any, TableRows]]:

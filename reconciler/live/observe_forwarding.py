@@ -4,30 +4,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from reconciler import pins
 from reconciler.graph.records import GONE, HookRecord, MemberRecord, NextHopRecord, TrampolineRecord
-
-if TYPE_CHECKING:
-    from reconciler.live.observe import Snapshot
+from reconciler.live.snapshot import Ends, Flooded, Snapshot, Wire
 
 _HOP_KINDS = ("none", "pass", "netdev", "program")
 POINTS = ("xdp", "tcx_ingress", "tcx_egress")
-
-
-Wire = tuple[str, str, int, int, int]
-"""A cube's side and row of its hops, their kind, and the netdev's or the program's number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Flooded:
-    """The members of a cube's flood table as they are in the kernel: row, number of the netdev, that of the netdev by which
-    copies come in again (0: none), and whether the first one is the far end of a pair."""
-
-    cube: str
-    members: tuple[tuple[int, int, int, bool], ...]
 
 
 def wires(snapshot: Snapshot, cube: str) -> list[Wire]:
@@ -41,16 +26,6 @@ def wires(snapshot: Snapshot, cube: str) -> list[Wire]:
         jumps = snapshot.reader.slots_at(f"{home}/{side}next", [row for row, kind, _ in hops if kind == 3])
         found += [(cube, side, row, kind, jumps[row] if kind == 3 else ifindex) for row, kind, ifindex in hops]
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """What a cube's records say of others: the targets of its wires, the netdevs that its flood members go to and come in again
-    by, and of each of its chains whether all tables that it uses are in use still."""
-
-    targets: list[str]
-    members: list[tuple[str, str]]
-    intact: list[bool]
 
 
 def ends_of(snapshot: Snapshot, own: Snapshot, in_use: Collection[int]) -> Ends:

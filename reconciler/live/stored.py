@@ -17,7 +17,7 @@ from contextlib import suppress
 from reconciler import pins
 from reconciler.compiler.object import Object
 from reconciler.errors import KernelError
-from reconciler.graph.desired import Built, ProgramSlot
+from reconciler.graph.parts import Built, ProgramSlot
 from reconciler.kernel import maps
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.document_values import pack_document

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler import pins
-from reconciler.graph.desired import Built, Desired
 from reconciler.graph.diff import Change, diff
+from reconciler.graph.parts import Built, Desired
 from reconciler.graph.records import (
     CubeRecord,
     Grouped,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler import pins
-from reconciler.graph.desired import Built, Desired
+from reconciler.graph.parts import Built, Desired
 from reconciler.graph.records import GONE, CubeRecord, HookRecord, Live, NextHopRecord, State, global_records
 from reconciler.plan.steps import Operation
 from reconciler.service.registry import Services

@@ -8,7 +8,7 @@ import pytest
 from reconciler.compiler.object import Line, Object, Relocation, TableSpec
 from reconciler.compiler.struct_layout import StructLayout
 from reconciler.graph.chains import MOST_PORTS, digest, fuse
-from reconciler.graph.desired import Built, ProgramSlot
+from reconciler.graph.parts import Built, ProgramSlot
 from reconciler.graph.records import CubeRecord, NextHopRecord, PortRecord, ProgramRecord, State, TrampolineRecord
 from reconciler.live.link_inputs import described
 from reconciler.service.registry import Services

@@ -13,9 +13,10 @@ from reconciler.document.incremental_parse import reparse
 from reconciler.document.load import parse
 from reconciler.engine.session import Builder, families
 from reconciler.errors import DocumentError
-from reconciler.graph.desired import Desired, build_desired
+from reconciler.graph.desired import build_desired
 from reconciler.graph.diff import diff
 from reconciler.graph.incremental import DesiredCache
+from reconciler.graph.parts import Desired
 from reconciler.graph.records import Grouped, HookRecord, PortRecord, assemble, grouped
 from reconciler.service.registry import Services
 

@@ -5,7 +5,7 @@ import json
 
 from reconciler.compiler.struct_layout import Field, StructLayout
 from reconciler.engine.session import Session
-from reconciler.graph.desired import Built, Desired
+from reconciler.graph.parts import Built, Desired
 from reconciler.graph.records import CubeRecord, Live, State, TopologyRecord
 from reconciler.plan.steps import MAP_WRITES, Operation, Plan, Rank, Step
 from reconciler.present import Report, document

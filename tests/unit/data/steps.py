@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import ClassVar
 
 from reconciler.engine.session import Session
-from reconciler.graph.desired import Built, Desired
+from reconciler.graph.parts import Built, Desired
 from reconciler.graph.records import (
     CubeRecord,
     Live,

@@ -1,0 +1,54 @@
+"""What an apply did, or would do, as it is printed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reconciler.cli.run import Run
+    from reconciler.engine.apply import ApplyResult
+
+
+def report(run: Run, results: list[ApplyResult], *, done: bool) -> dict[str, Any]:
+    """Print what was done, or would be; gives the document that was printed."""
+    from reconciler.present import DONE, PLANNED, ROWS_IN_TEXT, Report, document
+    from reconciler.present.rows import Decoder
+
+    last = results[-1]
+    text = run.format == "text"
+    made = [
+        document(
+            Report(
+                result.session,
+                Decoder(result.session, run.services()),
+                result.plan.steps,
+                DONE if done else PLANNED,
+                last.warnings,
+                None,
+                last.plan.pending,
+                ROWS_IN_TEXT if text else None,
+            )
+        )
+        for result in results
+    ]
+    whole = together(made)
+    if not text:
+        run.emit(whole)
+        return whole
+    run.warn(last.warnings)
+    if not run.terminal.quiet:
+        from reconciler.present.text import render
+
+        run.terminal.print(render(whole, done=done, paint=run.terminal.paint, verbose=run.terminal.verbose))
+    return whole
+
+
+def together(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    """Several applies, one after the other, as one document."""
+    from reconciler.present import summary
+
+    if len(documents) == 1:
+        return documents[0]
+    steps = [step for document in documents for step in document["steps"]]
+    first = documents[0]["summary"]
+    return documents[-1] | {"summary": summary(steps, first["pending"], first["drift"]), "steps": steps}

@@ -1,0 +1,96 @@
+"""One read of a bpffs root: what was found so far, and what is needed to name it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.graph.parts import Built
+from reconciler.graph.records import GONE, Live, Record, RecordGroup, State, TrampolineRecord
+from reconciler.kernel.reader import Reader
+from reconciler.service.model.rows import TableRows
+from reconciler.service.registry import Services
+
+Wire = tuple[str, str, int, int, int]
+"""A cube's side and row of its hops, their kind, and the netdev's or the program's number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flooded:
+    """The members of a cube's flood table as they are in the kernel: row, number of the netdev, that of the netdev by which
+    copies come in again (0: none), and whether the first one is the far end of a pair."""
+
+    cube: str
+    members: tuple[tuple[int, int, int, bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What a cube's records say of others: the targets of its wires, the netdevs that its flood members go to and come in again
+    by, and of each of its chains whether all tables that it uses are in use still."""
+
+    targets: list[str]
+    members: list[tuple[str, str]]
+    intact: list[bool]
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """One look at one root. `stubs` names stubs by program id."""
+
+    reader: Reader
+    services: Services
+    build: Callable[[str, str], Built | None]
+    netdevs: Mapping[str, Any]
+    names: Mapping[int, str]
+    live: Live
+    state: bool = False
+    stubs: dict[int, str] = field(default_factory=dict)
+    flooded: Flooded | None = None
+    public: State = field(default_factory=dict)  # tables of the whole host
+    uses: dict[tuple[str, str], set[int]] = field(default_factory=dict)  # ids of the tables that a side of a cube uses
+    in_use: set[int] = field(default_factory=set)  # ids of the tables that the pinned programs use
+    chains: list[tuple[TrampolineRecord, tuple[int, ...]]] = field(
+        default_factory=list
+    )  # and the ids of the tables that each uses
+    orphans: list[str] = field(default_factory=list)
+    wires: list[Wire] = field(default_factory=list)
+    group: tuple[Ends, RecordGroup] | None = None  # a cube's records, and what of them others have a say in
+    digests: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    shapes: dict[tuple[str, str], Mapping[str, tuple[Any, TableRows]]] = field(default_factory=dict)
+
+    def apart(self) -> Snapshot:
+        """The same look, for one cube: what is found goes to it alone."""
+        to = self.reader, self.services, self.build, self.netdevs, self.names, Live(), self.state
+        return Snapshot(*to, digests=self.digests, shapes=self.shapes)
+
+    def take(self, own: Snapshot) -> None:
+        """What was found of one cube, but for its records, in which others may have a say."""
+        self.live.state.update(own.public)
+        self.live.generations.update(own.live.generations)
+        self.live.ports.update(own.live.ports)
+        self.live.tables.update(own.live.tables)
+        self.stubs.update(own.stubs)
+        self.orphans += own.orphans
+
+    def compiled(self, about: Mapping[str, Any]) -> frozenset[str]:
+        """Digests of the objects by which a cube's tables are decoded."""
+        kind = kind_of(about)
+        if kind not in self.digests:
+            service = self.services.get(kind[0])
+            built = self.build(service.name, kind[1]) if service else None
+            self.digests[kind] = frozenset(made.digest for made in built.objects.values()) if built else frozenset()
+        return self.digests[kind]
+
+    def add(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.live.state[record.address] = record
+
+    def netdev(self, index: int) -> str:
+        return self.names.get(index, f"{GONE}#{index}") if index else GONE
+
+
+def kind_of(about: Mapping[str, Any]) -> tuple[str, str]:
+    """Service and family."""
+    return about.get("service", ""), "TC" if about.get("type", "TC") == "TC" else "XDP"
