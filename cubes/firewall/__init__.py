@@ -20,9 +20,7 @@ from cubes.firewall.order_labels import labels, runs
 from cubes.firewall.rules import CHAINS, ROW, Rule, rule_list, rules_of
 from cubes.firewall.tuple_selection import select_tuples
 from cubes.firewall.tuple_space import KEY
-from reconciler.service.importers import Import, Imported, Option
-from reconciler.service.model.codec import Env
-from reconciler.service.model.rows import TableRows
+from reconciler.service.sdk import Env, Import, Imported, Option, TableRows
 
 __all__ = ["IMPORTS", "check", "config", "programs", "state", "tables"]
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from cubes.firewall.rules import CHAINS, FLAGS, ICMPS, PROTOCOLS, WITH_PORTS, Rule, rule_list, said_flags, span
 from cubes.firewall.shadow import Shadows
-from reconciler.incremental.entry_memo import EntryMemo
-from reconciler.service.model.codec import Env
+from reconciler.service.sdk import EntryMemo, Env
 
 Said = tuple[tuple[str | int, ...], str, str]
 _NAMES = {number: name for name, number in PROTOCOLS.items()}

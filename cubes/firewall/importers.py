@@ -21,8 +21,7 @@ from cubes.firewall.iptables.parser import Save, SavedTable, parse
 from cubes.firewall.iptables.rule import Rule, read_rule
 from cubes.firewall.rules import FLAGS, PROTOCOLS, rules_of
 from cubes.firewall.shadow import shadowed
-from reconciler.errors import DocumentError, Position, Problem, UsageError
-from reconciler.service.importers import Imported
+from reconciler.service.sdk import DocumentError, Imported, Position, Problem, UsageError
 
 ALWAYS_LOCAL = {4: ("224.0.0.0/4", "255.255.255.255"), 6: ("fe80::/10", "ff00::/8")}
 """Addresses at which every host is."""

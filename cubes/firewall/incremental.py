@@ -31,8 +31,7 @@ from cubes.firewall.order_labels import labels
 from cubes.firewall.rules import Rule, to_row
 from cubes.firewall.tuple_selection import cells_of, stays
 from cubes.firewall.tuple_space import GRIDS, LABEL, conditions, keys, seated
-from reconciler.incremental.persistent_list import unchanged
-from reconciler.incremental.row_delta import row_delta
+from reconciler.service.sdk import row_delta, unchanged
 
 _MOST = 256  # rules; more at once are derived anew
 NOTHING = bytes(16)  # of a counter that is new

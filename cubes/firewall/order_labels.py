@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
 from operator import lt, sub
 
-from reconciler.incremental.persistent_list import unchanged
+from reconciler.service.sdk import unchanged
 
 STEP = 1 << 32
 FIRST = 1 << 62

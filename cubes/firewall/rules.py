@@ -18,8 +18,7 @@ from operator import attrgetter
 from typing import Any
 
 from cubes.firewall.order_labels import Rising
-from reconciler.incremental.entry_memo import EntryMemo
-from reconciler.incremental.persistent_list import Distinct, unchanged
+from reconciler.service.sdk import Distinct, EntryMemo, unchanged
 
 PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "GRE": 47, "ESP": 50, "AH": 51, "ICMPV6": 58, "SCTP": 132}
 WITH_PORTS = frozenset({6, 17, 132})

@@ -18,7 +18,7 @@ from operator import attrgetter
 
 from cubes.firewall.rules import Prefix, Rule
 from cubes.firewall.tuple_space import covers
-from reconciler.incremental.persistent_list import unchanged
+from reconciler.service.sdk import unchanged
 
 _MOST_LOOKUPS = 2_000_000
 _MOST_ODD = 100

@@ -29,8 +29,7 @@ from cubes.router.fib import (
     routes,
 )
 from cubes.router.slowpath import SlowPath
-from reconciler.service.model.codec import Env, decode, encode
-from reconciler.service.model.rows import TableRows, place
+from reconciler.service.sdk import Env, TableRows, decode, encode, place
 
 __all__ = ["SlowPath", "check", "config", "constants", "programs", "state", "tables"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cubes.router.fib import Interface, Own, derive, ip_address, own_addresses, routes
-from reconciler.service.model.codec import Env
+from reconciler.service.sdk import Env
 
 Said = tuple[tuple[str | int, ...], str, str]
 

@@ -11,15 +11,12 @@ import ipaddress
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cubes.router.fib import LOCAL, REMOTE, Address, Fib, default_mac, derive, link_local_address
 from cubes.router.packets import Station, answer_of, forwarded, question, source_of, target_of, unreachable
 from cubes.router.waiting import Hop, Packet, Queue, Source, WaitingRoom
-from reconciler.service.model.codec import Env, decode, encode
-
-if TYPE_CHECKING:
-    from reconciler.slowpath.handle import CubeHandle, Metadata
+from reconciler.service.sdk import CubeHandle, Env, Metadata, decode, encode
 
 MISS, RESOLVED = 1, 2  # enum slow_reason in bpf/router/router.h
 TRIES, INTERVAL = 3, 1.0  # questions, and seconds between them

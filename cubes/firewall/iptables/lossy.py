@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from cubes.firewall.iptables.parser import Chain, Save, SavedTable
 from cubes.firewall.iptables.rule import HARMLESS, Rule
-from reconciler.errors import Position, Problem
+from reconciler.service.sdk import Position, Problem
 
 _WAY = {
     "ACCEPT": "--lossy leaves the rule out, so that less is accepted",
@@ -123,7 +123,7 @@ def of_families(families: Sequence[int]) -> Iterator[Problem]:
 
 def family_of(table: SavedTable) -> int:
     """4 or 6, by what a table says where no comment tells. Raises UsageError if nothing does."""
-    from reconciler.errors import UsageError
+    from reconciler.service.sdk import UsageError
 
     for line in (line for chain in table.chains.values() for line in chain.lines):
         words = [word.text for word in line.words]

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from reconciler.errors import DocumentError, Position, Problem
+from reconciler.service.sdk import DocumentError, Position, Problem
 
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"(?=\s|$)|([^\s"]\S*)')
 _COUNTERS = re.compile(r"\[\d+:\d+\]")

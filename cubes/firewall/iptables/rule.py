@@ -25,7 +25,7 @@ from cubes.firewall.iptables.icmp import messages_of
 from cubes.firewall.iptables.lexer import STATES, Misread, flags_of, network_of, ports_of, protocol_of, range_of, states_of
 from cubes.firewall.iptables.parser import Line, Word
 from cubes.firewall.rules import WITH_PORTS
-from reconciler.errors import Position, Problem
+from reconciler.service.sdk import Position, Problem
 
 _MOST_BOXES = 64
 VERDICTS = ("ACCEPT", "DROP", "REJECT")

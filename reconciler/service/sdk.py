@@ -1,0 +1,85 @@
+"""All that a service's Python imports of pcn: what it is given, what it gives back, and what it may raise.
+
+    cubes/<service>/__init__.py    from reconciler.service.sdk import Env, TableRows
+
+A service from elsewhere imports it too. What is not here may change with any version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from reconciler.errors import DocumentError, Position, Problem, UsageError
+from reconciler.incremental.entry_memo import EntryMemo
+from reconciler.incremental.persistent_list import Distinct, PersistentList, splice, unchanged
+from reconciler.incremental.row_delta import row_delta
+from reconciler.service.importers import Import, Imported, Option
+from reconciler.service.model.codec import Env, decode, encode
+from reconciler.service.model.rows import TableRows, place
+
+__all__ = [
+    "CubeHandle",
+    "Distinct",
+    "DocumentError",
+    "EntryMemo",
+    "Env",
+    "Import",
+    "Imported",
+    "Metadata",
+    "Option",
+    "PersistentList",
+    "Position",
+    "Problem",
+    "TableHandle",
+    "TableRows",
+    "UsageError",
+    "decode",
+    "encode",
+    "place",
+    "row_delta",
+    "splice",
+    "unchanged",
+]
+
+
+class Metadata(Protocol):
+    """Of a packet in the slow path (reconciler/slowpath/handle.py)."""
+
+    @property
+    def port(self) -> str: ...
+    @property
+    def metadata(self) -> tuple[int, int, int]: ...
+    @property
+    def direction(self) -> str: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def time(self) -> int: ...
+
+
+class TableHandle(Protocol):
+    """One of the cube's tables, rows as bytes."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+    def set(self, key: bytes, value: bytes) -> None: ...
+    def delete(self, key: bytes) -> bool: ...
+    def items(self) -> Iterator[tuple[bytes, bytes]]: ...
+
+
+class CubeHandle(Protocol):
+    """The cube that a `SlowPath` serves, and all that it may do to the world (reconciler/slowpath/handle.py)."""
+
+    INGRESS: ClassVar[str]
+    EGRESS: ClassVar[str]
+    port_names: dict[int, str]
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+    @property
+    def ports(self) -> Mapping[str, int]: ...
+    def log(self, level: str, text: str) -> None: ...
+    def table(self, name: str) -> TableHandle: ...
+    def send_packet_out(self, packet: bytes | Sequence[bytes], port: str = "", direction: str = ...) -> int: ...
