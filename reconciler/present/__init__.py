@@ -25,7 +25,7 @@ PLANNED, DONE, UNDONE, UNSURE = "planned", "done", "undone", "unsure"
 """What became of a step. 'unsure': undoing failed somewhere, so that nobody can say."""
 HINTED = 20  # problems of which a hint is worked out, as many as are shown in text
 ROWS_IN_TEXT = 6
-ROWS = ("write_rows", "delete_rows", "replace_rows")
+ROWS = ("write_rows", "delete_rows")
 """Operations on rows of a cube's table."""
 
 

@@ -20,12 +20,6 @@ from reconciler.service.model.codec import Env, decode, encode
 Rows = dict[bytes, bytes]
 
 
-class FieldLayout(Protocol):
-    name: str
-    offset: int
-    size: int
-
-
 class RowLayout(Protocol):
     size: int
     fields: Sequence[Any]
