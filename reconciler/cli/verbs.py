@@ -18,6 +18,7 @@ VERBS = {
     "stats": "show what the cubes and ports carry and drop",
     "log": "print what the cubes log",
     "action": "do a YANG action on a cube, such as fdb/flush",
+    "reload": "put another program in the place of one of a cube's",
     "explain": "explain a key of a file, and what a change of it costs",
     "schema": "print a JSON Schema, for editors",
     "import": "make a topology of another program's files",

@@ -25,7 +25,8 @@ _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"\n]*)"', re.MULTILINE)
 @dataclass(frozen=True, slots=True)
 class Unit:
     """One program to be compiled. `flavour` is TC or XDP, `direction` ingress or egress, `kind` standard or
-    transparent; `defines` are further macros. `text` stands for the content of a source that is no file."""
+    transparent; `defines` are further macros. `text` stands for the content of `source`, and is
+    called `path` where something is wrong with it."""
 
     source: Path
     flavour: str
@@ -33,6 +34,7 @@ class Unit:
     kind: str = "standard"
     defines: Mapping[str, int | str] = field(default_factory=dict)
     text: str | None = None
+    path: str = ""
 
     def macros(self) -> dict[str, str]:
         """All that is defined for this unit."""
@@ -68,7 +70,9 @@ def gather(unit: Unit) -> Sources:
     """
     framework = _read(f"{BPF}/{FRAMEWORK}")
     home = str(unit.source.parent)
-    service = Source(unit.source.name, str(unit.source), unit.text) if unit.text is not None else _read(str(unit.source))
+    service = (
+        Source(unit.source.name, unit.path or str(unit.source), unit.text) if unit.text is not None else _read(str(unit.source))
+    )
     beside: dict[str, Source] = {}
     pending = [(service, home), (framework, str(BPF))]
     while pending:

@@ -26,15 +26,17 @@ from reconciler.model import Cube, Topology
 from reconciler.plan import make_plan
 
 
-def reload(cube: str, code: str | Path, index: int, direction: str = "ingress", options: Options | None = None) -> ApplyResult:
-    """Swap the program of µCube `index` of a live cube for `code`, C text or a file of it, which may include what is beside
-    the service's own source.
+def reload(
+    cube: str, code: str | Path, index: int, direction: str = "ingress", options: Options | None = None, *, path: str = ""
+) -> ApplyResult:
+    """Swap the program of µCube `index` of a live cube for `code`, C text (of the file `path`, in errors) or a file of it,
+    which may include what is beside the service's own source.
 
     Tables are kept, and those that only the new code declares are made. Raises CompileError, VerifierError, UsageError for
     a cube or index that is not there, DocumentError for tables that do not fit, and as `apply`.
     """
     chosen = options or Options()
-    text = code.read_text() if isinstance(code, Path) else code
+    text, path = (code.read_text(), str(code)) if isinstance(code, Path) else (code, path)
     reconciler = Reconciler(chosen.root, chosen.services, Builder(chosen.services, chosen.compiling))
     root = Bpffs(chosen.root)
     with root.locked(chosen.lock_timeout):
@@ -43,7 +45,7 @@ def reload(cube: str, code: str | Path, index: int, direction: str = "ingress", 
         found = next((c for topology in topologies for c in topology.cubes if c.name == cube), None)
         if found is None:
             raise UsageError(f"there is no cube {cube!r}")
-        session = _session(found, text, index, direction, live, topologies, reconciler)
+        session = _session(found, (text, path), index, direction, live, topologies, reconciler)
         if session.plan.steps:
             from reconciler.live.execute import Executor
 
@@ -57,13 +59,19 @@ def reload(cube: str, code: str | Path, index: int, direction: str = "ingress", 
 
 
 def _session(
-    cube: Cube, text: str, index: int, direction: str, live: Live, topologies: Sequence[Topology], reconciler: Reconciler
+    cube: Cube,
+    code: tuple[str, str],
+    index: int,
+    direction: str,
+    live: Live,
+    topologies: Sequence[Topology],
+    reconciler: Reconciler,
 ) -> Session:
-    """What is wanted: all as it is, but for one program."""
+    """What is wanted: all as it is, but for one program; `code` is its text and where that is from."""
     family = "TC" if cube.type == "TC" else "XDP"
     built = dict(reconciler.builder.ensure(families(topologies)))
     try:
-        built[cube.service, family] = whole = reconciler.builder.with_text(cube.service, family, direction, index, text)
+        built[cube.service, family] = whole = reconciler.builder.with_text(cube.service, family, direction, index, *code)
     except IndexError as error:
         raise UsageError(str(error)) from None
     desired = Desired(dict(live.state))

@@ -121,13 +121,17 @@ class Builder:
                 self.built[kind] = found
         return [lot for lot in lots if lot[:2] not in self.built]
 
-    def with_text(self, name: str, family: str, direction: str, index: int, text: str) -> Built:
-        """A service with another text in place of one of its C files. Raises CompileError, IndexError."""
+    def with_text(self, name: str, family: str, direction: str, index: int, text: str, path: str = "") -> Built:
+        """A service with another text, of the file `path`, in place of one of its C files. Raises CompileError, IndexError."""
         from reconciler.compiler import compile_units
 
         whole, service = self.ensure([(name, family)])[name, family], self._services.get(name)
         assert service is not None
-        units = {s: replace(u, text=text) for s, u in _units(service, family) if (s.direction, s.index) == (direction, index)}
+        units = {
+            s: replace(u, text=text, path=path)
+            for s, u in _units(service, family)
+            if (s.direction, s.index) == (direction, index)
+        }
         if not units:
             raise IndexError(f"service {name} has no {direction} program {index}")
         return Built({**whole.objects, **dict(zip(units, compile_units(list(units.values())), strict=True))})

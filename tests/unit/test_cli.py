@@ -110,7 +110,7 @@ def test_two_files_with_one_name_are_refused_and_merged_if_that_is_wanted(tmp_pa
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["apply", str(EXAMPLE)], ["plan", str(EXAMPLE)], ["drift"], ["show"], ["graph"], ["delete", "x"], ["action", "x", "y"], ["gc"],
+        ["apply", str(EXAMPLE)], ["plan", str(EXAMPLE)], ["drift"], ["show"], ["graph"], ["delete", "x"], ["action", "x", "y"], ["reload", "x", "0", "y.c"], ["gc"],
         ["apply", "--confirm"],
     ],
 )  # fmt: skip
