@@ -148,7 +148,7 @@ class CachedAnswer:
         return _agree(live, self.live) or self.is_in_force(live)
 
     def warm_index(self, live: Live) -> None:
-        """Who asks again when it is in force will ask about an edit of it one day, which shall not have to wait for this."""
+        """Builds the tuple index eagerly, so that the first edit does not pay for it."""
         if self.first and self.is_in_force(live):
             self.index, self.first = RuleIndexes.of(self.chains, self.order, self.head.grids), False
             self.unsettled = {family: _unsettled(keys, family, live) for family, keys in self.unsettled.items()}

@@ -1,4 +1,4 @@
-"""When the collector of cycles runs: after an edit, once all is quiet, and not in the middle of the next one.
+"""GC policy, when the collector of cycles runs: after an edit, once all is quiet, and not in the middle of the next one.
 
 What an agent knows of a thousand cubes are a million objects that stay. A full collection looks at all of them and takes
 0.2 s, and Python begins one whenever enough is new: as likely as not while an edit, or a packet of a slow path, is waited

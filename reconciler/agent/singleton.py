@@ -1,4 +1,4 @@
-"""Where an agent can be found: its seat and its status socket in /run/pcn, named for the bpffs root that it looks after."""
+"""Singleton of a root: its seat and its status socket in /run/pcn, named for the bpffs root that it looks after."""
 from __future__ import annotations
 
 import json

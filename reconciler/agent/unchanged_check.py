@@ -1,4 +1,4 @@
-"""A look that costs little: is the kernel exactly as it was when all was well?
+"""Fast path of the poll: compare a fresh read with the snapshot of the last poll in sync.
 
 Checking documents, building the desired graph and planning are two thirds of a look, and say the same every time as long as
 nothing has changed. So what was read when there was nothing to do is kept, and compared with what is read now. Any difference,

@@ -1,8 +1,8 @@
-"""Whole graphs that the last checks found right, so that an edit of what no rule about the graph looks at is not checked for it.
+"""Cache of graph fingerprints that passed the cross-cube rules; a hit skips those rules.
 
 The rules about the whole graph look at what cubes are, at their ports with peers and transparent cubes, and at all that is not
 about cubes. Where that is the same as the last time and nothing was wrong, nothing is. Rules about a cube alone are another
-matter: see `known`.
+matter: see `cube_memo`.
 """
 from __future__ import annotations
 

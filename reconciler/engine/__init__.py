@@ -1,0 +1,1 @@
+"""The verbs, and the transaction that carries them out."""

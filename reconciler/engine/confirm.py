@@ -1,4 +1,4 @@
-"""An apply on trial: taken back after some seconds unless somebody confirms it, even if the terminal and its command die.
+"""Commit-confirmed: an apply is taken back after some seconds unless somebody confirms it, though the terminal die.
 
 A process of its own, the watchdog, keeps the documents that were applied before, and waits. It is started under the apply's
 lock and before its first step, in a session of its own. While it runs it has a seat in /run/pcn, named for the root itself, so

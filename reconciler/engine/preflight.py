@@ -1,4 +1,4 @@
-"""What must end an apply before anything is written: what is wanted is somebody else's, or does not fit."""
+"""Preflight: what must end an apply before anything is written: what is wanted is somebody else's, or does not fit."""
 
 from __future__ import annotations
 

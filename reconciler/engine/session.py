@@ -1,4 +1,4 @@
-"""Look before anything is written: desired, applied and live side by side, and the plan that follows.
+"""A session: one read of the kernel, with desired, applied and live side by side, and the plan that follows.
 
 Three-way without a state file. Desired is the documents given; applied is what the kernel keeps of the last apply; live
 is read back. *Pending*: desired differs from applied. *Drift*: live differs from applied.
@@ -172,8 +172,8 @@ def families(topologies: Iterable[Topology]) -> set[tuple[str, str]]:
 @dataclass(slots=True)
 class SessionCache:
     """What whoever looks again and again keeps, so that not everything is worked out again. None of it is needed: it holds only
-    for the very same input, or by the kernel's own word (see Memory). `topologies` are applied ones by their documents, `state`
-    is what the last look found, and `built` what it found compiled."""
+    for the very same input, or by the kernel's own word (see ReadCache). `topologies` are applied ones by their documents,
+    `state` is what the last look found, and `built` what it found compiled."""
 
     memory: ReadCache = field(default_factory=ReadCache)
     intended: DesiredCache = field(default_factory=DesiredCache)
@@ -184,7 +184,7 @@ class SessionCache:
 
 @dataclass(slots=True)
 class Reconciler:
-    """Reads one root once, and works out surveys from it. Topologies of services that are not here are left out of all
+    """Reads one root once, and makes sessions of it. Topologies of services that are not here are left out of all
     that it reads, unless they are to be dropped."""
 
     root: str

@@ -1,4 +1,4 @@
-"""The desired graph of topologies that were edited, made of the one before.
+"""Incremental build of the desired graph: reuse the previous graph when only map rows of some cubes changed.
 
 Somebody changes the configuration of one cube of a thousand. Its part of the graph is another one then, and the parts of all
 others are the very same objects. If where packets go is not touched, and no program is another one, all that differs are that

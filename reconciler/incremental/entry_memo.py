@@ -1,4 +1,4 @@
-"""Work on the entries of long lists, done once for each entry: an edit of one of 10,000 leaves the others as they are.
+"""Memo of work on the entries of long lists, done once for each entry: an edit of one of 10,000 leaves the others as they are.
 
     names = Entries()
     names.each(list_of_objects, work)     # [work(0, list_of_objects[0]), ...]

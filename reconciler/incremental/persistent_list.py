@@ -1,4 +1,4 @@
-"""Long lists that differ from one another in a few entries, and know it.
+"""Persistent lists: long lists that share all but a few entries, and know which.
 
     new = splice(old, 500, [entry], 9499)   # 10,000 entries with one in the place of one
     unchanged(old, new)                     # (500, 9499), without a look at the others

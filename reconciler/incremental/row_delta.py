@@ -1,4 +1,4 @@
-"""Rows of a table that differ from others in a few keys, and know it.
+"""Row deltas: rows of a table that differ from others in a few keys, and know in which.
 
     new = edited(old, gone, more)   # old's rows without some keys and with more rows
     may_differ(old, new)            # these keys; None for rows of which nothing is known

@@ -1,4 +1,4 @@
-"""Wait until every packet that was inside a program a moment ago has left it."""
+"""Wait for an RCU grace period (membarrier): every packet that was inside a program has left it."""
 from __future__ import annotations
 
 import ctypes

@@ -1,4 +1,4 @@
-"""What a reader takes over from the look before."""
+"""Read cache: what the kernel itself says still holds is not read again."""
 
 from __future__ import annotations
 

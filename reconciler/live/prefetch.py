@@ -1,4 +1,4 @@
-"""Programs that a second thread loads while the first one is busy with those before them.
+"""Prefetch of program loads: a thread loads them ahead of their steps.
 
 The verifier takes a millisecond for a small program and 30 for a large one, and Python's lock is free meanwhile. To load a
 program changes nothing: until its own step pins it nobody else can see it, and what is not taken in the end is closed. So the

@@ -1,4 +1,4 @@
-"""Applied topologies that cannot be read here: left as they are, and in nobody's way.
+"""Quarantine of applied topologies that cannot be read here: left as they are, and in nobody's way.
 
 A host may hold cubes of a service that this caller did not name (--services), or a document that another version of pcn
 found right and this one does not. What they are cannot be checked or compared, so nothing of theirs is touched; every

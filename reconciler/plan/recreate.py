@@ -1,4 +1,4 @@
-"""Netdevs that must be made anew: what goes with them, and how it comes back if the apply fails.
+"""Netdevs that must be recreated: what goes with them, and how it comes back if the apply fails.
 
 A netdev takes its hooks with it, and its successor has another index, which hops and flood members name. So whatever
 refers to it counts as gone from the start, and is planned like anything else that is missing.

@@ -1,0 +1,1 @@
+"""What a cube type is: its files, its model, and the SDK that its Python imports."""

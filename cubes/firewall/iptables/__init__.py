@@ -1,0 +1,1 @@
+"""From what iptables-save prints to a firewall's rules."""

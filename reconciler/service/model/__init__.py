@@ -1,0 +1,1 @@
+"""How the leaves of a model become rows of tables, and rows leaves."""
