@@ -90,7 +90,7 @@ class Run:
     def need(self, what: str, *, change: bool = False) -> None:
         """Raise NotPermitted, in one sentence, where the kernel would say no to everything. What a step needs beyond that (of
         namespaces: CAP_SYS_ADMIN), the kernel says at that step."""
-        wanted = ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON") if change else ("CAP_BPF",)
+        wanted = ("CAP_BPF", "CAP_NET_ADMIN", *(("CAP_PERFMON",) if change else ()))  # who is on a hook: CAP_NET_ADMIN
         if missing := lacking(wanted):
             error = NotPermitted(what, errno.EPERM)
             error.args = (f"pcn needs root to {what}, or {', '.join(wanted)}: this process lacks {', '.join(missing)}",)

@@ -56,9 +56,16 @@ def test_three_capabilities_do_all_but_namespaces(document: Path, net: Net) -> N
 def test_to_read_takes_less(document: Path, net: Net) -> None:
     pcn("apply", str(document), code=0)
     shown = pcn("show", code=0).stdout
-    assert limited(("bpf",), "show", code=0).stdout == shown
+    assert limited(("bpf", "net_admin"), "show", code=0).stdout == shown
     pcn("delete", str(document), code=0)
     linkwrite.delete_link(f"{net.prefix}a")
+
+
+@pytest.mark.parametrize("missing", ["bpf", "net_admin"])
+def test_to_read_takes_these_two(missing: str) -> None:
+    """Without one of them, what is there would not be seen whole."""
+    rest = tuple(name for name in THREE if name != missing)
+    assert f"this process lacks CAP_{missing.upper()}\n" in limited(rest, "show", code=77).stderr
 
 
 @pytest.mark.parametrize("missing", THREE)
