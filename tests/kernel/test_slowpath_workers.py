@@ -183,7 +183,7 @@ SLOW_ECHO = ECHO + """
 
 
 @pytest.mark.serial
-@pytest.mark.parametrize("half", [ECHO, SLOW_ECHO], ids=["10,000 packets a second", "more than its half can take"])
+@pytest.mark.parametrize("implementation", [ECHO, SLOW_ECHO], ids=["10,000 packets a second", "more than its half can take"])
 def test_a_flood_at_one_cube_delays_no_other(echoes, implementation):
     made = echoes(TWO_ECHOES, implementation)
     with made.agent() as agent:

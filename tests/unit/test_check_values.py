@@ -185,7 +185,7 @@ def test_services_need_not_be_of_one_class():
     from tests.unit.data.documents import stand_in
 
     hub = stand_in("hub")
-    service = SimpleNamespace(name="hub", schema=hub.schema, kind="standard", max_ports=3, implementation=None)
+    service = SimpleNamespace(name="hub", schema=hub.schema, kind="standard", max_ports=3, floods=False, implementation=None)
     services = SimpleNamespace(get={"hub": service}.get, names=lambda: ["hub"])
     (found,), _ = check(parse(cube("label: ab"), "f"), services)
     assert found.cubes[0].service == "hub"
