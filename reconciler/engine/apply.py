@@ -142,7 +142,7 @@ def _carry_out(session: Session, root: Bpffs, reconciler: Reconciler, options: O
         options.doing("verifying")
         return unfinished(session, reconciler)
 
-    executor = Executor(root, session.objects, (step.operation for step in session.plan.steps))
+    executor = Executor(root, session.objects, (step.operation for step in session.plan.steps), options.services)
     try:
         left = carry_out(session.plan, executor, verify, progress=options.progress, before=options.before)
         otherwise = [Problem(words, severity="warning") for words in executor.warnings]

@@ -49,7 +49,7 @@ def reload(
         if session.plan.steps:
             from reconciler.live.execute import Executor
 
-            executor = Executor(root, session.objects)
+            executor = Executor(root, session.objects, services=chosen.services)
             try:
                 verify = partial(unfinished, session, reconciler)
                 carry_out(session.plan, executor, verify, progress=chosen.progress, before=chosen.before)

@@ -226,7 +226,7 @@ class Reconciler:
         if not same or cubes != live.generations.keys() or rtnl.links() != live.netdevs:
             return None
         self.builder.built |= self.kept.built
-        return replace(live, adoptable={}, adopted={}, sealed=dict(live.sealed))
+        return replace(live, adoptable={}, adopted={}, overfull=frozenset(), sealed=dict(live.sealed))
 
     def _seal(self, live: Live, reasons: Mapping[str, str]) -> None:
         if reasons:
@@ -273,10 +273,11 @@ class Reconciler:
     def _find_adoptable(self, base: Live, desired: Desired) -> None:
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
-        from reconciler.live.adopt import adoptable
+        from reconciler.live.adopt import adoptable, overfull
 
         with Reader(Bpffs(self.root), self.kept.memory) as reader:
             base.adoptable, base.adopted = adoptable(reader, base, desired.state)
+            base.overfull = overfull(reader, base.state, desired.state)
 
     def _applied(self, applied: Sequence[Topology], base: Live) -> Desired:
         """The applied graph. A service that cannot be compiled any more must not keep its topology from being deleted:

@@ -353,7 +353,8 @@ class Live:
     are among the records, and `unreadable` the names of those that cannot be read;
     `netdevs` has every netdev of this namespace by name; `tables` the raw rows
     of tables by cube. `adoptable` are tables that lost their pin but are in use: map ids by path, and, in `adopted`, what
-    they hold. `sealed` topologies were left out, for the reason given (see `live.quarantine`). `namespaces` are those that the
+    they hold. `overfull` are the pins of tables that have more rows than they are to hold. `sealed` topologies were left out, for
+    the reason given (see `live.quarantine`). `namespaces` are those that the
     applied documents name, with their topologies; `network` is the network as seen beside what was applied, where `state`
     has it as seen beside what is wanted. `format` is that of the layout in bpffs."""
 
@@ -368,6 +369,7 @@ class Live:
     adoptable: dict[str, int] = field(default_factory=dict)
     sealed: dict[str, str] = field(default_factory=dict)
     adopted: dict[str, TableRecord] = field(default_factory=dict)
+    overfull: frozenset[str] = frozenset()
     namespaces: dict[str, str] = field(default_factory=dict)
     network: State = field(default_factory=dict)
     format: int = pins.FORMAT

@@ -30,6 +30,7 @@ ARRAYS = frozenset({ARRAY, PERCPU_ARRAY, PROG_ARRAY, DEVMAP, ARRAY_OF_MAPS})
 _BATCHED = frozenset({HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE})
 BPF_F_RDONLY_PROG = 1 << 7
 _BPF_F_MMAPABLE = 1 << 10
+_BPF_NOEXIST = 1
 _NOT_IN_A_NAME = re.compile("[^A-Za-z0-9]")
 _MAPPED_ROWS = 16  # an array of so many rows is mapped to be read: 256 rows take 9 us, and 93 us in a batch
 
@@ -141,6 +142,17 @@ def lookup(fd: int, spec: MapSpec, key: bytes) -> bytes | None:
 
 def update(fd: int, key: bytes, value: bytes) -> None:
     bpf.bpf(bpf.MAP_UPDATE, _Row(fd, key, value))
+
+
+def insert(fd: int, key: bytes, value: bytes) -> bool:
+    """Write a row unless there is one by now; False if there is no room for it."""
+    try:
+        bpf.bpf(bpf.MAP_UPDATE, _Row(fd, key, value, _BPF_NOEXIST))
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.E2BIG):
+            raise
+        return error.errno == errno.EEXIST
+    return True
 
 
 def delete(fd: int, key: bytes) -> bool:
@@ -284,6 +296,11 @@ def split_cpus(spec: MapSpec, value: bytes) -> list[bytes]:
         return [value]
     stride = _stride(spec)
     return [value[i : i + spec.value_size] for i in range(0, len(value), stride)]
+
+
+def join_cpus(spec: MapSpec, parts: Iterable[bytes]) -> bytes:
+    """The inverse of `split_cpus`."""
+    return b"".join(part.ljust(_stride(spec), b"\0") for part in parts) if spec.type in PER_CPU else b"".join(parts)
 
 
 def fold_cpus(spec: MapSpec, value: bytes) -> bytes:

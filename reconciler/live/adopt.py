@@ -37,6 +37,18 @@ def adoptable(reader: Reader, live: Live, wanted: State) -> tuple[dict[str, int]
     return ids, held
 
 
+def overfull(reader: Reader, live: State, wanted: State) -> frozenset[str]:
+    """The tables that are to be smaller, and now have more rows than that."""
+    shrinking = [
+        change.before
+        for change in diff(wanted, live)
+        if isinstance(change.before, TableRecord) and isinstance(change.after, TableRecord)
+        and change.after.spec[3] < change.before.spec[3]
+        and len((reader.keys(change.before.path) or (None, ()))[1]) > change.after.spec[3]
+    ]
+    return frozenset(record.path for record in shrinking)
+
+
 def is_another(reader: Reader, used: Collection[Collection[int]], pinned: MapInfo, name: str) -> bool:
     """Whether something else is pinned in the place of a table: one of this name is among those that are used, and it is
     not the one that is pinned."""

@@ -23,21 +23,25 @@ from reconciler.link import trampoline
 from reconciler.live.execute_network import Network
 from reconciler.live.link_inputs import member
 from reconciler.live.load import TYPES, frozen, load, load_cube
+from reconciler.live.migrate import Migrations
 from reconciler.live.prefetch import Prefetcher
 from reconciler.live.value_masks import masked, merged
 from reconciler.plan.steps import Operation
+from reconciler.service.registry import Services
 
 _ARRIVAL = "shared/arrival"
-_ATTACH = {"xdp": bpf.ATTACH_XDP, "tcx_ingress": bpf.ATTACH_TCX_INGRESS, "tcx_egress": bpf.ATTACH_TCX_EGRESS}
 _HOPS = {"none": 0, "pass": 1, "netdev": 2, "program": 3}
 
 
 class Executor:
     """Does operations below one root. `objects` are the compiled objects by digest; `planned` are the operations that will be
-    asked for, in order, of which programs may be loaded ahead."""
+    asked for, in order, of which programs may be loaded ahead. `services` know how rows of an older layout become newer ones."""
 
-    def __init__(self, root: Bpffs, objects: Mapping[str, Any], planned: Iterable[Operation] = ()) -> None:
+    def __init__(
+        self, root: Bpffs, objects: Mapping[str, Any], planned: Iterable[Operation] = (), services: Services | None = None
+    ) -> None:
         self._root, self._objects = root, objects
+        self._migrations = Migrations(services)
         self._fds: dict[str, int] = {}
         self._specs: dict[str, maps.MapSpec] = {}
         self._directories: set[str] = set()  # that are there
@@ -204,6 +208,10 @@ class Executor:
     def _flush_rows(self, path: str) -> None:
         fd, spec = self._map(path)
         maps.delete_many(fd, list(maps.keys(fd, spec)))
+
+    def _migrate_rows(self, source: str, path: str, service: str, table: str, mask: str) -> None:
+        left = self._migrations.carry(self._map(source), self._map(path), service, table, bytes.fromhex(mask) or None)
+        self.warnings += [f"{left} rows of table {table} do not fit in it any more"] if left else []
 
     def _zero_rows(self, path: str, keep: str = "") -> None:
         """Set every row to zero, but for the bits of the mask `keep`: those are configuration."""

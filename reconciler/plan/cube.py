@@ -19,6 +19,7 @@ from reconciler.graph.records import (
     WaitingRecord,
 )
 from reconciler.plan.context import ASIDE, NEW, Context, what
+from reconciler.plan.migrate import carry_over, disruption_of
 from reconciler.plan.steps import MAP_WRITES, Disruption, Operation, Rank, Step
 from reconciler.service.model.rows import place
 
@@ -220,12 +221,14 @@ def plan_table(change: Change, context: Context) -> Iterator[Step]:
             (Operation("remove", {"path": path}),),
             None if live is None else list(live.spec),
             list(record.spec),
-            Disruption.NONE if live is None else Disruption.STATE_RESET,
+            Disruption.NONE if live is None else disruption_of(live, record, context),
         )
         if live is not None:
             yield from promote(record, record.path, path)
     if record.rows is not None:
         yield from _plan_rows(record, live, path, rank, context)
+    if live is not None and path != record.path:
+        yield from carry_over(live, record, path, record.path + ASIDE, context)
 
 
 def promote(record: TableRecord | TrampolineRecord, path: str, new: str) -> Iterator[Step]:

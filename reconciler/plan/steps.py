@@ -43,20 +43,23 @@ class Rank(IntEnum):
     LINK_SETTINGS = 10
     NEW_HOP = 11
     NEW_CUBE = 12
+    CATCH_UP = 19  # rows that were learned while all this was made
     HOP = 20
     MEMBER = 21
     ROWS = 22          # rows may lead to ports: after the hops of new ones, before those of old ones go
     PUBLISH = 23
     ATTACH = 24
-    DETACH = 25
-    REMOVE_NEXT_HOP = 26
-    NAMES = 27
-    DOCUMENT = 28
-    HOOK_NAMES = 29    # pins of hooks, once those that were in their place are elsewhere
+    CAUGHT_UP = 25     # rows that were learned while programs were exchanged
+    DETACH = 26
+    REMOVE_NEXT_HOP = 27
+    NAMES = 28
+    DOCUMENT = 29
+    HOOK_NAMES = 30    # pins of hooks, once those that were in their place are elsewhere
     GRACE = 40         # until no packet can be inside what nothing refers to any more
-    RETIRE = 41
-    RETIRE_LINK = 42
-    RETIRE_NAMESPACE = 43
+    LAST_ROWS = 41     # rows that were learned by the last packets inside what goes
+    RETIRE = 42
+    RETIRE_LINK = 43
+    RETIRE_NAMESPACE = 44
 
     @property
     def phase(self) -> str:

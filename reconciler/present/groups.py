@@ -230,7 +230,8 @@ def _inner_lines(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         leaves = list(changed_leaves(step["before"], step["after"])) if isinstance(step["after"], Mapping) else []
         yield from leaves or [(MARKS.get(step["action"], "~"), f"program {name} {step['reason']}")]
     elif operation == "create_map" and step["action"] == "replace":
-        yield "!", f"table {name} {step['reason']}: what it held is lost"
+        kept = step["disruption"] == "none"
+        yield "~" if kept else "!", f"table {name} {step['reason']}: {'its rows are kept' if kept else 'what it held is lost'}"
     elif operation == "adopt_map":
         yield "~", f"table {name}: {step['reason']}"
 

@@ -13,6 +13,7 @@ The Python half is pure and optional; of these it defines what it needs:
     state(rows, env, tables) -> config             `config`, with the leaves that the datapath or the derivation owns
     check(config, env) -> iterable of (path, sentence, "error" | "warning")   what the schema cannot say;
                                                    `path`: steps from the cube, such as ("route", 0, "nexthop")
+    MIGRATIONS {table: {(key size, value size): migrate}}   what rows become that were learned in an older layout
     IMPORTS {format: Import}                       other programs' files that it can make topologies of (service/importers.py)
 
 Whoever asks again gives the entries of long lists that an edit left alone as the very same objects, and nothing of what is given
@@ -36,7 +37,7 @@ from reconciler import pins
 from reconciler.service.model import bindings as model_bindings
 from reconciler.service.model.bindings import Binding
 from reconciler.service.model.codec import Env
-from reconciler.service.model.rows import TableRows, decode_rows, encode_rows
+from reconciler.service.model.rows import Migrate, TableRows, decode_rows, encode_rows
 from reconciler.service.ownership import refuse_others
 
 HERE = Path(__file__).resolve().parents[2]
@@ -166,6 +167,11 @@ class Service:
         if state and self.implementation is not None and hasattr(self.implementation, "state"):
             found |= self.implementation.state(rows, env, tables)
         return found
+
+    def migration(self, table: str, key_size: int, value_size: int) -> Migrate | None:
+        """What makes rows of today of those that were learned in a layout of these sizes; None: nothing does."""
+        known: Mapping[str, Mapping[tuple[int, int], Migrate]] = getattr(self.implementation, "MIGRATIONS", {})
+        return known.get(table, {}).get((key_size, value_size))
 
     def check(self, config: Mapping[str, Any], env: Env) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
         """What the Python half says of a cube that its schema accepts: (steps from the cube, sentence, severity)."""

@@ -16,7 +16,7 @@ from reconciler.incremental.persistent_list import Distinct, PersistentList, spl
 from reconciler.incremental.row_delta import row_delta
 from reconciler.service.importers import Import, Imported, Option
 from reconciler.service.model.codec import Env, decode, encode
-from reconciler.service.model.rows import TableRows, place
+from reconciler.service.model.rows import Migrate, TableRows, place
 
 __all__ = [
     "CubeHandle",
@@ -27,6 +27,7 @@ __all__ = [
     "Import",
     "Imported",
     "Metadata",
+    "Migrate",
     "Option",
     "PersistentList",
     "Position",

@@ -23,6 +23,17 @@ def host(new: Release, own_root: str, tmp_path: Path) -> Iterator[Host]:
 
 
 @pytest.fixture
+def wider(tmp_path: Path, compiled_programs: Path) -> Release:
+    """Newer code, in which a connection has a field more, and nothing says what a row of today becomes."""
+
+    def edit(home: Path) -> None:
+        field = "  u32 opener;  /* 0: the low end began it, 1: the high one */\n"
+        substitute(home, "bpf", field, f"{field}  u64 more;\n")
+
+    return edited_release("a release with wider connections", tmp_path / "wider", edit, compiled_programs)
+
+
+@pytest.fixture
 def larger(tmp_path: Path, compiled_programs: Path) -> Release:
     """Newer code, in which the table of connections has twice as many rows."""
 
@@ -37,8 +48,8 @@ def restarted(host: Host, release: Release, *options: str) -> Agent:
     return host.agent(release, *options)
 
 
-def test_an_agent_of_newer_code_reports_a_state_reset_as_pending_and_the_connection_goes_on(host: Host, larger: Release) -> None:
-    agent = restarted(host, larger)
+def test_an_agent_of_newer_code_reports_a_state_reset_as_pending_and_the_connection_goes_on(host: Host, wider: Release) -> None:
+    agent = restarted(host, wider)
     agent.until(lambda: TABLE in agent.status().get("pending", ()))
     looks = agent.looks()
     agent.until(lambda: agent.looks() > looks + 2)
@@ -48,20 +59,27 @@ def test_an_agent_of_newer_code_reports_a_state_reset_as_pending_and_the_connect
     assert not said["healthy"]
     assert any("state reset" in problem and "pcn-apply" in problem for problem in said["problems"])
     assert "state reset" in agent.text()
-    assert host.losses(larger) == []
+    assert host.losses(wider) == []
 
 
-def test_who_applies_by_hand_is_told_and_agrees(host: Host, larger: Release) -> None:
-    agent = restarted(host, larger)
+def test_who_applies_by_hand_is_told_and_agrees(host: Host, wider: Release) -> None:
+    agent = restarted(host, wider)
     agent.until(lambda: TABLE in agent.status().get("pending", ()))
-    assert "state reset" in host.apply(larger, "--plan", code=None)
-    assert "disruption: state reset" in host.apply(larger)
+    assert "state reset" in host.apply(wider, "--plan", code=None)
+    assert "disruption: state reset" in host.apply(wider)
     agent.until_in_sync()
     assert agent.status()["pending"] == []
 
 
-def test_an_agent_that_is_told_so_resets_state(host: Host, larger: Release) -> None:
-    agent = restarted(host, larger, "--accept-state-reset")
+def test_an_agent_that_is_told_so_resets_state(host: Host, wider: Release) -> None:
+    agent = restarted(host, wider, "--accept-state-reset")
     agent.until_in_sync()
     assert agent.status()["done"]["program_loads"] > 0
     assert agent.status()["last"]["disruption"] == "state reset"
+
+
+def test_an_agent_of_newer_code_with_room_for_more_connections_takes_over_and_none_is_lost(host: Host, larger: Release) -> None:
+    agent = restarted(host, larger)
+    agent.until_in_sync()
+    assert agent.status()["done"]["program_loads"] > 0
+    assert host.losses(larger) == []

@@ -7,7 +7,7 @@ masked out on the way in and can be asked for on the way out.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -18,6 +18,8 @@ from reconciler.service.model.bindings import Binding, Column
 from reconciler.service.model.codec import Env, decode, encode
 
 Rows = dict[bytes, bytes]
+Migrate = Callable[[bytes, bytes], tuple[bytes, bytes] | None]
+"""Makes a row (key, value) of today's layout of one of an older layout; None: the row is not kept."""
 
 
 class RowLayout(Protocol):
