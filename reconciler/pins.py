@@ -125,3 +125,9 @@ def table(cube_name: str, table_name: str, scope: str = "private", side: str = M
         return f"public/{table_name}"
     namespace = scope.partition(":")[2]
     return f"{home}/tables/{escape(namespace).replace(':', '%3A')}:{table_name}" if namespace else f"{home}/tables/{table_name}"
+
+
+def is_hidden(netdev: str) -> bool:
+    """Whether a name is that of an end of a hidden veth pair, which carries a cube's copies and nobody asked for by name."""
+    digits = netdev[3:-1]
+    return len(netdev) == 12 and netdev[:3] == "pcn" and netdev[-1] in "nf" and all(c in "0123456789abcdef" for c in digits)

@@ -81,7 +81,7 @@ def trace(live: Live, services: Services, hints: Mapping[str, str]) -> Traced:
     found = Traced(netdevs=live.netdevs)
     arriving: dict[tuple[str, str], list[str]] = {}
     leaving: dict[tuple[str, str], tuple[str, ...]] = {}
-    hidden = {hook.netdev for hook in tracer.hooks if hook.netdev.startswith("pcn") and len(hook.netdev) == 12}
+    hidden = {hook.netdev for hook in tracer.hooks if pins.is_hidden(hook.netdev)}
     on_netdev = {hook.netdev: tracer.walk("program", hook.stub) for hook in tracer.hooks if hook.point == "tcx_egress"}
     for stub in tracer.stubs.values():
         if stub.direction != "ingress" or not tracer.standard(stub.cube):
@@ -105,7 +105,16 @@ def trace(live: Live, services: Services, hints: Mapping[str, str]) -> Traced:
     for place in {*arriving, *leaving}:
         found.tcubes[place] = _merge(arriving.get(place, []), leaving.get(place, ())[::-1])
     _add_waiting(live, found)
+    _add_detached(tracer, found, hints)
     return found
+
+
+def _add_detached(tracer: _Tracer, found: Traced, hints: Mapping[str, str]) -> None:
+    """A netdev that went away took its hooks with it, and only the documents say what was attached there: it may come again."""
+    placed = {name for names in (*found.tcubes.values(), *found.attachments.values()) for name in names}
+    for name, netdev in hints.items():
+        if netdev not in found.netdevs and name in tracer.services and name not in placed:
+            found.attachments.setdefault(netdev, []).append(name)
 
 
 def _add_waiting(live: Live, found: Traced) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from reconciler import pins
 from reconciler.present import ROWS, ROWS_IN_TEXT
 from reconciler.present.leaves import changed_leaves, counted, value_words
 
@@ -70,13 +71,9 @@ def _one_each(steps: Steps) -> Iterator[Mapping[str, Any]]:
 
 def _home(step: Mapping[str, Any]) -> str:
     subject = str(step["subject"])
-    return "leftovers" if subject.startswith("leftover/") else "flood pairs" if _is_hidden(subject) else subject
-
-
-def _is_hidden(subject: str) -> bool:
-    """Whether it is one of the veths that carry flooded copies, which nobody asked for by name."""
-    name = subject.removeprefix("netdev/")
-    return len(name) == 12 and name.startswith("pcn") and name[-1] in "nf" and all(c in "0123456789abcdef" for c in name[3:-1])
+    if subject.startswith("leftover/"):
+        return "leftovers"
+    return "flood pairs" if pins.is_hidden(subject.removeprefix("netdev/")) else subject
 
 
 def _together(groups: Iterable[ChangeGroup]) -> list[ChangeGroup]:

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler import pins
 from reconciler.check.defaults import applies
 from reconciler.engine.apply import Options, quarantined_warnings
 from reconciler.engine.session import Builder, Reconciler
@@ -78,7 +79,7 @@ def _documents(
             "links": [
                 _link(r.link)
                 for r in records
-                if isinstance(r, LinkRecord) and r.topology == name and not r.link.options.get("quiet")
+                if isinstance(r, LinkRecord) and r.topology == name and not pins.is_hidden(r.link.end.name)
             ],
             "cubes": [
                 _cube(r, live, reconciler, traced, _named(said.get("cubes", ()), r.name), state)

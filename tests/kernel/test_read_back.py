@@ -132,3 +132,35 @@ def test_what_protects_a_netdev_that_is_away_protects_it_when_it_comes_after_sho
         apply(saved, options)
         assert show(options)[0]["spec"]["attachments"] == spec["attachments"]
         apply([topology({})], options, delete=True)
+
+
+@pytest.mark.parametrize("hook", ["TC", "XDP_SKB"])
+@pytest.mark.parametrize("away", [("delete", "there0"), ("set", "there0", "netns", "elsewhere")])
+def test_a_netdev_that_went_away_with_its_cubes_is_still_shown_with_them(own_root: str, hook: str, away: tuple[str, ...]) -> None:
+    """Before anybody has applied anything again: `show` saves what protected it, also beside pairs that nobody named."""
+    spec = {
+        "cubes": [
+            {"name": "br", "service-name": "simplebridge", "type": hook, "ports": [{"name": "p", "peer": "there1", "tcubes": ["f"]}]},
+            {"name": "f", "service-name": "firewall", "type": hook},
+            {"name": "g", "service-name": "firewall", "type": hook},
+            {"name": "h", "service-name": "ddosmitigator", "type": hook},
+        ],
+        "attachments": [{"netdev": "there0", "tcubes": ["h", "g"]}],
+    }
+    options = Options(root=own_root)
+    with netns.throwaway():
+        for netdev in ("there0", "there1"):
+            subprocess.run(["ip", "link", "add", netdev, "type", "veth", "peer", "name", f"{netdev}p"], check=True)
+        apply([topology(spec)], options)
+        before = show(options)
+        wait = ["unshare", "--net", "sh", "-c", "echo; read _"]
+        with subprocess.Popen(wait, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as elsewhere:
+            assert elsewhere.stdout is not None
+            assert elsewhere.stdout.readline()
+            subprocess.run(["ip", "link", *(str(elsewhere.pid) if word == "elsewhere" else word for word in away)], check=True)
+            assert show(options) == before
+            subprocess.run(["ip", "link", "delete", "there1"], check=True)
+            assert show(options) == before
+            apply(shown(own_root), options)
+            assert show(options) == before
+        apply([topology({})], options, delete=True)
