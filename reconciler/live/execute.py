@@ -198,12 +198,15 @@ class Executor:
             elif spec.type not in maps.ARRAYS:
                 maps.delete(fd, key)
 
-    def _purge_rows(self, path: str, offset: int, size: int, value: int, in_key: bool = False) -> None:
-        """Delete the rows in which a field of the value (or of the key) has a value."""
+    def _purge_rows(self, path: str, fields: list[tuple[bool, int, int]], values: list[str]) -> None:
+        """Delete the rows in which fields (whether in the key, offset, size), one after the other, have one of the values."""
         fd, spec = self._map(path)
-        wanted = value.to_bytes(size, "little")
-        rows = maps.rows(fd, spec).items()
-        maps.delete_many(fd, [key for key, row in rows if (key if in_key else row)[offset : offset + size] == wanted])
+        wanted = set(map(bytes.fromhex, values))
+
+        def said(key: bytes, row: bytes) -> bytes:
+            return b"".join((key if in_key else row)[offset : offset + size] for in_key, offset, size in fields)
+
+        maps.delete_many(fd, [key for key, row in maps.rows(fd, spec).items() if said(key, row) in wanted])
 
     def _flush_rows(self, path: str) -> None:
         fd, spec = self._map(path)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from reconciler import pins
 from reconciler.graph.diff import Change, diff_rows
@@ -21,6 +22,7 @@ from reconciler.graph.records import (
 from reconciler.plan.context import ASIDE, NEW, Context, what
 from reconciler.plan.migrate import carry_over, disruption_of
 from reconciler.plan.steps import MAP_WRITES, Disruption, Operation, Rank, Step
+from reconciler.service.model.owned import owned_by
 from reconciler.service.model.rows import place
 
 
@@ -170,21 +172,50 @@ def forget_learned(port: PortRecord, reason: str, context: Context) -> Iterator[
     tables = context.built_for(port.cube).tables
     for binding in service.bindings:
         for column in (*binding.keys, *binding.values):
-            if binding.learned and column.encoding == "port" and binding.learned in tables:
+            learned = binding.of_datapath
+            if learned and column.encoding == "port" and learned in tables and _is_wanted(port.cube, learned, tables, context):
                 in_key = column in binding.keys
-                layout = tables[binding.learned].key if in_key else tables[binding.learned].value
+                layout = tables[learned].key if in_key else tables[learned].value
                 offset, size = place(layout, column.place)
-                path = pins.table(port.cube, binding.learned, tables[binding.learned].scope)
+                path = pins.table(port.cube, learned, tables[learned].scope)
                 yield Step(
                     Rank.NAMES,
-                    f"cube/{port.cube}/table/{binding.learned}",
+                    f"cube/{port.cube}/table/{learned}",
                     "forget",
                     reason,
                     Operation(
                         "purge_rows",
-                        {"path": path, "offset": offset, "size": size, "value": port.index, "in_key": in_key},
+                        {"path": path, "fields": [[in_key, offset, size]], "values": [port.index.to_bytes(size, "little").hex()]},
                     ),
                 )
+
+
+def _is_wanted(cube: str, table: str, tables: Mapping[str, Any], context: Context) -> bool:
+    """Whether a µCube that has the table is among those that the configuration needs."""
+    path = pins.table(cube, table, tables[table].scope)
+    below = path.removeprefix(f"{pins.cube(cube)}/")
+    return (path if below == path else f"cube/{cube}/table/{below.removeprefix('tables/')}") in context.desired.state
+
+
+def forget_owned(record: TableRecord, keys: Sequence[bytes], context: Context) -> Iterator[Step]:
+    """Rows of state go with the rows that own them: once those are gone and no packet is at hand that saw one, so that none
+    comes back, and an apply that fails has lost nothing."""
+    cube = context.cube(record.cube)
+    service = context.services.get(cube.service) if cube else None
+    if cube is None or service is None:
+        return
+    tables = context.built_for(record.cube).tables
+    for owned in owned_by(record.name, service.bindings, tables):
+        if _is_wanted(record.cube, owned.table, tables, context):
+            path = pins.table(record.cube, owned.table, tables[owned.table].scope)
+            fields = {"fields": [list(each) for each in owned.fields], "values": owned.values(keys)}
+            yield Step(
+                Rank.RETIRE,
+                f"cube/{record.cube}/table/{owned.table}",
+                "forget",
+                f"owned by rows of {record.name} that go",
+                Operation("purge_rows", {"path": path, **fields}),
+            )
 
 
 def plan_table(change: Change, context: Context) -> Iterator[Step]:
@@ -283,6 +314,7 @@ def _plan_rows(record: TableRecord, live: TableRecord | None, path: str, rank: R
             MAP_WRITES,
             len(gone),
         )
+        yield from forget_owned(record, rows.delete, context)
 
 
 def _hex(rows: Mapping[bytes, bytes]) -> dict[str, str]:

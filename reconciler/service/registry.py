@@ -37,6 +37,7 @@ from reconciler import pins
 from reconciler.service.model import bindings as model_bindings
 from reconciler.service.model.bindings import Binding
 from reconciler.service.model.codec import Env
+from reconciler.service.model.owned import owned_by
 from reconciler.service.model.rows import Migrate, TableRows, decode_rows, encode_rows
 from reconciler.service.ownership import refuse_others
 
@@ -147,6 +148,8 @@ class Service:
     def rows(self, config: Mapping[str, Any], tables: Mapping[str, Any], env: Env) -> dict[str, TableRows]:
         """Configuration as table rows, by table name."""
         found = encode_rows(self.bindings, config, tables, env)
+        for name in found:
+            tuple(owned_by(name, self.bindings, tables))  # raises where fields do not fit, before anything is planned
         if self.implementation is not None and hasattr(self.implementation, "tables"):
             found |= self.implementation.tables(config, env, tables)
         return {name: rows.without_zeros() for name, rows in found.items()}

@@ -80,6 +80,7 @@ def _reference(leaf: Statement) -> Iterator[str]:
 def list_problems(node: Statement) -> Iterator[str]:
     """What is wrong with a list as a table of rows."""
     table, learned = extension(node, PCN, "table"), extension(node, PCN, "learned")
+    yield from _ownership(node)
     if table is None:
         if learned is not None:
             yield at(learned, f"'{node.arg}' has a pcn:learned but no pcn:table")
@@ -87,6 +88,8 @@ def list_problems(node: Statement) -> Iterator[str]:
     if learned is not None and learned.arg == table.arg:
         yield at(learned, f"'{table.arg}' cannot hold what is configured and what is learned: these are two tables")
     fields = {leaf.arg: extension_arg(leaf, PCN, "key") for leaf in _key_leaves(node)}
+    if not fields:  # a list of state may have none
+        yield at(table, f"the rows of '{table.arg}' are the entries of '{node.arg}', which has no key to tell them apart")
     for name, field in fields.items():
         if field is None:
             yield at(table, f"the rows of '{table.arg}' are the entries of '{node.arg}', but its key '{name}' has no pcn:key")
@@ -95,6 +98,48 @@ def list_problems(node: Statement) -> Iterator[str]:
     everything = [field for field in [*fields.values(), *inherited] if field is not None]
     if "" in everything and len(everything) > 1:
         yield at(table, f"'{table.arg}' has more than one key, so pcn:key '' (the whole key) cannot be one of them")
+
+
+def _ownership(node: Statement) -> Iterator[str]:
+    """Rows of state that go with configured ones: they must tell whose they are."""
+    said = extension(node, PCN, "owned-by")
+    if said is None:
+        return
+    if node.i_config is not False or extension(node, PCN, "table") is None:
+        yield at(said, f"'{node.arg}' is no state in a table: pcn:owned-by is for a list with config false and a pcn:table")
+        return
+    owner = _found(list(ancestors(node))[-1], said.arg.split("/"))
+    if owner is None or owner.keyword != "list" or owner.i_config is False or extension(owner, PCN, "table") is None:
+        yield at(said, f"pcn:owned-by '{said.arg}' is no configured list with a pcn:table")
+        return
+    known = {leaf.arg: leaf for holder in ancestors(node) if holder.keyword == "list" for leaf in _bound(holder)}
+    keys = [leaf for holder in ancestors(owner) if holder.keyword == "list" for leaf in _key_leaves(holder)]
+    for key in (key for key in keys if extension(key, PCN, "key") is not None):
+        if key.arg not in known:
+            yield at(said, f"the rows of '{node.arg}' do not tell their owner: no leaf '{key.arg}' with a pcn:key or pcn:value")
+        elif encoding_of(known[key.arg]) != encoding_of(key):
+            yield at(known[key.arg], f"'{key.arg}' becomes other bytes here than in its owner '{owner.arg}'")
+
+
+def _bound(node: Statement) -> list[Statement]:
+    """A list's own leaves that are in a key or a value."""
+    leaves = [child for child in node.i_children if child.keyword == "leaf"]
+    return [leaf for leaf in leaves if any(extension(leaf, PCN, name) is not None for name in ("key", "value"))]
+
+
+def _found(node: Statement, path: list[str]) -> Statement | None:
+    """The data node at a path of names, below a module."""
+    for name in path:
+        found = [child for child in data_nodes(node) if child.arg == name and _holder(child) is node]
+        if not found:
+            return None
+        node = found[0]
+    return node
+
+
+def _holder(node: Statement) -> Statement:
+    """What a node is in, in the data: choices and cases leave no trace there."""
+    return next(holder for holder in ancestors(node.parent) if holder.keyword not in ("choice", "case"))
 
 
 def row_problems(holder: Statement) -> Iterator[str]:

@@ -37,8 +37,8 @@ ENCODINGS: dict[str, tuple[str, ...]] = {
 
 
 def table_keywords(node: Statement) -> Schema:
-    """x-pcn-table, x-pcn-learned and x-pcn-const-any of a node or the module."""
-    found = {f"x-pcn-{name}": extension_arg(node, PCN, name) for name in ("table", "learned", "const-any")}
+    """x-pcn-table, x-pcn-learned, x-pcn-owned-by and x-pcn-const-any of a node or the module."""
+    found = {f"x-pcn-{name}": extension_arg(node, PCN, name) for name in ("table", "learned", "owned-by", "const-any")}
     return {keyword: value for keyword, value in found.items() if value is not None}
 
 

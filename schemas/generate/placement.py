@@ -18,7 +18,8 @@ PLACES: dict[str, tuple[str, ...]] = {
     "table": ("module", "list", "leaf-list", "container", "leaf"),
     "key": ("leaf", "leaf-list"), "encoding": ("leaf", "leaf-list"), "ref": ("leaf", "leaf-list"),
     "value": ("leaf",), "const": ("leaf",), "derived": ("leaf", "leaf-list"),
-    "learned": ("list",), "until": ("leaf",), "cubes": ("list",), "optional-key": ("list",), "const-any": ("list", "leaf-list"),
+    "learned": ("list",), "owned-by": ("list",), "until": ("leaf",),
+    "cubes": ("list",), "optional-key": ("list",), "const-any": ("list", "leaf-list"),
     "flush": ("action", "rpc"), "zero": ("action", "rpc"),
 }
 REPEATABLE = ("ingress", "egress", "drop-reason", "flush", "zero")
@@ -36,6 +37,7 @@ _ARGUMENTS = {
     "const": (r"[A-Za-z_]\w*", "the name of a C constant"),
     "learned": (r"[A-Za-z_]\w*", "the name of a C table"),
     "until": (r"[\w-]+(/[\w-]+)*", "a path such as fdb/aging-time"),
+    "owned-by": (r"[\w-]+(/[\w-]+)*", "the path of a list, such as chain/rule"),
     "optional-key": (r"[\w-]+", "the name of a leaf"),
     "const-any": (r"[A-Za-z_]\w*", "the name of a C constant"),
     "key": (r"[A-Za-z_][\w.]*|", "the name of a field, or '' for the whole key"),

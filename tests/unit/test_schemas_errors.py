@@ -13,6 +13,7 @@ HEAD = """module toy { yang-version 1.1; namespace "http://example.org/toy"; pre
 """
 STANDARD = HEAD + 'base:service-name "toy"; uses std:standard-base-yang-module;\n'
 TRANSPARENT = HEAD + 'base:service-name "toy"; uses tr:transparent-base-yang-module;\n'
+OWNER = 'list o { key "k"; pcn:table "o"; leaf k { type uint8; pcn:key "k"; } } '
 
 
 def complaints(directory: Path, capsys: pytest.CaptureFixture[str], text: str) -> list[str]:
@@ -54,6 +55,16 @@ def complaints(directory: Path, capsys: pytest.CaptureFixture[str], text: str) -
          "toy.yang:5: the field 'x' of 't' is taken twice"),
         ('container c { pcn:table "t"; leaf a { type uint8; pcn:value ""; } leaf b { type uint8; pcn:value "x"; } }',
          "toy.yang:5: pcn:value '' is the whole value of 't', which has other fields too"),
+        ('list l { config false; pcn:table "t"; leaf a { type uint8; pcn:value "a"; } }',
+         "toy.yang:5: the rows of 't' are the entries of 'l', which has no key to tell them apart"),
+        (OWNER + 'list l { key "k"; pcn:table "t"; pcn:owned-by "o"; leaf k { type uint8; pcn:key "k"; } }',
+         "toy.yang:5: 'l' is no state in a table: pcn:owned-by is for a list with config false and a pcn:table"),
+        ('list l { config false; key "k"; pcn:table "t"; pcn:owned-by "o"; leaf k { type uint8; pcn:key "k"; } }',
+         "toy.yang:5: pcn:owned-by 'o' is no configured list with a pcn:table"),
+        (OWNER + 'list l { config false; key "j"; pcn:table "t"; pcn:owned-by "o"; leaf j { type uint8; pcn:key "k"; } }',
+         "toy.yang:5: the rows of 'l' do not tell their owner: no leaf 'k' with a pcn:key or pcn:value"),
+        (OWNER + 'list l { config false; key "k"; pcn:table "t"; pcn:owned-by "o"; leaf k { type boolean; pcn:key "k"; } }',
+         "toy.yang:5: 'k' becomes other bytes here than in its owner 'o'"),
         ('list l { key "k"; pcn:learned "t"; leaf k { type uint8; } }', "toy.yang:5: 'l' has a pcn:learned but no pcn:table"),
         ('list l { key "k"; pcn:table "t"; pcn:learned "t"; leaf k { type uint8; pcn:key ""; } }',
          "toy.yang:5: 't' cannot hold what is configured and what is learned: these are two tables"),

@@ -33,7 +33,9 @@ class Column:
 class Binding:
     """One table's share of a model. `segments` lead to the entries: (name, whether it is a list).
 
-    No keys: the single row with key 0. `learned` names the datapath's own table of rows of the same shape.
+    No keys: the single row with key 0. `learned` names the datapath's own table of rows of the same shape. `state`: a list of
+    state (config false): the whole table is the datapath's, its keys too. `owner`: the path of the configured list whose
+    rows own these.
     """
 
     table: str
@@ -42,10 +44,17 @@ class Binding:
     values: tuple[Column, ...] = ()
     learned: str | None = None
     maximum: int | None = None
+    state: bool = False
+    owner: tuple[str, ...] = ()
 
     @property
     def is_list(self) -> bool:
         return bool(self.keys)
+
+    @property
+    def of_datapath(self) -> str | None:
+        """The table of its rows that programs write, if there is one."""
+        return self.table if self.state else self.learned
 
 
 @dataclass(slots=True)
@@ -56,18 +65,24 @@ class _Draft:
     values: list[Column]
     learned: str | None = None
     maximum: int | None = None
+    state: bool = False
+    owner: tuple[str, ...] = ()
+
+    def finished(self) -> Binding:
+        columns = tuple(self.keys), tuple(self.values)
+        return Binding(self.table, self.segments, *columns, self.learned, self.maximum, self.state, self.owner)
 
 
 def bindings(schema: Schema) -> tuple[Binding, ...]:
     """All bindings of one service's schema, in model order."""
     drafts: list[_Draft] = []
-    _visit_object(schema, (), 0, [], _open(drafts, schema, (), []), drafts, ())
-    return tuple(
-        Binding(d.table, d.segments, tuple(d.keys), tuple(d.values), d.learned, d.maximum) for d in drafts if d.keys or d.values
-    )
+    _visit_object(schema, (), 0, [], _open(drafts, schema, (), []), drafts, (), False)
+    return tuple(draft.finished() for draft in drafts if draft.keys or draft.values)
 
 
-def _open(drafts: list[_Draft], node: Schema, segments: tuple[tuple[str, bool], ...], keys: list[Column]) -> _Draft | None:
+def _open(
+    drafts: list[_Draft], node: Schema, segments: tuple[tuple[str, bool], ...], keys: list[Column], state: bool = False
+) -> _Draft | None:
     """The draft of the table that a node names; leaves of one unkeyed table share one draft wherever they stand."""
     table = node.get("x-pcn-table")
     if table is None:
@@ -76,7 +91,8 @@ def _open(drafts: list[_Draft], node: Schema, segments: tuple[tuple[str, bool], 
         for draft in drafts:
             if draft.table == table and not draft.keys:
                 return draft
-    drafts.append(_Draft(table, segments, keys, [], node.get("x-pcn-learned"), node.get("maxItems")))
+    owner = tuple(name for name in node.get("x-pcn-owned-by", "").split("/") if name)
+    drafts.append(_Draft(table, segments, keys, [], node.get("x-pcn-learned"), node.get("maxItems"), state, owner))
     return drafts[-1]
 
 
@@ -88,11 +104,13 @@ def _visit_object(
     draft: _Draft | None,
     drafts: list[_Draft],
     path: tuple[str, ...],
+    state: bool,
 ) -> None:
-    """Walk an object's members; `path` is where the object stands within the entry of the innermost list."""
-    for state, members in ((False, node.get("properties", {})), (True, node.get("x-state", {}))):
+    """Walk an object's members; `path` is where the object stands within the entry of the innermost list. What stands in
+    state is state."""
+    for of_state, members in ((state, node.get("properties", {})), (True, node.get("x-state", {}))):
         for name, member in members.items():
-            _visit(name, member, segments, level, keys, draft, drafts, path, state)
+            _visit(name, member, segments, level, keys, draft, drafts, path, of_state)
 
 
 def _visit(
@@ -107,10 +125,10 @@ def _visit(
     state: bool,
 ) -> None:
     if node.get("type") == "array":
-        _visit_list(name, node, segments, level, keys, drafts)
+        _visit_list(name, node, segments, level, keys, drafts, state)
     elif node.get("type") == "object":
         inner = _open(drafts, node, (*segments, (name, False)), []) if "x-pcn-table" in node else draft
-        _visit_object(node, (*segments, (name, False)), level, keys, inner, drafts, (*path, name))
+        _visit_object(node, (*segments, (name, False)), level, keys, inner, drafts, (*path, name), state)
     elif "x-pcn-value" in node:
         home = _open(drafts, node, segments, []) if "x-pcn-table" in node else draft
         if home is not None:
@@ -125,22 +143,28 @@ def _full(home: _Draft, segments: tuple[tuple[str, bool], ...], path: tuple[str,
 
 
 def _visit_list(
-    name: str, node: Schema, segments: tuple[tuple[str, bool], ...], level: int, keys: list[Column], drafts: list[_Draft]
+    name: str,
+    node: Schema,
+    segments: tuple[tuple[str, bool], ...],
+    level: int,
+    keys: list[Column],
+    drafts: list[_Draft],
+    state: bool,
 ) -> None:
     items = node.get("items", {})
     here = (*segments, (name, True))
     if items.get("type") != "object":  # a leaf-list: its entries are the keys
         if "x-pcn-table" in node:
             own = _column(level + 1, (), {**items, **node}, node.get("x-pcn-key", ""), False)
-            _open(drafts, node, here, [*keys, own])
+            _open(drafts, node, here, [*keys, own], state)
         return
     own_keys = [
         _column(level + 1, (leaf,), items["properties"][leaf], items["properties"][leaf]["x-pcn-key"], False)
         for leaf in node.get("x-yang-key", ())
         if "x-pcn-key" in items["properties"][leaf]
     ]
-    draft = _open(drafts, node, here, [*keys, *own_keys])
-    _visit_object(items, here, level + 1, [*keys, *own_keys], draft, drafts, ())
+    draft = _open(drafts, node, here, [*keys, *own_keys], state)
+    _visit_object(items, here, level + 1, [*keys, *own_keys], draft, drafts, (), state)
 
 
 def _column(level: int, path: tuple[str, ...], node: Schema, place: str, state: bool) -> Column:

@@ -7,7 +7,7 @@ masked out on the way in and can be asked for on the way out.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -92,6 +92,8 @@ def encode_rows(
         if binding.table not in tables:
             raise KeyError(f"the model keeps {_where(binding)} in table {binding.table!r}, which the C does not declare")
         layout = tables[binding.table]
+        if binding.state:
+            continue
         if not binding.is_list and all(column.state for column in binding.values):
             continue  # counters only: nothing of it is configuration
         mask = _mask(binding, layout)
@@ -225,9 +227,10 @@ def decode_rows(
     too old to be used. An array cannot tell an entry whose row is all zeros from none: of those, `said` has the ones to give."""
     config: dict[str, Any] = {}
     known: Known = {}
+    in_tables = {binding.segments for binding in bound if binding.is_list}
     for binding in bound:
         layout = tables.get(binding.table)
-        if layout is None:
+        if layout is None or (binding.state and not state):
             continue
         sources = [binding.table, *([binding.learned] if state and binding.learned else [])]
         in_array = binding.is_list and layout.type in (2, 6)
@@ -239,9 +242,10 @@ def decode_rows(
                     continue
                 if name != binding.table and key in live.get(binding.table, {}):
                     continue  # what is configured holds, whatever was learned before
-                if name == binding.learned and _is_outdated(binding, layout, value, config, env):
+                if name == binding.of_datapath and _is_outdated(binding, layout, value, config, env):
                     continue
-                _place_row(config, known, binding, layout, key, value, env, state and name == (binding.learned or name))
+                lone = in_tables if binding.state else ()  # a row of state makes no entry of a list in which it stands
+                _place_row(config, known, binding, layout, key, value, env, state and name == (binding.learned or name), lone)
     return config
 
 
@@ -265,17 +269,31 @@ def _is_outdated(binding: Binding, layout: TableLayout, value: bytes, config: Ma
 
 
 def _place_row(
-    config: dict[str, Any], known: Known, binding: Binding, layout: TableLayout, key: bytes, value: bytes, env: Env, state: bool
+    config: dict[str, Any],
+    known: Known,
+    binding: Binding,
+    layout: TableLayout,
+    key: bytes,
+    value: bytes,
+    env: Env,
+    state: bool,
+    in_tables: Collection[tuple[tuple[str, bool], ...]],
 ) -> None:
+    """Put a row where it belongs. The entries of outer lists that are in `in_tables` are there already, or it has no place."""
     chain: list[Any] = [config]
     node: Any = config
     if binding.is_list:
-        for name, is_list in binding.segments:
+        for depth, (name, is_list) in enumerate(binding.segments, 1):
             if not is_list:
                 node = node.setdefault(name, {})
                 continue
             own = [c for c in binding.keys if c.level == len(chain)]
-            node = _entry_of(node.setdefault(name, []), known, own, layout, key, env)
+            is_outer = depth < len(binding.segments) and binding.segments[:depth] in in_tables
+            entries = node.get(name, []) if is_outer else node.setdefault(name, [])
+            found = _entry_of(entries, known, own, layout, key, env, make=not is_outer)
+            if found is None:
+                return
+            node = found
             chain.append(node)
     for column in binding.values:
         if column.state and not state:
@@ -285,8 +303,10 @@ def _place_row(
         _set(chain[column.level], column.path, leaf)
 
 
-def _entry_of(entries: list[Any], known: Known, own: Sequence[Column], layout: TableLayout, key: bytes, env: Env) -> Any:
-    """The list entry with this row's key, made if it is new. A leaf-list's entry is the key itself."""
+def _entry_of(
+    entries: list[Any], known: Known, own: Sequence[Column], layout: TableLayout, key: bytes, env: Env, *, make: bool = True
+) -> Any:
+    """The list entry with this row's key, made if it is new, or else None. A leaf-list's entry is the key itself."""
     wanted: dict[str, Any] = {}
     for column in own:
         offset, size = place(layout.key, column.place)
@@ -294,6 +314,8 @@ def _entry_of(entries: list[Any], known: Known, own: Sequence[Column], layout: T
         wanted[column.path[0] if column.path else ""] = value
     identity = (id(entries), *wanted.items())
     if identity not in known:
+        if not make:
+            return None
         known[identity] = wanted.get("", wanted)
         entries.append(known[identity])
     return known[identity]
