@@ -57,7 +57,7 @@ class Host:
         self.files = directory / "topologies"
         self.files.mkdir()
         for name in examples:
-            shutil.copy(release.examples / f"{name}.yaml", self.files)
+            shutil.copy(release.example(name), self.files / f"{name}.yaml")
         self.cleaner = this_release(release.cache)  # whoever changed it, this one can take it away
         self.traffic = Traffic([])
         self.connections: list[Connection] = []

@@ -23,6 +23,8 @@ import pytest
 
 HERE = Path(__file__).resolve().parents[2]
 OLD = "296be9a7c04dad0657f39473f3804b4f5fa370f4"
+RENAMED = {"two-hosts": "simplebridge", "blacklist": "ddosmitigator", "forwarder-chain": "simpleforwarder",
+           "xdp-switch": "simplebridge-xdp"}  # fmt: skip
 PARTS = ("reconciler", "schemas", "cubes", "bpf", "examples", "pyproject.toml")
 OF_ONES_OWN = "static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {"
 
@@ -42,6 +44,11 @@ class Release:
     @property
     def examples(self) -> Path:
         return self.home / "examples" / "topologies"
+
+    def example(self, name: str) -> Path:
+        """A topology by the name that the first release has for it; later ones name some for the service that they show."""
+        found = self.examples / f"{name}.yaml"
+        return found if found.exists() else self.examples / f"{RENAMED[name]}.yaml"
 
     def argv(self, command: str, *arguments: str) -> list[str]:
         module, _, function = self.scripts[command].partition(":")
