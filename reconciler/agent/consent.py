@@ -5,18 +5,9 @@ nobody has touched the kernel. It waits until somebody who knows that connection
 """
 from __future__ import annotations
 
-from reconciler.engine.apply import ApplyResult
-from reconciler.plan.steps import Disruption
-
 
 class ConsentNeeded(Exception):
     """The plan would reset state, and nobody has agreed to it."""
-
-
-def state_resets(result: ApplyResult) -> tuple[str, ...]:
-    """Addresses of the tables that would be made anew, in cubes that stay."""
-    steps = (step for step in result.plan.steps if step.operation.kind == "create_map")
-    return tuple(step.address for step in steps if step.disruption == Disruption.STATE_RESET)
 
 
 def problem_of(addresses: tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reconciler.agent.consent import ConsentNeeded, problem_of, state_resets
+from reconciler.agent.consent import ConsentNeeded, problem_of
 from reconciler.agent.counters import AgentCounters
 from reconciler.agent.files import DesiredDocuments, words
 from reconciler.agent.retry import Retries
@@ -195,12 +195,12 @@ class Controller:
 
     def _ask(self, planned: ApplyResult) -> None:
         """Raises ConsentNeeded."""
-        if not self.accepts_state_reset and state_resets(planned):
+        if not self.accepts_state_reset and planned.plan.resets:
             raise ConsentNeeded
 
     def _waits_for_consent(self, seen: ApplyResult) -> bool:
         """Whether what is to be done would reset state, and nobody has agreed: then it is pending, and none of it is drift."""
-        self.resets = () if self.accepts_state_reset else state_resets(seen)
+        self.resets = () if self.accepts_state_reset else seen.plan.resets
         if self.resets:
             self.drift, self.pending = (), tuple(dict.fromkeys((*self.pending, *self.resets)))
             if self._shown != self.resets:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Show what the kernel holds otherwise than it was last applied, and exit 3 if there is anything. Reads only, and needs
-no file: what was applied is kept in the kernel."""
+no file: what was applied is kept in the kernel. An upgrade that would reset state is no drift, but pending (exit 2)."""
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -31,9 +31,11 @@ def run(run: Run) -> int:
     run.need("read the kernel's programs")
     options = run.options()
     session = drift_session(options)
-    document = drift_document(session.drift, Decoder(session, options.services))
+    document = drift_document(session.drift, Decoder(session, options.services), session.plan.resets)
     if run.format != "text":
         run.emit(document)
     elif not run.terminal.quiet:
         run.terminal.print(drift_text(document, run.terminal.paint))
-    return 3 if document["drift"] else ApplyFailed.exit_code if session.live.sealed else 0
+    if document["drift"]:
+        return 3
+    return 2 if session.plan.resets else ApplyFailed.exit_code if session.live.sealed else 0

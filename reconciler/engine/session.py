@@ -1,7 +1,8 @@
 """A session: one read of the kernel, with desired, applied and live side by side, and the plan that follows.
 
 Three-way without a state file. Desired is the documents given; applied is what the kernel keeps of the last apply; live
-is read back. *Pending*: desired differs from applied. *Drift*: live differs from applied.
+is read back. *Pending*: desired differs from applied. *Drift*: live differs from applied. An *upgrade* that would reset state is
+pending, too: live is what was applied, with the code of then.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from reconciler.graph.records import (
     Live,
     NamespaceRecord,
     OffloadRecord,
+    ProgramRecord,
     Record,
     RecordGroup,
     State,
     TableRecord,
     TopologyRecord,
+    TrampolineRecord,
     global_records,
     grouped,
 )
@@ -299,12 +302,14 @@ class Reconciler:
         live = replace(base, state=state, network=then)
         objects = by_digest(self.builder.built)
         plan = make_plan(desired, live, self.services, self.builder.built, objects)
+        drift = _drift(before.state, then, base.sealed)
+        upgrade = [change for change in drift if _is_code(change)] if plan.resets else []
         return Session(
             desired,
             live,
             plan,
-            without_documents(diff(desired.state, before.state)),
-            _drift(before.state, then, base.sealed),
+            [*without_documents(diff(desired.state, before.state)), *upgrade],
+            [change for change in drift if not _is_code(change)] if upgrade else drift,
             objects,
             self.builder.built,
             conflicts,
@@ -335,6 +340,18 @@ def _network_of(topologies: Sequence[Topology]) -> Desired:
         desired.add(NamespaceRecord(name, topology.name) for name in topology.namespaces)
         desired.add(LinkRecord(link, topology.name) for link in topology.links)
     return desired
+
+
+def _is_code(change: Change) -> bool:
+    """Whether what differs is that other code was loaded than there is now, and nobody has touched the kernel."""
+    live, wanted = change.before, change.after
+    if isinstance(live, TableRecord) and isinstance(wanted, TableRecord):
+        return live.spec != wanted.spec
+    if isinstance(live, ProgramRecord) and isinstance(wanted, ProgramRecord):
+        return live.object != wanted.object and not live.object.startswith("foreign:")
+    if isinstance(live, TrampolineRecord) and isinstance(wanted, TrampolineRecord):
+        return bool(live.chain and wanted.chain) and not live.chain.startswith("foreign:")
+    return False
 
 
 def _drift(applied: State, live: State, sealed: Collection[str]) -> list[Change]:

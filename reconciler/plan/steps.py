@@ -108,6 +108,12 @@ class Plan:
     def disruption(self) -> Disruption:
         return max((step.disruption for step in self.steps), default=Disruption.NONE)
 
+    @property
+    def resets(self) -> tuple[str, ...]:
+        """Addresses of the tables that are made anew although what was learned in them is lost, in cubes that stay."""
+        made = (step for step in self.steps if step.operation.kind == "create_map")
+        return tuple(step.address for step in made if step.disruption == Disruption.STATE_RESET)
+
 
 def ordered(steps: Iterable[Step]) -> tuple[Step, ...]:
     return tuple(sorted(steps, key=lambda step: step.rank))

@@ -20,16 +20,18 @@ MISSING, CHANGED, UNEXPECTED = "missing", "changed", "unexpected"
 _MARKS = {MISSING: "-", CHANGED: "~", UNEXPECTED: "+"}
 
 
-def drift_document(changes: Sequence[Change], decoder: Decoder | None) -> dict[str, Any]:
-    """{"format_version", "summary": {"drift"}, "drift": [{address, subject, state, applied, live}], "errors"}."""
+def drift_document(changes: Sequence[Change], decoder: Decoder | None, resets: Sequence[str] = ()) -> dict[str, Any]:
+    """{"format_version", "summary": {"drift"}, "drift": [{address, subject, state, applied, live}], "state_resets", "errors"}.
+    `resets`: addresses of the tables that an upgrade would make anew."""
     found = [_entry(change, decoder) for change in _without_parts(changes)]
-    return {"format_version": FORMAT_VERSION, "summary": {"drift": len(found)}, "drift": found, "errors": []}
+    summary = {"drift": len(found)}
+    return {"format_version": FORMAT_VERSION, "summary": summary, "drift": found, "state_resets": list(resets), "errors": []}
 
 
 def drift_text(document: Mapping[str, Any], paint: Paint = plain) -> str:
     entries = document["drift"]
     if not entries:
-        return "No drift: the kernel holds what was applied."
+        return "\n".join(["No drift: the kernel holds what was applied.", *_upgrade(document, paint)])
     wide = min(40, max(len(escape(entry["address"])) for entry in entries))
     lines = []
     for entry in entries:
@@ -38,8 +40,19 @@ def drift_text(document: Mapping[str, Any], paint: Paint = plain) -> str:
         lines.append(paint(STYLES[mark], f"{mark} {escape(entry['address']):<{wide}}  {escape(said[0])}"))
         lines += [paint(STYLES[mark], f"  {'':<{wide}}  {escape(words)}") for words in said[1:]]
     return "\n".join(
-        [*lines, paint("bold", f"Drift: {counted(len(entries), 'object')} not as applied; the next apply mends that.")]
+        [
+            *lines,
+            paint("bold", f"Drift: {counted(len(entries), 'object')} not as applied; the next apply mends that."),
+            *_upgrade(document, paint),
+        ]
     )
+
+
+def _upgrade(document: Mapping[str, Any], paint: Paint) -> Iterator[str]:
+    if document["state_resets"]:
+        tables = ", ".join(map(escape, document["state_resets"]))
+        lost = "state reset: what was learned there would be lost"
+        yield paint("yellow", f"Pending: newer code has another layout for {tables} ({lost}).")
 
 
 def _said(entry: Mapping[str, Any]) -> Iterator[str]:

@@ -59,6 +59,10 @@ def test_an_agent_of_newer_code_reports_a_state_reset_as_pending_and_the_connect
     assert not said["healthy"]
     assert any("state reset" in problem and "pcn-apply" in problem for problem in said["problems"])
     assert "state reset" in agent.text()
+    assert "state reset" in host.apply(wider, "--check", code=2), "it is pending, and no drift"
+    told = wider.run(host.root, "pcn", "drift", code=2).stdout
+    assert "No drift" in told
+    assert any(line.startswith("Pending: ") and TABLE in line and "state reset" in line for line in told.splitlines())
     assert host.losses(wider) == []
 
 
