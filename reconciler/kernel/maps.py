@@ -11,11 +11,12 @@ import ctypes
 import errno
 import functools
 import mmap
+import os
 import re
 import struct
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -249,6 +250,20 @@ def _array_keys(count: int) -> tuple[bytes, ...]:
 
 
 _WAIT, _MOST_WAITS = 0.005, 100  # seconds; without a single row
+_FEW = 8  # rows that are asked for or written one by one
+_SHARE = 16  # a table is read as a whole for its sixteenth
+_NO_BATCHES = frozenset({errno.EINVAL, errno.EOPNOTSUPP, 524})  # 524: ENOTSUPP, the kernel's own
+
+
+def lookup_many(fd: int, spec: MapSpec, wanted: Collection[bytes]) -> dict[bytes, bytes]:
+    """Those of these rows that are there. Many of them are read with the whole table, and of an empty one none."""
+    if len(wanted) > _FEW:
+        if spec.type not in ARRAYS and next(keys(fd, spec), None) is None:
+            return {}
+        if len(wanted) >= spec.max_entries // _SHARE:
+            there = rows(fd, spec)
+            return {key: there[key] for key in wanted if key in there}
+    return {key: value for key in wanted if (value := lookup(fd, spec, key)) is not None}
 
 
 def update_many(fd: int, spec: MapSpec, wanted: Mapping[bytes, bytes]) -> None:
@@ -257,32 +272,48 @@ def update_many(fd: int, spec: MapSpec, wanted: Mapping[bytes, bytes]) -> None:
     A table that is not allocated in advance takes its rows from a small stock, which the kernel fills up in the background.
     Thousands of rows at once may find it empty (ENOMEM): then they wait for it, as long as it goes on.
     """
-    if len(wanted) < 2 or spec.type not in _BATCHED:
-        for key, value in wanted.items():
-            update(fd, key, value)
-        return
-    keys_buffer = ctypes.create_string_buffer(b"".join(wanted), spec.key_size * len(wanted))
-    values = ctypes.create_string_buffer(b"".join(wanted.values()), spec.value_bytes * len(wanted))
     done, waits = 0, 0
-    while True:
-        at = bpf.address(keys_buffer) + done * spec.key_size, bpf.address(values) + done * spec.value_bytes
-        attributes = ctypes.create_string_buffer(struct.pack("<QQQQIIQQ", 0, 0, *at, len(wanted) - done, fd, 0, 0), 56)
-        try:
-            bpf.bpf(bpf.MAP_UPDATE_BATCH, attributes)
-        except OSError as error:
-            written = struct.unpack_from("<I", attributes.raw, 32)[0]
-            waits = 0 if written else waits + 1
-            if error.errno != errno.ENOMEM or waits > _MOST_WAITS:
-                raise
-            done += written
-            time.sleep(_WAIT)
-        else:
+    while len(wanted) > 1 and spec.type in _BATCHED:
+        error, written = _batch(bpf.MAP_UPDATE_BATCH, fd, spec, list(wanted)[done:], list(wanted.values())[done:])
+        if not error:
             return
+        waits = 0 if written else waits + 1
+        done += written
+        if error in _NO_BATCHES and not done:
+            break
+        if error != errno.ENOMEM or waits > _MOST_WAITS:
+            raise OSError(error, os.strerror(error))
+        time.sleep(_WAIT)
+    for key, value in wanted.items():
+        update(fd, key, value)
 
 
-def delete_many(fd: int, doomed: Iterable[bytes]) -> int:
-    """Remove rows; how many there were."""
-    return sum(delete(fd, key) for key in doomed)
+def delete_many(fd: int, spec: MapSpec, doomed: Iterable[bytes]) -> int:
+    """Remove rows, in one call where possible; how many there were."""
+    left, removed = list(doomed), 0
+    while len(left) > 1 and spec.type in _BATCHED - ARRAYS:
+        error, gone = _batch(bpf.MAP_DELETE_BATCH, fd, spec, left)
+        if not error:
+            return removed + len(left)
+        removed += gone
+        if error != errno.ENOENT:
+            left = left[gone:]
+            break
+        left = left[gone + 1 :]  # the next one was not there
+    return removed + sum(delete(fd, key) for key in left)
+
+
+def _batch(command: int, fd: int, spec: MapSpec, names: Sequence[bytes], values: Sequence[bytes] = ()) -> tuple[int, int]:
+    """Do something to many rows: (the error's number or 0, how many rows it was done to before)."""
+    buffers = ctypes.create_string_buffer(b"".join(names)), ctypes.create_string_buffer(b"".join(values))
+    at = bpf.address(buffers[0]), bpf.address(buffers[1]) if values else 0
+    attributes = ctypes.create_string_buffer(struct.pack("<QQQQIIQQ", 0, 0, *at, len(names), fd, 0, 0), 56)
+    try:
+        bpf.bpf(command, attributes)
+    except OSError as error:
+        done: int = struct.unpack_from("<I", attributes.raw, 32)[0]
+        return error.errno or errno.EIO, done if done < len(names) else 0  # older kernels say nothing if they did not begin
+    return 0, len(names)
 
 
 def spread(spec: MapSpec, value: bytes) -> bytes:

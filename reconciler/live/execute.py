@@ -179,24 +179,20 @@ class Executor:
         """Write the configuration's bits of each row; the datapath's bits of a row that exists stay."""
         fd, spec = self._map(path)
         bits = bytes.fromhex(mask)
-        ready = {}
-        for key_hex, value_hex in rows.items():
-            key, value = bytes.fromhex(key_hex), bytes.fromhex(value_hex)
-            if bits != b"\xff" * len(bits):
-                old = maps.lookup(fd, spec, key)
-                if old is not None:
-                    ready[key] = merged(spec, old, value, bits)
-                    continue
-            ready[key] = maps.spread(spec, value)
+        wanted = {bytes.fromhex(key): bytes.fromhex(value) for key, value in rows.items()}
+        there = maps.lookup_many(fd, spec, wanted) if bits != b"\xff" * len(bits) else {}
+        ready = {
+            key: merged(spec, there[key], value, bits) if key in there else maps.spread(spec, value)
+            for key, value in wanted.items()
+        }
         maps.update_many(fd, spec, ready)
 
     def _delete_rows(self, path: str, keys: list[str], sparse: bool) -> None:
         fd, spec = self._map(path)
-        for key in map(bytes.fromhex, keys):
-            if sparse:
-                maps.update(fd, key, bytes(spec.value_bytes))
-            elif spec.type not in maps.ARRAYS:
-                maps.delete(fd, key)
+        if sparse:
+            maps.update_many(fd, spec, dict.fromkeys(map(bytes.fromhex, keys), bytes(spec.value_bytes)))
+        elif spec.type not in maps.ARRAYS:
+            maps.delete_many(fd, spec, map(bytes.fromhex, keys))
 
     def _purge_rows(self, path: str, fields: list[tuple[bool, int, int]], values: list[str]) -> None:
         """Delete the rows in which fields (whether in the key, offset, size), one after the other, have one of the values."""
@@ -206,11 +202,11 @@ class Executor:
         def said(key: bytes, row: bytes) -> bytes:
             return b"".join((key if in_key else row)[offset : offset + size] for in_key, offset, size in fields)
 
-        maps.delete_many(fd, [key for key, row in maps.rows(fd, spec).items() if said(key, row) in wanted])
+        maps.delete_many(fd, spec, [key for key, row in maps.rows(fd, spec).items() if said(key, row) in wanted])
 
     def _flush_rows(self, path: str) -> None:
         fd, spec = self._map(path)
-        maps.delete_many(fd, list(maps.keys(fd, spec)))
+        maps.delete_many(fd, spec, maps.rows(fd, spec))
 
     def _migrate_rows(self, source: str, path: str, service: str, table: str, mask: str) -> None:
         left = self._migrations.carry(self._map(source), self._map(path), service, table, bytes.fromhex(mask) or None)

@@ -15,8 +15,9 @@ _BPF = {
     bpf.MAP_CREATE: "map created", bpf.MAP_LOOKUP: "row read", bpf.MAP_UPDATE: "row written", bpf.MAP_DELETE: "row deleted",
     bpf.PROG_LOAD: "program loaded", bpf.OBJ_PIN: "pinned", bpf.OBJ_GET: "pin opened", bpf.OBJ_INFO: "described",
     bpf.MAP_LOOKUP_BATCH: "rows read", bpf.MAP_UPDATE_BATCH: "rows written", bpf.MAP_FREEZE: "map frozen",
-    bpf.LINK_CREATE: "hook attached",
+    bpf.MAP_DELETE_BATCH: "rows deleted", bpf.LINK_CREATE: "hook attached",
 }  # fmt: skip
+OF_BPF = frozenset(_BPF.values())
 
 
 @contextmanager

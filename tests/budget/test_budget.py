@@ -20,7 +20,7 @@ from reconciler.engine.apply import ApplyResult, Options, apply
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
 from reconciler.plan.steps import MAP_WRITES
-from tests.budget.counting import counted
+from tests.budget.counting import OF_BPF, counted
 from tests.unit.test_imports import HEAVY
 
 FIGURES: Mapping[str, Any] = yaml.safe_load((Path(__file__).parent / "figures.yaml").read_text("utf-8"))
@@ -118,6 +118,22 @@ def test_an_edit_writes_no_more_rows_than_it_must(what: str, edit: tuple[str, st
     plan = applied(after).plan
     applied(after, delete=True)
     must_be(f"rows written: {what}", FIGURES["rows_per_edit"][what], plan.total(MAP_WRITES))
+
+
+def test_many_rows_are_written_and_deleted_in_few_calls() -> None:
+    most = FIGURES["calls_of_many_rows"]
+    head = f"{HEAD}  - {{name: d, service-name: ddosmitigator, blacklist-src: ["
+    many = head + ", ".join(f"{{ip: 10.0.{number >> 8}.{number & 255}}}" for number in range(most["rows"])) + "]}\n"
+    one, options, found = head + "{ip: 10.0.0.0}]}\n", Options(), {}
+    applied(one, options)  # compiles
+    applied(one, options, delete=True)
+    for what, text in (("written", many), ("deleted", one)):
+        with counted() as calls:
+            rows = applied(text, options).plan.total(MAP_WRITES)
+        assert rows >= most["rows"] - 1
+        found[what] = sum(number for call, number in calls.items() if call in OF_BPF)
+    applied(one, options, delete=True)
+    assert {what: calls for what, calls in found.items() if calls > most[what]} == {}, f"calls of bpf(2), at most {most}"
 
 
 def forwarders(hook: str, count: int) -> str:

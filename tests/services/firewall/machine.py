@@ -88,7 +88,7 @@ class Machine:
             if rows.sparse:
                 maps.update_many(self.fds[name], self._spec(name), {key: bytes(len(self.rows[name][key])) for key in doomed})
             else:
-                maps.delete_many(self.fds[name], doomed)
+                maps.delete_many(self.fds[name], self._spec(name), doomed)
             self.rows[name] = {key: row for key, row in {**self.rows[name], **rows.rows}.items() if key in rows.rows}
         return changed
 
@@ -105,7 +105,7 @@ class Machine:
     def forget(self) -> None:
         """No connections, no fragments, and all counters at zero."""
         for name in STATES:
-            maps.delete_many(self.fds[name], list(maps.keys(self.fds[name], self._spec(name))))
+            maps.delete_many(self.fds[name], self._spec(name), list(maps.keys(self.fds[name], self._spec(name))))
         spec = self._spec("counters")
         maps.update_many(self.fds["counters"], spec, {key: bytes(spec.value_bytes) for key in self.rows["counters"]})
         spec = self._spec("decided")
@@ -114,7 +114,7 @@ class Machine:
     def damage(self) -> None:
         """Take half of the cells away, without telling anybody."""
         for name in ("cells4", "cells6"):
-            maps.delete_many(self.fds[name], list(self.rows[name])[::2])
+            maps.delete_many(self.fds[name], self._spec(name), list(self.rows[name])[::2])
             self.rows[name] = self._read(name)
 
     def device(self, chain: str) -> str:
