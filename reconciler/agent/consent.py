@@ -5,9 +5,19 @@ nobody has touched the kernel. It waits until somebody who knows that connection
 """
 from __future__ import annotations
 
+from reconciler.engine.apply import ApplyResult
+from reconciler.graph.records import CubeRecord
+
 
 class ConsentNeeded(Exception):
     """The plan would reset state, and nobody has agreed to it."""
+
+
+def held(seen: ApplyResult) -> frozenset[str]:
+    """The topologies that wait: those whose cubes would lose what they learned. None, if it is not theirs alone."""
+    cubes = [seen.session.desired.state.get("/".join(address.split("/")[:2])) for address in seen.plan.resets]
+    owners = [cube.topology for cube in cubes if isinstance(cube, CubeRecord)]
+    return frozenset(owners) if len(owners) == len(cubes) else frozenset()
 
 
 def problem_of(addresses: tuple[str, ...]) -> str:

@@ -5,6 +5,7 @@ desired set that fails is tried again later and later, while the one before it g
 """
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -12,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reconciler.agent.consent import ConsentNeeded, problem_of
+from reconciler.agent.consent import ConsentNeeded, held, problem_of
 from reconciler.agent.counters import AgentCounters
 from reconciler.agent.files import DesiredDocuments, words
 from reconciler.agent.retry import Retries
@@ -24,6 +25,7 @@ from reconciler.errors import DocumentError, Interrupted, LockBusy, PcnError, Pr
 from reconciler.graph.desired import document_text
 from reconciler.graph.diff import Change
 from reconciler.graph.records import CubeRecord, HookRecord, LinkRecord, MemberRecord, NextHopRecord
+from reconciler.live.applied import name_of
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
 
 HEAL, NO_HEAL, OBSERVE = "heal", "no-heal", "observe"
@@ -147,6 +149,7 @@ class Controller:
         self._note(seen)
         self.tally.looks += 1
         if self._waits_for_consent(seen):
+            self._apply_beside(held(seen), chosen, documents, options, began)
             return
         if not seen.plan.steps:
             self._succeeded(chosen, seen)
@@ -161,6 +164,19 @@ class Controller:
         except ConsentNeeded:  # somebody changed something in between: the next look says what waits
             return
         self._done(chosen, done, began, chosen.topologies | {topology.name for topology in seen.topologies})
+
+    def _apply_beside(
+        self, waiting: frozenset[str], chosen: DesiredDocuments, documents: Sequence[Document], options: Options, began: float
+    ) -> None:
+        """Apply what concerns no topology that waits for consent. Where another one leads to one that waits, all of them do."""
+        if not waiting or self.mode != HEAL or not all(map(name_of, documents)):
+            return
+        options, others = replace(options, hold=waiting), [each for each in documents if name_of(each) not in waiting]
+        with contextlib.suppress(DocumentError, ConsentNeeded):
+            seen = plan_for(others, options)
+            if seen.plan.steps:
+                refuse_while_unconfirmed(options.root)
+                self._done(chosen, apply(others, options), began, frozenset(topology.name for topology in seen.topologies))
 
     def _is_edit(self, chosen: DesiredDocuments) -> bool:
         """Whether the files say something else than what is in force: then something will be written, and a plan that is

@@ -33,6 +33,7 @@ from reconciler.graph.records import (
 )
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
 from reconciler.live.applied import APPLIED, applied_documents, name_of
+from reconciler.live.quarantine import HELD
 from reconciler.model import Topology
 from reconciler.plan.steps import Plan, Step, cubes_of
 from reconciler.service.registry import Services
@@ -41,7 +42,7 @@ from reconciler.service.registry import Services
 @dataclass(slots=True)
 class Options:
     """How to go about it. `prune`: topologies that the documents do not name are removed (else they stay as applied);
-    `drop`: these of them, by name.
+    `drop`: these of them, by name. `hold`: applied topologies that stay as they are, whatever would be done to them.
 
     `doing` is told what begins, in a word or two.
 
@@ -61,6 +62,7 @@ class Options:
     lock_timeout: float = 10.0
     prune: bool = False
     drop: frozenset[str] = frozenset()
+    hold: frozenset[str] = frozenset()
     merge: bool = False
     partial: bool = False
     progress: Callable[[int, int, Any], None] | None = None
@@ -92,7 +94,7 @@ class ApplyResult:
 def _reconciler(options: Options, *, stored: bool = False) -> Reconciler:
     """`stored`: what was compiled is taken from the root where it can be."""
     builder = Builder(options.services, options.compiling, options.root if stored else "")
-    return Reconciler(options.root, options.services, builder, options.drop, options.kept)
+    return Reconciler(options.root, options.services, builder, options.drop, options.hold, options.kept)
 
 
 def plan_for(documents: Sequence[Document], options: Options | None = None, *, delete: bool = False) -> ApplyResult:
@@ -256,7 +258,8 @@ def quarantined_warnings(live: Live) -> list[Problem]:
     """Warnings about the topologies that cannot be read here."""
     said = "topology {} is left as it is, for it cannot be read here: {}"
     hint = "apply its file again, or 'pcn delete {}'"
-    return [Problem(said.format(name, why), severity="warning", hint=hint.format(name)) for name, why in live.sealed.items()]
+    unreadable = {name: why for name, why in live.sealed.items() if why != HELD}
+    return [Problem(said.format(name, why), severity="warning", hint=hint.format(name)) for name, why in unreadable.items()]
 
 
 def _is_applied(wanted: Sequence[Topology], live: Live) -> bool:

@@ -15,7 +15,7 @@ from reconciler import pins
 from reconciler.errors import CompileError, DocumentError, NotPermitted, Problem
 from reconciler.graph.chains import fuse
 from reconciler.graph.desired import build_desired, program_slots
-from reconciler.graph.diff import Change, diff, without_documents
+from reconciler.graph.diff import Change, diff, is_other_code, without_documents
 from reconciler.graph.incremental import DesiredCache
 from reconciler.graph.parts import Built, Desired
 from reconciler.graph.records import (
@@ -24,19 +24,17 @@ from reconciler.graph.records import (
     Live,
     NamespaceRecord,
     OffloadRecord,
-    ProgramRecord,
     Record,
     RecordGroup,
     State,
     TableRecord,
     TopologyRecord,
-    TrampolineRecord,
     global_records,
     grouped,
 )
 from reconciler.kernel.read_cache import ReadCache
 from reconciler.live.applied import applied_documents, name_of
-from reconciler.live.quarantine import UNREADABLE, of_unknown_services, readable, without
+from reconciler.live.quarantine import HELD, UNREADABLE, of_unknown_services, readable, without
 from reconciler.model import Topology
 from reconciler.plan import make_plan
 from reconciler.plan.steps import Plan
@@ -188,12 +186,13 @@ class SessionCache:
 @dataclass(slots=True)
 class Reconciler:
     """Reads one root once, and makes sessions of it. Topologies of services that are not here are left out of all
-    that it reads, unless they are to be dropped."""
+    that it reads, unless they are to be dropped; so are those to `hold`, which stay as they are."""
 
     root: str
     services: Services
     builder: Builder
     drop: frozenset[str] = frozenset()
+    hold: frozenset[str] = frozenset()
     kept: SessionCache = field(default_factory=SessionCache)
 
     def live(self, *, state: bool = False, since: Collection[str] = (), spare: Collection[str] = ()) -> Live:
@@ -211,6 +210,7 @@ class Reconciler:
         self.kept.built = dict(self.builder.built)
         unknown = of_unknown_services(live.documents, self.services)
         self._seal(live, {name: why for name, why in unknown.items() if name not in self.drop})
+        self._seal(live, dict.fromkeys(self.hold.intersection(record.name for record in live.documents), HELD))
         going = self.drop.union(spare)
         live.orphans += tuple(pins.topology(name) for name in live.unreadable if name in going)
         self._seal(live, dict.fromkeys(set(live.unreadable) - going, UNREADABLE))
@@ -303,13 +303,13 @@ class Reconciler:
         objects = by_digest(self.builder.built)
         plan = make_plan(desired, live, self.services, self.builder.built, objects)
         drift = _drift(before.state, then, base.sealed)
-        upgrade = [change for change in drift if _is_code(change)] if plan.resets else []
+        upgrade = [change for change in drift if is_other_code(change)] if plan.resets else []
         return Session(
             desired,
             live,
             plan,
             [*without_documents(diff(desired.state, before.state)), *upgrade],
-            [change for change in drift if not _is_code(change)] if upgrade else drift,
+            [change for change in drift if not is_other_code(change)] if upgrade else drift,
             objects,
             self.builder.built,
             conflicts,
@@ -340,18 +340,6 @@ def _network_of(topologies: Sequence[Topology]) -> Desired:
         desired.add(NamespaceRecord(name, topology.name) for name in topology.namespaces)
         desired.add(LinkRecord(link, topology.name) for link in topology.links)
     return desired
-
-
-def _is_code(change: Change) -> bool:
-    """Whether what differs is that other code was loaded than there is now, and nobody has touched the kernel."""
-    live, wanted = change.before, change.after
-    if isinstance(live, TableRecord) and isinstance(wanted, TableRecord):
-        return live.spec != wanted.spec
-    if isinstance(live, ProgramRecord) and isinstance(wanted, ProgramRecord):
-        return live.object != wanted.object and not live.object.startswith("foreign:")
-    if isinstance(live, TrampolineRecord) and isinstance(wanted, TrampolineRecord):
-        return bool(live.chain and wanted.chain) and not live.chain.startswith("foreign:")
-    return False
 
 
 def _drift(applied: State, live: State, sealed: Collection[str]) -> list[Change]:

@@ -7,7 +7,16 @@ from dataclasses import dataclass, fields
 from itertools import compress, filterfalse
 from operator import ne
 
-from reconciler.graph.records import Grouped, Record, RecordGroup, State, TableRecord, TopologyRecord
+from reconciler.graph.records import (
+    Grouped,
+    ProgramRecord,
+    Record,
+    RecordGroup,
+    State,
+    TableRecord,
+    TopologyRecord,
+    TrampolineRecord,
+)
 from reconciler.incremental.row_delta import may_differ
 
 _NONE = RecordGroup({})
@@ -88,6 +97,18 @@ def differing_fields(change: Change) -> list[str]:
     if change.before is None or change.after is None:
         return []
     return [f.name for f in fields(change.after) if getattr(change.before, f.name, None) != getattr(change.after, f.name)]
+
+
+def is_other_code(change: Change) -> bool:
+    """Whether what differs is that other code was loaded than there is now, and nobody has touched the kernel."""
+    live, wanted = change.before, change.after
+    if isinstance(live, TableRecord) and isinstance(wanted, TableRecord):
+        return live.spec != wanted.spec
+    if isinstance(live, ProgramRecord) and isinstance(wanted, ProgramRecord):
+        return live.object != wanted.object and not live.object.startswith("foreign:")
+    if isinstance(live, TrampolineRecord) and isinstance(wanted, TrampolineRecord):
+        return bool(live.chain and wanted.chain) and not live.chain.startswith("foreign:")
+    return False
 
 
 def without_documents(changes: list[Change]) -> list[Change]:

@@ -20,6 +20,8 @@ from reconciler.service.registry import Services
 
 UNREADABLE = "its document was written by another version of pcn, or is damaged"
 
+HELD = "newer code would reset its state"
+
 
 def of_unknown_services(documents: Iterable[TopologyRecord], services: Services) -> dict[str, str]:
     """Those of the applied documents that have a cube of an unknown service, each with what is to be said of it."""

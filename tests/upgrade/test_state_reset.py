@@ -87,3 +87,18 @@ def test_an_agent_of_newer_code_with_room_for_more_connections_takes_over_and_no
     agent.until_in_sync()
     assert agent.status()["done"]["program_loads"] > 0
     assert host.losses(larger) == []
+
+
+def test_while_a_state_reset_waits_edits_of_other_topologies_are_applied(
+    new: Release, wider: Release, own_root: str, tmp_path: Path
+) -> None:
+    with Host(new, own_root, tmp_path, ("firewall", "two-hosts")) as host:
+        host.start()
+        agent = restarted(host, wider)
+        agent.until(lambda: TABLE in agent.status().get("pending", ()))
+        edited = host.edited("two-hosts", lambda data: data["spec"]["cubes"][0].update({"fdb": {"aging-time": 77}}))
+        edited.replace(host.files / "two-hosts.yaml")
+        agent.until(lambda: "77" in wider.run(own_root, "pcn", "show").stdout)
+        agent.until(lambda: TABLE in agent.status().get("pending", ()))
+        assert not agent.status()["healthy"]
+        assert host.losses(wider) == []
