@@ -163,9 +163,7 @@ static __always_inline bool is_sum_right(struct CTXTYPE *ctx, const struct iphdr
       return false;
     sum += bpf_csum_diff(0, 0, options, sizeof(options), 0);
   }
-  sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-  sum = (sum & 0xffff) + (sum >> 16);
-  return (sum & 0xffff) + (sum >> 16) == 0xffff;
+  return pcn_csum_fold(sum) == 0;
 }
 
 static __always_inline int read_ipv4(struct CTXTYPE *ctx, struct packet *packet, u32 end, void *at, void *data, void *data_end,

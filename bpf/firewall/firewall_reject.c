@@ -151,7 +151,7 @@ static __always_inline bool write_error(struct CTXTYPE *ctx, void *head, u32 siz
 
 static __always_inline u16 icmp_check(struct icmp *icmp, struct quote *quote, u64 sum) {
   sum = bpf_csum_diff(0, 0, (void *)icmp, sizeof(*icmp), sum);
-  return csum_fold(bpf_csum_diff(0, 0, (void *)quote->words, QUOTED, sum));
+  return pcn_csum_fold(bpf_csum_diff(0, 0, (void *)quote->words, QUOTED, sum));
 }
 
 static __always_inline void turn(struct ethhdr *eth, const struct quote *quote, u16 proto) {
@@ -171,7 +171,7 @@ static __always_inline bool make_error4(struct CTXTYPE *ctx, struct pkt_metadata
   ip.tot_len = htons(sizeof(ip) + sizeof(icmp) + quote.size + kept);
   ip.saddr = packet->dst[3];
   ip.daddr = packet->src[3];
-  ip.check = csum_fold(bpf_csum_diff(0, 0, (void *)&ip, sizeof(ip), 0));
+  ip.check = pcn_csum_fold(bpf_csum_diff(0, 0, (void *)&ip, sizeof(ip), 0));
   icmp.check = icmp_check(&icmp, &quote, 0);
   turn(&head.eth, &quote, ETH_P_IP);
   head.ip = ip;

@@ -9,12 +9,6 @@
 #define SMALL 64
 #define SUMMED 9216
 
-static __always_inline u16 fold(u64 sum) {
-  sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-  sum = (sum & 0xffff) + (sum >> 16);
-  return (sum & 0xffff) + (sum >> 16);
-}
-
 /* Whole chunks, whole small ones, then what is left: most packets that begin something are small. Loop bounds: SUMMED / CHUNK, and
  * CHUNK / SMALL. */
 static __always_inline bool add_payload(struct CTXTYPE *ctx, u32 at, u32 left, u64 *sum) {
@@ -74,8 +68,8 @@ static __always_inline bool is_whole(struct CTXTYPE *ctx, struct packet *packet)
     return true;
   if (!is_icmp4) { /* addresses of IPv4 are mapped by 0xffff, which is nothing in this arithmetic */
     sum = sum_of_addresses(packet) + htonl(size) + htonl(proto);
-    if (!is_icmp6 && said == fold(sum))
+    if (!is_icmp6 && said == (u16)~pcn_csum_fold(sum))
       return true;
   }
-  return add_payload(ctx, packet->l4, size, &sum) && fold(sum) == 0xffff;
+  return add_payload(ctx, packet->l4, size, &sum) && pcn_csum_fold(sum) == 0;
 }

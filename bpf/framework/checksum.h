@@ -4,7 +4,7 @@
 
 #define pcn_csum_diff(from, from_size, to, to_size, seed) bpf_csum_diff(from, from_size, to, to_size, seed)
 
-#if PCN_XDP
+/* The checksum that a sum makes: of any 64 bits. A sum over what has its right checksum in it gives 0. */
 static __always_inline u16 pcn_csum_fold(u64 sum) {
   sum = (sum & 0xffffffff) + (sum >> 32);
   sum = (sum & 0xffff) + (sum >> 16);
@@ -12,6 +12,8 @@ static __always_inline u16 pcn_csum_fold(u64 sum) {
   sum = (sum & 0xffff) + (sum >> 16);
   return ~sum;
 }
+
+#if PCN_XDP
 
 static __always_inline int pcn_csum_replace(struct CTXTYPE *ctx, u32 offset, u32 old, u32 new, u32 flags, bool l4) {
   u16 check;

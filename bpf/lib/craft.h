@@ -18,13 +18,6 @@ struct pseudo6 { /* what an ICMPv6 checksum covers beside the message */
   u32 length, protocol;
 };
 
-static __always_inline u16 csum_fold(u64 sum) {
-  sum = (sum & 0xffffffff) + (sum >> 32);
-  sum = (sum & 0xffff) + (sum >> 16);
-  sum = (sum & 0xffff) + (sum >> 16);
-  return ~((sum & 0xffff) + (sum >> 16));
-}
-
 /* The frame is then `grow` bytes that are to be written, Ethernet header included, and zeros: what is returned of them
  * belongs to the packet. Less than 0: it could not be done. */
 static __always_inline int reshape(struct CTXTYPE *ctx, struct pkt_metadata *md, u32 grow) {

@@ -7,6 +7,7 @@
  * was damaged stays so and is found out where the packet arrives.
  */
 #include "router.h"
+#include "lib/csum.h"
 
 #define ICMP_ECHO_REPLY 0
 #define ICMP_UNREACHABLE 3
@@ -91,15 +92,12 @@ static __always_inline int handle_local(struct CTXTYPE *ctx, struct pkt_metadata
   if (icmp->type != ICMP_ECHO || icmp->code)
     return refuse(md, DROP_UNREACHABLE);
 
-  u32 sum = icmp->check + htons(ICMP_ECHO << 8);
-  icmp->check = sum + (sum >= 0xffff);
+  icmp->check = csum_decrease(icmp->check, htons(ICMP_ECHO << 8));
   icmp->type = ICMP_ECHO_REPLY;
   u32 asked = ip->daddr;
   ip->daddr = ip->saddr;
   ip->saddr = asked;
-  sum = (u16)~ip->check + (u16)~htons(ip->ttl << 8) + htons(HOP_LIMIT << 8);
-  sum = (sum & 0xffff) + (sum >> 16);
-  ip->check = ~((sum & 0xffff) + (sum >> 16));
+  ip->check = csum_update(ip->check, htons(ip->ttl << 8), htons(HOP_LIMIT << 8));
   ip->ttl = HOP_LIMIT;
   return reflect(ctx, md, eth, port);
 }
@@ -121,8 +119,7 @@ static __always_inline int forward(struct CTXTYPE *ctx, struct pkt_metadata *md,
   if (mtu) /* said without DF too: hosts then make fragments themselves, which this router does not */
     return to_error_with_mtu(ctx, 4, ICMP_UNREACHABLE, 4, mtu);
 
-  u32 sum = ip->check + htons(0x0100);
-  ip->check = sum + (sum >= 0xffff);
+  ip->check = csum_decrease(ip->check, htons(0x0100));
   ip->ttl--;
   __builtin_memcpy(eth->h_dest, next->mac, 6);
   __builtin_memcpy(eth->h_source, out->mac, 6);

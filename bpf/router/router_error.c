@@ -66,7 +66,7 @@ static __always_inline int send_error(struct CTXTYPE *ctx, struct pkt_metadata *
 
 static __always_inline u16 icmp_check(struct icmp *icmp, struct original *from, u64 sum) {
   sum = bpf_csum_diff(0, 0, (void *)icmp, sizeof(*icmp), sum);
-  return csum_fold(bpf_csum_diff(0, 0, (void *)from->quote, QUOTED, sum));
+  return pcn_csum_fold(bpf_csum_diff(0, 0, (void *)from->quote, QUOTED, sum));
 }
 
 static __always_inline int error4(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port, struct handover *about) {
@@ -91,7 +91,7 @@ static __always_inline int error4(struct CTXTYPE *ctx, struct pkt_metadata *md, 
   answer.tot_len = htons(sizeof(answer) + sizeof(icmp) + from.quoted + kept);
   answer.ttl = HOP_LIMIT;
   answer.protocol = IPPROTO_ICMP;
-  answer.check = csum_fold(bpf_csum_diff(0, 0, (void *)&answer, sizeof(answer), 0));
+  answer.check = pcn_csum_fold(bpf_csum_diff(0, 0, (void *)&answer, sizeof(answer), 0));
   icmp.check = icmp_check(&icmp, &from, 0);
   struct head4 head = {.eth.h_proto = htons(ETH_P_IP), .ip = answer, .icmp = icmp};
   __builtin_memcpy(head.eth.h_dest, from.mac, 6);

@@ -5,6 +5,7 @@
  */
 #include "router.h"
 #include "lib/craft.h"
+#include "lib/csum.h"
 
 #define IPV6_AT sizeof(struct ethhdr)
 #define ICMP6_AT (IPV6_AT + sizeof(struct ipv6hdr))
@@ -77,12 +78,6 @@ static __always_inline bool belongs(const u8 *address, u32 index) {
   return route && route->kind == ROUTE_CONNECTED && route->port == index;
 }
 
-/* The sum that an ICMPv6 checksum begins with: of both addresses, which stand side by side, the length and the protocol. */
-static __always_inline u64 pseudo_sum(const void *addresses, u32 size) {
-  u64 rest = (u64)htonl(size) + htonl(IPPROTO_ICMPV6);
-  return bpf_csum_diff(0, 0, (void *)addresses, 32, (u32)rest + (rest >> 32));
-}
-
 /* The advertisement that answers a solicitation: the same frame, as long as an advertisement is. Who has no address yet
  * (it looks for duplicates) is answered through all nodes' multicast address. */
 static __always_inline int advertise(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port, struct discovery *said) {
@@ -119,7 +114,7 @@ static __always_inline int advertise(struct CTXTYPE *ctx, struct pkt_metadata *m
     __builtin_memcpy(&reply.ip.daddr, said->from, 16);
     __builtin_memcpy(reply.eth.h_dest, said->link, 6);
   }
-  reply.nd.check = csum_fold(bpf_csum_diff(0, 0, (void *)&reply.nd, size, pseudo_sum(&reply.ip.saddr, size)));
+  reply.nd.check = pcn_csum_fold(bpf_csum_diff(0, 0, (void *)&reply.nd, size, csum_pseudo6(&reply.ip.saddr, size, IPPROTO_ICMPV6)));
   __builtin_memcpy(reply.eth.h_source, port->mac, 6);
   reply.eth.h_proto = htons(ETH_P_IPV6);
   reply.ip.version = 6;
@@ -133,18 +128,18 @@ static __always_inline int advertise(struct CTXTYPE *ctx, struct pkt_metadata *m
 
 /* Whether the checksum of a message of `size` bytes is right. Loop bound: ND_MOST / STEP. */
 static __always_inline bool checks_out(struct CTXTYPE *ctx, struct discovery *said, u32 size) {
-  u64 sum = pseudo_sum(said->from, size);
+  u64 sum = csum_pseudo6(said->from, size, IPPROTO_ICMPV6);
 #pragma clang loop unroll(disable)
   for (u32 at = 0; at < ND_MOST; at += STEP) {
     if (at >= size)
-      return csum_fold(sum) == 0;
+      return pcn_csum_fold(sum) == 0;
     u64 part = size - at < STEP ? size - at : STEP;
     u32 words[STEP / 4] = {};
     if (!pcn_bound(&part, STEP) || pcn_load_bytes(ctx, ICMP6_AT + at, words, part))
       return false;
     sum = bpf_csum_diff(0, 0, (void *)words, STEP, sum);
   }
-  return size == ND_MOST && csum_fold(sum) == 0;
+  return size == ND_MOST && pcn_csum_fold(sum) == 0;
 }
 
 /* Whether all options are whole, and the link-layer address that the first of this type tells. Loop bound: ND_OPTIONS. */
@@ -251,9 +246,7 @@ static __always_inline int handle_local(struct CTXTYPE *ctx, struct pkt_metadata
   if (ip->nexthdr != IPPROTO_ICMPV6 || icmp->type != ICMP6_ECHO || icmp->code)
     return refuse(md, DROP_UNREACHABLE);
 
-  u32 sum = (u16)~icmp->check + (u16)~htons(ICMP6_ECHO << 8) + htons(ICMP6_ECHO_REPLY << 8);
-  sum = (sum & 0xffff) + (sum >> 16);
-  icmp->check = ~((sum & 0xffff) + (sum >> 16));
+  icmp->check = csum_update(icmp->check, htons(ICMP6_ECHO << 8), htons(ICMP6_ECHO_REPLY << 8));
   icmp->type = ICMP6_ECHO_REPLY;
   struct in6_addr asked = ip->daddr;
   ip->daddr = ip->saddr;

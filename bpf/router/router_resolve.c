@@ -114,7 +114,7 @@ static __always_inline int ask6(struct CTXTYPE *ctx, struct pkt_metadata *md, st
   __builtin_memcpy(pseudo.source, out->link_local, 16);
   __builtin_memcpy(pseudo.target + 13, key->address + 13, 3);
   u64 sum = bpf_csum_diff(0, 0, (void *)&pseudo, sizeof(pseudo), 0);
-  nd.check = csum_fold(bpf_csum_diff(0, 0, (void *)&nd, sizeof(nd), sum));
+  nd.check = pcn_csum_fold(bpf_csum_diff(0, 0, (void *)&nd, sizeof(nd), sum));
   question.nd = nd;
   question.eth.h_dest[0] = question.eth.h_dest[1] = 0x33;
   __builtin_memcpy(question.eth.h_dest + 2, pseudo.target + 12, 4);

@@ -1,19 +1,17 @@
 """Objects in a real kernel: they load from nothing but what they say of themselves, run, and shed what is constant."""
 from __future__ import annotations
 
-import contextlib
-import os
 import struct
 import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from reconciler.compiler import Object, TableSpec, Unit, compile_units, driver, verifier_report
+from reconciler.compiler import Object, Unit, compile_units, driver, verifier_report
 from reconciler.compiler.sources import BPF, Source, Sources
 from reconciler.errors import VerifierError
-from reconciler.kernel import bpf, maps, programs
+from reconciler.kernel import maps, programs
+from tests.lib.bare_program import loaded, spec
 
 FRAMEWORK = """\
 #define pcn_const_ptr(o) ({ const void *_p; asm("%0 = %1 ll" : "=r"(_p) : "i"(0x70636e6300000000ULL | (o))); _p; })
@@ -30,32 +28,6 @@ PACKET = bytes(64)
 def build(text: str, flavour: str = "XDP") -> Object:
     sources = Sources(Source("pcn.h", "/bpf/pcn.h", FRAMEWORK), Source("s.c", "/srv/s.c", text), {})
     return driver.build([(Unit(Path("/srv/s.c"), flavour, "ingress"), sources)])[0]
-
-
-def spec(table: TableSpec) -> maps.MapSpec:
-    return maps.MapSpec(table.type, table.key_size, table.value_size, table.max_entries, table.flags)
-
-
-@contextlib.contextmanager
-def loaded(obj: Object, constants: Mapping[str, int]) -> Iterator[tuple[int, dict[str, int]]]:
-    """The program's descriptor and those of its tables; all made from the object, all gone afterwards."""
-    fds = {name: maps.create(spec(table), name) for name, table in obj.tables.items()}
-    if obj.const_size:
-        fds[""] = maps.create(maps.MapSpec(maps.ARRAY, 4, obj.const_size, 1, maps.BPF_F_RDONLY_PROG), "constants")
-        words = bytearray(obj.const_size)
-        for name, offset in obj.constants.items():
-            struct.pack_into("<I", words, offset, constants[name])
-        maps.update(fds[""], bytes(4), bytes(words))
-        maps.freeze(fds[""])
-    code = bytearray(obj.insns)
-    for relocation in obj.relocations:
-        struct.pack_into("<i", code, 8 * relocation.index + 4, fds[relocation.symbol if relocation.kind == "map" else ""])
-    try:
-        fds["program"] = programs.load(bytes(code), bpf.XDP if obj.flavour == "XDP" else bpf.SCHED_CLS, "compiled")
-        yield fds["program"], fds
-    finally:
-        for fd in fds.values():
-            os.close(fd)
 
 
 GUARDED = """
