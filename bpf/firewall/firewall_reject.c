@@ -6,10 +6,10 @@
  */
 #include "firewall.h"
 #include "lib/craft.h"
+#include "lib/ratelimit.h"
 
 #define QUOTED 128 /* bytes of the packet that are sent back */
 #define ANSWERS_A_SECOND 1000 /* on each CPU */
-#define SECOND 1000000000ULL
 #define MULTICAST 1
 #define HOPS_LEFT 64
 #define PORT_UNREACHABLE4 3
@@ -17,11 +17,7 @@
 
 enum { FIN = 1, SYN = 2, RST = 4, ACK = 16 };
 
-struct allowance {
-  u64 since;
-  u64 used;
-};
-BPF_TABLE("percpu_array", u32, struct allowance, answered, 1);
+BPF_TABLE("percpu_array", u32, struct ratelimit, answered, 1);
 
 struct segment { /* a TCP header up to its checksum */
   u16 sport, dport;
@@ -52,15 +48,8 @@ struct quote {
 
 static __always_inline bool may_answer(void) {
   u32 zero = 0;
-  u64 now = bpf_ktime_get_ns();
-  struct allowance *allowance = answered.lookup(&zero);
-  if (!allowance)
-    return false;
-  if (now - allowance->since >= SECOND) {
-    allowance->since = now;
-    allowance->used = 0;
-  }
-  return allowance->used++ < ANSWERS_A_SECOND;
+  struct ratelimit *limit = answered.lookup(&zero);
+  return limit && ratelimit_take(limit, ANSWERS_A_SECOND);
 }
 
 static __always_inline bool is_station(const struct packet *packet) {

@@ -1,48 +1,27 @@
 /* The firewall's µCube 4: counts the packet, does what was decided, and keeps the connection. */
 #include "firewall.h"
 #include "firewall_sum.h"
+#include "lib/ratelimit.h"
 
-#define SECOND 1000000000ULL
 #define LOGS_A_SECOND 100 /* on each CPU, for the cube as a whole */
 
-/* A rule's packets in the second that began at `since`. */
-struct allowance {
-  u64 since;
-  u64 used;
-};
-BPF_TABLE("lru_hash", u64, struct allowance, allowances, 4096);
-BPF_TABLE("percpu_array", u32, struct allowance, logged, 1);
+BPF_TABLE("lru_hash", u64, struct ratelimit, allowances, 4096); /* by rule */
+BPF_TABLE("percpu_array", u32, struct ratelimit, logged, 1);
 
-/* Whether a rule may match once more in this second. Two CPUs may both take the last one: the limit is not exact. */
+/* Whether a rule may match once more in this second. */
 static __always_inline bool within(u64 rule, u32 limit) {
-  u64 now = bpf_ktime_get_ns();
-  struct allowance *allowance = allowances.lookup(&rule);
-  if (!allowance) {
-    struct allowance first = {now, 1};
-    allowances.update(&rule, &first);
-    return true;
-  }
-  if (now - allowance->since >= SECOND) {
-    allowance->since = now;
-    allowance->used = 0;
-  }
-  if (allowance->used >= limit)
-    return false;
-  __sync_fetch_and_add(&allowance->used, 1);
+  struct ratelimit *known = allowances.lookup(&rule);
+  if (known)
+    return ratelimit_take(known, limit);
+  struct ratelimit first = {bpf_ktime_get_ns(), 1};
+  allowances.update(&rule, &first);
   return true;
 }
 
 static __always_inline bool may_log(void) {
   u32 zero = 0;
-  u64 now = bpf_ktime_get_ns();
-  struct allowance *allowance = logged.lookup(&zero);
-  if (!allowance)
-    return false;
-  if (now - allowance->since >= SECOND) {
-    allowance->since = now;
-    allowance->used = 0;
-  }
-  return allowance->used++ < LOGS_A_SECOND;
+  struct ratelimit *limit = logged.lookup(&zero);
+  return limit && ratelimit_take(limit, LOGS_A_SECOND);
 }
 
 static __always_inline void write_log(struct CTXTYPE *ctx, const struct packet *packet) {

@@ -7,6 +7,8 @@
  *
  * An address is 16 bytes wherever both families share a table; IPv4 is ::ffff:a.b.c.d. cubes/router/__init__.py fills the tables.
  */
+#include "lib/ratelimit.h"
+
 #define ARP_FRAME 42           /* bytes: Ethernet, ARP */
 #define IPV4_AT sizeof(struct ethhdr)
 #define FITS_ALWAYS 590        /* bytes of a frame: less than any link carries */
@@ -131,25 +133,15 @@ struct handover {
 };
 BPF_TABLE("percpu_array", u32, struct handover, handovers, 1);
 
-/* ---- Rate limits: what is costly is shared out by source, by port of arrival and by router. Each bucket is the time up to which
- * it has spent (GCRA): what it may spend flows in with the time, and at most `burst` of it is kept. Two CPUs that spend at once may
- * have spent once; that is let be. ---- */
+/* ---- Rate limits: what is costly is shared out by source, by port of arrival and by router. ---- */
 
 enum limit { LIMIT_RESOLVE, LIMIT_ERROR, LIMITS };
 
 struct limits {
-  u64 spent[LIMITS]; /* nanoseconds of CLOCK_MONOTONIC */
+  u64 spent[LIMITS]; /* token buckets */
 };
 BPF_TABLE("lru_hash", struct neighbour_key, struct limits, source_limits, 1024);
 BPF_TABLE("array", u32, struct limits, port_limits, PCN_MAX_PORTS + 1); /* the last row is the router's */
-
-static __always_inline bool spend(struct limits *limits, u32 which, u64 now, u64 cost, u64 burst) {
-  u64 ahead = (s64)(limits->spent[which] - now) > 0 ? limits->spent[which] - now : 0;
-  if (ahead + cost > burst)
-    return false;
-  limits->spent[which] = now + ahead + cost;
-  return true;
-}
 
 /* `cost` of the time is what a source spends; the same weighs a quarter on a port, and a sixteenth on the router. So one source
  * takes no port's share, and no port the router's. Forged sources share a port's. */
@@ -162,8 +154,8 @@ static __always_inline bool may_spend(struct neighbour_key *source, u32 which, u
     of_source = source_limits.lookup(source);
   }
   struct limits *of_port = port_limits.lookup(&port), *of_router = port_limits.lookup(&router);
-  return of_source && of_port && of_router && spend(of_source, which, now, cost, burst) &&
-         spend(of_port, which, now, cost / 4, burst) && spend(of_router, which, now, cost / 16, burst);
+  return of_source && of_port && of_router && tokens_take(&of_source->spent[which], now, cost, burst) &&
+         tokens_take(&of_port->spent[which], now, cost / 4, burst) && tokens_take(&of_router->spent[which], now, cost / 16, burst);
 }
 
 static __always_inline u32 now_seconds(void) { return bpf_ktime_get_coarse_ns() / 1000000000; }
