@@ -184,7 +184,9 @@ def _part(cube: Cube, service: Service, whole: Built, env: Env) -> CubePart:
 
 
 def _records(cube: Cube, service: Service, made: Built, config: Mapping[str, Any], env: Env) -> list[Record]:
-    records: list[Record] = [CubeRecord(cube.name, cube.service, cube.topology, cube.type, cube.fuse)]
+    records: list[Record] = [
+        CubeRecord(cube.name, cube.service, cube.topology, cube.type, cube.fuse, service.init_only(config))
+    ]
     records += [PortRecord(cube.name, port.name, env.ports[port.name], port.peer or "-") for port in cube.ports]
     values = service.constants(cube.name, cube.loglevel, config, env.ports)
     for slot, compiled in made.objects.items():

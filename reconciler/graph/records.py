@@ -65,13 +65,15 @@ class OffloadRecord:
 
 @dataclass(frozen=True, slots=True)
 class CubeRecord:
-    """`fuse`: it may run as one program with the cubes around it."""
+    """`fuse`: it may run as one program with the cubes around it. `init`: its init-only leaves as JSON; live, '' if it was made
+    by a version that did not note them."""
 
     name: str
     service: str
     topology: str
     type: str
     fuse: bool = True
+    init: str = ""
 
     @property
     def address(self) -> str:
@@ -110,7 +112,8 @@ class WaitingRecord:
 @dataclass(frozen=True, slots=True)
 class TableRecord:
     """A table. `spec` is (type, key size, value size, max entries, flags). `rows` None: content is not the
-    configuration's. `mask` marks the bits of a value that are; `sparse`: all-zero rows count as absent."""
+    configuration's. `mask` marks the bits of a value that are; `sparse`: all-zero rows count as absent.
+    `init` marks the bits of init-only leaves: a row in which one of them changes is replaced."""
 
     cube: str
     name: str
@@ -120,6 +123,7 @@ class TableRecord:
     mask: bytes = b""
     sparse: bool = False
     staged: bool = False
+    init: bytes = field(default=b"", compare=False)
 
     @property
     def address(self) -> str:

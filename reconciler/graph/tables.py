@@ -139,5 +139,5 @@ class Tables:
                 path.rpartition("/")[2] if is_framework(name) else name,
                 path,
                 found.spec,
-                *((rows.rows, rows.mask, rows.sparse, rows.staged) if rows else ()),
+                *((rows.rows, rows.mask, rows.sparse, rows.staged, rows.init) if rows else ()),
             )

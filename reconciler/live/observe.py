@@ -115,7 +115,7 @@ def _cube_objects(snapshot: Snapshot, name: str, about: Mapping[str, Any], curre
     """A cube's own objects; gives the leftovers in its directory."""
     reader, home = snapshot.reader, pins.cube(name)
     said = (about.get("service", ""), about.get("topology", ""), about.get("type", "TC"), about.get("fuse", True))
-    snapshot.add([CubeRecord(name, *said)])
+    snapshot.add([CubeRecord(name, *said, about.get("init", ""))])
     leftovers = []
     indices: dict[str, int] = {}
     ports = snapshot.live.ports[name] = {}

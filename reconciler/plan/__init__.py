@@ -150,10 +150,14 @@ def _goes_with_its_cube(change: Change, doomed: set[str]) -> bool:
 
 
 def _rename_aside(wanted: CubeRecord, context: Context) -> Iterator[Step]:
-    """Another service or hook under an old name: the old cube moves aside and forwards until the new one takes over."""
+    """Another service, hook or init-only leaf under an old name: the old one forwards, aside, until the new one takes over."""
     old = context.state.get(wanted.address)
-    if not isinstance(old, CubeRecord) or (old.service, old.type) == (wanted.service, wanted.type):
+    if not isinstance(old, CubeRecord):
         return
+    other = old.init and wanted.init and old.init != wanted.init
+    if (old.service, old.type) == (wanted.service, wanted.type) and not other:
+        return
+    now, then = (what(each) + (f" {each.init}" if other else "") for each in (old, wanted))
     home = pins.cube(old.name)
     away = context.unused(home + ASIDE)
     context.moved[home], context.altered = away, True
@@ -161,11 +165,11 @@ def _rename_aside(wanted: CubeRecord, context: Context) -> Iterator[Step]:
         Rank.RENAME_ASIDE,
         wanted.address,
         "replace",
-        f"{what(old)} becomes {what(wanted)}",
+        f"{now} becomes {then}",
         Operation("rename", {"path": home, "to": away}),
         (Operation("rename", {"path": away, "to": home}),),
-        what(old),
-        what(wanted),
+        now,
+        then,
         Disruption.STATE_RESET,
     )
     yield Step(Rank.RETIRE, wanted.address, "delete", "was replaced", Operation("remove", {"path": away}))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reconciler import pins
-from reconciler.graph.diff import Change, diff_rows
+from reconciler.graph.diff import Change, RowChanges, diff_rows
 from reconciler.graph.records import (
     GONE,
     CubeRecord,
@@ -74,7 +74,7 @@ def plan_cube(change: Change, context: Context) -> Iterator[Step]:
         Rank.NAMES,
         change.address,
         "update",
-        "belongs to another topology now" if change.before.topology != record.topology else "is to be fused or not",
+        _why(change.before, record),
         Operation("set_link", {"path": f"{home}/about", "text": about}),
         (Operation("set_link", {"path": f"{home}/about", "text": _about(change.before)}),),
         change.before.topology,
@@ -91,9 +91,16 @@ def plan_cube(change: Change, context: Context) -> Iterator[Step]:
         )
 
 
+def _why(before: CubeRecord, after: CubeRecord) -> str:
+    if before.topology != after.topology:
+        return "belongs to another topology now"
+    return "is to be fused or not" if before.fuse != after.fuse else "notes its init-only leaves"
+
+
 def _about(record: CubeRecord) -> str:
-    said = {"service": record.service, "topology": record.topology, "type": record.type}
-    return json.dumps(said if record.fuse else {**said, "fuse": False})
+    said: dict[str, Any] = {"service": record.service, "topology": record.topology, "type": record.type}
+    said = said if record.fuse else {**said, "fuse": False}
+    return json.dumps({**said, "init": record.init} if record.init else said)
 
 
 def plan_port(change: Change, context: Context) -> Iterator[Step]:
@@ -277,28 +284,50 @@ def promote(record: TableRecord | TrampolineRecord, path: str, new: str) -> Iter
     yield Step(Rank.RETIRE, record.address, "delete", "was replaced", Operation("remove", {"path": old}))
 
 
+def _renewed(rows: RowChanges, init: bytes) -> list[bytes]:
+    """The rows in which an init-only leaf is another: a whole row takes the place of the old one at once."""
+    mask = int.from_bytes(init, "little")
+
+    def changed(key: bytes) -> bool:
+        return bool((int.from_bytes(rows.before[key], "little") ^ int.from_bytes(rows.write[key], "little")) & mask)
+
+    return [key for key in rows.write if key in rows.before and changed(key)] if mask else []
+
+
+def _write(
+    record: TableRecord, rank: Rank, path: str, written: Mapping[bytes, bytes], rows: RowChanges, *, anew: bool = False
+) -> Step:
+    """Write the configuration's bits of rows; `anew`: all of them, so that nothing stays of what was counted."""
+    common, mask = {"path": path, "mask": record.mask.hex()}, "ff" * len(record.mask) if anew else record.mask.hex()
+    old = {key.hex(): rows.before[key].hex() for key in written if key in rows.before}
+    undo = [Operation("write_rows", {**common, "rows": old})] if old else []
+    new = [key.hex() for key in written if key not in rows.before]
+    undo += [Operation("delete_rows", {"path": path, "keys": new, "sparse": record.sparse})] if new else []
+    return Step(
+        rank,
+        record.address,
+        "replace" if anew else "write",
+        "an init-only leaf is another" if anew else "configuration",
+        Operation("write_rows", {**common, "mask": mask, "rows": _hex(written)}),
+        tuple(undo),
+        old or None,
+        _hex(written),
+        Disruption.STATE_RESET if anew else Disruption.NONE,
+        MAP_WRITES,
+        len(written),
+    )
+
+
 def _plan_rows(record: TableRecord, live: TableRecord | None, path: str, rank: Rank, context: Context) -> Iterator[Step]:
     rows = diff_rows(record, live)
     rank = Rank.POPULATE if record.staged else rank
     common = {"path": path, "mask": record.mask.hex()}
-    if rows.write:
-        old = {key.hex(): rows.before[key].hex() for key in rows.write if key in rows.before}
-        undo = [Operation("write_rows", {**common, "rows": old})] if old else []
-        new = [key.hex() for key in rows.write if key not in rows.before]
-        undo += [Operation("delete_rows", {"path": path, "keys": new, "sparse": record.sparse})] if new else []
-        yield Step(
-            rank,
-            record.address,
-            "write",
-            "configuration",
-            Operation("write_rows", {**common, "rows": _hex(rows.write)}),
-            tuple(undo),
-            old or None,
-            _hex(rows.write),
-            Disruption.NONE,
-            MAP_WRITES,
-            len(rows.write),
-        )
+    renewed = _renewed(rows, record.init)
+    if renewed:
+        yield _write(record, rank, path, {key: rows.write[key] for key in renewed}, rows, anew=True)
+        yield from forget_owned(record, renewed, context)
+    if written := {key: value for key, value in rows.write.items() if key not in renewed} if renewed else rows.write:
+        yield _write(record, rank, path, written, rows)
     if rows.delete:
         gone = {key.hex(): rows.before[key].hex() for key in rows.delete}
         yield Step(

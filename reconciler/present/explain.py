@@ -140,6 +140,7 @@ def _values(node: Schema) -> Iterator[dict[str, str]]:
 def costs(steps: Sequence[PathStep], service: Service | None) -> Iterator[str]:
     """Sentences; none where only the keys below have a cost."""
     node, name = steps[-1].node, steps[-1].name
+    in_list = any(step.node.get("type") == "array" for step in steps[1:-1])
     if steps[-1].state:
         yield "It is state: shown by 'pcn show --state', never in a file."
     elif service is None:
@@ -150,11 +151,11 @@ def costs(steps: Sequence[PathStep], service: Service | None) -> Iterator[str]:
         yield "It names the entry: with another value, one entry is removed and one is added."
     elif len(steps) == 2 and steps[-1].name == "fuse":
         yield "The chains that the cube is in are linked anew and exchanged, without compiling: no packet is lost."
-    elif node.get("x-init-only"):
+    elif node.get("x-init-only") and (not in_list or "x-pcn-value" in node):
         yield (
-            "The cube is made anew, and works in the old form until it is ready; what it learned and counted is lost."
-            if len(steps) == 2
-            else "The entry is replaced: removed and added again."
+            "The entry is replaced: one map write; what it learned and counted is lost."
+            if in_list
+            else "The cube is made anew, and works in the old form until it is ready; what it learned and counted is lost."
         )
     elif steps[1:2] and steps[1].name == "ports" and (found := _PORT_COSTS.get(".".join(step.name for step in steps[1:]))):
         yield found

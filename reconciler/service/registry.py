@@ -138,6 +138,11 @@ class Service:
             values |= self.implementation.constants(config)
         return values
 
+    def init_only(self, config: Mapping[str, Any]) -> str:
+        """The cube's init-only leaves as JSON, '' if it has none: with others, it is another cube."""
+        found = model_bindings.init_only(self.schema, config)
+        return json.dumps(found, sort_keys=True, default=str) if found else ""
+
     def chosen(self, config: Mapping[str, Any]) -> Mapping[str, Sequence[int]] | None:
         """The µCubes that a configuration needs, by direction; None: all of them."""
         if self.implementation is not None and hasattr(self.implementation, "programs"):

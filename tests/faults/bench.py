@@ -39,7 +39,7 @@ class Picture:
         for address in sorted({*self.state, *other.state}):
             if self.state.get(address) != other.state.get(address):
                 found.append(f"{address}: {self.state.get(address)} instead of {other.state.get(address)}")
-        for kind in ("texts", "generations", "leftovers"):
+        for kind in ("texts", "generations", "orphans"):
             if getattr(self, kind) != getattr(other, kind):
                 found.append(f"{kind}: {getattr(self, kind)} instead of {getattr(other, kind)}")
         for kind in ("paths", "netdevs", "namespaces"):

@@ -17,7 +17,7 @@ Schema = Mapping[str, Any]
 class Column:
     """One leaf. `level` counts the lists around it (0: none); `path` leads to it from that list's entry.
     `place` is the C field ('' is the whole key or value). `state` leaves are the datapath's, never written. `until`: the
-    path from the root of the leaf that limits an age."""
+    path from the root of the leaf that limits an age. `init`: a change of it replaces the entry."""
 
     level: int
     path: tuple[str, ...]
@@ -27,6 +27,7 @@ class Column:
     state: bool = False
     default: Any = None
     until: tuple[str, ...] = ()
+    init: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,23 @@ def _visit_list(
 def _column(level: int, path: tuple[str, ...], node: Schema, place: str, state: bool) -> Column:
     until = tuple(node["x-pcn-until"].split("/")) if "x-pcn-until" in node else ()
     encoding, enum = node.get("x-pcn-encoding", "uint"), node.get("x-pcn-enum", {})
-    return Column(level, path, place, encoding, enum, state, node.get("default"), until)
+    return Column(level, path, place, encoding, enum, state, node.get("default"), until, bool(node.get("x-init-only")))
+
+
+_OF_EVERY_CUBE = ("name", "service-name", "type")  # a change of these makes another cube without being told
+
+
+def init_only(schema: Schema, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the init-only nodes of the cube itself, by path; of those in a list, its entries are replaced."""
+    found: dict[str, Any] = {}
+    for name, node in schema.get("properties", {}).items():
+        value = config.get(name, node.get("default"))
+        if node.get("x-init-only") and name not in _OF_EVERY_CUBE:
+            found |= {name: value} if value is not None else {}
+        elif node.get("type") == "object":
+            inner = init_only(node, value if isinstance(value, Mapping) else {})
+            found |= {f"{name}/{path}": below for path, below in inner.items()}
+    return found
 
 
 def constants(schema: Schema) -> Iterator[tuple[str, tuple[tuple[str, bool], ...], Schema, bool]]:

@@ -7,7 +7,7 @@ masked out on the way in and can be asked for on the way out.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -40,12 +40,14 @@ class TableRows:
 
     `sparse`: an array whose all-zero rows count as absent. `staged`: nothing leads to a new row before another table is
     written, so rows are written ahead of the commit and deleted after it; a service that keeps many rows that belong
-    together in staged tables, and leads to them from one row of another, changes them all at once."""
+    together in staged tables, and leads to them from one row of another, changes them all at once. `init`: the bits of a value
+    that are init-only leaves, b"" if none is."""
 
     rows: Mapping[bytes, bytes] = field(default_factory=dict)
     mask: bytes = b""
     sparse: bool = False
     staged: bool = False
+    init: bytes = b""
 
     def without_zeros(self) -> TableRows:
         """Where rows of zeros count as absent, what is wanted has none either: nobody can tell one from the other."""
@@ -99,14 +101,14 @@ def encode_rows(
         mask = _mask(binding, layout)
         of_entries = _rows_of_entries(binding, layout, config, env) if _is_of_entries_alone(binding) else None
         if of_entries is not None and alone[binding.table] == 1:
-            found[binding.table] = TableRows(of_entries, mask, layout.type in (2, 6))
+            found[binding.table] = TableRows(of_entries, mask, layout.type in (2, 6), init=_init_only(binding, layout))
             continue
         rows = filled.setdefault(binding.table, {})
         if of_entries is not None:
             rows.update(of_entries)
         else:
             rows.update(_row(binding, layout, entries, env) for entries in _entries(config, binding.segments))
-        found[binding.table] = TableRows(rows, mask, binding.is_list and layout.type in (2, 6))
+        found[binding.table] = TableRows(rows, mask, binding.is_list and layout.type in (2, 6), init=_init_only(binding, layout))
     return found
 
 
@@ -166,11 +168,20 @@ def _where(binding: Binding) -> str:
 
 
 def _mask(binding: Binding, layout: TableLayout) -> bytes:
+    return _bits(layout, (column for column in binding.values if not column.state))
+
+
+def _init_only(binding: Binding, layout: TableLayout) -> bytes:
+    """The bits of init-only leaves of a list's entries; those of the cube itself are the cube record's affair."""
+    columns = [column for column in binding.values if column.init and not column.state] if binding.is_list else []
+    return _bits(layout, columns) if columns else b""
+
+
+def _bits(layout: TableLayout, columns: Iterable[Column]) -> bytes:
     mask = bytearray(layout.value.size)
-    for column in binding.values:
-        if not column.state:
-            offset, size = place(layout.value, column.place)
-            mask[offset : offset + size] = b"\xff" * size
+    for column in columns:
+        offset, size = place(layout.value, column.place)
+        mask[offset : offset + size] = b"\xff" * size
     return bytes(mask)
 
 
