@@ -4,8 +4,10 @@
  * IPv4 addresses are looked up as ::ffff:a.b.c.d. Up to two VLAN tags are stepped over; what has more is dropped, since a host
  * that ignores priority tags would take any number of them.
  */
+#include "lib/addr.h"
+
 struct ip_key {
-  u8 addr[16];
+  u8 addr[16] __attribute__((aligned(4)));
 };
 BPF_TABLE("percpu_array", u32, u64, dropcnt, 1);
 BPF_F_TABLE("percpu_hash", struct ip_key, u64, srcblacklist, 65536, BPF_F_NO_PREALLOC);
@@ -16,12 +18,6 @@ BPF_F_TABLE("percpu_hash", struct ip_key, u64, dstblacklist, 65536, BPF_F_NO_PRE
 struct addresses {
   struct ip_key src, dst;
 };
-
-static __always_inline void v4_mapped(struct ip_key *key, u32 addr) {
-  __builtin_memset(key, 0, sizeof(*key));
-  key->addr[10] = key->addr[11] = 0xff;
-  __builtin_memcpy(&key->addr[12], &addr, 4);
-}
 
 /* 1: `found` is filled; 0: no IP packet; -1: cut short, or a third tag. Loop bound: two tags. */
 static __always_inline int parse(struct CTXTYPE *ctx, struct addresses *found) {
@@ -34,7 +30,7 @@ static __always_inline int parse(struct CTXTYPE *ctx, struct addresses *found) {
 #pragma unroll
   for (int tags = 0; tags < 2; tags++) {
     struct { u16 tci, proto; } *tag = next;
-    if (proto != htons(ETH_P_8021Q) && proto != htons(ETH_P_8021AD))
+    if (!pcn_is_tag(proto))
       break;
     next = tag + 1;
     if (next > data_end)

@@ -6,6 +6,7 @@
  * ICMP, the type and code) of their first one, if that came before them, and else none.
  */
 #include "firewall.h"
+#include "lib/addr.h"
 
 #define TAGS 2
 #define EXTENSIONS 8 /* headers between IPv6 and what it carries */
@@ -178,10 +179,8 @@ static __always_inline int read_ipv4(struct CTXTYPE *ctx, struct packet *packet,
   if (packet->payload_end < packet->l4 || packet->payload_end > end)
     return MALFORMED;
   packet->family = 4;
-  packet->src[0] = packet->src[1] = packet->dst[0] = packet->dst[1] = 0;
-  packet->src[2] = packet->dst[2] = htonl(0xffff);
-  packet->src[3] = ip->saddr;
-  packet->dst[3] = ip->daddr;
+  v4_mapped(packet->src, ip->saddr);
+  v4_mapped(packet->dst, ip->daddr);
   packet->proto = ip->protocol;
   u16 place = ntohs(ip->frag_off);
   packet->later_fragment = (place & 0x1fff) != 0;

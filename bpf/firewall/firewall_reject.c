@@ -5,12 +5,12 @@
  * station's, to later fragments, to tagged packets under XDP that are not TCP, and beyond ANSWERS_A_SECOND.
  */
 #include "firewall.h"
+#include "lib/addr.h"
 #include "lib/craft.h"
 #include "lib/ratelimit.h"
 
 #define QUOTED 128 /* bytes of the packet that are sent back */
 #define ANSWERS_A_SECOND 1000 /* on each CPU */
-#define MULTICAST 1
 #define HOPS_LEFT 64
 #define PORT_UNREACHABLE4 3
 #define PORT_UNREACHABLE6 4
@@ -52,11 +52,10 @@ static __always_inline bool may_answer(void) {
   return limit && ratelimit_take(limit, ANSWERS_A_SECOND);
 }
 
-static __always_inline bool is_station(const struct packet *packet) {
-  u32 source = ntohl(packet->src[3]);
+static __always_inline bool has_one_sender(const struct packet *packet) {
   if (packet->family == 4)
-    return source >> 24 && source >> 24 != 127 && source >> 28 < 14;
-  return *(u8 *)packet->src != 0xff && (packet->src[0] | packet->src[1] | packet->src[2] | packet->src[3]);
+    return is_host4(packet->src[3]);
+  return *(u8 *)packet->src != 0xff && !is_unspecified(packet->src);
 }
 
 /* Outwards in INGRESS, inwards in EGRESS; where that leads to no cube, to the netdev that the firewall is on. */
@@ -199,7 +198,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return RX_DROP;
   pcn_count_drop(PCN_DROP_POLICY); /* the packet itself; an answer goes in its place */
   pcn_load_bytes(ctx, 0, &target, 1);
-  if (target & MULTICAST || packet->later_fragment || !is_station(packet) || !may_answer())
+  if (target & MULTICAST || packet->later_fragment || !has_one_sender(packet) || !may_answer())
     return PCN_SHOT;
   bool made = false;
   if (packet->proto == IPPROTO_TCP)

@@ -7,6 +7,7 @@
  * known or for somebody else. So is what would change something and has a wrong checksum: the last µCube sees to that.
  */
 #include "firewall.h"
+#include "lib/addr.h"
 
 #define SECONDS 1000000000ULL
 #define FIN 1
@@ -146,15 +147,15 @@ static __always_inline u8 follow_icmp(struct packet *packet, struct connection *
  * same. An error for anybody else is about nothing. */
 static __always_inline u8 follow_error(struct CTXTYPE *ctx, struct packet *packet) {
   struct connection_key *key = &packet->connection;
-  u32 src[4] = {0, 0, htonl(0xffff), 0}, dst[4] = {0, 0, htonl(0xffff), 0}, offset = packet->l4 + ICMP_QUOTE, ports = 0;
+  u32 src[4], dst[4], offset = packet->l4 + ICMP_QUOTE, ports = 0;
   u8 proto, echo;
   u16 said[4];
   if (packet->family == 4) {
     struct iphdr ip;
     if (pcn_load_bytes(ctx, offset, &ip, sizeof(ip)) < 0 || ip.version != 4 || ip.ihl < 5 || ip.frag_off & htons(0x1fff))
       return STATE_INVALID;
-    src[3] = ip.saddr;
-    dst[3] = ip.daddr;
+    v4_mapped(src, ip.saddr);
+    v4_mapped(dst, ip.daddr);
     proto = ip.protocol;
     offset += ip.ihl * 4;
     echo = IPPROTO_ICMP;
@@ -174,11 +175,7 @@ static __always_inline u8 follow_error(struct CTXTYPE *ctx, struct packet *packe
     ports = proto == echo ? echo_ports(ntohs(said[0]) >> 8, packet->family, ntohs(said[2]))
                           : (u32)ntohs(said[0]) << 16 | ntohs(said[1]);
   }
-  u32 other = 0;
-#pragma unroll
-  for (int i = 0; i < 4; i++)
-    other |= src[i] ^ packet->dst[i];
-  if (other || offset > packet->payload_end)
+  if (!same_address(src, packet->dst) || offset > packet->payload_end)
     return STATE_INVALID;
   key_of(key, src, dst, ports, proto);
   return find(packet, key) ? STATE_RELATED : STATE_INVALID;

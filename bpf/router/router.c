@@ -25,8 +25,8 @@ struct arp {
 } __attribute__((packed));
 
 static __always_inline struct route *find_route(const u8 *address) {
-  struct prefix4 key = {.length = 32};
-  __builtin_memcpy(key.address, address, 4);
+  struct prefix4 key;
+  lpm_host4(&key, address);
   return fib4.lookup(&key);
 }
 
@@ -49,7 +49,9 @@ static __always_inline int handle_arp(struct CTXTYPE *ctx, struct pkt_metadata *
 
   bool to_us = is_own(find_route(arp->target_ip), md->in_port), known = false;
   struct neighbour_key sender = {.port = md->in_port};
-  v4_mapped(sender.address, arp->sender_ip);
+  u32 said;
+  __builtin_memcpy(&said, arp->sender_ip, 4);
+  v4_mapped(sender.address, said);
   struct route *way = find_route(arp->sender_ip);
   if (way && way->kind == ROUTE_CONNECTED && way->port == md->in_port)
     known = learn(&sender, arp->sender_mac, request ? to_us : is_asked(&sender));
@@ -69,10 +71,7 @@ static __always_inline int handle_arp(struct CTXTYPE *ctx, struct pkt_metadata *
 }
 
 /* RFC 1812 5.3.7 and RFC 6890. Multicast is not routed. What depends on the configuration is in martians4. */
-static __always_inline bool is_martian(u32 source, u32 target) {
-  u32 from = ntohl(source), to = ntohl(target);
-  return from >> 24 == 0 || from >> 24 == 127 || from >> 28 >= 14 || to >> 24 == 0 || to >> 24 == 127 || to >> 28 >= 14;
-}
+static __always_inline bool is_martian(u32 source, u32 target) { return !is_host4(source) || !is_host4(target); }
 
 /* What is for the router itself: echo is answered here, for all else there is no service. A request becomes its reply by
  * swapping two addresses, which no checksum notices, and one type, by which its checksum is updated (RFC 1624). */
@@ -108,7 +107,7 @@ static __always_inline int forward(struct CTXTYPE *ctx, struct pkt_metadata *md,
   if (route->kind == ROUTE_REMOTE)
     __builtin_memcpy(key.address, route->via, 16);
   else
-    v4_mapped(key.address, (u8 *)&ip->daddr);
+    v4_mapped(key.address, ip->daddr);
   struct neighbour *next = find_neighbour(&key);
   if (!next)
     return to_resolve(ctx, 4, &key);

@@ -7,12 +7,13 @@
  *
  * An address is 16 bytes wherever both families share a table; IPv4 is ::ffff:a.b.c.d. cubes/router/__init__.py fills the tables.
  */
+#include "lib/addr.h"
+#include "lib/lpm.h"
 #include "lib/ratelimit.h"
 
 #define ARP_FRAME 42           /* bytes: Ethernet, ARP */
 #define IPV4_AT sizeof(struct ethhdr)
 #define FITS_ALWAYS 590        /* bytes of a frame: less than any link carries */
-#define MULTICAST 1            /* the group bit of a MAC's first byte */
 #define HOP_LIMIT 64           /* of what the router itself sends */
 #define REACHABLE 60           /* seconds that a learned neighbour is believed without a sign of life */
 #define AGENT_SILENCE 3        /* seconds after which an agent that did not say that it lives is taken for dead */
@@ -45,14 +46,6 @@ struct route {
   u32 kind;
   u32 port;
   u8 via[16];
-};
-struct prefix4 {
-  u32 length; /* bits */
-  u8 address[4];
-};
-struct prefix6 {
-  u32 length;
-  u8 address[16];
 };
 BPF_F_TABLE("lpm_trie", struct prefix4, struct route, fib4, 65536, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("lpm_trie", struct prefix6, struct route, fib6, 65536, BPF_F_NO_PREALLOC);
@@ -181,22 +174,6 @@ static __always_inline struct router_port *port_of(u32 index) {
   return port && port->flags & PORT_USED ? port : NULL;
 }
 
-static __always_inline bool same_mac(const u8 *a, const u8 *b) {
-  return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]) | (a[5] ^ b[5]));
-}
-
-static __always_inline bool same_address(const u8 *a, const u8 *b) {
-  const u32 *x = (const u32 *)a, *y = (const u32 *)b;
-  return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]));
-}
-
-/* IPv4 as 16 bytes. */
-static __always_inline void v4_mapped(u8 *address, const u8 *ipv4) {
-  __builtin_memset(address, 0, 10);
-  address[10] = address[11] = 0xff;
-  __builtin_memcpy(address + 12, ipv4, 4);
-}
-
 static __always_inline int refuse(struct pkt_metadata *md, u32 reason) {
   md->reason = reason;
   return RX_DROP;
@@ -215,10 +192,6 @@ static __always_inline struct neighbour *find_neighbour(struct neighbour_key *ke
   if (known->used != now)
     known->used = now;
   return known;
-}
-
-static __always_inline bool is_station(const u8 *mac) {
-  return !(mac[0] & MULTICAST) && (mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5]);
 }
 
 /* Whether this neighbour is being asked for. */

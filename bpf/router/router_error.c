@@ -32,9 +32,9 @@ struct original { /* what is needed of the packet once it is gone */
 
 /* RFC 1812 4.3.2.7: none about errors, later fragments, or what was sent by no single station. */
 static __always_inline bool may_answer4(struct CTXTYPE *ctx, struct iphdr *ip) {
-  u32 at = sizeof(struct ethhdr) + ip->ihl * 4, source = ntohl(ip->saddr);
+  u32 at = sizeof(struct ethhdr) + ip->ihl * 4;
   u8 type = 0;
-  if (ip->frag_off & htons(0x1fff) || source >> 24 == 0 || source >> 24 == 127 || source >> 28 >= 14)
+  if (ip->frag_off & htons(0x1fff) || !is_host4(ip->saddr))
     return false;
   if (ip->protocol != IPPROTO_ICMP)
     return true;
@@ -43,9 +43,8 @@ static __always_inline bool may_answer4(struct CTXTYPE *ctx, struct iphdr *ip) {
 
 /* RFC 4443 2.4 (e). */
 static __always_inline bool may_answer6(struct CTXTYPE *ctx, struct ipv6hdr *ip) {
-  u32 *words = (u32 *)&ip->saddr;
   u8 type = 0;
-  if (*(u8 *)words == 0xff || !(words[0] | words[1] | words[2] | words[3]))
+  if (*(u8 *)&ip->saddr == 0xff || is_unspecified(&ip->saddr))
     return false;
   return ip->nexthdr != IPPROTO_ICMPV6 || (!pcn_load_bytes(ctx, sizeof(struct ethhdr) + sizeof(*ip), &type, 1) && type >= 128);
 }
@@ -81,7 +80,7 @@ static __always_inline int error4(struct CTXTYPE *ctx, struct pkt_metadata *md, 
   if (!may_answer4(ctx, ip))
     return refuse(md, about->type == 11 ? DROP_TTL : DROP_UNREACHABLE);
   struct neighbour_key source = {.port = md->in_port};
-  v4_mapped(source.address, (u8 *)&answer.daddr);
+  v4_mapped(source.address, answer.daddr);
   if (!may_spend(&source, LIMIT_ERROR, ERROR, NS))
     return refuse(md, DROP_LIMITED);
   int kept = read_original(ctx, md, &from) ? reshape(ctx, md, sizeof(struct head4) + from.quoted) : -1;

@@ -45,22 +45,9 @@ struct discovery { /* what one says */
 };
 
 static __always_inline struct route *find_route(const u8 *address) {
-  struct prefix6 key = {.length = 128};
-  __builtin_memcpy(key.address, address, 16);
+  struct prefix6 key;
+  lpm_host6(&key, address);
   return fib6.lookup(&key);
-}
-
-static __always_inline bool is_link_local(const u8 *address) { return address[0] == 0xfe && (address[1] & 0xc0) == 0x80; }
-
-static __always_inline bool is_unspecified(const u8 *address) {
-  const u32 *words = (const u32 *)address;
-  return !(words[0] | words[1] | words[2] | words[3]);
-}
-
-/* ::, ::1, and IPv4 in IPv6's clothes, ::ffff:0:0/96 (RFC 4291 2.5.2, 2.5.3; RFC 6890). */
-static __always_inline bool is_nobody(const u8 *address) {
-  const u32 *words = (const u32 *)address;
-  return !(words[0] | words[1]) && (words[2] == htonl(0xffff) || (!words[2] && ntohl(words[3]) <= 1));
 }
 
 static __always_inline bool is_own(const u8 *address, u32 index, struct router_port *port) {

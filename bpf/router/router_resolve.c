@@ -61,10 +61,10 @@ static __always_inline int note_question(struct neighbour_key *key, struct neigh
 
 /* Who sent the packet, as it says. */
 static __always_inline bool read_source(struct CTXTYPE *ctx, u32 family, struct neighbour_key *source) {
-  u8 ipv4[4];
+  u32 ipv4;
   if (family == 6)
     return !pcn_load_bytes(ctx, sizeof(struct ethhdr) + offsetof(struct ipv6hdr, saddr), source->address, 16);
-  if (pcn_load_bytes(ctx, sizeof(struct ethhdr) + offsetof(struct iphdr, saddr), ipv4, 4))
+  if (pcn_load_bytes(ctx, sizeof(struct ethhdr) + offsetof(struct iphdr, saddr), &ipv4, 4))
     return false;
   v4_mapped(source->address, ipv4);
   return true;
@@ -78,9 +78,9 @@ static __always_inline int sent_for(struct CTXTYPE *ctx, struct pkt_metadata *md
 
 /* Own addresses are on the subnets that neighbours are on: the question is asked from the one beside the neighbour. */
 static __always_inline int ask4(struct CTXTYPE *ctx, struct pkt_metadata *md, struct neighbour_key *key, struct router_port *out) {
-  struct prefix4 address = {.length = 32};
+  struct prefix4 address;
   struct question4 question = {.hardware = htons(1), .protocol = htons(ETH_P_IP), .hardware_size = 6, .protocol_size = 4};
-  __builtin_memcpy(address.address, key->address + 12, 4);
+  lpm_host4(&address, key->address + 12);
   struct route *beside = fib4.lookup(&address);
   if (!beside || beside->kind != ROUTE_CONNECTED)
     return refuse(md, DROP_UNRESOLVED);

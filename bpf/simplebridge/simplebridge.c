@@ -4,7 +4,7 @@
  * must be free to evict. STATIC is 1 while there are pinned ones; without any, their look-ups are not loaded.
  * Ageing is checked at look-up: a station not seen for longer than aging_time floods.
  */
-#define MULTICAST 1 /* the group bit of a MAC's first byte */
+#include "lib/addr.h"
 
 struct fdb_key {
   u8 mac[6];
@@ -52,7 +52,7 @@ static __always_inline struct fdb_station *find(struct fdb_key *target, u32 now)
 
 /* 01:80:c2:00:00:01 to :0f are for the station at the other end of a wire (802.1Q 8.6.3): pause frames, LACP, 802.1X, LLDP. Spanning
  * tree's :00 goes on, as from a Linux bridge without it: those around that speak it then find loops that lead through here. */
-static __always_inline bool is_link_local(const u8 *mac) {
+static __always_inline bool is_reserved(const u8 *mac) {
   return mac[0] == 0x01 && mac[1] == 0x80 && mac[2] == 0xc2 && !(mac[3] | mac[4]) && mac[5] && mac[5] < 0x10;
 }
 
@@ -71,7 +71,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   if (!(source.mac[0] & MULTICAST))
     learn(&source, md->in_port, now);
   if (target.mac[0] & MULTICAST)
-    return is_link_local(target.mac) ? RX_DROP : pcn_pkt_flood(ctx, md);
+    return is_reserved(target.mac) ? RX_DROP : pcn_pkt_flood(ctx, md);
 
   struct fdb_station *station = find(&target, now);
   if (!station)
