@@ -130,7 +130,7 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
                 result.warnings += _carry_out(result.session, root, reconciler, chosen)
                 chosen.kept.topologies = {document_text(topology): topology for topology in result.wanted}
             built = {kind: reconciler.builder.built[kind] for kind in families(result.wanted) if kind in reconciler.builder.built}
-            keep(root, built, reconciler.builder.digests, lambda name: chosen.services.get(name) is not None)
+            keep(root, built, reconciler.builder.digests)
         finally:
             root.remove_if_empty()
     return result

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from reconciler import pins
@@ -36,18 +36,29 @@ def load(reader: Reader, kind: Kind, digest: str = "") -> Built | None:
     return None
 
 
-def keep(root: Bpffs, wanted: Mapping[Kind, Built], digests: Mapping[Kind, str], known: Callable[[str], bool]) -> None:
-    """Keep these kinds, as far as their digests are told, and no others but of services that are not known here. What cannot be
-    kept will be compiled."""
-    there = root.names(HOME)
+def keep(root: Bpffs, wanted: Mapping[Kind, Built], digests: Mapping[Kind, str]) -> None:
+    """Keep these kinds, as far as their digests are told, and those of every other cube below the root (one that is quarantined
+    is in nobody's plan). What cannot be kept will be compiled."""
+    there = set(root.names(HOME))
     names = {f"{_start(kind)}{digest}": kind for kind, digest in digests.items() if kind in wanted}
-    stay = tuple(_start(kind) for kind in wanted if kind not in digests)
     with suppress(KernelError, OSError):
-        for name in names.keys() - set(there):
+        for name in names.keys() - there:
             _write(root, f"{HOME}/{name}", wanted[names[name]])
-        for name in set(there) - names.keys():
-            if not name.startswith(stay) and known(pins.unescape(name.split(":")[0])):
+        stale = there - names.keys()
+        used = (_starts_in_use(root) if stale else set()) - {_start(kind) for kind in names.values()}
+        for name in stale:
+            if not name.startswith(tuple(used)):
                 root.remove(f"{HOME}/{name}")
+
+
+def _starts_in_use(root: Bpffs) -> set[str]:
+    """How the names begin of what the cubes below the root were compiled to, read off what each says of itself."""
+    found = set()
+    for cube in root.names("cubes"):
+        with suppress(ValueError, KeyError):
+            about = json.loads(root.read_link(f"cubes/{cube}/about") or "{}")
+            found.add(_start((about["service"], "TC" if about["type"] == "TC" else "XDP")))
+    return found
 
 
 def digest_of(keys: Iterable[str]) -> str:

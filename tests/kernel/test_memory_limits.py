@@ -85,7 +85,7 @@ apiVersion: polycube.network/v1
 kind: Topology
 metadata: {name: big}
 spec:
-  links: [{name: c1big0, kind: dummy}]
+  links: [{name: c1big0, kind: bridge}]
   cubes:
     - {name: one, service-name: firewall}
     - {name: two, service-name: firewall}
