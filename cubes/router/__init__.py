@@ -11,10 +11,10 @@ import functools
 import ipaddress
 import operator
 import struct
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from cubes.lib.layout import index, number, pack, unpack
 from cubes.router.check import check
 from cubes.router.fib import (
     DISCARD,
@@ -29,7 +29,7 @@ from cubes.router.fib import (
     routes,
 )
 from cubes.router.slowpath import SlowPath
-from reconciler.service.sdk import Env, TableRows, decode, encode, place
+from reconciler.service.sdk import Env, TableRows, decode, encode
 
 __all__ = ["SlowPath", "check", "config", "constants", "programs", "state", "tables"]
 
@@ -56,7 +56,7 @@ def programs(config: Config) -> dict[str, Sequence[int]]:
 def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, TableRows]:
     fib = derive(config)
     words = {
-        _pack(tables["routes"].key, **_route_key(route.network, route.nexthop)): _pack(
+        pack(tables["routes"].key, **_route_key(route.network, route.nexthop)): pack(
             tables["routes"].value,
             pathcost=route.pathcost,
             interface=env.ports[route.interface] + 1 if route.interface is not None else 0,
@@ -76,12 +76,12 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
     }
     for network, row in fib.rows.items():
         name = "fib4" if network.version == 4 else "fib6"
-        key = _pack(tables[name].key, length=network.prefixlen, address=network.network_address.packed)
-        found[name][key] = _pack(tables[name].value, kind=row.kind, port=env.ports[row.port], via=_wide(row.via))
+        key = pack(tables[name].key, length=network.prefixlen, address=network.network_address.packed)
+        found[name][key] = pack(tables[name].value, kind=row.kind, port=env.ports[row.port], via=_wide(row.via))
         if row.kind in (LOCAL, DISCARD):
-            found[f"martians{network.version}"][network.network_address.packed] = _index(row.kind)
+            found[f"martians{network.version}"][network.network_address.packed] = index(row.kind)
     if martians := [*found["martians4"], *found["martians6"]]:
-        found["martian_filter"][_index(0)] = _filter(martians)
+        found["martian_filter"][index(0)] = _filter(martians)
     arrays = ("ports", "martian_filter")
     return {name: TableRows(rows, b"\xff" * tables[name].value.size, name in arrays) for name, rows in found.items()}
 
@@ -109,14 +109,14 @@ def _port_rows(config: Config, env: Env, table: Any) -> Iterator[tuple[bytes, by
             wide = ipaddress.IPv6Interface(port["ipv6"])
             flags |= IPV6
             fields |= {"ipv6": wide.ip.packed, "length6": wide.network.prefixlen, "link_local": link_local_address(mac).packed}
-        yield _index(env.ports[port["name"]]), _pack(table.value, flags=flags, **fields)
+        yield index(env.ports[port["name"]]), pack(table.value, flags=flags, **fields)
 
 
 def _secondary_rows(config: Config, env: Env, table: Any) -> Iterator[tuple[bytes, bytes]]:
     for own in own_addresses(config):
         if not own.primary:
             address, length = _wide(own.interface.ip), own.interface.network.prefixlen
-            yield _pack(table.key, port=env.ports[own.port], address=address, length=length), _index(1)
+            yield pack(table.key, port=env.ports[own.port], address=address, length=length), index(1)
 
 
 def _route_key(network: Network, nexthop: Address) -> dict[str, bytes]:
@@ -143,21 +143,21 @@ def state(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
 def _ports_of(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     secondary: dict[int, list[dict[str, str]]] = {}
     for key in sorted(rows.get("secondary_addresses", ())):
-        said = _unpack(tables["secondary_addresses"].key, key)
-        address = f"{decode('ip', said['address'], env)}/{_number(said['length'])}"
-        secondary.setdefault(_number(said["port"]), []).append({"ip": address})
+        said = unpack(tables["secondary_addresses"].key, key)
+        address = f"{decode('ip', said['address'], env)}/{number(said['length'])}"
+        secondary.setdefault(number(said["port"]), []).append({"ip": address})
     for key, row in sorted(rows.get("ports", {}).items()):
-        said = _unpack(tables["ports"].value, row)
-        flags, index = _number(said["flags"]), _number(key)
+        said = unpack(tables["ports"].value, row)
+        flags, port = number(said["flags"]), number(key)
         if not flags & USED:
             continue
-        entry: dict[str, Any] = {"name": env.port_name(index)}
+        entry: dict[str, Any] = {"name": env.port_name(port)}
         if flags & IPV4:
-            entry["ip"] = f"{ipaddress.IPv4Address(said['ipv4'])}/{_number(said['length4'])}"
+            entry["ip"] = f"{ipaddress.IPv4Address(said['ipv4'])}/{number(said['length4'])}"
         if flags & IPV6:
-            entry["ipv6"] = f"{ipaddress.IPv6Address(said['ipv6'])}/{_number(said['length6'])}"
-        if index in secondary:
-            entry["secondaryip"] = secondary[index]
+            entry["ipv6"] = f"{ipaddress.IPv6Address(said['ipv6'])}/{number(said['length6'])}"
+        if port in secondary:
+            entry["secondaryip"] = secondary[port]
         if flags & OWN_MAC:
             entry["mac"] = decode("mac", said["mac"], env)
         yield entry
@@ -169,46 +169,26 @@ def _routes_of(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[dict
 
 def _live_routes(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], bool]]:
     for key, row in sorted(rows.get("routes", {}).items()):
-        way, words = _unpack(tables["routes"].key, key), _unpack(tables["routes"].value, row)
+        way, words = unpack(tables["routes"].key, key), unpack(tables["routes"].value, row)
         entry = {"network": decode("prefix", way["network"], env), "nexthop": decode("ip", way["nexthop"], env)}
-        if interface := _number(words["interface"]):
+        if interface := number(words["interface"]):
             entry["interface"] = env.port_name(interface - 1)
-        entry["pathcost"] = _number(words["pathcost"])
-        yield entry, bool(_number(words["active"]))
+        entry["pathcost"] = number(words["pathcost"])
+        yield entry, bool(number(words["active"]))
 
 
 def _fib_entry(key: bytes, row: bytes, env: Env, table: Any) -> dict[str, Any]:
-    way, target = _unpack(table.key, key), _unpack(table.value, row)
-    kind = _number(target["kind"])
+    way, target = unpack(table.key, key), unpack(table.value, row)
+    kind = number(target["kind"])
     return {
-        "network": f"{ipaddress.ip_address(way['address'])}/{_number(way['length'])}",
+        "network": f"{ipaddress.ip_address(way['address'])}/{number(way['length'])}",
         "kind": KINDS.get(kind, f"#{kind}"),
-        "port": env.port_name(_number(target["port"])),
+        "port": env.port_name(number(target["port"])),
         "via": decode("ip", target["via"], env),
     }
 
 
 # -- bytes ------------------------------------------------------------------------------------------------------------
-
-
-def _pack(layout: Any, **fields: Any) -> bytes:
-    raw = bytearray(layout.size)
-    for name, value in fields.items():
-        offset, size = place(layout, name)
-        raw[offset : offset + size] = value.to_bytes(size, sys.byteorder) if isinstance(value, int) else value
-    return bytes(raw)
-
-
-def _unpack(layout: Any, raw: bytes) -> dict[str, bytes]:
-    return {found.name: raw[found.offset : found.offset + found.size] for found in layout.fields}
-
-
-def _number(raw: bytes) -> int:
-    return int.from_bytes(raw, sys.byteorder)
-
-
-def _index(number: int) -> bytes:
-    return number.to_bytes(4, sys.byteorder)
 
 
 def _wide(address: Address) -> bytes:

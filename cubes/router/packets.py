@@ -6,6 +6,8 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
+from cubes.lib.checksum import checksum
+
 ARP, IPV4, IPV6 = 0x0806, 0x0800, 0x86DD
 ICMP, ICMPV6 = 1, 58
 BROADCAST = b"\xff" * 6
@@ -21,15 +23,6 @@ class Station:
 
     mac: bytes
     address: Address
-
-
-def checksum(data: bytes) -> int:
-    """RFC 1071."""
-    padded = data + b"\0" * (len(data) % 2)
-    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 def target_of(frame: bytes) -> Address | None:

@@ -8,11 +8,11 @@ the packets that ask.
 from __future__ import annotations
 
 import ipaddress
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from cubes.lib.layout import index, number
 from cubes.router.fib import LOCAL, REMOTE, Address, Fib, default_mac, derive, link_local_address
 from cubes.router.packets import Station, answer_of, forwarded, question, source_of, target_of, unreachable
 from cubes.router.waiting import Hop, Packet, Queue, Source, WaitingRoom
@@ -55,7 +55,7 @@ class SlowPath:
         if now - self._heartbeat >= HEARTBEAT:
             self._heartbeat = now
             self._told.clear()
-            self.cube.table("agent").set(bytes(4), _word(int(now)))
+            self.cube.table("agent").set(bytes(4), index(int(now)))
         for hop, queue in self._waiting:
             if self._release(hop) or now - queue.asked < INTERVAL:
                 continue
@@ -102,7 +102,7 @@ class SlowPath:
         address, port = hop
         if port not in self.cube.ports:
             return None
-        row = self.cube.table("neighbours").get(encode("ip", str(address), 16, Env()) + _word(self.cube.ports[port]))
+        row = self.cube.table("neighbours").get(encode("ip", str(address), 16, Env()) + index(self.cube.ports[port]))
         return row[:6] if row is not None else None
 
     def _ask(self, hop: Hop, queue: Queue, now: float) -> None:
@@ -144,20 +144,12 @@ class SlowPath:
                 self.cube.send_packet_out(question(asker, hop[0], mac), hop[1], "EGRESS")
 
     def _ageing(self, now: int) -> Iterator[tuple[Hop, bytes]]:
-        names = {index: name for name, index in self.cube.ports.items()}
+        names = {at: name for name, at in self.cube.ports.items()}
         for key, row in self.cube.table("neighbours").items():
-            seen, used, port = _number(row[8:12]), _number(row[12:16]), names.get(_number(key[16:20]))
+            seen, used, port = number(row[8:12]), number(row[12:16]), names.get(number(key[16:20]))
             if port is not None and REACHABLE - AHEAD <= now - seen <= REACHABLE and now - used <= AHEAD:
                 yield (_address(key[:16]), port), row[:6]
 
 
 def _address(raw: bytes) -> Address:
     return ipaddress.ip_address(decode("ip", raw, Env()))
-
-
-def _word(number: int) -> bytes:
-    return number.to_bytes(4, sys.byteorder)
-
-
-def _number(raw: bytes) -> int:
-    return int.from_bytes(raw, sys.byteorder)

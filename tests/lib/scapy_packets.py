@@ -26,11 +26,12 @@ with warnings.catch_warnings():
     )
     from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
     from scapy.packet import Packet, Raw
+    from scapy.utils import checksum as scapy_checksum
 
 __all__ = ["ARP", "ICMP", "IP", "TCP", "UDP", "Dot1AD", "Dot1Q", "Ether", "ICMPv6DestUnreach", "ICMPv6EchoReply", "ICMPv6EchoRequest",
            "ICMPv6NDOptDstLLAddr", "ICMPv6NDOptSrcLLAddr", "ICMPv6ND_NA", "ICMPv6ND_NS", "ICMPv6PacketTooBig", "ICMPv6TimeExceeded",
            "IPOption", "IPOption_RR", "IPv6", "IPv6ExtHdrDestOpt", "IPv6ExtHdrFragment", "IPv6ExtHdrHopByHop", "IPv6ExtHdrRouting",
-           "Packet", "Raw", "built"]  # fmt: skip
+           "Packet", "Raw", "built", "scapy_checksum"]  # fmt: skip
 
 
 def built(packet: Packet, least: int = 0) -> bytes:
