@@ -24,6 +24,7 @@ _MADE, _FD_AT = (
 )
 _bpf = bpf.bpf
 _OF_PROGRAMS = frozenset({maps.PROG_ARRAY})
+_BY_DESCRIPTOR = "/proc/self/fd/"  # how pcn reaches what is below its root
 
 
 class Recording:
@@ -53,11 +54,13 @@ class Recording:
 
     def _named(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def called(*arguments: Any, **more: Any) -> Any:
+            directories = more.get("dir_fd", more.get("src_dir_fd")), more.get("dst_dir_fd")
+            places = tuple(map(_absolute, arguments, (*directories, *[None] * len(arguments))))
             result = function(*arguments, **more)
-            if any(str(argument).startswith(self._root) for argument in arguments):
-                self._calls.names(function, arguments)
+            if any(str(place).startswith(self._root) for place in places):
+                self._calls.names(function, places)
                 if function is self._real["rename"]:
-                    self._renamed(*map(str, arguments))
+                    self._renamed(*map(str, places))
             return result
 
         return called
@@ -177,7 +180,17 @@ def _prepared(
 
 
 def _text(raw: bytes) -> str:
-    return ctypes.string_at(struct.unpack_from("<Q", raw)[0]).decode()
+    return str(_absolute(ctypes.string_at(struct.unpack_from("<Q", raw)[0]).decode(), None))
+
+
+def _absolute(argument: Any, directory: int | None) -> Any:
+    """A path that is relative to a descriptor, as it will be found when that is closed; anything else as it is."""
+    if isinstance(argument, str) and argument.startswith(_BY_DESCRIPTOR):
+        number, _, rest = argument.removeprefix(_BY_DESCRIPTOR).partition("/")
+        return f"{os.readlink(_BY_DESCRIPTOR + number)}/{rest}"
+    if directory is not None and isinstance(argument, str) and not argument.startswith("/"):
+        return f"{os.readlink(_BY_DESCRIPTOR + str(directory))}/{argument}"
+    return argument
 
 
 def _at(raw: bytes, offset: int, size: int) -> bytes:

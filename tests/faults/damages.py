@@ -172,11 +172,6 @@ def the_topology_s_record_is_removed(r: Rig) -> str:
     return "*"
 
 
-def the_topology_s_record_is_another_map(r: Rig) -> str:
-    another_map(f"{r.root}/topologies/damaged")
-    return "*"
-
-
 def what_a_cube_is_is_gone(r: Rig) -> str:
     os.unlink(r.path("cubes/br/about"))
     return "cube/*br"
@@ -201,6 +196,6 @@ ALL: list[Damage] = [
     the_hops_pin_is_another_s, the_entry_s_pin_is_another_s, the_next_s_pin_is_another_s, a_hop_leads_nowhere,
     a_hop_leads_elsewhere, a_jump_is_cleared, a_jump_leads_to_another_program, a_member_is_removed_from_flooding,
     a_member_is_another_netdev, a_hook_leads_to_another_program, a_hook_is_detached, an_egress_hook_is_detached,
-    a_hook_s_pin_is_removed, a_hook_s_pin_is_no_link, the_topology_s_record_is_removed, the_topology_s_record_is_another_map,
+    a_hook_s_pin_is_removed, a_hook_s_pin_is_no_link, the_topology_s_record_is_removed,
     what_a_cube_is_is_gone, what_is_in_force_is_gone, a_cube_is_gone_altogether,
 ]  # fmt: skip

@@ -109,10 +109,10 @@ def test_a_process_that_is_left_is_named(before):
 OTHER = """
 import struct, sys
 from reconciler.kernel import bpf, maps, netns, programs, rtnl
-from tests.lib.sandbox import seclude
-from tests.lib.netns_topology import World
-seclude()
-host = World().host("h1", "10.0.0.1/24")
+from tests.lib.sandbox import enter_sandbox
+from tests.lib.netns_topology import NetnsTopology
+enter_sandbox()
+host = NetnsTopology().host("h1", "10.0.0.1/24")
 table, program = maps.create(maps.MapSpec(maps.ARRAY, 4, 4, 1)), programs.load(bytes.fromhex(sys.argv[1]), bpf.XDP, "other")
 link = bpf.link_create(program, rtnl.links()[host.port].index, bpf.ATTACH_XDP)
 for number, fd in enumerate((table, program, link)):

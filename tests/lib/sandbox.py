@@ -1,6 +1,6 @@
 """A machine of its own, as far as network, mounts and pins go, for a process that runs tests.
 
-    seclude()    # once, at the start, in the main thread
+    enter_sandbox()    # once, at the start, in the main thread
 
 From then on this process and its children see no netdev but their own lo, no named namespace, an empty bpffs and an empty /run.
 Runs side by side cannot meet, and what a killed one leaves goes with its last process: the kernel takes a network namespace
