@@ -265,7 +265,9 @@ def outlives_kills(bench, times):
         assert said["slow_path"]["workers"]["service router"]["restarts"] == times
         assert said["done"] == {"program_loads": 0, "map_writes": 0, "link_changes": 0}
         assert agent.text().count("killed by signal 9") == times
-        assert max(back) < max(1.0, 5 * start_of_a_worker())
+        bound = max(1.0, 5 * start_of_a_worker())
+        assert statistics.quantiles(back, n=20)[-1] < bound
+        assert max(back) < 5 * bound, "even one that met a busy moment of the machine"
 
 
 @pytest.mark.serial
