@@ -26,6 +26,7 @@ NAMES = (
     "router",
     "blacklist",
     "pods",
+    "releases",
     "control",
     "edit",
     "memory",
