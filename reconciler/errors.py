@@ -5,6 +5,7 @@ The tree (exit codes follow sysexits(3) where it has a word for it):
     PcnError                      1   anything below; never raised itself
     ├── UsageError               64   the command line is off
     ├── DocumentError            65   a document is wrong; carries every Problem found
+    ├── EditRefused              65   an edit of a document cannot be made; carries RFC 8040's word for why
     ├── CompileError              1   a service's C does not compile
     ├── KernelError               1   a system call failed; carries errno and what was attempted
     │   ├── VerifierError         1   the verifier refused a program; carries its last words
@@ -99,6 +100,17 @@ class DocumentError(PcnError):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))
+
+
+class EditRefused(PcnError):
+    """An edit of a document cannot be made; the document is as it was. `tag` is what RFC 8040 calls the reason, `path` where it
+    is, `info` the name of the node that is to blame."""
+
+    exit_code = 65
+
+    def __init__(self, tag: str, message: str, path: str = "", info: str = "") -> None:
+        self.tag, self.message, self.path, self.info = tag, message, path, info
+        super().__init__(f"{path}: {message}" if path else message)
 
 
 class CompileError(PcnError):

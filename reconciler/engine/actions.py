@@ -38,6 +38,8 @@ def actions(schema: Mapping[str, Any]) -> dict[str, Action]:
 
 def _actions(node: Mapping[str, Any], segments: tuple[str, ...]) -> Iterator[Action]:
     for name, about in node.get("x-actions", {}).items():
+        if "x-pcn-edit" in about:  # it edits the configuration, which here is a file's
+            continue
         yield Action(
             "/".join((*segments, name)),
             str(about.get("description", "")),

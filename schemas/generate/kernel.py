@@ -58,8 +58,9 @@ def leaf_keywords(leaf: Statement) -> Schema:
 
 
 def action_keywords(action: Statement) -> Schema:
-    """x-pcn-flush and x-pcn-zero of an action: a table's name, or a list of names if there are several."""
-    schema: Schema = {}
+    """x-pcn-edit of an action; x-pcn-flush and x-pcn-zero: a table's name, or a list of names if there are several."""
+    edits = extension_arg(action, PCN, "edit")
+    schema: Schema = {"x-pcn-edit": edits.split()} if edits is not None else {}
     for name in ("flush", "zero"):
         tables = extension_args(action, PCN, name)
         if tables:

@@ -20,7 +20,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "value": ("leaf",), "const": ("leaf",), "derived": ("leaf", "leaf-list"),
     "learned": ("list",), "owned-by": ("list",), "until": ("leaf",),
     "cubes": ("list",), "optional-key": ("list",), "const-any": ("list", "leaf-list"),
-    "flush": ("action", "rpc"), "zero": ("action", "rpc"),
+    "flush": ("action", "rpc"), "zero": ("action", "rpc"), "edit": ("action", "rpc"),
 }
 REPEATABLE = ("ingress", "egress", "drop-reason", "flush", "zero")
 _ARGUMENTS = {
@@ -34,6 +34,7 @@ _ARGUMENTS = {
     "table": (r"[A-Za-z_]\w*", "the name of a C table"),
     "flush": (r"[A-Za-z_]\w*", "the name of a C table"),
     "zero": (r"[A-Za-z_]\w*", "the name of a C table"),
+    "edit": (r"(append|insert|delete|batch) [\w-]+", "an operation and a list, such as 'append rule'"),
     "const": (r"[A-Za-z_]\w*", "the name of a C constant"),
     "learned": (r"[A-Za-z_]\w*", "the name of a C table"),
     "until": (r"[\w-]+(/[\w-]+)*", "a path such as fdb/aging-time"),
