@@ -10,6 +10,7 @@
     cubes/<cube>/slowpath         RINGBUF: packets that its programs hand to its slow path
     cubes/<cube>/slow/0_cube      stub by which packets of the slow path come back
     cubes/<cube>/ports/<port>     symlink: the peer
+    cubes/<cube>/facts/<name>     symlink: what its worker published last, as JSON (reconciler/facts)
     cubes/<cube>/waits            symlink, of a transparent cube that no packet can reach yet: its place and the netdev or port
     cubes/<cube>/twin/            entry, hops, next, out: the same again for the TC twin of an XDP cube's egress side
     links/<netdev>/<hook>         bpf_link
@@ -98,6 +99,14 @@ def port(cube_name: str, port_name: str) -> str:
 
 def hook(netdev: str, point: str) -> str:
     return f"links/{escape(netdev)}/{point}"
+
+
+def fact(cube_name: str, name: str) -> str:
+    return f"{facts(cube_name)}/{escape(name)}"
+
+
+def facts(cube_name: str) -> str:
+    return f"{cube(cube_name)}/facts"
 
 
 def waits(cube_name: str) -> str:

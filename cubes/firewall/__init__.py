@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from cubes.firewall import codec
@@ -22,9 +21,11 @@ from cubes.firewall.tuple_selection import select_tuples
 from cubes.firewall.tuple_space import KEY
 from reconciler.service.sdk import Env, Import, Imported, Option, TableRows
 
-__all__ = ["IMPORTS", "check", "config", "programs", "state", "tables"]
+__all__ = ["FACTS", "IMPORTS", "check", "config", "programs", "state", "tables"]
 
 REJECT = 5  # FIREWALL_REJECT of bpf/firewall/firewall.h
+
+FACTS = ("netdevs",)  # a rule may name one
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
@@ -66,7 +67,8 @@ _CUBES, _OF_A_CUBE = 256, 3
 def _answer(config: Config, chains: Mapping[int, Config], env: Env) -> CachedAnswer:
     rules = {number: rules_of(*_list_of(chain)) for number, chain in chains.items()}
     named = {device for chain in chains.values() for device in rule_list(*_list_of(chain)).devices}
-    env = replace(env, netdevs={name: index for name, index in env.netdevs.items() if name in named})  # others may come and go
+    there = env.facts.get("netdevs", {})
+    netdevs = {name: there[name]["index"] for name in named if name in there}  # others may come and go
     before = head_in_force(env.live)
     answers = _ANSWERS.setdefault(env.cube, deque(maxlen=_OF_A_CUBE))
     _ANSWERS.move_to_end(env.cube)
@@ -75,20 +77,25 @@ def _answer(config: Config, chains: Mapping[int, Config], env: Env) -> CachedAns
     if before is not None:
         head = _head(config, chains, {(n, at): before.grids[n][at] for n in rules for at in (0, 1)})
         for known in answers:
-            if known.is_about(rules, head, env.netdevs) and known.holds_for(env.live):
+            if known.is_about(rules, head, netdevs) and known.holds_for(env.live):
                 known.warm_index(env.live)
                 return known
         for known in answers:
-            edited = apply_delta(known, rules, head, env.live, env.netdevs)
+            edited = apply_delta(known, rules, head, env.live, netdevs)
             if edited is not None:
                 answers.appendleft(edited)
                 return edited
-    answers.appendleft(_anew(config, chains, rules, before, env))
+    answers.appendleft(_anew(config, chains, rules, before, env, netdevs))
     return answers[0]
 
 
 def _anew(
-    config: Config, chains: Mapping[int, Config], rules: Mapping[int, Sequence[Rule]], before: Head | None, env: Env
+    config: Config,
+    chains: Mapping[int, Config],
+    rules: Mapping[int, Sequence[Rule]],
+    before: Head | None,
+    env: Env,
+    netdevs: Mapping[str, int],
 ) -> CachedAnswer:
     order: dict[int, int] = {}
     for some in rules.values():
@@ -99,7 +106,7 @@ def _anew(
         for at, family in enumerate(FAMILIES)
     }
     head = _head(config, chains, {(n, at): layouts[n, family].grid for n in rules for at, family in enumerate(FAMILIES)})
-    return derive_afresh(rules, order, head, env.live, env.netdevs, derive(layouts, order, head, env.live, env.netdevs))
+    return derive_afresh(rules, order, head, env.live, netdevs, derive(layouts, order, head, env.live, netdevs))
 
 
 def _head(config: Config, chains: Mapping[int, Config], grids: Mapping[tuple[int, int], int]) -> Head:

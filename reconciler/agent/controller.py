@@ -9,13 +9,14 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.agent.consent import ConsentNeeded, held, problem_of
 from reconciler.agent.counters import AgentCounters
 from reconciler.agent.files import DesiredDocuments, words
+from reconciler.agent.following import concerns, followers, is_rows_of
 from reconciler.agent.retry import Retries
 from reconciler.agent.unchanged_check import UnchangedCheck
 from reconciler.document import Document
@@ -23,8 +24,7 @@ from reconciler.engine.apply import ApplyResult, Options, apply, plan_for
 from reconciler.engine.confirm import refuse_while_unconfirmed
 from reconciler.errors import DocumentError, Interrupted, LockBusy, PcnError, Problem, VerifyFailed
 from reconciler.graph.desired import document_text
-from reconciler.graph.diff import Change
-from reconciler.graph.records import CubeRecord, HookRecord, LinkRecord, MemberRecord, NextHopRecord
+from reconciler.graph.records import CubeRecord, LinkRecord
 from reconciler.live.applied import name_of
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
 
@@ -40,7 +40,8 @@ log = logging.getLogger("pcn.agent")
 class Controller:
     """`wanted` is what the files say now, `good` what of that was last in force. `drift`, `pending` and `waiting` are what
     the last look found: addresses, addresses, and (cube, port, netdev); `refused` is what it left out. `moved` are
-    netdevs that came, went or changed since all was well. `sealed` says which topologies cannot be read here, `busy_with`
+    netdevs that came, went or changed since all was well, `facts` those of the host that were planned with then, and `published`
+    those of workers. `sealed` says which topologies cannot be read here, `busy_with`
     whom the last look had to wait for, and `concluded` whether any attempt has come to an end."""
 
     options: Options
@@ -58,6 +59,8 @@ class Controller:
     last: dict[str, Any] = field(default_factory=dict)
     last_success: float = 0.0
     moved: set[str] = field(default_factory=set)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     applied: dict[str, str] = field(default_factory=dict)
     claimed: frozenset[str] = frozenset()
     accepts_state_reset: bool = False
@@ -203,11 +206,13 @@ class Controller:
     # -- what may be done -------------------------------------------------------------------------------------------
 
     def _may_write(self, seen: ApplyResult) -> bool:
-        """Where healing is off, netdevs that came or went are still connected: that is no drift, but what was asked for."""
+        """Where healing is off, netdevs that came or went are still connected, and cubes follow the facts that they want: that is
+        no drift, but what was asked for."""
         if self.mode == OBSERVE:
             return False
-        drift = seen.session.drift
-        return self.mode == HEAL or bool(seen.session.pending) or all(_concerns(change, self.moved) for change in drift)
+        following = followers(seen, self.options.services, self.facts, self.published)
+        asked_for = all(concerns(change, self.moved) or is_rows_of(change, following) for change in seen.session.drift)
+        return self.mode == HEAL or bool(seen.session.pending) or asked_for
 
     def _ask(self, planned: ApplyResult) -> None:
         """Raises ConsentNeeded."""
@@ -269,6 +274,7 @@ class Controller:
         self._retries.passed(chosen.digest)
         self._shown = ()
         self.moved.clear()
+        self.facts, self.published = seen.session.facts, seen.session.live.published
         self.applied = {topology.name: document_text(topology) for topology in seen.wanted}
         self.last_success = time.time()
         if chosen.digest == self.wanted.digest:
@@ -340,13 +346,3 @@ class _Vanished(Exception):
 def _few(addresses: Sequence[str]) -> str:
     more = len(addresses) - _NAMED
     return ", ".join(addresses[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _concerns(change: Change, netdevs: Collection[str]) -> bool:
-    """Whether a change is about how one of these netdevs is connected."""
-    for record in (change.before, change.after):
-        if isinstance(record, HookRecord | MemberRecord) and record.netdev in netdevs:
-            return True
-        if isinstance(record, NextHopRecord) and record.kind == "netdev" and record.target in netdevs:
-            return True
-    return False

@@ -7,16 +7,19 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from reconciler import pins
+from reconciler.facts import HOST, of_cube
 from reconciler.graph.desired import full_config
 from reconciler.graph.documents import is_topology
 from reconciler.graph.wiring import family, hidden_pair
-from reconciler.kernel import maps
+from reconciler.kernel import maps, rtnl
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
+from reconciler.live.facts import host_facts, published
 from reconciler.model import Cube
 from reconciler.service.registry import Services
 from reconciler.slowpath.handle import ServedCube
@@ -27,14 +30,15 @@ log = logging.getLogger("pcn.slowpath")
 @dataclass(frozen=True, slots=True)
 class Discovery:
     """What was found at one look: of the applied documents `texts` the `slow` cubes, each with the netdev that it is attached to.
-    `signature` stands for all else that `cubes` was made from. `shared_ring`: the kernel's number of the one ring that programs
-    of older versions write to, 0 if there is none."""
+    `signature` stands for all else that `cubes` was made from, but for `facts`, those of the host. `shared_ring`: the kernel's
+    number of the one ring that programs of older versions write to, 0 if there is none."""
 
     texts: tuple[tuple[str, str | None], ...]
     slow: tuple[tuple[Cube, str], ...]
     signature: tuple[object, ...]
     cubes: tuple[ServedCube, ...]
     shared_ring: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def discover(root: str, services: Services, last: Discovery | None) -> Discovery:
@@ -47,10 +51,18 @@ def discover(root: str, services: Services, last: Discovery | None) -> Discovery
     shared = _map_id(reader, pins.SHARED_SLOWPATH)
     homes = [pins.cube(cube.name) for cube, _ in slow]
     signature = (shared, *((reader.link_text(f"{home}/current"), *reader.names(f"{home}/in")) for home in homes))
-    if last is not None and known and last.signature == signature and all(_is_same(reader, cube) for cube in last.cubes):
+    facts = _host_facts(slow, services)
+    same = last is not None and known and last.signature == signature and last.facts == facts
+    if last is not None and same and all(_is_same(reader, cube) for cube in last.cubes):
         return last
-    cubes = tuple(_served(cube, attached, services, reader) for cube, attached in slow)
-    return Discovery(texts, slow, signature, cubes, shared)
+    cubes = tuple(_served(cube, attached, services, reader, facts) for cube, attached in slow)
+    return Discovery(texts, slow, signature, cubes, shared, facts)
+
+
+def _host_facts(slow: Iterable[tuple[Cube, str]], services: Services) -> dict[str, Any]:
+    """The host's facts that slow paths want; if there are none, nothing is read."""
+    wanted = {fact for cube, _ in slow if (service := services.get(cube.service)) is not None for fact in service.facts}
+    return host_facts(wanted, rtnl.links()) if wanted.intersection(HOST) else {}
 
 
 def _slow(texts: Mapping[str, str | None], services: Services) -> Iterator[tuple[Cube, str]]:
@@ -77,7 +89,9 @@ def has_slow_path(name: str, services: Services) -> bool:
 
 def _is_same(reader: Reader, cube: ServedCube) -> bool:
     """Whether what a cube uses by name is what it was: a ring, table or netdev that is made anew is another one."""
-    return cube.ring == _ring(reader, cube.name) and cube.objects == _objects(reader, cube)
+    own = {name: value for name, value in cube.facts.items() if name not in HOST}
+    same = cube.ring == _ring(reader, cube.name) and cube.objects == _objects(reader, cube)
+    return same and own == published(reader, cube.name)
 
 
 def _objects(reader: Reader, cube: ServedCube) -> tuple[int, ...]:
@@ -93,14 +107,17 @@ def _ring(reader: Reader, cube: str) -> int:
     return _map_id(reader, pins.table(cube, "pcn_slowpath"))
 
 
-def _served(cube: Cube, attached: str, services: Services, reader: Reader) -> ServedCube:
+def _served(
+    cube: Cube, attached: str, services: Services, reader: Reader, of_host: Mapping[str, Any]
+) -> ServedCube:
     near, _ = hidden_pair(cube.name, "", family(cube))
     peers = {port.name: port.peer for port in cube.ports if port.peer and ":" not in port.peer}
     service = services.get(cube.service)
     transparent = service is not None and service.kind == "transparent"
+    facts = of_cube(service.facts, of_host, published(reader, cube.name)) if service is not None else {}
     found = ServedCube(
         cube.name, cube.service, cube.type, transparent, near, full_config(cube), _indices(reader, cube), peers,
-        _tables(reader, cube), attached, cube.loglevel, _ring(reader, cube.name),
+        _tables(reader, cube), attached, cube.loglevel, _ring(reader, cube.name), facts=facts,
     )  # fmt: skip
     return replace(found, objects=_objects(reader, found))
 

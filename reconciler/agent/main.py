@@ -14,15 +14,17 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from reconciler.agent import singleton
-from reconciler.agent.controller import HEAL, Controller
+from reconciler.agent.controller import HEAL, OBSERVE, Controller
 from reconciler.agent.discovery import Discovery, discover
+from reconciler.agent.facts import PublishedFacts
 from reconciler.agent.files import Files
+from reconciler.agent.following import facts_changed
 from reconciler.agent.gc_policy import GcPolicy
 from reconciler.agent.loop import Loop
 from reconciler.agent.netlink_events import LinkEvents
@@ -32,7 +34,7 @@ from reconciler.agent.slowlog import SlowLog
 from reconciler.agent.status import resident, status, summary
 from reconciler.agent.watch import Watcher
 from reconciler.engine.apply import Options
-from reconciler.errors import Interrupted
+from reconciler.errors import Interrupted, LockBusy
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.plan.steps import Step
 from reconciler.slowpath.supervisor import Supervisor
@@ -43,6 +45,7 @@ LATEST = 0.7  # ... even if looking takes long; between the two, it takes no mor
 SHARE = 0.03
 _AFTER_POKE = 0.03  # an editor writes and renames: what quiet is counted from shall not wait for a look
 _AFTER_LINKS = 0.01  # netdevs come in twos and threes
+_AFTER_FACTS = 0.02  # and so may facts
 FIRST_SERVED = 5.0  # seconds that an agent waits for its workers before it says that it is ready
 STUCK = 120.0  # seconds without progress in the thread, after which systemd shall think that the agent hangs
 log = logging.getLogger("pcn.agent")
@@ -76,6 +79,7 @@ class Agent:
     links: LinkEvents = field(init=False)
     workers: Supervisor = field(init=False)
     slow_log: SlowLog = field(default_factory=SlowLog)
+    published: PublishedFacts = field(init=False)
     tidier: GcPolicy = field(default_factory=GcPolicy)
     _first_poke: float = 0.0
     _begun: bool = False  # the first look is over, and what is asked is answered
@@ -93,6 +97,7 @@ class Agent:
     def __post_init__(self) -> None:
         options = self.settings.options
         self.files = Files(self.settings.paths, options.merge)
+        self.published = PublishedFacts(options.services)
         self.healer = Controller(options, self.settings.mode, self.settings.prune, self.files.texts)
         self.healer.accepts_state_reset = self.settings.accepts_state_reset
         options.compiling = self._gets_on
@@ -120,7 +125,7 @@ class Agent:
         self.loop.on_signal(signal.SIGHUP, self._refresh)
         root, services = self.settings.options.root, self.settings.options.services
         self.watcher, self.links = Watcher(), LinkEvents()
-        self.workers = Supervisor(root, services, self.slow_log.take)
+        self.workers = Supervisor(root, services, self._worker_says)
         for part in (self.watcher, self.links):
             stack.callback(part.close)
         self.loop.readable(self.watcher, self._files_poked)
@@ -231,7 +236,18 @@ class Agent:
         if changes:
             log.debug("%s", ", ".join(f"{name} {what}" for name, what in changes.items()))
             self._moved |= changes.keys()
+        is_needed = bool(changes) or await self._job(self._facts_changed)
+        if is_needed:
             await self._look()
+
+    def _facts_changed(self) -> bool:
+        return facts_changed(self.healer.facts)
+
+    def _worker_says(self, kind: str, said: Mapping[str, Any]) -> None:
+        if kind != "fact":
+            self.slow_log.take(kind, said)
+        elif self.published.take(said):
+            self.loop.sooner("facts", _AFTER_FACTS, self._look)
 
     async def _look(self) -> None:
         """Look, now or as soon as the look that is under way is done."""
@@ -243,7 +259,7 @@ class Agent:
             while self._look_again:
                 self._look_again, moved, self._moved = False, self._moved, set()
                 pause, found = await self._job(lambda moved=moved: self._looked(moved))  # type: ignore[misc]
-                self.workers.serve(found.cubes, found.shared_ring)
+                self._serve(found)
                 self.slow_log.forget({cube.name for cube in found.cubes})
         finally:
             self._looking = False
@@ -251,9 +267,16 @@ class Agent:
         if self._begun:
             self._report()
 
+    def _serve(self, found: Discovery) -> None:
+        self.published.serve(found.cubes)
+        self.workers.serve(found.cubes, found.shared_ring)
+
     def _looked(self, moved: Collection[str]) -> tuple[float, Discovery]:
         """In the thread: how long until the next look, and which cubes have a slow path now."""
         self.healer.moved.update(moved)
+        if self.settings.mode != OBSERVE:
+            with suppress(LockBusy):  # the next look tries again
+                self.published.keep(self.settings.options.root, self.settings.options.lock_timeout)
         began, before = time.monotonic(), sum(self.healer.tally.results.values())
         again = self.healer.poll()
         took = time.monotonic() - began
@@ -275,7 +298,7 @@ class Agent:
         """The first look, and then all that goes on. What programs of an older version hand up is served before: the first apply
         may remove the pin of the ring that it is in."""
         found = await self._job(self._discovered)
-        self.workers.serve(found.cubes, found.shared_ring)
+        self._serve(found)
         await self._read_files()
         await self.workers.settled(FIRST_SERVED)
         for serve in self._servers:

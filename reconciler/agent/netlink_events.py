@@ -1,4 +1,4 @@
-"""Tells when netdevs come, go, or change their index or MAC.
+"""Tells when netdevs come, go, or change their index or MAC, and that something about them or their addresses may have changed.
 
 The kernel's messages only say that something happened: what, is read from a fresh list and compared with the last one. So a
 message that was lost in a burst (ENOBUFS) costs nothing, and there is nothing to decode.
@@ -9,7 +9,8 @@ import errno
 
 from reconciler.kernel import nlmsg, rtnl
 
-_SOL_NETLINK, _ADD_MEMBERSHIP, _RTNLGRP_LINK = 270, 1, 1
+_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
+_GROUPS = (1, 5, 9)  # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
 _Seen = dict[str, tuple[int, str, bool]]
 
 
@@ -18,7 +19,8 @@ class LinkEvents:
 
     def __init__(self) -> None:
         self._sock = nlmsg.open_socket()
-        self._sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _RTNLGRP_LINK)
+        for group in _GROUPS:
+            self._sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
         self._sock.setblocking(False)
         self._last = _look()
 

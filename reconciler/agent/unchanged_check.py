@@ -13,6 +13,7 @@ from reconciler.engine.apply import ApplyResult, Options
 from reconciler.engine.session import Builder, Reconciler, without_network
 from reconciler.graph.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record
 from reconciler.kernel.bpffs import Bpffs
+from reconciler.live.facts import host_facts
 
 _FRESH = 0.5  # seconds for which a look will do: the next one, directly after an edit, still heals what happened since within one
 
@@ -27,6 +28,7 @@ class UnchangedCheck:
         self._reconciler = Reconciler(options.root, options.services, Builder(options.services), kept=options.kept)
         self._calm: Live = session.live
         self._read = without_network(session.live)
+        self._facts = session.facts
         wanted = session.desired.state.values()
         self._network: list[Record] = [r for r in wanted if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)]
 
@@ -38,6 +40,7 @@ class UnchangedCheck:
             state, conflicts = self._reconciler.with_links(live, self._network)
         calm = self._calm
         same = not conflicts and state == calm.state and live.netdevs == calm.netdevs and live.orphans == calm.orphans
+        same = same and live.published == calm.published and host_facts(self._facts, live.netdevs) == self._facts
         if same:  # what was read now says the same, and has less that is its own
             self._began, self._read, self._calm = began, live, replace(live, state=state)
         return same

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Print what the kernel holds as topology files, read back from its tables and programs: 'pcn show | pcn apply -' changes
-nothing. With --state, also what cubes learned and counted; that is for reading, not for applying."""
+nothing. With --state, also what cubes learned and counted; that is for reading, not for applying. With --facts, what rows depend
+on and no file says: the host's netdevs and addresses, and what workers published."""
 
 
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("topologies", nargs="*", metavar="TOPOLOGY", help="only these")
     parser.add_argument("--state", action="store_true", help="also what was learned and counted")
+    parser.add_argument("--facts", action="store_true", help="the facts of now in place of topologies, each with its version")
     shared.output(parser, "yaml", "json")
     shared.lock(parser)
     shared.root(parser)
@@ -31,6 +33,8 @@ def run(run: Run) -> int:
     from reconciler.present.show import shown
 
     run.need("read the kernel's programs")
+    if run.args.facts:
+        return _facts(run)
     answer = shown(run.options(), run.args.topologies, state=run.args.state)
     found = answer.documents
     names = [document["metadata"]["name"] for document in found]
@@ -45,6 +49,17 @@ def run(run: Run) -> int:
     elif not answer.sealed:
         run.terminal.say("nothing is applied")
     return ApplyFailed.exit_code if answer.sealed.keys() & (run.args.topologies or answer.sealed.keys()) else 0
+
+
+def _facts(run: Run) -> int:
+    from reconciler.cli.run import dumped
+    from reconciler.present.facts import facts_now
+
+    if run.args.topologies or run.args.state:
+        raise UsageError("--facts goes with neither topologies nor --state")
+    found = facts_now(run.options())
+    run.terminal.print(dumped(found if run.format == "json" else {"facts": found}, run.format))
+    return 0
 
 
 def as_text(documents: Sequence[dict[str, Any]], form: str) -> str:

@@ -45,7 +45,8 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(slots=True)
 class Session:
-    """All that a command may want to know. `objects` by digest are what an executor needs."""
+    """All that a command may want to know. `objects` by digest are what an executor needs; `facts` are those of the host that
+    services of these cubes want, as they were when it began."""
 
     desired: Desired
     live: Live
@@ -55,6 +56,7 @@ class Session:
     objects: dict[str, Any] = field(default_factory=dict)
     built: dict[tuple[str, str], Built] = field(default_factory=dict)
     conflicts: list[str] = field(default_factory=list)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Builder:
@@ -261,13 +263,30 @@ class Reconciler:
             return live.state.but({"": RecordGroup(live.state.without_cubes() | found)}), links.conflicts
         return live.state | found, links.conflicts
 
-    def build_desired(self, topologies: Sequence[Topology], live: Live, before: DesiredCache | None = None) -> Desired:
+    def facts(self, topologies: Iterable[Topology], live: Live) -> dict[str, Any]:
+        """The host's facts that services of these topologies want, read now."""
+        from reconciler.live.facts import host_facts
+
+        names = {cube.service for topology in topologies for cube in topology.cubes}
+        found = [service for name in names if (service := self.services.get(name)) is not None]
+        return host_facts((fact for service in found for fact in service.facts), live.netdevs)
+
+    def build_desired(
+        self,
+        topologies: Sequence[Topology],
+        live: Live,
+        before: DesiredCache | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Desired:
+        """`facts`: the host's, if they have been read already."""
+        facts = self.facts(topologies, live) if facts is None else facts
         built = self.builder.ensure(families(topologies))
         mark = f"{self.root}/topologies/"  # netdevs of ours come with the topologies that want them, and go with them
         usable = {name: netdev for name, netdev in live.netdevs.items() if netdev.carries_ethernet}
         others = {name: netdev for name, netdev in usable.items() if not netdev.alias.startswith(mark)}
-        numbers = {name: netdev.index for name, netdev in live.netdevs.items()}
-        desired = build_desired(topologies, self.services, built, live.ports, others, live.tables, numbers, before)
+        desired = build_desired(
+            topologies, self.services, built, live.ports, others, live.tables, facts, live.published, before
+        )
         if not desired.linked:
             desired.chains = fuse(desired.state, desired.ways, self.services, built, by_digest(built))
             desired.state, desired.linked = grouped(desired.state), True
@@ -282,18 +301,19 @@ class Reconciler:
             base.adoptable, base.adopted = adoptable(reader, base, desired.state)
             base.overfull = overfull(reader, base.state, desired.state)
 
-    def _applied(self, applied: Sequence[Topology], base: Live) -> Desired:
+    def _applied(self, applied: Sequence[Topology], base: Live, facts: Mapping[str, Any]) -> Desired:
         """The applied graph. A service that cannot be compiled any more must not keep its topology from being deleted:
         then only the network is known, and drift of the cubes is not."""
         try:
-            return self.build_desired(applied, base, self.kept.intended)
+            return self.build_desired(applied, base, self.kept.intended, facts)
         except CompileError:
             return _network_of(applied)
 
     def session(self, wanted: Sequence[Topology], applied: Sequence[Topology], base: Live) -> Session:
         """What it takes for the kernel, read as `base`, to hold `wanted` and nothing else. `applied`: its own documents."""
-        before = None if applied is wanted else self._applied(applied, base)
-        desired = self.build_desired(wanted, base, self.kept.intended)
+        facts = self.facts(wanted if applied is wanted else [*wanted, *applied], base)
+        before = None if applied is wanted else self._applied(applied, base, facts)
+        desired = self.build_desired(wanted, base, self.kept.intended, facts)
         before = desired if before is None else before
         own, known = _network(desired.state), _network(before.state)
         state, conflicts = self.with_links(base, {**known, **own}.values())
@@ -313,6 +333,7 @@ class Reconciler:
             objects,
             self.builder.built,
             conflicts,
+            facts,
         )
 
 

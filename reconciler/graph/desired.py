@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from reconciler import facts as facts_
 from reconciler import pins
 from reconciler.errors import DocumentError, Problem
 from reconciler.graph.documents import text_of
@@ -59,19 +60,21 @@ def build_desired(
     indices: Mapping[str, Mapping[str, int]],
     netdevs: Mapping[str, Any],
     live: Mapping[str, Mapping[str, Mapping[bytes, bytes]]] | None = None,
-    numbers: Mapping[str, int] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    published: Mapping[str, Mapping[str, Any]] | None = None,
     before: DesiredCache | None = None,
 ) -> Desired:
     """The desired graph of these topologies.
 
     `built` by (service, 'TC'|'XDP'); `indices` are the port indices that the live cubes already have, which are kept;
-    `netdevs` are those that exist now and are no topology's; `live` are the rows of live cubes' tables; `numbers` the indices
-    of all netdevs there are. `before` has what the last call made of each cube, and is left with what this one makes.
+    `netdevs` are those that exist now and are no topology's; `live` are the rows of live cubes' tables; `facts` the host's, and
+    `published` those of cubes (reconciler/facts). `before` has what the last call made of each cube, and is left with what this
+    one makes.
     Raises DocumentError for what only the compiled tables can tell.
     """
     known = before if before is not None else DesiredCache()
-    netdev_numbers, built = known.same_netdevs(dict(numbers or {})), known.same_built(built)
-    asked = Inputs(tuple(topologies), dict(built), indices, live or {}, netdev_numbers, frozenset(netdevs))
+    facts, published, built = known.same_facts(facts or {}), published or {}, known.same_built(built)
+    asked = Inputs(tuple(topologies), dict(built), indices, live or {}, facts, published, frozenset(netdevs))
     if known.graph is not None and known.graph.frame.services is services and known.graph.asked.is_like(asked):
         return known.graph.desired
     old = known.graph.parts if known.graph is not None else {}
@@ -82,9 +85,11 @@ def build_desired(
             service = _service(cube, services)
             whole, known_indices = built[cube.service, _family(cube)], indices.get(cube.name, {})
             rows, part = (live or {}).get(cube.name, {}), old.get(cube.name)
-            if part is None or not part.holds_for(cube, whole, known_indices, service.implementation and (rows, netdev_numbers)):
+            wanted = facts_.of_cube(service.facts, facts, published.get(cube.name, {}))
+            seen = rows if service.implementation else None
+            if part is None or not part.holds_for(cube, whole, known_indices, seen, wanted):
                 ports = port_indices(cube, known_indices, min(service.max_ports, pins.AFTER_EGRESS))
-                env = Env(ports, cube=cube.name, netdevs=netdev_numbers, live=rows)
+                env = Env(ports, cube=cube.name, facts=wanted, live=rows)
                 part = _part(cube, service, whole, env)
             parts[cube.name] = part
         except (ValueError, KeyError) as error:

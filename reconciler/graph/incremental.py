@@ -43,12 +43,15 @@ class Inputs:
     built: Mapping[tuple[str, str], Built]
     indices: Mapping[str, Mapping[str, int]]
     rows: Mapping[str, Mapping[str, Mapping[bytes, bytes]]]
-    numbers: Mapping[str, int]
+    facts: Mapping[str, Any]
+    published: Mapping[str, Mapping[str, Any]]
     netdevs: frozenset[str]
 
     def is_like(self, other: Inputs) -> bool:
         """Most of it is the very same objects from one time to the next, and of these nothing is compared."""
-        mine, theirs = ((each.built, each.indices, each.rows, each.numbers, each.netdevs) for each in (self, other))
+        mine, theirs = (
+            (each.built, each.indices, each.rows, each.facts, each.published, each.netdevs) for each in (self, other)
+        )
         same = len(self.topologies) == len(other.topologies) and all(map(is_, self.topologies, other.topologies))
         return same and mine == theirs
 
@@ -66,16 +69,15 @@ class CachedGraph:
 @dataclass(slots=True)
 class DesiredCache:
     """The last graph, and what there was of which there is one object for as long as it says the same: the services' objects by
-    (service, family), and netdevs."""
+    (service, family), and the host's facts by name."""
 
     graph: CachedGraph | None = None
     built: dict[tuple[str, str], Built] = field(default_factory=dict)
-    netdevs: Mapping[str, int] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
-    def same_netdevs(self, netdevs: Mapping[str, int]) -> Mapping[str, int]:
-        if self.netdevs != netdevs:
-            self.netdevs = netdevs
-        return self.netdevs
+    def same_facts(self, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.facts |= {name: value for name, value in facts.items() if name not in self.facts or self.facts[name] != value}
+        return {name: self.facts[name] for name in facts}
 
     def same_built(self, built: Mapping[tuple[str, str], Built]) -> Mapping[tuple[str, str], Built]:
         for key, whole in built.items():

@@ -56,11 +56,11 @@ class CubePart:
     records: list[Record]
     rows: Mapping[str, TableRows]
 
-    def holds_for(self, cube: Cube, whole: Built, indices: Mapping[str, int], seen: Any) -> bool:
-        """Whether it would come out the same. `indices` are those of the live cube's ports. A Python half may look at live rows
-        and netdevs too: `seen`, if there is one."""
+    def holds_for(self, cube: Cube, whole: Built, indices: Mapping[str, int], rows: Any, facts: Any) -> bool:
+        """Whether it would come out the same. `indices` are those of the live cube's ports. A Python half may look at live `rows`
+        too (None: there is no half), and at the `facts` that it wants."""
         same = self.cube is cube and self.whole is whole and self.env.ports == indices
-        return same and (not seen or (self.env.live == seen[0] and self.env.netdevs is seen[1]))
+        return same and (rows is None or self.env.live == rows) and self.env.facts == facts
 
 
 @dataclass(slots=True)

@@ -360,7 +360,8 @@ class Live:
     they hold. `overfull` are the pins of tables that have more rows than they are to hold. `sealed` topologies were left out, for
     the reason given (see `live.quarantine`). `namespaces` are those that the
     applied documents name, with their topologies; `network` is the network as seen beside what was applied, where `state`
-    has it as seen beside what is wanted. `format` is that of the layout in bpffs."""
+    has it as seen beside what is wanted. `published` are the facts that workers
+    published, by cube. `format` is that of the layout in bpffs."""
 
     state: State = field(default_factory=dict)
     orphans: tuple[str, ...] = ()
@@ -376,4 +377,5 @@ class Live:
     overfull: frozenset[str] = frozenset()
     namespaces: dict[str, str] = field(default_factory=dict)
     network: State = field(default_factory=dict)
+    published: dict[str, dict[str, Any]] = field(default_factory=dict)
     format: int = pins.FORMAT

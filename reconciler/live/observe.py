@@ -32,6 +32,7 @@ from reconciler.graph.tables import PUBLIC
 from reconciler.kernel.maps import PER_CPU, MapInfo, MapSpec, fold_cpus
 from reconciler.kernel.reader import Reader
 from reconciler.live.adopt import is_another
+from reconciler.live.facts import published
 from reconciler.live.identity import documents_of, identity, said_of
 from reconciler.live.observe_forwarding import chains, ends_of, flooded, hooks, hops, members, wires
 from reconciler.live.snapshot import Snapshot, kind_of
@@ -137,6 +138,8 @@ def _cube_objects(snapshot: Snapshot, name: str, about: Mapping[str, Any], curre
     if place.isdigit() and at:
         snapshot.add([WaitingRecord(name, at, int(place))])
     snapshot.live.generations[name] = int(current[1:]) if current[1:].isdigit() else 0
+    if "facts" in entries:
+        snapshot.live.published[name] = published(reader, name)
     _tables(snapshot, name, about)
     return leftovers
 

@@ -71,6 +71,7 @@ class Snapshot:
         self.live.generations.update(own.live.generations)
         self.live.ports.update(own.live.ports)
         self.live.tables.update(own.live.tables)
+        self.live.published.update(own.live.published)
         self.stubs.update(own.stubs)
         self.orphans += own.orphans
 

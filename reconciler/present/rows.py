@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from reconciler.facts import of_cube
 from reconciler.graph.records import CubeRecord, PortRecord, ProgramRecord
 from reconciler.present import fields
 from reconciler.service.model.bindings import constants
@@ -40,7 +41,8 @@ class Decoder:
         rows = dict(islice(rows.items(), most))
         if service is None or table not in tables:
             return {_hex(key): _hex(value) for key, value in rows.items()}
-        env = Env(self._ports(cube, live=live), cube=cube)
+        facts = of_cube(service.facts, self.session.facts, self.session.live.published.get(cube, {}))
+        env = Env(self._ports(cube, live=live), cube=cube, facts=facts)
         bound = [binding for binding in service.bindings if binding.table == table]
         if not bound:
             return _read_back(service, table, rows, tables, env) or _fields(table, rows, tables[table])

@@ -17,6 +17,7 @@ from reconciler import pins
 from reconciler.check.defaults import applies
 from reconciler.engine.apply import Options, quarantined_warnings
 from reconciler.engine.session import Builder, Reconciler
+from reconciler.facts import of_cube
 from reconciler.graph.records import CubeRecord, LinkRecord, Live, NamespaceRecord, PortRecord, ProgramRecord, TopologyRecord
 from reconciler.graph.trace import Traced, trace
 from reconciler.kernel.bpffs import Bpffs
@@ -49,9 +50,10 @@ def shown(options: Options, names: Collection[str] = (), *, state: bool = False)
         applied = reconciler.applied(live)
         if options.warn:
             options.warn(quarantined_warnings(live))
-        before = reconciler.build_desired(applied, live)
+        facts = reconciler.facts(applied, live)
+        before = reconciler.build_desired(applied, live, facts=facts)
         live.state, _ = reconciler.with_links(live, before.state.values())
-    documents = _documents(live, reconciler, {topology.name: topology.document for topology in applied}, names, state)
+    documents = _documents(live, reconciler, {topology.name: topology.document for topology in applied}, names, state, facts)
     if state:
         return Shown(documents, live.sealed)
     from reconciler.check import check
@@ -63,7 +65,8 @@ def shown(options: Options, names: Collection[str] = (), *, state: bool = False)
 
 
 def _documents(
-    live: Live, reconciler: Reconciler, applied: Mapping[str, Mapping[str, Any]], names: Collection[str], state: bool
+    live: Live, reconciler: Reconciler, applied: Mapping[str, Mapping[str, Any]], names: Collection[str], state: bool,
+    facts: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     records = list(live.state.values())
     found = {r.topology for r in records if isinstance(r, CubeRecord | LinkRecord | NamespaceRecord)}
@@ -82,7 +85,7 @@ def _documents(
                 if isinstance(r, LinkRecord) and r.topology == name and not pins.is_hidden(r.link.end.name)
             ],
             "cubes": [
-                _cube(r, live, reconciler, traced, _named(said.get("cubes", ()), r.name), state)
+                _cube(r, live, reconciler, traced, _named(said.get("cubes", ()), r.name), state, facts)
                 for r in records
                 if isinstance(r, CubeRecord) and r.topology == name
             ],
@@ -144,7 +147,8 @@ def _end(end: LinkEnd) -> dict[str, Any]:
 
 
 def _cube(
-    record: CubeRecord, live: Live, reconciler: Reconciler, traced: Traced, said: Mapping[str, Any], state: bool
+    record: CubeRecord, live: Live, reconciler: Reconciler, traced: Traced, said: Mapping[str, Any], state: bool,
+    of_host: Mapping[str, Any],
 ) -> dict[str, Any]:
     plain: dict[str, Any] = {"name": record.name, "service-name": record.service, "type": record.type}
     plain |= {} if record.fuse else {"fuse": False}
@@ -152,8 +156,9 @@ def _cube(
     built = reconciler.builder.one(record.service, "TC" if record.type == "TC" else "XDP")
     if service is None or built is None:
         return plain
+    facts = of_cube(service.facts, of_host, live.published.get(record.name, {}))
     env = Env(live.ports.get(record.name, {}), int(time.clock_gettime(time.CLOCK_MONOTONIC)), record.name,
-              {name: netdev.index for name, netdev in live.netdevs.items()})
+              facts)
     config = service.config(live.tables.get(record.name, {}), built.tables, env, state=state, said=said)
     _drop_inapplicable(service.schema, config)
     plain |= _constants(record, live, service, built.objects.values())

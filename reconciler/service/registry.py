@@ -14,6 +14,7 @@ The Python half is pure and optional; of these it defines what it needs:
     check(config, env) -> iterable of (path, sentence, "error" | "warning")   what the schema cannot say;
                                                    `path`: steps from the cube, such as ("route", 0, "nexthop")
     MIGRATIONS {table: {(key size, value size): migrate}}   what rows become that were learned in an older layout
+    FACTS ("netdevs", ...)                         which facts it wants in env.facts (reconciler/facts)
     IMPORTS {format: Import}                       other programs' files that it can make topologies of (service/importers.py)
 
 Whoever asks again gives the entries of long lists that an edit left alone as the very same objects, and nothing of what is given
@@ -103,6 +104,11 @@ class Service:
     def slow_path(self) -> Any:
         """The class `SlowPath` of its Python half, None if there is none (reconciler/slowpath/handle.py)."""
         return getattr(self.implementation, "SlowPath", None)
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """The facts that its Python half wants."""
+        return tuple(getattr(self.implementation, "FACTS", ()))
 
     @functools.cached_property
     def bindings(self) -> tuple[Binding, ...]:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from reconciler.errors import DocumentError, Position, Problem, UsageError
+from reconciler.facts import Facts
+from reconciler.facts.netdevs import Netdev
 from reconciler.incremental.entry_memo import EntryMemo
 from reconciler.incremental.persistent_list import Distinct, PersistentList, splice, unchanged
 from reconciler.incremental.row_delta import row_delta
@@ -24,10 +26,12 @@ __all__ = [
     "DocumentError",
     "EntryMemo",
     "Env",
+    "Facts",
     "Import",
     "Imported",
     "Metadata",
     "Migrate",
+    "Netdev",
     "Option",
     "PersistentList",
     "Position",
@@ -81,6 +85,9 @@ class CubeHandle(Protocol):
     def config(self) -> Mapping[str, Any]: ...
     @property
     def ports(self) -> Mapping[str, int]: ...
+    @property
+    def facts(self) -> Facts: ...
+    def publish_fact(self, name: str, value: Any) -> None: ...
     def log(self, level: str, text: str) -> None: ...
     def table(self, name: str) -> TableHandle: ...
     def send_packet_out(self, packet: bytes | Sequence[bytes], port: str = "", direction: str = ...) -> int: ...

@@ -42,7 +42,7 @@ class _Cube:
     def adopt(self, cube: ServedCube) -> None:
         before = self.handle.cube
         self.handle.adopt(cube)
-        if (before.config, before.ports) != (cube.config, cube.ports):
+        if (before.config, before.ports, before.facts) != (cube.config, cube.ports, cube.facts):
             self.call("changed")
 
     def packet_in(self, found: PacketIn, oldest: int) -> None:

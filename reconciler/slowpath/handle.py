@@ -5,7 +5,7 @@
         worker = "cube"                                # optional; a process for each cube, where one does for all of a service
         def packet_in(self, packet: bytes, md: Metadata, reason: int) -> None: ...
         def tick(self, now: float) -> None: ...        # optional; every 100 ms, CLOCK_MONOTONIC seconds
-        def changed(self) -> None: ...                 # optional; `cube.config` or `cube.ports` are others now
+        def changed(self) -> None: ...                 # optional; `cube.config`, `cube.ports` or `cube.facts` are others now
         def held(self) -> int: ...                     # optional; how many packets it keeps for later
 
 A half does no I/O of its own: it is called in its worker's one loop, and what it waits for keeps the service's other cubes
@@ -13,12 +13,13 @@ waiting.
 """
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
-from reconciler import pins
+from reconciler import facts, pins
 from reconciler.kernel import maps
 from reconciler.slowpath.counters import INJECTED, REFUSED, Counts
 from reconciler.slowpath.packet_out import EGRESS, INGRESS, PacketOut, Wire
@@ -27,8 +28,8 @@ LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "CRITICAL", "OFF")  # enum pc
 OpenPin = Callable[[str], int]
 """Gives a new descriptor of what is pinned below the root. Raises OSError."""
 Say = Callable[[str, str, str, Any], None]
-"""Takes what is said to the outside: ('log', cube, level, text), ('notification', cube, name, value) or ('mistake', cube, method,
-traceback)."""
+"""Takes what is said to the outside: ('log', cube, level, text), ('notification', cube, name, value), ('fact', cube, name, value)
+or ('mistake', cube, method, traceback)."""
 _ELSEWHERE = (b"\0\0\0\0", b"\1\0\0\0")  # kinds of a hop that leads into no program and no netdev: none, pass
 
 
@@ -63,6 +64,7 @@ class ServedCube:
     loglevel: str = "INFO"
     ring: int = 0
     objects: tuple[int, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class TableHandle:
@@ -102,6 +104,7 @@ class CubeHandle:
         self._tables: dict[str, TableHandle] = {}
         self._injector: PacketOut | None = None
         self._wire: Wire | None = None
+        self._published: dict[str, str] = {}
         self.adopt(cube)
 
     @property
@@ -115,6 +118,11 @@ class CubeHandle:
     @property
     def ports(self) -> Mapping[str, int]:
         return self.cube.ports
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The facts that the service wants, as they are now."""
+        return self.cube.facts
 
     def adopt(self, cube: ServedCube) -> None:
         """Go on with what is live now."""
@@ -137,6 +145,15 @@ class CubeHandle:
     def notify(self, name: str, value: Any) -> None:
         """Publish a value (plain data) under a name; the last one stands, in the agent's status."""
         self._say("notification", self.name, name, value)
+
+    def publish_fact(self, name: str, value: Any) -> None:
+        """Publish a fact that the service names in its FACTS: `tables` finds it as `env.facts[name]`, and the agent plans with
+        it. The last one stands until the cube goes, with or without worker and agent. Raises ValueError for what is no plain
+        data, or has more than 3500 bytes as JSON."""
+        text = facts.publishable(name, value)
+        if self._published.get(name) != text:
+            self._published[name] = text
+            self._say("fact", self.name, name, json.loads(text))
 
     def table(self, name: str) -> TableHandle:
         """A table that the cube's C declares, by its name there. Raises KeyError if there is none."""

@@ -41,7 +41,7 @@ LEAVING = 1.0  # seconds to handle what it has begun
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from reconciler.slowpath.worker import main; main()"
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "TZ")
 Say = Callable[[str, Mapping[str, Any]], None]
-"""Takes what workers say: ('log' | 'notification' | 'mistake', {cube, name, value, time})."""
+"""Takes what workers say: ('log' | 'notification' | 'fact' | 'mistake', {cube, name, value, time})."""
 log = logging.getLogger("pcn.slowpath")
 
 
@@ -166,7 +166,7 @@ class Supervised:
     async def _listen(self, client: Client) -> None:
         while True:
             found = await client.call("out", {"wait": WAITING}, seconds=WAITING + SILENT)
-            for kind in ("log", "notification", "mistake"):
+            for kind in ("log", "notification", "fact", "mistake"):
                 for entry in found.get(kind, ()):
                     self._say(kind, entry)
 

@@ -30,7 +30,7 @@ from reconciler.slowpath.handle import ServedCube
 from reconciler.slowpath.packet_in import PacketIn
 
 KEPT = 1000  # log lines and the like that wait for the agent; the oldest make room
-KINDS = ("log", "notification", "mistake")
+KINDS = ("log", "notification", "fact", "mistake")
 
 
 class Worker:

@@ -76,7 +76,7 @@ class Machine:
 
     def load(self, config: dict[str, Any]) -> int:
         """Go over to a configuration; gives how many rows were written or deleted."""
-        wanted = self.service.rows(config, self.layouts, Env(live=self.rows, netdevs=self.netdevs))
+        wanted = self.service.rows(config, self.layouts, Env(live=self.rows, facts={"netdevs": {name: {"index": index} for name, index in self.netdevs.items()}}))
         changed = 0
         for name, rows in wanted.items():
             if rows.staged:

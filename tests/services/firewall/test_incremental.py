@@ -12,7 +12,7 @@ from tests.services.firewall.test_epochs import LAYOUTS
 
 
 def derived(config: dict, live: dict, cube: str) -> dict[str, dict[bytes, bytes]]:
-    return {name: found.rows for name, found in firewall.tables(config, Env(live=live, cube=cube, netdevs={"eth0": 7}), LAYOUTS).items()}
+    return {name: found.rows for name, found in firewall.tables(config, Env(live=live, cube=cube, facts={"netdevs": {"eth0": {"index": 7}}}), LAYOUTS).items()}
 
 
 def derived_anew(config: dict, live: dict) -> dict[str, dict[bytes, bytes]]:
@@ -94,7 +94,7 @@ def test_netdevs_that_no_rule_names_come_and_go_and_nothing_is_derived_anew(monk
     monkeypatch.setattr(firewall, "_anew", lambda *given, really=firewall._anew: anew.append(given) or really(*given))
 
     def with_netdevs(**netdevs: int) -> dict[str, dict[bytes, bytes]]:
-        return {name: found.rows for name, found in firewall.tables(config, Env(live=live, cube="apart", netdevs=netdevs), LAYOUTS).items()}
+        return {name: found.rows for name, found in firewall.tables(config, Env(live=live, cube="apart", facts={"netdevs": {name: {"index": index} for name, index in netdevs.items()}}), LAYOUTS).items()}
 
     assert with_netdevs(eth0=7, veth1=8) == live
     assert not anew

@@ -1,0 +1,43 @@
+"""What is done even where healing is off: the kernel follows its netdevs, and the facts that cubes want."""
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from reconciler.engine.apply import ApplyResult
+from reconciler.graph.diff import Change
+from reconciler.graph.records import HookRecord, MemberRecord, NextHopRecord, TableRecord
+from reconciler.kernel import rtnl
+from reconciler.live.facts import host_facts
+from reconciler.service.registry import Services
+
+
+def facts_changed(facts: Mapping[str, Any]) -> bool:
+    """Whether any of these facts of the host is another one now."""
+    return bool(facts) and host_facts(facts, rtnl.links()) != facts
+
+
+def concerns(change: Change, netdevs: Collection[str]) -> bool:
+    """Whether a change is about how one of these netdevs is connected."""
+    for record in (change.before, change.after):
+        if isinstance(record, HookRecord | MemberRecord) and record.netdev in netdevs:
+            return True
+        if isinstance(record, NextHopRecord) and record.kind == "netdev" and record.target in netdevs:
+            return True
+    return False
+
+
+def is_rows_of(change: Change, cubes: Collection[str]) -> bool:
+    """Whether a change is one of rows in these cubes' tables."""
+    return all(isinstance(each, TableRecord) and each.cube in cubes for each in (change.before, change.after))
+
+
+def followers(
+    seen: ApplyResult, services: Services, facts: Mapping[str, Any], published: Mapping[str, Mapping[str, Any]]
+) -> set[str]:
+    """The cubes that want a fact which is another one now than among these, of when all was well."""
+    session = seen.session
+    changed = {name for name, value in session.facts.items() if facts.get(name, value) != value}
+    cubes = {cube.name: services.get(cube.service) for topology in seen.wanted for cube in topology.cubes}
+    found = {name for name, service in cubes.items() if service is not None and changed.intersection(service.facts)}
+    return found | {name for name in cubes if session.live.published.get(name) != published.get(name)}
