@@ -161,10 +161,15 @@ def live_names(root: str, services: Services) -> Names:
     return names(found, [compiled for built in reconciler.builder.built.values() for compiled in built.objects.values()])
 
 
-def follow(root: str, services: Services, *, forever: bool, pause: float = 0.5) -> Iterator[dict[str, Any]]:
+def follow(
+    root: str, services: Services, *, forever: bool, pause: float = 0.5, wanted: Callable[[], bool] = lambda: True
+) -> Iterator[dict[str, Any]]:
     """Each line as it comes, of programs and of slow paths, as `Names.line` has it; `forever`, or only those that wait. There
-    need be no log yet, and it may become another one. Raises LockBusy if somebody else reads it."""
+    need be no log yet, and it may become another one. Every `pause` seconds it asks whether lines are still `wanted`. Raises
+    LockBusy if somebody else reads it."""
     for said in _said_by_programs(root, services, forever, pause):
+        if not wanted():
+            return
         found = singleton.ask(root, pause, what="log")
         yield from heapq.merge(said, found["lines"] if found is not None else (), key=lambda line: str(line["time"]))
 

@@ -43,14 +43,17 @@ class CubeStats:
 
 
 def read(root: str, services: Services, names: Collection[str] = (), *, entries: bool = True) -> list[CubeStats]:
-    """All cubes of a root, or those named. `entries`: count table rows too, which reads the tables. Raises KernelError."""
+    """All cubes of a root, or those named, by themselves or by their topology. `entries`: count table rows too, which reads the
+    tables. Raises KernelError."""
     reader, netdevs = Reader(Bpffs(root)), rtnl.counters()
     found = []
     for escaped in reader.names("cubes"):
         name, about = pins.unescape(escaped), reader.json_link(f"cubes/{escaped}/about")
-        if about is None or "~" in escaped or (names and name not in names):
+        if about is None or "~" in escaped:
             continue
         service, hook, topology = about.get("service", ""), about.get("type", "TC"), about.get("topology", "")
+        if names and not {name, topology} & set(names):
+            continue
         ports, rows = tuple(_ports(reader, name, netdevs)), _entries(reader, name) if entries else {}
         known = services.get(service)
         drops = _drops(reader, name, known.drop_reasons if known else ())

@@ -1,14 +1,17 @@
 """pcn agent: keep the kernel as files say it should be, for as long as it runs; and how that is going."""
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
 from reconciler.cli import arguments as shared
-from reconciler.errors import ApplyFailed
+from reconciler.errors import ApplyFailed, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from reconciler.cli.run import Run
 
 DESCRIPTION = """\
@@ -19,10 +22,19 @@ _BUSY = 0.2  # seconds to wait for another writer before the loop goes on and co
 
 
 def main() -> int:
-    """`pcn-agent` is `pcn agent run`."""
+    """`pcn-agent` is `pcn agent run`, and `pcn-agent status` is `pcn agent status`."""
     from reconciler.cli.main import main as front_door
 
-    return front_door(["agent", "run", *sys.argv[1:]])
+    words = sys.argv[1:]
+    asks = words[:1] == ["status"] and not os.path.lexists("status")
+    return front_door(["agent", *words] if asks else ["agent", "run", *words])
+
+
+def arguments_for(parser: ArgumentParser, words: Sequence[str]) -> None:
+    """Raises UsageError for what is a path, where a verb should stand."""
+    if words and words[0] not in ("run", "status") and os.path.lexists(words[0]):
+        raise UsageError(f"{words[0]} is a path: 'pcn agent run {words[0]}' watches it")
+    arguments(parser)
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -57,12 +69,27 @@ def _run(run: Run) -> int:
     from reconciler.agent.main import Agent, Settings
 
     run.need("change the kernel's programs", change=True)
+    for path in run.args.paths:
+        _can_be_watched(path)
     options = run.options()
     options.planned, options.lock_timeout, options.prune = None, _BUSY, False
     set_up(verbose=run.terminal.verbose, quiet=run.terminal.quiet)
     return Agent(Settings(
         run.args.paths, options, run.args.mode, run.args.prune, run.args.metrics, run.args.accept_state_reset
     )).run()  # fmt: skip
+
+
+def _can_be_watched(path: str) -> None:
+    """A file may come later, by its name in a directory that is there; anything else that is not there is a slip. UsageError."""
+    from reconciler.document.load import SUFFIXES
+    from reconciler.document.suggest import did_you_mean
+
+    directory, name = os.path.split(os.path.abspath(path))
+    if os.path.lexists(path) or (name.endswith(SUFFIXES) and os.path.isdir(directory)):
+        return
+    beside = os.listdir(directory) if os.path.isdir(directory) else []
+    hint = did_you_mean(name, beside)
+    raise UsageError(f"{path} is not there, so it cannot be watched" + (f"; {hint}" if hint else ""))
 
 
 def _status(run: Run) -> int:

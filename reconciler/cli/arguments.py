@@ -10,6 +10,21 @@ from typing import Any, NoReturn
 from reconciler.cli.terminal import write_answer
 from reconciler.errors import UsageError
 
+# Options as other programs call them, and what says the same here.
+_ELSEWHERE = {
+    "--dry-run": "--plan",
+    "--diff": "--plan",
+    "--timeout": "--try SECONDS",
+    "--rollback": "--try SECONDS",
+    "-f": "the file alone, without an option",
+    "--file": "the file alone, without an option",
+    "--filename": "the file alone, without an option",
+    "--json": "-o json",
+    "--yaml": "-o yaml",
+    "--format": "-o FORM",
+    "--watch": "'pcn agent run DIR'",
+}
+
 
 class Parser(argparse.ArgumentParser):
     """argparse would end with 2, which here means 'changes pending'."""
@@ -19,7 +34,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}\nsee '{self.prog} --help'")
+        unknown = [word.partition("=")[0] for word in message.partition("unrecognized arguments: ")[2].split()]
+        hints = [f"\nfor {word}, say {_ELSEWHERE[word]}" for word in unknown if word in _ELSEWHERE]
+        raise UsageError(f"{message}{''.join(hints)}\nsee '{self.prog} --help'")
 
     def print_help(self, file: Any = None) -> None:
         """For --help, which ends the command."""

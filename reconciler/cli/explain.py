@@ -53,8 +53,19 @@ def _lines(found: Mapping[str, Any], run: Run) -> Iterator[str]:
         yield from _wrapped(cost, "a change: ")
     yield from _table("values", [(entry["value"], entry["description"]) for entry in found.get("values", ())])
     for title, name in (("keys", "children"), ("state (read only)", "state")):
-        yield from _table(title, [(entry["name"], entry["description"] or entry["type"]) for entry in found.get(name, ())])
+        yield from _table(title, [(entry["name"], _of_key(entry)) for entry in found.get(name, ())])
+    if "usage" in found:
+        yield from ("", "in a file, below spec:", *(f"  {line}" for line in found["usage"]))
     yield from _table("actions", [(entry["name"], entry["description"]) for entry in found.get("actions", ())])
+
+
+def _of_key(entry: Mapping[str, Any]) -> str:
+    """'What it is for. (a whole number, default 300, such as 60)'"""
+    facts = ["required"] if entry.get("required") else []
+    facts += [entry["type"]] if entry["type"] != "a mapping" else []
+    facts += [f"default {_scalar(entry['default'])}"] if "default" in entry else []
+    facts += [f"such as {_scalar(entry['example'])}"] if "example" in entry else []
+    return " ".join(part for part in (entry["description"], f"({'; '.join(facts)})" if facts else "") if part)
 
 
 def _table(title: str, rows: list[tuple[str, str]]) -> Iterator[str]:

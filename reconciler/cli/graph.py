@@ -6,6 +6,8 @@ from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
 from reconciler.cli import arguments as shared
+from reconciler.cli.delete import is_file
+from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.cli.run import Run
@@ -14,11 +16,11 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Draw the cubes and what joins them: as text, for Graphviz (dot) and Mermaid, or as a picture (svg). Without a file, what the
-kernel holds is drawn; drawing a file needs neither root nor a kernel."""
+kernel holds is drawn, or the named topologies of it; drawing a file needs neither root nor a kernel."""
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("files", nargs="*", metavar="FILE", help="draw these files instead of the live graph")
+    parser.add_argument("what", nargs="*", metavar="FILE|TOPOLOGY", help="draw these files, or live topologies, instead of all")
     parser.add_argument("--merge", action="store_true", help="make one topology of documents with the same name")
     shared.output(parser, "text", "dot", "mermaid", "svg")
     shared.lock(parser)
@@ -31,7 +33,10 @@ def run(run: Run) -> int:
     from reconciler.present.graph_text import as_dot, as_mermaid, as_text
 
     options = run.options()
-    topologies = _of_files(run, options) if run.args.files else _live(run, options)
+    files = [word for word in run.args.what if is_file(word)]
+    if files and len(files) < len(run.args.what):
+        raise UsageError("name either files or live topologies")
+    topologies = _of_files(run, files, options) if files else _live(run, options)
     kinds = {
         name: service.kind
         for name in {cube.service for topology in topologies for cube in topology.cubes}
@@ -53,16 +58,16 @@ def run(run: Run) -> int:
     return 0
 
 
-def _of_files(run: Run, options: Options) -> list[Topology]:
+def _of_files(run: Run, files: list[str], options: Options) -> list[Topology]:
     from reconciler.check import check
 
-    topologies, warnings = check(run.load(run.args.files), options.services, merge=run.args.merge)
+    topologies, warnings = check(run.load(files), options.services, merge=run.args.merge)
     run.warn(warnings)
     return topologies
 
 
 def _live(run: Run, options: Options) -> list[Topology]:
-    """The live topologies as `pcn show` has them: read back, not remembered."""
+    """The live topologies, or those named, as `pcn show` has them: read back, not remembered."""
     import json
 
     from reconciler.check import check
@@ -70,5 +75,11 @@ def _live(run: Run, options: Options) -> list[Topology]:
     from reconciler.present.show import show
 
     run.need("read the kernel's programs")
-    documents = [Document(f"live topology {each['metadata']['name']}", json.dumps(each), each) for each in show(options)]
+    names: list[str] = run.args.what
+    if names:
+        from reconciler.cli.names import live_names
+
+        there = live_names(options)
+        names = sorted({there.topology_of(name) for name in names})
+    documents = [Document(f"live topology {each['metadata']['name']}", json.dumps(each), each) for each in show(options, names)]
     return check(documents, options.services)[0] if documents else []

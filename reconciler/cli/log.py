@@ -37,7 +37,7 @@ def run(run: Run) -> int:
     elif cube is not None:
         _known(options.root, cube)
     try:
-        for line in follow(options.root, options.services, forever=run.args.follow):
+        for line in follow(options.root, options.services, forever=run.args.follow, wanted=lambda: run.terminal.wait(0)):
             if cube in (None, line["cube"]):
                 run.terminal.print(json.dumps(line, ensure_ascii=False) if run.format == "json" else _text(run, line))
             if run.terminal.lost:

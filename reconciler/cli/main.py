@@ -25,7 +25,7 @@ options:
   -h, --help     print this help and stop
   --version      print the version and stop
 
-'pcn VERB --help' says more of one.
+'pcn VERB --help', or 'pcn help VERB', says more of one.
 
 exit codes: 0 in sync or applied, 1 failed and rolled back, 2 changes pending, 3 drift, 4 applied but not verified and
 rolled back, 5 rollback incomplete, 64 usage, 65 invalid document, 69 kernel feature missing, 74 done, but
@@ -42,9 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from reconciler.cli.dispatch import dispatch
 
         return dispatch(first, words[1:], f"pcn {first}")
-    if first in ("-h", "--help"):
+    if first == "help" and len(words) > 1 and words[1] in VERBS:
+        return main([words[1], "--help"])
+    if first in ("-h", "--help", "help"):
         return _answer(help_text())
-    if first == "--version":
+    if first in ("--version", "version"):
         from reconciler.cli.version import version
 
         return _answer(f"pcn {version()}")
@@ -85,9 +87,40 @@ def _answer(text: str) -> int:
     return 0
 
 
+# What other programs call it: the verb, or the words, that do the same here.
+_ELSEWHERE = {
+    "diff": "'pcn plan FILE' shows what an apply would change, 'pcn drift' what was changed by hand",
+    "preview": "'pcn plan FILE' shows what an apply would change",
+    "list": "'pcn show' prints what is applied, 'pcn stats' its cubes, 'pcn services' the kinds of cube",
+    "ls": "'pcn show' prints what is applied, 'pcn stats' its cubes, 'pcn services' the kinds of cube",
+    "get": "'pcn show' prints what is applied, as YAML or JSON",
+    "describe": "'pcn show --state NAME' prints a topology or a cube with what it learned",
+    "create": "'pcn apply FILE' makes what a file says",
+    "up": "'pcn apply FILE' makes what a file says",
+    "deploy": "'pcn apply FILE' makes what a file says",
+    "destroy": "'pcn delete TOPOLOGY' removes one",
+    "down": "'pcn delete TOPOLOGY' removes one",
+    "rm": "'pcn delete TOPOLOGY' removes one",
+    "remove": "'pcn delete TOPOLOGY' removes one",
+    "check": "'pcn validate FILE' checks a file, 'pcn apply --check FILE' compares it with the kernel",
+    "lint": "'pcn validate FILE' checks a file",
+    "watch": "'pcn agent run DIR' watches files, 'pcn stats -w' shows rates",
+    "run": "'pcn agent run DIR' watches files",
+    "status": "'pcn agent status' says how the agent does, 'pcn drift' whether the kernel was changed by hand",
+    "logs": "'pcn log -f' prints what cubes log",
+    "rollback": "'pcn apply --try SECONDS FILE' rolls back by itself unless it is confirmed",
+    "try": "'pcn apply --try SECONDS FILE' rolls back by itself unless it is confirmed",
+    "confirm": "'pcn apply --confirm' keeps what an apply with --try has made",
+    "edit": "change the file and 'pcn apply FILE'",
+    "man": "'pcn help' lists the verbs",
+}
+
+
 def _complaint(word: str) -> str:
     if not word:
         return "say what to do"
+    if word in _ELSEWHERE:
+        return f"there is no verb {word!r}; {_ELSEWHERE[word]}"
     if word.startswith("-"):
         return f"no option {word!r} can stand before a verb"
     from reconciler.document.suggest import did_you_mean

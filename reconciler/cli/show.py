@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Print what the kernel holds as topology files, read back from its tables and programs: 'pcn show | pcn apply -' changes
-nothing. With --state, also what cubes learned and counted; that is for reading, not for applying. With --facts, what rows depend
-on and no file says: the host's netdevs and addresses, and what workers published."""
+nothing. With the name of a cube, only its part. With --state, also what cubes learned and counted; that is for reading, not
+for applying. With --facts, what rows depend on and no file says: the host's netdevs and addresses, and what workers published."""
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("topologies", nargs="*", metavar="TOPOLOGY", help="only these")
+    parser.add_argument("topologies", nargs="*", metavar="TOPOLOGY|CUBE", help="only these")
     parser.add_argument("--state", action="store_true", help="also what was learned and counted")
     parser.add_argument("--facts", action="store_true", help="the facts of now in place of topologies, each with its version")
     shared.output(parser, "yaml", "json")
@@ -35,20 +35,35 @@ def run(run: Run) -> int:
     run.need("read the kernel's programs")
     if run.args.facts:
         return _facts(run)
-    answer = shown(run.options(), run.args.topologies, state=run.args.state)
-    found = answer.documents
-    names = [document["metadata"]["name"] for document in found]
-    missing = [name for name in run.args.topologies if name not in (*names, *answer.sealed)]
-    if missing:
-        from reconciler.document.suggest import did_you_mean
-
-        hint = did_you_mean(missing[0], names)
-        raise UsageError(f"no topology {missing[0]!r} is applied" + (f"; {hint}" if hint else ""))
+    topologies, cubes = _sorted_out(run)
+    answer = shown(run.options(), topologies, state=run.args.state)
+    found = [_cubes_of(document, cubes) if cubes else document for document in answer.documents]
     if found or run.format == "json":
         run.terminal.print(as_text(found, run.format))
     elif not answer.sealed:
         run.terminal.say("nothing is applied")
-    return ApplyFailed.exit_code if answer.sealed.keys() & (run.args.topologies or answer.sealed.keys()) else 0
+    return ApplyFailed.exit_code if answer.sealed.keys() & (topologies or answer.sealed.keys()) else 0
+
+
+def _sorted_out(run: Run) -> tuple[list[str], frozenset[str]]:
+    """The topologies to read, none for all of them, and the cubes of them to print, none for whole topologies. UsageError."""
+    from reconciler.cli.names import live_names
+
+    words: list[str] = run.args.topologies
+    if not words:
+        return [], frozenset()
+    there = live_names(run.options())
+    cubes = frozenset(word for word in words if word not in there.topologies)
+    for word in cubes:
+        there.topology_of(word)  # raises for what is neither
+    if cubes and len(cubes) < len(words):
+        raise UsageError("name either topologies or cubes: cubes are printed as parts of their topologies")
+    return sorted({there.topology_of(word) for word in words}), cubes
+
+
+def _cubes_of(document: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """What a topology says of some of its cubes: a part of it, which is no topology and cannot be applied."""
+    return {"cubes": [cube for cube in document["spec"]["cubes"] if cube["name"] in names]}
 
 
 def _facts(run: Run) -> int:

@@ -21,7 +21,7 @@ _SHOWN = ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes")
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("cubes", nargs="*", metavar="CUBE", help="only these cubes")
+    parser.add_argument("cubes", nargs="*", metavar="CUBE|TOPOLOGY", help="only these cubes, or those of these topologies")
     parser.add_argument("-w", "--watch", action="store_true", help="show rates, every second")
     shared.output(parser, "text", "json")
     shared.services(parser)
@@ -40,8 +40,7 @@ def run(run: Run) -> int:
         return 0
     began = time.monotonic()
     try:
-        while not run.terminal.lost:
-            time.sleep(_PERIOD)
+        while run.terminal.wait(_PERIOD):
             now = time.monotonic()
             after = _read(options, run.args.cubes)
             if run.format == "text" and run.terminal.out.isatty():
@@ -57,9 +56,12 @@ def _read(options: Options, names: Sequence[str]) -> list[Any]:
     from reconciler.agent import stats
 
     found = stats.read(options.root, options.services, names)
-    missing = sorted(set(names) - {cube.name for cube in found})
-    if missing:
-        raise UsageError(f"there is no cube {', '.join(missing)} in {options.root}")
+    if missing := sorted(set(names) - {cube.name for cube in found} - {cube.topology for cube in found}):
+        from reconciler.document.suggest import did_you_mean
+
+        there = stats.read(options.root, options.services, entries=False)
+        hint = did_you_mean(missing[0], [name for cube in there for name in (cube.name, cube.topology)])
+        raise UsageError(f"there is no cube or topology {', '.join(missing)} in {options.root}" + (f"; {hint}" if hint else ""))
     return found
 
 

@@ -35,6 +35,20 @@ class Terminal:
         self.clear()
         self.lost = _write(self.out, text if text.endswith("\n") else f"{text}\n") or self.lost
 
+    def wait(self, seconds: float) -> bool:
+        """Sleep, unless the reader of answers goes away (`| head -2`); gives whether it is still there."""
+        import select
+
+        reader = select.poll()
+        try:
+            reader.register(self.out.fileno(), 0)  # of a pipe without a reader: POLLERR
+        except (OSError, ValueError):  # a stream that is no file, as in tests
+            time.sleep(seconds)
+            return self.lost is None
+        if any(events & (select.POLLERR | select.POLLHUP) for _, events in reader.poll(1000 * seconds)):
+            self.lost = self.lost or BrokenPipeError()
+        return self.lost is None
+
     def say(self, text: str) -> None:
         """A remark, on stderr; not said with -q."""
         if not self.quiet:

@@ -40,7 +40,8 @@ def explain(path: str, services: Services) -> dict[str, Any]:
     """What there is to say of 'simplebridge.fdb.aging-time', 'spec.links.mtu', or a service's name.
 
     A plain mapping: path, description, type, and as far as they are there default, values, range, units, examples, key,
-    children, state, actions, cost. Raises UsageError with the nearest name if there is no such key.
+    children, state, actions, cost, and for a service its usage: lines of a file that puts it to work.
+    Raises UsageError with the nearest name if there is no such key.
     """
     words = [re.sub(r"\[.*\]$", "", word) for word in re.split(r"[./](?![^\[]*\])", path.strip("./")) if word]
     service, root, words = _start(words, services)
@@ -58,13 +59,17 @@ def explain(path: str, services: Services) -> dict[str, Any]:
         "units": node.get("x-units", ""),
         "examples": list(node.get("examples", ())),
         "key": list(node.get("x-yang-key", ())),
-        "children": [_about(name, child) for name, child in _inner(node).get("properties", {}).items()],
+        "children": [
+            _about(name, child, name in _inner(node).get("required", ()))
+            for name, child in _inner(node).get("properties", {}).items()
+        ],
         "state": [_about(name, child) for name, child in _inner(node).get("x-state", {}).items()],
         "actions": [
             {"name": name, "description": about.get("description", "")}
             for name, about in _inner(node).get("x-actions", {}).items()
         ],
         "cost": list(costs(steps, service)),
+        "usage": usage(service) if service is not None and len(steps) == 1 else [],
     }
     return {name: value for name, value in found.items() if value not in (None, "", [], False)}
 
@@ -107,8 +112,33 @@ def _child(steps: Sequence[PathStep], word: str) -> PathStep:
     raise UsageError(f"{path} has no key {word!r}; {hint}")
 
 
-def _about(name: str, node: Schema) -> dict[str, str]:
-    return {"name": name, "type": type_words(node), "description": str(node.get("description", ""))}
+def usage(service: Service) -> list[str]:
+    """Lines of a topology file in which a cube of the service is made and joined to others."""
+    name = f"{service.name}1"
+    if service.kind == "transparent":
+        return [
+            "cubes:",
+            f"  - {{name: {name}, service-name: {service.name}}}",
+            "# before a netdev of the host:",
+            f"attachments: [{{netdev: NETDEV, tcubes: [{name}]}}]",
+            "# or before a port of another cube, in that port's entry:",
+            f"#   ports: [{{name: PORT, peer: NETDEV, tcubes: [{name}]}}]",
+        ]
+    return [
+        "cubes:",
+        f"  - name: {name}",
+        f"    service-name: {service.name}",
+        "    ports:",
+        "      - {name: p1, peer: NETDEV}        # a netdev of the host, such as a veth",
+        "      - {name: p2, peer: 'CUBE:PORT'}   # a port of another cube, which names this one as its peer",
+    ]
+
+
+def _about(name: str, node: Schema, required: bool = False) -> dict[str, Any]:
+    """Of a key among others: name, type, description, and as far as they are there required, default, an example."""
+    about = {"name": name, "type": type_words(node), "description": str(node.get("description", ""))}
+    more = {"required": required, "default": node.get("default"), "example": next(iter(node.get("examples", ())), None)}
+    return about | {key: value for key, value in more.items() if value not in (None, False)}
 
 
 def type_words(node: Schema) -> str:

@@ -232,3 +232,38 @@ def test_ctrl_c_ends_with_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     monkeypatch.setattr(reconciler.cli.services, "run", interrupted)
     assert main(["services"]) == 1
     assert capsys.readouterr().err == "error: stopped by Ctrl-C; nothing was changed\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "verb"),
+    [("diff", "pcn plan"), ("list", "pcn show"), ("get", "pcn show"), ("destroy", "pcn delete"), ("check", "pcn validate"),
+     ("status", "pcn agent status"), ("watch", "pcn agent run"), ("logs", "pcn log"), ("aply", "apply")],
+)  # fmt: skip
+def test_what_other_programs_call_it_points_to_the_verb(word: str, verb: str) -> None:
+    result = pcn(word)
+    assert result.returncode == 64
+    assert verb in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "words"), [("--dry-run", "--plan"), ("--dry-run=client", "--plan"), ("--json", "-o json"), ("-f", "the file alone")]
+)
+def test_an_option_of_other_programs_points_to_the_one_that_does_it(option: str, words: str) -> None:
+    result = pcn("apply", option, str(EXAMPLE))
+    assert result.returncode == 64
+    assert words in result.stderr
+
+
+def test_help_and_version_are_verbs_too() -> None:
+    assert pcn("help").stdout == pcn("--help").stdout
+    assert pcn("help", "apply").stdout == pcn("apply", "--help").stdout
+    assert pcn("version").stdout == pcn("--version").stdout
+
+
+def test_an_agent_that_is_given_a_mistyped_directory_says_so_and_does_not_wait_for_it(tmp_path: Path) -> None:
+    (tmp_path / "topologies").mkdir()
+    command = [str(BIN / "pcn-agent"), str(tmp_path / "topologie")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    assert result.returncode in (64, 77)  # 77: this process may not change the kernel, which is said first
+    assert result.returncode == 77 or 'did you mean "topologies"' in result.stderr
+    assert "'pcn agent run" in pcn("agent", str(tmp_path)).stderr

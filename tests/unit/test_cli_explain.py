@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.check import check
 from reconciler.cli.main import main
+from reconciler.document.load import parse
 from reconciler.engine.actions import actions, answer, find_action, plan_action
-from reconciler.errors import UsageError
+from reconciler.errors import DocumentError, UsageError
 from reconciler.graph.records import Live, TableRecord
 from reconciler.present.explain import explain
 from reconciler.service.registry import Service, ServiceFiles, Services
@@ -117,3 +119,26 @@ def test_a_directory_of_services_is_listed_and_explained(tmp_path: Path, capsys:
 def test_schemas_and_lists_are_json(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
     assert json.loads(capsys.readouterr().out)
+
+
+def test_a_key_among_others_says_its_type_whether_it_is_required_its_default_and_an_example() -> None:
+    keys = {child["name"]: child for child in explain("simplebridge", SERVICES)["children"]}
+    assert keys["name"]["required"] is True
+    assert keys["type"]["default"] == "TC"
+    assert explain("simplebridge.fdb", SERVICES)["children"][0]["example"] == 300
+
+
+@pytest.mark.parametrize("name", SERVICES.names())
+def test_a_service_says_how_it_is_attached_and_what_it_says_can_be_applied(name: str) -> None:
+    lines = explain(name, SERVICES)["usage"]
+    text = "\n".join(f"  {line}" for line in lines).replace("NETDEV", "veth1").replace("'CUBE:PORT'", "veth2")
+    head = "apiVersion: polycube.network/v1\nkind: Topology\nmetadata: {name: t}\nspec:\n"
+    assert all("is required" in words or "needs" in words for words in complaints(head + text)), "its own keys are the user's"
+
+
+def complaints(text: str) -> list[str]:
+    try:
+        check(parse(text, "t.yaml"), SERVICES)
+    except DocumentError as error:
+        return [str(problem.message) for problem in error.problems]
+    return []

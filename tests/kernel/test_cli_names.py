@@ -1,0 +1,51 @@
+"""Names where people type them: of topologies and of cubes, to show, stats, graph and delete; and readers that leave."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+
+import pytest
+import yaml
+
+from tests.lib.commands import BIN, Net, pcn
+
+
+@pytest.fixture
+def cube(net: Net) -> str:
+    pcn("apply", str(net.file), code=0)
+    return f"{net.prefix}-hw"
+
+
+def test_show_takes_the_name_of_a_cube_and_prints_its_part(net: Net, cube: str) -> None:
+    whole = yaml.safe_load(pcn("show", net.name, code=0).stdout)
+    assert yaml.safe_load(pcn("show", cube, code=0).stdout) == {"cubes": whole["spec"]["cubes"]}
+    assert json.loads(pcn("show", "-o", "json", cube, code=0).stdout) == [{"cubes": whole["spec"]["cubes"]}]
+    assert "name either topologies or cubes" in pcn("show", cube, net.name, code=64).stderr
+    assert f'did you mean "{cube}"?' in pcn("show", f"{cube}x", code=64).stderr
+
+
+def test_stats_and_graph_take_the_name_of_a_topology(net: Net, cube: str) -> None:
+    assert pcn("stats", net.name, code=0).stdout.startswith(f"{cube}  helloworld")
+    assert pcn("stats", net.name, code=0).stdout.count("helloworld") == 1
+    assert cube in pcn("graph", net.name, code=0).stdout
+    assert pcn("graph", cube, code=0).stdout == pcn("graph", net.name, code=0).stdout
+    assert f'did you mean "{net.name}"?' in pcn("graph", f"{net.name}x", code=64).stderr
+    assert f'did you mean "{cube}"?' in pcn("stats", f"{cube}x", code=64).stderr
+
+
+def test_delete_takes_the_name_of_a_topology(net: Net, cube: str) -> None:
+    assert cube in pcn("show", cube, code=0).stdout
+    pcn("delete", net.name, code=0)
+    assert pcn("show", code=0).stdout == ""
+
+
+@pytest.mark.parametrize("command", ["stats -w | head -n 2", "log -f | head -n 0", "log -f 2>&1 | head -n 1"])
+def test_what_follows_ends_soon_after_its_reader(cube: str, command: str) -> None:
+    assert cube
+    began = time.monotonic()
+    shell = f'"{BIN / "pcn"}" {command}'
+    subprocess.run(["sh", "-c", shell], check=True, timeout=60, capture_output=True)
+    # Its own end is waited for, too: nothing of it is left to be found by the fixture.
+    assert time.monotonic() - began < 50
