@@ -11,6 +11,7 @@ from typing import Any
 from reconciler.check.cube_memo import MEMO
 from reconciler.check.lowering import topology
 from reconciler.check.merge import merge as merge_documents
+from reconciler.check.messages import quoted
 from reconciler.check.polycube import topology_of
 from reconciler.check.rule_cache import fingerprint, not_passed, peers_of, store
 from reconciler.check.rules import broken_rules, broken_rules_alone
@@ -22,6 +23,7 @@ from reconciler.document import Document
 from reconciler.errors import DocumentError, Problem
 from reconciler.model import Topology
 
+_VERSION = "polycube.network/v1"
 _FORMS = "a document is a mapping with apiVersion, kind, metadata and spec, or a list of cubes"
 
 
@@ -48,8 +50,8 @@ def _check(documents: Sequence[Document], services: Services, merge: bool) -> tu
     found: list[Problem] = []
     formed = []
     for document in documents:
-        if not isinstance(document.data, dict | list):
-            found.append(Problem(f"this is no topology: {_FORMS}", "", document.position(())))
+        if (strange := _is_foreign(document.data)) is not None:
+            found.append(Problem(strange, "", document.position(())))
             continue
         converted, problems = topology_of(document, services)
         found += problems
@@ -76,6 +78,20 @@ def _check(documents: Sequence[Document], services: Services, merge: bool) -> tu
     return [topology(draft, peers) for draft in drafts], sorted(found, key=_Order(documents))
 
 
+def _is_foreign(data: Any) -> str | None:
+    """What to say of a document that is meant for another program, so that one sentence is enough; None if it is meant for us."""
+    if isinstance(data, list) and any(isinstance(entry, dict) for entry in data):
+        return None
+    if isinstance(data, dict):
+        version, kind = data.get("apiVersion"), data.get("kind")
+        if kind == "Topology" or str(version).startswith("polycube.network/") or (kind is None and "spec" in data):
+            return None
+        if isinstance(kind, str) and isinstance(version, str):
+            what = f"a {quoted(kind)[1:-1]} of {quoted(version)[1:-1]}"
+            return f"this is {what}, and no topology (kind: Topology, apiVersion: {_VERSION})"
+    return f"this is no topology: {_FORMS}"
+
+
 def _by_name(documents: Sequence[Document], services: Services, merge: bool) -> tuple[list[Document], list[Problem]]:
     """The documents, those of one name merged if that is wanted and refused if not."""
     groups: dict[Any, list[Document]] = {}
@@ -87,12 +103,14 @@ def _by_name(documents: Sequence[Document], services: Services, merge: bool) -> 
         return [document for document, _ in merged], [problem for _, problems in merged for problem in problems]
     problems = []
     place = ("metadata", "name")
+    again = set()  # copies, of which nothing more is said than that they are
     for name, (first, *others) in groups.items():
         for other in others:
+            again.add(other)
             related = ((first.position(place), "the first one is here"),)
             problems.append(Problem(f'there are two documents of topology "{name}"', "/metadata/name", other.position(place),
                                     "to make one topology of them, use --merge", related=related))
-    return list(documents), problems
+    return [document for document in documents if document not in again], problems
 
 
 def _name_of(data: Mapping[str, Any]) -> str | None:

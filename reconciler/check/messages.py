@@ -5,6 +5,8 @@ regexes"), so they are not used.
 """
 from __future__ import annotations
 
+import re
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -21,6 +23,7 @@ _TYPE_NAMES = {
     "number": "a number", "null": "nothing",
 }
 _LONGEST = 60
+_LAST_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +63,19 @@ def kind_of(value: Any) -> str:
 
 def _unknown_keys(error: Error, _reason: str, path: Path) -> Iterator[Finding]:
     known = error.schema.get("properties", {})
-    for key in error.instance:
+    before = ""
+    for key, value in error.instance.items():
         if key not in known:
             state = key in error.schema.get("x-state", {})
-            hint = "it is read-only state; leave it out" if state else near_miss(key, known.keys)
+            comma = _cut_at_a_comma(before, error.instance.get(before), key) if value is None else ""
+            hint = "it is read-only state; leave it out" if state else comma or near_miss(key, known.keys)
             yield Finding((*path, key), f"unknown key {quoted(key)}", hint, key=True)
+        before = key
+
+
+def _cut_at_a_comma(before: str, value: Any, key: str) -> str:
+    """In {flags: SYN,ACK} the comma ends the value, and ACK is a key without one. What to say of such a key, '' if it is none."""
+    return f'in braces a comma ends a value: quote it, {before}: "{value},{key}"' if isinstance(value, str) else ""
 
 
 def _required(error: Error, reason: str, path: Path) -> Iterator[Finding]:
@@ -104,8 +115,25 @@ def _bound(error: Error, reason: str, path: Path) -> Iterator[Finding]:
 
 
 def _pattern(error: Error, _reason: str, path: Path) -> Iterator[Finding]:
-    expected = error.schema.get("patternErrorMessage") or f"expected something that matches {error.validator_value}"
-    yield Finding(path, f"{quoted(error.instance)} is not valid: {expected}")
+    expected = _expected(error.schema)
+    yield Finding(path, f"{quoted(error.instance)} is not valid: {expected}", _meant(error.instance, error.validator_value))
+
+
+def _expected(schema: Mapping[str, Any]) -> str:
+    """What a pattern lets through, in the model's words; never the pattern, which is for machines."""
+    examples = schema.get("examples") or ()
+    otherwise = f"expected text such as {', '.join(map(str, examples))}" if examples else "it has not the form that it must have"
+    return str(schema.get("patternErrorMessage") or otherwise)
+
+
+def _meant(value: Any, pattern: str) -> str:
+    """The spelling of a value that the pattern lets through, if it is one that people mistake: 80:90 for 80-90, and the like."""
+    if not isinstance(value, str):
+        return ""
+    ranged = re.sub(r"^(\d+):(\d+)$", r"\1-\2", value)
+    spellings = (ranged, value.replace(" ", ""), value.upper(), value.lower(), value.replace(";", ","))
+    found = next((each for each in spellings if each != value and re.search(pattern, each)), None)
+    return f'did you mean "{found}"?' if found else ""
 
 
 def _length(error: Error, _reason: str, path: Path) -> Iterator[Finding]:
@@ -138,9 +166,34 @@ def _any_of(error: Error, reason: str, path: Path) -> Iterator[Finding]:
         return
     near = [inner for inner in error.context or () if inner.validator != "type" and inner.validator in _SAY]
     said = {finding.message: finding for inner in near for finding in _SAY[inner.validator](inner, reason, path)}
-    names = dict.fromkeys(_TYPE_NAMES[member["type"]] for member in members if isinstance(member.get("type"), str))
-    message = "; ".join(said) or f"expected {' or '.join(names)}, found {kind_of(error.instance)}"
-    yield Finding(path, message, next((finding.hint for finding in said.values() if finding.hint), ""))
+    names = dict.fromkeys(_member_words(member) for member in members)
+    hint = next((finding.hint for finding in said.values() if finding.hint), "")
+    numbers = [member for member in members if member.get("type") == "integer"]
+    if isinstance(error.instance, str) and numbers:
+        message = f"{quoted(error.instance)} is not valid: expected {', or '.join(names)}"
+        port = _port_called(error.instance) if any(member.get("maximum") == _LAST_PORT for member in numbers) else 0
+        hint = "write it without quotes" if error.instance.isdecimal() else f"its port is {port}" if port else hint
+    else:
+        message = "; ".join(said) or f"expected {', or '.join(names)}, found {kind_of(error.instance)}"
+    yield Finding(path, message, hint)
+
+
+def _port_called(name: str) -> int:
+    """The port of a service such as ssh, as the machine's own list has it; 0 if it has not."""
+    try:
+        return socket.getservbyname(name)
+    except (OSError, UnicodeError, ValueError):
+        return 0
+
+
+def _member_words(member: Mapping[str, Any]) -> str:
+    """One member of a union: 'a whole number, 0..65535', or what its pattern is for."""
+    if "patternErrorMessage" in member:
+        return str(member["patternErrorMessage"]).removeprefix("expected ")
+    if "enum" in member:
+        return "one of " + ", ".join(map(str, member["enum"]))
+    name = _TYPE_NAMES.get(str(member.get("type")), "a value")
+    return f"{name}, {member['minimum']}..{member['maximum']}" if {"minimum", "maximum"} <= member.keys() else name
 
 
 def _not_here(error: Error, root: Mapping[str, Any], data: Any) -> Iterator[Finding]:

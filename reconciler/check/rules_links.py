@@ -10,6 +10,7 @@ from reconciler.check.symbol_table import EndFact, LinkFact, Place, SymbolTable
 from reconciler.document.suggest import near_miss
 from reconciler.errors import Problem
 
+MIN_IPV6_MTU = 1280
 Device = tuple[str | None, str]
 """A network namespace (None: the one that pcn runs in) and a name in it."""
 
@@ -26,10 +27,20 @@ def links(world: SymbolTable) -> Iterator[Problem]:
                 yield (end.place / "name").problem('"lo" cannot be made: every network namespace has one from the start')
             yield from _namespace(namespaces, end)
             yield from addressing(end)
+            yield from _mtu(end)
         if link.end.netns in namespaces:
             yield from _parent(link.end, devices, anywhere)
         yield from _tunnel(link)
     yield from _circles(world)
+
+
+def _mtu(end: EndFact) -> Iterator[Problem]:
+    """RFC 8200 section 5: the kernel takes a smaller one, switches IPv6 off, and then refuses the address."""
+    mtu = end.data.get("mtu")
+    addresses = end.data.get("addresses")
+    with_ipv6 = [text for text in addresses if isinstance(text, str) and ":" in text] if isinstance(addresses, list) else []
+    if isinstance(mtu, int) and mtu < MIN_IPV6_MTU and with_ipv6:
+        yield (end.place / "mtu").problem(f"IPv6 needs an MTU of at least {MIN_IPV6_MTU}, and {with_ipv6[0]} is an IPv6 address")
 
 
 def _same_device(world: SymbolTable) -> Iterator[Problem]:

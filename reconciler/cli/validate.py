@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Check files as one desired set: their syntax, their leaves against the models, and the graph that they make. Needs
-neither root nor a kernel. Exit 65 if anything is wrong."""
+neither root nor a kernel. Exit 65 if anything is wrong. What may be meant, but seldom is, it warns of: netdevs that are
+not on this machine, firewalls that no packet meets."""
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -28,13 +29,18 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(run: Run) -> int:
+    import socket
+
     from reconciler.check import check
+    from reconciler.check.advice import advice
 
     if not run.args.files:
         raise UsageError("say which files, or - for standard input\nsee 'pcn validate --help'")
     documents = run.load(run.args.files)
     run.terminal.doing("checking")
-    topologies, warnings = check(documents, run.services(), merge=run.args.merge)
+    services = run.services()
+    topologies, warnings = check(documents, services, merge=run.args.merge)
+    warnings = [*warnings, *advice(documents, services, [name for _, name in socket.if_nameindex()])]
     if run.format != "text":
         run.emit(_document(topologies, warnings))
         return 0

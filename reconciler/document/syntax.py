@@ -13,6 +13,7 @@ MAX_DEPTH = 64
 TOO_DEEP = f"more than {MAX_DEPTH} levels of lists and mappings"
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_WITH_COLONS = re.compile(r":[0-9a-fA-F:./]+")  # the start of an IPv6 address, such as ::/0
 _INSTEAD = {
     "mapping values are not allowed in this context": (
         "a second ':' in one value, or a wrong indentation",
@@ -40,6 +41,8 @@ def explain(error: yaml.YAMLError, text: str, file: str) -> Problem:
     if said == "exceeded maximum nesting depth":  # libyaml looks ahead, and newer ones stop at 1000 levels themselves
         return Problem(TOO_DEEP, "", where)
     message, hint = _INSTEAD.get(said, (said, ""))
+    if said == "did not find expected node content" and (word := _WITH_COLONS.match(text, mark.index)):
+        message, hint = "a plain value in braces or brackets cannot start with ':'", f'quote it: "{word.group()}"'
     if said == "found character that cannot start any token":
         message, hint = _bad_start(text, mark)
     start: Any = getattr(error, "context_mark", None)

@@ -130,7 +130,8 @@ def test_a_list_and_a_topology_can_be_one_desired_set():
     assert [each.name for each in found] == ["f0", "t"]
 
 
-def test_a_list_of_something_else_is_told_entry_by_entry():
-    assert [problem.message for problem in problems_of("- «just text\n- «5")] == [
-        'expected a mapping, found text ("just text")', "expected a mapping, found 5"]
+def test_a_list_of_something_else_is_told_once_and_one_that_has_a_cube_entry_by_entry():
+    assert [problem.message[:21] for problem in problems_of("«- just text\n- 5")] == ["this is no topology: "]
+    assert [problem.message for problem in problems_of("- {name: c, service-name: hub}\n- «5")] == [
+        "expected a mapping, found 5"]
     assert read("- 1")[0][0].data == [1]

@@ -1,0 +1,97 @@
+"""What is not wrong, and yet seldom meant: for `pcn validate`, which people ask before they apply.
+
+An apply does not say it again: a netdev may come later, and a firewall may be attached by the next edit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import Any
+
+from reconciler.check.addresses import canonical_of, network
+from reconciler.check.messages import quoted
+from reconciler.check.polycube import topology_of
+from reconciler.check.rules_peers import target_of
+from reconciler.check.schema import Services
+from reconciler.check.schema_check import check_schema
+from reconciler.check.symbol_table import Place, SymbolTable, symbol_table
+from reconciler.document import Document
+from reconciler.document.suggest import near_miss
+from reconciler.errors import Problem
+
+_ANY = {"0.0.0.0": "0.0.0.0/0", "::": "::/0"}  # noqa: S104 - no socket is bound
+
+
+def advice(documents: Sequence[Document], services: Services, netdevs: Collection[str]) -> list[Problem]:
+    """Warnings about documents in which `check` found no error. `netdevs` are those of this machine."""
+    drafts = [check_schema(topology_of(document, services)[0], services) for document in documents]
+    world = symbol_table(drafts, services)
+    found = [*_attached_nowhere(world), *_not_there(world, netdevs), *_prefixes(world)]
+    return [replace(problem, severity="warning") for problem in found]
+
+
+def _attached_nowhere(world: SymbolTable) -> Iterator[Problem]:
+    chains = (item.tcubes for places in (world.ports, world.attachments) for item in places)
+    used = {name for chain in chains for name, _ in chain}
+    for cube in world.cubes:
+        if cube.is_transparent and cube.name not in used:
+            hint = "list it under tcubes of a port, or of a netdev under spec.attachments"
+            yield cube.place.problem(f"{quoted(cube.name)} is attached nowhere: no packet meets it", hint)
+
+
+def _not_there(world: SymbolTable, netdevs: Collection[str]) -> Iterator[Problem]:
+    """Netdevs that neither a link makes nor this machine has."""
+    made = [end.name for link in world.links for end in link.ends if end.netns is None]
+    for name, place in _netdevs(world):
+        if name not in made and name not in netdevs:
+            hint = near_miss(name, lambda: [*made, *netdevs], "what is joined to it waits until it appears")
+            yield place.problem(f"there is no netdev {quoted(name)} on this machine, and no link makes it", hint)
+
+
+def _netdevs(world: SymbolTable) -> Iterator[tuple[str, Place]]:
+    for port in world.ports:
+        if port.peer is not None and target_of(port.peer) is None:
+            yield port.peer, port.place / "peer"
+    for attachment in world.attachments:
+        yield attachment.netdev, attachment.place / "netdev"
+
+
+def _prefixes(world: SymbolTable) -> Iterator[Problem]:
+    """Prefixes that are read otherwise than they look: with a host part, or without a length."""
+    for cube in world.cubes:
+        if cube.service is not None:
+            raw = cube.place.draft.document.data["spec"]["cubes"][cube.place.path[-1]]
+            yield from _in_value(cube.service.schema, raw, cube.place)
+
+
+def _in_value(schema: Mapping[str, Any], data: Any, place: Place) -> Iterator[Problem]:
+    if isinstance(data, dict):
+        for name, value in data.items():
+            yield from _in_value(schema.get("properties", {}).get(name, {}), value, place / name)
+    elif isinstance(data, list):
+        for index, entry in enumerate(data):
+            yield from _in_value(schema.get("items", {}), entry, place / index)
+    elif isinstance(data, str) and data in _ANY and _takes(schema, _ANY[data]):
+        hint = f'for all addresses write "{_ANY[data]}"'
+        yield place.problem(f"{quoted(data)} without a length is this one address, which no packet has", hint)
+    elif isinstance(data, str) and "x-pcn-key" in schema and canonical_of(schema) is network and (read := network(data)) != data:
+        if "/" not in data:
+            yield place.problem(f"{quoted(data)} has no length, and is read as {quoted(read)}: this one address")
+        elif _has_host_part(data):
+            yield place.problem(f"{quoted(data)} has bits set beyond its length, and is read as {quoted(read)}")
+
+
+def _has_host_part(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return True
+    return False
+
+
+def _takes(schema: Mapping[str, Any], text: str) -> bool:
+    members = [schema, *schema.get("anyOf", ())]
+    return any("pattern" in member and re.search(member["pattern"], text) for member in members)
