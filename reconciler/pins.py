@@ -12,7 +12,8 @@
     cubes/<cube>/ports/<port>     symlink: the peer
     cubes/<cube>/facts/<name>     symlink: what its worker published last, as JSON (reconciler/facts)
     cubes/<cube>/waits            symlink, of a transparent cube that no packet can reach yet: its place and the netdev or port
-    cubes/<cube>/twin/            entry, hops, next, out: the same again for the TC twin of an XDP cube's egress side
+    cubes/<cube>/twin/            entry, hops, next, out: the same again for the TC twin of an XDP cube's egress side; flood, in:
+                                  of its ingress side, if it floods groups of ports
     links/<netdev>/<hook>         bpf_link
     shared/<table>                the framework's tables of the whole host
     format                        symlink: the number of this layout; without one it is 1
@@ -127,7 +128,8 @@ def table(cube_name: str, table_name: str, scope: str = "private", side: str = M
     if table_name in PER_SIDE:
         return f"{home}/{side}{PER_SIDE[table_name]}"
     if table_name in PER_CUBE:
-        return f"{home}/{PER_CUBE[table_name]}"
+        own = side if table_name == "pcn_flood_tc" else MAIN
+        return f"{home}/{own}{PER_CUBE[table_name]}"
     if table_name in SHARED:
         return f"shared/{SHARED[table_name]}"
     if scope == "public":

@@ -101,3 +101,14 @@ static __always_inline int pcn_vlan_pop_tag(struct CTXTYPE *ctx) {
   return bpf_skb_vlan_pop(ctx);
 #endif
 }
+
+/* Have a packet carry another 802.1Q tag, or none: `has` and `wants` are tags (priority and VLAN); with the bit PCN_UNTAGGED they are
+ * none. False: it could not be done, and the packet must go nowhere. */
+#define PCN_UNTAGGED 0x10000
+static __always_inline bool pcn_retag(struct CTXTYPE *ctx, u32 has, u32 wants) {
+  if (has == wants)
+    return true;
+  if (!(has & PCN_UNTAGGED) && pcn_vlan_pop_tag(ctx) < 0)
+    return false;
+  return wants & PCN_UNTAGGED || pcn_vlan_push_tag(ctx, htons(ETH_P_8021Q), wants) >= 0;
+}

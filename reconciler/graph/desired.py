@@ -41,7 +41,8 @@ ENTRY_SPEC = (3, 4, 4, 65, 0)  # pcn_entry of pcn.h
 
 
 def program_slots(service: Service, hook_type: str) -> tuple[ProgramSlot, ...]:
-    """The programs of a cube of this type. XDP has no egress hook, so an XDP cube's egress side is there twice."""
+    """The programs of a cube of this type. XDP has no egress hook, so an XDP cube's egress side is there twice; and no way to
+    send each port of a group its own copy, so the ingress side of one that does that is too."""
     flavour = "TC" if hook_type == "TC" else "XDP"
     slots = [
         ProgramSlot(pins.MAIN, direction, index, flavour)
@@ -49,7 +50,8 @@ def program_slots(service: Service, hook_type: str) -> tuple[ProgramSlot, ...]:
         for index, _ in enumerate(service.programs(direction))
     ]
     if flavour == "XDP":
-        slots += [ProgramSlot(pins.TWIN, "egress", index, "TC") for index, _ in enumerate(service.programs("egress"))]
+        twins = ("ingress", "egress") if service.floods_groups else ("egress",)
+        slots += [ProgramSlot(pins.TWIN, way, index, "TC") for way in twins for index, _ in enumerate(service.programs(way))]
     return tuple(slots)
 
 

@@ -213,16 +213,18 @@ class NextHopRecord:
 @dataclass(frozen=True, slots=True)
 class MemberRecord:
     """Row `index` of a cube's flood table: `netdev` leads out of the port. `far` is the far end of the hidden veth
-    pair (then `netdev` is the near end), '' if the port is a plain netdev."""
+    pair (then `netdev` is the near end), '' if the port is a plain netdev, and in a twin's table, as it sends out by the near
+    end."""
 
     cube: str
     index: int
     netdev: str
     far: str = ""
+    side: str = pins.MAIN
 
     @property
     def address(self) -> str:
-        return f"cube/{self.cube}/member/{self.index}"
+        return f"cube/{self.cube}/member/{self.side}{self.index}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,6 +178,7 @@ class _Wirer:
         index = self.indices[cube.name][port.name]
         if target[0] == "netdev":
             self.wiring.records.append(MemberRecord(cube.name, index, target[1]))
+            self._group_member(cube, index, target[1])
             return
         near, far = hidden_pair(cube.name, port.name, family(cube))
         mtu = PAIR_MTU[family(cube)]
@@ -188,11 +189,26 @@ class _Wirer:
         if family(cube) == "TC":
             records.append(HookRecord(far, "tcx_ingress", target[1]))
         else:
+            # A twin's copies are redirected by TC, and what is has no generic XDP run on it: native XDP, which each veth has.
+            by = "drv" if self._service(cube).floods_groups else mode(cube)
             records += [
-                HookRecord(far, "xdp", target[1], mode(cube)),
-                HookRecord(near, "xdp", self._stub(cube, "ingress", port.name)[1], mode(cube)),
+                HookRecord(far, "xdp", target[1], by),
+                HookRecord(near, "xdp", self._stub(cube, "ingress", port.name)[1], by),
             ]
+            if self._group_member(cube, index, near):
+                records += [HookRecord(near, "tcx_ingress", self._twin_stub(cube, port)[1]), OffloadRecord(near, None)]
         self.wiring.records += records
+
+    def _group_member(self, cube: Cube, index: int, netdev: str) -> bool:
+        """Of an XDP cube that floods groups of ports. Its TC twin does that, so it has the members, and ways out by netdevs."""
+        if family(cube) == "TC" or not self._service(cube).floods_groups:
+            return False
+        self._hop(cube, index, ("netdev", netdev), self._twin(cube))
+        self.wiring.records.append(MemberRecord(cube.name, index, netdev, side=pins.TWIN))
+        return True
+
+    def _twin_stub(self, cube: Cube, port: Port) -> Target:
+        return self._stub(cube, "ingress", port.name, self._twin(cube))
 
     def _slow_path(self, cube: Cube) -> None:
         """A hidden veth pair: what the agent sends into its near end is taken up at its far end, and enters or leaves there."""
@@ -214,6 +230,8 @@ class _Wirer:
             target = PASS
             if owner is not None and port is not None and family(owner) == hook:
                 target = self._way_in(owner, port)
+            elif owner is not None and port is not None and hook == "TC" and self._service(owner).floods_groups:
+                target = self._twin_stub(owner, port)  # what its XDP program passes is to be flooded
             users = self._transparent(attached, "ingress", hook)
             for cube in reversed(users):
                 self._hop(cube, INWARD, target)
@@ -227,7 +245,7 @@ class _Wirer:
         """A netdev that is not there: what would run at its egress hook stays loaded, so that its coming loads nothing."""
         waiting = self.peers.get(netdev)
         self.wiring.pending.append((waiting[0].name, waiting[1].name, netdev) if waiting else ("", "", netdev))
-        owners = [waiting[0]] if waiting and self._has(waiting[0], "egress") else []
+        owners = [waiting[0]] if waiting and (self._has(waiting[0], "egress") or self._service(waiting[0]).floods_groups) else []
         for cube in (*owners, *self._transparent(self.attached.get(netdev, ()), "egress")):
             self._twin(cube)
         self._let_wait(self.attached.get(netdev, ()), netdev)

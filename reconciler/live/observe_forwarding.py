@@ -29,10 +29,9 @@ def wires(snapshot: Snapshot, cube: str) -> list[Wire]:
 
 
 def ends_of(snapshot: Snapshot, own: Snapshot, in_use: Collection[int]) -> Ends:
-    flood = own.flooded
     return Ends(
         [_target(snapshot, kind, number) for _, _, _, kind, number in own.wires],
-        [(snapshot.netdev(out), snapshot.netdev(again)) for _, out, again, _ in flood.members] if flood is not None else [],
+        [(snapshot.netdev(out), snapshot.netdev(again)) for flood in own.flooded for _, out, again, _ in flood.members],
         [all(table in in_use for table in tables) for _, tables in own.chains],
     )
 
@@ -54,17 +53,25 @@ def chains(own: Snapshot, ends: Ends) -> Iterator[TrampolineRecord]:
         yield stub if intact else replace(stub, chain=f"foreign:{stub.chain}")
 
 
-def flooded(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> Flooded | None:
-    """A cube's flood members as they are in its tables."""
-    found = snapshot.reader.rows(f"{pins.cube(cube)}/flood")
+def flooded(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> tuple[Flooded, ...]:
+    """A cube's flood members as they are in its tables; of an XDP cube that floods groups, those of its TC twin too."""
+    home = pins.cube(cube)
+    flavour = "TC" if about.get("type", "TC") == "TC" else "XDP"
+    sides = [(pins.MAIN, flavour)] + ([(pins.TWIN, "TC")] if "flood" in snapshot.reader.names(f"{home}/twin") else [])
+    found = ((side, _members(snapshot, home, side, flavour)) for side, flavour in sides)
+    return tuple(Flooded(cube, side, tuple(members)) for side, members in found if members is not None)
+
+
+def _members(snapshot: Snapshot, home: str, side: str, flavour: str) -> list[tuple[int, int, int, bool]] | None:
+    found = snapshot.reader.rows(f"{home}/{side}flood")
     if found is None:
         return None
-    again = snapshot.reader.rows(f"{pins.cube(cube)}/reenter")
+    again = snapshot.reader.rows(f"{home}/reenter") if flavour == "XDP" else None
     pairs = {key: struct.unpack("<II", value) for key, value in again[1].items()} if again else {}
     members = []
     for key, value in found[1].items():
         (index,) = struct.unpack("<I", key)
-        if about.get("type", "TC") == "TC":
+        if flavour == "TC":
             kind, ifindex, ingress = struct.unpack("<III", value)
             if kind == 2:
                 members.append((index, ifindex, 0, bool(ingress)))
@@ -72,15 +79,14 @@ def flooded(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> Flooded 
             (ifindex,) = struct.unpack("<I", value[:4])
             if ifindex:
                 members.append((index, ifindex, pairs[key][1] if pairs.get(key, (0, 0))[0] else 0, False))
-    return Flooded(cube, tuple(members))
+    return members
 
 
 def members(own: Snapshot, ends: Ends) -> Iterator[MemberRecord]:
-    if own.flooded is None:
-        return
-    for (index, _, again, is_far), (netdev, other) in zip(own.flooded.members, ends.members, strict=True):
+    rows = ((flood, member) for flood in own.flooded for member in flood.members)
+    for (flood, (index, _, again, is_far)), (netdev, other) in zip(rows, ends.members, strict=True):
         near, far = (_near_end(netdev), netdev) if is_far else (netdev, other if again else "")
-        yield MemberRecord(own.flooded.cube, index, near, far)
+        yield MemberRecord(flood.cube, index, near, far, flood.side)
 
 
 def _near_end(far: str) -> str:

@@ -22,6 +22,7 @@ class Flooded:
     copies come in again (0: none), and whether the first one is the far end of a pair."""
 
     cube: str
+    side: str
     members: tuple[tuple[int, int, int, bool], ...]
 
 
@@ -47,7 +48,7 @@ class Snapshot:
     live: Live
     state: bool = False
     stubs: dict[int, str] = field(default_factory=dict)
-    flooded: Flooded | None = None
+    flooded: tuple[Flooded, ...] = ()
     public: State = field(default_factory=dict)  # tables of the whole host
     uses: dict[tuple[str, str], set[int]] = field(default_factory=dict)  # ids of the tables that a side of a cube uses
     in_use: set[int] = field(default_factory=set)  # ids of the tables that the pinned programs use

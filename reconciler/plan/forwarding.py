@@ -72,9 +72,8 @@ def plan_member(change: Change, context: Context) -> Iterator[Step]:
     record = change.after or change.before
     assert isinstance(record, MemberRecord)
     cube = context.cube(record.cube)
-    family = "TC" if cube is None or cube.type == "TC" else "XDP"
-
-    home = pins.cube(record.cube)
+    family = "TC" if cube is None or cube.type == "TC" or record.side == pins.TWIN else "XDP"
+    home = f"{pins.cube(record.cube)}/{record.side}".rstrip("/")
     fresh = record.cube in context.fresh
     yield Step(
         Rank.NEW_HOP if fresh else Rank.MEMBER,

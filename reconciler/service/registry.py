@@ -90,6 +90,11 @@ class Service:
         return bool(self.meta.get("floods", False))
 
     @property
+    def floods_groups(self) -> bool:
+        """Whether it floods to some of its ports, each copy with a tag or without: XDP's broadcast can do neither."""
+        return self.meta.get("floods") == "groups"
+
+    @property
     def drop_reasons(self) -> tuple[str, ...]:
         """The names of its own reasons to drop a packet; the first is PCN_DROP_SERVICE in C."""
         return tuple(self.meta.get("drop-reasons", ()))

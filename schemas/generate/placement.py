@@ -26,7 +26,7 @@ REPEATABLE = ("ingress", "egress", "drop-reason", "flush", "zero")
 _ARGUMENTS = {
     "encoding": ("|".join(ENCODINGS), f"one of {', '.join(ENCODINGS)}"),
     "ref": ("port", "'port'"),
-    "floods": ("true|false", "'true' or 'false'"),
+    "floods": ("true|false|groups", "'true', 'false' or 'groups'"),
     "max-ports": ("[1-9][0-9]*", "a number above 0"),
     "ingress": (r"[^/\s]+\.c", "the name of a C file, such as bridge.c"),
     "egress": (r"[^/\s]+\.c", "the name of a C file, such as bridge.c"),

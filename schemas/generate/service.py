@@ -46,7 +46,7 @@ def _about(module: Statement) -> Schema:
         "min-kernel": extension_arg(module, BASE, "service-min-kernel-version") or "",
         "ingress": extension_args(module, PCN, "ingress"),
         "egress": extension_args(module, PCN, "egress"),
-        "floods": extension_arg(module, PCN, "floods") == "true",
+        "floods": {"true": True, "groups": "groups"}.get(extension_arg(module, PCN, "floods") or "", False),
         "drop-reasons": extension_args(module, PCN, "drop-reason"),
     }
 
