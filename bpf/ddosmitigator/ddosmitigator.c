@@ -5,6 +5,7 @@
  * that ignores priority tags would take any number of them.
  */
 #include "lib/addr.h"
+#include "lib/parse.h"
 
 struct ip_key {
   u8 addr[16] __attribute__((aligned(4)));
@@ -19,25 +20,13 @@ struct addresses {
   struct ip_key src, dst;
 };
 
-/* 1: `found` is filled; 0: no IP packet; -1: cut short, or a third tag. Loop bound: two tags. */
-static __always_inline int parse(struct CTXTYPE *ctx, struct addresses *found) {
-  void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
-  struct ethhdr *eth = data;
-  void *next = eth + 1;
-  if (next > data_end)
-    return -1;
-  u16 proto = eth->h_proto;
-#pragma unroll
-  for (int tags = 0; tags < 2; tags++) {
-    struct { u16 tci, proto; } *tag = next;
-    if (!pcn_is_tag(proto))
-      break;
-    next = tag + 1;
-    if (next > data_end)
-      return -1;
-    proto = tag->proto;
-  }
-  if (pcn_is_tag(proto))
+/* 1: `found` is filled; 0: no IP packet; -1: cut short, or a third tag. */
+static __always_inline int find_addresses(struct CTXTYPE *ctx, struct addresses *found) {
+  void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end, *next;
+  u32 tags = 0;
+  u16 proto;
+  next = parse_link(data, data_end, &tags, &proto);
+  if (!next || pcn_is_tag(proto))
     return -1;
   if (proto == htons(ETH_P_IP)) {
     struct iphdr *ip = next;
@@ -72,9 +61,9 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   u64 *row;
   if (!PCN_CONST(SRC_MATCH) && !PCN_CONST(DST_MATCH))
     return RX_OK;
-  int parsed = parse(ctx, &found);
+  int parsed = find_addresses(ctx, &found);
   if (parsed < 0 && pcn_pull(ctx, HEADERS))
-    parsed = parse(ctx, &found);
+    parsed = find_addresses(ctx, &found);
   if (parsed < 0) {
     md->reason = PCN_DROP_MALFORMED;
     return RX_DROP;

@@ -10,6 +10,8 @@
  * Both directions run the same programs, each with its own chain of rules, and share all tables. docs/services/firewall.md
  * says what is meant, docs/decisions has the classifier; cubes/firewall/__init__.py fills the tables.
  */
+#include "lib/parse.h"
+
 enum firewall_program { FIREWALL_PARSE, FIREWALL_TRACK, FIREWALL_IPV4, FIREWALL_IPV6, FIREWALL_VERDICT, FIREWALL_REJECT };
 
 enum firewall_drop { DROP_TOO_DEEP = PCN_DROP_SERVICE /* more look-ups than a packet may have */ };
@@ -178,18 +180,17 @@ BPF_TABLE("lru_hash", struct connection_key, struct connection, openings, 32768)
 /* ---- The packet at hand. A tail call stays on its CPU, and nothing else of this direction runs there meanwhile. ---- */
 
 struct packet {
-  u32 src[4], dst[4]; /* network order; IPv4 is ::ffff:a.b.c.d */
-  u32 ports;          /* source << 16 | destination, host order; of ICMP type << 16 | code; 0 without */
-  u32 talk;           /* the same for its connection; of an ICMP echo see echo_ports */
-  u32 family;         /* 4 or 6 */
-  u32 l3, l4;         /* offsets of the IP header, and of what follows it and its extensions */
-  u32 payload_end;    /* offset at which the IP packet ends, by what its header says */
+  union { /* one and the same: with a name for lib/, without one for all else */
+    struct parsed parsed;
+    struct {
+      PARSED
+    };
+  };
+  u32 talk;             /* `ports` of its connection; of an ICMP echo see echo_ports */
   u32 length;
   u32 device;
-  u8 proto, flags, has_ports, has_flags;
-  u8 state, icmp_type, later_fragment;
+  u8 state;
   u8 settled, settles; /* its connection is, or becomes if the packet is accepted, one of `connections` */
-  u8 fragment;         /* it is not all of a packet */
   u8 news;             /* it is taken for what it says only if its checksum is right: see firewall_sum.h */
 
   u32 epoch, mode, default_action;

@@ -25,10 +25,10 @@ static __always_inline bool pcn_pull(struct CTXTYPE *ctx, u32 bytes) {
 #if PCN_XDP
   return false;
 #else
-  u32 shown = ctx->data_end - ctx->data;
-  if (shown >= bytes || shown >= ctx->len)
+  u32 wanted = bytes < ctx->len ? bytes : ctx->len;
+  if ((void *)(long)ctx->data + wanted <= (void *)(long)ctx->data_end)
     return false;
-  return bpf_skb_pull_data(ctx, bytes < ctx->len ? bytes : ctx->len) == 0;
+  return bpf_skb_pull_data(ctx, wanted) == 0;
 #endif
 }
 

@@ -1,6 +1,8 @@
 /* Addresses: of IP 16 bytes in network order, so that both families share a table, where IPv4 is ::ffff:a.b.c.d (RFC 4291 2.5.5.2);
  * of Ethernet 6 bytes. IP addresses lie at multiples of 4 bytes.
  */
+#ifndef PCN_LIB_ADDR_H
+#define PCN_LIB_ADDR_H
 #define MULTICAST 1 /* the group bit of a MAC's first byte */
 
 static __always_inline void v4_mapped(void *address, u32 ipv4) {
@@ -42,3 +44,4 @@ static __always_inline bool same_mac(const u8 *a, const u8 *b) {
 static __always_inline bool is_station(const u8 *mac) {
   return !(mac[0] & MULTICAST) && (mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5]);
 }
+#endif

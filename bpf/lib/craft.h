@@ -9,14 +9,11 @@
  * Under generic XDP the kernel sets the end of a packet that was made shorter or longer 14 bytes too far, and a receiver of
  * neighbour discovery looks there for options. PADDING behind the packet makes the receiver set it anew.
  */
+#ifndef PCN_LIB_CRAFT_H
+#define PCN_LIB_CRAFT_H
 #define KEPT 80     /* bytes: 60 of the longest IPv4 header, 18 up to the end of TCP's checksum; by eights */
 #define KEPT_MOST 400 /* where that is not enough: the packet is itself an error, made by another router of this host */
 #define PADDING 2
-
-struct pseudo6 { /* what an ICMPv6 checksum covers beside the message */
-  u8 source[16], target[16];
-  u32 length, protocol;
-};
 
 /* The frame is then `grow` bytes that are to be written, Ethernet header included, and zeros: what is returned of them
  * belongs to the packet. Less than 0: it could not be done. */
@@ -46,3 +43,4 @@ static __always_inline int reshape(struct CTXTYPE *ctx, struct pkt_metadata *md,
   return kept;
 #endif
 }
+#endif

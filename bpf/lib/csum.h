@@ -2,6 +2,8 @@
  *
  * `check` and fields are as they are in the packet, in network order. Sums are of 16-bit words in ones' complement, and not folded.
  */
+#ifndef PCN_LIB_CSUM_H
+#define PCN_LIB_CSUM_H
 
 /* A checksum after one of the fields it covers has changed (RFC 1624, equation 3). */
 static __always_inline u16 csum_update(u16 check, u16 old, u16 new) {
@@ -21,3 +23,4 @@ static __always_inline u64 csum_pseudo6(const void *addresses, u32 size, u8 prot
   u64 rest = (u64)htonl(size) + htonl(protocol);
   return bpf_csum_diff(0, 0, (void *)addresses, 32, (u32)rest + (rest >> 32));
 }
+#endif

@@ -1,4 +1,6 @@
 /* Keys of longest-prefix tables (lpm_trie): how many of the address's first bits count, and the address. */
+#ifndef PCN_LIB_LPM_H
+#define PCN_LIB_LPM_H
 struct prefix4 {
   u32 length; /* bits */
   u8 address[4];
@@ -18,3 +20,4 @@ static __always_inline void lpm_host6(struct prefix6 *key, const void *address) 
   key->length = 128;
   __builtin_memcpy(key->address, address, 16);
 }
+#endif

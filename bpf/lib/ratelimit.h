@@ -2,6 +2,8 @@
  *
  * A row of a table is a limit. One of zeros is a fresh one, with all that it may give.
  */
+#ifndef PCN_LIB_RATELIMIT_H
+#define PCN_LIB_RATELIMIT_H
 #define RATELIMIT_SECOND 1000000000ULL
 
 /* So many in the second that began at `since`: what people say ("100 a second"), and what a reader of the table understands. */
@@ -32,3 +34,4 @@ static __always_inline bool tokens_take(u64 *spent, u64 now, u64 cost, u64 burst
   *spent = now + ahead + cost;
   return true;
 }
+#endif

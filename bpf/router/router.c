@@ -7,22 +7,14 @@
  * was damaged stays so and is found out where the packet arrives.
  */
 #include "router.h"
+#include "lib/arp.h"
 #include "lib/csum.h"
 
 #define ICMP_ECHO_REPLY 0
 #define ICMP_UNREACHABLE 3
 #define ICMP_ECHO 8
 #define ICMP_TIME_EXCEEDED 11
-#define ARP_REQUEST 1
-#define ARP_REPLY 2
 #define FRAGMENT 0x1fff /* bits of the offset; a packet's later fragments have no ports and no ICMP header */
-
-struct arp {
-  u16 hardware, protocol;
-  u8 hardware_size, protocol_size;
-  u16 operation;
-  u8 sender_mac[6], sender_ip[4], target_mac[6], target_ip[4];
-} __attribute__((packed));
 
 static __always_inline struct route *find_route(const u8 *address) {
   struct prefix4 key;
@@ -40,12 +32,9 @@ static __always_inline int handle_arp(struct CTXTYPE *ctx, struct pkt_metadata *
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
   struct ethhdr *eth = data;
   struct arp *arp = data + sizeof(*eth);
-  if ((void *)(arp + 1) > data_end || arp->hardware != htons(1) || arp->protocol != htons(ETH_P_IP) ||
-      arp->hardware_size != 6 || arp->protocol_size != 4 || !is_station(arp->sender_mac))
+  if ((void *)(arp + 1) > data_end || !is_arp(arp))
     return refuse(md, PCN_DROP_MALFORMED);
   bool request = arp->operation == htons(ARP_REQUEST);
-  if (!request && arp->operation != htons(ARP_REPLY))
-    return refuse(md, PCN_DROP_MALFORMED);
 
   bool to_us = is_own(find_route(arp->target_ip), md->in_port), known = false;
   struct neighbour_key sender = {.port = md->in_port};
@@ -57,15 +46,8 @@ static __always_inline int handle_arp(struct CTXTYPE *ctx, struct pkt_metadata *
     known = learn(&sender, arp->sender_mac, request ? to_us : is_asked(&sender));
 
   if (request && to_us) {
-    u8 asked[4];
-    __builtin_memcpy(asked, arp->target_ip, 4);
-    arp->operation = htons(ARP_REPLY);
-    __builtin_memcpy(arp->target_mac, arp->sender_mac, 6);
-    __builtin_memcpy(arp->target_ip, arp->sender_ip, 4);
-    __builtin_memcpy(arp->sender_mac, port->mac, 6);
-    __builtin_memcpy(arp->sender_ip, asked, 4);
-    __builtin_memcpy(eth->h_source, arp->target_mac, 6); /* the answer goes to who says that it asks */
-    return reflect(ctx, md, eth, port);
+    arp_reply(eth, arp, port->mac);
+    return pcn_pkt_redirect(ctx, md, md->in_port);
   }
   return known ? answered(ctx, md, &sender) : PCN_SHOT;
 }
@@ -140,8 +122,7 @@ static __always_inline int handle_ipv4(struct CTXTYPE *ctx, struct pkt_metadata 
   if (!route)
     return to_error(ctx, 4, ICMP_UNREACHABLE, 0);
   if (route->kind == ROUTE_LOCAL) {
-    if (!pull_headers(ctx, IPV4_AT + ip->ihl * 4 + 4))
-      return refuse(md, PCN_DROP_MALFORMED);
+    pcn_pull(ctx, IPV4_AT + ip->ihl * 4 + 4);
     return handle_local(ctx, md, port);
   }
   if (route->kind == ROUTE_DISCARD)
@@ -167,7 +148,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   if (ctx->vlan_present)
     return handle_tagged(ctx, md);
 #endif
-  pull_headers(ctx, md->packet_len < ARP_FRAME ? md->packet_len : ARP_FRAME);
+  pcn_pull(ctx, ARP_FRAME);
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
   struct ethhdr *eth = data;
   if ((void *)(eth + 1) > data_end)

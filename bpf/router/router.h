@@ -11,7 +11,6 @@
 #include "lib/lpm.h"
 #include "lib/ratelimit.h"
 
-#define ARP_FRAME 42           /* bytes: Ethernet, ARP */
 #define IPV4_AT sizeof(struct ethhdr)
 #define FITS_ALWAYS 590        /* bytes of a frame: less than any link carries */
 #define HOP_LIMIT 64           /* of what the router itself sends */
@@ -152,15 +151,6 @@ static __always_inline bool may_spend(struct neighbour_key *source, u32 which, u
 }
 
 static __always_inline u32 now_seconds(void) { return bpf_ktime_get_coarse_ns() / 1000000000; }
-
-/* Under TC the start of a packet need not lie in one piece. False: the packet has no `size` bytes. */
-static __always_inline bool pull_headers(struct CTXTYPE *ctx, u32 size) {
-#if !PCN_XDP
-  if ((void *)(long)ctx->data + size > (void *)(long)ctx->data_end)
-    return bpf_skb_pull_data(ctx, size) == 0;
-#endif
-  return true;
-}
 
 /* `folded`: the address, of IPv6 the words of it in one by exclusive or. cubes/router/__init__.py hashes in the same way. */
 static __always_inline bool may_be_martian(u32 folded) {
