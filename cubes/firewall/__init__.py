@@ -22,8 +22,9 @@ from cubes.firewall.tuple_selection import select_tuples
 from cubes.firewall.tuple_space import KEY
 from reconciler.service.sdk import Env, Import, Imported, Option, TableRows
 
-__all__ = ["FACTS", "IMPORTS", "MIGRATIONS", "check", "config", "programs", "state", "tables"]
+__all__ = ["FACTS", "IMPORTS", "MIGRATIONS", "SCRATCH", "check", "config", "programs", "state", "tables"]
 
+SCRATCH = frozenset({"packet_in", "packet_out"})
 REJECT = 5  # FIREWALL_REJECT of bpf/firewall/firewall.h
 
 FACTS = ("netdevs",)  # a rule may name one

@@ -31,7 +31,9 @@ from cubes.router.fib import (
 from cubes.router.slowpath import SlowPath
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["SlowPath", "check", "config", "constants", "programs", "state", "tables"]
+__all__ = ["SCRATCH", "SlowPath", "check", "config", "constants", "programs", "state", "tables"]
+
+SCRATCH = frozenset({"handovers"})
 
 USED, IPV4, IPV6, OWN_MAC = 1, 2, 4, 8  # enum port_flags in bpf/router/router.h
 MAIN, IPV6_PROGRAM, ERROR, RESOLVE = range(4)  # enum router_program

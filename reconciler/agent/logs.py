@@ -154,7 +154,8 @@ def names(cubes: Mapping[str, Mapping[str, int]], objects: Iterable[Any]) -> Nam
 
 def live_names(root: str, services: Services) -> Names:
     """The names of what is live below a root. Raises KernelError, CompileError."""
-    from reconciler.engine.session import Builder, Reconciler
+    from reconciler.engine.builder import Builder
+    from reconciler.engine.session import Reconciler
 
     reconciler = Reconciler(root, services, Builder(services))
     found = reconciler.live().ports  # decoding the tables builds every live cube's programs, or finds them in the cache

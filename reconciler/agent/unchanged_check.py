@@ -10,7 +10,8 @@ import time
 from dataclasses import replace
 
 from reconciler.engine.apply import ApplyResult, Options
-from reconciler.engine.session import Builder, Reconciler, without_network
+from reconciler.engine.builder import Builder
+from reconciler.engine.session import Reconciler, without_network
 from reconciler.graph.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.live.facts import host_facts

@@ -25,7 +25,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(run: Run) -> int:
     from reconciler.compiler.cache import directory
-    from reconciler.engine.session import Builder
+    from reconciler.engine.builder import Builder
     from reconciler.present.leaves import counted
 
     if bool(run.args.files) == run.args.all:
@@ -53,7 +53,7 @@ def run(run: Run) -> int:
 
 def _families(run: Run) -> set[tuple[str, str]]:
     """(service, TC or XDP) of every kind of cube that is asked for."""
-    from reconciler.engine.session import families
+    from reconciler.engine.builder import families
 
     services = run.services()
     if run.args.all:

@@ -72,7 +72,7 @@ def _line(check: Check, run: Run) -> str:
 def _checks(run: Run) -> Iterator[Check]:
     from reconciler.cli import diagnose_services
     from reconciler.cli.run import lacking
-    from reconciler.engine.session import units_of
+    from reconciler.engine.builder import units_of
     from reconciler.kernel.release import release
 
     permitted = not lacking(("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"))

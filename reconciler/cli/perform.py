@@ -46,6 +46,7 @@ def snapshot(options: Options, make: Callable[[Reconciler, Live], T]) -> T:
 
 
 def reconciler_of(options: Options) -> Reconciler:
-    from reconciler.engine.session import Builder, Reconciler
+    from reconciler.engine.builder import Builder
+    from reconciler.engine.session import Reconciler
 
     return Reconciler(options.root, options.services, Builder(options.services, options.compiling, options.root), options.drop)

@@ -74,6 +74,15 @@ def load_all(wanted: str) -> list[Object]:
     return list(_kept(wanted, None))
 
 
+def with_seal(seal: str) -> Object | None:
+    """What is kept under whichever key, by its seal."""
+    with suppress(OSError, NotTrusted), _opened() as home:
+        for name in sorted(os.listdir(home)):
+            if name.endswith(".json") and (found := _read(home, name, name[:64], seal)) is not None:
+                return found
+    return None
+
+
 def _kept(wanted: str, compiler: str | None) -> Iterator[Object]:
     with suppress(OSError, NotTrusted), _opened() as home:  # `store` says why, if something has to be compiled
         names = [f"{wanted}-{compiler}.json"] if compiler else sorted(os.listdir(home))
@@ -82,7 +91,7 @@ def _kept(wanted: str, compiler: str | None) -> Iterator[Object]:
                 yield found
 
 
-def _read(home: int, name: str, wanted: str) -> Object | None:
+def _read(home: int, name: str, wanted: str, seal: str = "") -> Object | None:
     try:
         fd = trusted.open_file(home, name)
     except NotTrusted as error:
@@ -92,6 +101,9 @@ def _read(home: int, name: str, wanted: str) -> Object | None:
         return None
     with os.fdopen(fd, "rb") as file:
         about = os.fstat(fd)
+        if seal and f'"{seal}"'.encode() not in file.read():
+            return None
+        file.seek(0)
         found = _parsed(_Open(file, (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)), wanted)
         if found is not None and time.time() - about.st_mtime > _TOUCH_SECONDS:
             with suppress(OSError):  # a cache on a read-only file system serves as well

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from reconciler.compiler.struct_layout import StructLayout
+from reconciler.compiler.struct_layout import StructLayout, leaves
 
 FORMAT = 1  # of the JSON; a file of another format is as good as none
 
@@ -78,8 +78,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """One compiled program. `digest` covers what can make a difference in the kernel, thus neither the lines nor who
-    compiled it. Constants are u32 words at the byte offsets given, in an array map of one value of `const_size` bytes."""
+    """One compiled program. `digest` covers what the kernel is given: instructions, and the tables that they refer to with
+    the places and sizes of their fields, by whatever names. `seal` covers all content but for lines and compiler, and keeps a
+    file from being believed that is not whole. Constants are u32 words at the byte offsets given, in an array map of one value
+    of `const_size` bytes."""
 
     digest: str
     source: str
@@ -94,6 +96,7 @@ class Object:
     log_formats: Mapping[int, str]
     licence: str
     compiler: str
+    seal: str = ""
 
     def line_of(self, index: int) -> Line | None:
         """The C line that instruction `index` comes from."""
@@ -101,11 +104,11 @@ class Object:
         return self.lines[at - 1] if at else None
 
     def sealed(self) -> Object:
-        """The same with its digest."""
-        return replace(self, digest=_digest(self))
+        """The same with its digest and its seal."""
+        return replace(self, digest=_digest(self), seal=_seal(self))
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, "digest": self.digest, "lines": [[i.index, i.file, i.line, i.text] for i in self.lines],
+        return {"format": FORMAT, "digest": self.seal, "lines": [[i.index, i.file, i.line, i.text] for i in self.lines],
                 "compiler": self.compiler, **_content(self)}
 
     @classmethod
@@ -115,14 +118,15 @@ class Object:
             raise ValueError("an object of another format")
         try:
             found = cls(
-                data["digest"], data["source"], data["flavour"], data["direction"], bytes.fromhex(data["insns"]),
+                "", data["source"], data["flavour"], data["direction"], bytes.fromhex(data["insns"]),
                 tuple(Relocation(*values) for values in data["relocations"]),
                 {name: _table(values) for name, values in data["tables"].items()},
                 dict(data["constants"]), data["const_size"], tuple(Line(*values) for values in data["lines"]),
                 {int(number): text for number, text in data["log_formats"].items()}, data["licence"], data["compiler"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"not an object: {error!r}") from None
-        if _digest(found) != found.digest:
+        found = found.sealed()
+        if found.seal != data["digest"]:
             raise ValueError("an object that is not what its digest says")
         return found
 
@@ -136,8 +140,23 @@ def _content(found: Object) -> dict[str, Any]:
         "log_formats": {str(number): text for number, text in found.log_formats.items()}, "licence": found.licence}
 
 
-def _digest(found: Object) -> str:
+def _seal(found: Object) -> str:
     return hashlib.sha256(json.dumps(_content(found), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _digest(found: Object) -> str:
+    """Names of files, fields and constants are not in it, nor a table that is only declared: they change nothing there."""
+    used = {relocation.symbol for relocation in found.relocations if relocation.kind == "map"}
+    tables = {name: _seen(found.tables[name]) for name in sorted(used & found.tables.keys())}
+    places = [[r.index, r.kind, r.symbol if r.kind == "map" else r.offset] for r in found.relocations]
+    said = [found.flavour, found.direction, found.insns.hex(), places, tables, found.licence]
+    return hashlib.sha256(json.dumps(said, separators=(",", ":")).encode()).hexdigest()
+
+
+def _seen(table: TableSpec) -> list[Any]:
+    """What there is of a table in the kernel, and where its fields are."""
+    shape = [table.type, table.key_size, table.value_size, table.max_entries, table.flags, table.scope, table.extern, table.inner]
+    return [*shape, *(sorted(leaf[1:] for leaf in leaves(layout)) for layout in (table.key, table.value))]
 
 
 def _table_json(table: TableSpec) -> dict[str, Any]:

@@ -60,6 +60,36 @@ class StructLayout:
         return cls(kind, size, name, tuple(Field(*values) for values in nested), signed)
 
 
+Leaf = tuple[str, int, int, int]
+"""A name with the names around it, offset, size in bytes, and of how many elements."""
+
+
+def leaves(layout: StructLayout) -> tuple[Leaf, ...]:
+    """All scalars of a type; one of an array of structs has its place in the first element."""
+    if not layout.fields:
+        return (("", 0, layout.size, 1),)
+    found: list[Leaf] = []
+    for field in layout.fields:
+        if field.nested is None:
+            found.append((field.name, field.offset, field.size, field.count))
+        else:
+            inner = ((f"{field.name}.{name}", field.offset + at, size, count) for name, at, size, count in leaves(field.nested))
+            found += [(name, at, size, count * field.count) for name, at, size, count in inner]
+    return tuple(found)
+
+
+def is_laid_out_alike(old: StructLayout, new: StructLayout) -> bool:
+    """Whether what was written as one type can be read as the other. A field that has another name but the place of one that is
+    gone was renamed. Of bytes nothing is known, so nothing is said."""
+    if "bytes" in (old.kind, new.kind):
+        return old.size == new.size
+    before, after = ({name: place for name, *place in leaves(each)} for each in (old, new))
+    if any(before[name] != after[name] for name in before.keys() & after.keys()):
+        return False
+    gone, come = (sorted(one[name] for name in one.keys() - other.keys()) for one, other in ((before, after), (after, before)))
+    return old.size == new.size and gone == come
+
+
 class _Unknown(Exception):
     """BCC's description leaves something out."""
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.document import Document, collector_paused
+from reconciler.engine.builder import Builder, families
 from reconciler.engine.preflight import Places, preflight, refuse_old_kernel, without_ethernet
-from reconciler.engine.session import Builder, Reconciler, Session, SessionCache, families
+from reconciler.engine.session import Reconciler, Session, SessionCache
 from reconciler.engine.transaction import carry_out
 from reconciler.errors import DocumentError, Position, Problem
 from reconciler.graph.desired import document_text
@@ -130,7 +131,7 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
                 result.warnings += _carry_out(result.session, root, reconciler, chosen)
                 chosen.kept.topologies = {document_text(topology): topology for topology in result.wanted}
             built = {kind: reconciler.builder.built[kind] for kind in families(result.wanted) if kind in reconciler.builder.built}
-            keep(root, built, reconciler.builder.digests)
+            keep(root, built, reconciler.builder.digests, reconciler.same(result.session.live))
         finally:
             root.remove_if_empty()
     return result

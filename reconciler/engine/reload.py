@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from reconciler.engine.apply import ApplyResult, Options, unfinished
-from reconciler.engine.session import Builder, Reconciler, Session, by_digest, families
+from reconciler.engine.builder import Builder, by_digest, families
+from reconciler.engine.session import Reconciler, Session
 from reconciler.engine.transaction import carry_out
 from reconciler.errors import DocumentError, Problem, UsageError
 from reconciler.graph.chains import fuse
@@ -89,7 +90,7 @@ def _session(
         known = desired.state.setdefault(table.address, table)
         if isinstance(known, TableRecord) and known.spec != table.spec:
             raise DocumentError([Problem(f"table {table.name} is live in another shape: {known.spec} and not {table.spec}")])
-    objects = by_digest(reconciler.builder.ensure(families(topologies))) | by_digest(built)
+    objects = reconciler.objects(live) | by_digest(built)
     desired.chains = fuse(desired.state, reconciler.build_desired(topologies, live).ways, reconciler.services, built, objects)
     plan = make_plan(desired, live, reconciler.services, built, objects)
     return Session(desired, live, plan, objects=objects, built=built)

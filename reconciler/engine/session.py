@@ -7,17 +7,18 @@ pending, too: live is what was applied, with the code of then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler import pins
-from reconciler.errors import CompileError, DocumentError, NotPermitted, Problem
+from reconciler.engine.builder import Builder, by_digest, families
+from reconciler.errors import CompileError
 from reconciler.graph.chains import fuse
-from reconciler.graph.desired import build_desired, program_slots
+from reconciler.graph.desired import build_desired
 from reconciler.graph.diff import Change, diff, is_other_code, without_documents
 from reconciler.graph.incremental import DesiredCache
-from reconciler.graph.parts import Built, Desired
+from reconciler.graph.parts import Built, Desired, LiveCubes
 from reconciler.graph.records import (
     Grouped,
     LinkRecord,
@@ -38,9 +39,7 @@ from reconciler.live.quarantine import HELD, UNREADABLE, of_unknown_services, re
 from reconciler.model import Topology
 from reconciler.plan import make_plan
 from reconciler.plan.steps import Plan
-from reconciler.service.registry import Service, Services
-
-Progress = Callable[[int, int, str], None]
+from reconciler.service.registry import Services
 
 
 @dataclass(slots=True)
@@ -59,130 +58,19 @@ class Session:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Builder:
-    """Compiled services, each once. `stored` is the root in which to look first, before any cache, and what to fall back on where
-    nothing can be compiled: for who only reads or removes. `digests` stand for what each was compiled from."""
-
-    def __init__(self, services: Services, progress: Progress | None = None, stored: str = "") -> None:
-        self._services, self._progress, self._stored = services, progress, stored
-        self.built: dict[tuple[str, str], Built] = {}
-        self.digests: dict[tuple[str, str], str] = {}
-
-    def ensure(self, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Built]:
-        """Compile what is not there yet, all in one go. Raises CompileError."""
-        missing = sorted({key for key in wanted if key not in self.built})
-        lots: list[tuple[str, str, Any, Any]] = []
-        for name, family in missing:
-            service = self._services.get(name)
-            if service is None:
-                raise DocumentError(
-                    [
-                        Problem(
-                            f"the kernel holds a cube of service {name!r}, which is not installed here", hint="use --services DIR"
-                        )
-                    ]
-                )
-            lots += [(name, family, slot, unit) for slot, unit in _units(service, family)]
-        if self._stored and lots:
-            lots = self._without_stored(lots)
-        if lots:
-            self._compile(lots)
-        return self.built
-
-    def _compile(self, lots: Sequence[tuple[str, str, Any, Any]]) -> None:
-        from reconciler.compiler import compile_keyed
-        from reconciler.live.stored import digest_of
-
-        try:
-            made = compile_keyed([unit for *_, unit in lots], progress=self._progress)
-        except (CompileError, NotPermitted):
-            if not self._stored or self._without_stored(lots, whatever=True):
-                raise
-            return
-        kinds: dict[tuple[str, str], list[tuple[Any, str, Any]]] = {}
-        for (name, family, slot, _), (key, found) in zip(lots, made, strict=True):
-            kinds.setdefault((name, family), []).append((slot, key, found))
-        for kind, parts in kinds.items():
-            self.built[kind] = Built({slot: found for slot, _, found in parts})
-            self.digests[kind] = digest_of(key for _, key, _ in parts)
-
-    def _without_stored(
-        self, lots: Sequence[tuple[str, str, Any, Any]], *, whatever: bool = False
-    ) -> list[tuple[str, str, Any, Any]]:
-        """What is left to be compiled, once the kinds that the root has were taken from there: those compiled from what is here
-        now, or `whatever` they were compiled from."""
-        from reconciler.compiler import keys_of
-        from reconciler.kernel.bpffs import Bpffs
-        from reconciler.kernel.reader import Reader
-        from reconciler.live.stored import digest_of, load
-
-        reader = Reader(Bpffs(self._stored))
-        for kind in dict.fromkeys((name, family) for name, family, *_ in lots):
-            digest = "" if whatever else digest_of(keys_of([unit for name, family, _, unit in lots if (name, family) == kind]))
-            found = load(reader, kind, digest)
-            if found is not None:
-                self.built[kind] = found
-        return [lot for lot in lots if lot[:2] not in self.built]
-
-    def with_text(self, name: str, family: str, direction: str, index: int, text: str, path: str = "") -> Built:
-        """A service with another text, of the file `path`, in place of one of its C files. Raises CompileError, IndexError."""
-        from reconciler.compiler import compile_units
-
-        whole, service = self.ensure([(name, family)])[name, family], self._services.get(name)
-        assert service is not None
-        units = {
-            s: replace(u, text=text, path=path)
-            for s, u in _units(service, family)
-            if (s.direction, s.index) == (direction, index)
-        }
-        if not units:
-            raise IndexError(f"service {name} has no {direction} program {index}")
-        return Built({**whole.objects, **dict(zip(units, compile_units(list(units.values())), strict=True))})
-
-    def one(self, name: str, family: str) -> Built | None:
-        if self._services.get(name) is None:
-            return None
-        try:
-            return self.ensure([(name, family)])[name, family]
-        except (CompileError, NotPermitted):
-            return None
-
-
-def _units(service: Service, family: str) -> list[tuple[Any, Any]]:
-    from reconciler.compiler import Unit
-
-    found, defines = [], {"PCN_SLOWPATH": int(service.slow_path is not None)}
-    for slot in program_slots(service, "TC" if family == "TC" else "XDP_DRV"):
-        source = service.programs(slot.direction)[slot.index]
-        found.append((slot, Unit(source, slot.flavour, slot.direction, service.kind, defines)))
-    return found
-
-
-def units_of(services: Services) -> dict[str, list[Any]]:
-    """What each service is compiled from, for TC and for XDP, each once: egress is always TC."""
-    there = [service for name in services.names() if (service := services.get(name)) is not None]
-    return {s.name: list({str(u): u for family in ("TC", "XDP") for _, u in _units(s, family)}.values()) for s in there}
-
-
-def by_digest(built: Mapping[tuple[str, str], Built]) -> dict[str, Any]:
-    return {made.digest: made for each in built.values() for made in each.objects.values()}
-
-
-def families(topologies: Iterable[Topology]) -> set[tuple[str, str]]:
-    return {(cube.service, "TC" if cube.type == "TC" else "XDP") for topology in topologies for cube in topology.cubes}
-
-
 @dataclass(slots=True)
 class SessionCache:
     """What whoever looks again and again keeps, so that not everything is worked out again. None of it is needed: it holds only
     for the very same input, or by the kernel's own word (see ReadCache). `topologies` are applied ones by their documents,
-    `state` is what the last look found, and `built` what it found compiled."""
+    `state` is what the last look found, `built` what it found compiled, and `recorded` what was found out of programs that are
+    recorded under digests which are not today's."""
 
     memory: ReadCache = field(default_factory=ReadCache)
     intended: DesiredCache = field(default_factory=DesiredCache)
     topologies: dict[str, Topology] = field(default_factory=dict)
     state: Grouped | None = None
     built: dict[tuple[str, str], Built] = field(default_factory=dict)
+    recorded: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -284,13 +172,55 @@ class Reconciler:
         mark = f"{self.root}/topologies/"  # netdevs of ours come with the topologies that want them, and go with them
         usable = {name: netdev for name, netdev in live.netdevs.items() if netdev.carries_ethernet}
         others = {name: netdev for name, netdev in usable.items() if not netdev.alias.startswith(mark)}
-        desired = build_desired(
-            topologies, self.services, built, live.ports, others, live.tables, facts, live.published, before
-        )
+        recorded: Mapping[str, Mapping[str, str]] = {}
+        if known := self._recorded(live):
+            from reconciler.live.recorded import names
+
+            today = by_digest(built)
+            recorded = names(live, {digest: made for digest, made in known.items() if made and made.digest in today})
+        cubes = LiveCubes(live.tables, live.published, recorded)
+        desired = build_desired(topologies, self.services, built, live.ports, others, cubes, facts, before)
         if not desired.linked:
-            desired.chains = fuse(desired.state, desired.ways, self.services, built, by_digest(built))
+            desired.chains = fuse(desired.state, desired.ways, self.services, built, self.objects(live))
             desired.state, desired.linked = grouped(desired.state), True
         return desired
+
+    def _recorded(self, live: Live) -> dict[str, Any]:
+        """What live programs were compiled to that are recorded under digests which are not today's; None: nobody knows."""
+        today = [made for built in self.builder.built.values() for made in built.objects.values()]
+        others = live.recorded.difference(made.digest for made in today)
+        if lacking := others - self.kept.recorded.keys():
+            from reconciler.kernel.bpffs import Bpffs
+            from reconciler.kernel.reader import Reader
+            from reconciler.live.recorded import find
+
+            self.kept.recorded |= find(Reader(Bpffs(self.root)), lacking, today)
+        return {digest: self.kept.recorded[digest] for digest in others}
+
+    def objects(self, live: Live) -> dict[str, Any]:
+        """What is compiled, by every digest under which it is recorded or will be."""
+        today = by_digest(self.builder.built)
+        known = self._recorded(live).items()
+        return today | {digest: today[made.digest] for digest, made in known if made is not None and made.digest in today}
+
+    def same(self, live: Live) -> dict[str, set[str]]:
+        """By the digest of what is compiled, the others under which live programs are recorded that come to the same."""
+        found: dict[str, set[str]] = {}
+        for digest, made in self._recorded(live).items():
+            if made is not None:
+                found.setdefault(made.digest, set()).add(digest)
+        return found
+
+    def _with_layouts(self, live: Live, topologies: Sequence[Topology]) -> Live:
+        """With the live tables marked that newer code lays out in another way."""
+        known = self._recorded(live)
+        if not known:
+            return live
+        from reconciler.live.recorded import laid_out_anew
+
+        kinds = ((cube.name, (cube.service, "TC" if cube.type == "TC" else "XDP")) for each in topologies for cube in each.cubes)
+        tables = {cube: self.builder.built[kind].tables for cube, kind in kinds if kind in self.builder.built}
+        return replace(live, state=laid_out_anew(live, tables, known))
 
     def _find_adoptable(self, base: Live, desired: Desired) -> None:
         from reconciler.kernel.bpffs import Bpffs
@@ -314,13 +244,13 @@ class Reconciler:
         facts = self.facts(wanted if applied is wanted else [*wanted, *applied], base)
         before = None if applied is wanted else self._applied(applied, base, facts)
         desired = self.build_desired(wanted, base, self.kept.intended, facts)
-        before = desired if before is None else before
+        before, base = desired if before is None else before, self._with_layouts(base, wanted)
         own, known = _network(desired.state), _network(before.state)
         state, conflicts = self.with_links(base, {**known, **own}.values())
         self._find_adoptable(base, desired)
         then = state if known == own else self.with_links(base, known.values())[0]
         live = replace(base, state=state, network=then)
-        objects = by_digest(self.builder.built)
+        objects = self.objects(base)
         plan = make_plan(desired, live, self.services, self.builder.built, objects)
         drift = _drift(before.state, then, base.sealed)
         upgrade = [change for change in drift if is_other_code(change)] if plan.resets else []

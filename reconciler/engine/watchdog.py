@@ -83,7 +83,7 @@ def _rehearse(settings: Mapping[str, Any]) -> None:
     import reconciler.live.execute
     import reconciler.live.observe  # noqa: F401
     from reconciler.check import check
-    from reconciler.engine.session import Builder, families
+    from reconciler.engine.builder import Builder, families
 
     documents, options = _way_back(settings)
     topologies = check(documents, options.services)[0] if documents else []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -17,7 +18,7 @@ from reconciler import pins
 from reconciler.errors import DocumentError, Problem
 from reconciler.graph.documents import text_of
 from reconciler.graph.incremental import CachedGraph, DesiredCache, Inputs, Skeleton, rebuild
-from reconciler.graph.parts import Built, CubePart, Desired, ProgramSlot
+from reconciler.graph.parts import Built, CubePart, Desired, LiveCubes, ProgramSlot
 from reconciler.graph.records import (
     CubeRecord,
     LinkRecord,
@@ -61,22 +62,20 @@ def build_desired(
     built: Mapping[tuple[str, str], Built],
     indices: Mapping[str, Mapping[str, int]],
     netdevs: Mapping[str, Any],
-    live: Mapping[str, Mapping[str, Mapping[bytes, bytes]]] | None = None,
+    live: LiveCubes | None = None,
     facts: Mapping[str, Any] | None = None,
-    published: Mapping[str, Mapping[str, Any]] | None = None,
     before: DesiredCache | None = None,
 ) -> Desired:
     """The desired graph of these topologies.
 
     `built` by (service, 'TC'|'XDP'); `indices` are the port indices that the live cubes already have, which are kept;
-    `netdevs` are those that exist now and are no topology's; `live` are the rows of live cubes' tables; `facts` the host's, and
-    `published` those of cubes (reconciler/facts). `before` has what the last call made of each cube, and is left with what this
-    one makes.
+    `netdevs` are those that exist now and are no topology's; `facts` are the host's (reconciler/facts). `before` has what the
+    last call made of each cube, and is left with what this one makes.
     Raises DocumentError for what only the compiled tables can tell.
     """
     known = before if before is not None else DesiredCache()
-    facts, published, built = known.same_facts(facts or {}), published or {}, known.same_built(built)
-    asked = Inputs(tuple(topologies), dict(built), indices, live or {}, facts, published, frozenset(netdevs))
+    facts, built, (all_rows, published, recorded) = known.same_facts(facts or {}), known.same_built(built), live or LiveCubes()
+    asked = Inputs(tuple(topologies), dict(built), indices, all_rows, facts, published, frozenset(netdevs), recorded)
     if known.graph is not None and known.graph.frame.services is services and known.graph.asked.is_like(asked):
         return known.graph.desired
     old = known.graph.parts if known.graph is not None else {}
@@ -86,13 +85,13 @@ def build_desired(
         try:
             service = _service(cube, services)
             whole, known_indices = built[cube.service, _family(cube)], indices.get(cube.name, {})
-            rows, part = (live or {}).get(cube.name, {}), old.get(cube.name)
+            rows, part, others = all_rows.get(cube.name, {}), old.get(cube.name), recorded.get(cube.name, {})
             wanted = facts_.of_cube(service.facts, facts, published.get(cube.name, {}))
             seen = rows if service.implementation else None
-            if part is None or not part.holds_for(cube, whole, known_indices, seen, wanted):
+            if part is None or not part.holds_for(cube, whole, known_indices, others, seen, wanted):
                 ports = port_indices(cube, known_indices, min(service.max_ports, pins.AFTER_EGRESS))
                 env = Env(ports, cube=cube.name, facts=wanted, live=rows)
-                part = _part(cube, service, whole, env)
+                part = _part(cube, service, whole, env, others)
             parts[cube.name] = part
         except (ValueError, KeyError) as error:
             problems.append(Problem(str(error.args[0] if error.args else error), f"/spec/cubes/{cube.name}"))
@@ -183,11 +182,19 @@ def _family(cube: Cube) -> str:
     return "TC" if cube.type == "TC" else "XDP"
 
 
-def _part(cube: Cube, service: Service, whole: Built, env: Env) -> CubePart:
+def _part(cube: Cube, service: Service, whole: Built, env: Env, recorded: Mapping[str, str]) -> CubePart:
     """What one cube asks for by itself."""
     config = full_config(cube)
     made = _chosen(whole, service.chosen(config))
-    return CubePart(cube, env, made, whole, _records(cube, service, made, config, env), service.rows(config, made.tables, env))
+    records = [_as_recorded(record, recorded) for record in _records(cube, service, made, config, env)]
+    return CubePart(cube, env, made, whole, records, service.rows(config, made.tables, env), recorded)
+
+
+def _as_recorded(record: Record, recorded: Mapping[str, str]) -> Record:
+    """A program that comes to the same as the one that runs keeps the name by which the kernel has it."""
+    if isinstance(record, ProgramRecord) and record.address in recorded:
+        return replace(record, object=recorded[record.address])
+    return record
 
 
 def _records(cube: Cube, service: Service, made: Built, config: Mapping[str, Any], env: Env) -> list[Record]:

@@ -76,9 +76,9 @@ def _by_groups(wanted: Mapping[str, RecordGroup], live: Mapping[str, RecordGroup
 
 
 def diff_rows(wanted: TableRecord, live: TableRecord | None) -> RowChanges:
-    """Row by row; a live table of another shape, or none, counts as empty."""
+    """Row by row; a live table of another shape or layout, or none, counts as empty."""
     now: Mapping[bytes, bytes] = {}
-    if live is not None and live.spec == wanted.spec and live.rows is not None:
+    if live is not None and live.spec == wanted.spec and not live.relaid and live.rows is not None:
         now = live.rows
     rows = wanted.rows or {}
     keys = may_differ(now, rows)
@@ -103,7 +103,7 @@ def is_other_code(change: Change) -> bool:
     """Whether what differs is that other code was loaded than there is now, and nobody has touched the kernel."""
     live, wanted = change.before, change.after
     if isinstance(live, TableRecord) and isinstance(wanted, TableRecord):
-        return live.spec != wanted.spec
+        return live.spec != wanted.spec or live.relaid
     if isinstance(live, ProgramRecord) and isinstance(wanted, ProgramRecord):
         return live.object != wanted.object and not live.object.startswith("foreign:")
     if isinstance(live, TrampolineRecord) and isinstance(wanted, TrampolineRecord):

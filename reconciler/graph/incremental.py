@@ -46,11 +46,13 @@ class Inputs:
     facts: Mapping[str, Any]
     published: Mapping[str, Mapping[str, Any]]
     netdevs: frozenset[str]
+    recorded: Mapping[str, Mapping[str, str]]
 
     def is_like(self, other: Inputs) -> bool:
         """Most of it is the very same objects from one time to the next, and of these nothing is compared."""
         mine, theirs = (
-            (each.built, each.indices, each.rows, each.facts, each.published, each.netdevs) for each in (self, other)
+            (each.built, each.indices, each.rows, each.facts, each.published, each.netdevs, each.recorded)
+            for each in (self, other)
         )
         same = len(self.topologies) == len(other.topologies) and all(map(is_, self.topologies, other.topologies))
         return same and mine == theirs
@@ -81,7 +83,7 @@ class DesiredCache:
 
     def same_built(self, built: Mapping[tuple[str, str], Built]) -> Mapping[tuple[str, str], Built]:
         for key, whole in built.items():
-            if key not in self.built or self.built[key].digests != whole.digests:
+            if key not in self.built or self.built[key].seals != whole.seals:
                 self.built[key] = whole
         return self.built
 

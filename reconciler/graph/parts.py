@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from reconciler import pins
 from reconciler.graph.records import Record, State
@@ -40,14 +41,23 @@ class Built:
         return merged(self.objects.values())
 
     @property
-    def digests(self) -> list[str]:
-        return [compiled.digest for compiled in self.objects.values()]
+    def seals(self) -> list[str]:
+        return [compiled.seal for compiled in self.objects.values()]
+
+
+class LiveCubes(NamedTuple):
+    """Of the cubes that are live, each by its name: the rows of their tables, the facts that their workers published, and, by
+    address, the digests under which programs are recorded that come to the same as today's under another one."""
+
+    rows: Mapping[str, Mapping[str, Mapping[bytes, bytes]]] = MappingProxyType({})
+    published: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    recorded: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class CubePart:
     """What one cube asks for by itself: its own records, and `rows` for the tables of the objects that it runs (`made`, some of
-    its service's `whole`)."""
+    its service's `whole`). `recorded` are its programs that the kernel has under another digest."""
 
     cube: Cube
     env: Env
@@ -55,11 +65,14 @@ class CubePart:
     whole: Built
     records: list[Record]
     rows: Mapping[str, TableRows]
+    recorded: Mapping[str, str]
 
-    def holds_for(self, cube: Cube, whole: Built, indices: Mapping[str, int], rows: Any, facts: Any) -> bool:
+    def holds_for(
+        self, cube: Cube, whole: Built, indices: Mapping[str, int], recorded: Mapping[str, str], rows: Any, facts: Any
+    ) -> bool:
         """Whether it would come out the same. `indices` are those of the live cube's ports. A Python half may look at live `rows`
         too (None: there is no half), and at the `facts` that it wants."""
-        same = self.cube is cube and self.whole is whole and self.env.ports == indices
+        same = self.cube is cube and self.whole is whole and self.env.ports == indices and self.recorded == recorded
         return same and (rows is None or self.env.live == rows) and self.env.facts == facts
 
 

@@ -113,7 +113,8 @@ class WaitingRecord:
 class TableRecord:
     """A table. `spec` is (type, key size, value size, max entries, flags). `rows` None: content is not the
     configuration's. `mask` marks the bits of a value that are; `sparse`: all-zero rows count as absent.
-    `init` marks the bits of init-only leaves: a row in which one of them changes is replaced."""
+    `init` marks the bits of init-only leaves: a row in which one of them changes is replaced. Live, `relaid` says that its rows
+    are laid out in another way than today's programs have it."""
 
     cube: str
     name: str
@@ -124,6 +125,7 @@ class TableRecord:
     sparse: bool = False
     staged: bool = False
     init: bytes = field(default=b"", compare=False)
+    relaid: bool = False
 
     @property
     def address(self) -> str:
@@ -360,10 +362,10 @@ class Live:
     `netdevs` has every netdev of this namespace by name; `tables` the raw rows
     of tables by cube. `adoptable` are tables that lost their pin but are in use: map ids by path, and, in `adopted`, what
     they hold. `overfull` are the pins of tables that have more rows than they are to hold. `sealed` topologies were left out, for
-    the reason given (see `live.quarantine`). `namespaces` are those that the
-    applied documents name, with their topologies; `network` is the network as seen beside what was applied, where `state`
-    has it as seen beside what is wanted. `published` are the facts that workers
-    published, by cube. `format` is that of the layout in bpffs."""
+    the reason given (see `live.quarantine`). `recorded` are the digests under which programs are recorded. `namespaces` are those
+    that the applied documents name, with their topologies; `network` is the network as seen beside what was applied, where
+    `state` has it as seen beside what is wanted. `published` are the facts that workers published, by cube. `format` is that of
+    the layout in bpffs."""
 
     state: State = field(default_factory=dict)
     orphans: tuple[str, ...] = ()
@@ -377,6 +379,7 @@ class Live:
     sealed: dict[str, str] = field(default_factory=dict)
     adopted: dict[str, TableRecord] = field(default_factory=dict)
     overfull: frozenset[str] = frozenset()
+    recorded: set[str] = field(default_factory=set)
     namespaces: dict[str, str] = field(default_factory=dict)
     network: State = field(default_factory=dict)
     published: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -198,6 +198,7 @@ def _programs(snapshot: Snapshot, cube: str, current: str) -> None:
             snapshot.uses.setdefault((cube, side), set()).update(pinned.maps)
         found = f"foreign:{pinned.tag if pinned else 'no pin'}/{slot or 'empty slot'}" + (f"/{called}" if calls else "")
         digest = said.get("object", "") if true else found
+        snapshot.live.recorded.update({digest} if true else ())
         snapshot.add(
             [ProgramRecord(cube, side, direction, int(index), digest, snapshot.reader.constants(f"{home}/{name}_const"))]
         )

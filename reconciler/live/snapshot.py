@@ -73,16 +73,17 @@ class Snapshot:
         self.live.ports.update(own.live.ports)
         self.live.tables.update(own.live.tables)
         self.live.published.update(own.live.published)
+        self.live.recorded |= own.live.recorded
         self.stubs.update(own.stubs)
         self.orphans += own.orphans
 
     def compiled(self, about: Mapping[str, Any]) -> frozenset[str]:
-        """Digests of the objects by which a cube's tables are decoded."""
+        """Seals of the objects by which a cube's tables are decoded."""
         kind = kind_of(about)
         if kind not in self.digests:
             service = self.services.get(kind[0])
             built = self.build(service.name, kind[1]) if service else None
-            self.digests[kind] = frozenset(made.digest for made in built.objects.values()) if built else frozenset()
+            self.digests[kind] = frozenset(made.seal for made in built.objects.values()) if built else frozenset()
         return self.digests[kind]
 
     def add(self, records: Iterable[Record]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from reconciler import pins
@@ -36,14 +36,28 @@ def load(reader: Reader, kind: Kind, digest: str = "") -> Built | None:
     return None
 
 
-def keep(root: Bpffs, wanted: Mapping[Kind, Built], digests: Mapping[Kind, str]) -> None:
+def everything(reader: Reader) -> Iterator[tuple[Object, Collection[str]]]:
+    """All that is kept, each object with the other digests that are recorded for it."""
+    for name in reader.names(HOME):
+        if (text := reader.document(f"{HOME}/{name}")) is not None:
+            with suppress(ValueError, KeyError, TypeError):
+                for _, data in json.loads(text):
+                    yield Object.from_json(data), data.get("same", ())
+
+
+def keep(
+    root: Bpffs, wanted: Mapping[Kind, Built], digests: Mapping[Kind, str], same: Mapping[str, Collection[str]]
+) -> None:
     """Keep these kinds, as far as their digests are told, and those of every other cube below the root (one that is quarantined
-    is in nobody's plan). What cannot be kept will be compiled."""
+    is in nobody's plan). `same`: the other digests under which live programs are recorded that come to the same as an object, by
+    its digest. What cannot be kept will be compiled."""
     there = set(root.names(HOME))
     names = {f"{_start(kind)}{digest}": kind for kind, digest in digests.items() if kind in wanted}
     with suppress(KernelError, OSError):
-        for name in names.keys() - there:
-            _write(root, f"{HOME}/{name}", wanted[names[name]])
+        for name, kind in names.items():
+            text = _text(wanted[kind], same)
+            if name not in there or (same and Reader(root).document(f"{HOME}/{name}") != text):
+                _write(root, f"{HOME}/{name}", text)
         stale = there - names.keys()
         used = (_starts_in_use(root) if stale else set()) - {_start(kind) for kind in names.values()}
         for name in stale:
@@ -69,10 +83,18 @@ def _start(kind: Kind) -> str:
     return f"{pins.escape(kind[0])}:{kind[1]}:"
 
 
-def _write(root: Bpffs, path: str, built: Built) -> None:
-    entries = [[[slot.side, slot.direction, slot.index, slot.flavour], made.to_json()] for slot, made in built.objects.items()]
-    value = pack_document(json.dumps(entries, separators=(",", ":")))
+def _text(built: Built, same: Mapping[str, Collection[str]]) -> str:
+    entries = []
+    for slot, made in built.objects.items():
+        others = {"same": sorted(same[made.digest])} if made.digest in same else {}
+        entries.append([[slot.side, slot.direction, slot.index, slot.flavour], {**made.to_json(), **others}])
+    return json.dumps(entries, separators=(",", ":"))
+
+
+def _write(root: Bpffs, path: str, text: str) -> None:
+    value = pack_document(text)
     root.make_directory(HOME)
+    root.remove(path)
     fd = maps.create(maps.MapSpec(maps.ARRAY, 4, len(value), 1), "built")
     try:
         maps.update(fd, bytes(4), value)

@@ -246,7 +246,7 @@ def plan_table(change: Change, context: Context) -> Iterator[Step]:
             (Operation("remove", {"path": path}),),
         )
         live = context.live.adopted.get(path)
-    elif live is None or live.spec != record.spec:
+    elif live is None or live.spec != record.spec or live.relaid:
         rank = Rank.POPULATE
         path += NEW if live is not None else ""
         context.rebuilt[record.path] = path
@@ -254,7 +254,7 @@ def plan_table(change: Change, context: Context) -> Iterator[Step]:
             Rank.TABLE,
             change.address,
             "create" if live is None else "replace",
-            "is needed" if live is None else "has another shape",
+            "is needed" if live is None else "has another shape" if live.spec != record.spec else "has other fields",
             Operation("create_map", {"path": path, "spec": list(record.spec), "name": record.name}),
             (Operation("remove", {"path": path}),),
             None if live is None else list(live.spec),

@@ -53,7 +53,7 @@ def _service(live: TableRecord, record: TableRecord, context: Context) -> str | 
     rows = any(kind in alike for alike in _ALIKE) and any(wanted in alike for alike in _ALIKE)
     if not of_a_service or not rows or (kind in _PER_CPU) != (wanted in _PER_CPU):
         return None
-    if old == new:
+    if old == new and not live.relaid:
         return "" if any({kind, wanted} <= alike for alike in _ALIKE) else None
     owner = context.services.get(_owner(record, context))
     return owner.name if owner is not None and owner.migration(record.name, *old) is not None else None

@@ -6,7 +6,8 @@ from typing import Any
 
 from reconciler import facts
 from reconciler.engine.apply import Options
-from reconciler.engine.session import Builder, Reconciler
+from reconciler.engine.builder import Builder
+from reconciler.engine.session import Reconciler
 from reconciler.kernel import rtnl
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.live.facts import host_facts

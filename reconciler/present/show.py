@@ -16,7 +16,8 @@ from typing import Any
 from reconciler import pins
 from reconciler.check.defaults import applies
 from reconciler.engine.apply import Options, quarantined_warnings
-from reconciler.engine.session import Builder, Reconciler
+from reconciler.engine.builder import Builder
+from reconciler.engine.session import Reconciler
 from reconciler.facts import of_cube
 from reconciler.graph.records import CubeRecord, LinkRecord, Live, NamespaceRecord, PortRecord, ProgramRecord, TopologyRecord
 from reconciler.graph.trace import Traced, trace
@@ -161,7 +162,7 @@ def _cube(
               facts)
     config = service.config(live.tables.get(record.name, {}), built.tables, env, state=state, said=said)
     _drop_inapplicable(service.schema, config)
-    plain |= _constants(record, live, service, built.objects.values())
+    plain |= _constants(record, live, service, reconciler.objects(live))
     _add_unbound(service.schema, config, said)
     if service.kind == "standard":
         ports = {entry["name"]: entry for entry in config.pop("ports", [])}
@@ -199,12 +200,11 @@ def _port(port: PortRecord, config: Mapping[str, Any], traced: Traced) -> dict[s
     return plain
 
 
-def _constants(record: CubeRecord, live: Live, service: Service, objects: Iterable[Any]) -> dict[str, Any]:
+def _constants(record: CubeRecord, live: Live, service: Service, by_digest: Mapping[str, Any]) -> dict[str, Any]:
     """Leaves that live in the programs' frozen constants."""
     from reconciler.service.model.bindings import constants
 
     words: dict[str, int] = {}
-    by_digest = {made.digest: made for made in objects}
     for program in live.state.values():
         if isinstance(program, ProgramRecord) and program.cube == record.name and program.object in by_digest:
             for name, offset in by_digest[program.object].constants.items():

@@ -15,6 +15,7 @@ The Python half is pure and optional; of these it defines what it needs:
                                                    `path`: steps from the cube, such as ("route", 0, "nexthop")
     MIGRATIONS {table: {(key size, value size): migrate}}   what rows become that were learned in an older layout
     FACTS ("netdevs", ...)                         which facts it wants in env.facts (reconciler/facts)
+    SCRATCH {table}                                tables in which nothing is kept from one packet to the next
     IMPORTS {format: Import}                       other programs' files that it can make topologies of (service/importers.py)
 
 Whoever asks again gives the entries of long lists that an edit left alone as the very same objects, and nothing of what is given
@@ -189,6 +190,8 @@ class Service:
 
     def migration(self, table: str, key_size: int, value_size: int) -> Migrate | None:
         """What makes rows of today of those that were learned in a layout of these sizes; None: nothing does."""
+        if table in getattr(self.implementation, "SCRATCH", ()):
+            return _forget
         known: Mapping[str, Mapping[tuple[int, int], Migrate]] = getattr(self.implementation, "MIGRATIONS", {})
         return known.get(table, {}).get((key_size, value_size))
 
@@ -197,6 +200,10 @@ class Service:
         if self.implementation is not None and hasattr(self.implementation, "check"):
             return tuple(self.implementation.check(config, env))
         return ()
+
+
+def _forget(_key: bytes, _value: bytes) -> None:
+    """The migration of a row that nobody will miss."""
 
 
 def _constant(value: Any, node: Mapping[str, Any]) -> int:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from reconciler.compiler import available, compile_units, stack_of
-from reconciler.engine.session import units_of
+from reconciler.engine.builder import units_of
 from reconciler.live.verify import verify
 from reconciler.service.registry import Services
 

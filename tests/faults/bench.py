@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.engine.apply import Options, apply, plan_for
-from reconciler.engine.session import Builder, Reconciler
+from reconciler.engine.builder import Builder
+from reconciler.engine.session import Reconciler
 from reconciler.graph.records import LinkRecord, NamespaceRecord, OffloadRecord, Record, State, TopologyRecord
 from reconciler.kernel import netns, rtnl
 from reconciler.service.registry import Services

@@ -75,6 +75,11 @@ class Gate:
         self.lab.send("h1", bytes(6) + b"\x02\0" + struct.pack("<I", number) + b"\x88\xb5" + bytes(50))
         assert len(self.rows()) == known + 1
 
+    def greets(self, host: str) -> None:
+        """A host makes itself known."""
+        mac = bytes.fromhex(self.lab.mac(host).replace(":", ""))
+        self.lab.send(host, bytes(6) + mac + b"\x88\xb5" + bytes(50))
+
     def rows(self) -> dict[bytes, bytes]:
         found = self.lab.reader().rows(SEEN)
         assert found is not None
@@ -93,8 +98,7 @@ def gate(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gate]:
         found.becomes(OLD_GATE)
         lab.apply()
         for host in ("h1", "h2"):
-            mac = bytes.fromhex(lab.mac(host).replace(":", ""))
-            lab.send(host, bytes(6) + mac + b"\x88\xb5" + bytes(50))
+            found.greets(host)
         found.comes(5)
         yield found
 
@@ -151,6 +155,50 @@ def test_a_table_of_another_size_keeps_its_rows_without_a_word_of_the_service(ga
     assert gate.rows() == old | {struct.pack("<I", 8): struct.pack("<I", 1)}
 
 
+TURNED = rx(
+    BODY.replace("KEY", "u32 key = number;\n  struct facts facts = {.count = 1, .since = 2};"),
+    'struct facts { FIELDS };\nBPF_TABLE("hash", u32, struct facts, seen, 64);',
+)
+
+
+@pytest.mark.parametrize(("fields", "disruption"), [
+    ("u32 since, count;", "state reset"), ("u32 count; u16 since, more;", "state reset"), ("u32 count, until;", "none"),
+])  # fmt: skip
+def test_another_layout_of_the_same_size_is_seen_and_a_renamed_field_is_none(gate: Gate, fields: str, disruption: str) -> None:
+    gate.becomes(TURNED.replace("FIELDS", "u32 count, since;"))
+    gate.lab.apply()
+    gate.comes(6)
+    old = gate.rows()
+    program = TURNED.replace("FIELDS", fields).replace(".since", ".until" if "until" in fields else ".since")
+    gate.becomes(program.replace("= 2}", "= 3}"))  # and the program is another one
+    assert str(gate.lab.plan().plan.disruption) == disruption
+    gate.lab.apply()
+    assert gate.rows() == ({} if disruption != "none" else old)
+    assert gate.lab.plan().plan.steps == ()
+
+
+def test_rows_of_another_layout_of_the_same_size_are_migrated(gate: Gate) -> None:
+    gate.becomes(TURNED.replace("FIELDS", "u32 count, since;"))
+    gate.lab.apply()
+    gate.greets("h1")
+    gate.greets("h2")
+    old = gate.rows()
+    turn = "MIGRATIONS = {'seen': {(4, 8): lambda key, value: (key, value[4:] + value[:4])}}"
+    gate.becomes(TURNED.replace("FIELDS", "u32 since, count;"), turn)
+    with traffic(gate.lab):
+        result = gate.lab.apply()
+    assert str(result.plan.disruption) == "none"
+    assert gate.rows() == {key: struct.pack("<II", 2, 1) for key in old}
+
+
+@pytest.mark.parametrize("program", [NEW_GATE, TURNED.replace("FIELDS", "u32 since, count;")], ids=["of another size", "of the same"])
+def test_a_table_that_is_for_a_moment_only_is_no_state_to_reset(gate: Gate, program: str) -> None:
+    gate.becomes(TURNED.replace("FIELDS", "u32 count, since;"))
+    gate.lab.apply()
+    gate.becomes(program, "SCRATCH = frozenset({'seen'})")
+    assert str(gate.lab.apply().plan.disruption) == "none"
+
+
 def test_rows_that_do_not_fit_in_a_smaller_table_are_a_state_reset_and_said(gate: Gate) -> None:
     gate.becomes(OLD_GATE.replace("seen, 64", "seen, 2"))
     assert str(gate.lab.plan().plan.disruption) == "state reset"
@@ -160,7 +208,7 @@ def test_rows_that_do_not_fit_in_a_smaller_table_are_a_state_reset_and_said(gate
 
 
 def test_a_row_that_the_service_does_not_keep_goes(gate: Gate) -> None:
-    gate.becomes(NEW_GATE, WIDEN.replace("value: (", "value: None if key[0] == 5 else ("))
+    gate.becomes(NEW_GATE, WIDEN.replace("value: (", "value: None if key == bytes([5, 0, 0, 0]) else ("))
     old = gate.rows()
     gate.lab.apply()
     assert len(gate.rows()) == len(old) - 1

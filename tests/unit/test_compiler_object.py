@@ -54,12 +54,36 @@ def test_an_object_survives_json():
     assert Object.from_json(json.loads(json.dumps(example().to_json()))) == example()
 
 
-def test_the_digest_covers_what_the_kernel_sees_and_not_who_made_it_or_where():
+def table(**changes: object) -> dict[str, TableSpec]:
+    return {"t": replace(example().tables["t"], **changes)}
+
+
+RENAMED = StructLayout("struct", 8, "other", (Field("gate", 0, 4), Field("mac", 4, 4, 2, False, PAIR)))
+HALVES = StructLayout("struct", 8, "v", (Field("port", 0, 4, 2), Field("mac", 4, 4, 2, False, PAIR)))
+
+
+@pytest.mark.parametrize("change", [
+    {"compiler": "bcc-9"}, {"lines": ()}, {"source": "other.c"}, {"log_formats": {1: "x"}}, {"constants": {"B": 0, "LEVEL": 4}},
+    {"tables": table(value=RENAMED)}, {"tables": table() | {"more": replace(example().tables["t"], name="more")}},
+    {"relocations": (Relocation(0, "map", "t"), Relocation(4, "const", "OTHER", 4))},
+], ids=lambda change: next(iter(change)))
+def test_two_objects_that_come_to_the_same_in_the_kernel_have_one_digest(change):
+    assert replace(example(), **change).sealed().digest == example().digest
+
+
+@pytest.mark.parametrize("change", [
+    {"insns": EXIT}, {"relocations": ()}, {"tables": {}}, {"flavour": "XDP"}, {"licence": "MIT"}, {"tables": table(max_entries=17)},
+    {"tables": table(value=HALVES)}, {"relocations": (Relocation(0, "map", "t"), Relocation(4, "const", "LEVEL", 0))},
+], ids=lambda change: next(iter(change)))
+def test_objects_that_differ_in_the_kernel_have_other_digests(change):
+    assert replace(example(), **change).sealed().digest != example().digest
+
+
+def test_a_seal_covers_all_content_but_for_lines_and_compiler():
     found = example()
-    assert replace(found, compiler="bcc-9", lines=()).sealed().digest == found.digest
-    for change in ({"insns": EXIT}, {"constants": {}}, {"relocations": ()}, {"tables": {}}, {"log_formats": {1: "x"}},
-                   {"flavour": "XDP"}):
-        assert replace(found, **change).sealed().digest != found.digest
+    assert replace(found, compiler="bcc-9", lines=()).sealed().seal == found.seal
+    assert len({replace(found, **change).sealed().seal for change in (
+        {}, {"source": "other.c"}, {"log_formats": {1: "x"}}, {"constants": {}}, {"tables": table(value=RENAMED)})}) == 5
 
 
 @pytest.mark.parametrize("spoil", [

@@ -11,7 +11,7 @@ from reconciler.check import check
 from reconciler.document import Document
 from reconciler.document.incremental_parse import reparse
 from reconciler.document.load import parse
-from reconciler.engine.session import Builder, families
+from reconciler.engine.builder import Builder, families
 from reconciler.errors import DocumentError
 from reconciler.graph.desired import build_desired
 from reconciler.graph.diff import diff

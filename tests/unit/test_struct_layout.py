@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from reconciler.compiler.struct_layout import StructLayout, layout
+from reconciler.compiler.struct_layout import StructLayout, is_laid_out_alike, layout, leaves
 
 PADDED = '["a1", [["a","unsigned char"], ["__pad_1","char",[7]], ["b","unsigned long long"] ], "struct_packed"]'
 NESTED = ('["a5", [["a","unsigned char"], ["__pad_1","char",[7]], ["y",["a2", [["a","unsigned char"], ["__pad_1","char",[3]], '
@@ -79,3 +79,33 @@ def test_a_layout_survives_json():
 def test_a_field_that_is_not_there_is_a_key_error():
     with pytest.raises(KeyError):
         layout(PADDED, 16).field("c")
+
+
+def test_leaves_are_the_scalars_with_their_places():
+    assert leaves(layout(NESTED, 64)) == (
+        ("a", 0, 1, 1), ("y.a", 8, 1, 3), ("y.w", 12, 4, 3), ("y.h", 12, 2, 3), ("y.b", 16, 8, 3), ("z", 56, 8, 1))
+    assert leaves(layout('"unsigned int"', 4)) == (("", 0, 4, 1),)
+
+
+def struct_of(*members: str) -> StructLayout:
+    """Members like 'a u32'; all of 8 bytes."""
+    types = {"u32": "unsigned int", "s32": "int", "u16": "unsigned short", "u64": "unsigned long long"}
+    fields = [[words[0], types[words[1]], *([[int(words[2])]] if len(words) > 2 else [])] for words in map(str.split, members)]
+    return layout(json.dumps(["s", fields, "struct_packed"]), 8)
+
+
+@pytest.mark.parametrize(("old", "new", "alike"), [
+    (["a u32", "b u32"], ["a u32", "b u32"], True),
+    (["a u32", "b u32"], ["a u32", "c u32"], True),  # renamed
+    (["a u32", "b u32"], ["b u32", "a u32"], False),  # exchanged
+    (["a u32", "b u32"], ["a u32", "b u16", "c u16"], False),
+    (["a u32", "b u32"], ["a u32", "b u16 2"], False),
+    (["a u32", "b u32"], ["a s32", "b u32"], True),
+    (["a u32", "b u32"], ["a u64"], False),
+])
+def test_rows_are_read_as_they_were_written_if_all_fields_are_where_they_were(old, new, alike):
+    assert is_laid_out_alike(struct_of(*old), struct_of(*new)) is alike
+
+
+def test_of_a_type_whose_inside_is_not_known_nothing_is_said():
+    assert is_laid_out_alike(StructLayout("bytes", 8), struct_of("a u32", "b u32"))

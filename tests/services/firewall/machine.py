@@ -12,7 +12,7 @@ import struct
 import time
 from typing import Any
 
-from reconciler.engine.session import Builder
+from reconciler.engine.builder import Builder
 from reconciler.kernel import bpf, maps, rtnl
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.service.model.codec import Env
