@@ -7,9 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 HookType = Literal["TC", "XDP_SKB", "XDP_DRV"]
+
+
+class BuildKey(NamedTuple):
+    """What programs are compiled for: a service, TC or XDP, and what stands for the sources, if they are a cube's own."""
+
+    service: str
+    family: str
+    sources: str = ""
+
+
+def family_of(hook_type: str) -> str:
+    """Of which family the programs are of a cube of this type: TC or XDP."""
+    return "TC" if hook_type == "TC" else "XDP"
 
 
 @dataclass(frozen=True, slots=True)

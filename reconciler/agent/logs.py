@@ -157,7 +157,7 @@ def live_names(root: str, services: Services) -> Names:
     from reconciler.engine.builder import Builder
     from reconciler.engine.session import Reconciler
 
-    reconciler = Reconciler(root, services, Builder(services))
+    reconciler = Reconciler(root, services, Builder(services, root=root))
     found = reconciler.live().ports  # decoding the tables builds every live cube's programs, or finds them in the cache
     return names(found, [compiled for built in reconciler.builder.built.values() for compiled in built.objects.values()])
 

@@ -26,7 +26,8 @@ class UnchangedCheck:
         session = seen.session
         self._began = began
         self._options = options
-        self._reconciler = Reconciler(options.root, options.services, Builder(options.services), kept=options.kept)
+        builder = Builder(options.services, root=options.root)
+        self._reconciler = Reconciler(options.root, options.services, builder, kept=options.kept)
         self._calm: Live = session.live
         self._read = without_network(session.live)
         self._facts = session.facts

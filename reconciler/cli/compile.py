@@ -10,6 +10,8 @@ from reconciler.errors import CompileError, UsageError
 
 if TYPE_CHECKING:
     from reconciler.cli.run import Run
+    from reconciler.engine.builder import Builder
+    from reconciler.model import BuildKey
 
 DESCRIPTION = """\
 Compile the programs that topologies need, or those of every service, into the cache ($PCN_CACHE, or /var/cache/pcn for
@@ -36,30 +38,31 @@ def run(run: Run) -> int:
         fresh.add(name)
         run.terminal.compiling(done, total, name)
 
-    wanted = _families(run)
+    builder = Builder(run.services(), compiling)
+    wanted = _wanted(run, builder)
     try:
-        built = Builder(run.services(), compiling).ensure(wanted)
+        built = builder.ensure(wanted)
     except CompileError as error:
         error.add_note(f"what does compile is in {directory()}")
         raise
     programs = sum(len(each.objects) for each in built.values())
     if not run.terminal.quiet:
-        names = ", ".join(sorted({name for name, _ in built}))
+        names = ", ".join(sorted({key.service for key in built}))
         run.terminal.print(
             f"{counted(programs, 'program')} of {names or 'no service'} in {directory()}, {len(fresh)} of them compiled now"
         )
     return 0
 
 
-def _families(run: Run) -> set[tuple[str, str]]:
-    """(service, TC or XDP) of every kind of cube that is asked for."""
-    from reconciler.engine.builder import families
+def _wanted(run: Run, builder: Builder) -> set[BuildKey]:
+    """What is asked for: for TC and for XDP each, of every service the C that is its own."""
+    from reconciler.model import BuildKey
 
     services = run.services()
     if run.args.all:
-        return {(name, family) for name in services.names() for family in ("TC", "XDP")}
+        return {BuildKey(name, family) for name in services.names() for family in ("TC", "XDP")}
     from reconciler.check import check
 
     topologies, warnings = check(run.load(run.args.files), services, merge=run.args.merge)
     run.warn(warnings)
-    return families(topologies)
+    return builder.keys_of(topologies)

@@ -49,4 +49,5 @@ def reconciler_of(options: Options) -> Reconciler:
     from reconciler.engine.builder import Builder
     from reconciler.engine.session import Reconciler
 
-    return Reconciler(options.root, options.services, Builder(options.services, options.compiling, options.root), options.drop)
+    builder = Builder(options.services, options.compiling, options.root, stored=True)
+    return Reconciler(options.root, options.services, builder, options.drop)

@@ -52,7 +52,7 @@ def outcomes(units: Sequence[tuple[Unit, Sources]], progress: Progress | None = 
     if missing or compiler is None:
         raise CompileError(f"cannot compile {', '.join(sorted({unit.source.name for unit, _ in units}))}: {missing}")
     _sweep()
-    prepared = [_attempt(prepare, sources, unit.macros()) for unit, sources in units]
+    prepared = [_told(unit, _attempt(prepare, sources, unit.macros())) for unit, sources in units]
     found: dict[int, Object | CompileError] = {n: text for n, text in enumerate(prepared) if isinstance(text, CompileError)}
     while left := [number for number in range(len(units)) if number not in found]:
         lot = [(number, units[number][0], prepared[number]) for number in left]
@@ -68,7 +68,8 @@ def _compile(lot: Lot, compiler: str, total: int, progress: Progress | None) -> 
     there are left for another time. If none could be tried, that is what came of all."""
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as directory, _locked(directory):
         _run(Path(directory), lot, total, progress)
-        found = {number: _attempt(_collect, Path(directory), number, unit, text, compiler) for number, unit, text in lot}
+        here = Path(directory)
+        found = {number: _told(unit, _attempt(_collect, here, number, unit, text, compiler)) for number, unit, text in lot}
     tried = {number: outcome for number, outcome in found.items() if not isinstance(outcome, _Lost)}
     return tried or found
 
@@ -102,6 +103,13 @@ def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
     except CompileError as error:
         return error
+
+
+def _told(unit: Unit, outcome: Any) -> Any:
+    """Of a text that is no file, an error in what it includes says whose text that is."""
+    if unit.path and type(outcome) is CompileError and unit.path not in str(outcome):
+        return CompileError(f"{unit.path}: {outcome}")
+    return outcome
 
 
 def _run(directory: Path, lot: Lot, total: int, progress: Progress | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.document import Document, collector_paused
-from reconciler.engine.builder import Builder, families
+from reconciler.engine.builder import Builder
 from reconciler.engine.preflight import Places, preflight, refuse_old_kernel, without_ethernet
 from reconciler.engine.session import Reconciler, Session, SessionCache
 from reconciler.engine.transaction import carry_out
@@ -94,7 +94,7 @@ class ApplyResult:
 
 def _reconciler(options: Options, *, stored: bool = False) -> Reconciler:
     """`stored`: what was compiled is taken from the root where it can be."""
-    builder = Builder(options.services, options.compiling, options.root if stored else "")
+    builder = Builder(options.services, options.compiling, options.root, stored=stored)
     return Reconciler(options.root, options.services, builder, options.drop, options.hold, options.kept)
 
 
@@ -130,8 +130,9 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
             if result.plan.steps:
                 result.warnings += _carry_out(result.session, root, reconciler, chosen)
                 chosen.kept.topologies = {document_text(topology): topology for topology in result.wanted}
-            built = {kind: reconciler.builder.built[kind] for kind in families(result.wanted) if kind in reconciler.builder.built}
-            keep(root, built, reconciler.builder.digests, reconciler.same(result.session.live))
+            builder = reconciler.builder
+            built = {key: builder.built[key] for key in builder.keys_of(result.wanted) if key in builder.built}
+            keep(root, built, builder.digests, reconciler.same(result.session.live))
         finally:
             root.remove_if_empty()
     return result

@@ -2,127 +2,174 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.errors import CompileError, DocumentError, NotPermitted, Problem
-from reconciler.graph.desired import program_slots
-from reconciler.graph.parts import Built
-from reconciler.model import Topology
+from reconciler.graph.desired import build_key, program_slots
+from reconciler.graph.parts import Built, ProgramSlot
+from reconciler.model import BuildKey, Cube, Topology, family_of
 from reconciler.service.registry import Service, Services
+
+if TYPE_CHECKING:
+    from reconciler.compiler import Unit
+    from reconciler.service.sources import CubeSources
 
 Progress = Callable[[int, int, str], None]
 
 
 class Builder:
-    """Compiled services, each once. `stored` is the root in which to look first, before any cache, and what to fall back on where
-    nothing can be compiled: for who only reads or removes. `digests` stand for what each was compiled from."""
+    """Compiled services, each once. `root`: where it is kept what cubes were compiled to; `stored`: look there first, before any
+    cache, and fall back on what is there where nothing can be compiled: for who only reads or removes. `digests` stand for what
+    each was compiled from.
 
-    def __init__(self, services: Services, progress: Progress | None = None, stored: str = "") -> None:
-        self._services, self._progress, self._stored = services, progress, stored
-        self.built: dict[tuple[str, str], Built] = {}
-        self.digests: dict[tuple[str, str], str] = {}
+    Of cubes with C of their own, `sources` has it as far as their configuration is known. What is live can be read before that:
+    `seen` is what it was compiled to when it was applied, and `unknown` of which cubes that is lost."""
 
-    def ensure(self, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Built]:
+    def __init__(self, services: Services, progress: Progress | None = None, root: str = "", *, stored: bool = False) -> None:
+        self._services, self._progress, self._root, self._stored = services, progress, root, stored and bool(root)
+        self.built: dict[BuildKey, Built] = {}
+        self.digests: dict[BuildKey, str] = {}
+        self.seen: dict[BuildKey, Built] = {}
+        self.unknown: set[BuildKey] = set()
+        self._sources: dict[BuildKey, tuple[str, CubeSources]] = {}
+
+    def key_of(self, cube: Cube) -> BuildKey:
+        """What a cube's programs are compiled for. Raises DocumentError."""
+        service = self._services.get(cube.service)
+        if service is None:
+            return BuildKey(cube.service, family_of(cube.type))
+        try:
+            key, sources = build_key(cube, service)
+        except (ValueError, TypeError, KeyError) as error:
+            raise DocumentError([Problem(str(error), f"/spec/cubes/{cube.name}")]) from None
+        if sources is not None:
+            self._sources.setdefault(key, (cube.name, sources))
+        return key
+
+    def keys_of(self, topologies: Iterable[Topology]) -> set[BuildKey]:
+        """As `key_of`, of all their cubes. Raises DocumentError."""
+        return {self.key_of(cube) for topology in topologies for cube in topology.cubes}
+
+    def ensure(self, wanted: Iterable[BuildKey]) -> dict[BuildKey, Built]:
         """Compile what is not there yet, all in one go. Raises CompileError."""
-        missing = sorted({key for key in wanted if key not in self.built})
-        lots: list[tuple[str, str, Any, Any]] = []
-        for name, family in missing:
-            service = self._services.get(name)
+        lots: list[_Lot] = []
+        for key in sorted({key for key in wanted if key not in self.built}):
+            service = self._services.get(key.service)
             if service is None:
-                raise DocumentError(
-                    [
-                        Problem(
-                            f"the kernel holds a cube of service {name!r}, which is not installed here", hint="use --services DIR"
-                        )
-                    ]
-                )
-            lots += [(name, family, slot, unit) for slot, unit in _units(service, family)]
+                said = f"the kernel holds a cube of service {key.service!r}, which is not installed here"
+                raise DocumentError([Problem(said, hint="use --services DIR")])
+            lots += [_Lot(key, slot, unit) for slot, unit in _units(service, key.family, *self._sources.get(key, ()))]
         if self._stored and lots:
             lots = self._without_stored(lots)
         if lots:
             self._compile(lots)
         return self.built
 
-    def _compile(self, lots: Sequence[tuple[str, str, Any, Any]]) -> None:
+    def _compile(self, lots: Sequence[_Lot]) -> None:
         from reconciler.compiler import compile_keyed
         from reconciler.live.stored import digest_of
 
         try:
-            made = compile_keyed([unit for *_, unit in lots], progress=self._progress)
+            made = compile_keyed([lot.unit for lot in lots], progress=self._progress)
         except (CompileError, NotPermitted):
             if not self._stored or self._without_stored(lots, whatever=True):
                 raise
             return
-        kinds: dict[tuple[str, str], list[tuple[Any, str, Any]]] = {}
-        for (name, family, slot, _), (key, found) in zip(lots, made, strict=True):
-            kinds.setdefault((name, family), []).append((slot, key, found))
-        for kind, parts in kinds.items():
-            self.built[kind] = Built({slot: found for slot, _, found in parts})
-            self.digests[kind] = digest_of(key for _, key, _ in parts)
+        found: dict[BuildKey, list[tuple[ProgramSlot, str, Any]]] = {}
+        for lot, (digest, compiled) in zip(lots, made, strict=True):
+            found.setdefault(lot.key, []).append((lot.slot, digest, compiled))
+        for key, parts in found.items():
+            self.built[key] = Built({slot: compiled for slot, _, compiled in parts})
+            self.digests[key] = digest_of(digest for _, digest, _ in parts)
 
-    def _without_stored(
-        self, lots: Sequence[tuple[str, str, Any, Any]], *, whatever: bool = False
-    ) -> list[tuple[str, str, Any, Any]]:
-        """What is left to be compiled, once the kinds that the root has were taken from there: those compiled from what is here
-        now, or `whatever` they were compiled from."""
+    def _without_stored(self, lots: Sequence[_Lot], *, whatever: bool = False) -> list[_Lot]:
+        """What is left to be compiled, once that was taken from the root which is there: compiled from what is here now, or
+        `whatever` it was compiled from."""
         from reconciler.compiler import keys_of
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
         from reconciler.live.stored import digest_of, load
 
-        reader = Reader(Bpffs(self._stored))
-        for kind in dict.fromkeys((name, family) for name, family, *_ in lots):
-            digest = "" if whatever else digest_of(keys_of([unit for name, family, _, unit in lots if (name, family) == kind]))
-            found = load(reader, kind, digest)
+        reader = Reader(Bpffs(self._root))
+        for key in dict.fromkeys(lot.key for lot in lots):
+            digest = "" if whatever else digest_of(keys_of([lot.unit for lot in lots if lot.key == key]))
+            found = load(reader, key, digest)
             if found is not None:
-                self.built[kind] = found
-        return [lot for lot in lots if lot[:2] not in self.built]
+                self.built[key] = found
+        return [lot for lot in lots if lot.key not in self.built]
 
-    def with_text(self, name: str, family: str, direction: str, index: int, text: str, path: str = "") -> Built:
-        """A service with another text, of the file `path`, in place of one of its C files. Raises CompileError, IndexError."""
+    def with_text(self, key: BuildKey, direction: str, index: int, text: str, path: str = "") -> Built:
+        """What is compiled with another text, of the file `path`, in place of one of the C files. Raises CompileError,
+        IndexError."""
         from reconciler.compiler import compile_units
 
-        whole, service = self.ensure([(name, family)])[name, family], self._services.get(name)
+        whole, service = self.ensure([key])[key], self._services.get(key.service)
         assert service is not None
         units = {
-            s: replace(u, text=text, path=path)
-            for s, u in _units(service, family)
-            if (s.direction, s.index) == (direction, index)
+            slot: replace(unit, text=text, path=path)
+            for slot, unit in _units(service, key.family, *self._sources.get(key, ()))
+            if (slot.direction, slot.index) == (direction, index)
         }
         if not units:
-            raise IndexError(f"service {name} has no {direction} program {index}")
+            raise IndexError(f"service {key.service} has no {direction} program {index}")
         return Built({**whole.objects, **dict(zip(units, compile_units(list(units.values())), strict=True))})
 
-    def one(self, name: str, family: str) -> Built | None:
-        if self._services.get(name) is None:
+    def one(self, key: BuildKey) -> Built | None:
+        """What a live cube is read by; None if that cannot be had."""
+        if self._services.get(key.service) is None:
             return None
+        if key.sources and key not in self._sources and key not in self.built:
+            return self._as_applied(key)
         try:
-            return self.ensure([(name, family)])[name, family]
+            return self.ensure([key])[key]
         except (CompileError, NotPermitted):
             return None
 
+    def _as_applied(self, key: BuildKey) -> Built | None:
+        """What a cube with C of its own was compiled to when it was applied."""
+        from reconciler.kernel.bpffs import Bpffs
+        from reconciler.kernel.reader import Reader
+        from reconciler.live.stored import load
 
-def _units(service: Service, family: str) -> list[tuple[Any, Any]]:
+        if key not in self.seen:
+            found = load(Reader(Bpffs(self._root)), key) if self._root else None
+            if found is None:
+                self.unknown.add(key)
+                return None
+            self.seen[key] = found
+        return self.seen[key]
+
+
+class _Lot(NamedTuple):
+    """One program to be compiled, and what for."""
+
+    key: BuildKey
+    slot: ProgramSlot
+    unit: Unit
+
+
+def _units(
+    service: Service, family: str, cube: str = "", sources: CubeSources | None = None
+) -> Iterator[tuple[ProgramSlot, Unit]]:
+    """The programs of a service, or of a `cube` with `sources` of its own."""
     from reconciler.compiler import Unit
 
-    found, defines = [], {"PCN_SLOWPATH": int(service.slow_path is not None)}
-    for slot in program_slots(service, "TC" if family == "TC" else "XDP_DRV"):
-        source = service.programs(slot.direction)[slot.index]
-        found.append((slot, Unit(source, slot.flavour, slot.direction, service.kind, defines)))
-    return found
+    defines = {"PCN_SLOWPATH": int(service.slow_path is not None)}
+    for slot in program_slots(service, family, sources):
+        source, text = service.programs(slot.direction, sources)[slot.index], None
+        if sources is not None and slot.direction in sources.programs:
+            text = sources.programs[slot.direction][slot.index].text
+        path = "" if text is None else f"cube {cube}, {source.name}"
+        yield slot, Unit(source, slot.flavour, slot.direction, service.kind, defines, text, path)
 
 
-def units_of(services: Services) -> dict[str, list[Any]]:
+def units_of(services: Services) -> dict[str, list[Unit]]:
     """What each service is compiled from, for TC and for XDP, each once: egress is always TC."""
     there = [service for name in services.names() if (service := services.get(name)) is not None]
     return {s.name: list({str(u): u for family in ("TC", "XDP") for _, u in _units(s, family)}.values()) for s in there}
 
 
-def by_digest(built: Mapping[tuple[str, str], Built]) -> dict[str, Any]:
+def by_digest(built: Mapping[BuildKey, Built]) -> dict[str, Any]:
     return {made.digest: made for each in built.values() for made in each.objects.values()}
-
-
-def families(topologies: Iterable[Topology]) -> set[tuple[str, str]]:
-    return {(cube.service, "TC" if cube.type == "TC" else "XDP") for topology in topologies for cube in topology.cubes}

@@ -7,13 +7,13 @@ was applied until its service's source says the same, or an apply puts the servi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from reconciler.engine.apply import ApplyResult, Options, unfinished
-from reconciler.engine.builder import Builder, by_digest, families
+from reconciler.engine.builder import Builder, by_digest
 from reconciler.engine.session import Reconciler, Session
 from reconciler.engine.transaction import carry_out
 from reconciler.errors import DocumentError, Problem, UsageError
@@ -23,7 +23,7 @@ from reconciler.graph.parts import Built, Desired
 from reconciler.graph.records import Live, ProgramRecord, TableRecord
 from reconciler.graph.tables import Tables
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.model import Cube, Topology
+from reconciler.model import BuildKey, Cube, Topology
 from reconciler.plan import make_plan
 
 
@@ -38,7 +38,7 @@ def reload(
     """
     chosen = options or Options()
     text, path = (code.read_text(), str(code)) if isinstance(code, Path) else (code, path)
-    reconciler = Reconciler(chosen.root, chosen.services, Builder(chosen.services, chosen.compiling))
+    reconciler = Reconciler(chosen.root, chosen.services, Builder(chosen.services, chosen.compiling, chosen.root))
     root = Bpffs(chosen.root)
     with root.locked(chosen.lock_timeout):
         live = reconciler.live()
@@ -69,10 +69,11 @@ def _session(
     reconciler: Reconciler,
 ) -> Session:
     """What is wanted: all as it is, but for one program; `code` is its text and where that is from."""
-    family = "TC" if cube.type == "TC" else "XDP"
-    built = dict(reconciler.builder.ensure(families(topologies)))
+    builder = reconciler.builder
+    built = dict(builder.ensure(builder.keys_of(topologies)))
+    key = builder.key_of(cube)
     try:
-        built[cube.service, family] = whole = reconciler.builder.with_text(cube.service, family, direction, index, *code)
+        built[key] = whole = builder.with_text(key, direction, index, *code)
     except IndexError as error:
         raise UsageError(str(error)) from None
     desired = Desired(dict(live.state))
@@ -86,7 +87,7 @@ def _session(
         desired.state[record.address] = replace(record, object=compiled.digest, constants=pack_constants(compiled, values))
     if not found:
         raise UsageError(f"cube {cube.name!r} does not run {direction} program {index}")
-    for table in _tables(cube, topologies, built):
+    for table in _tables(cube, topologies, built, builder):
         known = desired.state.setdefault(table.address, table)
         if isinstance(known, TableRecord) and known.spec != table.spec:
             raise DocumentError([Problem(f"table {table.name} is live in another shape: {known.spec} and not {table.spec}")])
@@ -100,11 +101,13 @@ def _is(record: ProgramRecord, cube: str, direction: str, index: int) -> bool:
     return (record.cube, record.direction, record.index) == (cube, direction, index)
 
 
-def _tables(cube: Cube, topologies: Sequence[Topology], built: dict[tuple[str, str], Built]) -> list[TableRecord]:
+def _tables(
+    cube: Cube, topologies: Sequence[Topology], built: Mapping[BuildKey, Built], builder: Builder
+) -> list[TableRecord]:
     """The cube's tables; those of all others are held against them."""
     tables = Tables()
     for other in (each for topology in topologies for each in topology.cubes):
-        whole = built[other.service, "TC" if other.type == "TC" else "XDP"].objects
+        whole = built[builder.key_of(other)].objects
         tables.add(other.name, whole, whole, {})
     records = list(tables.records())
     if tables.problems:

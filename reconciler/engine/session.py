@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler import pins
-from reconciler.engine.builder import Builder, by_digest, families
+from reconciler.engine.builder import Builder, by_digest
 from reconciler.errors import CompileError
 from reconciler.graph.chains import fuse
 from reconciler.graph.desired import build_desired
@@ -36,7 +36,7 @@ from reconciler.graph.records import (
 from reconciler.kernel.read_cache import ReadCache
 from reconciler.live.applied import applied_documents, name_of
 from reconciler.live.quarantine import HELD, UNREADABLE, of_unknown_services, readable, without
-from reconciler.model import Topology
+from reconciler.model import BuildKey, Topology
 from reconciler.plan import make_plan
 from reconciler.plan.steps import Plan
 from reconciler.service.registry import Services
@@ -53,7 +53,7 @@ class Session:
     pending: list[Change] = field(default_factory=list)
     drift: list[Change] = field(default_factory=list)
     objects: dict[str, Any] = field(default_factory=dict)
-    built: dict[tuple[str, str], Built] = field(default_factory=dict)
+    built: dict[BuildKey, Built] = field(default_factory=dict)
     conflicts: list[str] = field(default_factory=list)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -62,14 +62,15 @@ class Session:
 class SessionCache:
     """What whoever looks again and again keeps, so that not everything is worked out again. None of it is needed: it holds only
     for the very same input, or by the kernel's own word (see ReadCache). `topologies` are applied ones by their documents,
-    `state` is what the last look found, `built` what it found compiled, and `recorded` what was found out of programs that are
-    recorded under digests which are not today's."""
+    `state` is what the last look found, `built` what it found compiled, `seen` what of that it took from the root, and `recorded`
+    what was found out of programs that are recorded under digests which are not today's."""
 
     memory: ReadCache = field(default_factory=ReadCache)
     intended: DesiredCache = field(default_factory=DesiredCache)
     topologies: dict[str, Topology] = field(default_factory=dict)
     state: Grouped | None = None
-    built: dict[tuple[str, str], Built] = field(default_factory=dict)
+    built: dict[BuildKey, Built] = field(default_factory=dict)
+    seen: dict[BuildKey, Built] = field(default_factory=dict)
     recorded: dict[str, Any] = field(default_factory=dict)
 
 
@@ -94,10 +95,19 @@ class Reconciler:
         from reconciler.kernel.reader import Reader
         from reconciler.live.observe import observe_bpffs
 
-        with Reader(Bpffs(self.root), self.kept.memory, since) as reader:
-            live = observe_bpffs(reader, self.services, self.builder.one, rtnl.links(), state=state, before=self.kept.state)
-        self.kept.state = live.state if isinstance(live.state, Grouped) else None
-        self.kept.built = dict(self.builder.built)
+        def look() -> Live:
+            with Reader(Bpffs(self.root), self.kept.memory, since) as reader:
+                found = observe_bpffs(reader, self.services, self.builder.one, rtnl.links(), state=state, before=self.kept.state)
+            self.kept.state = found.state if isinstance(found.state, Grouped) else None
+            return found
+
+        self.builder.seen |= self.kept.seen
+        live = look()
+        if self.builder.unknown:  # what cubes were compiled to is lost: their C is in the applied documents
+            topologies, _ = readable(applied_documents(live), self.services)
+            if self.builder.unknown & self.builder.keys_of(topologies):
+                live = look()
+        self.kept.built, self.kept.seen = dict(self.builder.built), dict(self.builder.seen)
         unknown = of_unknown_services(live.documents, self.services)
         self._seal(live, {name: why for name, why in unknown.items() if name not in self.drop})
         self._seal(live, dict.fromkeys(self.hold.intersection(record.name for record in live.documents), HELD))
@@ -168,7 +178,7 @@ class Reconciler:
     ) -> Desired:
         """`facts`: the host's, if they have been read already."""
         facts = self.facts(topologies, live) if facts is None else facts
-        built = self.builder.ensure(families(topologies))
+        built = self.builder.ensure(self.builder.keys_of(topologies))
         mark = f"{self.root}/topologies/"  # netdevs of ours come with the topologies that want them, and go with them
         usable = {name: netdev for name, netdev in live.netdevs.items() if netdev.carries_ethernet}
         others = {name: netdev for name, netdev in usable.items() if not netdev.alias.startswith(mark)}
@@ -218,8 +228,8 @@ class Reconciler:
             return live
         from reconciler.live.recorded import laid_out_anew
 
-        kinds = ((cube.name, (cube.service, "TC" if cube.type == "TC" else "XDP")) for each in topologies for cube in each.cubes)
-        tables = {cube: self.builder.built[kind].tables for cube, kind in kinds if kind in self.builder.built}
+        keys = ((cube.name, self.builder.key_of(cube)) for each in topologies for cube in each.cubes)
+        tables = {cube: self.builder.built[key].tables for cube, key in keys if key in self.builder.built}
         return replace(live, state=laid_out_anew(live, tables, known))
 
     def _find_adoptable(self, base: Live, desired: Desired) -> None:

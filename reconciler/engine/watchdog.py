@@ -83,11 +83,12 @@ def _rehearse(settings: Mapping[str, Any]) -> None:
     import reconciler.live.execute
     import reconciler.live.observe  # noqa: F401
     from reconciler.check import check
-    from reconciler.engine.builder import Builder, families
+    from reconciler.engine.builder import Builder
 
     documents, options = _way_back(settings)
     topologies = check(documents, options.services)[0] if documents else []
-    Builder(options.services).ensure(families(topologies))
+    builder = Builder(options.services, root=options.root)
+    builder.ensure(builder.keys_of(topologies))
 
 
 def _way_back(settings: Mapping[str, Any]) -> tuple[list[Document], Options]:

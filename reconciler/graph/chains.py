@@ -31,6 +31,7 @@ from reconciler.graph.records import (
 )
 from reconciler.graph.tables import PUBLIC, scope_of, used_tables
 from reconciler.graph.wiring import INWARD, OUTWARD
+from reconciler.model import BuildKey
 from reconciler.service.registry import Services
 
 MOST_PORTS = 8  # of a cube that is linked: it is in about two programs for each
@@ -58,11 +59,11 @@ def fuse(
     state: State,
     ways: Iterable[Record],
     services: Services,
-    built: Mapping[tuple[str, str], Built],
+    built: Mapping[BuildKey, Built],
     objects: Mapping[str, Any],
 ) -> tuple[str, ...]:
     """Give every stub of a desired graph its chain, and tell which have one, by address. `ways` has the hops and hooks there
-    would be if every netdev was there; `built` by (service, 'TC'|'XDP'), `objects` by digest."""
+    would be if every netdev was there; `objects` by digest."""
     ways = list(ways)
     hops = [record for record in ways if isinstance(record, NextHopRecord) and record.kind == "program"]
     if not hops:
@@ -93,7 +94,7 @@ class _Fuser:
         hops: Iterable[NextHopRecord],
         hooks: Sequence[str],
         services: Services,
-        built: Mapping[tuple[str, str], Built],
+        built: Mapping[BuildKey, Built],
         objects: Mapping[str, Any],
     ) -> None:
         self.services, self.built, self.objects, self.hooks = services, built, objects, hooks
@@ -114,7 +115,7 @@ class _Fuser:
                 self.cubes[record.name] = record
         for hop in hops:
             self.hops.setdefault((hop.cube, hop.side), {})[hop.row] = hop.target
-        self._code: dict[tuple[str, str], _Code | None] = {}
+        self._code: dict[tuple[BuildKey, str], _Code | None] = {}
 
     def chains(self) -> dict[str, tuple[ChainPart, ...]]:
         """The parts of every stub that packets are known to come to; none of what is only passed on the way."""
@@ -183,13 +184,13 @@ class _Fuser:
         record, cube = self.firsts.get(_way(stub)), self.cubes.get(stub.cube)
         if record is None or cube is None or not cube.fuse or self.ports[cube.name] > MOST_PORTS or stub.direction == pins.INJECT:
             return None
-        kind = f"{cube.service}/{'TC' if cube.type == 'TC' else 'XDP'}", record.object
+        kind = cube.build_key, record.object
         if kind not in self._code:
             self._code[kind] = self._code_of(cube, record.object)
         return self._code[kind]
 
     def _code_of(self, cube: CubeRecord, object: str) -> _Code | None:
-        whole, compiled = self.built.get((cube.service, "TC" if cube.type == "TC" else "XDP")), self.objects.get(object)
+        whole, compiled = self.built.get(cube.build_key), self.objects.get(object)
         if whole is None or compiled is None:
             return None
         used = used_tables(compiled)

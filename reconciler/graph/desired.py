@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler import facts as facts_
 from reconciler import pins
@@ -32,34 +32,44 @@ from reconciler.graph.records import (
 )
 from reconciler.graph.tables import Tables
 from reconciler.graph.wiring import Wiring, wire
-from reconciler.model import Cube, Topology
+from reconciler.model import BuildKey, Cube, Topology, family_of
 from reconciler.service.model.codec import Env
 from reconciler.service.registry import Service, Services
+
+if TYPE_CHECKING:
+    from reconciler.service.sources import CubeSources
 
 # Constants that would make programs differ from host to host, or be loaded again, for nothing where they are not used.
 _ONLY_IF_USED = frozenset({"LEAP_SECONDS", "PORTS"})
 ENTRY_SPEC = (3, 4, 4, 65, 0)  # pcn_entry of pcn.h
 
 
-def program_slots(service: Service, hook_type: str) -> tuple[ProgramSlot, ...]:
-    """The programs of a cube of this type. XDP has no egress hook, so an XDP cube's egress side is there twice; and no way to
+def program_slots(service: Service, flavour: str, sources: CubeSources | None = None) -> tuple[ProgramSlot, ...]:
+    """The programs of a cube of this family. XDP has no egress hook, so an XDP cube's egress side is there twice; and no way to
     send each port of a group its own copy, so the ingress side of one that does that is too."""
-    flavour = "TC" if hook_type == "TC" else "XDP"
     slots = [
         ProgramSlot(pins.MAIN, direction, index, flavour)
         for direction in ("ingress", "egress", pins.INJECT)
-        for index, _ in enumerate(service.programs(direction))
+        for index, _ in enumerate(service.programs(direction, sources))
     ]
     if flavour == "XDP":
         twins = ("ingress", "egress") if service.floods_groups else ("egress",)
-        slots += [ProgramSlot(pins.TWIN, way, index, "TC") for way in twins for index, _ in enumerate(service.programs(way))]
+        slots += [
+            ProgramSlot(pins.TWIN, way, index, "TC") for way in twins for index, _ in enumerate(service.programs(way, sources))
+        ]
     return tuple(slots)
+
+
+def build_key(cube: Cube, service: Service) -> tuple[BuildKey, CubeSources | None]:
+    """What a cube's programs are compiled for, and its own C if it has any. Raises ValueError."""
+    sources = service.sources(full_config(cube)) if service.has_sources else None
+    return BuildKey(cube.service, family_of(cube.type), sources.digest if sources else ""), sources
 
 
 def build_desired(
     topologies: Sequence[Topology],
     services: Services,
-    built: Mapping[tuple[str, str], Built],
+    built: Mapping[BuildKey, Built],
     indices: Mapping[str, Mapping[str, int]],
     netdevs: Mapping[str, Any],
     live: LiveCubes | None = None,
@@ -68,9 +78,9 @@ def build_desired(
 ) -> Desired:
     """The desired graph of these topologies.
 
-    `built` by (service, 'TC'|'XDP'); `indices` are the port indices that the live cubes already have, which are kept;
-    `netdevs` are those that exist now and are no topology's; `facts` are the host's (reconciler/facts). `before` has what the
-    last call made of each cube, and is left with what this one makes.
+    `indices` are the port indices that the live cubes already have, which are kept; `netdevs` are those that exist now and are no
+    topology's; `facts` are the host's (reconciler/facts). `before` has what the last call made of each cube, and is left with
+    what this one makes.
     Raises DocumentError for what only the compiled tables can tell.
     """
     known = before if before is not None else DesiredCache()
@@ -84,14 +94,15 @@ def build_desired(
     for cube in (cube for topology in topologies for cube in topology.cubes):
         try:
             service = _service(cube, services)
-            whole, known_indices = built[cube.service, _family(cube)], indices.get(cube.name, {})
+            key, _ = build_key(cube, service)
+            whole, known_indices = built[key], indices.get(cube.name, {})
             rows, part, others = all_rows.get(cube.name, {}), old.get(cube.name), recorded.get(cube.name, {})
             wanted = facts_.of_cube(service.facts, facts, published.get(cube.name, {}))
             seen = rows if service.implementation else None
             if part is None or not part.holds_for(cube, whole, known_indices, others, seen, wanted):
                 ports = port_indices(cube, known_indices, min(service.max_ports, pins.AFTER_EGRESS))
                 env = Env(ports, cube=cube.name, facts=wanted, live=rows)
-                part = _part(cube, service, whole, env, others)
+                part = _part(cube, service, key, whole, env, others)
             parts[cube.name] = part
         except (ValueError, KeyError) as error:
             problems.append(Problem(str(error.args[0] if error.args else error), f"/spec/cubes/{cube.name}"))
@@ -178,15 +189,13 @@ def _service(cube: Cube, services: Services) -> Service:
     return service
 
 
-def _family(cube: Cube) -> str:
-    return "TC" if cube.type == "TC" else "XDP"
-
-
-def _part(cube: Cube, service: Service, whole: Built, env: Env, recorded: Mapping[str, str]) -> CubePart:
+def _part(
+    cube: Cube, service: Service, key: BuildKey, whole: Built, env: Env, recorded: Mapping[str, str]
+) -> CubePart:
     """What one cube asks for by itself."""
     config = full_config(cube)
     made = _chosen(whole, service.chosen(config))
-    records = [_as_recorded(record, recorded) for record in _records(cube, service, made, config, env)]
+    records = [_as_recorded(record, recorded) for record in _records(cube, service, key, made, config, env)]
     return CubePart(cube, env, made, whole, records, service.rows(config, made.tables, env), recorded)
 
 
@@ -197,10 +206,11 @@ def _as_recorded(record: Record, recorded: Mapping[str, str]) -> Record:
     return record
 
 
-def _records(cube: Cube, service: Service, made: Built, config: Mapping[str, Any], env: Env) -> list[Record]:
-    records: list[Record] = [
-        CubeRecord(cube.name, cube.service, cube.topology, cube.type, cube.fuse, service.init_only(config))
-    ]
+def _records(
+    cube: Cube, service: Service, key: BuildKey, made: Built, config: Mapping[str, Any], env: Env
+) -> list[Record]:
+    said = cube.topology, cube.type, cube.fuse, service.init_only(config), key.sources
+    records: list[Record] = [CubeRecord(cube.name, cube.service, *said)]
     records += [PortRecord(cube.name, port.name, env.ports[port.name], port.peer or "-") for port in cube.ports]
     values = service.constants(cube.name, cube.loglevel, config, env.ports)
     for slot, compiled in made.objects.items():

@@ -15,7 +15,7 @@ from typing import Any
 from reconciler.graph.parts import Built, CubePart, Desired
 from reconciler.graph.records import Grouped, RecordGroup, State, TopologyRecord
 from reconciler.graph.tables import Tables
-from reconciler.model import Attachment, Link, Topology
+from reconciler.model import Attachment, BuildKey, Link, Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Inputs:
     """All that `intend` is given, but for the services."""
 
     topologies: tuple[Topology, ...]
-    built: Mapping[tuple[str, str], Built]
+    built: Mapping[BuildKey, Built]
     indices: Mapping[str, Mapping[str, int]]
     rows: Mapping[str, Mapping[str, Mapping[bytes, bytes]]]
     facts: Mapping[str, Any]
@@ -71,20 +71,21 @@ class CachedGraph:
 @dataclass(slots=True)
 class DesiredCache:
     """The last graph, and what there was of which there is one object for as long as it says the same: the services' objects by
-    (service, family), and the host's facts by name."""
+    what they were compiled for, and the host's facts by name."""
 
     graph: CachedGraph | None = None
-    built: dict[tuple[str, str], Built] = field(default_factory=dict)
+    built: dict[BuildKey, Built] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
     def same_facts(self, facts: Mapping[str, Any]) -> Mapping[str, Any]:
         self.facts |= {name: value for name, value in facts.items() if name not in self.facts or self.facts[name] != value}
         return {name: self.facts[name] for name in facts}
 
-    def same_built(self, built: Mapping[tuple[str, str], Built]) -> Mapping[tuple[str, str], Built]:
+    def same_built(self, built: Mapping[BuildKey, Built]) -> Mapping[BuildKey, Built]:
         for key, whole in built.items():
             if key not in self.built or self.built[key].seals != whole.seals:
                 self.built[key] = whole
+        self.built = {key: self.built[key] for key in built}
         return self.built
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.graph.documents import documents_equal
-from reconciler.model import Link
+from reconciler.model import BuildKey, Link, family_of
 
 GONE = "(gone)"  # stands for a netdev or a program that is no longer there
 
@@ -66,7 +66,7 @@ class OffloadRecord:
 @dataclass(frozen=True, slots=True)
 class CubeRecord:
     """`fuse`: it may run as one program with the cubes around it. `init`: its init-only leaves as JSON; live, '' if it was made
-    by a version that did not note them."""
+    by a version that did not note them. `sources` stands for its C where that depends on its configuration."""
 
     name: str
     service: str
@@ -74,10 +74,15 @@ class CubeRecord:
     type: str
     fuse: bool = True
     init: str = ""
+    sources: str = ""
 
     @property
     def address(self) -> str:
         return f"cube/{self.name}"
+
+    @property
+    def build_key(self) -> BuildKey:
+        return BuildKey(self.service, family_of(self.type), self.sources)
 
 
 @dataclass(frozen=True, slots=True)

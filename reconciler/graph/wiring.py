@@ -27,7 +27,7 @@ from reconciler.graph.records import (
     TrampolineRecord,
     WaitingRecord,
 )
-from reconciler.model import Cube, Link, LinkEnd, Port, Topology
+from reconciler.model import Cube, Link, LinkEnd, Port, Topology, family_of
 from reconciler.service.registry import Service, Services
 
 OUTWARD, INWARD = 0, 1
@@ -293,7 +293,7 @@ class _Wirer:
 
 
 def family(cube: Cube) -> str:
-    return "TC" if cube.type == "TC" else "XDP"
+    return family_of(cube.type)
 
 
 def mode(cube: Cube) -> str:

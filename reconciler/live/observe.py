@@ -35,7 +35,8 @@ from reconciler.live.adopt import is_another
 from reconciler.live.facts import published
 from reconciler.live.identity import documents_of, identity, said_of
 from reconciler.live.observe_forwarding import chains, ends_of, flooded, hooks, hops, members, wires
-from reconciler.live.snapshot import Snapshot, kind_of
+from reconciler.live.snapshot import Snapshot, key_of
+from reconciler.model import BuildKey
 from reconciler.service.model.rows import TableRows
 from reconciler.service.registry import Services
 
@@ -48,13 +49,13 @@ _FILES = {"entry", "hops", "next", "drops", "flood", "reenter", "slowpath"}
 def observe_bpffs(
     reader: Reader,
     services: Services,
-    build: Callable[[str, str], Built | None],
+    build: Callable[[BuildKey], Built | None],
     netdevs: Mapping[str, Any],
     *,
     state: bool = False,
     before: Grouped | None = None,
 ) -> Live:
-    """All that is below the root. `build` gives a service's compiled objects by (service, family), from the cache;
+    """All that is below the root. `build` gives compiled objects, from the cache;
     None if they cannot be had, and then its tables are left undecoded. `state`: read the datapath's tables too. `before` is the
     state that the last look found."""
     live = Live(netdevs=dict(netdevs), format=reader.root.format())
@@ -116,7 +117,7 @@ def _cube_objects(snapshot: Snapshot, name: str, about: Mapping[str, Any], curre
     """A cube's own objects; gives the leftovers in its directory."""
     reader, home = snapshot.reader, pins.cube(name)
     said = (about.get("service", ""), about.get("topology", ""), about.get("type", "TC"), about.get("fuse", True))
-    snapshot.add([CubeRecord(name, *said, about.get("init", ""))])
+    snapshot.add([CubeRecord(name, *said, about.get("init", ""), about.get("sources", ""))])
     leftovers = []
     indices: dict[str, int] = {}
     ports = snapshot.live.ports[name] = {}
@@ -243,19 +244,19 @@ def _tables(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> None:
 def _shape(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> dict[str, tuple[str, TableRows, int]]:
     """Of each table that holds configuration, by its pin: its name, what an empty configuration says of it, and the size of
     its values."""
-    of_kind = kind_of(about)
-    if of_kind not in snapshot.shapes:
-        snapshot.shapes[of_kind] = _empty(snapshot, *of_kind)
-    shapes = snapshot.shapes[of_kind]
+    key = key_of(about)
+    if key not in snapshot.shapes:
+        snapshot.shapes[key] = _empty(snapshot, key)
+    shapes = snapshot.shapes[key]
     return {pins.table(cube, name, table.scope): (name, wanted, table.value_size) for name, (table, wanted) in shapes.items()}
 
 
-def _empty(snapshot: Snapshot, service_name: str, family: str) -> dict[str, tuple[Any, TableRows]]:
+def _empty(snapshot: Snapshot, key: BuildKey) -> dict[str, tuple[Any, TableRows]]:
     """The tables that hold a service's configuration, and what an empty one says of each."""
     from reconciler.service.model.codec import Env
 
-    service = snapshot.services.get(service_name)
-    built = snapshot.build(service.name, family) if service else None
+    service = snapshot.services.get(key.service)
+    built = snapshot.build(key) if service else None
     if service is None or built is None:
         return {}
     try:

@@ -9,6 +9,7 @@ from typing import Any
 from reconciler.graph.parts import Built
 from reconciler.graph.records import GONE, Live, Record, RecordGroup, State, TrampolineRecord
 from reconciler.kernel.reader import Reader
+from reconciler.model import BuildKey, family_of
 from reconciler.service.model.rows import TableRows
 from reconciler.service.registry import Services
 
@@ -42,7 +43,7 @@ class Snapshot:
 
     reader: Reader
     services: Services
-    build: Callable[[str, str], Built | None]
+    build: Callable[[BuildKey], Built | None]
     netdevs: Mapping[str, Any]
     names: Mapping[int, str]
     live: Live
@@ -58,13 +59,13 @@ class Snapshot:
     orphans: list[str] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
     group: tuple[Ends, RecordGroup] | None = None  # a cube's records, and what of them others have a say in
-    digests: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
-    shapes: dict[tuple[str, str], Mapping[str, tuple[Any, TableRows]]] = field(default_factory=dict)
+    seals: dict[BuildKey, frozenset[str]] = field(default_factory=dict)
+    shapes: dict[BuildKey, Mapping[str, tuple[Any, TableRows]]] = field(default_factory=dict)
 
     def apart(self) -> Snapshot:
         """The same look, for one cube: what is found goes to it alone."""
         to = self.reader, self.services, self.build, self.netdevs, self.names, Live(), self.state
-        return Snapshot(*to, digests=self.digests, shapes=self.shapes)
+        return Snapshot(*to, seals=self.seals, shapes=self.shapes)
 
     def take(self, own: Snapshot) -> None:
         """What was found of one cube, but for its records, in which others may have a say."""
@@ -79,12 +80,11 @@ class Snapshot:
 
     def compiled(self, about: Mapping[str, Any]) -> frozenset[str]:
         """Seals of the objects by which a cube's tables are decoded."""
-        kind = kind_of(about)
-        if kind not in self.digests:
-            service = self.services.get(kind[0])
-            built = self.build(service.name, kind[1]) if service else None
-            self.digests[kind] = frozenset(made.seal for made in built.objects.values()) if built else frozenset()
-        return self.digests[kind]
+        key = key_of(about)
+        if key not in self.seals:
+            built = self.build(key) if self.services.get(key.service) else None
+            self.seals[key] = frozenset(made.seal for made in built.objects.values()) if built else frozenset()
+        return self.seals[key]
 
     def add(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -94,6 +94,6 @@ class Snapshot:
         return self.names.get(index, f"{GONE}#{index}") if index else GONE
 
 
-def kind_of(about: Mapping[str, Any]) -> tuple[str, str]:
-    """Service and family."""
-    return about.get("service", ""), "TC" if about.get("type", "TC") == "TC" else "XDP"
+def key_of(about: Mapping[str, Any]) -> BuildKey:
+    """What a cube's programs were compiled for."""
+    return BuildKey(about.get("service", ""), family_of(about.get("type", "TC")), about.get("sources", ""))

@@ -1,6 +1,6 @@
 """What cubes were compiled to, kept in the root beside them: reading, comparing and removing need neither compiler nor cache.
 
-    built/<service>:<TC|XDP>:<digest>    a map of one value, like an applied document: the kind's objects by slot, compressed
+    built/<service>:<TC|XDP>[+<sources>]:<digest>    a map of one value, like an applied document: objects by slot, compressed
 
 A cache: it is part of no plan and compared with nothing, and whoever finds none (an older version applied) compiles. The digest
 stands for all that the kind was compiled from: where the sources are others by now, these objects are the last resort.
@@ -22,15 +22,15 @@ from reconciler.kernel import maps
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.document_values import pack_document
 from reconciler.kernel.reader import Reader
+from reconciler.model import BuildKey, family_of
 
 HOME = "built"
-Kind = tuple[str, str]  # service and family
 
 
-def load(reader: Reader, kind: Kind, digest: str = "") -> Built | None:
+def load(reader: Reader, key: BuildKey, digest: str = "") -> Built | None:
     """A kind that was compiled from this, or (no `digest`) as it was last applied; None if that is not there to be read."""
     for name in reader.names(HOME):
-        if name.startswith(_start(kind) + digest) and (text := reader.document(f"{HOME}/{name}")) is not None:
+        if name.startswith(_start(key) + digest) and (text := reader.document(f"{HOME}/{name}")) is not None:
             with suppress(ValueError, KeyError, TypeError):
                 return Built({ProgramSlot(*slot): Object.from_json(data) for slot, data in json.loads(text)})
     return None
@@ -46,20 +46,20 @@ def everything(reader: Reader) -> Iterator[tuple[Object, Collection[str]]]:
 
 
 def keep(
-    root: Bpffs, wanted: Mapping[Kind, Built], digests: Mapping[Kind, str], same: Mapping[str, Collection[str]]
+    root: Bpffs, wanted: Mapping[BuildKey, Built], digests: Mapping[BuildKey, str], same: Mapping[str, Collection[str]]
 ) -> None:
     """Keep these kinds, as far as their digests are told, and those of every other cube below the root (one that is quarantined
     is in nobody's plan). `same`: the other digests under which live programs are recorded that come to the same as an object, by
     its digest. What cannot be kept will be compiled."""
     there = set(root.names(HOME))
-    names = {f"{_start(kind)}{digest}": kind for kind, digest in digests.items() if kind in wanted}
+    names = {f"{_start(key)}{digest}": key for key, digest in digests.items() if key in wanted}
     with suppress(KernelError, OSError):
-        for name, kind in names.items():
-            text = _text(wanted[kind], same)
+        for name, key in names.items():
+            text = _text(wanted[key], same)
             if name not in there or (same and Reader(root).document(f"{HOME}/{name}") != text):
                 _write(root, f"{HOME}/{name}", text)
         stale = there - names.keys()
-        used = (_starts_in_use(root) if stale else set()) - {_start(kind) for kind in names.values()}
+        used = (_starts_in_use(root) if stale else set()) - {_start(key) for key in names.values()}
         for name in stale:
             if not name.startswith(tuple(used)):
                 root.remove(f"{HOME}/{name}")
@@ -71,7 +71,7 @@ def _starts_in_use(root: Bpffs) -> set[str]:
     for cube in root.names("cubes"):
         with suppress(ValueError, KeyError):
             about = json.loads(root.read_link(f"cubes/{cube}/about") or "{}")
-            found.add(_start((about["service"], "TC" if about["type"] == "TC" else "XDP")))
+            found.add(_start(BuildKey(about["service"], family_of(about["type"]), about.get("sources", ""))))
     return found
 
 
@@ -79,8 +79,8 @@ def digest_of(keys: Iterable[str]) -> str:
     return hashlib.blake2b("".join(keys).encode(), digest_size=8).hexdigest()
 
 
-def _start(kind: Kind) -> str:
-    return f"{pins.escape(kind[0])}:{kind[1]}:"
+def _start(key: BuildKey) -> str:
+    return f"{pins.escape(key.service)}:{key.family}{f'+{key.sources}' if key.sources else ''}:"
 
 
 def _text(built: Built, same: Mapping[str, Collection[str]]) -> str:

@@ -31,6 +31,7 @@ from reconciler.graph.records import (
     TrampolineRecord,
     WaitingRecord,
 )
+from reconciler.model import BuildKey
 from reconciler.plan.context import ASIDE, Context, what
 from reconciler.plan.cube import plan_cube, plan_document, plan_port, plan_table, plan_waiting
 from reconciler.plan.forwarding import plan_hook, plan_member, plan_next_hop
@@ -58,9 +59,9 @@ _PLANNERS: tuple[tuple[type[Any], Callable[[Change, Any], Iterable[Step]]], ...]
 
 
 def make_plan(
-    desired: Desired, live: Live, services: Services, built: Mapping[tuple[str, str], Built], objects: Mapping[str, Any]
+    desired: Desired, live: Live, services: Services, built: Mapping[BuildKey, Built], objects: Mapping[str, Any]
 ) -> Plan:
-    """The plan that turns `live` into `desired`. `built` by (service, 'TC'|'XDP'), `objects` by digest."""
+    """The plan that turns `live` into `desired`. `objects` by digest."""
     context = Context(desired, live, services, built, objects)
     steps: list[Step] = []
     context.state = dict(live.state)

@@ -9,6 +9,7 @@ from typing import Any
 from reconciler import pins
 from reconciler.graph.parts import Built, Desired
 from reconciler.graph.records import GONE, CubeRecord, HookRecord, Live, NextHopRecord, State, global_records
+from reconciler.model import BuildKey
 from reconciler.plan.steps import Operation
 from reconciler.service.registry import Services
 
@@ -18,7 +19,7 @@ NEW = "~new"  # a table that will take over from one of another shape
 
 @dataclass(slots=True)
 class Context:
-    """What planning may look at. `built` by (service, family), `objects` by digest; `rebuilt` are tables and stubs in whose
+    """What planning may look at. `built` is what is compiled, `objects` by digest; `rebuilt` are tables and stubs in whose
     place another one comes, with where it is pinned until it takes the name;
     `cleared` are leftovers that go before something new takes their place; `moved` says where replaced cubes stand aside;
     `state` is the live one with what will be in the way taken for gone, and `altered` says whether anything was;
@@ -27,7 +28,7 @@ class Context:
     desired: Desired
     live: Live
     services: Services
-    built: Mapping[tuple[str, str], Built]
+    built: Mapping[BuildKey, Built]
     objects: Mapping[str, Any]
     state: State = field(default_factory=dict)
     altered: bool = False
@@ -83,7 +84,7 @@ class Context:
     def built_for(self, name: str) -> Built:
         record = self.cube(name)
         assert record is not None
-        return self.built[record.service, "TC" if record.type == "TC" else "XDP"]
+        return self.built[record.build_key]
 
 
 def what(record: CubeRecord) -> str:

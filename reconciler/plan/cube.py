@@ -94,12 +94,15 @@ def plan_cube(change: Change, context: Context) -> Iterator[Step]:
 def _why(before: CubeRecord, after: CubeRecord) -> str:
     if before.topology != after.topology:
         return "belongs to another topology now"
-    return "is to be fused or not" if before.fuse != after.fuse else "notes its init-only leaves"
+    if before.fuse != after.fuse:
+        return "is to be fused or not"
+    return "its C is another" if before.sources != after.sources else "notes its init-only leaves"
 
 
 def _about(record: CubeRecord) -> str:
     said: dict[str, Any] = {"service": record.service, "topology": record.topology, "type": record.type}
     said = said if record.fuse else {**said, "fuse": False}
+    said |= {"sources": record.sources} if record.sources else {}
     return json.dumps({**said, "init": record.init} if record.init else said)
 
 

@@ -10,6 +10,7 @@ from reconciler import pins
 from reconciler.graph.diff import Change
 from reconciler.graph.records import GONE, HookRecord, MemberRecord, NextHopRecord, PortRecord
 from reconciler.graph.wiring import is_hidden
+from reconciler.model import family_of
 from reconciler.plan.cube import forget_learned
 from reconciler.plan.steps import LINK_CHANGES, Disruption, Operation, Rank, Step
 
@@ -72,7 +73,7 @@ def plan_member(change: Change, context: Context) -> Iterator[Step]:
     record = change.after or change.before
     assert isinstance(record, MemberRecord)
     cube = context.cube(record.cube)
-    family = "TC" if cube is None or cube.type == "TC" or record.side == pins.TWIN else "XDP"
+    family = "TC" if cube is None or record.side == pins.TWIN else family_of(cube.type)
     home = f"{pins.cube(record.cube)}/{record.side}".rstrip("/")
     fresh = record.cube in context.fresh
     yield Step(

@@ -64,7 +64,7 @@ def _owner(record: TableRecord, context: Context) -> str:
     if record.cube:
         cube = context.cube(record.cube)
         return cube.service if cube is not None else ""
-    for (service, _), built in context.built.items():
+    for (service, *_), built in context.built.items():
         table: Any = built.tables.get(record.name)
         if table is not None and table.scope == PUBLIC and not table.extern:
             return service

@@ -20,6 +20,7 @@ from reconciler.graph.records import (
     OffloadRecord,
     global_records,
 )
+from reconciler.model import family_of
 from reconciler.plan.context import Context
 from reconciler.plan.forwarding import member_operation, next_hop_operation
 from reconciler.plan.network import in_place, link_data, offloads
@@ -100,5 +101,5 @@ def _restore(record: LinkRecord, context: Context) -> Iterator[Operation]:
             yield next_hop_operation(context.path_now(pins.cube(live.cube)), live, live)
         elif isinstance(live, MemberRecord) and {live.netdev, live.far} & names:
             cube = context.live.state.get(f"cube/{live.cube}")
-            family = "TC" if not isinstance(cube, CubeRecord) or cube.type == "TC" else "XDP"
+            family = family_of(cube.type) if isinstance(cube, CubeRecord) else "TC"
             yield member_operation(context.path_now(pins.cube(live.cube)), family, live.index, live)

@@ -15,7 +15,7 @@ from reconciler.live.facts import host_facts
 
 def facts_now(options: Options) -> list[dict[str, Any]]:
     """The host's facts, each with the cubes that want it, and those that workers published. Raises KernelError."""
-    reconciler = Reconciler(options.root, options.services, Builder(options.services, options.compiling, options.root))
+    reconciler = Reconciler(options.root, options.services, Builder(options.services, root=options.root, stored=True))
     with Bpffs(options.root).read_locked(options.lock_timeout):
         live = reconciler.live()
         topologies = reconciler.applied(live)

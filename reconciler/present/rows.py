@@ -87,7 +87,7 @@ class Decoder:
 
     def _tables(self, cube: str) -> Mapping[str, Any]:
         record = self._cube(cube)
-        built = self.session.built.get((record.service, "TC" if record.type == "TC" else "XDP")) if record is not None else None
+        built = self.session.built.get(record.build_key) if record is not None else None
         return built.tables if built is not None else {}
 
     def _ports(self, cube: str, *, live: bool) -> Mapping[str, int]:

@@ -45,7 +45,8 @@ def show(options: Options, names: Collection[str] = (), *, state: bool = False) 
 
 def shown(options: Options, names: Collection[str] = (), *, state: bool = False) -> Shown:
     """As `show`, with what could not be shown."""
-    reconciler = Reconciler(options.root, options.services, Builder(options.services, options.compiling, options.root))
+    builder = Builder(options.services, options.compiling, options.root, stored=True)
+    reconciler = Reconciler(options.root, options.services, builder)
     with Bpffs(options.root).read_locked(options.lock_timeout):
         live = reconciler.live(state=state)
         applied = reconciler.applied(live)
@@ -154,7 +155,7 @@ def _cube(
     plain: dict[str, Any] = {"name": record.name, "service-name": record.service, "type": record.type}
     plain |= {} if record.fuse else {"fuse": False}
     service = reconciler.services.get(record.service)
-    built = reconciler.builder.one(record.service, "TC" if record.type == "TC" else "XDP")
+    built = reconciler.builder.one(record.build_key)
     if service is None or built is None:
         return plain
     facts = of_cube(service.facts, of_host, live.published.get(record.name, {}))

@@ -6,6 +6,8 @@ directories given on the command line. A directory holds <service>.schema.json (
 <service>.c and perhaps <service>.py.
 
 The Python half is pure and optional; of these it defines what it needs:
+    sources(config) -> {direction: [source]}       the cube's own C, where it depends on the configuration: of each µCube the
+                                                   name of a file of the service's, or (name, text); see service/sources.py
     programs(config) -> {direction: [indices]}     which µCubes are needed; without it, all
     constants(config) -> {NAME: int}               load-time constants beyond what the model declares
     tables(config, env, tables) -> {table: TableRows}   rows that the model cannot declare (derived tables)
@@ -33,7 +35,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
 from reconciler.service.model import bindings as model_bindings
@@ -42,6 +44,9 @@ from reconciler.service.model.codec import Env
 from reconciler.service.model.owned import owned_by
 from reconciler.service.model.rows import Migrate, TableRows, decode_rows, encode_rows
 from reconciler.service.ownership import refuse_others
+
+if TYPE_CHECKING:
+    from reconciler.service.sources import CubeSources
 
 HERE = Path(__file__).resolve().parents[2]
 LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "CRITICAL", "OFF")
@@ -100,11 +105,27 @@ class Service:
         """The names of its own reasons to drop a packet; the first is PCN_DROP_SERVICE in C."""
         return tuple(self.meta.get("drop-reasons", ()))
 
-    def programs(self, direction: str) -> tuple[Path, ...]:
-        """Its C files in a direction. One with a slow path has a way back from it, which is the framework's."""
+    def programs(self, direction: str, sources: CubeSources | None = None) -> tuple[Path, ...]:
+        """Its C files in a direction, or those of a cube with `sources` of its own, some of which may be texts that are called
+        so. One with a slow path has a way back from it, which is the framework's."""
         if direction == pins.INJECT:
             return (HERE / "bpf" / "framework" / "inject.c",) if self.slow_path else ()
-        return tuple(self.files.sources / name for name in self.meta.get(direction, ()))
+        names = self.meta.get(direction, ()) if sources is None else [each.name for each in sources.programs.get(direction, ())]
+        return tuple(self.files.sources / name for name in names)
+
+    @property
+    def has_sources(self) -> bool:
+        """Whether its C may depend on a cube's configuration."""
+        return hasattr(self.implementation, "sources")
+
+    def sources(self, config: Mapping[str, Any]) -> CubeSources | None:
+        """The C of a cube with this configuration; None if it is the service's own. Raises ValueError."""
+        if not self.has_sources or self.implementation is None:
+            return None
+        from reconciler.service.sources import cube_sources
+
+        own = {direction: self.meta.get(direction, ()) for direction in ("ingress", "egress")}
+        return cube_sources(self.implementation.sources(config), own)
 
     @property
     def slow_path(self) -> Any:

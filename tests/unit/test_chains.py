@@ -11,6 +11,7 @@ from reconciler.graph.chains import MOST_PORTS, digest, fuse
 from reconciler.graph.parts import Built, ProgramSlot
 from reconciler.graph.records import CubeRecord, NextHopRecord, PortRecord, ProgramRecord, State, TrampolineRecord
 from reconciler.live.link_inputs import described
+from reconciler.model import BuildKey
 from reconciler.service.registry import Services
 
 SERVICES = Services()
@@ -40,7 +41,7 @@ def graph(ways: dict[str, dict[int, tuple[str, int]]], *, objects: dict[str, Obj
 
 def chains(state: State, *objects: Object) -> dict[str, str]:
     known = {made.digest: made for made in (ONE, *objects)}
-    built = {("simpleforwarder", "TC"): Built({ProgramSlot("", "ingress", 0, "TC"): ONE})}
+    built = {BuildKey("simpleforwarder", "TC"): Built({ProgramSlot("", "ingress", 0, "TC"): ONE})}
     fuse(state, state.values(), SERVICES, built, known)
     stubs = [record for record in state.values() if isinstance(record, TrampolineRecord) and record.parts]
     assert all(stub.chain == digest(stub.parts) for stub in stubs)

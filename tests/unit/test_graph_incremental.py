@@ -11,7 +11,7 @@ from reconciler.check import check
 from reconciler.document import Document
 from reconciler.document.incremental_parse import reparse
 from reconciler.document.load import parse
-from reconciler.engine.builder import Builder, families
+from reconciler.engine.builder import Builder
 from reconciler.errors import DocumentError
 from reconciler.graph.desired import build_desired
 from reconciler.graph.diff import diff
@@ -40,7 +40,7 @@ def text(*cubes: tuple[str, str], loglevel: str = "INFO") -> str:
 
 def graph(document: Document, known: DesiredCache | None, netdevs: tuple[str, ...] = ("w0", "w2", "v1", "v2")) -> Desired:
     topologies = check([document], SERVICES)[0]
-    built, indices = BUILDER.ensure(families(topologies)), {f"c{number}": {"a": 0, "b": 1} for number in range(3)}
+    built, indices = BUILDER.ensure(BUILDER.keys_of(topologies)), {f"c{number}": {"a": 0, "b": 1} for number in range(3)}
     desired = build_desired(topologies, SERVICES, built, indices, dict.fromkeys(netdevs), before=known)
     desired.state = grouped(desired.state)
     return desired

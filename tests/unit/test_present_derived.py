@@ -7,6 +7,7 @@ from reconciler.compiler.struct_layout import Field, StructLayout
 from reconciler.engine.session import Session
 from reconciler.graph.parts import Built, Desired
 from reconciler.graph.records import CubeRecord, Live, State, TopologyRecord
+from reconciler.model import BuildKey
 from reconciler.plan.steps import MAP_WRITES, Operation, Plan, Rank, Step
 from reconciler.present import Report, document
 from reconciler.present.fields import name, said
@@ -54,7 +55,7 @@ def plan(before: list[dict[str, object]], after: list[dict[str, object]], most: 
     rows = {table: {f"{number:016x}": "01000000" for number in range(count)} for table, count in (("cells4", 9), ("versions", 1))}
     steps = [Step(Rank.ROWS, f"cube/fw/table/{table}", "write", "configuration", Operation("write_rows", {"rows": each}), (), {}, each,
                   counts=MAP_WRITES, count=len(each)) for table, each in rows.items()]  # fmt: skip
-    built = {("firewall", "TC"): Built({0: Compiled()})}
+    built = {BuildKey("firewall", "TC"): Built({0: Compiled()})}
     session = Session(Desired(side(after)), Live(side(before)), Plan(), built=built, objects={Compiled.digest: Compiled()})
     return document(Report(session, Decoder(session, Services()), steps, most=most))
 

@@ -15,6 +15,7 @@ from typing import Any
 from reconciler.engine.builder import Builder
 from reconciler.kernel import bpf, maps, rtnl
 from reconciler.kernel.bpffs import Bpffs
+from reconciler.model import BuildKey, family_of
 from reconciler.service.model.codec import Env
 from reconciler.service.model.rows import TableRows
 from reconciler.service.registry import Services
@@ -38,9 +39,9 @@ class Machine:
         self.home, self.root = f"cubes/{cube}", Bpffs(lab.root)
         service = Services().get("firewall")
         assert service is not None
-        self.family = family = "TC" if lab.hook == "TC" else "XDP"
+        self.family = family = family_of(lab.hook)
         self.service = service
-        self.layouts = Builder(Services()).ensure([("firewall", family)])["firewall", family].tables
+        self.layouts = Builder(Services()).ensure([key := BuildKey("firewall", family)])[key].tables
         self.rows: dict[str, dict[bytes, bytes]] = {}
         self.fds = {name: self.root.open(f"{self.home}/tables/{name}") for name in self._names()}
         self.drops = self.root.open(f"{self.home}/drops")

@@ -13,6 +13,7 @@ from reconciler.graph.records import (
     PortRecord,
     State,
 )
+from reconciler.model import BuildKey
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Disruption, Operation, Plan, Rank, Step
 from reconciler.present import Report, document
 from reconciler.present.rows import Decoder
@@ -54,7 +55,7 @@ BRIDGE = (CubeRecord("br1", "simplebridge", "t", "TC"), PortRecord("br1", "p1", 
 
 def session(live: State | None = None, desired: State | None = None, **rest) -> Session:
     return Session(
-        Desired(state(*BRIDGE) | (desired or {})), Live(state(*BRIDGE) | (live or {})), Plan(), built={("simplebridge", "TC"): Built({0: Compiled()})},
+        Desired(state(*BRIDGE) | (desired or {})), Live(state(*BRIDGE) | (live or {})), Plan(), built={BuildKey("simplebridge", "TC"): Built({0: Compiled()})},
         objects={Compiled.digest: Compiled()}, **rest,
     )  # fmt: skip
 
