@@ -15,14 +15,13 @@ from cubes.firewall import codec
 from cubes.firewall.check import problems
 from cubes.firewall.epochs import FAMILIES, Head, derive, head_in_force, rule_order
 from cubes.firewall.incremental import CachedAnswer, apply_delta, derive_afresh
-from cubes.firewall.migrate import MIGRATIONS
 from cubes.firewall.order_labels import labels, runs
 from cubes.firewall.rules import CHAINS, ROW, Rule, rule_list, rules_of
 from cubes.firewall.tuple_selection import select_tuples
 from cubes.firewall.tuple_space import KEY
 from reconciler.service.sdk import Env, Import, Imported, Option, TableRows
 
-__all__ = ["FACTS", "IMPORTS", "MIGRATIONS", "SCRATCH", "check", "config", "programs", "state", "tables"]
+__all__ = ["FACTS", "IMPORTS", "SCRATCH", "check", "config", "programs", "state", "tables"]
 
 SCRATCH = frozenset({"packet_in", "packet_out"})
 REJECT = 5  # FIREWALL_REJECT of bpf/firewall/firewall.h

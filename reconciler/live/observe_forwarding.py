@@ -10,6 +10,7 @@ from typing import Any
 from reconciler import pins
 from reconciler.graph.records import GONE, HookRecord, MemberRecord, NextHopRecord, TrampolineRecord
 from reconciler.live.snapshot import Ends, Flooded, Snapshot, Wire
+from reconciler.model import family_of
 
 _HOP_KINDS = ("none", "pass", "netdev", "program")
 POINTS = ("xdp", "tcx_ingress", "tcx_egress")
@@ -56,7 +57,7 @@ def chains(own: Snapshot, ends: Ends) -> Iterator[TrampolineRecord]:
 def flooded(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> tuple[Flooded, ...]:
     """A cube's flood members as they are in its tables; of an XDP cube that floods groups, those of its TC twin too."""
     home = pins.cube(cube)
-    flavour = "TC" if about.get("type", "TC") == "TC" else "XDP"
+    flavour = family_of(about.get("type", "TC"))
     sides = [(pins.MAIN, flavour)] + ([(pins.TWIN, "TC")] if "flood" in snapshot.reader.names(f"{home}/twin") else [])
     found = ((side, _members(snapshot, home, side, flavour)) for side, flavour in sides)
     return tuple(Flooded(cube, side, tuple(members)) for side, members in found if members is not None)
