@@ -79,6 +79,7 @@ static __always_inline bool rewrite_check(struct CTXTYPE *ctx, const struct rewr
 #if PCN_XDP
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
   u16 *check = data + (offset & REWRITE_DEEPEST);
+  asm volatile("" : "+r"(check)); /* or what is compared is another register than what is read by */
   if ((void *)(check + 1) > data_end)
     return false;
   if (at->proto == IPPROTO_UDP && !*check)
@@ -106,6 +107,7 @@ static __always_inline bool rewrite_end(struct CTXTYPE *ctx, const struct rewrit
   if (port != REWRITE_KEEP) {
     void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
     u16 *field = data + ((at->l4 + rewrite_port_at(at, end)) & REWRITE_DEEPEST);
+    asm volatile("" : "+r"(field));
     if ((void *)(field + 1) > data_end)
       return false;
     ports = (u64)(u16)~*field + (u16)port;
