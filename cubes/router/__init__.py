@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cubes.lib.layout import index, number, pack, unpack
+from cubes.lib.macs import default_mac
 from cubes.router.check import check
 from cubes.router.fib import (
     DISCARD,
@@ -22,7 +23,6 @@ from cubes.router.fib import (
     LOCAL,
     Address,
     Network,
-    default_mac,
     derive,
     link_local_address,
     own_addresses,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cubes.lib.macs import is_station
 from cubes.router.fib import Interface, Own, derive, ip_address, own_addresses, routes
 from reconciler.service.sdk import Env
 
@@ -73,18 +74,14 @@ def _overlaps(owned: list[Own]) -> Iterator[Said]:
 
 def _macs(config: Mapping[str, Any]) -> Iterator[Said]:
     for index, port in enumerate(config.get("ports", ())):
-        if "mac" in port and not _is_station(port["mac"]):
+        if "mac" in port and not is_station(port["mac"]):
             yield ("ports", index, "mac"), f"{port['mac']} is no MAC address of a station", "error"
 
 
 def _neighbours(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
     own = {own.interface.ip for own in own_addresses(config)}
     for index, entry in enumerate(config.get("arp-table", ())):
-        if not _is_station(entry["mac"]):
+        if not is_station(entry["mac"]):
             yield ("arp-table", index, "mac"), f"{entry['mac']} is no MAC address of a station", "error"
         if ip_address(entry["address"]) in own:
             yield ("arp-table", index, "address"), f"{entry['address']} is the router's own address", "error"
-
-
-def _is_station(mac: str) -> bool:
-    return not int(mac[:2], 16) & 1 and any(c not in "0:" for c in mac)

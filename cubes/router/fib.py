@@ -9,7 +9,6 @@ next best in its place as a whole.
 from __future__ import annotations
 
 import functools
-import hashlib
 import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -86,11 +85,6 @@ ip_interface = functools.lru_cache(_MOST)(ipaddress.ip_interface)
 @functools.lru_cache(_MOST)
 def _network(address: Address, length: int) -> Network:
     return ipaddress.ip_network((address.packed, length), strict=False)
-
-
-def default_mac(cube: str, port: str) -> str:
-    """A locally administered unicast address; the same for the same names everywhere."""
-    return ":".join(f"{byte:02x}" for byte in (2, *hashlib.sha256(f"{cube}:{port}".encode()).digest()[:5]))
 
 
 def link_local_address(mac: bytes) -> ipaddress.IPv6Address:

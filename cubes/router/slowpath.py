@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from cubes.lib.layout import index, number
-from cubes.router.fib import LOCAL, REMOTE, Address, Fib, default_mac, derive, link_local_address
+from cubes.lib.macs import default_mac
+from cubes.router.fib import LOCAL, REMOTE, Address, Fib, derive, link_local_address
 from cubes.router.packets import Station, answer_of, forwarded, question, source_of, target_of, unreachable
 from cubes.router.waiting import Hop, Packet, Queue, Source, WaitingRoom
 from reconciler.service.sdk import CubeHandle, Env, Metadata, decode, encode
@@ -23,6 +24,7 @@ TRIES, INTERVAL = 3, 1.0  # questions, and seconds between them
 HEARTBEAT, SCAN = 1.0, 5.0  # seconds
 ERRORS = 250  # that a source is sent in a second, as in bpf/router/router_error.c
 REACHABLE, AHEAD = 60, 20  # seconds that a neighbour is believed; what is in use is asked for so much earlier
+
 
 class SlowPath:
     """One router's waiting room."""

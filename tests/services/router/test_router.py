@@ -7,8 +7,8 @@ import json
 import pytest
 
 from cubes import router
+from cubes.lib.macs import default_mac
 from cubes.router.check import check
-from cubes.router.fib import default_mac
 from reconciler.check import check as check_documents
 from reconciler.document.load import parse
 from reconciler.errors import DocumentError
