@@ -1,0 +1,120 @@
+"""What packets are sent by, as it follows from services and their backends: `services`, `members`, `rings`, `client_ranges`.
+
+A service has a number, and so has each of its backends; both follow from addresses and ports. So an edit of one service writes
+rows of that one, and what is read back can be compared. Two that would have one number are told apart in the order of their keys.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cubes.lib import maglev
+from cubes.lib.layout import pack
+from reconciler.service.sdk import EntryMemo, Env, encode
+
+ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
+PROTOCOLS = {"ICMP": (ICMP,), "TCP": (TCP,), "UDP": (UDP,), "ALL": (TCP, UDP, ICMP)}
+REJECTS, RANGES, ECHO = 1, 2, 4  # enum service_flags in bpf/lbrp/lbrp.h
+DRAINS = 1  # enum member_flags
+
+Config = Mapping[str, Any]
+Rows = dict[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What follows from one service alone. Its number is still open, since another one could have it."""
+
+    keys: tuple[tuple[str, int, int], ...]  # (vip, port, IP's number of the protocol)
+    name: bytes
+    size: int
+    affinity: int
+    flags: int
+    members: tuple[tuple[bytes, bytes], ...]  # (number, row)
+    pages: tuple[bytes, ...]
+    ranges: tuple[bytes, ...]  # (length, address), as `encode` has prefixes
+
+
+_SERVICES: EntryMemo[Made] = EntryMemo()
+
+
+def derive(config: Config, tables: Mapping[str, Any]) -> dict[str, Rows]:
+    member = tables["members"].value
+    made = _SERVICES.each(config.get("service", ()), lambda _, service: _make(service, member))
+    found: dict[str, Rows] = {"services": {}, "members": {}, "rings": {}, "client_ranges": {}}
+    taken: set[int] = set()
+    vips: dict[str, None] = {}
+    for service in sorted(made, key=lambda each: (each.keys[0][2] != ICMP, each.name)):
+        number = maglev.number(service.name, taken)
+        taken.add(number)
+        word = struct.pack("=I", number)
+        row = pack(tables["services"].value, number=number, size=service.size, affinity=service.affinity, flags=service.flags)
+        for vip, port, proto in service.keys:
+            found["services"].setdefault(_service_key(tables, vip, port, proto), row)
+            vips[vip] = None
+        found["members"].update((word + backend, member_row) for backend, member_row in service.members)
+        found["rings"].update((struct.pack("=II", number, page), slots) for page, slots in enumerate(service.pages))
+        found["client_ranges"].update((_range_key(prefix, word), struct.pack("=I", 1)) for prefix in service.ranges)
+    answers = pack(tables["services"].value, flags=ECHO)
+    for vip in vips:
+        found["services"].setdefault(_service_key(tables, vip, 0, ICMP), answers)
+    return found
+
+
+def _make(service: Config, layout: Any) -> Made:
+    backends = {_end(backend): backend for backend in service.get("backend", ())}
+    dealt = maglev.deal({end: _weight(backend) for end, backend in backends.items()}, service.get("ring-size", 0))
+    rejects = REJECTS if service.get("no-backend", "REJECT") == "REJECT" else 0
+    ranges = service.get("source-range", ())
+    return Made(
+        tuple(_keys(service)),
+        f"{encode('ip', service['vip'], 16, Env()).hex()} {service['vport']} {service['proto']}".encode(),
+        dealt.size,
+        service.get("affinity-timeout", 0),
+        rejects | (RANGES if ranges else 0),
+        tuple((dealt.numbers[end], _member(backend, layout)) for end, backend in backends.items() if not _is_down(backend)),
+        dealt.pages,
+        tuple(encode("prefix", said, 20, Env()) for said in ranges),
+    )
+
+
+def _keys(service: Config) -> Iterator[tuple[str, int, int]]:
+    for proto in PROTOCOLS[service["proto"]]:
+        yield service["vip"], 0 if proto == ICMP else service["vport"], proto
+
+
+def _end(backend: Config) -> bytes:
+    return encode("ip", backend["ip"], 16, Env()) + struct.pack("=H", backend["port"])
+
+
+def _is_down(backend: Config) -> bool:
+    return backend.get("state") == "DOWN"
+
+
+def _weight(backend: Config) -> int:
+    return int(backend.get("weight", 1)) if backend.get("state", "ACTIVE") == "ACTIVE" else 0
+
+
+def _member(backend: Config, layout: Any) -> bytes:
+    address = encode("ip", backend["ip"], 16, Env())
+    return pack(layout, ip=address, port=backend["port"], flags=0 if _weight(backend) else DRAINS)
+
+
+def _service_key(tables: Mapping[str, Any], vip: str, port: int, proto: int) -> bytes:
+    """With the number that the protocol has in the address's family."""
+    own = ICMPV6 if proto == ICMP and ":" in vip else proto
+    return pack(tables["services"].key, vip=encode("ip", vip, 16, Env()), vport=port, proto=own)
+
+
+def _range_key(prefix: bytes, service: bytes) -> bytes:
+    """`struct client_range`: the prefix behind the 32 bits of its service."""
+    (length,) = struct.unpack("=I", prefix[:4])
+    return struct.pack("=I", length + 32) + service + prefix[4:]
+
+
+def shares(service: Config) -> Sequence[int]:
+    """The weights with which its backends get new flows."""
+    return [_weight(backend) for backend in service.get("backend", ())]
