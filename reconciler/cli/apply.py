@@ -22,7 +22,7 @@ names is removed."""
 _POLL = 0.2  # seconds between looks for a netdev that is waited for
 
 
-def arguments(parser: ArgumentParser) -> None:
+def arguments(parser: ArgumentParser, *formats: str) -> None:
     parser.add_argument("files", nargs="*", metavar="FILE", help="a file, a directory, or - for standard input")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--plan", action="store_true", help="only show what would be done; exit 2 if there is anything")
@@ -39,7 +39,7 @@ def arguments(parser: ArgumentParser) -> None:
         dest="try_seconds",
         help="roll back after this time, unless confirmed with Enter or with pcn apply --confirm",
     )
-    shared.output(parser, "text", "json", "yaml")
+    shared.output(parser, *(formats or ("text", "json", "yaml")))
     shared.lock(parser)
     shared.root(parser)
     shared.services(parser)

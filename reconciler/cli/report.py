@@ -15,7 +15,7 @@ def report(run: Run, results: list[ApplyResult], *, done: bool) -> dict[str, Any
     from reconciler.present.rows import Decoder
 
     last = results[-1]
-    text = run.format == "text"
+    text = run.format in ("text", "markdown")
     made = [
         document(
             Report(
@@ -36,6 +36,11 @@ def report(run: Run, results: list[ApplyResult], *, done: bool) -> dict[str, Any
         run.emit(whole)
         return whole
     run.warn(last.warnings)
+    if run.format == "markdown":
+        from reconciler.present.markdown import render_markdown
+
+        run.terminal.print(render_markdown(whole))
+        return whole
     if not run.terminal.quiet:
         from reconciler.present.text import render
 

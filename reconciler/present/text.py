@@ -16,7 +16,7 @@ from reconciler.present.leaves import counted
 Paint = Callable[[str, str], str]
 """(style, text) to text; styles are green, yellow, red, dim, bold and plain."""
 STYLES = {"+": "green", "~": "yellow", "-": "red", "!": "red"}
-_WORDS = {"program_loads": "program load", "map_writes": "map write", "link_changes": "link change"}
+WORDS = {"program_loads": "program load", "map_writes": "map write", "link_changes": "link change"}
 _WIDEST, _MOST_LINES = 76, 20
 
 
@@ -41,7 +41,7 @@ def totals(document: Mapping[str, Any], *, done: bool) -> str:
     summary = document["summary"]
     if not document["steps"]:
         return "Nothing to do: the kernel holds what the file says."
-    costs = ", ".join(counted(summary[what], _WORDS[what]) for what in COUNTS)
+    costs = ", ".join(counted(summary[what], WORDS[what]) for what in COUNTS)
     felt = sorted(
         {
             name
@@ -59,7 +59,7 @@ def _body(groups: Sequence[ChangeGroup], paint: Paint) -> Iterator[str]:
     heads = [_head(group, wide) for group in groups]
     edge = min(_WIDEST, max(map(len, heads), default=0))
     for group, head in zip(groups, heads, strict=True):
-        cost = ", ".join(counted(group.counts[what], _WORDS[what]) for what in COUNTS if group.counts.get(what))
+        cost = ", ".join(counted(group.counts[what], WORDS[what]) for what in COUNTS if group.counts.get(what))
         yield paint(STYLES[group.mark], head) + (paint("dim", f"{'':<{max(0, edge - len(head)) + 3}}{cost}") if cost else "")
         if not _is_single(group):
             kept = _bounded(group.lines)
@@ -96,6 +96,6 @@ def _waiting(entry: Mapping[str, str]) -> str:
 def _step_line(step: Mapping[str, Any], paint: Paint) -> str:
     mark = MARKS.get(step["action"], "~")
     lost = f"  [{step['disruption']}]" if step["disruption"] != "none" else ""
-    cost = ", ".join(counted(number, _WORDS[what]) for what, number in step["counts"].items())
+    cost = ", ".join(counted(number, WORDS[what]) for what, number in step["counts"].items())
     text = escape(f"{mark} {step['phase']:<6}  {step['action']:<7}  {step['address']}  {step['reason']}{lost}")
     return paint(STYLES[mark], text) + (paint("dim", f"  {cost}") if cost else "")
