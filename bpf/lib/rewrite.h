@@ -48,6 +48,7 @@ static __always_inline u32 rewrite_fold(u64 sum) {
 static __always_inline bool rewrite_ip(struct CTXTYPE *ctx, const struct rewrite_place *at, u32 end, const u32 *address, u64 *sum) {
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
   void *header = data + (at->l3 & REWRITE_DEEPEST);
+  asm volatile("" : "+r"(header));
   if (at->family == 4) {
     struct iphdr *ip = header;
     if ((void *)(ip + 1) > data_end)
