@@ -219,7 +219,8 @@ def _constants(record: CubeRecord, live: Live, service: Service, by_digest: Mapp
             for segment, _ in segments[:-1]:
                 place = place.setdefault(segment, {})
             enum = node.get("x-pcn-enum") or {}
-            place[segments[-1][0]] = next((word for word, number in enum.items() if number == words[name]), words[name])
+            value = bool(words[name]) if node.get("type") == "boolean" else words[name]
+            place[segments[-1][0]] = next((word for word, number in enum.items() if number == words[name]), value)
     return found
 
 
