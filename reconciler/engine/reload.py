@@ -25,6 +25,7 @@ from reconciler.graph.tables import Tables
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import BuildKey, Cube, Topology
 from reconciler.plan import make_plan
+from reconciler.service.registry import Services
 
 
 def reload(
@@ -87,7 +88,7 @@ def _session(
         desired.state[record.address] = replace(record, object=compiled.digest, constants=pack_constants(compiled, values))
     if not found:
         raise UsageError(f"cube {cube.name!r} does not run {direction} program {index}")
-    for table in _tables(cube, topologies, built, builder):
+    for table in _tables(cube, topologies, built, builder, reconciler.services):
         known = desired.state.setdefault(table.address, table)
         if isinstance(known, TableRecord) and known.spec != table.spec:
             raise DocumentError([Problem(f"table {table.name} is live in another shape: {known.spec} and not {table.spec}")])
@@ -102,13 +103,14 @@ def _is(record: ProgramRecord, cube: str, direction: str, index: int) -> bool:
 
 
 def _tables(
-    cube: Cube, topologies: Sequence[Topology], built: Mapping[BuildKey, Built], builder: Builder
+    cube: Cube, topologies: Sequence[Topology], built: Mapping[BuildKey, Built], builder: Builder, services: Services
 ) -> list[TableRecord]:
     """The cube's tables; those of all others are held against them."""
     tables = Tables()
     for other in (each for topology in topologies for each in topology.cubes):
         whole = built[builder.key_of(other)].objects
-        tables.add(other.name, whole, whole, {})
+        service = services.get(other.service)
+        tables.add(other.name, whole, whole, {}, service.sizes(full_config(other)) if service is not None else None)
     records = list(tables.records())
     if tables.problems:
         raise DocumentError([Problem(sentence, f"/spec/cubes/{name}") for name, sentence in tables.problems])

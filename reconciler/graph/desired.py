@@ -18,6 +18,7 @@ from reconciler import pins
 from reconciler.errors import DocumentError, Problem
 from reconciler.graph.documents import text_of
 from reconciler.graph.incremental import CachedGraph, DesiredCache, Inputs, Skeleton, rebuild
+from reconciler.graph.parents import parents
 from reconciler.graph.parts import Built, CubePart, Desired, LiveCubes, ProgramSlot
 from reconciler.graph.records import (
     CubeRecord,
@@ -91,13 +92,14 @@ def build_desired(
     old = known.graph.parts if known.graph is not None else {}
     parts: dict[str, CubePart] = {}
     problems: list[Problem] = []
+    parent = parents(topologies)
     for cube in (cube for topology in topologies for cube in topology.cubes):
         try:
             service = _service(cube, services)
             key, _ = build_key(cube, service)
             whole, known_indices = built[key], indices.get(cube.name, {})
             rows, part, others = all_rows.get(cube.name, {}), old.get(cube.name), recorded.get(cube.name, {})
-            wanted = facts_.of_cube(service.facts, facts, published.get(cube.name, {}))
+            wanted = facts_.of_cube(service.facts, facts, {**published.get(cube.name, {}), **parent.get(cube.name, {})})
             seen = rows if service.implementation else None
             if part is None or not part.holds_for(cube, whole, known_indices, others, seen, wanted):
                 ports = port_indices(cube, known_indices, min(service.max_ports, pins.AFTER_EGRESS))
@@ -148,7 +150,7 @@ def _tables(parts: Iterable[CubePart]) -> tuple[list[TableRecord], list[Problem]
     """The tables of all cubes, and what is wrong with them."""
     tables = Tables()
     for part in parts:
-        tables.add(part.cube.name, part.made.objects, part.whole.objects, part.rows)
+        tables.add(part.cube.name, part.made.objects, part.whole.objects, part.rows, part.sizes)
     records = list(tables.records())
     return records, [Problem(sentence, f"/spec/cubes/{cube}") for cube, sentence in tables.problems]
 
@@ -196,7 +198,8 @@ def _part(
     config = full_config(cube)
     made = _chosen(whole, service.chosen(config))
     records = [_as_recorded(record, recorded) for record in _records(cube, service, key, made, config, env)]
-    return CubePart(cube, env, made, whole, records, service.rows(config, made.tables, env), recorded)
+    rows = service.rows(config, made.tables, env)
+    return CubePart(cube, env, made, whole, records, rows, recorded, service.sizes(config))
 
 
 def _as_recorded(record: Record, recorded: Mapping[str, str]) -> Record:

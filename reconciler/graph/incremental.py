@@ -102,7 +102,7 @@ def rebuild(
     records: list[Any] = [record for record in documents if not _is_known(record, old.desired)]
     tables = Tables()
     for _, part in changed:
-        tables.add(part.cube.name, part.made.objects, part.whole.objects, part.rows)
+        tables.add(part.cube.name, part.made.objects, part.whole.objects, part.rows, part.sizes)
     own = [record for record in tables.records() if record.cube]
     of_the_host = (declared for path, declared in tables.declared.items() if not path.startswith("cubes/"))
     if tables.problems or any(declared.rows is not None for declared in of_the_host):

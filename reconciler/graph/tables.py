@@ -8,7 +8,7 @@ declaration makes nothing: it is bound to what another µCube, or another cube, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler import pins
@@ -86,8 +86,16 @@ class Tables:
     referred: list[Declaration] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
 
-    def add(self, cube: str, made: Mapping[Any, Any], whole: Mapping[Any, Any], rows: Mapping[str, TableRows]) -> None:
-        """One cube's. `made` are the objects it runs, by slot; `whole` all that its service has."""
+    def add(
+        self,
+        cube: str,
+        made: Mapping[Any, Any],
+        whole: Mapping[Any, Any],
+        rows: Mapping[str, TableRows],
+        sizes: Mapping[str, int] | None = None,
+    ) -> None:
+        """One cube's. `made` are the objects it runs, by slot; `whole` all that its service has; `sizes` how many rows tables
+        hold that this cube has larger or smaller than the C."""
         objects = list(whole.values())
         for slot, compiled in made.items():
             public = {name for name, table in compiled.tables.items() if table.scope == PUBLIC and not table.extern}
@@ -95,6 +103,8 @@ class Tables:
                 if name in pins.PER_GENERATION:
                     continue
                 table = compiled.tables[name]
+                if sizes and name in sizes and not table.extern:
+                    table = replace(table, max_entries=sizes[name])
                 path = pins.table(cube, name, scope_of(table, objects), slot.side)
                 found = Declaration(cube, compiled.source, table, path, rows.get(name))
                 self.referred.append(found) if table.extern else self._declare(found)

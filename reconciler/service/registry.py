@@ -16,6 +16,7 @@ The Python half is pure and optional; of these it defines what it needs:
     check(config, env) -> iterable of (path, sentence, "error" | "warning")   what the schema cannot say;
                                                    `path`: steps from the cube, such as ("route", 0, "nexthop")
     MIGRATIONS {table: {(key size, value size): migrate}}   what rows become that were learned in an older layout
+    sizes(config) -> {table: rows}                 how many rows tables hold, where a cube's configuration says so and not the C
     FACTS ("netdevs", ...)                         which facts it wants in env.facts (reconciler/facts)
     SCRATCH {table}                                tables in which nothing is kept from one packet to the next
     IMPORTS {format: Import}                       other programs' files that it can make topologies of (service/importers.py)
@@ -170,6 +171,13 @@ class Service:
         if self.implementation is not None and hasattr(self.implementation, "constants"):
             values |= self.implementation.constants(config)
         return values
+
+    def sizes(self, config: Mapping[str, Any]) -> Mapping[str, int]:
+        """How many rows tables hold, by name, of those that are not as large as the C says."""
+        if self.implementation is not None and hasattr(self.implementation, "sizes"):
+            found: Mapping[str, int] = self.implementation.sizes(config)
+            return found
+        return {}
 
     def init_only(self, config: Mapping[str, Any]) -> str:
         """The cube's init-only leaves as JSON, '' if it has none: with others, it is another cube."""
