@@ -1,0 +1,143 @@
+/* The nat's µCube 1: a packet that belongs to no session. Whether a rule is for it, and then a new session.
+ *
+ * From inside: to an address of ours outside it turns around; else the rule with the longest prefix around its source is for it, of which
+ * masquerade is the shortest. From outside: port forwarding by protocol, port forwarding, then dnat. What no rule is for passes as it is.
+ */
+#include "nat.h"
+
+enum opened { OPENED = -1, EXISTS = -2 };
+
+/* What all sessions begin with. A packet that began before this translator did is of a connection that is open. */
+static __always_inline void begin(struct packet *packet, u32 rule, u32 id, u32 kind) {
+  struct session_times times = nat_times();
+  u32 flags = PCN_EGRESS ? SESSION_NEAR_SPOKE : SESSION_FAR_SPOKE;
+  if (packet->is.proto == IPPROTO_TCP && !(packet->is.flags & SESSION_SYN))
+    flags |= SESSION_OPEN;
+  packet->next.flags = flags | (kind == KIND_HAIRPIN ? SESSION_TURNS : 0);
+  packet->next.kind = kind;
+  packet->next.rule = rule;
+  packet->next.id = id;
+  packet->next.zero = 0;
+  packet->next.expires = packet->now + session_lifetime(flags, packet->is.proto, &times);
+}
+
+static __always_inline bool may_begin(struct packet *packet) {
+  return is_icmp(&packet->is) ? packet->echo == ECHO_REQUEST : session_may_begin(packet->is.proto, packet->is.flags);
+}
+
+/* A session's rows in order: slot, way, session. Another CPU may make the same session meanwhile; then it is that one's.
+ * OPENED, EXISTS, or why the packet is to be dropped. */
+static __always_inline int open_session(struct packet *packet) {
+  struct session_tuple way = packet->key;
+  struct session_way mine = {.near_port = packet->inside.near_port};
+  struct session *new = &packet->next;
+  u32 slot;
+  int failed;
+  __builtin_memcpy(mine.near, packet->inside.near, 16);
+  if (!session_take_slot(&packet->inside, &slot, packet->now))
+    return DROP_TABLE_FULL;
+  new->slot = slot;
+  if (PCN_EGRESS)
+    failed = session_find_way(&way, &mine, &packet->pool, packet->has_port, packet->now);
+  else
+    failed = session_take_way(&way, &mine, packet->now);
+  __builtin_memcpy(new->outside, way.near, 16);
+  new->outside_port = way.near_port;
+  if (failed) {
+    session_slots.delete(&slot);
+    return failed == SESSION_E2BIG ? DROP_TABLE_FULL : DROP_NO_PORT;
+  }
+  if (sessions.insert(&packet->inside, new) == 0)
+    return OPENED;
+  struct session *there = sessions.lookup(&packet->inside);
+  if (there && !session_is_live(there, packet->now) && session_close(&packet->inside, there) && sessions.insert(&packet->inside, new) == 0)
+    return OPENED;
+  session_ways.delete(&way);
+  session_slots.delete(&slot);
+  return EXISTS;
+}
+
+#if PCN_EGRESS
+
+static __always_inline bool is_the_only(const struct source *source, const u32 *address) {
+  return source->addresses == 1 && same_address(source->first, address);
+}
+
+/* To an address of ours outside: it turns around, and has come from that very address, so that what is sent back to it comes here again. */
+static __always_inline bool find_hairpin(struct packet *packet) {
+  u32 *rule = PCN_CONST(HAIRPIN) ? outsides.lookup((struct in6_addr *)packet->is.dst) : NULL;
+  if (!rule || same_address(packet->is.src, packet->is.dst))
+    return false;
+  __builtin_memcpy(packet->pool.first, packet->is.dst, 16);
+  packet->pool.addresses = 1;
+  packet->pool.low = 1024;
+  packet->pool.high = 65535;
+  begin(packet, *rule, 0, KIND_HAIRPIN);
+  return true;
+}
+
+static __always_inline int open_outwards(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
+  packet->inside = packet->key;
+  if (!find_hairpin(packet)) {
+    struct prefix6 from;
+    lpm_host6(&from, packet->is.src);
+    struct source *source = sources.lookup(&from);
+    if (!source)
+      return RX_OK;
+    if (!may_begin(packet) && !packet->is.later_fragment && is_the_only(source, packet->is.src))
+      return RX_OK; /* it is of nobody inside, but of who has this address himself */
+    __builtin_memcpy(&packet->pool, source, sizeof(packet->pool));
+    begin(packet, source->rule, source->id, source->kind);
+  }
+  if (packet->is.later_fragment)
+    return refuse(md, DROP_FRAGMENT);
+  if (!may_begin(packet))
+    return refuse(md, DROP_NO_SESSION);
+  int done = open_session(packet);
+  if (done >= 0)
+    return refuse(md, done);
+  struct session *there = sessions.lookup(&packet->inside);
+  if (!there || !session_is_live(there, packet->now))
+    return refuse(md, DROP_NO_PORT);
+  return translate(ctx, md, packet, there->outside, there->outside_port, there->flags & SESSION_TURNS);
+}
+
+#else
+
+static __always_inline int open_inwards(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
+  struct target_key to = {.length = packet->has_port ? 152 : 128, .port = packet->key.near_port, .proto = packet->is.proto};
+  if (packet->is.later_fragment)
+    return RX_OK; /* its first one passed, or is for nobody */
+  __builtin_memcpy(to.address, packet->is.dst, 16);
+  struct target *target = targets.lookup(&to);
+  if (!target)
+    return RX_OK;
+  if (!may_begin(packet))
+    return refuse(md, DROP_NO_SESSION);
+  packet->inside = packet->key;
+  __builtin_memcpy(packet->inside.near, target->address, 16);
+  if (target->port)
+    packet->inside.near_port = target->port;
+  begin(packet, target->rule, target->id, target->kind);
+  int done = open_session(packet);
+  if (done >= 0)
+    return refuse(md, done);
+  struct session *there = sessions.lookup(&packet->inside);
+  if (!there || !session_is_live(there, packet->now) || !same_address(there->outside, packet->key.near) ||
+      there->outside_port != packet->key.near_port)
+    return refuse(md, DROP_NO_PORT);
+  return translate(ctx, md, packet, packet->inside.near, packet->inside.near_port, false);
+}
+
+#endif
+
+static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
+  struct packet *packet = packet_context();
+  if (!packet)
+    return RX_DROP;
+#if PCN_EGRESS
+  return open_outwards(ctx, md, packet);
+#else
+  return open_inwards(ctx, md, packet);
+#endif
+}
