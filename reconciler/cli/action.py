@@ -31,9 +31,9 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(run: Run) -> int:
-    from reconciler.cli.perform import perform, snapshot
     from reconciler.engine.actions import answer
     from reconciler.engine.confirm import refuse_while_unconfirmed
+    from reconciler.engine.perform import perform, snapshot
 
     run.need("change the kernel's tables", change=True)
     options = run.options()

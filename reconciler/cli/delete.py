@@ -51,8 +51,8 @@ def is_file(word: str) -> bool:
 
 def known(options: Options) -> None:
     """Raise UsageError for a name of `options.drop` that no live topology has."""
-    from reconciler.cli.perform import snapshot
     from reconciler.document.suggest import did_you_mean
+    from reconciler.engine.perform import snapshot
     from reconciler.live.applied import applied_documents, name_of
 
     if not options.drop:

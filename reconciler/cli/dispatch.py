@@ -55,7 +55,7 @@ def _carry_out(run: Run) -> int:
     """Run the verb. Whatever happens is said in one place, and in the form that was asked for."""
     verb = sys.modules[_module(run.verb)]
     try:
-        with _no_search_for_garbage() if run.verb != "agent" else nullcontext():
+        with _no_search_for_garbage() if run.verb not in ("agent", "api") else nullcontext():
             code: int = verb.run(run)
     except PcnError as error:
         return run.failed(error)

@@ -29,9 +29,9 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(run: Run) -> int:
-    from reconciler.cli.perform import perform, snapshot
     from reconciler.compiler.cache import prune
     from reconciler.engine.confirm import refuse_while_unconfirmed
+    from reconciler.engine.perform import perform, snapshot
     from reconciler.present import DONE, PLANNED, Report, document, exit_code_of_plan
     from reconciler.present.text import render
 

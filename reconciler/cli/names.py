@@ -42,7 +42,7 @@ class LiveNames:
 
 def live_names(options: Options) -> LiveNames:
     """What is applied, by name: from the applied documents, under the lock that readers take."""
-    from reconciler.cli.perform import snapshot
+    from reconciler.engine.perform import snapshot
     from reconciler.live.applied import applied_documents, name_of
 
     def names(_: Reconciler, live: Live) -> LiveNames:

@@ -15,6 +15,7 @@ VERBS = {
     "delete": "remove topologies, by name or file",
     "services": "list the kinds of cube there are",
     "agent": "keep the kernel as files say it should be (the command pcn-agent)",
+    "api": "serve Polycube's REST API (the command pcn-api)",
     "stats": "show what the cubes and ports carry and drop",
     "log": "print what the cubes log",
     "action": "do a YANG action on a cube, such as fdb/flush",

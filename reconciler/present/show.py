@@ -73,7 +73,7 @@ def _documents(
     records = list(live.state.values())
     found = {r.topology for r in records if isinstance(r, CubeRecord | LinkRecord | NamespaceRecord)}
     found |= {r.name for r in records if isinstance(r, TopologyRecord)}
-    traced = trace(live, reconciler.services, _attached(applied.values()))
+    traced = trace(live, reconciler.services, attached(applied.values()))
     documents = []
     for name in sorted(found):
         if names and name not in names:
@@ -87,7 +87,7 @@ def _documents(
                 if isinstance(r, LinkRecord) and r.topology == name and not pins.is_hidden(r.link.end.name)
             ],
             "cubes": [
-                _cube(r, live, reconciler, traced, _named(said.get("cubes", ()), r.name), state, facts)
+                cube_data(r, live, reconciler, traced, _named(said.get("cubes", ()), r.name), state, facts)
                 for r in records
                 if isinstance(r, CubeRecord) and r.topology == name
             ],
@@ -112,7 +112,7 @@ def _apart(spec: dict[str, Any]) -> dict[str, Any]:
     return {"fuse": False, **spec, "cubes": cubes}
 
 
-def _attached(documents: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def attached(documents: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Transparent cube to netdev, as the documents have it."""
     return {
         cube: item["netdev"]
@@ -148,10 +148,11 @@ def _end(end: LinkEnd) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if value not in (None, [])}
 
 
-def _cube(
+def cube_data(
     record: CubeRecord, live: Live, reconciler: Reconciler, traced: Traced, said: Mapping[str, Any], state: bool,
     of_host: Mapping[str, Any],
 ) -> dict[str, Any]:
+    """A live cube as a document has it; with `state`, also what it learned and counted. `said`: what was applied of it."""
     plain: dict[str, Any] = {"name": record.name, "service-name": record.service, "type": record.type}
     plain |= {} if record.fuse else {"fuse": False}
     service = reconciler.services.get(record.service)

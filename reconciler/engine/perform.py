@@ -1,4 +1,4 @@
-"""Small plans of the command's own (an action, a clean-up) under the same lock and by the same transaction as an apply."""
+"""Small plans (an action, a clean-up) under the same lock and by the same transaction as an apply."""
 
 from __future__ import annotations
 

@@ -1,0 +1,121 @@
+"""A request from its first byte to its last: who calls, a body within limits, the handlers in their one thread, the audit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.responses import Response, StreamingResponse
+
+from reconciler.api import routes
+from reconciler.api.answers import NOTHING, Answer, Refusal, errors, not_allowed, refused, said
+from reconciler.api.callers import Caller, Policy
+from reconciler.api.events import Hub
+from reconciler.api.request import Request, query_of, words_of
+from reconciler.api.store import Store
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+MOST_BYTES = 16 * 1024 * 1024  # of a body; 10,000 rules are 1.1 MB
+PATIENCE = 60.0  # seconds for a body to come
+log = logging.getLogger("pcn.api")
+audit = logging.getLogger("pcn.api.audit")
+
+
+@dataclass(slots=True)
+class App:
+    """The ASGI application. `thread` is the only one in which `store` is used."""
+
+    store: Store
+    policy: Policy
+    hub: Hub
+    thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "store"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            response = await self._response(scope, receive)
+        except Refusal as error:
+            response = _as_response(refused(error))
+        except Exception:  # a mistake of pcn's own must not look like an answer
+            log.exception("%s %s", scope["method"], scope["path"])
+            response = _as_response(errors(500, [said("operation-failed", "a mistake in pcn; its log says where")]))
+        await response(scope, receive, send)
+
+    async def _response(self, scope: Scope, receive: Receive) -> Response:
+        headers = dict(scope["headers"])
+        caller: Caller = self.policy.caller(scope["state"]["transport"])
+        self.policy.check_place(headers, local=scope["client"] is None)
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if not (caller.writes if method in routes.WRITES else caller.reads):
+            audit.warning("%s: %s %s: 403", caller.name, method, scope["raw_path"].decode("latin-1"))
+            raise Refusal(403, "access-denied", f"{caller.name} may not do that: see group {self.policy.group} in docs/api.md")
+        if method not in routes.METHODS:
+            raise not_allowed(*routes.METHODS)
+        words = words_of(scope["raw_path"])
+        if words in (("events",), (*routes.PREFIX, "events")):
+            if method != "GET":
+                raise not_allowed("GET")
+            return StreamingResponse(self.hub.listen(), headers={"Cache-Control": "no-store"}, media_type="text/event-stream")
+        if words[:2] != routes.PREFIX:
+            raise Refusal(404, "unknown-element", f"paths begin with /{'/'.join(routes.PREFIX)}/")
+        body = await _body(headers, receive)
+        match = headers.get(b"if-match", b"").decode("latin-1").strip().removeprefix("W/").strip('"') or None
+        host = headers.get(b"host", b"localhost").decode("latin-1")
+        request = Request(method, words[2:], query_of(scope["query_string"]), body, caller.name, match, host)
+        answer = await asyncio.get_running_loop().run_in_executor(self.thread, routes.answer, request, self.store)
+        self._note(request, answer)
+        return _as_response(answer)
+
+    def _note(self, request: Request, answer: Answer) -> None:
+        """An audit line for each write, whatever came of it."""
+        if request.method not in routes.WRITES:
+            return
+        path = "/".join(request.words)
+        revision = answer.headers.get("ETag", "-").strip('"')
+        audit.info("%s: %s /%s: %d, revision %s", request.who, request.method, path, answer.status, revision)
+        self.hub.tell("write", {"who": request.who, "method": request.method, "path": f"/{path}", "status": answer.status})
+
+
+async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    """The body. Raises Refusal if it is too large, or does not come."""
+    too_big = Refusal(413, "too-big", f"a body has at most {MOST_BYTES} bytes", headers={"Connection": "close"})
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > MOST_BYTES:
+        raise too_big
+    body = bytearray()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            async for part in _parts(receive):
+                body += part
+                if len(body) > MOST_BYTES:
+                    raise too_big
+    except TimeoutError:
+        raise Refusal(408, "malformed-message", "the body did not come", headers={"Connection": "close"}) from None
+    return bytes(body)
+
+
+async def _parts(receive: Receive) -> AsyncIterator[bytes]:
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refusal(400, "malformed-message", "the client has left")
+        yield message.get("body", b"")
+        if not message.get("more_body"):
+            return
+
+
+def _as_response(answer: Answer) -> Response:
+    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **answer.headers}
+    if answer.data is NOTHING:
+        return Response(b"", answer.status, headers)
+    if isinstance(answer.data, str) and answer.kind.startswith("text/"):
+        return Response(answer.data, answer.status, headers | {"Content-Type": answer.kind})
+    text = json.dumps(answer.data, ensure_ascii=False, separators=(",", ":"))
+    return Response(text, answer.status, headers | {"Content-Type": answer.kind})

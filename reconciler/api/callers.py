@@ -1,0 +1,97 @@
+"""Who calls, and what they may: root and the group `pcn` write, others read if that is wanted, and nobody else gets an answer.
+
+A unix socket says whose its other end is. For a TCP connection of this host the kernel is asked whose the other socket is.
+Whoever comes over TLS has a certificate, or no connection.
+"""
+
+from __future__ import annotations
+
+import grp
+import ipaddress
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.api.answers import Refusal
+from reconciler.errors import KernelError
+from reconciler.kernel.sockdiag import owner
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    name: str
+    reads: bool
+    writes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`names` are host names beside localhost under which this is reached."""
+
+    group: str = "pcn"
+    others_read: bool = False
+    names: frozenset[str] = frozenset()
+
+    def caller(self, transport: Any) -> Caller:
+        """Who is at the other end of a connection."""
+        sock: socket.socket | None = transport.get_extra_info("socket")
+        if sock is None:
+            return Caller("unknown", False, False)
+        if sock.family == socket.AF_UNIX:
+            process, user, group = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            return self._user(user, group, f" (process {process})")
+        if certificate := transport.get_extra_info("peercert"):
+            return Caller(f"certificate {_subject(certificate)}", True, True)
+        peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        try:
+            user = owner(peer[:2], local[:2]) if peer is not None else None
+        except KernelError:
+            user = None
+        return Caller("unknown", False, False) if user is None else self._user(user, None, f" from port {peer[1]}")
+
+    def _user(self, user: int, group: int | None, more: str) -> Caller:
+        writes = user == 0 or user == os.geteuid() or self._is_member(user, group)
+        return Caller(f"{_name(user)}{more}", writes or self.others_read, writes)
+
+    def _is_member(self, user: int, group: int | None) -> bool:
+        try:
+            wanted = grp.getgrnam(self.group).gr_gid
+            found = pwd.getpwuid(user)
+        except KeyError:
+            return False
+        return wanted in (group, *os.getgrouplist(found.pw_name, found.pw_gid))
+
+    def check_place(self, headers: Mapping[bytes, bytes], local: bool) -> None:
+        """Refuse a request that a page of somebody else's made a browser send: by another host's name, or from another origin.
+        Raises Refusal. `local`: over a unix socket, where names mean nothing."""
+        host = headers.get(b"host", b"").decode("latin-1")
+        name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+        if not local and not self._is_known(name.strip("[]").casefold()):
+            raise Refusal(403, "access-denied", f"the Host {host!r} is not this one (--name)")
+        origin = headers.get(b"origin")
+        if origin is not None and origin.decode("latin-1").partition("://")[2] != host:
+            raise Refusal(403, "access-denied", "requests from other origins are not answered")
+
+    def _is_known(self, name: str) -> bool:
+        if name == "localhost" or name in self.names:
+            return True
+        try:
+            return ipaddress.ip_address(name).is_loopback
+        except ValueError:
+            return False
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"
+
+
+def _subject(certificate: Mapping[str, Any]) -> str:
+    parts = {name: value for part in certificate.get("subject", ()) for name, value in part}
+    return str(parts.get("commonName") or certificate.get("serialNumber", "?"))

@@ -1,0 +1,64 @@
+"""Whose a cube is: the API writes to its own topology and to no other. Where a file says what there is, the file is edited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reconciler.agent import singleton
+from reconciler.api.answers import Refusal
+from reconciler.api.store import Store
+from reconciler.document.load import load
+from reconciler.errors import PcnError
+
+FIXED = (
+    "services", "cubes", "netdevs", "version", "connect", "disconnect", "attach", "detach", "topology", "metrics",
+    "openapi.json", "events",
+)  # fmt: skip
+"""The first words of a path that are neither a service nor a cube."""
+
+
+def refuse_reserved(store: Store, name: str) -> None:
+    """Raise Refusal for a cube that no path could lead to."""
+    if name in FIXED or store.options.services.get(name) is not None:
+        what = "a fixed word of the API" if name in FIXED else "the name of a service"
+        raise Refusal(400, "invalid-value", f'"{name}" is {what}, and cubes have names beside these', f"/cubes/{name}", "name")
+
+
+def refuse_others(store: Store, document: Mapping[str, Any], name: str, *, creates: bool = False) -> None:
+    """Raise Refusal if the cube is another topology's, or (unless it is to be made) nobody's."""
+    if any(cube["name"] == name for cube in document["spec"].get("cubes", ())):
+        return
+    owner = store.owners().get(name)
+    if owner is not None:
+        why = f"{name} belongs to topology {owner}, {place_of(store, name, owner)}"
+        raise Refusal(409, "resource-denied", why, f"/cubes/{name}", name)
+    if not creates:
+        raise Refusal(404, "data-missing", f'there is no cube "{name}"', f"/cubes/{name}", name)
+
+
+def place_of(store: Store, cube: str, topology: str) -> str:
+    """Where a cube of another topology is to be edited, in words."""
+    for path in watched(store.options.root):
+        try:
+            documents = load([path])
+        except PcnError:
+            continue
+        for document in documents:
+            for number, found in enumerate(_cubes(document.data)):
+                if isinstance(found, dict) and found.get("name") == cube:
+                    steps = ("spec", "cubes", number) if isinstance(document.data, dict) else (number,)
+                    where = document.position(steps)
+                    return f"which {where.file}:{where.line} says: edit it there"
+    return f"which was applied by another writer: edit its file, or 'pcn delete {topology}'"
+
+
+def watched(root: str) -> list[str]:
+    """The files that an agent watches; none if there is no agent."""
+    said = singleton.ask(root, 1.0) or {}
+    return [str(file["path"]) for file in said.get("files", ())]
+
+
+def _cubes(data: Any) -> list[Any]:
+    found = data.get("spec", {}).get("cubes", []) if isinstance(data, dict) and isinstance(data.get("spec"), dict) else data
+    return found if isinstance(found, list) else []

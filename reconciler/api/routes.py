@@ -1,0 +1,50 @@
+"""Where a request goes: a fixed word, a service and its cubes, or a cube by its own name."""
+
+from __future__ import annotations
+
+from reconciler.api import fixed
+from reconciler.api import help as helping
+from reconciler.api.answers import Answer, Refusal, not_allowed, refused
+from reconciler.api.nodes import at_node, briefs
+from reconciler.api.request import Request
+from reconciler.api.store import Store
+from reconciler.errors import PcnError
+from reconciler.service.registry import Service
+
+WRITES = ("POST", "PUT", "PATCH", "DELETE")
+METHODS = ("GET", "HEAD", "OPTIONS", *WRITES)
+PREFIX = ("polycube", "v1")
+
+
+def answer(request: Request, store: Store) -> Answer:
+    """The answer to a request, whatever comes of it. Errors that are not pcn's own are raised."""
+    try:
+        return _answer(request, store)
+    except (Refusal, PcnError) as error:
+        return refused(error)
+
+
+def _answer(request: Request, store: Store) -> Answer:
+    if request.method == "OPTIONS":
+        return helping.help_at(request, store)
+    if not request.words:
+        return fixed.root(request, store)
+    first, *rest = request.words
+    if first in fixed.HANDLERS:
+        return fixed.HANDLERS[first](request, store)
+    service = store.options.services.get(first)
+    if service is None:
+        return at_node(request, store, None, first, rest)
+    return at_node(request, store, service, rest[0], rest[1:]) if rest else _of_service(request, store, service)
+
+
+def _of_service(request: Request, store: Store, service: Service) -> Answer:
+    """The cubes of a service; a new or changed one whose name is in the body."""
+    if request.method == "GET":
+        return Answer(200, briefs(store, store.look(), service.name))
+    if request.method not in ("POST", "PATCH"):
+        raise not_allowed("GET", "POST", "PATCH", "OPTIONS")
+    body = request.object()
+    if not isinstance(body.get("name"), str):
+        raise Refusal(400, "missing-attribute", '"name" is missing', "name", "name")
+    return at_node(request, store, service, body["name"], ())

@@ -1,0 +1,129 @@
+"""The file in which the API keeps its topology: root's, replaced as a whole, to be committed as it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from reconciler.document import Document
+from reconciler.document.emitter import dump_yaml
+from reconciler.document.load import MAX_BYTES, decode, parse
+from reconciler.errors import ApplyFailed, DocumentError, Problem
+from reconciler.incremental.entry_memo import FEW, EntryMemo
+from reconciler.kernel import trusted
+
+_HEAD = "# Written by pcn-api, which applies it when it starts. Apply it elsewhere with pcn-apply.\n"
+
+
+class SavedTopology:
+    """One file. Raises NotTrusted where others than root could have put it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(path)
+        self._home, self._name = os.path.split(self.path)
+        self._lines: EntryMemo[str] = EntryMemo()
+        self._deep: EntryMemo[bool] = EntryMemo()
+
+    def read(self) -> Document | None:
+        """The document that the file holds; None if there is no file, or nothing in it. Raises DocumentError."""
+        try:
+            directory = trusted.open_directory(self._home)
+        except FileNotFoundError:
+            return None
+        try:
+            fd = trusted.open_file(directory, self._name)
+        except FileNotFoundError:
+            return None
+        finally:
+            os.close(directory)
+        with os.fdopen(fd, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        found = parse(decode(data, self.path), self.path)
+        if len(found) > 1:
+            raise DocumentError([Problem("the API keeps one topology, and here are several", "", found[1].position(()))])
+        return found[0] if found else None
+
+    def replace(self, document: Mapping[str, Any]) -> bytes | None:
+        """Write another document: whoever reads meanwhile reads the old one or the new one. Gives what was there."""
+        try:
+            before = self._bytes()
+            self._write(_HEAD.encode() + self.text(document).encode())
+        except OSError as error:
+            raise ApplyFailed(f"{self.path} cannot be written, so nothing was done: {error.strerror}") from None
+        return before
+
+    def restore(self, before: bytes | None) -> None:
+        """Take `replace` back."""
+        if before is not None:
+            self._write(before)
+        else:
+            with suppress(FileNotFoundError):
+                os.unlink(self.path)
+
+    def text(self, document: Mapping[str, Any]) -> str:
+        """The document as YAML. Of long lists, only entries that are others than before are worked on."""
+        return "".join(self._text(document, 0))
+
+    def _text(self, value: Any, indent: int) -> list[str]:
+        """Blocks where a long list is further down; else what the emitter makes of it."""
+        if not _has_long_list(value):
+            return [_indented(dump_yaml(value), indent)]
+        parts = []
+        if isinstance(value, Mapping):
+            for name, part in value.items():
+                if _has_long_list(part):
+                    parts += [f"{' ' * indent}{_key(name)}:\n", *self._text(part, indent + 2)]
+                else:
+                    parts.append(_indented(dump_yaml({name: part}), indent))
+            return parts
+        if len(value) >= FEW and not any(self._deep.each(value, lambda _, entry: _has_long_list(entry))):
+            margin = " " * indent
+            return [margin + lines for lines in self._lines.each(value, lambda _, entry: _entry(entry, margin))]
+        for entry in value:
+            block = "".join(self._text(entry, indent + 2))
+            parts.append(f"{' ' * indent}- {block[indent + 2 :]}")
+        return parts
+
+    def _bytes(self) -> bytes | None:
+        try:
+            with open(self.path, "rb") as file:
+                return file.read(2 * MAX_BYTES)
+        except FileNotFoundError:
+            return None
+
+    def _write(self, data: bytes) -> None:
+        directory = trusted.open_directory(self._home, make=0o755)
+        aside = f".{self._name}~"
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(aside, dir_fd=directory)
+            fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(aside, self._name, src_dir_fd=directory, dst_dir_fd=directory)
+        finally:
+            os.close(directory)
+
+
+def _has_long_list(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_long_list, value.values()))
+    return isinstance(value, list) and bool(value) and (len(value) >= FEW or any(map(_has_long_list, value)))
+
+
+def _indented(text: str, indent: int) -> str:
+    margin = " " * indent
+    return "".join(f"{margin}{line}" for line in text.splitlines(keepends=True))
+
+
+def _entry(entry: Any, margin: str) -> str:
+    """An entry whose first line is still to be moved in."""
+    return dump_yaml([entry]).replace("\n", f"\n{margin}").rstrip(" ")
+
+
+def _key(name: str) -> str:
+    return dump_yaml({name: 0}).partition(":")[0]

@@ -1,0 +1,174 @@
+"""The process: sockets, the HTTP server, and the way out. Nothing waits for a client that does not speak."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from reconciler.agent import singleton, stats
+from reconciler.agent.notify import Notifier
+from reconciler.api.app import App
+from reconciler.api.callers import Policy
+from reconciler.api.events import Hub, watch
+from reconciler.api.listeners import BACKLOG, Tls, listeners
+from reconciler.api.saved import SavedTopology
+from reconciler.api.store import Store
+from reconciler.engine.apply import Options
+from reconciler.errors import PcnError
+from reconciler.kernel.bpffs import Bpffs
+
+log = logging.getLogger("pcn.api")
+MOST_CONNECTIONS = 2048
+_HEADERS = 10.0  # seconds for a request's headers to come
+_KEEP_ALIVE, _LEAVE = 30, 15  # seconds: of silence between requests; for what is under way when it is told to end
+_EVERY = 2.0  # seconds between looks for those who listen to events
+CLIENTS_LOG = "/var/log/polycube"  # Polycube's client ends at once where this is missing
+
+
+@dataclass(slots=True)
+class Settings:
+    options: Options
+    listen: Sequence[str]
+    topology: str
+    file: str
+    policy: Policy = field(default_factory=Policy)
+    tls: Tls | None = None
+
+
+class _Connection(H11Protocol):
+    """One that is let go if no request comes, or if there are too many."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+        self._silence = self.loop.call_later(_HEADERS, self._give_up)
+        if len(self.connections) > MOST_CONNECTIONS:
+            idle: Iterator[Any] = (each for each in self.connections if each is not self and _is_idle(each))
+            oldest: Any = next(idle, self)
+            oldest.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._silence.cancel()
+        super().connection_lost(exc)
+
+    def _give_up(self) -> None:
+        if not self._asked():
+            self.transport.abort()
+
+
+    def _asked(self) -> bool:
+        """Whether a request has come; uvicorn says that `cycle` is always there."""
+        return getattr(self, "cycle", None) is not None
+
+
+def _is_idle(connection: Any) -> bool:
+    return connection.cycle is None or connection.cycle.response_complete
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # signals are the process's, which may have two servers
+
+
+def serve(settings: Settings) -> int:
+    """Until SIGTERM or SIGINT. What was applied stays. Raises PcnError."""
+    hub = Hub()
+    store = Store(settings.options, settings.topology, SavedTopology(settings.file), hub.tell_from_thread)
+    Bpffs(settings.options.root).format()
+    with suppress(OSError):
+        os.makedirs(CLIENTS_LOG, 0o755, exist_ok=True)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    sockets = listeners(settings.listen, settings.tls)
+    try:
+        store.start()
+        asyncio.run(_serve(App(store, settings.policy, hub), settings, sockets))
+    finally:
+        for sock in sockets:
+            sock.close()
+        for place in settings.listen:
+            if place.startswith("unix:"):
+                with suppress(FileNotFoundError):
+                    os.unlink(place.removeprefix("unix:"))
+    log.info("leaving; what was applied stays in the kernel")
+    return 0
+
+
+async def _serve(app: App, settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    app.hub.start()
+    secure = [sock for sock in sockets if settings.tls is not None and sock.family != socket.AF_UNIX]
+    plain = [sock for sock in sockets if sock not in secure]
+    servers = [(_Server(_config(app, tls)), some) for tls, some in ((None, plain), (settings.tls, secure)) if some]
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    tasks = [asyncio.create_task(server.serve(sockets=list(some))) for server, some in servers]
+    watching = asyncio.create_task(_watch(app))
+    notifier = Notifier()
+    notifier.ready()
+    log.info("ready: %s, topology %s in %s", ", ".join(settings.listen), settings.topology, settings.file)
+    ended = asyncio.create_task(stopped.wait())
+    await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    notifier.stopping()
+    ended.cancel()
+    watching.cancel()
+    app.hub.close()
+    for server, _ in servers:
+        server.should_exit = True
+    await asyncio.gather(*tasks)
+    await loop.run_in_executor(app.thread, lambda: None)  # a write that is under way ends by itself
+    app.thread.shutdown()
+
+
+def _config(app: App, tls: Tls | None) -> uvicorn.Config:
+    secure: Mapping[str, Any] = {}
+    if tls is not None:
+        secure = {"ssl_certfile": tls.cert, "ssl_keyfile": tls.key, "ssl_ca_certs": tls.ca, "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    return uvicorn.Config(
+        app,
+        http=_Connection, ws="none", lifespan="off", loop="asyncio", log_config=None, access_log=False, server_header=False,
+        backlog=BACKLOG, timeout_keep_alive=_KEEP_ALIVE, timeout_graceful_shutdown=_LEAVE, proxy_headers=False, **secure,
+    )  # fmt: skip
+
+
+async def _watch(app: App) -> None:
+    store, loop = app.store, asyncio.get_running_loop()
+    root, services = store.options.root, store.options.services
+
+    def ask(question: Callable[[], Any]) -> Any:
+        return loop.run_in_executor(app.thread, _answered, question)
+
+    questions = {
+        "topology": lambda: {name: store.revision(name) for name in store.texts()},
+        "agent": lambda: _agent(root),
+        "counters": lambda: stats.plain(stats.read(root, services, entries=False)),
+    }
+    await watch(app.hub, ask, questions, _EVERY)
+
+
+def _answered(question: Callable[[], Any]) -> Any:
+    try:
+        return question()
+    except (PcnError, OSError) as error:
+        return {"error": str(error)}
+
+
+def _agent(root: str) -> dict[str, Any]:
+    """What the agent says of what may change by itself."""
+    said = singleton.ask(root, 1.0)
+    told = ("healthy", "problems", "drift", "pending", "waiting", "last")
+    return {"running": said is not None, **{name: said[name] for name in told if said is not None and name in said}}
