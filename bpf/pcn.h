@@ -42,11 +42,14 @@ enum pcn_drop {
 };
 
 struct pkt_metadata {
-  u32 in_port;    /* index of the port of arrival; transparent cube: 0 from the wire, 1 from inside */
+  u32 in_port;    /* index of the port of arrival; transparent cube: 2 * place, and 1 more if it comes from inside */
   u32 packet_len; /* bytes, Ethernet header included */
   u32 reason;     /* of a drop, or for the slow path */
   u32 md[3];      /* for the slow path */
 };
+
+/* Of a transparent cube that may be at several places: the index of the one that the packet passes. */
+static __always_inline u32 pcn_place(const struct pkt_metadata *md) { return md->in_port >> 1; }
 
 /* ---- Load-time constants: u32 words of a frozen map, so the verifier knows them and removes dead branches. ---- */
 
@@ -98,7 +101,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
 
 static __always_inline int pcn_accept(struct CTXTYPE *ctx, struct pkt_metadata *md) {
 #if PCN_TRANSPARENT
-  return pcn_leave(ctx, PCN_EGRESS ? 0 : 1);
+  return pcn_leave(ctx, md->in_port ^ 1);
 #elif PCN_EGRESS
   return pcn_leave(ctx, PCN_MAX_PORTS + md->in_port);
 #else

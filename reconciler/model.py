@@ -84,10 +84,11 @@ class Cube:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """Transparent cubes on a netdev, from the wire inwards."""
+    """Transparent cubes on a netdev, from the wire inwards; or on all that the selector `netdevs` matches (facts/selector.py)."""
 
     netdev: str
     tcubes: tuple[str, ...]
+    netdevs: str = ""
 
 
 @dataclass(frozen=True, slots=True)

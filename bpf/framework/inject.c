@@ -22,7 +22,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
 #if !PCN_XDP
   bpf_skb_change_type(ctx, 0 /* PACKET_HOST */);
 #endif
-  return pcn_leave(ctx, where & INJECT_EGRESS ? 0 : 1);
+  return pcn_leave(ctx, 2 * port + (where & INJECT_EGRESS ? 0 : 1));
 #else
   if (where & INJECT_EGRESS)
     return pcn_leave(ctx, port);

@@ -16,7 +16,7 @@ from typing import Any
 from reconciler.agent.consent import ConsentNeeded, held, problem_of
 from reconciler.agent.counters import AgentCounters
 from reconciler.agent.files import DesiredDocuments, words
-from reconciler.agent.following import concerns, followers, is_rows_of
+from reconciler.agent.following import followers, is_followed
 from reconciler.agent.retry import Retries
 from reconciler.agent.unchanged_check import UnchangedCheck
 from reconciler.document import Document
@@ -210,9 +210,10 @@ class Controller:
         no drift, but what was asked for."""
         if self.mode == OBSERVE:
             return False
+        if self.mode == HEAL or seen.session.pending:
+            return True
         following = followers(seen, self.options.services, self.facts, self.published)
-        asked_for = all(concerns(change, self.moved) or is_rows_of(change, following) for change in seen.session.drift)
-        return self.mode == HEAL or bool(seen.session.pending) or asked_for
+        return all(is_followed(seen.session.drift, self.moved, following))
 
     def _ask(self, planned: ApplyResult) -> None:
         """Raises ConsentNeeded."""

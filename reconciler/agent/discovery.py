@@ -76,7 +76,8 @@ def _slow(texts: Mapping[str, str | None], services: Services) -> Iterator[tuple
     topologies, wrong = readable([applied_document(pins.unescape(name), text) for name, text in found.items()], services)
     for file, why in wrong.items():
         log.error("%s cannot be read, so its slow paths stand still: %s", file, why)
-    attached = {cube: item.netdev for topology in topologies for item in topology.attachments for cube in item.tcubes}
+    items = [item for topology in topologies for item in topology.attachments if item.netdev]
+    attached = {cube: item.netdev for item in items for cube in item.tcubes}
     for cube in (cube for topology in topologies for cube in topology.cubes):
         if has_slow_path(cube.service, services):
             yield cube, attached.get(cube.name, "")
@@ -112,6 +113,9 @@ def _served(
 ) -> ServedCube:
     near, _ = hidden_pair(cube.name, "", family(cube))
     peers = {port.name: port.peer for port in cube.ports if port.peer and ":" not in port.peer}
+    if not cube.ports:
+        peers = {name: name for name in _places(reader, cube) if ":" not in name}
+        attached = "" if peers else attached
     service = services.get(cube.service)
     transparent = service is not None and service.kind == "transparent"
     facts = of_cube(service.facts, of_host, published(reader, cube.name)) if service is not None else {}
@@ -123,11 +127,19 @@ def _served(
 
 
 def _indices(reader: Reader, cube: Cube) -> dict[str, int]:
+    """Of its ports; or of its places, where a transparent cube may be at several, and two stubs belong to each."""
     found = {}
     for entry in reader.names(f"{pins.cube(cube.name)}/in"):
         number, _, name = entry.partition("_")
         found[pins.unescape(name)] = int(number)
+    if not cube.ports:
+        places = _places(reader, cube)
+        return {name: index // 2 for name, index in found.items() if name in places}
     return {name: index for name, index in found.items() if name in {port.name for port in cube.ports}}
+
+
+def _places(reader: Reader, cube: Cube) -> set[str]:
+    return {pins.unescape(name) for name in reader.names(f"{pins.cube(cube.name)}/ports") if not name.endswith("~")}
 
 
 def _tables(reader: Reader, cube: Cube) -> dict[str, str]:

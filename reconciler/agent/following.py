@@ -1,12 +1,12 @@
 """What is done even where healing is off: the kernel follows its netdevs, and the facts that cubes want."""
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from reconciler.engine.apply import ApplyResult
 from reconciler.graph.diff import Change
-from reconciler.graph.records import HookRecord, MemberRecord, NextHopRecord, TableRecord
+from reconciler.graph.records import HookRecord, MemberRecord, NextHopRecord, PortRecord, TableRecord, TrampolineRecord
 from reconciler.kernel import rtnl
 from reconciler.live.facts import host_facts
 from reconciler.service.registry import Services
@@ -17,6 +17,13 @@ def facts_changed(facts: Mapping[str, Any]) -> bool:
     return bool(facts) and host_facts(facts, rtnl.links()) != facts
 
 
+def is_followed(drift: Sequence[Change], netdevs: Collection[str], following: Collection[str]) -> Iterator[bool]:
+    """Of each change, whether it comes of netdevs that came, went or changed, or of facts that the cubes `following` want."""
+    placed = places_at(drift, netdevs)
+    for change in drift:
+        yield concerns(change, netdevs) or is_rows_of(change, following) or is_way_of(change, placed)
+
+
 def concerns(change: Change, netdevs: Collection[str]) -> bool:
     """Whether a change is about how one of these netdevs is connected."""
     for record in (change.before, change.after):
@@ -25,6 +32,18 @@ def concerns(change: Change, netdevs: Collection[str]) -> bool:
         if isinstance(record, NextHopRecord) and record.kind == "netdev" and record.target in netdevs:
             return True
     return False
+
+
+def places_at(changes: Iterable[Change], netdevs: Collection[str]) -> set[str]:
+    """The cubes that come to one of these netdevs or leave it, because a selector matches it, or there is none any more."""
+    records = (record for change in changes for record in (change.before, change.after))
+    return {record.cube for record in records if isinstance(record, PortRecord) and record.peer == record.name in netdevs}
+
+
+def is_way_of(change: Change, cubes: Collection[str]) -> bool:
+    """Whether a change is one of the ports, ways in and hops of these cubes."""
+    records = [record for record in (change.before, change.after) if record is not None]
+    return all(isinstance(each, PortRecord | TrampolineRecord | NextHopRecord) and each.cube in cubes for each in records)
 
 
 def is_rows_of(change: Change, cubes: Collection[str]) -> bool:

@@ -31,7 +31,8 @@ from reconciler.kernel.reader import Reader
 from reconciler.live.facts import host_facts
 from reconciler.live.identity import documents_of
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
-from reconciler.present.show import attached, cube_data
+from reconciler.present.attachments import documented
+from reconciler.present.show import cube_data
 
 log = logging.getLogger("pcn.api")
 Make = Callable[[Mapping[str, Any]], Edited]
@@ -111,7 +112,7 @@ class Store:
                 ports.setdefault(record.cube, []).append(record)
             elif isinstance(record, ProgramRecord):
                 programs.setdefault(record.cube, []).append(record)
-        traced = trace(live, self.options.services, attached(document_data(each.document) for each in live.documents))
+        traced = trace(live, self.options.services, documented(document_data(each.document) for each in live.documents))
         parents = {name: netdev for netdev, chain in traced.attachments.items() for name in chain}
         parents |= {name: ":".join(place) for place, chain in traced.tcubes.items() for name in chain}
         return Seen(live, traced, cubes, {cube: sorted(each, key=lambda port: port.index) for cube, each in ports.items()},

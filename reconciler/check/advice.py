@@ -56,7 +56,8 @@ def _netdevs(world: SymbolTable) -> Iterator[tuple[str, Place]]:
         if port.peer is not None and target_of(port.peer) is None:
             yield port.peer, port.place / "peer"
     for attachment in world.attachments:
-        yield attachment.netdev, attachment.place / "netdev"
+        if attachment.netdev is not None:
+            yield attachment.netdev, attachment.place / "netdev"
 
 
 def _prefixes(world: SymbolTable) -> Iterator[Problem]:

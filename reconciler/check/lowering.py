@@ -38,7 +38,7 @@ def topology(draft: Draft, peers: Peers) -> Topology:
         namespaces=tuple(spec.get("namespaces", ())),
         links=tuple(_link(link) for link in filled.get("links", ())),
         cubes=tuple(cube for _, cube in built),
-        attachments=tuple(Attachment(entry["netdev"], tuple(entry["tcubes"])) for entry in spec.get("attachments", ())),
+        attachments=tuple(_attachment(entry) for entry in spec.get("attachments", ())),
         document=document,
     )
 
@@ -88,6 +88,10 @@ def _port(data: dict[str, Any]) -> Port:
 def _link(data: dict[str, Any]) -> Link:
     peer = data.get("peer")
     return Link(data["kind"], _end(data), _end(peer) if peer else None, _without(data, (*_END, "kind", "peer")))
+
+
+def _attachment(data: dict[str, Any]) -> Attachment:
+    return Attachment(data.get("netdev", ""), tuple(data["tcubes"]), data.get("netdevs", ""))
 
 
 def _end(data: dict[str, Any]) -> LinkEnd:

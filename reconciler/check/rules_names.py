@@ -33,7 +33,7 @@ def unique_names(world: SymbolTable) -> Iterator[Problem]:
     cubes = ((cube.name, cube.place) for cube in world.cubes)
     yield from _twice("cube", cubes)
     yield from _twice("namespace", world.namespaces)
-    yield from _twice("netdev", ((attachment.netdev, attachment.place / "netdev") for attachment in world.attachments))
+    yield from _twice("netdev", ((item.netdev, item.place / "netdev") for item in world.attachments if item.netdev is not None))
 
 
 def max_ports(world: SymbolTable) -> Iterator[Problem]:
@@ -73,7 +73,8 @@ def _netdev_names(world: SymbolTable) -> Iterator[tuple[str, Place]]:
         if port.peer is not None and ":" not in port.peer:
             yield port.peer, port.place / "peer"
     for attachment in world.attachments:
-        yield attachment.netdev, attachment.place / "netdev"
+        if attachment.netdev is not None:
+            yield attachment.netdev, attachment.place / "netdev"
     for link in world.links:
         for end in link.ends:
             yield end.name, end.place / "name"

@@ -70,7 +70,10 @@ class CubeFact:
 
 @dataclass(frozen=True, slots=True)
 class AttachmentFact:
-    netdev: str
+    """`netdev` None: on what the selector `netdevs` matches; with neither it is wrong, and so it is with both."""
+
+    netdev: str | None
+    netdevs: str | None
     tcubes: tuple[tuple[str, Place], ...]
     place: Place
 
@@ -161,9 +164,8 @@ def _ports(place: Place, data: Any, cube: str, hook: str) -> Iterator[PortFact]:
 
 def _attachments(place: Place, data: Any) -> Iterator[AttachmentFact]:
     for here, entry in _entries(place, data):
-        netdev = _text(entry.get("netdev"))
-        if netdev is not None:
-            yield AttachmentFact(netdev, tuple(_texts(here / "tcubes", entry.get("tcubes"))), here)
+        netdev, netdevs = _text(entry.get("netdev")), _text(entry.get("netdevs"))
+        yield AttachmentFact(netdev, netdevs, tuple(_texts(here / "tcubes", entry.get("tcubes"))), here)
 
 
 def _links(place: Place, data: Any) -> Iterator[LinkFact]:

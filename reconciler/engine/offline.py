@@ -71,4 +71,4 @@ def _peers(topologies: Iterable[Topology]) -> set[str]:
     """The netdevs that ports and attachments name."""
     ports = (port.peer for topology in topologies for cube in topology.cubes for port in cube.ports)
     named = {peer for peer in ports if peer and ":" not in peer}
-    return named | {item.netdev for topology in topologies for item in topology.attachments}
+    return named | {item.netdev for topology in topologies for item in topology.attachments if item.netdev}

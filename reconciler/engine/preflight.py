@@ -135,7 +135,7 @@ def _mentions(documents: Sequence[Document], netdev: str) -> Iterator[tuple[Docu
                 if port.get("peer") == netdev:
                     yield document, ("spec", "cubes", number, "ports", place, "peer")
         for number, attachment in enumerate(spec.get("attachments") or ()):
-            if attachment["netdev"] == netdev:
+            if attachment.get("netdev") == netdev:
                 yield document, ("spec", "attachments", number, "netdev")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from reconciler import pins
 from reconciler.engine.builder import Builder, by_digest
 from reconciler.errors import CompileError
+from reconciler.facts.selector import LOOPBACK
 from reconciler.graph.chains import fuse
 from reconciler.graph.desired import build_desired
 from reconciler.graph.diff import Change, diff, is_other_code, without_documents
@@ -178,10 +179,16 @@ class Reconciler:
     ) -> Desired:
         """`facts`: the host's, if they have been read already."""
         facts = self.facts(topologies, live) if facts is None else facts
+        from reconciler.kernel.netstate import ARPHRD_LOOPBACK
+
         built = self.builder.ensure(self.builder.keys_of(topologies))
         mark = f"{self.root}/topologies/"  # netdevs of ours come with the topologies that want them, and go with them
         usable = {name: netdev for name, netdev in live.netdevs.items() if netdev.carries_ethernet}
-        others = {name: netdev for name, netdev in usable.items() if not netdev.alias.startswith(mark)}
+        others = {
+            name: LOOPBACK if netdev.link_type == ARPHRD_LOOPBACK else netdev.kind
+            for name, netdev in usable.items()
+            if not netdev.alias.startswith(mark)
+        }
         recorded: Mapping[str, Mapping[str, str]] = {}
         if known := self._recorded(live):
             from reconciler.live.recorded import names

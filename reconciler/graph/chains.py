@@ -30,7 +30,6 @@ from reconciler.graph.records import (
     TrampolineRecord,
 )
 from reconciler.graph.tables import PUBLIC, scope_of, used_tables
-from reconciler.graph.wiring import INWARD, OUTWARD
 from reconciler.model import BuildKey
 from reconciler.service.registry import Services
 
@@ -172,7 +171,7 @@ class _Fuser:
             return iter(())
         service = self.services.get(self.cubes[stub.cube].service) if stub.cube in self.cubes else None
         if service is not None and service.kind == "transparent":
-            rows: Iterable[int] = (INWARD,) if stub.direction == "ingress" else (OUTWARD,)
+            rows: Iterable[int] = (stub.index ^ 1,)
         elif stub.direction == "egress":
             rows = (pins.AFTER_EGRESS + stub.index,)
         else:

@@ -20,6 +20,7 @@ from reconciler.graph.documents import text_of
 from reconciler.graph.incremental import CachedGraph, DesiredCache, Inputs, Skeleton, rebuild
 from reconciler.graph.parents import parents
 from reconciler.graph.parts import Built, CubePart, Desired, LiveCubes, ProgramSlot
+from reconciler.graph.places import MOST_PLACES, Places, places_of
 from reconciler.graph.records import (
     CubeRecord,
     LinkRecord,
@@ -72,7 +73,7 @@ def build_desired(
     services: Services,
     built: Mapping[BuildKey, Built],
     indices: Mapping[str, Mapping[str, int]],
-    netdevs: Mapping[str, Any],
+    netdevs: Mapping[str, str],
     live: LiveCubes | None = None,
     facts: Mapping[str, Any] | None = None,
     before: DesiredCache | None = None,
@@ -80,16 +81,18 @@ def build_desired(
     """The desired graph of these topologies.
 
     `indices` are the port indices that the live cubes already have, which are kept; `netdevs` are those that exist now and are no
-    topology's; `facts` are the host's (reconciler/facts). `before` has what the last call made of each cube, and is left with
-    what this one makes.
+    topology's, with their kinds; `facts` are the host's (reconciler/facts). `before` has what the last call made of each cube, and
+    is left with what this one makes.
     Raises DocumentError for what only the compiled tables can tell.
     """
     known = before if before is not None else DesiredCache()
     facts, built, (all_rows, published, recorded) = known.same_facts(facts or {}), known.same_built(built), live or LiveCubes()
-    asked = Inputs(tuple(topologies), dict(built), indices, all_rows, facts, published, frozenset(netdevs), recorded)
+    asked = Inputs(tuple(topologies), dict(built), indices, all_rows, facts, published, dict(netdevs), recorded)
     if known.graph is not None and known.graph.frame.services is services and known.graph.asked.is_like(asked):
         return known.graph.desired
     old = known.graph.parts if known.graph is not None else {}
+    kinds = {**netdevs, **_owned(topologies)}
+    places = places_of(topologies, kinds)
     parts: dict[str, CubePart] = {}
     problems: list[Problem] = []
     parent = parents(topologies)
@@ -99,30 +102,41 @@ def build_desired(
             key, _ = build_key(cube, service)
             whole, known_indices = built[key], indices.get(cube.name, {})
             rows, part, others = all_rows.get(cube.name, {}), old.get(cube.name), recorded.get(cube.name, {})
-            wanted = facts_.of_cube(service.facts, facts, {**published.get(cube.name, {}), **parent.get(cube.name, {})})
-            seen = rows if service.implementation else None
-            if part is None or not part.holds_for(cube, whole, known_indices, others, seen, wanted):
-                ports = port_indices(cube, known_indices, min(service.max_ports, pins.AFTER_EGRESS))
+            seen, own = rows if service.implementation else None, places.named.get(cube.name)
+            given = {**published.get(cube.name, {}), **(parent.get(cube.name, {}) if own is None else {})}
+            wanted = facts_.of_cube(service.facts, facts, given)
+            if part is None or part.places != own or not part.holds_for(cube, whole, known_indices, others, seen, wanted):
+                names = own if own is not None else [port.name for port in cube.ports]
+                most = min(service.max_ports, pins.AFTER_EGRESS) if own is None else MOST_PLACES
+                ports = port_indices(names, known_indices, most)
                 env = Env(ports, cube=cube.name, facts=wanted, live=rows)
-                part = _part(cube, service, key, whole, env, others)
+                part = _part(cube, service, key, whole, env, others, own)
             parts[cube.name] = part
         except (ValueError, KeyError) as error:
             problems.append(Problem(str(error.args[0] if error.args else error), f"/spec/cubes/{cube.name}"))
     if problems:
         raise DocumentError([*problems, *_tables(parts.values())[1]])
-    owned = {link.end.name for topology in topologies for link in topology.links if link.end.netns is None}
-    owned |= {link.peer.name for topology in topologies for link in topology.links if link.peer and link.peer.netns is None}
-    frame = Skeleton.of(topologies, services, frozenset(netdevs) | owned)
+    frame = Skeleton.of(topologies, services, frozenset(kinds), places)
     documents = [TopologyRecord(topology.name, document_text(topology)) for topology in topologies]
     desired = rebuild(known.graph, frame, parts, documents) if known.graph is not None else None
     if desired is None:
-        desired = _whole(topologies, services, frame.netdevs, parts)
+        desired = _whole(topologies, services, frame.netdevs, parts, places)
     known.graph = CachedGraph(asked, frame, parts, desired)
     return desired
 
 
+def _owned(topologies: Sequence[Topology]) -> dict[str, str]:
+    """The netdevs that topologies make in this namespace, with their kinds."""
+    links = [link for topology in topologies for link in topology.links]
+    return {end.name: link.kind for link in links for end in (link.end, link.peer) if end is not None and end.netns is None}
+
+
 def _whole(
-    topologies: Sequence[Topology], services: Services, netdevs: Collection[str], parts: Mapping[str, CubePart]
+    topologies: Sequence[Topology],
+    services: Services,
+    netdevs: Collection[str],
+    parts: Mapping[str, CubePart],
+    places: Places,
 ) -> Desired:
     """The graph of these topologies, of whose cubes these are the parts."""
     desired = Desired(indices={cube: dict(part.env.ports) for cube, part in parts.items()})
@@ -136,12 +150,12 @@ def _whole(
     if problems:
         raise DocumentError(problems)
     desired.add(tables)
-    wiring = wire(topologies, services, desired.indices, netdevs)
+    wiring = wire(topologies, services, desired.indices, netdevs, places)
     desired.add(wiring.records)
     if any(slot.side == pins.TWIN for part in parts.values() for slot in part.made.objects):
         _drop_idle_twins(desired, wiring)
     missing = {netdev for *_, netdev in wiring.pending}
-    whole = wire(topologies, services, desired.indices, {*netdevs, *missing}) if missing else wiring
+    whole = wire(topologies, services, desired.indices, {*netdevs, *missing}, places) if missing else wiring
     desired.pending, desired.ways, desired.notes = wiring.pending, whole.records, wiring.notes
     return desired
 
@@ -168,13 +182,12 @@ def document_text(topology: Topology) -> str:
 _TEXTS: deque[tuple[Topology, str]] = deque(maxlen=8)
 
 
-def port_indices(cube: Cube, known: Mapping[str, int], most: int = pins.AFTER_EGRESS) -> dict[str, int]:
-    """An index for each port: the one it has, else the lowest free, so that learned state that names ports stays true.
+def port_indices(wanted: Sequence[str], known: Mapping[str, int], most: int = pins.AFTER_EGRESS) -> dict[str, int]:
+    """An index for each port, or place: the one it has, else the lowest free, so that learned state that names ports stays true.
 
     The index of a port that goes is the last choice: packets may be on their way to it. A service of at most `most` ports
     has no index beyond them (one of two knows the other port by it).
     """
-    wanted = [port.name for port in cube.ports]
     kept = {name: index for name, index in known.items() if name in wanted}
     if len(kept) == len(wanted):
         return {name: kept[name] for name in wanted}
@@ -192,14 +205,20 @@ def _service(cube: Cube, services: Services) -> Service:
 
 
 def _part(
-    cube: Cube, service: Service, key: BuildKey, whole: Built, env: Env, recorded: Mapping[str, str]
+    cube: Cube,
+    service: Service,
+    key: BuildKey,
+    whole: Built,
+    env: Env,
+    recorded: Mapping[str, str],
+    places: tuple[str, ...] | None,
 ) -> CubePart:
     """What one cube asks for by itself."""
     config = full_config(cube)
     made = _chosen(whole, service.chosen(config))
-    records = [_as_recorded(record, recorded) for record in _records(cube, service, key, made, config, env)]
+    records = [_as_recorded(record, recorded) for record in _records(cube, service, key, made, config, env, places)]
     rows = service.rows(config, made.tables, env)
-    return CubePart(cube, env, made, whole, records, rows, recorded, service.sizes(config))
+    return CubePart(cube, env, made, whole, records, rows, recorded, service.sizes(config), places)
 
 
 def _as_recorded(record: Record, recorded: Mapping[str, str]) -> Record:
@@ -210,11 +229,18 @@ def _as_recorded(record: Record, recorded: Mapping[str, str]) -> Record:
 
 
 def _records(
-    cube: Cube, service: Service, key: BuildKey, made: Built, config: Mapping[str, Any], env: Env
+    cube: Cube,
+    service: Service,
+    key: BuildKey,
+    made: Built,
+    config: Mapping[str, Any],
+    env: Env,
+    places: tuple[str, ...] | None,
 ) -> list[Record]:
     said = cube.topology, cube.type, cube.fuse, service.init_only(config), key.sources
     records: list[Record] = [CubeRecord(cube.name, cube.service, *said)]
     records += [PortRecord(cube.name, port.name, env.ports[port.name], port.peer or "-") for port in cube.ports]
+    records += [PortRecord(cube.name, name, env.ports[name], "-" if ":" in name else name) for name in places or ()]
     values = service.constants(cube.name, cube.loglevel, config, env.ports)
     for slot, compiled in made.objects.items():
         records.append(
@@ -224,7 +250,7 @@ def _records(
         TableRecord(cube.name, "entry", f"{pins.cube(cube.name)}/{side}entry", ENTRY_SPEC)
         for side in {slot.side for slot in made.objects}
     ]
-    return records + _stubs(cube, service, made, env.ports)
+    return records + _stubs(cube, service, made, env.ports, places)
 
 
 def _chosen(made: Built, chosen: Mapping[str, Collection[int]] | None) -> Built:
@@ -257,9 +283,10 @@ def pack_constants(compiled: Any, values: Mapping[str, int]) -> bytes:
     return bytes(raw)
 
 
-def _stubs(cube: Cube, service: Service, made: Built, indices: Mapping[str, int]) -> list[Record]:
-    """Every port has its stubs whatever its peer, so that changing a peer loads no program."""
-    ends = dict(indices) if service.kind == "standard" else {}
+def _stubs(
+    cube: Cube, service: Service, made: Built, indices: Mapping[str, int], named: tuple[str, ...] | None
+) -> list[Record]:
+    """Every port has its stubs whatever its peer, so that changing a peer loads no program; and so has every place."""
     records: list[Record] = []
     for slot in made.objects:
         if slot.index:
@@ -268,7 +295,9 @@ def _stubs(cube: Cube, service: Service, made: Built, indices: Mapping[str, int]
         if slot.direction == pins.INJECT:
             places = (("cube", 0),)
         elif service.kind == "standard":
-            places = ends.items()
+            places = indices.items()
+        elif named is not None:
+            places = ((name, 2 * indices[name] + (slot.direction == "egress")) for name in named)
         else:
             places = (("wire", 0),) if slot.direction == "ingress" else (("inner", 1),)
         records += [TrampolineRecord(cube.name, slot.side, slot.direction, index, name, slot.flavour) for name, index in places]

@@ -13,6 +13,7 @@ from operator import is_
 from typing import Any
 
 from reconciler.graph.parts import Built, CubePart, Desired
+from reconciler.graph.places import Places
 from reconciler.graph.records import Grouped, RecordGroup, State, TopologyRecord
 from reconciler.graph.tables import Tables
 from reconciler.model import Attachment, BuildKey, Link, Topology
@@ -25,14 +26,16 @@ class Skeleton:
     services: object
     topologies: tuple[tuple[str, tuple[str, ...], tuple[Link, ...], tuple[Attachment, ...], tuple[str, ...]], ...]
     netdevs: frozenset[str]
+    places: Places
 
     @classmethod
-    def of(cls, topologies: Sequence[Topology], services: object, netdevs: frozenset[str]) -> Skeleton:
+    def of(cls, topologies: Sequence[Topology], services: object, netdevs: frozenset[str], places: Places) -> Skeleton:
         said = ((t.name, t.namespaces, t.links, t.attachments, tuple([cube.name for cube in t.cubes])) for t in topologies)
-        return cls(services, tuple(said), netdevs)
+        return cls(services, tuple(said), netdevs, places)
 
     def is_like(self, other: Skeleton) -> bool:
-        return self.services is other.services and self.topologies == other.topologies and self.netdevs == other.netdevs
+        same = self.services is other.services and self.topologies == other.topologies and self.netdevs == other.netdevs
+        return same and self.places == other.places
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Inputs:
     rows: Mapping[str, Mapping[str, Mapping[bytes, bytes]]]
     facts: Mapping[str, Any]
     published: Mapping[str, Mapping[str, Any]]
-    netdevs: frozenset[str]
+    netdevs: Mapping[str, str]
     recorded: Mapping[str, Mapping[str, str]]
 
     def is_like(self, other: Inputs) -> bool:

@@ -1,7 +1,7 @@
 """What transparent cubes are on, as a fact: a service that derives rows of it wants `parent`.
 
 It is of the documents alone, so the same documents give the same rows: a port with its own leaves and its peer, or a netdev
-with the addresses that a topology gives it. A cube that is on nothing has none.
+with the addresses that a topology gives it. A cube that is on nothing, or may be at several places, has none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def parents(topologies: Sequence[Topology]) -> dict[str, dict[str, Any]]:
                 to = {"netdev": port.peer} if port.peer and ":" not in port.peer else {}
                 about = {"cube": cube.name, "port": port.name, "leaves": dict(port.config)} | to
                 found |= {name: {PARENT: about} for name in port.tcubes}
-        for attachment in topology.attachments:
+        for attachment in (each for each in topology.attachments if each.netdev):
             about = {"netdev": attachment.netdev, "addresses": given.get(attachment.netdev, [])}
             found |= {name: {PARENT: about} for name in attachment.tcubes}
     return found

@@ -67,7 +67,7 @@ class _Tracer:
                 row = pins.AFTER_EGRESS + stub.index  # its own egress program, on the way to a netdev
             else:
                 (into if stub.direction == "ingress" else out).append(stub.cube)
-                row = 1 if stub.direction == "ingress" else 0
+                row = stub.index ^ 1
             hop = self.hops.get((stub.cube, stub.side, row))
             if hop is None:
                 break
@@ -75,8 +75,9 @@ class _Tracer:
         return _Walk(tuple(out), tuple(into), None)
 
 
-def trace(live: Live, services: Services, hints: Mapping[str, str]) -> Traced:
-    """Follow everything. `hints`: transparent cubes that the documents attach to a netdev, for where both readings fit."""
+def trace(live: Live, services: Services, hints: Mapping[str, Sequence[str]]) -> Traced:
+    """Follow everything. `hints`: the netdevs and ports where the documents have transparent cubes, for where both readings
+    fit, and for what nothing leads to."""
     tracer = _Tracer(live, services)
     found = Traced(netdevs=live.netdevs)
     arriving: dict[tuple[str, str], list[str]] = {}
@@ -109,12 +110,20 @@ def trace(live: Live, services: Services, hints: Mapping[str, str]) -> Traced:
     return found
 
 
-def _add_detached(tracer: _Tracer, found: Traced, hints: Mapping[str, str]) -> None:
+def _add_detached(tracer: _Tracer, found: Traced, hints: Mapping[str, Sequence[str]]) -> None:
     """A netdev that went away took its hooks with it, and only the documents say what was attached there: it may come again."""
     placed = {name for names in (*found.tcubes.values(), *found.attachments.values()) for name in names}
-    for name, netdev in hints.items():
-        if netdev not in found.netdevs and name in tracer.services and name not in placed:
-            found.attachments.setdefault(netdev, []).append(name)
+    for name, places in hints.items():
+        several = len(places) > 1
+        for at in places if name in tracer.services and (several or name not in placed) else ():
+            cube, is_port, port = at.partition(":")
+            if is_port and several and (cube, port) not in found.peers:
+                here = found.tcubes.setdefault((cube, port), [])
+            elif not is_port and at not in found.netdevs:
+                here = found.attachments.setdefault(at, [])
+            else:
+                continue
+            here += [name] if name not in here else []
 
 
 def _add_waiting(live: Live, found: Traced) -> None:
@@ -130,7 +139,7 @@ def _add_waiting(live: Live, found: Traced) -> None:
 def _arrivals(
     tracer: _Tracer,
     hook: HookRecord,
-    hints: Mapping[str, str],
+    hints: Mapping[str, Sequence[str]],
     leaving: Mapping[tuple[str, str], Sequence[str]],
     arriving: dict[tuple[str, str], list[str]],
     found: Traced,
@@ -139,7 +148,7 @@ def _arrivals(
     walk = tracer.walk("program", hook.stub)
     for name in walk.into:
         if isinstance(walk.end, tuple):
-            on_port = name in leaving.get(walk.end, ()) if tracer.both_ways(name) else hints.get(name) != hook.netdev
+            on_port = name in leaving.get(walk.end, ()) if tracer.both_ways(name) else hook.netdev not in hints.get(name, ())
         else:
             on_port = False
         if on_port and isinstance(walk.end, tuple):

@@ -2,7 +2,7 @@
 
 Everything is a chain of stubs. Inwards, a netdev's hook leads through the transparent cubes, from the wire inwards, to
 the port they sit on. Outwards, a port's hop leads through them in the exact reverse to the netdev or to the chain of
-the peer's port. A transparent cube has two rows of its own: 0 outwards, 1 inwards.
+the peer's port. A transparent cube has two rows of its own for each place where it is: an even one outwards, the next inwards.
 
 A standard cube's egress program runs where its packets meet a netdev, as in Polycube: at the netdev's egress hook under
 TC (so it sees what the host's own stack sends too), before the redirect under XDP, which has no such hook; there a TC
@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler import pins
+from reconciler.graph.places import Places
 from reconciler.graph.records import (
     HookRecord,
     LinkRecord,
@@ -48,9 +49,13 @@ class Wiring:
 
 
 def wire(
-    topologies: Sequence[Topology], services: Services, indices: Mapping[str, Mapping[str, int]], netdevs: Collection[str]
+    topologies: Sequence[Topology],
+    services: Services,
+    indices: Mapping[str, Mapping[str, int]],
+    netdevs: Collection[str],
+    places: Places,
 ) -> Wiring:
-    return _Wirer(topologies, services, indices, netdevs).run()
+    return _Wirer(topologies, services, indices, netdevs, places).run()
 
 
 def hidden_pair(cube: str, port: str, hook: str) -> tuple[str, str]:
@@ -75,10 +80,12 @@ class _Wirer:
         services: Services,
         indices: Mapping[str, Mapping[str, int]],
         netdevs: Collection[str],
+        places: Places,
     ) -> None:
         self.topologies, self.services, self.indices, self.netdevs = topologies, services, indices, netdevs
+        self.places = places
         self.cubes = {cube.name: cube for topology in topologies for cube in topology.cubes}
-        self.attached = {item.netdev: item.tcubes for topology in topologies for item in topology.attachments}
+        self.attached = places.attached
         self.peers = {port.peer: (cube, port) for cube in self.cubes.values() for port in cube.ports if port.peer}
         self.wiring = Wiring()
 
@@ -111,11 +118,18 @@ class _Wirer:
         return ":" in peer and peer.split(":", maxsplit=1)[0] in self.cubes
 
     def _stub(self, cube: Cube, direction: str, port: str = "", side: str = pins.MAIN) -> Target:
+        """`port`: of a transparent cube, the place."""
         if self._service(cube).kind == "standard":
             index = self.indices[cube.name][port]
         else:
-            index, port = (0, "wire") if direction == "ingress" else (1, "inner")
+            index = self._row(cube, INWARD if direction == "egress" else OUTWARD, port)
+            port = port if cube.name in self.places.named else "wire" if direction == "ingress" else "inner"
         return "program", TrampolineRecord(cube.name, side, direction, index, port, "").path
+
+    def _row(self, cube: Cube, way: int, place: str) -> int:
+        """A transparent cube's row for a way at a place. A packet that comes from the one side comes by a stub with the number of
+        the other way's row."""
+        return 2 * self.indices[cube.name][place] + way if cube.name in self.places.named else way
 
     def _transparent(self, names: Sequence[str], direction: str, hook: str | None = None) -> list[Cube]:
         """Those of `names` that have programs in a direction (and are of a hook's family), in the packet's order."""
@@ -134,21 +148,21 @@ class _Wirer:
         """Where a packet that arrives at a port goes first: its outermost transparent cube, or the port itself."""
         target = self._stub(cube, "ingress", port.name)
         for outer in reversed(self._transparent(port.tcubes, "ingress")):
-            target = self._stub(outer, "ingress")
+            target = self._stub(outer, "ingress", f"{cube.name}:{port.name}")
         return target
 
     def _port(self, cube: Cube, port: Port) -> None:
-        inner = self._stub(cube, "ingress", port.name)
+        inner, here = self._stub(cube, "ingress", port.name), f"{cube.name}:{port.name}"
         for transparent in reversed(self._transparent(port.tcubes, "ingress")):
-            self._hop(transparent, INWARD, inner)
-            inner = self._stub(transparent, "ingress")
+            self._hop(transparent, self._row(transparent, INWARD, here), inner)
+            inner = self._stub(transparent, "ingress", here)
         target = self._way_out(cube, port)
         if target != NOWHERE:
             for transparent in reversed(self._transparent(port.tcubes, "egress")):
-                self._hop(transparent, OUTWARD, target)
-                target = self._stub(transparent, "egress")
+                self._hop(transparent, self._row(transparent, OUTWARD, here), target)
+                target = self._stub(transparent, "egress", here)
         else:
-            self._let_wait(port.tcubes, f"{cube.name}:{port.name}")
+            self._let_wait(port.tcubes, here)
         self._hop(cube, self.indices[cube.name][port.name], target)
         if self._service(cube).floods and target != NOWHERE:
             self._member(cube, port, target)
@@ -166,8 +180,8 @@ class _Wirer:
             return "netdev", port.peer
         target: Target = ("netdev", port.peer)
         for outer in reversed(self._transparent(self.attached.get(port.peer, ()), "egress", "XDP")):
-            self._hop(outer, OUTWARD, target)
-            target = self._stub(outer, "egress")
+            self._hop(outer, self._row(outer, OUTWARD, port.peer), target)
+            target = self._stub(outer, "egress", port.peer)
         if self._has(cube, "egress"):
             self._hop(cube, pins.AFTER_EGRESS + self.indices[cube.name][port.name], target)
             target = self._stub(cube, "egress", port.name)
@@ -234,8 +248,8 @@ class _Wirer:
                 target = self._twin_stub(owner, port)  # what its XDP program passes is to be flooded
             users = self._transparent(attached, "ingress", hook)
             for cube in reversed(users):
-                self._hop(cube, INWARD, target)
-                target = self._stub(cube, "ingress")
+                self._hop(cube, self._row(cube, INWARD, netdev), target)
+                target = self._stub(cube, "ingress", netdev)
             if target != PASS:
                 hook_mode = mode(users[0] if users else owner) if hook == "XDP" else ""  # type: ignore[arg-type]
                 self.wiring.records.append(HookRecord(netdev, point, target[1], hook_mode))
@@ -251,15 +265,17 @@ class _Wirer:
         self._let_wait(self.attached.get(netdev, ()), netdev)
 
     def _let_wait(self, names: Sequence[str], at: str) -> None:
-        self.wiring.records += [WaitingRecord(name, at, place) for place, name in enumerate(names) if name in self.cubes]
+        """Of a cube that is at one place; where one of several is to be, the document says."""
+        waiting = [(place, name) for place, name in enumerate(names) if name in self.cubes and name not in self.places.named]
+        self.wiring.records += [WaitingRecord(name, at, place) for place, name in waiting]
 
     def _egress(self, netdev: str, attached: Sequence[str], owner: Cube | None, port: Port | None) -> None:
         """The TC egress hook: the port's egress program, then the attached cubes from inside to the wire."""
         target = PASS
         for cube in reversed(self._transparent(attached, "egress")):
             side = self._twin(cube)
-            self._hop(cube, OUTWARD, target, side)
-            target = self._stub(cube, "egress", side=side)
+            self._hop(cube, self._row(cube, OUTWARD, netdev), target, side)
+            target = self._stub(cube, "egress", netdev, side)
         if owner is not None and port is not None and self._has(owner, "egress"):
             side = self._twin(owner)
             self._hop(owner, pins.AFTER_EGRESS + self.indices[owner.name][port.name], target, side)

@@ -147,6 +147,8 @@ def _cube_objects(snapshot: Snapshot, name: str, about: Mapping[str, Any], curre
 
 def _stubs(snapshot: Snapshot, cube: str, about: Mapping[str, Any], side: str, leftovers: list[str]) -> dict[str, int]:
     flavour = "XDP" if about.get("type", "TC") != "TC" and side == pins.MAIN else "TC"
+    service = snapshot.services.get(about.get("service", ""))
+    numbers = 2 if service is not None and service.kind == "transparent" else 1  # of stubs for each place, or port
     indices: dict[str, int] = {}
     cube_entry = snapshot.reader.table(f"{pins.cube(cube)}/{side}entry")
     for direction, directory in pins.TRAMPOLINES.items():
@@ -160,7 +162,7 @@ def _stubs(snapshot: Snapshot, cube: str, about: Mapping[str, Any], side: str, l
             if number.isdigit() and pinned is not None:
                 port = pins.unescape(escaped)
                 if direction != pins.INJECT:
-                    indices[port] = int(number)
+                    indices[port] = int(number) // numbers
                 stub = TrampolineRecord(cube, side, direction, int(number), port, flavour)
                 if pinned.name in (f"chain_{number}", f"apart_{number}"):
                     said = snapshot.reader.mark(f"{base}/{entry}").hex() or f"foreign:{pinned.tag}"

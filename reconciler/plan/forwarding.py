@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
 from reconciler.graph.diff import Change
-from reconciler.graph.records import GONE, HookRecord, MemberRecord, NextHopRecord, PortRecord
+from reconciler.graph.records import GONE, HookRecord, MemberRecord, NextHopRecord, PortRecord, TrampolineRecord
 from reconciler.graph.wiring import is_hidden
 from reconciler.model import family_of
 from reconciler.plan.cube import forget_learned
@@ -24,7 +24,7 @@ def plan_next_hop(change: Change, context: Context) -> Iterator[Step]:
     old = change.before if isinstance(change.before, NextHopRecord) else None
     new = change.after if isinstance(change.after, NextHopRecord) else None
     fresh = record.cube in context.fresh
-    idle = new is None and not context.is_reachable(record.cube)
+    idle = new is None and (not context.is_reachable(record.cube) or _is_of_no_place(record, context))
     rank = Rank.RETIRE if idle else Rank.REMOVE_NEXT_HOP if new is None else Rank.NEW_HOP if fresh else Rank.HOP
     home = pins.cube(record.cube)
     led = replace(new, target=context.rebuilt.get(new.target, new.target)) if new else None
@@ -45,6 +45,16 @@ def plan_next_hop(change: Change, context: Context) -> Iterator[Step]:
     port = _port_behind_another_netdev(old, new, context)
     if port is not None:
         yield from forget_learned(port, f"learned at port {port.name}, whose netdev is another one now", context)
+
+
+def _is_of_no_place(record: NextHopRecord, context: Context) -> bool:
+    """Whether a row is of a place where a transparent cube is no more: by then no packet comes there."""
+    cube = context.cube(record.cube)
+    service = context.services.get(cube.service) if cube is not None else None
+    if service is None or service.kind != "transparent":
+        return False
+    stubs = (r for r in context.desired.state.values() if isinstance(r, TrampolineRecord) and r.cube == record.cube)
+    return all(stub.index != record.row ^ 1 for stub in stubs)
 
 
 def _port_behind_another_netdev(old: NextHopRecord | None, new: NextHopRecord | None, context: Context) -> PortRecord | None:

@@ -63,7 +63,7 @@ class _Draughtsman:
         for end in (end for topology in topologies for link in topology.links for end in (link.end, link.peer)):
             if end is not None and end.netns is not None:
                 self.hosts.setdefault(end.netns, []).append(end)
-        self.attached = {item.netdev: item.tcubes for topology in topologies for item in topology.attachments}
+        self.attached = {item.netdev or item.netdevs: item.tcubes for topology in topologies for item in topology.attachments}
         for cube in self.cubes.values():
             self._box(Box(f"cube {cube.name}", self._kind(cube), cube.name, (f"{cube.service} ({cube.type})",)))
         self.through = {(cube.name, port.name): port.tcubes for cube in self.cubes.values() for port in cube.ports}

@@ -23,6 +23,7 @@ from reconciler.graph.records import CubeRecord, LinkRecord, Live, NamespaceReco
 from reconciler.graph.trace import Traced, trace
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Link, LinkEnd
+from reconciler.present.attachments import documented, selectors_in_force
 from reconciler.service.model.codec import Env
 from reconciler.service.registry import LEVELS, Service
 
@@ -73,7 +74,8 @@ def _documents(
     records = list(live.state.values())
     found = {r.topology for r in records if isinstance(r, CubeRecord | LinkRecord | NamespaceRecord)}
     found |= {r.name for r in records if isinstance(r, TopologyRecord)}
-    traced = trace(live, reconciler.services, attached(applied.values()))
+    traced = trace(live, reconciler.services, documented(applied.values()))
+    in_force, by_hand = selectors_in_force(applied.values(), traced.attachments, live)
     documents = []
     for name in sorted(found):
         if names and name not in names:
@@ -92,9 +94,12 @@ def _documents(
                 if isinstance(r, CubeRecord) and r.topology == name
             ],
             "attachments": [
-                {"netdev": netdev, "tcubes": cubes}
-                for netdev, cubes in sorted(traced.attachments.items())
-                if cubes and _owner(cubes[0], records) == name
+                *(
+                    {"netdev": netdev, "tcubes": cubes}
+                    for netdev, cubes in sorted(by_hand.items())
+                    if cubes and _owner(cubes[0], records) == name
+                ),
+                *(entry for entry in said.get("attachments", ()) if entry in in_force),
             ],
         }
         if not said.get("fuse", True):
@@ -110,16 +115,6 @@ def _apart(spec: dict[str, Any]) -> dict[str, Any]:
         return spec
     cubes = [{leaf: value for leaf, value in cube.items() if leaf != "fuse"} for cube in spec["cubes"]]
     return {"fuse": False, **spec, "cubes": cubes}
-
-
-def attached(documents: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Transparent cube to netdev, as the documents have it."""
-    return {
-        cube: item["netdev"]
-        for document in documents
-        for item in document.get("spec", {}).get("attachments", ())
-        for cube in item["tcubes"]
-    }
 
 
 def _named(entries: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
@@ -34,7 +35,8 @@ _ELSEWHERE = (b"\0\0\0\0", b"\1\0\0\0")  # kinds of a hop that leads into no pro
 
 
 class Metadata(NamedTuple):
-    """Of a packet. `port` is the name of the port it arrived at (egress: will leave by), '' for a transparent cube.
+    """Of a packet. `port` is the name of the port it arrived at (egress: will leave by); of a transparent cube that may be at
+    several places that of the place, '' of another.
     `direction`: 'ingress' | 'egress', which of the cube's programs sent it. `length` in bytes, and more than the packet
     that comes with it if that was cut off. `time`: CLOCK_MONOTONIC in ns."""
 
@@ -48,8 +50,9 @@ class Metadata(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class ServedCube:
     """A live cube with a slow path: its configuration as applied, and facts. `ports` are indices by name; `peers` what ports are
-    joined to; `near` is the hidden netdev that leads back into it; `attached` the netdev that a transparent cube is on. `objects`
-    are the kernel's numbers of what is used by name: another number is another table or netdev. Plain data: it goes over RPC."""
+    joined to; `near` is the hidden netdev that leads back into it; `attached` the netdev that a transparent cube is on; one that
+    may be at several places has these as ports. `objects` are the kernel's numbers of what is used by name: another number is
+    another table or netdev. Plain data: it goes over RPC."""
 
     name: str
     service: str
@@ -103,7 +106,7 @@ class CubeHandle:
         self._open_pin, self.cube, self._counts, self._say = open_pin, cube, counts, say
         self._tables: dict[str, TableHandle] = {}
         self._injector: PacketOut | None = None
-        self._wire: Wire | None = None
+        self._wires: dict[str, Wire] = {}
         self._published: dict[str, str] = {}
         self.adopt(cube)
 
@@ -128,13 +131,15 @@ class CubeHandle:
         """Go on with what is live now."""
         self.cube = cube
         self.port_names = {index: name for name, index in cube.ports.items()}
+        if cube.transparent:  # a place has a number for each side from which packets come
+            self.port_names = {2 * index + side: name for name, index in cube.ports.items() for side in (0, 1)}
         self.close()
 
     def close(self) -> None:
-        for closing in (*self._tables.values(), self._injector, self._wire):
+        for closing in (*self._tables.values(), *self._wires.values(), self._injector):
             if closing is not None:
                 closing.close()
-        self._tables, self._injector, self._wire = {}, None, None
+        self._tables, self._injector, self._wires = {}, None, {}
 
     def log(self, level: str, text: str) -> None:
         """`level` as in pcn_log: 'TRACE' to 'CRITICAL'. Below the cube's own nothing is said."""
@@ -168,13 +173,13 @@ class CubeHandle:
         """Send one packet, or several that go the same way; gives how many went, the others are counted as refused.
 
         A standard cube: INGRESS is as if it had arrived at that port now, EGRESS is out of that port, through what sits
-        on it. A transparent cube has no ports: INGRESS goes on inwards after it, EGRESS outwards. Raises KeyError for an
-        unknown port.
+        on it. Of a transparent cube INGRESS goes on inwards after it, EGRESS outwards; `port` is the place, '' if it is at
+        one only. Raises KeyError for an unknown port.
         """
         packets = (packet,) if isinstance(packet, bytes | bytearray) else packet
-        index = 0 if self.cube.transparent else self.cube.ports[port]
+        index = self.cube.ports[port] if self.cube.ports else 0
         try:
-            sent = self._send(packets, index, direction)
+            sent = self._send(packets, index, direction, self.cube.peers.get(port, self.cube.attached))
         except OSError as error:  # the graph is being changed; `adopt` follows
             self.log("WARN", f"cannot send: {error.strerror}")
             sent = 0
@@ -182,18 +187,19 @@ class CubeHandle:
         self._counts[REFUSED] += len(packets) - sent
         return sent
 
-    def _send(self, packets: Sequence[bytes], index: int, direction: str) -> int:
-        if self.cube.attached and direction == EGRESS and self._outermost():
-            self._wire = self._wire or Wire(self.cube.attached)
-            return self._wire.send(packets)
+    def _send(self, packets: Sequence[bytes], index: int, direction: str, netdev: str) -> int:
+        if self.cube.transparent and netdev and direction == EGRESS and self._outermost(index):
+            if netdev not in self._wires:
+                self._wires[netdev] = Wire(netdev)
+            return self._wires[netdev].send(packets)
         if self._injector is None:
             self._injector = PacketOut(self.cube.near, trailer=self.cube.hook != "TC")
         return self._injector.send(packets, index, direction)
 
-    def _outermost(self) -> bool:
+    def _outermost(self, place: int) -> bool:
         """Whether nothing but the netdev follows outwards: its hook then ends here, and no program could send it on."""
         hops = self._tables.get("/hops")
         if hops is None:
             hops = self._tables["/hops"] = TableHandle(self._open_pin(pins.table(self.name, "pcn_hops")))
-        row = hops.get(bytes(4))
+        row = hops.get((2 * place).to_bytes(4, sys.byteorder))
         return row is None or row[:4] in _ELSEWHERE

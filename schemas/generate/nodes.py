@@ -27,8 +27,8 @@ def object_schema(owner: Statement, *, state_apart: bool = True) -> Schema:
     needed = {node.arg: _is_needed(node, properties[node.arg]) for node in config}
     unconditional = [node.arg for node in config if needed[node.arg] and _is_unconditional(node)]
     schema: Schema = {"type": "object", "additionalProperties": False}
-    optional = extension_arg(owner, PCN, "optional-key")
-    keys = [name for name in _keys(owner) if name not in unconditional and name != optional]
+    optional = (extension_arg(owner, PCN, "optional-key") or "").split()
+    keys = [name for name in _keys(owner) if name not in unconditional and name not in optional]
     schema |= {"required": keys + unconditional} if keys + unconditional else {}
     schema["properties"] = properties
     choices, dependencies = choices_of(direct)

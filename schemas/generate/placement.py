@@ -39,7 +39,7 @@ _ARGUMENTS = {
     "learned": (r"[A-Za-z_]\w*", "the name of a C table"),
     "until": (r"[\w-]+(/[\w-]+)*", "a path such as fdb/aging-time"),
     "owned-by": (r"[\w-]+(/[\w-]+)*", "the path of a list, such as chain/rule"),
-    "optional-key": (r"[\w-]+", "the name of a leaf"),
+    "optional-key": (r"[\w-]+( [\w-]+)*", "names of leaves"),
     "const-any": (r"[A-Za-z_]\w*", "the name of a C constant"),
     "key": (r"[A-Za-z_][\w.]*|", "the name of a field, or '' for the whole key"),
     "value": (r"[A-Za-z_][\w.]*|", "the name of a field, or '' for the whole value"),

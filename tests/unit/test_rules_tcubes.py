@@ -1,6 +1,8 @@
 """Rules for chains of transparent cubes."""
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.data.documents import one, problem_of, topology
 
 
@@ -26,23 +28,47 @@ def test_a_cube_cannot_be_in_the_chain_of_its_own_port():
         '"a" is a hub, which is not a transparent cube')
 
 
-def test_a_transparent_cube_at_two_ports_is_an_error_that_names_both():
-    problem = problem_of(topology("""
+def test_a_transparent_cube_may_be_at_several_ports_and_netdevs():
+    assert one(topology("""
+        attachments: [{netdev: eth0, tcubes: [w]}, {netdevs: "eth* !eth0", tcubes: [v]}]
         cubes:
         - {name: w, service-name: wall}
-        - {name: a, service-name: hub, ports: [{name: p, tcubes: [‹w]}, {name: q, tcubes: [«w]}]}
+        - {name: v, service-name: wall}
+        - {name: a, service-name: hub, ports: [{name: p, tcubes: [w]}, {name: q, tcubes: [w]}]}
         """))
-    assert problem.message == '"w" is at port "a:p" already; a transparent cube can be at one place only'
 
 
-def test_a_transparent_cube_at_a_port_and_a_netdev_is_an_error():
+def test_a_transparent_cube_at_a_port_and_at_its_netdev_is_an_error_that_names_both():
     problem = problem_of(topology("""
         attachments: [{netdev: eth0, tcubes: [«w]}]
         cubes:
         - {name: w, service-name: wall}
+        - {name: a, service-name: hub, ports: [{name: p, peer: eth0, tcubes: [‹w]}]}
+        """))
+    assert problem.message == '"w" is at netdev "eth0" and at port "a:p", whose peer it is: a packet would pass it twice'
+
+
+def test_a_transparent_cube_at_a_port_and_at_what_a_selector_matches_is_an_error():
+    problem = problem_of(topology("""
+        attachments: [{netdevs: all, tcubes: [«w]}]
+        cubes:
+        - {name: w, service-name: wall}
         - {name: a, service-name: hub, ports: [{name: p, tcubes: [‹w]}]}
         """))
-    assert problem.message == '"w" is at port "a:p" already; a transparent cube can be at one place only'
+    assert problem.message == '"w" is at netdevs "all" and at port "a:p", whose peer it may be: a packet would pass it twice'
+
+
+@pytest.mark.parametrize("where", ["", "netdev: eth0, netdevs: all, "])
+def test_an_attachment_says_either_a_netdev_or_a_selector(where):
+    problem = problem_of(topology(f"attachments: [«{{{where}tcubes: [w]}}]\ncubes:\n- {{name: w, service-name: wall}}"))
+    assert problem.message == "an attachment is at one netdev, or at the netdevs that a selector matches"
+
+
+def test_what_selectors_put_at_every_netdev_counts_at_each():
+    cubes = "".join(f"- {{name: w{number}, service-name: wall}}\n" for number in range(15))
+    names = ", ".join(f"w{number}" for number in range(14))
+    problem = problem_of(topology(f"attachments: [{{netdev: eth0, tcubes: [«w14]}}, {{netdevs: all, tcubes: [{names}]}}]\ncubes:\n{cubes}"))
+    assert problem.message == '15 transparent cubes at netdev "eth0"; a packet can pass 14 of them in a row'
 
 
 def test_a_transparent_cube_twice_in_one_chain_is_one_error():

@@ -1,0 +1,47 @@
+"""Where documents put transparent cubes, and which selectors are in force: such a one is shown, and not what it comes to now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from reconciler.facts.selector import LOOPBACK, selected
+from reconciler.graph.records import Live
+from reconciler.kernel.netstate import ARPHRD_LOOPBACK
+
+Documents = Iterable[Mapping[str, Any]]
+
+
+def documented(documents: Documents) -> dict[str, list[str]]:
+    """The places of transparent cubes that documents name: netdevs, and ports as cube:port, in the order of the documents."""
+    found: dict[str, list[str]] = {}
+    for spec in (document.get("spec", {}) for document in documents):
+        for item in spec.get("attachments", ()):
+            for cube in item["tcubes"] if "netdev" in item else ():
+                found.setdefault(cube, []).append(item["netdev"])
+        for owner, port in ((cube, port) for cube in spec.get("cubes", ()) for port in cube.get("ports", ())):
+            for cube in port.get("tcubes", ()):
+                found.setdefault(cube, []).append(f"{owner['name']}:{port['name']}")
+    return found
+
+
+def selectors_in_force(
+    documents: Documents, attachments: Mapping[str, list[str]], live: Live
+) -> tuple[list[Mapping[str, Any]], dict[str, list[str]]]:
+    """The attachments by a selector whose cubes are at each netdev that it matches, and `attachments` without what these are."""
+    documents = list(documents)
+    kinds = {
+        name: LOOPBACK if netdev.link_type == ARPHRD_LOOPBACK else netdev.kind
+        for name, netdev in live.netdevs.items()
+        if netdev.carries_ethernet
+    }
+    named, rest = documented(documents), {netdev: list(cubes) for netdev, cubes in attachments.items()}
+    in_force = []
+    for item in (item for document in documents for item in document.get("spec", {}).get("attachments", ()) if "netdevs" in item):
+        chosen = list(selected(item["netdevs"], kinds))
+        if all(cube in attachments.get(netdev, ()) for netdev in chosen for cube in item["tcubes"]):
+            in_force.append(item)
+            for netdev in chosen:
+                own = [cube for cube in item["tcubes"] if netdev not in named.get(cube, ())]
+                rest[netdev] = [cube for cube in rest.get(netdev, ()) if cube not in own]
+    return in_force, rest
