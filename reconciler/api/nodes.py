@@ -18,7 +18,11 @@ from reconciler.engine.confirm import refuse_while_unconfirmed
 from reconciler.engine.edit import CREATE, DELETE, MERGE, REPLACE, Change, Edited, edit
 from reconciler.engine.edit_values import vetted_leaf
 from reconciler.engine.perform import perform
-from reconciler.errors import EditRefused
+from reconciler.engine.service_actions import ask
+from reconciler.engine.session import Reconciler
+from reconciler.errors import EditRefused, UsageError
+from reconciler.graph.records import Live
+from reconciler.plan.steps import Plan
 from reconciler.service.model.walk import (
     ACTION,
     CUBE,
@@ -213,7 +217,8 @@ def _act(
 ) -> Answer:
     what = places[-1].schema.get("x-pcn-edit")
     if what is None:
-        return _do(store, service, name, "/".join(place.name for place in places[1:] if place.kind != ENTRY))
+        path = "/".join(place.name for place in places[1:] if place.kind != ENTRY)
+        return _do(store, service, name, path, request)
     operation, among = ("remove" if what[0] == "delete" else what[0]), what[1]
     change = Change(operation, request.object(), among)
 
@@ -225,7 +230,7 @@ def _act(
     return Answer(201, dict(written.output), _tag(written.revision))
 
 
-def _do(store: Store, service: Service, name: str, path: str) -> Answer:
+def _do(store: Store, service: Service, name: str, path: str, request: Request) -> Answer:
     """An action on what the datapath learned and counted."""
     action = actions(service.schema).get(path)
     if action is None:
@@ -234,8 +239,20 @@ def _do(store: Store, service: Service, name: str, path: str) -> Answer:
     if name not in seen.cubes:
         raise missing(f'there is no cube "{name}"', f"/{name}")
     refuse_while_unconfirmed(store.options.root)
-    perform(store.options, lambda _, live: plan_action(action, name, live))
-    return Answer(201, answer(action))
+    output: dict[str, Any] = {}
+
+    def make(reconciler: Reconciler, live: Live) -> Plan:
+        if action.is_of_tables or not service.implementation.acts:
+            return plan_action(action, name, live)
+        plan, said = ask(action, request.object() if request.body else {}, seen.cubes[name], reconciler)
+        output.update(said)
+        return plan
+
+    try:
+        perform(store.options, make)
+    except UsageError as error:
+        raise Refusal(400, "invalid-value", str(error), f"/{name}/{path}") from None
+    return Answer(201, answer(action) | output)
 
 
 def briefs(store: Store, seen: Seen, service: str = "") -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from reconciler.service.model.codec import Env
 def services(cube: CubeFact) -> Iterator[Problem]:
     """Errors and warnings of `check` of its service, if that has one. A cube that its schema refuses is not shown to it."""
     service, draft = cube.service, cube.place.draft
-    if service is None or not hasattr(service.implementation, "check"):
+    if service is None or not service.implementation.checks:
         return
     if draft.problems and not quick_test(service.schema)(cube.data):
         return

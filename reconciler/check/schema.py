@@ -15,6 +15,7 @@ from reconciler.document import Path
 from reconciler.document.paths import KeyFinder
 
 if TYPE_CHECKING:
+    from reconciler.service.implementation import ServiceImpl
     from reconciler.service.model.codec import Env
 
 Schema = Mapping[str, Any]
@@ -34,7 +35,7 @@ class Service(Protocol):
     @property
     def floods(self) -> bool: ...  # what it does not know goes out of all ports
     @property
-    def implementation(self) -> object | None: ...  # its Python module, if it has one
+    def implementation(self) -> ServiceImpl: ...
 
     def check(self, config: Mapping[str, Any], env: Env, /) -> Iterable[tuple[Path, str, str]]:
         """What its Python half says of a cube that its schema accepts: (path in the cube, sentence, severity)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reconciler.cli import arguments as shared
 from reconciler.errors import UsageError
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Do an action of a cube's model, such as fdb/flush. It touches what the datapath learned or counted, never what is
-configured. Without PATH, list the actions that the cube has."""
+configured. Without PATH, list the actions that the cube has. LEAF=VALUE is the action's input, if it has any."""
 
 
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("cube", metavar="CUBE", help="a live cube")
     parser.add_argument("path", nargs="?", metavar="PATH", help="the action, such as fdb/flush or reset-counters")
+    parser.add_argument("input", nargs="*", metavar="LEAF=VALUE", help="a leaf of the action's input; a value is JSON, or a text")
     shared.output(parser, "text", "json", "yaml")
     shared.lock(parser)
     shared.root(parser)
@@ -39,9 +40,10 @@ def run(run: Run) -> int:
     options = run.options()
     options.progress = None
     chosen: list[Action] = []
+    output: dict[str, Any] = {}
 
     def make(reconciler: Reconciler, live: Live) -> Plan:
-        return _plan(run.args.cube, run.args.path, options.services, live, chosen)
+        return _plan(run, options.services, reconciler, live, chosen, output)
 
     if run.args.path is None:
         snapshot(options, make)
@@ -49,21 +51,27 @@ def run(run: Run) -> int:
         return 0
     refuse_while_unconfirmed(options.root)
     perform(options, make)
-    output = answer(chosen[0])
+    output = answer(chosen[0]) | output
     if run.format != "text":
         run.emit({"format_version": "1.0", "cube": run.args.cube, "action": chosen[0].path, "output": output, "errors": []})
     elif not run.terminal.quiet:
         run.terminal.print(f"{run.args.cube}: {chosen[0].path} is done")
+        for leaf, value in output.items() if not chosen[0].is_of_tables else ():
+            run.terminal.print(f"  {leaf}: {value}")
     return 0
 
 
-def _plan(cube: str, path: str | None, services: Services, live: Live, chosen: list[Action]) -> Plan:
-    """Raises UsageError for a cube or an action that is not there. `chosen` is filled with what was found."""
+def _plan(
+    run: Run, services: Services, reconciler: Reconciler, live: Live, chosen: list[Action], output: dict[str, Any]
+) -> Plan:
+    """Raises UsageError for a cube or an action that is not there. `chosen` and `output` are filled with what was found."""
     from reconciler.document.suggest import did_you_mean
     from reconciler.engine.actions import actions, find_action, plan_action
+    from reconciler.engine.service_actions import ask, read_input
     from reconciler.graph.records import CubeRecord
     from reconciler.plan.steps import Plan
 
+    cube, path = run.args.cube, run.args.path
     record = live.state.get(f"cube/{cube}")
     if not isinstance(record, CubeRecord):
         names = [each.name for each in live.state.values() if isinstance(each, CubeRecord)]
@@ -75,5 +83,12 @@ def _plan(cube: str, path: str | None, services: Services, live: Live, chosen: l
     if path is None:
         chosen += actions(service.schema).values()
         return Plan()
-    chosen.append(find_action(service, path))
-    return plan_action(chosen[0], cube, live)
+    action = find_action(service, path)
+    chosen.append(action)
+    if action.is_of_tables or not service.implementation.acts:
+        if run.args.input:
+            raise UsageError(f"{action.path} takes no input")
+        return plan_action(action, cube, live)
+    plan, said = ask(action, read_input(action, run.args.input), record, reconciler)
+    output |= said
+    return plan

@@ -2,6 +2,7 @@
 
     br1 fdb/flush           forgets the rows of the tables that the model names (x-pcn-flush)
     fw1 reset-counters      sets them to zero and keeps their keys (x-pcn-zero)
+    lb1 session/forget      what the service's own `actions` makes of it (engine/service_actions.py)
 
 Pure: the caller has the lock and performs the plan. What the configuration owns in a row stays (`keep` is its mask).
 """
@@ -29,6 +30,12 @@ class Action:
     flush: tuple[str, ...]
     zero: tuple[str, ...]
     output: Mapping[str, Any] | None = field(default=None, hash=False)
+    input: Mapping[str, Any] | None = field(default=None, hash=False)
+
+    @property
+    def is_of_tables(self) -> bool:
+        """Whether the model alone says what it does."""
+        return bool(self.flush or self.zero)
 
 
 def actions(schema: Mapping[str, Any]) -> dict[str, Action]:
@@ -46,6 +53,7 @@ def _actions(node: Mapping[str, Any], segments: tuple[str, ...]) -> Iterator[Act
             _names(about.get("x-pcn-flush")),
             _names(about.get("x-pcn-zero")),
             about.get("output"),
+            about.get("input"),
         )
     for name, member in node.get("properties", {}).items():
         inner = member.get("items", {}) if member.get("type") == "array" else member
@@ -69,8 +77,9 @@ def find_action(service: Service, path: str) -> Action:
 
 def plan_action(action: Action, cube: str, live: Live) -> Plan:
     """Raises UsageError for an action of which the model does not say what it does."""
-    if not action.flush and not action.zero:
-        raise UsageError(f"the model does not say what {action.path} does (x-pcn-flush, x-pcn-zero), so pcn cannot do it")
+    if not action.is_of_tables:
+        words = "and its service has no 'actions', so pcn cannot do it"
+        raise UsageError(f"the model does not say what {action.path} does (x-pcn-flush, x-pcn-zero), {words}")
     steps = [
         Step(
             Rank.ROWS,

@@ -28,6 +28,8 @@ class AssumedNetdev:
     alias: str = ""
     carries_ethernet: bool = True
     other_names: tuple[str, ...] = ()
+    kind: str = ""
+    link_type: int = 1  # ARPHRD_ETHER
 
 
 def plan_between(before: Sequence[Document], after: Sequence[Document], options: Options) -> ApplyResult:

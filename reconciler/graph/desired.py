@@ -81,8 +81,8 @@ def build_desired(
     """The desired graph of these topologies.
 
     `indices` are the port indices that the live cubes already have, which are kept; `netdevs` are those that exist now and are no
-    topology's, with their kinds; `facts` are the host's (reconciler/facts). `before` has what the last call made of each cube, and
-    is left with what this one makes.
+    topology's, with their kinds; `facts` are the host's (reconciler/facts). `before` has what the last call made of each cube,
+    and is left with what this one makes.
     Raises DocumentError for what only the compiled tables can tell.
     """
     known = before if before is not None else DesiredCache()
@@ -102,7 +102,7 @@ def build_desired(
             key, _ = build_key(cube, service)
             whole, known_indices = built[key], indices.get(cube.name, {})
             rows, part, others = all_rows.get(cube.name, {}), old.get(cube.name), recorded.get(cube.name, {})
-            seen, own = rows if service.implementation else None, places.named.get(cube.name)
+            seen, own = rows if service.implementation.derives else None, places.named.get(cube.name)
             given = {**published.get(cube.name, {}), **(parent.get(cube.name, {}) if own is None else {})}
             wanted = facts_.of_cube(service.facts, facts, given)
             if part is None or part.places != own or not part.holds_for(cube, whole, known_indices, others, seen, wanted):

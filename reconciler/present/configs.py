@@ -20,7 +20,7 @@ def configurations_of(session: Session, decoder: Decoder, cubes: Collection[str]
     """For each of `cubes` that has such rows and a configuration that changes: what differs, 'before' and 'after'."""
     services = {cube: decoder.service(cube) for cube in cubes}
     derived = {
-        cube: service for cube, service in services.items() if service is not None and hasattr(service.implementation, "tables")
+        cube: service for cube, service in services.items() if service is not None and service.implementation.derives
     }
     sides = [_cubes(session, state, derived) for state in (session.live.state, session.desired.state)] if derived else []
     found = {}

@@ -144,9 +144,8 @@ def _named_constants(words: Mapping[str, int], service: Service) -> Leaves:
 
 def _read_back(service: Service, table: str, rows: Mapping[bytes, bytes], tables: Mapping[str, Any], env: Env) -> Leaves:
     """What a Python half makes of these rows alone; nothing if that is not enough for it, or there is no half."""
-    for read in (getattr(service.implementation, name, None) for name in ("config", "state")):
-        if read is None:
-            continue
+    half = service.implementation
+    for read in (half.config, half.state) if half.reads else ():
         try:
             found = dict(entries(service.schema, read({table: rows}, env, tables)))
         except (LookupError, ValueError, TypeError):

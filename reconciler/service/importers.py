@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from reconciler.errors import Problem
 
-if TYPE_CHECKING:
-    from reconciler.service.registry import Services
 
+class Services(Protocol):
+    """All services that can be had."""
+
+    def names(self) -> list[str]: ...
+    def get(self, name: str, /) -> Any: ...
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -52,5 +55,5 @@ def imports(services: Services) -> dict[str, Import]:
 def _all(services: Services) -> Iterator[tuple[str, Import]]:
     for name in services.names():
         service = services.get(name)
-        offered: Mapping[str, Import] = getattr(service.implementation, "IMPORTS", {}) if service is not None else {}
+        offered: Mapping[str, Import] = service.implementation.imports if service is not None else {}
         yield from offered.items()

@@ -5,7 +5,7 @@ built-in tree, from distributions that declare an entry point in group `pcn.serv
 directories given on the command line. A directory holds <service>.schema.json (generated from <service>.yang),
 <service>.c and perhaps <service>.py.
 
-The Python half is pure and optional; of these it defines what it needs:
+The Python half is pure and optional; of these it defines what it needs (`ServiceImpl` says what holds for the rest):
     sources(config) -> {direction: [source]}       the cube's own C, where it depends on the configuration: of each µCube the
                                                    name of a file of the service's, or (name, text); see service/sources.py
     programs(config) -> {direction: [indices]}     which µCubes are needed; without it, all
@@ -13,6 +13,7 @@ The Python half is pure and optional; of these it defines what it needs:
     tables(config, env, tables) -> {table: TableRows}   rows that the model cannot declare (derived tables)
     config(rows, env, tables) -> config            the inverse of `tables`
     state(rows, env, tables) -> config             `config`, with the leaves that the datapath or the derivation owns
+    actions(call) -> ActionDone                    what an action of the model comes to (service/implementation.py)
     check(config, env) -> iterable of (path, sentence, "error" | "warning")   what the schema cannot say;
                                                    `path`: steps from the cube, such as ("route", 0, "nexthop")
     MIGRATIONS {table: {(key size, value size): migrate}}   what rows become that were learned in an older layout
@@ -39,6 +40,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
+from reconciler.service.implementation import ModuleImpl, ServiceImpl
 from reconciler.service.model import bindings as model_bindings
 from reconciler.service.model.bindings import Binding
 from reconciler.service.model.codec import Env
@@ -117,11 +119,11 @@ class Service:
     @property
     def has_sources(self) -> bool:
         """Whether its C may depend on a cube's configuration."""
-        return hasattr(self.implementation, "sources")
+        return self.implementation.chooses
 
     def sources(self, config: Mapping[str, Any]) -> CubeSources | None:
         """The C of a cube with this configuration; None if it is the service's own. Raises ValueError."""
-        if not self.has_sources or self.implementation is None:
+        if not self.has_sources:
             return None
         from reconciler.service.sources import cube_sources
 
@@ -131,12 +133,12 @@ class Service:
     @property
     def slow_path(self) -> Any:
         """The class `SlowPath` of its Python half, None if there is none (reconciler/slowpath/handle.py)."""
-        return getattr(self.implementation, "SlowPath", None)
+        return self.implementation.slow_path
 
     @property
     def facts(self) -> tuple[str, ...]:
         """The facts that its Python half wants."""
-        return tuple(getattr(self.implementation, "FACTS", ()))
+        return self.implementation.facts
 
     @functools.cached_property
     def bindings(self) -> tuple[Binding, ...]:
@@ -147,7 +149,11 @@ class Service:
         return tuple(model_bindings.constants(self.schema))
 
     @functools.cached_property
-    def implementation(self) -> ModuleType | None:
+    def implementation(self) -> ServiceImpl:
+        """What its own code answers; where there is none, what follows from the model alone."""
+        return ModuleImpl(self._module())
+
+    def _module(self) -> ModuleType | None:
         if not self.files.implementation.exists():
             return None
         room = "cubes" if self.files.implementation.name == "__init__.py" else "services"  # a service from elsewhere is one file
@@ -168,16 +174,11 @@ class Service:
             for step, _ in segments:
                 value = value.get(step) if isinstance(value, Mapping) else None
             values[name] = int(bool(value)) if asks_any else _constant(value, node)
-        if self.implementation is not None and hasattr(self.implementation, "constants"):
-            values |= self.implementation.constants(config)
-        return values
+        return values | dict(self.implementation.constants(config))
 
     def sizes(self, config: Mapping[str, Any]) -> Mapping[str, int]:
         """How many rows tables hold, by name, of those that are not as large as the C says."""
-        if self.implementation is not None and hasattr(self.implementation, "sizes"):
-            found: Mapping[str, int] = self.implementation.sizes(config)
-            return found
-        return {}
+        return self.implementation.sizes(config)
 
     def init_only(self, config: Mapping[str, Any]) -> str:
         """The cube's init-only leaves as JSON, '' if it has none: with others, it is another cube."""
@@ -186,18 +187,14 @@ class Service:
 
     def chosen(self, config: Mapping[str, Any]) -> Mapping[str, Sequence[int]] | None:
         """The µCubes that a configuration needs, by direction; None: all of them."""
-        if self.implementation is not None and hasattr(self.implementation, "programs"):
-            found: Mapping[str, Sequence[int]] = self.implementation.programs(config)
-            return found
-        return None
+        return self.implementation.programs(config)
 
     def rows(self, config: Mapping[str, Any], tables: Mapping[str, Any], env: Env) -> dict[str, TableRows]:
         """Configuration as table rows, by table name."""
         found = encode_rows(self.bindings, config, tables, env)
         for name in found:
             tuple(owned_by(name, self.bindings, tables))  # raises where fields do not fit, before anything is planned
-        if self.implementation is not None and hasattr(self.implementation, "tables"):
-            found |= self.implementation.tables(config, env, tables)
+        found |= self.implementation.tables(config, env, tables)
         return {name: rows.without_zeros() for name, rows in found.items()}
 
     def config(
@@ -211,24 +208,20 @@ class Service:
     ) -> dict[str, Any]:
         """The inverse of `rows`. `said`: the applied configuration, for what rows cannot tell (see `decode_rows`)."""
         found = decode_rows(self.bindings, rows, tables, env, state=state, said=said)
-        if self.implementation is not None and hasattr(self.implementation, "config"):
-            found |= self.implementation.config(rows, env, tables)
-        if state and self.implementation is not None and hasattr(self.implementation, "state"):
+        found |= self.implementation.config(rows, env, tables)
+        if state:
             found |= self.implementation.state(rows, env, tables)
         return found
 
     def migration(self, table: str, key_size: int, value_size: int) -> Migrate | None:
         """What makes rows of today of those that were learned in a layout of these sizes; None: nothing does."""
-        if table in getattr(self.implementation, "SCRATCH", ()):
+        if table in self.implementation.scratch:
             return _forget
-        known: Mapping[str, Mapping[tuple[int, int], Migrate]] = getattr(self.implementation, "MIGRATIONS", {})
-        return known.get(table, {}).get((key_size, value_size))
+        return self.implementation.migrations.get(table, {}).get((key_size, value_size))
 
     def check(self, config: Mapping[str, Any], env: Env) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
         """What the Python half says of a cube that its schema accepts: (steps from the cube, sentence, severity)."""
-        if self.implementation is not None and hasattr(self.implementation, "check"):
-            return tuple(self.implementation.check(config, env))
-        return ()
+        return self.implementation.check(config, env)
 
 
 def _forget(_key: bytes, _value: bytes) -> None:

@@ -16,11 +16,14 @@ from reconciler.facts.netdevs import Netdev
 from reconciler.incremental.entry_memo import EntryMemo
 from reconciler.incremental.persistent_list import Distinct, PersistentList, splice, unchanged
 from reconciler.incremental.row_delta import row_delta
+from reconciler.service.implementation import ActionCall, ActionDone, ServiceImpl
 from reconciler.service.importers import Import, Imported, Option
 from reconciler.service.model.codec import Env, decode, encode
 from reconciler.service.model.rows import Migrate, TableRows, place
 
 __all__ = [
+    "ActionCall",
+    "ActionDone",
     "CubeHandle",
     "Distinct",
     "DocumentError",
@@ -36,6 +39,7 @@ __all__ = [
     "PersistentList",
     "Position",
     "Problem",
+    "ServiceImpl",
     "TableHandle",
     "TableRows",
     "UsageError",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from textwrap import dedent, indent
@@ -20,6 +20,7 @@ from reconciler.document import Document
 from reconciler.document.load import parse
 from reconciler.errors import DocumentError, Position, Problem
 from reconciler.model import Topology
+from reconciler.service.implementation import ModuleImpl, ServiceImpl
 
 HERE = Path(__file__).parent
 PROBLEM, RELATED = "«", "‹"
@@ -31,7 +32,7 @@ class StandIn:
 
     name: str
     schema: dict[str, Any]
-    implementation: None = None
+    implementation: ServiceImpl = field(default_factory=ModuleImpl)
 
     @property
     def kind(self) -> str:

@@ -1,0 +1,117 @@
+"""Actions that a service's own code implements: what it is asked, and its answer as a plan of rows. The code itself is pure.
+
+It may set and delete rows of the cube's tables of state. What is configuration is the document's, and so is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from reconciler import pins
+from reconciler.check.defaults import fill
+from reconciler.engine.actions import Action
+from reconciler.engine.session import Reconciler
+from reconciler.errors import UsageError
+from reconciler.facts import of_cube
+from reconciler.graph.desired import full_config
+from reconciler.graph.records import CubeRecord, Live, TableRecord
+from reconciler.model import Cube
+from reconciler.plan.steps import MAP_WRITES, Operation, Plan, Rank, Step
+from reconciler.service.implementation import ActionCall, ActionDone
+from reconciler.service.model.codec import Env
+from reconciler.service.registry import Service
+
+
+def read_input(action: Action, words: Sequence[str]) -> dict[str, Any]:
+    """`leaf=value` as the action's input; a value is JSON, or a plain text. Raises UsageError."""
+    given: dict[str, Any] = {}
+    for word in words:
+        leaf, equals, text = word.partition("=")
+        if not equals:
+            raise UsageError(f"{word!r} is no input of {action.path}: write LEAF=VALUE")
+        try:
+            given[leaf] = json.loads(text)
+        except ValueError:
+            given[leaf] = text
+    return given
+
+
+def checked_input(action: Action, given: Mapping[str, Any]) -> dict[str, Any]:
+    """An action's input with its defaults. Raises UsageError."""
+    schema = action.input or {"type": "object", "additionalProperties": False, "properties": {}}
+    from jsonschema import Draft7Validator
+
+    for error in Draft7Validator(schema).iter_errors(given):
+        where = "/".join(map(str, error.absolute_path))
+        raise UsageError(f"input of {action.path}: {where + ': ' if where else ''}{error.message}")
+    filled: dict[str, Any] = fill(schema, given)
+    return filled
+
+
+def ask(
+    action: Action, given: Mapping[str, Any], record: CubeRecord, reconciler: Reconciler
+) -> tuple[Plan, Mapping[str, Any]]:
+    """Have the service's own code say what an action comes to: the plan, and the output. The caller has the lock. Raises
+    UsageError."""
+    service, said = reconciler.services.get(record.service), checked_input(action, given)
+    live = reconciler.live(state=True)
+    topologies = reconciler.applied(live)
+    cube = next((each for topology in topologies for each in topology.cubes if each.name == record.name), None)
+    if cube is None or service is None:
+        raise UsageError(f"what was applied of {record.name} cannot be read here")
+    built = reconciler.builder.one(record.build_key)
+    call = _call(action, said, cube, service, built.tables if built else {}, live, reconciler.facts(topologies, live))
+    done = service.implementation.actions(call)
+    return plan_done(action, call, done, live), done.output
+
+
+def _call(
+    action: Action, said: Mapping[str, Any], cube: Cube, service: Service, tables: Mapping[str, Any], live: Live,
+    facts: Mapping[str, Any],
+) -> ActionCall:
+    """`live` was read with state; `facts` are the host's, `tables` the layouts of the cube's tables."""
+    rows, config = live.tables.get(cube.name, {}), full_config(cube)
+    wanted = of_cube(service.facts, facts, live.published.get(cube.name, {}))
+    env = Env(live.ports.get(cube.name, {}), int(time.clock_gettime(time.CLOCK_MONOTONIC)), cube.name, wanted, rows)
+    return ActionCall(action.path, said, config, service.config(rows, tables, env, state=True, said=config), env, tables)
+
+
+def plan_done(action: Action, call: ActionCall, done: ActionDone, live: Live) -> Plan:
+    """Raises UsageError for rows that do not fit, or are not the datapath's."""
+    return Plan(tuple(step for name, rows in done.rows.items() for step in _steps(action, call, name, rows, live)))
+
+
+def _steps(
+    action: Action, call: ActionCall, name: str, rows: Mapping[bytes, bytes | None], live: Live
+) -> Iterator[Step]:
+    cube, layout = call.env.cube, call.tables.get(name)
+    if layout is None:
+        raise UsageError(f"{action.path} of {cube} writes to {name}, which is none of its tables")
+    record = live.state.get(f"cube/{cube}/table/{name}")
+    if isinstance(record, TableRecord) and record.rows is not None:
+        raise UsageError(f"{action.path} of {cube} writes to {name}, which is configuration: that is the document's")
+    for key, value in rows.items():
+        if len(key) != layout.key.size or (value is not None and len(value) != layout.value.size):
+            raise UsageError(f"{action.path} of {cube} writes a row to {name} that does not fit its key and value")
+    path, there = pins.table(cube, name, layout.scope), call.env.live.get(name, {})
+    before = {key: there[key] for key in rows if key in there}
+    written = {key: value for key, value in rows.items() if value is not None and there.get(key) != value}
+    deleted = [key for key, value in rows.items() if value is None and key in there]
+    mask = (b"\xff" * layout.value.size).hex()
+
+    def write(some: Mapping[bytes, bytes]) -> Operation:
+        return Operation("write_rows", {"path": path, "mask": mask, "rows": {k.hex(): v.hex() for k, v in some.items()}})
+
+    def delete(keys: Sequence[bytes]) -> Operation:
+        return Operation("delete_rows", {"path": path, "keys": [key.hex() for key in keys], "sparse": False})
+
+    address = f"cube/{cube}/table/{name}"
+    if written:
+        undo = [write({key: before[key] for key in written if key in before}), delete([k for k in written if k not in before])]
+        yield Step(Rank.ROWS, address, "write", action.path, write(written), tuple(undo), counts=MAP_WRITES, count=len(written))
+    if deleted:
+        undo = [write({key: before[key] for key in deleted})]
+        yield Step(Rank.ROWS, address, "delete", action.path, delete(deleted), tuple(undo), counts=MAP_WRITES, count=len(deleted))
