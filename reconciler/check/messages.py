@@ -6,7 +6,6 @@ regexes"), so they are not used.
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -180,6 +179,8 @@ def _any_of(error: Error, reason: str, path: Path) -> Iterator[Finding]:
 
 def _port_called(name: str) -> int:
     """The port of a service such as ssh, as the machine's own list has it; 0 if it has not."""
+    import socket
+
     try:
         return socket.getservbyname(name)
     except (OSError, UnicodeError, ValueError):

@@ -129,9 +129,20 @@ def usage(service: Service) -> list[str]:
         f"  - name: {name}",
         f"    service-name: {service.name}",
         "    ports:",
-        "      - {name: p1, peer: NETDEV}        # a netdev of the host, such as a veth",
-        "      - {name: p2, peer: 'CUBE:PORT'}   # a port of another cube, which names this one as its peer",
+        f"      - {{name: p1, peer: NETDEV{_of_port(service, 0)}}}        # a netdev of the host, such as a veth",
+        f"      - {{name: p2, peer: 'CUBE:PORT'{_of_port(service, -1)}}}   # a port of another cube; its peer is this one",
     ]
+
+
+def _of_port(service: Service, which: int) -> str:
+    """The keys that a port of the service cannot do without, with a value each."""
+    port = _inner(service.schema["properties"].get("ports", {}))
+    words = ""
+    for name in port.get("required", ()):
+        node = port["properties"][name]
+        values = node.get("enum") or node.get("examples") or ("VALUE",)
+        words += f", {name}: {values[which]}" if name != "name" else ""
+    return words
 
 
 def _about(name: str, node: Schema, required: bool = False) -> dict[str, Any]:
