@@ -12,8 +12,10 @@ from reconciler.api.verbs import verbs
 from reconciler.service.model.walk import ACTION, CONTAINER, CUBE, ENTRY, LIST, Place, members
 
 Schema = Mapping[str, Any]
-_DROPPED = ("$schema", "$id", "x-actions", "x-state", "patternErrorMessage", "enumDescriptions", "dependencies")
-_SCALAR = ("type", "description", "enum", "const", "examples", "default")
+_DROPPED = (
+    "$schema", "$id", "title", "x-actions", "x-state", "patternErrorMessage", "enumDescriptions", "dependencies", "required",
+    "if", "then", "else", "allOf", "anyOf", "not", "properties", "items", "x-yang-choice", "x-pcn-service",
+)  # fmt: skip
 ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["ietf-restconf:errors"],
@@ -54,9 +56,7 @@ def document_of(services: Sequence[Schema], version: str = "1.0.0") -> dict[str,
     paths: dict[str, Any] = dict(_fixed()) if services else {}
     components: dict[str, Any] = {"errors": ERROR}
     for schema in services:
-        found = service_paths(schema)
-        paths |= found["paths"]
-        components |= found["components"]["schemas"]
+        paths |= _service_paths(schema, components)
     about = {"title": "pcn", "version": version, "description": "Polycube's REST API over declarative topologies (docs/api.md)."}
     return {
         "openapi": "3.1.0",
@@ -64,85 +64,161 @@ def document_of(services: Sequence[Schema], version: str = "1.0.0") -> dict[str,
         "info": about,
         "servers": [{"url": "/polycube/v1"}],
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": components, "responses": _answers()},
     }
 
 
-def service_paths(schema: Schema) -> dict[str, Any]:
-    """What one service adds: its paths, and the schemas of what is sent and answered."""
+def _answers() -> dict[str, Any]:
+    failed = {"content": _content(_ref("errors"))}
+    return {status: {"description": words, **(failed if status in _ALWAYS else {})} for status, words in _WORDS.items()}
+
+
+def _service_paths(schema: Schema, components: dict[str, Any]) -> dict[str, Any]:
+    """The paths that one service adds; what is sent and answered at them becomes components."""
     name = schema["title"]
-    cube = {"name": "cube", "in": "path", "required": True, "schema": schema["properties"]["name"], "description": "A cube."}
-    paths = {f"/{name}": _of_service(name)}
-    start = [{**cube, "schema": sent(cube["schema"])}]
-    for path, place, holder, parameters in _places(f"/{name}/{{cube}}", Place(CUBE, name, schema), None, start):
-        paths[path] = {"parameters": parameters, **_operations(place, holder, path, name)}
-    return {"paths": paths, "components": {"schemas": {name: sent(schema), f"{name}.state": answered(schema)}}}
+    paths: dict[str, Any] = {f"/{name}": _of_service(name)}
+    cube = Place(CUBE, name, schema)
+    start = [_parameter("cube", _ref(f"{name}/properties/name"))]
+    for path, component, place, holder, parameters in _places(f"/{name}/{{cube}}", name, cube, None, start):
+        if place.has_members:
+            components[component] = _component(component, place)
+            components[f"{component}.shown"] = _shown(component, place)
+        paths[path] = {"parameters": parameters, **_operations(place, holder, path, component)}
+    return paths
 
 
-_Found = tuple[str, Place, Place | None, list[Any]]
+_Found = tuple[str, str, Place, Place | None, list[Any]]
 
 
-def _places(path: str, place: Place, holder: Place | None, parameters: list[Any]) -> Iterator[_Found]:
-    yield path, place, holder, parameters
+def _places(path: str, component: str, place: Place, holder: Place | None, parameters: list[Any]) -> Iterator[_Found]:
+    """Each place with its path, and the name of the component that describes it (of a leaf: as a member of another one)."""
+    yield path, component, place, holder, parameters
     if place.kind == LIST and place.keys:
-        leaves = place.schema["items"]["properties"]
         keys = [(key, f"{place.name}.{key}") for key in place.keys]
-        more = [{"name": said, "in": "path", "required": True, "schema": sent(leaves[key])} for key, said in keys]
+        more = [_parameter(said, _ref(f"{component}/properties/{key}")) for key, said in keys]
         entry = Place(ENTRY, place.name, place.schema["items"], (), place.keys, place.state)
-        yield from _places(path + "".join(f"/{{{said}}}" for _, said in keys), entry, place, [*parameters, *more])
+        yield from _places(path + "".join(f"/{{{said}}}" for _, said in keys), component, entry, place, [*parameters, *more])
     elif place.has_members:
         for child in members(place):
-            if child.name not in place.keys and not (place.kind == CUBE and child.name == "name"):
-                yield from _places(f"{path}/{child.name}", child, place, parameters)
+            if child.name in place.keys or (place.kind == CUBE and child.name == "name"):
+                continue
+            inner = _name_of(component, child)
+            yield from _places(f"{path}/{child.name}", inner, child, place, parameters)
 
 
-def _operations(place: Place, holder: Place | None, path: str, service: str) -> dict[str, Any]:
+def _name_of(component: str, child: Place) -> str:
+    return f"{component}.{child.name}" if child.kind in (CONTAINER, LIST) else f"{component}/properties/{child.name}"
+
+
+def _parameter(name: str, schema: Schema) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _component(component: str, place: Place) -> dict[str, Any]:
+    """What may be sent of an object, member by member; nothing need be there."""
+    inner = {child.name: _member(component, child) for child in members(place) if child.kind != ACTION and not place.state}
+    shown = {name: part for name, part in inner.items() if name in place.schema.get("properties", {})}
+    described = {name: part for name, part in place.schema.items() if name == "description"}
+    if place.state:
+        shown = {child.name: _member(component, child) for child in members(place)}
+    return {"type": "object", **described, "additionalProperties": False, "properties": shown}
+
+
+def _member(component: str, child: Place) -> dict[str, Any]:
+    if child.kind == CONTAINER:
+        return _ref(f"{component}.{child.name}")
+    if child.kind == LIST:
+        return {"type": "array", "items": _ref(f"{component}.{child.name}") if child.keys else {"type": "object"}}
+    return leaf(child.schema)
+
+
+def _shown(component: str, place: Place) -> dict[str, Any]:
+    """What is read of an object: configuration and state."""
+    inner: dict[str, Any] = {}
+    for child in members(place):
+        if child.kind in (CONTAINER, LIST):
+            one = _ref(f"{component}.{child.name}.shown") if child.kind == CONTAINER or child.keys else {"type": "object"}
+            inner[child.name] = one if child.kind == CONTAINER else {"type": "array", "items": one}
+        elif child.kind != ACTION:
+            inner[child.name] = shown_leaf(child.schema)
+    return {"type": "object", "properties": inner}
+
+
+def leaf(schema: Schema) -> dict[str, Any]:
+    """A leaf's schema in the dialect of OpenAPI 3.1."""
+    found = {name: part for name, part in schema.items() if name not in _DROPPED and not name.startswith("x-pcn-")}
+    found |= {"anyOf": [leaf(part) for part in schema["anyOf"]]} if "anyOf" in schema else {}
+    return found | ({"items": leaf(schema["items"])} if isinstance(schema.get("items"), Mapping) else {})
+
+
+def shown_leaf(schema: Schema) -> dict[str, Any]:
+    return {name: schema[name] for name in ("type", "description") if name in schema}
+
+
+def _operations(place: Place, holder: Place | None, path: str, component: str) -> dict[str, Any]:
     found = {}
     for verb in verbs(place):
         if verb == "OPTIONS":
             continue
-        operation: dict[str, Any] = {"tags": [service], "operationId": f"{verb.lower()}:{path}"}
+        operation: dict[str, Any] = {"tags": [path.split("/")[1]], "operationId": f"{verb.lower()}:{path}"}
         if description := place.schema.get("description"):
             operation["summary"] = str(description)
         if verb in ("POST", "PUT", "PATCH"):
             needed = place.kind not in (ACTION, CUBE, ENTRY)
-            operation["requestBody"] = {"required": needed, "content": _content(_body(place, holder, verb))}
-        operation["responses"] = _responses(verb, place)
+            operation["requestBody"] = {"required": needed, "content": _content(_body(place, holder, verb, component))}
+        operation["responses"] = _responses(verb, place, component)
         found[verb.lower()] = operation
     return found
 
 
-def _body(place: Place, holder: Place | None, verb: str) -> dict[str, Any]:
+def _body(place: Place, holder: Place | None, verb: str, component: str) -> dict[str, Any]:
     if place.kind == ACTION:
-        return _action_body(place, holder)
-    body = sent(place.schema)
-    if place.kind in (CUBE, ENTRY, CONTAINER) and (verb == "PATCH" or place.kind != CONTAINER):
-        said = (*place.keys, "name", "service-name")  # by the path
-        needed = [name for name in body.pop("required", ()) if verb != "PATCH" and name not in said]
-        body |= {"required": needed} if needed else {}
-    return body
+        return _action_body(place, holder, component.rpartition("/properties/")[0])
+    if place.kind == LIST:
+        return {"type": "array", "items": {"allOf": [_ref(component)], **_needed(place.schema["items"], ())}}
+    if place.kind in (CUBE, ENTRY) and verb != "PATCH":
+        return {"allOf": [_ref(component)], **_needed(place.schema, (*place.keys, "name", "service-name"))}
+    return _ref(component)
 
 
-def _action_body(place: Place, holder: Place | None) -> dict[str, Any]:
+def _needed(schema: Schema, said: Sequence[str]) -> dict[str, Any]:
+    """What a body must have; `said` by the path."""
+    needed = [name for name in schema.get("required", ()) if name not in said]
+    return {"required": needed} if needed else {}
+
+
+def _action_body(place: Place, holder: Place | None, component: str) -> dict[str, Any]:
     what = place.schema.get("x-pcn-edit")
     if what is None or holder is None:
-        return sent(place.schema.get("input") or {"type": "object"})
-    schema = sent(holder.schema["properties"][what[1]]["items"])
-    items = {name: part for name, part in schema.items() if name != "required"}
-    if what[0] == "batch":
-        operation = {"enum": ["append", "insert", "update", "delete"]}
-        each = {**items, "properties": {"operation": operation, **items["properties"]}}
-        return {"type": "object", "required": [f"{what[1]}s"], "properties": {f"{what[1]}s": {"type": "array", "items": each}}}
-    return items
+        inner = (place.schema.get("input") or {}).get("properties", {})
+        return {"type": "object", "properties": {name: leaf(part) for name, part in inner.items()}}
+    entry = _ref(f"{component}.{what[1]}")
+    if what[0] != "batch":
+        return entry
+    operation = {"enum": ["append", "insert", "update", "delete"]}
+    each = {"type": "object", "required": ["operation"], "properties": {"operation": operation}}
+    return {"type": "object", "required": [f"{what[1]}s"], "properties": {f"{what[1]}s": {"type": "array", "items": each}}}
 
 
-def _responses(verb: str, place: Place) -> dict[str, Any]:
-    found: dict[str, Any] = {status: {"description": _WORDS[status]} for status in _SUCCESS[verb]}
+def _responses(verb: str, place: Place, component: str) -> dict[str, Any]:
+    found: dict[str, Any] = {status: _answer(status) for status in (*_SUCCESS[verb], *_ALWAYS)}
     if verb == "GET":
-        found["200"]["content"] = _content(answered(place.schema))
+        found["200"] = {"description": _WORDS["200"], "content": _content(_read(place, component))}
     if place.kind == ACTION:
-        found["201"]["content"] = _content({"type": "object"})
-    return found | {status: {"description": _WORDS[status], "content": _content(_ref("errors"))} for status in _ALWAYS}
+        found["201"] = {"description": _WORDS["201"], "content": _content({"type": "object"})}
+    return found
+
+
+def _read(place: Place, component: str) -> dict[str, Any]:
+    if place.has_members:
+        return _ref(f"{component}.shown")
+    if place.kind == LIST:
+        return {"type": "array", "items": _ref(f"{component}.shown") if place.keys else {"type": "object"}}
+    return shown_leaf(place.schema)
+
+
+def _answer(status: str) -> dict[str, str]:
+    return {"$ref": f"#/components/responses/{status}"}
 
 
 def _of_service(name: str) -> dict[str, Any]:
@@ -174,8 +250,8 @@ def _posted(word: str, body: Schema, status: str) -> dict[str, Any]:
 
 
 def _fixed_responses(status: str, answer: Schema | None = None) -> dict[str, Any]:
-    done: dict[str, Any] = {"description": _WORDS[status]} | ({"content": _content(answer)} if answer is not None else {})
-    return {status: done} | {each: {"description": _WORDS[each], "content": _content(_ref("errors"))} for each in _ALWAYS}
+    found: dict[str, Any] = {each: _answer(each) for each in (status, *_ALWAYS)}
+    return found | ({status: {"description": _WORDS[status], "content": _content(answer)}} if answer is not None else {})
 
 
 def _content(schema: Schema) -> dict[str, Any]:
@@ -184,32 +260,3 @@ def _content(schema: Schema) -> dict[str, Any]:
 
 def _ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
-
-
-def sent(schema: Schema) -> dict[str, Any]:
-    """A model's schema as a body is checked with it, in the dialect of OpenAPI 3.1."""
-    found = {name: _sent_part(name, part) for name, part in schema.items() if name not in _DROPPED}
-    for name, needs in schema.get("dependencies", {}).items():
-        kind = "dependentRequired" if isinstance(needs, list) else "dependentSchemas"
-        found.setdefault(kind, {})[name] = needs if isinstance(needs, list) else sent(needs)
-    return found
-
-
-def _sent_part(name: str, part: Any) -> Any:
-    if name == "properties":
-        return {each: sent(schema) for each, schema in part.items()}
-    if name in ("anyOf", "allOf", "oneOf"):
-        return [sent(schema) if isinstance(schema, Mapping) else schema for schema in part]
-    if name in ("items", "not", "if", "then", "else") and isinstance(part, Mapping):
-        return sent(part)
-    return part
-
-
-def answered(schema: Schema) -> dict[str, Any]:
-    """What a read gives: configuration and state, of which nothing need be there."""
-    if "properties" in schema:
-        inner = {**schema["properties"], **schema.get("x-state", {})}
-        return {"type": "object", "properties": {name: answered(part) for name, part in inner.items()}}
-    if schema.get("type") == "array":
-        return {"type": "array", "items": answered(schema.get("items", {}))}
-    return {name: schema[name] for name in ("type", "description") if name in schema}
