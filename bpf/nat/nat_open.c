@@ -30,9 +30,11 @@ static __always_inline bool may_begin(struct packet *packet) {
 static __always_inline int open_session(struct packet *packet) {
   struct session_tuple way = packet->key;
   struct session_way mine = {.near_port = packet->inside.near_port};
-  struct session *new = &packet->next;
+  struct session *new = &packet->next, *dead = sessions.lookup(&packet->inside);
   u32 slot;
   int failed;
+  if (dead && !session_is_live(dead, packet->now))
+    session_close(&packet->inside, dead); /* so that it gets its port again */
   __builtin_memcpy(mine.near, packet->inside.near, 16);
   if (!session_take_slot(&packet->inside, &slot, packet->now))
     return DROP_TABLE_FULL;
@@ -48,9 +50,6 @@ static __always_inline int open_session(struct packet *packet) {
     return failed == SESSION_E2BIG ? DROP_TABLE_FULL : DROP_NO_PORT;
   }
   if (sessions.insert(&packet->inside, new) == 0)
-    return OPENED;
-  struct session *there = sessions.lookup(&packet->inside);
-  if (there && !session_is_live(there, packet->now) && session_close(&packet->inside, there) && sessions.insert(&packet->inside, new) == 0)
     return OPENED;
   session_ways.delete(&way);
   session_slots.delete(&slot);
