@@ -1,6 +1,6 @@
 """What is not wrong, and yet seldom meant: for `pcn validate`, which people ask before they apply.
 
-An apply does not say it again: a netdev may come later, and a firewall may be attached by the next edit.
+An apply does not say it again: a netdev may come later, and a cube may be attached by the next edit.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Check files as one desired set: their syntax, their leaves against the models, and the graph that they make. Needs
 neither root nor a kernel. Exit 65 if anything is wrong. What may be meant, but seldom is, it warns of: netdevs that are
-not on this machine, firewalls that no packet meets."""
+not on this machine, transparent cubes that no packet meets."""
 
 
 def arguments(parser: ArgumentParser) -> None:
