@@ -8,6 +8,7 @@ from typing import Any
 from reconciler.agent import singleton
 from reconciler.api.answers import Refusal
 from reconciler.api.store import Store
+from reconciler.document import Document
 from reconciler.document.load import load
 from reconciler.errors import PcnError
 
@@ -37,14 +38,25 @@ def refuse_others(store: Store, document: Mapping[str, Any], name: str, *, creat
         raise Refusal(404, "data-missing", f'there is no cube "{name}"', f"/cubes/{name}", name)
 
 
+def refuse_two_sources(store: Store) -> None:
+    """Raise Refusal if a file that an agent watches says the API's own topology, too: the agent would take each write back."""
+    files = watched(store.options.root)
+    if files == store.agrees_with:  # the very same texts were looked into before
+        return
+    for path in files:
+        for document in _documents(path):
+            said = document.data.get("metadata") if isinstance(document.data, dict) else None
+            if isinstance(said, dict) and said.get("name") == store.topology:
+                where = document.position(("metadata", "name"))
+                both = f"{where.file}:{where.line}, which an agent watches, and by {store.saved.path}"
+                raise Refusal(409, "resource-denied", f"topology {store.topology} is said by {both}", info=store.topology)
+    store.agrees_with = files
+
+
 def place_of(store: Store, cube: str, topology: str) -> str:
     """Where a cube of another topology is to be edited, in words."""
     for path in watched(store.options.root):
-        try:
-            documents = load([path])
-        except PcnError:
-            continue
-        for document in documents:
+        for document in _documents(path):
             for number, found in enumerate(_cubes(document.data)):
                 if isinstance(found, dict) and found.get("name") == cube:
                     steps = ("spec", "cubes", number) if isinstance(document.data, dict) else (number,)
@@ -53,10 +65,18 @@ def place_of(store: Store, cube: str, topology: str) -> str:
     return f"which was applied by another writer: edit its file, or 'pcn delete {topology}'"
 
 
-def watched(root: str) -> list[str]:
-    """The files that an agent watches; none if there is no agent."""
+def _documents(path: str) -> list[Document]:
+    """What a file says; nothing if it cannot be read."""
+    try:
+        return load([path])
+    except PcnError:
+        return []
+
+
+def watched(root: str) -> dict[str, str]:
+    """The files that an agent watches, with their digests; none if there is no agent."""
     said = singleton.ask(root, 1.0) or {}
-    return [str(file["path"]) for file in said.get("files", ())]
+    return {str(file["path"]): str(file["digest"]) for file in said.get("files", ())}
 
 
 def _cubes(data: Any) -> list[Any]:

@@ -6,6 +6,7 @@ from reconciler.api import fixed
 from reconciler.api import help as helping
 from reconciler.api.answers import Answer, Refusal, not_allowed, refused
 from reconciler.api.nodes import at_node, briefs
+from reconciler.api.ownership import refuse_two_sources
 from reconciler.api.request import Request
 from reconciler.api.store import Store
 from reconciler.errors import PcnError
@@ -29,6 +30,8 @@ def _answer(request: Request, store: Store) -> Answer:
         return helping.help_at(request, store)
     if not request.words:
         return fixed.root(request, store)
+    if request.method in WRITES:
+        refuse_two_sources(store)
     first, *rest = request.words
     if first in fixed.HANDLERS:
         return fixed.HANDLERS[first](request, store)

@@ -19,14 +19,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from reconciler.agent import singleton, stats
 from reconciler.agent.notify import Notifier
+from reconciler.api.answers import Refusal
 from reconciler.api.app import App
 from reconciler.api.callers import Policy
 from reconciler.api.events import Hub, watch
 from reconciler.api.listeners import BACKLOG, Tls, listeners
+from reconciler.api.ownership import refuse_two_sources
 from reconciler.api.saved import SavedTopology
 from reconciler.api.store import Store
 from reconciler.engine.apply import Options
-from reconciler.errors import PcnError
+from reconciler.errors import PcnError, UsageError
 from reconciler.kernel.bpffs import Bpffs
 
 log = logging.getLogger("pcn.api")
@@ -94,6 +96,10 @@ def serve(settings: Settings) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     sockets = listeners(settings.listen, settings.tls)
     try:
+        try:
+            refuse_two_sources(store)
+        except Refusal as error:
+            raise UsageError(str(error)) from None
         store.start()
         asyncio.run(_serve(App(store, settings.policy, hub), settings, sockets))
     finally:

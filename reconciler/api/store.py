@@ -67,12 +67,14 @@ class Written:
 
 @dataclass(slots=True)
 class Store:
-    """`topology` is the API's own. `told` is called with each apply, done or failed."""
+    """`topology` is the API's own. `told` is called with each apply, done or failed. `agrees_with`: watched
+    files, by their digests, that say nothing of it."""
 
     options: Options
     topology: str
     saved: SavedTopology
     told: Callable[[str, Mapping[str, Any]], object] = lambda *_: None
+    agrees_with: Mapping[str, str] = field(default_factory=dict)
     _state: SessionCache = field(default_factory=SessionCache)
     _built: Builder = field(init=False)
     _raw: tuple[str, Mapping[str, Any]] = ("", {})

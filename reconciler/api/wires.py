@@ -52,7 +52,7 @@ def attach(document: Document, cube: str, place: str, position: Mapping[str, str
     if ":" in place:
         raise EditRefused("data-missing", f"there is no port {place}", "/attach/port", "port")
     entries = document["spec"].get("attachments", [])
-    old = next((each for each in entries if each["netdev"] == place), {"netdev": place, "tcubes": []})
+    old = next((each for each in entries if each.get("netdev") == place), {"netdev": place, "tcubes": []})
     new = {**old, "tcubes": _put(old["tcubes"], cube, position, False)}
     kept = [new if each is old else each for each in entries]
     return {**document, "spec": {**document["spec"], "attachments": kept if old["tcubes"] else [*entries, new]}}
@@ -60,13 +60,13 @@ def attach(document: Document, cube: str, place: str, position: Mapping[str, str
 
 def detach(document: Document, cube: str, place: str) -> dict[str, Any]:
     port = _port(document, place)
-    attached = next((each for each in document["spec"].get("attachments", ()) if each["netdev"] == place), None)
+    attached = next((each for each in document["spec"].get("attachments", ()) if each.get("netdev") == place), None)
     holder: Mapping[str, Any] = port or attached or {}
     if cube not in holder.get("tcubes", ()):
         raise EditRefused("data-missing", f"{cube} is not attached to {place}", "/detach/cube", "cube")
     if port is not None:
         return _with_port(document, place, lambda old: _without(old, cube))
-    entries = [_without(each, cube) if each["netdev"] == place else each for each in document["spec"]["attachments"]]
+    entries = [_without(each, cube) if each.get("netdev") == place else each for each in document["spec"]["attachments"]]
     return {**document, "spec": {**document["spec"], "attachments": [each for each in entries if each["tcubes"]]}}
 
 

@@ -162,6 +162,23 @@ def test_what_a_watched_file_says_is_read_only_and_the_answer_names_file_and_lin
         assert cubes(api).keys() == {"hw", "hw9"}, "the agent leaves the API's topology as it is"
 
 
+def test_a_topology_that_a_watched_file_says_too_is_refused_with_both_places(api, tmp_path):
+    api.ok("POST", "/helloworld/hw/", "{}")
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    with AgentProcess(api.root, tmp_path / "agent.log", str(watched)) as agent:
+        (watched / "rest.yaml").write_text(api.file.read_text())
+        agent.until(lambda said: len(said["files"]) == 1, 30)
+        reply = api("PATCH", "/hw/action/", '"FORWARD"')
+        assert (reply.status, reply.error["error-tag"]) == (409, "resource-denied")
+        assert f"{watched}/rest.yaml:5" in reply.error["error-message"]
+        assert str(api.file) in reply.error["error-message"]
+        assert api.get("/hw/")["action"] == "DROP"
+        (watched / "rest.yaml").unlink()
+        agent.until(lambda said: not said["files"], 30)
+        assert api("PATCH", "/hw/action/", '"FORWARD"').status == 204
+
+
 def test_another_writers_topology_is_read_only_too(api, tmp_path):
     file = tmp_path / "others.yaml"
     file.write_text(OTHERS)
