@@ -12,7 +12,12 @@
 #include <uapi/linux/ipv6.h>
 #include <uapi/linux/if_vlan.h>
 
+/* Every port's number is below it. The compiler says 512 for a service of up to 256 ports, whose numbers leave out the bit of
+ * PCN_AFTER_EGRESS, so that the rows of a port are the same ones in every cube. */
+#ifndef PCN_MAX_PORTS
 #define PCN_MAX_PORTS 128
+#endif
+#define PCN_AFTER_EGRESS 128
 
 #if PCN_XDP
 #define CTXTYPE xdp_md
@@ -103,7 +108,7 @@ static __always_inline int pcn_accept(struct CTXTYPE *ctx, struct pkt_metadata *
 #if PCN_TRANSPARENT
   return pcn_leave(ctx, md->in_port ^ 1);
 #elif PCN_EGRESS
-  return pcn_leave(ctx, PCN_MAX_PORTS + md->in_port);
+  return pcn_leave(ctx, PCN_AFTER_EGRESS + md->in_port);
 #else
   return PCN_PASS;
 #endif

@@ -26,6 +26,8 @@ Names: the kernel refuses a dot in a bpffs name, so names are percent-encoded ('
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from itertools import count, islice
 from urllib.parse import quote, unquote
 
 # The newest layout that this code knows, and makes. It grows with whatever code that knows the one before would remove or
@@ -41,7 +43,8 @@ MAIN, TWIN = "", "twin/"
 EGRESS_ROWS = 32  # first row of egress programs in `entry` (PCN_MAX_PROGRAMS)
 INJECT_ROW = 64  # row of the program by which packets of the slow path come back
 INJECT = "inject"  # the direction that it has, beside ingress and egress
-AFTER_EGRESS = 128  # first row of `hops` for what follows a port's egress program (PCN_MAX_PORTS)
+AFTER_EGRESS = 128  # the bit by which `hops` has what follows a port's egress program; no port's number has it (PCN_AFTER_EGRESS)
+MOST_PORTS = 256  # of a cube
 
 # The framework's tables of pcn.h, by where they live.
 PER_SIDE = {"pcn_hops": "hops", "pcn_next": "next", "pcn_entry": "entry"}
@@ -96,6 +99,16 @@ def trampoline(cube_name: str, side: str, direction: str, index: int, port: str)
 
 def port(cube_name: str, port_name: str) -> str:
     return f"{cube(cube_name)}/ports/{escape(port_name)}"
+
+
+def port_numbers(most: int) -> Iterator[int]:
+    """The numbers that the ports of a cube of at most `most` can have, in order."""
+    return islice((number for number in count() if not number & AFTER_EGRESS), most)
+
+
+def ports_below(most: int) -> int:
+    """What they are all below, as C has it: PCN_MAX_PORTS."""
+    return AFTER_EGRESS if most <= AFTER_EGRESS else 512
 
 
 def hook(netdev: str, point: str) -> str:

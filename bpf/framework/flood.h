@@ -2,7 +2,7 @@
  * netdev (its peer is a cube, or transparent cubes sit on it) is led through a hidden veth pair, near and far: what
  * is sent out at the near end arrives at the far end, where the port's way out begins.
  *
- * The constant PORTS is 8, 32 or 128, and every port's number is below it. The verifier follows a loop through all its turns,
+ * The constant PORTS is 8, 32, 128 or 384, and every port's number is below it. The verifier follows a loop through all its turns,
  * which takes it some 45 ms for 128 of them; and a cube that gets one more port is swapped only where it crosses a step. */
 
 /* ---- A set of ports: a bit for each. ---- */
@@ -19,7 +19,7 @@ static __always_inline bool pcn_has_port(const struct pcn_ports *ports, u32 port
   return *(const u64 *)((const char *)ports + offset) >> port % 64 & 1;
 }
 
-/* Loop bound: the words of a set, 2. */
+/* Loop bound: the words of a set, 2 or 8. */
 static __always_inline void pcn_unite(struct pcn_ports *into, const struct pcn_ports *a, const struct pcn_ports *b) {
   for (u32 i = 0; i < PCN_PORT_WORDS; i++)
     into->word[i] = a->word[i] | b->word[i];

@@ -1,4 +1,5 @@
-/* Where packets go next. Row i: out of port i. Row 128 + i: after the egress program of port i. */
+/* Where packets go next. Row i: out of port i. Row 128 + i: after the egress program of port i (no port has a number with that bit). */
+#define PCN_ROWS (PCN_MAX_PORTS > PCN_AFTER_EGRESS ? PCN_MAX_PORTS : 2 * PCN_MAX_PORTS)
 
 enum pcn_hop_kind { PCN_HOP_NONE, PCN_HOP_PASS, PCN_HOP_NETDEV, PCN_HOP_PROGRAM };
 
@@ -6,8 +7,8 @@ struct pcn_hop {
   u32 kind;
   u32 ifindex; /* of PCN_HOP_NETDEV */
 };
-BPF_TABLE("array", u32, struct pcn_hop, pcn_hops, 2 * PCN_MAX_PORTS);
-BPF_TABLE("prog", u32, u32, pcn_next, 2 * PCN_MAX_PORTS);
+BPF_TABLE("array", u32, struct pcn_hop, pcn_hops, PCN_ROWS);
+BPF_TABLE("prog", u32, u32, pcn_next, PCN_ROWS);
 BPF_TABLE("percpu_array", u32, u64, pcn_drops, PCN_DROP_REASONS);
 
 #if PCN_XDP

@@ -4,7 +4,7 @@
  * INJECT_EGRESS for what is to leave by it. A packet that enters goes through the cube's own entry and one that leaves by
  * the cube's own hops, so nothing here changes when those do.
  */
-#define INJECT_EGRESS 128
+#define INJECT_EGRESS PCN_AFTER_EGRESS
 
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
   u32 where;
@@ -16,7 +16,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   where = ctx->mark;
   ctx->mark = 0;
 #endif
-  u32 port = where & (INJECT_EGRESS - 1);
+  u32 port = where & (PCN_MAX_PORTS - 1) & ~INJECT_EGRESS;
 #if PCN_TRANSPARENT
   /* It has been through the cube; what is next on its way may be the host's stack, to which it is not addressed. */
 #if !PCN_XDP

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from reconciler import pins
 from reconciler.errors import CompileError, DocumentError, NotPermitted, Problem
 from reconciler.graph.desired import build_key, program_slots
 from reconciler.graph.parts import Built, ProgramSlot
@@ -157,6 +158,8 @@ def _units(
     from reconciler.compiler import Unit
 
     defines = {"PCN_SLOWPATH": int(service.slow_path is not None)}
+    if service.max_ports > pins.AFTER_EGRESS:
+        defines["PCN_MAX_PORTS"] = pins.ports_below(service.max_ports)
     for slot in program_slots(service, family, sources):
         source, text = service.programs(slot.direction, sources)[slot.index], None
         if sources is not None and slot.direction in sources.programs:

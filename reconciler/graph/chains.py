@@ -173,9 +173,9 @@ class _Fuser:
         if service is not None and service.kind == "transparent":
             rows: Iterable[int] = (stub.index ^ 1,)
         elif stub.direction == "egress":
-            rows = (pins.AFTER_EGRESS + stub.index,)
+            rows = (pins.AFTER_EGRESS | stub.index,)
         else:
-            rows = [row for row in sorted(hops) if row < pins.AFTER_EGRESS and row != stub.index]
+            rows = [row for row in sorted(hops) if not row & pins.AFTER_EGRESS and row != stub.index]
         return ((row, hops[row]) for row in rows if row in hops)
 
     def _linkable(self, stub: TrampolineRecord) -> _Code | None:

@@ -107,8 +107,7 @@ def build_desired(
             wanted = facts_.of_cube(service.facts, facts, given)
             if part is None or part.places != own or not part.holds_for(cube, whole, known_indices, others, seen, wanted):
                 names = own if own is not None else [port.name for port in cube.ports]
-                most = min(service.max_ports, pins.AFTER_EGRESS) if own is None else MOST_PLACES
-                ports = port_indices(names, known_indices, most)
+                ports = port_indices(names, known_indices, service.max_ports if own is None else MOST_PLACES)
                 env = Env(ports, cube=cube.name, facts=wanted, live=rows)
                 part = _part(cube, service, key, whole, env, others, own)
             parts[cube.name] = part
@@ -182,7 +181,7 @@ def document_text(topology: Topology) -> str:
 _TEXTS: deque[tuple[Topology, str]] = deque(maxlen=8)
 
 
-def port_indices(wanted: Sequence[str], known: Mapping[str, int], most: int = pins.AFTER_EGRESS) -> dict[str, int]:
+def port_indices(wanted: Sequence[str], known: Mapping[str, int], most: int = pins.MOST_PORTS) -> dict[str, int]:
     """An index for each port, or place: the one it has, else the lowest free, so that learned state that names ports stays true.
 
     The index of a port that goes is the last choice: packets may be on their way to it. A service of at most `most` ports
@@ -191,9 +190,10 @@ def port_indices(wanted: Sequence[str], known: Mapping[str, int], most: int = pi
     kept = {name: index for name, index in known.items() if name in wanted}
     if len(kept) == len(wanted):
         return {name: kept[name] for name in wanted}
-    left = {index for name, index in known.items() if name not in wanted and index < most}.difference(kept.values())
+    numbers = tuple(pins.port_numbers(most))
+    left = {index for name, index in known.items() if name not in wanted and index in numbers}.difference(kept.values())
     taken = left.union(kept.values())
-    free = chain((index for index in range(most) if index not in taken), sorted(left))
+    free = chain((index for index in numbers if index not in taken), sorted(left))
     return {name: kept[name] if name in kept else next(free) for name in wanted}
 
 

@@ -64,7 +64,7 @@ class _Tracer:
             if self.standard(stub.cube):
                 if stub.direction == "ingress":
                     return _Walk(tuple(out), tuple(into), (stub.cube, stub.port))
-                row = pins.AFTER_EGRESS + stub.index  # its own egress program, on the way to a netdev
+                row = pins.AFTER_EGRESS | stub.index  # its own egress program, on the way to a netdev
             else:
                 (into if stub.direction == "ingress" else out).append(stub.cube)
                 row = stub.index ^ 1

@@ -183,7 +183,7 @@ class _Wirer:
             self._hop(outer, self._row(outer, OUTWARD, port.peer), target)
             target = self._stub(outer, "egress", port.peer)
         if self._has(cube, "egress"):
-            self._hop(cube, pins.AFTER_EGRESS + self.indices[cube.name][port.name], target)
+            self._hop(cube, pins.AFTER_EGRESS | self.indices[cube.name][port.name], target)
             target = self._stub(cube, "egress", port.name)
         return target
 
@@ -278,7 +278,7 @@ class _Wirer:
             target = self._stub(cube, "egress", netdev, side)
         if owner is not None and port is not None and self._has(owner, "egress"):
             side = self._twin(owner)
-            self._hop(owner, pins.AFTER_EGRESS + self.indices[owner.name][port.name], target, side)
+            self._hop(owner, pins.AFTER_EGRESS | self.indices[owner.name][port.name], target, side)
             target = self._stub(owner, "egress", port.name, side)
         if target != PASS:
             self.wiring.records.append(HookRecord(netdev, "tcx_egress", target[1]))

@@ -334,10 +334,9 @@ class Executor:
 
     def _fill_holes(self, fd: int, below: int) -> None:
         """Rows below a member must not read as the end of the table."""
-        spec = maps.MapSpec(maps.ARRAY, 4, 12, 128)
+        there = maps.rows(fd, maps.info(fd).spec) if below else {}
         for index in range(below):
-            key = struct.pack("<I", index)
-            if maps.lookup(fd, spec, key) == bytes(12):
+            if there.get(key := struct.pack("<I", index)) == bytes(12):
                 maps.update(fd, key, struct.pack("<III", 1, 0, 0))
 
     def _attach_hook(self, netdev: str, point: str, stub: str, mode: str, pin: str) -> None:

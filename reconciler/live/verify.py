@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler import pins
 from reconciler.errors import VerifierError
 from reconciler.graph.desired import pack_constants
 from reconciler.graph.tables import merged, used_tables
@@ -44,7 +45,9 @@ def verify(compiled: Sequence[Any]) -> Iterator[Verdict]:
 
 def demanding(compiled: Any) -> bytes:
     """Constants with which no branch of a program can be left out: everything is on, logged, and of the largest size."""
-    return pack_constants(compiled, dict.fromkeys(compiled.constants, 1) | {"LOGLEVEL": 0, "PORTS": 128})
+    hops = compiled.tables.get("pcn_hops")
+    ports = 128 if hops is None or hops.max_entries <= 2 * pins.AFTER_EGRESS else 384
+    return pack_constants(compiled, dict.fromkeys(compiled.constants, 1) | {"LOGLEVEL": 0, "PORTS": ports})
 
 
 def _verdict(compiled: Any, descriptors: Mapping[str, int]) -> Verdict:

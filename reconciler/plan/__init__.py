@@ -151,14 +151,18 @@ def _goes_with_its_cube(change: Change, doomed: set[str]) -> bool:
 
 
 def _rename_aside(wanted: CubeRecord, context: Context) -> Iterator[Step]:
-    """Another service, hook or init-only leaf under an old name: the old one forwards, aside, until the new one takes over."""
+    """Another service, hook or init-only leaf under an old name, or room for more ports: the old one forwards, aside, until the
+    new one takes over."""
     old = context.state.get(wanted.address)
     if not isinstance(old, CubeRecord):
         return
     other = old.init and wanted.init and old.init != wanted.init
-    if (old.service, old.type) == (wanted.service, wanted.type) and not other:
+    room = [_room(state, old.name) for state in (context.state, context.desired.state)]
+    if (old.service, old.type) == (wanted.service, wanted.type) and not other and (None in room or room[0] == room[1]):
         return
     now, then = (what(each) + (f" {each.init}" if other else "") for each in (old, wanted))
+    if now == then:
+        now, then = (f"{now} with {each} ways out" for each in room)
     home = pins.cube(old.name)
     away = context.unused(home + ASIDE)
     context.moved[home], context.altered = away, True
@@ -181,6 +185,12 @@ def _rename_aside(wanted: CubeRecord, context: Context) -> Iterator[Step]:
             context.state[address] = replace(record, target=away + record.target.removeprefix(home))
         elif isinstance(record, HookRecord) and record.stub.startswith(f"{home}/"):
             context.state[address] = replace(record, stub=away + record.stub.removeprefix(home))
+
+
+def _room(state: State, cube: str) -> int | None:
+    """For how many ways out a cube has room."""
+    hops = state.get(f"cube/{cube}/table/hops")
+    return hops.spec[3] if isinstance(hops, TableRecord) else None
 
 
 def annotate_blast_radius(steps: Iterable[Step], desired: Desired) -> list[Step]:

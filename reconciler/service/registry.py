@@ -87,7 +87,7 @@ class Service:
 
     @property
     def max_ports(self) -> int:
-        return int(self.meta.get("max-ports", 128))
+        return min(int(self.meta.get("max-ports", 128)), pins.MOST_PORTS)
 
     @property
     def min_kernel(self) -> str:
@@ -243,7 +243,7 @@ def cube_number(name: str) -> int:
 def room_for(indices: Iterable[int]) -> int:
     """What all port indices of a cube are below, in few steps: a program that goes through its ports has this as a constant."""
     most = max(indices, default=0)
-    return next(room for room in (8, 32, 128) if most < room)
+    return next(room for room in (8, 32, 128, 384) if most < room)
 
 
 def leap_seconds() -> int:

@@ -27,7 +27,7 @@ _ARGUMENTS = {
     "encoding": ("|".join(ENCODINGS), f"one of {', '.join(ENCODINGS)}"),
     "ref": ("port", "'port'"),
     "floods": ("true|false|groups", "'true', 'false' or 'groups'"),
-    "max-ports": ("[1-9][0-9]*", "a number above 0"),
+    "max-ports": ("[1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-6]", "a number from 1 to 256"),
     "ingress": (r"[^/\s]+\.c", "the name of a C file, such as bridge.c"),
     "egress": (r"[^/\s]+\.c", "the name of a C file, such as bridge.c"),
     "drop-reason": ("[a-z][a-z0-9_]*", "a name in lower case, such as wrong_mac"),

@@ -21,7 +21,8 @@ class Tree:
         self.directory = directory
 
     def add(self, name: str, ingress: Sequence[str] = (), egress: Sequence[str] = (), *, implementation: str = "",
-            kind: str = "standard", leaves: Mapping[str, Any] | None = None, floods: str = "") -> None:  # fmt: skip
+            kind: str = "standard", leaves: Mapping[str, Any] | None = None, floods: str = "",
+            max_ports: int = 128) -> None:  # fmt: skip
         """`ingress`, `egress`: C texts in µCube order. Adding it again makes it another version of itself."""
         like = "helloworld" if kind == "standard" else "transparenthelloworld"
         schema = json.loads((HERE / "schemas" / "json" / f"{like}.schema.json").read_text())
@@ -33,7 +34,7 @@ class Tree:
         names = {direction: [f"{name}_{direction}_{i}.c" for i, _ in enumerate(texts)] for direction, texts in files.items()}
         schema["x-pcn-service"] |= {"name": name, **names} | ({"floods": floods} if floods else {})
         if kind == "standard":
-            schema["x-pcn-service"]["max-ports"] = 128
+            schema["x-pcn-service"]["max-ports"] = max_ports
             schema["properties"]["ports"].pop("maxItems", None)
         self.directory.mkdir(exist_ok=True)
         (self.directory / f"{name}.schema.json").write_text(json.dumps(schema))
