@@ -119,7 +119,7 @@ class TableRecord:
     """A table. `spec` is (type, key size, value size, max entries, flags). `rows` None: content is not the
     configuration's. `mask` marks the bits of a value that are; `sparse`: all-zero rows count as absent.
     `init` marks the bits of init-only leaves: a row in which one of them changes is replaced. Live, `relaid` says that its rows
-    are laid out in another way than today's programs have it."""
+    are laid out in another way than today's programs have it. `btf`: its types, where the kernel has to know them."""
 
     cube: str
     name: str
@@ -131,6 +131,7 @@ class TableRecord:
     staged: bool = False
     init: bytes = field(default=b"", compare=False)
     relaid: bool = False
+    btf: bytes = field(default=b"", compare=False)
 
     @property
     def address(self) -> str:

@@ -16,6 +16,7 @@ from reconciler.graph.records import TableRecord
 from reconciler.service.model.rows import TableRows
 
 PUBLIC = "public"
+SPECIAL = frozenset({"bpf_spin_lock", "bpf_timer"})  # structs that the kernel knows by their names
 
 
 def is_framework(name: str) -> bool:
@@ -52,6 +53,15 @@ def scope_of(table: Any, objects: Iterable[Any]) -> str:
     if table.scope != "private":
         return str(table.scope) if table.scope in scopes or table.scope == PUBLIC else PUBLIC
     return min(scopes, default=PUBLIC)  # private, then public, then shared
+
+
+def types_of(table: Any) -> bytes:
+    """The types of a table's key and value, if its values have a field that the kernel has to know of."""
+    if not any(field.nested is not None and field.nested.name in SPECIAL for field in table.value.fields):
+        return b""
+    from reconciler.graph.btf import describe
+
+    return describe(table.key, table.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +154,11 @@ class Tables:
                     (found.cube, f"{len(rows.rows)} entries do not fit in table {name}, which holds {found.table.max_entries}")
                 )
             of_the_host = path.startswith((f"{PUBLIC}/", "shared/"))
-            yield TableRecord(
+            record = TableRecord(
                 "" if of_the_host else found.cube,
                 path.rpartition("/")[2] if is_framework(name) else name,
                 path,
                 found.spec,
                 *((rows.rows, rows.mask, rows.sparse, rows.staged, rows.init) if rows else ()),
             )
+            yield replace(record, btf=btf) if (btf := types_of(found.table)) else record

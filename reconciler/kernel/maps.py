@@ -65,9 +65,11 @@ def cpus() -> int:
         return int(file.read().strip().rpartition(",")[2].rpartition("-")[2]) + 1
 
 
-def create(spec: MapSpec, name: str = "") -> int:
-    """A new map. An array of many rows can be mapped, to be read; that is this module's own business, and not told by `info`."""
-    mapped = spec.type == ARRAY and not spec.flags and spec.max_entries >= _MAPPED_ROWS
+def create(spec: MapSpec, name: str = "", btf: bytes = b"") -> int:
+    """A new map. `btf` describes its key, as type 1, and its value, as type 2. An array of many rows can be mapped, to be read;
+    that is this module's own business, and not told by `info`."""
+    mapped = spec.type == ARRAY and not spec.flags and not btf and spec.max_entries >= _MAPPED_ROWS
+    types = _load_btf(btf, name) if btf else -1
     attributes = struct.pack(
         "<7I16s5IQ",
         spec.type,
@@ -79,9 +81,7 @@ def create(spec: MapSpec, name: str = "") -> int:
         0,
         kernel_name(name),
         0,
-        0,
-        0,
-        0,
+        *((types, 1, 2) if btf else (0, 0, 0)),
         0,
         0,
     )
@@ -89,6 +89,17 @@ def create(spec: MapSpec, name: str = "") -> int:
         return bpf.bpf(bpf.MAP_CREATE, attributes)
     except OSError as error:
         raise kernel_error(f"create a map for {name} ({spec.max_entries} entries)", error.errno or 0) from None
+    finally:
+        if types >= 0:
+            os.close(types)
+
+
+def _load_btf(raw: bytes, name: str) -> int:
+    buffer = ctypes.create_string_buffer(raw, len(raw))
+    try:
+        return bpf.bpf(bpf.BTF_LOAD, struct.pack("<QQIIII", bpf.address(buffer), 0, len(raw), 0, 0, 0))
+    except OSError as error:
+        raise kernel_error(f"load the types of table {name}", error.errno or 0) from None
 
 
 def kernel_name(name: str) -> bytes:

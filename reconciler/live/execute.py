@@ -169,8 +169,8 @@ class Executor:
 
     # -- tables ---------------------------------------------------------------------------------------------------
 
-    def _create_map(self, path: str, spec: list[int], name: str) -> None:
-        self._replace(maps.create(maps.MapSpec(*spec), name), path)
+    def _create_map(self, path: str, spec: list[int], name: str, btf: str = "") -> None:
+        self._replace(maps.create(maps.MapSpec(*spec), name, bytes.fromhex(btf)), path)
 
     def _adopt_map(self, path: str, id: int) -> None:
         self._replace(bpf.fd_by_id(bpf.MAP_BY_ID, id), path)

@@ -15,7 +15,7 @@ from typing import Any
 from reconciler import pins
 from reconciler.errors import VerifierError
 from reconciler.graph.desired import pack_constants
-from reconciler.graph.tables import merged, used_tables
+from reconciler.graph.tables import merged, types_of, used_tables
 from reconciler.kernel import maps, programs
 from reconciler.link.chain import link
 from reconciler.live.link_inputs import member
@@ -78,7 +78,7 @@ def _tables(compiled: Sequence[Any]) -> Iterator[dict[str, int]]:
                 shape = maps.MapSpec(table.type, table.key_size, table.value_size, table.max_entries, table.flags)
                 if table.extern:
                     shape = maps.MapSpec(maps.HASH, table.key_size, table.value_size, 1)
-                descriptors[name] = maps.create(shape, name)
+                descriptors[name] = maps.create(shape, name, types_of(table))
         yield descriptors
     finally:
         for fd in descriptors.values():

@@ -258,7 +258,7 @@ def plan_table(change: Change, context: Context) -> Iterator[Step]:
             change.address,
             "create" if live is None else "replace",
             "is needed" if live is None else "has another shape" if live.spec != record.spec else "has other fields",
-            Operation("create_map", {"path": path, "spec": list(record.spec), "name": record.name}),
+            Operation("create_map", {"path": path, "spec": list(record.spec), "name": record.name, **_types(record)}),
             (Operation("remove", {"path": path}),),
             None if live is None else list(live.spec),
             list(record.spec),
@@ -270,6 +270,10 @@ def plan_table(change: Change, context: Context) -> Iterator[Step]:
         yield from _plan_rows(record, live, path, rank, context)
     if live is not None and path != record.path:
         yield from carry_over(live, record, path, record.path + ASIDE, context)
+
+
+def _types(record: TableRecord) -> dict[str, str]:
+    return {"btf": record.btf.hex()} if record.btf else {}
 
 
 def promote(record: TableRecord | TrampolineRecord, path: str, new: str) -> Iterator[Step]:
