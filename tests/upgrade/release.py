@@ -75,8 +75,10 @@ class Release:
         return done
 
     def compile(self) -> None:
-        """What its examples need, ahead of time: a compiler that is busy shall not look like an agent that is stuck."""
-        self.run("/nowhere", "pcn", "compile", *sorted(map(str, self.examples.glob("*.yaml"))), timeout=600)
+        """What its examples need, ahead of time: a compiler that is busy shall not look like an agent that is stuck. Each is a world
+        of its own, so two of them may use the same names."""
+        for example in sorted(self.examples.glob("*.yaml")):
+            self.run("/nowhere", "pcn", "compile", str(example), timeout=600)
 
     def spawn(self, root: str, log: Path, command: str, *arguments: str) -> subprocess.Popen[bytes]:
         """A command that goes on; what it says is in `log`."""
