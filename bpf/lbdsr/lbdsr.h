@@ -57,6 +57,11 @@ struct address {
 BPF_F_TABLE("hash", struct address, u32, service_list, 65536, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", struct pool_key, struct pool_words, pool_list, 262144, BPF_F_NO_PREALLOC);
 
+struct limits {
+  u32 flows; /* of max-flows, kept to be read back: the size of what is learned */
+};
+BPF_TABLE("array", u32, struct limits, limits, 1);
+
 struct service {
   u32 number;
   u32 size; /* slots of its ring; 0: there is no backend */
@@ -85,7 +90,7 @@ struct flow {
   u32 seen;             /* CLOCK_MONOTONIC, seconds */
   u32 zero;
 };
-BPF_TABLE("lru_hash", struct flow_key, struct flow, flows, 262144);
+BPF_TABLE("lru_hash", struct flow_key, struct flow, flows, 262144); /* or max-flows */
 
 /* Where a packet's later fragments go, which have no ports. */
 struct fragment_key {

@@ -59,6 +59,11 @@ BPF_F_TABLE("hash", struct service_key, struct service_words, service_list, 6553
 BPF_F_TABLE("hash", struct backend_key, struct backend_words, backend_list, 262144, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", struct range_key, u32, range_list, 65536, BPF_F_NO_PREALLOC);
 
+struct limits {
+  u32 flows; /* of max-flows, kept to be read back: the size of what is learned */
+};
+BPF_TABLE("array", u32, struct limits, limits, 1);
+
 /* ---- What follows from it. ---- */
 
 enum port_kind { PORT_FRONTEND = 1, PORT_BACKEND };
@@ -130,7 +135,7 @@ struct reply {
   u16 vport, zero;
   u32 seen;
 };
-BPF_TABLE("lru_hash", struct flow_key, struct flow, flows, 262144);
+BPF_TABLE("lru_hash", struct flow_key, struct flow, flows, 262144); /* or max-flows */
 BPF_TABLE("lru_hash", struct flow_key, struct reply, replies, 262144);
 
 struct affinity_key {

@@ -16,19 +16,25 @@ from cubes.lbrp.rows import derive
 from cubes.lib.layout import index, number, pack, unpack
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["check", "config", "constants", "state", "tables"]
+__all__ = ["SCRATCH", "check", "config", "constants", "sizes", "state", "tables"]
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
 
 KINDS = {"FRONTEND": 1, "BACKEND": 2}  # enum port_kind in bpf/lbrp/lbrp.h
 _IPV4, _IPV6 = 1, 2  # of lb_port.flags
+SCRATCH = frozenset({"packets"})
 _STAGED = ("members", "rings", "client_ranges")  # nothing leads to their rows but what is written after them
 
 
 def constants(config: Config) -> dict[str, int]:
     """Without src-ip-rewrite what it takes is not loaded."""
     return {"REWRITE": int(_rewriting(config) is not None)}
+
+
+def sizes(config: Config) -> dict[str, int]:
+    most: int = config.get("max-flows", 262144)
+    return {"flows": most, "replies": most}
 
 
 def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, TableRows]:

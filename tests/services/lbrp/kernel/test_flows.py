@@ -191,6 +191,24 @@ def test_a_reply_row_that_was_pushed_out_is_noted_again_within_a_second(lab):
     assert ends(lab.reply())[:2] == (lab.vip(), 80)
 
 
+def test_a_full_table_drops_nothing_and_what_is_forgotten_goes_on_where_its_hash_leads(lab):
+    lab.cube("lb")["max-flows"] = 1024
+    lab.add((11, 80), (12, 80), (13, 80))
+    lab.apply()
+    assert lab.live_cube("lb")["max-flows"] == 1024
+    flows = [(client, port) for client in range(1, 6) for port in range(2000, 3000)]
+    before = lab.choices(flows)
+    assert len(lab.table("lb", "flows")) <= 1024
+    assert lab.choices(flows[:500]) == before[:500]
+    assert lab.live_cube("lb", state=True)["stats"]["resumed-flows"] == len(flows) + 500
+    assert lab.drops("lb") == {}
+    lab.choices([(9, 9000)], flags="S")
+    lab.cube("lb")["max-flows"] = 4096
+    lab.apply()  # those that are there stay
+    assert lab.choices([(9, 9000)]) == lab.choices([(9, 9000)], flags="S")
+    assert lab.live_cube("lb", state=True)["stats"]["new-flows"] == len(flows) + 501
+
+
 @pytest.mark.exhaustive
 def test_with_a_full_table_new_flows_push_out_the_oldest_which_go_on_where_their_hash_leads(lab):
     """`flows` has 262,144 rows; the share over as many is right within 2 % of the weight."""
