@@ -2,7 +2,7 @@
  *
  * firewall.c          every frame arrives here: IP is read, all else passes
  * firewall_track.c    finds the connection that the packet belongs to
- * firewall_ipv4.c     finds the first rule that matches (firewall_classify.h)
+ * firewall_ipv4.c     finds the first rule that matches (firewall_classify.h, lib/classify.h)
  * firewall_ipv6.c     the same for IPv6
  * firewall_verdict.c  counts, and does what was decided
  * firewall_reject.c   answers what is rejected
@@ -11,6 +11,7 @@
  * says what is meant, docs/decisions has the classifier; cubes/firewall/__init__.py fills the tables.
  */
 #include "lib/parse.h"
+#include "lib/tuples.h"
 
 enum firewall_program { FIREWALL_PARSE, FIREWALL_TRACK, FIREWALL_IPV4, FIREWALL_IPV6, FIREWALL_VERDICT, FIREWALL_REJECT };
 
@@ -21,13 +22,10 @@ enum state { STATE_NEW = 1, STATE_ESTABLISHED = 2, STATE_RELATED = 4, STATE_INVA
 enum mode { MODE_TRACK = 1, MODE_ACCEPT_ESTABLISHED = 2 };
 
 #define CHAIN PCN_EGRESS
-#define NO_LABEL (~0ULL)
 #define OWN_ANSWER 0x70c6 /* skb->tc_index of an answer of our own, which is not asked about in the other direction */
 
 /* ---- The rule set. Rows are only added and marked as gone until `epoch`, one word, leads to a new version. ---- */
 
-#define PAGE_TUPLES 8
-#define BANK_PAGES 64
 #define PAGES (2 * 2 * BANK_PAGES) /* chain, bank, page; the bank is the epoch's last bit */
 
 struct chain {
@@ -82,11 +80,6 @@ struct conditions {
   u8 needs_ports;
   u8 zero[3];
 };
-struct lifetime {
-  u32 born, dies; /* epochs: it is there from the first until before the second */
-  u32 more;       /* 1: there is another cell, with the next `seat` */
-  u32 zero;
-};
 struct key4 {
   u32 space;
   u32 src, dst;
@@ -95,7 +88,7 @@ struct key4 {
   u8 proto, zero;
 };
 struct cell4 {
-  struct key4 key; /* first, so that it is overwritten first: see firewall_classify.h */
+  struct key4 key; /* first, so that it is overwritten first: see lib/classify.h */
   u32 zero;
   struct conditions is;
   u32 src, src_mask, dst, dst_mask;

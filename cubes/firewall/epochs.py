@@ -1,31 +1,22 @@
 """A rule set as rows, made from the rows that are there: what is new is added, what goes is marked, and one word tells which
-version is in force.
-
-A cell is there from the epoch `born` until before the epoch `dies`. Next to what is in force (epoch E) a change adds cells that
-are born at E + 1 and lets others die at E + 1, none of which a packet notices; then the word becomes E + 1. Cells that have
-died are deleted with the next change. The lists of tuples are in two banks, of which the epoch's last bit chooses one.
-
-Rows follow from the configuration and the rows that are there; if these say what is wanted, they are what is wanted.
+version is in force (cubes/lib/epochs.py).
 """
 
 from __future__ import annotations
 
+import functools
 import struct
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cubes.firewall.rules import Rule
-from cubes.firewall.tuple_selection import MOST_TUPLES, TupleSelection
-from cubes.firewall.tuple_space import LABEL, conditions, seat_of, seated, tuple_row
+from cubes.firewall.tuple_selection import TupleSelection
+from cubes.firewall.tuple_space import LABEL, conditions, tuple_row
+from cubes.lib import epochs as lib
+from cubes.lib.epochs import BANK_PAGES, INDEX, MOST_TUPLES, Rows, Wanted, epoch_of, page_rows
 
-Rows = dict[bytes, bytes]
-LIFE = struct.Struct("=IIII")
-FOREVER = 0xFFFFFFFF
-INDEX = struct.Struct("=I")
 VERSION = struct.Struct("=II8I")  # struct version
 _ALL_OFF = bytes(VERSION.size)  # nothing is tracked, accepted or listed: a row of zeros, which an array has from the start
-PAGE_TUPLES, BANK_PAGES = 8, 64
 FAMILIES = (4, 6)
 _WRITTEN = 1 << 16  # bit of `layout`: the chain is in the document
 
@@ -60,128 +51,11 @@ def unpack_head(row: bytes) -> Head:
     )
 
 
-def epoch_of(live: Mapping[str, Mapping[bytes, bytes]]) -> int:
-    """The epoch in force; 0: there is none yet."""
-    row = live.get("epoch", {}).get(INDEX.pack(0))
-    return int(INDEX.unpack(row)[0]) if row else 0
-
-
 def head_in_force(live: Mapping[str, Mapping[bytes, bytes]]) -> Head | None:
     epoch = epoch_of(live)
     if not epoch or "versions" not in live:
         return None
     return unpack_head(live["versions"].get(INDEX.pack(epoch & 1)) or _ALL_OFF)
-
-
-@dataclass(slots=True)
-class _Seats:
-    """The cells of one key that are there now, by seat, and those that it shall have."""
-
-    wanted: Sequence[bytes]
-    live: dict[int, bytes]
-
-
-@dataclass(slots=True)
-class _Cells:
-    """The cells of one family: `rows` that stay as they are, and the keys that need work."""
-
-    rows: Rows
-    work: dict[bytes, _Seats] = field(default_factory=dict)
-
-
-def _sort(wanted: Mapping[bytes, Sequence[bytes]], live: Mapping[bytes, bytes], epoch: int) -> _Cells:
-    """What is right as it is, which nearly everything is, and what is not."""
-    found = _Cells({})
-    crowded: dict[bytes, dict[int, bytes]] = defaultdict(dict)
-    size = LIFE.size
-    for key, row in live.items():
-        if not (key[-4] or key[-3]):
-            cells = wanted.get(key)
-            if cells is not None and len(cells) == 1 and row[len(key) + 4 : -size] == cells[0] and row.startswith(key):
-                born, dies, more, _ = LIFE.unpack_from(row, len(row) - size)
-                if born <= epoch and dies == FOREVER and not more:
-                    found.rows[key] = row
-                    continue
-        crowded[seated_none(key)][seat_of(key)] = row
-    found.work = {key: _Seats(cells, {}) for key, cells in wanted.items() if key not in found.rows and key not in crowded}
-    for key, seats in crowded.items():
-        if key in found.rows:  # right by itself, but it is not alone
-            seats[0] = found.rows.pop(key)
-        found.work[key] = _Seats(wanted.get(key, ()), seats)
-    return found
-
-
-def seated_none(key: bytes) -> bytes:
-    return key[:-4] + b"\0\0" + key[-2:]
-
-
-def cell_of(key: bytes, row: bytes) -> bytes:
-    """What a row says, without whose it is and its lifetime."""
-    return row[len(key) + 4 : -LIFE.size]
-
-
-def _packed(key: bytes, seat: int, cell: bytes, life: tuple[int, int, int]) -> bytes:
-    """struct cell4 or cell6: it begins with a copy of its key."""
-    return seated(key, seat) + bytes(4) + cell + LIFE.pack(*life, 0)
-
-
-def _alive(row: bytes, epoch: int) -> bool:
-    born, dies, _, _ = LIFE.unpack_from(row, len(row) - LIFE.size)
-    return bool(born <= epoch < dies)
-
-
-def is_settled(row: bytes, epoch: int) -> bool:
-    """Whether a cell is there in this epoch, and stays."""
-    born, dies, _, _ = LIFE.unpack_from(row, len(row) - LIFE.size)
-    return bool(born <= epoch and dies == FOREVER)
-
-
-def _latest(row: bytes) -> int:
-    born, dies, _, _ = LIFE.unpack_from(row, len(row) - LIFE.size)
-    return int(max(born, dies if dies != FOREVER else 0))
-
-
-def _is_right(key: bytes, seats: _Seats, epoch: int) -> bool:
-    """Whether the cells of a key that are there say what is wanted, and can all be found."""
-    alive = sorted(cell_of(key, row) for row in seats.live.values() if _alive(row, epoch))
-    return (
-        alive == sorted(seats.wanted)
-        and all(row.startswith(seated(key, seat)) for seat, row in seats.live.items())
-        and all(_latest(row) <= epoch for row in seats.live.values())
-        and all(_more(row) == (seat + 1 in seats.live) for seat, row in seats.live.items())
-        and set(seats.live) == set(range(len(seats.live)))
-    )
-
-
-def _more(row: bytes) -> bool:
-    return bool(LIFE.unpack_from(row, len(row) - LIFE.size)[2])
-
-
-def _seat(key: bytes, seats: _Seats, epoch: int, following: int) -> list[bytes]:
-    """The rows of a key by seat, for both epochs: the one in force and the following one."""
-    left = list(seats.wanted)
-    found: dict[int, tuple[bytes, int, int]] = {}
-    for seat, row in sorted(seats.live.items()):
-        cell = cell_of(key, row)
-        born, dies, _, _ = LIFE.unpack_from(row, len(row) - LIFE.size)
-        if not born <= epoch < dies:
-            continue
-        if cell in left:
-            left.remove(cell)
-            found[seat] = cell, born, FOREVER
-        else:
-            found[seat] = cell, born, following
-    free = (seat for seat in range(len(found) + len(left)) if seat not in found)
-    for cell in left:
-        found[next(free)] = cell, following, FOREVER
-    last = max(found, default=-1)
-    nobody = next(iter(found.values()), (b"", 0, 0))[0], 0, 0  # where a seat that leads to the next is empty
-    cells = [found.get(seat, nobody) for seat in range(last + 1)]
-    return [_packed(key, seat, cell, (born, dies, int(seat < last))) for seat, (cell, born, dies) in enumerate(cells)]
-
-
-Wanted = Mapping[bytes, Sequence[bytes]]
-"""What the cells of each key shall say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,47 +83,13 @@ def put_in_force(
 ) -> Derived:
     """`wanted` by family. Cells that neither it nor `live` has are not in the answer: whoever leaves out some that are right puts
     them back."""
-    epoch = epoch_of(live)
-    sorted_cells = {family: _sort(wanted[family], live.get(f"cells{family}", {}), epoch) for family in FAMILIES}
-    wrong = {
-        family: {key: seats for key, seats in cells.work.items() if not _is_right(key, seats, epoch)}
-        for family, cells in sorted_cells.items()
-    }
-    latest = [_latest(row) for seats in wrong.values() for each in seats.values() for row in each.live.values()]
-    packed = _with_counts(head, pages).pack()
-    bank = epoch & 1
-    same = (
-        bool(epoch)
-        and not any(wrong.values())
-        and live.get("versions", {}).get(INDEX.pack(bank)) == packed
-        and all(_bank_rows(pages, family, bank) == _bank(live.get(f"pages{family}", {}), bank) for family in FAMILIES)
+    found = lib.put_in_force(
+        {f"cells{family}": cells for family, cells in wanted.items()},
+        {f"pages{family}": functools.partial(_bank_rows, pages, family) for family in FAMILIES},
+        _with_counts(head, pages).pack(),
+        live,
     )
-    following = epoch if same else max([epoch, *latest]) + 1
-    following += 0 if same or (following - epoch) & 1 else 1  # the other bank
-    rows: dict[str, Rows] = {"epoch": {INDEX.pack(0): INDEX.pack(following)}}
-    rows["versions"] = _other({INDEX.pack(i): live.get("versions", {}).get(INDEX.pack(i), b"") for i in (0, 1)})
-    rows["versions"][INDEX.pack(following & 1)] = packed
-    unsettled: dict[int, set[bytes]] = {family: set() for family in FAMILIES}
-    for family, cells in sorted_cells.items():
-        table = cells.rows
-        for key, seats in cells.work.items():
-            right = key not in wrong[family] and all(_alive(row, epoch) for row in seats.live.values())
-            if same or right:
-                table |= {seated(key, seat): row for seat, row in seats.live.items()}
-            else:
-                table |= {seated(key, seat): row for seat, row in enumerate(_seat(key, seats, epoch, following))}
-            if not right:
-                unsettled[family].add(key)
-        rows[f"cells{family}"] = table
-        there = live.get(f"pages{family}", {})
-        kept = {key: row for key, row in there.items() if _bank_of(key) != following & 1}
-        rows[f"pages{family}"] = _other(kept) | _bank_rows(pages, family, following & 1)
-    return Derived(rows, unsettled)
-
-
-def _other(rows: Rows) -> Rows:
-    """The bank that is not in force stays as it is; rows of an array that are all zero are no rows."""
-    return {key: row for key, row in rows.items() if any(row)}
+    return Derived(found.rows, {family: found.unsettled[f"cells{family}"] for family in FAMILIES})
 
 
 def _wanted(
@@ -300,22 +140,10 @@ def _with_counts(head: Head, pages: Pages) -> Head:
 
 
 def _bank_rows(pages: Pages, family: int, bank: int) -> Rows:
-    found = {}
+    found: Rows = {}
     for chain in (0, 1):
-        tuples = pages.get((chain, family), ())
-        for start in range(0, len(tuples), PAGE_TUPLES):
-            some = tuples[start : start + PAGE_TUPLES]
-            row = b"".join(some).ljust(PAGE_TUPLES * len(some[0]), b"\0")
-            found[INDEX.pack((chain * 2 + bank) * BANK_PAGES + start // PAGE_TUPLES)] = row
+        found |= page_rows(pages.get((chain, family), ()), (chain * 2 + bank) * BANK_PAGES)
     return found
-
-
-def _bank_of(key: bytes) -> int:
-    return int(INDEX.unpack(key)[0]) // BANK_PAGES & 1
-
-
-def _bank(rows: Mapping[bytes, bytes], bank: int) -> Rows:
-    return {key: row for key, row in rows.items() if _bank_of(key) == bank and any(row)}
 
 
 def rule_order(live: Mapping[str, Mapping[bytes, bytes]], rules: Sequence[Rule]) -> dict[int, int]:

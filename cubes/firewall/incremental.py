@@ -14,23 +14,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cubes.firewall.epochs import (
-    FAMILIES,
-    Derived,
-    Head,
-    Pages,
-    Rows,
-    Wanted,
-    epoch_of,
-    head_in_force,
-    is_settled,
-    pages_of,
-    put_in_force,
-)
+from cubes.firewall.epochs import FAMILIES, Derived, Head, Pages, head_in_force, pages_of, put_in_force
 from cubes.firewall.order_labels import labels
 from cubes.firewall.rules import Rule, to_row
 from cubes.firewall.tuple_selection import cells_of, stays
-from cubes.firewall.tuple_space import GRIDS, LABEL, conditions, keys, seated
+from cubes.firewall.tuple_space import GRIDS, LABEL, conditions, keys
+from cubes.lib.epochs import Rows, Wanted, epoch_of, is_settled, seated
 from reconciler.service.sdk import row_delta, unchanged
 
 _MOST = 256  # rules; more at once are derived anew

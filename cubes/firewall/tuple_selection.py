@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cubes.firewall.rules import FULL, Rule, Span
-from cubes.firewall.tuple_space import GRIDS, WIDTH, covers, keys, pieces, rounded
+from cubes.firewall.tuple_space import GRIDS, WIDTH, covers, keys, rounded
+from cubes.lib.epochs import MOST_LOOKUPS, MOST_TUPLES
+from cubes.lib.ranges import pieces
 
-MOST_LOOKUPS = 512  # STEPS * PASSES of bpf/firewall/firewall_classify.h
-MOST_TUPLES = 512   # PAGE_TUPLES * BANK_PAGES of bpf/firewall/firewall.h
-_ENOUGH = 24        # look-ups at which no better grid is searched for
+_ENOUGH = 24  # look-ups at which no better grid is searched for
 
 
 @dataclass(frozen=True)

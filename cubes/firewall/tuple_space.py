@@ -3,7 +3,7 @@
 A tuple is a set of bits that rules look at: so many of the source address, of the destination, of each port, and whether the
 protocol. A search looks once into each tuple, so there should be few; and once at each cell of a key, so cells of a key
 should be few too. A grid rounds lengths down, which trades the one for the other, and which grid is best depends on the rules.
-What the key leaves out, the cell itself asks (bpf/firewall/firewall_classify.h), so a grid is a matter of speed only.
+What the key leaves out, the cell itself asks (bpf/lib/classify.h), so a grid is a matter of speed only.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cubes.firewall.rules import FULL, Prefix, Rule, Span
+from cubes.lib.ranges import mask16, pieces
 
 KEY = {4: struct.Struct("=I4s4sIHBB"), 6: struct.Struct("=I16s16sIHBB")}
 CONDITIONS = struct.Struct("=Q4HIIBBBBB3x")  # struct conditions without its label
 LABEL = struct.Struct("=Q")
-_SEAT = struct.Struct("=H")
 TUPLE = {4: struct.Struct("=QIIIIII"), 6: struct.Struct("=QII16s16sII")}
 WIDTH = {4: 32, 6: 128}
 NOWHERE = 0xFFFFFFFF  # index of a netdev that there is none of
@@ -63,7 +63,7 @@ def space_of(number: int) -> TupleSpace:
 def tuple_row(number: int, family: int, best: int) -> bytes:
     space, width = space_of(number), WIDTH[family]
     src, dst = (_mask(length, width) for length in (space.src, space.dst))
-    ports = _mask16(space.sport) << 16 | _mask16(space.dport)
+    ports = mask16(space.sport) << 16 | mask16(space.dport)
     if family == 4:
         native = (int.from_bytes(mask.to_bytes(4, "big"), sys.byteorder) for mask in (src, dst))
         return TUPLE[4].pack(best, number, ports, *native, 255 * space.proto, 0)
@@ -80,39 +80,11 @@ def _mask_bytes(length: int, width: int) -> bytes:
     return _mask(length, width).to_bytes(width // 8, "big")
 
 
-def _mask16(length: int) -> int:
-    return _mask(length, 16)
-
-
 # -- a rule's keys ----------------------------------------------------------------------------------------------------
 
 
 def rounded(length: int, step: int, width: int) -> int:
     return length if length == width else length - length % step
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def pieces(span: Span, split: bool) -> tuple[tuple[int, int], ...]:
-    """(value, length) of the prefixes that a range is kept under; together they contain it."""
-    low, high = span
-    if low == high:
-        return ((low, 16),)
-    if span == FULL:
-        return ((0, 0),)
-    if split:
-        return tuple(_prefixes(low, high))
-    if high - low < 4:
-        return tuple((port, 16) for port in range(low, high + 1))
-    length = 16 - (low ^ high).bit_length()
-    length = length if length in (12, 8) else 12 if length > 12 else 8 if length > 8 else 0
-    return ((low & _mask16(length), length),)
-
-
-def _prefixes(low: int, high: int) -> Iterator[tuple[int, int]]:
-    while low <= high:
-        size = min(low & -low or 1 << 16, 1 << ((high - low + 1).bit_length() - 1))
-        yield low, 17 - size.bit_length()
-        low += size
 
 
 @functools.lru_cache(maxsize=1 << 18)
@@ -145,14 +117,6 @@ def _rounded(found: Prefix | None, step: int, width: int) -> tuple[bytes, int]:
     if length == width:
         return found.raw, length
     return (found.value & _mask(length, width)).to_bytes(width // 8, "big"), length
-
-
-def seated(key: bytes, seat: int) -> bytes:
-    return key[:-4] + _SEAT.pack(seat) + key[-2:] if seat else key
-
-
-def seat_of(key: bytes) -> int:
-    return int(_SEAT.unpack_from(key, len(key) - 4)[0])
 
 
 # -- what a cell says -------------------------------------------------------------------------------------------------

@@ -10,10 +10,12 @@ from types import SimpleNamespace
 import pytest
 
 from cubes import firewall
-from cubes.firewall.epochs import LIFE, cell_of, epoch_of, head_in_force
+from cubes.firewall.epochs import head_in_force
 from cubes.firewall.rules import ROW, rules_of
 from cubes.firewall.tuple_selection import _on, select_tuples
-from cubes.firewall.tuple_space import GRIDS, KEY, keys, pieces, seat_of, seated
+from cubes.firewall.tuple_space import GRIDS, KEY, keys
+from cubes.lib.epochs import LIFE, cell_of, epoch_of, seat_of, seated
+from cubes.lib.ranges import pieces
 from reconciler.service.model.codec import Env
 from tests.services.firewall.rulesets import rule_set
 
