@@ -55,8 +55,10 @@ def keep(
     names = {f"{_start(key)}{digest}": key for key, digest in digests.items() if key in wanted}
     with suppress(KernelError, OSError):
         for name, key in names.items():
+            if name in there and not same:
+                continue
             text = _text(wanted[key], same)
-            if name not in there or (same and Reader(root).document(f"{HOME}/{name}") != text):
+            if name not in there or Reader(root).document(f"{HOME}/{name}") != text:
                 _write(root, f"{HOME}/{name}", text)
         stale = there - names.keys()
         used = (_starts_in_use(root) if stale else set()) - {_start(key) for key in names.values()}
