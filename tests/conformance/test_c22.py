@@ -113,9 +113,9 @@ def test_what_is_written_is_read_back(lab: NatLab) -> None:
         "port-forwarding": {"entry": [{"id": 1, "external-ip": X, "external-port": 80, "proto": "UDP", "internal-ip": "10.0.1.1",
                                        "internal-port": 8080}]},
     }  # fmt: skip
-    lab.cube("nat1").update({"rule": said, "hairpin": False, "sessions": 1000, "port-range": "3000-3999", "timeouts": {"udp": 150}})
+    lab.cube("nat1").update({"rule": said, "hairpin": True, "sessions": 1000, "port-range": "3000-3999", "timeouts": {"udp": 150}})
     lab.apply()
     shown = lab.live_cube("nat1")
     assert shown["rule"] == said
-    assert (shown["hairpin"], shown["sessions"], shown["port-range"], shown["timeouts"]["udp"]) == (False, 1000, "3000-3999", 150)
+    assert (shown["hairpin"], shown["sessions"], shown["port-range"], shown["timeouts"]["udp"]) == (True, 1000, "3000-3999", 150)
     assert (lab.drift(), lab.plan().plan.steps) == ([], ())
