@@ -13,7 +13,7 @@ from typing import Any
 from reconciler.check.cube_memo import MEMO, CheckedCube
 from reconciler.check.schema import Services
 from reconciler.check.schema_check import Draft
-from reconciler.check.symbol_table import CubeFact, Place, cube_fact
+from reconciler.check.symbol_table import CubeFact, Place, breaks_loops, cube_fact
 
 Fingerprint = list[tuple[Any, list[Any]]]
 Peers = Mapping[tuple[str, str], str]
@@ -37,7 +37,8 @@ def fingerprint(drafts: Sequence[Draft]) -> Fingerprint | None:
 def _of_cube(right: CheckedCube) -> Any:
     cube = right.normal
     ports = [(port["name"], port.get("peer"), tuple(port.get("tcubes", ()))) for port in cube.get("ports", ())]
-    right.shape = cube["name"], right.service, cube.get("type", "TC"), ports
+    schema: Mapping[str, Any] = getattr(right.service, "schema", {})
+    right.shape = cube["name"], right.service, cube.get("type", "TC"), ports, breaks_loops(schema, cube)
     return right.shape
 
 

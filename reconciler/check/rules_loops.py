@@ -20,7 +20,7 @@ class Join:
 
 
 def loops(world: SymbolTable) -> Iterator[Problem]:
-    """A warning at each join that closes a ring, with all joins of the ring. No cube here speaks a spanning tree protocol."""
+    """A warning at each join that closes a ring, with all joins of the ring. A cube with a spanning tree closes none."""
     tree: dict[str, list[tuple[str, Join]]] = defaultdict(list)
     for join in _joins(world):
         one, other = (port.cube for port in join.ends)
@@ -39,7 +39,7 @@ def loops(world: SymbolTable) -> Iterator[Problem]:
 
 def _joins(world: SymbolTable) -> Iterator[Join]:
     """Each pair of joined ports of cubes that flood, once."""
-    flooding = {cube.name for cube in world.cubes if cube.service is not None and cube.service.floods}
+    flooding = {cube.name for cube in world.cubes if cube.service is not None and cube.service.floods and not cube.breaks_loops}
     ports = {port.full_name: port for port in world.ports if port.cube in flooding}
     netdevs = {port.peer: port for port in ports.values() if port.peer is not None and target_of(port.peer) is None}
     seen: set[frozenset[str]] = set()

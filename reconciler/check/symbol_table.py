@@ -61,6 +61,10 @@ class CubeFact:
         return self.place.draft.data["spec"]["cubes"][self.place.path[-1]]
 
     @property
+    def breaks_loops(self) -> bool:
+        return self.service is not None and breaks_loops(self.service.schema, self.data)
+
+    @property
     def is_transparent(self) -> bool:
         return self.service is not None and self.service.kind == "transparent"
 
@@ -143,6 +147,12 @@ def _cubes(place: Place, data: Any, services: Services) -> Iterator[CubeFact]:
         cube = cube_fact(here, entry, services)
         if cube is not None:
             yield cube
+
+
+def breaks_loops(schema: Mapping[str, Any], cube: Mapping[str, Any]) -> bool:
+    """Whether no broadcast goes round through a cube, however it is joined: a leaf that its model names says so."""
+    leaves = schema.get("properties", {}).items()
+    return any(cube.get(name) is True for name, node in leaves if "x-pcn-breaks-loops" in node)
 
 
 def cube_fact(here: Place, entry: Mapping[str, Any], services: Services) -> CubeFact | None:

@@ -14,7 +14,7 @@ from schemas.generate.yang import BASE, PCN, Statement, at, data_nodes, extensio
 
 PLACES: dict[str, tuple[str, ...]] = {
     "ingress": ("module",), "egress": ("module",), "floods": ("module",), "max-ports": ("module",),
-    "drop-reason": ("module",),
+    "drop-reason": ("module",), "breaks-loops": ("leaf",),
     "table": ("module", "list", "leaf-list", "container", "leaf"),
     "key": ("leaf", "leaf-list"), "encoding": ("leaf", "leaf-list"), "ref": ("leaf", "leaf-list"),
     "value": ("leaf",), "const": ("leaf",), "derived": ("leaf", "leaf-list"),
