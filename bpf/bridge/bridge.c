@@ -1,4 +1,6 @@
-/* A learning switch with VLANs (802.1Q).
+/* A learning switch with VLANs (802.1Q), each with a spanning tree.
+ *
+ * STP is 1 if trees are on: then a port without the worker's word neither learns nor forwards, whoever runs.
  *
  * Stations that the configuration pins to a port are in a table of their own: the learned ones live in an LRU, which
  * must be free to evict. STATIC is 1 while there are pinned ones; without any, their look-ups are not loaded.
@@ -57,6 +59,47 @@ static __always_inline bool classify(struct CTXTYPE *ctx, const struct bridge_po
   return frame->vlan;
 }
 
+static __always_inline bool is_bpdu(const u8 *mac) {
+  return (is_of_one_wire(mac) && !mac[5]) || (mac[0] == 0x01 && !mac[1] && mac[2] == 0x0c && mac[3] == 0xcc && mac[4] == 0xcc && mac[5] == 0xcd);
+}
+
+/* Up with it, whatever state its port is in. */
+static __always_inline int hear_bpdu(struct CTXTYPE *ctx, struct pkt_metadata *md, u32 vlan) {
+  struct stp_key key = {.port = md->in_port, .vlan = vlan};
+  struct ratelimit *limit = bpdu_limit.lookup(&key.port);
+  md->reason = DROP_RESERVED;
+  if (!stp_memory.lookup(&key) || !limit)
+    return RX_DROP;
+  md->reason = DROP_LIMITED;
+  if (!ratelimit_take(limit, BPDUS_A_SECOND))
+    return RX_DROP;
+  md->md[0] = vlan;
+  return pcn_pkt_controller(ctx, md, SLOW_BPDU);
+}
+
+enum { LEARNS = 1, FORWARDS = 2 };
+/* What a port may do with a VLAN's frames. */
+static __always_inline u32 stp_state(u32 number, u32 vlan) {
+  struct bridge_port *port = ports.lookup(&number);
+  struct stp_port *cleared = stp_ports.lookup(&number);
+  u32 word = vlan / 64 % 64;
+  if (!port || !cleared || cleared->id != port->id)
+    return 0;
+  return (cleared->learning[word] >> vlan % 64 & 1) | (cleared->forwarding[word] >> vlan % 64 & 1) << 1;
+}
+
+/* Leave those ports that forward. Loop bound: the bits of a word, up to PORTS in all. */
+static __always_inline void keep_forwarding(struct pcn_ports *members, u32 vlan) {
+  u32 most = PCN_CONST(PORTS);
+  for (u32 i = 0; i < PCN_PORT_WORDS; i++) {
+    u64 all = members->word[i], kept = 0;
+    for (u32 bit = 0; bit < 64 && i * 64 + bit < most; bit++)
+      if (all >> bit & 1)
+        kept |= (u64)(stp_state(i * 64 + bit, vlan) >> 1) << bit;
+    members->word[i] = kept;
+  }
+}
+
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
   struct ethhdr *eth = data;
@@ -80,14 +123,23 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return RX_DROP;
   source.vlan = target.vlan = frame.vlan;
 
+  u32 state = LEARNS | FORWARDS;
+  if (PCN_CONST(STP)) {
+    if (is_bpdu(target.mac))
+      return hear_bpdu(ctx, md, frame.vlan);
+    state = stp_state(in_port, frame.vlan);
+  }
   if (is_of_one_wire(target.mac)) {
     u32 group = target.mac[5];
     md->reason = DROP_RESERVED;
     if (!forwarded_groups.lookup(&group))
       return RX_DROP;
   }
-  if (!(source.mac[0] & MULTICAST))
+  if (state & LEARNS && !(source.mac[0] & MULTICAST))
     learn(&source, in_port, now);
+  md->reason = DROP_BLOCKED;
+  if (!(state & FORWARDS))
+    return RX_DROP;
 
   struct fdb_station *station = target.mac[0] & MULTICAST ? NULL : find(&target, now);
   if (station) {
@@ -96,6 +148,9 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
       md->reason = PCN_DROP_POLICY;
       return RX_DROP; /* it is on the side it came from */
     }
+    if (PCN_CONST(STP) && !(stp_state(out, frame.vlan) & FORWARDS))
+      return RX_DROP;
+    md->reason = DROP_VLAN;
     if (!pcn_has_port(&own->members, out) && !pcn_has_port(&all->members, out))
       return RX_DROP;
     if (!pcn_retag(ctx, frame.has, pcn_has_port(&own->untagged, out) ? PCN_UNTAGGED : frame.priority | frame.vlan))
@@ -105,5 +160,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   struct pcn_group group;
   pcn_unite(&group.members, &own->members, &all->members);
   group.untagged = own->untagged;
+  if (PCN_CONST(STP))
+    keep_forwarding(&group.members, frame.vlan);
   return pcn_pkt_flood_group(ctx, md, &group, frame.has, frame.priority | frame.vlan);
 }

@@ -1,6 +1,7 @@
 """The bridge's control plane: its configuration as rows of its tables, and back.
 
-`ports` says how each port treats tags, `vlans` which ports carry each VLAN.
+`ports` says how each port treats tags, `vlans` which ports carry each VLAN. What spanning trees do is state, and the worker's
+(`slowpath`).
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cubes.bridge.check import check
+from cubes.bridge.memory import remembered
 from cubes.bridge.settings import Port, ports_of
+from cubes.bridge.slowpath import SlowPath
 from cubes.lib.layout import index, number, pack, unpack
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["check", "config", "tables"]
+__all__ = ["FACTS", "SlowPath", "check", "config", "state", "tables"]
 
-USED, TRUNK, ALL, NO_NATIVE = 1, 2, 4, 8  # enum port_flags in bpf/bridge/bridge.h
+FACTS = ("netdevs",)  # the worker looks at carriers
+USED, TRUNK, ALL, NO_NATIVE, EDGE, GUARD, SHARED = 1, 2, 4, 8, 16, 32, 64  # enum port_flags in bpf/bridge/bridge.h
+ARRAYS = ("ports", "vlans")
 EVERY_VLAN = 0  # the row of `vlans` for the ports that carry all
 
 Config = Mapping[str, Any]
@@ -31,14 +36,21 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
         "ports": {index(env.ports[port.name]): _port_row(port, env, tables["ports"].value) for port in ports},
         "vlans": {index(vlan): row for vlan, row in _vlan_rows(ports, env, tables["vlans"].value)},
     }
-    return {name: TableRows(rows, b"\xff" * tables[name].value.size, sparse=True) for name, rows in found.items()}
+    of_costs = tables["stp_costs"]
+    found["stp_costs"] = {
+        pack(of_costs.key, port=env.ports[port.name], vlan=vlan): pack(of_costs.value, cost=cost, priority=priority)
+        for port in ports
+        for vlan, (cost, priority) in port.costs.items()
+    }
+    return {name: TableRows(rows, b"\xff" * tables[name].value.size, name in ARRAYS) for name, rows in found.items()}
 
 
 def _port_row(port: Port, env: Env, layout: Any) -> bytes:
     chosen = {TRUNK: port.trunk, ALL: port.all_vlans, NO_NATIVE: not port.native_enabled}
+    chosen |= {EDGE: port.edge, GUARD: port.guard, SHARED: port.shared}
     flags = USED | sum(flag for flag, holds in chosen.items() if holds)
     mac = encode("mac", port.mac, 6, env) if port.mac else bytes(6)
-    return pack(layout, flags=flags, vlan=port.native, native=port.said_native, mac=mac)
+    return pack(layout, flags=flags, vlan=port.native, native=port.said_native, mac=mac, id=port.identity(env.cube))
 
 
 def _vlan_rows(ports: list[Port], env: Env, layout: Any) -> Iterator[tuple[int, bytes]]:
@@ -62,6 +74,21 @@ def config(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
     return {"ports": list(_ports_of(rows, env, tables))}
 
 
+def state(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
+    """`config`, and what each port does in each spanning tree."""
+    found = list(_ports_of(rows, env, tables))
+    for entry in found:
+        number_, known = env.ports.get(entry["name"], -1), {each["vlan"]: each for each in entry.get("stp", ())}
+        for key, row in sorted(rows.get("stp_memory", {}).items()):
+            said = unpack(tables["stp_memory"].key, key)
+            port = remembered(row)
+            if number(said["port"]) == number_ and port is not None:
+                known.setdefault(number(said["vlan"]), {"vlan": number(said["vlan"])})["state"] = port.state
+        if known:
+            entry["stp"] = [known[vlan] for vlan in sorted(known)]
+    return {"ports": found}
+
+
 def _ports_of(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     layout = tables["vlans"].value
     members = {number(key): number(unpack(layout, row)["members"]) for key, row in rows.get("vlans", {}).items()}
@@ -73,11 +100,21 @@ def _ports_of(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[dict[
         entry: dict[str, Any] = {"name": env.port_name(port)}
         if any(said["mac"]):
             entry["mac"] = decode("mac", said["mac"], env)
+        entry |= {"edge-port": bool(flags & EDGE), "bpdu-guard": bool(flags & GUARD), "point-to-point": not flags & SHARED}
+        if costs := list(_costs_of(rows, port, tables["stp_costs"])):
+            entry["stp"] = costs
         if flags & TRUNK:
             carried = sorted(vlan for vlan, ports in members.items() if ports >> port & 1 and vlan != EVERY_VLAN)
             yield entry | {"mode": "trunk", "trunk": _trunk(carried, flags, number(said["native"]))}
         else:
             yield entry | {"mode": "access", "access": {"vlanid": number(said["vlan"])}}
+
+
+def _costs_of(rows: Live, port: int, table: Any) -> Iterator[dict[str, Any]]:
+    for key, row in sorted(rows.get("stp_costs", {}).items()):
+        at, said = unpack(table.key, key), unpack(table.value, row)
+        if number(at["port"]) == port:
+            yield {"vlan": number(at["vlan"]), "path-cost": number(said["cost"]), "port-priority": number(said["priority"])}
 
 
 def _trunk(carried: list[int], flags: int, native: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cubes.bridge.settings import Port, port_of
+from cubes.lib.macs import is_station
 from reconciler.service.sdk import Env
 
 Said = tuple[tuple[str | int, ...], str, str]
@@ -16,8 +17,12 @@ def check(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
     ports = [port_of(said) for said in config.get("ports", ())]
     for number, port in enumerate(ports):
         yield from _trunk(port, ("ports", number, "trunk"))
-        if port.mac and not _is_station(port.mac):
+        if port.mac and not is_station(port.mac):
             yield ("ports", number, "mac"), f"{port.mac} is no MAC address of a station", "error"
+        for at, each in enumerate(config["ports"][number].get("stp", ())):
+            if not port.carries(each["vlan"]):
+                yield ("ports", number, "stp", at, "vlan"), f"port {port.name} does not carry VLAN {each['vlan']}", "error"
+    yield from _trees(config, ports)
     by_name = {port.name: port for port in ports}
     for number, entry in enumerate(config.get("fdb", {}).get("entry", ())):
         yield from _entry(entry, by_name, ("fdb", "entry", number))
@@ -34,13 +39,27 @@ def _trunk(port: Port, path: tuple[str | int, ...]) -> Iterator[Said]:
         yield (*path, "native-vlan"), f"VLAN {port.said_native} is none that the port carries", "error"
 
 
+def _trees(config: Mapping[str, Any], ports: list[Port]) -> Iterator[Said]:
+    for number, entry in enumerate(config.get("stp", ())):
+        if not any(port.carries(entry["vlan"]) for port in ports):
+            yield ("stp", number, "vlan"), f"no port carries VLAN {entry['vlan']}", "error"
+        if entry["max-message-age"] < 2 * (entry["hello-time"] + 1):
+            said = "it must be at least twice the hello time and 2 seconds (802.1D 17.14)"
+            yield ("stp", number, "max-message-age"), said, "error"
+    if not config.get("stp-enabled"):
+        return
+    if "stp" in config.get("forward-group", ()):
+        yield ("forward-group",), "BPDUs are this bridge's own business while spanning tree is on here (stp-enabled)", "error"
+    for number, port in enumerate(ports):
+        if port.all_vlans:
+            said = "VLANs that no port names, and that have no 'stp' entry, have no spanning tree and are not forwarded"
+            yield ("ports", number, "trunk", "allow-all"), said, "warning"
+
+
 def _entry(entry: Mapping[str, Any], ports: Mapping[str, Port], path: tuple[str | int, ...]) -> Iterator[Said]:
-    if not _is_station(entry["mac"]):
+    if not is_station(entry["mac"]):
         yield (*path, "mac"), f"{entry['mac']} is no MAC address of a station", "error"
     port = ports.get(entry["port"])
     if port is not None and not port.carries(entry["vlan"]):
         yield (*path, "vlan"), f"port {port.name} does not carry VLAN {entry['vlan']}", "error"
 
-
-def _is_station(mac: str) -> bool:
-    return not int(mac[:2], 16) & 1 and any(c not in "0:" for c in mac)

@@ -91,3 +91,14 @@ def test_a_ring_through_two_topologies_is_one_and_each_further_join_closes_anoth
     found = warnings_of(one, other)
     assert len(found) == 2
     assert found == warnings_of(one, other), "it is said each time, and not only the first"
+
+
+def test_a_ring_through_a_bridge_with_a_spanning_tree_is_none_until_that_is_taken_away():
+    text = topology("""
+        cubes:
+        - {name: a, service-name: simplebridge, ports: [{name: p, peer: b:p}, {name: q, peer: b:q}]}
+        - {name: b, service-name: bridge, stp-enabled: true, ports: [{name: p}, {name: q}]}
+        """)
+    assert warnings_of(text) == []
+    assert len(warnings_of(text.replace("stp-enabled: true", "stp-enabled: false"))) == 1
+    assert warnings_of(text) == []

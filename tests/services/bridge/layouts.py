@@ -30,6 +30,7 @@ class Table:
 
 NUMBER = Struct(("", 4))
 TABLES = {
-    "ports": Table(NUMBER, Struct(("flags", 2), ("vlan", 2), ("native", 2), ("mac", 6))),
+    "ports": Table(NUMBER, Struct(("flags", 2), ("vlan", 2), ("native", 2), ("mac", 6), ("id", 4))),
+    "stp_costs": Table(Struct(("port", 4), ("vlan", 4)), Struct(("cost", 4), ("priority", 4)), 1),
     "vlans": Table(NUMBER, Struct(("members", 16), ("untagged", 16))),
 }

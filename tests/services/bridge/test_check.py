@@ -39,6 +39,11 @@ BAD = {
     f"{PORTS}    fdb: {{entry: [{{vlan: 10, mac: 03:00:00:00:00:01, port: t}}]}}\n": (11, "mac", "no MAC address of a station"),
     f"{PORTS}    fdb: {{entry: [{{vlan: 10, mac: 02:00:00:00:00:01, port: x}}]}}\n": (11, "port", "x"),
     f"{PORTS}    fdb: {{entry: [{{vlan: 4095, mac: 02:00:00:00:00:01, port: t}}]}}\n": (11, "vlan", "4095 is more than 4094"),
+    f"{PORTS}    stp-enabled: true\n    stp: [{{vlan: 30}}]\n": (12, "stp", "no port carries VLAN 30"),
+    f"{PORTS}    stp: [{{vlan: 5000}}]\n": (11, "stp", "5000 is more than 4094"),
+    f"{PORTS}    stp: [{{vlan: 10, hello-time: 10}}]\n": (11, "max-message-age", "at least twice the hello time"),
+    f"{PORTS}    stp-enabled: true\n    forward-group: [stp]\n": (12, "forward-group", "this bridge's own business"),
+    "    - {name: a, access: {vlanid: 10}, stp: [{vlan: 20, path-cost: 9}]}\n": (9, "stp", "port a does not carry VLAN 20"),
     f"{PORTS}    forward-group: [lacp]\n": (11, "forward-group", "lacp"),
 }
 
@@ -64,7 +69,8 @@ def test_a_bridge_of_polycubes_is_taken_as_it_is():
 
 CONFIGS = [
     {"mode": "access", "access": {"vlanid": 7}},
-    {"mode": "access", "access": {"vlanid": 1}, "mac": "02:00:00:00:00:09"},
+    {"mode": "access", "access": {"vlanid": 1}, "mac": "02:00:00:00:00:09", "edge-port": True, "bpdu-guard": True},
+    {"mode": "access", "access": {"vlanid": 9}, "point-to-point": False, "stp": [{"vlan": 9, "path-cost": 100, "port-priority": 16}]},
     {"mode": "trunk", "trunk": {"allowed": [{"vlanid": 1}, {"vlanid": 4094}], "allow-all": False, "native-vlan-enabled": True}},
     {"mode": "trunk", "trunk": {"allowed": [{"vlanid": 5}], "allow-all": False, "native-vlan-enabled": True, "native-vlan": 5}},
     {"mode": "trunk", "trunk": {"allowed": [{"vlanid": 5}], "allow-all": False, "native-vlan-enabled": False, "native-vlan": 5}},
@@ -74,7 +80,8 @@ CONFIGS = [
 
 
 def test_configuration_read_back_from_rows_is_what_was_written():
-    ports = [{"name": f"p{number}", **config} for number, config in enumerate(CONFIGS)]
+    usual = {"edge-port": False, "bpdu-guard": False, "point-to-point": True}
+    ports = [{"name": f"p{number}", **usual, **config} for number, config in enumerate(CONFIGS)]
     env = Env({port["name"]: 3 * number for number, port in enumerate(ports)}, cube="br1")
     rows = {name: dict(found.rows) for name, found in bridge.tables({"ports": ports}, env, TABLES).items()}
     assert bridge.config(rows, env, TABLES)["ports"] == ports
