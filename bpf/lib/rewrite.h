@@ -44,10 +44,17 @@ static __always_inline u32 rewrite_fold(u64 sum) {
   return (sum & 0xffffffff) + (sum >> 32);
 }
 
+/* An offset that any verifier takes for bounded. The compiler knows the bound, and would leave the mask out where it has compared; but
+ * what it then takes from the stack is unbounded again to kernels before 6.8. */
+static __always_inline u32 rewrite_bounded(u32 offset) {
+  asm volatile("" : "+r"(offset));
+  return offset & REWRITE_DEEPEST;
+}
+
 /* The address in the IP header; gives what that adds to a sum over it. */
 static __always_inline bool rewrite_ip(struct CTXTYPE *ctx, const struct rewrite_place *at, u32 end, const u32 *address, u64 *sum) {
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
-  void *header = data + (at->l3 & REWRITE_DEEPEST);
+  void *header = data + rewrite_bounded(at->l3);
   asm volatile("" : "+r"(header));
   if (at->family == 4) {
     struct iphdr *ip = header;
@@ -79,7 +86,7 @@ static __always_inline bool rewrite_check(struct CTXTYPE *ctx, const struct rewr
   bool covers = at->proto != IPPROTO_ICMP || at->family == 6;
 #if PCN_XDP
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
-  u16 *check = data + (offset & REWRITE_DEEPEST);
+  u16 *check = data + rewrite_bounded(offset);
   asm volatile("" : "+r"(check)); /* or what is compared is another register than what is read by */
   if ((void *)(check + 1) > data_end)
     return false;
@@ -107,7 +114,7 @@ static __always_inline bool rewrite_end(struct CTXTYPE *ctx, const struct rewrit
     return true;
   if (port != REWRITE_KEEP) {
     void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
-    u16 *field = data + ((at->l4 + rewrite_port_at(at, end)) & REWRITE_DEEPEST);
+    u16 *field = data + rewrite_bounded(at->l4 + rewrite_port_at(at, end));
     asm volatile("" : "+r"(field));
     if ((void *)(field + 1) > data_end)
       return false;
