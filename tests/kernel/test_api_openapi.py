@@ -147,7 +147,7 @@ def test_every_answer_of_a_walk_is_as_documented(name, own_root, tmp_path):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_answer_of_a_long_walk_is_as_documented(name, own_root, tmp_path):
-    walked(name, own_root, tmp_path, 3000)
+    walked(name, own_root, tmp_path, 250)
