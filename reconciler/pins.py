@@ -48,7 +48,7 @@ MOST_PORTS = 256  # of a cube
 
 # The framework's tables of pcn.h, by where they live.
 PER_SIDE = {"pcn_hops": "hops", "pcn_next": "next", "pcn_entry": "entry"}
-OF_A_SIDE = {*PER_SIDE.values()}  # pins that each side of a cube has
+OF_A_SIDE = {*PER_SIDE.values(), "flood"}  # pins that each side of a cube may have
 PER_CUBE = {
     "pcn_drops": "drops", "pcn_flood_tc": "flood", "pcn_flood_xdp": "flood", "pcn_reenter": "reenter",
     "pcn_slowpath": "slowpath",

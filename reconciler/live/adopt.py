@@ -75,8 +75,8 @@ def _in_use(reader: Reader, live: Live, record: TableRecord) -> list[MapInfo]:
 
 
 def _reaches(side: str, record: TableRecord) -> bool:
-    """Whether what is on a side of a cube uses this very table: each side has its own ways out and entry, under the same
-    names, and they share all else."""
+    """Whether what is on a side of a cube uses this very table: each side has its own ways out, entry and flood
+    members, under the same names, and they share all else."""
     own = record.path.rpartition("/")[2] in pins.OF_A_SIDE and "/tables/" not in record.path
     return not own or side == pins.side_of(record.path)
 

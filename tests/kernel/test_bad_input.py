@@ -86,9 +86,9 @@ def _a_transparent_cube_behind_itself(data: Data) -> str:
     return cube(data, "guard")["name"]
 
 
-def _a_transparent_cube_at_two_ports(data: Data) -> str:
-    br = cube(data, "br1")
-    br["ports"][1]["tcubes"] = br["ports"][0]["tcubes"]
+def _a_transparent_cube_at_a_port_and_at_the_netdev_before_it(data: Data) -> str:
+    first = cube(data, "br1")["ports"][0]
+    data["spec"].setdefault("attachments", []).append({"netdev": first["peer"], "tcubes": list(first["tcubes"])})
     return cube(data, "guard")["name"]
 
 
@@ -109,7 +109,8 @@ def _a_name_for_a_shell(data: Data) -> str:
 
 WRONG: list[Callable[[Data], str]] = [
     _unknown_service, _unknown_key, _unknown_port, _unknown_peer, _a_peer_named_twice, _both_sides_disagreeing, _tc_joined_to_xdp,
-    _a_transparent_cube_behind_itself, _a_transparent_cube_at_two_ports, _a_cube_twice, _more_ports_than_there_can_be,
+    _a_transparent_cube_behind_itself, _a_transparent_cube_at_a_port_and_at_the_netdev_before_it,
+    _a_cube_twice, _more_ports_than_there_can_be,
     _a_name_for_a_shell,
 ]  # fmt: skip
 

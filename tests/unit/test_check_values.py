@@ -182,10 +182,11 @@ def test_a_default_list_is_not_shared_between_documents():
 def test_services_need_not_be_of_one_class():
     from reconciler.check import check
     from reconciler.document.load import parse
+    from reconciler.service.implementation import ModuleImpl
     from tests.unit.data.documents import stand_in
 
     hub = stand_in("hub")
-    service = SimpleNamespace(name="hub", schema=hub.schema, kind="standard", max_ports=3, floods=False, implementation=None)
+    service = SimpleNamespace(name="hub", schema=hub.schema, kind="standard", max_ports=3, floods=False, implementation=ModuleImpl())
     services = SimpleNamespace(get={"hub": service}.get, names=lambda: ["hub"])
     (found,), _ = check(parse(cube("label: ab"), "f"), services)
     assert found.cubes[0].service == "hub"
