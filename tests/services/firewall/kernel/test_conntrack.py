@@ -106,7 +106,7 @@ def config(default: str, *rules: dict[str, Any]) -> dict[str, Any]:
 def compared(machine: Machine, family: int, rounds: Callable[[int], tuple[Sequence[Sent], Sequence[Sent]]]) -> list[tuple[str, str]]:
     """(Linux, pcn) of each probe. A wrong checksum is INVALID to pcn as well where no state lets it pass."""
     neighbours = [(CLIENT[family], OTHERS[family][0]), (SERVER[family], OTHERS[family][1])]
-    linux = Conntrack(machine.lab.world, family, neighbours)  # type: ignore[attr-defined]
+    linux = Conntrack(machine.lab.world, family, neighbours, loose=False)  # type: ignore[attr-defined]
     return list(zip(linux.states(rounds), of_pcn(machine, *rounds(9)), strict=True))
 
 
