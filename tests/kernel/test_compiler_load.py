@@ -146,7 +146,8 @@ def test_packet_bytes_past_the_end_are_shown_with_their_line():
     assert "invalid access to packet" in report
 
 
-def test_a_hit_takes_less_than_a_twentieth_of_a_compilation():
+def test_a_hit_takes_less_than_a_twentieth_of_a_compilation(tmp_path, monkeypatch):
+    monkeypatch.setenv("PCN_CACHE", str(tmp_path))
     source = BPF / "pcn.h"
     unit = Unit(source.with_name("timed.c"), "TC", "ingress", text="static __always_inline int handle_rx(struct CTXTYPE *ctx, "
                 "struct pkt_metadata *md) { return RX_DROP; }\n")
