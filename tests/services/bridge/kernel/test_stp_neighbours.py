@@ -20,7 +20,7 @@ from tests.services.bridge.kernel.test_stp import PRIORITIES, TRIANGLE
 from tests.services.bridge.lab import address
 from tests.services.bridge.stp_lab import running, states, stp_lab, until
 
-pytestmark = [pytest.mark.kernel, pytest.mark.exhaustive]
+pytestmark = [pytest.mark.kernel, pytest.mark.exhaustive, pytest.mark.timeout(300)]
 NETDEVS = {"h1": "v1", "h2": "v2", "h3": "v3"}
 
 
@@ -122,12 +122,12 @@ def test_a_triangle_with_linuxs_bridge_in_it(name, rapid):
     with with_another(name, rapid=rapid) as lab:
         lab.apply()
         with linux(name) as theirs, running(lab):
-            until(wanted(lab, theirs), {"br3:22"}, 40)
+            until(wanted(lab, theirs), {"br3:22"}, 90)
             assert all_reach_each_other(lab)
             run("ip", "link", "set", "link31", "down")
-            until(lambda: all_reach_each_other(lab), True, 40)
+            until(lambda: all_reach_each_other(lab), True, 90)
             run("ip", "link", "set", "link31", "up")
-            until(wanted(lab, theirs), {"br3:22"}, 40)
+            until(wanted(lab, theirs), {"br3:22"}, 90)
 
 
 @pytest.mark.skipif(shutil.which("ovs-vswitchd") is None, reason="openvswitch-switch is not installed")
@@ -136,7 +136,7 @@ def test_a_rapid_triangle_with_open_vswitch_in_it(name, tmp_path):
     with with_another(name, rapid=True) as lab:
         lab.apply()
         with open_vswitch(name, tmp_path) as theirs, running(lab) as served:
-            until(wanted(lab, theirs), {"br3:22"}, 40)
+            until(wanted(lab, theirs), {"br3:22"}, 90)
             assert all_reach_each_other(lab)
             run("ip", "link", "set", "link31", "down")
             began = time.monotonic()
