@@ -1,6 +1,7 @@
 /* The firewall's µCube 1: finds the connection that a packet belongs to, and works out what it becomes.
  *
- * Nothing is written here: the last µCube does, once the packet is accepted. A connection whose time is over is none.
+ * A packet that no rule needs to see, and that changes nothing but when its connection ends, is accepted here: that is most packets.
+ * Anything else is written by the last µCube, once the packet is accepted. A connection whose time is over is none.
  *
  * TCP is followed by its flags, without sequence numbers; other protocols by whether both ends were heard of. A packet of TCP
  * that belongs to nothing and is no SYN is INVALID, as are flags that do not go together, and an ICMP error about nothing that is
@@ -213,7 +214,12 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   else
     known = follow(packet);
   packet->news = says_news(packet, known);
-  if (packet->state == STATE_ESTABLISHED && packet->mode & MODE_ACCEPT_ESTABLISHED)
+  if (packet->state != STATE_ESTABLISHED || !(packet->mode & MODE_ACCEPT_ESTABLISHED))
+    return classify(ctx, md, packet);
+  if (packet->news)
     return tail_call_next(ctx, FIREWALL_VERDICT);
-  return classify(ctx, md, packet);
+  if (known && packet->next.state != CONNECTION_NONE)
+    known->expires = packet->next.expires;
+  count_decided(DECIDER_ESTABLISHED, packet->length);
+  return RX_OK;
 }
