@@ -15,10 +15,10 @@ from cubes.firewall import codec
 from cubes.firewall.check import problems
 from cubes.firewall.epochs import FAMILIES, Head, derive, head_in_force, rule_order
 from cubes.firewall.incremental import CachedAnswer, apply_delta, derive_afresh
-from cubes.firewall.order_labels import labels, runs
 from cubes.firewall.rules import CHAINS, ROW, Rule, rule_list, rules_of
 from cubes.firewall.tuple_selection import select_tuples
 from cubes.firewall.tuple_space import KEY
+from cubes.lib.order_labels import labels, runs
 from reconciler.service.sdk import Env, Import, Imported, Option, TableRows
 
 __all__ = ["FACTS", "IMPORTS", "SCRATCH", "check", "config", "programs", "state", "tables"]

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cubes.firewall.epochs import head_in_force
-from cubes.firewall.order_labels import from_runs
 from cubes.firewall.rules import ACTIONS, CHAINS, PROTOCOLS, from_row
 from cubes.firewall.tuple_space import LABEL
 from cubes.lib.epochs import INDEX
+from cubes.lib.order_labels import from_runs
 
 PAIR = struct.Struct("=II")  # struct run_key, struct run
 COUNTER = struct.Struct("=QQ")

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cubes.firewall.epochs import FAMILIES, Derived, Head, Pages, head_in_force, pages_of, put_in_force
-from cubes.firewall.order_labels import labels
 from cubes.firewall.rules import Rule, to_row
 from cubes.firewall.tuple_selection import cells_of, stays
 from cubes.firewall.tuple_space import GRIDS, LABEL, conditions, keys
 from cubes.lib.epochs import Rows, Wanted, epoch_of, is_settled, seated
+from cubes.lib.order_labels import labels
 from reconciler.service.sdk import row_delta, unchanged
 
 _MOST = 256  # rules; more at once are derived anew

@@ -17,7 +17,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any
 
-from cubes.firewall.order_labels import Rising
+from cubes.lib.order_labels import Rising
 from reconciler.service.sdk import Distinct, EntryMemo, unchanged
 
 PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "GRE": 47, "ESP": 50, "AH": 51, "ICMPV6": 58, "SCTP": 132}

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cubes.firewall.check import problems
-from cubes.firewall.order_labels import from_runs, is_rising, labels, runs
 from cubes.firewall.rules import from_row, rules_of, to_row
 from cubes.firewall.shadow import Shadows
 from cubes.firewall.tuple_space import covers
+from cubes.lib.order_labels import from_runs, is_rising, labels, runs
 from reconciler.service.model.codec import Env
 from tests.services.firewall.rulesets import rule_set
 
