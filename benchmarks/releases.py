@@ -3,7 +3,9 @@
 Programs alone, by BPF_PROG_TEST_RUN, in turns: the release of before is built from the history (as tests/upgrade does), and both
 hold the same topology on the same machine at the same time. *firewall* is a known connection's packet through a firewall on a
 forwarder's port; its chain drops what it does not know. A router takes the TTL down at each repeat, so its turns are short. What
-a new check costs is seen in the minimum of the turns, since what else the machine does can only make one longer.
+a new check costs is seen in the minimum of the turns, since what else the machine does can only make one longer. Two loads of one
+program differ by up to 25 ns, by where the kernel puts their code and rows: several copies of each release are held, and a turn
+is the quickest of them.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import yaml
@@ -30,6 +33,7 @@ from tests.upgrade.release import Release, old_release, this_release
 KINDS = {"TC": "TC", "XDP": "XDP_DRV"}
 HOOKS = {"TC": "tcx_ingress", "XDP_DRV": "xdp"}
 REPEAT, ROUTED = 500, 200
+COPIES = 3
 FORWARDED = (4, 7)  # XDP_REDIRECT, TC_ACT_REDIRECT
 NEAR, FAR = "02:00:00:00:01:01", "02:00:00:00:01:02"
 GATEWAY = "02:00:00:00:02:01"
@@ -40,13 +44,17 @@ def run(effort: Effort) -> list[Table]:
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pcn-bench-releases-")))
         releases = {"before": old_release(directory, directory / "cache-old"), "now": this_release(directory / "cache-now")}
-        turns: dict[str, dict[str, Turn]] = {}
-        for age, release in releases.items():
-            for kind, hook in KINDS.items():
-                at = stack.enter_context(_holding(release, age, hook))
-                for what, turn in _turns(at).items():
-                    turns.setdefault(f"{what}, {kind}", {})[age] = turn
+        copies: dict[str, dict[str, list[Turn]]] = {}
+        for copy, (age, release), (kind, hook) in product(range(COPIES), releases.items(), KINDS.items()):
+            at = stack.enter_context(_holding(release, f"{age[0]}{hook[0].lower()}{copy}", hook))
+            for what, turn in _turns(at).items():
+                copies.setdefault(f"{what}, {kind}", {}).setdefault(age, []).append(turn)
+        turns = {what: {age: partial(_quickest, each) for age, each in ages.items()} for what, ages in copies.items()}
         return [_with_minimum(compare(what, each, effort, against="before", unit="ns a packet")) for what, each in turns.items()]
+
+
+def _quickest(copies: list[Turn]) -> float:
+    return min(turn() for turn in copies)
 
 
 def _with_minimum(table: Table) -> Table:
@@ -59,9 +67,9 @@ def _with_minimum(table: Table) -> Table:
 
 
 @contextlib.contextmanager
-def _holding(release: Release, age: str, hook: str) -> Iterator[Callable[[str], int]]:
-    """The release holds the topology; gives what gives the program at a netdev's way in, by the end of the netdev's name."""
-    tag = f"{age[0]}{hook[0].lower()}"
+def _holding(release: Release, tag: str, hook: str) -> Iterator[Callable[[str], int]]:
+    """The release holds the topology, on netdevs whose names begin with `tag`; gives what gives the program at the way in of a
+    netdev, by the end of its name."""
     root = f"/sys/fs/bpf/pcn-bench-{tag}"
     netdevs = [f"{tag}{name}" for name in ("f1", "f2", "b1", "b2", "r1", "r2")]
     for name in netdevs:
