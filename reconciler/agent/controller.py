@@ -41,8 +41,8 @@ class Controller:
     """`wanted` is what the files say now, `good` what of that was last in force. `drift`, `pending` and `waiting` are what
     the last look found: addresses, addresses, and (cube, port, netdev); `refused` is what it left out. `moved` are
     netdevs that came, went or changed since all was well, `facts` those of the host that were planned with then, and `published`
-    those of workers. `sealed` says which topologies cannot be read here, `busy_with`
-    whom the last look had to wait for, and `concluded` whether any attempt has come to an end."""
+    those of workers. `sealed` says which topologies cannot be read here, `busy_with` whom the last look had to wait for,
+    `concluded` whether any attempt has come to an end, and `withdrawn` what its source took back."""
 
     options: Options
     mode: str = HEAL
@@ -63,6 +63,7 @@ class Controller:
     published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     applied: dict[str, str] = field(default_factory=dict)
     claimed: frozenset[str] = frozenset()
+    withdrawn: frozenset[str] = frozenset()
     accepts_state_reset: bool = False
     resets: tuple[str, ...] = ()
     _retries: Retries = field(default_factory=Retries)
@@ -86,7 +87,8 @@ class Controller:
         self._last_unchanged, self._unchanged = self._unchanged, None
         if desired.digest != self.wanted.digest:
             self._retries.passed(self.wanted.digest)
-        for name in sorted(self.claimed - desired.topologies) if not self.prune else ():
+        self.withdrawn -= desired.topologies
+        for name in sorted(self.claimed - desired.topologies - self.withdrawn) if not self.prune else ():
             log.warning("topology %s is in no file any more; it stays (pcn delete %s removes it, or --prune)", name, name)
         if not self.prune:
             self.claimed = frozenset()
@@ -121,9 +123,7 @@ class Controller:
         except (PcnError, OSError) as error:
             self._failed(chosen, error, began)
         self._busy, self.busy_with, self.concluded = 0, "", True
-        if self._unread:
-            return SOON
-        return self._retries.seconds_to_next(began)
+        return SOON if self._unread else self._retries.seconds_to_next(began)
 
     def _attempt(self, chosen: DesiredDocuments, began: float) -> None:
         self._unread = False
@@ -231,8 +231,9 @@ class Controller:
         return bool(self.resets)
 
     def _dropped(self, chosen: DesiredDocuments) -> frozenset[str]:
-        """Topologies that the files named once and name no more."""
-        return self.claimed - chosen.topologies if self.prune and chosen.digest == self.wanted.digest else frozenset()
+        """Topologies that the files named once and name no more, and those that their source took back."""
+        gone = self.withdrawn | self.claimed if self.prune else self.withdrawn
+        return gone - chosen.topologies if chosen.digest == self.wanted.digest else frozenset()
 
     def _lost_documents(self, seen: ApplyResult, documents: Sequence[Document], options: Options) -> list[Document]:
         """Applied documents that vanished from the kernel although all that they describe is still there. A topology
@@ -280,7 +281,7 @@ class Controller:
         self.last_success = time.time()
         if chosen.digest == self.wanted.digest:
             self.good = chosen
-            self.claimed = chosen.topologies
+            self.claimed, self.withdrawn = chosen.topologies, frozenset()
 
     def _done(self, chosen: DesiredDocuments, done: ApplyResult, began: float, names: frozenset[str]) -> None:
         """Log and count an apply of these topologies that worked."""
@@ -345,5 +346,4 @@ class _Vanished(Exception):
 
 
 def _few(addresses: Sequence[str]) -> str:
-    more = len(addresses) - _NAMED
-    return ", ".join(addresses[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(addresses[:_NAMED]) + (f" and {more} more" if (more := len(addresses) - _NAMED) > 0 else "")

@@ -10,12 +10,14 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from reconciler.document import Document
 from reconciler.document.diagnostics import render_all
 from reconciler.document.incremental_parse import reparse
 from reconciler.document.load import MAX_BYTES, SUFFIXES, decode, parse
 from reconciler.errors import DocumentError, PcnError, Problem
+from reconciler.incremental.sharing import share
 from reconciler.service.registry import Services
 
 _SETTLED = 0.05  # seconds since the last write after which a file counts as whole
@@ -44,21 +46,37 @@ class File:
 
 @dataclass(slots=True)
 class Files:
-    """The files that the arguments mean. `news` are sentences that have not been said yet, with whether each is bad news."""
+    """The files that the arguments mean, and what sources handed in (`given`, by name), which counts as files. `news` are
+    sentences that have not been said yet, with whether each is bad news."""
 
     arguments: Sequence[str]
     merge: bool = False
     files: dict[str, File] = field(default_factory=dict)
     absent: str = ""
     news: list[tuple[bool, str]] = field(default_factory=list)
+    given: dict[str, Document] = field(default_factory=dict)
+    revisions: dict[str, str] = field(default_factory=dict)
     _said: dict[tuple[str, str], None] = field(default_factory=dict)
     _devices: dict[str, int] = field(default_factory=dict)
     _last: DesiredDocuments = field(default_factory=DesiredDocuments)
     _seen: Mapping[str, bytes | str] = field(default_factory=dict)
+    _handed_in: int = 0
 
     def paths(self) -> list[str]:
         """All that has to be watched."""
-        return [*self.arguments, *self.files]
+        return [*self.arguments, *(path for path in self.files if path not in self.given)]
+
+    def give(self, path: str, data: Mapping[str, Any], revision: str) -> None:
+        """Take a document from a source. What it says as before are the objects of before."""
+        old = self.given.get(path)
+        data = share(old.data, data) if old is not None else data
+        self.revisions[path] = revision
+        if old is None or data is not old.data:
+            self.given[path] = Document(path, "", data)
+
+    def withdraw(self, path: str) -> None:
+        for known in (self.given, self.revisions, self.files):
+            known.pop(path, None)
 
     def texts(self) -> dict[str, str]:
         """For excerpts in errors."""
@@ -68,7 +86,7 @@ class Files:
         """Whether nobody is writing to one of the files right now."""
         now = time.time()
         try:
-            return all(not 0 <= now - os.stat(path).st_mtime < _SETTLED for path in self.files)
+            return all(not 0 <= now - os.stat(path).st_mtime < _SETTLED for path in self.files if path not in self.given)
         except OSError:
             return True
 
@@ -81,11 +99,13 @@ class Files:
         self._seen = found = self._read()
         self.absent = next((argument for argument in self.arguments if self._is_gone(argument)), "")
         if not self.absent:
-            for path in self.files.keys() - found.keys():
+            for path in self.files.keys() - found.keys() - self.given.keys():
                 self.news.append((False, f"{path} is gone"))
                 del self.files[path]
         for path, content in found.items():
             self._take(path, content)
+        for path, document in self.given.items():
+            self._take_given(path, document)
         return self._desired(services)
 
     def _read(self) -> dict[str, bytes | str]:
@@ -125,6 +145,12 @@ class Files:
             file.documents = (mended,) if mended is not None else tuple(parse(file.text, path))
         except DocumentError as error:
             self._refuse(path, error.problems)
+
+    def _take_given(self, path: str, document: Document) -> None:
+        file = self.files.setdefault(path, File())
+        if file.documents != (document,):
+            self._handed_in += 1
+            file.digest, file.documents, file.problem = f"{path}#{self._handed_in}", (document,), ""
 
     def _desired(self, services: Services) -> DesiredDocuments:
         """What passes the check together. Each round puts last good versions in the place of the files that do not."""

@@ -9,6 +9,7 @@ One loop, and one thread in which looks and applies run, one after the other. Sl
 """
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from reconciler.agent import singleton
@@ -26,11 +28,13 @@ from reconciler.agent.facts import PublishedFacts
 from reconciler.agent.files import Files
 from reconciler.agent.following import facts_changed
 from reconciler.agent.gc_policy import GcPolicy
+from reconciler.agent.handover import Handover
 from reconciler.agent.loop import Loop
 from reconciler.agent.netlink_events import LinkEvents
 from reconciler.agent.notify import Notifier
 from reconciler.agent.server import Answer, Server, http, metrics_listener, unix_listener
 from reconciler.agent.slowlog import SlowLog
+from reconciler.agent.sources import SourceServer
 from reconciler.agent.status import resident, status, summary
 from reconciler.agent.watch import Watcher
 from reconciler.engine.apply import Options
@@ -91,6 +95,7 @@ class Agent:
     _moved: set[str] = field(default_factory=set)  # netdevs that no look has been told of
     _looking: bool = False
     _look_again: bool = False
+    _until_looked: list[asyncio.Event] = field(default_factory=list)
     _found: Discovery | None = None
     _servers: list[Callable[[], object]] = field(default_factory=list)
 
@@ -130,8 +135,11 @@ class Agent:
             stack.callback(part.close)
         self.loop.readable(self.watcher, self._files_poked)
         self.loop.readable(self.links, self._links_changed)
-        self._listen(stack, singleton.socket_path(root), lambda _: json.dumps(self.status()).encode())
-        self._listen(stack, singleton.socket_path(root, "log"), self.slow_log.drain)
+        answers: dict[str, Answer] = {"": lambda _: json.dumps(self.status()).encode(), "log": self.slow_log.drain}
+        for what, answer in answers.items():
+            self._listen(stack, what, partial(Server, self.loop, answer=answer))
+        handover = Handover(self.files, self.healer, self._job, self._read, self._looked_anew)
+        self._listen(stack, "documents", partial(SourceServer, self.loop, functions=handover.functions()))
         if self.settings.metrics:
             from reconciler.agent import metrics
 
@@ -141,12 +149,13 @@ class Agent:
                 self.loop, listener, lambda request: http(request, page.render, metrics.CONTENT_TYPE), b"\r\n\r\n"))
             stack.callback(listener.close)
 
-    def _listen(self, stack: ExitStack, path: str, answer: Answer) -> None:
+    def _listen(self, stack: ExitStack, what: str, serve: Callable[..., object]) -> None:
         """Answer whoever connects there, from the first look on: before it there is nothing true to say."""
+        path = singleton.socket_path(self.settings.options.root, what)
         listener = unix_listener(path)
         stack.callback(os.unlink, path)
         stack.callback(listener.close)
-        self._servers.append(lambda: Server(self.loop, listener, answer))
+        self._servers.append(lambda: serve(listener=listener))
 
     def status(self) -> dict[str, Any]:
         """How it is now; while the thread is at work, how it was when that began."""
@@ -254,18 +263,29 @@ class Agent:
         self._look_again = True
         if self._looking:
             return
-        self._looking, pause = True, self.settings.interval
+        self._looking, pause, waiting = True, self.settings.interval, list[asyncio.Event]()
         try:
             while self._look_again:
                 self._look_again, moved, self._moved = False, self._moved, set()
+                waiting += self._until_looked
+                self._until_looked = []
                 pause, found = await self._job(lambda moved=moved: self._looked(moved))  # type: ignore[misc]
                 self._serve(found)
                 self.slow_log.forget({cube.name for cube in found.cubes})
         finally:
             self._looking = False
+            for event in waiting:
+                event.set()
             self.loop.after("look", pause, self._look)
         if self._begun:
             self._report()
+
+    async def _looked_anew(self) -> None:
+        """Ends with a look that began after this was called; without one if that fails."""
+        event = asyncio.Event()
+        self._until_looked.append(event)
+        await self._look()
+        await event.wait()
 
     def _serve(self, found: Discovery) -> None:
         self.published.serve(found.cubes)

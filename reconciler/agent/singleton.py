@@ -10,11 +10,11 @@ from reconciler.kernel import rundir
 
 
 def socket_path(root: str, what: str = "") -> str:
-    """`what`: '' for the status, 'log' for what slow paths log."""
-    return str(rundir.directory() / _socket(root, what))
+    """`what`: '' for the status, 'log' for what slow paths log, 'documents' for what sources hand in."""
+    return str(rundir.directory() / socket_name(root, what))
 
 
-def _socket(root: str, what: str) -> str:
+def socket_name(root: str, what: str) -> str:
     return f"{_name(root)}{what and '.' + what}.sock"
 
 
@@ -40,7 +40,7 @@ class Singleton:
 def ask(root: str, timeout: float = 5.0, *, what: str = "") -> dict[str, Any] | None:
     """What the agent of a root says of itself; None if there is none that answers."""
     try:
-        with rundir.connect(_socket(root, what), timeout) as sock:
+        with rundir.connect(socket_name(root, what), timeout) as sock:
             parts = []
             while part := sock.recv(1 << 16):
                 parts.append(part)

@@ -1,0 +1,58 @@
+"""The other end of the agent's socket for documents (agent/sources): what a source of topologies uses, from asyncio.
+
+    agent = DocumentsClient("/sys/fs/bpf/pcn")
+    said = await agent.put("kubernetes", document, revision="8123")
+    said["state"]                                             # applied, refused, failed or waiting
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from reconciler.agent.singleton import socket_name
+from reconciler.kernel import rundir
+from reconciler.rpc.client import Client, Streams
+from reconciler.rpc.contract import Bounds
+
+_MARGIN = 5.0  # seconds that an answer may take beyond the time that the agent was given
+
+
+class DocumentsClient:
+    """Speaks to the agent that looks after a bpffs root. Every method raises RpcError if there is none, or it says no."""
+
+    def __init__(self, root: str) -> None:
+        name = socket_name(root, "documents")
+
+        async def connect() -> Streams:
+            sock = rundir.connect(name, 2.0)
+            sock.setblocking(False)
+            return await asyncio.open_unix_connection(sock=sock)
+
+        self._client = Client("agent", connect, Bounds(in_flight=8))
+
+    async def put(self, source: str, document: Mapping[str, Any], *, revision: str = "", wait: float = 5.0) -> dict[str, Any]:
+        """Have the agent keep a topology in force; how it is after `wait` seconds at the latest."""
+        said = {"source": source, "revision": revision, "document": document, "wait": wait}
+        return await self._call("PUT", "topology", said, wait)
+
+    async def delete(self, source: str, topology: str, *, wait: float = 5.0) -> dict[str, Any]:
+        """Have the agent remove a topology."""
+        return await self._call("DELETE", "topology", {"source": source, "topology": topology, "wait": wait}, wait)
+
+    async def topologies(self) -> list[dict[str, Any]]:
+        """All that sources handed to this agent since it began."""
+        found = await self._call("GET", "topologies", None, 0.0)
+        return list(found["topologies"])
+
+    async def look(self, ports: Collection[str] = (), *, wait: float = 0.0) -> dict[str, Any]:
+        """Have the agent look at the kernel now, and wait until none of these ports ("cube:port") lacks its netdev."""
+        return await self._call("POST", "look", {"ports": list(ports), "wait": wait}, wait)
+
+    async def _call(self, method: str, what: str, said: Any, wait: float) -> dict[str, Any]:
+        found: dict[str, Any] = await self._client.call(what, said, method=method, seconds=wait + _MARGIN)
+        return found
+
+    def close(self) -> None:
+        self._client.close()

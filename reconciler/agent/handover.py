@@ -1,0 +1,102 @@
+"""What is done with a topology that a source hands in, or takes back, and what the source is answered (agent/sources)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.agent.consent import problem_of
+from reconciler.agent.controller import OBSERVE, Controller
+from reconciler.agent.files import Files
+from reconciler.agent.sources import Given, Work, given_of, wait_of
+
+APPLIED, REFUSED, FAILED, WAITING, GONE = "applied", "refused", "failed", "waiting", "gone"
+_PAUSE = 0.03  # seconds between two looks while somebody waits for a port, or another writer has the lock
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """`job` has something done in the thread where alone `files` and `healer` are touched; `read` takes what the files say now;
+    `looked` ends with a look at the kernel that began after it was called."""
+
+    files: Files
+    healer: Controller
+    job: Callable[[Callable[[], object]], Awaitable[object]]
+    read: Callable[[], None]
+    looked: Callable[[], Awaitable[None]]
+
+    def functions(self) -> dict[str, Work]:
+        """By method and path."""
+        puts = {"PUT /topology": self._put, "DELETE /topology": self._delete}
+        return {**puts, "GET /topologies": self._list, "POST /look": self._look}
+
+    async def _put(self, said: Any) -> dict[str, Any]:
+        given = given_of(said)
+        await self.job(lambda: self._take(given))
+        return await self._outcome(given.wait, lambda: self._state(given.path))
+
+    async def _delete(self, said: Any) -> dict[str, Any]:
+        given = given_of(said, deletes=True)
+        await self.job(lambda: self._take_back(given))
+        return await self._outcome(given.wait, lambda: self._gone(given))
+
+    async def _list(self, _: Any) -> dict[str, Any]:
+        return {"topologies": [self._state(path) for path in sorted(self.files.given)]}
+
+    async def _look(self, said: Any) -> dict[str, Any]:
+        """`ports`: answered when none of these ("cube:port") waits for its netdev any more, or after `wait` seconds."""
+        ports = said.get("ports", []) if isinstance(said, dict) else []
+        wanted = {port for port in ports if isinstance(port, str)}
+        deadline = time.monotonic() + wait_of(said)
+        while True:
+            await self.looked()
+            waiting = self._waiting()
+            if not wanted.intersection(each["port"] for each in waiting) or time.monotonic() > deadline:
+                return {"healthy": not self.healer.problem, "waiting": waiting}
+            await asyncio.sleep(_PAUSE)
+
+    def _take(self, given: Given) -> None:
+        assert given.document is not None
+        self.files.give(given.path, given.document, given.revision)
+        self.read()
+
+    def _take_back(self, given: Given) -> None:
+        self.files.withdraw(given.path)
+        self.healer.withdrawn |= {given.topology}
+        self.read()
+
+    async def _outcome(self, wait: float, state: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """How it is once it is no longer open, or after `wait` seconds."""
+        deadline = time.monotonic() + wait
+        while True:
+            await self.looked()
+            found = state()
+            if found["state"] != WAITING or time.monotonic() > deadline:
+                return found
+            await asyncio.sleep(_PAUSE)
+
+    def _state(self, path: str) -> dict[str, Any]:
+        source, _, topology = path.partition(":")
+        file, healer = self.files.files.get(path), self.healer
+        said = {"source": source, "topology": topology, "revision": self.files.revisions.get(path, "")}
+        if file is not None and file.problem:
+            return {**said, "state": REFUSED, "problem": file.problem, "waiting": []}
+        if healer.problem:
+            return {**said, "state": FAILED, "problem": healer.problem, "waiting": []}
+        if healer.mode == OBSERVE or healer.good.digest != healer.wanted.digest:
+            why = problem_of(healer.resets) if healer.resets else healer.busy_with
+            return {**said, "state": WAITING, "problem": why, "waiting": []}
+        return {**said, "state": APPLIED, "problem": "", "waiting": self._waiting()}
+
+    def _gone(self, given: Given) -> dict[str, Any]:
+        said = {"source": given.source, "topology": given.topology, "revision": ""}
+        if self.healer.problem:
+            return {**said, "state": FAILED, "problem": self.healer.problem}
+        is_there = given.topology in self.healer.withdrawn
+        return {**said, "state": WAITING if is_there else GONE, "problem": self.healer.busy_with if is_there else ""}
+
+    def _waiting(self) -> list[dict[str, str]]:
+        return [{"port": f"{cube}:{port}", "netdev": netdev} for cube, port, netdev in self.healer.waiting]

@@ -1,0 +1,130 @@
+"""The socket at which other processes of root's hand topologies to the agent: a Kubernetes provider, a Git or etcd follower.
+
+    PUT /topology     {"source": "kubernetes", "revision": "8123", "document": {...}, "wait": 5}
+    DELETE /topology  {"source": "kubernetes", "topology": "node", "wait": 5}
+    GET /topologies   all that was handed in
+    POST /look        look at the kernel now; answered after that look, with the ports that wait for a netdev
+
+HTTP/1.1 with JSON on /run/pcn/<root>.documents.sock. What is handed in counts as a file of that name (`source:topology`): it is
+checked with all others, its last good version stays in force while a later one is refused, and it is healed. The answer comes
+when it is in force, or when it is clear why not:
+
+    {"source", "topology", "revision", "state": "applied" | "refused" | "failed" | "waiting", "problem",
+     "waiting": [{"port", "netdev"}]}
+
+`revision` is the source's own word for the document, and is given back. The agent keeps nothing on disk: after its restart the
+kernel holds what it held, and a source says its documents again when GET does not name them.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from reconciler.agent.loop import Loop
+from reconciler.document.load import MAX_BYTES
+from reconciler.rpc.contract import Bounds, RpcError
+from reconciler.rpc.server import LATER, Connection, accept
+
+Work = Callable[[Any], Awaitable[Any]]
+LONGEST_WAIT, USUAL_WAIT = 60.0, 5.0  # seconds until a request is answered with how it is then
+_MOST = 32
+_BOUNDS = Bounds(body=MAX_BYTES)
+_SOURCE = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_TOPOLOGY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A document that a source handed in; none if it takes it back. `wait` in seconds."""
+
+    source: str
+    topology: str
+    revision: str
+    document: Mapping[str, Any] | None
+    wait: float
+
+    @property
+    def path(self) -> str:
+        """Its name among the files."""
+        return f"{self.source}:{self.topology}"
+
+
+def given_of(said: Any, *, deletes: bool = False) -> Given:
+    """Raises RpcError for what is no such request."""
+    if not isinstance(said, dict):
+        raise RpcError("expected an object")
+    source, document = said.get("source"), None if deletes else said.get("document")
+    if not isinstance(source, str) or not _SOURCE.fullmatch(source):
+        raise RpcError('"source" is a name of lower-case letters, digits and hyphens')
+    if not deletes and not isinstance(document, dict):
+        raise RpcError('"document" is a topology, as an object')
+    named = said if deletes else (document or {}).get("metadata")
+    name = (named or {}).get("topology" if deletes else "name") if isinstance(named, dict | None) else None
+    if not isinstance(name, str) or not _TOPOLOGY.fullmatch(name):
+        raise RpcError("the topology has no name" if not deletes else '"topology" is the name of one')
+    return Given(source, name, str(said.get("revision", "")), document, wait_of(said))
+
+
+def wait_of(said: Any) -> float:
+    wait = said.get("wait", USUAL_WAIT) if isinstance(said, dict) else USUAL_WAIT
+    if not isinstance(wait, int | float) or not 0 <= wait <= LONGEST_WAIT:
+        raise RpcError(f'"wait" is a number of seconds, {LONGEST_WAIT:g} at most')
+    return float(wait)
+
+
+class SourceServer:
+    """Serves `functions` (by method and path) to root's processes. Each may take its time; a connection has one call at once."""
+
+    def __init__(self, loop: Loop, listener: socket.socket, functions: Mapping[str, Work]) -> None:
+        self._loop, self._listener, self._functions = loop, listener, functions
+        self._open: dict[int, Connection] = {}
+        listener.setblocking(False)
+        loop.readable(listener, self._accept)
+
+    def _accept(self) -> None:
+        sock = accept(self._listener)
+        if sock is None:
+            return
+        if len(self._open) >= _MOST:
+            sock.close()
+            return
+        functions: dict[str, Callable[[Any], Any]] = {}
+        connection = Connection(sock, functions, _BOUNDS)
+        for name, work in self._functions.items():
+            functions[name] = partial(self._begin, connection, work)
+        fd = connection.fileno()
+        self._open[fd] = connection
+        self._loop.readable(fd, lambda: self._happened(fd, connection))
+
+    def _happened(self, fd: int, connection: Connection) -> None:
+        connection.writable() if connection.unsent else connection.readable()
+        self._follow(fd, connection)
+
+    def _follow(self, fd: int, connection: Connection) -> None:
+        """Wait for what comes next there."""
+        self._loop.forget(fd)
+        if connection.closed:
+            self._open.pop(fd, None)
+        elif connection.unsent:
+            self._loop.writable(fd, lambda: self._happened(fd, connection))
+        else:
+            self._loop.readable(fd, lambda: self._happened(fd, connection))
+
+    def _begin(self, connection: Connection, work: Work, said: Any) -> Any:
+        self._loop.start(self._answer(connection, work, said))
+        return LATER
+
+    async def _answer(self, connection: Connection, work: Work, said: Any) -> None:
+        try:
+            status, answer = 200, await work(said)
+        except RpcError as error:
+            status, answer = 400, {"error": str(error)}
+        if not connection.closed:
+            fd = connection.fileno()
+            connection.reply(status, answer)
+            self._follow(fd, connection)

@@ -1,0 +1,46 @@
+"""A value that says the same as another one for the most part, made of that one's objects wherever they are equal.
+
+    share({"rule": [a, b, c]}, {"rule": [a2, b2, d]})     # a2 == a, b2 == b: {"rule": [a, b, d]}
+
+Who reads a document anew from bytes has new objects throughout. What follows from a document is remembered by its entries
+(`incremental.entry_memo`), so the entries that say what they said before have to be the objects that they were before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from reconciler.incremental.persistent_list import splice
+
+
+def share(old: Any, new: Any) -> Any:
+    """`new`, with objects of `old` in it. Neither is changed. Takes time in proportion to both."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        if old == new:
+            return old
+        return {name: share(old[name], value) if name in old else value for name, value in new.items()}
+    if isinstance(old, list) and isinstance(new, list):
+        return old if old == new else _list(old, new)
+    return old if type(old) is type(new) and old == new else new
+
+
+def _list(old: Sequence[Any], new: Sequence[Any]) -> Sequence[Any]:
+    """Equal entries at the start and at the end are the old ones; those between are paired if they are as many on both sides, and
+    by their names if they have some."""
+    shorter = min(len(old), len(new))
+    start = next((at for at in range(shorter) if old[at] != new[at]), shorter)
+    most = shorter - start
+    rest = next((at for at in range(most) if old[-1 - at] != new[-1 - at]), most)
+    was, now = old[start : len(old) - rest], new[start : len(new) - rest]
+    if len(was) == len(now):
+        between = [share(before, after) for before, after in zip(was, now, strict=True)]
+    else:
+        named = {entry["name"]: entry for entry in was if isinstance(entry, dict) and isinstance(entry.get("name"), str)}
+        between = [share(named.get(_name(entry)), entry) for entry in now]
+    return splice(old, start, between, rest)
+
+
+def _name(entry: Any) -> str:
+    name = entry.get("name", "") if isinstance(entry, dict) else ""
+    return name if isinstance(name, str) else ""
