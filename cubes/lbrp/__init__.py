@@ -1,8 +1,8 @@
 """The load balancer's control plane: its configuration as rows of its tables, and back.
 
 What was written of services, backends and ranges is kept in tables of its own (`service_list`, `backend_list`, `range_list`),
-which the model's bindings fill and read. What packets are sent by follows from it in rows.py; what is said of ports and of
-src-ip-rewrite is here.
+which the model's bindings fill and read. What packets are sent by follows from it in cubes/lib/balancer.py; what is said of
+ports and of src-ip-rewrite is here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cubes.lbrp.check import check
-from cubes.lbrp.rows import derive
+from cubes.lib.balancer import derive, sessions
 from cubes.lib.layout import index, number, pack, unpack
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
@@ -113,24 +113,4 @@ def _ports_of(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[dict[
 
 def state(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
     """`config`, and the flows whose backends are there."""
-    return config(rows, env, tables) | {"session": list(_sessions(rows, env, tables))}
-
-
-def _sessions(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    members = rows.get("members", {})
-    for key, row in sorted(rows.get("flows", {}).items()):
-        flow, way = unpack(tables["flows"].value, row), unpack(tables["flows"].key, key)
-        member = members.get(flow["service"] + flow["backend"])
-        if member is None:
-            continue
-        backend = unpack(tables["members"].value, member)
-        yield {
-            "client": decode("ip", way["client"], env),
-            "client-port": number(way["client_port"]),
-            "vip": decode("ip", way["server"], env),
-            "vport": number(way["server_port"]),
-            "proto": number(way["proto"]),
-            "backend": decode("ip", backend["ip"], env),
-            "backend-port": number(backend["port"]),
-            "age": decode("age", flow["seen"], env),
-        }
+    return config(rows, env, tables) | {"session": list(sessions(rows, env, tables))}

@@ -7,26 +7,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cubes.lbrp.rows import shares
-from reconciler.service.sdk import EntryMemo, Env
+from cubes.lib.balancer_check import check_services
+from reconciler.service.sdk import Env
 
 Said = tuple[tuple[str | int, ...], str, str]
 Config = Mapping[str, Any]
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-MOST = {"service": 65536, "backend": 262144, "source-range": 65536}  # rows of the tables in bpf/lbrp/lbrp.h
-MOST_OF_ONE = 16384  # backends of a service: a ring has at least four slots for each
 
 
 def check(config: Config, env: Env) -> Iterator[Said]:
     """(steps from the cube, sentence, "error" or "warning") for all that is wrong or will have no effect."""
     yield from _ports(config)
     yield from _rewriting(config.get("src-ip-rewrite", {}))
-    services = config.get("service", ())
-    for place, said in enumerate(_OF_SERVICES.each(services, lambda _, service: tuple(_service(service)))):
-        for steps, sentence, severity in said:
-            yield ("service", place, *steps), sentence, severity
-    yield from _overlaps(services)
-    yield from _room(services)
+    yield from check_services(config.get("service", ()))
 
 
 def _ports(config: Config) -> Iterator[Said]:
@@ -77,71 +69,3 @@ def _rewriting(said: Config) -> Iterator[Said]:
         yield ("src-ip-rewrite", "new_ip_range"), f"{new} is ip-range itself", "error"
 
 
-_OF_SERVICES: EntryMemo[tuple[Said, ...]] = EntryMemo()
-
-
-def _service(service: Config) -> Iterator[Said]:
-    vip = ipaddress.ip_address(service["vip"])
-    if sentence := _unfit(vip):
-        yield ("vip",), f"{vip} {sentence}", "error"
-    if service["proto"] == "ICMP" and service["vport"] != 0:
-        yield ("vport",), f"a service with proto ICMP has vport 0, not {service['vport']}", "error"
-    if service["proto"] != "ICMP" and service["vport"] == 0:
-        yield ("vport",), f"a service with proto {service['proto']} needs a port: 0 is none", "error"
-    yield from _backends(service, vip)
-    for place, said in enumerate(service.get("source-range", ())):
-        network = ipaddress.ip_network(said, strict=False)
-        if network.version != vip.version:
-            yield ("source-range", place), f"{said} holds no client of {vip}: the families differ", "error"
-
-
-def _backends(service: Config, vip: Address) -> Iterator[Said]:
-    backends = service.get("backend", ())
-    for place, backend in enumerate(backends):
-        address = ipaddress.ip_address(backend["ip"])
-        if address.version != vip.version:
-            yield ("backend", place, "ip"), f"{address} is no backend for {vip}: the families differ", "error"
-        elif sentence := _unfit(address):
-            yield ("backend", place, "ip"), f"{address} {sentence}", "error"
-        if service["proto"] != "ICMP" and backend["port"] == 0:
-            yield ("backend", place, "port"), "0 is no port that a server listens on", "error"
-    if backends and all(not backend.get("weight", 1) for backend in backends):
-        yield ("backend", 0, "weight"), "all backends have weight 0, so none gets a new flow", "error"
-    elif backends and not any(shares(service)):
-        yield ("backend", 0, "state"), "no backend is ACTIVE with a weight, so none gets a new flow", "warning"
-    elif not backends:
-        yield (), "the service has no backend", "warning"
-    if len(backends) > MOST_OF_ONE:
-        yield ("backend", MOST_OF_ONE), f"a service has {MOST_OF_ONE} backends at most, and this has {len(backends)}", "error"
-
-
-def _unfit(address: Address) -> str:
-    if address.is_multicast or address.is_loopback or address.is_unspecified or (address.version == 4 and address.is_reserved):
-        return "is no address that a server can have"
-    if address.version == 6 and (address.ipv4_mapped or address.is_link_local):
-        return "is no address that a server can have here: it is link-local, or IPv4 in IPv6's notation"
-    return ""
-
-
-def _overlaps(services: Any) -> Iterator[Said]:
-    """One port of one protocol is one service's. Echo requests are the ICMP service's, or else that of the first with ALL."""
-    seen: dict[tuple[Any, int, str], str] = {}
-    for place, service in enumerate(services):
-        words = ("TCP", "UDP") if service["proto"] == "ALL" else (service["proto"],)
-        vip = service["vip"].lower()
-        for word in words:
-            other = seen.setdefault((vip, service["vport"], word), service["proto"])
-            if other != service["proto"]:
-                at = f"{service['vip']} {service['vport']}"
-                yield ("service", place, "proto"), f"{word} on {at} is in the service with proto {other} too", "error"
-
-
-def _room(services: Any) -> Iterator[Said]:
-    counts = {
-        "service": len(services),
-        "backend": sum(len(service.get("backend", ())) for service in services),
-        "source-range": sum(len(service.get("source-range", ())) for service in services),
-    }
-    for what, count in counts.items():
-        if count > MOST[what]:
-            yield ("service",), f"{count} entries of {what} are more than the {MOST[what]} that a load balancer holds", "error"

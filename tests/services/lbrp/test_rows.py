@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cubes.lbrp import check
-from cubes.lbrp.rows import derive
 from cubes.lib import maglev
+from cubes.lib.balancer import derive
 from reconciler.check import check as check_documents
 from reconciler.document.load import parse
 from reconciler.errors import DocumentError

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from cubes.lib import maglev
-from cubes.lib.layout import pack
-from reconciler.service.sdk import EntryMemo, Env, encode
+from cubes.lib.layout import number, pack, unpack
+from reconciler.service.sdk import EntryMemo, Env, decode, encode
 
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 PROTOCOLS = {"ICMP": (ICMP,), "TCP": (TCP,), "UDP": (UDP,), "ALL": (TCP, UDP, ICMP)}
-REJECTS, RANGES, ECHO = 1, 2, 4  # enum service_flags in bpf/lbrp/lbrp.h
+REJECTS, RANGES, ECHO = 1, 2, 4  # enum service_flags in bpf/lib/balancer.h
 DRAINS = 1  # enum member_flags
 
 Config = Mapping[str, Any]
 Rows = dict[bytes, bytes]
+Live = Mapping[str, Mapping[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +49,15 @@ def derive(config: Config, tables: Mapping[str, Any]) -> dict[str, Rows]:
     taken: set[int] = set()
     vips: dict[str, None] = {}
     for service in sorted(made, key=lambda each: (each.keys[0][2] != ICMP, each.name)):
-        number = maglev.number(service.name, taken)
-        taken.add(number)
-        word = struct.pack("=I", number)
-        row = pack(tables["services"].value, number=number, size=service.size, affinity=service.affinity, flags=service.flags)
+        own = maglev.number(service.name, taken)
+        taken.add(own)
+        word = struct.pack("=I", own)
+        row = pack(tables["services"].value, number=own, size=service.size, affinity=service.affinity, flags=service.flags)
         for vip, port, proto in service.keys:
             found["services"].setdefault(_service_key(tables, vip, port, proto), row)
             vips[vip] = None
         found["members"].update((word + backend, member_row) for backend, member_row in service.members)
-        found["rings"].update((struct.pack("=II", number, page), slots) for page, slots in enumerate(service.pages))
+        found["rings"].update((struct.pack("=II", own, page), slots) for page, slots in enumerate(service.pages))
         found["client_ranges"].update((_range_key(prefix, word), struct.pack("=I", 1)) for prefix in service.ranges)
     answers = pack(tables["services"].value, flags=ECHO)
     for vip in vips:
@@ -118,3 +119,24 @@ def _range_key(prefix: bytes, service: bytes) -> bytes:
 def shares(service: Config) -> Sequence[int]:
     """The weights with which its backends get new flows."""
     return [_weight(backend) for backend in service.get("backend", ())]
+
+
+def sessions(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Flows whose backends are there, as entries of the models' list `session`."""
+    members = rows.get("members", {})
+    for key, row in sorted(rows.get("flows", {}).items()):
+        flow, way = unpack(tables["flows"].value, row), unpack(tables["flows"].key, key)
+        member = members.get(flow["service"] + flow["backend"])
+        if member is None:
+            continue
+        backend = unpack(tables["members"].value, member)
+        yield {
+            "client": decode("ip", way["client"], env),
+            "client-port": number(way["client_port"]),
+            "vip": decode("ip", way["server"], env),
+            "vport": number(way["server_port"]),
+            "proto": number(way["proto"]),
+            "backend": decode("ip", backend["ip"], env),
+            "backend-port": number(backend["port"]),
+            "age": decode("age", flow["seen"], env),
+        }
