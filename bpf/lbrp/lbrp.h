@@ -87,17 +87,6 @@ static __always_inline struct rewriting *rewriting(void) {
   return found && found->length ? found : NULL;
 }
 
-static __always_inline bool is_in(const u32 *address, const u32 *network, const u32 *mask) {
-  return !(((address[0] ^ network[0]) & ~mask[0]) | ((address[1] ^ network[1]) & ~mask[1]) | ((address[2] ^ network[2]) & ~mask[2]) |
-           ((address[3] ^ network[3]) & ~mask[3]));
-}
-
-static __always_inline void moved_to(u32 *address, const u32 *network, const u32 *mask) {
-#pragma unroll
-  for (int i = 0; i < 4; i++)
-    address[i] = (address[i] & mask[i]) | network[i];
-}
-
 /* The address under which backends know a client. */
 static __always_inline void client_at_backend(u32 *address) {
   struct rewriting *rule = rewriting();

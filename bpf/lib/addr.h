@@ -36,6 +36,19 @@ static __always_inline bool is_host4(u32 address) {
   return bits >> 24 && bits >> 24 != 127 && bits >> 28 < 14;
 }
 
+/* Networks: their first address, and the bits behind their prefix. */
+static __always_inline bool is_in(const u32 *address, const u32 *network, const u32 *mask) {
+  return !(((address[0] ^ network[0]) & ~mask[0]) | ((address[1] ^ network[1]) & ~mask[1]) | ((address[2] ^ network[2]) & ~mask[2]) |
+           ((address[3] ^ network[3]) & ~mask[3]));
+}
+
+/* The address becomes one of another network, with the same bits behind the prefix. */
+static __always_inline void moved_to(u32 *address, const u32 *network, const u32 *mask) {
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+    address[i] = (address[i] & mask[i]) | network[i];
+}
+
 static __always_inline bool same_mac(const u8 *a, const u8 *b) {
   return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]) | (a[5] ^ b[5]));
 }
