@@ -11,14 +11,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reconciler.compiler.object import Line, Object, Relocation, TableSpec
-from reconciler.compiler.prepare import Prepared
+from reconciler.compiler.prepare import FILTER_NUMBERS, Prepared
 from reconciler.compiler.sources import FRAMEWORK, Unit, complaint, text_of
 from reconciler.compiler.stack import STACK, depths
 from reconciler.compiler.struct_layout import layout
 from reconciler.errors import CompileError
+from reconciler.link.code import set_register
 
 ENTRY = "pcn_main"
 MARKER = 0x70636E63  # "pcnc": upper half of the address that PCN_CONST pretends to load from
+FILTER_HELPERS = {0x70000000: ("filter", -1), 0x60000000: ("reach", 0)}  # what pcn_filter calls; the answer without
 
 _LD_IMM64, _CALL, _PSEUDO_CALL, _PSEUDO_MAP_VALUE = 0x18, 0x85, 1, 2
 _LISTED_LINE = re.compile(r"^;.* // Line\s*(\d+)$")
@@ -37,7 +39,7 @@ def assemble(unit: Unit, prepared: Prepared, outcome: Mapping[str, Any], said: s
     for index, message in _flaws(insns):
         _refuse(draft, prepared, index, message)
     relocations = [Relocation(slot, "map", name) for slot, name in outcome["maps"]]
-    relocations += _constants(insns, prepared)
+    relocations += _constants(insns, prepared) + _filters(insns, prepared)
     return Object("", prepared.service.name, unit.flavour, unit.direction, bytes(insns),
                   tuple(sorted(relocations, key=lambda r: r.index)),
                   {table["name"]: _table(table, prepared) for table in sorted(outcome["tables"], key=lambda t: str(t["name"]))},
@@ -91,6 +93,18 @@ def _constants(insns: bytearray, prepared: Prepared) -> list[Relocation]:
             insns[8 * slot + 1] |= _PSEUDO_MAP_VALUE << 4
             struct.pack_into("<I", insns, 8 * slot + 4, 0)
             struct.pack_into("<I", insns, 8 * slot + 12, low)
+    return found
+
+
+def _filters(insns: bytearray, prepared: Prepared) -> list[Relocation]:
+    """Where filters are to be put in; what stands there until then wants every packet."""
+    found = []
+    for slot, code, source, low, _ in list(_slots(insns)):
+        name = prepared.filters.get(low & FILTER_NUMBERS)
+        if code == _CALL and source == 0 and name is not None and low & ~FILTER_NUMBERS in FILTER_HELPERS:
+            kind, answer = FILTER_HELPERS[low & ~FILTER_NUMBERS]
+            found.append(Relocation(slot, kind, name))
+            insns[8 * slot : 8 * slot + 8] = set_register(0, answer)
     return found
 
 

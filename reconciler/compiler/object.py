@@ -58,7 +58,8 @@ class TableSpec:
 
 @dataclass(frozen=True, slots=True)
 class Relocation:
-    """`index` counts 8-byte slots. kind 'map': `symbol` is a table; 'const': a constant at byte `offset`."""
+    """`index` counts 8-byte slots. kind 'map': `symbol` is a table; 'const': a constant at byte `offset`; 'filter', 'reach': a
+    filter of packets (`filters.fill`)."""
 
     index: int
     kind: str

@@ -1,7 +1,7 @@
 """Several C texts made into the one translation unit that BCC compiles.
 
 What BCC does not know is resolved here, so that the compiler's output needs no explanation: constants get offsets,
-log formats become numbers, the scopes of tables are noted and their macros become those that BCC has.
+log formats and the names of filters become numbers, the scopes of tables are noted and their macros become those that BCC has.
 
 No line is added to or taken from the middle of a file. BCC shifts lines while it rewrites, and it tells the line of an
 instruction only in its main file; so every line of the unit is numbered by a `#line` of its own wherever one may
@@ -22,6 +22,7 @@ from reconciler.errors import CompileError
 
 MAIN = "/virtual/main.c"  # what BCC calls the text that it is given
 LOG_ARGUMENTS = 4
+FILTER_NUMBERS = 0x0FFFFFFF  # of filters, by their names
 LOG_CONVERSIONS = "diuxXocIMP"  # a program cannot hand up a string
 
 _CONVERSION = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?(?:hh?|ll?|z|j)?([A-Za-z]))")
@@ -43,6 +44,7 @@ class Prepared:
     scopes: dict[str, str]
     externs: frozenset[str]
     inner: dict[str, str]
+    filters: dict[int, str]
 
 
 class _Edit(NamedTuple):
@@ -63,6 +65,7 @@ class _Unit:
     scopes: dict[str, str] = field(default_factory=dict)
     externs: set[str] = field(default_factory=set)
     inner: dict[str, str] = field(default_factory=dict)
+    filters: dict[int, str] = field(default_factory=dict)
 
 
 def prepare(sources: Sources, macros: Mapping[str, str]) -> Prepared:
@@ -74,7 +77,7 @@ def prepare(sources: Sources, macros: Mapping[str, str]) -> Prepared:
     head = ['#line 1 "<defines>"', *(f"#define {name} {value}" for name, value in macros.items()),
             *(f"#define PCN_OFFSET_{name} {offset}" for name, offset in constants.items()), f'#line 1 "{MAIN}"']
     return Prepared("\n".join([*head, *unit.out, ""]), sources.service, tuple(unit.lines), constants, unit.log_formats,
-                    unit.scopes, frozenset(unit.externs), unit.inner)
+                    unit.scopes, frozenset(unit.externs), unit.inner, unit.filters)
 
 
 def _add(unit: _Unit, source: Source, beside: Mapping[str, Source], *, framework: bool) -> None:
@@ -127,6 +130,15 @@ def _constant(unit: _Unit, source: Source, call: Call, _framework: bool) -> list
         raise complaint(source, call.name.line, "PCN_CONST takes the name of a constant")
     unit.constants.add(tokens[0].text)
     return []
+
+
+def _filter(unit: _Unit, source: Source, call: Call, framework: bool) -> list[_Edit]:
+    name = call.arguments[1] if len(call.arguments) == 2 else ()
+    if len(name) != 1 or name[0].kind != "name":
+        raise complaint(source, call.name.line, "pcn_filter takes the context, and the name that the model has in pcn:filter")
+    number = zlib.crc32(name[0].text.encode()) & FILTER_NUMBERS
+    unit.filters[number] = name[0].text
+    return [_replace(name, f"{number:#x}")]
 
 
 def _log(unit: _Unit, source: Source, call: Call, framework: bool) -> list[_Edit]:
@@ -205,7 +217,7 @@ def _pinned(source: Source, line: int) -> CompileError:
 
 
 _REWRITES: Mapping[str, Callable[[_Unit, Source, Call, bool], list[_Edit]]] = {
-    "PCN_CONST": _constant, "pcn_log": _log, **dict.fromkeys(_TABLE_ARGUMENTS, _table),
+    "PCN_CONST": _constant, "pcn_filter": _filter, "pcn_log": _log, **dict.fromkeys(_TABLE_ARGUMENTS, _table),
     "BPF_ARRAY_OF_MAPS": _of_maps, "BPF_HASH_OF_MAPS": _of_maps,
     "BPF_TABLE_PINNED": _refuse_pin, "BPF_QUEUESTACK_PINNED": _refuse_pin,
 }

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler import pins
-from reconciler.errors import CompileError, DocumentError, NotPermitted, Problem
+from reconciler.errors import CompileError, DocumentError, FeatureMissing, NotPermitted, Problem
 from reconciler.graph.desired import build_key, program_slots
 from reconciler.graph.parts import Built, ProgramSlot
 from reconciler.model import BuildKey, Cube, Topology, family_of
@@ -72,6 +72,7 @@ class Builder:
         from reconciler.compiler import compile_keyed
         from reconciler.live.stored import digest_of
 
+        filters = {key: self._filters(key) for key in dict.fromkeys(lot.key for lot in lots)}
         try:
             made = compile_keyed([lot.unit for lot in lots], progress=self._progress)
         except (CompileError, NotPermitted):
@@ -82,7 +83,7 @@ class Builder:
         for lot, (digest, compiled) in zip(lots, made, strict=True):
             found.setdefault(lot.key, []).append((lot.slot, digest, compiled))
         for key, parts in found.items():
-            self.built[key] = Built({slot: compiled for slot, _, compiled in parts})
+            self.built[key] = Built({slot: self._filled(key, compiled, filters[key]) for slot, _, compiled in parts})
             self.digests[key] = digest_of(digest for _, digest, _ in parts)
 
     def _without_stored(self, lots: Sequence[_Lot], *, whatever: bool = False) -> list[_Lot]:
@@ -115,7 +116,30 @@ class Builder:
         }
         if not units:
             raise IndexError(f"service {key.service} has no {direction} program {index}")
-        return Built({**whole.objects, **dict(zip(units, compile_units(list(units.values())), strict=True))})
+        made, filters = compile_units(list(units.values())), self._filters(key)
+        filled = [self._filled(key, each, filters) for each in made]
+        return Built({**whole.objects, **dict(zip(units, filled, strict=True))})
+
+    def _filters(self, key: BuildKey) -> dict[str, bytes]:
+        """The filters in a kind's programs, compiled, by the names that C has for them. Raises DocumentError."""
+        from reconciler.compiler.libpcap import compile_filter
+
+        cube, sources = self._sources.get(key, ("", None))
+        found = {}
+        for each in sources.filters if sources is not None else ():
+            try:
+                found[each.name] = compile_filter(each.text)
+            except (ValueError, FeatureMissing) as error:
+                raise DocumentError([Problem(str(error), "/".join(("/spec/cubes", cube, *each.leaf)))]) from None
+        return found
+
+    def _filled(self, key: BuildKey, compiled: Any, filters: Mapping[str, bytes]) -> Any:
+        from reconciler.compiler.filters import fill
+
+        try:
+            return fill(compiled, filters)
+        except ValueError as error:
+            raise DocumentError([Problem(str(error), f"/spec/cubes/{self._sources[key][0]}")]) from None
 
     def one(self, key: BuildKey) -> Built | None:
         """What a live cube is read by; None if that cannot be had."""

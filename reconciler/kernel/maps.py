@@ -207,6 +207,8 @@ Content = bytes | batch_read.Block | dict[bytes, bytes]
 
 
 def content(fd: int, spec: MapSpec) -> Content:
+    if spec.type == RINGBUF:  # it has no rows
+        return {}
     raw = _mapped(fd, spec)
     if raw is not None:
         return raw

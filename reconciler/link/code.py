@@ -50,8 +50,12 @@ def target(body: bytes, at: int) -> int:
 @functools.lru_cache(maxsize=64)
 def targets(body: bytes) -> frozenset[int]:
     """The slots that some jump leads to."""
-    jumps = (at for at, opcode in enumerate(body[::8]) if opcode & 7 in _JUMPS and opcode not in (_CALL, EXIT))
-    return frozenset(target(body, at) for at in jumps)
+    return frozenset(target(body, at) for at in jumps(body))
+
+
+def jumps(body: bytes) -> list[int]:
+    """The slots at which jumps are."""
+    return [at for at, opcode in enumerate(body[::8]) if opcode & 7 in _JUMPS and opcode not in (_CALL, EXIT)]
 
 
 def gives_back(body: bytes, register: int) -> bool:

@@ -96,7 +96,7 @@ def _why(before: CubeRecord, after: CubeRecord) -> str:
         return "belongs to another topology now"
     if before.fuse != after.fuse:
         return "is to be fused or not"
-    return "its C is another" if before.sources != after.sources else "notes its init-only leaves"
+    return "its C, or a filter in it, is another" if before.sources != after.sources else "notes its init-only leaves"
 
 
 def _about(record: CubeRecord) -> str:

@@ -118,17 +118,22 @@ class Service:
 
     @property
     def has_sources(self) -> bool:
-        """Whether its C may depend on a cube's configuration."""
-        return self.implementation.chooses
+        """Whether its C, or a filter in it, may depend on a cube's configuration."""
+        return self.implementation.chooses or self._has_filters
+
+    @functools.cached_property
+    def _has_filters(self) -> bool:
+        return '"x-pcn-filter"' in json.dumps(self.schema)
 
     def sources(self, config: Mapping[str, Any]) -> CubeSources | None:
-        """The C of a cube with this configuration; None if it is the service's own. Raises ValueError."""
+        """The C of a cube with this configuration, and the filters in it; None if it is the service's own. Raises ValueError."""
         if not self.has_sources:
             return None
-        from reconciler.service.sources import cube_sources
+        from reconciler.service.sources import Filter, cube_sources
 
         own = {direction: self.meta.get(direction, ()) for direction in ("ingress", "egress")}
-        return cube_sources(self.implementation.sources(config), own)
+        filters = model_bindings.filters(self.schema, config) if self._has_filters else ()
+        return cube_sources(self.implementation.sources(config), own, tuple(Filter(*each) for each in filters))
 
     @property
     def slow_path(self) -> Any:

@@ -1,4 +1,5 @@
-"""The C of a cube that depends on its configuration: what a service's Python half says of it, held against what may be said.
+"""What of a cube's programs depends on its configuration: C that a service's Python half gives, held against what may be said,
+and filters of packets.
 
 A text that comes from a configuration is a user's. It is compiled like any other, in the compiler's own confined process, and
 is never a part of another text; its name is a plain one, since it stands in messages and beside the service's own files.
@@ -28,15 +29,29 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
+class Filter:
+    """A filter in tcpdump's syntax: the name by which C asks for it (pcn_filter), the steps from the cube to its leaf, its
+    text."""
+
+    name: str
+    leaf: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class CubeSources:
-    """A cube's programs by direction, in µCube order. `digest` stands for all that its service said."""
+    """A cube's programs by direction, in µCube order, and the filters in them. `digest` stands for all of it."""
 
     programs: Mapping[str, tuple[Program, ...]]
     digest: str
+    filters: tuple[Filter, ...] = ()
 
 
-def cube_sources(said: Mapping[str, Sequence[Any]], own: Mapping[str, Sequence[str]]) -> CubeSources | None:
-    """What a Python half's `sources` gave; None if that is what the model says anyway. `own`: the service's files by direction.
+def cube_sources(
+    said: Mapping[str, Sequence[Any]], own: Mapping[str, Sequence[str]], filters: tuple[Filter, ...] = ()
+) -> CubeSources | None:
+    """What a Python half's `sources` gave, and the filters that the configuration has; None if that is what the model says
+    anyway. `own`: the service's files by direction.
 
     A direction of which nothing is said keeps its files. Raises ValueError.
     """
@@ -48,10 +63,11 @@ def cube_sources(said: Mapping[str, Sequence[Any]], own: Mapping[str, Sequence[s
         if not 0 < len(given) <= MOST_PROGRAMS:
             raise ValueError(f"sources: {len(given)} {direction} programs; a cube has 1 to {MOST_PROGRAMS}")
         programs[direction] = tuple(_program(each) for each in given)
-    if programs == kept:
+    if programs == kept and not filters:
         return None
-    listed = [[direction, [[each.name, each.text] for each in found]] for direction, found in sorted(programs.items())]
-    return CubeSources(programs, hashlib.blake2b(json.dumps(listed).encode(), digest_size=8).hexdigest())
+    listed: list[Any] = [[direction, [[each.name, each.text] for each in found]] for direction, found in sorted(programs.items())]
+    listed += [[each.name, each.text] for each in filters]
+    return CubeSources(programs, hashlib.blake2b(json.dumps(listed).encode(), digest_size=8).hexdigest(), filters)
 
 
 def _program(given: Any) -> Program:

@@ -46,7 +46,7 @@ def leaf_keywords(leaf: Statement) -> Schema:
     """All x-pcn- keywords of a leaf. Needs a leaf that `placement` has nothing against."""
     schema = table_keywords(leaf)
     schema |= {"x-pcn-ref": what} if (what := reference(leaf)) is not None else {}
-    for name in ("key", "value", "const", "until"):
+    for name in ("key", "value", "const", "filter", "until"):
         if (value := extension_arg(leaf, PCN, name)) is not None:
             schema[f"x-pcn-{name}"] = value
     schema |= {"x-pcn-derived": True} if extension(leaf, PCN, "derived") is not None else {}

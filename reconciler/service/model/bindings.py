@@ -190,6 +190,20 @@ def init_only(schema: Schema, config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def filters(schema: Schema, config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """(name in C, steps to its leaf, text) of each filter that a configuration has."""
+    yield from _filters(schema, config, ())
+
+
+def _filters(node: Schema, config: Mapping[str, Any], steps: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    for name, member in node.get("properties", {}).items():
+        value = config.get(name)
+        if "x-pcn-filter" in member and value:
+            yield member["x-pcn-filter"], (*steps, name), value
+        if member.get("type") == "object" and isinstance(value, Mapping):
+            yield from _filters(member, value, (*steps, name))
+
+
 def constants(schema: Schema) -> Iterator[tuple[str, tuple[tuple[str, bool], ...], Schema, bool]]:
     """(constant's name, segments to its node, the node, whether it asks 'has the list entries?') of a model."""
     yield from _constants(schema, ())

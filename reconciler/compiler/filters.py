@@ -1,0 +1,56 @@
+"""Filters of packets put into compiled programs: in tcpdump's syntax by whoever configures, as eBPF in the kernel.
+
+libpcap compiles a text to classic BPF, in a child that can do nothing else (`libpcap`); the linker translates that, and its
+code takes the place of an instruction that marks it in an object. No text becomes C.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from reconciler.compiler.object import Object
+from reconciler.compiler.stack import STACK, stack_of
+from reconciler.link import classic, code
+
+
+def fill(made: Object, filters: Mapping[str, bytes]) -> Object:
+    """An object with these filters, in classic BPF by the names that C has for them. Raises ValueError for one that cannot be."""
+    places = [each for each in made.relocations if each.kind in ("filter", "reach") and each.symbol in filters]
+    if not places:
+        return made
+    depth = stack_of(made.insns)
+    if depth + 8 + classic.STACK > STACK:
+        raise ValueError(f"{made.source} leaves too little of the stack for a filter")
+    new = {}
+    for place in places:
+        program = classic.unpack(filters[place.symbol])
+        if place.kind == "reach":
+            new[place.index] = code.set_register(0, classic.reach(program))
+        else:
+            new[place.index] = classic.translate(program, made.flavour, depth)
+    moved = _moved(made.insns, {at: code.slots(text) for at, text in new.items()})
+    relocations = tuple(replace(each, index=moved[each.index]) for each in made.relocations if each not in places)
+    lines = tuple(replace(line, index=moved[line.index]) for line in made.lines)
+    return replace(made, insns=_joined(made.insns, new, moved), relocations=relocations, lines=lines).sealed()
+
+
+def _moved(insns: bytes, sizes: Mapping[int, int]) -> list[int]:
+    """Where each slot of the code is, and its end, once some have other sizes."""
+    moved, now = [], 0
+    for at in range(len(insns) // 8 + 1):
+        moved.append(now)
+        now += sizes.get(at, 1)
+    return moved
+
+
+def _joined(insns: bytes, new: Mapping[int, bytes], moved: Sequence[int]) -> bytes:
+    """The code with what is new at the slots of markers, and all jumps over it longer."""
+    body = bytearray(insns)
+    for at in code.jumps(insns):
+        over = moved[code.target(insns, at)] - moved[at] - 1
+        if not -0x8000 <= over <= 0x7FFF:
+            raise ValueError("a filter that is too long for its program's jumps")
+        struct.pack_into("<h", body, 8 * at + 2, over)
+    return b"".join(new.get(at) or bytes(body[8 * at : 8 * at + 8]) for at in range(len(body) // 8))
