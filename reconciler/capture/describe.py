@@ -1,0 +1,55 @@
+"""What a reader has to know of a live cube that captures: where it is, and what its configuration asks of the reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from reconciler import pins
+from reconciler.capture.follow import TABLE, Capture
+from reconciler.engine.builder import Builder
+from reconciler.engine.session import Reconciler
+from reconciler.errors import UsageError
+from reconciler.kernel.bpffs import Bpffs
+from reconciler.model import Cube, Topology
+from reconciler.service.registry import Services
+
+
+def describe(root: str, services: Services, name: str) -> tuple[Capture, Cube]:
+    """Raises UsageError if no such cube is applied."""
+    from reconciler.document.suggest import did_you_mean
+
+    reconciler = Reconciler(root, services, Builder(services, root=root, stored=True))
+    live = reconciler.live()
+    applied = reconciler.applied(live)
+    cubes = {cube.name: cube for topology in applied for cube in topology.cubes}
+    if name not in cubes:
+        hint = did_you_mean(name, cubes)
+        raise UsageError(f"there is no cube {name!r}" + (f"; {hint}" if hint else ""))
+    if TABLE not in Bpffs(root).names(f"cubes/{pins.escape(name)}/tables"):
+        raise UsageError(f"cube {name} captures nothing: its service has no captures")
+    cube, config = cubes[name], cubes[name].config
+    found = Capture(
+        name,
+        places_of(cube, applied, live.ports.get(name, {})),
+        int(config.get("snaplen", 262144)),
+        str(config.get("filter", "")),
+        f"cube {name} ({cube.service}) of topology {cube.topology}",
+        bool(config.get("anonimize", False)),
+    )
+    return found, cube
+
+
+def places_of(cube: Cube, topologies: Iterable[Topology], indices: Mapping[str, int]) -> dict[int, str]:
+    """Where a cube's packets are seen, by index: as the kernel has it, or, of a transparent cube at one place, as the documents
+    say."""
+    if indices:
+        return {index: place for place, index in sorted(indices.items(), key=lambda item: item[1])}
+    for topology in topologies:
+        for attachment in topology.attachments:
+            if cube.name in attachment.tcubes:
+                return {0: attachment.netdev or attachment.netdevs}
+        for other in topology.cubes:
+            for port in other.ports:
+                if cube.name in port.tcubes:
+                    return {0: f"{other.name}:{port.name}"}
+    return {0: cube.name}

@@ -1,0 +1,129 @@
+"""The reader of a cube's captured packets: its ring, as it fills, written as pcapng."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import struct
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from reconciler import pins
+from reconciler.capture import pcapng
+from reconciler.capture.anonymous import Anonymous
+from reconciler.capture.output import Output
+from reconciler.errors import LockBusy, UsageError
+from reconciler.kernel import maps
+from reconciler.kernel.bpffs import open_pin
+from reconciler.slowpath.ring import Ring
+
+TABLE, COUNTS = "captured", "capture_counts"  # of bpf/lib/capture.h
+_HEAD = struct.Struct("=QIIII")  # struct capture_record
+_COUNTS = struct.Struct("=QQ")
+_PAUSE = 0.1  # seconds after which what came is written, whoever waits for it
+_AT_ONCE = 4096  # packets
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What is to be known of a cube that captures. `places` are by their index, of a standard cube's ports too."""
+
+    cube: str
+    places: Mapping[int, str]
+    snaplen: int = 262144
+    filter: str = ""
+    comment: str = ""
+    anonymous: bool = False
+
+    def head(self, version: str) -> bytes:
+        """What each file begins with. An interface stands for a place."""
+        found = pcapng.section(f"pcn {version}", self.comment)
+        for place in self.places.values():
+            found += pcapng.interface(place, f"pcn cube {self.cube}", f"seen at {place}", self.snaplen, self.filter)
+        return found
+
+
+@dataclass(slots=True)
+class Written:
+    """Packets: `captured` are in the file, `lost` found no room."""
+
+    captured: int = 0
+    lost: int = 0
+
+
+def follow(root: str, capture: Capture, output: Output, wanted: Callable[[Written], bool]) -> Written:
+    """Write packets as they come, until they are not `wanted` any more or the cube is gone. Only those count as lost for which
+    there was no room since this began. Raises LockBusy if somebody else reads, UsageError if the cube captures nothing, and
+    what the output raises."""
+    written, order = Written(), {index: number for number, index in enumerate(capture.places)}
+    anonymous = Anonymous() if capture.anonymous else None
+    path = f"{root}/{pins.table(capture.cube, TABLE)}"
+    lock = _alone(os.path.dirname(path), capture.cube)
+    counts = open_pin(f"{root}/{pins.table(capture.cube, COUNTS)}")
+    try:
+        with Ring(open_pin(path)) as ring:
+            before, checked = _lost(counts), time.monotonic()
+            while wanted(written):
+                count = 0
+                for raw in ring.records(_AT_ONCE):
+                    output.write(_block(raw, order, anonymous))
+                    count += 1
+                    written.captured += 1
+                    if not wanted(written):
+                        break
+                if count < _AT_ONCE or time.monotonic() - checked > 1:
+                    output.flush()
+                if not count:
+                    select.select([ring], [], [], _PAUSE)
+                    if time.monotonic() - checked > 1:
+                        checked = time.monotonic()
+                        if _identity(path) != ring.identity:
+                            break
+            written.lost = _lost(counts) - before
+            output.write(pcapng.statistics(0, time.time_ns(), written.captured, written.lost))
+    finally:
+        os.close(counts)
+        os.close(lock)
+    return written
+
+
+def _block(raw: bytes, order: Mapping[int, int], anonymous: Anonymous | None) -> bytes:
+    when, port, length, captured, vlan = _HEAD.unpack_from(raw)
+    frame = raw[_HEAD.size : _HEAD.size + captured]
+    if vlan:  # a tag that was beside it
+        frame = frame[:12] + vlan.to_bytes(4, "big") + frame[12:]
+    if anonymous is not None:
+        frame = anonymous.frame(frame)
+    return pcapng.packet(order.get(port >> 1, 0), when, frame, length, inwards=not port & 1)
+
+
+def _alone(directory: str, cube: str) -> int:
+    try:
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise UsageError(f"there is no cube {cube!r}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise LockBusy(f"the packets of {cube} are being read by another process, and each can be read once") from None
+    return lock
+
+
+def _lost(counts: int) -> int:
+    spec = maps.info(counts).spec
+    row = maps.lookup(counts, spec, bytes(4))
+    return 0 if row is None else int(_COUNTS.unpack(maps.fold_cpus(spec, row))[1])
+
+
+def _identity(path: str) -> int:
+    try:
+        fd = open_pin(path)
+    except OSError:
+        return 0
+    try:
+        return maps.info(fd).identity
+    finally:
+        os.close(fd)
