@@ -28,7 +28,8 @@ from tests.services.firewall.wire import WireLab, WireMachine
 def in_test_runs(hook: str) -> Iterator[Machine]:
     with FirewallLab(hook=hook) as lab:
         lab.firewall["loglevel"] = "OFF"
-        lab.both(default="REJECT")  # so that the program that answers is there
+        lab.firewall["set"] = [{"name": "s0"}]
+        lab.both({"src-set": "s0"}, default="REJECT")  # so that the programs that answer, and that look for sets, are there
         lab.apply()
         with Machine(lab, "fw") as machine:
             yield machine

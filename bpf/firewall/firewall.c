@@ -49,6 +49,7 @@ static __always_inline bool open_version(struct packet *packet) {
   if (!version)
     return false;
   packet->mode = version->mode;
+  packet->sets = version->sets >> (CHAIN * 8) & 0xff;
   packet->default_action = version->chains[CHAIN].action;
   packet->tuples = packet->family == 4 ? version->chains[CHAIN].tuples4 : version->chains[CHAIN].tuples6;
   packet->page = (CHAIN * 2 + bank) * BANK_PAGES;

@@ -4,16 +4,30 @@
  * firewall_track.c    finds the connection that the packet belongs to
  * firewall_ipv4.c     finds the first rule that matches (firewall_classify.h, lib/classify.h)
  * firewall_ipv6.c     the same for IPv6
+ * firewall_sets.c     finds the sets that the packet's addresses are in; then
+ * firewall_sets4.c    is firewall_ipv4.c, for rules that ask for sets
+ * firewall_sets6.c    the same for IPv6
  * firewall_verdict.c  counts, and does what was decided
  * firewall_reject.c   answers what is rejected
  *
  * Both directions run the same programs, each with its own chain of rules, and share all tables. docs/services/firewall.md
  * says what is meant, docs/decisions has the classifier; cubes/firewall/__init__.py fills the tables.
  */
+#include "lib/lpm.h"
 #include "lib/parse.h"
 #include "lib/tuples.h"
 
-enum firewall_program { FIREWALL_PARSE, FIREWALL_TRACK, FIREWALL_IPV4, FIREWALL_IPV6, FIREWALL_VERDICT, FIREWALL_REJECT };
+enum firewall_program {
+  FIREWALL_PARSE,
+  FIREWALL_TRACK,
+  FIREWALL_IPV4,
+  FIREWALL_IPV6,
+  FIREWALL_VERDICT,
+  FIREWALL_REJECT,
+  FIREWALL_SETS,
+  FIREWALL_SETS_IPV4,
+  FIREWALL_SETS_IPV6
+};
 
 enum firewall_drop { DROP_TOO_DEEP = PCN_DROP_SERVICE /* more look-ups than a packet may have */ };
 
@@ -35,7 +49,7 @@ struct chain {
 };
 struct version {
   u32 mode;
-  u32 zero;
+  u32 sets; /* enum sets, those of EGRESS 8 bits higher */
   struct chain chains[2];
 };
 BPF_TABLE("array", u32, u32, epoch, 1);
@@ -49,14 +63,14 @@ struct tuple4 {
   u32 ports;
   u32 src, dst;
   u32 proto;
-  u32 zero;
+  u32 sets; /* only packets that are in these can match: see `sets` of struct conditions */
 };
 struct tuple6 {
   u64 best;
   u32 space, ports;
   u32 src[4], dst[4];
   u32 proto;
-  u32 zero;
+  u32 sets;
 };
 struct page4 {
   struct tuple4 tuples[PAGE_TUPLES];
@@ -79,9 +93,11 @@ struct conditions {
   u8 action;
   u8 needs_ports;
   u8 zero[3];
+  u32 sets; /* the source's number, and 16 bits higher the destination's; 0: any. See SET_NOT */
+  u32 unused;
 };
 struct key4 {
-  u32 space;
+  u32 space, sets;
   u32 src, dst;
   u32 ports;
   u16 seat;
@@ -89,13 +105,12 @@ struct key4 {
 };
 struct cell4 {
   struct key4 key; /* first, so that it is overwritten first: see lib/classify.h */
-  u32 zero;
   struct conditions is;
   u32 src, src_mask, dst, dst_mask;
   struct lifetime life;
 };
 struct key6 {
-  u32 space;
+  u32 space, sets;
   u32 src[4], dst[4];
   u32 ports;
   u16 seat;
@@ -103,7 +118,6 @@ struct key6 {
 };
 struct cell6 {
   struct key6 key;
-  u32 zero;
   struct conditions is;
   u32 src[4], src_mask[4], dst[4], dst_mask[4];
   struct lifetime life;
@@ -132,7 +146,7 @@ struct rule {
   u32 limit;
   u8 states, action, chain, zero;
   u8 device[16];
-  u32 unused;
+  u32 sets; /* as in struct conditions */
 };
 struct run_key {
   u32 chain, first;
@@ -142,6 +156,33 @@ struct run {
 };
 BPF_F_TABLE("hash", u64, struct rule, rules, 131072, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", struct run_key, struct run, ids, 131072, BPF_F_NO_PREALLOC); /* ids, in runs of equal steps */
+
+/* ---- Sets of addresses, which rules name by their numbers. An entry is a row, and in no rule. ---- */
+
+#define SET_WORDS 8                    /* numbers below 512 */
+#define SET_NOT 0x8000                 /* beside a number: only what is not in the set */
+enum sets { SETS_SRC = 1, SETS_DST = 2, SETS_FOUND = 4 };
+
+struct address {
+  u32 words[4];
+};
+struct set_name {
+  u8 name[64];
+};
+struct members {
+  u64 bits[SET_WORDS]; /* by number of a set: whether it is in it */
+};
+struct set_host {
+  u32 address[4]; /* the key, first: see lib/classify.h */
+  struct members in;
+};
+struct set_prefix {
+  struct members in;  /* by itself, or because a shorter prefix is */
+  struct members own; /* by itself: what is written */
+};
+BPF_F_TABLE("hash", u32, struct set_name, sets, 512, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("hash", struct address, struct set_host, set_hosts, 131072, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("lpm_trie", struct prefix6, struct set_prefix, set_prefixes, 131072, BPF_F_NO_PREALLOC);
 
 /* ---- Connections. A connection is settled once the end that began it has answered an answer, which needs a true source
  * address. Those that are not are in a table of their own, so that a flood of them cannot push out the others. ---- */
@@ -188,12 +229,15 @@ struct packet {
 
   u32 epoch, mode, default_action;
   u32 tuples, page; /* of this chain and family: how many, and where the first is */
+  u32 sets;         /* enum sets */
 
   u32 at, seat, passes; /* how far the search has come */
   u64 after;            /* labels up to this one were dealt with (a LOG, a rule beyond its limit) */
   u64 best;             /* the first label found so far, and what its rule says: */
   u64 rule;
   u32 action, limit;
+
+  struct members src_in, dst_in; /* the sets that its addresses are in, and number 0, which is no set's */
 
   struct connection next; /* what the connection becomes if the packet is accepted; no state: nothing */
   struct connection_key connection;
@@ -271,6 +315,10 @@ static __always_inline int finish_lookup(struct CTXTYPE *ctx, struct pkt_metadat
 static __always_inline int classify(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
   if (!packet->tuples)
     return finish_lookup(ctx, md, packet);
+  if (packet->sets) {
+    u32 program = packet->family == 4 ? FIREWALL_SETS_IPV4 : FIREWALL_SETS_IPV6;
+    return tail_call_next(ctx, packet->sets & SETS_FOUND ? program : FIREWALL_SETS);
+  }
   if (packet->family == 4)
     return tail_call_next(ctx, FIREWALL_IPV4);
   return tail_call_next(ctx, FIREWALL_IPV6);

@@ -1,4 +1,19 @@
-/* What a rule of the firewall asks, and what it says, for lib/classify.h. The includer defines `address_differs` and all else. */
+/* What a rule of the firewall asks, and what it says, for lib/classify.h. The includer defines `address_differs` and all else, and
+ * ASKS_SETS where rules may ask for sets: packets that meet none of these do not pay for it. */
+
+#ifdef ASKS_SETS
+/* Whether an address that is in these sets is not where a rule, or a tuple, wants it. Every address is in 0. */
+static __always_inline u64 is_outside(const struct members *in, u32 said) {
+  u32 word = said >> 6;
+  asm volatile("" : "+r"(word)); /* or the compiler folds the mask, by which the verifier knows the bounds */
+  return 1 & ~(in->bits[word & (SET_WORDS - 1)] >> (said & 63) ^ said >> 15);
+}
+
+static __always_inline u64 is_outside_both(const struct packet *packet, u32 sets) {
+  return is_outside(&packet->src_in, sets & 0xffff) | is_outside(&packet->dst_in, sets >> 16);
+}
+#define OUTSIDE(packet, tuple) is_outside_both(packet, (tuple)->sets)
+#endif
 
 static __always_inline u64 misses(const struct packet *packet, const struct CELL *cell) {
   const struct conditions *is = &cell->is;
@@ -10,6 +25,9 @@ static __always_inline u64 misses(const struct packet *packet, const struct CELL
   miss |= is_less(sport, is->sport_low) | is_less(is->sport_high, sport) | is_less(dport, is->dport_low) | is_less(is->dport_high, dport);
   miss |= is_some(is->states) & ~is_some(is->states & packet->state);
   miss |= is_some(is->device) & is_some(is->device ^ packet->device);
+#ifdef ASKS_SETS
+  miss |= is_outside_both(packet, is->sets);
+#endif
   return miss;
 }
 

@@ -11,6 +11,7 @@
  *     KEY, CELL, PAGE        structs: a key begins with its tuple's `space` and has a `seat`; a cell begins with its key, has
  *                            `is.label`, below 2^63, and a lifetime `life`; a page has PAGE_TUPLES `tuples`, each with `best`, its first
  *                            label, and `ports`, which are 0 if packets without ports are in it too
+ *     OUTSIDE(packet, tuple) if it is defined: whether the packet can match no rule of the tuple
  *     SELF                   the number of this program
  *     packet_context(), find_page(index), find_cell(key), key_of(key, packet, tuple)
  *     misses(packet, cell)   0 if the packet is what the rule asks for, without a branch; nothing is taken for granted because the key
@@ -47,6 +48,10 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     struct KEY key = {.seat = seat};
     key_of(&key, packet, &page->tuples[at % PAGE_TUPLES]);
     bool skip = page->tuples[at % PAGE_TUPLES].ports && !packet->has_ports;
+#ifdef OUTSIDE
+    if (OUTSIDE(packet, &page->tuples[at % PAGE_TUPLES]))
+      skip = true;
+#endif
     struct CELL *cell = skip ? NULL : find_cell(&key);
     if (!cell) {
       packet->seat = 0;

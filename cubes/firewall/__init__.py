@@ -15,32 +15,37 @@ from cubes.firewall import codec
 from cubes.firewall.check import problems
 from cubes.firewall.epochs import FAMILIES, Head, derive, head_in_force, rule_order
 from cubes.firewall.incremental import CachedAnswer, apply_delta, derive_afresh
-from cubes.firewall.rules import CHAINS, ROW, Rule, rule_list, rules_of
+from cubes.firewall.rules import CHAINS, ROW, Asks, Rule, rule_list, rules_of
+from cubes.firewall.sets import memory_of, name_rows, numbers_of
 from cubes.firewall.tuple_selection import select_tuples
-from cubes.firewall.tuple_space import KEY
+from cubes.firewall.tuple_space import KEY, Numbers
 from cubes.lib.order_labels import labels, runs
 from reconciler.service.sdk import Env, Import, Imported, Option, TableRows
 
 __all__ = ["FACTS", "IMPORTS", "SCRATCH", "check", "config", "programs", "state", "tables"]
 
 SCRATCH = frozenset({"packet_in", "packet_out"})
-REJECT = 5  # FIREWALL_REJECT of bpf/firewall/firewall.h
+REJECT, SETS = 5, (6, 7, 8)  # enum firewall_program of bpf/firewall/firewall.h
+SRC, DST = 1, 2  # enum sets
 
 FACTS = ("netdevs",)  # a rule may name one
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
-_STAGED = ("cells4", "cells6", "pages4", "pages6", "versions", "counters", "rules", "ids")
+_STAGED = (
+    "cells4", "cells6", "pages4", "pages6", "versions", "counters", "rules", "ids", "sets", "set_hosts", "set_prefixes",
+)  # fmt: skip
 _ARRAYS = ("epoch", "versions", "pages4", "pages6")
 _COUNTED = ("counters",)
 
 
 def programs(config: Config) -> dict[str, Sequence[int]]:
-    """All but the one that answers what is rejected, which few rule sets ask for. The others are in a packet's path only where
-    the version in force says so, so that no change of rules or modes loads one."""
+    """All but those that answer what is rejected, and that look for sets, which few rule sets ask for. The others are in a
+    packet's path only where the version in force says so, so that no change of rules or modes loads one."""
     chains = config.get("chain", ())
-    rejects = any(chain.get("default") == "REJECT" or rule_list(*_list_of(chain)).rejects for chain in chains)
-    chosen = range(REJECT + 1 if rejects else REJECT)
+    asked = [rule_list(*_list_of(chain)).asks for chain in chains]
+    rejects = any(chain.get("default") == "REJECT" for chain in chains) or any(asks.rejects for asks in asked)
+    chosen = [*range(REJECT), *([REJECT] if rejects else ()), *(SETS if any(asks.sets for asks in asked) else ())]
     return {"ingress": chosen, "egress": chosen}
 
 
@@ -53,11 +58,18 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
     _agree(tables)
     chains = {CHAINS[chain["name"]]: chain for chain in config.get("chain", ())}
     known = _answer(config, chains, env)
-    found = dict(known.rows)
+    found = {**known.rows, **_sets(config, env)}
     found["ids"] = _ids(chains)
     there = env.live.get("counters", {})
     found["counters"] = there if there == found["counters"] else found["counters"]  # the same object is not compared again
     return {name: _table(name, rows, tables[name].value.size) for name, rows in found.items()}
+
+
+def _sets(config: Config, env: Env) -> dict[str, Mapping[bytes, bytes]]:
+    lists = {each["name"]: each.get("prefix", ()) for each in config.get("set", ())}
+    numbers = numbers_of(lists, env.live)
+    rows = memory_of(env.cube).rows(lists, numbers, env.live)
+    return {"sets": name_rows(numbers), "set_hosts": rows.hosts, "set_prefixes": rows.prefixes}
 
 
 _ANSWERS: OrderedDict[str, deque[CachedAnswer]] = OrderedDict()
@@ -67,9 +79,7 @@ _CUBES, _OF_A_CUBE = 256, 3
 
 def _answer(config: Config, chains: Mapping[int, Config], env: Env) -> CachedAnswer:
     rules = {number: rules_of(*_list_of(chain)) for number, chain in chains.items()}
-    named = {device for chain in chains.values() for device in rule_list(*_list_of(chain)).devices}
-    there = env.facts.get("netdevs", {})
-    netdevs = {name: there[name]["index"] for name in named if name in there}  # others may come and go
+    numbers = _numbers(config, chains, env)
     before = head_in_force(env.live)
     answers = _ANSWERS.setdefault(env.cube, deque(maxlen=_OF_A_CUBE))
     _ANSWERS.move_to_end(env.cube)
@@ -78,16 +88,24 @@ def _answer(config: Config, chains: Mapping[int, Config], env: Env) -> CachedAns
     if before is not None:
         head = _head(config, chains, {(n, at): before.grids[n][at] for n in rules for at in (0, 1)})
         for known in answers:
-            if known.is_about(rules, head, netdevs) and known.holds_for(env.live):
+            if known.is_about(rules, head, numbers) and known.holds_for(env.live):
                 known.warm_index(env.live)
                 return known
         for known in answers:
-            edited = apply_delta(known, rules, head, env.live, netdevs)
+            edited = apply_delta(known, rules, head, env.live, numbers)
             if edited is not None:
                 answers.appendleft(edited)
                 return edited
-    answers.appendleft(_anew(config, chains, rules, before, env, netdevs))
+    answers.appendleft(_anew(config, chains, rules, before, env, numbers))
     return answers[0]
+
+
+def _numbers(config: Config, chains: Mapping[int, Config], env: Env) -> Numbers:
+    """Of what rules name: other netdevs and sets may come and go."""
+    asked = [rule_list(*_list_of(chain)).asks for chain in chains.values()]
+    there, sets = env.facts.get("netdevs", {}), numbers_of((each["name"] for each in config.get("set", ())), env.live)
+    netdevs = {name: there[name]["index"] for asks in asked for name in asks.devices if name in there}
+    return Numbers(netdevs, {name: sets[name] for asks in asked for name in asks.sets})
 
 
 def _anew(
@@ -96,18 +114,18 @@ def _anew(
     rules: Mapping[int, Sequence[Rule]],
     before: Head | None,
     env: Env,
-    netdevs: Mapping[str, int],
+    numbers: Numbers,
 ) -> CachedAnswer:
     order: dict[int, int] = {}
     for some in rules.values():
         order |= labels([rule.identity for rule in some], rule_order(env.live, some))
     layouts = {
-        (number, family): select_tuples(tuple(some), family, before.grids[number][at] if before else None)
+        (number, family): select_tuples(tuple(some), family, before.grids[number][at] if before else None, numbers)
         for number, some in rules.items()
         for at, family in enumerate(FAMILIES)
     }
     head = _head(config, chains, {(n, at): layouts[n, family].grid for n in rules for at, family in enumerate(FAMILIES)})
-    return derive_afresh(rules, order, head, env.live, netdevs, derive(layouts, order, head, env.live, netdevs))
+    return derive_afresh(rules, order, head, env.live, numbers, derive(layouts, order, head, env.live, numbers))
 
 
 def _head(config: Config, chains: Mapping[int, Config], grids: Mapping[tuple[int, int], int]) -> Head:
@@ -117,7 +135,14 @@ def _head(config: Config, chains: Mapping[int, Config], grids: Mapping[tuple[int
         (codec.default_of(chains.get(0, {})), codec.default_of(chains.get(1, {}))),
         ((grids.get((0, 0), 0), grids.get((0, 1), 0)), (grids.get((1, 0), 0), grids.get((1, 1), 0))),
         (0 in chains, 1 in chains),
+        sets=(_asked(chains.get(0)), _asked(chains.get(1))),
     )
+
+
+def _asked(chain: Config | None) -> int:
+    """enum sets: whose sets the rules of a chain ask for."""
+    asks = rule_list(*_list_of(chain)).asks if chain else Asks()
+    return (SRC if asks.src_sets else 0) | (DST if asks.dst_sets else 0)
 
 
 def _table(name: str, rows: Mapping[bytes, bytes], size: int) -> TableRows:
@@ -135,7 +160,7 @@ def _ids(chains: Mapping[int, Config]) -> dict[bytes, bytes]:
 
 def _agree(tables: Mapping[str, Any]) -> None:
     """The rows made here are of the shape that the C declares; two people may have changed one of them each."""
-    for name, size in (("rules", ROW.size), ("cells4", 96), ("cells6", 168)):
+    for name, size in (("rules", ROW.size), ("cells4", 104), ("cells6", 176), ("set_hosts", 80), ("set_prefixes", 128)):
         assert tables[name].value.size == size, f"{name}: {tables[name].value.size} bytes in C, {size} in Python"
     for family in FAMILIES:
         assert tables[f"cells{family}"].key.size == KEY[family].size

@@ -9,6 +9,7 @@ from typing import Any
 
 from cubes.firewall.epochs import head_in_force
 from cubes.firewall.rules import ACTIONS, CHAINS, PROTOCOLS, from_row
+from cubes.firewall.sets import entries, names_of
 from cubes.firewall.tuple_space import LABEL
 from cubes.lib.epochs import INDEX
 from cubes.lib.order_labels import from_runs
@@ -47,7 +48,9 @@ def config(rows: Live) -> dict[str, Any]:
         if head.written[number]:
             action = next((word for word, code in ACTIONS.items() if code == head.actions[number]), f"#{head.actions[number]}")
             chains.append({"name": name, "default": action, "rule": [leaves for _, leaves in rules[number]]})
+    sets = [{"name": name, "prefix": some} for name, some in sorted(entries(rows).items())]
     return {
+        **({"set": sets} if sets else {}),
         "conntrack": "ON" if head.mode & TRACK else "OFF",
         "accept-established": "ON" if head.mode & ACCEPT_ESTABLISHED else "OFF",
         "chain": chains,
@@ -57,8 +60,9 @@ def config(rows: Live) -> dict[str, Any]:
 def _rules(rows: Live) -> dict[int, list[tuple[int, dict[str, Any]]]]:
     """(identity, leaves with their id) of each chain's rules, in order."""
     found: dict[int, list[tuple[int, int, dict[str, Any]]]] = {0: [], 1: []}
+    names = names_of(rows)
     for key, row in rows.get("rules", {}).items():
-        label, chain, leaves = from_row(row)
+        label, chain, leaves = from_row(row, names)
         found.setdefault(chain, []).append((label, LABEL.unpack(key)[0], leaves))
     runs: dict[int, dict[int, tuple[int, int]]] = {}
     for key, row in rows.get("ids", {}).items():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from cubes.firewall.rules import Rule
 from cubes.firewall.tuple_selection import TupleSelection
-from cubes.firewall.tuple_space import LABEL, conditions, tuple_row
+from cubes.firewall.tuple_space import LABEL, NUMBER, Numbers, conditions, tuple_row
 from cubes.lib import epochs as lib
 from cubes.lib.epochs import BANK_PAGES, INDEX, MOST_TUPLES, Rows, Wanted, epoch_of, page_rows
 
@@ -23,24 +23,25 @@ _WRITTEN = 1 << 16  # bit of `layout`: the chain is in the document
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a version says beside its rules; `actions`, `grids` and `written` by chain."""
+    """What a version says beside its rules; `actions`, `grids`, `written` and `sets` (enum sets) by chain."""
 
     mode: int
     actions: tuple[int, int]
     grids: tuple[tuple[int, int], tuple[int, int]]
     written: tuple[bool, bool]
     counts: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    sets: tuple[int, int] = (0, 0)
 
     def pack(self) -> bytes:
         words = []
         for chain in (0, 1):
             layout = self.grids[chain][0] | self.grids[chain][1] << 8 | (_WRITTEN if self.written[chain] else 0)
             words += [self.actions[chain], *self.counts[chain], layout]
-        return VERSION.pack(self.mode, 0, *words)
+        return VERSION.pack(self.mode, self.sets[0] | self.sets[1] << 8, *words)
 
 
 def unpack_head(row: bytes) -> Head:
-    mode, _, *words = VERSION.unpack(row)
+    mode, sets, *words = VERSION.unpack(row)
     chains = (words[:4], words[4:])
     return Head(
         mode,
@@ -48,6 +49,7 @@ def unpack_head(row: bytes) -> Head:
         tuple((layout & 255, layout >> 8 & 255) for *_, layout in chains),  # type: ignore[arg-type]
         tuple(bool(layout & _WRITTEN) for *_, layout in chains),  # type: ignore[arg-type]
         tuple((four, six) for _, four, six, _ in chains),  # type: ignore[arg-type]
+        (sets & 255, sets >> 8),
     )
 
 
@@ -71,10 +73,10 @@ def derive(
     labels: Mapping[int, int],
     head: Head,
     live: Mapping[str, Mapping[bytes, bytes]],
-    netdevs: Mapping[str, int],
+    numbers: Numbers,
 ) -> Derived:
     """`layouts` by (chain, family); `labels` by identity."""
-    wanted = {family: _wanted(layouts, family, labels, netdevs) for family in FAMILIES}
+    wanted = {family: _wanted(layouts, family, labels, numbers) for family in FAMILIES}
     return put_in_force(wanted, _pages(layouts, labels), head, live)
 
 
@@ -93,11 +95,11 @@ def put_in_force(
 
 
 def _wanted(
-    layouts: Mapping[tuple[int, int], TupleSelection], family: int, labels: Mapping[int, int], netdevs: Mapping[str, int]
+    layouts: Mapping[tuple[int, int], TupleSelection], family: int, labels: Mapping[int, int], numbers: Numbers
 ) -> dict[bytes, list[bytes]]:
     packed = {identity: LABEL.pack(label) for identity, label in labels.items()}
     return {
-        key: [packed[rule.identity] + conditions(rule, family, netdevs) for rule in rules]
+        key: [packed[rule.identity] + conditions(rule, family, numbers) for rule in rules]
         for (_, its_family), layout in layouts.items()
         if its_family == family
         for key, rules in layout.cells.items()
@@ -116,7 +118,7 @@ def _pages(layouts: Mapping[tuple[int, int], TupleSelection], labels: Mapping[in
         best: dict[bytes, int] = {}
         for key, rules in layout.cells.items():
             label = labels[rules[0].identity]
-            number = key[:4]
+            number = key[:8]
             if label < best.get(number, 1 << 64):
                 best[number] = label
         found[place] = best
@@ -129,14 +131,14 @@ def pages_of(best: Mapping[tuple[int, int], Mapping[bytes, int]]) -> Pages:
     for (chain, family), labels in best.items():
         if len(labels) > MOST_TUPLES:
             raise ValueError(f"{len(labels)} tuples for IPv{family} are more than {MOST_TUPLES}")
-        ranked = sorted((label, INDEX.unpack(number)[0]) for number, label in labels.items())
-        found[chain, family] = [tuple_row(number, family, label) for label, number in ranked]
+        ranked = sorted((label, NUMBER.unpack(number)) for number, label in labels.items())
+        found[chain, family] = [tuple_row(NUMBER.pack(*number), family, label) for label, number in ranked]
     return found
 
 
 def _with_counts(head: Head, pages: Pages) -> Head:
     counts = tuple(tuple(len(pages.get((chain, family), ())) for family in FAMILIES) for chain in (0, 1))
-    return Head(head.mode, head.actions, head.grids, head.written, counts)  # type: ignore[arg-type]
+    return Head(head.mode, head.actions, head.grids, head.written, counts, head.sets)  # type: ignore[arg-type]
 
 
 def _bank_rows(pages: Pages, family: int, bank: int) -> Rows:

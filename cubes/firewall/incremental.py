@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from cubes.firewall.epochs import FAMILIES, Derived, Head, Pages, head_in_force, pages_of, put_in_force
 from cubes.firewall.rules import Rule, to_row
 from cubes.firewall.tuple_selection import cells_of, stays
-from cubes.firewall.tuple_space import GRIDS, LABEL, conditions, keys
+from cubes.firewall.tuple_space import GRIDS, LABEL, Numbers, conditions, keys
 from cubes.lib.epochs import Rows, Wanted, epoch_of, is_settled, seated
 from cubes.lib.order_labels import labels
 from reconciler.service.sdk import row_delta, unchanged
@@ -31,11 +31,12 @@ Chains = Mapping[int, Sequence[Rule]]
 
 @dataclass(slots=True)
 class RuleIndex:
-    """The rules of one chain and family by their keys. Of each tuple, `best` has the labels of its keys' first rules, rising, and
-    `sizes` how many keys have how many cells."""
+    """The rules of one chain and family by their keys, in which sets have the numbers of `sets`. Of each tuple, `best` has the
+    labels of its keys' first rules, rising, and `sizes` how many keys have how many cells."""
 
     family: int
     grid: int
+    sets: Mapping[str, int]
     rules: dict[bytes, list[Rule]] = field(default_factory=dict)
     best: dict[bytes, list[int]] = field(default_factory=lambda: defaultdict(list))
     sizes: dict[bytes, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
@@ -46,11 +47,11 @@ class RuleIndex:
         own = [rule for rule in rules if self.family in rule.families]
         self.count = len(own)
         for rule in own:
-            for key in keys(rule, self.family, GRIDS[self.grid]):
+            for key in keys(rule, self.family, GRIDS[self.grid], self.sets):
                 self.rules.setdefault(key, []).append(rule)
         for key, some in self.rules.items():
-            self.sizes[key[:4]][len(cells_of(some))] += 1
-            self.best[key[:4]].append(order[some[0].identity])
+            self.sizes[key[:8]][len(cells_of(some))] += 1
+            self.best[key[:8]].append(order[some[0].identity])
         for best in self.best.values():
             best.sort()
 
@@ -60,7 +61,7 @@ class RuleIndex:
         self.count += len(new) - len(gone)
         touched: dict[bytes, list[Rule]] = {}
         for rule in (*gone, *new):
-            for key in keys(rule, self.family, GRIDS[self.grid]):
+            for key in keys(rule, self.family, GRIDS[self.grid], self.sets):
                 touched.setdefault(key, self.rules.get(key, []))
         doomed = {rule.identity for rule in gone}
         for key, before in touched.items():
@@ -68,7 +69,7 @@ class RuleIndex:
                 self._count(key, before, order, -1)
             self.rules[key] = [rule for rule in before if rule.identity not in doomed]
         for rule in new:
-            for key in keys(rule, self.family, GRIDS[self.grid]):
+            for key in keys(rule, self.family, GRIDS[self.grid], self.sets):
                 insort(self.rules[key], rule, key=lambda each: order[each.identity])
         for key in touched:
             if self.rules[key]:
@@ -78,7 +79,7 @@ class RuleIndex:
         return set(touched)
 
     def _count(self, key: bytes, rules: Sequence[Rule], order: Mapping[int, int], sign: int) -> None:
-        number, label = key[:4], order[rules[0].identity]
+        number, label = key[:8], order[rules[0].identity]
         self.sizes[number][len(cells_of(rules))] += sign
         self.sizes[number] += Counter()  # forget what there is none of
         best = self.best[number]
@@ -98,8 +99,12 @@ class RuleIndexes:
     order: dict[int, int]
 
     @classmethod
-    def of(cls, chains: Chains, order: Mapping[int, int], grids: Sequence[Sequence[int]]) -> RuleIndexes:
-        lots = {(number, family): RuleIndex(family, grids[number][at]) for number in chains for at, family in enumerate(FAMILIES)}
+    def of(cls, chains: Chains, order: Mapping[int, int], grids: Sequence[Sequence[int]], sets: Mapping[str, int]) -> RuleIndexes:
+        lots = {
+            (number, family): RuleIndex(family, grids[number][at], sets)
+            for number in chains
+            for at, family in enumerate(FAMILIES)
+        }
         for (number, _), lot in lots.items():
             lot.fill(chains[number], order)
         return cls(lots, dict(order))
@@ -110,13 +115,13 @@ class RuleIndexes:
 
 @dataclass(slots=True)
 class CachedAnswer:
-    """One answer: of `chains`, `head`, `netdevs` and the rows `live` it is `rows`. `index` goes on to the answer that is made of
+    """One answer: of `chains`, `head`, `numbers` and the rows `live` it is `rows`. `index` goes on to the answer that is made of
     this one, which then is not the `first` any more; `seen` are rows that were found to be just these."""
 
     chains: Chains
     order: Mapping[int, int]
     head: Head
-    netdevs: Mapping[str, int]
+    numbers: Numbers
     live: Live
     rows: dict[str, Mapping[bytes, bytes]]
     unsettled: Mapping[int, set[bytes]]
@@ -124,12 +129,12 @@ class CachedAnswer:
     first: bool = True
     seen: Live = field(default_factory=dict)
 
-    def is_about(self, chains: Chains, head: Head, netdevs: Mapping[str, int]) -> bool:
+    def is_about(self, chains: Chains, head: Head, numbers: Numbers) -> bool:
         return (
             chains.keys() == self.chains.keys()
             and all(_are_the_same(rules, self.chains[number]) for number, rules in chains.items())
             and head == self.head
-            and netdevs == self.netdevs
+            and numbers == self.numbers
         )
 
     def holds_for(self, live: Live) -> bool:
@@ -139,7 +144,7 @@ class CachedAnswer:
     def warm_index(self, live: Live) -> None:
         """Builds the tuple index eagerly, so that the first edit does not pay for it."""
         if self.first and self.is_in_force(live):
-            self.index, self.first = RuleIndexes.of(self.chains, self.order, self.head.grids), False
+            self.index, self.first = RuleIndexes.of(self.chains, self.order, self.head.grids, self.numbers.sets), False
             self.unsettled = {family: _unsettled(keys, family, live) for family, keys in self.unsettled.items()}
 
     def is_in_force(self, live: Live) -> bool:
@@ -172,11 +177,11 @@ def _said(rows: Mapping[bytes, bytes]) -> Rows:
     return {key: row for key, row in rows.items() if any(row)}
 
 
-def apply_delta(known: CachedAnswer, chains: Chains, head: Head, live: Live, netdevs: Mapping[str, int]) -> CachedAnswer | None:
+def apply_delta(known: CachedAnswer, chains: Chains, head: Head, live: Live, numbers: Numbers) -> CachedAnswer | None:
     """The answer for a configuration that is `known`'s with some rules changed; None: derive it anew."""
     before = head_in_force(live)
     if not (
-        chains.keys() == known.chains.keys() and netdevs == known.netdevs and known.is_in_force(live)
+        chains.keys() == known.chains.keys() and known.numbers.agrees_with(numbers) and known.is_in_force(live)
         and before is not None and before.grids == head.grids
     ):  # fmt: skip
         return None
@@ -189,17 +194,19 @@ def apply_delta(known: CachedAnswer, chains: Chains, head: Head, live: Live, net
     order = _labels(known, chains, edits)
     if order is None:
         return None
-    index = known.index or RuleIndexes.of(known.chains, known.order, head.grids)
+    index = known.index or RuleIndexes.of(known.chains, known.order, head.grids, known.numbers.sets)
     known.index, known.first = None, False  # it will be another one's
     index.order = {**known.order, **order}
     touched: dict[int, set[bytes]] = {family: set() for family in FAMILIES}
+    both = {**known.numbers.sets, **numbers.sets}
     for (number, family), lot in index.lots.items():
+        lot.sets = both
         touched[family] |= lot.change(*edits[number], index.order)
         if not stays(lot.grid, lot.sizes, lot.count):
             return None
     for identity in gone:
         del index.order[identity]
-    return _derived(known, index, touched, (chains, head, live, netdevs), edits)
+    return _derived(known, index, touched, (chains, head, live, numbers), edits)
 
 
 Edit = tuple[Sequence[Rule], Sequence[Rule]]
@@ -229,21 +236,22 @@ def _labels(known: CachedAnswer, chains: Chains, edits: Mapping[int, Edit]) -> d
 
 
 def _derived(known: CachedAnswer, index: RuleIndexes, touched: Mapping[int, set[bytes]],
-             asked: tuple[Chains, Head, Live, Mapping[str, int]], edits: Mapping[int, Edit]) -> CachedAnswer:  # fmt: skip
-    chains, head, live, netdevs = asked
+             asked: tuple[Chains, Head, Live, Numbers], edits: Mapping[int, Edit]) -> CachedAnswer:  # fmt: skip
+    chains, head, live, numbers = asked
     wanted, theirs = {}, dict(live)
     for family in FAMILIES:
         name, work = f"cells{family}", touched[family] | known.unsettled[family]
-        theirs[name], wanted[family] = _cells(live.get(name, {}), work), _wanted(index, family, work, netdevs)
+        theirs[name], wanted[family] = _cells(live.get(name, {}), work), _wanted(index, family, work, numbers)
     found = put_in_force(wanted, index.pages(), head, theirs)
     rows: dict[str, Mapping[bytes, bytes]] = {**found.rows}
     for name in (f"cells{family}" for family in FAMILIES):
         rows[name] = row_delta(live.get(name, {}), theirs[name], found.rows[name])
     gone = [LABEL.pack(rule.identity) for rules, _ in edits.values() for rule in rules]
-    new = {LABEL.pack(rule.identity): to_row(rule, index.order[rule.identity]) for _, rules in edits.values() for rule in rules}
+    came = [rule for _, rules in edits.values() for rule in rules]
+    new = {LABEL.pack(rule.identity): to_row(rule, index.order[rule.identity], numbers.sets) for rule in came}
     rows["rules"] = row_delta(live.get("rules", {}), gone, new)
     rows["counters"] = row_delta(known.rows["counters"], gone, dict.fromkeys(new, NOTHING))
-    return CachedAnswer(chains, index.order, head, netdevs, dict(live), rows, found.unsettled, index, first=False)
+    return CachedAnswer(chains, index.order, head, numbers, dict(live), rows, found.unsettled, index, first=False)
 
 
 def _unsettled(keys: Iterable[bytes], family: int, live: Live) -> set[bytes]:
@@ -263,20 +271,21 @@ def _cells(rows: Mapping[bytes, bytes], keys: Iterable[bytes]) -> Rows:
     return found
 
 
-def _wanted(index: RuleIndexes, family: int, work: Iterable[bytes], netdevs: Mapping[str, int]) -> Wanted:
+def _wanted(index: RuleIndexes, family: int, work: Iterable[bytes], numbers: Numbers) -> Wanted:
     found: dict[bytes, list[bytes]] = defaultdict(list)
     for (_, its_family), lot in index.lots.items():
         for key in work if its_family == family else ():
             for rule in cells_of(lot.rules.get(key, ())):
-                found[key].append(LABEL.pack(index.order[rule.identity]) + conditions(rule, family, netdevs))
+                found[key].append(LABEL.pack(index.order[rule.identity]) + conditions(rule, family, numbers))
     return dict(found)
 
 
 def derive_afresh(
-    chains: Chains, order: Mapping[int, int], head: Head, live: Live, netdevs: Mapping[str, int], found: Derived
+    chains: Chains, order: Mapping[int, int], head: Head, live: Live, numbers: Numbers, found: Derived
 ) -> CachedAnswer:
-    rules = {LABEL.pack(rule.identity): to_row(rule, order[rule.identity]) for some in chains.values() for rule in some}
+    every = [rule for some in chains.values() for rule in some]
+    rules = {LABEL.pack(rule.identity): to_row(rule, order[rule.identity], numbers.sets) for rule in every}
     counters = dict.fromkeys(rules, NOTHING)
     return CachedAnswer(
-        chains, order, head, netdevs, dict(live), {**found.rows, "rules": rules, "counters": counters}, found.unsettled
+        chains, order, head, numbers, dict(live), {**found.rows, "rules": rules, "counters": counters}, found.unsettled
     )

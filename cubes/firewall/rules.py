@@ -17,6 +17,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any
 
+from cubes.firewall.sets import from_word, to_word
 from cubes.lib.order_labels import Rising
 from reconciler.service.sdk import Distinct, EntryMemo, unchanged
 
@@ -30,7 +31,7 @@ CHAINS = {"INGRESS": 0, "EGRESS": 1}
 FULL = (0, 65535)
 
 SRC_ADDRESS, DST_ADDRESS, PROTO, SPORT, DPORT = 1, 2, 4, 8, 16  # bits of `said` in struct rule
-ROW = struct.Struct("=Q16s16sBBBB4H8sIBBBB16s4x")
+ROW = struct.Struct("=Q16s16sBBBB4H8sIBBBB16sI")
 """struct rule of bpf/firewall/firewall.h."""
 _LABEL = struct.Struct("=Q")
 _BITS = {0: 96, 4: 96, 6: 0}
@@ -64,7 +65,8 @@ class Prefix:
 @dataclass(frozen=True, slots=True)
 class Rule:
     """`families` are those whose packets it can match. Ports None: not asked for; of ICMP they are type and code. `flags` is
-    (mask, value), `states` a mask; 0 asks for nothing. `said_flags` are the flags as they are written."""
+    (mask, value), `states` a mask; 0 asks for nothing. `said_flags` are the flags as they are written. A set's name may have
+    a '!' before it."""
 
     identity: int
     chain: int
@@ -80,6 +82,8 @@ class Rule:
     device: str
     limit: int
     action: int
+    src_set: str = ""
+    dst_set: str = ""
 
     def __hash__(self) -> int:
         return hash(self.identity)
@@ -92,24 +96,44 @@ class Rule:
 
 _KEYS = (
     "name", "src", "dst", "l4proto", "sport", "dport", "tcpflags", "conntrack", "in-interface", "limit", "action", "icmp-type",
+    "src-set", "dst-set",
 )  # fmt: skip
+_FIRST_KEYS = 11  # of these, which always were
 
 
 @dataclass(frozen=True, slots=True)
 class RuleList:
     """A chain's list of rules. `rules` are in the order of their `ids`, and `places` says where in the list they stand. Of two
-    that are alike the second is another rule, and then not `all_differ`. `devices` are the netdevs that they name."""
+    that are alike the second is another rule, and then not `all_differ`."""
 
     entries: Sequence[Leaves]
     rules: list[Rule]
     ids: list[int]
     places: Sequence[int]
     all_differ: bool
-    devices: frozenset[str]
-    rejects: bool
+    asks: Asks
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """What some rules name: netdevs, and sets without '!'. `rejects`: any of them does."""
+
+    devices: frozenset[str] = frozenset()
+    src_sets: frozenset[str] = frozenset()
+    dst_sets: frozenset[str] = frozenset()
+    rejects: bool = False
+
+    def __or__(self, other: Asks) -> Asks:
+        sets = self.src_sets | other.src_sets, self.dst_sets | other.dst_sets
+        return Asks(self.devices | other.devices, *sets, self.rejects or other.rejects)
+
+    @property
+    def sets(self) -> frozenset[str]:
+        return self.src_sets | self.dst_sets
 
 
 _identity, _device, _action = attrgetter("identity"), attrgetter("device"), attrgetter("action")
+_src_set, _dst_set = attrgetter("src_set"), attrgetter("dst_set")
 
 
 @dataclass(slots=True)
@@ -151,25 +175,24 @@ def rule_list(chain: int, entries: Sequence[Leaves]) -> RuleList:
     found = known.parsed.each(ordered, of)
     differ = known.distinct.holds(found)
     rules = found if differ else _told_apart(found)
-    new = RuleList(entries, rules, ids, places, differ, *_of_all(next(iter(known.last), None), rules))
+    new = RuleList(entries, rules, ids, places, differ, _of_all(next(iter(known.last), None), rules))
     known.last.appendleft(new)
     return new
 
 
-def _of_all(last: RuleList | None, rules: list[Rule]) -> tuple[frozenset[str], bool]:
-    """The netdevs that rules name, and whether any rejects. `last` are others, which mostly are the same but for a few."""
+def _of_all(last: RuleList | None, rules: list[Rule]) -> Asks:
+    """What all rules name. `last` are others, which mostly are the same but for a few."""
     if last is None:
-        return _said(rules)
+        return _asks(rules)
     start, rest = unchanged(last.rules, rules)
-    devices, rejects = _said(last.rules[start : len(last.rules) - rest])
-    if devices or rejects:  # others may say so too
-        return _said(rules)
-    devices, rejects = _said(rules[start : len(rules) - rest])
-    return last.devices | devices, last.rejects or rejects
+    if _asks(last.rules[start : len(last.rules) - rest]) != Asks():  # others may say so too
+        return _asks(rules)
+    return last.asks | _asks(rules[start : len(rules) - rest])
 
 
-def _said(rules: Sequence[Rule]) -> tuple[frozenset[str], bool]:
-    return frozenset(map(_device, rules)) - {""}, ACTIONS["REJECT"] in map(_action, rules)
+def _asks(rules: Sequence[Rule]) -> Asks:
+    src, dst = (frozenset(name.removeprefix("!") for name in set(map(of, rules)) - {""}) for of in (_src_set, _dst_set))
+    return Asks(frozenset(map(_device, rules)) - {""}, src, dst, ACTIONS["REJECT"] in map(_action, rules))
 
 
 def rules_of(chain: int, entries: Sequence[Leaves]) -> list[Rule]:
@@ -196,10 +219,10 @@ def _another(rule: Rule, count: int) -> Rule:
 @functools.lru_cache(maxsize=1 << 18)
 def parse(chain: int, leaves: tuple[Any, ...]) -> Rule:
     """The rule that these leaves are, which are in the order of _KEYS."""
-    name, src, dst, l4proto, sport, dport, tcpflags, conntrack, device, limit, action, icmp_type = leaves
+    name, src, dst, l4proto, sport, dport, tcpflags, conntrack, device, limit, action, icmp_type, *sets = leaves
     source, target = (prefix(text) if text else None for text in (src, dst))
     proto = PROTOCOLS[l4proto] if isinstance(l4proto, str) else l4proto
-    content = f"={name}" if name else "|".join(map(str, leaves[1:] if icmp_type is not None else leaves[1:-1]))
+    content = f"={name}" if name else "|".join(map(str, _content(leaves)))
     ports = message(icmp_type) if icmp_type is not None else [None if said is None else span(said) for said in (sport, dport)]
     said = bytes(said_flags(tcpflags)) if tcpflags else b""
     families = [family for family in (4, 6) if all(each is None or each.family == family for each in (source, target))]
@@ -219,7 +242,18 @@ def parse(chain: int, leaves: tuple[Any, ...]) -> Rule:
         device=device or "",
         limit=limit or 0,
         action=ACTIONS[action or "ACCEPT"],
+        src_set=sets[0] or "",
+        dst_set=sets[1] or "",
     )
+
+
+def _content(leaves: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What makes a rule without a name. Leaves that the model got later count up to the last one that is there, so that rules of
+    before keep their identities."""
+    end = len(leaves)
+    while end > _FIRST_KEYS and leaves[end - 1] is None:
+        end -= 1
+    return leaves[1:end]
 
 
 def _number(text: str) -> int:
@@ -266,18 +300,19 @@ def _mask_of(said: bytes) -> tuple[int, int]:
 # -- as a row ---------------------------------------------------------------------------------------------------------
 
 
-def to_row(rule: Rule, label: int) -> bytes:
-    return _LABEL.pack(label) + _beside_label(rule)
+def to_row(rule: Rule, label: int, sets: Mapping[str, int]) -> bytes:
+    """`sets` has the numbers of those that it names."""
+    return _LABEL.pack(label) + _beside_label(rule, to_word(rule.src_set, rule.dst_set, sets))
 
 
 @functools.lru_cache(maxsize=1 << 18)
-def _beside_label(rule: Rule) -> bytes:
+def _beside_label(rule: Rule, sets: int) -> bytes:
     said = (SRC_ADDRESS if rule.src and rule.src.is_address else 0) | (DST_ADDRESS if rule.dst and rule.dst.is_address else 0)
     said |= (PROTO if rule.proto is not None else 0) | (SPORT if rule.sport else 0) | (DPORT if rule.dport else 0)
     sport, dport = rule.sport or FULL, rule.dport or FULL
     row = ROW.pack(
         0, *_wide(rule.src), *_wide(rule.dst), *(_length(rule.src), _length(rule.dst)), said, rule.proto or 0,
-        *sport, *dport, rule.said_flags[:8], rule.limit, rule.states, rule.action, rule.chain, 0, rule.device.encode()
+        *sport, *dport, rule.said_flags[:8], rule.limit, rule.states, rule.action, rule.chain, 0, rule.device.encode(), sets
     )  # fmt: skip
     return row[_LABEL.size :]
 
@@ -292,15 +327,17 @@ def _length(found: Prefix | None) -> int:
     return _NOT_SAID if found is None else found.length + _BITS[found.family]
 
 
-def from_row(row: bytes) -> tuple[int, int, dict[str, Any]]:
-    """(label, chain, leaves) of a row; the inverse of `to_row`, but for the id, the name and the description."""
+def from_row(row: bytes, sets: Mapping[int, str]) -> tuple[int, int, dict[str, Any]]:
+    """(label, chain, leaves) of a row; the inverse of `to_row`, but for the id, the name and the description. `sets` has the
+    names by number."""
     (label, src, dst, src_length, dst_length, said, proto, sport_low, sport_high, dport_low, dport_high, flags, limit, states,
-     action, chain, _, device) = ROW.unpack(row)  # fmt: skip
+     action, chain, _, device, asked) = ROW.unpack(row)  # fmt: skip
     leaves: dict[str, Any] = {}
     if src_length != _NOT_SAID:
         leaves["src"] = _written(src, src_length, bool(said & SRC_ADDRESS))
     if dst_length != _NOT_SAID:
         leaves["dst"] = _written(dst, dst_length, bool(said & DST_ADDRESS))
+    leaves |= {leaf: name for leaf, name in zip(("src-set", "dst-set"), from_word(asked, sets), strict=True) if name}
     if said & PROTO:
         leaves["l4proto"] = next((name for name, number in PROTOCOLS.items() if number == proto), proto)
     if said & SPORT and proto in ICMPS:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cubes.firewall.rules import FULL, Rule, Span
-from cubes.firewall.tuple_space import GRIDS, WIDTH, covers, keys, rounded
+from cubes.firewall.tuple_space import GRIDS, WIDTH, Numbers, covers, keys, rounded
 from cubes.lib.epochs import MOST_LOOKUPS, MOST_TUPLES
 from cubes.lib.ranges import pieces
 
@@ -26,7 +26,7 @@ class TupleSelection:
     def sizes(self) -> Sizes:
         found: dict[bytes, Counter[int]] = defaultdict(Counter)
         for key, rules in self.cells.items():
-            found[key[:4]][len(rules)] += 1
+            found[key[:8]][len(rules)] += 1
         return found
 
     @property
@@ -62,7 +62,7 @@ def stays(grid: int, sizes: Sizes, rules: int) -> bool:
 
 
 @functools.lru_cache(maxsize=8)
-def select_tuples(rules: tuple[Rule, ...], family: int, before: int | None) -> TupleSelection:
+def select_tuples(rules: tuple[Rule, ...], family: int, before: int | None, numbers: Numbers) -> TupleSelection:
     """The rules of one chain and family on the grid that suits them; `before` is the one that they are on now, which
     is kept while no other is much better. Raises ValueError if none will do.
 
@@ -71,7 +71,7 @@ def select_tuples(rules: tuple[Rule, ...], family: int, before: int | None) -> T
     tuples = _tuples(own, family)
     best = None
     if before in tuples:
-        kept = _on(own, family, before)
+        kept = _on(own, family, before, numbers.sets)
         if kept.most <= MOST_LOOKUPS:
             best = kept
     for number in sorted(tuples, key=lambda number: (max(tuples[number], _ENOUGH), number)):
@@ -79,7 +79,7 @@ def select_tuples(rules: tuple[Rule, ...], family: int, before: int | None) -> T
         if best is not None and best.cost <= (2 * _ENOUGH if best.grid == before else _ENOUGH):
             break
         if tuples[number] < limit and number != before:
-            found = _on(own, family, number)
+            found = _on(own, family, number, numbers.sets)
             if found.most <= MOST_LOOKUPS and found.cost < limit:
                 best = found
     if best is None:
@@ -95,16 +95,19 @@ def _tuples(rules: Iterable[Rule], family: int) -> dict[int, int]:
     left out."""
     shapes = Counter(_shape(rule) for rule in rules)
     width, found = WIDTH[family], {}
+    asks = any(shape[-1] for shape in shapes)
     for number, grid in enumerate(GRIDS):
+        if not grid.sets and not asks:
+            continue
         tuples = {
-            (rounded(src, grid.step, width), rounded(dst, grid.step, width), a, b, proto)
-            for src, dst, sport, dport, proto in shapes
+            (rounded(src, grid.step, width), rounded(dst, grid.step, width), a, b, proto, sets if grid.sets else ())
+            for src, dst, sport, dport, proto, sets in shapes
             for a in {length for _, length in pieces(sport, grid.split)}
             for b in {length for _, length in pieces(dport, grid.split)}
         }
         cells = sum(
             count * len(pieces(sport, grid.split)) * len(pieces(dport, grid.split))
-            for (_, _, sport, dport, _), count in shapes.items()
+            for (_, _, sport, dport, _, _), count in shapes.items()
         )
         if len(tuples) <= MOST_TUPLES and cells <= _most_cells(shapes.total()):
             found[number] = len(tuples)
@@ -115,23 +118,24 @@ def _most_cells(rules: int) -> int:
     return 8 * rules + 8192
 
 
-def _shape(rule: Rule) -> tuple[int, int, Span, Span, bool]:
+def _shape(rule: Rule) -> tuple[int, int, Span, Span, bool, tuple[str, ...]]:
     return (
         rule.src.length if rule.src else 0, rule.dst.length if rule.dst else 0,
         rule.sport if rule.sport and rule.sport[0] != rule.sport[1] else ((0, 0) if rule.sport else FULL),
         rule.dport if rule.dport and rule.dport[0] != rule.dport[1] else ((0, 0) if rule.dport else FULL),
         rule.proto is not None,
+        (rule.src_set, rule.dst_set) if rule.src_set or rule.dst_set else (),
     )  # fmt: skip
 
 
 _CROWD = 64  # cells of one key that are compared each with each
 
 
-def _on(rules: Iterable[Rule], family: int, number: int) -> TupleSelection:
+def _on(rules: Iterable[Rule], family: int, number: int, sets: Mapping[str, int]) -> TupleSelection:
     grid = GRIDS[number]
     cells: dict[bytes, list[Rule]] = {}
     for rule in rules:
-        for key in keys(rule, family, grid):
+        for key in keys(rule, family, grid, sets):
             known = cells.get(key)
             if known is None:
                 cells[key] = [rule]

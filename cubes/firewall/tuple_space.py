@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cubes.firewall.rules import FULL, Prefix, Rule, Span
+from cubes.firewall.sets import to_word
 from cubes.lib.ranges import mask16, pieces
 
-KEY = {4: struct.Struct("=I4s4sIHBB"), 6: struct.Struct("=I16s16sIHBB")}
-CONDITIONS = struct.Struct("=Q4HIIBBBBB3x")  # struct conditions without its label
+KEY = {4: struct.Struct("=II4s4sIHBB"), 6: struct.Struct("=II16s16sIHBB")}
+CONDITIONS = struct.Struct("=Q4HIIBBBBB3xI4x")  # struct conditions without its label
 LABEL = struct.Struct("=Q")
 TUPLE = {4: struct.Struct("=QIIIIII"), 6: struct.Struct("=QII16s16sII")}
 WIDTH = {4: 32, 6: 128}
@@ -28,13 +29,18 @@ NOWHERE = 0xFFFFFFFF  # index of a netdev that there is none of
 @dataclass(frozen=True, slots=True)
 class Grid:
     """`step`: address lengths are rounded down to a multiple of it, but whole addresses stay whole. `split`: port ranges
-    are cut into prefixes that say all; else into at most a few, and the cell asks the rest."""
+    are cut into prefixes that say all; else into at most a few, and the cell asks the rest. `sets`: those that a rule names
+    belong to its tuple, which costs nothing where the packet is not in them."""
 
     step: int
     split: bool
+    sets: bool = True
 
 
-GRIDS = tuple(Grid(step, split) for split in (False, True) for step in (1, 4, 8, 16, 32))
+GRIDS = (
+    *(Grid(step, split) for split in (False, True) for step in (1, 4, 8, 16, 32)),
+    *(Grid(step, False, sets=False) for step in (1, 16)),
+)
 """By the number that is kept in the version's `layout`."""
 
 
@@ -60,14 +66,34 @@ def space_of(number: int) -> TupleSpace:
     )
 
 
-def tuple_row(number: int, family: int, best: int) -> bytes:
+NUMBER = struct.Struct("=II")
+"""With what the keys of a tuple begin: its lengths as a number, and the sets that it asks for."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the kernel knows by a number, of the names that rules have: indices of netdevs, and sets."""
+
+    netdevs: Mapping[str, int]
+    sets: Mapping[str, int]
+
+    def __hash__(self) -> int:
+        return hash((frozenset(self.netdevs.items()), frozenset(self.sets.items())))
+
+    def agrees_with(self, other: Numbers) -> bool:
+        """Whether the netdevs are the same, and no set that both know has another number."""
+        return self.netdevs == other.netdevs and all(self.sets.get(name, own) == own for name, own in other.sets.items())
+
+
+def tuple_row(begin: bytes, family: int, best: int) -> bytes:
+    number, sets = NUMBER.unpack(begin)
     space, width = space_of(number), WIDTH[family]
     src, dst = (_mask(length, width) for length in (space.src, space.dst))
     ports = mask16(space.sport) << 16 | mask16(space.dport)
     if family == 4:
         native = (int.from_bytes(mask.to_bytes(4, "big"), sys.byteorder) for mask in (src, dst))
-        return TUPLE[4].pack(best, number, ports, *native, 255 * space.proto, 0)
-    return TUPLE[6].pack(best, number, ports, src.to_bytes(16, "big"), dst.to_bytes(16, "big"), 255 * space.proto, 0)
+        return TUPLE[4].pack(best, number, ports, *native, 255 * space.proto, sets)
+    return TUPLE[6].pack(best, number, ports, src.to_bytes(16, "big"), dst.to_bytes(16, "big"), 255 * space.proto, sets)
 
 
 @functools.cache
@@ -87,13 +113,18 @@ def rounded(length: int, step: int, width: int) -> int:
     return length if length == width else length - length % step
 
 
-@functools.lru_cache(maxsize=1 << 18)
-def keys(rule: Rule, family: int, grid: Grid) -> tuple[bytes, ...]:
+def keys(rule: Rule, family: int, grid: Grid, sets: Mapping[str, int]) -> tuple[bytes, ...]:
     """The keys, each with seat 0, of the cells that a rule has in a family."""
-    return tuple(_keys(rule, family, grid))
+    asks = grid.sets and (rule.src_set or rule.dst_set)
+    return _known_keys(rule, family, grid, to_word(rule.src_set, rule.dst_set, sets) if asks else 0)
 
 
-def _keys(rule: Rule, family: int, grid: Grid) -> Iterator[bytes]:
+@functools.lru_cache(maxsize=1 << 18)
+def _known_keys(rule: Rule, family: int, grid: Grid, sets: int) -> tuple[bytes, ...]:
+    return tuple(_keys(rule, family, grid, sets))
+
+
+def _keys(rule: Rule, family: int, grid: Grid, sets: int) -> Iterator[bytes]:
     width = WIDTH[family]
     src, src_length = _rounded(rule.src, grid.step, width)
     dst, dst_length = _rounded(rule.dst, grid.step, width)
@@ -104,7 +135,7 @@ def _keys(rule: Rule, family: int, grid: Grid) -> Iterator[bytes]:
     for sport, sport_length in pieces(rule.sport, grid.split) if rule.sport else _ANY:
         for dport, dport_length in pieces(rule.dport, grid.split) if rule.dport else _ANY:
             number = ((head << 5 | sport_length) << 5 | dport_length) << 1 | has_proto
-            yield pack(number, src, dst, sport << 16 | dport, 0, proto, 0)
+            yield pack(number, sets, src, dst, sport << 16 | dport, 0, proto, 0)
 
 
 _ANY = ((0, 0),)
@@ -122,16 +153,17 @@ def _rounded(found: Prefix | None, step: int, width: int) -> tuple[bytes, int]:
 # -- what a cell says -------------------------------------------------------------------------------------------------
 
 
-def conditions(rule: Rule, family: int, netdevs: Mapping[str, int]) -> bytes:
+def conditions(rule: Rule, family: int, numbers: Numbers) -> bytes:
     """A cell without its label and lifetime."""
-    return _conditions(rule, family, netdevs.get(rule.device, NOWHERE) if rule.device else 0)
+    device = numbers.netdevs.get(rule.device, NOWHERE) if rule.device else 0
+    return _conditions(rule, family, device, to_word(rule.src_set, rule.dst_set, numbers.sets))
 
 
 @functools.lru_cache(maxsize=1 << 19)
-def _conditions(rule: Rule, family: int, device: int) -> bytes:
+def _conditions(rule: Rule, family: int, device: int, sets: int) -> bytes:
     asked = CONDITIONS.pack(
         rule.identity, *(rule.sport or FULL), *(rule.dport or FULL), device, rule.limit, *rule.flags, rule.states, rule.action,
-        rule.sport is not None or rule.dport is not None,
+        rule.sport is not None or rule.dport is not None, sets,
     )  # fmt: skip
     return asked + _masked(rule.src, family) + _masked(rule.dst, family)
 
@@ -157,6 +189,8 @@ def covers(first: Rule, second: Rule) -> bool:
         and not (first.flags[1] ^ second.flags[1]) & first.flags[0]
         and (not first.states or first.states == second.states)
         and (not first.device or first.device == second.device)
+        and (not first.src_set or first.src_set == second.src_set)
+        and (not first.dst_set or first.dst_set == second.dst_set)
         and set(second.families) <= set(first.families)
     )
 

@@ -7,7 +7,7 @@ died are deleted with the next change. The lists of tuples are in two banks, of 
 
 Rows follow from the configuration and the rows that are there; if these say what is wanted, they are what is wanted. Tables are
 `epoch` (one word), `versions` (two rows), and any number of tables of cells and of pages. A cell's key has its seat, 16 bits,
-four bytes before its end; a cell is its key, four zero bytes, what it says, and its lifetime.
+four bytes before its end; a cell is its key, zeros up to a multiple of eight bytes, what it says, and its lifetime.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _sort(wanted: Mapping[bytes, Sequence[bytes]], live: Mapping[bytes, bytes], 
     for key, row in live.items():
         if not (key[-4] or key[-3]):
             cells = wanted.get(key)
-            if cells is not None and len(cells) == 1 and row[len(key) + 4 : -size] == cells[0] and row.startswith(key):
+            if cells is not None and len(cells) == 1 and row[begin(key) : -size] == cells[0] and row.startswith(key):
                 born, dies, more, _ = LIFE.unpack_from(row, len(row) - size)
                 if born <= epoch and dies == FOREVER and not more:
                     found.rows[key] = row
@@ -85,12 +85,17 @@ def seated_none(key: bytes) -> bytes:
 
 def cell_of(key: bytes, row: bytes) -> bytes:
     """What a row says, without whose it is and its lifetime."""
-    return row[len(key) + 4 : -LIFE.size]
+    return row[begin(key) : -LIFE.size]
+
+
+def begin(key: bytes) -> int:
+    """Where in a row of this key is what it says."""
+    return (len(key) + 7) & ~7
 
 
 def _packed(key: bytes, seat: int, cell: bytes, life: tuple[int, int, int]) -> bytes:
     """A cell's struct: it begins with a copy of its key."""
-    return seated(key, seat) + bytes(4) + cell + LIFE.pack(*life, 0)
+    return seated(key, seat).ljust(begin(key), b"\0") + cell + LIFE.pack(*life, 0)
 
 
 def _alive(row: bytes, epoch: int) -> bool:

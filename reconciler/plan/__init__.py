@@ -24,6 +24,7 @@ from reconciler.graph.records import (
     NextHopRecord,
     OffloadRecord,
     PortRecord,
+    ProgramRecord,
     Record,
     State,
     TableRecord,
@@ -70,6 +71,7 @@ def make_plan(
     mark_recreated(context)
     changes = diff(desired.state, context.state if context.altered else live.state)
     context.fresh = {c.after.name for c in changes if c.before is None and isinstance(c.after, CubeRecord)}
+    context.growing = {c.after.cube for c in changes if c.before is None and isinstance(c.after, ProgramRecord)}
     doomed = {c.before.name for c in changes if c.after is None and isinstance(c.before, CubeRecord)}
     relevant = [change for change in changes if not _goes_with_its_cube(change, doomed)]
     by_kind: dict[type[Any], list[Change]] = {kind: [] for kind, _ in _PLANNERS}

@@ -21,6 +21,7 @@ NEW = "~new"  # a table that will take over from one of another shape
 class Context:
     """What planning may look at. `built` is what is compiled, `objects` by digest; `rebuilt` are tables and stubs in whose
     place another one comes, with where it is pinned until it takes the name;
+    `growing` are cubes that get more programs than they have, to which rows may lead;
     `cleared` are leftovers that go before something new takes their place; `moved` says where replaced cubes stand aside;
     `state` is the live one with what will be in the way taken for gone, and `altered` says whether anything was;
     `restore` has, by the address of a link that is made anew, what makes the old one again."""
@@ -33,6 +34,7 @@ class Context:
     state: State = field(default_factory=dict)
     altered: bool = False
     fresh: set[str] = field(default_factory=set)
+    growing: set[str] = field(default_factory=set)
     rebuilt: dict[str, str] = field(default_factory=dict)
     cleared: set[str] = field(default_factory=set)
     moved: dict[str, str] = field(default_factory=dict)

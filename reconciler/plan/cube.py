@@ -236,7 +236,7 @@ def plan_table(change: Change, context: Context) -> Iterator[Step]:
             return  # cubes that we know nothing of may use what is the whole host's
         yield Step(Rank.RETIRE, change.address, "delete", "no program uses it", Operation("remove", {"path": before.path}))
         return
-    path, rank = record.path, Rank.ROWS
+    path, rank = record.path, Rank.ROWS_OF_NEW if record.cube in context.growing else Rank.ROWS
     live = before if isinstance(before, TableRecord) else None
     lost = live is None and record.path in context.live.adoptable
     if lost:

@@ -76,8 +76,9 @@ class Model:
 
     def __post_init__(self) -> None:
         self.chains = {chain["name"]: chain for chain in self.config.get("chain", ())}
+        sets = {each["name"]: [ipaddress.ip_network(text) for text in each.get("prefix", ())] for each in self.config.get("set", ())}
         self.rules = {
-            name: [Condition(rule) for rule in sorted(chain.get("rule", ()), key=lambda rule: rule["id"])]
+            name: [Condition(rule, sets) for rule in sorted(chain.get("rule", ()), key=lambda rule: rule["id"])]
             for name, chain in self.chains.items()
         }
 
@@ -165,10 +166,11 @@ class Model:
 
 
 class Condition:
-    def __init__(self, rule: Mapping[str, Any]) -> None:
+    def __init__(self, rule: Mapping[str, Any], sets: Mapping[str, list[Any]]) -> None:
         self.id, self.action = rule["id"], rule.get("action", "ACCEPT")
         self.src = ipaddress.ip_network(rule["src"]) if "src" in rule else None
         self.dst = ipaddress.ip_network(rule["dst"]) if "dst" in rule else None
+        self.sets = [(place, leaf[0] == "!", sets[leaf.lstrip("!")]) for place, leaf in enumerate((rule.get("src-set"), rule.get("dst-set"))) if leaf]
         proto = rule.get("l4proto")
         self.proto = PROTOCOLS.get(proto, proto)
         self.sport, self.dport = (ports_of(rule.get(leaf)) for leaf in ("sport", "dport"))
@@ -185,6 +187,9 @@ class Condition:
             return False
         if self.dst is not None and packet.dst not in self.dst:
             return False
+        for place, outside, prefixes in self.sets:
+            if any((packet.src, packet.dst)[place] in prefix for prefix in prefixes) == outside:
+                return False
         for wanted, place in ((self.sport, 0), (self.dport, 1)):
             if wanted is not None and (packet.ports is None or not wanted[0] <= packet.ports[place] <= wanted[1]):
                 return False

@@ -18,7 +18,7 @@ def rule_set(rng: random.Random, size: int, *, tracked: bool = True, style: Styl
     ]
     rng.shuffle(chains)
     modes = {"conntrack": "ON", "accept-established": rng.choice(["ON", "OFF"])} if tracked else {"conntrack": "OFF"}
-    return {**modes, "chain": chains}
+    return {**modes, **style.written_sets(), "chain": chains}
 
 
 class Style:
@@ -34,7 +34,22 @@ class Style:
         self.ranges, self.wild = rng.choice([0, 0.3, 0.9]), rng.choice([0.1, 0.5, 0.8])
         self.protos = rng.choice([("TCP",), ("TCP", "UDP"), ("TCP", "UDP", "ICMP", "ICMPV6", "SCTP", "GRE", 89), ("ICMP", "ICMPV6")])
         self.logs = rng.choice([0, 3])
+        self.sets = [f"s{number}" for number in range(rng.choice([0, 0, 1, 3, 40]))]
         self.actions = rng.choice([("ACCEPT", "DROP"), ("ACCEPT", "DROP", "REJECT")])
+
+    def written_sets(self) -> dict[str, Any]:
+        found = [{"name": name, "prefix": self.prefixes(self.rng.choice([0, 1, 5, 30]))} for name in self.sets]
+        return {"set": found} if found else {}
+
+    def prefixes(self, count: int) -> list[str]:
+        """Addresses and prefixes, some of them within others."""
+        found = []
+        for _ in range(count):
+            family = self.rng.choice((4, 6))
+            length = self.rng.choice([*self.lengths[family], {4: 32, 6: 128}[family], {4: 32, 6: 128}[family], self.rng.randrange(33)])
+            network = ipaddress.ip_network((self.address(family), length), strict=False)
+            found.append(str(network.network_address if length == network.max_prefixlen else network))
+        return list(dict.fromkeys(found))
 
     def rules(self, count: int, tracked: bool) -> list[dict[str, Any]]:
         step = self.rng.choice([1, 10])
@@ -53,6 +68,7 @@ class Style:
                 network = ipaddress.ip_network((self.address(family), length), strict=False)
                 whole = length == network.max_prefixlen and rng.random() < 0.5
                 rule[leaf] = str(network.network_address) if whole else str(network)
+        rule |= self.named_sets()
         if proto is not None:
             rule["l4proto"] = proto
         if proto in ("TCP", "UDP", "SCTP"):
@@ -73,6 +89,10 @@ class Style:
             rule["limit"] = NEVER_REACHED
         rule["action"] = rng.choice(self.actions)
         return rule
+
+    def named_sets(self) -> dict[str, str]:
+        rng = self.rng
+        return {leaf: rng.choice(["", "", "!"]) + rng.choice(self.sets) for leaf in ("src-set", "dst-set") if self.sets and rng.random() < 0.4}
 
     def port_or_range(self) -> int | str:
         low = self.rng.choice(self.ports)

@@ -13,13 +13,13 @@ from cubes import firewall
 from cubes.firewall.epochs import head_in_force
 from cubes.firewall.rules import ROW, rules_of
 from cubes.firewall.tuple_selection import _on, select_tuples
-from cubes.firewall.tuple_space import GRIDS, KEY, keys
+from cubes.firewall.tuple_space import GRIDS, KEY, Numbers, keys
 from cubes.lib.epochs import LIFE, cell_of, epoch_of, seat_of, seated
 from cubes.lib.ranges import pieces
 from reconciler.service.model.codec import Env
 from tests.services.firewall.rulesets import rule_set
 
-SIZES = {"rules": ROW.size, "cells4": 96, "cells6": 168, "counters": 16, "epoch": 4, "versions": 40, "pages4": 256, "pages6": 512,
+SIZES = {"rules": ROW.size, "cells4": 104, "cells6": 176, "sets": 64, "set_hosts": 80, "set_prefixes": 128, "counters": 16, "epoch": 4, "versions": 40, "pages4": 256, "pages6": 512,
          "ids": 8}  # fmt: skip
 LAYOUTS = {
     name: SimpleNamespace(value=SimpleNamespace(size=size), key=SimpleNamespace(size=KEY[4 if name[-1] == "4" else 6].size))
@@ -122,7 +122,7 @@ def test_at_each_step_of_a_change_a_packet_finds_the_old_rules_or_the_new(seed):
 
 def wanted_of_on(config, live) -> dict:
     """What a fresh table would hold, on the grids that are in use."""
-    head_only = {name: live[name] for name in ("epoch", "versions")}
+    head_only = {name: live[name] for name in ("epoch", "versions", "sets")}
     return visible({name: rows.rows for name, rows in rows_of(config, head_only).items()})
 
 
@@ -178,13 +178,13 @@ def test_the_pieces_of_a_range_contain_it_and_split_ones_are_it(span):
 def test_every_grid_has_all_rules_but_those_that_another_covers():
     rules = rules_of(0, [{"id": 1, "src": "10.0.0.0/25"}, {"id": 2, "src": "10.0.0.7"}, {"id": 3, "src": "10.0.0.7", "l4proto": "TCP", "dport": 80}])
     for number, grid in enumerate(GRIDS):
-        layout = _on(rules, 4, number)
+        layout = _on(rules, 4, number, {})
         kept = {rule.identity for some in layout.cells.values() for rule in some}
         assert rules[0].identity in kept
-        assert all(key in layout.cells for rule in rules for key in keys(rule, 4, grid))
+        assert all(key in layout.cells for rule in rules for key in keys(rule, 4, grid, {}))
 
 
 def test_rules_that_no_grid_suits_are_refused_in_words():
     rules = rules_of(0, [{"id": n, "l4proto": "TCP", "sport": f"{n}-{30000 + n}", "dport": f"{40000 - n}-{60000 + n}"} for n in range(1, 3000)])
     with pytest.raises(ValueError, match="too unlike each other"):
-        select_tuples(tuple(rules), 4, None)
+        select_tuples(tuple(rules), 4, None, Numbers({}, {}))

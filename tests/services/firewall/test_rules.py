@@ -16,13 +16,16 @@ from cubes.lib.order_labels import from_runs, is_rising, labels, runs
 from reconciler.service.model.codec import Env
 from tests.services.firewall.rulesets import rule_set
 
+NAMES = {number + 1: f"s{number}" for number in range(40)}
+NUMBERS = {name: number for number, name in NAMES.items()}
+
 
 def test_every_rule_comes_back_from_its_row_as_it_was_written():
     for seed in range(40):
         for chain in rule_set(random.Random(seed), 30)["chain"]:
             entries = chain["rule"]
             for entry, rule in zip(entries, rules_of(0, entries), strict=True):
-                assert from_row(to_row(rule, 7)) == (7, 0, {key: value for key, value in entry.items() if key != "id"})
+                assert from_row(to_row(rule, 7, NUMBERS), NAMES) == (7, 0, {key: value for key, value in entry.items() if key != "id"})
 
 
 def test_a_rule_is_the_same_under_another_id_and_another_one_under_another_content():

@@ -25,7 +25,7 @@ cubes:
     service-name: simpleforwarder
     ports: [{name: p1, peer: v1, tcubes: [fw]}, {name: p2, peer: v2}]
     actions: [{inport: p1, action: FORWARD, outport: p2}, {inport: p2, action: FORWARD, outport: p1}]
-  - {name: fw, service-name: firewall, loglevel: "OFF", chain: [{name: INGRESS, default: REJECT}]}
+  - {name: fw, service-name: firewall, loglevel: "OFF", set: [{name: s0}], chain: [{name: INGRESS, default: REJECT, rule: [{id: 1, src-set: s0}]}]}
 """
 ENDS = {"INGRESS": ("h1", "h2"), "EGRESS": ("h2", "h1")}
 NOBODY, MARK = b"\x06", b"\x0a"  # first bytes of unicast addresses that no host here has

@@ -1,0 +1,65 @@
+"""Sets of addresses under traffic: an entry is one row, in force at once, and rules that ask for sets come and go without a loss."""
+from __future__ import annotations
+
+import pytest
+
+from tests.lib.lab import HOOKS, counts
+from tests.services.firewall.lab import HOST, FirewallLab
+from tests.services.firewall.rate import PORT, Rate
+
+MANY = 100_000
+
+
+def addresses(count: int) -> list[str]:
+    return [f"172.{16 + (n >> 16)}.{n >> 8 & 255}.{n & 255}" for n in range(count)]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_an_entry_that_comes_or_goes_is_one_row_and_decides(hook: str) -> None:
+    with FirewallLab(hook=hook, conntrack="OFF") as lab:
+        lab.firewall["set"] = [{"name": "friends", "prefix": ["192.0.2.0/24", "2001:db8::1"]}, {"name": "others"}]
+        lab.chain("INGRESS", {"src-set": "friends"}, {"dst-set": "friends", "src-set": "!others", "action": "DROP"})
+        lab.chain("EGRESS", default="ACCEPT")
+        lab.apply()
+        assert lab.in_fails()
+        for entry in (HOST, "10.0.0.0/30"):
+            lab.firewall["set"][0]["prefix"].append(entry)
+            assert counts(lab.apply()).map_writes == 1
+            assert lab.in_ok()
+            lab.firewall["set"][0]["prefix"].remove(entry)
+            lab.apply()
+            assert lab.in_fails()
+        assert lab.live_cube("fw")["set"] == [{"name": "friends", "prefix": ["192.0.2.0/24", "2001:db8::1"]}, {"name": "others"}]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_first_rule_that_asks_for_a_set_and_the_last_one_lose_no_packet(hook: str) -> None:
+    """The programs that look for sets come and go with them."""
+    with FirewallLab(hook=hook, conntrack="OFF") as lab:
+        plain, asking = {"l4proto": "UDP", "dport": PORT}, {"src-set": "friends", "l4proto": "UDP", "dport": PORT}
+        lab.firewall["set"] = [{"name": "friends", "prefix": [HOST]}]
+        lab.chain("INGRESS", plain, default="DROP")
+        lab.chain("EGRESS", default="ACCEPT")
+        lab.apply()
+        with Rate(lab, 20_000) as rate:
+            for rule in (asking, plain, asking, plain):
+                lab.chain("INGRESS", rule, default="DROP")
+                lab.apply()
+        assert rate.lost() == 0
+
+
+@pytest.mark.exhaustive
+def test_one_of_100_000_addresses_is_one_row() -> None:
+    with FirewallLab(hook="TC", conntrack="OFF") as lab:
+        many = addresses(MANY)
+        lab.firewall["set"] = [{"name": "friends", "prefix": many}]
+        lab.chain("INGRESS", {"src-set": "friends"})
+        lab.chain("EGRESS", default="ACCEPT")
+        lab.apply()
+        assert lab.in_fails()
+        many[MANY // 2] = HOST
+        assert counts(lab.apply()).map_writes == 2, "one comes, one goes"
+        assert lab.in_ok()
+        many[MANY // 2] = "192.0.2.1"
+        lab.apply()
+        assert lab.in_fails()
