@@ -36,7 +36,7 @@ from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
 from reconciler.live.applied import APPLIED, applied_documents, name_of
 from reconciler.live.quarantine import HELD
 from reconciler.model import Topology
-from reconciler.plan.steps import Plan, Step, cubes_of
+from reconciler.plan.steps import Plan, Rank, Step, cubes_of
 from reconciler.service.registry import Services
 
 
@@ -129,6 +129,8 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
                 chosen.planned(result)
             if result.plan.steps:
                 result.warnings += _carry_out(result.session, root, reconciler, chosen)
+                if _is_news(result):
+                    result.warnings += _once_more(documents, root, reconciler, chosen, delete=delete)
                 chosen.kept.topologies = {document_text(topology): topology for topology in result.wanted}
             builder = reconciler.builder
             built = {key: builder.built[key] for key in builder.keys_of(result.wanted) if key in builder.built}
@@ -136,6 +138,24 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
         finally:
             root.remove_if_empty()
     return result
+
+
+def _is_news(result: ApplyResult) -> bool:
+    """Whether what was done may be what rows or attachments follow from: netdevs and addresses that this topology makes."""
+    if all(step.rank not in _OF_NETDEVS for step in result.plan.steps):
+        return False
+    return bool(result.session.facts) or any(each.netdevs for topology in result.wanted for each in topology.attachments)
+
+
+_OF_NETDEVS = frozenset({Rank.LINK, Rank.LINK_AWAY, Rank.LINK_SETTINGS})
+
+
+def _once_more(
+    documents: Sequence[Document], root: Bpffs, reconciler: Reconciler, options: Options, *, delete: bool
+) -> tuple[Problem, ...]:
+    """A netdev has its number once it is made, and until then no row can say it."""
+    found = _session(documents, options, reconciler, delete)
+    return _carry_out(found.session, root, reconciler, options) if found.plan.steps else ()
 
 
 def _carry_out(session: Session, root: Bpffs, reconciler: Reconciler, options: Options) -> tuple[Problem, ...]:

@@ -11,7 +11,8 @@ NAME = "netdevs"
 
 
 class Netdev(TypedDict):
-    """`kind` is '' for hardware and the loopback; `up` is what was asked for, `carrier` whether packets get through."""
+    """`kind` is '' for hardware and the loopback; `up` is what was asked for, `carrier` whether packets get through; `master` is
+    the bridge, bond or the like that it is part of, '' if none."""
 
     index: int
     kind: str
@@ -19,12 +20,14 @@ class Netdev(TypedDict):
     mtu: int
     up: bool
     carrier: bool
+    master: str
 
 
 def of(states: Mapping[str, Any]) -> dict[str, Netdev]:
     """`states` as the kernel has them (kernel/netstate.py)."""
+    names = {s.index: name for name, s in states.items()}
     return {
-        name: Netdev(index=s.index, kind=s.kind, mac=s.mac, mtu=s.mtu, up=s.up, carrier=s.running)
+        name: Netdev(index=s.index, kind=s.kind, mac=s.mac, mtu=s.mtu, up=s.up, carrier=s.running, master=names.get(s.master, ""))
         for name, s in sorted(states.items())
         if not pins.is_hidden(name)
     }

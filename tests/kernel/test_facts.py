@@ -108,6 +108,15 @@ def own_addresses() -> int:
     return len(rtnl.addresses(None, rtnl.links()["own0"].index))
 
 
+def test_what_an_apply_makes_is_a_fact_to_it(lab: Lab) -> None:
+    lab.spec["links"] = [{"name": "own0", "kind": "veth", "mtu": 1400, "addresses": ["192.0.2.1/24"], "peer": {"name": "own1"}}]
+    lab.apply()
+    assert world(lab) == [1400, 1, own_addresses()]
+    assert lab.apply().plan.steps == ()
+    lab.spec["links"] = []
+    lab.apply()
+
+
 def test_an_apply_plans_with_the_facts_of_now_and_a_change_is_drift_until_it_is_planned(lab: Lab) -> None:
     assert world(lab) == [0, 0, 0]
     assert not lab.drift()
@@ -149,7 +158,7 @@ def test_facts_are_listed_with_their_versions_and_with_who_wants_them(lab: Lab) 
     assert [(fact["name"], fact.get("cube")) for fact in found] == [("netdevs", None), ("addresses", None), ("health", "c")]
     assert found[0]["wanted-by"] == ["c"]
     assert found[0]["value"]["own0"] == {"index": rtnl.links()["own0"].index, "kind": "veth", "mtu": 1500, "up": True,
-                                         "carrier": True, "mac": rtnl.links()["own0"].mac}  # fmt: skip
+                                         "carrier": True, "master": "", "mac": rtnl.links()["own0"].mac}  # fmt: skip
     assert found[2]["value"] == {"alive": False}
     again = facts_now(lab.options)
     assert [fact["version"] for fact in again] == [fact["version"] for fact in found]
