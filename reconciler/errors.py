@@ -5,6 +5,8 @@ The tree (exit codes follow sysexits(3) where it has a word for it):
     PcnError                      1   anything below; never raised itself
     ├── UsageError               64   the command line is off
     ├── DocumentError            65   a document is wrong; carries every Problem found
+    ├── ServiceAway               1   a service elsewhere does not answer; what is loaded of it stays
+    ├── ServiceRefused           65   what a service elsewhere says of itself is not believed
     ├── EditRefused              65   an edit of a document cannot be made; carries RFC 8040's word for why
     ├── CompileError              1   a service's C does not compile
     ├── KernelError               1   a system call failed; carries errno and what was attempted
@@ -71,6 +73,8 @@ class Problem:
     hint: str | Hint = ""
     severity: str = "error"
     related: tuple[tuple[Position, str], ...] = field(default=())
+    passing: bool = False
+    """Whether the same document may be right another time."""
 
     def __str__(self) -> str:
         parts = [str(self.where)] if self.where else []
@@ -97,6 +101,8 @@ class DocumentError(PcnError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__(self.problems)
+        if problems and all(problem.passing for problem in problems if problem.severity == "error"):
+            self.exit_code = PcnError.exit_code
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))
@@ -111,6 +117,16 @@ class EditRefused(PcnError):
     def __init__(self, tag: str, message: str, path: str = "", info: str = "") -> None:
         self.tag, self.message, self.path, self.info = tag, message, path, info
         super().__init__(f"{path}: {message}" if path else message)
+
+
+class ServiceAway(PcnError):
+    """A service elsewhere does not answer a question that it has not been asked before."""
+
+
+class ServiceRefused(PcnError):
+    """A service elsewhere is not what was agreed on, or answers what cannot be true. Nothing of it is loaded."""
+
+    exit_code = 65
 
 
 class CompileError(PcnError):

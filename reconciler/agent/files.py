@@ -46,13 +46,15 @@ class File:
 
 @dataclass(slots=True)
 class Files:
-    """The files that the arguments mean, and what sources handed in (`given`, by name), which counts as files. `news` are
-    sentences that have not been said yet, with whether each is bad news."""
+    """The files that the arguments mean, and what sources handed in (`given`, by name), which counts as files. `waits`: one was
+    refused for what may pass without it being touched. `news` are sentences that have not been said yet, with whether each is bad
+    news."""
 
     arguments: Sequence[str]
     merge: bool = False
     files: dict[str, File] = field(default_factory=dict)
     absent: str = ""
+    waits: bool = False
     news: list[tuple[bool, str]] = field(default_factory=list)
     given: dict[str, Document] = field(default_factory=dict)
     revisions: dict[str, str] = field(default_factory=dict)
@@ -97,6 +99,7 @@ class Files:
     def refresh(self, services: Services) -> DesiredDocuments:
         """Read the files again; the desired set that they and the last good versions make."""
         self._seen = found = self._read()
+        self.waits = False
         self.absent = next((argument for argument in self.arguments if self._is_gone(argument)), "")
         if not self.absent:
             for path in self.files.keys() - found.keys() - self.given.keys():
@@ -187,6 +190,7 @@ class Files:
 
     def _refuse(self, path: str, problems: Sequence[Problem]) -> None:
         file = self.files[path]
+        self.waits |= any(problem.passing for problem in problems)
         file.problem = render_all(problems, {path: file.text})
         if (path, file.digest) not in self._said:
             kept = "; its last good version stays in force" if file.good else ""

@@ -93,6 +93,7 @@ class Agent:
     _progress: float = 0.0  # when the thread last got on
     _said: dict[str, Any] = field(default_factory=dict)  # the status as it was before the thread began
     _moved: set[str] = field(default_factory=set)  # netdevs that no look has been told of
+    _stamps: tuple[Any, ...] = ()
     _looking: bool = False
     _look_again: bool = False
     _until_looked: list[asyncio.Event] = field(default_factory=list)
@@ -232,7 +233,16 @@ class Agent:
         self.loop.after("poll", POLL, self._poll)
         if not self._first_poke and await self._job(self.files.changed):
             self._files_poked()
+        elif self.files.waits:
+            await self._read_files()
         await self._job(lambda: self.watcher.follow(self.files.paths()))
+
+    def _services_changed(self) -> bool:
+        """Whether a service that is not installed may be another one, or is back. What failed for want of it is tried at once."""
+        before, self._stamps = self._stamps, self.settings.options.services.stamps()
+        if before != self._stamps:
+            self.healer.forget()
+        return before != self._stamps
 
     # -- the kernel -------------------------------------------------------------------------------------------------
 
@@ -294,6 +304,8 @@ class Agent:
     def _looked(self, moved: Collection[str]) -> tuple[float, Discovery]:
         """In the thread: how long until the next look, and which cubes have a slow path now."""
         self.healer.moved.update(moved)
+        if self._services_changed():
+            self._read()
         if self.settings.mode != OBSERVE:
             with suppress(LockBusy):  # the next look tries again
                 self.published.keep(self.settings.options.root, self.settings.options.lock_timeout)

@@ -68,7 +68,7 @@ class App:
         body = await _body(headers, receive)
         match = headers.get(b"if-match", b"").decode("latin-1").strip().removeprefix("W/").strip('"') or None
         host = headers.get(b"host", b"localhost").decode("latin-1")
-        request = Request(method, words[2:], query_of(scope["query_string"]), body, caller.name, match, host)
+        request = Request(method, words[2:], query_of(scope["query_string"]), body, caller.name, match, host, caller.is_root)
         answer = await asyncio.get_running_loop().run_in_executor(self.thread, routes.answer, request, self.store)
         self._note(request, answer)
         return _as_response(answer)

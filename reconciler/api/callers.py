@@ -26,6 +26,7 @@ class Caller:
     name: str
     reads: bool
     writes: bool
+    is_root: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Policy:
 
     def _user(self, user: int, group: int | None, more: str) -> Caller:
         writes = user == 0 or user == os.geteuid() or self._is_member(user, group)
-        return Caller(f"{_name(user)}{more}", writes or self.others_read, writes)
+        return Caller(f"{_name(user)}{more}", writes or self.others_read, writes, user in (0, os.geteuid()))
 
     def _is_member(self, user: int, group: int | None) -> bool:
         try:

@@ -10,6 +10,7 @@ from reconciler.api import cubes, wires
 from reconciler.api.answers import NOTHING, Answer, Refusal, missing, not_allowed
 from reconciler.api.nodes import briefs
 from reconciler.api.ownership import FIXED, refuse_others, refuse_reserved
+from reconciler.api.registered import register, unregister
 from reconciler.api.request import Request
 from reconciler.api.store import Store
 from reconciler.document import Document
@@ -36,20 +37,16 @@ def version(request: Request, _store: Store) -> Answer:
 
 
 def services(request: Request, store: Store) -> Answer:
-    """What kinds of cube there are. None is loaded or unloaded while the API runs: they come with packages and --services."""
+    """What kinds of cube there are. They come with packages and --services; one that runs elsewhere is registered here."""
     known = store.options.services
     name = request.words[1] if len(request.words) > 1 else ""
     if request.method == "POST" and not name:
-        name = str(request.object().get("name", ""))
-        if known.get(name) is not None:
-            return Answer(200)
-        why = f"service {name!r} is not here; start pcn-api with --services DIR"
-        raise Refusal(400, "invalid-value", why, "/services", "name")
+        return register(request, store)
     service = known.get(name)
-    if name and service is None:
-        raise missing(f"there is no service {name!r}", f"/services/{name}")
     if request.method == "DELETE" and name:
-        raise Refusal(409, "resource-denied", f"{name} is installed, and no more loaded than unloaded", f"/services/{name}", name)
+        return unregister(request, name, store)
+    if name and service is None:
+        raise missing(known.why_not(name) or f"there is no service {name!r}", f"/services/{name}")
     if request.method != "GET":
         raise not_allowed("GET", "DELETE", "OPTIONS") if name else not_allowed("GET", "POST", "OPTIONS")
     if service is not None:

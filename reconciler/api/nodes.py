@@ -71,7 +71,7 @@ def _service_of(store: Store, name: str) -> Service:
         service = store.options.services.get(said["service-name"]) if said else None
         if service is not None:
             return service
-    raise missing(f'there is no cube or service "{name}"', f"/{name}")
+    raise missing(store.options.services.why_not(name) or f'there is no cube or service "{name}"', f"/{name}")
 
 
 # -- reading -------------------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ class Request:
     who: str = ""
     match: str | None = None
     host: str = "localhost"
+    is_root: bool = True
 
     def json(self) -> Any:
         """The body. Raises Refusal if it is no JSON, or none at all."""

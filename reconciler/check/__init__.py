@@ -32,16 +32,17 @@ def check(documents: Sequence[Document], services: Services, *, merge: bool = Fa
 
     Two documents with one name are an error, or with `merge` one topology.
     """
-    asked = (*documents, services, merge)
-    for known, (topologies, warnings) in _LAST:
-        if len(known) == len(asked) and all(ours is theirs for ours, theirs in zip(known, asked, strict=True)):
+    asked, editions = (*documents, services, merge), services.stamps()
+    for known, before, (topologies, warnings) in _LAST:
+        same = len(known) == len(asked) and before == editions
+        if same and all(ours is theirs for ours, theirs in zip(known, asked, strict=True)):
             return list(topologies), list(warnings)
     answer = _check(documents, services, merge)
-    _LAST.append((asked, answer))
+    _LAST.append((asked, services.stamps(), answer))
     return list(answer[0]), list(answer[1])
 
 
-_LAST: deque[tuple[tuple[object, ...], tuple[list[Topology], list[Problem]]]] = deque(maxlen=2)
+_LAST: deque[tuple[tuple[object, ...], tuple[object, ...], tuple[list[Topology], list[Problem]]]] = deque(maxlen=2)
 """The last questions, by identity, and their answers: an agent checks files as they change, and applies just those."""
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from reconciler.check.defaults import fill
 from reconciler.check.schema_compiler import quick_test
 from reconciler.check.symbol_table import CubeFact
-from reconciler.errors import Problem
+from reconciler.errors import Problem, ServiceAway, ServiceRefused
 from reconciler.service.model.codec import Env
 
 
@@ -19,5 +20,9 @@ def services(cube: CubeFact) -> Iterator[Problem]:
     if draft.problems and not quick_test(service.schema)(cube.data):
         return
     env = Env({port.name: index for index, port in enumerate(cube.ports)}, cube=cube.name)
-    for path, message, severity in service.check(fill(service.schema, cube.data), env):
-        yield draft.problem((*cube.place.path, *path), message, severity=severity)
+    try:
+        for path, message, severity in service.check(fill(service.schema, cube.data), env):
+            yield draft.problem((*cube.place.path, *path), message, severity=severity)
+    except (ServiceAway, ServiceRefused) as error:
+        problem = draft.problem((*cube.place.path, "service-name"), str(error), severity="error")
+        yield replace(problem, passing=isinstance(error, ServiceAway))

@@ -46,6 +46,8 @@ class Services(Protocol):
 
     def get(self, name: str, /) -> Service | None: ...
     def names(self) -> Iterable[str]: ...
+    def why_not(self, name: str, /) -> str: ...  # why one that is registered cannot be had; '' if none is
+    def stamps(self) -> tuple[object, ...]: ...  # another value when a service may be another one
 
 
 @cache

@@ -96,6 +96,8 @@ def _unknown_service(path: Path, cube: dict[str, Any], services: Services) -> li
     name = cube.get("service-name")
     if not isinstance(name, str):
         return []  # said by the topology's schema
+    if why := services.why_not(name):
+        return [Finding((*path, "service-name"), why)]
     known = sorted(services.names())
     hint = near_miss(name, lambda: known, f"there are {', '.join(known)}" if known else "")
     return [Finding((*path, "service-name"), f"unknown service {quoted(name)}", hint)]

@@ -26,8 +26,8 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(run: Run) -> int:
-    from reconciler.compiler.cache import directory
     from reconciler.engine.builder import Builder
+    from reconciler.kernel.cachedir import directory
     from reconciler.present.leaves import counted
 
     if bool(run.args.files) == run.args.all:

@@ -30,7 +30,7 @@ def check_services(services: Services) -> Iterator[Check]:
 def check_compiler(units: Units) -> Check:
     """Whether there is one, and how much of the services would do without it."""
     from reconciler import compiler
-    from reconciler.compiler.cache import directory
+    from reconciler.kernel.cachedir import directory
 
     found, lacking = compiler.available(), compiler.missing()
     every = [unit for each in units.values() for unit in each]

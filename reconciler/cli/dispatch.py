@@ -48,7 +48,7 @@ def verb_parser(verb: str, prog: str, words: Sequence[str] = ()) -> ArgumentPars
 
 
 def _module(verb: str) -> str:
-    return f"reconciler.cli.{verb}" + ("_" if keyword.iskeyword(verb) else "")  # no module can be called import
+    return f"reconciler.cli.{verb.replace('-', '_')}" + ("_" if keyword.iskeyword(verb) else "")  # no module can be called import
 
 
 def _carry_out(run: Run) -> int:

@@ -14,6 +14,7 @@ VERBS = {
     "graph": "draw the live topologies, or those of files",
     "delete": "remove topologies, by name or file",
     "services": "list the kinds of cube there are",
+    "serve-service": "serve services to the pcn of this host, or of others",
     "agent": "keep the kernel as files say it should be (the command pcn-agent)",
     "api": "serve Polycube's REST API (the command pcn-api)",
     "stats": "show what the cubes and ports carry and drop",

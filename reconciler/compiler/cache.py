@@ -24,21 +24,13 @@ from reconciler.compiler.object import FORMAT, Object
 from reconciler.compiler.sources import Sources, Unit
 from reconciler.errors import NotTrusted
 from reconciler.kernel import trusted
+from reconciler.kernel.cachedir import directory
 
 MAX_BYTES = 64 << 20  # a program takes about 20 kB
 
 _NAME = re.compile(r"[0-9a-f]{64}-[\w.-]+\.json|\.new-\w+")
 _WRITING_SECONDS = 60  # nobody takes longer to write a file
 _TOUCH_SECONDS = 86400  # a file's age counts from the last day on which it was of use
-
-
-def directory() -> Path:
-    """$PCN_CACHE, or the system's cache for root, or the user's."""
-    if chosen := os.environ.get("PCN_CACHE"):
-        return Path(chosen)
-    if os.geteuid() == 0:
-        return Path("/var/cache/pcn")
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pcn"
 
 
 def key(unit: Unit, sources: Sources) -> str:

@@ -87,7 +87,8 @@ def build_desired(
     """
     known = before if before is not None else DesiredCache()
     facts, built, (all_rows, published, recorded) = known.same_facts(facts or {}), known.same_built(built), live or LiveCubes()
-    asked = Inputs(tuple(topologies), dict(built), indices, all_rows, facts, published, dict(netdevs), recorded)
+    editions = services.stamps()
+    asked = Inputs(tuple(topologies), dict(built), indices, all_rows, facts, published, dict(netdevs), recorded, editions)
     if known.graph is not None and known.graph.frame.services is services and known.graph.asked.is_like(asked):
         return known.graph.desired
     old = known.graph.parts if known.graph is not None else {}
@@ -105,7 +106,8 @@ def build_desired(
             seen, own = rows if service.implementation.derives else None, places.named.get(cube.name)
             given = {**published.get(cube.name, {}), **(parent.get(cube.name, {}) if own is None else {})}
             wanted = facts_.of_cube(service.facts, facts, given)
-            if part is None or part.places != own or not part.holds_for(cube, whole, known_indices, others, seen, wanted):
+            same = part is not None and part.places == own and part.edition == service.edition
+            if part is None or not same or not part.holds_for(cube, whole, known_indices, others, seen, wanted):
                 names = own if own is not None else [port.name for port in cube.ports]
                 ports = port_indices(names, known_indices, service.max_ports if own is None else MOST_PLACES)
                 env = Env(ports, cube=cube.name, facts=wanted, live=rows)
@@ -218,7 +220,7 @@ def _part(
     made = _chosen(whole, service.chosen(config))
     records = [_as_recorded(record, recorded) for record in _records(cube, service, key, made, config, env, places)]
     rows = service.rows(config, made.tables, env)
-    return CubePart(cube, env, made, whole, records, rows, recorded, service.sizes(config), places)
+    return CubePart(cube, env, made, whole, records, rows, recorded, service.sizes(config), places, service.edition)
 
 
 def _as_recorded(record: Record, recorded: Mapping[str, str]) -> Record:

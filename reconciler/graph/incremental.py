@@ -50,11 +50,12 @@ class Inputs:
     published: Mapping[str, Mapping[str, Any]]
     netdevs: Mapping[str, str]
     recorded: Mapping[str, Mapping[str, str]]
+    editions: tuple[object, ...]
 
     def is_like(self, other: Inputs) -> bool:
         """Most of it is the very same objects from one time to the next, and of these nothing is compared."""
         mine, theirs = (
-            (each.built, each.indices, each.rows, each.facts, each.published, each.netdevs, each.recorded)
+            (each.built, each.indices, each.rows, each.facts, each.published, each.netdevs, each.recorded, each.editions)
             for each in (self, other)
         )
         same = len(self.topologies) == len(other.topologies) and all(map(is_, self.topologies, other.topologies))

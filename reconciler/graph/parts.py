@@ -58,7 +58,8 @@ class LiveCubes(NamedTuple):
 class CubePart:
     """What one cube asks for by itself: its own records, and `rows` for the tables of the objects that it runs (`made`, some of
     its service's `whole`). `recorded` are its programs that the kernel has under another digest, `sizes` how many rows those
-    tables hold that are not as large as the C says, and `places` the names of a transparent cube's, if it may be at several."""
+    tables hold that are not as large as the C says, and `places` the names of a transparent cube's, if it may be at several.
+    `edition` is its service's."""
 
     cube: Cube
     env: Env
@@ -69,6 +70,7 @@ class CubePart:
     recorded: Mapping[str, str]
     sizes: Mapping[str, int] = field(default_factory=dict)
     places: tuple[str, ...] | None = None
+    edition: str = ""
 
     def holds_for(
         self, cube: Cube, whole: Built, indices: Mapping[str, int], recorded: Mapping[str, str], rows: Any, facts: Any

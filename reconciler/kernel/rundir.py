@@ -39,15 +39,18 @@ def directory() -> Path:
 
 
 @contextmanager
-def opened(*, make: bool = True) -> Iterator[int]:
-    """A descriptor of the directory, which is made if it is not there (not `make`: FileNotFoundError). Raises NotTrusted,
-    KernelError."""
+def opened(*, make: bool = True, below: str = "") -> Iterator[int]:
+    """A descriptor of the directory, or of one `below` it, which is made if it is not there (not `make`: FileNotFoundError).
+    Raises NotTrusted, KernelError."""
+    path = directory() / below
     try:
-        fd = trusted.own_directory(directory(), make=make)
+        if below and make:
+            os.close(trusted.own_directory(directory()))
+        fd = trusted.own_directory(path, make=make)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not make:
             raise
-        raise kernel_error(f"open {directory()}", error.errno or 0) from None
+        raise kernel_error(f"open {path}", error.errno or 0) from None
     try:
         yield fd
     finally:

@@ -11,9 +11,9 @@ from typing import Any
 from reconciler.errors import PcnError
 
 VERSION = 1
-PURE = frozenset({"sources", "tables", "config", "state", "check", "constants", "programs"})
+PURE = frozenset({"sources", "programs", "constants", "sizes", "tables", "config", "state", "check", "actions"})
 """The same question has the same answer: it may be kept, and asked again."""
-EVENTS = frozenset({"cubes", "actions", "tick", "packet_in", "out"})
+EVENTS = frozenset({"cubes", "tick", "packet_in", "out"})
 FUNCTIONS = PURE | EVENTS
 MOST_PACKETS = 64  # in one call
 

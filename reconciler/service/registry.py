@@ -1,9 +1,9 @@
 """A cube type, as found by name: its model, its C, and its Python half if it has one.
 
 The reconciler learns all it knows of a service through this class; nothing else may name one. Services come from the
-built-in tree, from distributions that declare an entry point in group `pcn.services` (a directory), and from
-directories given on the command line. A directory holds <service>.schema.json (generated from <service>.yang),
-<service>.c and perhaps <service>.py.
+built-in tree, from distributions that declare an entry point in group `pcn.services` (a directory), from directories given on
+the command line, and, registered in /run/pcn/services or /etc/pcn/services, from elsewhere (service/remote). A directory holds
+<service>.schema.json (generated from <service>.yang), <service>.c and perhaps <service>.py.
 
 The Python half is pure and optional; of these it defines what it needs (`ServiceImpl` says what holds for the rest):
     sources(config) -> {direction: [source]}       the cube's own C, where it depends on the configuration: of each µCube the
@@ -34,7 +34,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,7 @@ from reconciler.service.model.rows import Migrate, TableRows, decode_rows, encod
 from reconciler.service.ownership import refuse_others
 
 if TYPE_CHECKING:
+    from reconciler.service.remote import Finder, Found
     from reconciler.service.sources import CubeSources
 
 HERE = Path(__file__).resolve().parents[2]
@@ -63,13 +64,14 @@ class ServiceFiles:
     schema: Path
     sources: Path
     implementation: Path
+    edition: str = ""
 
 
 class Service:
     """One cube type. `kind` is 'standard' or 'transparent'; `ingress` and `egress` are its C files in µCube order."""
 
-    def __init__(self, files: ServiceFiles) -> None:
-        self.name, self.files = files.name, files
+    def __init__(self, files: ServiceFiles, implementation: ServiceImpl | None = None) -> None:
+        self.name, self.files, self._elsewhere = files.name, files, implementation
 
     @functools.cached_property
     def schema(self) -> dict[str, Any]:
@@ -155,8 +157,13 @@ class Service:
 
     @functools.cached_property
     def implementation(self) -> ServiceImpl:
-        """What its own code answers; where there is none, what follows from the model alone."""
-        return ModuleImpl(self._module())
+        """What its own code answers, here or elsewhere; where there is none, what follows from the model alone."""
+        return self._elsewhere or ModuleImpl(self._module())
+
+    @property
+    def edition(self) -> str:
+        """Another one when its code is another one, of a service that may change while the reconciler runs; else ''."""
+        return self.files.edition
 
     def _module(self) -> ModuleType | None:
         if not self.files.implementation.exists():
@@ -264,16 +271,48 @@ class Services:
             refuse_others(directory)
         self.directories = [Path(directory).resolve() for directory in directories]
         self._found: dict[str, Service] = {}
+        self._registered: dict[str, tuple[Found, Service]] = {}
 
     def get(self, name: str) -> Service | None:
         if name not in self._found:
             files = self._near.get(name) or self._files.get(name)  # installed ones are looked for last: it takes a while
-            if files is not None:
-                self._found[name] = Service(files)
+            if files is None:
+                return self._get_elsewhere(name)
+            self._found[name] = Service(files)
         return self._found.get(name)
 
     def names(self) -> list[str]:
-        return sorted(self._files)
+        return sorted({*self._files, *self._finder.names()})
+
+    def names_near(self) -> list[str]:
+        """Those of the directories given on the command line."""
+        return sorted(name for directory in self.directories for name in _in_directory(directory))
+
+    def why_not(self, name: str) -> str:
+        """Why a service that is registered cannot be had, in a sentence; '' if none of this name is."""
+        return self._finder.why(name)
+
+    def stamps(self) -> tuple[Any, ...]:
+        """Another value when a service that is not installed may be another one: then `get` gives another object."""
+        return self._finder.stamps() if "_finder" in self.__dict__ else ()
+
+    def _get_elsewhere(self, name: str) -> Service | None:
+        """One that is registered (service/remote/places.py); the same object for as long as it is the same."""
+        found = self._finder.find(name)
+        if found is None:
+            return None
+        if name not in self._registered or self._registered[name][0] is not found:
+            files = _in_directory(found.directory).get(name)
+            if files is None:
+                return None
+            self._registered[name] = found, Service(replace(files, edition=found.edition), found.implementation)
+        return self._registered[name][1]
+
+    @functools.cached_property
+    def _finder(self) -> Finder:
+        from reconciler.service.remote import Finder  # most commands have no use for it
+
+        return Finder()
 
     @functools.cached_property
     def _near(self) -> dict[str, ServiceFiles]:

@@ -171,6 +171,7 @@ class Dispatcher:
                 count += 1
                 if time.monotonic() > until:
                     break
+            cube.call("drained")
         return count
 
     def packet_in(self, name: str, found: PacketIn) -> None:

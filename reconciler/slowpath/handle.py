@@ -6,6 +6,8 @@
         def packet_in(self, packet: bytes, md: Metadata, reason: int) -> None: ...
         def tick(self, now: float) -> None: ...        # optional; every 100 ms, CLOCK_MONOTONIC seconds
         def changed(self) -> None: ...                 # optional; `cube.config`, `cube.ports` or `cube.facts` are others now
+        def drained(self) -> None: ...                 # optional; the packets that were in the ring are handled, or its share is
+        prepare = classmethod                          # optional; called once, before the worker may open no more files
         def held(self) -> int: ...                     # optional; how many packets it keeps for later
 
 A half does no I/O of its own: it is called in its worker's one loop, and what it waits for keeps the service's other cubes

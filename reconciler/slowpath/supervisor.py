@@ -222,7 +222,8 @@ class Supervisor:
     def _group(self, cube: ServedCube) -> str:
         service = self._services.get(cube.service)
         alone = service is not None and getattr(service.slow_path, "worker", "service") == "cube"
-        return f"cube {cube.name}" if alone else f"service {cube.service}"
+        edition = f" {service.edition.removeprefix('sha256:')[:12]}" if service is not None and service.edition else ""
+        return f"cube {cube.name}{edition}" if alone else f"service {cube.service}{edition}"
 
     def _worker_of(self, number: int) -> tuple[Supervised, str] | None:
         """Who serves the cube of this number, and its name."""

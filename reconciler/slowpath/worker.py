@@ -53,6 +53,10 @@ class Worker:
         sockets = [socket.socket(fileno=fd) for fd in order["sockets"]]
         self._connections = [Connection(sock, functions) for sock in sockets]
 
+    def prepare(self) -> None:
+        """Open what the half needs, before there are no privileges for it."""
+        getattr(self._half, "prepare", lambda: None)()
+
     def run(self) -> None:
         """Until the agent closes a connection."""
         poll, due = select.epoll(), time.monotonic() + TICK
@@ -155,6 +159,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):  # meant for the agent, which closes the connections
         signal.signal(number, signal.SIG_IGN)
     worker = Worker(order)
+    worker.prepare()
     privileges.drop(_readable(order["services"]))
     os.chdir("/")
     worker.run()

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from reconciler.rpc import client as rpc
+from reconciler.rpc import exchange
 from reconciler.rpc.client import Client, inherited
 from reconciler.rpc.contract import Bounds, RpcError, decode, from_bytes, from_rows, to_bytes, to_rows
 from reconciler.rpc.server import LATER, Connection
@@ -97,7 +97,7 @@ def test_bounds_hold_on_both_sides():
 
 
 def test_a_service_that_does_not_answer_costs_its_time_three_times_and_then_none(monkeypatch):
-    monkeypatch.setattr(rpc, "PAUSE", 0.3)
+    monkeypatch.setattr(exchange, "PAUSE", 0.3)
 
     async def run():
         async def connect():
@@ -157,9 +157,3 @@ def test_who_speaks_no_http_or_another_version_is_refused():
 
         with pytest.raises(RpcError, match="version 1"):
             asyncio.run(run())
-
-
-@pytest.mark.parametrize("name", ["../x", "a/b", "/etc/passwd"])
-def test_a_services_name_is_no_path(name):
-    with pytest.raises(RpcError, match="no name"):
-        rpc.local(name)

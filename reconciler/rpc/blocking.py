@@ -1,0 +1,126 @@
+"""Calls a service from a thread that waits for the answer: the planner's, or a worker's.
+
+    caller = Caller("gate", connect)          # connect(seconds) gives a connected socket
+    caller.call("tables", {...})              # within 2 s, whatever the peer does
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import h11
+
+from reconciler.rpc.contract import BOUNDS, PURE, Bounds, RpcError
+from reconciler.rpc.exchange import Breaker, Exchange, value_of
+
+Connect = Callable[[float], socket.socket]
+"""A connected socket, within so many seconds. Raises OSError."""
+Greet = Callable[[Any], None]
+"""Takes what a peer says of itself, once for each connection. Raises PcnError for one that is not to be asked."""
+_CHUNK = 1 << 16
+
+
+class Away(RpcError):
+    """Nobody answered: nobody is there, or not in time."""
+
+
+class _Link:
+    def __init__(self, sock: socket.socket, exchange: Exchange) -> None:
+        self.sock, self.exchange = sock, exchange
+
+    def ask(self, function: str, method: str, argument: Any, until: float) -> tuple[int, bytes]:
+        self.sock.settimeout(_left(until))
+        self.sock.sendall(self.exchange.begin(function, method, argument))
+        while True:
+            self.sock.settimeout(_left(until))
+            if self.exchange.receive(self.sock.recv(_CHUNK)):
+                return self.exchange.answer()
+
+
+def _left(until: float) -> float:
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+class Caller:
+    """One service. Threads may share it: `bounds.in_flight` calls are made at a time. A connection of an earlier call is tried
+    first; what may be asked again is asked again on a new one, if the peer has closed that."""
+
+    def __init__(self, name: str, connect: Connect, greet: Greet | None = None, bounds: Bounds | None = None) -> None:
+        bounds = bounds or BOUNDS
+        self.name, self._connect, self._greet, self._bounds = name, connect, greet, bounds
+        self._free: list[_Link] = []
+        self._turn = threading.BoundedSemaphore(bounds.in_flight)
+        self._breaker = Breaker()
+        weakref.finalize(self, _close, self._free)
+
+    def call(self, function: str, argument: Any = None, *, method: str = "POST", seconds: float | None = None) -> Any:
+        """Raises Away, RpcError for an answer that is none, and what `greet` raises."""
+        self._breaker_check()
+        allowed = self._bounds.seconds if seconds is None else seconds
+        until = time.monotonic() + allowed
+        try:
+            if not self._turn.acquire(timeout=allowed):
+                raise TimeoutError
+            try:
+                status, body = self._ask(function, method, argument, until)
+            finally:
+                self._turn.release()
+        except TimeoutError:
+            self._breaker.timed_out()
+            raise Away(f"it did not answer {function} within {allowed:g} s") from None
+        except (OSError, EOFError, h11.ProtocolError) as error:
+            raise Away(getattr(error, "strerror", None) or str(error)) from None
+        self._breaker.answered()
+        return value_of(self.name, function, status, body, self._bounds)
+
+    def _breaker_check(self) -> None:
+        try:
+            self._breaker.check(self.name)
+        except RpcError as error:
+            raise Away(str(error)) from None
+
+    def _ask(self, function: str, method: str, argument: Any, until: float) -> tuple[int, bytes]:
+        reused = self._free.pop() if self._free else None
+        if reused is not None:
+            try:
+                return self._on(reused, function, method, argument, until)
+            except (OSError, EOFError, h11.ProtocolError) as error:
+                if isinstance(error, TimeoutError) or function not in PURE | {"service", "cubes"}:
+                    raise
+        return self._on(self._open(until), function, method, argument, until)
+
+    def _on(self, link: _Link, function: str, method: str, argument: Any, until: float) -> tuple[int, bytes]:
+        try:
+            found = link.ask(function, method, argument, until)
+        except BaseException:
+            link.sock.close()
+            raise
+        self._free.append(link)
+        return found
+
+    def _open(self, until: float) -> _Link:
+        link = _Link(self._connect(_left(until)), Exchange(self.name, self._bounds))
+        try:
+            if self._greet is not None:
+                status, body = link.ask("service", "GET", None, until)
+                self._greet(value_of(self.name, "service", status, body, self._bounds))
+        except BaseException:
+            link.sock.close()
+            raise
+        return link
+
+    def close(self) -> None:
+        _close(self._free)
+
+
+def _close(links: list[_Link]) -> None:
+    while links:
+        links.pop().sock.close()

@@ -1,0 +1,129 @@
+"""Finds services elsewhere by name, and decides which of them is believed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from reconciler.errors import PcnError
+from reconciler.service.remote import places
+from reconciler.service.remote.contact import Contact, changed, introduce
+from reconciler.service.remote.impl import RemoteImpl
+from reconciler.service.remote.kept import Answers, Kept
+from reconciler.service.remote.manifest import Manifest
+from reconciler.service.remote.places import Place
+from reconciler.service.remote.slowpath import carrier
+
+AGAIN = 5.0  # seconds after which one that could not be had is asked again
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A service of a `directory`, whose code is there; or one whose model and C are kept there, with what asks the rest of it."""
+
+    directory: Path
+    implementation: RemoteImpl | None = None
+    stamp: tuple[Any, ...] = ()
+
+    @property
+    def edition(self) -> str:
+        """Another one when the code is."""
+        if self.implementation is not None:
+            return self.implementation.version
+        return blake2b(repr(self.stamp).encode(), digest_size=6).hexdigest()
+
+
+class Finder:
+    """`find` gives the same object for as long as it is the same service."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[tuple[Any, ...], Found | None]] = {}
+        self._why: dict[str, str] = {}
+        self._again: dict[str, float] = {}
+
+    def names(self) -> list[str]:
+        return places.names()
+
+    def why(self, name: str) -> str:
+        """Why a service is not to be had, in a sentence; '' if nothing is known of it."""
+        return self._why.get(name, "")
+
+    def find(self, name: str) -> Found | None:
+        """None: nothing of it is known, or not believed. Nobody is asked who was asked before."""
+        stamp = places.stamp(name)
+        before, found = self._found.get(name, ((), None))
+        soon = time.monotonic() < self._again.get(name, 0.0)
+        if before == stamp and (found.stamp == _contents(found.directory) if found else soon):
+            return found
+        self._why.pop(name, None)
+        self._again[name] = time.monotonic() + AGAIN
+        found = None
+        try:
+            found = self._look(name)
+        except PcnError as error:
+            self._why[name] = str(error)
+        self._found[name] = stamp, found
+        return found
+
+    def stamps(self) -> tuple[Any, ...]:
+        """Another value when one of those that were found may be another one."""
+        return tuple(
+            (name, places.stamp(name), _contents(found.directory) if found else ()) for name, (_, found) in self._found.items()
+        )
+
+    def _look(self, name: str) -> Found | None:
+        place, kept = places.find(name), Kept(name)
+        if place is not None and place.directory:
+            from reconciler.service.ownership import refuse_others
+
+            refuse_others(place.directory)
+            return Found(Path(place.directory), stamp=_contents(Path(place.directory)))
+        manifest = self._manifest(place, kept) if place is not None else kept.manifest()
+        if manifest is None:
+            return None
+        contact = Contact(place or places.absent(name), kept, self._agreed(place, manifest))
+        implementation = RemoteImpl(manifest, contact, Answers(kept, manifest.digest), carrier(contact, manifest))
+        return Found(kept.directory(manifest.digest), implementation)
+
+    @staticmethod
+    def _agreed(place: Place | None, manifest: Manifest) -> str:
+        """The digest that is to answer. Until it does, the one before is what is loaded, and what is read by."""
+        return place.digest if place is not None and place.needs_pin and place.digest else manifest.digest
+
+    def _manifest(self, place: Place, kept: Kept) -> Manifest | None:
+        """The one that may be used: root's pin says which, or, of what root serves on this host, whichever it is now. While that
+        is not to be had, the last one: what is loaded of it can still be read."""
+        known = kept.manifest(place.digest) if place.digest else None
+        if known is not None:
+            kept.believe(known)
+            return known
+        last = kept.manifest()
+        try:
+            found = introduce(place, kept)
+        except PcnError as error:
+            self._why[place.name] = str(error)
+            return last
+        if (place.needs_pin or place.digest) and found.digest != place.digest:
+            self._why[place.name] = changed(place, found.digest, place.digest or (last.digest if last else ""))
+            return last
+        kept.believe(found)
+        return found
+
+
+def _contents(directory: Path) -> tuple[Any, ...]:
+    """Of a directory that somebody may edit: names and times of what is in it. What is kept of one elsewhere never changes."""
+    if (directory / "manifest.json").exists():
+        return ()
+    return tuple(sorted(_files(directory)))
+
+
+def _files(directory: Path) -> Iterator[tuple[str, int]]:
+    with suppress(OSError):
+        for path in directory.iterdir():
+            if path.suffix in (".json", ".c", ".h", ".py"):
+                yield path.name, path.stat().st_mtime_ns
