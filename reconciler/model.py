@@ -92,6 +92,16 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Tap:
+    """A transparent cube that a running command asks for and no document: at a port ('br1:p1') or a netdev, next to what it is
+    on; or, with `outside`, on the wire's side of that transparent cube there."""
+
+    cube: Cube
+    place: str
+    outside: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """One checked document. `document` is its canonical plain form (defaults left out, as the user wrote it, keys in
     model order): what the kernel keeps as the applied document."""

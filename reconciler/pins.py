@@ -155,3 +155,12 @@ def is_hidden(netdev: str) -> bool:
     """Whether a name is that of an end of a hidden veth pair, which carries a cube's copies and nobody asked for by name."""
     digits = netdev[3:-1]
     return len(netdev) == 12 and netdev[:3] == "pcn" and netdev[-1] in "nf" and all(c in "0123456789abcdef" for c in digits)
+
+
+def tap(number: int) -> str:
+    """The name of a cube that is a tap (model.Tap): no document can have it."""
+    return f"tap+{number}"
+
+
+def is_tap(cube: str) -> bool:
+    return cube.startswith("tap+")

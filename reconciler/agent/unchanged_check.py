@@ -42,7 +42,8 @@ class UnchangedCheck:
             state, conflicts = self._reconciler.with_links(live, self._network)
         calm = self._calm
         same = not conflicts and state == calm.state and live.netdevs == calm.netdevs and live.orphans == calm.orphans
-        same = same and live.published == calm.published and host_facts(self._facts, live.netdevs) == self._facts
+        same = same and live.taps == calm.taps and live.published == calm.published
+        same = same and host_facts(self._facts, live.netdevs) == self._facts
         if same:  # what was read now says the same, and has less that is its own
             self._began, self._read, self._calm = began, live, replace(live, state=state)
         return same

@@ -15,7 +15,7 @@ from reconciler.service.registry import Services
 
 
 def describe(root: str, services: Services, name: str) -> tuple[Capture, Cube]:
-    """Raises UsageError if no such cube is applied."""
+    """A cube that captures. Raises UsageError if no such cube is applied."""
     from reconciler.document.suggest import did_you_mean
 
     reconciler = Reconciler(root, services, Builder(services, root=root, stored=True))

@@ -1,85 +1,118 @@
-"""pcn capture: the packets that a cube captures, as pcapng."""
+"""pcn capture: the packets that a cube captures, or that pass a place of the graph, as pcapng."""
 
 from __future__ import annotations
 
 import argparse
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from reconciler.cli import arguments as shared
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from reconciler.capture.follow import Written
+    from reconciler.capture.follow import Capture, Written
     from reconciler.capture.output import Output
     from reconciler.cli.run import Run
-    from reconciler.model import Cube
 
 DESCRIPTION = """\
-Write the packets that a cube of service packetcapture captures, as pcapng with times in nanoseconds, until Ctrl-C: to a file,
-which becomes another one when it is large or old, or with -w - to a pipe.
+Write packets as pcapng, with times in nanoseconds, until Ctrl-C: to a file, which becomes another one when it is large or
+old, or with -w - to a pipe. WHERE is
 
-  pcn capture watch -w - | tcpdump -n -r -
+  br1:p1        a port: a tap is placed next to the cube, for as long as this runs; no file has it
+  br1:p1/fw1    the same, on the wire's side of the transparent cube fw1 there
+  eth0          a netdev that has attachments: next to the host's stack, or eth0/fw1
+  watch         a cube of service packetcapture, which has its own filter: its packets are read
 
-Each packet is read once: while this runs, it is the cube's only reader. What found no room is counted, and told in the end."""
+  pcn capture br1:p1 'tcp port 80' -w - | tcpdump -n -r -
+
+What found no room is counted, and told in the end."""
 _MEGABYTE = 1_000_000
+_DIRECTIONS = {"both": "BIDIRECTIONAL", "in": "INGRESS", "out": "EGRESS"}
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("cube", metavar="CUBE", help="the cube whose packets are read")
-    parser.add_argument("-w", "--write", metavar="FILE|-", help="where to (else what the cube's 'networkmode' and 'dump' say)")
+    parser.add_argument("where", metavar="WHERE", help="a port, a netdev, or a cube that captures")
+    parser.add_argument("filter", nargs="*", metavar="FILTER", help="which packets, in tcpdump's syntax (all)")
+    parser.add_argument("-w", "--write", metavar="FILE|-", help="where to (else what a cube's file says)")
+    parser.add_argument("-s", "--snaplen", metavar="N", type=_number, default=0, help="how many bytes of each packet (all)")
+    parser.add_argument("-d", "--direction", choices=tuple(_DIRECTIONS), default="both", help="from or to the wire")
     parser.add_argument("-c", "--count", metavar="N", type=_number, default=0, help="end after so many packets")
     parser.add_argument("--rotate-size", metavar="MB", type=_number, default=0, help="begin another file before it is larger")
     parser.add_argument("--rotate-seconds", metavar="S", type=shared.seconds, default=0.0, help="begin another file after this")
     parser.add_argument("--keep", metavar="N", type=_number, default=9, help="how many files before the one that is written (9)")
+    shared.lock(parser)
     shared.services(parser)
     shared.root(parser)
 
 
 def run(run: Run) -> int:
-    from reconciler.capture.describe import describe
     from reconciler.capture.follow import follow
     from reconciler.cli.version import version
 
-    run.need("read captured packets")
-    options = run.options()
-    capture, cube = describe(options.root, options.services, run.args.cube)
-    where = _where(run, cube)
-    output = _output(run, where, capture.head(version()))
-    if where != "-":
-        run.terminal.say(f"writing what {capture.cube} captures to {where}; Ctrl-C ends it")
-    written = _until_the_end(lambda wanted: follow(options.root, capture, output, wanted), run, output)
-    if written is not None:
-        run.terminal.say(_summary(written))
+    run.need("capture packets", change=True)
+    root = run.options().root
+    with _ending() as ending, _capture(run) as (capture, where):
+        output = _output(run, where, capture.head(version()))
+        to = "" if where == "-" else f" to {where}"
+        run.terminal.say(f"capturing at {', '.join(capture.places.values())}{to}; Ctrl-C ends it")
+
+        def wanted(written: Written) -> bool:
+            return not ending and not (run.args.count and written.captured >= run.args.count)
+
+        try:
+            written = follow(root, capture, output, wanted)
+            output.close()
+        except BrokenPipeError:  # who read the pipe has had enough
+            return 0
+    run.terminal.say(_summary(written))
     return 0
 
 
-def _until_the_end(read: Callable[[Callable[[Written], bool]], Written], run: Run, output: Output) -> Written | None:
-    """What was written until Ctrl-C, SIGTERM, the count, or the end of whoever reads the pipe (None)."""
+@contextmanager
+def _ending() -> Iterator[list[int]]:
+    """The signals that ended it, so far."""
     import signal
 
     ending: list[int] = []
-    signals = signal.SIGINT, signal.SIGTERM
+    signals = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
     before = {number: signal.signal(number, lambda number, _frame: ending.append(number)) for number in signals}
     try:
-        written = read(lambda written: not ending and not (run.args.count and written.captured >= run.args.count))
-        output.close()
-        return written
-    except BrokenPipeError:
-        return None
+        yield ending
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _where(run: Run, cube: Cube) -> str:
+@contextmanager
+def _capture(run: Run) -> Iterator[tuple[Capture, str]]:
+    """What is captured, and where it is written; a tap is there as long."""
+    from reconciler import pins
+    from reconciler.capture.describe import describe
+    from reconciler.capture.tap import Place, tapped
+    from reconciler.kernel.bpffs import Bpffs
+
+    args, options = run.args, run.options()
+    options.progress = None
+    if args.where in {pins.unescape(name) for name in Bpffs(options.root).names("cubes")}:
+        if args.filter or args.snaplen or args.direction != "both":
+            raise UsageError(f"{args.where} is a cube: its filter, snaplen and direction are those of its file")
+        capture, cube = describe(options.root, options.services, args.where)
+        dump = cube.config.get("dump") or f"/var/tmp/{cube.name}.pcapng"  # noqa: S108  # made such that nobody is in the way
+        yield capture, _where(run, "-" if cube.config.get("networkmode") else str(dump))
+        return
+    where = _where(run, "-")
+    leaves = {"capture": _DIRECTIONS[args.direction], "filter": " ".join(args.filter), "snaplen": args.snaplen}
+    with tapped(options, Place.of(args.where), {leaf: value for leaf, value in leaves.items() if value}) as capture:
+        yield capture, where
+
+
+def _where(run: Run, otherwise: str) -> str:
     import os
     import sys
 
-    dump = cube.config.get("dump") or f"/var/tmp/{cube.name}.pcapng"  # noqa: S108  # made such that nobody is in the way
-    said = run.args.write or ("-" if cube.config.get("networkmode") else dump)
+    said = run.args.write or otherwise
     if said == "-" and os.isatty(sys.stdout.fileno()):
         raise UsageError("pcapng is not for a terminal: pipe it (| tcpdump -r -), or say -w FILE")
     return str(said)

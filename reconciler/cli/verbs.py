@@ -19,7 +19,7 @@ VERBS = {
     "api": "serve Polycube's REST API (the command pcn-api)",
     "stats": "show what the cubes and ports carry and drop",
     "log": "print what the cubes log",
-    "capture": "write the packets that a cube captures, for tcpdump",
+    "capture": "write the packets that pass a place, for tcpdump",
     "action": "do a YANG action on a cube, such as fdb/flush",
     "reload": "put another program in the place of one of a cube's",
     "explain": "explain a key of a file, and what a change of it costs",

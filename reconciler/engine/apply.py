@@ -133,7 +133,8 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
                     result.warnings += _once_more(documents, root, reconciler, chosen, delete=delete)
                 chosen.kept.topologies = {document_text(topology): topology for topology in result.wanted}
             builder = reconciler.builder
-            built = {key: builder.built[key] for key in builder.keys_of(result.wanted) if key in builder.built}
+            wanted = reconciler.tapped(result.wanted, result.session.live)
+            built = {key: builder.built[key] for key in builder.keys_of(wanted) if key in builder.built}
             keep(root, built, builder.digests, reconciler.same(result.session.live))
         finally:
             root.remove_if_empty()

@@ -13,7 +13,7 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.engine.builder import Builder, by_digest
-from reconciler.errors import CompileError
+from reconciler.errors import CompileError, DocumentError, NotPermitted
 from reconciler.facts.selector import LOOPBACK
 from reconciler.graph.chains import fuse
 from reconciler.graph.desired import build_desired
@@ -34,10 +34,12 @@ from reconciler.graph.records import (
     global_records,
     grouped,
 )
+from reconciler.graph.taps import with_taps
 from reconciler.kernel.read_cache import ReadCache
+from reconciler.live import taps as asked
 from reconciler.live.applied import applied_documents, name_of
 from reconciler.live.quarantine import HELD, UNREADABLE, of_unknown_services, readable, without
-from reconciler.model import BuildKey, Topology
+from reconciler.model import BuildKey, Tap, Topology
 from reconciler.plan import make_plan
 from reconciler.plan.steps import Plan
 from reconciler.service.registry import Services
@@ -103,11 +105,12 @@ class Reconciler:
             return found
 
         self.builder.seen |= self.kept.seen
-        live = look()
+        taps = tuple(tap for tap in asked.read(self.root) if self._can_be(tap))
+        live = replace(look(), taps=taps)
         if self.builder.unknown:  # what cubes were compiled to is lost: their C is in the applied documents
             topologies, _ = readable(applied_documents(live), self.services)
             if self.builder.unknown & self.builder.keys_of(topologies):
-                live = look()
+                live = replace(look(), taps=taps)
         self.kept.built, self.kept.seen = dict(self.builder.built), dict(self.builder.seen)
         unknown = of_unknown_services(live.documents, self.services)
         self._seal(live, {name: why for name, why in unknown.items() if name not in self.drop})
@@ -116,6 +119,17 @@ class Reconciler:
         live.orphans += tuple(pins.topology(name) for name in live.unreadable if name in going)
         self._seal(live, dict.fromkeys(set(live.unreadable) - going, UNREADABLE))
         return live
+
+    def _can_be(self, tap: Tap) -> bool:
+        """Whether a tap can be built here: one that cannot is not to keep anything else from being applied."""
+        try:
+            return bool(self.builder.ensure([self.builder.key_of(tap.cube)]))
+        except (DocumentError, CompileError, NotPermitted):
+            return False
+
+    def tapped(self, topologies: Sequence[Topology], live: Live) -> Sequence[Topology]:
+        """The topologies with the taps that are asked for now."""
+        return with_taps(topologies, live.taps) if live.taps else topologies
 
     def still(self, live: Live) -> Live | None:
         """`live`, which was read a moment ago, if the documents, the names of cubes and the netdevs are what they were."""
@@ -127,7 +141,7 @@ class Reconciler:
         reader = Reader(Bpffs(self.root), self.kept.memory)
         (documents, _), cubes = documents_of(reader), {pins.unescape(name) for name in reader.names("cubes")}
         same = [(each.name, each.document) for each in documents] == [(each.name, each.document) for each in live.documents]
-        if not same or cubes != live.generations.keys() or rtnl.links() != live.netdevs:
+        if not same or cubes != live.generations.keys() or rtnl.links() != live.netdevs or asked.read(self.root) != live.taps:
             return None
         self.builder.built |= self.kept.built
         return replace(live, adoptable={}, adopted={}, overfull=frozenset(), sealed=dict(live.sealed))
@@ -181,6 +195,7 @@ class Reconciler:
         facts = self.facts(topologies, live) if facts is None else facts
         from reconciler.kernel.netstate import ARPHRD_LOOPBACK
 
+        topologies = self.tapped(topologies, live)
         built = self.builder.ensure(self.builder.keys_of(topologies))
         mark = f"{self.root}/topologies/"  # netdevs of ours come with the topologies that want them, and go with them
         usable = {name: netdev for name, netdev in live.netdevs.items() if netdev.carries_ethernet}
@@ -235,7 +250,7 @@ class Reconciler:
             return live
         from reconciler.live.recorded import laid_out_anew
 
-        keys = ((cube.name, self.builder.key_of(cube)) for each in topologies for cube in each.cubes)
+        keys = ((cube.name, self.builder.key_of(cube)) for each in self.tapped(topologies, live) for cube in each.cubes)
         tables = {cube: self.builder.built[key].tables for cube, key in keys if key in self.builder.built}
         return replace(live, state=laid_out_anew(live, tables, known))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.graph.documents import documents_equal
-from reconciler.model import BuildKey, Link, family_of
+from reconciler.model import BuildKey, Link, Tap, family_of
 
 GONE = "(gone)"  # stands for a netdev or a program that is no longer there
 
@@ -371,7 +371,7 @@ class Live:
     the reason given (see `live.quarantine`). `recorded` are the digests under which programs are recorded. `namespaces` are those
     that the applied documents name, with their topologies; `network` is the network as seen beside what was applied, where
     `state` has it as seen beside what is wanted. `published` are the facts that workers published, by cube. `format` is that of
-    the layout in bpffs."""
+    the layout in bpffs. `taps` are those that running commands ask for."""
 
     state: State = field(default_factory=dict)
     orphans: tuple[str, ...] = ()
@@ -390,3 +390,4 @@ class Live:
     network: State = field(default_factory=dict)
     published: dict[str, dict[str, Any]] = field(default_factory=dict)
     format: int = pins.FORMAT
+    taps: tuple[Tap, ...] = ()

@@ -7,12 +7,14 @@ their way in sit on the side of arrival; those met by their way out, on the side
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from reconciler import pins
 from reconciler.graph.records import GONE, CubeRecord, HookRecord, Live, NextHopRecord, TrampolineRecord, WaitingRecord
 from reconciler.service.registry import Services
 
+_Place = TypeVar("_Place")
 _LONGEST = 256  # hops; a damaged graph may loop
 
 
@@ -108,6 +110,15 @@ def trace(live: Live, services: Services, hints: Mapping[str, Sequence[str]]) ->
     _add_waiting(live, found)
     _add_detached(tracer, found, hints)
     return found
+
+
+def without_taps(traced: Traced) -> Traced:
+    """The same without the taps of running commands, which are part of no document."""
+    return replace(traced, tcubes=_without_taps(traced.tcubes), attachments=_without_taps(traced.attachments))
+
+
+def _without_taps(found: Mapping[_Place, Sequence[str]]) -> dict[_Place, list[str]]:
+    return {place: kept for place, cubes in found.items() if (kept := [cube for cube in cubes if not pins.is_tap(cube)])}
 
 
 def _add_detached(tracer: _Tracer, found: Traced, hints: Mapping[str, Sequence[str]]) -> None:

@@ -23,6 +23,7 @@ from reconciler.kernel import trusted
 
 RUN = Path("/run/pcn")
 _PAUSE = 0.02  # seconds between two tries to take a seat
+_MOST = 1 << 16  # bytes of what a holder says
 _GLIMPSE = 0.2  # seconds: who only looks whether a seat is taken has it for a moment
 
 
@@ -115,8 +116,34 @@ def holder(name: str) -> str | None:
     return None
 
 
+def holders(prefix: str) -> list[str]:
+    """What the holders of all seats say whose names begin so, in the order of the names. What somebody left who was killed is
+    taken away. Waits for nobody."""
+    found = []
+    try:
+        with opened(make=False) as directory_fd:
+            for name in sorted(each for each in os.listdir(directory_fd) if each.startswith(prefix)):
+                with suppress(FileNotFoundError):
+                    found += _said(directory_fd, name)
+    except FileNotFoundError:
+        return []
+    return found
+
+
+def _said(directory_fd: int, name: str) -> list[str]:
+    fd = trusted.open_file(directory_fd, name)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(name, dir_fd=directory_fd)
+    except BlockingIOError:
+        return [_read(fd)]
+    finally:
+        os.close(fd)
+    return []
+
+
 def _read(fd: int) -> str:
-    return os.pread(fd, 256, 0).decode(errors="replace").strip()
+    return os.pread(fd, _MOST, 0).decode(errors="replace").strip()
 
 
 # -- sockets -------------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from reconciler.engine.builder import Builder
 from reconciler.engine.session import Reconciler
 from reconciler.facts import of_cube
 from reconciler.graph.records import CubeRecord, LinkRecord, Live, NamespaceRecord, PortRecord, ProgramRecord, TopologyRecord
-from reconciler.graph.trace import Traced, trace
+from reconciler.graph.trace import Traced, trace, without_taps
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Link, LinkEnd
 from reconciler.present.attachments import documented, selectors_in_force
@@ -71,10 +71,10 @@ def _documents(
     live: Live, reconciler: Reconciler, applied: Mapping[str, Mapping[str, Any]], names: Collection[str], state: bool,
     facts: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    records = list(live.state.values())
+    records = [record for record in live.state.values() if not (isinstance(record, CubeRecord) and pins.is_tap(record.name))]
     found = {r.topology for r in records if isinstance(r, CubeRecord | LinkRecord | NamespaceRecord)}
     found |= {r.name for r in records if isinstance(r, TopologyRecord)}
-    traced = trace(live, reconciler.services, documented(applied.values()))
+    traced = without_taps(trace(live, reconciler.services, documented(applied.values())))
     in_force, by_hand = selectors_in_force(applied.values(), traced.attachments, live)
     documents = []
     for name in sorted(found):

@@ -101,6 +101,11 @@ class Service:
         return bool(self.meta.get("floods", False))
 
     @property
+    def taps(self) -> bool:
+        """Whether cubes of it can be placed while a command runs, without being in any document."""
+        return bool(self.meta.get("taps", False))
+
+    @property
     def floods_groups(self) -> bool:
         """Whether it floods to some of its ports, each copy with a tag or without: XDP's broadcast can do neither."""
         return self.meta.get("floods") == "groups"

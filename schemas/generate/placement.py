@@ -14,7 +14,7 @@ from schemas.generate.yang import BASE, PCN, Statement, at, data_nodes, extensio
 
 PLACES: dict[str, tuple[str, ...]] = {
     "ingress": ("module",), "egress": ("module",), "floods": ("module",), "max-ports": ("module",),
-    "drop-reason": ("module",), "breaks-loops": ("leaf",),
+    "drop-reason": ("module",), "taps": ("module",), "breaks-loops": ("leaf",),
     "table": ("module", "list", "leaf-list", "container", "leaf"),
     "key": ("leaf", "leaf-list"), "encoding": ("leaf", "leaf-list"), "ref": ("leaf", "leaf-list"),
     "value": ("leaf",), "const": ("leaf",), "filter": ("leaf",), "derived": ("leaf", "leaf-list"),
@@ -27,6 +27,7 @@ _ARGUMENTS = {
     "encoding": ("|".join(ENCODINGS), f"one of {', '.join(ENCODINGS)}"),
     "ref": ("port", "'port'"),
     "floods": ("true|false|groups", "'true', 'false' or 'groups'"),
+    "taps": ("true|false", "'true' or 'false'"),
     "max-ports": ("[1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-6]", "a number from 1 to 256"),
     "ingress": (r"[^/\s]+\.c", "the name of a C file, such as bridge.c"),
     "egress": (r"[^/\s]+\.c", "the name of a C file, such as bridge.c"),

@@ -48,6 +48,7 @@ def _about(module: Statement) -> Schema:
         "egress": extension_args(module, PCN, "egress"),
         "floods": {"true": True, "groups": "groups"}.get(extension_arg(module, PCN, "floods") or "", False),
         "drop-reasons": extension_args(module, PCN, "drop-reason"),
+        **({"taps": True} if extension_arg(module, PCN, "taps") == "true" else {}),
     }
 
 

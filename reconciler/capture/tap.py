@@ -1,0 +1,122 @@
+"""A tap: a cube that captures, placed between what is there already for as long as a command runs.
+
+No document has it. The command asks for it (`live/taps`), and whoever plans takes what is asked for beside what was applied; so
+placing it is an apply of what is applied, with the tap, which swaps the programs around it as any edit does, and while it is
+asked for it is no drift. A process of its own waits for the command's end, however it ends, and then does the same again,
+without the tap. If that one is killed too, the next apply, the agent or `pcn gc` removes it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from reconciler.capture.follow import Capture
+from reconciler.check import check
+from reconciler.document import Document
+from reconciler.document.suggest import did_you_mean
+from reconciler.engine.apply import Options, apply, plan_for
+from reconciler.engine.builder import Builder
+from reconciler.engine.confirm import refuse_while_unconfirmed
+from reconciler.engine.session import Reconciler
+from reconciler.errors import ApplyFailed, UsageError
+from reconciler.graph.taps import places, with_taps
+from reconciler.live import taps
+from reconciler.model import Cube, Tap, Topology
+from reconciler.pins import tap as name_of
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to: `at` a port ('br1:p1') or a netdev with attachments, next to what it is on; or on the wire's side of the
+    transparent cube `outside` there."""
+
+    at: str
+    outside: str = ""
+
+    @classmethod
+    def of(cls, text: str) -> Place:
+        """From 'br1:p1', 'eth0', or either with '/CUBE' behind it."""
+        at, _, outside = text.partition("/")
+        return cls(at, outside)
+
+    def __str__(self) -> str:
+        return f"{self.at}/{self.outside}" if self.outside else self.at
+
+
+@contextmanager
+def tapped(options: Options, place: Place, leaves: Mapping[str, Any]) -> Iterator[Capture]:
+    """Within it there is a tap there, with this configuration; afterwards there is none. Raises UsageError if there is no such
+    place, or the kernel is not as applied, DocumentError for a filter that is none, and what an apply raises."""
+    refuse_while_unconfirmed(options.root)
+    topologies, builder = _applied(options)
+    tap = Tap(_cube(options, topologies, place, leaves), place.at, place.outside)
+    _refuse_unknown(topologies, tap)
+    builder.ensure([builder.key_of(tap.cube)])
+    if plan_for([], options).plan.steps:
+        raise UsageError("the kernel is not as applied, and a tap is to change nothing else: apply first\nsee 'pcn drift'")
+    seat = taps.ask_for(options.root, tap)
+    remover = _remover(options, tap.cube.name)
+    try:
+        apply([], options)
+        if not any(tap.cube.name == cube.name for cube in _placed(options)):
+            raise ApplyFailed(f"{place} is not there any more")
+        config = tap.cube.config
+        yield Capture(tap.cube.name, {0: str(place)}, config["snaplen"], config.get("filter", ""), f"a tap at {place}")
+    finally:
+        seat.release()
+        if remover.stdin is not None:
+            remover.stdin.close()
+        remover.wait()
+
+
+def _applied(options: Options) -> tuple[list[Topology], Builder]:
+    builder = Builder(options.services, options.compiling, options.root)
+    reconciler = Reconciler(options.root, options.services, builder)
+    return reconciler.applied(reconciler.live()), builder
+
+
+def _placed(options: Options) -> list[Cube]:
+    topologies, _ = _applied(options)
+    return [cube for topology in with_taps(topologies, taps.read(options.root)) for cube in topology.cubes]
+
+
+def _refuse_unknown(topologies: list[Topology], tap: Tap) -> None:
+    if with_taps(topologies, [tap]) != topologies:
+        return
+    known = places(topologies)
+    if tap.place in known:
+        raise UsageError(f"there is no transparent cube {tap.outside!r} at {tap.place}")
+    hint = did_you_mean(tap.place, known)
+    raise UsageError(f"there is no port or attachment {tap.place!r}" + (f"; {hint}" if hint else ""))
+
+
+def _cube(options: Options, topologies: list[Topology], place: Place, leaves: Mapping[str, Any]) -> Cube:
+    """The cube that the tap is, of the same type as what it is next to. It is checked as if a document had it."""
+    service = next((each for each in options.services.names() if _can_tap(options, each)), None)
+    if service is None:
+        raise UsageError("no service here can be placed as a tap")
+    at = places(topologies).get(place.at)
+    names = [name for topology in topologies for each in topology.attachments if each.netdev == place.at for name in each.tcubes]
+    beside = at or next((cube for topology in topologies for cube in topology.cubes if cube.name in names), None)
+    data = {"name": "tap", "service-name": service, "type": beside.type if beside else "TC", **leaves}
+    document = {"apiVersion": "polycube.network/v1", "kind": "Topology", "metadata": {"name": "tap"}, "spec": {"cubes": [data]}}
+    (topology,), _ = check([Document("tap", "", document, 0)], options.services)
+    return replace(topology.cubes[0], name=name_of(os.getpid()), topology="")
+
+
+def _can_tap(options: Options, name: str) -> bool:
+    service = options.services.get(name)
+    return service is not None and service.taps
+
+
+def _remover(options: Options, name: str) -> subprocess.Popen[bytes]:
+    """A process that removes the tap once our end of its input is closed. It outlives us, and has no terminal to die with."""
+    command = [sys.executable, "-m", "reconciler.capture.untap", options.root, name, *map(str, options.services.directories)]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True)

@@ -1,0 +1,41 @@
+"""The process that removes a tap when the command that asked for it has ended: see `tap`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from reconciler.engine.apply import Options, apply
+from reconciler.errors import LockBusy
+from reconciler.live import taps
+from reconciler.pins import cube
+from reconciler.service.registry import Services
+
+_PATIENCE = 120.0  # seconds for others who write
+_PAUSE = 0.02
+
+
+def main() -> int:
+    """Wait for the end of standard input, and for nobody to ask for the tap; then apply what is applied."""
+    root, name, *directories = sys.argv[1:]
+    while os.read(0, 1):
+        pass
+    while taps.is_asked_for(root, name):
+        time.sleep(_PAUSE)
+    if not os.path.exists(f"{root}/{cube(name)}"):
+        return 0  # it never came to be, or somebody was quicker
+    options, deadline = Options(root=root, services=Services(directories), lock_timeout=_PATIENCE), time.monotonic() + _PATIENCE
+    while True:
+        try:
+            apply([], options)
+        except LockBusy:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+        else:
+            return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
