@@ -17,7 +17,7 @@ from reconciler.engine.actions import actions, answer, plan_action
 from reconciler.engine.confirm import refuse_while_unconfirmed
 from reconciler.engine.edit import CREATE, DELETE, MERGE, REPLACE, Change, Edited, edit
 from reconciler.engine.edit_values import vetted_leaf
-from reconciler.engine.perform import perform
+from reconciler.engine.perform import Continued, perform
 from reconciler.engine.service_actions import ask
 from reconciler.engine.session import Reconciler
 from reconciler.errors import EditRefused, UsageError
@@ -241,12 +241,10 @@ def _do(store: Store, service: Service, name: str, path: str, request: Request) 
     refuse_while_unconfirmed(store.options.root)
     output: dict[str, Any] = {}
 
-    def make(reconciler: Reconciler, live: Live) -> Plan:
+    def make(reconciler: Reconciler, live: Live) -> Plan | Continued:
         if action.is_of_tables or not service.implementation.acts:
             return plan_action(action, name, live)
-        plan, said = ask(action, request.object() if request.body else {}, seen.cubes[name], reconciler)
-        output.update(said)
-        return plan
+        return ask(action, request.object() if request.body else {}, seen.cubes[name], reconciler, output)
 
     try:
         perform(store.options, make)

@@ -11,6 +11,7 @@ from reconciler.errors import UsageError
 if TYPE_CHECKING:
     from reconciler.cli.run import Run
     from reconciler.engine.actions import Action
+    from reconciler.engine.perform import Continued
     from reconciler.engine.session import Reconciler
     from reconciler.graph.records import Live
     from reconciler.plan.steps import Plan
@@ -42,7 +43,7 @@ def run(run: Run) -> int:
     chosen: list[Action] = []
     output: dict[str, Any] = {}
 
-    def make(reconciler: Reconciler, live: Live) -> Plan:
+    def make(reconciler: Reconciler, live: Live) -> Plan | Continued:
         return _plan(run, options.services, reconciler, live, chosen, output)
 
     if run.args.path is None:
@@ -63,7 +64,7 @@ def run(run: Run) -> int:
 
 def _plan(
     run: Run, services: Services, reconciler: Reconciler, live: Live, chosen: list[Action], output: dict[str, Any]
-) -> Plan:
+) -> Plan | Continued:
     """Raises UsageError for a cube or an action that is not there. `chosen` and `output` are filled with what was found."""
     from reconciler.document.suggest import did_you_mean
     from reconciler.engine.actions import actions, find_action, plan_action
@@ -89,6 +90,4 @@ def _plan(
         if run.args.input:
             raise UsageError(f"{action.path} takes no input")
         return plan_action(action, cube, live)
-    plan, said = ask(action, read_input(action, run.args.input), record, reconciler)
-    output |= said
-    return plan
+    return ask(action, read_input(action, run.args.input), record, reconciler, output)

@@ -4,8 +4,9 @@ Why a process: libbcc changes the working directory, keeps 100 MB of LLVM, makes
 depth. Why not BCC's Python wrapper: this needs a dozen C functions, whose signatures have not changed in years, works
 with any interpreter, and spares the import.
 
-On standard input, JSON: {"directory", "headers", "library", "flags": [...], "units": [[number, text], ...]}. For each
-unit, what clang says goes to <directory>/<number>.log, the outcome to <directory>/<number>.json, and a line to standard
+On standard input, JSON: {"directory", "headers", "library", "flags": [...], "units": [[number, text], ...], "binds":
+[[from, to], ...], "seconds", "bytes"}. A unit may take so many seconds of a CPU, the process so many bytes of address space. For
+each unit, what clang says goes to <directory>/<number>.log, the outcome to <directory>/<number>.json, and a line to standard
 output. A unit whose outcome is missing is the one that ended this process.
 """
 from __future__ import annotations
@@ -13,16 +14,19 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import signal
 import struct
 import sys
 from typing import Any
 
 _DEBUG_SOURCE = 8  # libbcc's flag: disassembly with C lines, on standard error
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _AMBIENT_CLEAR = 1, 24, 38, 47, 4
 _LD_IMM64, _PSEUDO_MAP_FD = 0x18, 1
-_CLONE_NEWNS = 0x20000
-_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 1 << 18
+_CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWNET = 0x20000, 0x8000000, 0x40000000
+_MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 32, 0x1000, 0x4000, 1 << 18
+_CAPABILITIES = (1 << 12, 1 << 39 - 32)  # CAP_NET_ADMIN, CAP_BPF, as two words. BCC makes a program's maps as it compiles it
+_CAPABILITY_VERSION = 0x20080522
 
 _size, _text, _int, _module = ctypes.c_size_t, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
@@ -54,6 +58,7 @@ def main() -> None:
     os.environ["BCC_KERNEL_SOURCE"] = job["headers"]
     lib = ctypes.CDLL(job["library"])
     confine(job)
+    limit(job["bytes"])
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(lib, name)
         function.restype, function.argtypes = result, arguments
@@ -62,6 +67,7 @@ def main() -> None:
         log = os.open(stem + ".log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(log, 2)
         os.close(log)
+        allow(job["seconds"])
         outcome = compile_unit(lib, text, job["flags"])
         with open(stem + ".json", "w", encoding="utf-8") as file:
             json.dump(outcome, file)
@@ -69,8 +75,9 @@ def main() -> None:
 
 
 def confine(job: dict[str, Any]) -> None:
-    """Leave this process no file but its own directory, in which the headers are: what a source includes from elsewhere is not
-    there. Only root can do that; anybody's sources have been looked through before (see `reach`)."""
+    """Leave this process no file but its own directory, in which the headers are, to be read only: what a source includes from
+    elsewhere is not there. Then leave it no network, and no capability but those that it takes to make maps. Only root can do
+    that; anybody's sources have been looked through before (see `reach`)."""
     libc = ctypes.CDLL(None, use_errno=True)
     home = job["directory"].encode()
 
@@ -79,13 +86,43 @@ def confine(job: dict[str, Any]) -> None:
 
     if libc.unshare(_CLONE_NEWNS) or not mounted(None, b"/", _MS_REC | _MS_PRIVATE):
         return
-    for source, target in job["binds"]:
+    for source, target in [*job["binds"], (job["headers"], job["headers"])]:
         if not mounted(source.encode(), target.encode(), _MS_BIND | _MS_REC):
             return
+        if not mounted(None, target.encode(), _MS_BIND | _MS_REMOUNT | _MS_RDONLY):
+            return
+    libc.unshare(_CLONE_NEWNET | _CLONE_NEWIPC)
     os.chroot(home)
     os.chdir("/")
     job["directory"] = "/"
     os.environ["BCC_KERNEL_SOURCE"] = "/" + os.path.relpath(job["headers"], home.decode())
+    drop_capabilities(libc)
+
+
+def drop_capabilities(libc: Any) -> None:
+    """Keep `_CAPABILITIES`, for good. Raises OSError."""
+    libc.prctl(_PR_CAP_AMBIENT, _AMBIENT_CLEAR, 0, 0, 0)
+    for number in range(64):
+        if not _CAPABILITIES[number // 32] >> number % 32 & 1:
+            libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)  # fails beyond the last one that this kernel knows
+    header, kept = struct.pack("=Ii", _CAPABILITY_VERSION, 0), struct.pack("=6I", *(w for c in _CAPABILITIES for w in (c, c, 0)))
+    if libc.capset(header, kept) or libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "the compiler cannot give up its capabilities")
+
+
+def limit(most: int) -> None:
+    """No more address space than `most` bytes, no large files, no further processes, and no core."""
+    limits = {resource.RLIMIT_AS: most, resource.RLIMIT_FSIZE: most, resource.RLIMIT_NPROC: 0, resource.RLIMIT_CORE: 0}
+    for what, value in limits.items():
+        _, hard = resource.getrlimit(what)
+        resource.setrlimit(what, (value if hard == resource.RLIM_INFINITY else min(value, hard),) * 2)
+
+
+def allow(seconds: int) -> None:
+    """So much more of a CPU until SIGXCPU ends this process."""
+    used, (_, hard) = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_CPU)
+    end = int(used.ru_utime + used.ru_stime) + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (end if hard == resource.RLIM_INFINITY else min(end, hard), hard))
 
 
 def compile_unit(lib: Any, text: str, flags: list[str]) -> dict[str, Any] | None:

@@ -36,8 +36,9 @@ _TOUCH_SECONDS = 86400  # a file's age counts from the last day on which it was 
 def key(unit: Unit, sources: Sources) -> str:
     """A digest of all that a unit is compiled from, wherever it lies."""
     texts = [sources.framework, sources.service, *(sources.beside[name] for name in sorted(sources.beside))]
+    defined = [sorted(unit.macros().items()), sorted(unit.renames.items())]
     return hashlib.sha256(json.dumps([
-        FORMAT, toolchain.fingerprint(), unit.flavour, unit.direction, sorted(unit.macros().items()),
+        FORMAT, toolchain.fingerprint(), unit.flavour, unit.direction, *defined,
         [[text.name, _digest(text.text)] for text in texts]]).encode()).hexdigest()
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import selectors
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,8 @@ from reconciler.errors import CompileError, NotPermitted
 
 _PREFIX = "pcn-compile-"
 CHILDREN = 2  # LLVM takes 100 MB in each
+UNIT_SECONDS = 60  # of a CPU that one unit may take; the largest of the services' takes a fiftieth
+CHILD_BYTES = 1 << 30  # of a child's address space
 Progress = Callable[[int, int, str], None]
 
 
@@ -52,7 +55,7 @@ def outcomes(units: Sequence[tuple[Unit, Sources]], progress: Progress | None = 
     if missing or compiler is None:
         raise CompileError(f"cannot compile {', '.join(sorted({unit.source.name for unit, _ in units}))}: {missing}")
     _sweep()
-    prepared = [_told(unit, _attempt(prepare, sources, unit.macros())) for unit, sources in units]
+    prepared = [_told(unit, _attempt(prepare, sources, unit.macros(), unit.renames)) for unit, sources in units]
     found: dict[int, Object | CompileError] = {n: text for n, text in enumerate(prepared) if isinstance(text, CompileError)}
     while left := [number for number in range(len(units)) if number not in found]:
         lot = [(number, units[number][0], prepared[number]) for number in left]
@@ -67,9 +70,11 @@ def _compile(lot: Lot, compiler: str, total: int, progress: Progress | None) -> 
     """What came of the units that were tried: one at which LLVM gives up takes its child with it, and those that were to follow
     there are left for another time. If none could be tried, that is what came of all."""
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as directory, _locked(directory):
-        _run(Path(directory), lot, total, progress)
-        here = Path(directory)
-        found = {number: _told(unit, _attempt(_collect, here, number, unit, text, compiler)) for number, unit, text in lot}
+        ended, here = _run(Path(directory), lot, total, progress), Path(directory)
+        found = {
+            number: _told(unit, _attempt(_collect, here, number, unit, text, compiler, ended[at % len(ended)]))
+            for at, (number, unit, text) in enumerate(lot)
+        }
     tried = {number: outcome for number, outcome in found.items() if not isinstance(outcome, _Lost)}
     return tried or found
 
@@ -112,8 +117,9 @@ def _told(unit: Unit, outcome: Any) -> Any:
     return outcome
 
 
-def _run(directory: Path, lot: Lot, total: int, progress: Progress | None) -> None:
-    """Let children fill `directory` with the outcome of each unit. Ends them, whatever happens."""
+def _run(directory: Path, lot: Lot, total: int, progress: Progress | None) -> list[int]:
+    """Let children fill `directory` with the outcome of each unit; child i does units i, i + n, ... Ends them, whatever happens.
+    Gives how each ended, as `Popen.returncode`."""
     headers, library = toolchain.header_tree(directory), toolchain.library()
     below = directory / toolchain.UAPI.relative_to("/")  # where a child that sees no other file finds what our headers lead to
     below.mkdir(parents=True)
@@ -125,11 +131,13 @@ def _run(directory: Path, lot: Lot, total: int, progress: Progress | None) -> No
             units = [(number, prepared.text) for number, _, prepared in lot[first::count]]
             job = directory / f"job{first}"
             job.write_text(json.dumps({"directory": str(directory), "headers": str(headers), "library": str(library),
-                                       "flags": toolchain.flags(), "units": units, "binds": binds}))
+                                       "flags": toolchain.flags(), "units": units, "binds": binds,
+                                       "seconds": UNIT_SECONDS, "bytes": CHILD_BYTES}))
             with job.open("rb") as stdin, (directory / f"child{first}.log").open("wb") as stderr:
                 children.append(subprocess.Popen([sys.executable or "/usr/bin/python3", "-I", "-S", toolchain.CHILD],
                                                  stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=_environment()))
         _watch(children, [str(unit) for _, unit, _ in lot], total, progress)
+        return [child.returncode for child in children]
     finally:
         for child in children:
             child.kill()
@@ -164,7 +172,7 @@ def _watch(children: Sequence[subprocess.Popen[bytes]], names: Sequence[str], to
         child.wait()
 
 
-def _collect(directory: Path, number: int, unit: Unit, prepared: Prepared, compiler: str) -> Object:
+def _collect(directory: Path, number: int, unit: Unit, prepared: Prepared, compiler: str, ended: int) -> Object:
     log, outcome = directory / f"{number}.log", directory / f"{number}.json"
     if not log.exists():
         words = "\n".join(path.read_text("utf-8", "replace") for path in sorted(directory.glob("child*.log"))).split("\n")
@@ -177,4 +185,8 @@ def _collect(directory: Path, number: int, unit: Unit, prepared: Prepared, compi
     if "Operation not permitted" in said:
         raise NotPermitted(f"compile {unit}", 1, "BCC makes a program's tables while it compiles it, which takes root "
                            "(CAP_BPF); as root, `pcn compile` fills a cache that others can use")
+    if not outcome.exists() and ended < 0:
+        took = f"{UNIT_SECONDS} seconds" if ended == -signal.SIGXCPU else f"{CHILD_BYTES >> 20} MB, or ended the compiler"
+        by = signal.Signals(-ended).name
+        raise CompileError(f"{prepared.service.path}: error: to compile this took more than {took} ({by})")
     raise CompileError(diagnostics(said, prepared))

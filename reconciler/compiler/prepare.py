@@ -13,6 +13,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from reconciler.compiler.reach import refuse_other_files
@@ -68,11 +69,12 @@ class _Unit:
     filters: dict[int, str] = field(default_factory=dict)
 
 
-def prepare(sources: Sources, macros: Mapping[str, str]) -> Prepared:
-    """One translation unit of the framework, then the service. Raises CompileError with file and line."""
+def prepare(sources: Sources, macros: Mapping[str, str], renames: Mapping[str, str] = MappingProxyType({})) -> Prepared:
+    """One translation unit of the framework, then the service, in whose own text names are taken for others by `renames` (BCC has
+    no macros for tables). Raises CompileError with file and line."""
     unit = _Unit()
     _add(unit, sources.framework, sources.beside, framework=True)
-    _add(unit, sources.service, sources.beside, framework=False)
+    _add(unit, sources.service, sources.beside, framework=False, renames=renames)
     constants = {name: 4 * i for i, name in enumerate(sorted(unit.constants))}
     head = ['#line 1 "<defines>"', *(f"#define {name} {value}" for name, value in macros.items()),
             *(f"#define PCN_OFFSET_{name} {offset}" for name, offset in constants.items()), f'#line 1 "{MAIN}"']
@@ -80,10 +82,13 @@ def prepare(sources: Sources, macros: Mapping[str, str]) -> Prepared:
                     unit.scopes, frozenset(unit.externs), unit.inner, unit.filters)
 
 
-def _add(unit: _Unit, source: Source, beside: Mapping[str, Source], *, framework: bool) -> None:
+def _add(
+    unit: _Unit, source: Source, beside: Mapping[str, Source], *, framework: bool,
+    renames: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     found, inside = tokenize(source.text)
     refuse_other_files(source, found)
-    edits: list[_Edit] = []
+    edits = [_replace([token], renames[token.text]) for token in found if token.kind == "name" and token.text in renames]
     for call in calls(found, frozenset(_REWRITES)):
         edits += _REWRITES[call.name.text](unit, source, call, framework)
     includes = {token.line: token for token in found if token.directive == "include" and token.kind == "string"}

@@ -16,6 +16,7 @@ _DIRECTIVES = frozenset(
     ("define", "undef", "if", "ifdef", "ifndef", "elif", "else", "endif", "error", "warning", "pragma", "include")
 )
 _HEADER = re.compile(r"<[\w+-][\w.+-]*(/[\w+-][\w.+-]*)*>")
+_DEEPEST = 100  # parentheses in one another: each costs a look at all that is in it
 _RAW = frozenset(("R", "LR", "uR", "UR", "u8R"))
 
 
@@ -24,8 +25,11 @@ def refuse_other_files(source: Source, tokens: Sequence[Token]) -> None:
     if "\r" in source.text:
         line = source.text[: source.text.index("\r")].count("\n") + 1
         raise complaint(source, line, "a carriage return that ends no line: clang takes it for a line's end")
-    starts = 0  # of the directive that we are in
+    starts = depth = 0  # of the directive that we are in; and how many parentheses are open
     for number, token in enumerate(tokens):
+        depth = max(0, depth + (token.text == "(") - (token.text == ")"))
+        if depth > _DEEPEST:
+            raise complaint(source, token.line, f"more than {_DEEPEST} parentheses in one another")
         fresh = number == 0 or tokens[number - 1].line != token.line
         following = tokens[number + 1] if number + 1 < len(tokens) else None
         if token.kind == "name" and token.text in _RAW and following is not None and following.start == token.end:

@@ -26,7 +26,7 @@ _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"\n]*)"', re.MULTILINE)
 class Unit:
     """One program to be compiled. `flavour` is TC or XDP, `direction` ingress or egress, `kind` standard or
     transparent; `defines` are further macros. `text` stands for the content of `source`, and is
-    called `path` where something is wrong with it."""
+    called `path` where something is wrong with it; in it, names are taken for others by `renames`."""
 
     source: Path
     flavour: str
@@ -35,6 +35,7 @@ class Unit:
     defines: Mapping[str, int | str] = field(default_factory=dict)
     text: str | None = None
     path: str = ""
+    renames: Mapping[str, str] = field(default_factory=dict)
 
     def macros(self) -> dict[str, str]:
         """All that is defined for this unit."""

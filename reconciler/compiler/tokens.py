@@ -80,33 +80,38 @@ class Call(NamedTuple):
 
 def calls(found: Sequence[Token], names: frozenset[str]) -> Iterator[Call]:
     """Every use of one of `names` with arguments, except in the `#define` that makes it."""
+    ends = closings(found)
     for index, token in enumerate(found):
-        if token.kind != "name" or token.text not in names or _defines(found, index):
-            continue
-        call = _call(found, index)
-        if call is not None:
-            yield call
+        if token.kind == "name" and token.text in names and index + 1 in ends and not _defines(found, index):
+            yield _call(found, index, ends[index + 1])
+
+
+def closings(found: Sequence[Token]) -> dict[int, int]:
+    """Of each opening parenthesis that is closed, by its index, the index of the closing one."""
+    ends: dict[int, int] = {}
+    opened: list[int] = []
+    for index, token in enumerate(found):
+        if token.text == "(":
+            opened.append(index)
+        elif token.text == ")" and opened:
+            ends[opened.pop()] = index
+    return ends
 
 
 def _defines(found: Sequence[Token], index: int) -> bool:
     return index > 0 and found[index].directive in ("define", "undef") and found[index - 1].text == found[index].directive
 
 
-def _call(found: Sequence[Token], index: int) -> Call | None:
-    if index + 1 >= len(found) or found[index + 1].text != "(":
-        return None
+def _call(found: Sequence[Token], index: int, end: int) -> Call:
     arguments: list[list[Token]] = [[]]
     depth = 0
-    for token in found[index + 1:]:
-        opens, closes = token.text == "(", token.text == ")"
-        depth += opens - closes
-        if closes and depth == 0:
-            return Call(found[index], tuple(map(tuple, arguments)) if arguments != [[]] else (), token)
-        if token.text == "," and depth == 1:
+    for token in found[index + 2 : end]:
+        depth += (token.text == "(") - (token.text == ")")
+        if token.text == "," and depth == 0:
             arguments.append([])
-        elif not (opens and depth == 1):
+        else:
             arguments[-1].append(token)
-    return None
+    return Call(found[index], tuple(map(tuple, arguments)) if arguments != [[]] else (), found[end])
 
 
 def literal(argument: Sequence[Token]) -> str | None:

@@ -59,6 +59,15 @@ class Document:
         mark = getattr(node, "start_mark", None)
         return Position(document.file, above + mark.line + 1, mark.column + 1) if mark else Position(document.file, 1, 1)
 
+    def line_of(self, path: Path, number: int) -> Position:
+        """Where line `number` of the text at `path` stands. Of a text whose lines are not the file's, where it begins."""
+        document, path = self.origin(path)
+        _, node, missing, above = document._find(path)
+        start, style = getattr(node, "start_mark", None), getattr(node, "style", None)
+        if missing or start is None or style != "|":
+            return self.position(path)
+        return Position(document.file, above + start.line + 1 + number, 1)
+
     def source_text(self, path: Path) -> str | None:
         """The scalar at `path` as it is written (`1.10`, `0x1F`), without quotes; None if there is no scalar."""
         document, path = self.origin(path)

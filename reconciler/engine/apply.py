@@ -15,10 +15,11 @@ from typing import Any
 from reconciler import pins
 from reconciler.document import Document, collector_paused
 from reconciler.engine.builder import Builder
+from reconciler.engine.own_code import say_where
 from reconciler.engine.preflight import Places, preflight, refuse_old_kernel, without_ethernet
 from reconciler.engine.session import Reconciler, Session, SessionCache
 from reconciler.engine.transaction import carry_out
-from reconciler.errors import DocumentError, Position, Problem
+from reconciler.errors import CompileError, DocumentError, Position, Problem, VerifierError
 from reconciler.graph.desired import document_text
 from reconciler.graph.diff import Change, diff
 from reconciler.graph.records import (
@@ -136,6 +137,9 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
             wanted = reconciler.tapped(result.wanted, result.session.live)
             built = {key: builder.built[key] for key in builder.keys_of(wanted) if key in builder.built}
             keep(root, built, builder.digests, reconciler.same(result.session.live))
+        except VerifierError as error:
+            say_where(error, _formed(documents, chosen), chosen.services)
+            raise
         finally:
             root.remove_if_empty()
     return result
@@ -192,10 +196,9 @@ def _session(
     documents: Sequence[Document], options: Options, reconciler: Reconciler, delete: bool, live: Live | None = None
 ) -> ApplyResult:
     from reconciler.check import check
-    from reconciler.check.polycube import topology_of
 
     options.doing("reading the kernel")
-    formed = [topology_of(document, options.services)[0] for document in documents if isinstance(document.data, dict | list)]
+    formed = _formed(documents, options)
     named = {name_of(document) for document in formed}
     live = live if live is not None else reconciler.live(spare=named)
     options.doing("checking")
@@ -218,11 +221,21 @@ def _session(
         session = reconciler.session(wanted, [*applied, *doomed] if doomed else applied, live)
     except DocumentError as error:
         raise DocumentError([_placed(problem, [] if delete else formed) for problem in error.problems]) from None
+    except CompileError as error:
+        say_where(error, [] if delete else formed, options.services)
+        raise
     refused, unusable = without_ethernet(session, [] if delete else formed)
     if refused and not options.partial:
         raise DocumentError(refused)
     warnings += [*quarantined_warnings(live), *unusable]
     return ApplyResult(session, tuple(warnings), tuple(t for t in wanted if t.name in named), tuple(wanted), tuple(refused))
+
+
+def _formed(documents: Sequence[Document], options: Options) -> list[Document]:
+    """As topologies, which a list of cubes is made to."""
+    from reconciler.check.polycube import topology_of
+
+    return [topology_of(document, options.services)[0] for document in documents if isinstance(document.data, dict | list)]
 
 
 def _wanted(

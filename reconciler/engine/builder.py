@@ -167,6 +167,11 @@ class Builder:
         return self.seen[key]
 
 
+def named_text(cube: str, name: str) -> str:
+    """What messages call a text that is a cube's own."""
+    return f"cube {cube}, {name}"
+
+
 class _Lot(NamedTuple):
     """One program to be compiled, and what for."""
 
@@ -185,11 +190,13 @@ def _units(
     if service.max_ports > pins.AFTER_EGRESS:
         defines["PCN_MAX_PORTS"] = pins.ports_below(service.max_ports)
     for slot in program_slots(service, family, sources):
-        source, text = service.programs(slot.direction, sources)[slot.index], None
+        source = service.programs(slot.direction, sources)[slot.index]
+        unit = Unit(source, slot.flavour, slot.direction, service.kind, defines)
         if sources is not None and slot.direction in sources.programs:
-            text = sources.programs[slot.direction][slot.index].text
-        path = "" if text is None else f"cube {cube}, {source.name}"
-        yield slot, Unit(source, slot.flavour, slot.direction, service.kind, defines, text, path)
+            own = sources.programs[slot.direction][slot.index]
+            path = "" if own.text is None else named_text(cube, source.name)
+            unit = replace(unit, text=own.text, path=path, renames=own.renames)
+        yield slot, unit
 
 
 def units_of(services: Services) -> dict[str, list[Unit]]:

@@ -3,37 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from reconciler.engine.apply import Options
     from reconciler.engine.session import Reconciler
     from reconciler.graph.records import Live
+    from reconciler.kernel.bpffs import Bpffs
     from reconciler.plan.steps import Plan
 
 T = TypeVar("T")
+Make = Callable[["Reconciler", "Live"], "Plan | Continued"]
 
 
-def perform(options: Options, make: Callable[[Reconciler, Live], Plan]) -> Plan:
-    """Look, plan, and carry the plan out, all as the one writer. Raises LockBusy and what the steps raise."""
-    from reconciler.engine.transaction import carry_out
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """A plan after which there is more to do: `then` is asked for the next one, once no packet is under way that saw old rows."""
+
+    plan: Plan
+    then: Make
+
+
+def perform(options: Options, make: Make) -> Plan:
+    """Look, plan, and carry the plan out, all as the one writer; and again while a plan is continued. Gives the last one. Raises
+    LockBusy and what the steps raise."""
     from reconciler.kernel.bpffs import Bpffs
-    from reconciler.live.execute import Executor
+    from reconciler.kernel.rcu import wait_for_grace_period
 
     root = Bpffs(options.root)
     with root.locked(options.lock_timeout):
         try:
-            reconciler = reconciler_of(options)
-            plan = make(reconciler, reconciler.live())
-            if plan.steps:
-                executor = Executor(root, {})
-                try:
-                    carry_out(plan, executor, list, progress=options.progress)
-                finally:
-                    executor.close()
+            while True:
+                reconciler = reconciler_of(options)
+                made = make(reconciler, reconciler.live())
+                plan = made.plan if isinstance(made, Continued) else made
+                if plan.steps:
+                    _carry_out(plan, root, options)
+                if not isinstance(made, Continued):
+                    return plan
+                wait_for_grace_period()
+                make = made.then
         finally:
             root.remove_if_empty()
-    return plan
+
+
+def _carry_out(plan: Plan, root: Bpffs, options: Options) -> None:
+    from reconciler.engine.transaction import carry_out
+    from reconciler.live.execute import Executor
+
+    executor = Executor(root, {})
+    try:
+        carry_out(plan, executor, list, progress=options.progress)
+    finally:
+        executor.close()
 
 
 def snapshot(options: Options, make: Callable[[Reconciler, Live], T]) -> T:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from reconciler import pins
 from reconciler.check.defaults import fill
 from reconciler.engine.actions import Action
+from reconciler.engine.perform import Continued
 from reconciler.engine.session import Reconciler
 from reconciler.errors import UsageError
 from reconciler.facts import of_cube
@@ -52,11 +53,21 @@ def checked_input(action: Action, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def ask(
-    action: Action, given: Mapping[str, Any], record: CubeRecord, reconciler: Reconciler
-) -> tuple[Plan, Mapping[str, Any]]:
-    """Have the service's own code say what an action comes to: the plan, and the output. The caller has the lock. Raises
-    UsageError."""
+    action: Action, given: Mapping[str, Any], record: CubeRecord, reconciler: Reconciler, output: dict[str, Any]
+) -> Plan | Continued:
+    """Have the service's own code say what an action comes to: the plan. `output` is filled with the action's. The caller has the
+    lock. Raises UsageError."""
     service, said = reconciler.services.get(record.service), checked_input(action, given)
+    if service is None:
+        raise UsageError(f"what was applied of {record.name} cannot be read here")
+    return _asked(action, said, record, service.implementation.actions, output, reconciler)
+
+
+def _asked(
+    action: Action, said: Mapping[str, Any], record: CubeRecord, answer: Callable[[ActionCall], ActionDone],
+    output: dict[str, Any], reconciler: Reconciler,
+) -> Plan | Continued:
+    service = reconciler.services.get(record.service)
     live = reconciler.live(state=True)
     topologies = reconciler.applied(live)
     cube = next((each for topology in topologies for each in topology.cubes if each.name == record.name), None)
@@ -64,8 +75,12 @@ def ask(
         raise UsageError(f"what was applied of {record.name} cannot be read here")
     built = reconciler.builder.one(record.build_key)
     call = _call(action, said, cube, service, built.tables if built else {}, live, reconciler.facts(topologies, live))
-    done = service.implementation.actions(call)
-    return plan_done(action, call, done, live), done.output
+    done = answer(call)
+    output |= done.output
+    plan, then = plan_done(action, call, done, live), done.then
+    if then is None:
+        return plan
+    return Continued(plan, lambda reconciler, _: _asked(action, said, record, then, output, reconciler))
 
 
 def _call(

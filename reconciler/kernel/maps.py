@@ -25,8 +25,9 @@ from reconciler.kernel import batch_read, bpf
 
 HASH, ARRAY, PROG_ARRAY, PERF_ARRAY, PERCPU_HASH, PERCPU_ARRAY = range(1, 7)
 LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE, ARRAY_OF_MAPS, HASH_OF_MAPS, DEVMAP = range(9, 15)
-DEVMAP_HASH, RINGBUF = 25, 27
+QUEUE, STACK, DEVMAP_HASH, RINGBUF = 22, 23, 25, 27
 PER_CPU = frozenset({PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH})
+_WITHOUT_ROWS = frozenset({PERF_ARRAY, QUEUE, STACK, RINGBUF})  # what is in them is taken out, not looked at
 ARRAYS = frozenset({ARRAY, PERCPU_ARRAY, PROG_ARRAY, DEVMAP, ARRAY_OF_MAPS})
 _BATCHED = frozenset({HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE})
 BPF_F_RDONLY_PROG = 1 << 7
@@ -207,7 +208,7 @@ Content = bytes | batch_read.Block | dict[bytes, bytes]
 
 
 def content(fd: int, spec: MapSpec) -> Content:
-    if spec.type == RINGBUF:  # it has no rows
+    if spec.type in _WITHOUT_ROWS:
         return {}
     raw = _mapped(fd, spec)
     if raw is not None:
@@ -348,10 +349,11 @@ def join_cpus(spec: MapSpec, parts: Iterable[bytes]) -> bytes:
 
 
 def fold_cpus(spec: MapSpec, value: bytes) -> bytes:
-    """One value of a per-CPU row: the sum of its CPUs, word by word (counters are u64)."""
+    """One value of a per-CPU row: the sum of its CPUs, word by word (counters are u64, or u32 where 8 bytes do not fit)."""
     parts = split_cpus(spec, value)
-    if len(parts) == 1 or spec.value_size % 8:
+    if len(parts) == 1 or spec.value_size % 4:
         return parts[0]
-    count = spec.value_size // 8
-    sums = [sum(words) & (1 << 64) - 1 for words in zip(*(struct.unpack(f"<{count}Q", part) for part in parts), strict=True)]
-    return struct.pack(f"<{count}Q", *sums)
+    words = f"={spec.value_size // 8}Q" if spec.value_size % 8 == 0 else f"={spec.value_size // 4}I"
+    limit = (1 << 64 if words.endswith("Q") else 1 << 32) - 1
+    sums = [sum(numbers) & limit for numbers in zip(*(struct.unpack(words, part) for part in parts), strict=True)]
+    return struct.pack(words, *sums)

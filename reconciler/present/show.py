@@ -231,10 +231,19 @@ def _add_unbound(schema: Mapping[str, Any], config: dict[str, Any], said: Mappin
             _add_unbound(node, inner, said[name])
             if not inner:
                 del config[name]
-        elif node.get("type") == "array" and node.get("x-yang-key"):
+        elif node.get("type") == "array" and node.get("x-yang-key") and _is_bound(node["items"]):
             keys = node["x-yang-key"]
             spoken = {tuple(entry.get(key) for key in keys): entry for entry in said[name]}
             for entry in config.get(name, ()):
                 _add_unbound(node["items"], entry, spoken.get(tuple(entry.get(key) for key in keys), {}))
-        elif not {"x-pcn-value", "x-pcn-key", "x-pcn-table", "x-pcn-derived"} & set(node) and name not in config:
+        elif not _BOUND & set(node) and name not in config:
             config[name] = said[name]
+
+
+_BOUND = frozenset({"x-pcn-value", "x-pcn-key", "x-pcn-table", "x-pcn-derived"})
+
+
+def _is_bound(node: Mapping[str, Any]) -> bool:
+    """Whether anything in a list's entries is a table's, so that there are entries if the kernel has them."""
+    inner = [part["items"] if "properties" in part.get("items", {}) else part for part in node["properties"].values()]
+    return any(_BOUND & set(part) or ("properties" in part and _is_bound(part)) for part in inner)

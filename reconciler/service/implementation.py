@@ -6,7 +6,7 @@ module has. A remote service implements the same (docs/rpc.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -41,10 +41,12 @@ class ActionCall:
 @dataclass(frozen=True, slots=True)
 class ActionDone:
     """What an action comes to: its `output`, and rows to set (None: to delete) by table. Only tables of state are the datapath's:
-    what is configuration is the file's, and an edit of it is another thing."""
+    what is configuration is the file's, and an edit of it is another thing. `then` is asked what is left to do, once the rows
+    are written and every packet that saw the old ones is through, with the state that is there by then."""
 
     output: Config = field(default_factory=dict)
     rows: Mapping[str, Mapping[bytes, bytes | None]] = field(default_factory=dict)
+    then: Callable[[ActionCall], ActionDone] | None = None
 
 
 class ServiceImpl(Protocol):

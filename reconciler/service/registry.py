@@ -7,12 +7,14 @@ the command line, and, registered in /run/pcn/services or /etc/pcn/services, fro
 
 The Python half is pure and optional; of these it defines what it needs (`ServiceImpl` says what holds for the rest):
     sources(config) -> {direction: [source]}       the cube's own C, where it depends on the configuration: of each µCube the
-                                                   name of a file of the service's, or (name, text); see service/sources.py
+                                                   name of a file of the service's, or (name, text), or (name, text,
+                                                   {name in C: another one}); see service/sources.py
     programs(config) -> {direction: [indices]}     which µCubes are needed; without it, all
     constants(config) -> {NAME: int}               load-time constants beyond what the model declares
     tables(config, env, tables) -> {table: TableRows}   rows that the model cannot declare (derived tables)
     config(rows, env, tables) -> config            the inverse of `tables`
-    state(rows, env, tables) -> config             `config`, with the leaves that the datapath or the derivation owns
+    state(rows, env, tables) -> config             `config`, with the leaves that the datapath or the derivation owns; env.config
+                                                   is what was applied
     actions(call) -> ActionDone                    what an action of the model comes to (service/implementation.py)
     check(config, env) -> iterable of (path, sentence, "error" | "warning")   what the schema cannot say;
                                                    `path`: steps from the cube, such as ("route", 0, "nexthop")
@@ -227,7 +229,7 @@ class Service:
         found = decode_rows(self.bindings, rows, tables, env, state=state, said=said)
         found |= self.implementation.config(rows, env, tables)
         if state:
-            found |= self.implementation.state(rows, env, tables)
+            found |= self.implementation.state(rows, replace(env, config=said or {}), tables)
         return found
 
     def migration(self, table: str, key_size: int, value_size: int) -> Migrate | None:

@@ -11,21 +11,24 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 MOST_PROGRAMS = 32  # of a cube in one direction
 MOST_BYTES = 1 << 18  # of one text
 
 _NAME = re.compile(r"[A-Za-z0-9_][\w-]*\.c", re.ASCII)
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One µCube: a file of the service's, or a text that is called so."""
+    """One µCube: a file of the service's, or a text that is called so, in which names stand for others (`renames`)."""
 
     name: str
     text: str | None = None
+    renames: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +68,23 @@ def cube_sources(
         programs[direction] = tuple(_program(each) for each in given)
     if programs == kept and not filters:
         return None
-    listed: list[Any] = [[direction, [[each.name, each.text] for each in found]] for direction, found in sorted(programs.items())]
+    listed: list[Any] = [[direction, list(map(_content, found))] for direction, found in sorted(programs.items())]
     listed += [[each.name, each.text] for each in filters]
     return CubeSources(programs, hashlib.blake2b(json.dumps(listed).encode(), digest_size=8).hexdigest(), filters)
 
 
+def _content(program: Program) -> list[Any]:
+    return [program.name, program.text, *sorted(program.renames.items())]
+
+
 def _program(given: Any) -> Program:
-    name, text = (given, None) if isinstance(given, str) else given
+    name, text, renames = (given, None, {}) if isinstance(given, str) else (*given, {}) if len(given) == 2 else given
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"sources: {name!r} is no plain name of a C file")
     if isinstance(text, bytes):
         text = text.decode()  # a UnicodeDecodeError is a ValueError
     if text is not None and (not isinstance(text, str) or "\0" in text or len(text.encode()) > MOST_BYTES):
         raise ValueError(f"sources: {name} is no C text of at most {MOST_BYTES} bytes")
-    return Program(name, text)
+    if not all(_IDENTIFIER.fullmatch(word) for word in chain.from_iterable(renames.items())):
+        raise ValueError(f"sources: {name}: only a name of C can stand for another one")
+    return Program(name, text, renames)

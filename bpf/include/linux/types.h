@@ -13,6 +13,15 @@ typedef __s16 s16;
 typedef __s32 s32;
 typedef __s64 s64;
 
+typedef u8 uint8_t; /* and C's, as in a kernel's own header */
+typedef u16 uint16_t;
+typedef u32 uint32_t;
+typedef u64 uint64_t;
+typedef s8 int8_t;
+typedef s16 int16_t;
+typedef s32 int32_t;
+typedef s64 int64_t;
+
 typedef _Bool bool;
 typedef unsigned long size_t;
 typedef unsigned long uintptr_t;

@@ -1,0 +1,65 @@
+"""Metrics with metadata as samples, and as Prometheus' text (format 0.0.4).
+
+An array of one value is one sample. Of a larger one each value has a label `index`, and of any other table each row has its key
+as labels: `key`, or the fields of a struct. A value that is no number is not exported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cubes.dynmon.options import PATHS, metrics_of
+from cubes.dynmon.values import ARRAYS, value_of
+
+MOST_SAMPLES = 10_000  # of one metric: each is a time series of whoever scrapes it
+_TYPES = {"counter": "counter", "gauge": "gauge"}
+
+Labels = tuple[tuple[str, str], ...]
+Rows = Mapping[str, Mapping[bytes, bytes]]
+
+
+def samples(metric: Mapping[str, Any], table: Any, rows: Mapping[bytes, bytes]) -> list[tuple[Labels, int]]:
+    """Of each sample its labels and its value."""
+    if table.value.kind != "scalar":
+        return []
+    own: Labels = tuple((label["name"], label["value"]) for label in metric["open-metrics-metadata"].get("labels", ()))
+    taken = {name for name, _ in own}
+    values = value_of(table, rows)[:MOST_SAMPLES]
+    if table.type not in ARRAYS:
+        return [((*_labels(_key(row["key"]), taken), *own), row["value"]) for row in values]
+    if len(values) == 1:
+        return [(own, values[0])]
+    return [((*_labels([("index", at)], taken), *own), value) for at, value in enumerate(values)]
+
+
+def _key(key: Any) -> list[tuple[str, Any]]:
+    return list(key.items()) if isinstance(key, Mapping) else [("key", key)]
+
+
+def _labels(found: Sequence[tuple[str, Any]], taken: set[str]) -> Iterator[tuple[str, str]]:
+    for name, value in found:
+        yield (f"{name}_" if name in taken else name), str(value)
+
+
+def type_of(metric: Mapping[str, Any]) -> str:
+    return _TYPES.get(str(metric["open-metrics-metadata"]["type"]).lower(), "untyped")
+
+
+def exposition(config: Mapping[str, Any], rows: Rows, tables: Mapping[str, Any]) -> Iterator[str]:
+    """The lines of the text. `rows` by the tables' names in the user's C."""
+    for metric in (metric for direction in PATHS for metric in metrics_of(config, direction)):
+        name, about, table = metric["name"], metric.get("open-metrics-metadata"), tables.get(metric["map-name"])
+        if about is None or table is None:
+            continue
+        found = samples(metric, table, rows.get(metric["map-name"], {}))
+        if found:
+            yield f"# HELP {name} {_escaped(about['help'], quoted=False)}\n# TYPE {name} {type_of(metric)}\n"
+        for labels, value in found:
+            said = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels)
+            yield f"{name}{{{said}}} {value}\n"
+
+
+def _escaped(text: str, *, quoted: bool = True) -> str:
+    found = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return found.replace('"', '\\"') if quoted else found
