@@ -20,7 +20,7 @@ from tests.lib.netns_topology import NetnsTopology, ping
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PACKAGES = ("reconciler", "schemas", "cubes", "bpf")
+PACKAGES = ("reconciler", "schemas", "cubes", "bpf", "providers")
 SCRIPTS = (".ci/run", *(f"scripts/{name}" for name in ("setup", "test", "test-distributions", "test-kernels", "lint", "demo", "bench")), *(f"bin/{name}" for name in PROJECT["scripts"]))
 MARKDOWN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 

@@ -1,0 +1,1 @@
+"""What turns other systems' intent into topologies: processes of their own that hand documents to the agent."""

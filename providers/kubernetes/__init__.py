@@ -1,0 +1,1 @@
+"""The Kubernetes network provider: a node's pods, services and network policies as one topology (docs/kubernetes.md)."""

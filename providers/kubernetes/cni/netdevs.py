@@ -1,0 +1,138 @@
+"""The netdevs of pods: made, read and removed. Who has one stands in its alias: "<container> <ifname> <namespace>/<pod>".
+
+A name is given out by making a netdev of that name, which the kernel refuses for one that is there; it comes free when the pod's
+network namespace goes, and after a boot there is none.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from providers.kubernetes.settings import slot_of
+from reconciler.errors import KernelError
+from reconciler.kernel import linkwrite, netns, nlmsg, rtnl
+
+_RTM_NEWADDR, _RTM_NEWROUTE, _RTM_NEWNEIGH = 20, 24, 28
+_LINKINFO, _INFO_KIND, _INFO_DATA, _PEER, _NET_NS_FD = 18, 1, 2, 1, 28
+_CREATE, _REPLACE = nlmsg.NLM_F_CREATE | nlmsg.NLM_F_EXCL, nlmsg.NLM_F_CREATE | 0x100
+_NODAD, _PERMANENT = 0x02, 0x80
+_MAIN, _STATIC, _LINK, _UNICAST = 254, 4, 253, 1
+_LONGEST = 250  # bytes of an alias
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who has a netdev. `pod` is namespace/name, or namespace/#digest where the name is too long for an alias."""
+
+    container: str
+    ifname: str
+    pod: str
+
+    def alias(self) -> str:
+        return f"{self.container} {self.ifname} {self.pod}"
+
+
+def pod_word(namespace: str, name: str, container: str = "", ifname: str = "") -> str:
+    """A pod as it stands in an alias."""
+    said = f"{namespace}/{name}"
+    if len(f"{container} {ifname} {said}".encode()) <= _LONGEST:
+        return said
+    return f"{namespace}/#{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+def owned() -> dict[int, Owner | None]:
+    """The slots that are taken; with no owner, where somebody was killed before the alias was written. Raises KernelError."""
+    found = {}
+    for name, netdev in rtnl.links().items():
+        slot = slot_of(name)
+        if slot is not None:
+            words = netdev.alias.split(" ", 2)
+            found[slot] = Owner(*words) if len(words) == 3 else None
+    return found
+
+
+def make(name: str, target: str, owner: Owner, station: str, mtu: int) -> bool:
+    """A veth with its far end in the namespace `target`; False if the name is taken. Raises KernelError, OSError."""
+    with open(target, "rb") as file, linkwrite.requesting(f"make the netdev '{name}'", None) as sock:
+        far = linkwrite.ifinfo(0) + nlmsg.text(linkwrite.IFNAME, owner.ifname) + nlmsg.u32(linkwrite.MTU, mtu)
+        far += nlmsg.attribute(linkwrite.MAC, bytes.fromhex(station.replace(":", ""))) + nlmsg.u32(_NET_NS_FD, file.fileno())
+        data = nlmsg.attribute(_INFO_DATA | nlmsg.NESTED, nlmsg.attribute(_PEER | nlmsg.NESTED, far))
+        info = nlmsg.attribute(_LINKINFO | nlmsg.NESTED, nlmsg.text(_INFO_KIND, "veth") + data)
+        body = linkwrite.ifinfo(0) + nlmsg.text(linkwrite.IFNAME, name) + nlmsg.u32(linkwrite.MTU, mtu) + info
+        try:
+            nlmsg.request(sock, rtnl.RTM_NEWLINK, _CREATE, body)
+        except FileExistsError as error:
+            with netns.inside(target):
+                if any(found == owner.ifname for _, found in socket.if_nameindex()):
+                    raise KernelError(f"the pod has a netdev {owner.ifname} already", errno.EEXIST) from error
+            return False
+    linkwrite.set_link(name, alias=owner.alias(), up=True)
+    return True
+
+
+def set_up(target: str, ifname: str, addresses: Sequence[tuple[str, str]], station: str) -> None:
+    """Give the far end its addresses, each with the gateway of its family, which is a neighbour for good. What is there already
+    stays. Raises KernelError, OSError."""
+    with netns.inside(target), nlmsg.open_socket() as sock:
+        netns.raise_loopback()
+        index = socket.if_nametoindex(ifname)
+        if any(":" in address for address, _ in addresses):
+            _allow_ipv6(ifname)
+        messages = [(rtnl.RTM_NEWLINK, 0, linkwrite.ifinfo(index, rtnl.IFF_UP, rtnl.IFF_UP))]
+        for address, gateway in addresses:
+            messages += _of_one(index, address.partition("/")[0], gateway, station)
+        for failure in nlmsg.requests(sock, messages):
+            if failure is not None and failure.errno != errno.EEXIST:
+                raise failure
+
+
+def _of_one(index: int, address: str, gateway: str, station: str) -> Iterator[tuple[int, int, bytes]]:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    mine, theirs = socket.inet_pton(family, address), socket.inet_pton(family, gateway)
+    bits, out = len(mine) * 8, nlmsg.u32(4, index)
+    header = struct.pack("=BBBBI", family, bits, _NODAD if family == socket.AF_INET6 else 0, 0, index)
+    yield _RTM_NEWADDR, _CREATE, header + nlmsg.attribute(2, mine) + nlmsg.attribute(1, mine)
+    neighbour = struct.pack("=BBHiHBB", family, 0, 0, index, _PERMANENT, 0, 0)
+    lladdr = nlmsg.attribute(2, bytes.fromhex(station.replace(":", "")))
+    yield _RTM_NEWNEIGH, _REPLACE, neighbour + nlmsg.attribute(1, theirs) + lladdr
+    to_gateway = struct.pack("=8BI", family, bits, 0, 0, _MAIN, _STATIC, _LINK, _UNICAST, 0)
+    yield _RTM_NEWROUTE, _CREATE, to_gateway + nlmsg.attribute(1, theirs) + out
+    to_all = struct.pack("=8BI", family, 0, 0, 0, _MAIN, _STATIC, 0, _UNICAST, 0)
+    yield _RTM_NEWROUTE, _CREATE, to_all + nlmsg.attribute(5, theirs) + out
+
+
+def _allow_ipv6(ifname: str) -> None:
+    """Some runtimes switch IPv6 off in a pod."""
+    for name in ("all", ifname):
+        try:
+            with open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w", encoding="ascii") as file:
+                file.write("0")
+        except OSError:  # read only, or no IPv6: the address will tell
+            return
+
+
+def has(target: str, ifname: str, addresses: Sequence[str]) -> bool:
+    """Whether the far end is there, up, with these addresses. Raises KernelError, OSError."""
+    end = rtnl.end(ifname, target)
+    if end is None or not end.netdev.up:
+        return False
+    return set(addresses) <= {each.address for each in end.addresses}
+
+
+def is_there(target: str, ifname: str) -> bool:
+    return rtnl.link(ifname, target) is not None
+
+
+def remove(name: str) -> bool:
+    """False if there was none. Raises KernelError."""
+    return linkwrite.delete_link(name)
+
+
+def is_namespace(path: str) -> bool:
+    return os.path.exists(path)

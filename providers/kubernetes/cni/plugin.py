@@ -1,0 +1,213 @@
+"""The verbs of CNI over the netdevs of pods. What is in force for a pod is for others: `attach` is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from providers.kubernetes.cni import netdevs
+from providers.kubernetes.cni.contract import (
+    BAD_VALUE,
+    CHECK_FAILED,
+    IO_FAILED,
+    NO_SLOT,
+    NOT_AVAILABLE,
+    TRY_LATER,
+    UNKNOWN_CONTAINER,
+    VERSIONS,
+    CniError,
+    Given,
+    Request,
+    request_of,
+    result,
+    valid_attachments,
+    versions,
+)
+from providers.kubernetes.cni.netdevs import Owner, pod_word
+from providers.kubernetes.document import gateway_mac
+from providers.kubernetes.settings import Family, Settings, netdev, slots_of, station
+from reconciler.errors import KernelError
+
+Families = Mapping[int, Family]
+
+
+@dataclass(slots=True)
+class Plugin:
+    """`families` are the node's, none before they are known. `attach` (request, slot) returns once the pod's policies and port
+    are in force, and raises CniError; `detached` is told of a pod ("namespace/name") that went; `trouble` says why nothing can
+    be added now, '' if it can. `root` is the agent's in bpffs."""
+
+    settings: Settings
+    root: str
+    families: Callable[[], Families]
+    attach: Callable[[Request, int], Awaitable[None]]
+    detached: Callable[[str], None]
+    trouble: Callable[[], str]
+    _last: int | None = None
+    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def call(self, environment: Mapping[str, str], stdin: bytes) -> tuple[int, str]:
+        """What the plugin does with its environment and its input: exit code and output."""
+        version = VERSIONS[-1]
+        try:
+            request = request_of(environment, stdin)
+            version = request.version if request.version in VERSIONS else version
+            answer = await self._do(request)
+        except CniError as error:
+            return 1, json.dumps(error.json(version))
+        except (KernelError, OSError) as error:
+            return 1, json.dumps(CniError(IO_FAILED, str(error)).json(version))
+        return 0, json.dumps(answer) if answer is not None else ""
+
+    async def _do(self, request: Request) -> dict[str, Any] | None:
+        match request.verb:
+            case "VERSION":
+                return versions(request.version)
+            case "ADD":
+                return await self._add(request)
+            case "DEL":
+                await self._delete(request)
+            case "GC":
+                await self._collect(request)
+            case "CHECK":
+                await asyncio.to_thread(self._check, request)
+            case "STATUS":
+                await self._status()
+        return None
+
+    # -- ADD ----------------------------------------------------------------------------------------------------------
+
+    async def _add(self, request: Request) -> dict[str, Any]:
+        if trouble := self.trouble():
+            raise CniError(TRY_LATER, trouble)
+        if not netdevs.is_namespace(request.netns):
+            raise CniError(UNKNOWN_CONTAINER, f"there is no network namespace {request.netns}")
+        async with self._one:
+            slot = await asyncio.to_thread(self._take, request)
+        try:
+            await self.attach(request, slot)
+        except BaseException:
+            await asyncio.to_thread(netdevs.remove, netdev(slot))
+            raise
+        return result(self._given(request, slot), request)
+
+    def _take(self, request: Request) -> int:
+        """The slot that the pod's interface has, or a free one, with its veth."""
+        taken = netdevs.owned()
+        owner = Owner(*request.attachment, pod_word(*request.pod, *request.attachment))
+        for slot, known in taken.items():
+            if known is not None and (known.container, known.ifname) == request.attachment:
+                if netdevs.is_there(request.netns, request.ifname):
+                    self._set_up(request, slot)
+                    return slot
+                netdevs.remove(netdev(slot))  # of a namespace that is gone
+        for slot in self._free(taken):
+            if netdevs.make(netdev(slot), request.netns, owner, station(self.families()), self.settings.mtu):
+                self._last = slot
+                try:
+                    self._set_up(request, slot)
+                except BaseException:
+                    netdevs.remove(netdev(slot))
+                    raise
+                return slot
+        raise CniError(NO_SLOT, f"all {self._slots()} addresses for pods of this node are taken")
+
+    def _set_up(self, request: Request, slot: int) -> None:
+        addresses = self._given(request, slot).addresses
+        netdevs.set_up(request.netns, request.ifname, addresses, gateway_mac(self.families()))
+
+    def _slots(self) -> int:
+        return min(slots_of(family, self.settings) for family in self.families().values())
+
+    def _free(self, taken: Mapping[int, Any]) -> list[int]:
+        """Free slots, beginning behind the one that was given out last: an address rests as long as possible before it is another
+        pod's."""
+        slots = self._slots()
+        start = random.randrange(slots) if self._last is None else self._last + 1  # noqa: S311 - no secret
+        return [slot % slots for slot in range(start, start + slots) if slot % slots not in taken]
+
+    def _given(self, request: Request, slot: int) -> Given:
+        families = self.families()
+        addresses = tuple(
+            (f"{family.slot(slot)}/{32 if version == 4 else 128}", str(family.gateway)) for version, family in families.items()
+        )
+        return Given(netdev(slot), station(families), request.ifname, request.netns, self.settings.mtu, addresses)
+
+    # -- the others ---------------------------------------------------------------------------------------------------
+
+    async def _delete(self, request: Request) -> None:
+        pods = await asyncio.to_thread(delete, request.attachment)
+        for pod in pods:
+            self.detached(pod)
+
+    async def _collect(self, request: Request) -> None:
+        valid = valid_attachments(request.config)
+        async with self._one:
+            pods = await asyncio.to_thread(collect, valid)
+        for pod in pods:
+            self.detached(pod)
+
+    def _check(self, request: Request) -> None:
+        """Raises CniError for what is not as ADD left it."""
+        slot = next((slot for slot, owner in netdevs.owned().items() if owner and _is_of(owner, request)), None)
+        if slot is None:
+            raise CniError(CHECK_FAILED, f"container {request.container} has no netdev here for {request.ifname}")
+        given = self._given(request, slot)
+        addresses = [address for address, _ in given.addresses]
+        if not netdevs.is_namespace(request.netns) or not netdevs.has(request.netns, request.ifname, addresses):
+            raise CniError(CHECK_FAILED, f"{request.ifname} in the pod is not up with {', '.join(addresses)}")
+        said = (request.config.get("prevResult") or {}).get("ips") or ()
+        if said and {each.get("address") for each in said} != set(addresses):
+            raise CniError(BAD_VALUE, f"the pod has {', '.join(addresses)}, and prevResult says otherwise")
+        if not os.path.isdir(f"{self.root}/links/{netdev(slot)}"):
+            raise CniError(CHECK_FAILED, f"{netdev(slot)} is not attached")
+
+    async def _status(self) -> None:
+        if trouble := self.trouble():
+            raise CniError(NOT_AVAILABLE, trouble)
+        taken = await asyncio.to_thread(netdevs.owned)
+        if not self._free(taken):
+            raise CniError(NOT_AVAILABLE, f"all {self._slots()} addresses for pods of this node are taken")
+
+
+def _is_of(owner: Owner, request: Request) -> bool:
+    return (owner.container, owner.ifname) == request.attachment
+
+
+def delete(attachment: tuple[str, str]) -> list[str]:
+    """Remove a pod's netdev; its pod, if there was one. Needs no agent and no namespace."""
+    gone = []
+    for slot, owner in netdevs.owned().items():
+        if owner is not None and (owner.container, owner.ifname) == attachment and netdevs.remove(netdev(slot)):
+            gone.append(owner.pod)
+    return gone
+
+
+def collect(valid: set[tuple[str, str]]) -> list[str]:
+    """Remove all netdevs of pods that are not among `valid`; the pods."""
+    gone = []
+    for slot, owner in netdevs.owned().items():
+        if owner is None or (owner.container, owner.ifname) not in valid:
+            netdevs.remove(netdev(slot))
+            gone += [owner.pod] if owner is not None else []
+    return gone
+
+
+async def standalone(environment: Mapping[str, str], stdin: bytes, root: str) -> tuple[int, str]:
+    """What can be done while nobody serves: DEL, GC and VERSION; ADD comes back later. (CHECK needs to know the addresses.)"""
+
+    def nothing() -> str:
+        return "the Kubernetes provider of this node does not answer"
+
+    async def attach(_: Request, __: int) -> None:
+        raise CniError(TRY_LATER, nothing())
+
+    plugin = Plugin(Settings(), root, dict, attach, lambda _: None, nothing)
+    if environment.get("CNI_COMMAND") == "CHECK":
+        return 1, json.dumps(CniError(TRY_LATER, nothing()).json(VERSIONS[-1]))
+    return await plugin.call(environment, stdin)

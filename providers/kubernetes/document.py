@@ -1,0 +1,248 @@
+"""A node's whole network as one topology: a pure function of what is known of the cluster.
+
+    pod<i> ═ pods:s<i>   pods:up [policy] ═ local ═ gateway:pods
+                                                    gateway:up               ═ pcn-up    what knows pods' addresses
+                                                    gateway:out [masquerade] ═ pcn-out   all else
+                                                    gateway:services ═ [source] host ═ pcn-host   the host's way to services
+    eth0 [edge]
+
+`pods`, `local` and `host` are load balancers (services.py says which serves what), `gateway` is a router, `policy` a firewall;
+`masquerade`, `source` and `edge` translate addresses. Which cube does what is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from providers.kubernetes.policies import CUBE as POLICY
+from providers.kubernetes.policies import policy_cube
+from providers.kubernetes.services import Served, served
+from providers.kubernetes.settings import Family, Settings, Side, family_of, mac, netdev, slots_of, station
+from providers.kubernetes.state import State, node_addresses, pod_ranges
+
+UP, OUT, HOST = "pcn-up", "pcn-out", "pcn-host"  # the host's ends
+FLOWS = 65536  # that the balancers for outside and for the host know at once
+EDGE_PORTS = "61000-65535"  # for pods that leave the cluster: no port that the host gives to its own sockets, or a node port
+_STRETCH = {4: 32, 6: 128}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDocument:
+    """`topology` is the document; `notes` say what of the cluster's wishes is not in it; `health` as in services.Served;
+    `routes` of the host to other nodes' pods: (prefix, next hop)."""
+
+    topology: Mapping[str, Any]
+    notes: Sequence[str] = ()
+    health: Mapping[int, tuple[str, str, int]] = field(default_factory=dict)
+    routes: Sequence[tuple[str, str]] = ()
+
+
+def node_document(state: State, node: str, settings: Settings) -> NodeDocument:
+    """The topology of one node. Raises ValueError if the API does not say its pod range yet, or one without room."""
+    ranges = pod_ranges(state.nodes.get(("", node), {}))
+    if not ranges:
+        raise ValueError(f"node {node} has no pod range (spec.podCIDR) yet")
+    families = {family.version: family for family in (family_of(each, settings) for each in ranges)}
+    notes: list[str] = []
+    found = served(state, node, families) if settings.services == "all" else Served()
+    routes = tuple(_host_routes(state, node, families))
+    probes = [str(family.up.host) for family in families.values()]
+    spec = {
+        "links": [_link(*each, families, settings) for each in _ends(found, families, settings)],
+        "cubes": [
+            _pods(found, families, settings),
+            policy_cube(state, node, probes, notes),
+            _local(found),
+            _gateway(state, found, families, settings),
+            _host(found),
+            *_translators(state, node, found, families),
+        ],
+        "attachments": [{"netdev": settings.uplink, "tcubes": ["edge"]}],
+    }
+    topology = {"apiVersion": "polycube.network/v1", "kind": "Topology", "metadata": {"name": settings.topology}, "spec": spec}
+    return NodeDocument(topology, (*found.notes, *notes), found.health, routes)
+
+
+# -- pods and gateway --------------------------------------------------------------------------------------------------------
+
+
+def _pods(found: Served, families: Mapping[int, Family], settings: Settings) -> dict[str, Any]:
+    """The balancer that pods are at. All slots are ports from the start, which wait for their netdevs."""
+    leaf = {4: "ip", 6: "ipv6"}
+    slots = min(slots_of(family, settings) for family in families.values())
+    ports: list[dict[str, Any]] = [{"name": "up", "peer": "local:back", "type": "BACKEND", "tcubes": [POLICY]}]
+    for slot in range(slots):
+        own = {leaf[version]: str(family.slot(slot)) for version, family in families.items()}
+        ports.append({"name": f"s{slot}", "peer": netdev(slot), "type": "FRONTEND", **own})
+    rows = list(found.rows["pods"].values())
+    return {"name": "pods", "service-name": "lbrp", "port_mode": "MULTI", "ports": ports, "service": rows}
+
+
+def _gateway(state: State, found: Served, families: Mapping[int, Family], settings: Settings) -> dict[str, Any]:
+    """The router. Neighbours do not change while a slot's address is its own, so none is ever asked for."""
+    ports: list[dict[str, Any]] = [
+        {"name": "pods", "peer": "local:front", "mac": gateway_mac(families)},
+        {"name": "up", "peer": _near(UP)},
+        {"name": "services", "peer": "host:back"},
+        {"name": "out", "peer": _near(OUT), "tcubes": ["masquerade"]},
+    ]
+    neighbours: list[dict[str, str]] = []
+    routes: list[dict[str, str]] = []
+    slots = min(slots_of(each, settings) for each in families.values())
+    for version, family in families.items():
+        leaf = "ip" if version == 4 else "ipv6"
+        ports[0][leaf] = f"{family.gateway}/{family.pods.prefixlen}"
+        stations = [family.inward, *(family.slot(slot) for slot in range(slots))]
+        neighbours += [_neighbour(address, "pods", station(families)) for address in stations]
+        for port in ports[1:]:
+            side = _side(family, port["name"])
+            port[leaf] = f"{side.gateway}/{side.prefix}"
+            neighbours.append(_neighbour(side.host, port["name"], _host_mac(families, port["name"])))
+        routes += _routes(state, found, family, settings)
+    return {"name": "gateway", "service-name": "router", "ports": ports, "route": routes, "arp-table": neighbours}
+
+
+def gateway_mac(families: Mapping[int, Family]) -> str:
+    """Of the gateway's port to the pods, whose permanent neighbour it is."""
+    return mac(families[min(families)].gateway)
+
+
+def _neighbour(address: Any, port: str, station: str) -> dict[str, str]:
+    return {"address": str(address), "interface": port, "mac": station}
+
+
+def _routes(state: State, found: Served, family: Family, settings: Settings) -> Iterator[dict[str, str]]:
+    """Up to who knows pods' addresses, inward to services of pods here, to the host's balancer for answers to the node's own
+    address, and out to all else."""
+    up = [*settings.not_masqueraded]
+    for _, node in sorted(state.nodes.items()):
+        up += [*pod_ranges(node), *(_whole(ipaddress.ip_address(each)) for each in node_addresses(node))]
+    for network in sorted({ipaddress.ip_network(each, strict=False) for each in up} - {family.pods}, key=str):
+        if network.version == family.version:
+            yield {"network": str(network), "nexthop": str(family.up.host)}
+    for prefix in (_whole(family.up.virtual), *_taken(found, "local", family.version)):
+        yield {"network": prefix, "nexthop": str(family.inward)}
+    yield {"network": _whole(family.node), "nexthop": str(family.services.host)}
+    yield {"network": "0.0.0.0/0" if family.version == 4 else "::/0", "nexthop": str(family.out.host)}
+
+
+# -- the host ------------------------------------------------------------------------------------------------------------------
+
+
+def _local(found: Served) -> dict[str, Any]:
+    """The balancer for clients that keep their address. It is where all that pods answer passes, whoever asked."""
+    front = {"name": "front", "peer": "gateway:pods", "type": "FRONTEND"}
+    back = {"name": "back", "peer": "pods:up", "type": "BACKEND"}
+    rows = list(found.rows["local"].values())
+    return {"name": "local", "service-name": "lbrp", "max-flows": FLOWS, "ports": [front, back], "service": rows}
+
+
+def _host(found: Served) -> dict[str, Any]:
+    """The host's balancer. Behind it all clients have the node's address among the pods, so that answers come back to it."""
+    front = {"name": "front", "peer": _near(HOST), "type": "FRONTEND"}
+    back = {"name": "back", "peer": "gateway:services", "type": "BACKEND", "tcubes": ["source"]}
+    rows = list(found.rows["host"].values())
+    return {"name": "host", "service-name": "lbrp", "max-flows": FLOWS, "ports": [front, back], "service": rows}
+
+
+def _translators(state: State, node: str, found: Served, families: Mapping[int, Family]) -> Iterator[dict[str, Any]]:
+    leaf = {4: "external-ip", 6: "external-ipv6"}
+    own = {leaf[version]: str(family.node) for version, family in families.items()}
+    yield {"name": "source", "service-name": "nat", "rule": {"masquerade": {"enabled": True, **own}}}
+    masked = [_source(number, str(family.pods), family.masked) for number, family in enumerate(families.values())]
+    yield {"name": "masquerade", "service-name": "nat", "rule": {"snat": {"entry": masked}}}
+    mine = [ipaddress.ip_address(each) for each in node_addresses(state.nodes[("", node)])]
+    mine = [each for each in mine if each.version in families]
+    leaving = [
+        _source(number, _whole(families[each.version].masked), each)
+        for number, each in enumerate({each.version: each for each in reversed(mine)}.values())
+    ]
+    forwarded = [
+        {"external-ip": str(address), "external-port": each.port, "proto": each.protocol, "internal-port": each.port,
+         "internal-ip": str(_virtual(families[each.version], each.balancer))}
+        for address in mine for each in sorted(found.ports) if each.version == address.version
+    ]  # fmt: skip
+    entries = [{"id": number, **each} for number, each in enumerate(_once(forwarded))]
+    rules = {"snat": {"entry": leaving}, "port-forwarding": {"entry": entries}}
+    yield {"name": "edge", "service-name": "nat", "port-range": EDGE_PORTS, "rule": rules}
+
+
+def _once(forwarded: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One rule for each port: a host port and a node port may be the same one."""
+    seen = {(each["external-ip"], each["external-port"], each["proto"]): each for each in reversed(forwarded)}
+    return reversed(seen.values())
+
+
+def _source(number: int, inside: str, outside: Any) -> dict[str, Any]:
+    return {"id": number, "internal-net": inside, "external-ip": str(outside)}
+
+
+def _virtual(family: Family, balancer: str) -> Any:
+    return family.up.virtual if balancer == "local" else family.services.virtual
+
+
+def _side(family: Family, port: str) -> Side:
+    return {"up": family.up, "services": family.services, "out": family.out}[port]
+
+
+def _host_mac(families: Mapping[int, Family], port: str) -> str:
+    return mac(_side(families[min(families)], port).host)
+
+
+def _ends(
+    found: Served, families: Mapping[int, Family], settings: Settings
+) -> Iterator[tuple[str, str, list[str], list[dict[str, str]]]]:
+    """The links to the host: name, port of the gateway behind it, addresses and routes of the host's end."""
+    for name, port in ((UP, "up"), (OUT, "out"), (HOST, "services")):
+        addresses: list[str] = []
+        routes: list[dict[str, str]] = []
+        for version, family in families.items():
+            side = _side(family, port)
+            addresses.append(f"{side.host}/{side.prefix}")
+            leading = {
+                "up": [str(family.pods), _whole(side.virtual), *_taken(found, "local", version)],
+                "out": [_whole(family.masked)],
+                "services": [_whole(side.virtual), *_ranges(settings, version), *_taken(found, "host", version)],
+            }[port]
+            routes += [{"to": prefix, "via": str(side.gateway)} for prefix in leading]
+        yield name, port, addresses, routes
+
+
+def _whole(address: Any) -> str:
+    return f"{address}/{_STRETCH[address.version]}"
+
+
+def _taken(found: Served, balancer: str, version: int) -> list[str]:
+    addresses = [ipaddress.ip_address(each) for each in sorted(found.taken[balancer])]
+    return [_whole(each) for each in addresses if each.version == version]
+
+
+def _ranges(settings: Settings, version: int) -> list[str]:
+    if settings.services != "all":
+        return []
+    return [each for each in settings.service_ranges if ipaddress.ip_network(each).version == version]
+
+
+def _link(
+    name: str, port: str, addresses: list[str], routes: list[dict[str, str]], families: Mapping[int, Family], settings: Settings
+) -> dict[str, Any]:
+    far = {"name": name, "mac": _host_mac(families, port), "mtu": settings.mtu, "addresses": addresses, "routes": routes}
+    return {"name": _near(name), "kind": "veth", "mtu": settings.mtu, "peer": far}
+
+
+def _near(name: str) -> str:
+    """The cubes' end of a link to the host."""
+    return f"{name}-gw"
+
+
+def _host_routes(state: State, node: str, families: Mapping[int, Family]) -> Iterator[tuple[str, str]]:
+    """Direct routing: another node's pods are behind its address of the same family."""
+    for (_, name), other in sorted(state.nodes.items()):
+        hops = {ipaddress.ip_address(each).version: each for each in reversed(node_addresses(other))}
+        for prefix in pod_ranges(other) if name != node else ():
+            version = ipaddress.ip_network(prefix).version
+            if version in families and version in hops:
+                yield prefix, hops[version]

@@ -1,0 +1,181 @@
+"""pcn-k8s: the Kubernetes provider of a node.
+
+    pcn-k8s run --node NAME      watch the cluster, and keep this node's topology in force (beside pcn-agent)
+    pcn-k8s status               how it does; exit 0 if all is well
+    pcn-k8s document FILE        the topology that would follow from objects in a file of JSON, without a cluster
+    pcn-k8s install, uninstall   the CNI plugin and its configuration on this node
+    pcn-k8s cni                  what the CNI plugin does while no provider runs
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from providers.kubernetes.settings import Settings
+
+DEFAULT_ROOT = "/sys/fs/bpf/pcn"
+CONFIGURATION, BINARIES = "/etc/cni/net.d", "/opt/cni/bin"
+log = logging.getLogger("pcn.k8s")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The exit code: 0 done, 1 not, 64 for words that mean nothing."""
+    parser = argparse.ArgumentParser("pcn-k8s", description="The Kubernetes network provider of a node.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run|status|document|install|uninstall|cni")
+    runs = verbs.add_parser("run", help="watch the cluster, and keep this node's topology in force")
+    for verb in (runs, verbs.add_parser("document", help="print the topology that follows from objects in a file")):
+        _of_a_node(verb)
+    config = os.environ.get("KUBECONFIG", "")
+    runs.add_argument("--kubeconfig", default=config, help="how to reach the API server; '': as a pod is told")
+    runs.add_argument("--health", default="", metavar="ADDRESS", help="where health checks are answered; '': everywhere")
+    document = verbs.choices["document"]
+    document.add_argument("file", help="a List of API objects, in JSON; - for standard input")
+    status = verbs.add_parser("status", help="say how the provider does; exit 0 if all is well")
+    status.add_argument("-o", dest="format", choices=("text", "json"), default="text")
+    verbs.add_parser("cni", help="one call of CNI, by environment and standard input, without the provider")
+    what = {"install": "put the CNI plugin in place", "uninstall": "take topology, pods' netdevs and plugin away"}
+    for name, words_ in what.items():
+        verb = verbs.add_parser(name, help=words_)
+        verb.add_argument("--cni-bin", default=BINARIES)
+        verb.add_argument("--cni-conf", default=CONFIGURATION)
+    runs.add_argument("--cni-conf", default=CONFIGURATION, help="where its configuration goes after the first sync; '': nowhere")
+    for verb in verbs.choices.values():
+        verb.add_argument("--bpffs", default=os.environ.get("PCN_BPFFS", DEFAULT_ROOT), help="the agent's root")
+    arguments = parser.parse_args(words)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    return int(_VERBS[arguments.verb](arguments))
+
+
+def _of_a_node(verb: argparse.ArgumentParser) -> None:
+    usual = Settings()
+    verb.add_argument("--node", default=os.environ.get("NODE_NAME", os.uname().nodename), help="this node's name in the API")
+    verb.add_argument("--uplink", default=usual.uplink, help="the netdev that leads out of the node")
+    verb.add_argument("--services", choices=("all", "none"), default=usual.services, help="none: kube-proxy serves them")
+    verb.add_argument("--service-range", action="append", help="the cluster's range for services; once for each family")
+    verb.add_argument("--not-masqueraded", action="append", default=[], help="a prefix that pods reach with their own address")
+    verb.add_argument("--slots", type=int, default=usual.slots, help="how many pods the node has at most")
+    verb.add_argument("--mtu", type=int, default=0, help="of pods; 0: the uplink's")
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    ranges = tuple(arguments.service_range or Settings().service_ranges)
+    mtu = arguments.mtu or _mtu_of(arguments.uplink)
+    return Settings(uplink=arguments.uplink, services=arguments.services, service_ranges=ranges, slots=arguments.slots, mtu=mtu,
+                    not_masqueraded=tuple(arguments.not_masqueraded))  # fmt: skip
+
+
+def _mtu_of(uplink: str) -> int:
+    from reconciler.kernel import rtnl
+
+    found = rtnl.link(uplink)
+    return found.mtu if found is not None else Settings().mtu
+
+
+# -- verbs -----------------------------------------------------------------------------------------------------------------
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from providers.kubernetes.api import Access, ApiError, from_kubeconfig, in_cluster
+    from providers.kubernetes.node import Node
+
+    try:
+        access: Access = from_kubeconfig(arguments.kubeconfig) if arguments.kubeconfig else in_cluster(os.environ)
+    except ApiError as error:
+        print(f"pcn-k8s: {error}", file=sys.stderr)
+        return 64
+    settings = _settings(arguments)
+    if settings.services == "all" and (why := _kube_proxy()):
+        print(f"pcn-k8s: {why}", file=sys.stderr)
+        return 1
+
+    async def work() -> None:
+        node = Node(settings, arguments.node, access, arguments.bpffs, arguments.cni_conf, arguments.health)
+        running = asyncio.create_task(node.run())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+        try:
+            await running
+        except asyncio.CancelledError:
+            log.info("leaving; what was applied stays in the kernel")
+        finally:
+            await node.close()
+
+    asyncio.run(work())
+    return 0
+
+
+def _kube_proxy() -> str:
+    """Two that serve the same services are in each other's way."""
+    import shutil
+    import subprocess
+
+    if shutil.which("iptables-save") is None:
+        return ""
+    found = subprocess.run(["iptables-save", "-t", "nat"], capture_output=True, text=True, check=False).stdout
+    where = ":KUBE-SVC-" in found or ":KUBE-SERVICES" in found
+    return "kube-proxy's rules are here (KUBE-SERVICES): end it and remove them, or say --services none" if where else ""
+
+
+def _document(arguments: argparse.Namespace) -> int:
+    from providers.kubernetes.document import node_document
+    from providers.kubernetes.recorded import state_of
+
+    text = sys.stdin.read() if arguments.file == "-" else Path(arguments.file).read_text(encoding="utf-8")
+    made = node_document(state_of(json.loads(text)), arguments.node, _settings(arguments))
+    print(json.dumps(made.topology, indent=1))
+    for note in made.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from reconciler.agent.singleton import ask
+
+    found = ask(arguments.bpffs, what="k8s")
+    if found is None:
+        print("pcn-k8s: no provider is running", file=sys.stderr)
+        return 1
+    print(json.dumps(found) if arguments.format == "json" else _words(found))
+    return 0 if found["healthy"] else 1
+
+
+def _words(said: dict[str, Any]) -> str:
+    how = "in force" if said["healthy"] else f"NOT IN FORCE: {said['problem']}"
+    kinds = ", ".join(f"{count} {kind}" for kind, count in said["objects"].items())
+    lines = [f"node {said['node']}: {how}", f"known: {kinds}", f"pods here: {said['attached']} of {said['slots']}"]
+    return "\n".join([*lines, *(f"note: {note}" for note in said["notes"])])
+
+
+def _cni(arguments: argparse.Namespace) -> int:
+    from providers.kubernetes.cni.plugin import standalone
+
+    code, output = asyncio.run(standalone(dict(os.environ), sys.stdin.buffer.read(), arguments.bpffs))
+    sys.stdout.write(output)
+    return code
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    from providers.kubernetes import install
+
+    install.plugin(Path(arguments.cni_bin))
+    return 0
+
+
+def _uninstall(arguments: argparse.Namespace) -> int:
+    from providers.kubernetes import install
+
+    return asyncio.run(install.remove(arguments.bpffs, Path(arguments.cni_bin), Path(arguments.cni_conf)))
+
+
+_VERBS = {
+    "run": _run, "status": _status, "document": _document, "cni": _cni, "install": _install, "uninstall": _uninstall,
+}  # fmt: skip

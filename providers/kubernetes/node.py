@@ -1,0 +1,102 @@
+"""All that a node's provider runs: watches, the CNI plugin's socket, health checks, the host's routes, and its own status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from providers.kubernetes import host, install
+from providers.kubernetes.api import Access, Api
+from providers.kubernetes.cni.plugin import Plugin
+from providers.kubernetes.cni.server import CniServer
+from providers.kubernetes.document import NodeDocument
+from providers.kubernetes.health import HealthChecks
+from providers.kubernetes.provider import Provider
+from providers.kubernetes.settings import Settings
+from reconciler.agent.client import DocumentsClient
+from reconciler.agent.singleton import socket_name
+from reconciler.kernel import rundir
+
+log = logging.getLogger("pcn.k8s")
+
+
+class Node:
+    """One node. `configuration` is where the CNI configuration is written after the first sync, '' for nowhere."""
+
+    def __init__(
+        self, settings: Settings, name: str, access: Access, root: str, configuration: str = "", health: str = ""
+    ) -> None:
+        self._root, self._configuration = root, configuration
+        self._agent = DocumentsClient(root)
+        self.provider = Provider(settings, name, Api(access), self._agent, self._in_force)
+        provider = self.provider
+        plugin = Plugin(settings, root, provider.families, provider.attach, provider.detached, provider.trouble)
+        self._cni = CniServer(root, plugin)
+        self._health = HealthChecks(health)
+        self._status = socket_name(root, "k8s")
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._notes: tuple[str, ...] = ()
+        self._is_installed = False
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        await self._cni.start()
+        self._server = await asyncio.start_unix_server(self._tell, sock=rundir.listen(self._status))
+        await self.provider.run()
+
+    async def close(self) -> None:
+        """What is in the kernel stays there."""
+        await self._cni.close()
+        await self._health.close()
+        if self._server is not None:
+            self._server.close()
+            rundir.unlink(self._status)
+        self._agent.close()
+
+    def _in_force(self, made: NodeDocument) -> None:
+        self._notes = tuple(made.notes)
+        self._start(self._health.serve(made.health))
+        self._start(asyncio.to_thread(host.keep, made.routes))
+        if self._configuration and not self._is_installed:
+            install.conflist(Path(self._configuration))
+            self._is_installed = True
+            log.info("this node takes pods: %s/%s is written", self._configuration, install.CONFLIST)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.create_task(_logged(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def status(self) -> Mapping[str, Any]:
+        provider = self.provider
+        return {
+            "format_version": "1.0",
+            "node": provider.node,
+            "healthy": not provider.problem and provider.is_synced(),
+            "problem": provider.problem,
+            "objects": {kind: len(each.by_name) for kind, each in provider.objects.items()},
+            "synced": {kind: each.is_synced for kind, each in provider.objects.items()},
+            "attached": len(provider.attached),
+            "slots": provider.settings.slots,
+            "notes": list(self._notes),
+        }
+
+    async def _tell(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            if rundir.is_believed(writer.get_extra_info("socket")):
+                writer.write(json.dumps(self.status()).encode())
+                await writer.drain()
+            writer.close()
+
+
+async def _logged(work: Any) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("a mistake in the provider; it goes on")

@@ -1,0 +1,224 @@
+"""One node's provider: watches, the document that follows from them, and what pods wait for when they are added.
+
+    API server ──watch──▶ objects ┐
+    CNI plugin ──attached pods───▶ node_document ──▶ agent ──▶ kernel
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from providers.kubernetes.api import Api, ApiError
+from providers.kubernetes.cni import netdevs
+from providers.kubernetes.cni.contract import TRY_LATER, CniError, Request
+from providers.kubernetes.document import NodeDocument, node_document
+from providers.kubernetes.settings import SOURCE, Family, Settings, family_of, netdev
+from providers.kubernetes.state import Attached, Name, State, pod_ranges
+from providers.kubernetes.watch import Objects, follow, name_of, slim
+from reconciler.agent.client import DocumentsClient
+from reconciler.rpc.contract import RpcError
+
+log = logging.getLogger("pcn.k8s")
+FOLD = 0.02  # seconds in which events become one document; the first of a row is not kept waiting
+POD_PATIENCE, IN_FORCE_PATIENCE, AGAIN = 1.0, 55.0, 2.0
+CHECK_EVERY = 5.0  # seconds between two looks whether the agent still has the document
+KINDS = {
+    "nodes": "/api/v1/nodes", "namespaces": "/api/v1/namespaces", "pods": "/api/v1/pods", "services": "/api/v1/services",
+    "policies": "/apis/networking.k8s.io/v1/networkpolicies",
+}  # fmt: skip
+SLICES = ("/apis/discovery.k8s.io/v1/endpointslices", "/apis/discovery.k8s.io/v1beta1/endpointslices")
+
+
+@dataclass(slots=True)
+class Provider:
+    """`in_force` is called with each document that the agent has put in force, from the first one on."""
+
+    settings: Settings
+    node: str
+    api: Api
+    agent: DocumentsClient
+    in_force: Callable[[NodeDocument], None] = lambda _: None
+    objects: dict[str, Objects] = field(default_factory=lambda: {kind: Objects() for kind in (*KINDS, "slices")})
+    attached: dict[Name, Attached] = field(default_factory=dict)
+    problem: str = "the API server has not answered yet"
+    _dirty: asyncio.Event = field(default_factory=asyncio.Event)
+    _asked: int = 0  # changes so far
+    _done: int = 0  # of these, how many are in force
+    _landed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _last: NodeDocument | None = None
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
+    def changed(self) -> None:
+        self._asked += 1
+        self._dirty.set()
+
+    def is_synced(self) -> bool:
+        """Whether every kind was listed once: before that nothing is known to be gone."""
+        return all(each.is_synced for each in self.objects.values())
+
+    def state(self) -> State:
+        kinds: dict[str, Mapping[Name, Any]] = {kind: dict(each.by_name) for kind, each in self.objects.items()}
+        return State(**kinds, attached=dict(self.attached))
+
+    def families(self) -> Mapping[int, Family]:
+        """The node's, as the API has its pod ranges; none before it has."""
+        ranges = pod_ranges(self.objects["nodes"].by_name.get(("", self.node), {}))
+        with suppress(ValueError):
+            return {family.version: family for family in (family_of(each, self.settings) for each in ranges)}
+        return {}
+
+    def trouble(self) -> str:
+        """Why no pod can be added now; '' if one can."""
+        return self.problem if self._last is None else ""
+
+    # -- the document ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """For ever: watches, and a document for what they bring."""
+        async with asyncio.TaskGroup() as tasks:
+            for kind, path in KINDS.items():
+                tasks.create_task(follow(self.api, path, self.objects[kind], self.changed))
+            tasks.create_task(self._follow_slices())
+            tasks.create_task(self._deliver())
+            tasks.create_task(self._keep())
+
+    async def _follow_slices(self) -> None:
+        """By the newest version that is served."""
+        while True:
+            for path in SLICES:
+                try:
+                    await self.api.get(f"{path}?limit=1")
+                except (ApiError, TimeoutError) as error:
+                    log.debug("%s: %s", path, error)
+                    continue
+                await follow(self.api, path, self.objects["slices"], self.changed)
+            await asyncio.sleep(AGAIN)
+
+    async def _deliver(self) -> None:
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            if not self.is_synced():
+                continue
+            if not await self._put():
+                await asyncio.sleep(AGAIN)
+                self._dirty.set()
+            await asyncio.sleep(FOLD)
+
+    async def _put(self) -> bool:
+        """Hand in the document of now; False if it is to be tried again."""
+        if not self.attached and self._last is None:
+            self._adopt()
+        asked = self._asked
+        try:
+            made = node_document(self.state(), self.node, self.settings)
+            said = await self.agent.put(SOURCE, made.topology, revision=str(asked), wait=IN_FORCE_PATIENCE)
+        except (ValueError, RpcError) as error:
+            return self._failed(str(error))
+        if said["state"] != "applied":
+            return self._failed(f"{said['state']}: {said['problem']}")
+        if self.problem:
+            log.info("in force: %d pods, %d services, %d policies", len(self.attached),
+                     len(self.objects["services"].by_name), len(self.objects["policies"].by_name))  # fmt: skip
+        for note in made.notes if self._last is None or made.notes != self._last.notes else ():
+            log.warning("%s", note)
+        self.problem, self._last = "", made
+        self.in_force(made)
+        async with self._landed:
+            self._done = asked
+            self._landed.notify_all()
+        return True
+
+    def _failed(self, problem: str) -> bool:
+        if problem != self.problem:
+            log.error("not in force: %s", problem)
+        self.problem = problem
+        return False
+
+    async def _keep(self) -> None:
+        """An agent that began anew knows of no documents, though the kernel holds them."""
+        while True:
+            await asyncio.sleep(CHECK_EVERY)
+            with suppress(RpcError):
+                found = await self.agent.topologies()
+                if self._last is not None and not any(each["topology"] == self.settings.topology for each in found):
+                    log.info("the agent has begun anew: handing in the document again")
+                    self._dirty.set()
+
+    # -- pods -----------------------------------------------------------------------------------------------------------
+
+    def _adopt(self) -> None:
+        """The pods that have a netdev here, whoever made it."""
+        families = self.families()
+        pods = {netdevs.pod_word(*name, "", ""): name for name in self.objects["pods"].by_name}
+        for slot, owner in netdevs.owned().items():
+            if owner is None:
+                continue
+            namespace, _, name = owner.pod.partition("/")
+            known = pods.get(owner.pod) or _long_name(self.objects["pods"].by_name, namespace, name) or (namespace, name)
+            self.attached[known] = Attached(slot, tuple(str(family.slot(slot)) for family in families.values()))
+
+    async def attach(self, request: Request, slot: int) -> None:
+        """Ends when the pod's policies are in force and its port is connected. Raises CniError."""
+        await self._know(request)
+        addresses = tuple(str(family.slot(slot)) for family in self.families().values())
+        self.attached[request.pod] = Attached(slot, addresses)
+        try:
+            self.changed()
+            await self._until(self._asked)
+            port = f"pods:s{slot}"
+            said = await self.agent.look([port], wait=5.0)
+        except RpcError as error:
+            self.detached("/".join(request.pod))
+            raise CniError(TRY_LATER, f"{netdev(slot)} is not in force: {error}") from None
+        if any(each["port"] == port for each in said["waiting"]):
+            self.detached("/".join(request.pod))
+            raise CniError(TRY_LATER, f"{netdev(slot)} was not connected")
+
+    async def _know(self, request: Request) -> None:
+        """Have the pod, by which policies select it: from the watch, or else asked for."""
+        pods = self.objects["pods"].by_name
+        deadline = asyncio.get_running_loop().time() + POD_PATIENCE
+        while asyncio.get_running_loop().time() < deadline:
+            if self._is_known(pods.get(request.pod), request):
+                return
+            await asyncio.sleep(0.02)
+        namespace, name = request.pod
+        try:
+            found = await self.api.get(f"/api/v1/namespaces/{namespace}/pods/{name}")
+        except (ApiError, TimeoutError) as error:
+            raise CniError(TRY_LATER, f"the API server does not tell of pod {namespace}/{name}: {error}") from None
+        pods[name_of(found)] = slim(found)
+
+    @staticmethod
+    def _is_known(pod: Any, request: Request) -> bool:
+        return pod is not None and (not request.uid or pod.get("metadata", {}).get("uid") in (None, request.uid))
+
+    async def _until(self, asked: int) -> None:
+        """Raises RpcError if a change is not in force in time."""
+        try:
+            async with asyncio.timeout(IN_FORCE_PATIENCE), self._landed:
+                await self._landed.wait_for(lambda: self._done >= asked)
+        except TimeoutError:
+            raise RpcError(self.problem or "it takes too long") from None
+
+    def detached(self, pod: str) -> None:
+        """A pod ("namespace/name") has no netdev any more."""
+        namespace, _, name = pod.partition("/")
+        known = _long_name(self.attached, namespace, name) or (namespace, name)
+        if self.attached.pop(known, None) is not None:
+            self.changed()
+
+
+def _long_name(names: Mapping[Name, Any], namespace: str, word: str) -> Name | None:
+    """The pod that an alias means by a digest."""
+    if not word.startswith("#"):
+        return None
+    found = (name for name in names if name[0] == namespace)
+    return next((name for name in found if netdevs.pod_word(*name, "x" * 200, "") == f"{namespace}/{word}"), None)

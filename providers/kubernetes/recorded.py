@@ -1,0 +1,23 @@
+"""A cluster's state from recorded objects: a List, as `kubectl get -A -o json` prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from providers.kubernetes.state import State
+from providers.kubernetes.watch import name_of
+
+KINDS = {
+    "Node": "nodes", "Namespace": "namespaces", "Pod": "pods", "Service": "services", "EndpointSlice": "slices",
+    "NetworkPolicy": "policies",
+}  # fmt: skip
+
+
+def state_of(listed: Mapping[str, Any]) -> State:
+    """What a provider would know, but for the pods that are attached: those that the API says are on this node have no slot."""
+    kinds: dict[str, dict[tuple[str, str], Any]] = {kind: {} for kind in KINDS.values()}
+    for item in listed.get("items", ()):
+        if item.get("kind") in KINDS:
+            kinds[KINDS[item["kind"]]][name_of(item)] = item
+    return State(**kinds)

@@ -1,0 +1,116 @@
+"""What an operator says once, and what follows from it: names of netdevs and the addresses between gateway and host."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+FIRST_SLOT = 8  # addresses of a pod range before the first pod's: network, gateway, the node's own, and some to spare
+SOURCE = "kubernetes"  # the name by which documents are handed to the agent
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`services` is 'all', or 'none' where kube-proxy serves them. `service_ranges` are the cluster's; `not_masqueraded` are
+    prefixes that pods reach with their own address. `transit` and `transit6` are for the links between gateway and host, and
+    mean something on this node only. `slots`: how many pods a node has at most."""
+
+    topology: str = "kubernetes-node"
+    uplink: str = "eth0"
+    services: str = "all"
+    service_ranges: tuple[str, ...] = ("10.96.0.0/12",)
+    not_masqueraded: tuple[str, ...] = ()
+    transit: str = "100.126.112.0/27"
+    transit6: str = "fd70:636e::/123"
+    slots: int = 110
+    mtu: int = 1500
+
+
+class Side(NamedTuple):
+    """A link between gateway and host: the gateway's end, the host's end, and an address that is routed to the gateway's."""
+
+    gateway: Address
+    host: Address
+    virtual: Address
+    prefix: int
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The addresses of one family on a node. `up` leads to what knows pods' addresses, and its virtual address to pods whose
+    clients keep their own; `out` leads to all else; `services` is the host's way to services, and its virtual address that of
+    others, whose address is exchanged. `masked`: what pods that leave the cluster are between gateway and host."""
+
+    pods: Network
+    up: Side
+    out: Side
+    services: Side
+    masked: Address
+
+    @property
+    def version(self) -> int:
+        return self.pods.version
+
+    @property
+    def gateway(self) -> Address:
+        """The gateway's address among the pods."""
+        return self.pods[1]
+
+    @property
+    def node(self) -> Address:
+        """What pods see of the host, and of outside clients whose address is not kept."""
+        return self.pods[2]
+
+    @property
+    def inward(self) -> Address:
+        """A next hop that is no station: what is sent to it goes to a balancer before pods, which finds the pod."""
+        return self.pods[3]
+
+    def slot(self, number: int) -> Address:
+        return self.pods[FIRST_SLOT + number]
+
+
+def family_of(pods: str, settings: Settings) -> Family:
+    """Raises ValueError if the range is too small for a gateway and one pod."""
+    network = ipaddress.ip_network(pods)
+    if network.num_addresses <= FIRST_SLOT + 1:
+        raise ValueError(f"the pod range {pods} has no room for pods")
+    transit: Network = ipaddress.ip_network(settings.transit if network.version == 4 else settings.transit6)
+    up, out, services = (_side(transit, start) for start in (0, 8, 16))
+    return Family(network, up, out, services, transit[24])
+
+
+def _side(transit: Network, start: int) -> Side:
+    length = 29 if transit.version == 4 else 125
+    return Side(transit[start + 1], transit[start + 2], transit[start + 3], length)
+
+
+def slots_of(family: Family, settings: Settings) -> int:
+    """How many pods fit in a range: one address fewer than there are, since the last is IPv4's broadcast address."""
+    return min(settings.slots, family.pods.num_addresses - FIRST_SLOT - 1)
+
+
+def netdev(slot: int) -> str:
+    """The host's end of a pod's veth. There is one exactly while the slot is taken."""
+    return f"pod{slot}"
+
+
+def slot_of(name: str) -> int | None:
+    """The slot of such a netdev; None for any other."""
+    digits = name.removeprefix("pod")
+    is_number = name.startswith("pod") and digits.isascii() and digits.isdigit() and str(int(digits)) == digits
+    return int(digits) if is_number else None
+
+
+def station(families: Mapping[int, Family]) -> str:
+    """The MAC address of every pod. Each is alone on its link, and packets find it by its address."""
+    return mac(families[min(families)].inward)
+
+
+def mac(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """The MAC address that follows from an address: locally administered."""
+    return ":".join(f"{byte:02x}" for byte in b"\x02\x00" + address.packed[-4:])

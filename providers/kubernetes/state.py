@@ -1,0 +1,74 @@
+"""What is known of a cluster: API objects as they are served, by namespace and name, and the pods that are attached here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Object = Mapping[str, Any]
+Name = tuple[str, str]  # namespace ('' where there is none) and name
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A pod of this node that the CNI plugin gave a slot, whether or not the API has told its address yet."""
+
+    slot: int
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Objects of the API by kind. `attached` is by the namespace and name of the pod."""
+
+    nodes: Mapping[Name, Object] = field(default_factory=dict)
+    namespaces: Mapping[Name, Object] = field(default_factory=dict)
+    pods: Mapping[Name, Object] = field(default_factory=dict)
+    services: Mapping[Name, Object] = field(default_factory=dict)
+    slices: Mapping[Name, Object] = field(default_factory=dict)
+    policies: Mapping[Name, Object] = field(default_factory=dict)
+    attached: Mapping[Name, Attached] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod as policies see it: on the cluster's network, and not ended."""
+
+    name: Name
+    labels: Mapping[str, str]
+    addresses: tuple[str, ...]
+    ports: tuple[tuple[str, str, int], ...]  # name, protocol, number
+    is_here: bool
+
+
+def pods_of(state: State, node: str) -> Iterator[Pod]:
+    """In the order of their names. What runs in its node's network is no pod to a policy."""
+    for name, pod in sorted(state.pods.items()):
+        spec, status = pod.get("spec", {}), pod.get("status", {})
+        if spec.get("hostNetwork") or status.get("phase") in ("Succeeded", "Failed"):
+            continue
+        here = state.attached.get(name)
+        said = status.get("podIPs") or ([{"ip": status["podIP"]}] if status.get("podIP") else [])
+        addresses = here.addresses if here is not None else tuple(each["ip"] for each in said if each.get("ip"))
+        if addresses:
+            labels = pod.get("metadata", {}).get("labels") or {}
+            yield Pod(name, labels, addresses, tuple(_ports(spec)), here is not None or spec.get("nodeName") == node)
+
+
+def _ports(spec: Object) -> Iterator[tuple[str, str, int]]:
+    for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
+        for port in container.get("ports") or ():
+            if port.get("name"):
+                yield port["name"], port.get("protocol") or "TCP", port["containerPort"]
+
+
+def pod_ranges(node: Object) -> tuple[str, ...]:
+    """Of one node, at most one for each family."""
+    spec = node.get("spec", {})
+    return tuple(spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else []))
+
+
+def node_addresses(node: Object) -> tuple[str, ...]:
+    found = node.get("status", {}).get("addresses") or ()
+    return tuple(each["address"] for each in found if each.get("type") == "InternalIP")

@@ -1,0 +1,118 @@
+"""Keeps one kind of objects as the API server has it: a list, then a watch that is resumed where it ended.
+
+    list ──resourceVersion──▶ watch ──ended──▶ watch from the last version (bookmarks move it on) ──410 Gone──▶ list
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from providers.kubernetes.api import Api, ApiError
+from providers.kubernetes.state import Name, Object
+
+log = logging.getLogger("pcn.k8s")
+PAGE = 500
+_SHORTEST, _LONGEST = 300, 360  # seconds that a watch is asked to last: each its own time, so that they do not end together
+_FIRST_PAUSE, _LAST_PAUSE = 0.2, 10.0
+
+
+@dataclass(slots=True)
+class Objects:
+    """What is known of one kind, by namespace and name. An object that did not change is the very one of before."""
+
+    by_name: dict[Name, Object] = field(default_factory=dict)
+    version: str = ""
+    is_synced: bool = False
+
+    def replace(self, items: Mapping[Name, Object], version: str) -> bool:
+        """Take a whole list; whether anything is another one now."""
+        changed = items.keys() != self.by_name.keys()
+        for name, item in items.items():
+            old = self.by_name.get(name)
+            if old is None or _revision(old) != _revision(item):
+                self.by_name[name], changed = item, True
+        for name in self.by_name.keys() - items.keys():
+            del self.by_name[name]
+        first, self.version, self.is_synced = not self.is_synced, version, True
+        return changed or first
+
+    def take(self, event: Mapping[str, Any]) -> bool:
+        """Take an event of a watch; whether anything is another one now. Raises ApiError for an error that it tells."""
+        kind, item = event.get("type"), event.get("object") or {}
+        if kind == "ERROR":
+            raise ApiError(int(item.get("code") or 500), str(item.get("message", "the watch failed")))
+        self.version = _revision(item) or self.version
+        name = name_of(item)
+        if kind == "DELETED":
+            return self.by_name.pop(name, None) is not None
+        if kind in ("ADDED", "MODIFIED") and _revision(self.by_name.get(name, {})) != _revision(item):
+            self.by_name[name] = slim(item)
+            return True
+        return False
+
+
+def name_of(item: Object) -> Name:
+    about = item.get("metadata") or {}
+    return about.get("namespace", ""), about.get("name", "")
+
+
+def _revision(item: Object) -> str:
+    return str((item.get("metadata") or {}).get("resourceVersion", ""))
+
+
+def slim(item: dict[str, Any]) -> Object:
+    """Without what is long and nobody here reads."""
+    about = item.get("metadata") or {}
+    about.pop("managedFields", None)
+    about.pop("annotations", None)
+    return item
+
+
+async def follow(api: Api, path: str, objects: Objects, changed: Callable[[], None], query: str = "") -> None:
+    """For ever. What goes wrong is tried again, later and later, with a jitter; meanwhile what is known stays."""
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            if not objects.version:
+                await _list(api, path, objects, changed, query)
+            await _watch(api, path, objects, changed, query)
+            pause = _FIRST_PAUSE
+        except ApiError as error:
+            if error.status == 410:
+                log.info("%s: the server has forgotten version %s, so all is listed again", path, objects.version)
+                objects.version = ""
+                continue
+            log.warning("%s: %s", path, error)
+        except (TimeoutError, ValueError, KeyError) as error:
+            log.warning("%s: %s: %s", path, type(error).__name__, error)
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+        pause = min(_LAST_PAUSE, pause * 2)
+
+
+async def _list(api: Api, path: str, objects: Objects, changed: Callable[[], None], query: str) -> None:
+    items: dict[Name, Object] = {}
+    go_on = ""
+    while True:
+        found = await api.get(f"{path}?limit={PAGE}{query}" + (f"&continue={quote(go_on)}" if go_on else ""))
+        items |= {name_of(item): slim(item) for item in found.get("items") or ()}
+        go_on = (found.get("metadata") or {}).get("continue") or ""
+        if not go_on:
+            break
+    if objects.replace(items, _revision(found)):
+        changed()
+
+
+async def _watch(api: Api, path: str, objects: Objects, changed: Callable[[], None], query: str) -> None:
+    seconds = random.randint(_SHORTEST, _LONGEST)  # noqa: S311 - no secret
+    asked = f"watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={quote(objects.version)}{query}"
+    async with aclosing(api.lines(f"{path}?{asked}")) as events:
+        async for event in events:
+            if objects.take(event):
+                changed()

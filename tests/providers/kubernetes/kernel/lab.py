@@ -1,0 +1,239 @@
+"""A Kubernetes node without Kubernetes: an API server of recorded objects, an agent, a provider, and pods by CNI calls.
+
+    with NodeLab(tmp_path) as lab:
+        a = lab.add("a", app="web")
+        b = lab.add("b")
+        assert lab.reaches(b, a.ip, 8080)
+
+The thread is in a network namespace that is the node; `outside` is a host behind the node's eth0.
+"""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reconciler.agent import singleton
+from reconciler.kernel import netlink, netns, rtnl
+from reconciler.model import Link, LinkEnd, Route
+from tests.lib.agent_process import AgentProcess
+from tests.lib.commands import pcn
+from tests.lib.netns_topology import NetnsTopology, settle
+from tests.providers.kubernetes import objects
+from tests.providers.kubernetes.api_server import ApiServer
+
+ROOT = Path(__file__).resolve().parents[4]
+STUB = ROOT / "providers/kubernetes/cni/stub.py"
+_PROVIDER = "import sys; from providers.kubernetes.main import main; sys.exit(main())"
+NODE, OUTSIDE = "172.30.0.11", "172.30.0.100"
+NODE6, OUTSIDE6 = "fd00:30::11", "fd00:30::100"
+PODS = ("10.244.1.0/24", "fd00:244:0:1::/64")
+SERVICES = ("10.96.0.0/16", "fd00:96::/112")
+
+
+@dataclass(frozen=True)
+class Pod:
+    name: str
+    netns: str
+    container: str
+    ips: tuple[str, ...]
+
+    @property
+    def ip(self) -> str:
+        return self.ips[0]
+
+
+class NodeLab:
+    """`slots` as of the provider. What is made is taken away at the end."""
+
+    def __init__(self, directory: Path, *, slots: int = 12, ranges: tuple[str, ...] = PODS) -> None:
+        self.directory, self.slots, self.ranges = directory, slots, ranges
+        self.pods: dict[str, Pod] = {}
+        self._open = contextlib.ExitStack()
+        self._serial = 0
+
+    def __enter__(self) -> NodeLab:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(netns.throwaway())
+            netns.raise_loopback()
+            self.world = stack.enter_context(NetnsTopology(ipv6=True))
+            self.root = self.world.bpffs
+            self.outside = self.world.namespace("outside")
+            self._uplink()
+            self.api = stack.enter_context(ApiServer())
+            self.api.put("nodes", objects.node("n1", self.ranges, NODE, NODE6))
+            self.api.put("namespaces", objects.namespace("default", **{"kubernetes.io/metadata.name": "default"}))
+            self.config = self.directory / "kubeconfig"
+            self.config.write_text(json.dumps({
+                "current-context": "x", "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+                "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{self.api.port}"}}],
+                "users": [{"name": "u", "user": {"token": "t"}}]}))  # fmt: skip
+            (self.directory / "files").mkdir(exist_ok=True)
+            stack.callback(self._leave)
+            self.agent = stack.enter_context(AgentProcess(self.root, self.directory / "agent.log", str(self.directory / "files"), patience=60))
+            self.provider = self.start_provider()
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def _uplink(self) -> None:
+        with netlink.Netlink() as maker:
+            near = LinkEnd("eth0", None, (f"{NODE}/24", f"{NODE6}/64"), (Route("default", OUTSIDE),))
+            far = LinkEnd("eth0", self.outside, (f"{OUTSIDE}/24", f"{OUTSIDE6}/64"),
+                          (Route("10.244.1.0/24", NODE), Route("198.51.100.0/24", NODE), Route("fd00:244::/48", NODE6)))  # fmt: skip
+            maker.create_link(Link("veth", near, far), self.world.group, "made by a test of pcn")
+        netlink.configure(near)
+        netlink.configure(far)
+        settle(("eth0", None), ("eth0", self.outside))
+
+    def start_provider(self, *more: str) -> subprocess.Popen[bytes]:
+        ranges = [word for each in SERVICES[: len(self.ranges)] for word in ("--service-range", each)]
+        words = ["run", "--node", "n1", "--kubeconfig", str(self.config), "--slots", str(self.slots), *ranges, "--cni-conf",
+                 str(self.directory / "net.d"), "--bpffs", self.root, *more]  # fmt: skip
+        with (self.directory / "provider.log").open("ab") as out:
+            process = subprocess.Popen([sys.executable, "-c", _PROVIDER, *words], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        self.provider = process
+        self.until(lambda said: said["healthy"], 110)  # programs may have to be compiled first
+        return process
+
+    def _leave(self) -> None:
+        for process in (self.provider, self.agent.process):
+            if process.poll() is None:
+                process.terminate()
+                process.wait(10)
+        for name in rtnl.links():
+            if name.startswith("pod"):
+                netlink.linkwrite.delete_link(name)
+        pcn("delete", "kubernetes-node", "--bpffs", self.root)
+        netlink.linkwrite.delete_link("eth0")
+
+    def log(self) -> str:
+        return (self.directory / "provider.log").read_text() + self.agent.text()
+
+    def status(self) -> dict[str, Any]:
+        return singleton.ask(self.root, 1.0, what="k8s") or {}
+
+    def until(self, condition: Callable[[dict[str, Any]], bool], seconds: float = 10.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not ((said := self.status()) and condition(said)):
+            assert self.provider.poll() is None, self.log()
+            assert time.monotonic() < deadline, f"{said}\n{self.log()}"
+            time.sleep(0.02)
+
+    def within(self, seconds: float, condition: Callable[[], bool]) -> float:
+        """Seconds until it holds."""
+        began = time.monotonic()
+        while not condition():
+            assert time.monotonic() - began < seconds, self.log()
+            time.sleep(0.02)
+        return time.monotonic() - began
+
+    # -- pods ---------------------------------------------------------------------------------------------------------
+
+    def cni(self, verb: str, pod: str = "", container: str = "", space: str = "", *, version: str = "1.0.0", config: dict[str, Any] | None = None,
+            socket_path: str | None = None) -> tuple[int, Any]:  # fmt: skip
+        """The plugin as a runtime calls it: exit code and what it printed."""
+        environment = {
+            "PATH": os.environ["PATH"], "CNI_COMMAND": verb, "CNI_CONTAINERID": container, "CNI_IFNAME": "eth0",
+            "CNI_NETNS": f"/run/netns/{space}" if space else "", "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod}",
+            "PCN_CNI_SOCKET": socket_path or singleton.socket_path(self.root, "cni"), "PCN_CNI_FALLBACK": str(ROOT / "bin/pcn-k8s"), "PCN_BPFFS": self.root,
+        }  # fmt: skip
+        said = {"cniVersion": version, "name": "pcn", "type": "pcn", **(config or {})}
+        done = subprocess.run(["/usr/bin/python3", "-IS", str(STUB)], input=json.dumps(said), env=environment, text=True, capture_output=True, timeout=60, check=False)
+        assert not done.stderr, done.stderr
+        return done.returncode, json.loads(done.stdout) if done.stdout else None
+
+    def add(self, name: str, *, ports: tuple[dict[str, Any], ...] = (), **labels: str) -> Pod:
+        """A pod as kubelet and a runtime make one."""
+        self.api.put("pods", objects.pod(name, "n1", phase="Pending", ports=ports, **labels))
+        self._serial += 1
+        space = self.world.namespace(f"{name}{self._serial}")
+        container = f"c{self._serial}-{name}"
+        code, said = self.cni("ADD", name, container, space)
+        assert code == 0, f"{said}\n{self.log()}"
+        ips = tuple(each["address"].partition("/")[0] for each in said["ips"])
+        self.api.put("pods", objects.pod(name, "n1", ips=ips, ports=ports, **labels))
+        self.pods[name] = Pod(name, space, container, ips)
+        return self.pods[name]
+
+    def remove(self, pod: Pod) -> None:
+        code, said = self.cni("DEL", pod.name, pod.container, pod.netns)
+        assert code == 0, said
+        self.api.delete("pods", "default", pod.name)
+
+    # -- packets --------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def serving(self, space: str | None, port: int, word: str = "", *, udp: bool = False, v6: bool = False) -> Iterator[None]:
+        """A server that says its word and whom it sees as its client."""
+        family = socket.AF_INET6 if v6 else socket.AF_INET
+        with netns.inside(space):
+            sock = socket.socket(family, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("::" if v6 else "0.0.0.0", port))
+        if not udp:
+            sock.listen(64)
+        thread = threading.Thread(target=_serve_udp if udp else _serve, args=(sock, word), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+
+    def ask(self, space: str | None, address: str, port: int, seconds: float = 2.0, *, udp: bool = False) -> str:
+        """What a server there answers; '' if nothing, 'refused' if it is refused."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with netns.inside(space):
+            sock = socket.socket(family, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM)
+        with sock:
+            sock.settimeout(seconds)
+            try:
+                sock.connect((address, port))
+                if udp:
+                    sock.send(b"?")
+                return sock.recv(200).decode()
+            except ConnectionRefusedError:
+                return "refused"
+            except (TimeoutError, OSError):
+                return ""
+
+
+    def say(self, space: str | None, address: str, port: int, words: str) -> str:
+        """What a TCP server answers to words."""
+        with netns.inside(space):
+            sock = socket.create_connection((address, port), 2.0)
+        with sock:
+            sock.sendall(words.encode())
+            return sock.recv(2000).decode()
+
+
+def _serve(sock: socket.socket, word: str) -> None:
+    while True:
+        try:
+            connection, client = sock.accept()
+        except OSError:
+            return
+        with connection:
+            connection.sendall(f"{word} {client[0]}".encode())
+
+
+def _serve_udp(sock: socket.socket, word: str) -> None:
+    while True:
+        try:
+            _, client = sock.recvfrom(100)
+            sock.sendto(f"{word} {client[0]}".encode(), client)
+        except OSError:
+            return

@@ -1,0 +1,60 @@
+"""Pods of one node by CNI calls, with real packets: pods, services of all kinds, the host, the outside."""
+from __future__ import annotations
+
+import pytest
+
+from tests.providers.kubernetes import objects
+from tests.providers.kubernetes.kernel.lab import NODE, NODE6, OUTSIDE, OUTSIDE6, NodeLab
+
+pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+def test_pods_reach_each_other_services_the_host_and_the_outside(tmp_path):
+    with NodeLab(tmp_path) as lab:
+        a, b = lab.add("a", app="web"), lab.add("b")
+        with lab.serving(a.netns, 8080, "a"):
+            assert lab.ask(b.netns, a.ip, 8080) == f"a {b.ip}"
+            assert lab.ask(None, a.ip, 8080).startswith("a ")
+            assert lab.ask(lab.outside, OUTSIDE, 1) in ("refused", "")
+
+
+def test_services_of_all_kinds_for_pods_the_host_and_the_outside(tmp_path):
+    with NodeLab(tmp_path) as lab:
+        a, b = lab.add("a", ports=({"containerPort": 8080, "hostPort": 8888},), app="web"), lab.add("b")
+        web = {"name": "http", "port": 80, "targetPort": 8080}
+        lab.api.put("services", objects.service("web", "10.96.0.10", "fd00:96::10", ports=[{**web, "nodePort": 30080}], type="NodePort",
+                                                externalIPs=["198.51.100.7"]))  # fmt: skip
+        lab.api.put("services", objects.service("near", "10.96.0.11", ports=[{**web, "nodePort": 30081}], type="LoadBalancer",
+                                                balanced=["198.51.100.9"], externalTrafficPolicy="Local", healthCheckNodePort=32000))  # fmt: skip
+        lab.api.put("services", objects.service("none", "10.96.0.12", ports=[web]))
+        lab.api.put("services", objects.service("some", "10.96.0.13", ports=[web], type="LoadBalancer", balanced=["198.51.100.10"],
+                                                loadBalancerSourceRanges=["192.0.2.0/24"]))  # fmt: skip
+        for name in ("web", "near", "some"):
+            lab.api.put("slices", objects.slices(name, 8080, objects.endpoint(a.ip, "n1", ready=True), port_name="http"))
+        lab.api.put("slices", objects.slices("web", 8080, objects.endpoint(a.ips[1], "n1"), port_name="http", family="IPv6"))
+        with lab.serving(a.netns, 8080, "a"), lab.serving(lab.outside, 9000, "out"):
+            lab.within(10, lambda: lab.ask(b.netns, "10.96.0.13", 80).startswith("a"))
+            assert lab.ask(b.netns, "10.96.0.10", 80) == f"a {b.ip}", "a pod keeps its address"
+            assert lab.ask(None, "10.96.0.10", 80) == "a 10.244.1.2", "the host has the node's"
+            assert lab.ask(b.netns, "10.96.0.12", 80) == "refused", "no endpoints"
+            assert lab.ask(None, "10.96.0.12", 80) == "refused"
+            assert lab.ask(lab.outside, NODE, 30080) == "a 10.244.1.2"
+            assert lab.ask(lab.outside, "198.51.100.7", 80) == "a 10.244.1.2"
+            assert lab.ask(lab.outside, NODE, 30081) == f"a {OUTSIDE}", "externalTrafficPolicy Local keeps the client's address"
+            assert lab.ask(lab.outside, "198.51.100.9", 80) == f"a {OUTSIDE}"
+            assert lab.ask(lab.outside, NODE, 8888) == f"a {OUTSIDE}", "a host port"
+            assert lab.ask(b.netns, NODE, 30080) == f"a {b.ip}"
+            assert lab.ask(b.netns, "198.51.100.9", 80) == f"a {b.ip}"
+            assert lab.ask(lab.outside, "198.51.100.10", 80, 0.5) == "", "source ranges"
+            assert lab.ask(b.netns, OUTSIDE, 9000) == f"out {NODE}", "pods leave with the node's address"
+            assert lab.ask(None, OUTSIDE, 9000) == f"out {NODE}"
+        with lab.serving(a.netns, 8080, "a6", v6=True), lab.serving(lab.outside, 9000, "out6", v6=True):
+            assert lab.ask(b.netns, a.ips[1], 8080) == f"a6 {b.ips[1]}"
+            assert lab.ask(b.netns, "fd00:96::10", 80) == f"a6 {b.ips[1]}"
+            assert lab.ask(None, "fd00:96::10", 80) == "a6 fd00:244:0:1::2"
+            assert lab.ask(lab.outside, NODE6, 30080) == "a6 fd00:244:0:1::2"
+            assert lab.ask(b.netns, OUTSIDE6, 9000) == f"out6 {NODE6}"
+        health = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert "200 OK" in lab.say(None, "127.0.0.1", 32000, health)
+        lab.api.delete("slices", "default", "near-ipv4-x")
+        lab.within(10, lambda: "503" in lab.say(None, "127.0.0.1", 32000, health))
