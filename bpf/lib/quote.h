@@ -87,6 +87,17 @@ static __always_inline bool quote_read(struct CTXTYPE *ctx, const struct rewrite
   return true;
 }
 
+/* Ports as of session.h: an echo's identifier is the port of who asks. */
+static __always_inline void quote_ports(const struct quote *quote, u16 *source, u16 *target) {
+  *source = quote->sport;
+  *target = quote->dport;
+  if (quote->at.proto == IPPROTO_ICMP || quote->at.proto == IPPROTO_ICMPV6) {
+    bool asks = quote->type == (quote->at.family == 4 ? 8 : 128);
+    *source = asks ? *source : 0;
+    *target = asks ? 0 : *target;
+  }
+}
+
 /* A field in the quote becomes another; `sum` becomes what that adds to the sum over the message. */
 static __always_inline bool quote_store(struct CTXTYPE *ctx, u32 offset, u16 old, u16 new, u64 *sum) {
   *sum += (u64)(u16)~old + new;

@@ -10,7 +10,7 @@
  * without a timer, and a table is full if that many in a row are alive. With a quarter more slots than sessions that is 1 in 1,000 at worst.
  *
  * The service defines session_is_wanted(session) before it includes this, and the load-time constant SESSIONS, how many there may be; the
- * control plane makes the tables as large (session_slots(n) is the same sum in cubes/lib/sessions.py).
+ * control plane makes the tables as large (rows_for in cubes/lib/sessions.py).
  */
 #define SESSION_TRIES 32
 #define SESSION_LAST_TRIES 4
@@ -223,4 +223,72 @@ static __always_inline int session_find_way(struct session_tuple *way, struct se
       return 0;
   }
   return failed;
+}
+
+/* ---- Opening. ---- */
+
+/* What a session begins with, by its first packet; `known` are flags of the service's own. One that began before this translator did is of
+ * a connection that is open. */
+static __always_inline void session_begin(struct session *new, u8 proto, u32 said, bool from_near, u32 known, u64 now,
+                                          const struct session_times *times) {
+  u32 flags = from_near ? SESSION_NEAR_SPOKE : SESSION_FAR_SPOKE;
+  if (proto == IPPROTO_TCP && !(said & SESSION_SYN))
+    flags |= SESSION_OPEN;
+  new->flags = flags | known;
+  new->zero = 0;
+  new->expires = now + session_lifetime(flags, proto, times);
+}
+
+enum session_opened { SESSION_OPENED, SESSION_EXISTS, SESSION_FULL, SESSION_NO_PLACE };
+
+/* A session's rows in order: slot, way, session. With a pool its near end gets a place of it, else it has that of `way`. SESSION_EXISTS:
+ * another CPU made the same one meanwhile; then it is that one's. */
+static __always_inline int session_open(struct session_tuple *inside, struct session_tuple *way, const struct session_pool *pool,
+                                        struct session *new, bool has_port, u64 now) {
+  struct session_way mine = {.near_port = inside->near_port};
+  struct session *dead = sessions.lookup(inside);
+  u32 slot;
+  int failed;
+  if (dead && !session_is_live(dead, now))
+    session_close(inside, dead); /* so that it gets its port again */
+  __builtin_memcpy(mine.near, inside->near, 16);
+  if (!session_take_slot(inside, &slot, now))
+    return SESSION_FULL;
+  new->slot = slot;
+  failed = pool ? session_find_way(way, &mine, pool, has_port, now) : session_take_way(way, &mine, now);
+  __builtin_memcpy(new->outside, way->near, 16);
+  new->outside_port = way->near_port;
+  if (failed) {
+    session_slots.delete(&slot);
+    return failed == SESSION_E2BIG ? SESSION_FULL : SESSION_NO_PLACE;
+  }
+  if (sessions.insert(inside, new) == 0)
+    return SESSION_OPENED;
+  session_ways.delete(way);
+  session_slots.delete(&slot);
+  return SESSION_EXISTS;
+}
+
+/* ---- Which ports a packet has. ---- */
+
+enum session_echo { ECHO_NONE, ECHO_REQUEST, ECHO_REPLY };
+struct session_ports {
+  u16 source, target; /* network order; an echo's identifier is the port of who asks */
+  u8 echo;
+  u8 ported; /* it is TCP or UDP */
+};
+
+/* Of no later fragment: those have none. */
+static __always_inline void session_ports_of(const struct parsed *is, struct session_ports *ports) {
+  u8 asks = is->family == 6 ? 128 : 8, answers = is->family == 6 ? 129 : 0;
+  __builtin_memset(ports, 0, sizeof(*ports));
+  if (is->proto == IPPROTO_TCP || is->proto == IPPROTO_UDP) {
+    ports->source = htons(is->ports >> 16);
+    ports->target = htons(is->ports & 0xffff);
+    ports->ported = 1;
+  } else if (is_icmp(is)) {
+    ports->echo = is->icmp_type == asks ? ECHO_REQUEST : is->icmp_type == answers ? ECHO_REPLY : ECHO_NONE;
+    ports->source = ports->echo == ECHO_REQUEST ? htons(is->icmp_id) : 0;
+    ports->target = ports->echo == ECHO_REPLY ? htons(is->icmp_id) : 0;
+  }
 }

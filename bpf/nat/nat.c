@@ -25,7 +25,7 @@ static __always_inline bool is_error(const struct parsed *is) {
 /* The ends and their ports. An echo's identifier is the port of who asks. False: a later fragment, whose first one was not seen. */
 static __always_inline bool find_ends(struct packet *packet) {
   struct parsed *is = &packet->is;
-  u16 sport = 0, dport = 0;
+  struct session_ports ports;
   __builtin_memcpy(packet->key.near, PCN_EGRESS ? is->src : is->dst, 16);
   __builtin_memcpy(packet->key.far, PCN_EGRESS ? is->dst : is->src, 16);
   packet->key.proto = is->proto;
@@ -43,19 +43,11 @@ static __always_inline bool find_ends(struct packet *packet) {
     packet->key.far_port = first->far_port;
     return true;
   }
-  if (is->proto == IPPROTO_TCP || is->proto == IPPROTO_UDP) {
-    sport = htons(is->ports >> 16);
-    dport = htons(is->ports & 0xffff);
-    packet->has_port = 1;
-  } else if (is_icmp(is)) {
-    bool six = is->family == 6, asks = is->icmp_type == (six ? 128 : 8), answers = is->icmp_type == (six ? 129 : 0);
-    packet->echo = asks ? ECHO_REQUEST : answers ? ECHO_REPLY : ECHO_NONE;
-    packet->has_port = packet->echo == (PCN_EGRESS ? ECHO_REQUEST : ECHO_REPLY);
-    sport = asks ? htons(is->icmp_id) : 0;
-    dport = answers ? htons(is->icmp_id) : 0;
-  }
-  packet->key.near_port = PCN_EGRESS ? sport : dport;
-  packet->key.far_port = PCN_EGRESS ? dport : sport;
+  session_ports_of(is, &ports);
+  packet->echo = ports.echo;
+  packet->has_port = ports.ported || ports.echo == (PCN_EGRESS ? ECHO_REQUEST : ECHO_REPLY);
+  packet->key.near_port = PCN_EGRESS ? ports.source : ports.target;
+  packet->key.far_port = PCN_EGRESS ? ports.target : ports.source;
   return true;
 }
 

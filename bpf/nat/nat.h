@@ -95,8 +95,6 @@ BPF_TABLE("lru_hash", struct fragment_key, struct fragment, fragments, 8192);
 
 /* ---- The packet at hand. A tail call stays on its CPU, and nothing else of this direction runs there meanwhile. ---- */
 
-enum echo { ECHO_NONE, ECHO_REQUEST, ECHO_REPLY };
-
 struct packet {
   struct parsed is;
   struct session_tuple key; /* its ends as they are in it */

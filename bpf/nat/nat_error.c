@@ -12,12 +12,8 @@ static __always_inline void quoted_ends(const struct quote *quote, struct sessio
   __builtin_memcpy(key->near, PCN_EGRESS ? quote->dst : quote->src, 16);
   __builtin_memcpy(key->far, PCN_EGRESS ? quote->src : quote->dst, 16);
   key->proto = quote->at.proto;
-  u16 src = quote->sport, dst = quote->dport;
-  if (quote->at.proto == IPPROTO_ICMP || quote->at.proto == IPPROTO_ICMPV6) {
-    bool asks = quote->type == (quote->at.family == 4 ? 8 : 128);
-    src = asks ? src : 0;
-    dst = asks ? 0 : dst;
-  }
+  u16 src, dst;
+  quote_ports(quote, &src, &dst);
   key->near_port = PCN_EGRESS ? dst : src;
   key->far_port = PCN_EGRESS ? src : dst;
 }

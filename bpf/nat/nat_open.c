@@ -5,55 +5,23 @@
  */
 #include "nat.h"
 
-enum opened { OPENED = -1, EXISTS = -2 };
-
-/* What all sessions begin with. A packet that began before this translator did is of a connection that is open. */
 static __always_inline void begin(struct packet *packet, u32 rule, u32 id, u32 kind) {
   struct session_times times = nat_times();
-  u32 flags = PCN_EGRESS ? SESSION_NEAR_SPOKE : SESSION_FAR_SPOKE;
-  if (packet->is.proto == IPPROTO_TCP && !(packet->is.flags & SESSION_SYN))
-    flags |= SESSION_OPEN;
-  packet->next.flags = flags | (kind == KIND_HAIRPIN ? SESSION_TURNS : 0);
+  session_begin(&packet->next, packet->is.proto, packet->is.flags, PCN_EGRESS, kind == KIND_HAIRPIN ? SESSION_TURNS : 0, packet->now, &times);
   packet->next.kind = kind;
   packet->next.rule = rule;
   packet->next.id = id;
-  packet->next.zero = 0;
-  packet->next.expires = packet->now + session_lifetime(flags, packet->is.proto, &times);
 }
 
 static __always_inline bool may_begin(struct packet *packet) {
   return is_icmp(&packet->is) ? packet->echo == ECHO_REQUEST : session_may_begin(packet->is.proto, packet->is.flags);
 }
 
-/* A session's rows in order: slot, way, session. Another CPU may make the same session meanwhile; then it is that one's.
- * OPENED, EXISTS, or why the packet is to be dropped. */
+/* 0, or why the packet is to be dropped. */
 static __always_inline int open_session(struct packet *packet) {
   struct session_tuple way = packet->key;
-  struct session_way mine = {.near_port = packet->inside.near_port};
-  struct session *new = &packet->next, *dead = sessions.lookup(&packet->inside);
-  u32 slot;
-  int failed;
-  if (dead && !session_is_live(dead, packet->now))
-    session_close(&packet->inside, dead); /* so that it gets its port again */
-  __builtin_memcpy(mine.near, packet->inside.near, 16);
-  if (!session_take_slot(&packet->inside, &slot, packet->now))
-    return DROP_TABLE_FULL;
-  new->slot = slot;
-  if (PCN_EGRESS)
-    failed = session_find_way(&way, &mine, &packet->pool, packet->has_port, packet->now);
-  else
-    failed = session_take_way(&way, &mine, packet->now);
-  __builtin_memcpy(new->outside, way.near, 16);
-  new->outside_port = way.near_port;
-  if (failed) {
-    session_slots.delete(&slot);
-    return failed == SESSION_E2BIG ? DROP_TABLE_FULL : DROP_NO_PORT;
-  }
-  if (sessions.insert(&packet->inside, new) == 0)
-    return OPENED;
-  session_ways.delete(&way);
-  session_slots.delete(&slot);
-  return EXISTS;
+  int done = session_open(&packet->inside, &way, PCN_EGRESS ? &packet->pool : NULL, &packet->next, packet->has_port, packet->now);
+  return done == SESSION_FULL ? DROP_TABLE_FULL : done == SESSION_NO_PLACE ? DROP_NO_PORT : 0;
 }
 
 #if PCN_EGRESS
@@ -93,7 +61,7 @@ static __always_inline int open_outwards(struct CTXTYPE *ctx, struct pkt_metadat
   if (!may_begin(packet))
     return refuse(md, DROP_NO_SESSION);
   int done = open_session(packet);
-  if (done >= 0)
+  if (done)
     return refuse(md, done);
   struct session *there = sessions.lookup(&packet->inside);
   if (!there || !session_is_live(there, packet->now))
@@ -119,7 +87,7 @@ static __always_inline int open_inwards(struct CTXTYPE *ctx, struct pkt_metadata
     packet->inside.near_port = target->port;
   begin(packet, target->rule, target->id, target->kind);
   int done = open_session(packet);
-  if (done >= 0)
+  if (done)
     return refuse(md, done);
   struct session *there = sessions.lookup(&packet->inside);
   if (!there || !session_is_live(there, packet->now) || !same_address(there->outside, packet->key.near) ||

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cubes.lib.layout import index, number, pack, unpack
+from cubes.lib.sessions import rows_for
 from cubes.nat.check import check
 from cubes.nat.prefixes import IN_SUBNET, adjustment, mask
 from cubes.nat.rules import (
@@ -53,9 +54,7 @@ def constants(config: Config) -> dict[str, int]:
 
 
 def sizes(config: Config) -> dict[str, int]:
-    """A quarter more than there may be sessions, or the search for a free slot would take long (lib/session.h)."""
-    most = config.get("sessions", 65536)
-    return dict.fromkeys(("sessions", "session_ways", "session_slots"), most + most // 4)
+    return rows_for(config.get("sessions", 65536))
 
 
 # -- configuration to rows --------------------------------------------------------------------------------------------

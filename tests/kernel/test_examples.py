@@ -60,7 +60,7 @@ EDITS: dict[str, Callable[[Data], None]] = {
 
 SILENT = {"ddosmitigator": {"bad"}}
 """Hosts that nobody reaches, and that reach nobody."""
-HIDDEN = {"nat": {("nout", "nin"), ("nout", "nweb")}}
+HIDDEN = {"nat": {("nout", "nin"), ("nout", "nweb")}, "k8sdispatcher": {("dout", "dpod")}}
 """Pairs of which the first does not reach the second by its own address, though the second reaches the first."""
 
 APART = {"bridge"}

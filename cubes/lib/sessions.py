@@ -1,0 +1,10 @@
+"""Sessions of translators, as bpf/lib/session.h keeps them."""
+
+from __future__ import annotations
+
+TABLES = ("sessions", "session_ways", "session_slots")
+
+
+def rows_for(most: int) -> dict[str, int]:
+    """Rows of each table for so many sessions: a quarter more, or the search for a free slot would take long."""
+    return dict.fromkeys(TABLES, most + most // 4)
