@@ -6,6 +6,7 @@ as Python's own start.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -50,10 +51,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from reconciler.cli.version import version
 
         return _answer(f"pcn {version()}")
+    beside = _beside(first)
+    if beside:
+        os.execv(beside, [beside, *words[1:]])  # noqa: S606 - a command of this installation
     from reconciler.cli.terminal import write_error
 
     write_error(f"pcn: {_complaint(first)}\nsee 'pcn --help'")
     return USAGE
+
+
+def _beside(first: str) -> str:
+    """The command `pcn-FIRST` that another part of pcn brings, '' if there is none: `pcn k8s status` is `pcn-k8s status`."""
+    path = os.path.join(os.path.dirname(os.path.realpath(sys.argv[0])), f"pcn-{first}")
+    is_name = first.isascii() and first.isalnum()
+    return path if is_name and os.path.basename(sys.argv[0]) == "pcn" and os.access(path, os.X_OK) else ""
 
 
 def apply_main() -> int:

@@ -12,7 +12,7 @@ from providers.kubernetes.state import Attached, State
 from tests.providers.kubernetes import objects
 from tests.providers.kubernetes.policy_model import Flow, may_pass
 
-SPACES = {"blue": {"team": "b", "tier": "x"}, "green": {"team": "g"}, "grey": {}}
+SPACES = {"blue": {"team": "b", "tier": "x"}, "green": {"team": "g"}}
 LABELS = ({"app": "a"}, {"app": "b"}, {"app": "a", "v": "1"}, {"app": "c", "v": "2"}, {})
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 
@@ -20,7 +20,7 @@ PROTOCOLS = ("TCP", "UDP", "SCTP")
 def cluster(rng: random.Random) -> tuple[State, dict[str, dict[str, Any]]]:
     """A state as node n1 has it, and the pods by address."""
     pods, attached, by_address = {}, {}, {}
-    for number in range(rng.randint(3, 10)):
+    for number in range(rng.randint(4, 9)):
         space, here = rng.choice(list(SPACES)), rng.random() < 0.6
         ip = f"10.244.{1 if here else 2}.{10 + number}"
         name = f"p{number}"
@@ -32,14 +32,14 @@ def cluster(rng: random.Random) -> tuple[State, dict[str, dict[str, Any]]]:
         if here:
             attached[space, name] = Attached(number, (ip,))
     spaces = {("", name): objects.namespace(name, **labels) for name, labels in SPACES.items()}
-    found = {(p["metadata"]["namespace"], p["metadata"]["name"]): p for p in (policy(rng, n) for n in range(rng.randint(0, 5)))}
+    found = {(p["metadata"]["namespace"], p["metadata"]["name"]): p for p in (policy(rng, n) for n in range(rng.randint(1, 4)))}
     return State(namespaces=spaces, pods=pods, policies=found, attached=attached), by_address
 
 
 def policy(rng: random.Random, number: int) -> dict[str, Any]:
-    spec: dict[str, Any] = {"podSelector": selector(rng)}
+    spec: dict[str, Any] = {"podSelector": selector(rng) if rng.random() < 0.5 else {}}
     for way, side in (("ingress", "from"), ("egress", "to")):
-        if rng.random() < 0.6:
+        if rng.random() < 0.8:
             spec[way] = [rule(rng, side) for _ in range(rng.randint(0, 3))]
     if rng.random() < 0.6:
         spec["policyTypes"] = rng.choice((["Ingress"], ["Egress"], ["Ingress", "Egress"]))
@@ -56,14 +56,14 @@ def rule(rng: random.Random, side: str) -> dict[str, Any]:
 
 
 def port(rng: random.Random) -> dict[str, Any]:
-    found: dict[str, Any] = {"protocol": rng.choice(PROTOCOLS)} if rng.random() < 0.8 else {}
+    found: dict[str, Any] = {"protocol": rng.choice(PROTOCOLS)} if rng.random() < 0.5 else {}
     match rng.randint(0, 3):
         case 0:
             found["port"] = rng.choice((80, 8080, 53))
         case 1:
             found["port"] = rng.choice(("http", "dns"))
         case 2:
-            found |= {"port": rng.choice((50, 80)), "endPort": rng.choice((80, 100, 9000))}
+            found |= {"port": rng.choice((50, 80)), "endPort": rng.choice((80, 100))}
     return found
 
 
@@ -130,7 +130,7 @@ def differences(seed: int, flows: int) -> list[str]:
     wrong = []
     for _ in range(flows):
         src, dst = rng.sample(addresses, 2)
-        flow = Flow(src, dst, rng.choice((*PROTOCOLS, "ICMP")), rng.choice((50, 53, 80, 81, 8080)))
+        flow = Flow(src, dst, rng.choice(("TCP", *PROTOCOLS, "ICMP")), rng.choice((50, 53, 80, 81, 8080)))
         for way, end, chain in (("egress", src, "EGRESS"), ("ingress", dst, "INGRESS")):
             pod = by_address.get(end)
             if pod is None or pod["spec"]["nodeName"] != "n1" or (way == "ingress" and src == "192.0.2.1"):
@@ -142,14 +142,14 @@ def differences(seed: int, flows: int) -> list[str]:
 
 
 def test_rules_say_what_the_api_says_of_random_clusters():
-    wrong = [words for seed in range(120) for words in differences(seed, 40)]
+    wrong = [words for seed in range(80) for words in differences(seed, 100)]
     assert not wrong, "\n".join(wrong[:5])
 
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 def test_rules_say_what_the_api_says_a_hundred_thousand_times():
-    wrong = [words for seed in range(1000, 3000) for words in differences(seed, 60)]
+    wrong = [words for seed in range(1000, 2000) for words in differences(seed, 200)]
     assert not wrong, "\n".join(wrong[:5])
 
 

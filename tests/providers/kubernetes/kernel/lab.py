@@ -193,6 +193,31 @@ class NodeLab:
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
 
+    @contextlib.contextmanager
+    def collecting(self, space: str, port: int) -> Iterator[list[str]]:
+        """The addresses from which datagrams come."""
+        got: list[str] = []
+        with netns.inside(space):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(("0.0.0.0", port))
+        sock.settimeout(0.05)
+        ended = threading.Event()
+        thread = threading.Thread(target=_collect, args=(sock, got, ended), daemon=True)
+        thread.start()
+        try:
+            yield got
+        finally:
+            ended.set()
+            thread.join()
+            sock.close()
+
+    def send(self, space: str, address: str, port: int) -> None:
+        with netns.inside(space):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with sock:
+            for _ in range(3):
+                sock.sendto(b"!", (address, port))
+
     def ask(self, space: str | None, address: str, port: int, seconds: float = 2.0, *, udp: bool = False) -> str:
         """What a server there answers; '' if nothing, 'refused' if it is refused."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -218,6 +243,14 @@ class NodeLab:
         with sock:
             sock.sendall(words.encode())
             return sock.recv(2000).decode()
+
+
+def _collect(sock: socket.socket, got: list[str], ended: threading.Event) -> None:
+    while not ended.is_set():
+        with contextlib.suppress(TimeoutError, OSError):
+            address = sock.recvfrom(100)[1][0]
+            if address not in got:
+                got.append(address)
 
 
 def _serve(sock: socket.socket, word: str) -> None:

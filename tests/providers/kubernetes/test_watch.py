@@ -1,0 +1,127 @@
+"""Watches against a server that speaks as the API server does: pages, bookmarks, a cut, a compaction, a minute away."""
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from providers.kubernetes.api import Access, Api, ApiError, from_kubeconfig, in_cluster
+from providers.kubernetes.watch import Objects, follow, name_of
+from tests.providers.kubernetes import objects
+from tests.providers.kubernetes.api_server import ApiServer
+
+
+def run(server: ApiServer, work: Callable[[Objects], Awaitable[None]]) -> None:
+    """`work` beside a watch of pods."""
+
+    async def both() -> None:
+        found = Objects()
+        watching = asyncio.create_task(follow(Api(Access(f"http://127.0.0.1:{server.port}")), "/api/v1/pods", found, lambda: None))
+        try:
+            await asyncio.wait_for(work(found), 20)
+        finally:
+            watching.cancel()
+
+    asyncio.run(both())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - what it waits for has no event
+        await asyncio.sleep(0.01)
+
+
+def names(found: Objects) -> set[str]:
+    return {name for _, name in found.by_name}
+
+
+def lists(server: ApiServer) -> int:
+    return sum("watch" not in path and "/api/v1/pods" in path and "continue" not in path for path in server.asked)
+
+
+def test_a_list_in_pages_and_then_what_changes():
+    with ApiServer() as server:
+        for number in range(1100):
+            server.put("pods", objects.pod(f"p{number}", "n1"))
+
+        async def work(found: Objects) -> None:
+            await until(lambda: found.is_synced)
+            assert len(found.by_name) == 1100
+            kept = found.by_name["default", "p7"]
+            server.put("pods", objects.pod("new", "n1"))
+            server.delete("pods", "default", "p3")
+            server.put("pods", objects.pod("p5", "n1", app="x"))
+            await until(lambda: "new" in names(found) and "p3" not in names(found))
+            await until(lambda: bool(found.by_name["default", "p5"]["metadata"]["labels"]))
+            assert found.by_name["default", "p7"] is kept
+
+        run(server, work)
+        assert lists(server) == 1
+
+
+def test_a_watch_that_ends_is_resumed_without_another_list():
+    with ApiServer() as server:
+
+        async def work(found: Objects) -> None:
+            await until(lambda: found.is_synced)
+            server.put("services", objects.service("other", "10.96.0.1", ports=[]))  # only a bookmark tells of this version
+            await until(lambda: found.version == str(server.version))
+            server.cut()
+            server.put("pods", objects.pod("late", "n1"))
+            await until(lambda: "late" in names(found))
+
+        run(server, work)
+        assert lists(server) == 1
+
+
+def test_a_version_that_is_forgotten_is_listed_anew_and_what_went_meanwhile_goes():
+    with ApiServer() as server:
+        server.put("pods", objects.pod("stays", "n1"))
+        server.put("pods", objects.pod("goes", "n1"))
+
+        async def work(found: Objects) -> None:
+            await until(lambda: names(found) == {"stays", "goes"})
+            kept = found.by_name["default", "stays"]
+            server.is_away = True
+            server.cut()
+            server.delete("pods", "default", "goes")
+            server.compact()
+            await asyncio.sleep(0.5)
+            assert names(found) == {"stays", "goes"}, "while the server is away nothing is gone"
+            server.is_away = False
+            await until(lambda: names(found) == {"stays"})
+            assert found.by_name["default", "stays"] is kept
+
+        run(server, work)
+        assert lists(server) >= 2
+
+
+def test_an_error_in_a_watch_is_raised_with_its_code():
+    with pytest.raises(ApiError) as caught:
+        Objects().take({"type": "ERROR", "object": {"code": 410, "message": "too old"}})
+    assert caught.value.status == 410
+
+
+def test_a_refusal_is_told_in_the_servers_words():
+    with ApiServer() as server, pytest.raises(ApiError, match="not found"):
+        asyncio.run(Api(Access(f"http://127.0.0.1:{server.port}")).get("/nothing"))
+
+
+def test_a_kubeconfig_that_cannot_be_used_and_a_host_that_is_no_pod_say_so(tmp_path):
+    (tmp_path / "bad").write_text("users: []")
+    for path in ("bad", "none"):
+        with pytest.raises(ApiError, match=path):
+            from_kubeconfig(str(tmp_path / path))
+    with pytest.raises(ApiError, match="kubeconfig"):
+        in_cluster({}, tmp_path)
+
+
+def test_a_kubeconfig_with_a_token(tmp_path):
+    said = {"current-context": "x", "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "clusters": [{"name": "c", "cluster": {"server": "https://10.0.0.1:6443", "insecure-skip-tls-verify": True}}],
+            "users": [{"name": "u", "user": {"token": "secret"}}]}  # fmt: skip
+    (tmp_path / "config").write_text(json.dumps(said))
+    access = from_kubeconfig(str(tmp_path / "config"))
+    assert (access.server, access.bearer()) == ("https://10.0.0.1:6443", "secret")
+    assert name_of({"metadata": {"name": "x"}}) == ("", "x")
