@@ -7,6 +7,7 @@ from typing import Any
 
 from reconciler.agent import stats
 from reconciler.agent.counters import BUCKETS
+from reconciler.agent.declared_metrics import Sample, as_polycube, families, samples
 from reconciler.errors import FeatureMissing, PcnError
 from reconciler.service.registry import Services
 
@@ -59,6 +60,7 @@ class Page:
         except ImportError:
             raise FeatureMissing("metrics need prometheus_client: pip install 'pcn[metrics]'") from None
         self._root, self._services, self._status, self._tally = root, services, status, tally
+        self._declared: list[Sample] = []
         self._text, self._budget = b"", Budget(_AT_ONCE, _SHARE)
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -69,8 +71,8 @@ class Page:
         from prometheus_client import generate_latest
 
         if not self._text or self._budget.allows(time.monotonic()):
-            began = time.thread_time()
-            self._text = bytes(generate_latest(self._registry))
+            began, self._declared = time.thread_time(), []
+            self._text = bytes(generate_latest(self._registry)) + as_polycube(self._declared).encode()
             self._budget.spend(time.thread_time() - began)
         return self._text
 
@@ -85,9 +87,11 @@ class Page:
             yield from _slow_path(said["slow_path"])
         try:
             cubes = stats.read(self._root, self._services)
+            self._declared = samples(self._root, self._services, cubes)
         except PcnError:  # what could be read stands; the rest is absent, which an alert can see
             return
         yield from _cubes(cubes)
+        yield from families(self._declared)
 
     def _agent(self, said: dict[str, Any]) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily

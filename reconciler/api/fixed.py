@@ -208,12 +208,13 @@ def _texts(request: Request, *names: str) -> tuple[str, ...]:
 
 
 def metrics(request: Request, store: Store) -> Answer:
-    """What cubes dropped and ports carried, as Prometheus reads it."""
+    """What cubes dropped and ports carried, and what their models declare, as Prometheus reads it."""
     from reconciler.agent import stats
+    from reconciler.agent.declared_metrics import as_polycube, samples
 
     _only(request, "GET")
     lines = ["# TYPE pcn_cube_drops_total counter"]
-    found = stats.read(store.options.root, store.options.services, entries=False)
+    found = stats.read(store.options.root, store.options.services)
     for cube in found:
         lines += [f'pcn_cube_drops_total{{cubeName="{cube.name}",reason="{why}"}} {count}' for why, count in cube.drops.items()]
     for what in ("packets", "bytes"):
@@ -223,7 +224,8 @@ def metrics(request: Request, store: Store) -> Answer:
                 for way in ("rx", "tx") if port.counters is not None else ():
                     labels = f'cubeName="{cube.name}",port="{port.name}",direction="{way}"'
                     lines.append(f"pcn_port_{what}_total{{{labels}}} {getattr(port.counters, f'{way}_{what}')}")
-    return Answer(200, "\n".join(lines) + "\n", kind="text/plain; version=0.0.4; charset=utf-8")
+    declared = as_polycube(samples(store.options.root, store.options.services, found))
+    return Answer(200, "\n".join(lines) + "\n" + declared, kind="text/plain; version=0.0.4; charset=utf-8")
 
 
 def openapi(request: Request, store: Store) -> Answer:

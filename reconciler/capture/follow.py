@@ -8,6 +8,7 @@ import select
 import struct
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from reconciler import pins
@@ -23,7 +24,8 @@ TABLE, COUNTS = "captured", "capture_counts"  # of bpf/lib/capture.h
 _HEAD = struct.Struct("=QIIII")  # struct capture_record
 _COUNTS = struct.Struct("=QQ")
 _PAUSE = 0.1  # seconds after which what came is written, whoever waits for it
-_AT_ONCE = 4096  # packets
+_LOOK = 1.0  # seconds after which it is looked whether the ring is still the cube's
+_AT_ONCE, _EVERYTHING = 4096, 1 << 62  # packets
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,40 +55,43 @@ class Written:
     lost: int = 0
 
 
-def follow(root: str, capture: Capture, output: Output, wanted: Callable[[Written], bool]) -> Written:
-    """Write packets as they come, until they are not `wanted` any more or the cube is gone. Only those count as lost for which
-    there was no room since this began. Raises LockBusy if somebody else reads, UsageError if the cube captures nothing, and
-    what the output raises."""
+def follow(root: str, capture: Capture, output: Output, ending: Callable[[], bool], most: int = 0) -> Written:
+    """Write packets as they come: so many (0: any number), or until it is `ending` and all that came before is written, or the
+    cube is gone. Only those count as lost for which there was no room since this began. Raises LockBusy if somebody else reads,
+    UsageError if there is no such cube, and what the output raises."""
+    path = f"{root}/{pins.table(capture.cube, TABLE)}"
+    with ExitStack() as stack:
+        stack.callback(os.close, _alone(os.path.dirname(path), capture.cube))
+        counts = open_pin(f"{root}/{pins.table(capture.cube, COUNTS)}")
+        stack.callback(os.close, counts)
+        ring, before = stack.enter_context(Ring(open_pin(path))), _lost(counts)
+        written = _written(ring, capture, output, ending, most, path)
+        written.lost = _lost(counts) - before
+    output.write(pcapng.statistics(0, time.time_ns(), written.captured, written.lost))
+    return written
+
+
+def _written(ring: Ring, capture: Capture, output: Output, ending: Callable[[], bool], most: int, path: str) -> Written:
     written, order = Written(), {index: number for number, index in enumerate(capture.places)}
     anonymous = Anonymous() if capture.anonymous else None
-    path = f"{root}/{pins.table(capture.cube, TABLE)}"
-    lock = _alone(os.path.dirname(path), capture.cube)
-    counts = open_pin(f"{root}/{pins.table(capture.cube, COUNTS)}")
-    try:
-        with Ring(open_pin(path)) as ring:
-            before, checked = _lost(counts), time.monotonic()
-            while wanted(written):
-                count = 0
-                for raw in ring.records(_AT_ONCE):
-                    output.write(_block(raw, order, anonymous))
-                    count += 1
-                    written.captured += 1
-                    if not wanted(written):
-                        break
-                if count < _AT_ONCE or time.monotonic() - checked > 1:
-                    output.flush()
-                if not count:
-                    select.select([ring], [], [], _PAUSE)
-                    if time.monotonic() - checked > 1:
-                        checked = time.monotonic()
-                        if _identity(path) != ring.identity:
-                            break
-            written.lost = _lost(counts) - before
-            output.write(pcapng.statistics(0, time.time_ns(), written.captured, written.lost))
-    finally:
-        os.close(counts)
-        os.close(lock)
-    return written
+    looked = time.monotonic()
+    while True:
+        is_last, room = ending(), most - written.captured if most else _EVERYTHING
+        count = 0
+        for raw in ring.records(room if is_last else min(room, _AT_ONCE)):
+            output.write(_block(raw, order, anonymous))
+            count += 1
+        written.captured += count
+        if is_last or count == room:
+            return written
+        if not count:
+            output.flush()
+            select.select([ring], [], [], _PAUSE)
+        now = time.monotonic()
+        if now - looked > _LOOK:
+            looked = now
+            if _identity(path) != ring.identity:
+                return written
 
 
 def _block(raw: bytes, order: Mapping[int, int], anonymous: Anonymous | None) -> bytes:

@@ -58,11 +58,8 @@ def run(run: Run) -> int:
         to = "" if where == "-" else f" to {where}"
         run.terminal.say(f"capturing at {', '.join(capture.places.values())}{to}; Ctrl-C ends it")
 
-        def wanted(written: Written) -> bool:
-            return not ending and not (run.args.count and written.captured >= run.args.count)
-
         try:
-            written = follow(root, capture, output, wanted)
+            written = follow(root, capture, output, lambda: bool(ending), run.args.count)
             output.close()
         except BrokenPipeError:  # who read the pipe has had enough
             return 0

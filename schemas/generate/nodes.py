@@ -47,11 +47,18 @@ def node_schema(node: Statement, *, state_apart: bool = True) -> Schema:
     schema |= _shape(node, state_apart)
     schema |= {"x-units": units} if (units := _units(node)) else {}
     schema |= {"x-init-only": True} if extension(node, BASE, "init-only-config") is not None else {}
+    schema |= {"x-pcn-metric": metric} if (metric := metric_of(node)) else {}
     schema |= {"x-yang-when": when} if (when := when_of(node)) else {}
     if node.keyword in ("leaf", "leaf-list") and (musts := kept_musts(node, [])):
         schema["x-yang-must"] = musts
     schema |= {"deprecated": True} if node.search_one("status", "deprecated") is not None else {}
     return schema | (leaf_keywords(node) if node.keyword in ("leaf", "leaf-list") else table_keywords(node))
+
+
+def metric_of(node: Statement) -> dict[str, str]:
+    """What the node says of a metric: name, type, path, help."""
+    said = {name: extension_arg(node, BASE, f"{name}-metric") for name in ("name", "type", "path", "help")}
+    return {name: value for name, value in said.items() if value is not None} if said["name"] and said["path"] else {}
 
 
 def action_schema(action: Statement) -> Schema:
