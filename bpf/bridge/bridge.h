@@ -35,6 +35,10 @@ BPF_TABLE("array", u32, struct bridge_vlan, vlans, 4096);
 BPF_TABLE("lru_hash", struct fdb_key, struct fdb_station, fwdtable, 32768);
 BPF_F_TABLE("hash", struct fdb_key, struct fdb_station, fdb_static, 16384, BPF_F_NO_PREALLOC);
 BPF_TABLE("array", u32, struct fdb_settings, fdb_config, 1);
+struct limits { /* kept to be read back: the programs do not look at it */
+  u32 stations;
+};
+BPF_TABLE("array", u32, struct limits, limits, 1);
 BPF_TABLE("hash", u32, u32, forwarded_groups, 16); /* by the last byte of the group's address */
 
 

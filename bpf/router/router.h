@@ -98,6 +98,10 @@ BPF_TABLE("lru_hash", struct neighbour_key, struct question, questions, 4096);
 BPF_TABLE("array", u32, u32, agent, 1);
 
 /* What was configured, kept to be read back: the programs do not look at it. */
+struct sizes {
+  u32 neighbours;
+};
+BPF_TABLE("array", u32, struct sizes, sizes, 1);
 struct own_address {
   u32 port;
   u8 address[16];

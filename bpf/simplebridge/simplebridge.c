@@ -21,6 +21,12 @@ BPF_TABLE("lru_hash", struct fdb_key, struct fdb_station, fwdtable, 16384);
 BPF_F_TABLE("hash", struct fdb_key, struct fdb_station, fdb_static, 16384, BPF_F_NO_PREALLOC);
 BPF_TABLE("array", u32, struct fdb_settings, fdb_config, 1);
 
+/* What was configured, kept to be read back: the programs do not look at it. */
+struct limits {
+  u32 stations;
+};
+BPF_TABLE("array", u32, struct limits, limits, 1);
+
 static __always_inline void learn(struct fdb_key *source, u32 port, u32 now) {
   struct fdb_station *known;
   if (PCN_CONST(STATIC) && fdb_static.lookup(source))

@@ -15,7 +15,7 @@ from cubes.lib.layout import index, number, pack, unpack
 from cubes.lib.macs import default_mac
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["SCRATCH", "check", "config", "constants", "programs", "sizes", "state", "tables"]
+__all__ = ["SCRATCH", "check", "config", "constants", "programs", "state", "tables"]
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
@@ -39,11 +39,6 @@ def _serves(config: Config) -> bool:
 
 def programs(config: Config) -> dict[str, Sequence[int]]:
     return {"ingress": (MAIN, ND, ICMP, REJECT) if _serves(config) else (MAIN, ND)}
-
-
-def sizes(config: Config) -> dict[str, int]:
-    most: int = config.get("max-flows", 262144)
-    return {"flows": most, "replies": most}
 
 
 def _kind(port: Config) -> str:

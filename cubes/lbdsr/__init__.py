@@ -17,7 +17,7 @@ from cubes.lib.layout import index, number, pack, unpack
 from cubes.lib.macs import default_mac
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["SCRATCH", "check", "config", "sizes", "tables"]
+__all__ = ["SCRATCH", "check", "config", "tables"]
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
@@ -26,10 +26,6 @@ KINDS = {"FRONTEND": 1, "BACKEND": 2}  # enum port_kind in bpf/lbdsr/lbdsr.h
 SAID = {"vip": 1, "mac": 2, "tunnel-ip": 4, "tunnel-ipv6": 8}  # enum said
 SCRATCH = frozenset({"packets"})
 _STAGED = ("members", "rings")  # nothing leads to their rows but what is written after them
-
-
-def sizes(config: Config) -> dict[str, int]:
-    return {"flows": config.get("max-flows", 262144)}
 
 
 def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, TableRows]:

@@ -16,7 +16,7 @@ from cubes.lib.balancer import derive, sessions
 from cubes.lib.layout import index, number, pack, unpack
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["SCRATCH", "check", "config", "constants", "sizes", "state", "tables"]
+__all__ = ["SCRATCH", "check", "config", "constants", "state", "tables"]
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
@@ -30,11 +30,6 @@ _STAGED = ("members", "rings", "client_ranges")  # nothing leads to their rows b
 def constants(config: Config) -> dict[str, int]:
     """Without src-ip-rewrite what it takes is not loaded."""
     return {"REWRITE": int(_rewriting(config) is not None)}
-
-
-def sizes(config: Config) -> dict[str, int]:
-    most: int = config.get("max-flows", 262144)
-    return {"flows": most, "replies": most}
 
 
 def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, TableRows]:

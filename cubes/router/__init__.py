@@ -21,12 +21,15 @@ from cubes.router.fib import (
     DISCARD,
     KINDS,
     LOCAL,
-    Address,
-    Network,
+    MAPPED,
+    Fib,
+    Route,
+    Row,
     derive,
     link_local_address,
     own_addresses,
     routes,
+    wide,
 )
 from cubes.router.slowpath import SlowPath
 from reconciler.service.sdk import Env, TableRows, decode, encode
@@ -57,35 +60,49 @@ def programs(config: Config) -> dict[str, Sequence[int]]:
 
 def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, TableRows]:
     fib = derive(config)
-    words = {
-        pack(tables["routes"].key, **_route_key(route.network, route.nexthop)): pack(
-            tables["routes"].value,
-            pathcost=route.pathcost,
-            interface=env.ports[route.interface] + 1 if route.interface is not None else 0,
-            active=int(route in fib.active),
-        )
-        for route in routes(config)
-    }
     found = {
         "ports": dict(_port_rows(config, env, tables["ports"])),
         "secondary_addresses": dict(_secondary_rows(config, env, tables["secondary_addresses"])),
-        "routes": words,
-        "fib4": {},
-        "fib6": {},
-        "martians4": {},
-        "martians6": {},
+        "routes": _route_rows(routes(config), fib, env, tables["routes"]),
         "martian_filter": {},
     }
-    for network, row in fib.rows.items():
-        name = "fib4" if network.version == 4 else "fib6"
-        key = pack(tables[name].key, length=network.prefixlen, address=network.network_address.packed)
-        found[name][key] = pack(tables[name].value, kind=row.kind, port=env.ports[row.port], via=_wide(row.via))
-        if row.kind in (LOCAL, DISCARD):
-            found[f"martians{network.version}"][network.network_address.packed] = index(row.kind)
+    found |= _fib_rows(fib, env, tables)
     if martians := [*found["martians4"], *found["martians6"]]:
         found["martian_filter"][index(0)] = _filter(martians)
     arrays = ("ports", "martian_filter")
     return {name: TableRows(rows, b"\xff" * tables[name].value.size, name in arrays) for name, rows in found.items()}
+
+
+def _route_rows(known: Iterable[Route], fib: Fib, env: Env, table: Any) -> dict[bytes, bytes]:
+    """Of 100,000 routes few differ in their words: these are packed once. A key is network and next hop, one after the other."""
+    words: dict[tuple[int, str | None, bool], bytes] = {}
+    found = {}
+    for route, active in zip(known, fib.active, strict=True):
+        said = route.pathcost, route.interface, active
+        if said not in words:
+            port = env.ports[route.interface] + 1 if route.interface is not None else 0
+            words[said] = pack(table.value, pathcost=route.pathcost, interface=port, active=int(active))
+        found[route.network + route.wide] = words[said]
+    return found
+
+
+def _fib_rows(fib: Fib, env: Env, tables: Mapping[str, Any]) -> dict[str, dict[bytes, bytes]]:
+    """What packets are sent by, and what none may come from. A key of `fib4` has the length and address of IPv4 alone."""
+    four: dict[bytes, bytes] = {}
+    six: dict[bytes, bytes] = {}
+    martians: dict[str, dict[bytes, bytes]] = {"martians4": {}, "martians6": {}}
+    made: dict[Row, bytes] = {}
+    for network, row in fib.rows.items():
+        if row not in made:
+            made[row] = pack(tables["fib4"].value, kind=row.kind, port=env.ports[row.port], via=wide(row.via))
+        is_ipv4 = network.startswith(MAPPED, 4) and number(network[:4]) >= 96
+        if is_ipv4:
+            four[index(number(network[:4]) - 96) + network[16:]] = made[row]
+        else:
+            six[network] = made[row]
+        if row.kind in (LOCAL, DISCARD):
+            martians["martians4" if is_ipv4 else "martians6"][network[16:] if is_ipv4 else network[4:]] = index(row.kind)
+    return {"fib4": four, "fib6": six, **martians}
 
 
 def _filter(addresses: Iterable[bytes]) -> bytes:
@@ -117,12 +134,8 @@ def _port_rows(config: Config, env: Env, table: Any) -> Iterator[tuple[bytes, by
 def _secondary_rows(config: Config, env: Env, table: Any) -> Iterator[tuple[bytes, bytes]]:
     for own in own_addresses(config):
         if not own.primary:
-            address, length = _wide(own.interface.ip), own.interface.network.prefixlen
+            address, length = wide(own.interface.ip), own.interface.network.prefixlen
             yield pack(table.key, port=env.ports[own.port], address=address, length=length), index(1)
-
-
-def _route_key(network: Network, nexthop: Address) -> dict[str, bytes]:
-    return {"network": encode("prefix", str(network), 20, Env()), "nexthop": _wide(nexthop)}
 
 
 # -- and back ---------------------------------------------------------------------------------------------------------
@@ -188,10 +201,3 @@ def _fib_entry(key: bytes, row: bytes, env: Env, table: Any) -> dict[str, Any]:
         "port": env.port_name(number(target["port"])),
         "via": decode("ip", target["via"], env),
     }
-
-
-# -- bytes ------------------------------------------------------------------------------------------------------------
-
-
-def _wide(address: Address) -> bytes:
-    return encode("ip", str(address), 16, Env())

@@ -20,12 +20,11 @@ def check(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
     yield from _overlaps(owned)
     yield from _macs(config)
     yield from _neighbours(config, env)
-    mixed = [route for route in routes(config) if route.network.version != route.nexthop.version]
-    for route in mixed:
-        yield (*route.path, "nexthop"), f"{route.nexthop} is no next hop for {route.network}: the families differ", "error"
-    for route, port, why in derive(config).ways:
-        if port is None and route not in mixed:
-            yield (*route.path, "nexthop"), f"the route to {route.network} is not used: {why}", "warning"
+    for place, (route, (port, why)) in enumerate(zip(routes(config), derive(config).ways, strict=True)):
+        if route.version != route.nexthop.version:
+            yield ("route", place, "nexthop"), f"{route.nexthop} is no next hop for {route}: the families differ", "error"
+        elif port is None:
+            yield ("route", place, "nexthop"), f"the route to {route} is not used: {why}", "warning"
 
 
 def _addresses(owned: list[Own]) -> Iterator[Said]:

@@ -14,6 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cubes.lib.layout import index, number
+from reconciler.service.sdk import EntryMemo, Env, decode, encode
+
 LOCAL, CONNECTED, REMOTE, DISCARD = 1, 2, 3, 4  # enum route_kind in bpf/router/router.h
 KINDS = {LOCAL: "local", CONNECTED: "connected", REMOTE: "remote", DISCARD: "discard"}
 
@@ -43,48 +46,65 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A static route as it is configured. `path` leads to it from the cube."""
+    """A static route as it is configured. `network` is as the kernel has it: length (4 bytes), address (16); `wide`: the next hop
+    in 16 bytes."""
 
-    network: Network
+    network: bytes
     nexthop: Address
+    wide: bytes
     interface: str | None
     pathcost: int
-    path: tuple[str | int, ...]
 
     @property
-    def rank(self) -> tuple[int, int, str]:
+    def version(self) -> int:
+        """The family of the network."""
+        return 4 if self.network.startswith(MAPPED, 4) and number(self.network[:4]) >= 96 else 6
+
+    @property
+    def rank(self) -> tuple[int, bytes, str]:
         """The lowest is used; what comes after the path cost only makes the choice the same everywhere."""
-        return self.pathcost, int(self.nexthop), self.interface or ""
+        return self.pathcost, self.wide, self.interface or ""
+
+    def __str__(self) -> str:
+        return str(decode("prefix", self.network, Env()))
 
 
 @dataclass(slots=True)
 class Fib:
-    """`rows` by network, of both families. `ways`: of each route the port that it would leave by, or None and why not;
-    `active` are the routes that packets are sent by."""
+    """`rows` by network, of both families (see Route). `ways`: of each route, in their order, the port that it would leave by, or
+    None and why not; `active`: of each whether packets are sent by it."""
 
-    rows: dict[Network, Row] = field(default_factory=dict)
-    ways: list[tuple[Route, str | None, str]] = field(default_factory=list)
-    active: set[Route] = field(default_factory=set)
+    rows: dict[bytes, Row] = field(default_factory=dict)
+    ways: list[tuple[str | None, str]] = field(default_factory=list)
+    active: list[bool] = field(default_factory=list)
 
     def find(self, target: Address) -> Row | None:
         """The row that a packet to this address takes."""
-        for length in range(target.max_prefixlen, -1, -1):
-            row = self.rows.get(_network(target, length))
-            if row is not None:
-                return row
-        return None
+        found = (self.rows.get(prefix(target, length)) for length in range(target.max_prefixlen, -1, -1))
+        return next((row for row in found if row is not None), None)
 
 
-# A plan asks for the same addresses again and again, and what the library makes of a text does not change.
-_MOST = 1 << 15  # of each kind: more than a large table has, for one that is asked for in order must fit whole
-ip_address = functools.lru_cache(_MOST)(ipaddress.ip_address)
-ip_network = functools.lru_cache(_MOST)(ipaddress.ip_network)
-ip_interface = functools.lru_cache(_MOST)(ipaddress.ip_interface)
+# Routes have few next hops, and what the library makes of a text does not change.
+ip_address = functools.lru_cache(4096)(ipaddress.ip_address)
+ip_interface = functools.lru_cache(4096)(ipaddress.ip_interface)
+MAPPED = bytes(10) + b"\xff\xff"
+_ROUTES: EntryMemo[Route] = EntryMemo()
 
 
-@functools.lru_cache(_MOST)
-def _network(address: Address, length: int) -> Network:
-    return ipaddress.ip_network((address.packed, length), strict=False)
+def wide(address: Address) -> bytes:
+    """16 bytes; IPv4 is ::ffff:a.b.c.d."""
+    return address.packed if address.version == 6 else MAPPED + address.packed
+
+
+def prefix(address: Address, length: int) -> bytes:
+    """The network of this length that an address is in, as the kernel has it."""
+    bits = length + (96 if address.version == 4 else 0)
+    value = int.from_bytes(wide(address), "big") >> (128 - bits) << (128 - bits)
+    return index(bits) + value.to_bytes(16, "big")
+
+
+def prefix_of(network: Network) -> bytes:
+    return prefix(network.network_address, network.prefixlen)
 
 
 def link_local_address(mac: bytes) -> ipaddress.IPv6Address:
@@ -93,74 +113,93 @@ def link_local_address(mac: bytes) -> ipaddress.IPv6Address:
 
 
 def own_addresses(config: Mapping[str, Any]) -> Iterator[Own]:
-    for index, port in enumerate(config.get("ports", ())):
+    for place, port in enumerate(config.get("ports", ())):
         for leaf in ("ip", "ipv6"):
             if leaf in port:
-                yield Own(port["name"], ip_interface(port[leaf]), True, ("ports", index, leaf))
-        for number, entry in enumerate(port.get("secondaryip", ())):
-            path = ("ports", index, "secondaryip", number, "ip")
+                yield Own(port["name"], ip_interface(port[leaf]), True, ("ports", place, leaf))
+        for more, entry in enumerate(port.get("secondaryip", ())):
+            path = ("ports", place, "secondaryip", more, "ip")
             yield Own(port["name"], ip_interface(entry["ip"]), False, path)
 
 
-def routes(config: Mapping[str, Any]) -> Iterator[Route]:
-    for index, entry in enumerate(config.get("route", ())):
-        network = ip_network(entry["network"], strict=False)
-        nexthop = ip_address(entry["nexthop"])
-        yield Route(network, nexthop, entry.get("interface"), entry.get("pathcost", 1), ("route", index))
+def routes(config: Mapping[str, Any]) -> list[Route]:
+    """In the order of the configuration."""
+    return _ROUTES.each(config.get("route", ()), lambda _, entry: _route(entry))
+
+
+def _route(entry: Mapping[str, Any]) -> Route:
+    nexthop = ip_address(entry["nexthop"])
+    network = encode("prefix", entry["network"], 20, Env())
+    return Route(network, nexthop, wide(nexthop), entry.get("interface"), entry.get("pathcost", 1))
 
 
 def derive(config: Mapping[str, Any]) -> Fib:
     """The rows that a configuration means. Of two ports with one subnet, the one that comes first by name has it."""
-    fib = Fib()
-    owned = sorted(own_addresses(config), key=lambda own: (own.port, own.path))
-    for own in owned:
-        network, address = own.interface.network, own.interface.ip
-        fib.rows.setdefault(network, Row(CONNECTED, own.port, address))
-        if network.version == 4 and network.prefixlen < 31:
-            fib.rows[_network(network.broadcast_address, 32)] = Row(DISCARD, own.port, address)
-    for own in owned:
-        address = own.interface.ip
-        fib.rows[_network(address, address.max_prefixlen)] = Row(LOCAL, own.port, address)
-    connected = _Connected(fib, [own.port for own in owned if own.interface.version == 6])
-    best: dict[Network, tuple[Route, str]] = {}
-    for route in routes(config):
-        port, why = connected.way_of(route)
-        fib.ways.append((route, port, why))
-        if port is not None and (route.network not in best or route.rank < best[route.network][0].rank):
-            best[route.network] = route, port
-    for network, (route, port) in best.items():
-        if network not in fib.rows:
-            fib.rows[network] = Row(REMOTE, port, route.nexthop)
-            fib.active.add(route)
+    fib = Fib(_own_rows(config))
+    connected = _Connected(fib.rows, config)
+    best: dict[bytes, tuple[Route, int]] = {}
+    known = routes(config)
+    for place, route in enumerate(known):
+        way = connected.way_of(route.nexthop, route.interface)
+        fib.ways.append(way)
+        if way[0] is None or route.network in fib.rows:
+            continue
+        other = best.get(route.network)
+        if other is None or route.rank < other[0].rank:
+            best[route.network] = route, place
+    fib.active = [False] * len(known)
+    made: dict[tuple[str | None, bytes], Row] = {}
+    for network, (route, place) in best.items():
+        port = fib.ways[place][0]
+        row = made.get((port, route.wide))
+        if row is None:
+            row = made[port, route.wide] = Row(REMOTE, port or "", route.nexthop)
+        fib.rows[network] = row
+        fib.active[place] = True
     return fib
 
 
+def _own_rows(config: Mapping[str, Any]) -> dict[bytes, Row]:
+    """The rows of the ports' own addresses and subnets."""
+    rows: dict[bytes, Row] = {}
+    owned = sorted(own_addresses(config), key=lambda own: (own.port, own.path))
+    for own in owned:
+        network, address = own.interface.network, own.interface.ip
+        rows.setdefault(prefix_of(network), Row(CONNECTED, own.port, address))
+        if network.version == 4 and network.prefixlen < 31:
+            rows[prefix(network.broadcast_address, 32)] = Row(DISCARD, own.port, address)
+    for own in owned:
+        rows[prefix(own.interface.ip, own.interface.max_prefixlen)] = Row(LOCAL, own.port, own.interface.ip)
+    return rows
+
+
 class _Connected:
-    """The rows of the ports' own addresses, to look next hops up in."""
+    """The rows of the ports' own addresses, to look next hops up in; each is looked up once."""
 
-    def __init__(self, fib: Fib, speaks_ipv6: list[str]) -> None:
-        self.rows = dict(fib.rows)
-        self.speaks_ipv6 = frozenset(speaks_ipv6)
-        lengths = {(network.version, network.prefixlen) for network in self.rows}
-        self.lengths = {version: sorted((n for v, n in lengths if v == version), reverse=True) for version in (4, 6)}
+    def __init__(self, rows: Mapping[bytes, Row], config: Mapping[str, Any]) -> None:
+        self._own = Fib(dict(rows))
+        self._speaks_ipv6 = frozenset(own.port for own in own_addresses(config) if own.interface.version == 6)
+        self._found: dict[tuple[Address, str | None], tuple[str | None, str]] = {}
 
-    def way_of(self, route: Route) -> tuple[str | None, str]:
+    def way_of(self, nexthop: Address, interface: str | None) -> tuple[str | None, str]:
         """The port that a route leaves by; or None, and the reason."""
-        nexthop = route.nexthop
+        known = self._found.get((nexthop, interface))
+        if known is None:
+            known = self._found[nexthop, interface] = self._way_of(nexthop, interface)
+        return known
+
+    def _way_of(self, nexthop: Address, interface: str | None) -> tuple[str | None, str]:
         if nexthop.version == 6 and nexthop.is_link_local:
-            if route.interface is None:
+            if interface is None:
                 return None, "a link-local next hop needs an interface"
-            if route.interface not in self.speaks_ipv6:
-                return None, f"port {route.interface} has no IPv6 address"
-            return route.interface, ""
-        row = next((self.rows[n] for n in self._covering(nexthop) if n in self.rows), None)
+            if interface not in self._speaks_ipv6:
+                return None, f"port {interface} has no IPv6 address"
+            return interface, ""
+        row = self._own.find(nexthop)
         if row is None:
             return None, f"no port has a subnet with {nexthop}"
         if row.kind != CONNECTED:
             return None, f"{nexthop} is {'the router' if row.kind == LOCAL else 'a subnet'}'s own address"
-        if route.interface is not None and route.interface != row.port:
-            return None, f"{nexthop} is behind port {row.port}, not {route.interface}"
+        if interface is not None and interface != row.port:
+            return None, f"{nexthop} is behind port {row.port}, not {interface}"
         return row.port, ""
-
-    def _covering(self, address: Address) -> Iterator[Network]:
-        return (_network(address, length) for length in self.lengths[address.version])

@@ -25,7 +25,7 @@ from reconciler.graph.tables import Tables
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import BuildKey, Cube, Topology
 from reconciler.plan import make_plan
-from reconciler.service.registry import Services
+from reconciler.service.registry import Service, Services
 
 
 def reload(
@@ -88,7 +88,7 @@ def _session(
         desired.state[record.address] = replace(record, object=compiled.digest, constants=pack_constants(compiled, values))
     if not found:
         raise UsageError(f"cube {cube.name!r} does not run {direction} program {index}")
-    for table in _tables(cube, topologies, built, builder, reconciler.services):
+    for table in _tables(cube, topologies, built, builder, reconciler.services, live):
         known = desired.state.setdefault(table.address, table)
         if isinstance(known, TableRecord) and known.spec != table.spec:
             raise DocumentError([Problem(f"table {table.name} is live in another shape: {known.spec} and not {table.spec}")])
@@ -102,15 +102,22 @@ def _is(record: ProgramRecord, cube: str, direction: str, index: int) -> bool:
     return (record.cube, record.direction, record.index) == (cube, direction, index)
 
 
+def _sizes(service: Service, cube: Cube, live: Live) -> Mapping[str, int]:
+    """How many rows the cube's tables hold; those that have grown stay as they are."""
+    records = {name: live.state.get(f"cube/{cube.name}/table/{name}") for name in service.grows}
+    grown = {name: record.spec[3] for name, record in records.items() if isinstance(record, TableRecord)}
+    return {**service.sizes(full_config(cube)), **grown}
+
+
 def _tables(
-    cube: Cube, topologies: Sequence[Topology], built: Mapping[BuildKey, Built], builder: Builder, services: Services
+    cube: Cube, topologies: Sequence[Topology], built: Mapping[BuildKey, Built], builder: Builder, services: Services, live: Live
 ) -> list[TableRecord]:
     """The cube's tables; those of all others are held against them."""
     tables = Tables()
     for other in (each for topology in topologies for each in topology.cubes):
         whole = built[builder.key_of(other)].objects
         service = services.get(other.service)
-        tables.add(other.name, whole, whole, {}, service.sizes(full_config(other)) if service is not None else None)
+        tables.add(other.name, whole, whole, {}, _sizes(service, other, live) if service is not None else None)
     records = list(tables.records())
     if tables.problems:
         raise DocumentError([Problem(sentence, f"/spec/cubes/{name}") for name, sentence in tables.problems])

@@ -32,7 +32,7 @@ from reconciler.graph.records import (
     TopologyRecord,
     TrampolineRecord,
 )
-from reconciler.graph.tables import Tables
+from reconciler.graph.tables import Tables, grown
 from reconciler.graph.wiring import Wiring, wire
 from reconciler.model import BuildKey, Cube, Topology, family_of
 from reconciler.service.model.codec import Env
@@ -220,7 +220,8 @@ def _part(
     made = _chosen(whole, service.chosen(config))
     records = [_as_recorded(record, recorded) for record in _records(cube, service, key, made, config, env, places)]
     rows = service.rows(config, made.tables, env)
-    return CubePart(cube, env, made, whole, records, rows, recorded, service.sizes(config), places, service.edition)
+    sizes = {**service.sizes(config), **grown(service.grows, rows, made.tables)}
+    return CubePart(cube, env, made, whole, records, rows, recorded, sizes, places, service.edition)
 
 
 def _as_recorded(record: Record, recorded: Mapping[str, str]) -> Record:

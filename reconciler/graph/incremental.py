@@ -128,6 +128,8 @@ def _is_known(document: TopologyRecord, desired: Desired) -> bool:
 
 def _differs_in_rows(was: CubePart, part: CubePart) -> bool:
     """Whether one part differs from another in nothing but what its tables hold, and leads where that one leads."""
+    if was.sizes != part.sizes:
+        return False
     return was.whole is part.whole and was.records == part.records and was.rows.keys() == part.rows.keys() and (
         was.made.objects.keys() == part.made.objects.keys() and was.cube.ports == part.cube.ports
     )

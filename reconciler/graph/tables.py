@@ -42,6 +42,12 @@ def merged(objects: Iterable[Any]) -> dict[str, Any]:
     return found
 
 
+def grown(names: Iterable[str], rows: Mapping[str, TableRows], tables: Mapping[str, Any]) -> dict[str, int]:
+    """How many rows those tables hold that have more of them than the C says: the next power of two."""
+    counts = ((name, len(rows[name].rows)) for name in names if name in rows)
+    return {name: 1 << (count - 1).bit_length() for name, count in counts if count > tables[name].max_entries}
+
+
 def scope_of(table: Any, objects: Iterable[Any]) -> str:
     """Where a table of a program is to be found, given all objects of its cube: 'private', 'shared:<namespace>', 'public'.
 

@@ -184,20 +184,28 @@ class Service:
         spec.loader.exec_module(module)
         return module
 
+    @functools.cached_property
+    def _sizes(self) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+        return tuple(model_bindings.sizes(self.schema))
+
     def constants(self, cube: str, loglevel: str, config: Mapping[str, Any], ports: Mapping[str, int]) -> dict[str, int]:
         """Every constant that the cube's programs may ask for, by name; u32 values. `ports` are the indices of its ports."""
         values = {"CUBE": cube_number(cube), "LOGLEVEL": LEVELS.index(loglevel)}
         values |= {"LEAP_SECONDS": leap_seconds(), "PORTS": room_for(ports.values())}
         for name, segments, node, asks_any in self._constants:
-            value: Any = config
-            for step, _ in segments:
-                value = value.get(step) if isinstance(value, Mapping) else None
+            value = _value_at(config, (step for step, _ in segments))
             values[name] = int(bool(value)) if asks_any else _constant(value, node)
         return values | dict(self.implementation.constants(config))
 
     def sizes(self, config: Mapping[str, Any]) -> Mapping[str, int]:
         """How many rows tables hold, by name, of those that are not as large as the C says."""
-        return self.implementation.sizes(config)
+        said = {table: _value_at(config, path) for path, tables in self._sizes for table in tables}
+        return {table: int(size) for table, size in said.items() if size is not None} | dict(self.implementation.sizes(config))
+
+    @functools.cached_property
+    def grows(self) -> frozenset[str]:
+        """The tables that become larger than the C says where their rows need it."""
+        return frozenset(model_bindings.grows(self.schema))
 
     def init_only(self, config: Mapping[str, Any]) -> str:
         """The cube's init-only leaves as JSON, '' if it has none: with others, it is another cube."""
@@ -245,6 +253,14 @@ class Service:
 
 def _forget(_key: bytes, _value: bytes) -> None:
     """The migration of a row that nobody will miss."""
+
+
+def _value_at(config: Mapping[str, Any], path: Iterable[str]) -> Any:
+    """What the configuration says there, or None."""
+    value: Any = config
+    for step in path:
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return value
 
 
 def _constant(value: Any, node: Mapping[str, Any]) -> int:

@@ -20,6 +20,8 @@ _BY_TYPE = {
     "int8": "uint", "int16": "uint", "int32": "uint", "int64": "uint",
 }
 
+_OF_TABLES = ("table", "learned", "owned-by", "grows", "const-any")
+
 # The built-in types that each encoding can be said of.
 ENCODINGS: dict[str, tuple[str, ...]] = {
     "uint": INTEGERS,
@@ -37,8 +39,8 @@ ENCODINGS: dict[str, tuple[str, ...]] = {
 
 
 def table_keywords(node: Statement) -> Schema:
-    """x-pcn-table, x-pcn-learned, x-pcn-owned-by and x-pcn-const-any of a node or the module."""
-    found = {f"x-pcn-{name}": extension_arg(node, PCN, name) for name in ("table", "learned", "owned-by", "const-any")}
+    """x-pcn-table, x-pcn-learned, x-pcn-owned-by, x-pcn-grows and x-pcn-const-any of a node or the module."""
+    found = {f"x-pcn-{name}": extension_arg(node, PCN, name) for name in _OF_TABLES}
     return {keyword: value for keyword, value in found.items() if value is not None}
 
 
@@ -46,7 +48,7 @@ def leaf_keywords(leaf: Statement) -> Schema:
     """All x-pcn- keywords of a leaf. Needs a leaf that `placement` has nothing against."""
     schema = table_keywords(leaf)
     schema |= {"x-pcn-ref": what} if (what := reference(leaf)) is not None else {}
-    for name in ("key", "value", "const", "filter", "until"):
+    for name in ("key", "value", "const", "filter", "until", "size"):
         if (value := extension_arg(leaf, PCN, name)) is not None:
             schema[f"x-pcn-{name}"] = value
     schema |= {"x-pcn-derived": True} if extension(leaf, PCN, "derived") is not None else {}

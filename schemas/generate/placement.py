@@ -18,7 +18,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "table": ("module", "list", "leaf-list", "container", "leaf"),
     "key": ("leaf", "leaf-list"), "encoding": ("leaf", "leaf-list"), "ref": ("leaf", "leaf-list"),
     "value": ("leaf",), "const": ("leaf",), "filter": ("leaf",), "derived": ("leaf", "leaf-list"),
-    "learned": ("list",), "owned-by": ("list",), "until": ("leaf",),
+    "learned": ("list",), "owned-by": ("list",), "until": ("leaf",), "size": ("leaf",), "grows": ("list",),
     "cubes": ("list",), "optional-key": ("list",), "const-any": ("list", "leaf-list"),
     "flush": ("action", "rpc"), "zero": ("action", "rpc"), "edit": ("action", "rpc"),
 }
@@ -43,6 +43,8 @@ _ARGUMENTS = {
     "owned-by": (r"[\w-]+(/[\w-]+)*", "the path of a list, such as chain/rule"),
     "optional-key": (r"[\w-]+( [\w-]+)*", "names of leaves"),
     "const-any": (r"[A-Za-z_]\w*", "the name of a C constant"),
+    "grows": (r"[A-Za-z_]\w*( [A-Za-z_]\w*)*", "the names of C tables"),
+    "size": (r"[A-Za-z_]\w*( [A-Za-z_]\w*)*", "the names of C tables"),
     "key": (r"[A-Za-z_][\w.]*|", "the name of a field, or '' for the whole key"),
     "value": (r"[A-Za-z_][\w.]*|", "the name of a field, or '' for the whole value"),
 }

@@ -11,6 +11,7 @@ from reconciler.errors import DocumentError, FeatureMissing
 from reconciler.kernel import netlink, netns
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.model import Link, LinkEnd
+from reconciler.service.registry import Services
 from tests.faults.bench import Bench, variant
 from tests.faults.graphs import Data, cube, documents, example, unique
 from tests.lib.commands import pcn
@@ -95,10 +96,18 @@ def _has(kind: str) -> bool:
 # -- sizes ---------------------------------------------------------------------------------------------------------------
 
 
+def of_four(directory: Path) -> Services:
+    """A list of four addresses that does not grow."""
+    variant(directory, "ddosmitigator", {"u64, srcblacklist, 65536": "u64, srcblacklist, 4"})
+    schema = directory / "ddosmitigator.schema.json"
+    schema.write_text(schema.read_text().replace('"x-pcn-grows"', '"x-left-out"'))
+    return Services([directory])
+
+
 def test_more_rows_than_a_table_holds_are_refused_before_anything_is_done(bench: Bench, tmp_path: Path) -> None:
     wanted = unique(example("ddosmitigator"))
     cube(wanted, "guard")["blacklist-src"] = [{"ip": f"192.0.2.{number}"} for number in range(5)]
-    small = Bench(bench.root, variant(tmp_path / "services", "ddosmitigator", {"u64, srcblacklist, 65536": "u64, srcblacklist, 4"}))
+    small = Bench(bench.root, of_four(tmp_path / "services"))
     with pytest.raises(DocumentError, match="5 entries do not fit in table srcblacklist, which holds 4") as error:
         small.apply(wanted)
     assert error.value.exit_code == 65
@@ -106,7 +115,7 @@ def test_more_rows_than_a_table_holds_are_refused_before_anything_is_done(bench:
 
 
 def test_rows_that_do_not_fit_in_their_table_are_refused_with_the_place_of_their_cube(bench: Bench, tmp_path: Path) -> None:
-    variant(tmp_path / "services", "ddosmitigator", {"u64, srcblacklist, 65536": "u64, srcblacklist, 4"})
+    of_four(tmp_path / "services")
     rows = "".join(f"      - {{ip: 192.0.2.{number}}}\n" for number in range(5))
     file = tmp_path / "list.yaml"
     file.write_text("apiVersion: polycube.network/v1\nkind: Topology\nmetadata: {name: too-many}\nspec:\n  cubes:\n    - name: guard\n"

@@ -204,6 +204,23 @@ def _filters(node: Schema, config: Mapping[str, Any], steps: tuple[str, ...]) ->
             yield from _filters(member, value, (*steps, name))
 
 
+def sizes(schema: Schema) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """(path to a leaf, the tables that hold as many rows as it says) of a model."""
+    for name, member in schema.get("properties", {}).items():
+        if "x-pcn-size" in member:
+            yield (name,), tuple(member["x-pcn-size"].split())
+        if member.get("type") == "object":
+            yield from (((name, *path), tables) for path, tables in sizes(member))
+
+
+def grows(schema: Schema) -> Iterator[str]:
+    """The tables of a model that are made larger than the C says when lists have more entries."""
+    for member in schema.get("properties", {}).values():
+        yield from member.get("x-pcn-grows", "").split()
+        if member.get("type") in ("object", "array"):
+            yield from grows(member.get("items", member))
+
+
 def constants(schema: Schema) -> Iterator[tuple[str, tuple[tuple[str, bool], ...], Schema, bool]]:
     """(constant's name, segments to its node, the node, whether it asks 'has the list entries?') of a model."""
     yield from _constants(schema, ())

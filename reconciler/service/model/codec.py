@@ -7,6 +7,7 @@ service. Every encoder raises ValueError with a sentence when a value does not f
 from __future__ import annotations
 
 import ipaddress
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,16 +45,14 @@ def encode(encoding: str, value: Any, size: int, env: Env, enum: Mapping[str, in
     if encoding == "ipv4":
         return ipaddress.IPv4Address(value).packed
     if encoding == "ip":
-        return _sixteen(ipaddress.ip_address(value))
+        return _wide(value)
     if encoding == "mac":
         return bytes.fromhex(str(value).replace(":", "")).ljust(size, b"\0")
     if encoding == "prefix4":
         network = ipaddress.IPv4Network(value, strict=False)
         return network.prefixlen.to_bytes(4, sys.byteorder) + network.network_address.packed
     if encoding == "prefix":
-        wide = ipaddress.ip_network(value, strict=False)
-        length = wide.prefixlen + (96 if wide.version == 4 else 0)
-        return length.to_bytes(4, sys.byteorder) + _sixteen(wide.network_address)
+        return _prefix(value)
     raise ValueError(f"no such encoding: {encoding}")
 
 
@@ -67,8 +66,30 @@ def _number(encoding: str, value: Any, env: Env, enum: Mapping[str, int] | None)
     return int(value)
 
 
-def _sixteen(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bytes:
-    return address.packed if address.version == 6 else _V4_MAPPED + address.packed
+def _wide(text: Any) -> bytes:
+    """An address in 16 bytes. The C library reads it in a tenth of the time that `ipaddress` takes; what it cannot read gets the
+    latter's words."""
+    try:
+        if ":" in text:
+            return socket.inet_pton(socket.AF_INET6, text)
+        return _V4_MAPPED + socket.inet_pton(socket.AF_INET, text)
+    except (OSError, TypeError):
+        address = ipaddress.ip_address(text)
+        return address.packed if address.version == 6 else _V4_MAPPED + address.packed
+
+
+def _prefix(text: str) -> bytes:
+    """The length, of IPv4 with 96 more, and the network's address in 16 bytes."""
+    said, slash, length = text.partition("/")
+    if not (slash and length.isdecimal()):  # no length, or a mask
+        network = ipaddress.ip_network(text, strict=False)
+        said, length = str(network.network_address), str(network.prefixlen)
+    most = 128 if ":" in said else 32
+    if int(length) > most:
+        raise ValueError(f"{text!r} does not appear to be an IPv4 or IPv6 network")
+    host = most - int(length)
+    address = int.from_bytes(_wide(said), "big") >> host << host
+    return (128 - host).to_bytes(4, sys.byteorder) + address.to_bytes(16, "big")
 
 
 def decode(encoding: str, raw: bytes, env: Env, enum: Mapping[str, int] | None = None) -> Any:
