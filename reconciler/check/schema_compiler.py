@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from reconciler.incremental.entry_memo import EntryMemo
+from reconciler.incremental.entry_memo import FEW, EntryMemo
+from reconciler.incremental.persistent_list import Distinct
 
 Test = Callable[[Any], bool]
 
@@ -141,11 +142,23 @@ def _pattern(schema: Mapping[str, Any]) -> Iterable[Test]:
     return [lambda value: value.__class__ is not str or search(value) is not None]
 
 
+def _text(item: Any) -> str:
+    """Raises TypeError if it is none: whether others are alike is the slow check's affair."""
+    if item.__class__ is not str:
+        raise TypeError
+    return str(item)
+
+
 def _unique(schema: Mapping[str, Any]) -> Iterable[Test]:
+    long = Distinct(_text)  # of a list that was edited, only what is new is looked at
+
     def test(value: Any) -> bool:
         if not isinstance(value, list):
             return True
-        return all(item.__class__ is str for item in value) and len(set(value)) == len(value)
+        try:
+            return long.holds(value) if len(value) >= FEW else len(set(map(_text, value))) == len(value)
+        except TypeError:
+            return False
 
     return [test] if schema["uniqueItems"] else []
 
