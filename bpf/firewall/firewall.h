@@ -148,6 +148,15 @@ struct rule {
   u8 device[16];
   u32 sets; /* as in struct conditions */
 };
+/* What does not fit in there: leaves of several values, as "leaf=value" with line ends between, in pieces. */
+struct text_key {
+  u64 rule;
+  u32 piece, zero;
+};
+struct text {
+  u8 bytes[64];
+};
+BPF_F_TABLE("hash", struct text_key, struct text, texts, 131072, BPF_F_NO_PREALLOC);
 struct run_key {
   u32 chain, first;
 };

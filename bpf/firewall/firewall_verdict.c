@@ -1,38 +1,8 @@
 /* The firewall's µCube 4: counts the packet, does what was decided, and keeps the connection. */
 #include "firewall.h"
+#include "firewall_limit.h"
+#include "firewall_log.h"
 #include "firewall_sum.h"
-#include "lib/ratelimit.h"
-
-#define LOGS_A_SECOND 100 /* on each CPU, for the cube as a whole */
-
-BPF_TABLE("lru_hash", u64, struct ratelimit, allowances, 4096); /* by rule */
-BPF_TABLE("percpu_array", u32, struct ratelimit, logged, 1);
-
-/* Whether a rule may match once more in this second. */
-static __always_inline bool within(u64 rule, u32 limit) {
-  struct ratelimit *known = allowances.lookup(&rule);
-  if (known)
-    return ratelimit_take(known, limit);
-  struct ratelimit first = {bpf_ktime_get_ns(), 1};
-  allowances.update(&rule, &first);
-  return true;
-}
-
-static __always_inline bool may_log(void) {
-  u32 zero = 0;
-  struct ratelimit *limit = logged.lookup(&zero);
-  return limit && ratelimit_take(limit, LOGS_A_SECOND);
-}
-
-static __always_inline void write_log(struct CTXTYPE *ctx, const struct packet *packet) {
-  if (!may_log())
-    return;
-  if (packet->family == 4)
-    pcn_log(ctx, LOG_INFO, "%I > %I, protocol %d, ports (ICMP: type, code) %08x", packet->src[3], packet->dst[3], packet->proto, packet->ports);
-  else
-    pcn_log(ctx, LOG_INFO, "IPv6 ...%08x > ...%08x, protocol %d, ports (ICMP: type, code) %08x", ntohl(packet->src[3]), ntohl(packet->dst[3]),
-            packet->proto, packet->ports);
-}
 
 /* The rules behind a label are asked. */
 static __always_inline int search_after(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet, u64 label) {
@@ -95,7 +65,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   struct packet *packet = packet_context();
   if (!packet)
     return RX_DROP;
-  if (packet->best != NO_LABEL && packet->limit && !within(packet->rule, packet->limit))
+  if (packet->best != NO_LABEL && packet->limit && !within(packet))
     return search_after(ctx, md, packet, packet->best);
   if (packet->news && action_of(packet) == ACTION_ACCEPT && !is_whole(ctx, packet))
     return search_as_invalid(ctx, md, packet);

@@ -15,8 +15,10 @@ from cubes.firewall import codec
 from cubes.firewall.check import problems
 from cubes.firewall.epochs import FAMILIES, Head, derive, head_in_force, rule_order
 from cubes.firewall.incremental import CachedAnswer, apply_delta, derive_afresh
-from cubes.firewall.rules import CHAINS, ROW, Asks, Rule, rule_list, rules_of
+from cubes.firewall.rule_rows import ROW
+from cubes.firewall.rules import CHAINS, Asks, Rule, rule_list, rules_of
 from cubes.firewall.sets import memory_of, name_rows, numbers_of
+from cubes.firewall.texts import rows_of_limits_and_logs
 from cubes.firewall.tuple_selection import select_tuples
 from cubes.firewall.tuple_space import KEY, Numbers
 from cubes.lib.order_labels import labels, runs
@@ -33,7 +35,8 @@ FACTS = ("netdevs",)  # a rule may name one
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
 _STAGED = (
-    "cells4", "cells6", "pages4", "pages6", "versions", "counters", "rules", "ids", "sets", "set_hosts", "set_prefixes",
+    "cells4", "cells6", "pages4", "pages6", "versions", "counters", "rules", "ids",
+    "texts", "limits", "logging_rules", "sets", "set_hosts", "set_prefixes",
 )  # fmt: skip
 _ARRAYS = ("epoch", "versions", "pages4", "pages6")
 _COUNTED = ("counters",)
@@ -58,11 +61,17 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
     _agree(tables)
     chains = {CHAINS[chain["name"]]: chain for chain in config.get("chain", ())}
     known = _answer(config, chains, env)
-    found = {**known.rows, **_sets(config, env)}
+    found = {**known.rows, **_sets(config, env), **_rows_of_some(chains)}
     found["ids"] = _ids(chains)
     there = env.live.get("counters", {})
     found["counters"] = there if there == found["counters"] else found["counters"]  # the same object is not compared again
     return {name: _table(name, rows, tables[name].value.size) for name, rows in found.items()}
+
+
+def _rows_of_some(chains: Mapping[int, Config]) -> dict[str, dict[bytes, bytes]]:
+    lists = [rule_list(*_list_of(chain)) for chain in chains.values()]
+    each = ((number, rule) for found in lists if found.asks.has_rows for number, rule in zip(found.ids, found.rules, strict=True))
+    return rows_of_limits_and_logs(each)
 
 
 def _sets(config: Config, env: Env) -> dict[str, Mapping[bytes, bytes]]:

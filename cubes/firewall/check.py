@@ -7,9 +7,10 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cubes.firewall.rules import CHAINS, FLAGS, ICMPS, PROTOCOLS, WITH_PORTS, Rule, rule_list, said_flags, span
+from cubes.firewall.rules import CHAINS, FLAGS, ICMPS, PROTOCOLS, WITH_PORTS, Rule, problem_of_lists, rule_list, said_flags
 from cubes.firewall.sets import place_of, problem
 from cubes.firewall.shadow import Shadows
+from cubes.firewall.values import is_plain_port, span
 from reconciler.service.sdk import Distinct, EntryMemo, Env
 
 Said = tuple[tuple[str | int, ...], str, str]
@@ -107,6 +108,19 @@ def _names(index: int, entries: Sequence[Mapping[str, Any]]) -> Iterator[Said]:
 
 
 def _of_leaves(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield from _of_what_it_matches(entry)
+    yield from _of_what_it_does(entry)
+
+
+def _of_what_it_does(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for leaf in ("limit-burst", "limit-by"):
+        if leaf in entry and "limit" not in entry:
+            yield leaf, f"{leaf} needs a limit"
+    if "log-prefix" in entry and entry.get("action") != "LOG":
+        yield "log-prefix", "a log-prefix needs the action LOG"
+
+
+def _of_what_it_matches(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Leaves that belong to other protocols; values that say nothing, or the same as another spelling."""
     proto = PROTOCOLS.get(str(entry.get("l4proto")), entry.get("l4proto"))
     for leaf in ("sport", "dport"):
@@ -118,7 +132,7 @@ def _of_leaves(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "l4proto", f"protocol {entry['l4proto']} is written {_NAMES[entry['l4proto']]}"
     for leaf in ("sport", "dport"):
         said = entry.get(leaf)
-        if isinstance(said, str):
+        if isinstance(said, str) and is_plain_port(said):
             low, high = span(said)
             if high > 65535 or low > high:
                 yield leaf, f"{said} is no range of ports"
@@ -143,12 +157,15 @@ def _of_icmp_type(said: str | int, proto: int | None) -> Iterator[tuple[str, str
 
 
 def _of_rule(rule: Rule) -> Iterator[tuple[str, str]]:
+    if rule.texts and not rule.parts:
+        yield rule.texts[0][0], problem_of_lists(rule)
+        return
     for leaf, found in (("src", rule.src), ("dst", rule.dst)):
         if found is not None and found.has_host_bits:
             yield leaf, f"the prefix has bits set beyond its length of {found.length}"
     if rule.src and rule.dst and rule.src.family != rule.dst.family:
         yield "dst", "source and destination are of different families"
-    elif not rule.families:
+    elif not rule.families and not rule.texts:
         yield "l4proto", "ICMP is of IPv4 and ICMPV6 of IPv6: the addresses are of the other family"
     if rule.flags[0] and rule.proto != PROTOCOLS["TCP"]:
         yield "tcpflags", "flags need l4proto TCP"

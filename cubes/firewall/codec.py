@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cubes.firewall.epochs import head_in_force
-from cubes.firewall.rules import ACTIONS, CHAINS, PROTOCOLS, from_row
+from cubes.firewall.rule_rows import from_row
+from cubes.firewall.rules import ACTIONS, CHAINS, PROTOCOLS
 from cubes.firewall.sets import entries, names_of
+from cubes.firewall.texts import texts_of
 from cubes.firewall.tuple_space import LABEL
 from cubes.lib.epochs import INDEX
 from cubes.lib.order_labels import from_runs
@@ -60,9 +62,10 @@ def config(rows: Live) -> dict[str, Any]:
 def _rules(rows: Live) -> dict[int, list[tuple[int, dict[str, Any]]]]:
     """(identity, leaves with their id) of each chain's rules, in order."""
     found: dict[int, list[tuple[int, int, dict[str, Any]]]] = {0: [], 1: []}
-    names = names_of(rows)
+    names, texts = names_of(rows), texts_of(rows)
     for key, row in rows.get("rules", {}).items():
         label, chain, leaves = from_row(row, names)
+        leaves |= texts.get(key, {})
         found.setdefault(chain, []).append((label, LABEL.unpack(key)[0], leaves))
     runs: dict[int, dict[int, tuple[int, int]]] = {}
     for key, row in rows.get("ids", {}).items():

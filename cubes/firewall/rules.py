@@ -1,4 +1,4 @@
-"""A firewall rule as the control plane works with it, and as a row of the `rules` table.
+"""A firewall rule as the control plane works with it.
 
 A rule is known by its identity: a number that follows from its name, or else from its content, and from its chain. Its id is its
 place only, so renumbering changes nothing; nor is the same rule parsed twice in the life of a process.
@@ -8,65 +8,39 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import struct
+import itertools
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from ipaddress import IPv6Address
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from operator import attrgetter
 from typing import Any
 
-from cubes.firewall.sets import from_word, to_word
+from cubes.firewall import values
+from cubes.firewall.values import Prefix, message, prefix, span
 from cubes.lib.order_labels import Rising
+from cubes.lib.ranges import Span
 from reconciler.service.sdk import Distinct, EntryMemo, unchanged
 
 PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "GRE": 47, "ESP": 50, "AH": 51, "ICMPV6": 58, "SCTP": 132}
 WITH_PORTS = frozenset({6, 17, 132})
 ICMPS = frozenset({1, 58})
 FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")  # from the lowest bit
-STATES = {"NEW": 1, "ESTABLISHED": 2, "RELATED": 4, "INVALID": 8}
 ACTIONS = {"ACCEPT": 0, "DROP": 1, "LOG": 2, "REJECT": 3}
 CHAINS = {"INGRESS": 0, "EGRESS": 1}
-FULL = (0, 65535)
+ELSEWHERE = 0xFFFFFFFF  # LIMIT_ELSEWHERE of bpf/firewall/firewall_limit.h
 
-SRC_ADDRESS, DST_ADDRESS, PROTO, SPORT, DPORT = 1, 2, 4, 8, 16  # bits of `said` in struct rule
-ROW = struct.Struct("=Q16s16sBBBB4H8sIBBBB16sI")
-"""struct rule of bpf/firewall/firewall.h."""
-_LABEL = struct.Struct("=Q")
-_BITS = {0: 96, 4: 96, 6: 0}
-_NOT_SAID = 255
-_MAPPED = bytes(10) + b"\xff\xff"
 
 Leaves = Mapping[str, Any]
-Span = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """`value` is the address as a number of 32 or 128 bits and `raw` the same as bytes; bits beyond `length` there are none,
-    unless somebody wrote them (firewall_check refuses those)."""
-
-    family: int
-    value: int
-    length: int
-    is_address: bool
-    raw: bytes
-
-    @property
-    def width(self) -> int:
-        return 32 if self.family == 4 else 128
-
-    @property
-    def has_host_bits(self) -> bool:
-        return bool(self.value & ((1 << (self.width - self.length)) - 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """`families` are those whose packets it can match. Ports None: not asked for; of ICMP they are type and code. `flags` is
     (mask, value), `states` a mask; 0 asks for nothing. `said_flags` are the flags as they are written. A set's name may have
-    a '!' before it."""
+    a '!' before it. Leaves of several values stand in `texts`, as they are written; the rule is then what its `parts` are
+    together, which each ask for one of the values and have its identity."""
 
     identity: int
     chain: int
@@ -84,9 +58,20 @@ class Rule:
     action: int
     src_set: str = ""
     dst_set: str = ""
+    texts: tuple[tuple[str, str | int], ...] = ()
+    rate: tuple[int, int, bool] | None = None
+    parts: tuple[Rule, ...] = ()
 
     def __hash__(self) -> int:
         return hash(self.identity)
+
+    @property
+    def log_prefix(self) -> str:
+        return str(dict(self.texts).get("log-prefix", ""))
+
+    @property
+    def alternatives(self) -> tuple[Rule, ...]:
+        return self.parts if self.texts else (self,)
 
     @property
     def decides(self) -> bool:
@@ -96,7 +81,7 @@ class Rule:
 
 _KEYS = (
     "name", "src", "dst", "l4proto", "sport", "dport", "tcpflags", "conntrack", "in-interface", "limit", "action", "icmp-type",
-    "src-set", "dst-set",
+    "src-set", "dst-set", "limit-burst", "limit-by", "log-prefix",
 )  # fmt: skip
 _FIRST_KEYS = 11  # of these, which always were
 
@@ -116,16 +101,18 @@ class RuleList:
 
 @dataclass(frozen=True, slots=True)
 class Asks:
-    """What some rules name: netdevs, and sets without '!'. `rejects`: any of them does."""
+    """What some rules name: netdevs, and sets without '!'. `rejects`: any of them does; `has_rows`: any has a row beside its own,
+    for a LOG or a limit."""
 
     devices: frozenset[str] = frozenset()
     src_sets: frozenset[str] = frozenset()
     dst_sets: frozenset[str] = frozenset()
     rejects: bool = False
+    has_rows: bool = False
 
     def __or__(self, other: Asks) -> Asks:
         sets = self.src_sets | other.src_sets, self.dst_sets | other.dst_sets
-        return Asks(self.devices | other.devices, *sets, self.rejects or other.rejects)
+        return Asks(self.devices | other.devices, *sets, self.rejects or other.rejects, self.has_rows or other.has_rows)
 
     @property
     def sets(self) -> frozenset[str]:
@@ -133,7 +120,7 @@ class Asks:
 
 
 _identity, _device, _action = attrgetter("identity"), attrgetter("device"), attrgetter("action")
-_src_set, _dst_set = attrgetter("src_set"), attrgetter("dst_set")
+_src_set, _dst_set, _rate = attrgetter("src_set"), attrgetter("dst_set"), attrgetter("rate")
 
 
 @dataclass(slots=True)
@@ -192,7 +179,9 @@ def _of_all(last: RuleList | None, rules: list[Rule]) -> Asks:
 
 def _asks(rules: Sequence[Rule]) -> Asks:
     src, dst = (frozenset(name.removeprefix("!") for name in set(map(of, rules)) - {""}) for of in (_src_set, _dst_set))
-    return Asks(frozenset(map(_device, rules)) - {""}, src, dst, ACTIONS["REJECT"] in map(_action, rules))
+    actions = set(map(_action, rules))
+    has_rows = ACTIONS["LOG"] in actions or any(map(_rate, rules))
+    return Asks(frozenset(map(_device, rules)) - {""}, src, dst, ACTIONS["REJECT"] in actions, has_rows)
 
 
 def rules_of(chain: int, entries: Sequence[Leaves]) -> list[Rule]:
@@ -212,23 +201,25 @@ def _told_apart(rules: Sequence[Rule]) -> list[Rule]:
 
 @functools.lru_cache(maxsize=1 << 12)
 def _another(rule: Rule, count: int) -> Rule:
-    values = {name: getattr(rule, name) for name in Rule.__slots__}
-    return Rule(**(values | {"identity": _number(f"{rule.identity}#{count}")}))
+    identity = _number(f"{rule.identity}#{count}")
+    return replace(rule, identity=identity, parts=tuple(replace(part, identity=identity) for part in rule.parts))
 
 
 @functools.lru_cache(maxsize=1 << 18)
 def parse(chain: int, leaves: tuple[Any, ...]) -> Rule:
     """The rule that these leaves are, which are in the order of _KEYS."""
-    name, src, dst, l4proto, sport, dport, tcpflags, conntrack, device, limit, action, icmp_type, *sets = leaves
+    texts = _texts(leaves)
+    if texts:
+        return _of_parts(chain, leaves, texts)
+    _, src, dst, l4proto, sport, dport, tcpflags, conntrack, device, limit, action, icmp_type, *sets, _, _, _ = leaves
     source, target = (prefix(text) if text else None for text in (src, dst))
     proto = PROTOCOLS[l4proto] if isinstance(l4proto, str) else l4proto
-    content = f"={name}" if name else "|".join(map(str, _content(leaves)))
     ports = message(icmp_type) if icmp_type is not None else [None if said is None else span(said) for said in (sport, dport)]
     said = bytes(said_flags(tcpflags)) if tcpflags else b""
     families = [family for family in (4, 6) if all(each is None or each.family == family for each in (source, target))]
     families = [family for family in families if proto != {4: 58, 6: 1}[family]]
     return Rule(
-        identity=_number(f"{chain}|{content}"),
+        identity=_identity_of(chain, leaves),
         chain=chain,
         families=tuple(families),
         src=source,
@@ -238,13 +229,76 @@ def parse(chain: int, leaves: tuple[Any, ...]) -> Rule:
         dport=ports[1],
         said_flags=said,
         flags=_mask_of(said),
-        states=STATES[conntrack] if conntrack else 0,
+        states=values.states(conntrack) if conntrack else 0,
         device=device or "",
         limit=limit or 0,
         action=ACTIONS[action or "ACCEPT"],
         src_set=sets[0] or "",
         dst_set=sets[1] or "",
     )
+
+
+def _texts(leaves: tuple[Any, ...]) -> tuple[tuple[str, str | int], ...]:
+    """The leaves that say several things, or a thing by a name, or what only some rules have."""
+    found = [(key, said) for key, said in zip(_KEYS[1:3], leaves[1:3], strict=True) if said and not values.is_plain_address(said)]
+    found += [
+        (key, said)
+        for key, said in zip(_KEYS[4:6], leaves[4:6], strict=True)
+        if said is not None and not values.is_plain_port(said)
+    ]
+    found += [(key, said) for key, said in zip(_KEYS[14:], leaves[14:], strict=True) if said is not None]
+    found += [("limit", leaves[9])] if isinstance(leaves[9], str) else []
+    return tuple(found + ([("conntrack", leaves[7])] if leaves[7] and "," in leaves[7] else []))
+
+
+def _of_parts(chain: int, leaves: tuple[Any, ...], texts: tuple[tuple[str, str | int], ...]) -> Rule:
+    """A rule of several parts. One whose leaves make no sense, or too many parts, has none (check.py says why)."""
+    said = dict(texts)
+    plain = tuple(None if key in said and key != "conntrack" else value for key, value in zip(_KEYS, leaves, strict=True))
+    rate = values.rate(leaves[9], *leaves[14:16])
+    mask = values.states(leaves[7]) if leaves[7] else 0
+    one = replace(
+        parse(chain, (*plain[:7], None, *plain[8:])), identity=_identity_of(chain, leaves), states=mask, texts=texts, rate=rate,
+        limit=ELSEWHERE if rate else plain[9] or 0,
+    )  # fmt: skip
+    try:
+        parts = tuple(_cut(one, said))
+    except ValueError:
+        parts = ()
+    families = tuple(family for family in (4, 6) if any(family in part.families for part in parts))
+    return replace(one, families=families, parts=parts)
+
+
+def _cut(rule: Rule, said: Mapping[str, Any]) -> Iterator[Rule]:
+    """Raises ValueError."""
+    sources, targets = (
+        values.networks(said[leaf]) if leaf in said else (own,)
+        for leaf, own in (("src", rule.src), ("dst", rule.dst))
+    )
+    sports, dports = (
+        values.spans(said[leaf]) if leaf in said else (own,)
+        for leaf, own in (("sport", rule.sport), ("dport", rule.dport))
+    )
+    count = math.prod(map(len, (sources, targets, sports, dports)))
+    if count > values.MOST_PARTS:
+        raise ValueError(f"these lists together make {count} conditions, {values.MOST_PARTS} are the most: use a set")
+    for src, dst in itertools.product(sources, targets):
+        families = tuple(f for f in rule.families if all(each is None or each.family == f for each in (src, dst)))
+        for sport, dport in itertools.product(sports, dports) if families else ():
+            yield replace(rule, src=src, dst=dst, sport=sport, dport=dport, families=families, texts=(), parts=())
+
+
+def problem_of_lists(rule: Rule) -> str:
+    """Why a rule with lists has no parts."""
+    try:
+        return "" if rule.parts or list(_cut(rule, dict(rule.texts))) else "no packet is all of this"
+    except ValueError as error:
+        return str(error)
+
+
+def _identity_of(chain: int, leaves: tuple[Any, ...]) -> int:
+    name = leaves[0]
+    return _number(f"{chain}|" + (f"={name}" if name else "|".join(map(str, _content(leaves)))))
 
 
 def _content(leaves: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -260,28 +314,6 @@ def _number(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-@functools.lru_cache(maxsize=1 << 16)
-def prefix(text: str) -> Prefix:
-    address, slash, length = text.partition("/")
-    family, width = (6, 128) if ":" in address else (4, 32)
-    raw = IPv6Address(address).packed if family == 6 else bytes(map(int, address.split(".")))
-    return Prefix(family, int.from_bytes(raw, "big"), int(length) if slash else width, not slash, raw)
-
-
-def span(text: str | int) -> Span:
-    """A port or a range as (first, last)."""
-    if isinstance(text, int):
-        return text, text
-    low, dash, high = text.partition("-")
-    return int(low), int(high if dash else low)
-
-
-def message(text: str | int) -> tuple[Span, Span | None]:
-    """An ICMP type, and the code if it is written; each as (first, last)."""
-    kind, slash, code = str(text).partition("/")
-    return span(int(kind)), span(int(code)) if slash else None
-
-
 def said_flags(text: str) -> Iterator[int]:
     """Each flag as 1 + its bit, and 16 more with '!'."""
     for word in text.split(","):
@@ -295,78 +327,3 @@ def _mask_of(said: bytes) -> tuple[int, int]:
         mask |= bit
         value |= 0 if flag & 16 else bit
     return mask, value
-
-
-# -- as a row ---------------------------------------------------------------------------------------------------------
-
-
-def to_row(rule: Rule, label: int, sets: Mapping[str, int]) -> bytes:
-    """`sets` has the numbers of those that it names."""
-    return _LABEL.pack(label) + _beside_label(rule, to_word(rule.src_set, rule.dst_set, sets))
-
-
-@functools.lru_cache(maxsize=1 << 18)
-def _beside_label(rule: Rule, sets: int) -> bytes:
-    said = (SRC_ADDRESS if rule.src and rule.src.is_address else 0) | (DST_ADDRESS if rule.dst and rule.dst.is_address else 0)
-    said |= (PROTO if rule.proto is not None else 0) | (SPORT if rule.sport else 0) | (DPORT if rule.dport else 0)
-    sport, dport = rule.sport or FULL, rule.dport or FULL
-    row = ROW.pack(
-        0, *_wide(rule.src), *_wide(rule.dst), *(_length(rule.src), _length(rule.dst)), said, rule.proto or 0,
-        *sport, *dport, rule.said_flags[:8], rule.limit, rule.states, rule.action, rule.chain, 0, rule.device.encode(), sets
-    )  # fmt: skip
-    return row[_LABEL.size :]
-
-
-def _wide(found: Prefix | None) -> tuple[bytes]:
-    if found is None:
-        return (bytes(16),)
-    return (_MAPPED + found.value.to_bytes(4, "big") if found.family == 4 else found.value.to_bytes(16, "big"),)
-
-
-def _length(found: Prefix | None) -> int:
-    return _NOT_SAID if found is None else found.length + _BITS[found.family]
-
-
-def from_row(row: bytes, sets: Mapping[int, str]) -> tuple[int, int, dict[str, Any]]:
-    """(label, chain, leaves) of a row; the inverse of `to_row`, but for the id, the name and the description. `sets` has the
-    names by number."""
-    (label, src, dst, src_length, dst_length, said, proto, sport_low, sport_high, dport_low, dport_high, flags, limit, states,
-     action, chain, _, device, asked) = ROW.unpack(row)  # fmt: skip
-    leaves: dict[str, Any] = {}
-    if src_length != _NOT_SAID:
-        leaves["src"] = _written(src, src_length, bool(said & SRC_ADDRESS))
-    if dst_length != _NOT_SAID:
-        leaves["dst"] = _written(dst, dst_length, bool(said & DST_ADDRESS))
-    leaves |= {leaf: name for leaf, name in zip(("src-set", "dst-set"), from_word(asked, sets), strict=True) if name}
-    if said & PROTO:
-        leaves["l4proto"] = next((name for name, number in PROTOCOLS.items() if number == proto), proto)
-    if said & SPORT and proto in ICMPS:
-        leaves["icmp-type"] = f"{sport_low}/{dport_low}" if said & DPORT else sport_low
-    elif said & SPORT:
-        leaves["sport"] = sport_low if sport_low == sport_high else f"{sport_low}-{sport_high}"
-    if said & DPORT and proto not in ICMPS:
-        leaves["dport"] = dport_low if dport_low == dport_high else f"{dport_low}-{dport_high}"
-    if any(flags):
-        leaves["tcpflags"] = ",".join(_flag(flag) for flag in flags if flag)
-    if states:
-        leaves["conntrack"] = next((name for name, bit in STATES.items() if bit == states), f"#{states}")
-    if any(device):
-        leaves["in-interface"] = device.rstrip(b"\0").decode("utf-8", "replace")
-    if limit:
-        leaves["limit"] = limit
-    leaves["action"] = next((name for name, number in ACTIONS.items() if number == action), f"#{action}")
-    return label, chain, leaves
-
-
-def _written(raw: bytes, length: int, is_address: bool) -> str:
-    if raw.startswith(_MAPPED) and length >= 96:
-        text, length = ".".join(map(str, raw[12:])), length - 96
-    else:
-        text = str(IPv6Address(raw))
-    return text if is_address else f"{text}/{length}"
-
-
-def _flag(said: int) -> str:
-    number = (said & 15) - 1
-    word = FLAGS[number] if 0 <= number < len(FLAGS) else f"#{said}"
-    return f"!{word}" if said & 16 else word

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from operator import attrgetter
 
-from cubes.firewall.rules import Prefix, Rule
+from cubes.firewall.rules import Rule
 from cubes.firewall.tuple_space import covers
+from cubes.firewall.values import Prefix
 from reconciler.service.sdk import unchanged
 
 _MOST_LOOKUPS = 2_000_000
@@ -144,7 +145,7 @@ def _form(rule: Rule) -> Form:
 def _is_odd(rule: Rule) -> bool:
     """Whether it asks for more than whole prefixes, a protocol and single ports."""
     single = all(span is None or span[0] == span[1] for span in (rule.sport, rule.dport))
-    return bool(rule.flags[0] or rule.states or rule.device or rule.src_set or rule.dst_set or not single)
+    return bool(rule.texts or rule.flags[0] or rule.states or rule.device or rule.src_set or rule.dst_set or not single)
 
 
 def _fits(length: int | None, prefix: Prefix | None) -> bool:

@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cubes.firewall.rules import FULL, Rule, Span
+from cubes.firewall.rules import Rule
 from cubes.firewall.tuple_space import GRIDS, WIDTH, Numbers, covers, keys, rounded
 from cubes.lib.epochs import MOST_LOOKUPS, MOST_TUPLES
-from cubes.lib.ranges import pieces
+from cubes.lib.ranges import FULL, Span, pieces
 
 _ENOUGH = 24  # look-ups at which no better grid is searched for
 
@@ -67,7 +67,7 @@ def select_tuples(rules: tuple[Rule, ...], family: int, before: int | None, numb
     is kept while no other is much better. Raises ValueError if none will do.
 
     Kept for the chains asked about last: one apply asks four times, for what is written, what was, and what came of it."""
-    own = [rule for rule in rules if family in rule.families]
+    own = [part for rule in rules for part in rule.alternatives if family in part.families]
     tuples = _tuples(own, family)
     best = None
     if before in tuples:
@@ -84,8 +84,8 @@ def select_tuples(rules: tuple[Rule, ...], family: int, before: int | None, numb
                 best = found
     if best is None:
         raise ValueError(
-            f"these {len(own)} rules are too unlike each other to be searched: on every layout that there is, one packet could "
-            f"need more than {MOST_LOOKUPS} look-ups for IPv{family}; use fewer different prefix lengths and overlapping ranges"
+            f"these rules, of {len(own)} conditions, are too unlike each other to be searched: on every layout, one packet "
+            f"could need more than {MOST_LOOKUPS} look-ups for IPv{family}; use fewer prefix lengths and overlapping ranges"
         )
     return best
 

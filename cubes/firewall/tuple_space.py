@@ -14,9 +14,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from cubes.firewall.rules import FULL, Prefix, Rule, Span
+from cubes.firewall.rules import Rule
 from cubes.firewall.sets import to_word
-from cubes.lib.ranges import mask16, pieces
+from cubes.firewall.values import Prefix
+from cubes.lib.ranges import FULL, Span, mask16, pieces
 
 KEY = {4: struct.Struct("=II4s4sIHBB"), 6: struct.Struct("=II16s16sIHBB")}
 CONDITIONS = struct.Struct("=Q4HIIBBBBB3xI4x")  # struct conditions without its label
@@ -177,6 +178,8 @@ def _masked(found: Prefix | None, family: int) -> bytes:
 
 def covers(first: Rule, second: Rule) -> bool:
     """Whether `second`, which comes later, never decides anything because of `first`."""
+    if first.texts or second.texts:
+        return all(any(covers(one, other) for one in first.alternatives) for other in second.alternatives)
     return (
         first.decides
         and first.chain == second.chain
@@ -187,7 +190,7 @@ def covers(first: Rule, second: Rule) -> bool:
         and _spans(first.dport, second.dport)
         and not first.flags[0] & ~second.flags[0]
         and not (first.flags[1] ^ second.flags[1]) & first.flags[0]
-        and (not first.states or first.states == second.states)
+        and (not first.states or (second.states != 0 and not second.states & ~first.states))
         and (not first.device or first.device == second.device)
         and (not first.src_set or first.src_set == second.src_set)
         and (not first.dst_set or first.dst_set == second.dst_set)

@@ -10,6 +10,7 @@ import ipaddress
 import os
 import re
 import select
+import socket
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,7 +25,10 @@ from reconciler.kernel import bpffs, maps
 from reconciler.service.registry import LEVELS, Services, cube_number
 from reconciler.slowpath.ring import Ring
 
-_RECORD = struct.Struct("<QIIII4Q")  # struct pcn_log_record: time, cube, format, level, port, args
+_RECORD = struct.Struct("<QIIII")  # struct pcn_log_record: time, cube, format, level, port, and then args, 4 or PCN_LONG_LOG
+_ARGUMENTS = 4
+_WORDS = {"A": 2, "S": 4}  # arguments that a conversion takes, if not one
+_PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 50: "ESP", 51: "AH", 58: "ICMPv6", 132: "SCTP", 136: "UDPLITE"}
 _CONVERSION = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?(?:hh?|ll?|z|j)?([A-Za-z]))")
 
 
@@ -42,8 +46,9 @@ class LogRecord:
 
 def decode(raw: bytes) -> LogRecord:
     """A record's bytes as the program wrote them. Raises struct.error if there are too few."""
-    when, cube, text, level, port, *args = _RECORD.unpack_from(raw)
-    return LogRecord(when, cube, text, level, port, tuple(args))
+    count = max(_ARGUMENTS, (len(raw) - _RECORD.size) // 8)
+    when, cube, text, level, port = _RECORD.unpack_from(raw)
+    return LogRecord(when, cube, text, level, port, struct.unpack_from(f"<{count}Q", raw, _RECORD.size))
 
 
 def render(record: LogRecord, formats: Mapping[int, str], port: Callable[[int], str] = str) -> str:
@@ -54,9 +59,28 @@ def render(record: LogRecord, formats: Mapping[int, str], port: Callable[[int], 
     args = iter(record.args)
 
     def one(match: re.Match[str]) -> str:
-        return "%" if match[1] is None else _argument(match[0], match[1], next(args, 0), port)
+        if match[1] is None:
+            return "%"
+        some = [next(args, 0) for _ in range(_WORDS.get(match[1], 1))]
+        return _several(match[1], some) if match[1] in "ASNT" else _argument(match[0], match[1], some[0], port)
 
     return _CONVERSION.sub(one, text)
+
+
+def _several(kind: str, values: list[int]) -> str:
+    """A conversion of a long line. IPv6 is written in full, as the kernel's own log does."""
+    raw = struct.pack(f"<{len(values)}Q", *values)
+    if kind == "A":
+        wide = ipaddress.IPv6Address(raw)
+        return str(wide.ipv4_mapped or wide.exploded)
+    if kind == "S":
+        return raw.partition(b"\0")[0].decode("utf-8", "replace")
+    if kind == "T":
+        return _PROTOCOLS.get(values[0] & 0xFF, str(values[0] & 0xFF))
+    try:
+        return socket.if_indextoname(values[0]) if values[0] else ""
+    except OSError:
+        return f"#{values[0]}"
 
 
 def _argument(conversion: str, kind: str, value: int, port: Callable[[int], str]) -> str:

@@ -158,7 +158,7 @@ def _unique(error: Error, _reason: str, path: Path) -> Iterator[Finding]:
 
 def _any_of(error: Error, reason: str, path: Path) -> Iterator[Finding]:
     """For a union: what all members together allow. Ranges come as a union of bounds."""
-    members = error.validator_value
+    members = [member for member in error.validator_value if "items" not in member]  # of lists: see pcn:list
     if all(set(member) <= {"minimum", "maximum"} for member in members):
         ranges = ", ".join(f"{member['minimum']}..{member['maximum']}" for member in members)
         yield Finding(path, f"{error.instance} is not in {ranges}")

@@ -147,6 +147,27 @@ def _equal_keys(entries: list[Any], keys: tuple[str, ...], needed: Collection[st
 
 
 def _scalar(schema: Mapping[str, Any]) -> Leaf:
+    return _joinable(_single(schema), numbers="integer" in _types(schema)) if "x-pcn-list" in schema else _single(schema)
+
+
+def _joinable(single: Leaf, *, numbers: bool) -> Leaf:
+    """Several values, as a list or with commas between, are one text; one value alone is what it is without a list."""
+
+    def normal(value: Any, run: _Run, path: Path, step: Step) -> Any:
+        if value.__class__ is str and "," in value:
+            return ",".join(str(single(part.strip(), run, path, step)) for part in value.split(","))
+        if numbers and value.__class__ is str and value.isdecimal() and value.isascii():
+            value = int(value)
+        if value.__class__ is not list or not value or not all(part.__class__ in (str, int) for part in value):
+            return single(value, run, path, step)
+        here = _joined(path, step)
+        parts = [single(part, run, here, index) for index, part in enumerate(value)]
+        return parts[0] if len(parts) == 1 else ",".join(map(str, parts))
+
+    return normal
+
+
+def _single(schema: Mapping[str, Any]) -> Leaf:
     types = _types(schema)
     if "integer" in types and "string" in types and schema.get("x-yang-type") in ("int64", "uint64"):
         return _big_integer

@@ -25,6 +25,9 @@ MAIN = "/virtual/main.c"  # what BCC calls the text that it is given
 LOG_ARGUMENTS = 4
 FILTER_NUMBERS = 0x0FFFFFFF  # of filters, by their names
 LOG_CONVERSIONS = "diuxXocIMP"  # a program cannot hand up a string
+LONG_LOG_CONVERSIONS = {**dict.fromkeys(LOG_CONVERSIONS, 1), "A": 2, "S": 4, "N": 1, "T": 1}
+LONG_LOG_ARGUMENTS = 14  # PCN_LONG_LOG
+"""How many arguments of a long line each conversion takes."""
 
 _CONVERSION = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?(?:hh?|ll?|z|j)?([A-Za-z]))")
 
@@ -163,10 +166,29 @@ def _log(unit: _Unit, source: Source, call: Call, framework: bool) -> list[_Edit
     wanted = len(conversions)
     if wanted != given:
         raise complaint(source, line, f"pcn_log's format asks for {wanted} arguments and {given} are given")
+    return [_replace(call.arguments[2], _format_number(unit, source, line, text))]
+
+
+def _log_format(unit: _Unit, source: Source, call: Call, framework: bool) -> list[_Edit]:
+    line = call.name.line
+    text = literal(call.arguments[0]) if len(call.arguments) == 1 else None
+    if text is None:
+        if framework:
+            return []
+        raise complaint(source, line, 'pcn_log_format("...") takes a string literal')
+    conversions = [match.group(1) for match in _CONVERSION.finditer(text) if match.group(1)]
+    if any(letter not in LONG_LOG_CONVERSIONS for letter in conversions):
+        raise complaint(source, line, f"a long line of the log knows only %{' %'.join(LONG_LOG_CONVERSIONS)}")
+    if sum(LONG_LOG_CONVERSIONS[letter] for letter in conversions) > LONG_LOG_ARGUMENTS:
+        raise complaint(source, line, f"this format asks for more than {LONG_LOG_ARGUMENTS} arguments")
+    return [_replace(call.arguments[0], _format_number(unit, source, line, text))]
+
+
+def _format_number(unit: _Unit, source: Source, line: int, text: str) -> str:
     number = zlib.crc32(text.encode())
     if unit.log_formats.setdefault(number, text) != text:
         raise complaint(source, line, f"this format has the number of another one ({unit.log_formats[number]!r}): reword it")
-    return [_replace(call.arguments[2], f"{number:#010x}u")]
+    return f"{number:#010x}u"
 
 
 _TABLE_ARGUMENTS = {"BPF_TABLE": 5, "BPF_F_TABLE": 6, "BPF_TABLE_PUBLIC": 5, "BPF_TABLE_SHARED": 6}
@@ -222,7 +244,8 @@ def _pinned(source: Source, line: int) -> CompileError:
 
 
 _REWRITES: Mapping[str, Callable[[_Unit, Source, Call, bool], list[_Edit]]] = {
-    "PCN_CONST": _constant, "pcn_filter": _filter, "pcn_log": _log, **dict.fromkeys(_TABLE_ARGUMENTS, _table),
+    "PCN_CONST": _constant, "pcn_filter": _filter, "pcn_log": _log, "pcn_log_format": _log_format,
+    **dict.fromkeys(_TABLE_ARGUMENTS, _table),
     "BPF_ARRAY_OF_MAPS": _of_maps, "BPF_HASH_OF_MAPS": _of_maps,
     "BPF_TABLE_PINNED": _refuse_pin, "BPF_QUEUESTACK_PINNED": _refuse_pin,
 }

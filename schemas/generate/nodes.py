@@ -99,7 +99,11 @@ def _list(node: Statement, state_apart: bool) -> Schema:
 def _leaf(node: Statement) -> Schema:
     path = leafref_path(node)
     examples = examples_of(node)
-    return {**type_schema(type_of(node)), **({"examples": examples} if examples else {}),
+    schema = type_schema(type_of(node))
+    if extension(node, PCN, "list") is not None:
+        members = schema["anyOf"] if schema.keys() == {"anyOf"} else [schema]
+        schema = {"anyOf": [*members, {"type": "array", "minItems": 1, "items": dict(schema)}]}
+    return {**schema, **({"examples": examples} if examples else {}),
             **({"x-yang-leafref": path} if path is not None else {})}
 
 

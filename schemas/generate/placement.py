@@ -16,7 +16,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "ingress": ("module",), "egress": ("module",), "floods": ("module",), "max-ports": ("module",),
     "drop-reason": ("module",), "taps": ("module",), "breaks-loops": ("leaf",),
     "table": ("module", "list", "leaf-list", "container", "leaf"),
-    "key": ("leaf", "leaf-list"), "encoding": ("leaf", "leaf-list"), "ref": ("leaf", "leaf-list"),
+    "list": ("leaf",), "key": ("leaf", "leaf-list"), "encoding": ("leaf", "leaf-list"), "ref": ("leaf", "leaf-list"),
     "value": ("leaf",), "const": ("leaf",), "filter": ("leaf",), "derived": ("leaf", "leaf-list"),
     "learned": ("list",), "owned-by": ("list",), "until": ("leaf",), "size": ("leaf",), "grows": ("list",),
     "cubes": ("list",), "optional-key": ("list",), "const-any": ("list", "leaf-list"),

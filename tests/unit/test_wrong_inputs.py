@@ -26,9 +26,11 @@ FORWARDER = "  cubes: [{name: c, service-name: simpleforwarder, ports: [{name: a
 
 ERRORS = [
     # quoting, and what YAML makes of it
-    (FW % 'dport: <!>"80"', ["dport", "whole number, 0..65535", "without quotes"]),
     (FW % "dport: <!>80:90", ["dport", "range such as", 'did you mean "80-90"?']),
-    (FW % "dport: <!>ssh", ["dport", "its port is 22"]),
+    (FW % "l4proto: TCP, dport: <!>sssh", ["known by the name sssh", "did you mean ssh?"]),
+    (FW % "l4proto: TCP, dport: <!>[80, 90000]", ["90000 is no port"]),
+    (FW % "src: <!>10.0.0.9-10.0.0.1", ["is no range of addresses"]),
+    (FW % "src: <!>'10.0.0.0/8,!10.1.0.0/16'", ["stands before the first"]),
     (FW % "dport: <!>70000", ["dport", "65535"]),
     (FW % "dport: <!>-1", ["dport"]),
     (FW % "l4proto: <!>tpc", ["l4proto", '"tpc"']),

@@ -168,42 +168,59 @@ class Model:
 class Condition:
     def __init__(self, rule: Mapping[str, Any], sets: Mapping[str, list[Any]]) -> None:
         self.id, self.action = rule["id"], rule.get("action", "ACCEPT")
-        self.src = ipaddress.ip_network(rule["src"]) if "src" in rule else None
-        self.dst = ipaddress.ip_network(rule["dst"]) if "dst" in rule else None
+        self.src, self.dst = (Several(rule[leaf], addresses_of) if leaf in rule else None for leaf in ("src", "dst"))
         self.sets = [(place, leaf[0] == "!", sets[leaf.lstrip("!")]) for place, leaf in enumerate((rule.get("src-set"), rule.get("dst-set"))) if leaf]
         proto = rule.get("l4proto")
         self.proto = PROTOCOLS.get(proto, proto)
-        self.sport, self.dport = (ports_of(rule.get(leaf)) for leaf in ("sport", "dport"))
+        self.sport, self.dport = (Several(rule[leaf], ports_of) if leaf in rule else None for leaf in ("sport", "dport"))
         kind, _, code = str(rule.get("icmp-type", "")).partition("/")
         self.message = (int(kind), int(code) if code else None) if kind else None
         words = rule["tcpflags"].split(",") if "tcpflags" in rule else []
         self.flags = {FLAG_BITS[word.lstrip("!")]: not word.startswith("!") for word in words}
-        self.state, self.device = rule.get("conntrack"), rule.get("in-interface")
+        self.states, self.device = rule["conntrack"].split(",") if "conntrack" in rule else None, rule.get("in-interface")
 
     def matches(self, packet: Packet, state: str | None, device: str) -> bool:
         if self.proto is not None and (packet.proto != self.proto or (self.proto, packet.family) in ((1, 6), (58, 4))):
             return False
-        if self.src is not None and packet.src not in self.src:
-            return False
-        if self.dst is not None and packet.dst not in self.dst:
-            return False
+        for several, address in ((self.src, packet.src), (self.dst, packet.dst)):
+            if several is not None and not several.have(address):
+                return False
         for place, outside, prefixes in self.sets:
             if any((packet.src, packet.dst)[place] in prefix for prefix in prefixes) == outside:
                 return False
         for wanted, place in ((self.sport, 0), (self.dport, 1)):
-            if wanted is not None and (packet.ports is None or not wanted[0] <= packet.ports[place] <= wanted[1]):
+            if wanted is not None and (packet.ports is None or not wanted.have(packet.ports[place])):
                 return False
         if self.message is not None and (packet.message is None or self.message not in (packet.message, (packet.message[0], None))):
             return False
         if self.flags and (packet.flags is None or any(bool(packet.flags & bit) != on for bit, on in self.flags.items())):
             return False
-        return self.state in (None, state) and self.device in (None, device)
+        return (self.states is None or state in self.states) and self.device in (None, device)
 
 
-def ports_of(said: Any) -> tuple[int, int] | None:
-    if said is None:
-        return None
-    low, _, high = str(said).partition("-")
+class Several:
+    """A list of ranges, or with '!' all of the same kind that are in none of them."""
+
+    def __init__(self, said: Any, of: Any) -> None:
+        self.outside = str(said).startswith("!")
+        self.ranges = [of(part) for part in str(said).removeprefix("!").split(",")]
+
+    def have(self, value: Any) -> bool:
+        if self.outside and not any(type(low) is type(value) for low, _ in self.ranges):
+            return False
+        return any(type(low) is type(value) and low <= value <= high for low, high in self.ranges) != self.outside
+
+
+def addresses_of(part: str) -> tuple[Any, Any]:
+    low, dash, high = part.partition("-")
+    if dash:
+        return ipaddress.ip_address(low), ipaddress.ip_address(high)
+    network = ipaddress.ip_network(part)
+    return network[0], network[-1]
+
+
+def ports_of(part: str) -> tuple[int, int]:
+    low, _, high = part.partition("-")
     return int(low), int(high or low)
 
 

@@ -34,6 +34,7 @@ class Style:
         self.ranges, self.wild = rng.choice([0, 0.3, 0.9]), rng.choice([0.1, 0.5, 0.8])
         self.protos = rng.choice([("TCP",), ("TCP", "UDP"), ("TCP", "UDP", "ICMP", "ICMPV6", "SCTP", "GRE", 89), ("ICMP", "ICMPV6")])
         self.logs = rng.choice([0, 3])
+        self.lists = rng.choice([0, 0, 0.3])
         self.sets = [f"s{number}" for number in range(rng.choice([0, 0, 1, 3, 40]))]
         self.actions = rng.choice([("ACCEPT", "DROP"), ("ACCEPT", "DROP", "REJECT")])
 
@@ -69,6 +70,7 @@ class Style:
                 whole = length == network.max_prefixlen and rng.random() < 0.5
                 rule[leaf] = str(network.network_address) if whole else str(network)
         rule |= self.named_sets()
+        rule |= self.addresses(family) if rng.random() < self.lists else {}
         if proto is not None:
             rule["l4proto"] = proto
         if proto in ("TCP", "UDP", "SCTP"):
@@ -82,7 +84,8 @@ class Style:
             flags = rng.sample(["FIN", "SYN", "RST", "PSH", "ACK", "URG"], rng.randint(1, 3))
             rule["tcpflags"] = ",".join(rng.choice(["", "!"]) + flag for flag in flags)
         if tracked and rng.random() < 0.2:
-            rule["conntrack"] = rng.choice(["NEW", "ESTABLISHED", "RELATED", "INVALID"])
+            states = ["NEW", "ESTABLISHED", "RELATED", "INVALID"]
+            rule["conntrack"] = ",".join(rng.sample(states, rng.randrange(1, 4) if rng.random() < self.lists else 1))
         if rng.random() < 0.05:
             rule["in-interface"] = rng.choice(["v1", "v2"])
         if rng.random() < 0.05:
@@ -90,12 +93,28 @@ class Style:
         rule["action"] = rng.choice(self.actions)
         return rule
 
+    def addresses(self, family: int) -> dict[str, str]:
+        """A list of addresses, prefixes and ranges, some with '!'."""
+        def one() -> str:
+            low = self.address(family)
+            kind = ipaddress.IPv4Address if family == 4 else ipaddress.IPv6Address
+            if self.rng.random() < 0.4:
+                return f"{kind(low)}-{kind(low + self.rng.randrange(9))}"
+            return str(ipaddress.ip_network((low, self.rng.choice(self.lengths[family])), strict=False))
+
+        text = ",".join(one() for _ in range(self.rng.choice([1, 2, 3])))
+        return {self.rng.choice(["src", "dst"]): self.rng.choice(["", "", "!"]) + text}
+
     def named_sets(self) -> dict[str, str]:
         rng = self.rng
         return {leaf: rng.choice(["", "", "!"]) + rng.choice(self.sets) for leaf in ("src-set", "dst-set") if self.sets and rng.random() < 0.4}
 
     def port_or_range(self) -> int | str:
         low = self.rng.choice(self.ports)
+        if self.rng.random() < self.lists:
+            ports = ",".join(str(port) for port in self.rng.sample(self.ports, self.rng.randrange(1, 4)))
+            text = self.rng.choice(["", "", "!"]) + ports + self.rng.choice(["", ",2000-2999"])
+            return int(text) if text.isdecimal() else text
         if self.rng.random() < self.ranges:
             high = min(65535, low + self.rng.choice([1, 3, 15, 100, 5000, 65535]))
             if high > low:

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cubes.firewall.check import problems
-from cubes.firewall.rules import from_row, rules_of, to_row
+from cubes.firewall.rule_rows import from_row, to_row
+from cubes.firewall.rules import rules_of
 from cubes.firewall.shadow import Shadows
+from cubes.firewall.texts import text_rows, texts_of
 from cubes.firewall.tuple_space import covers
 from cubes.lib.order_labels import from_runs, is_rising, labels, runs
 from reconciler.service.model.codec import Env
@@ -25,7 +27,10 @@ def test_every_rule_comes_back_from_its_row_as_it_was_written():
         for chain in rule_set(random.Random(seed), 30)["chain"]:
             entries = chain["rule"]
             for entry, rule in zip(entries, rules_of(0, entries), strict=True):
-                assert from_row(to_row(rule, 7, NUMBERS), NAMES) == (7, 0, {key: value for key, value in entry.items() if key != "id"})
+                label, number, leaves = from_row(to_row(rule, 7, NUMBERS), NAMES)
+                (texts,) = texts_of({"texts": text_rows(rule)}).values() or ({},)
+                assert (label, number) == (7, 0)
+                assert leaves | texts == {key: value for key, value in entry.items() if key != "id"}
 
 
 def test_a_rule_is_the_same_under_another_id_and_another_one_under_another_content():

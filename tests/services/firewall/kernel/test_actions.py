@@ -14,7 +14,7 @@ from tests.lib.agent_process import Stream
 from tests.lib.lab import HOOKS, Lab, counts
 from tests.lib.netns_topology import run_in
 from tests.lib.packets import checksum
-from tests.services.firewall.frames import MACS, ipv4
+from tests.services.firewall.frames import MACS, ipv4, ipv6
 from tests.services.firewall.lab import HOST, STACK, FirewallLab
 
 REJECT = {"action": "REJECT"}
@@ -137,14 +137,40 @@ def test_the_first_rejecting_rule_brings_its_program_and_the_last_takes_it_away_
 
 
 def test_a_log_says_who_and_the_next_rules_decide(lab):
-    lab.chain("INGRESS", {"l4proto": "ICMP", "action": "LOG"}, {"l4proto": "ICMP", "action": "LOG"}, {"l4proto": "ICMP"})
+    logs = {"l4proto": "ICMP", "action": "LOG"}
+    lab.chain("INGRESS", {**logs, "log-prefix": "ping: "}, logs, {"l4proto": "ICMP"})
     lab.chain("EGRESS", default="ACCEPT")
     lab.apply()
     with lab.logged() as lines:
         assert lab.in_ok()
-    assert lines[0] == "fw: 10.0.0.1 > 10.0.0.2, protocol 1, ports (ICMP: type, code) 00080000"
+    what = "CHAIN=INGRESS IN=v1 SRC=10.0.0.1 DST=10.0.0.2 LEN=60 PROTO=ICMP TYPE=8 CODE=0"
+    assert lines == [f"fw: ping: RULE=0 {what}", f"fw: RULE=1 {what}"]
     assert len(lines) == 2, "the second echo is of a known connection"
     assert [lab.stats("INGRESS")[rule][0] for rule in "012"] == [1, 1, 1]
+
+
+def test_a_log_has_addresses_of_ipv6_whole_and_ports(lab):
+    lab.chain("INGRESS", {"l4proto": "UDP", "action": "LOG"}, default="DROP")
+    lab.chain("EGRESS", default="ACCEPT")
+    lab.apply()
+    src, dst = 0xFD00 << 112 | 1, 0xFD00 << 112 | 2
+    with lab.logged() as lines:
+        lab.send("h1", MACS + b"\x86\xdd" + ipv6(17, src, dst, struct.pack("!HHHH", 1000, 53, 8, 0), None))
+    whole = "SRC=fd00:0000:0000:0000:0000:0000:0000:0001 DST=fd00:0000:0000:0000:0000:0000:0000:0002"
+    assert lines == [f"fw: RULE=0 CHAIN=INGRESS IN=v1 {whole} LEN=48 PROTO=UDP SPT=1000 DPT=53"]
+
+
+def test_a_limit_by_source_and_minute_lets_a_burst_of_each_through(lab):
+    lab.firewall["conntrack"] = "OFF"
+    limited = {"l4proto": "UDP", "limit": "1/hour", "limit-burst": 3, "limit-by": "SOURCE", "name": "each"}
+    lab.chain("INGRESS", limited, {"l4proto": "UDP", "limit": "1/hour", "name": "all", "action": "DROP"}, default="DROP")
+    lab.chain("EGRESS", default="ACCEPT")
+    lab.apply()
+    frames = [MACS + b"\x08\x00" + ipv4(17, 0x0A000000 + n % 2 + 3, 0x0A000002, struct.pack("!HHHH", 1000, 53, 8, 0), None) for n in range(20)]
+    lab.send("h1", *frames)
+    assert lab.stats("INGRESS")["0"][0] == 6
+    assert lab.stats("INGRESS")["1"][0] == 5
+    assert lab.stats("INGRESS")["default"][0] >= 9
 
 
 def test_a_flood_is_not_logged_line_by_line():

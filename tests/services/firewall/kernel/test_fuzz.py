@@ -21,10 +21,15 @@ def machine(request):
 
 
 def test_random_packets_meet_the_fate_that_the_model_says(machine):
-    rng = random.Random(20)
+    rng, refused = random.Random(20), 0
     for number in range(SETS):
         size = rng.choice([1, 2, 5, 20, 60, 200] if number % 20 else [1000])
-        assert differences(machine, rng.random(), size, PACKETS) == [], (number, size)
+        try:
+            found = differences(machine, rng.random(), size, PACKETS)
+        except ValueError:  # the rules are too unlike each other
+            found, refused = [], refused + 1
+        assert found == [], (number, size)
+    assert refused < SETS // 10
 
 
 @pytest.mark.parametrize("hook", ["TC", "XDP_DRV"])
