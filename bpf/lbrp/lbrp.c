@@ -8,10 +8,10 @@
 #include "lib/balancer_flow.h"
 #include "lib/nd.h"
 
-static __always_inline int to_member(struct CTXTYPE *ctx, struct pkt_metadata *md, const struct parsed *is, struct member *member, u32 out) {
+static __always_inline int to_member(struct CTXTYPE *ctx, struct pkt_metadata *md, const struct parsed *is, struct member *member, u32 alias, u32 out) {
   u32 src[4];
   __builtin_memcpy(src, is->src, 16);
-  client_at_backend(src);
+  balancer_known_as(src, alias);
   if (is->fragment)
     note_fragment(is, src, (const u32 *)member->ip);
   if (!translate(ctx, is, src, REWRITE_KEEP, (const u32 *)member->ip, is_ported(is->proto) ? htons(member->port) : REWRITE_KEEP))
@@ -42,7 +42,7 @@ static __always_inline int from_frontend(struct CTXTYPE *ctx, struct pkt_metadat
   struct flow *flow = flows.lookup(&key);
   struct member *member = flow ? known_member(is, flow, &key, now) : NULL;
   if (member)
-    return to_member(ctx, md, is, member, port->other);
+    return to_member(ctx, md, is, member, flow->alias, port->other);
   struct service *service = find_service(key.server, key.server_port, key.proto);
   if (!service)
     return pcn_pkt_redirect(ctx, md, port->other);
@@ -61,7 +61,7 @@ static __always_inline int from_frontend(struct CTXTYPE *ctx, struct pkt_metadat
     sum->moved += flow != NULL;
     sum->resumed += !flow && is->has_flags && !(is->flags & TCP_SYN);
   }
-  return to_member(ctx, md, is, member, port->other);
+  return to_member(ctx, md, is, member, alias, port->other);
 }
 
 static __always_inline int from_backend(struct CTXTYPE *ctx, struct pkt_metadata *md, const struct parsed *is, struct lb_port *port) {
@@ -135,6 +135,16 @@ static __always_inline int handle_other(struct CTXTYPE *ctx, struct pkt_metadata
   return pcn_pkt_redirect(ctx, md, port->other);
 }
 
+/* MULTI: a client speaks for itself only. */
+static __always_inline bool is_spoofed(struct pkt_metadata *md, const struct parsed *is, const struct lb_port *port) {
+  struct address key;
+  if (!PCN_CONST(CHECK_SOURCE) || !PCN_CONST(MULTI) || port->kind != PORT_FRONTEND)
+    return false;
+  __builtin_memcpy(&key, is->src, 16);
+  u32 *frontend = frontends.lookup(&key);
+  return !frontend || *frontend != md->in_port;
+}
+
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
   struct parsed *is = packet_context();
   struct lb_port *port = port_of(md->in_port);
@@ -145,6 +155,8 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return refuse(md, PCN_DROP_MALFORMED);
   if (found != IS_IP)
     return handle_other(ctx, md, is, port);
+  if (is_spoofed(md, is, port))
+    return refuse(md, DROP_SPOOFED);
   if (is->later_fragment)
     return handle_fragment(ctx, md, is, port);
   if (is_icmp_error(is))

@@ -12,7 +12,8 @@ enum lbrp_program { LBRP_MAIN, LBRP_ICMP, LBRP_REJECT };
 
 enum lbrp_drop {
   DROP_UNKNOWN_CLIENT = DROP_BALANCER, /* MULTI: no FRONTEND port has this address */
-  DROP_NO_FLOW                         /* to a rewritten client, and no reply */
+  DROP_NO_FLOW,                        /* to a rewritten client, and no reply */
+  DROP_SPOOFED                         /* check-source: another client's address, or nobody's */
 };
 
 struct limits {
@@ -43,6 +44,9 @@ struct rewriting {
   u32 length; /* of both prefixes, by 16 bytes; 0: nothing is rewritten */
 };
 BPF_TABLE("array", u32, struct rewriting, rewritings, 1);
+
+/* What clients that are their own backend are there: of IPv6 (0) and IPv4 (1). Zeros: themselves. */
+BPF_TABLE("array", u32, struct address, hairpins, 2);
 
 /* Who of the BACKEND side asked by ARP for a client's rewritten address, and is to hear of that one. */
 struct arp_key {
@@ -94,5 +98,27 @@ static __always_inline void client_at_backend(u32 *address) {
     moved_to(address, rule->to, rule->mask);
 }
 
-static __always_inline u32 balancer_alias(const u32 *client, const u32 *server, u32 hash) { return 0; }
-static __always_inline void balancer_known_as(u32 *client, u32 alias) { client_at_backend(client); }
+/* ---- A client that is its own backend ---- */
+
+#define ALIAS_HAIRPIN 1
+
+static __always_inline const u32 *hairpin_of(const u32 *client) {
+  u32 is_ipv4 = client[2] == htonl(0xffff);
+  return (const u32 *)hairpins.lookup(&is_ipv4);
+}
+
+static __always_inline u32 balancer_alias(const u32 *client, const u32 *server, u32 hash) {
+  if (!PCN_CONST(HAIRPIN) || !same_address(client, server))
+    return 0;
+  const u32 *own = hairpin_of(client);
+  return own && own[3] ? ALIAS_HAIRPIN : 0;
+}
+
+/* What a client is at a backend. */
+static __always_inline void balancer_known_as(u32 *client, u32 alias) {
+  const u32 *own = PCN_CONST(HAIRPIN) && alias ? hairpin_of(client) : NULL;
+  if (own)
+    __builtin_memcpy(client, own, 16);
+  else
+    client_at_backend(client);
+}

@@ -23,13 +23,14 @@ Live = Mapping[str, Mapping[bytes, bytes]]
 
 KINDS = {"FRONTEND": 1, "BACKEND": 2}  # enum port_kind in bpf/lbrp/lbrp.h
 _IPV4, _IPV6 = 1, 2  # of lb_port.flags
+_HAIRPIN = {"hairpin-ip": 1, "hairpin-ipv6": 0}  # leaves, and indices of hairpins
 SCRATCH = frozenset({"packets"})
 _STAGED = ("members", "rings", "client_ranges")  # nothing leads to their rows but what is written after them
 
 
 def constants(config: Config) -> dict[str, int]:
-    """Without src-ip-rewrite what it takes is not loaded."""
-    return {"REWRITE": int(_rewriting(config) is not None)}
+    """What src-ip-rewrite and hairpin take is not loaded without them."""
+    return {"REWRITE": int(_rewriting(config) is not None), "HAIRPIN": int(any(leaf in config for leaf in _HAIRPIN))}
 
 
 def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, TableRows]:
@@ -37,9 +38,10 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
         "ports": dict(_port_rows(config, env, tables["ports"])),
         "frontends": dict(_frontend_rows(config, env)),
         "rewritings": dict(_rewriting_rows(config, tables["rewritings"])),
+        "hairpins": dict(_hairpin_rows(config, env)),
     }
     found |= derive(config, tables)
-    arrays = ("ports", "rewritings")
+    arrays = ("ports", "rewritings", "hairpins")
     return {
         name: TableRows(rows, b"\xff" * tables[name].value.size, name in arrays, name in _STAGED) for name, rows in found.items()
     }
@@ -77,6 +79,12 @@ def _rewriting_rows(config: Config, table: Any) -> Iterator[tuple[bytes, bytes]]
         yield index(0), pack(table.value, **{"from": source[4:], "to": target[4:], "mask": mask, "length": length})
 
 
+def _hairpin_rows(config: Config, env: Env) -> Iterator[tuple[bytes, bytes]]:
+    for leaf, place in _HAIRPIN.items():
+        if leaf in config:
+            yield index(place), encode("ip", config[leaf], 16, env)
+
+
 # -- and back ---------------------------------------------------------------------------------------------------------
 
 
@@ -89,6 +97,8 @@ def config(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
             "ip-range": decode("prefix", said["length"] + said["from"], env),
             "new_ip_range": decode("prefix", said["length"] + said["to"], env),
         }
+    own = rows.get("hairpins", {})
+    found |= {leaf: decode("ip", own[index(at)], env) for leaf, at in _HAIRPIN.items() if any(own.get(index(at), b""))}
     return found
 
 

@@ -18,6 +18,8 @@ def check(config: Config, env: Env) -> Iterator[Said]:
     """(steps from the cube, sentence, "error" or "warning") for all that is wrong or will have no effect."""
     yield from _ports(config)
     yield from _rewriting(config.get("src-ip-rewrite", {}))
+    if config.get("check-source") and config.get("port_mode", "SINGLE") != "MULTI":
+        yield ("check-source",), "without port_mode MULTI no client's address is known, so nothing is checked", "warning"
     yield from check_services(config.get("service", ()))
 
 

@@ -49,12 +49,12 @@ def node_document(state: State, node: str, settings: Settings) -> NodeDocument:
     notes: list[str] = []
     found = served(state, node, families) if settings.services == "all" else Served()
     routes = tuple(_host_routes(state, node, families))
-    probes = [str(family.up.host) for family in families.values()]
+    always = [str(address) for family in families.values() for address in (family.up.host, family.hairpin)]
     spec = {
         "links": [_link(*each, families, settings) for each in _ends(found, families, settings)],
         "cubes": [
             _pods(found, families, settings),
-            policy_cube(state, node, probes, notes),
+            policy_cube(state, node, always, notes),
             _local(found),
             _gateway(state, found, families, settings),
             _host(found),
@@ -78,7 +78,16 @@ def _pods(found: Served, families: Mapping[int, Family], settings: Settings) -> 
         own = {leaf[version]: str(family.slot(slot)) for version, family in families.items()}
         ports.append({"name": f"s{slot}", "peer": netdev(slot), "type": "FRONTEND", **own})
     rows = list(found.rows["pods"].values())
-    return {"name": "pods", "service-name": "lbrp", "port_mode": "MULTI", "ports": ports, "service": rows}
+    own = {f"hairpin-{leaf[version]}": str(family.hairpin) for version, family in families.items()}
+    return {
+        "name": "pods",
+        "service-name": "lbrp",
+        "port_mode": "MULTI",
+        "check-source": True,
+        **own,
+        "ports": ports,
+        "service": rows,
+    }
 
 
 def _gateway(state: State, found: Served, families: Mapping[int, Family], settings: Settings) -> dict[str, Any]:
@@ -95,7 +104,7 @@ def _gateway(state: State, found: Served, families: Mapping[int, Family], settin
     for version, family in families.items():
         leaf = "ip" if version == 4 else "ipv6"
         ports[0][leaf] = f"{family.gateway}/{family.pods.prefixlen}"
-        stations = [family.inward, *(family.slot(slot) for slot in range(slots))]
+        stations = [family.inward, family.hairpin, *(family.slot(slot) for slot in range(slots))]
         neighbours += [_neighbour(address, "pods", station(families)) for address in stations]
         for port in ports[1:]:
             side = _side(family, port["name"])

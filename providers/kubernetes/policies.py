@@ -39,7 +39,8 @@ class _Firewall:
 
 
 def policy_cube(state: State, node: str, always: Sequence[str], notes: list[str]) -> dict[str, Any]:
-    """The firewall. `always`: addresses of this node that reach its own pods whatever policies say (kubelet's probes)."""
+    """The firewall. `always`: addresses that reach pods here whatever policies say (kubelet's probes, a pod that calls
+    itself)."""
     namespaces = {name[1]: each.get("metadata", {}).get("labels") or {} for name, each in state.namespaces.items()}
     firewall = _Firewall(tuple(pods_of(state, node)), namespaces, notes=notes)
     incoming: list[Rule] = [{"src": address} for address in always]

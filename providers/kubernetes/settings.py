@@ -70,6 +70,11 @@ class Family:
         """A next hop that is no station: what is sent to it goes to a balancer before pods, which finds the pod."""
         return self.pods[3]
 
+    @property
+    def hairpin(self) -> Address:
+        """What a pod is at itself when a service leads it there."""
+        return self.pods[4]
+
     def slot(self, number: int) -> Address:
         return self.pods[FIRST_SLOT + number]
 

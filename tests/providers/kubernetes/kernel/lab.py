@@ -79,7 +79,7 @@ class NodeLab:
                 "users": [{"name": "u", "user": {"token": "t"}}]}))  # fmt: skip
             (self.directory / "files").mkdir(exist_ok=True)
             stack.callback(self._leave)
-            self.agent = stack.enter_context(AgentProcess(self.root, self.directory / "agent.log", str(self.directory / "files"), patience=60))
+            self.agent = stack.enter_context(AgentProcess(self.root, self.directory / "agent.log", str(self.directory / "files"), patience=120))
             self.provider = self.start_provider()
             self._open = stack.pop_all()
         return self
@@ -104,7 +104,7 @@ class NodeLab:
         with (self.directory / "provider.log").open("ab") as out:
             process = subprocess.Popen([sys.executable, "-c", _PROVIDER, *words], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         self.provider = process
-        self.until(lambda said: said["healthy"], 110)  # programs may have to be compiled first
+        self.until(lambda said: said["healthy"], 240)  # programs may have to be compiled first
         return process
 
     def _leave(self) -> None:

@@ -10,7 +10,7 @@ from reconciler.kernel import netns, rtnl
 from tests.providers.kubernetes import objects
 from tests.providers.kubernetes.kernel.lab import NodeLab
 
-pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(500)]
 
 
 def pod_netdevs() -> set[str]:

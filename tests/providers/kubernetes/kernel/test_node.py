@@ -6,7 +6,7 @@ import pytest
 from tests.providers.kubernetes import objects
 from tests.providers.kubernetes.kernel.lab import NODE, NODE6, OUTSIDE, OUTSIDE6, NodeLab
 
-pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(500)]
 
 
 def test_pods_reach_each_other_services_the_host_and_the_outside(tmp_path):
@@ -36,6 +36,7 @@ def test_services_of_all_kinds_for_pods_the_host_and_the_outside(tmp_path):
             lab.within(10, lambda: lab.ask(b.netns, "10.96.0.13", 80).startswith("a"))
             assert lab.ask(b.netns, "10.96.0.10", 80) == f"a {b.ip}", "a pod keeps its address"
             assert lab.ask(None, "10.96.0.10", 80) == "a 10.244.1.2", "the host has the node's"
+            assert lab.ask(a.netns, "10.96.0.10", 80) == "a 10.244.1.4", "a pod reaches itself"
             assert lab.ask(b.netns, "10.96.0.12", 80) == "refused", "no endpoints"
             assert lab.ask(None, "10.96.0.12", 80) == "refused"
             assert lab.ask(lab.outside, NODE, 30080) == "a 10.244.1.2"

@@ -6,7 +6,7 @@ import pytest
 from tests.providers.kubernetes import objects
 from tests.providers.kubernetes.kernel.lab import NodeLab
 
-pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(500)]
 ONLY_FRIENDS = {"ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "friend"}}}], "ports": [{"port": 8080}]}]}
 
 
