@@ -87,7 +87,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   }
   packet->talk = packet->ports;
   if (packet->has_ports && is_icmp(&packet->parsed))
-    packet->talk = echo_ports(packet->icmp_type, packet->family, packet->icmp_id);
+    packet->talk = icmp_ports(packet->icmp_type, packet->family, packet->icmp_id);
   if (packet->fragment)
     remember_fragment(packet);
   if (packet->mode & MODE_TRACK)

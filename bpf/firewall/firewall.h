@@ -2,6 +2,7 @@
  *
  * firewall.c          every frame arrives here: IP is read, all else passes
  * firewall_track.c    finds the connection that the packet belongs to
+ * firewall_tcp.c      what becomes of it, if it is TCP and the packet is not of the usual kind
  * firewall_ipv4.c     finds the first rule that matches (firewall_classify.h, lib/classify.h)
  * firewall_ipv6.c     the same for IPv6
  * firewall_sets.c     finds the sets that the packet's addresses are in; then
@@ -15,6 +16,8 @@
  */
 #include "lib/lpm.h"
 #include "lib/parse.h"
+#include "lib/conntrack.h"
+#include "lib/tcp_segment.h"
 #include "lib/tuples.h"
 
 enum firewall_program {
@@ -26,14 +29,15 @@ enum firewall_program {
   FIREWALL_REJECT,
   FIREWALL_SETS,
   FIREWALL_SETS_IPV4,
-  FIREWALL_SETS_IPV6
+  FIREWALL_SETS_IPV6,
+  FIREWALL_TCP
 };
 
 enum firewall_drop { DROP_TOO_DEEP = PCN_DROP_SERVICE /* more look-ups than a packet may have */ };
 
 enum action { ACTION_ACCEPT, ACTION_DROP, ACTION_LOG, ACTION_REJECT };
 enum state { STATE_NEW = 1, STATE_ESTABLISHED = 2, STATE_RELATED = 4, STATE_INVALID = 8 }; /* 0: not tracked */
-enum mode { MODE_TRACK = 1, MODE_ACCEPT_ESTABLISHED = 2 };
+enum mode { MODE_TRACK = 1, MODE_ACCEPT_ESTABLISHED = 2, MODE_STRICT = 4 /* a connection begins with a SYN */ };
 
 #define CHAIN PCN_EGRESS
 #define OWN_ANSWER 0x70c6 /* skb->tc_index of an answer of our own, which is not asked about in the other direction */
@@ -193,31 +197,12 @@ BPF_F_TABLE("hash", u32, struct set_name, sets, 512, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", struct address, struct set_host, set_hosts, 131072, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("lpm_trie", struct prefix6, struct set_prefix, set_prefixes, 131072, BPF_F_NO_PREALLOC);
 
-/* ---- Connections. A connection is settled once the end that began it has answered an answer, which needs a true source
- * address. Those that are not are in a table of their own, so that a flood of them cannot push out the others. ---- */
+/* ---- Connections (lib/conntrack.h). One is settled once it is assured and not over: TCP's when an acknowledgement of the handshake's
+ * answer has come, which needs a true source address; others' when they have been answered and are used after a while. Those that are
+ * not are in `openings`, so that a flood of beginnings, or of connections that are over, cannot push out those that work. ---- */
 
-struct connection_key {
-  u32 low[4], high[4]; /* the end with the lower address (and port) first, so that both directions have one key */
-  u16 low_port, high_port;
-  u8 proto, zero[3];
-};
-struct connection {
-  u64 expires; /* nanoseconds of CLOCK_MONOTONIC */
-  u32 state;   /* enum connection_state */
-  u32 opener;  /* 0: the low end began it, 1: the high one */
-};
-enum connection_state {
-  CONNECTION_NONE,
-  SYN_SENT,
-  SYN_RECEIVED,
-  TCP_ESTABLISHED,
-  FIN_WAIT,  /* one end has closed */
-  LAST_ACK,  /* both have */
-  TIME_WAIT,
-  OPENING,   /* other protocols: no answer yet */
-  ANSWERED
-};
-BPF_TABLE("lru_hash", struct connection_key, struct connection, connections, 65536);
+BPF_TABLE("lru_hash", struct connection_key, struct connection, connections, 65536); /* of TCP */
+BPF_TABLE("lru_hash", struct connection_key, struct connection, streams, 32768);     /* of other protocols */
 BPF_TABLE("lru_hash", struct connection_key, struct connection, openings, 32768);
 
 /* ---- The packet at hand. A tail call stays on its CPU, and nothing else of this direction runs there meanwhile. ---- */
@@ -229,11 +214,13 @@ struct packet {
       PARSED
     };
   };
-  u32 talk;             /* `ports` of its connection; of an ICMP echo see echo_ports */
+  u32 talk;             /* `ports` of its connection; of an ICMP question see icmp_ports */
   u32 length;
   u32 device;
   u8 state;
-  u8 settled, settles; /* its connection is, or becomes if the packet is accepted, one of `connections` */
+  u8 settled, settles; /* its connection is, or becomes if the packet is accepted, a settled one */
+  u8 was;              /* enum connection_state of the connection that is known, or none */
+  u8 sender;           /* which end of the key sent the packet: 1 the high one */
   u8 news;             /* it is taken for what it says only if its checksum is right: see firewall_sum.h */
 
   u32 epoch, mode, default_action;
@@ -250,6 +237,7 @@ struct packet {
 
   struct connection next; /* what the connection becomes if the packet is accepted; no state: nothing */
   struct connection_key connection;
+  struct tcp_segment segment;
 };
 #if PCN_EGRESS
 BPF_TABLE("percpu_array", u32, struct packet, packet_out, 1);
@@ -257,12 +245,26 @@ BPF_TABLE("percpu_array", u32, struct packet, packet_out, 1);
 BPF_TABLE("percpu_array", u32, struct packet, packet_in, 1);
 #endif
 
-/* An echo's identifier as the port of who asks; 0 for other messages, and an identifier of 0 is 1 here. */
-static __always_inline u32 echo_ports(u8 type, u32 family, u16 identifier) {
-  u32 said = identifier ? identifier : 1;
-  if (type == (family == 4 ? 8 : 128))
-    return said << 16;
-  return type == (family == 4 ? 0 : 129) ? said : 0;
+/* The ICMP type that asks, of a question or an answer: echo, and IPv4's timestamp, information and mask, IPv6's node information. 0: it
+ * is neither. */
+static __always_inline u32 icmp_question(u8 type, u32 family) {
+  if (family == 4)
+    return type == 8 || type == 0 ? 8 : type >= 13 && type <= 18 ? (type - 1) | 1 : 0;
+  return type == 128 || type == 129 ? 128 : type == 139 || type == 140 ? 139 : 0;
+}
+
+static __always_inline bool is_question(u8 type, u32 family) {
+  return family == 4 ? type == 8 || type == 13 || type == 15 || type == 17 : type == 128 || type == 139;
+}
+
+/* A question's identifier as the port of who asks, and of who answers what is asked: 0 for an echo. 0 for other messages, and an
+ * identifier of 0 is 1 here. */
+static __always_inline u32 icmp_ports(u8 type, u32 family, u16 identifier) {
+  u32 question = icmp_question(type, family), said = identifier ? identifier : 1;
+  u32 kind = question == 8 || question == 128 ? 0 : question;
+  if (!question)
+    return 0;
+  return is_question(type, family) ? said << 16 | kind : kind << 16 | said;
 }
 
 static __always_inline struct packet *packet_context(void) {
@@ -272,6 +274,29 @@ static __always_inline struct packet *packet_context(void) {
 #else
   return packet_in.lookup(&zero);
 #endif
+}
+
+static __always_inline struct connection *find_connection(struct packet *packet, const struct connection_key *key, u64 now) {
+  struct connection *known;
+  if (key->proto == IPPROTO_TCP)
+    known = connections.lookup(key);
+  else
+    known = streams.lookup(key);
+  packet->settled = 1;
+  if (known && known->expires > now)
+    return known;
+  packet->settled = 0;
+  known = openings.lookup(key);
+  if (known && known->expires > now)
+    return known;
+  if (key->proto == IPPROTO_TCP)
+    return NULL;
+  known = connections.lookup(key); /* of what was learned before there were `streams` */
+  packet->settled = 1;
+  if (known && known->expires > now)
+    return known;
+  packet->settled = 0;
+  return NULL;
 }
 
 static __always_inline bool is_error(const struct packet *packet) {
@@ -305,6 +330,17 @@ static __always_inline void count(u64 rule, u32 bytes) { add(counters.lookup(&ru
 static __always_inline void count_decided(enum decider decider, u32 bytes) {
   u32 index = CHAIN * DECIDERS + decider;
   add(decided.lookup(&index), bytes);
+}
+
+/* Whether its checksum matters: what leaves a connection in its state, is taken at its word. */
+static __always_inline bool says_news(const struct packet *packet) {
+  if (packet->state == STATE_INVALID)
+    return false;
+  if (packet->next.state == CONNECTION_NONE)
+    return packet->icmp_type || packet->state == STATE_RELATED; /* IPv4's echo reply, type 0, has a next state or is invalid */
+  if (packet->has_flags && packet->flags & (SYN | FIN | RST))
+    return true;
+  return packet->was != packet->next.state || packet->settles != packet->settled;
 }
 
 /* The search is over. What most packets need is done here; anything else is the last µCube's. */

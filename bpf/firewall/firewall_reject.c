@@ -1,8 +1,9 @@
 /* The firewall's µCube 5: answers a packet that is rejected, and sends the answer back the way it came.
  *
- * TCP is answered with a reset, made of the packet where it stands; all else with ICMP's or ICMPv6's "port unreachable" in
- * the name of the packet's destination. No answer, but the packet is dropped all the same: to errors, to what is no single
- * station's, to later fragments, to tagged packets under XDP that are not TCP, and beyond ANSWERS_A_SECOND.
+ * TCP is answered with a reset, made of the packet where it stands; all else, and TCP with IP options or in fragments, with ICMP's or
+ * ICMPv6's "port unreachable" in the name of the packet's destination. No answer, but the packet is dropped all the same: to errors and
+ * resets, to what no single station sent or is to get, to later fragments, to packets with a tag inside for which there is no reset, and
+ * beyond ANSWERS_A_SECOND.
  */
 #include "firewall.h"
 #include "lib/icmp_error.h"
@@ -20,10 +21,11 @@ static __always_inline bool may_answer(void) {
   return limit && ratelimit_take(limit, ANSWERS_A_SECOND);
 }
 
-static __always_inline bool has_one_sender(const struct packet *packet) {
+/* An answer is sent by one station to another. */
+static __always_inline bool are_hosts(const struct packet *packet) {
   if (packet->family == 4)
-    return is_host4(packet->src[3]);
-  return *(u8 *)packet->src != 0xff && !is_unspecified(packet->src);
+    return is_host4(packet->src[3]) && is_host4(packet->dst[3]);
+  return *(u8 *)packet->src != 0xff && !is_unspecified(packet->src) && *(u8 *)packet->dst != 0xff;
 }
 
 /* Outwards in INGRESS, inwards in EGRESS; where that leads to no cube, to the netdev that the firewall is on. */
@@ -55,12 +57,12 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return RX_DROP;
   pcn_count_drop(PCN_DROP_POLICY); /* the packet itself; an answer goes in its place */
   pcn_load_bytes(ctx, 0, &target, 1);
-  if (target & MULTICAST || packet->later_fragment || !has_one_sender(packet) || !may_answer())
+  if (target & MULTICAST || packet->later_fragment || !are_hosts(packet) || !may_answer())
     return PCN_SHOT;
   bool made = false;
-  if (packet->proto == IPPROTO_TCP)
+  if (packet->has_flags && may_get_reset(&packet->parsed))
     made = tcp_reset(ctx, &packet->parsed);
-  else if (packet->l3 != sizeof(struct ethhdr) || (packet->icmp_type && is_error(packet)))
+  else if (packet->l3 != sizeof(struct ethhdr) || is_error(packet) || (packet->has_flags && packet->flags & RST))
     made = false;
   else
     made = make_error(ctx, md, packet);

@@ -1,152 +1,80 @@
 /* The firewall's µCube 1: finds the connection that a packet belongs to, and works out what it becomes.
  *
- * A packet that no rule needs to see, and that changes nothing but when its connection ends, is accepted here: that is most packets.
- * Anything else is written by the last µCube, once the packet is accepted. A connection whose time is over is none.
+ * What the rules have a say in is written by the last µCube, once the packet is accepted; a packet of an established connection that
+ * passes without them is done with here. A connection whose time is over is none.
  *
- * TCP is followed by its flags, without sequence numbers; other protocols by whether both ends were heard of. A packet of TCP
- * that belongs to nothing and is no SYN is INVALID, as are flags that do not go together, and an ICMP error about nothing that is
- * known or for somebody else. So is what would change something and has a wrong checksum: the last µCube sees to that.
+ * TCP is followed by its flags and windows as Linux does (lib/conntrack.h); other protocols by whether both ends were heard of. A packet
+ * of TCP that belongs to nothing and begins nothing is INVALID, as are flags that do not go together, and an ICMP error about nothing
+ * that is known or for somebody else. So is what would change something and has a wrong checksum: the last µCube sees to that.
  */
 #include "firewall.h"
 #include "lib/addr.h"
+#include "lib/tcp_proceed.h"
 
-#define SECONDS 1000000000ULL
-#define FIN 1
-#define SYN 2
-#define RST 4
-#define ACK 16
-#define URG 32
+#define CONNECTION_TICK (1 << 20) /* nanoseconds */
+#define STREAM_TICKS 1907         /* two seconds: what is used for longer is no question and its answer */
+#define QUOTED_EXTENSIONS 4 /* of IPv6, in what an error quotes */
 #define ICMP_QUOTE 8 /* bytes before the packet that an ICMP error is about */
 
-static __always_inline u64 lifetime_of(u32 state, u8 proto) {
-  switch (state) {
-  case SYN_SENT: return 120 * SECONDS;
-  case SYN_RECEIVED: return 60 * SECONDS;
-  case TCP_ESTABLISHED: return 432000 * SECONDS;
-  case FIN_WAIT: return 120 * SECONDS;
-  case LAST_ACK: return 30 * SECONDS;
-  case TIME_WAIT: return 120 * SECONDS;
-  case ANSWERED: return proto == IPPROTO_ICMP || proto == 58 ? 30 * SECONDS : 180 * SECONDS;
-  default: return 30 * SECONDS;
+/* Before anything is heard from the other end all is NEW. */
+static __always_inline u8 state_of(u32 direction, u8 seen_before) {
+  return direction || seen_before & SEEN_REPLY ? STATE_ESTABLISHED : STATE_NEW;
+}
+
+static __always_inline u8 follow_other(struct packet *packet, const struct connection *known, u32 sender, u64 now) {
+  struct connection *next = &packet->next;
+  bool is_icmp = packet->proto == IPPROTO_ICMP || packet->proto == IPPROTO_ICMPV6;
+  if (known) {
+    connection_copy(next, known);
+  } else {
+    __builtin_memset(next, 0, sizeof(*next));
+    next->opener = sender;
+    next->mark = now / CONNECTION_TICK;
   }
+  u32 direction = next->opener != sender;
+  u8 seen_before = next->seen;
+  bool answered = direction || seen_before & SEEN_REPLY;
+  if (seen_before & SEEN_REPLY && !is_icmp && (u32)(now / CONNECTION_TICK) - next->mark > STREAM_TICKS)
+    next->seen |= SEEN_ASSURED;
+  next->seen |= direction ? SEEN_REPLY : 0;
+  next->state = answered ? ANSWERED : OPENING;
+  connection_keep(next, now, (answered && !is_icmp ? 180 : 30) * CONNECTION_SECOND);
+  packet->settles = !!(next->seen & SEEN_ASSURED);
+  return state_of(direction, seen_before);
 }
 
-/* The key of what `src` and `dst` say to each other; gives 1 if the source is the high end. */
-static __always_inline u32 key_of(struct connection_key *key, const u32 *src, const u32 *dst, u32 ports, u8 proto) {
-  u32 high = 0;
-  u16 sport = ports >> 16, dport = ports;
-  if (src[0] != dst[0])
-    high = src[0] > dst[0];
-  else if (src[1] != dst[1])
-    high = src[1] > dst[1];
-  else if (src[2] != dst[2])
-    high = src[2] > dst[2];
-  else if (src[3] != dst[3])
-    high = src[3] > dst[3];
-  else
-    high = sport > dport;
-  __builtin_memcpy(high ? key->high : key->low, src, 16);
-  __builtin_memcpy(high ? key->low : key->high, dst, 16);
-  key->low_port = high ? dport : sport;
-  key->high_port = high ? sport : dport;
-  key->proto = proto;
-  key->zero[0] = key->zero[1] = key->zero[2] = 0;
-  return high;
-}
-
-static __always_inline struct connection *find(struct packet *packet, struct connection_key *key) {
-  u64 now = bpf_ktime_get_coarse_ns();
-  struct connection *known = connections.lookup(key);
-  if (known && known->expires > now) {
-    packet->settled = 1;
-    return known;
-  }
-  known = openings.lookup(key);
-  return known && known->expires > now ? known : NULL;
-}
-
-/* The packet's state, and what its connection becomes. */
-static __always_inline u8 become(struct packet *packet, u8 label, u32 state) {
-  packet->next.state = state;
-  packet->next.expires = bpf_ktime_get_coarse_ns() + lifetime_of(state, packet->proto);
-  return label;
-}
-
-/* Which flags a segment may have together, as in the kernel's nf_conntrack_proto_tcp.c; PSH, ECE and CWR go with all. */
-#define FLAGS(flags) (((flags) & (FIN | SYN | RST)) | ((flags) & (ACK | URG)) >> 1) /* below 32 */
-#define MAY_BE(flags) (1U << FLAGS(flags))
-#define VALID (MAY_BE(SYN) | MAY_BE(SYN | URG) | MAY_BE(SYN | ACK) | MAY_BE(RST) | MAY_BE(RST | ACK) | MAY_BE(FIN | ACK) | \
-               MAY_BE(FIN | ACK | URG) | MAY_BE(ACK) | MAY_BE(ACK | URG))
-
-/* A SYN of the end that began, or the other's SYN and ACK. Within a connection both only repeat what was said. */
-static __always_inline u8 follow_syn(struct packet *packet, u32 state, bool opener, bool answers) {
-  if (state == SYN_SENT && answers && !opener)
-    return become(packet, STATE_ESTABLISHED, SYN_RECEIVED);
-  return opener != answers || (opener && state == SYN_RECEIVED) ? STATE_ESTABLISHED : STATE_INVALID;
-}
-
-static __always_inline u8 follow_tcp(struct packet *packet, struct connection *known, u32 sender) {
-  u8 flags = packet->flags & (SYN | ACK | RST | FIN);
-  if (!packet->has_flags) /* a later fragment */
-    return known ? STATE_ESTABLISHED : STATE_INVALID;
-  if (!(VALID >> FLAGS(packet->flags) & 1))
+/* Questions are talk like any other; an answer to nothing is none. Other messages begin nothing: IPv6's neighbour discovery and group
+ * membership, which belong to the link, are NEW, and what is left is INVALID. */
+static __always_inline u8 follow_icmp(struct packet *packet, const struct connection *known, u32 sender, u64 now) {
+  u8 type = packet->icmp_type;
+  if (packet->later_fragment)
+    return known ? follow_other(packet, known, sender, now) : STATE_INVALID;
+  if (!icmp_question(type, packet->family))
+    return packet->family == 6 && ((type >= 130 && type <= 137) || (type >= 141 && type <= 143) || (type >= 148 && type <= 153))
+               ? STATE_NEW
+               : STATE_INVALID;
+  if (!known && !is_question(type, packet->family))
     return STATE_INVALID;
-  u32 state = known ? known->state : CONNECTION_NONE;
-  bool opener = known && known->opener == sender;
-  if (flags == SYN && (!known || state == TIME_WAIT || (state == SYN_SENT && opener))) {
-    packet->next.opener = sender;
-    return become(packet, STATE_NEW, SYN_SENT);
-  }
-  if (!known)
-    return STATE_INVALID;
-  packet->next.opener = known->opener;
-  if (flags & RST && state == SYN_SENT && opener) /* it has nothing to acknowledge */
-    return flags & ACK ? STATE_INVALID : become(packet, STATE_NEW, TIME_WAIT);
-  if (flags & RST)
-    return become(packet, STATE_ESTABLISHED, TIME_WAIT);
-  if (flags & SYN)
-    return follow_syn(packet, state, opener, flags & ACK);
-  switch (state) { /* an ACK, or a FIN with one */
-  case SYN_SENT:
-    return opener || flags & FIN ? STATE_INVALID : STATE_ESTABLISHED; /* a challenge, by an end that knows an older connection */
-  case SYN_RECEIVED:
-    if (flags & FIN)
-      return become(packet, STATE_ESTABLISHED, FIN_WAIT);
-    packet->settles = opener;
-    return become(packet, STATE_ESTABLISHED, opener ? TCP_ESTABLISHED : SYN_RECEIVED);
-  case TCP_ESTABLISHED:
-    return become(packet, STATE_ESTABLISHED, flags & FIN ? FIN_WAIT : TCP_ESTABLISHED);
-  case FIN_WAIT:
-    return become(packet, STATE_ESTABLISHED, flags & FIN ? LAST_ACK : FIN_WAIT);
-  case LAST_ACK:
-    return become(packet, STATE_ESTABLISHED, flags & FIN ? LAST_ACK : TIME_WAIT);
-  default:
-    return STATE_ESTABLISHED;
-  }
+  return follow_other(packet, known, sender, now);
 }
 
-static __always_inline u8 follow_other(struct packet *packet, struct connection *known, u32 sender) {
-  packet->next.opener = known ? known->opener : sender;
-  if (!known || (known->state == OPENING && known->opener == sender))
-    return become(packet, STATE_NEW, OPENING);
-  packet->settles = known->opener == sender;
-  return become(packet, STATE_ESTABLISHED, ANSWERED);
-}
-
-/* Echoes are talk like any other; an answer to nothing is none. Other messages begin nothing. */
-static __always_inline u8 follow_icmp(struct packet *packet, struct connection *known, u32 sender) {
-  bool request = packet->icmp_type == (packet->family == 4 ? 8 : 128);
-  bool reply = packet->icmp_type == (packet->family == 4 ? 0 : 129);
-  if (!request && !reply && !packet->later_fragment)
-    return STATE_NEW;
-  if (!request && !known)
-    return STATE_INVALID;
-  return follow_other(packet, known, sender);
+/* Steps over what stands between a quoted IPv6 header and what it carries; gives what that is. Loop bound: QUOTED_EXTENSIONS. */
+static __always_inline bool skip_quoted(struct CTXTYPE *ctx, u32 *offset, u8 *proto) {
+  for (int i = 0; i < QUOTED_EXTENSIONS; i++) {
+    u8 head[8];
+    if (*proto != IPPROTO_HOPOPTS && *proto != IPPROTO_ROUTING && *proto != IPPROTO_DSTOPTS && *proto != IPPROTO_FRAGMENT)
+      return true;
+    if (pcn_load_bytes(ctx, *offset, head, sizeof(head)) < 0 || (*proto == IPPROTO_FRAGMENT && (head[2] | (head[3] & 0xf8))))
+      return false; /* of a later fragment nobody knows the ports */
+    *offset += *proto == IPPROTO_FRAGMENT ? 8 : 8 + head[1] * 8;
+    *proto = head[0];
+  }
+  return true;
 }
 
 /* The packet that an error quotes went the other way, so it was sent by whom the error is for: its key is the connection's all the
  * same. An error for anybody else is about nothing. */
-static __always_inline u8 follow_error(struct CTXTYPE *ctx, struct packet *packet) {
+static __always_inline u8 follow_error(struct CTXTYPE *ctx, struct packet *packet, u64 now) {
   struct connection_key *key = &packet->connection;
   u32 src[4], dst[4], offset = packet->l4 + ICMP_QUOTE, ports = 0;
   u8 proto, echo;
@@ -169,57 +97,73 @@ static __always_inline u8 follow_error(struct CTXTYPE *ctx, struct packet *packe
     proto = ip.nexthdr;
     offset += sizeof(ip);
     echo = 58;
+    if (!skip_quoted(ctx, &offset, &proto))
+      return STATE_INVALID;
   }
   if (proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP || proto == echo) {
     if (offset + 8 > packet->payload_end || pcn_load_bytes(ctx, offset, said, 8) < 0)
       return STATE_INVALID;
-    ports = proto == echo ? echo_ports(ntohs(said[0]) >> 8, packet->family, ntohs(said[2]))
+    ports = proto == echo ? icmp_ports(ntohs(said[0]) >> 8, packet->family, ntohs(said[2]))
                           : (u32)ntohs(said[0]) << 16 | ntohs(said[1]);
   }
   if (!same_address(src, packet->dst) || offset > packet->payload_end)
     return STATE_INVALID;
-  key_of(key, src, dst, ports, proto);
-  return find(packet, key) ? STATE_RELATED : STATE_INVALID;
+  connection_key(key, src, dst, ports, proto);
+  return find_connection(packet, key, now) ? STATE_RELATED : STATE_INVALID;
 }
 
-/* Whether its checksum matters: what leaves a connection as it is, is taken at its word. */
-static __always_inline bool says_news(const struct packet *packet, const struct connection *known) {
-  if (packet->state == STATE_INVALID)
+/* TCP: true if the packet is dealt with, as most are. What a connection's later fragments say of it, nobody knows. */
+static __always_inline bool proceed(struct CTXTYPE *ctx, struct packet *packet, struct connection *known, u64 now) {
+  u8 flags = packet->flags & (FIN | SYN | RST | ACK | URG);
+  if (known->state != TCP_ESTABLISHED || known->seen != (SEEN_REPLY | SEEN_ASSURED) || flags != ACK || packet->fragment || !packet->settled ||
+      !(packet->mode & MODE_ACCEPT_ESTABLISHED))
     return false;
-  if (packet->next.state == CONNECTION_NONE)
-    return packet->icmp_type || packet->state == STATE_RELATED; /* IPv4's echo reply, type 0, has a next state or is invalid */
-  return !known || known->state != packet->next.state || (packet->settles && !packet->settled);
+  const struct tcp_head *head = tcp_plain_head(ctx, packet->l4);
+  return head && tcp_proceed(known, head, packet->payload_end - packet->l4, known->opener != packet->sender, now);
 }
 
-/* Gives the connection that is known. */
-static __always_inline struct connection *follow(struct packet *packet) {
-  u32 sender = key_of(&packet->connection, packet->src, packet->dst, packet->talk, packet->proto);
-  struct connection *known = find(packet, &packet->connection);
-  if (packet->proto == IPPROTO_TCP)
-    packet->state = follow_tcp(packet, known, sender);
-  else if (packet->proto == (packet->family == 4 ? IPPROTO_ICMP : 58))
-    packet->state = follow_icmp(packet, known, sender);
-  else
-    packet->state = follow_other(packet, known, sender);
-  return known;
+static __always_inline int accept_established(struct packet *packet) {
+  count_decided(DECIDER_ESTABLISHED, packet->length);
+  return RX_OK;
+}
+
+/* What comes of other protocols, and of errors: the rules are asked about it, or the last µCube writes what is new. */
+static __always_inline int go_on(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet, struct connection *known) {
+  packet->news = says_news(packet);
+  if (packet->state != STATE_ESTABLISHED || !(packet->mode & MODE_ACCEPT_ESTABLISHED))
+    return classify(ctx, md, packet);
+  if (packet->news || !known || packet->settles != packet->settled)
+    return tail_call_next(ctx, FIREWALL_VERDICT);
+  if (packet->next.state != CONNECTION_NONE)
+    connection_store(known, &packet->next);
+  return accept_established(packet);
 }
 
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
   struct packet *packet = packet_context();
-  struct connection *known = NULL;
+  u64 now = bpf_ktime_get_coarse_ns();
   if (!packet)
     return RX_DROP;
-  if (is_error(packet))
-    packet->state = follow_error(ctx, packet);
+  if (is_error(packet)) {
+    packet->state = follow_error(ctx, packet, now);
+    return go_on(ctx, md, packet, NULL);
+  }
+  u32 sender = connection_key(&packet->connection, packet->src, packet->dst, packet->talk, packet->proto);
+  struct connection *known = find_connection(packet, &packet->connection, now);
+  packet->sender = sender;
+  packet->was = known ? known->state : CONNECTION_NONE;
+  if (packet->has_flags) {
+    if (known && proceed(ctx, packet, known, now))
+      return accept_established(packet);
+    if (known)
+      connection_copy(&packet->next, known);
+    return tail_call_next(ctx, FIREWALL_TCP);
+  }
+  if (packet->proto == IPPROTO_TCP) /* a later fragment */
+    packet->state = known ? STATE_ESTABLISHED : STATE_INVALID;
+  else if (is_icmp(&packet->parsed))
+    packet->state = follow_icmp(packet, known, sender, now);
   else
-    known = follow(packet);
-  packet->news = says_news(packet, known);
-  if (packet->state != STATE_ESTABLISHED || !(packet->mode & MODE_ACCEPT_ESTABLISHED))
-    return classify(ctx, md, packet);
-  if (packet->news)
-    return tail_call_next(ctx, FIREWALL_VERDICT);
-  if (known && packet->next.state != CONNECTION_NONE)
-    known->expires = packet->next.expires;
-  count_decided(DECIDER_ESTABLISHED, packet->length);
-  return RX_OK;
+    packet->state = follow_other(packet, known, sender, now);
+  return go_on(ctx, md, packet, known);
 }

@@ -22,33 +22,27 @@ static __always_inline int search_as_invalid(struct CTXTYPE *ctx, struct pkt_met
   return search_after(ctx, md, packet, 0);
 }
 
-static __always_inline void update(struct connection *known, const struct packet *packet) {
-  known->state = packet->next.state;
-  known->opener = packet->next.opener;
-  known->expires = packet->next.expires;
-}
-
+/* Where it is known, what has changed is written; else it takes its place, and leaves the one it had. */
 static __always_inline void keep_connection(struct packet *packet) {
-  struct connection *known;
+  struct connection_key *key = &packet->connection;
+  u8 settles = packet->settles;
   if (packet->next.state == CONNECTION_NONE)
     return;
-  if (packet->settles || (packet->settled && packet->next.state != SYN_SENT)) {
-    known = connections.lookup(&packet->connection);
-    if (known) {
-      update(known, packet);
-    } else {
-      connections.update(&packet->connection, &packet->next);
-      openings.delete(&packet->connection);
-    }
+  struct connection *known = find_connection(packet, key, bpf_ktime_get_coarse_ns());
+  if (known && packet->settled == settles) {
+    connection_store(known, &packet->next);
     return;
   }
-  if (packet->settled) /* it is over, and its ports are used again */
-    connections.delete(&packet->connection);
-  known = openings.lookup(&packet->connection);
-  if (known)
-    update(known, packet);
+  if (!settles)
+    openings.update(key, &packet->next);
+  else if (packet->proto == IPPROTO_TCP)
+    connections.update(key, &packet->next);
   else
-    openings.update(&packet->connection, &packet->next);
+    streams.update(key, &packet->next);
+  if (settles)
+    openings.delete(key);
+  else if (known)
+    connections.delete(key);
 }
 
 static __always_inline bool is_established(const struct packet *packet) {

@@ -20,9 +20,9 @@ static __always_inline bool may_answer(const struct parsed *is) {
 
 static __always_inline bool make_answer(struct CTXTYPE *ctx, struct pkt_metadata *md, const struct parsed *is) {
   struct icmp_error say = {.type = is->family == 4 ? 3 : 1, .code = is->family == 4 ? 3 : 4};
-  if (is->has_flags)
+  if (is->has_flags && may_get_reset(is))
     return tcp_reset(ctx, is);
-  if (is->tags)
+  if (is->tags || (is->has_flags && is->flags & TCP_RST))
     return false;
   if (is->family == 4)
     return icmp_error4(ctx, md, &say, is->dst[3], is->src[3], NULL);

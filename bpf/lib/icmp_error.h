@@ -4,6 +4,7 @@
  *     struct icmp_error say = {.type = …, .code = …};   with .mtu where the error tells one
  *     icmp_error4(ctx, md, &say, from, to, mac)         an error between these addresses, from this MAC or (NULL) the one it was sent to
  *     icmp_error6(ctx, md, &say, from, to, mac)
+ *     may_get_reset(&is)                                whether a reset can be made of a segment; it is never answered with one itself
  *     tcp_reset(ctx, &is)                               of a TCP segment that parse_packet took apart, tagged or not
  *
  * True: it is made, and the caller sends it back; false: it cannot be, and the packet may be damaged. An error quotes ERROR_QUOTE bytes;
@@ -150,6 +151,13 @@ static __always_inline void swap_macs(struct CTXTYPE *ctx) {
   pcn_store_bytes(ctx, 0, swapped, 12);
 }
 
+/* Whether a reset can be made of it: it is no fragment, whose rest is not there, and has no options or extension headers, which would be
+ * sent back. */
+static __always_inline bool may_get_reset(const struct parsed *is) {
+  u32 head = is->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+  return !(is->flags & TCP_RST) && !is->fragment && is->l4 - is->l3 == head;
+}
+
 /* Both addresses change places, which no checksum notices. */
 static __always_inline void swap_addresses(struct CTXTYPE *ctx, const struct parsed *is) {
   u32 swapped[8];
@@ -164,11 +172,37 @@ static __always_inline void swap_addresses(struct CTXTYPE *ctx, const struct par
   }
 }
 
+/* The rest of its header is as if it were made afresh: the packet's TTL may be used up, and its marks were for who was to get it. */
+static __always_inline bool renew_header(struct CTXTYPE *ctx, const struct parsed *is) {
+  if (is->family == 4) {
+    struct iphdr ip;
+    if (pcn_load_bytes(ctx, is->l3, &ip, sizeof(ip)) < 0)
+      return false;
+    ip.tos = 0;
+    ip.id = 0;
+    ip.frag_off = htons(0x4000); /* it must not be taken apart */
+    ip.ttl = ERROR_HOPS;
+    ip.check = 0;
+    ip.check = pcn_csum_fold(bpf_csum_diff(0, 0, (void *)&ip, sizeof(ip), 0));
+    return pcn_store_bytes(ctx, is->l3, &ip, offsetof(struct iphdr, saddr)) == 0;
+  }
+  struct {
+    u32 class_and_flow;
+    u16 length;
+    u8 next, hops;
+  } ip;
+  if (pcn_load_bytes(ctx, is->l3, &ip, sizeof(ip)) < 0)
+    return false;
+  ip.class_and_flow = htonl(0x60000000);
+  ip.hops = ERROR_HOPS;
+  return pcn_store_bytes(ctx, is->l3, &ip, sizeof(ip)) == 0;
+}
+
 /* RFC 9293 3.5.2. What the segment carried stays behind the reset, which nobody reads. A reset is answered with none. */
 static __always_inline bool tcp_reset(struct CTXTYPE *ctx, const struct parsed *is) {
   u32 at = is->l4, check = at + offsetof(struct segment, check);
   struct segment old, new;
-  if (is->flags & TCP_RST || pcn_load_bytes(ctx, at, &old, sizeof(old)) < 0)
+  if (!may_get_reset(is) || pcn_load_bytes(ctx, at, &old, sizeof(old)) < 0)
     return false;
   new = old;
   new.sport = old.dport;
@@ -190,6 +224,6 @@ static __always_inline bool tcp_reset(struct CTXTYPE *ctx, const struct parsed *
   pcn_l4_csum_replace(ctx, check, htons(old.offset << 8 | old.flags), htons(new.offset << 8 | new.flags), 2);
   swap_addresses(ctx, is);
   swap_macs(ctx);
-  return true;
+  return renew_header(ctx, is);
 }
 #endif

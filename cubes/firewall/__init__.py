@@ -15,6 +15,7 @@ from cubes.firewall import codec
 from cubes.firewall.check import problems
 from cubes.firewall.epochs import FAMILIES, Head, derive, head_in_force, rule_order
 from cubes.firewall.incremental import CachedAnswer, apply_delta, derive_afresh
+from cubes.firewall.migrate import MIGRATIONS
 from cubes.firewall.rule_rows import ROW
 from cubes.firewall.rules import CHAINS, Asks, Rule, rule_list, rules_of
 from cubes.firewall.sets import memory_of, name_rows, numbers_of
@@ -24,10 +25,10 @@ from cubes.firewall.tuple_space import KEY, Numbers
 from cubes.lib.order_labels import labels, runs
 from reconciler.service.sdk import Env, Import, Imported, Option, TableRows
 
-__all__ = ["FACTS", "IMPORTS", "SCRATCH", "check", "config", "programs", "state", "tables"]
+__all__ = ["FACTS", "IMPORTS", "MIGRATIONS", "SCRATCH", "check", "config", "programs", "sizes", "state", "tables"]
 
 SCRATCH = frozenset({"packet_in", "packet_out"})
-REJECT, SETS = 5, (6, 7, 8)  # enum firewall_program of bpf/firewall/firewall.h
+REJECT, SETS, TCP = 5, (6, 7, 8), 9  # enum firewall_program of bpf/firewall/firewall.h
 SRC, DST = 1, 2  # enum sets
 
 FACTS = ("netdevs",)  # a rule may name one
@@ -48,8 +49,14 @@ def programs(config: Config) -> dict[str, Sequence[int]]:
     chains = config.get("chain", ())
     asked = [rule_list(*_list_of(chain)).asks for chain in chains]
     rejects = any(chain.get("default") == "REJECT" for chain in chains) or any(asks.rejects for asks in asked)
-    chosen = [*range(REJECT), *([REJECT] if rejects else ()), *(SETS if any(asks.sets for asks in asked) else ())]
+    chosen = [*range(REJECT), TCP, *([REJECT] if rejects else ()), *(SETS if any(asks.sets for asks in asked) else ())]
     return {"ingress": chosen, "egress": chosen}
+
+
+def sizes(config: Config) -> dict[str, int]:
+    """Of TCP's connections that work; half as many of others, and of those that begin or are over."""
+    most = config.get("max-connections", 65536)
+    return {"connections": most, "streams": most // 2, "openings": most // 2}
 
 
 def _list_of(chain: Config) -> tuple[int, Sequence[Config]]:

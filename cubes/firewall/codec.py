@@ -19,12 +19,13 @@ from cubes.lib.order_labels import from_runs
 PAIR = struct.Struct("=II")  # struct run_key, struct run
 COUNTER = struct.Struct("=QQ")
 CONNECTION_KEY = struct.Struct("=16s16sHHB3x")
-CONNECTION = struct.Struct("=QII")
-TRACK, ACCEPT_ESTABLISHED = 1, 2  # enum mode
+CONNECTION = struct.Struct("=QBBBx44xI4x")  # expires, state, opener, seen; when it began
+TRACK, ACCEPT_ESTABLISHED, STRICT = 1, 2, 4  # enum mode
 DECIDERS = ("default", "established")
 """What decides where no rule does (enum decider of bpf/firewall/firewall.h)."""
 _STATES = (
-    "NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "LAST_ACK", "TIME_WAIT", "NEW", "ESTABLISHED",
+    "NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE", "SYN_SENT2", "NEW",
+    "ESTABLISHED",
 )  # fmt: skip
 
 Live = Mapping[str, Mapping[bytes, bytes]]
@@ -32,7 +33,8 @@ Live = Mapping[str, Mapping[bytes, bytes]]
 
 def mode_of(config: Mapping[str, Any]) -> int:
     track = TRACK if config.get("conntrack", "ON") == "ON" else 0
-    return track | (ACCEPT_ESTABLISHED if config.get("accept-established", "ON") == "ON" else 0)
+    strict = STRICT if config.get("pick-up", "ON") == "OFF" else 0
+    return track | strict | (ACCEPT_ESTABLISHED if config.get("accept-established", "ON") == "ON" else 0)
 
 
 def default_of(chain: Mapping[str, Any]) -> int:
@@ -55,6 +57,7 @@ def config(rows: Live) -> dict[str, Any]:
         **({"set": sets} if sets else {}),
         "conntrack": "ON" if head.mode & TRACK else "OFF",
         "accept-established": "ON" if head.mode & ACCEPT_ESTABLISHED else "OFF",
+        "pick-up": "OFF" if head.mode & STRICT else "ON",
         "chain": chains,
     }
 
@@ -87,7 +90,7 @@ def state(rows: Live, now: int) -> dict[str, Any]:
     for chain in found.get("chain", ()):
         chain["stats"] = list(_stats(rows, CHAINS[chain["name"]], rules))
     found["session-table"] = [
-        entry for table in ("connections", "openings") for entry in _sessions(rows.get(table, {}), now)
+        entry for table in ("connections", "streams", "openings") for entry in _sessions(rows.get(table, {}), now)
     ]
     return found
 
@@ -104,7 +107,7 @@ def _stats(rows: Live, chain: int, rules: Mapping[int, list[tuple[int, dict[str,
 def _sessions(rows: Mapping[bytes, bytes], now: int) -> Iterator[dict[str, Any]]:
     for key, row in rows.items():
         low, high, low_port, high_port, proto = CONNECTION_KEY.unpack(key)
-        expires, number, opener = CONNECTION.unpack(row)
+        expires, number, opener, *_ = CONNECTION.unpack(row)
         if expires // 1_000_000_000 <= now:
             continue
         ends = [(_address(low), low_port), (_address(high), high_port)]

@@ -177,6 +177,6 @@ def every_program_changes(home: Path) -> None:
 def substitute(home: Path, below: str, old: str, new: str) -> None:
     """Replace a text in a file, or in the one file below a directory that has it."""
     paths = [home / below] if (home / below).is_file() else (home / below).rglob("*.[chp]*")
-    found = [path for path in paths if path.suffix in (".c", ".h", ".py") and old in path.read_text()]
+    found = [path for path in paths if path.suffix in (".c", ".h", ".py", ".json") and old in path.read_text()]
     assert len(found) == 1, f"{old!r} is in {found}"
     found[0].write_text(found[0].read_text().replace(old, new))

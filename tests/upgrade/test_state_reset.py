@@ -27,7 +27,7 @@ def wider(tmp_path: Path, compiled_programs: Path) -> Release:
     """Newer code, in which a connection has a field more, and nothing says what a row of today becomes."""
 
     def edit(home: Path) -> None:
-        field = "  u32 opener;  /* 0: the low end began it, 1: the high one */\n"
+        field = "  u8 opener;   /* 0: the low end of the key began it, 1: the high one */\n"
         substitute(home, "bpf", field, f"{field}  u64 more;\n")
 
     return edited_release("a release with wider connections", tmp_path / "wider", edit, compiled_programs)
@@ -38,7 +38,7 @@ def larger(tmp_path: Path, compiled_programs: Path) -> Release:
     """Newer code, in which the table of connections has twice as many rows."""
 
     def edit(home: Path) -> None:
-        substitute(home, "bpf", "struct connection, connections, 65536", "struct connection, connections, 131072")
+        substitute(home, "schemas/json/firewall.schema.json", '"default": 65536', '"default": 131072')
 
     return edited_release("a release with more connections", tmp_path / "larger", edit, compiled_programs)
 

@@ -27,7 +27,7 @@ WAYS = {
     "XDP": {"INGRESS": ("in/0_wire", XDP), "EGRESS": ("twin/out/1_inner", TC)},
 }
 """How packets enter a firewall on a netdev, and what its programs' verdicts mean; XDP has no hook on the way out."""
-STATES = {"connections", "openings", "fragments", "allowances"}
+STATES = {"connections", "streams", "openings", "fragments", "allowances"}
 DEVICES = {"INGRESS": "v1", "EGRESS": ""}
 """By which netdev a packet that meets a chain came to this host; the lab's own stack sends those that go out."""
 
@@ -124,6 +124,10 @@ class Machine:
     def run(self, chain: str, frame: bytes) -> str:
         program, words = self.runs[chain]
         return words[program.once(frame)]
+
+    def hits(self) -> dict[tuple[str, str], int]:
+        """Packets that each rule (and the default) decided on, by chain and id."""
+        return {(chain["name"], each["id"]): each["pkts"] for chain in self.state()["chain"] for each in chain["stats"]}
 
     def malformed(self) -> int:
         """How many frames were dropped as malformed."""

@@ -9,12 +9,15 @@ It shares no line with the firewall's own code. Time does not pass in it unless 
 """
 from __future__ import annotations
 
+import copy
 import ipaddress
 import struct
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from tests.services.firewall.tcp_model import Track, begin, follow, reopens, segment_of
 
 PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "GRE": 47, "ESP": 50, "AH": 51, "ICMPV6": 58, "SCTP": 132}
 FLAG_BITS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ECE": 64, "CWR": 128}
@@ -65,6 +68,8 @@ class Connection:
     state: str
     opener: Any
     settled: bool = False
+    replied: bool = False
+    track: Track | None = None  # of TCP
 
 
 @dataclass
@@ -106,6 +111,8 @@ class Model:
         if verdict == "ACCEPT" and becomes is not None:
             key, connection = becomes
             self.connections[key] = connection
+            if connection.track is not None and connection.track.over:
+                del self.connections[key]
         return verdict
 
     def says_news(self, packet: Packet, state: str | None, becomes: tuple[Any, Connection] | None) -> bool:
@@ -114,6 +121,8 @@ class Model:
             return False
         if becomes is None:
             return packet.icmp is not None and not packet.later_fragment
+        if packet.proto == 6 and (packet.flags or 0) & 7:
+            return True
         known = self.connections.get(becomes[0])
         return known is None or known.state != becomes[1].state or known.settled != becomes[1].settled
 
@@ -157,7 +166,7 @@ class Model:
         key, sender = talk_of(packet)
         known = self.connections.get(key)
         if packet.proto == 6:
-            state, becomes = follow_tcp(packet, known, sender)
+            state, becomes = follow_tcp(packet, known, sender, loose=self.config.get("pick-up", "ON") == "ON")
         elif packet.proto == (1 if packet.family == 4 else 58):
             state, becomes = follow_icmp(packet, known, sender)
         else:
@@ -236,11 +245,18 @@ def talk_of(packet: Packet) -> tuple[Any, Any]:
     return (packet.proto, frozenset(ends)), ends[0]
 
 
+QUESTIONS = {4: {8: 0, 13: 14, 15: 16, 17: 18}, 6: {128: 129, 139: 140}}
+
+
 def echo_ports(packet: Packet) -> tuple[int, int]:
-    """Who asks has the identifier for a port, so that echoes of both ends with one identifier are told apart."""
+    """Who asks has the identifier for a port, so that questions of both ends with one identifier are told apart; the other is what is
+    asked, 0 for an echo."""
     kind, identifier = packet.icmp or (None, 0)
-    request, reply = (8, 0) if packet.family == 4 else (128, 129)
-    return (identifier or 1, 0) if kind == request else (0, identifier or 1) if kind == reply else (0, 0)
+    for question, answer in QUESTIONS[packet.family].items():
+        port = 0 if question in (8, 128) else question
+        if kind in (question, answer):
+            return (identifier or 1, port) if kind == question else (port, identifier or 1)
+    return 0, 0
 
 
 def is_error(packet: Packet) -> bool:
@@ -249,7 +265,7 @@ def is_error(packet: Packet) -> bool:
     return packet.icmp[0] in (3, 4, 5, 11, 12) if packet.family == 4 else packet.icmp[0] < 128
 
 
-def follow_tcp(packet: Packet, known: Connection | None, sender: Any) -> tuple[str, Connection | None]:  # noqa: C901, PLR0912 - a table
+def follow_tcp(packet: Packet, known: Connection | None, sender: Any, *, loose: bool) -> tuple[str, Connection | None]:
     if packet.flags is None:
         return ("ESTABLISHED" if known else "INVALID"), None
     syn, fin, rst, ack, urg = 2, 1, 4, 16, 32
@@ -257,54 +273,41 @@ def follow_tcp(packet: Packet, known: Connection | None, sender: Any) -> tuple[s
         syn, syn | urg, syn | ack, rst, rst | ack, fin | ack, fin | ack | urg, ack, ack | urg
     }:  # fmt: skip
         return "INVALID", None
-    flags = packet.flags & (syn | fin | rst | ack)
-    if flags == syn and (known is None or known.state == "TIME_WAIT" or (known.state == "SYN_SENT" and known.opener == sender)):
-        return "NEW", Connection("SYN_SENT", sender)
-    if known is None:
+    track = copy.deepcopy(known.track) if known is not None else None
+    way = 0 if known is None or known.opener == sender else 1
+    takes = track is not None and track.seen[1 - way].sacks
+    segment = segment_of(packet.payload, takes_blocks=takes)
+    opener = known.opener if known is not None else sender
+    if track is None or reopens(track, segment, way):
+        track, way, opener = begin(segment, loose=loose), 0, sender
+    if track is None:
         return "INVALID", None
-    opener = known.opener == sender
-
-    def becomes(state: str, settled: bool = known.settled) -> tuple[str, Connection]:
-        return "ESTABLISHED", Connection(state, known.opener, settled)
-
-    if flags & rst:
-        if known.state == "SYN_SENT" and opener:
-            return ("INVALID", None) if flags & ack else ("NEW", becomes("TIME_WAIT")[1])
-        return becomes("TIME_WAIT")
-    if flags == syn:
-        return ("ESTABLISHED" if opener else "INVALID"), None
-    if flags == syn | ack:
-        if known.state == "SYN_SENT":
-            return becomes("SYN_RECV") if not opener else ("INVALID", None)
-        return ("ESTABLISHED" if not opener or known.state == "SYN_RECV" else "INVALID"), None
-    if known.state == "SYN_SENT":
-        return ("INVALID" if opener or flags & fin else "ESTABLISHED"), None
-    if known.state == "SYN_RECV":
-        if flags & fin:
-            return becomes("FIN_WAIT")
-        return becomes("ESTABLISHED", True) if opener else becomes("SYN_RECV")
-    if known.state == "ESTABLISHED":
-        return becomes("FIN_WAIT" if flags & fin else "ESTABLISHED")
-    if known.state == "FIN_WAIT":
-        return becomes("LAST_ACK" if flags & fin else "FIN_WAIT")
-    if known.state == "LAST_ACK":
-        return becomes("LAST_ACK" if flags & fin else "TIME_WAIT")
-    return "ESTABLISHED", None
+    replied = track.replied
+    verdict = follow(track, segment, way)
+    if verdict == "invalid":
+        return "INVALID", None
+    if packet.fragment_of is not None and verdict == "accept":
+        track.seen[0].liberal = track.seen[1].liberal = True
+    settled = track.assured and track.state not in ("TIME_WAIT", "CLOSE")
+    return "ESTABLISHED" if way or replied else "NEW", Connection(track.state, opener, settled, track.replied, track)
 
 
 def follow_icmp(packet: Packet, known: Connection | None, sender: Any) -> tuple[str, Connection | None]:
-    request, reply = (8, 0) if packet.family == 4 else (128, 129)
-    if not packet.later_fragment and (packet.icmp is None or packet.icmp[0] not in (request, reply)):
-        return "NEW", None
-    if known is None and (packet.later_fragment or packet.icmp is None or packet.icmp[0] == reply):
+    kind = packet.icmp[0] if packet.icmp is not None and not packet.later_fragment else None
+    questions = QUESTIONS[packet.family]
+    if kind is not None and kind not in questions and kind not in questions.values():
+        of_the_link = packet.family == 6 and (130 <= kind <= 137 or 141 <= kind <= 143 or 148 <= kind <= 153)
+        return ("NEW" if of_the_link else "INVALID"), None
+    if known is None and kind not in questions:
         return "INVALID", None
     return follow_other(known, sender)
 
 
 def follow_other(known: Connection | None, sender: Any) -> tuple[str, Connection | None]:
-    if known is None or (known.state == "NEW" and known.opener == sender):
+    """None is settled: that takes two seconds, and here no time passes."""
+    if known is None or (not known.replied and known.opener == sender):
         return "NEW", Connection("NEW", sender)
-    return "ESTABLISHED", Connection("ANSWERED", known.opener, known.settled or known.opener == sender)
+    return "ESTABLISHED", Connection("ANSWERED", known.opener, replied=True)
 
 
 # -- frames -------------------------------------------------------------------------------------------------------------
@@ -430,6 +433,12 @@ def parse_quoted(packet: Packet) -> Packet | None:
             return None
         found = Packet(0, 6, ipaddress.IPv6Address(quoted[8:24]), ipaddress.IPv6Address(quoted[24:40]), quoted[6])
         inner = quoted[40:]
+        for _ in range(4):
+            if found.proto not in (0, 43, 44, 60):
+                break
+            if len(inner) < 8 or (found.proto == 44 and struct.unpack_from("!H", inner, 2)[0] & 0xFFF8):
+                return None
+            found.proto, inner = inner[0], inner[8 if found.proto == 44 else 8 + 8 * inner[1] :]
     echo = 1 if packet.family == 4 else 58
     if found.proto in (6, 17, 132, echo):
         if len(inner) < 8:

@@ -43,8 +43,9 @@ def session(machine: Machine) -> tuple[str, int] | None:
 def test_each_state_of_a_connection_lasts_as_long_as_is_said(machine):
     course = [
         ("INGRESS", SYN, "SYN_SENT", 120), ("EGRESS", SYN | ACK, "SYN_RECV", 60), ("INGRESS", ACK, "ESTABLISHED", 432_000),
-        ("EGRESS", ACK, "ESTABLISHED", 432_000), ("INGRESS", FIN | ACK, "FIN_WAIT", 120), ("EGRESS", FIN | ACK, "LAST_ACK", 30),
-        ("INGRESS", ACK, "TIME_WAIT", 120), ("INGRESS", SYN, "SYN_SENT", 120), ("EGRESS", RST | ACK, "TIME_WAIT", 120),
+        ("EGRESS", ACK, "ESTABLISHED", 432_000), ("INGRESS", FIN | ACK, "FIN_WAIT", 120), ("EGRESS", ACK, "CLOSE_WAIT", 60),
+        ("EGRESS", FIN | ACK, "LAST_ACK", 30), ("INGRESS", ACK, "TIME_WAIT", 120), ("INGRESS", SYN, "SYN_SENT", 120),
+        ("EGRESS", SYN | ACK, "SYN_RECV", 60), ("EGRESS", RST | ACK, "CLOSE", 10),
     ]  # fmt: skip
     for chain, flags, state, seconds in course:
         assert machine.run(chain, tcp(flags, inwards=chain == "INGRESS")) == "ACCEPT", state
@@ -57,7 +58,7 @@ def test_each_state_of_a_connection_lasts_as_long_as_is_said(machine):
 def test_a_packet_that_is_dropped_changes_no_connection(machine):
     assert machine.run("EGRESS", tcp(SYN, inwards=False)) == "DROP"
     assert session(machine) is None
-    assert machine.run("INGRESS", tcp(ACK, inwards=True)) == "DROP"
+    assert machine.run("INGRESS", tcp(FIN | ACK, inwards=True)) == "DROP"
     assert session(machine) is None
 
 
@@ -80,6 +81,57 @@ def test_a_flood_of_beginnings_pushes_out_no_connection_that_works(machine):
     }]  # fmt: skip
     for chain, flags in (("INGRESS", SYN), ("EGRESS", SYN | ACK), ("INGRESS", ACK)):  # a new one gets through
         assert machine.run(chain, tcp(flags, inwards=chain == "INGRESS", port=4001)) == "ACCEPT"
+
+
+OLD = 100
+
+
+def segment(flags: int, *, inwards: bool, source: int, port: int, seq: int, ack: int) -> bytes:
+    ends = (source, HERE, port, 80) if inwards else (HERE, source, 80, port)
+    return MACS + b"\x08\x00" + ipv4(6, ends[0], ends[1], struct.pack("!HHIIBBHHH", ends[2], ends[3], seq, ack, 0x50, flags, 1024, 0, 0), None)
+
+
+def datagram(*, inwards: bool, source: int, port: int) -> bytes:
+    ends = (source, HERE, port, 53) if inwards else (HERE, source, 53, port)
+    return MACS + b"\x08\x00" + ipv4(17, ends[0], ends[1], struct.pack("!HHHH", ends[2], ends[3], 8, 0), None)
+
+
+def blind(rng: random.Random, source: int, port: int) -> list[tuple[str, bytes]]:
+    """A SYN from a false address, its answer, and an ACK that knows nothing of the answer."""
+    where = {"source": source, "port": port}
+    return [("INGRESS", segment(SYN, inwards=True, seq=1, ack=0, **where)), ("EGRESS", segment(SYN | ACK, inwards=False, seq=rng.getrandbits(32), ack=2, **where)),
+            ("INGRESS", segment(ACK, inwards=True, seq=2, ack=rng.getrandbits(32), **where))]  # fmt: skip
+
+
+def pair(rng: random.Random, source: int, port: int) -> list[tuple[str, bytes]]:
+    """A question from a false address, its answer, and another question."""
+    where = {"source": source, "port": port}
+    return [("INGRESS", datagram(inwards=True, **where)), ("EGRESS", datagram(inwards=False, **where)), ("INGRESS", datagram(inwards=True, **where))]
+
+
+def short(rng: random.Random, source: int, port: int) -> list[tuple[str, bytes]]:
+    """A whole connection."""
+    course = ((True, SYN, 1, 0), (False, SYN | ACK, 1, 2), (True, ACK, 2, 2), (True, FIN | ACK, 2, 2), (False, FIN | ACK, 2, 3), (True, ACK, 3, 3))
+    return [("INGRESS" if way else "EGRESS", segment(flags, inwards=way, source=source, port=port, seq=seq, ack=ack)) for way, flags, seq, ack in course]
+
+
+@pytest.mark.parametrize(("kind", "count"), [(blind, 90_000), (pair, 70_000), (short, 75_000)])
+def test_no_load_of_beginnings_answers_or_ends_pushes_out_an_old_connection(machine, kind, count):
+    """Each is more than all tables have room for. A blind ACK hits the right number in one of 65,000."""
+    for port in range(OLD):
+        for chain, frame in short(random.Random(1), THERE, 1000 + port)[:3]:
+            assert machine.run(chain, frame) == "ACCEPT"
+    rng = random.Random(2)
+    for number in range(count):
+        for chain, frame in kind(rng, 0x0B000000 + number, 2000 + (number & 1023)):
+            machine.run(chain, frame)
+    kept = 0
+    for port in range(OLD):
+        where = {"source": THERE, "port": 1000 + port, "seq": 2, "ack": 2}
+        kept += machine.run("EGRESS", segment(ACK, inwards=False, **where)) == machine.run("INGRESS", segment(ACK, inwards=True, **where)) == "ACCEPT"
+    assert kept == OLD
+    names = [each["state"] for each in machine.state(settled=True)["session-table"]]
+    assert len(names) <= OLD + 20, "what is not known to work is in no table of those that do"
 
 
 @pytest.mark.slow
