@@ -9,8 +9,9 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cubes.k8sdispatcher.check import check, span
+from cubes.k8sdispatcher.check import check
 from cubes.lib.layout import index, number, pack, unpack
+from cubes.lib.ranges import span_of
 from cubes.lib.sessions import rows_for
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
@@ -64,7 +65,7 @@ def _address_rows(config: Config, layout: Any) -> Iterator[tuple[bytes, bytes]]:
 def _ranges(config: Config) -> dict[str, int]:
     found: dict[str, int] = {}
     for leaf, (low, high, default) in RANGES.items():
-        found[low], found[high] = span(config.get(leaf, default))
+        found[low], found[high] = span_of(config.get(leaf, default))
     return found
 
 

@@ -6,16 +6,11 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cubes.lib.ranges import span_of
 from reconciler.service.sdk import Env
 
 Said = tuple[tuple[str | int, ...], str, str]
 Config = Mapping[str, Any]
-
-
-def span(text: str) -> tuple[int, int]:
-    """(first, last) of a range of ports."""
-    low, _, high = text.partition("-")
-    return int(low), int(high)
 
 
 def check(config: Config, env: Env) -> Iterator[Said]:
@@ -51,11 +46,11 @@ def _ports(config: Config) -> Iterator[Said]:
 def _ranges(config: Config) -> Iterator[Said]:
     said = {"port-range": config.get("port-range", "1024-29999"), "nodeport-range": config.get("nodeport-range", "30000-32767")}
     for leaf, text in said.items():
-        low, high = span(text)
+        low, high = span_of(text)
         if not 0 < low <= high <= 65535:
             yield (leaf,), f"{text} is no range of ports", "error"
             return
-    (low, high), (first, last) = span(said["port-range"]), span(said["nodeport-range"])
+    (low, high), (first, last) = span_of(said["port-range"]), span_of(said["nodeport-range"])
     if low <= last and first <= high:
         leaf = "port-range" if "port-range" in config else "nodeport-range"
         both = f"{said['port-range']} and {said['nodeport-range']}"
@@ -64,7 +59,7 @@ def _ranges(config: Config) -> Iterator[Said]:
 
 
 def _rules(config: Config) -> Iterator[Said]:
-    low, high = span(config.get("port-range", "1024-29999"))
+    low, high = span_of(config.get("port-range", "1024-29999"))
     for place, rule in enumerate(config.get("nodeport-rule", ())):
         port = rule["nodeport-port"]
         yield from _port(("nodeport-rule", place, "nodeport-port"), port, rule["proto"])

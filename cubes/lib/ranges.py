@@ -1,4 +1,4 @@
-"""Ranges of ports as prefixes, which a masked key can hold."""
+"""Ranges of ports, and the prefixes of them that a masked key can hold."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from collections.abc import Iterator
 
 Span = tuple[int, int]
 FULL = (0, 65535)
+
+
+def span_of(text: str) -> Span:
+    """(first, last) of FIRST-LAST, as models write ranges of ports."""
+    low, _, high = text.partition("-")
+    return int(low), int(high)
 
 
 def mask16(length: int) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cubes.lib.layout import index, number, pack, unpack
+from cubes.lib.ranges import span_of
 from cubes.lib.sessions import rows_for
 from cubes.nat.check import check
 from cubes.nat.prefixes import IN_SUBNET, adjustment, mask
@@ -31,7 +32,6 @@ from cubes.nat.rules import (
     Target,
     entries,
     source_rules,
-    span,
     target_rules,
 )
 from reconciler.service.sdk import Env, TableRows, decode, encode
@@ -143,7 +143,7 @@ def _said(config: Config, table: Any) -> Iterator[tuple[bytes, bytes]]:
     def row(kind: int, id_: int, **fields: Any) -> tuple[bytes, bytes]:
         return pack(table.key, kind=kind, id=id_), pack(table.value, **fields)
 
-    low, high = span(config.get("port-range", EVERY_PORT))
+    low, high = span_of(config.get("port-range", EVERY_PORT))
     yield row(CUBE, 0, low=low, high=high)
     for entry in entries(config, SNAT):
         yield row(SNAT, entry["id"], **_snat_fields(entry))
@@ -171,7 +171,7 @@ def _snat_fields(entry: Config) -> dict[str, Any]:
     if "last-external-ip" in entry:
         fields |= {"last": _wide_of(entry["last-external-ip"]), "said": HAS_LAST}
     if "port-range" in entry:
-        fields["low"], fields["high"] = span(entry["port-range"])
+        fields["low"], fields["high"] = span_of(entry["port-range"])
         fields["said"] |= HAS_PORTS
     return fields
 

@@ -7,8 +7,9 @@ from ipaddress import IPv6Network, ip_address, ip_network
 from itertools import pairwise
 from typing import Any
 
+from cubes.lib.ranges import span_of
 from cubes.nat.prefixes import LONGEST
-from cubes.nat.rules import DNAT, LISTS, NPT, PORT_FORWARDING, SNAT, Address, Config, entries, span
+from cubes.nat.rules import DNAT, LISTS, NPT, PORT_FORWARDING, SNAT, Address, Config, entries
 from reconciler.service.sdk import Env
 
 Said = tuple[tuple[str | int, ...], str, str]
@@ -45,7 +46,7 @@ def _forwarded(entry: Config) -> tuple[Address, int, str]:
 
 def _ports(path: tuple[str | int, ...], node: Config) -> Iterator[Said]:
     if "port-range" in node:
-        low, high = span(node["port-range"])
+        low, high = span_of(node["port-range"])
         if high > 65535 or not 0 < low <= high:
             yield (*path, "port-range"), f"{node['port-range']} is no range of ports", "error"
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
+from cubes.lib.ranges import span_of
+
 SNAT, MASQUERADE, DNAT, PORT_FORWARDING, NPT, HAIRPIN = range(1, 7)  # enum nat_kind of bpf/nat/nat.h
 KINDS = {SNAT: "snat", MASQUERADE: "masquerade", DNAT: "dnat", PORT_FORWARDING: "portforwarding", HAIRPIN: "hairpin"}
 LISTS = {SNAT: "snat", DNAT: "dnat", PORT_FORWARDING: "port-forwarding", NPT: "nptv6"}
@@ -64,11 +66,6 @@ def entries(config: Config, kind: int) -> list[Config]:
     return found
 
 
-def span(text: str) -> tuple[int, int]:
-    low, _, high = text.partition("-")
-    return int(low), int(high)
-
-
 def source_rules(config: Config, masquerades: Mapping[int, Address]) -> Iterator[Source]:
     """Masquerade last: a snat rule for the same addresses goes before it. `masquerades`: its addresses by family."""
     every = config.get("port-range", EVERY_PORT)
@@ -76,10 +73,10 @@ def source_rules(config: Config, masquerades: Mapping[int, Address]) -> Iterator
         first = ip_address(entry["external-ip"])
         last = ip_address(entry.get("last-external-ip", entry["external-ip"]))
         inside = ip_network(entry["internal-net"], strict=False)
-        yield Source(SNAT, entry["id"], inside, first, last, *span(entry.get("port-range", every)))
+        yield Source(SNAT, entry["id"], inside, first, last, *span_of(entry.get("port-range", every)))
     for family, address in masquerades.items():
         inside = ip_network("0.0.0.0/0" if family == 4 else "::/0")
-        yield Source(MASQUERADE, 0, inside, address, address, *span(every))
+        yield Source(MASQUERADE, 0, inside, address, address, *span_of(every))
 
 
 def target_rules(config: Config) -> Iterator[Target]:

@@ -58,7 +58,7 @@ EDITS: dict[str, Callable[[Data], None]] = {
 }  # fmt: skip
 """What the example's comment says to try; for any other, something that every example has."""
 
-SILENT = {"ddosmitigator": {"bad"}}
+SILENT = {"ddosmitigator": {"bad"}, "k8sfilter": {"fout"}}
 """Hosts that nobody reaches, and that reach nobody."""
 HIDDEN = {"nat": {("nout", "nin"), ("nout", "nweb")}, "k8sdispatcher": {("dout", "dpod")}}
 """Pairs of which the first does not reach the second by its own address, though the second reaches the first."""
