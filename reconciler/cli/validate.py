@@ -33,6 +33,10 @@ def run(run: Run) -> int:
 
     from reconciler.check import check
     from reconciler.check.advice import advice
+    from reconciler.check.polycube import topology_of
+    from reconciler.engine.apply import placed
+    from reconciler.engine.builder import Builder
+    from reconciler.errors import DocumentError
 
     if not run.args.files:
         raise UsageError("say which files, or - for standard input\nsee 'pcn validate --help'")
@@ -40,6 +44,9 @@ def run(run: Run) -> int:
     run.terminal.doing("checking")
     services = run.services()
     topologies, warnings = check(documents, services, merge=run.args.merge)
+    if wrong := Builder(services).wrong_filters(topologies):
+        formed = [topology_of(document, services)[0] for document in documents]
+        raise DocumentError([placed(problem, formed) for problem in wrong])
     warnings = [*warnings, *advice(documents, services, [name for _, name in socket.if_nameindex()])]
     if run.format != "text":
         run.emit(_document(topologies, warnings))

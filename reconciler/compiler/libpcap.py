@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from reconciler.compiler.libpcap_child import NOT_THERE, REFUSED
+from reconciler.compiler.libpcap_child import LIBRARIES, NOT_THERE, REFUSED
 from reconciler.errors import FeatureMissing
 
 MOST_BYTES = 8192  # of a text
 _SECONDS = 10
+
+
+def there() -> bool:
+    """Whether there is a libpcap."""
+    return any(_can_load(name) for name in LIBRARIES)
+
+
+def _can_load(name: str) -> bool:
+    with suppress(OSError):
+        return ctypes.CDLL(name) is not None
+    return False
 
 
 def compile_filter(text: str) -> bytes:

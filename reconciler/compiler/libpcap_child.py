@@ -15,7 +15,7 @@ NOT_THERE, REFUSED = 69, 65  # sysexits: EX_UNAVAILABLE, EX_DATAERR
 _ETHERNET, _ALL, _NO_NETMASK = 1, 262144, 0xFFFFFFFF  # DLT_EN10MB, bytes, PCAP_NETMASK_UNKNOWN
 _NEW_USER, _NEW_NET, _NO_NEW_PRIVS = 0x10000000, 0x40000000, 38
 _NOBODY = 65534
-_LIBRARIES = ("libpcap.so.1", "libpcap.so.0.8")
+LIBRARIES = ("libpcap.so.1", "libpcap.so.0.8")
 
 
 class _Program(ctypes.Structure):
@@ -23,7 +23,7 @@ class _Program(ctypes.Structure):
 
 
 def _library() -> ctypes.CDLL:
-    for name in _LIBRARIES:
+    for name in LIBRARIES:
         try:
             return ctypes.CDLL(name)
         except OSError:

@@ -220,7 +220,7 @@ def _session(
     try:
         session = reconciler.session(wanted, [*applied, *doomed] if doomed else applied, live)
     except DocumentError as error:
-        raise DocumentError([_placed(problem, [] if delete else formed) for problem in error.problems]) from None
+        raise DocumentError([placed(problem, [] if delete else formed) for problem in error.problems]) from None
     except CompileError as error:
         say_where(error, [] if delete else formed, options.services)
         raise
@@ -259,19 +259,20 @@ def _wanted(
     return [], []
 
 
-def _placed(problem: Problem, documents: Sequence[Document]) -> Problem:
-    """What only the compiled tables could tell of a cube: it is said where the cube is written."""
-    steps = problem.path.split("/")
-    where = _position("cubes", steps[3], documents) if problem.where is None and steps[:3] == ["", "spec", "cubes"] else None
+def placed(problem: Problem, documents: Sequence[Document]) -> Problem:
+    """What only the compiled tables, or libpcap, could tell of a cube: it is said where the cube, or its leaf, is written."""
+    _, *steps = problem.path.split("/")
+    is_of_cube = problem.where is None and steps[:2] == ["spec", "cubes"]
+    where = _position("cubes", steps[2], documents, tuple(steps[3:])) if is_of_cube else None
     return replace(problem, where=where) if where else problem
 
 
-def _position(among: str, name: str, documents: Sequence[Document]) -> Position | None:
-    """Where a cube or a link is written."""
+def _position(among: str, name: str, documents: Sequence[Document], leaf: tuple[str, ...] = ()) -> Position | None:
+    """Where a cube or a link is written, or a leaf of it."""
     for document in documents:
         for place, entry in enumerate(document.data.get("spec", {}).get(among) or ()):
             if entry["name"] == name:
-                return document.position(("spec", among, place))
+                return document.position(("spec", among, place, *leaf))
     return None
 
 

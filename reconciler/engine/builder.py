@@ -120,6 +120,18 @@ class Builder:
         filled = [self._filled(key, each, filters) for each in made]
         return Built({**whole.objects, **dict(zip(units, filled, strict=True))})
 
+    def wrong_filters(self, topologies: Iterable[Topology]) -> list[Problem]:
+        """What is wrong with the filters in these topologies' cubes; where there is no libpcap, nothing is known to be."""
+        from reconciler.compiler.libpcap import there
+
+        found: list[Problem] = []
+        for key in self.keys_of(topologies) if there() else ():
+            try:
+                self._filters(key)
+            except DocumentError as error:
+                found += error.problems
+        return found
+
     def _filters(self, key: BuildKey) -> dict[str, bytes]:
         """The filters in a kind's programs, compiled, by the names that C has for them. Raises DocumentError."""
         from reconciler.compiler.libpcap import compile_filter

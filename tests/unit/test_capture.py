@@ -14,6 +14,7 @@ from reconciler.capture import pcapng
 from reconciler.capture.anonymous import Anonymous
 from reconciler.capture.output import File, Pipe, Rotation
 from reconciler.errors import UsageError
+from tests.lib.commands import pcn
 from tests.lib.scapy_packets import ARP, IP, UDP, Dot1Q, Ether, IPv6, built
 
 ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
@@ -96,3 +97,13 @@ def test_blocks_are_as_long_as_they_say_and_in_fours() -> None:
                   pcapng.statistics(0, 5, 3, 1)):  # fmt: skip
         assert len(block) % 4 == 0
         assert block[4:8] == block[-4:] == len(block).to_bytes(4, "little")
+
+
+def test_validate_says_where_a_text_is_no_filter(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("- name: watch\n  service-name: packetcapture\n  snaplen: 60\n  filter: tcp port\n")
+    done = pcn("validate", str(file), code=65)
+    assert f"{file}:4:11: " in done.stderr
+    assert "not a filter" in done.stderr
+    file.write_text(file.read_text().replace("tcp port", "tcp port 80"))
+    pcn("validate", str(file), code=0)

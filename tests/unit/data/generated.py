@@ -32,6 +32,8 @@ def _like(schema: Any, odd: bool) -> st.SearchStrategy[Any]:
         return whole | st.fixed_dictionaries({}, optional={**parts, "odd": SCALARS}) if odd else whole
     if "items" in schema:
         return st.lists(like(schema["items"], odd=odd), min_size=schema.get("minItems", 0), max_size=3)
+    if "x-pcn-filter" in schema and not odd:  # what fits is said by libpcap, and by no schema
+        return st.sampled_from(["", "tcp port 80", "vlan 10 and udp", "not ip"])
     named = schema.get("enum") or ([schema["const"]] if "const" in schema else [])
     candidates = [*named, *TEXTS, True, False, schema.get("minimum", 0), schema.get("maximum", 1), schema.get("default"),
                   *schema.get("examples", ())]

@@ -186,6 +186,7 @@ def test_a_text_that_is_no_filter_is_an_error_at_its_line(lab: Lab) -> None:
         lab.plan()
     (problem,) = caught.value.problems
     assert problem.where is not None
+    assert "tcp port" in (lab.document().text.splitlines()[problem.where.line - 1])
     assert problem.path == "/spec/cubes/cap/filter"
 
 
