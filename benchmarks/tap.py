@@ -71,12 +71,12 @@ def _turn(bed: Bed, flow: Flow, seldom: _Seldom, name: str, text: str, packets: 
     with tempfile.TemporaryDirectory() as directory:
         file, said = Path(directory) / "a.pcapng", ""
         with _tap(bed, text, file) as tap:
-            before, began, wanted = flow.arrived(), time.monotonic(), 0
+            before, began, spent, wanted = flow.arrived(), time.monotonic(), machine.spent(), 0
             for _ in range(packets // _CHUNK):
                 flow.put(_CHUNK - _CHUNK // 1000)
                 seldom.put(_CHUNK // 1000)
                 wanted += _CHUNK // 1000
-            took = time.monotonic() - began
+            took, spent = time.monotonic() - began, machine.spent() - spent
             lost = packets // _CHUNK * _CHUNK - (flow.arrived() - before)
             if tap is not None:
                 tap.send_signal(signal.SIGTERM)
@@ -86,7 +86,7 @@ def _turn(bed: Bed, flow: Flow, seldom: _Seldom, name: str, text: str, packets: 
     fine = read == captured and (captured + dropped == wanted if name == "1 in 1,000" else captured == 0)
     rate = packets / took / 1e6
     told = f"captured {captured:6} of {wanted}, no room {dropped}, in the file {read}{'' if fine else '  WRONG'}"
-    print(f"{run:2} {name:11} {rate:5.2f} M/s  lost {lost:6}  {told}", flush=True)
+    print(f"{run:2} {name:11} {rate:5.2f} M/s {spent / packets:5.0f} ns of CPU each  lost {lost:6}  {told}", flush=True)
     return fine
 
 
