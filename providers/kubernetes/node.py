@@ -18,6 +18,7 @@ from providers.kubernetes.document import NodeDocument
 from providers.kubernetes.health import HealthChecks
 from providers.kubernetes.provider import Provider
 from providers.kubernetes.settings import Settings
+from providers.kubernetes.topologies import Topologies
 from reconciler.agent.client import DocumentsClient
 from reconciler.agent.singleton import socket_name
 from reconciler.kernel import rundir
@@ -35,8 +36,9 @@ class Node:
         self._agent = DocumentsClient(root)
         self.provider = Provider(settings, name, Api(access), self._agent, self._in_force)
         provider = self.provider
-        plugin = Plugin(settings, root, provider.families, provider.attach, provider.detached, provider.trouble)
+        plugin = Plugin(settings, root, provider.families, provider.attach, provider.gone, provider.trouble)
         self._cni = CniServer(root, plugin)
+        self._topologies = Topologies(provider.api, self._agent, name, self._names, settings.topology)
         self._health = HealthChecks(health)
         self._status = socket_name(root, "k8s")
         self._server: asyncio.Server | None = None
@@ -48,7 +50,11 @@ class Node:
         """Until it is cancelled."""
         await self._cni.start()
         self._server = await asyncio.start_unix_server(self._tell, sock=rundir.listen(self._status))
+        self._start(self._topologies.run())
         await self.provider.run()
+
+    def _names(self) -> list[str]:
+        return [name for _, name in self.provider.objects["nodes"].by_name]
 
     async def close(self) -> None:
         """What is in the kernel stays there."""
@@ -98,5 +104,7 @@ class Node:
 async def _logged(work: Any) -> None:
     try:
         await work
+    except OSError as error:
+        log.error("%s", error)
     except Exception:
         log.exception("a mistake in the provider; it goes on")

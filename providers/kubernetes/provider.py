@@ -121,6 +121,9 @@ class Provider:
             said = await self.agent.put(SOURCE, made.topology, revision=str(asked), wait=IN_FORCE_PATIENCE)
         except (ValueError, RpcError) as error:
             return self._failed(str(error))
+        except (KeyError, TypeError, AttributeError) as error:  # an object that no API server of those known here serves
+            log.exception("an object is of a shape that is not known")
+            return self._failed(f"an object is of a shape that is not known: {type(error).__name__}: {error}")
         if said["state"] != "applied":
             return self._failed(f"{said['state']}: {said['problem']}")
         if self.problem:
@@ -145,6 +148,7 @@ class Provider:
         """An agent that began anew knows of no documents, though the kernel holds them."""
         while True:
             await asyncio.sleep(CHECK_EVERY)
+            await self.gone()
             with suppress(RpcError):
                 found = await self.agent.topologies()
                 if self._last is not None and not any(each["topology"] == self.settings.topology for each in found):
@@ -175,10 +179,10 @@ class Provider:
             port = f"pods:s{slot}"
             said = await self.agent.look([port], wait=5.0)
         except RpcError as error:
-            self.detached("/".join(request.pod))
+            self._forget(request.pod, slot)
             raise CniError(TRY_LATER, f"{netdev(slot)} is not in force: {error}") from None
         if any(each["port"] == port for each in said["waiting"]):
-            self.detached("/".join(request.pod))
+            self._forget(request.pod, slot)
             raise CniError(TRY_LATER, f"{netdev(slot)} was not connected")
 
     async def _know(self, request: Request) -> None:
@@ -208,17 +212,25 @@ class Provider:
         except TimeoutError:
             raise RpcError(self.problem or "it takes too long") from None
 
-    def detached(self, pod: str) -> None:
-        """A pod ("namespace/name") has no netdev any more."""
-        namespace, _, name = pod.partition("/")
-        known = _long_name(self.attached, namespace, name) or (namespace, name)
-        if self.attached.pop(known, None) is not None:
+    def _forget(self, name: Name, slot: int) -> None:
+        known = self.attached.get(name)
+        if known is not None and known.slot == slot:
+            del self.attached[name]
             self.changed()
+
+    async def gone(self) -> None:
+        """Forget the pods whose netdev is gone, or another pod's: by DEL, or with their namespace. A pod that has a new sandbox
+        has a new slot already, and keeps it."""
+        owned = await asyncio.to_thread(netdevs.owned)
+        for name, attached in list(self.attached.items()):
+            owner = owned.get(attached.slot)
+            if owner is None or owner.pod != netdevs.pod_word(*name, owner.container, owner.ifname):
+                self._forget(name, attached.slot)
 
 
 def _long_name(names: Mapping[Name, Any], namespace: str, word: str) -> Name | None:
     """The pod that an alias means by a digest."""
     if not word.startswith("#"):
         return None
-    found = (name for name in names if name[0] == namespace)
-    return next((name for name in found if netdevs.pod_word(*name, "x" * 200, "") == f"{namespace}/{word}"), None)
+    found, wanted = (name for name in names if name[0] == namespace), f"{namespace}/{word}"
+    return next((name for name in found if netdevs.pod_word(*name, "x" * 200, "") == wanted), None)

@@ -76,6 +76,19 @@ def make(name: str, target: str, owner: Owner, station: str, mtu: int) -> bool:
     return True
 
 
+def claim(target: str, ifname: str, owner: Owner) -> int | None:
+    """The slot whose netdev leads to a pod's, if its maker was killed before the alias was written: it is the pod's now."""
+    far = rtnl.link(ifname, target)
+    if far is None:
+        return None
+    for name, near in rtnl.links().items():
+        slot = slot_of(name)
+        if slot is not None and not near.alias and (near.index, far.index) == (far.peer_index, near.peer_index):
+            linkwrite.set_link(name, alias=owner.alias(), up=True)
+            return slot
+    return None
+
+
 def set_up(target: str, ifname: str, addresses: Sequence[tuple[str, str]], station: str) -> None:
     """Give the far end its addresses, each with the gateway of its family, which is a neighbour for good. What is there already
     stays. Raises KernelError, OSError."""

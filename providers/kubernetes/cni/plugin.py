@@ -39,14 +39,14 @@ Families = Mapping[int, Family]
 @dataclass(slots=True)
 class Plugin:
     """`families` are the node's, none before they are known. `attach` (request, slot) returns once the pod's policies and port
-    are in force, and raises CniError; `detached` is told of a pod ("namespace/name") that went; `trouble` says why nothing can
-    be added now, '' if it can. `root` is the agent's in bpffs."""
+    are in force, and raises CniError; `gone` is called after netdevs were removed; `trouble` says why nothing can be added now,
+    '' if it can. `root` is the agent's in bpffs."""
 
     settings: Settings
     root: str
     families: Callable[[], Families]
     attach: Callable[[Request, int], Awaitable[None]]
-    detached: Callable[[str], None]
+    gone: Callable[[], Awaitable[None]]
     trouble: Callable[[], str]
     _last: int | None = None
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -106,6 +106,10 @@ class Plugin:
                     self._set_up(request, slot)
                     return slot
                 netdevs.remove(netdev(slot))  # of a namespace that is gone
+        claimed = netdevs.claim(request.netns, request.ifname, owner)
+        if claimed is not None:
+            self._set_up(request, claimed)
+            return claimed
         for slot in self._free(taken):
             if netdevs.make(netdev(slot), request.netns, owner, station(self.families()), self.settings.mtu):
                 self._last = slot
@@ -141,16 +145,14 @@ class Plugin:
     # -- the others ---------------------------------------------------------------------------------------------------
 
     async def _delete(self, request: Request) -> None:
-        pods = await asyncio.to_thread(delete, request.attachment)
-        for pod in pods:
-            self.detached(pod)
+        await asyncio.to_thread(delete, request.attachment)
+        await self.gone()
 
     async def _collect(self, request: Request) -> None:
         valid = valid_attachments(request.config)
         async with self._one:
-            pods = await asyncio.to_thread(collect, valid)
-        for pod in pods:
-            self.detached(pod)
+            await asyncio.to_thread(collect, valid)
+        await self.gone()
 
     def _check(self, request: Request) -> None:
         """Raises CniError for what is not as ADD left it."""
@@ -179,23 +181,18 @@ def _is_of(owner: Owner, request: Request) -> bool:
     return (owner.container, owner.ifname) == request.attachment
 
 
-def delete(attachment: tuple[str, str]) -> list[str]:
-    """Remove a pod's netdev; its pod, if there was one. Needs no agent and no namespace."""
-    gone = []
+def delete(attachment: tuple[str, str]) -> None:
+    """Remove a pod's netdev, if there is one. Needs no agent and no namespace."""
     for slot, owner in netdevs.owned().items():
-        if owner is not None and (owner.container, owner.ifname) == attachment and netdevs.remove(netdev(slot)):
-            gone.append(owner.pod)
-    return gone
+        if owner is not None and (owner.container, owner.ifname) == attachment:
+            netdevs.remove(netdev(slot))
 
 
-def collect(valid: set[tuple[str, str]]) -> list[str]:
-    """Remove all netdevs of pods that are not among `valid`; the pods."""
-    gone = []
+def collect(valid: set[tuple[str, str]]) -> None:
+    """Remove all netdevs of pods that are not among `valid`."""
     for slot, owner in netdevs.owned().items():
         if owner is None or (owner.container, owner.ifname) not in valid:
             netdevs.remove(netdev(slot))
-            gone += [owner.pod] if owner is not None else []
-    return gone
 
 
 async def standalone(environment: Mapping[str, str], stdin: bytes, root: str) -> tuple[int, str]:
@@ -207,7 +204,10 @@ async def standalone(environment: Mapping[str, str], stdin: bytes, root: str) ->
     async def attach(_: Request, __: int) -> None:
         raise CniError(TRY_LATER, nothing())
 
-    plugin = Plugin(Settings(), root, dict, attach, lambda _: None, nothing)
+    async def gone() -> None:
+        """Whoever serves next sees it."""
+
+    plugin = Plugin(Settings(), root, dict, attach, gone, nothing)
     if environment.get("CNI_COMMAND") == "CHECK":
         return 1, json.dumps(CniError(TRY_LATER, nothing()).json(VERSIONS[-1]))
     return await plugin.call(environment, stdin)
