@@ -90,7 +90,8 @@ def _call(
     """`live` was read with state; `facts` are the host's, `tables` the layouts of the cube's tables."""
     rows, config = live.tables.get(cube.name, {}), full_config(cube)
     wanted = of_cube(service.facts, facts, live.published.get(cube.name, {}))
-    env = Env(live.ports.get(cube.name, {}), int(time.clock_gettime(time.CLOCK_MONOTONIC)), cube.name, wanted, rows)
+    now, ports = int(time.clock_gettime(time.CLOCK_MONOTONIC)), live.ports.get(cube.name, {})
+    env = Env(ports, now, cube.name, wanted, rows)
     return ActionCall(action.path, said, config, service.config(rows, tables, env, state=True, said=config), env, tables)
 
 

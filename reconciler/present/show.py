@@ -22,6 +22,7 @@ from reconciler.facts import of_cube
 from reconciler.graph.records import CubeRecord, LinkRecord, Live, NamespaceRecord, PortRecord, ProgramRecord, TopologyRecord
 from reconciler.graph.trace import Traced, trace, without_taps
 from reconciler.kernel.bpffs import Bpffs
+from reconciler.kernel.protocol_counters import ProtocolCounters
 from reconciler.model import Link, LinkEnd
 from reconciler.present.attachments import documented, selectors_in_force
 from reconciler.service.model.codec import Env
@@ -155,8 +156,8 @@ def cube_data(
     if service is None or built is None:
         return plain
     facts = of_cube(service.facts, of_host, live.published.get(record.name, {}))
-    env = Env(live.ports.get(record.name, {}), int(time.clock_gettime(time.CLOCK_MONOTONIC)), record.name,
-              facts)
+    now = int(time.clock_gettime(time.CLOCK_MONOTONIC))
+    env = Env(live.ports.get(record.name, {}), now, record.name, facts, counters=ProtocolCounters())
     config = service.config(live.tables.get(record.name, {}), built.tables, env, state=state, said=said)
     _drop_inapplicable(service.schema, config)
     plain |= _constants(record, live, service, reconciler.objects(live))

@@ -19,8 +19,8 @@ class Env:
     """What encoding needs to know of the world: the indices of the cube's ports, the time in CLOCK_MONOTONIC seconds (only
     to show ages), the cube's name (what is derived from it is the same on every host), the facts that its service wants
     (reconciler/facts; one that is not known is absent), and the rows that the cube's tables hold now, by table: a half that keeps
-    order labels, or adds to a version, goes on from those. `config` is the cube's configuration as it was applied, for `state`
-    alone: what a document says of the tables that are to be shown."""
+    order labels, or adds to a version, goes on from those. For `state` alone: `config` is the cube's configuration as it was
+    applied, and `counters` what the host's protocols have counted (kernel/protocol_counters)."""
 
     ports: Mapping[str, int] = field(default_factory=dict)
     now: int = 0
@@ -28,6 +28,7 @@ class Env:
     facts: Mapping[str, Any] = field(default_factory=dict)
     live: Mapping[str, Mapping[bytes, bytes]] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+    counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def port_name(self, index: int) -> str:
         return next((name for name, known in self.ports.items() if known == index), f"#{index}")
