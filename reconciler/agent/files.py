@@ -8,16 +8,18 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.document import Document
+from reconciler.document import Document, hosts
 from reconciler.document.diagnostics import render_all
+from reconciler.document.hosts import Host, this_host
 from reconciler.document.incremental_parse import reparse
 from reconciler.document.load import MAX_BYTES, SUFFIXES, decode, parse
 from reconciler.errors import DocumentError, PcnError, Problem
 from reconciler.incremental.sharing import share
+from reconciler.live.applied import name_of
 from reconciler.service.registry import Services
 
 _SETTLED = 0.05  # seconds since the last write after which a file counts as whole
@@ -52,6 +54,7 @@ class Files:
 
     arguments: Sequence[str]
     merge: bool = False
+    host: Host = field(default_factory=this_host)
     files: dict[str, File] = field(default_factory=dict)
     absent: str = ""
     waits: bool = False
@@ -146,6 +149,7 @@ class Files:
             file.text = decode(content, path)
             mended = reparse(before[0], file.text) if len(before) == 1 else None
             file.documents = (mended,) if mended is not None else tuple(parse(file.text, path))
+            file.documents = tuple(_not_suspended(file.documents, file.good))
         except DocumentError as error:
             self._refuse(path, error.problems)
 
@@ -163,7 +167,7 @@ class Files:
         names: frozenset[str] = frozenset()
         while True:
             versions = [file.good if path in broken else file.documents for path, file in self.files.items()]
-            documents = [document for version in versions for document in version]
+            documents = [document for version in versions for document in version if hosts.is_for(document, self.host)]
             try:
                 names = frozenset(t.name for t in check(documents, services, merge=self.merge)[0]) if documents else frozenset()
                 break
@@ -198,6 +202,16 @@ class Files:
             self._said[path, file.digest] = None
             while len(self._said) > 1000:
                 del self._said[next(iter(self._said))]
+
+
+def _not_suspended(documents: Sequence[Document], good: Sequence[Document]) -> Iterator[Document]:
+    """Of a topology that is suspended, the version that is in force, if that is known. What is in the kernel stays anyway."""
+    before = {name_of(document): document for document in good}
+    for document in documents:
+        if not hosts.is_suspended(document):
+            yield document
+        elif (name := name_of(document)) in before:
+            yield before[name]
 
 
 def _involved(problem: Problem) -> set[str]:

@@ -67,6 +67,10 @@ class Loop:
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
+    def from_thread(self, callback: Callback) -> None:
+        """Call back soon. For other threads."""
+        self._loop.call_soon_threadsafe(self._guarded, callback)
+
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run `work` in the thread, after what was given to it before."""
         return await self._loop.run_in_executor(self._thread, work)

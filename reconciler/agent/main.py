@@ -42,6 +42,9 @@ from reconciler.errors import Interrupted, LockBusy
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.plan.steps import Step
 from reconciler.slowpath.supervisor import Supervisor
+from reconciler.sources.feed import Care, Feed
+from reconciler.sources.source import Source
+from reconciler.sources.spool import Spool
 
 QUIET, AT_MOST, POLL = 0.3, 5.0, 5.0  # seconds: without a change before files are read, to wait for that, between polls
 INTERVAL = 0.5  # seconds between looks, so that drift is healed within one
@@ -67,6 +70,8 @@ class Settings:
     metrics: str = ""
     accepts_state_reset: bool = False
     interval: float = INTERVAL
+    feeds: Sequence[tuple[Source, Spool]] = ()
+    care: Care = field(default_factory=Care)
 
 
 @dataclass(slots=True)
@@ -82,6 +87,7 @@ class Agent:
     watcher: Watcher = field(init=False)
     links: LinkEvents = field(init=False)
     workers: Supervisor = field(init=False)
+    feeds: list[Feed] = field(init=False)
     slow_log: SlowLog = field(default_factory=SlowLog)
     published: PublishedFacts = field(init=False)
     tidier: GcPolicy = field(default_factory=GcPolicy)
@@ -102,7 +108,11 @@ class Agent:
 
     def __post_init__(self) -> None:
         options = self.settings.options
-        self.files = Files(self.settings.paths, options.merge)
+        self.files = Files([*self.settings.paths, *(str(spool.directory) for _, spool in self.settings.feeds)], options.merge)
+        self.feeds = [
+            Feed(source, spool, self.files.host, self.settings.care, self._published, self._asked)
+            for source, spool in self.settings.feeds
+        ]
         self.published = PublishedFacts(options.services)
         self.healer = Controller(options, self.settings.mode, self.settings.prune, self.files.texts)
         self.healer.accepts_state_reset = self.settings.accepts_state_reset
@@ -134,6 +144,8 @@ class Agent:
         self.workers = Supervisor(root, services, self._worker_says)
         for part in (self.watcher, self.links):
             stack.callback(part.close)
+        for feed in self.feeds:
+            stack.callback(feed.close)
         self.loop.readable(self.watcher, self._files_poked)
         self.loop.readable(self.links, self._links_changed)
         answers: dict[str, Answer] = {"": lambda _: json.dumps(self.status()).encode(), "log": self.slow_log.drain}
@@ -162,7 +174,22 @@ class Agent:
         """How it is now; while the thread is at work, how it was when that began."""
         said = self._said if self._busy else status(self.files, self.healer, self.started, None)
         slow_path = {**self.workers.counters(), "published": self.slow_log.published}
+        feeds = [feed.about() for feed in self.feeds]
+        lost = [feed["problem"] for feed in feeds if feed["problem"]]
+        said = {**said, "healthy": said["healthy"] and not lost, "problems": [*said["problems"], *lost], "feeds": feeds}
         return {**said, "slow_path": slow_path, "memory_kib": resident()}
+
+    def _published(self) -> None:
+        """In a feed's thread: its directory is another one."""
+        self.loop.from_thread(self._files_poked_by_feed)
+
+    async def _files_poked_by_feed(self) -> None:
+        if self._begun and await self._job(self.files.changed):
+            await self._read_files()
+
+    def _asked(self) -> dict[str, Any] | None:
+        """In a feed's thread: the status."""
+        return singleton.ask(self.settings.options.root, 2.0)
 
     # -- the thread -------------------------------------------------------------------------------------------------
 
@@ -194,6 +221,8 @@ class Agent:
 
     async def _refresh(self) -> None:
         log.info("SIGHUP: looking at everything now")
+        for feed in self.feeds:
+            feed.sync()
         await self._job(self.healer.forget)
         await self._read_files()
 
@@ -335,6 +364,8 @@ class Agent:
         await self.workers.settled(FIRST_SERVED)
         for serve in self._servers:
             serve()
+        for feed in self.feeds:
+            feed.start()
         self._begun = True
         self._report()
         if self.notifier.period:

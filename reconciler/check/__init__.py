@@ -19,7 +19,7 @@ from reconciler.check.rules_peers import symmetric
 from reconciler.check.schema import Services
 from reconciler.check.schema_check import check_schema
 from reconciler.check.symbol_table import symbol_table
-from reconciler.document import Document
+from reconciler.document import Document, hosts
 from reconciler.errors import DocumentError, Problem
 from reconciler.model import Topology
 
@@ -54,7 +54,8 @@ def _check(documents: Sequence[Document], services: Services, merge: bool) -> tu
         if (strange := _is_foreign(document.data)) is not None:
             found.append(Problem(strange, "", document.position(())))
             continue
-        converted, problems = topology_of(document, services)
+        found += hosts.problems(document)
+        converted, problems = topology_of(hosts.without(document), services)
         found += problems
         formed.append(converted)
     united, problems = _by_name(formed, services, merge)

@@ -55,6 +55,7 @@ def topology_schema() -> Schema:
     """The schema of a topology document in which a cube is any object with a name and a service-name."""
     file = File(__file__).resolve().parents[2] / "schemas" / "json" / "topology.schema.json"
     schema: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    del schema["properties"]["spec"]["properties"]["hosts"], schema["properties"]["metadata"]["properties"]["annotations"]
     cubes = schema["properties"]["spec"]["properties"]["cubes"]
     name = cubes["items"]["properties"]["name"]
     properties = {"name": name, "service-name": {"type": "string"}}

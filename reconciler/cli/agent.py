@@ -50,6 +50,7 @@ def arguments(parser: ArgumentParser) -> None:
     watching.add_argument("--merge", action="store_true", help="make one topology of documents with the same name")
     watching.add_argument("--accept-state-reset", action="store_true",
                           help="after an upgrade, exchange tables whose layout is another one, though what they learned is lost")
+    _feeds(watching)
     watching.add_argument("--metrics", metavar="ADDRESS", default="",
                           help="serve metrics for Prometheus at 127.0.0.1:PORT, [::1]:PORT or unix:PATH")
     shared.services(watching)
@@ -60,6 +61,16 @@ def arguments(parser: ArgumentParser) -> None:
         shared.common(verb)
 
 
+def _feeds(parser: ArgumentParser) -> None:
+    from reconciler.cli.feeds import arguments
+
+    arguments(parser)
+    parser.add_argument("--every", metavar="SECONDS", type=shared.seconds, default=30.0, help="how often to ask Git (30)")
+    parser.add_argument("--spread", metavar="SECONDS", type=shared.seconds, default=0.0,
+                        help="apply a new revision within this time, each host at a moment of its own")
+    parser.add_argument("--report", action="store_true", help="keep this host's status where the documents are from")
+
+
 def run(run: Run) -> int:
     return _run(run) if run.args.what == "run" else _status(run)
 
@@ -67,6 +78,8 @@ def run(run: Run) -> int:
 def _run(run: Run) -> int:
     from reconciler.agent.log_format import set_up
     from reconciler.agent.main import Agent, Settings
+    from reconciler.cli.feeds import feeds
+    from reconciler.sources.feed import Care
 
     run.need("change the kernel's programs", change=True)
     for path in run.args.paths:
@@ -74,8 +87,10 @@ def _run(run: Run) -> int:
     options = run.options()
     options.planned, options.lock_timeout, options.prune = None, _BUSY, False
     set_up(verbose=run.terminal.verbose, quiet=run.terminal.quiet)
+    care = Care(run.args.spread, run.args.prune, run.args.report)
     return Agent(Settings(
-        run.args.paths, options, run.args.mode, run.args.prune, run.args.metrics, run.args.accept_state_reset
+        run.args.paths, options, run.args.mode, run.args.prune, run.args.metrics, run.args.accept_state_reset,
+        feeds=feeds(run.args), care=care,
     )).run()  # fmt: skip
 
 

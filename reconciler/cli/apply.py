@@ -61,7 +61,10 @@ def run(run: Run) -> int:
         raise UsageError(f"say which files, or - for standard input\nsee 'pcn {run.verb} --help'")
     reads = args.plan or args.check
     run.need("read the kernel's programs" if reads else "change the kernel's programs", change=not reads)
-    documents = run.load(args.files)
+    documents = run.load(args.files) if args.delete else run.load_for_here(args.files)
+    if not documents and not args.prune:
+        run.terminal.complain("nothing here is for this host")
+        return 0
     options = run.options()
     if args.plan or args.check:
         return plan(run, documents, options)

@@ -87,6 +87,16 @@ class Run:
         self.terminal.doing(f"loading {', '.join(paths)}")
         return load(paths, stdin=sys.stdin.buffer, sources=self.sources)
 
+    def load_for_here(self, paths: Sequence[str]) -> list[Document]:
+        """As `load`, without the topologies that are for other hosts, of which it is said."""
+        from reconciler.document import hosts
+
+        documents, host = self.load(paths), hosts.this_host()
+        for document in documents:
+            if not hosts.is_for(document, host):
+                self.terminal.complain(f"{document.file} is for {hosts.for_whom(document)}, and not for {host.name}: left out")
+        return [document for document in documents if hosts.is_for(document, host)]
+
     def need(self, what: str, *, change: bool = False) -> None:
         """Raise NotPermitted, in one sentence, where the kernel would say no to everything. What a step needs beyond that (of
         namespaces: CAP_SYS_ADMIN), the kernel says at that step."""

@@ -16,6 +16,7 @@ VERBS = {
     "services": "list the kinds of cube there are",
     "serve-service": "serve services to the pcn of this host, or of others",
     "agent": "keep the kernel as files say it should be (the command pcn-agent)",
+    "fleet": "say how all hosts do, and what a change would cost them",
     "api": "serve Polycube's REST API (the command pcn-api)",
     "stats": "show what the cubes and ports carry and drop",
     "log": "print what the cubes log",

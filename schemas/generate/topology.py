@@ -7,6 +7,24 @@ from schemas.generate.nodes import object_schema
 from schemas.generate.service import DRAFT
 from schemas.generate.yang import Schema, Statement, one_line
 
+_WORD: Schema = {"type": ["string", "integer", "boolean"]}
+# Maps with any keys, which YANG has not. reconciler/document/hosts.py reads both, before anything else is looked at.
+_HOSTS: Schema = {
+    "description": "The hosts that the topology is for: one of the names and all of the labels must fit. Without it, every host.",
+    "type": "object", "additionalProperties": False,
+    "properties": {
+        "names": {"description": "Names of hosts; * and ? stand for any letters.", "type": "array", "items": {"type": "string"},
+                  "examples": [["edge-1", "edge-*"]]},
+        "labels": {"description": "Labels that a host must have (/etc/pcn/labels.yaml), each with this value or one of these.",
+                   "type": "object", "additionalProperties": {"anyOf": [_WORD, {"type": "array", "items": _WORD}]},
+                   "examples": [{"site": "turin", "role": ["gw", "fw"]}]},
+    },
+}  # fmt: skip
+_ANNOTATIONS: Schema = {
+    "description": "What is asked of whoever applies the topology, such as pcn/suspend.",
+    "type": "object", "additionalProperties": {"type": "string"}, "examples": [{"pcn/suspend": "true"}],
+}  # fmt: skip
+
 
 def topology_schema(module: Statement, services: Iterable[str]) -> Schema:
     """The schema of the document, in which cubes of `services` refer to '<service>.schema.json' beside it.
@@ -19,6 +37,8 @@ def topology_schema(module: Statement, services: Iterable[str]) -> Schema:
                     "description": one_line(module.search_one("description").arg)}
     schema = head | object_schema(module)
     schema["required"].append("spec")
+    schema["properties"]["metadata"]["properties"]["annotations"] = _ANNOTATIONS
+    schema["properties"]["spec"]["properties"] = {"hosts": _HOSTS, **schema["properties"]["spec"]["properties"]}
     items = schema["properties"]["spec"]["properties"]["cubes"]["items"]
     items["additionalProperties"] = True
     service_name = items["properties"]["service-name"]

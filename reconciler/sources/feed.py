@@ -1,0 +1,169 @@
+"""The thread that keeps a directory as its source says. Whatever happens to the source, what was published last stays."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.document.hosts import Host
+from reconciler.errors import PcnError
+from reconciler.sources.guard import too_much
+from reconciler.sources.source import Revision, Source
+from reconciler.sources.spool import Spool
+
+LOOK = 1.0  # seconds between two looks at whether the status is another one
+HEARTBEAT = 20.0  # seconds after which a status is said again though nothing has changed
+AGAIN, LAST = 0.5, 10.0  # seconds to the first and between the last tries of what failed
+log = logging.getLogger("pcn.feed")
+
+
+@dataclass(frozen=True, slots=True)
+class Care:
+    """How a host takes what comes. `spread`: seconds over which hosts apply a revision; `prune`: topologies that are gone go;
+    `reports`: its status is kept where the documents are from."""
+
+    spread: float = 0.0
+    prune: bool = False
+    reports: bool = False
+
+
+class Feed:
+    """One source. `published` is called in the thread when the directory is another one; `status` gives the agent's."""
+
+    def __init__(
+        self, source: Source, spool: Spool, host: Host, care: Care, published: Callable[[], object],
+        status: Callable[[], Mapping[str, Any] | None],
+    ) -> None:
+        self._source, self.spool, self._host, self._care = source, spool, host, care
+        self._published, self._status = published, status
+        self.revision, self.problem, self._since = "", "", 0.0
+        self._poked, self._stopping = threading.Event(), threading.Event()
+        self._reported: tuple[Any, float] = (None, 0.0)
+        self._unreported = False
+        self._thread = threading.Thread(target=self._run, name=f"pcn-{source.name}", daemon=True)
+
+    @property
+    def directory(self) -> str:
+        return str(self.spool.directory)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def sync(self) -> None:
+        """Look at the source now."""
+        self._poked.set()
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._poked.set()
+        self._thread.join(5.0)
+        self._source.close()
+
+    def about(self) -> dict[str, Any]:
+        """Part of the agent's status."""
+        return {"source": self._source.words, "revision": self.revision, "problem": self.problem, "since": self._since}
+
+    # -- the thread -------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        if (kept := self._source.kept()) is not None:
+            self._publish(kept)
+        failures = 0
+        while not self._stopping.is_set():
+            self._poked.clear()
+            try:
+                self._once()
+                failures = 0
+            except PcnError as error:
+                failures += 1
+                self._say(str(error))
+            except Exception as error:  # a feed that ends over a bug would leave a host without its documents
+                failures += 1
+                log.exception("%s", self._source.words)
+                self._say(f"{self._source.words}: {type(error).__name__}: {error}")
+            self._report()
+            if failures:
+                self._poked.wait(min(AGAIN * 2 ** min(failures - 1, 10), LAST))
+
+    def _once(self) -> None:
+        found = self._source.fetch()
+        if found is not None:
+            if why := self._refused(found):
+                self._source.unread()
+                raise PcnError(f"revision {found.id[:12]} of {self._source.words} is not taken: {why}")
+            self._stopping.wait(self._delay(found.id) if self.revision else 0.0)
+            self._publish(found)
+        self._say("")
+        while not self._stopping.is_set():
+            self._report()
+            if self._source.wait(self._poked, LOOK) or self._poked.is_set():
+                return
+
+    def _refused(self, found: Revision) -> str:
+        if not self._care.prune or found.prune_all:
+            return ""
+        why = too_much(self.spool.files(), found.files, self._host)
+        return f"{why}, more than half, and does not say 'pcn-prune: all'" if why else ""
+
+    def _delay(self, revision: str) -> float:
+        """This host's share of the spread, another one for each revision."""
+        number = hashlib.sha256(f"{self._host.name}\0{revision}".encode()).digest()
+        return self._care.spread * int.from_bytes(number[:4], "big") / (1 << 32)
+
+    def _publish(self, found: Revision) -> None:
+        if dict(found.files) != self.spool.files() or not self.spool.directory.exists():
+            self.spool.publish(found.files)
+            log.info("%s is at revision %s: %d files", self._source.words, found.id[:12], len(found.files))
+        self.revision = found.id
+        self._published()
+
+    def _say(self, problem: str) -> None:
+        if problem != self.problem:
+            self.problem, self._since = problem, time.time() if problem else 0.0
+            if problem:
+                log.error("%s; what was published stays", problem)
+            else:
+                log.info("%s answers", self._source.words)
+
+    # -- the status -------------------------------------------------------------------------------------------------
+
+    def _report(self) -> None:
+        if not self._care.reports:
+            return
+        said = of_agent(self._status(), self.about(), self._host)
+        before, when = self._reported
+        if said == before and time.monotonic() - when < HEARTBEAT:
+            return
+        try:
+            self._source.report(self._host.name, {**said, "time": time.time()})
+            self._reported = said, time.monotonic()
+            self._unreported = False
+        except PcnError as error:
+            if not self._unreported:
+                log.warning("the status is not reported: %s", error)
+            self._unreported = True
+
+
+def of_agent(said: Mapping[str, Any] | None, feed: Mapping[str, Any], host: Host) -> dict[str, Any]:
+    """What a host says of itself, of its agent's status. `state` is one of InSync, Pending, Drift, Invalid, SourceUnavailable."""
+    found: dict[str, Any] = {"host": host.name, "labels": dict(host.labels)}
+    found |= {"revision": feed["revision"], "source": feed["source"]}
+    if said is None:
+        return found | {"state": "Pending", "problems": ["the agent does not answer"], "topologies": [], "pending": 0, "drift": 0}
+    broken = [file["problem"] for file in said["files"] if file["problem"]]
+    pending, drift = len(said["pending"]), len(said["drift"]["now"])
+    problems = [feed["problem"]] if feed["problem"] else []
+    state = (
+        "SourceUnavailable" if problems else "Invalid" if broken or (said["problems"] and not drift and not pending)
+        else "Pending" if pending or any(file["state"] == "waiting" for file in said["files"]) else "Drift" if drift else "InSync"
+    )  # fmt: skip
+    digests = sorted(file["applied_digest"] for file in said["files"])
+    return found | {
+        "state": state, "problems": [*problems, *said["problems"]][:20], "topologies": said["topologies"], "pending": pending,
+        "drift": drift, "digest": hashlib.sha256("".join(digests).encode()).hexdigest()[:16],
+    }  # fmt: skip

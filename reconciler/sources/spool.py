@@ -1,0 +1,45 @@
+"""A feed's directory: one file a document, exchanged as a whole by a symlink, so that nobody reads half of a revision."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+
+class Spool:
+    """`home` is root's alone. `directory` is what the agent watches: it is not there before something was published."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self.directory = home / "current"
+        self._number = 0
+
+    def files(self) -> dict[str, bytes]:
+        """What is published now."""
+        with suppress(OSError):
+            return {path.name: path.read_bytes() for path in self.directory.iterdir()}
+        return {}
+
+    def publish(self, files: Mapping[str, bytes]) -> None:
+        """Raises OSError."""
+        before = self.directory.resolve() if self.directory.is_symlink() else None
+        fresh = self._fresh()
+        fresh.mkdir(mode=0o700)
+        for name, content in files.items():
+            (fresh / name).write_bytes(content)
+        link = self._home / ".link"
+        link.unlink(missing_ok=True)
+        link.symlink_to(fresh.name)
+        link.rename(self.directory)
+        if before is not None and before != fresh:
+            shutil.rmtree(before, ignore_errors=True)
+
+    def _fresh(self) -> Path:
+        while True:
+            self._number += 1
+            path = self._home / f"{os.getpid()}-{self._number}"
+            if not path.exists():
+                return path
