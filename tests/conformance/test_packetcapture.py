@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tests.lib.lab import Lab
+from tests.services.packetcapture.lab import capturing, tcpdump
 
 pytestmark = pytest.mark.kernel
 
@@ -38,3 +42,21 @@ def test_a_cube_at_a_netdev_is_configured_leaf_by_leaf_and_packets_go_on(hook: s
         lab.spec["attachments"], lab.spec["cubes"] = [], []
         lab.apply()
         assert lab.ok(None, "10.0.0.1", 1)
+
+
+def test_the_traffic_between_two_ports_of_a_switch_is_in_the_dump(tmp_path: Path) -> None:
+    """Polycube's own test: a capture at one of the ports, one ping, and the dump is there."""
+    cube = {"name": "packetcapture_service", "service-name": "packetcapture", "capture": "bidirectional", "dump": str(tmp_path / "dump")}
+    ports = [{"name": "toveth1", "peer": "v1", "tcubes": [cube["name"]]}, {"name": "toveth2", "peer": "v2"}]
+    spec = {"hosts": {"h1": "10.0.0.1/24", "h2": "10.0.0.2/24"},
+            "cubes": [{"name": "br1", "service-name": "simplebridge", "ports": ports}, cube]}  # fmt: skip
+    with Lab(json.dumps(spec)) as lab:
+        lab.apply()
+        assert lab.ok("h1", "10.0.0.2", 1)
+        with capturing(lab, "packetcapture_service", "-c", "2") as child:
+            assert child.wait(30) == 0
+        del ports[0]["tcubes"]
+        lab.spec["cubes"] = [{"name": "br1", "service-name": "simplebridge", "ports": ports}]
+        lab.apply()
+        assert lab.ok("h1", "10.0.0.2", 1)
+    assert len(tcpdump(tmp_path / "dump")) == 2

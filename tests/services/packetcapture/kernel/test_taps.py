@@ -63,6 +63,26 @@ def test_at_each_place_each_packet_is_seen_once_and_after_it_all_is_as_before(la
     assert lab.loaded("br2").keys() == before.keys()
 
 
+@pytest.mark.parametrize("hook", ["TC", "XDP_DRV"])
+def test_at_a_netdev_with_attachments_it_is_next_to_the_host_s_stack_or_nearer_to_the_wire(hook: str, tmp_path: Path) -> None:
+    host = {"addresses": ["10.0.0.1/24"], "here": {"addresses": ["10.0.0.254/24"]}}
+    spec = {"hosts": {"h1": host}, "cubes": [{"name": "fw", "service-name": "transparenthelloworld"}],
+            "attachments": [{"netdev": "v1", "tcubes": ["fw"]}]}  # fmt: skip
+    with Lab(json.dumps(spec), hook=hook) as lab:
+        lab.apply()
+        assert lab.ok("h1", "10.0.0.254")
+        lab.cube("fw")["egress-action"] = "DROP"
+        lab.apply()
+        for place, expected in (("v1", (2, 2)), ("v1/fw", (2, 0))):  # the answers do not come as far as the wire
+            with capturing(lab, place, "icmp", "-w", str(tmp_path / "a")) as child:
+                begun(child)
+                assert lab.fails("h1", "10.0.0.254")
+                assert f"{sum(expected)} packets captured" in ended(child)
+            lines = tcpdump(tmp_path / "a")
+            assert (sum("request" in line for line in lines), sum("reply" in line for line in lines)) == expected
+        assert as_applied(lab)
+
+
 def test_while_it_is_there_it_is_no_drift_and_in_no_document_and_applies_leave_it(lab: Lab, tmp_path: Path) -> None:
     shown = lab.live()
     with capturing(lab, "br1:on", "-d", "in", "-w", str(tmp_path / "a")) as child:
