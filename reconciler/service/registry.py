@@ -36,12 +36,13 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
+from reconciler.service.directories import ServiceFiles, in_directory, in_tree
 from reconciler.service.implementation import ModuleImpl, ServiceImpl
 from reconciler.service.model import bindings as model_bindings
 from reconciler.service.model.bindings import Binding
@@ -51,22 +52,12 @@ from reconciler.service.model.rows import Migrate, TableRows, decode_rows, encod
 from reconciler.service.ownership import refuse_others
 
 if TYPE_CHECKING:
+    from reconciler.service.installed import Installed
     from reconciler.service.remote import Finder, Found
     from reconciler.service.sources import CubeSources
 
 HERE = Path(__file__).resolve().parents[2]
 LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "CRITICAL", "OFF")
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceFiles:
-    """Where a service's three files are; `half` need not exist."""
-
-    name: str
-    schema: Path
-    sources: Path
-    implementation: Path
-    edition: str = ""
 
 
 class Service:
@@ -309,11 +300,11 @@ class Services:
 
     def names_near(self) -> list[str]:
         """Those of the directories given on the command line."""
-        return sorted(name for directory in self.directories for name in _in_directory(directory))
+        return sorted(name for directory in self.directories for name in in_directory(directory))
 
     def why_not(self, name: str) -> str:
         """Why a service that is registered cannot be had, in a sentence; '' if none of this name is."""
-        return self._finder.why(name)
+        return self._finder.why(name) or next((each.problem for each in self._installed if each.name == name), "")
 
     def stamps(self) -> tuple[Any, ...]:
         """Another value when a service that is not installed may be another one: then `get` gives another object."""
@@ -325,7 +316,7 @@ class Services:
         if found is None:
             return None
         if name not in self._registered or self._registered[name][0] is not found:
-            files = _in_directory(found.directory).get(name)
+            files = in_directory(found.directory).get(name)
             if files is None:
                 return None
             self._registered[name] = found, Service(replace(files, edition=found.edition), found.implementation)
@@ -339,41 +330,20 @@ class Services:
 
     @functools.cached_property
     def _near(self) -> dict[str, ServiceFiles]:
-        found = dict(_in_tree())
+        found = dict(in_tree())
         for directory in reversed(self.directories):
-            found |= _in_directory(directory)
+            found |= in_directory(directory)
         return found
 
     @functools.cached_property
     def _files(self) -> dict[str, ServiceFiles]:
         found: dict[str, ServiceFiles] = {}
-        for directory in _installed():
-            found |= _in_directory(directory)
+        for each in self._installed:
+            found |= in_directory(each.directory) if each.directory is not None else {}
         return found | self._near
 
+    @functools.cached_property
+    def _installed(self) -> list[Installed]:
+        from reconciler.service.installed import installed  # reading entry points takes tens of ms
 
-def _in_tree() -> dict[str, ServiceFiles]:
-    schemas = HERE / "schemas" / "json"
-    names = [path.name.removesuffix(".schema.json") for path in schemas.glob("*.schema.json")]
-    return {
-        name: ServiceFiles(name, schemas / f"{name}.schema.json", HERE / "bpf" / name, HERE / "cubes" / name / "__init__.py")
-        for name in names
-        if name != "topology"
-    }
-
-
-def _in_directory(directory: Path) -> dict[str, ServiceFiles]:
-    names = [path.name.removesuffix(".schema.json") for path in directory.glob("**/*.schema.json")]
-    files = {}
-    for name in names:
-        home = next(directory.glob(f"**/{name}.schema.json")).parent
-        refuse_others(home)
-        files[name] = ServiceFiles(name, home / f"{name}.schema.json", home, home / f"{name}.py")
-    return files
-
-
-def _installed() -> list[Path]:
-    """Directories that other distributions offer. Reading entry points takes tens of ms, so only if any could exist."""
-    from importlib.metadata import entry_points
-
-    return [Path(str(point.load())) for point in entry_points(group="pcn.services")]
+        return installed()

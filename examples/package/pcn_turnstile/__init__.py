@@ -1,0 +1,5 @@
+"""Where pcn finds the service."""
+
+from pathlib import Path
+
+DIRECTORY = str(Path(__file__).resolve().parent)
