@@ -115,6 +115,8 @@ def check(config: Config, env: Env) -> Iterator[tuple[tuple[str | int, ...], str
             path = ("dataplane-config", f"{direction}-path", "metric-configs", at, "map-name")
             if not code_of(config, direction):
                 yield path, f"there is no code in {direction}-path that could have this table", "error"
+            elif metric["name"].startswith(("pcn_", "process_")):
+                yield (*path[:-1], "name"), "metrics whose names begin with pcn_ or process_ are the agent's own", "error"
             elif _is_reserved(metric["map-name"]):
                 yield path, "tables whose names begin with dynmon_ or pcn_ are not the user's", "error"
             elif _differs(metric, (m for other in PATHS for m in metrics_of(config, other))):

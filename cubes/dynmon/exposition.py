@@ -47,17 +47,28 @@ def type_of(metric: Mapping[str, Any]) -> str:
 
 
 def exposition(config: Mapping[str, Any], rows: Rows, tables: Mapping[str, Any]) -> Iterator[str]:
-    """The lines of the text. `rows` by the tables' names in the user's C."""
-    for metric in (metric for direction in PATHS for metric in metrics_of(config, direction)):
-        name, about, table = metric["name"], metric.get("open-metrics-metadata"), tables.get(metric["map-name"])
-        if about is None or table is None:
-            continue
-        found = samples(metric, table, rows.get(metric["map-name"], {}))
-        if found:
-            yield f"# HELP {name} {_escaped(about['help'], quoted=False)}\n# TYPE {name} {type_of(metric)}\n"
-        for labels, value in found:
-            said = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels)
-            yield f"{name}{{{said}}} {value}\n"
+    """The text's lines. `rows` by the tables' names in the user's C. Of a name that both directions have, `path` says which."""
+    named: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for direction in PATHS:
+        for metric in metrics_of(config, direction):
+            if "open-metrics-metadata" in metric and metric["map-name"] in tables:
+                named.setdefault(metric["name"], []).append((direction, metric))
+    for name, metrics in named.items():
+        apart = len(metrics) > 1
+        lines = [line for direction, metric in metrics for line in _lines(direction, metric, rows, tables, apart=apart)]
+        if lines:
+            about = metrics[0][1]["open-metrics-metadata"]
+            yield f"# HELP {name} {_escaped(about['help'], quoted=False)}\n# TYPE {name} {type_of(metrics[0][1])}\n"
+        yield from lines
+
+
+def _lines(
+    direction: str, metric: Mapping[str, Any], rows: Rows, tables: Mapping[str, Any], *, apart: bool
+) -> Iterator[str]:
+    for labels, value in samples(metric, tables[metric["map-name"]], rows.get(metric["map-name"], {})):
+        whole = (("path", direction), *labels) if apart else labels
+        said = ",".join(f'{label}="{_escaped(text)}"' for label, text in whole)
+        yield f"{metric['name']}{{{said}}} {value}\n"
 
 
 def _escaped(text: str, *, quoted: bool = True) -> str:

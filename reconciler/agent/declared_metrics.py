@@ -6,7 +6,7 @@ other things to do.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from reconciler.agent.stats import CubeStats
@@ -16,6 +16,7 @@ from reconciler.service.model.metrics import Metric, metrics, value
 from reconciler.service.registry import Services
 
 MOST_ROWS = 50_000
+OWN_NAMES = ("pcn_", "process_")
 
 
 class Sample(NamedTuple):
@@ -24,20 +25,52 @@ class Sample(NamedTuple):
     value: float
 
 
-def samples(root: str, services: Services, cubes: Collection[CubeStats]) -> list[Sample]:
-    """Of these cubes, metric by metric in the order of the models. Raises KernelError, CompileError."""
-    declared = declared_by(services, {cube.service for cube in cubes})
-    if not any(declared.values()) or sum(count for cube in cubes for count in cube.entries.values()) > MOST_ROWS:
+def shown(root: str, services: Services, cubes: Collection[CubeStats]) -> list[dict[str, Any]]:
+    """Those of these cubes that have such metrics, as `pcn show --state` has them, by name. Raises KernelError, CompileError."""
+    names = {cube.service for cube in cubes}
+    wanted = {name for name, found in declared_by(services, names).items() if found} | set(exposing(services, names))
+    if not wanted or sum(count for cube in cubes for count in cube.entries.values()) > MOST_ROWS:
         return []
     documents = show(Options(root=root, services=services), state=True)
-    live = sorted((cube for each in documents for cube in each["spec"].get("cubes", ())), key=lambda cube: str(cube["name"]))
+    live = (cube for each in documents for cube in each["spec"].get("cubes", ()))
+    return sorted((cube for cube in live if cube["service-name"] in wanted), key=lambda cube: str(cube["name"]))
+
+
+def samples(services: Services, cubes: Collection[Mapping[str, Any]]) -> list[Sample]:
+    """Of these cubes, metric by metric in the order of the models."""
     return [
         Sample(metric, cube["name"], value(metric.path, cube))
-        for service, found in sorted(declared.items())
+        for service, found in sorted(declared_by(services, {cube["service-name"] for cube in cubes}).items())
         for metric in found
-        for cube in live
+        for cube in cubes
         if cube["service-name"] == service
     ]
+
+
+def exposing(services: Services, names: Iterable[str]) -> dict[str, str]:
+    """The services of these that give metrics as text, with the leaf at the top of their model that has it (pcn:exposition)."""
+    state = {name: service.schema.get("x-state", {}) for name in names if (service := services.get(name)) is not None}
+    return {name: leaf for name, leaves in state.items() for leaf, node in leaves.items() if "x-pcn-exposition" in node}
+
+
+def exposed(services: Services, cubes: Collection[Mapping[str, Any]]) -> Iterator[Any]:
+    """What such texts say, with the label that pcn's other metrics have. What is called as the agent's own is left out."""
+    from prometheus_client.core import Metric as Family
+    from prometheus_client.parser import text_string_to_metric_families
+
+    leaves = exposing(services, {cube["service-name"] for cube in cubes})
+    made: dict[str, Any] = {}
+    for cube in cubes:
+        text = cube.get(leaves.get(cube["service-name"], ""), "")
+        for family in text_string_to_metric_families(text):
+            if family.name.startswith(OWN_NAMES):
+                continue
+            whole = made.setdefault(family.name, Family(family.name, family.documentation, family.type))
+            ending = "_total" if whole.type == "counter" else ""
+            for sample in family.samples:
+                name = family.name + ending
+                whole.add_sample(name, {"cube": cube["name"], **sample.labels}, sample.value)
+    yield from made.values()
 
 
 def declared_by(services: Services, names: Iterable[str]) -> dict[str, list[Metric]]:

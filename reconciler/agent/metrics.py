@@ -7,7 +7,7 @@ from typing import Any
 
 from reconciler.agent import stats
 from reconciler.agent.counters import BUCKETS
-from reconciler.agent.declared_metrics import Sample, as_polycube, families, samples
+from reconciler.agent.declared_metrics import Sample, as_polycube, exposed, families, samples, shown
 from reconciler.errors import FeatureMissing, PcnError
 from reconciler.service.registry import Services
 
@@ -87,11 +87,13 @@ class Page:
             yield from _slow_path(said["slow_path"])
         try:
             cubes = stats.read(self._root, self._services)
-            self._declared = samples(self._root, self._services, cubes)
+            live = shown(self._root, self._services, cubes)
         except PcnError:  # what could be read stands; the rest is absent, which an alert can see
             return
         yield from _cubes(cubes)
+        self._declared = samples(self._services, live)
         yield from families(self._declared)
+        yield from exposed(self._services, live)
 
     def _agent(self, said: dict[str, Any]) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily

@@ -210,7 +210,7 @@ def _texts(request: Request, *names: str) -> tuple[str, ...]:
 def metrics(request: Request, store: Store) -> Answer:
     """What cubes dropped and ports carried, and what their models declare, as Prometheus reads it."""
     from reconciler.agent import stats
-    from reconciler.agent.declared_metrics import as_polycube, samples
+    from reconciler.agent.declared_metrics import as_polycube, samples, shown
 
     _only(request, "GET")
     lines = ["# TYPE pcn_cube_drops_total counter"]
@@ -224,7 +224,8 @@ def metrics(request: Request, store: Store) -> Answer:
                 for way in ("rx", "tx") if port.counters is not None else ():
                     labels = f'cubeName="{cube.name}",port="{port.name}",direction="{way}"'
                     lines.append(f"pcn_port_{what}_total{{{labels}}} {getattr(port.counters, f'{way}_{what}')}")
-    declared = as_polycube(samples(store.options.root, store.options.services, found))
+    services = store.options.services
+    declared = as_polycube(samples(services, shown(store.options.root, services, found)))
     return Answer(200, "\n".join(lines) + "\n" + declared, kind="text/plain; version=0.0.4; charset=utf-8")
 
 

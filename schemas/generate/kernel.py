@@ -52,6 +52,7 @@ def leaf_keywords(leaf: Statement) -> Schema:
         if (value := extension_arg(leaf, PCN, name)) is not None:
             schema[f"x-pcn-{name}"] = value
     schema |= {"x-pcn-derived": True} if extension(leaf, PCN, "derived") is not None else {}
+    schema |= {"x-pcn-exposition": True} if extension(leaf, PCN, "exposition") is not None else {}
     schema |= {"x-pcn-list": True} if extension(leaf, PCN, "list") is not None else {}
     schema |= {"x-pcn-breaks-loops": True} if extension(leaf, PCN, "breaks-loops") is not None else {}
     if reaches_kernel(leaf):

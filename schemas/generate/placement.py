@@ -17,7 +17,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "drop-reason": ("module",), "taps": ("module",), "breaks-loops": ("leaf",),
     "table": ("module", "list", "leaf-list", "container", "leaf"),
     "list": ("leaf",), "key": ("leaf", "leaf-list"), "encoding": ("leaf", "leaf-list"), "ref": ("leaf", "leaf-list"),
-    "value": ("leaf",), "const": ("leaf",), "filter": ("leaf",), "derived": ("leaf", "leaf-list"),
+    "value": ("leaf",), "const": ("leaf",), "filter": ("leaf",), "derived": ("leaf", "leaf-list"), "exposition": ("leaf",),
     "learned": ("list",), "owned-by": ("list",), "until": ("leaf",), "size": ("leaf",), "grows": ("list",),
     "cubes": ("list",), "optional-key": ("list",), "const-any": ("list", "leaf-list"),
     "flush": ("action", "rpc"), "zero": ("action", "rpc"), "edit": ("action", "rpc"),

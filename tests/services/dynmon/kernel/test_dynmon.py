@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -117,6 +118,30 @@ def test_the_metrics_of_the_text_are_what_prometheus_reads(lab: Lab) -> None:
         ("packets", "counter", said["help"]), ("flows", "gauge", said["help"])]  # fmt: skip
     assert {sample.labels["proto"] for family in families for sample in family.samples} == {'q"\\\n'}
     assert {sample.labels.get("proto_") for sample in families[1].samples} == {"1"}
+
+
+def test_the_agent_exports_them_with_the_cube_s_name(lab: Lab) -> None:
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    from reconciler.agent import stats
+    from reconciler.agent.declared_metrics import exposed, shown
+
+    untotalled = {**metric("longest", "LONGEST"), "open-metrics-metadata": {**METADATA, "type": "Gauge"}}
+    configure(lab, COUNTERS, metric("packets_total", "ALL"), metric("flows", "FLOWS"), untotalled)
+    lab.apply()
+    assert lab.ok("h1", "10.0.0.2")
+    services = lab.options.services
+
+    class Page:
+        def collect(self) -> Iterator[Any]:
+            yield from exposed(services, shown(lab.root, services, stats.read(lab.root, services)))
+
+    registry = CollectorRegistry()
+    registry.register(Page())
+    text = generate_latest(registry).decode()
+    assert f'packets_total{{cube="dm",where="here"}} {values(lab)["packets_total"][0]}.0\n' in text
+    assert re.search(r'^flows_total\{cube="dm",dst="\d+",proto="1",where="here"\} \d+\.0$', text, re.MULTILINE)
+    assert 'longest{cube="dm",index="1",where="here"} 0.0' in text
 
 
 def test_other_code_takes_the_place_of_what_runs_without_loss_and_keeps_its_tables(lab: Lab) -> None:
