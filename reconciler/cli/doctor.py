@@ -89,9 +89,18 @@ def _checks(run: Run) -> Iterator[Check]:
     services = run.services()
     units = units_of(services)
     yield diagnose_services.check_compiler(units)
+    yield _libpcap()
     yield from diagnose_services.check_services(services)
     if run.args.load:
         yield from diagnose_services.check_programs(units)
+
+
+def _libpcap() -> Check:
+    from reconciler.compiler.libpcap import there
+
+    if there():
+        return Check("libpcap", OK, "filters of packets can be compiled")
+    return Check("libpcap", LIMITED, "not installed", "filters of packets, as of 'pcn capture'", "apt-get install libpcap0.8")
 
 
 def _features(permitted: bool) -> Iterator[Check]:
