@@ -3,6 +3,7 @@
 #include "lib/csum.h"
 #include "lib/icmp_error.h"
 
+#define BALANCER_EEXIST (-17)
 #define ICMP_ECHO 8
 #define ICMP_ECHO_REPLY 0
 #define ICMP6_ECHO 128
@@ -37,19 +38,25 @@ static __always_inline void reply_key(struct flow_key *key, const struct flow_ke
   key->server_port = is_ported(flow->proto) ? member->port : 0;
 }
 
-/* The way back of a flow; false: it is another service's, or there is no room. */
+/* The way back of a flow. 0, or why there is none: it is another flow's, or there is no room. */
 static __always_inline int note_reply(const struct flow_key *flow, const struct member *member, u32 alias, u32 now) {
   struct flow_key key;
   reply_key(&key, flow, member, alias);
   struct reply *known = replies.lookup(&key), row = {.vport = flow->server_port, .seen = now};
-  if (known && same_address(known->vip, flow->server) && known->vport == flow->server_port && same_address(known->client, flow->client)) {
+  __builtin_memcpy(row.vip, flow->server, 16);
+  __builtin_memcpy(row.client, flow->client, 16);
+  if (!known) {
+    int failed = replies.insert(&key, &row); /* of two CPUs one has the tuple */
+    known = failed == BALANCER_EEXIST ? replies.lookup(&key) : NULL;
+    if (!known)
+      return failed ? DROP_TABLE_FULL : 0;
+  }
+  if (same_address(known->vip, flow->server) && known->vport == flow->server_port && same_address(known->client, flow->client)) {
     known->seen = now;
     return 0;
   }
-  if (known && (s32)(now - known->seen) < CLASH_SECONDS)
+  if ((s32)(now - known->seen) < CLASH_SECONDS)
     return DROP_CLASH;
-  __builtin_memcpy(row.vip, flow->server, 16);
-  __builtin_memcpy(row.client, flow->client, 16);
   return replies.update(&key, &row) ? DROP_TABLE_FULL : 0;
 }
 
