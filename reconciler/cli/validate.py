@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reconciler.cli.run import Run
+    from reconciler.document import Document
     from reconciler.errors import Problem
     from reconciler.model import Topology
+    from reconciler.service.registry import Services
 
 DESCRIPTION = """\
 Check files as one desired set: their syntax, their leaves against the models, and the graph that they make. Needs
@@ -31,7 +33,6 @@ def arguments(parser: ArgumentParser) -> None:
 def run(run: Run) -> int:
     import socket
 
-    from reconciler.check import check
     from reconciler.check.advice import advice
     from reconciler.check.polycube import topology_of
     from reconciler.engine.apply import placed
@@ -43,7 +44,7 @@ def run(run: Run) -> int:
     documents = run.load(run.args.files)
     run.terminal.doing("checking")
     services = run.services()
-    topologies, warnings = check(documents, services, merge=run.args.merge)
+    topologies, warnings = _checked(documents, services, merge=run.args.merge)
     if wrong := Builder(services).wrong_filters(topologies):
         formed = [topology_of(document, services)[0] for document in documents]
         raise DocumentError([placed(problem, formed) for problem in wrong])
@@ -55,6 +56,30 @@ def run(run: Run) -> int:
     if not run.terminal.quiet:
         run.terminal.print("\n".join(_line(topology) for topology in topologies))
     return 0
+
+
+def _checked(documents: Sequence[Document], services: Services, *, merge: bool) -> tuple[list[Topology], list[Problem]]:
+    """As `check`, of each set that a host may be given. Raises DocumentError with all that is wrong in any."""
+    from reconciler.check import check
+    from reconciler.document.hosts import sets
+    from reconciler.errors import DocumentError
+
+    groups = sets(documents)
+    if len(groups) == 1:
+        return check(groups[0], services, merge=merge)
+    topologies: dict[str, Topology] = {}
+    warnings, wrong = dict[str, "Problem"](), dict[str, "Problem"]()
+    for group in groups:
+        try:
+            found, said = check(group, services, merge=merge)
+        except DocumentError as error:
+            wrong |= {str(problem): problem for problem in error.problems}
+            continue
+        topologies |= {topology.name: topology for topology in found if topology.name not in topologies}
+        warnings |= {str(problem): problem for problem in said}
+    if wrong:
+        raise DocumentError(list(wrong.values()))
+    return list(topologies.values()), list(warnings.values())
 
 
 def _line(topology: Topology) -> str:

@@ -69,6 +69,27 @@ def is_for(document: Document, host: Host) -> bool:
     return all(host.labels.get(name) in _values(value) for name, value in labels.items())
 
 
+def sets(documents: Sequence[Document]) -> list[list[Document]]:
+    """What one host may be given together, of documents that are for several: one set for each name, and each choice of labels,
+    that a document has. Without such documents, all of them."""
+    found: list[list[Document]] = []
+    for document in documents:
+        for host in _imagined(document):
+            group = [each for each in documents if each is document or is_for(each, host)]
+            if group not in found:
+                found.append(group)
+    return found or [list(documents)]
+
+
+def _imagined(document: Document) -> Iterator[Host]:
+    said = _at(document, _HOSTS)
+    if not isinstance(said, Mapping) or list(_wrong_hosts(said)):
+        return
+    labels = {name: _values(value)[0] for name, value in said.get("labels", {}).items() if _values(value)}
+    for name in said.get("names") or [labels.get("hostname", "")]:
+        yield Host({**labels, "hostname": name.replace("*", "x").replace("?", "x")})
+
+
 def for_whom(document: Document) -> str:
     """As words."""
     said = _at(document, _HOSTS) or {}

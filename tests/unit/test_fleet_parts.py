@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.check import check
-from reconciler.document.hosts import Host, for_whom, is_for, is_suspended, this_host
+from reconciler.document.hosts import Host, for_whom, is_for, is_suspended, sets, this_host
 from reconciler.document.load import parse
 from reconciler.errors import DocumentError, UsageError
 from reconciler.service.registry import Services
@@ -135,3 +135,12 @@ def test_the_fleets_rows_say_who_is_silent():
     assert fleet.rows([said], 300.0)[0]["state"] == "Away"
     assert fleet.rows([said], 90.0)[0]["age"] == 0.0  # a clock that is ahead
     assert fleet.as_text(fleet.rows([said], 110.0)) == ["edge-1                InSync             abc               10 s ago  t"]
+
+
+def test_documents_for_several_hosts_are_checked_as_each_of_them_has_them():
+    common, one, two, gateways = document(), document("{names: [a]}", "one"), document("{names: [b, 'c*']}", "two"), document("{labels: {role: [gw, fw]}}", "gw")
+    assert sets([common]) == [[common]]
+    assert sets([common, one, two, gateways]) == [[common, one], [common, two], [common, gateways]]
+    assert sets([one, document("{names: [a]}", "more")])[0][0] is one
+    wrong = document("[a]", "wrong")
+    assert sets([wrong]) == [[wrong]]
