@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -15,11 +16,21 @@ def in_c(service: str) -> list[str]:
     """The reasons that follow PCN_DROP_SERVICE in the service's C, in lower case."""
     found: list[str] = []
     for path in sorted((HERE / "bpf" / service).glob("*.[ch]")):
-        text = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
-        for body in _ENUM.findall(text):
-            assert "= PCN_DROP_SERVICE" in body.split(",")[0], f"{path.name}: reasons begin at PCN_DROP_SERVICE"
-            found += [name.split("=")[0].strip().removeprefix("DROP_").lower() for name in body.split(",") if name.strip()]
+        for names in reasons(path):
+            first = names[0].partition("=")[2].strip()
+            shared = {last: rest for library in (HERE / "bpf" / "lib").glob("*.h") for *rest, last in reasons(library)}
+            assert first == "PCN_DROP_SERVICE" or first in shared, f"{path.name}: reasons begin at PCN_DROP_SERVICE, or behind a library's"
+            found += [plain(name) for name in (*shared.get(first, ()), *names)]
     return found
+
+
+def reasons(path: Path) -> list[list[str]]:
+    text = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
+    return [[name.strip() for name in body.split(",") if name.strip()] for body in _ENUM.findall(text)]
+
+
+def plain(name: str) -> str:
+    return name.partition("=")[0].strip().removeprefix("DROP_").lower()
 
 
 @pytest.mark.parametrize("name", Services().names())

@@ -35,6 +35,7 @@ ROOT = Path(__file__).resolve().parents[4]
 STUB = ROOT / "providers/kubernetes/cni/stub.py"
 _PROVIDER = "import sys; from providers.kubernetes.main import main; sys.exit(main())"
 NODE, OUTSIDE = "172.30.0.11", "172.30.0.100"
+OTHER, FAR_POD = "172.30.0.12", "10.244.2.8"  # another node and a pod of it, which are in the namespace `outside` too
 NODE6, OUTSIDE6 = "fd00:30::11", "fd00:30::100"
 PODS = ("10.244.1.0/24", "fd00:244:0:1::/64")
 SERVICES = ("10.96.0.0/16", "fd00:96::/112")
@@ -71,6 +72,7 @@ class NodeLab:
             self._uplink()
             self.api = stack.enter_context(ApiServer())
             self.api.put("nodes", objects.node("n1", self.ranges, NODE, NODE6))
+            self.api.put("nodes", objects.node("n2", ("10.244.2.0/24",), OTHER))
             self.api.put("namespaces", objects.namespace("default", **{"kubernetes.io/metadata.name": "default"}))
             self.config = self.directory / "kubeconfig"
             self.config.write_text(json.dumps({
@@ -90,7 +92,7 @@ class NodeLab:
     def _uplink(self) -> None:
         with netlink.Netlink() as maker:
             near = LinkEnd("eth0", None, (f"{NODE}/24", f"{NODE6}/64"), (Route("default", OUTSIDE),))
-            far = LinkEnd("eth0", self.outside, (f"{OUTSIDE}/24", f"{OUTSIDE6}/64"),
+            far = LinkEnd("eth0", self.outside, (f"{OUTSIDE}/24", f"{OTHER}/24", f"{FAR_POD}/32", f"{OUTSIDE6}/64"),
                           (Route("10.244.1.0/24", NODE), Route("198.51.100.0/24", NODE), Route("fd00:244::/48", NODE6)))  # fmt: skip
             maker.create_link(Link("veth", near, far), self.world.group, "made by a test of pcn")
         netlink.configure(near)
@@ -218,13 +220,15 @@ class NodeLab:
             for _ in range(3):
                 sock.sendto(b"!", (address, port))
 
-    def ask(self, space: str | None, address: str, port: int, seconds: float = 2.0, *, udp: bool = False) -> str:
+    def ask(self, space: str | None, address: str, port: int, seconds: float = 2.0, *, udp: bool = False, source: str = "") -> str:
         """What a server there answers; '' if nothing, 'refused' if it is refused."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with netns.inside(space):
             sock = socket.socket(family, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM)
         with sock:
             sock.settimeout(seconds)
+            if source:
+                sock.bind((source, 0))
             try:
                 sock.connect((address, port))
                 if udp:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from tests.providers.kubernetes import objects
-from tests.providers.kubernetes.kernel.lab import NODE, NODE6, OUTSIDE, OUTSIDE6, NodeLab
+from tests.providers.kubernetes.kernel.lab import FAR_POD, NODE, NODE6, OTHER, OUTSIDE, OUTSIDE6, NodeLab
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(500)]
 
@@ -59,3 +59,20 @@ def test_services_of_all_kinds_for_pods_the_host_and_the_outside(tmp_path):
         assert "200 OK" in lab.say(None, "127.0.0.1", 32000, health)
         lab.api.delete("slices", "default", "near-ipv4-x")
         lab.within(10, lambda: "503" in lab.say(None, "127.0.0.1", 32000, health))
+
+
+def test_pods_and_services_of_another_node(tmp_path):
+    with NodeLab(tmp_path) as lab:
+        a = lab.add("a")
+        lab.api.put("services", objects.service("far", "10.96.0.20", ports=[{"port": 80, "nodePort": 30090}], type="NodePort"))
+        lab.api.put("slices", objects.slices("far", 8080, objects.endpoint(FAR_POD, "n2")))
+        with lab.serving(lab.outside, 8080, "far"), lab.serving(a.netns, 8081, "a"):
+            lab.within(10, lambda: lab.ask(a.netns, "10.96.0.20", 80) == f"far {a.ip}")
+            assert lab.ask(a.netns, FAR_POD, 8080) == f"far {a.ip}", "pods see one another's addresses"
+            assert lab.ask(a.netns, OTHER, 8080) == f"far {a.ip}", "nodes too"
+            assert lab.ask(None, FAR_POD, 8080) == f"far {NODE}"
+            assert lab.ask(None, "10.96.0.20", 80) == "far 10.244.1.2", "the answer of another node's pod finds the host"
+            assert lab.ask(lab.outside, NODE, 30090) == "far 10.244.1.2", "a node port whose endpoint is elsewhere"
+            assert lab.ask(lab.outside, a.ip, 8081, source=FAR_POD) == f"a {FAR_POD}"
+        lab.api.delete("nodes", "", "n2")
+        lab.within(10, lambda: lab.ask(a.netns, FAR_POD, 8080, 0.5) == "")

@@ -1,6 +1,8 @@
-"""The manifests: what the provider watches is what it may read, and it may do nothing else."""
+"""What comes with the provider: manifests that let it read what it watches and do nothing else, and its command."""
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -31,3 +33,12 @@ def test_the_daemon_set_asks_for_no_more_than_it_needs():
     for container in pod["containers"]:
         assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
         assert "privileged" not in container["securityContext"]
+
+
+def test_pcn_k8s_is_a_verb_of_pcn_and_status_says_that_nobody_is_there(tmp_path):
+    pcn = Path(sys.executable).parent / "pcn"
+    done = subprocess.run([pcn, "k8s", "status", "--bpffs", str(tmp_path)], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "pcn-k8s: no provider is running\n")
+    other = subprocess.run([pcn, "k9s"], capture_output=True, text=True, timeout=30, check=False)
+    assert other.returncode == 64
+    assert "there is no verb 'k9s'" in other.stderr
