@@ -8,25 +8,27 @@ by a netdev that is named too. docs/services/firewall.md has the table of what b
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cubes.firewall.iptables import lossy as lost
-from cubes.firewall.iptables.address_box import EVERYTHING, ICMPS, AddressBox, Network
+from cubes.firewall.iptables.address_box import EVERYTHING, AddressBox, Network
+from cubes.firewall.iptables.entries import ANY, Sets, entry
 from cubes.firewall.iptables.expand import MOST, Expansion, Flat, Path, TooMuch
+from cubes.firewall.iptables.fold import fold
 from cubes.firewall.iptables.lexer import Misread
 from cubes.firewall.iptables.parser import Save, SavedTable, parse
 from cubes.firewall.iptables.rule import Rule, read_rule
-from cubes.firewall.rules import FLAGS, PROTOCOLS, rules_of
+from cubes.firewall.rules import rules_of
 from cubes.firewall.shadow import shadowed
 from reconciler.service.sdk import DocumentError, Imported, Position, Problem, UsageError
 
 ALWAYS_LOCAL = {4: ("224.0.0.0/4", "255.255.255.255"), 6: ("fe80::/10", "ff00::/8")}
 """Addresses at which every host is."""
-_ANY = {4: "0.0.0.0/0", 6: "::/0"}
-_PROTOCOLS = {number: name for name, number in PROTOCOLS.items()}
 _BUILT_IN = ("INPUT", "FORWARD", "OUTPUT")
 
 
@@ -58,7 +60,7 @@ def read(texts: Mapping[str, str], options: Mapping[str, Sequence[str]]) -> Impo
     netdevs = tuple(dict.fromkeys(options.get("netdev", ())))
     addresses = tuple(network for text in options.get("address", ()) for network in _local(text))
     saves = [parse(file, text) for file, text in texts.items()]
-    filters = _filters(saves)
+    filters = _filters(saves, _types(addresses, options.get("address", ())))
     if not netdevs:
         named = sorted({name for some in filters for name in lost.devices(some.rules)})
         hint = f"; the rules name {', '.join(named)}" if named else ""
@@ -78,7 +80,18 @@ def read(texts: Mapping[str, str], options: Mapping[str, Sequence[str]]) -> Impo
             "attachments": [{"netdev": net, "tcubes": [cube["name"]]} for net, cube in zip(netdevs, cubes, strict=True)],
         },
     }
-    return Imported(document, sorted(problems, key=_in_order))
+    return Imported(document, list(_once(sorted(problems, key=_in_order))))
+
+
+def _once(problems: Sequence[Problem]) -> Iterator[Problem]:
+    """A warning that many lines give is given once."""
+    counts = Counter(problem.message for problem in problems if problem.severity == "warning")
+    for problem in problems:
+        more = counts.pop(problem.message, 0) - 1 if problem.severity == "warning" else 0
+        if more > 0:
+            yield replace(problem, message=f"{problem.message}; {more} more lines say the same")
+        elif more == 0:
+            yield problem
 
 
 def _in_order(problem: Problem) -> tuple[str, int, int]:
@@ -123,7 +136,18 @@ def _local(text: str) -> Iterator[Network]:
         yield ipaddress.ip_network(found.network.broadcast_address)
 
 
-def _filters(saves: Sequence[Save]) -> list[Filter]:
+def _types(addresses: Sequence[Network], texts: Sequence[str]) -> dict[str, list[Network]]:
+    """The addresses of each type (addrtype) that is known: without --address, only those that are the same everywhere."""
+    own = [ipaddress.ip_network(ipaddress.ip_interface(text).ip) for text in texts]
+    every: dict[str, list[Network]] = {"MULTICAST": [ipaddress.ip_network("224.0.0.0/4"), ipaddress.ip_network("ff00::/8")]}
+    if own:
+        loopback = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1")]
+        every["LOCAL"] = [*own, *loopback]
+        every["BROADCAST"] = [ipaddress.ip_network("255.255.255.255"), *(each for each in addresses if each not in own)]
+    return every
+
+
+def _filters(saves: Sequence[Save], types: Mapping[str, Sequence[Network]]) -> list[Filter]:
     found: dict[int, Filter] = {}
     problems: list[Problem] = []
     known: set[tuple[int, str]] = set()
@@ -134,7 +158,7 @@ def _filters(saves: Sequence[Save]) -> list[Filter]:
             problems.append(Problem(f"table {table.name} is there twice for IPv{table.family}", where=table.where))
         known.add((table.family, table.name))
         if table.name == "filter":
-            some = Filter(table.family, table, _rules(table, problems))
+            some = Filter(table.family, table, _rules(table, problems, types))
             _refuse_loops(some, problems)
             found[table.family] = some
     if not found and not problems:
@@ -145,13 +169,13 @@ def _filters(saves: Sequence[Save]) -> list[Filter]:
     return [found[family] for family in sorted(found)]
 
 
-def _rules(table: SavedTable, problems: list[Problem]) -> dict[str, list[Rule]]:
+def _rules(table: SavedTable, problems: list[Problem], types: Mapping[str, Sequence[Network]]) -> dict[str, list[Rule]]:
     own = [name for name, chain in table.chains.items() if chain.policy == "-"]
     rules: dict[str, list[Rule]] = {name: [] for name in (*_BUILT_IN, *table.chains)}
     for name, chain in table.chains.items():
         for line in chain.lines:
             try:
-                rules[name].append(read_rule(line, table.family, own))
+                rules[name].append(read_rule(line, table.family, own, types))
             except Misread as wrong:
                 problems.append(Problem(str(wrong), where=wrong.word.where))
     return rules
@@ -173,13 +197,15 @@ def _refuse_loops(some: Filter, problems: list[Problem]) -> None:
 
 
 def _cube(place: Place, filters: Sequence[Filter]) -> dict[str, Any]:
-    chains = [_chain(name, place, filters, direction) for name, direction in (("INGRESS", _ingress), ("EGRESS", _egress))]
+    sets = Sets()
+    chains = [_chain(name, place, filters, direction, sets) for name, direction in (("INGRESS", _ingress), ("EGRESS", _egress))]
     tracks = any("conntrack" in rule for chain in chains for rule in chain["rule"])
     return {
         "name": "fw-" + re.sub(r"[^A-Za-z0-9_.-]", "_", place.netdev),
         "service-name": "firewall",
         "conntrack": "ON" if tracks else "OFF",
         "accept-established": "OFF",
+        **({"set": sets.written()} if sets.names else {}),
         "chain": chains,
     }
 
@@ -187,7 +213,7 @@ def _cube(place: Place, filters: Sequence[Filter]) -> dict[str, Any]:
 _Direction = Callable[[Place, Filter], tuple[Iterator[Flat], str]]
 
 
-def _chain(name: str, place: Place, filters: Sequence[Filter], direction: _Direction) -> dict[str, Any]:
+def _chain(name: str, place: Place, filters: Sequence[Filter], direction: _Direction, sets: Sets) -> dict[str, Any]:
     """Rules of both families one after the other: no packet is of both. Their policies are the default if they agree."""
     lists = [(some.family, *direction(place, some)) for some in filters]
     policies = {policy for _, _, policy in lists}
@@ -195,18 +221,18 @@ def _chain(name: str, place: Place, filters: Sequence[Filter], direction: _Direc
     entries: list[dict[str, Any]] = []
     try:
         for family, rules, policy in lists:
-            for flat in rules:
-                entries.append(_entry(10 * len(entries) + 10, flat, family))
-                if len(entries) > MOST:
-                    raise TooMuch
+            flats = list(itertools.islice(rules, MOST + 1))
+            if len(flats) > MOST:
+                raise TooMuch
+            entries += [entry(10 * (len(entries) + place) + 10, each, family, sets) for place, each in enumerate(fold(flats))]
             if policy != default:
-                entries.append({"id": 10 * len(entries) + 10, "src": _ANY[family], "action": policy})
+                entries.append({"id": 10 * len(entries) + 10, "src": ANY[family], "action": policy})
     except TooMuch:
         where = filters[0].table.where
         message = f"chains jump and return so often that they are more than {MOST} rules without jumps"
         raise DocumentError([Problem(message, where=where)]) from None
     dead = {later for later, _ in shadowed(tuple(rules_of(0, list(entries))))}
-    return {"name": name, "default": default, "rule": [entry for place, entry in enumerate(entries) if place not in dead]}
+    return {"name": name, "default": default, "rule": [each for place, each in enumerate(entries) if place not in dead]}
 
 
 def _ingress(place: Place, some: Filter) -> tuple[Iterator[Flat], str]:
@@ -238,43 +264,3 @@ def _decided(expansion: Expansion, chain: str, boxes: Iterable[AddressBox]) -> I
     for box in boxes:
         yield from expansion.rules(chain, box)
         yield Flat(box, expansion.policy, None)
-
-
-def _entry(number: int, flat: Flat, family: int) -> dict[str, Any]:
-    box = flat.box
-    entry: dict[str, Any] = {"id": number}
-    if box.src is not None:
-        entry["src"] = _written(box.src)
-    if box.dst is not None:
-        entry["dst"] = _written(box.dst)
-    if box.src is None and box.dst is None and box.proto != {4: 1, 6: 58}[family]:
-        entry["src"] = _ANY[family]
-    if box.proto is not None:
-        entry["l4proto"] = _PROTOCOLS.get(box.proto, box.proto)
-    entry |= _message(box) if box.proto in ICMPS.values() else _ports(box)
-    if box.flags[0]:
-        bits = [(name, 1 << number) for number, name in enumerate(FLAGS) if box.flags[0] >> number & 1]
-        entry["tcpflags"] = ",".join(name if box.flags[1] & bit else f"!{name}" for name, bit in bits)
-    if box.state is not None:
-        entry["conntrack"] = box.state
-    if box.device is not None:
-        entry["in-interface"] = box.device
-    entry["action"] = flat.action
-    if flat.rule is not None and flat.rule.comment:
-        entry["description"] = flat.rule.comment
-    return entry
-
-
-def _written(network: Network) -> str:
-    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
-
-
-def _ports(box: AddressBox) -> dict[str, Any]:
-    spans = (("sport", box.sport), ("dport", box.dport))
-    return {leaf: span[0] if span[0] == span[1] else f"{span[0]}-{span[1]}" for leaf, span in spans if span is not None}
-
-
-def _message(box: AddressBox) -> dict[str, Any]:
-    if box.sport is None:
-        return {}
-    return {"icmp-type": box.sport[0] if box.dport is None else f"{box.sport[0]}/{box.dport[0]}"}

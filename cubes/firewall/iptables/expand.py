@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cubes.firewall.iptables.address_box import AddressBox, meet
+from cubes.firewall.iptables.address_box import EVERYTHING, AddressBox, meet
 from cubes.firewall.iptables.rule import Rule
 
 MOST = 100_000
@@ -64,6 +64,7 @@ class Expansion:
     met: dict[int, Rule] = field(default_factory=dict)
     _depth: int = 0
     _looks: int = 0
+    _closed: dict[str, bool] = field(default_factory=dict)
 
     def rules(self, chain: str, under: AddressBox) -> Iterator[Flat]:
         """The list for packets of a box that meet this built-in chain, without its policy."""
@@ -77,7 +78,7 @@ class Expansion:
                 rule = self.chains[chain][place]
                 if _fits(rule.came_by, self.path.came_by) and _fits(rule.leaves_by, self.path.leaves_by):
                     yield from self._at(rule, under, _Then(chain, place + 1, sure, then))
-                    if any(_covers(case.box, under) and _ends(rule, sure, case.sure) for case in rule.cases):
+                    if any(_covers(case.box, under) and self._ends(rule, sure, case.sure) for case in rule.cases):
                         return
         finally:
             self._depth -= 1
@@ -112,13 +113,38 @@ class Expansion:
         elif rule.action == "goto":
             over = then if is_sure else _Then(behind.chain, behind.place, False, then)
             yield from self._through(rule.target, 0, both, over, sure=sure)
-            yield from self._rest(over, both)
+            if not (sure and self._is_closed(rule.target)):
+                yield from self._rest(over, both)
         elif rule.action == "RETURN":
             skipped = self._through(behind.chain, behind.place, both, then, sure=sure)
             if is_sure and next(skipped, None) is not None:
                 yield from self._rest(then, both)
             elif not is_sure:
                 yield from self._rest(_Then(behind.chain, behind.place, False, then), both)
+
+    def _ends(self, rule: Rule, sure: bool, sure_case: bool) -> bool:
+        """Whether no packet that matches goes on in the chain."""
+        if rule.action == "jump" and not rule.unless:
+            return sure and sure_case and self._is_closed(rule.target)
+        return _ends(rule, sure, sure_case)
+
+    def _is_closed(self, chain: str) -> bool:
+        """Whether every packet that surely comes to it meets a verdict there."""
+        if chain not in self._closed:
+            self._closed[chain] = self._closes(chain)
+        return self._closed[chain]
+
+    def _closes(self, chain: str) -> bool:
+        for rule in self.chains[chain]:
+            if rule.action == "RETURN" or (rule.action == "goto" and not self._is_closed(rule.target)):
+                return False
+            everything = any(case.sure and case.box == EVERYTHING for case in rule.cases)
+            if everything and not (rule.unless or rule.came_by or rule.leaves_by or rule.limit):
+                if rule.action in ("ACCEPT", "DROP", "REJECT", "goto"):
+                    return True
+                if rule.action == "jump" and self._is_closed(rule.target):
+                    return True
+        return False
 
     def _rest(self, then: _Then | None, under: AddressBox) -> Iterator[Flat]:
         """All that is still before a packet, and the policy."""
@@ -139,6 +165,8 @@ def _fits(said: tuple[str, bool] | None, device: str) -> bool:
 def _ends(rule: Rule, sure: bool, sure_case: bool) -> bool:
     """Whether no packet that matches goes on in the chain. What refuses only because it is unsure does not count, so that what is
     behind it is looked at as well."""
+    if rule.limit:
+        return False
     if rule.action == "ACCEPT":
         return sure and sure_case
     return rule.action in ("RETURN", "goto") or (rule.action in ("DROP", "REJECT") and sure_case)

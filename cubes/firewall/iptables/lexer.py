@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 from cubes.firewall.iptables.address_box import ALL_PORTS, AddressBox, Case, Network, Span
 from cubes.firewall.iptables.parser import Word
 from cubes.firewall.rules import FLAGS
+from cubes.lib.service_names import SERVICES
 
 PROTOCOLS = {
     "icmp": 1, "igmp": 2, "ipencap": 4, "ipip": 4, "tcp": 6, "egp": 8, "igp": 9, "udp": 17, "dccp": 33, "ipv6": 41,
@@ -15,7 +17,20 @@ PROTOCOLS = {
     "ipcomp": 108, "vrrp": 112, "l2tp": 115, "sctp": 132, "mobility-header": 135, "udplite": 136,
 }  # fmt: skip
 STATES = ("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED")
-_ACK_ALONE = (0b10111, 0b10000)
+_UNTRACKED = (130, 131, 132, 133, 134, 135, 136, 143)
+ACK_ALONE = (0b10111, 0b10000)
+
+
+HARMLESS = frozenset({
+    "AUDIT", "CHECKSUM", "CLASSIFY", "CONNMARK", "CONNSECMARK", "DSCP", "ECN", "HL", "HMARK", "IDLETIMER", "LED", "MARK",
+    "NFLOG", "RATEEST", "SECMARK", "SET", "TCPMSS", "TCPOPTSTRIP", "TEE", "TOS", "TRACE", "TTL", "ULOG",
+})  # fmt: skip
+"""Targets after which the next rule is asked, as if they had not been there."""
+MATCHES = frozenset({
+    "comment", "conntrack", "dccp", "icmp", "icmp6", "icmpv6", "iprange", "limit", "multiport", "sctp", "state", "tcp",
+    "udp", "udplite", "addrtype",
+})  # fmt: skip
+"""Matches that ask for nothing without their options."""
 
 
 class Misread(Exception):
@@ -65,7 +80,10 @@ def network_of(text: str, word: Word, family: int) -> Network | None:
 
 
 def ports_of(text: str, word: Word) -> Span:
+    if text in SERVICES:
+        return SERVICES[text], SERVICES[text]
     low, colon, high = text.partition(":")
+    low, high = (str(SERVICES.get(end, end)) for end in (low, high))
     ends = low or "0", (high or str(ALL_PORTS[1])) if colon else low
     if not all(end.isascii() and end.isdigit() for end in ends):
         raise Misread(f"{text} is no port; write its number", word)
@@ -84,9 +102,13 @@ def flags_of(word: Word) -> int:
     return bits
 
 
-def states_of(wanted: set[str]) -> Iterator[Case]:
+def states_of(wanted: set[str], family: int) -> Iterator[Case]:
     """The two trackers agree but for TCP that is in the middle of a connection which nobody has seen begin: NEW for
-    iptables (unless nf_conntrack_tcp_loose is 0), INVALID here. Which of the two it was cannot be told here."""
+    iptables (unless nf_conntrack_tcp_loose is 0), INVALID here. Which of the two it was cannot be told here. Untracked are,
+    without a rule of the table raw, neighbour and multicast listener discovery of IPv6, which have no state but NEW here."""
+    if "UNTRACKED" in wanted and family == 6 and "NEW" not in wanted:
+        for kind in _UNTRACKED:
+            yield Case(AddressBox(proto=58, sport=(kind, kind)))
     for state in ("NEW", "ESTABLISHED", "RELATED"):
         if state in wanted:
             yield Case(AddressBox(state=state))
@@ -95,4 +117,22 @@ def states_of(wanted: set[str]) -> Iterator[Case]:
     elif "INVALID" in wanted:
         yield Case(AddressBox(state="INVALID"), sure=False)
     elif "NEW" in wanted:
-        yield Case(AddressBox(proto=6, flags=_ACK_ALONE, state="INVALID"), sure=False)
+        yield Case(AddressBox(proto=6, flags=ACK_ALONE, state="INVALID"), sure=False)
+
+
+_UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
+
+
+def rate_of(word: Word) -> str:
+    """'5/min' as the leaf limit has it."""
+    count, _, unit = word.text.partition("/")
+    if not count.isdecimal() or unit[:1] not in {*_UNITS, ""}:
+        raise Misread(f"{word.text} is no rate", word)
+    return f"{int(count)}/{_UNITS[unit[:1] or 's']}"
+
+
+def is_option(words: Sequence[Word]) -> bool:
+    first = words[0].text
+    if first == "!":
+        return len(words) > 1 and not words[1].quoted and words[1].text.startswith("-")
+    return first.startswith("-") and not re.fullmatch(r"-\d+", first)

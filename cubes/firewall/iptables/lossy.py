@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from cubes.firewall.iptables.address_box import Case
+from cubes.firewall.iptables.lexer import ACK_ALONE, HARMLESS
 from cubes.firewall.iptables.parser import Chain, Save, SavedTable
-from cubes.firewall.iptables.rule import HARMLESS, Rule
+from cubes.firewall.iptables.rule import Rule
 from reconciler.service.sdk import Position, Problem
 
 _WAY = {
@@ -22,32 +24,37 @@ _WAY = {
     "goto": "--lossy goes through the chain without it, and accepts nothing there",
     "RETURN": "--lossy goes through the rest of the chain before it returns, and accepts nothing there",
 }
-_LIMIT = "; the limit of a rule here is another: packets in each second, all of which may come at once"
 
 
 def of_rule(rule: Rule) -> Iterator[Problem]:
     yield from rule.notes
+    if rule.limit is not None:
+        said = "a limit is kept by each firewall for itself, and by each of the rules that this one may become"
+        yield Problem(said, where=rule.where, severity="warning")
     if rule.unsaid:
         said = " ".join(word.text for word in rule.unsaid)
         where = rule.unsaid[0].where
-        more = _LIMIT if "-m limit" in said else ""
         if rule.action in _WAY:
-            yield Problem(f"{said} cannot be said{more}", where=where, hint=_WAY[rule.action])
+            yield Problem(f"{said} cannot be said", where=where, hint=_WAY[rule.action])
         elif rule.action == "LOG":
-            yield Problem(f"{said} cannot be said, so that more is logged{more}", where=where, severity="warning")
-    elif rule.action == "ACCEPT" and any(case.box.state == "INVALID" and not case.sure for case in rule.cases):
+            yield Problem(f"{said} cannot be said, so that more is logged", where=where, severity="warning")
+    elif rule.action == "ACCEPT" and any(_is_invalid(case) for case in rule.cases):
         yield Problem("what is INVALID here may be NEW to iptables", where=rule.where, hint=_WAY["ACCEPT"])
+
+
+def _is_invalid(case: Case) -> bool:
+    return case.box.state == "INVALID" and not case.sure and case.box.flags != ACK_ALONE
 
 
 def of_tracking(rules: Sequence[Rule]) -> Iterator[Problem]:
     first = next((rule for rule in rules if any(case.box.state for case in rule.cases)), None)
     if first is not None:
         yield Problem(
-            "connections are followed by TCP's flags here and not by its sequence numbers, by each netdev for itself, and from "
-            "the moment of the first apply",
-            where=first.where, severity="warning",
-            hint="what is out of a connection's window is INVALID to iptables, and ESTABLISHED here",
-        )  # fmt: skip
+            "connections are followed by each netdev for itself, and from the moment of the first apply",
+            where=first.where,
+            severity="warning",
+            hint="an answer has to come by the way of the question",
+        )
 
 
 def of_devices(rules: Sequence[Rule], netdevs: Sequence[str]) -> Iterator[Problem]:

@@ -6,8 +6,7 @@ it that such a rule never accepts. Words that make no sense at all are problems.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -22,30 +21,34 @@ from cubes.firewall.iptables.address_box import (
     product,
 )
 from cubes.firewall.iptables.icmp import messages_of
-from cubes.firewall.iptables.lexer import STATES, Misread, flags_of, network_of, ports_of, protocol_of, range_of, states_of
+from cubes.firewall.iptables.lexer import (
+    HARMLESS,
+    MATCHES,
+    STATES,
+    Misread,
+    flags_of,
+    is_option,
+    network_of,
+    ports_of,
+    protocol_of,
+    range_of,
+    rate_of,
+    states_of,
+)  # fmt: skip
 from cubes.firewall.iptables.parser import Line, Word
 from cubes.firewall.rules import WITH_PORTS
 from reconciler.service.sdk import Position, Problem
 
 _MOST_BOXES = 64
 VERDICTS = ("ACCEPT", "DROP", "REJECT")
-HARMLESS = frozenset({
-    "AUDIT", "CHECKSUM", "CLASSIFY", "CONNMARK", "CONNSECMARK", "DSCP", "ECN", "HL", "HMARK", "IDLETIMER", "LED", "MARK",
-    "NFLOG", "RATEEST", "SECMARK", "SET", "TCPMSS", "TCPOPTSTRIP", "TEE", "TOS", "TRACE", "TTL", "ULOG",
-})  # fmt: skip
-"""Targets after which the next rule is asked, as if they had not been there."""
-_MATCHES = frozenset({
-    "ah", "comment", "conntrack", "dccp", "esp", "icmp", "icmp6", "icmpv6", "iprange", "multiport", "sctp", "state", "tcp", "udp",
-    "udplite",
-})  # fmt: skip
-"""Matches that ask for nothing without their options."""
 _ANSWERS = ("icmp-port-unreachable", "icmp6-port-unreachable", "port-unreach", "tcp-reset")
 
 
 @dataclass(slots=True)
 class Rule:
     """`action`: a verdict, LOG, RETURN, 'jump' or 'goto' (to `target`), 'none', or 'refuse' for what nobody knows. Packets of
-    a box of `unless` are not meant. `unsaid` are conditions, with their places, that make no difference to `cases`."""
+    a box of `unless` are not meant. `limit` is how often it matches, and its burst; `prefix` is of a LOG. `unsaid` are
+    conditions, with their places, that make no difference to `cases`."""
 
     where: Position
     cases: tuple[Case, ...] = ()
@@ -55,20 +58,24 @@ class Rule:
     came_by: tuple[str, bool] | None = None
     leaves_by: tuple[str, bool] | None = None
     comment: str = ""
+    prefix: str = ""
+    limit: tuple[str, int] | None = None
     unsaid: list[Word] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
 
 
-def read_rule(line: Line, family: int, chains: Iterable[str]) -> Rule:
-    """Raises Misread. `chains` are those that can be jumped to."""
-    reader = _RuleParser(line, family, frozenset(chains))
+def read_rule(line: Line, family: int, chains: Iterable[str], types: Mapping[str, Sequence[Network]]) -> Rule:
+    """Raises Misread. `chains` are those that can be jumped to; `types` has the addresses of each type (addrtype) known."""
+    reader = _RuleParser(line, family, frozenset(chains), types)
     reader.read()
     return reader.finished()
 
 
 class _RuleParser:
-    def __init__(self, line: Line, family: int, chains: frozenset[str]) -> None:
-        self.line, self.family, self.chains = line, family, chains
+    def __init__(self, line: Line, family: int, chains: frozenset[str], types: Mapping[str, Sequence[Network]]) -> None:
+        self.line, self.family, self.chains, self.types = line, family, chains, types
+        self.limits: list[tuple[Word, Word]] = []
+        self.burst = 5
         self.rule = Rule(line.where)
         self.choices: list[Sequence[Case]] = []
         self.proto: int | None = None
@@ -108,7 +115,7 @@ class _RuleParser:
 
     def _skip_values(self) -> None:
         words = self.line.words
-        while self.at < len(words) and (words[self.at].quoted or not _is_option(words[self.at :])):
+        while self.at < len(words) and (words[self.at].quoted or not is_option(words[self.at :])):
             self.at += 1
 
     def either(self, some: Iterable[AddressBox], others: Iterable[AddressBox], negated: bool) -> None:
@@ -130,6 +137,10 @@ class _RuleParser:
 
     def finished(self) -> Rule:
         rule = self.rule
+        if self.limits and rule.action in (*VERDICTS, "LOG") and not rule.unsaid:
+            rule.limit = rate_of(self.limits[-1][1]), self.burst
+        elif self.limits:
+            rule.unsaid += [option for option, _ in self.limits]
         self._resolve_negations()
         cases = product(self.choices)
         if self.ports and self.proto not in WITH_PORTS:
@@ -209,12 +220,17 @@ class _RuleParser:
         words = set(word.text.split(","))
         for strange in sorted(words - {*STATES, "SNAT", "DNAT"}):
             raise Misread(f"{strange} is no state of a connection", word)
-        if words & {"SNAT", "DNAT"}:
+        translated = words & {"SNAT", "DNAT"}
+        if translated and (negated or words == translated):
             self.rule.unsaid.append(option)
             return
-        if "UNTRACKED" in words and not negated:
-            self.rule.unsaid.append(option)
-        self.choices.append(list(states_of(set(STATES) - words if negated else words)))
+        cases = list(states_of(set(STATES) - words if negated else words, self.family))
+        if translated:
+            said = f"{' and '.join(sorted(translated))} cannot be said; the other states are"
+            hint = "--lossy matches the other states, and where it refuses, all packets"
+            self.rule.notes.append(Problem(said, where=option.where, hint=hint))
+            cases += [Case(EVERYTHING, sure=False)]
+        self.choices.append(cases)
 
     def icmp_type(self, option: Word, negated: bool) -> None:
         messages = messages_of(self.value(option), self.family)
@@ -223,9 +239,31 @@ class _RuleParser:
         else:
             self.choices.append([Case(messages)])
 
+    def address_type(self, option: Word, negated: bool) -> None:
+        word = self.value(option)
+        kinds = word.text.split(",")
+        if any(kind not in self.types for kind in kinds):
+            self.rule.unsaid.append(option)
+            return
+        networks = [network for kind in kinds for network in self.types[kind] if network.version == self.family]
+        if networks:
+            self._networks(_is_source(option), list(dict.fromkeys(networks)), negated)
+        elif not negated:
+            self.choices.append([])
+
+    def limit(self, option: Word) -> None:
+        self.limits.append((option, self.value(option)))
+
+    def limit_burst(self, option: Word) -> None:
+        self.burst = int(self.value(option).text)
+
     def match(self, option: Word) -> None:
         name = self.value(option)
-        if name.text not in _MATCHES:
+        if name.text in ("ah", "esp"):
+            number = protocol_of(name)
+            self.either([AddressBox(proto=number)], (), negated=False)
+            return
+        if name.text not in MATCHES:
             self.rule.unsaid.append(Word(f"-m {name.text}", option.where))
 
     def remark(self, option: Word) -> None:
@@ -260,17 +298,20 @@ class _RuleParser:
     def _said_of_target(self, name: Word, rest: Sequence[Word]) -> None:
         said = " ".join(word.text for word in rest)
         if name.text == "LOG" and rest:
-            prefix = next((value.text for word, value in pairwise(rest) if word.text == "--log-prefix"), "")
-            self.rule.comment = self.rule.comment or prefix.strip()
-            self.rule.notes.append(_note(f"a log has a form of its own here; left out: {said}", name))
+            self.rule.prefix = next((value.text for word, value in pairwise(rest) if word.text == "--log-prefix"), "")
+            left = [word.text for word in rest if word.text.startswith("--") and word.text not in ("--log-prefix", "--log-level")]
+            if left:
+                self.rule.notes.append(_note(f"a log has a form of its own here; left out: {' '.join(left)}", name))
         elif name.text == "REJECT" and rest and rest[-1].text not in _ANSWERS:
             said = f"REJECT answers TCP with a reset and all else with 'port unreachable', not {rest[-1].text}"
             self.rule.notes.append(_note(said, name))
 
 
 def _fragment(reader: _RuleParser, option: Word, negated: bool) -> None:
-    """Where iptables tracks connections it sees whole packets only; where it does not, no rule here can ask for pieces."""
-    reader.rule.unsaid.append(option)
+    """Where connections are tracked, which they are as soon as a rule asks for a state, iptables sees whole packets only: the
+    condition never holds, and '!' before it always does."""
+    if not negated:
+        reader.choices.append([])
 
 
 _CONDITIONS: dict[str, Callable[[_RuleParser, Word, bool], None]] = {
@@ -284,6 +325,7 @@ _CONDITIONS: dict[str, Callable[[_RuleParser, Word, bool], None]] = {
     **dict.fromkeys(("--ctstate", "--state"), _RuleParser.state),
     **dict.fromkeys(("--src-range", "--dst-range"), _RuleParser.address_range),
     **dict.fromkeys(("--icmp-type", "--icmpv6-type"), _RuleParser.icmp_type),
+    **dict.fromkeys(("--src-type", "--dst-type"), _RuleParser.address_type),
 }
 """Those before which there may be a '!'."""
 _OTHERS: dict[str, Callable[[_RuleParser, Word], None]] = {
@@ -291,14 +333,9 @@ _OTHERS: dict[str, Callable[[_RuleParser, Word], None]] = {
     **dict.fromkeys(("-m", "--match"), _RuleParser.match),
     **dict.fromkeys(("-j", "--jump", "-g", "--goto"), _RuleParser.target),
     "--comment": _RuleParser.remark,
+    "--limit": _RuleParser.limit,
+    "--limit-burst": _RuleParser.limit_burst,
 }
-
-
-def _is_option(words: Sequence[Word]) -> bool:
-    first = words[0].text
-    if first == "!":
-        return len(words) > 1 and not words[1].quoted and words[1].text.startswith("-")
-    return first.startswith("-") and not re.fullmatch(r"-\d+", first)
 
 
 def _is_source(option: Word) -> bool:

@@ -12,13 +12,13 @@ import ipaddress
 import random
 import shlex
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tests.services.firewall.model import Packet
 
-PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "ipv6-icmp": 58, "ospf": 89, "all": None}
+PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "gre": 47, "esp": 50, "ah": 51, "sctp": 132, "igmp": 2, "ipv6": 41, "icmpv6": 58, "ipv6-icmp": 58, "ospf": 89, "all": None}
 BITS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ALL": 63, "NONE": 0}
 
 
@@ -34,7 +34,8 @@ class Seen:
 
 
 class Tables:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, local: Sequence[Any] = ()) -> None:
+        self.local = local
         self.policy: dict[str, str] = {}
         self.rules: dict[str, list[list[str]]] = {}
         for line in text.splitlines():
@@ -51,9 +52,11 @@ class Tables:
     def _walk(self, chain: str, seen: Seen) -> str | None:
         """A verdict, or None: at the end of the chain without one."""
         for words in self.rules[chain]:
-            if not matches(words, seen):
+            if not matches(words, seen, self.local):
                 continue
-            where = next(place for place, word in enumerate(words) if word in ("-j", "-g"))
+            where = next((place for place, word in enumerate(words) if word in ("-j", "-g")), None)
+            if where is None:  # it only counts
+                continue
             option, target = words[where], words[where + 1]
             if target == "RETURN":
                 return None
@@ -66,26 +69,28 @@ class Tables:
         return None
 
 
-def matches(words: list[str], seen: Seen) -> bool:
+def matches(words: list[str], seen: Seen, local: Sequence[Any] = ()) -> bool:
     at, wanted = 0, True
     while at < len(words) and words[at] not in ("-j", "-g"):
         if words[at] == "!":
             wanted, at = False, at + 1
             continue
-        holds, at = _condition(words, at, seen)
+        holds, at = _condition(words, at, seen, local)
         if holds is not wanted and holds is not None:
             return False
         wanted = True
     return True
 
 
-def _condition(words: list[str], at: int, seen: Seen) -> tuple[bool | None, int]:
+def _condition(words: list[str], at: int, seen: Seen, local: Sequence[Any]) -> tuple[bool | None, int]:
     """Whether one holds (None: it asks for nothing), and where the next one is."""
     option, value, packet = words[at], words[at + 1], seen.packet
     found: dict[str, Any] = {
-        "-p": lambda: PROTOCOLS[value] in (None, packet.proto),
+        "-p": lambda: PROTOCOLS.get(value, value.isdecimal() and int(value)) in (None, packet.proto),
         "-s": lambda: packet.src in ipaddress.ip_network(value),
         "-d": lambda: packet.dst in ipaddress.ip_network(value),
+        "--dst-type": lambda: _is_of_type(value, packet.dst, local), "--src-type": lambda: _is_of_type(value, packet.src, local),
+        "--limit": lambda: True, "--limit-burst": lambda: True,
         "-i": lambda: _device(value, seen.came_by),
         "-o": lambda: _device(value, seen.leaves_by),
         "--src-range": lambda: _between(value, packet.src),
@@ -101,11 +106,25 @@ def _condition(words: list[str], at: int, seen: Seen) -> tuple[bool | None, int]
     if option == "--tcp-flags":
         mask, comp = (sum(BITS[name] for name in text.split(",")) for text in words[at + 1 : at + 3])
         return (packet.flags or 0) & mask == comp, at + 3
+    if option == "--syn":
+        return (packet.flags or 0) & 23 == 2, at + 1
+    if option == "-f":
+        return False, at + 1
     if option in found:
         return found[option](), at + 2
     if option in ("-m", "--comment"):
         return None, at + 2
-    return bool(zlib.crc32(f"{words}{seen.luck}".encode()) & 1), at + 2
+    end = at + 1
+    while end < len(words) and not words[end].startswith("-") and words[end] != "!":
+        end += 1
+    return bool(zlib.crc32(f"{words}{seen.luck}".encode()) & 1), end
+
+
+def _is_of_type(said: str, address: Any, local: Sequence[Any]) -> bool:
+    """Unknown, which is never, where nobody says which addresses are the host's."""
+    kinds = {"MULTICAST": address.is_multicast, "LOCAL": address in local or address.is_loopback,
+             "BROADCAST": str(address) in ("255.255.255.255", "192.0.2.255")}  # fmt: skip
+    return any(kinds.get(kind, False) for kind in said.split(","))
 
 
 def _device(said: str, name: str) -> bool:
