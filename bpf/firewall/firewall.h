@@ -36,7 +36,6 @@ enum firewall_program {
 enum firewall_drop { DROP_TOO_DEEP = PCN_DROP_SERVICE /* more look-ups than a packet may have */ };
 
 enum action { ACTION_ACCEPT, ACTION_DROP, ACTION_LOG, ACTION_REJECT };
-enum state { STATE_NEW = 1, STATE_ESTABLISHED = 2, STATE_RELATED = 4, STATE_INVALID = 8 }; /* 0: not tracked */
 enum mode { MODE_TRACK = 1, MODE_ACCEPT_ESTABLISHED = 2, MODE_STRICT = 4 /* a connection begins with a SYN */ };
 
 #define CHAIN PCN_EGRESS
@@ -201,10 +200,6 @@ BPF_F_TABLE("lpm_trie", struct prefix6, struct set_prefix, set_prefixes, 131072,
  * answer has come, which needs a true source address; others' when they have been answered and are used after a while. Those that are
  * not are in `openings`, so that a flood of beginnings, or of connections that are over, cannot push out those that work. ---- */
 
-BPF_TABLE("lru_hash", struct connection_key, struct connection, connections, 65536); /* of TCP */
-BPF_TABLE("lru_hash", struct connection_key, struct connection, streams, 32768);     /* of other protocols */
-BPF_TABLE("lru_hash", struct connection_key, struct connection, openings, 32768);
-
 /* ---- The packet at hand. A tail call stays on its CPU, and nothing else of this direction runs there meanwhile. ---- */
 
 struct packet {
@@ -221,7 +216,7 @@ struct packet {
   u8 settled, settles; /* its connection is, or becomes if the packet is accepted, a settled one */
   u8 was;              /* enum connection_state of the connection that is known, or none */
   u8 sender;           /* which end of the key sent the packet: 1 the high one */
-  u8 news;             /* it is taken for what it says only if its checksum is right: see firewall_sum.h */
+  u8 news;             /* it is taken for what it says only if its checksum is right: see lib/l4_sum.h */
 
   u32 epoch, mode, default_action;
   u32 tuples, page; /* of this chain and family: how many, and where the first is */
@@ -245,27 +240,7 @@ BPF_TABLE("percpu_array", u32, struct packet, packet_out, 1);
 BPF_TABLE("percpu_array", u32, struct packet, packet_in, 1);
 #endif
 
-/* The ICMP type that asks, of a question or an answer: echo, and IPv4's timestamp, information and mask, IPv6's node information. 0: it
- * is neither. */
-static __always_inline u32 icmp_question(u8 type, u32 family) {
-  if (family == 4)
-    return type == 8 || type == 0 ? 8 : type >= 13 && type <= 18 ? (type - 1) | 1 : 0;
-  return type == 128 || type == 129 ? 128 : type == 139 || type == 140 ? 139 : 0;
-}
-
-static __always_inline bool is_question(u8 type, u32 family) {
-  return family == 4 ? type == 8 || type == 13 || type == 15 || type == 17 : type == 128 || type == 139;
-}
-
-/* A question's identifier as the port of who asks, and of who answers what is asked: 0 for an echo. 0 for other messages, and an
- * identifier of 0 is 1 here. */
-static __always_inline u32 icmp_ports(u8 type, u32 family, u16 identifier) {
-  u32 question = icmp_question(type, family), said = identifier ? identifier : 1;
-  u32 kind = question == 8 || question == 128 ? 0 : question;
-  if (!question)
-    return 0;
-  return is_question(type, family) ? said << 16 | kind : kind << 16 | said;
-}
+#include "lib/follow.h"
 
 static __always_inline struct packet *packet_context(void) {
   u32 zero = 0;
@@ -274,38 +249,6 @@ static __always_inline struct packet *packet_context(void) {
 #else
   return packet_in.lookup(&zero);
 #endif
-}
-
-static __always_inline struct connection *find_connection(struct packet *packet, const struct connection_key *key, u64 now) {
-  struct connection *known;
-  if (key->proto == IPPROTO_TCP)
-    known = connections.lookup(key);
-  else
-    known = streams.lookup(key);
-  packet->settled = 1;
-  if (known && known->expires > now)
-    return known;
-  packet->settled = 0;
-  known = openings.lookup(key);
-  if (known && known->expires > now)
-    return known;
-  if (key->proto == IPPROTO_TCP)
-    return NULL;
-  known = connections.lookup(key); /* of what was learned before there were `streams` */
-  packet->settled = 1;
-  if (known && known->expires > now)
-    return known;
-  packet->settled = 0;
-  return NULL;
-}
-
-static __always_inline bool is_error(const struct packet *packet) {
-  u8 type = packet->icmp_type;
-  if (packet->later_fragment)
-    return false;
-  if (packet->family == 4)
-    return packet->proto == IPPROTO_ICMP && (type == 3 || type == 4 || type == 5 || type == 11 || type == 12);
-  return packet->proto == 58 && type < 128;
 }
 
 /* Go on in another µCube of this direction; if it is not there, or the packet has come too far, it is dropped. */
@@ -330,17 +273,6 @@ static __always_inline void count(u64 rule, u32 bytes) { add(counters.lookup(&ru
 static __always_inline void count_decided(enum decider decider, u32 bytes) {
   u32 index = CHAIN * DECIDERS + decider;
   add(decided.lookup(&index), bytes);
-}
-
-/* Whether its checksum matters: what leaves a connection in its state, is taken at its word. */
-static __always_inline bool says_news(const struct packet *packet) {
-  if (packet->state == STATE_INVALID)
-    return false;
-  if (packet->next.state == CONNECTION_NONE)
-    return packet->icmp_type || packet->state == STATE_RELATED; /* IPv4's echo reply, type 0, has a next state or is invalid */
-  if (packet->has_flags && packet->flags & (SYN | FIN | RST))
-    return true;
-  return packet->was != packet->next.state || packet->settles != packet->settled;
 }
 
 /* The search is over. What most packets need is done here; anything else is the last µCube's. */

@@ -2,7 +2,7 @@
 #include "firewall.h"
 #include "firewall_limit.h"
 #include "firewall_log.h"
-#include "firewall_sum.h"
+#include "lib/l4_sum.h"
 
 /* The rules behind a label are asked. */
 static __always_inline int search_after(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet, u64 label) {
@@ -20,29 +20,6 @@ static __always_inline int search_as_invalid(struct CTXTYPE *ctx, struct pkt_met
   packet->next.state = CONNECTION_NONE;
   packet->news = 0;
   return search_after(ctx, md, packet, 0);
-}
-
-/* Where it is known, what has changed is written; else it takes its place, and leaves the one it had. */
-static __always_inline void keep_connection(struct packet *packet) {
-  struct connection_key *key = &packet->connection;
-  u8 settles = packet->settles;
-  if (packet->next.state == CONNECTION_NONE)
-    return;
-  struct connection *known = find_connection(packet, key, bpf_ktime_get_coarse_ns());
-  if (known && packet->settled == settles) {
-    connection_store(known, &packet->next);
-    return;
-  }
-  if (!settles)
-    openings.update(key, &packet->next);
-  else if (packet->proto == IPPROTO_TCP)
-    connections.update(key, &packet->next);
-  else
-    streams.update(key, &packet->next);
-  if (settles)
-    openings.delete(key);
-  else if (known)
-    connections.delete(key);
 }
 
 static __always_inline bool is_established(const struct packet *packet) {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,20 +12,15 @@ from cubes.firewall.rules import ACTIONS, CHAINS, PROTOCOLS
 from cubes.firewall.sets import entries, names_of
 from cubes.firewall.texts import texts_of
 from cubes.firewall.tuple_space import LABEL
+from cubes.lib.connections import sessions
 from cubes.lib.epochs import INDEX
 from cubes.lib.order_labels import from_runs
 
 PAIR = struct.Struct("=II")  # struct run_key, struct run
 COUNTER = struct.Struct("=QQ")
-CONNECTION_KEY = struct.Struct("=16s16sHHB3x")
-CONNECTION = struct.Struct("=QBBBx44xI4x")  # expires, state, opener, seen; when it began
 TRACK, ACCEPT_ESTABLISHED, STRICT = 1, 2, 4  # enum mode
 DECIDERS = ("default", "established")
 """What decides where no rule does (enum decider of bpf/firewall/firewall.h)."""
-_STATES = (
-    "NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE", "SYN_SENT2", "NEW",
-    "ESTABLISHED",
-)  # fmt: skip
 
 Live = Mapping[str, Mapping[bytes, bytes]]
 
@@ -89,9 +83,7 @@ def state(rows: Live, now: int) -> dict[str, Any]:
     rules = _rules(rows)
     for chain in found.get("chain", ()):
         chain["stats"] = list(_stats(rows, CHAINS[chain["name"]], rules))
-    found["session-table"] = [
-        entry for table in ("connections", "streams", "openings") for entry in _sessions(rows.get(table, {}), now)
-    ]
+    found["session-table"] = sessions(rows, now, PROTOCOLS)
     return found
 
 
@@ -102,23 +94,3 @@ def _stats(rows: Live, chain: int, rules: Mapping[int, list[tuple[int, dict[str,
     for what, row in counted:
         packets, size = COUNTER.unpack(row[:16]) if row else (0, 0)
         yield {"id": what, "pkts": packets, "bytes": size}
-
-
-def _sessions(rows: Mapping[bytes, bytes], now: int) -> Iterator[dict[str, Any]]:
-    for key, row in rows.items():
-        low, high, low_port, high_port, proto = CONNECTION_KEY.unpack(key)
-        expires, number, opener, *_ = CONNECTION.unpack(row)
-        if expires // 1_000_000_000 <= now:
-            continue
-        ends = [(_address(low), low_port), (_address(high), high_port)]
-        (src, sport), (dst, dport) = ends[::-1] if opener else ends
-        yield {
-            "src": src, "dst": dst, "l4proto": next((name for name, code in PROTOCOLS.items() if code == proto), str(proto)),
-            "sport": sport, "dport": dport, "state": _STATES[number] if number < len(_STATES) else f"#{number}",
-            "eta": expires // 1_000_000_000 - now,
-        }  # fmt: skip
-
-
-def _address(raw: bytes) -> str:
-    wide = ipaddress.IPv6Address(raw)
-    return str(wide.ipv4_mapped or wide)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from cubes.firewall.codec import CONNECTION
+from cubes.lib.connections import CONNECTION
 
 _OLD = struct.Struct("=QII")  # expires, state, opener
 _STATES = (0, 1, 2, 3, 4, 6, 7, 10, 11)  # enum connection_state, by the older one

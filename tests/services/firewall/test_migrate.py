@@ -7,8 +7,9 @@ import pytest
 
 from cubes.firewall import codec
 from cubes.firewall.migrate import MIGRATIONS
+from cubes.lib import connections
 
-KEY = codec.CONNECTION_KEY.pack(bytes(15) + b"\1", bytes(15) + b"\2", 4000, 80, 6)
+KEY = connections.CONNECTION_KEY.pack(bytes(15) + b"\1", bytes(15) + b"\2", 4000, 80, 6)
 STATES = ["SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "LAST_ACK", "TIME_WAIT", "NEW", "ESTABLISHED"]
 
 
@@ -19,7 +20,7 @@ def test_a_connection_keeps_its_state_its_opener_and_its_time(table, number, sta
     found = migrate(KEY, struct.pack("=QII", 90_000_000_000, number, 1))
     assert found is not None
     key, row = found
-    assert (key, len(row)) == (KEY, codec.CONNECTION.size)
+    assert (key, len(row)) == (KEY, connections.CONNECTION.size)
     (entry,) = codec.state({table: {key: row}}, 60)["session-table"]
     assert (entry["state"], entry["eta"], entry["sport"], entry["dport"]) == (state, 30, 80, 4000)
 

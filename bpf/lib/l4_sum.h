@@ -5,6 +5,8 @@
  * has it until hardware completes it, and nothing tells a program so. Not looked at: packets of several segments (the kernel has seen
  * to each), fragments, and what is longer than SUMMED.
  */
+#ifndef PCN_LIB_L4_SUM_H
+#define PCN_LIB_L4_SUM_H
 #define CHUNK 256
 #define SMALL 64
 #define SUMMED 9216
@@ -73,3 +75,4 @@ static __always_inline bool is_whole(struct CTXTYPE *ctx, struct packet *packet)
   }
   return add_payload(ctx, packet->l4, size, &sum) && pcn_csum_fold(sum) == 0;
 }
+#endif
