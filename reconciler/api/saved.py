@@ -20,8 +20,8 @@ _HEAD = "# Written by pcn-api, which applies it when it starts. Apply it elsewhe
 class SavedTopology:
     """One file. Raises NotTrusted where others than root could have put it."""
 
-    def __init__(self, path: str) -> None:
-        self.path = os.path.abspath(path)
+    def __init__(self, path: str, head: str = _HEAD) -> None:
+        self.path, self._head = os.path.abspath(path), head
         self._home, self._name = os.path.split(self.path)
         self._lines: EntryMemo[str] = EntryMemo()
         self._deep: EntryMemo[bool] = EntryMemo()
@@ -49,7 +49,7 @@ class SavedTopology:
         """Write another document: whoever reads meanwhile reads the old one or the new one. Gives what was there."""
         try:
             before = self._bytes()
-            self._write(_HEAD.encode() + self.text(document).encode())
+            self._write(self._head.encode() + self.text(document).encode())
         except OSError as error:
             raise ApplyFailed(f"{self.path} cannot be written, so nothing was done: {error.strerror}") from None
         return before

@@ -24,8 +24,9 @@ accepts no more than the original where that can be helped, and has the list as 
 
 def arguments_for(parser: ArgumentParser, words: Sequence[str]) -> None:
     shared.services(parser)
+    parser.add_argument("--service", metavar="SERVICE", default="", help=_SERVICE)
     formats = parser.add_subparsers(dest="kind", metavar="FORMAT")
-    for name, found in _imports(_directories(words)).items():
+    for name, found in _imports(_directories(words), _service(words)).items():
         chosen = formats.add_parser(name, help=found.about, description=DESCRIPTION)
         chosen.add_argument("files", nargs="+", metavar="FILE", help="a file, or - for standard input")
         for option in found.options:
@@ -34,7 +35,17 @@ def arguments_for(parser: ArgumentParser, words: Sequence[str]) -> None:
         chosen.add_argument("--lossy", action="store_true", help="print the topology even if it does not do the same")
         chosen.add_argument("-o", "--output", metavar="FILE", dest="to", help="write the topology to a file; else it is printed")
         chosen.add_argument("--services", action="append", default=SUPPRESS, metavar="DIR", type=shared.directory, help=SUPPRESS)
+        chosen.add_argument("--service", default=SUPPRESS, metavar="SERVICE", help=_SERVICE)
         shared.common(chosen)
+
+
+_SERVICE = "make it of cubes of this service, where several read a format"
+
+
+def _service(words: Sequence[str]) -> str:
+    """The value of --service, likewise."""
+    found = [value for option, value in pairwise(words) if option == "--service"]
+    return [*found, *(word.partition("=")[2] for word in words if word.startswith("--service=")), ""][0]
 
 
 def _directories(words: Sequence[str]) -> list[str]:
@@ -44,15 +55,15 @@ def _directories(words: Sequence[str]) -> list[str]:
     return [directory for directory in found if os.path.isdir(directory)]
 
 
-def _imports(directories: Sequence[str]) -> dict[str, Import]:
+def _imports(directories: Sequence[str], service: str = "") -> dict[str, Import]:
     from reconciler.service.importers import imports
     from reconciler.service.registry import Services
 
-    return imports(Services(directories))
+    return imports(Services(directories), service)
 
 
 def run(run: Run) -> int:
-    formats = _imports(getattr(run.args, "services", ()))
+    formats = _imports(getattr(run.args, "services", ()), run.args.service)
     if run.args.kind is None:
         run.terminal.print("\n".join(f"{name}  {found.about}" for name, found in formats.items()) or "there are none")
         return 0

@@ -15,6 +15,7 @@ from reconciler.service.model.codec import Env
 from reconciler.service.model.rows import Migrate, TableRows
 
 if TYPE_CHECKING:
+    from reconciler.service.commands import Command
     from reconciler.service.importers import Import
 
 Config = Mapping[str, Any]
@@ -64,6 +65,7 @@ class ServiceImpl(Protocol):
     acts: bool
     facts: tuple[str, ...]
     imports: Mapping[str, Import]
+    commands: Mapping[str, Command]
     migrations: Mapping[str, Mapping[tuple[int, int], Migrate]]
     scratch: tuple[str, ...]
     slow_path: Any
@@ -89,6 +91,7 @@ class ModuleImpl:
         self.reads = hasattr(module, "config") or hasattr(module, "state")
         self.facts: tuple[str, ...] = tuple(getattr(module, "FACTS", ()))
         self.imports: Mapping[str, Import] = getattr(module, "IMPORTS", {})
+        self.commands: Mapping[str, Command] = getattr(module, "COMMANDS", {})
         self.migrations: Mapping[str, Mapping[tuple[int, int], Migrate]] = getattr(module, "MIGRATIONS", {})
         self.scratch: tuple[str, ...] = tuple(getattr(module, "SCRATCH", ()))
         self.slow_path: Any = getattr(module, "SlowPath", None)

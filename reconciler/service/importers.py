@@ -47,13 +47,17 @@ class Import:
     options: tuple[Option, ...] = ()
 
 
-def imports(services: Services) -> dict[str, Import]:
-    """All formats that the services can read, by name."""
-    return dict(sorted(_all(services)))
+def imports(services: Services, only: str = "") -> dict[str, Import]:
+    """All formats that the services can read, by name, or that the service `only` can. Of those that read the same format, the
+    first one by name does."""
+    found: dict[str, Import] = {}
+    for name, each in _all(services, only):
+        found.setdefault(name, each)
+    return dict(sorted(found.items()))
 
 
-def _all(services: Services) -> Iterator[tuple[str, Import]]:
-    for name in services.names():
+def _all(services: Services, only: str) -> Iterator[tuple[str, Import]]:
+    for name in sorted(services.names()) if not only else [only]:
         service = services.get(name)
         offered: Mapping[str, Import] = service.implementation.imports if service is not None else {}
         yield from offered.items()

@@ -23,6 +23,7 @@ The Python half is pure and optional; of these it defines what it needs (`Servic
     FACTS ("netdevs", ...)                         which facts it wants in env.facts (reconciler/facts)
     SCRATCH {table}                                tables in which nothing is kept from one packet to the next
     IMPORTS {format: Import}                       other programs' files that it can make topologies of (service/importers.py)
+    COMMANDS {program: Command}                    programs that edit a topology in another one's language (service/commands.py)
 
 Whoever asks again gives the entries of long lists that an edit left alone as the very same objects, and nothing of what is given
 is ever changed. So a half may keep what it made of them (incremental/entry_memo.py), if it gives what it would give without.

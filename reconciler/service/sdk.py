@@ -16,6 +16,7 @@ from reconciler.facts.netdevs import Netdev
 from reconciler.incremental.entry_memo import EntryMemo
 from reconciler.incremental.persistent_list import Distinct, PersistentList, splice, unchanged
 from reconciler.incremental.row_delta import row_delta
+from reconciler.service.commands import Command, CommandCall, CommandDone
 from reconciler.service.implementation import ActionCall, ActionDone, ServiceImpl
 from reconciler.service.importers import Import, Imported, Option
 from reconciler.service.model.codec import Env, decode, encode
@@ -24,6 +25,9 @@ from reconciler.service.model.rows import Migrate, TableRows, place
 __all__ = [
     "ActionCall",
     "ActionDone",
+    "Command",
+    "CommandCall",
+    "CommandDone",
     "CubeHandle",
     "Distinct",
     "DocumentError",

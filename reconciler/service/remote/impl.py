@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from reconciler.errors import ServiceRefused
+from reconciler.service.commands import Command
 from reconciler.service.implementation import ActionCall, ActionDone, Config, Found, Layouts, Rows
 from reconciler.service.importers import Import
 from reconciler.service.model.codec import Env
@@ -33,6 +34,7 @@ class RemoteImpl:
         self.reads, self.checks = bool(functions & {"config", "state"}), bool(functions & {"check", *_DERIVE})
         self.facts, self.scratch = manifest.facts, manifest.scratch
         self.imports: Mapping[str, Import] = {}
+        self.commands: Mapping[str, Command] = {}
         self.migrations: Mapping[str, Mapping[tuple[int, int], Migrate]] = {}
         self.slow_path = slow_path if functions & {"packet_in", "tick"} else None
 
