@@ -48,17 +48,21 @@ def _nat(data: Data) -> None:
     cube(data, "border")["rule"]["port-forwarding"]["entry"].pop()
 
 
+def _host(data: Data) -> None:
+    cube(data, "hostfw")["chain"][0]["rule"].pop()
+
+
 def another_loglevel(data: Data) -> None:
     data["spec"]["cubes"][0]["loglevel"] = "TRACE"
 
 
 EDITS: dict[str, Callable[[Data], None]] = {
     "simplebridge": _two_hosts, "simpleforwarder": _forwarder_chain, "ddosmitigator": _blacklist, "simplebridge-xdp": _xdp_switch,
-    "router": _router, "bridge": _bridge, "nat": _nat,
+    "router": _router, "bridge": _bridge, "nat": _nat, "iptables": _host,
 }  # fmt: skip
 """What the example's comment says to try; for any other, something that every example has."""
 
-SILENT = {"ddosmitigator": {"bad"}, "k8sfilter": {"fout"}}
+SILENT = {"ddosmitigator": {"bad"}, "k8sfilter": {"fout"}, "iptables": {"ihome", "ioffice"}}
 """Hosts that nobody reaches, and that reach nobody."""
 HIDDEN = {"nat": {("nout", "nin"), ("nout", "nweb")}, "k8sdispatcher": {("dout", "dpod")}}
 """Pairs of which the first does not reach the second by its own address, though the second reaches the first."""

@@ -1,0 +1,121 @@
+"""What iptables-save prints of a host, as its firewall: the import 'iptables-save' with --service iptables.
+
+The table filter is carried over line by line. A line that cannot be is left out and listed; REJECT becomes DROP, which is the
+same without an answer.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cubes.iptables.arguments import Refused, read_rule
+from cubes.iptables.rules import ACTIONS, BUILT_IN
+from reconciler.service.sdk import DocumentError, Imported, Position, Problem
+
+NAME = "host-fw"
+Leaves = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Filter:
+    """The chains as they are read, and what is lost."""
+
+    chains: dict[str, Leaves] = field(default_factory=dict)
+    lost: list[Problem] = field(default_factory=list)
+
+
+def read(texts: Mapping[str, str], options: Mapping[str, Sequence[str]]) -> Imported:
+    """See reconciler.service.importers.Import."""
+    found = _Filter()
+    for file, text in texts.items():
+        _read_file(file, text, found)
+    found.lost += _nowhere(found.chains)
+    selector = " ".join(options.get("netdev", ())) or "all"
+    document = {
+        "apiVersion": "polycube.network/v1",
+        "kind": "Topology",
+        "metadata": {"name": NAME},
+        "spec": {
+            "cubes": [{"name": NAME, "service-name": "iptables", "type": "TC", "chain": list(found.chains.values())}],
+            "attachments": [{"netdevs": selector, "tcubes": [NAME]}, {"netdev": "lo", "tcubes": [NAME]}],
+        },
+    }
+    return Imported(document, found.lost)
+
+
+def _read_file(file: str, text: str, found: _Filter) -> None:
+    table = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        where = Position(file, number, 1)
+        if not line.strip() or line.startswith("#"):
+            continue
+        if line.startswith("*"):
+            table = line[1:].strip()
+        elif line.startswith(":") and table == "filter":
+            _declare(line, where, found)
+        elif line.startswith(("-A ", "[")) and table == "filter":
+            _rule(line, where, found)
+        elif line.startswith(("-A ", "[")):
+            found.lost.append(Problem(f"table {table}: it is not carried over", where=where, hint=_OTHER.get(table, _MAY_DIFFER)))
+        elif not line.startswith(":") and line.strip() != "COMMIT":
+            raise DocumentError([Problem("this is not what iptables-save prints", where=where)])
+
+
+_MAY_DIFFER = "packets may fare otherwise than before"
+_OTHER = {"nat": "the cube does not work beside the kernel's NAT where rules ask for connections: see docs/services/iptables.md"}
+
+
+def _declare(line: str, where: Position, found: _Filter) -> None:
+    name, policy, *_ = [*line[1:].split(), "-"]
+    default = {"default": policy} if name in BUILT_IN else {}
+    if name in found.chains:
+        raise DocumentError([Problem(f"chain {name} is there twice", where=where)])
+    found.chains[name] = {"name": name, **default, "rule": []}
+
+
+def _rule(line: str, where: Position, found: _Filter) -> None:
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise DocumentError([Problem(f"this line does not end: {error}", where=where)]) from None
+    if words[0].startswith("["):  # counters, of iptables-save -c
+        words = words[1:]
+    if words[:1] != ["-A"] or len(words) < 2 or words[1] not in found.chains:
+        raise DocumentError([Problem("a rule begins with -A and a chain that is declared above", where=where)])
+    if not {"-j", "--jump", "-g", "--goto"} & set(words):
+        said = "a rule without a target only counts, and is left out"
+        found.lost.append(Problem(said, where=where, severity="warning"))
+        return
+    try:
+        rules = read_rule(_without_reject(words[2:], where, found))
+    except Refused as error:
+        found.lost.append(Problem(str(error), where=where, hint=f"the rule is left out, so {_MAY_DIFFER}"))
+        return
+    entries = found.chains[words[1]]["rule"]
+    for rule in rules:
+        entries.append({"id": len(entries), **rule})
+
+
+def _without_reject(words: list[str], where: Position, found: _Filter) -> list[str]:
+    if "REJECT" not in words or words[max(words.index("REJECT") - 1, 0)] not in ("-j", "--jump"):
+        return words
+    said = "REJECT becomes DROP: the packet is dropped all the same, and its sender is not told"
+    found.lost.append(Problem(said, where=where, severity="warning"))
+    at = words.index("REJECT")
+    rest = words[at + 1 :]
+    if rest[:1] == ["--reject-with"]:
+        rest = rest[2:]
+    return [*words[:at], "DROP", *rest]
+
+
+def _nowhere(chains: Mapping[str, Leaves]) -> Iterator[Problem]:
+    """Rules that lead to chains which are not there go, too."""
+    for chain in chains.values():
+        bad = [rule for rule in chain["rule"] if rule["action"] not in ACTIONS and rule["action"] not in chains]
+        for rule in bad:
+            said = f"{chain['name']}: target {rule['action']} is not there"
+            yield Problem(said, hint=f"the rule is left out, so {_MAY_DIFFER}")
+        chain["rule"] = [{**rule, "id": number} for number, rule in enumerate(each for each in chain["rule"] if each not in bad)]

@@ -1,0 +1,98 @@
+"""Chains as one list of rules each, in which those of one's own are laid out where rules lead to them.
+
+A search for the first rule that matches does not know chains. So where a rule leads to a chain, that chain's rules stand, each
+asking what both ask together. RETURN goes on behind the last rule of what was laid out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from cubes.iptables.match import EVERYTHING, Match, both
+from cubes.iptables.rules import ACTIONS, BUILT_IN, Chain, Rule
+
+MOST = 65536  # rules of a cube, laid out
+DEEPEST = 16  # chains that lead to one another
+
+
+@dataclass(slots=True)
+class Laid:
+    """A rule at one place. `path` are the rules that led here and itself. `skip`: of a RETURN, the place in the list of the last
+    rule that is not asked any more."""
+
+    rule: Rule
+    path: tuple[int, ...]
+    identity: int
+    matches: list[Match]
+    skip: int = -1
+
+
+@dataclass(slots=True)
+class _Building:
+    chains: Mapping[str, Chain]
+    found: list[Laid] = field(default_factory=list)
+
+
+def laid_out(chains: Mapping[str, Chain]) -> dict[str, list[Laid]]:
+    """The rules of each built-in chain that is written. Raises ValueError for chains that lead to one another in a circle, are
+    missing, or together too long."""
+    found = {}
+    for name in BUILT_IN:
+        if name in chains:
+            building = _Building(chains)
+            _lay(building, name, [EVERYTHING], (), (name,))
+            found[name] = building.found
+    if sum(map(len, found.values())) > MOST:
+        raise ValueError(f"chains that are laid out where rules lead to them come to more than {MOST} rules")
+    return found
+
+
+def _lay(building: _Building, name: str, within: list[Match], path: tuple[int, ...], names: tuple[str, ...]) -> None:
+    if len(names) > DEEPEST:
+        raise ValueError(f"chains lead to one another more than {DEEPEST} deep: {', '.join(names)}")
+    start = len(building.found)
+    for rule in building.chains[name].rules:
+        matches = [match for outer in within for match in both(outer, rule.match)]
+        if not matches:
+            continue
+        if rule.action in ACTIONS:
+            place = (*path, rule.identity)
+            building.found.append(Laid(rule, place, identity_of(place), matches))
+        elif rule.action in names:
+            raise ValueError(f"chains lead to one another in a circle: {' > '.join((*names, rule.action))}")
+        elif rule.action not in building.chains:
+            raise ValueError(f"there is no chain {rule.action}")
+        else:
+            _lay(building, rule.action, matches, (*path, rule.identity), (*names, rule.action))
+        if len(building.found) > MOST:
+            raise ValueError(f"chains that are laid out where rules lead to them come to more than {MOST} rules")
+    for laid in building.found[start:]:
+        if laid.rule.action == "RETURN" and laid.path[:-1] == path:
+            laid.skip = len(building.found) - 1
+
+
+def identity_of(path: tuple[int, ...]) -> int:
+    """What a rule at one place is counted under."""
+    if len(path) == 1:
+        return path[0]
+    text = b"".join(number.to_bytes(8, "little") for number in path)
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+
+
+def circles(chains: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """Chains that lead to themselves; `chains` are the names that each one leads to."""
+    for name in chains:
+        ways: list[tuple[str, ...]] = [(name,)]
+        known: set[str] = set()
+        while ways:
+            way = ways.pop()
+            for step in chains.get(way[-1], ()):
+                if step == name:
+                    yield (*way, name)
+                    ways.clear()
+                    break
+                if step not in known:
+                    known.add(step)
+                    ways.append((*way, step))

@@ -1,0 +1,102 @@
+"""iptables' arguments as rules and back, without a kernel: what is listed is what was said, and what cannot be done is refused."""
+from __future__ import annotations
+
+import pytest
+
+from cubes.iptables.arguments import Refused, read_rule
+from cubes.iptables.command_line import read_command
+from cubes.iptables.listing import specification
+
+SAME = [
+    "-s 10.0.0.1/32 -j ACCEPT",
+    "! -s 10.0.0.0/8 -d 192.168.1.0/24 -j DROP",
+    "-i eth0 -o eth+ -j ACCEPT",
+    "! -i lo -j DROP",
+    "-p tcp -j ACCEPT",
+    "-p tcp -m tcp --dport 22 -j ACCEPT",
+    "-p tcp -m tcp --sport 1024:65535 --dport 80 -j ACCEPT",
+    "-p udp -m udp ! --dport 53 -j DROP",
+    "-p tcp -m multiport --dports 80,443,8000:8100 -j ACCEPT",
+    "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j LOG",
+    "-p tcp -m tcp --tcp-flags FIN,SYN,RST,PSH,ACK,URG NONE -j DROP",
+    "-p icmp -m icmp --icmp-type 8 -j ACCEPT",
+    "-p icmp -m icmp --icmp-type 3/4 -j RETURN",
+    "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+    "-p tcp -m tcp --dport 22 -m conntrack --ctstate NEW -m comment --comment ssh -j web",
+    '-m comment --comment "say \\"no\\" to all" -j DROP',
+    "-p gre -j DROP",
+    "-p 112 -j ACCEPT",
+]
+SHORT = [
+    ("-p tcp --syn --dport 80 -j ACCEPT", "-p tcp -m tcp --dport 80 --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT"),
+    ("--protocol 6 --source 10.1.2.3/255.255.0.0 --jump DROP", "-s 10.1.0.0/16 -p tcp -j DROP"),
+    ("-p icmp --icmp-type echo-request -j ACCEPT", "-p icmp -m icmp --icmp-type 8 -j ACCEPT"),
+    ("-m state --state ESTABLISHED,RELATED -j ACCEPT", "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"),
+    ("-p all -s 0/0 -j ACCEPT".replace("0/0", "0.0.0.0/0"), "-j ACCEPT"),
+    ("-p udp --dport :1023 -j DROP", "-p udp -m udp --dport 0:1023 -j DROP"),
+]
+WRONG = [
+    ("-p tcp -j REJECT", "REJECT is not there"),
+    ("-m limit --limit 5/s -j ACCEPT", "-m limit: this match is not there"),
+    ("-p tcp", "a rule needs a target"),
+    ("--dport 80 -j ACCEPT", "ports need -p tcp"),
+    ("-p tcp --dport ssh -j ACCEPT", "write a port's number"),
+    ("-p tcp --dport 80,443 -j ACCEPT", "use -m multiport"),
+    ("-s example.org -j DROP", "write an IPv4 address"),
+    ("-s fd00::1 -j DROP", "iptables is for IPv4"),
+    ("! -p tcp -j DROP", "what must not be"),
+    ("-p udp --syn -j DROP", "need -p tcp"),
+    ("-j LOG --log-prefix x", "no other prefix"),
+    ("-j ACCEPT --random", "unknown option --random"),
+    ("-g web", "lead to it with -j"),
+]
+
+
+def words(text: str) -> list[str]:
+    import shlex
+
+    return shlex.split(text)
+
+
+@pytest.mark.parametrize("text", SAME)
+def test_what_iptables_lists_is_listed_so(text: str) -> None:
+    (rule,) = read_rule(words(text))
+    assert specification(rule) == text
+
+
+@pytest.mark.parametrize(("said", "listed"), SHORT)
+def test_what_is_said_in_another_way_is_listed_in_one(said: str, listed: str) -> None:
+    (rule,) = read_rule(words(said))
+    assert specification(rule) == listed
+
+
+@pytest.mark.parametrize(("text", "sentence"), WRONG)
+def test_what_cannot_be_done_is_refused_with_a_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(Refused, match=sentence.replace("(", r"\(")):
+        read_rule(words(text))
+
+
+def test_several_addresses_are_several_rules() -> None:
+    found = read_rule(words("-s 10.0.0.1,10.0.0.2 -d 10.1.0.0/16,10.2.0.0/16 -j DROP"))
+    assert [(rule["src"], rule["dst"]) for rule in found] == [
+        ("10.0.0.1/32", "10.1.0.0/16"), ("10.0.0.1/32", "10.2.0.0/16"), ("10.0.0.2/32", "10.1.0.0/16"), ("10.0.0.2/32", "10.2.0.0/16"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "command"), [
+    ("-nvL INPUT --line-numbers", "L"), ("-S", "S"), ("-t filter -A INPUT -j ACCEPT", "A"), ("-w 5 -D INPUT 3", "D"),
+    ("-I INPUT -j DROP", "I"), ("-I INPUT 2 -j DROP", "I"), ("-R INPUT 2 -j DROP", "R"), ("-P INPUT DROP", "P"), ("-E a b", "E"),
+    ("-X", "X"), ("-F", "F"), ("-w -N web", "N"), ("--check INPUT -j DROP", "C"),
+])  # fmt: skip
+def test_commands_are_read_as_iptables_reads_them(line: str, command: str) -> None:
+    assert read_command(words(line)).command == command
+
+
+@pytest.mark.parametrize(("line", "sentence"), [
+    ("-t nat -A INPUT -j ACCEPT", "table filter alone"), ("-A", "needs a chain"), ("-A INPUT -D INPUT 1 -j DROP", "one command at a time"),
+    ("-Z", "reset-counters"), ("-D INPUT 0", "1 or more"), ("-R INPUT -j DROP", "rule's number"), ("", "say what to do"),
+    ("-F INPUT -s 10.0.0.1", "takes no rule"), ("-P INPUT", "needs a value"), ("-6 -L", "for IPv4"),
+])  # fmt: skip
+def test_a_command_that_is_none_is_refused(line: str, sentence: str) -> None:
+    with pytest.raises(Refused, match=sentence):
+        read_command(words(line))
