@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import functools
 import hashlib
-import json
 import os
 import struct
 import time
@@ -21,6 +20,7 @@ from reconciler.errors import kernel_error
 from reconciler.kernel import batch_read, bpf, hooks, maps, programs
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.document_values import unpack_document
+from reconciler.kernel.link_values import unpacked
 from reconciler.kernel.netstate import NetdevState
 from reconciler.kernel.read_cache import CachedResult, Directory, ReadCache
 
@@ -312,11 +312,7 @@ class Reader:
 @functools.lru_cache(maxsize=256)
 def _object(text: str) -> dict[str, Any] | None:
     """The JSON object that a text is, which nobody may change; None if it is none. Kept, since cubes of a kind say the same."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
+    return unpacked(text)
 
 
 def _in_short(content: Any) -> Any:

@@ -7,7 +7,6 @@ its tables many times otherwise.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +14,7 @@ from itertools import accumulate
 from typing import Any
 
 from reconciler.errors import KernelError, VerifierError, kernel_error
-from reconciler.kernel import bpf, hooks, maps, programs
+from reconciler.kernel import bpf, hooks, link_values, maps, programs
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.document_values import pack_document
 from reconciler.kernel.rcu import wait_for_grace_period
@@ -258,7 +257,7 @@ class Executor:
             name: {"object": digest, "tag": programs.info(self._fd(f"{path}/{name}")).tag, "calls": called.get(name, "")}
             for name, digest in objects.items()
         }
-        self._root.set_link(f"{path}/about", json.dumps({"programs": said}))
+        self._root.set_link(f"{path}/about", link_values.packed({"programs": said}))
 
     def _load_chain(
         self, path: str, flavour: str, port: int, row: int, entry: str, chain: str, parts: list[Mapping[str, Any]]
