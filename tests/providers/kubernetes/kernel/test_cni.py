@@ -77,6 +77,7 @@ def test_the_verbs_of_cni_and_what_can_go_wrong_with_them(tmp_path):
         assert pod_netdevs() == set()
 
 
+@pytest.mark.exhaustive
 def test_a_provider_killed_in_the_middle_of_an_add_loses_no_address(tmp_path):
     with NodeLab(tmp_path, slots=4) as lab:
         for number in range(4):
