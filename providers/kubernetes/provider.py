@@ -51,6 +51,7 @@ class Provider:
     _done: int = 0  # of these, how many are in force
     _landed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _last: NodeDocument | None = None
+    _is_held: bool = False  # the agent has the last document
 
     # -- state --------------------------------------------------------------------------------------------------------
 
@@ -118,6 +119,9 @@ class Provider:
         asked = self._asked
         try:
             made = node_document(self.state(), self.node, self.settings)
+            if self._is_held and self._last is not None and made.topology == self._last.topology:
+                return await self._is_in_force(made, asked)  # most pods that come are in no policy and no service yet
+            self._is_held = False
             said = await self.agent.put(SOURCE, made.topology, revision=str(asked), wait=IN_FORCE_PATIENCE)
         except (ValueError, RpcError) as error:
             return self._failed(str(error))
@@ -131,7 +135,12 @@ class Provider:
                      len(self.objects["services"].by_name), len(self.objects["policies"].by_name))  # fmt: skip
         for note in made.notes if self._last is None or made.notes != self._last.notes else ():
             log.warning("%s", note)
-        self.problem, self._last = "", made
+        self.problem, self._is_held = "", True
+        return await self._is_in_force(made, asked)
+
+    async def _is_in_force(self, made: NodeDocument, asked: int) -> bool:
+        """Tell whoever waits for the changes up to `asked`."""
+        self._last = made
         self.in_force(made)
         async with self._landed:
             self._done = asked
@@ -153,6 +162,7 @@ class Provider:
                 found = await self.agent.topologies()
                 if self._last is not None and not any(each["topology"] == self.settings.topology for each in found):
                     log.info("the agent has begun anew: handing in the document again")
+                    self._is_held = False
                     self._dirty.set()
 
     # -- pods -----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,42 @@ def test_nothing_is_in_force_before_each_kind_was_listed():
     assert "not answered" in found.trouble()
     found.objects["slices"].is_synced = True
     assert found.is_synced()
+
+
+class Agent:
+    """Takes documents."""
+
+    def __init__(self) -> None:
+        self.taken: list[Any] = []
+
+    async def put(self, _: str, document: Any, **__: Any) -> dict[str, Any]:
+        self.taken.append(document)
+        return {"state": "applied", "problem": ""}
+
+
+def test_a_document_that_says_the_same_is_not_handed_in_again_unless_the_agent_began_anew(monkeypatch):
+    monkeypatch.setattr(netdevs, "owned", dict)
+    agent = Agent()
+    found = Provider(Settings(slots=4), "n1", None, agent)  # type: ignore[arg-type]
+    found.objects["nodes"].by_name["", "n1"] = objects.node("n1", ("10.244.1.0/24",), "172.30.0.11")
+
+    async def put(times: int) -> None:
+        for _ in range(times):
+            found.changed()
+            assert await found._put()
+            assert found._done == found._asked
+
+    asyncio.run(put(1))
+    found.objects["pods"].by_name["default", "a"] = objects.pod("a", "n1")
+    found.attached["default", "a"] = Attached(0, ("10.244.1.8",))
+    asyncio.run(put(2))
+    assert len(agent.taken) == 1
+    found.objects["policies"].by_name["default", "deny"] = objects.policy("deny")
+    asyncio.run(put(2))
+    assert len(agent.taken) == 2
+    found._is_held = False
+    asyncio.run(put(2))
+    assert len(agent.taken) == 3
 
 
 @pytest.mark.parametrize("revision", ["1", "2"])
