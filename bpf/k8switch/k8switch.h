@@ -128,9 +128,15 @@ static __always_inline void balancer_known_as(u32 *client, u32 alias) {
 
 /* ---- Sending ---- */
 
+/* In documents of Polycube's the entry of the pods' network itself is the gateway's, which is for all that no other one is for. */
 static __always_inline struct fwd *find_fwd(const void *address) {
   struct prefix6 key;
   lpm_host6(&key, address);
+  struct fwd *found = fwd_table.lookup(&key);
+  struct subnets *of = found ? NULL : subnets_of(address);
+  if (!of || !of->length)
+    return found;
+  lpm_host6(&key, of->client);
   return fwd_table.lookup(&key);
 }
 

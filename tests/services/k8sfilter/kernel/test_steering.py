@@ -77,7 +77,7 @@ def expected(said: Fields) -> bool:
     return said.proto in (TCP, UDP) and LOW <= said.dport <= HIGH
 
 
-@pytest.mark.parametrize("hook", ["TC", "XDP_DRV"])
+@pytest.mark.parametrize("hook", ["TC", pytest.param("XDP_DRV", marks=pytest.mark.exhaustive)])
 def test_ten_thousand_frames_go_where_the_model_says(hook: str) -> None:
     chance = random.Random(5)
     with Lab(ALONE, hook=hook) as lab:

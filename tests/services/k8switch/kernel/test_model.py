@@ -57,7 +57,7 @@ def answer(chance: random.Random, model: Model) -> tuple[str, Fields] | None:
     return port, Fields(family, proto, server, client, server_port, client_port, flags=0x12, payload=chance.randbytes(9))
 
 
-@pytest.mark.parametrize("hook", ["TC", "XDP_DRV"])
+@pytest.mark.parametrize("hook", ["TC", pytest.param("XDP_DRV", marks=pytest.mark.exhaustive)])
 def test_ten_thousand_packets_become_what_the_model_says(hook: str) -> None:
     chance = random.Random(19)
     with SwitchLab(hook=hook) as lab, contextlib.ExitStack() as stack:
@@ -104,3 +104,36 @@ def test_a_source_that_is_not_behind_its_port_is_dropped() -> None:
                     for spoofed in (PODS[family].format(2), NODE[family], AFAR[family]):
                         assert programs.test_run(stub, frame(own._replace(src=spoofed)))[0] == 2
         assert lab.drops("sw")["15"] == 6  # spoofed
+
+
+def test_the_gateway_of_polycubes_documents_is_for_all_others() -> None:
+    """Its entry has the address of the pods' network, and there is no default."""
+    with SwitchLab() as lab, contextlib.ExitStack() as stack:
+        table = lab.cube("sw")["fwd-table"]
+        table[:] = [each for each in table if not each["address"].endswith("/0")]
+        for added, verdict in (([], 2), ([{"address": "10.244.1.0", "mac": "02:00:00:00:00:03", "port": "node"}], 7)):
+            table += added
+            lab.apply()
+            name = next(name for name in lab.reader().names("cubes/sw/in") if name.endswith("_p1"))
+            stub = stack.enter_context(Bpffs(lab.root).opened(f"cubes/sw/in/{name}"))
+            found = programs.test_run(stub, frame(Fields(4, UDP, PODS[4].format(1), AFAR[4], 1, 2)))
+            assert found[0] == verdict
+        assert found[1][:6] == bytes.fromhex("020000000003")
+
+
+@pytest.mark.exhaustive
+def test_a_node_has_250_pods() -> None:
+    with SwitchLab() as lab, contextlib.ExitStack() as stack:
+        lab.cube("sw")["ports"] += [{"name": f"more{number}"} for number in range(246)]
+        macs = [f"02:00:00:01:00:{number:02x}" for number in range(246)]
+        lab.cube("sw")["fwd-table"] += [{"address": f"10.244.1.{number}/32", "mac": mac, "port": f"more{number - 5}"} for number, mac in
+                                        zip(range(5, 251), macs, strict=True) if number not in (11, 12)]  # fmt: skip
+        lab.apply()
+        names = {name.partition("_")[2]: name for name in lab.reader().names("cubes/sw/in")}
+        assert len(names) == 251
+        stub = stack.enter_context(Bpffs(lab.root).opened(f"cubes/sw/in/{names['more245']}"))
+        assert programs.test_run(stub, frame(Fields(4, UDP, "10.244.1.250", PODS[4].format(1), 1, 2)))[0] == 7
+        own = stack.enter_context(Bpffs(lab.root).opened(f"cubes/sw/in/{names['p1']}"))
+        before = lab.drops("sw").get("NO_PEER", 0)
+        assert programs.test_run(own, frame(Fields(4, UDP, PODS[4].format(1), "10.244.1.250", 1, 2)))[0] == 2  # its port leads nowhere yet
+        assert lab.drops("sw")["NO_PEER"] == before + 1
