@@ -4,7 +4,8 @@ Two hosts are joined by a cube that hands everything to its Python half, which s
 is how many packets one core takes: all that it spends on a packet is counted, from the ring over Python and back into the
 kernel to the other host's netdev; only putting the packet in is the sender's. *More than it can take* has a sender on another
 core that never pauses, and counts by the clock what arrives. *Time* is that of one packet at a time, a thousand a second, from
-h1's send to h2's receive, by the clock too.
+h1's send to h2's receive, by the clock too. *A service elsewhere* has its Python half in another process, which is handed
+packets over a unix socket.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import select
 import signal
 import socket
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +27,7 @@ from pathlib import Path
 from benchmarks import machine
 from benchmarks.compare import Effort, Goal, Row, Table, compare
 from reconciler.kernel import netns, rtnl
+from reconciler.service.registry import Services
 from reconciler.slowpath.dispatch import TICK
 from tests.lib.lab import HOOKS, Lab
 from tests.lib.services import Tree, rx
@@ -56,6 +60,11 @@ def run(effort: Effort) -> list[Table]:
             overload.append(Row(hook, tuple(overloaded(lab, 2 * effort.scale) for _ in range(effort.rounds))))
             found = [one_by_one(lab, effort.amount(2000, 100)) for _ in range(effort.rounds)]
             times += [Row(f"{hook}, median", tuple(one for one, _ in found)), Row(f"{hook}, p99", tuple(two for _, two in found))]
+    with elsewhere() as lab:
+        name = "TC, a service elsewhere"
+        overload.append(Row(name, tuple(overloaded(lab, 2 * effort.scale) for _ in range(effort.rounds))))
+        found = [one_by_one(lab, effort.amount(2000, 100)) for _ in range(effort.rounds)]
+        times += [Row(f"{name}, median", tuple(one for one, _ in found)), Row(f"{name}, p99", tuple(two for _, two in found))]
     goals = tuple(Goal(hook, at_least=AIM, of="value") for hook in HOOKS)
     return [
         Table("There and back", UNIT, tuple(Row(row.name, row.turns) for row in fast), goals=goals),
@@ -72,6 +81,23 @@ def prepared(hook: str) -> Iterator[Lab]:
         lab.options.services = tree.load()
         lab.apply()
         yield lab
+
+
+@contextlib.contextmanager
+def elsewhere() -> Iterator[Lab]:
+    """The same half in a process that serves it over a unix socket."""
+    with tempfile.TemporaryDirectory() as directory, Lab(SCENARIO, hook="TC") as lab:
+        Tree(Path(directory)).add("echo", [rx("return pcn_pkt_controller(ctx, md, 1);")], implementation=HALF)
+        command = [str(Path(sys.executable).parent / "pcn"), "serve-service", directory, "--only", "echo"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                assert server.stdout is not None
+                assert server.stdout.readline().startswith("serving")
+                lab.options.services = Services()
+                lab.apply()
+                yield lab
+            finally:
+                server.terminate()
 
 
 @contextlib.contextmanager

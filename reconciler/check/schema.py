@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from functools import cache
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Any, Protocol
@@ -51,15 +52,22 @@ class Services(Protocol):
 
 
 @cache
-def topology_schema() -> Schema:
+def document_schema() -> Schema:
     """The schema of a topology document in which a cube is any object with a name and a service-name."""
     file = File(__file__).resolve().parents[2] / "schemas" / "json" / "topology.schema.json"
     schema: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    del schema["properties"]["spec"]["properties"]["hosts"], schema["properties"]["metadata"]["properties"]["annotations"]
     cubes = schema["properties"]["spec"]["properties"]["cubes"]
     name = cubes["items"]["properties"]["name"]
     properties = {"name": name, "service-name": {"type": "string"}}
     cubes["items"] = {"type": "object", "required": ["name", "service-name"], "properties": properties}
+    return schema
+
+
+@cache
+def topology_schema() -> Schema:
+    """The same of a document as it is for one host (document/hosts.py)."""
+    schema: dict[str, Any] = deepcopy(dict(document_schema()))
+    del schema["properties"]["spec"]["properties"]["hosts"], schema["properties"]["metadata"]["properties"]["annotations"]
     return schema
 
 

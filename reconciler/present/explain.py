@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.check.schema import topology_schema
+from reconciler.check.schema import document_schema
 from reconciler.document.suggest import did_you_mean
 from reconciler.errors import UsageError
 from reconciler.service.registry import Service, Services
@@ -78,7 +78,7 @@ def _start(words: list[str], services: Services) -> tuple[Service | None, Schema
     if not words:
         raise UsageError("say what to explain: a service, or a path such as spec.links.kind")
     first, rest = words[0], words[1:]
-    topology = topology_schema()
+    topology = document_schema()
     if first == "topology":
         return None, topology, rest
     if first in topology["properties"]:

@@ -16,13 +16,14 @@ _HOSTS: Schema = {
         "names": {"description": "Names of hosts; * and ? stand for any letters.", "type": "array", "items": {"type": "string"},
                   "examples": [["edge-1", "edge-*"]]},
         "labels": {"description": "Labels that a host must have (/etc/pcn/labels.yaml), each with this value or one of these.",
-                   "type": "object", "additionalProperties": {"anyOf": [_WORD, {"type": "array", "items": _WORD}]},
+                   "type": "object", "properties": {},
+                   "additionalProperties": {"anyOf": [_WORD, {"type": "array", "items": _WORD}]},
                    "examples": [{"site": "turin", "role": ["gw", "fw"]}]},
     },
 }  # fmt: skip
 _ANNOTATIONS: Schema = {
     "description": "What is asked of whoever applies the topology, such as pcn/suspend.",
-    "type": "object", "additionalProperties": {"type": "string"}, "examples": [{"pcn/suspend": "true"}],
+    "type": "object", "properties": {}, "additionalProperties": {"type": "string"}, "examples": [{"pcn/suspend": "true"}],
 }  # fmt: skip
 
 
