@@ -26,7 +26,6 @@ from reconciler.agent import singleton
 from reconciler.kernel import netlink, netns, rtnl
 from reconciler.model import Link, LinkEnd, Route
 from tests.lib.agent_process import AgentProcess
-from tests.lib.commands import pcn
 from tests.lib.netns_topology import NetnsTopology, settle
 from tests.providers.kubernetes import objects
 from tests.providers.kubernetes.api_server import ApiServer
@@ -117,7 +116,9 @@ class NodeLab:
         for name in rtnl.links():
             if name.startswith("pod"):
                 netlink.linkwrite.delete_link(name)
-        pcn("delete", "kubernetes-node", "--bpffs", self.root)
+        words = [ROOT / "bin/pcn", "delete", "kubernetes-node", "--bpffs", self.root]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{self.log()}"
         netlink.linkwrite.delete_link("eth0")
 
     def log(self) -> str:
