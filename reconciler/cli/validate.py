@@ -34,10 +34,6 @@ def run(run: Run) -> int:
     import socket
 
     from reconciler.check.advice import advice
-    from reconciler.check.polycube import topology_of
-    from reconciler.engine.apply import placed
-    from reconciler.engine.builder import Builder
-    from reconciler.errors import DocumentError
 
     if not run.args.files:
         raise UsageError("say which files, or - for standard input\nsee 'pcn validate --help'")
@@ -45,9 +41,7 @@ def run(run: Run) -> int:
     run.terminal.doing("checking")
     services = run.services()
     topologies, warnings = _checked(documents, services, merge=run.args.merge)
-    if wrong := Builder(services).wrong_filters(topologies):
-        formed = [topology_of(document, services)[0] for document in documents]
-        raise DocumentError([placed(problem, formed) for problem in wrong])
+    _refuse_wrong_filters(documents, topologies, services)
     warnings = [*warnings, *advice(documents, services, [name for _, name in socket.if_nameindex()])]
     if run.format != "text":
         run.emit(_document(topologies, warnings))
@@ -80,6 +74,21 @@ def _checked(documents: Sequence[Document], services: Services, *, merge: bool) 
     if wrong:
         raise DocumentError(list(wrong.values()))
     return list(topologies.values()), list(warnings.values())
+
+
+def _refuse_wrong_filters(documents: Sequence[Document], topologies: Sequence[Topology], services: Services) -> None:
+    """What no schema can say of a filter. (What can takes long to import.)"""
+    used = {cube.service for topology in topologies for cube in topology.cubes}
+    if not any(service.has_filters for name in used if (service := services.get(name)) is not None):
+        return
+    from reconciler.check.polycube import topology_of
+    from reconciler.engine.apply import placed
+    from reconciler.engine.builder import Builder
+    from reconciler.errors import DocumentError
+
+    if wrong := Builder(services).wrong_filters(topologies):
+        formed = [topology_of(document, services)[0] for document in documents]
+        raise DocumentError([placed(problem, formed) for problem in wrong])
 
 
 def _line(topology: Topology) -> str:

@@ -134,11 +134,13 @@ class Builder:
 
     def _filters(self, key: BuildKey) -> dict[str, bytes]:
         """The filters in a kind's programs, compiled, by the names that C has for them. Raises DocumentError."""
+        cube, sources = self._sources.get(key, ("", None))
+        if sources is None or not sources.filters:
+            return {}
         from reconciler.compiler.libpcap import compile_filter
 
-        cube, sources = self._sources.get(key, ("", None))
         found = {}
-        for each in sources.filters if sources is not None else ():
+        for each in sources.filters:
             try:
                 found[each.name] = compile_filter(each.text)
             except (ValueError, FeatureMissing) as error:
@@ -146,6 +148,8 @@ class Builder:
         return found
 
     def _filled(self, key: BuildKey, compiled: Any, filters: Mapping[str, bytes]) -> Any:
+        if not filters:
+            return compiled
         from reconciler.compiler.filters import fill
 
         try:

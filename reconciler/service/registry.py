@@ -120,10 +120,11 @@ class Service:
     @property
     def has_sources(self) -> bool:
         """Whether its C, or a filter in it, may depend on a cube's configuration."""
-        return self.implementation.chooses or self._has_filters
+        return self.implementation.chooses or self.has_filters
 
     @functools.cached_property
-    def _has_filters(self) -> bool:
+    def has_filters(self) -> bool:
+        """Whether leaves of it are filters of packets."""
         return '"x-pcn-filter"' in json.dumps(self.schema)
 
     def sources(self, config: Mapping[str, Any]) -> CubeSources | None:
@@ -133,7 +134,7 @@ class Service:
         from reconciler.service.sources import Filter, cube_sources
 
         own = {direction: self.meta.get(direction, ()) for direction in ("ingress", "egress")}
-        filters = model_bindings.filters(self.schema, config) if self._has_filters else ()
+        filters = model_bindings.filters(self.schema, config) if self.has_filters else ()
         return cube_sources(self.implementation.sources(config), own, tuple(Filter(*each) for each in filters))
 
     @property
