@@ -34,6 +34,7 @@ NAMES = (
     "firewall",
     "firewall_edit",
     "firewall_flood",
+    "synflood",
     "slowpath",
 )
 RESULTS = Path(__file__).parent / "results"
