@@ -45,7 +45,8 @@ def main(words: Sequence[str] | None = None, name: str | None = None) -> int:
 def _failed(name: str, error: PcnError, code: int) -> int:
     from reconciler.document.diagnostics import escape
 
-    print(f"{name}: {escape(str(error))}", file=sys.stderr)
+    lines = [escape(line) for line in str(error).splitlines()]
+    print(f"{name}: " + "\n".join(lines), file=sys.stderr)
     return code
 
 
