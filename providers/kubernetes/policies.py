@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from providers.kubernetes.selectors import digest, selects
@@ -151,12 +151,23 @@ def _peers(
                 excepted = sorted(_prefix(each) for each in block["except"])
                 without = firewall.named("except", tuple(excepted), excepted)
                 said[f"{end}-set"] = f"!{without}"
-            yield said, None
+            yield said, list(_in_block(firewall.pods, block))
             continue
         spaces = peer.get("namespaceSelector")
         chosen = [pod for pod in firewall.pods if _is_peer(firewall, pod, namespace, peer)]
         key = (spaces if spaces is not None else namespace, peer.get("podSelector") or {})
         yield {f"{end}-set": firewall.named("peers", key, _addresses(chosen))}, chosen
+
+
+def _in_block(pods: Sequence[Pod], block: Object) -> Iterator[Pod]:
+    """The pods whose addresses a block holds, with those only: a port's name means something there, too."""
+    inside = ipaddress.ip_network(_prefix(block["cidr"]))
+    without = [ipaddress.ip_network(_prefix(each)) for each in block.get("except") or ()]
+    for pod in pods:
+        found = {each: ipaddress.ip_address(each) for each in pod.addresses}
+        kept = tuple(each for each, address in found.items() if address in inside and not any(address in net for net in without))
+        if kept:
+            yield replace(pod, addresses=kept)
 
 
 def _prefix(said: str) -> str:
