@@ -27,7 +27,11 @@ def samples(metric: Mapping[str, Any], table: Any, rows: Mapping[bytes, bytes]) 
     taken = {name for name, _ in own}
     values = value_of(table, rows)[:MOST_SAMPLES]
     if table.type not in ARRAYS:
-        return [((*_labels(_key(row["key"]), taken), *own), row["value"]) for row in values]
+        summed: dict[Labels, int] = {}  # keys may differ in a struct's padding alone
+        for row in values:
+            labels = (*_labels(_key(row["key"]), taken), *own)
+            summed[labels] = summed.get(labels, 0) + row["value"]
+        return list(summed.items())
     if len(values) == 1:
         return [(own, values[0])]
     return [((*_labels([("index", at)], taken), *own), value) for at, value in enumerate(values)]
