@@ -187,6 +187,6 @@ def test_services_need_not_be_of_one_class():
 
     hub = stand_in("hub")
     service = SimpleNamespace(name="hub", schema=hub.schema, kind="standard", max_ports=3, floods=False, implementation=ModuleImpl())
-    services = SimpleNamespace(get={"hub": service}.get, names=lambda: ["hub"])
+    services = SimpleNamespace(get={"hub": service}.get, names=lambda: ["hub"], stamps=tuple)
     (found,), _ = check(parse(cube("label: ab"), "f"), services)
     assert found.cubes[0].service == "hub"

@@ -214,7 +214,7 @@ def test_more_ports_than_a_service_says_are_an_error_even_if_its_schema_does_not
     hub = stand_in("hub")
     schema = deepcopy(hub.schema)
     del schema["properties"]["ports"]["maxItems"]
-    services = SimpleNamespace(get=lambda _: replace(hub, schema=schema), names=lambda: ["hub"])
+    services = SimpleNamespace(get=lambda _: replace(hub, schema=schema), names=lambda: ["hub"], stamps=tuple)
     ports = "[{name: p}, {name: q}, {name: r}, {name: s}]"
     (document,) = parse(topology(f"cubes: [{{name: a, service-name: hub, ports: {ports}}}]"), "f")
     with pytest.raises(DocumentError) as caught:
