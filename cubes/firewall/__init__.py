@@ -11,17 +11,17 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cubes.firewall import codec
+from cubes.firewall import codec, crowding
 from cubes.firewall.check import problems
-from cubes.firewall.epochs import FAMILIES, Head, derive, head_in_force, rule_order
+from cubes.firewall.epochs import FAMILIES, Derived, Head, derive, head_in_force, rule_order
 from cubes.firewall.incremental import CachedAnswer, apply_delta, derive_afresh
 from cubes.firewall.migrate import MIGRATIONS
 from cubes.firewall.rule_rows import ROW
 from cubes.firewall.rules import CHAINS, Asks, Rule, rule_list, rules_of
 from cubes.firewall.sets import memory_of, name_rows, numbers_of
 from cubes.firewall.texts import rows_of_limits_and_logs
-from cubes.firewall.tuple_selection import select_tuples
-from cubes.firewall.tuple_space import KEY, Numbers
+from cubes.firewall.tuple_selection import TupleSelection, select_tuples
+from cubes.firewall.tuple_space import KEY, Numbers, other_grid
 from cubes.lib.order_labels import labels, runs
 from reconciler.service.sdk import Env, Import, Imported, Option, TableRows
 
@@ -140,8 +140,19 @@ def _anew(
         for number, some in rules.items()
         for at, family in enumerate(FAMILIES)
     }
-    head = _head(config, chains, {(n, at): layouts[n, family].grid for n in rules for at, family in enumerate(FAMILIES)})
-    return derive_afresh(rules, order, head, env.live, numbers, derive(layouts, order, head, env.live, numbers))
+
+    def on(layouts: Mapping[tuple[int, int], TupleSelection]) -> tuple[Head, Derived]:
+        head = _head(config, chains, {(n, at): layouts[n, family].grid for n in rules for at, family in enumerate(FAMILIES)})
+        return head, derive(layouts, order, head, env.live, numbers)
+
+    head, found = on(layouts)
+    changes = before is not None and found.rows["epoch"] != env.live.get("epoch")
+    for place, layout in layouts.items() if changes else ():
+        if crowding.is_crowded(layout.sizes, found.rows[f"cells{place[1]}"]):
+            other = select_tuples(tuple(rules[place[0]]), place[1], other_grid(layout.grid), numbers)
+            layouts = {**layouts, place: other}
+            head, found = on(layouts)
+    return derive_afresh(rules, order, head, env.live, numbers, found)
 
 
 def _head(config: Config, chains: Mapping[int, Config], grids: Mapping[tuple[int, int], int]) -> Head:

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cubes.firewall.crowding import is_crowded
 from cubes.firewall.epochs import FAMILIES, Derived, Head, Pages, head_in_force, pages_of, put_in_force
 from cubes.firewall.rule_rows import to_row
 from cubes.firewall.rules import Rule
@@ -240,13 +241,15 @@ def _labels(known: CachedAnswer, chains: Chains, edits: Mapping[int, Edit]) -> d
 
 
 def _derived(known: CachedAnswer, index: RuleIndexes, touched: Mapping[int, set[bytes]],
-             asked: tuple[Chains, Head, Live, Numbers], edits: Mapping[int, Edit]) -> CachedAnswer:  # fmt: skip
+             asked: tuple[Chains, Head, Live, Numbers], edits: Mapping[int, Edit]) -> CachedAnswer | None:  # fmt: skip
     chains, head, live, numbers = asked
     wanted, theirs = {}, dict(live)
     for family in FAMILIES:
         name, work = f"cells{family}", touched[family] | known.unsettled[family]
         theirs[name], wanted[family] = _cells(live.get(name, {}), work), _wanted(index, family, work, numbers)
     found = put_in_force(wanted, index.pages(), head, theirs)
+    if any(is_crowded(lot.sizes, found.rows[f"cells{family}"]) for (_, family), lot in index.lots.items()):
+        return None
     rows: dict[str, Mapping[bytes, bytes]] = {**found.rows}
     for name in (f"cells{family}" for family in FAMILIES):
         rows[name] = row_delta(live.get(name, {}), theirs[name], found.rows[name])

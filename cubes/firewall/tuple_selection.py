@@ -68,7 +68,7 @@ def select_tuples(rules: tuple[Rule, ...], family: int, before: int | None, numb
 
     Kept for the chains asked about last: one apply asks four times, for what is written, what was, and what came of it."""
     own = [part for rule in rules for part in rule.alternatives if family in part.families]
-    tuples = _tuples(own, family)
+    tuples = _tuples(own, family, before is not None and before < len(GRIDS) and GRIDS[before].is_other)
     best = None
     if before in tuples:
         kept = _on(own, family, before, numbers.sets)
@@ -90,14 +90,14 @@ def select_tuples(rules: tuple[Rule, ...], family: int, before: int | None, numb
     return best
 
 
-def _tuples(rules: Iterable[Rule], family: int) -> dict[int, int]:
-    """How many tuples there are on each grid, by its number; grids on which there would be too many of them, or of cells, are
-    left out."""
+def _tuples(rules: Iterable[Rule], family: int, is_other: bool) -> dict[int, int]:
+    """How many tuples there are on each grid of one kind, by its number; grids on which there would be too many of them, or of
+    cells, are left out."""
     shapes = Counter(_shape(rule) for rule in rules)
     width, found = WIDTH[family], {}
     asks = any(shape[-1] for shape in shapes)
     for number, grid in enumerate(GRIDS):
-        if not grid.sets and not asks:
+        if grid.is_other != is_other or (not grid.sets and not asks):
             continue
         tuples = {
             (rounded(src, grid.step, width), rounded(dst, grid.step, width), a, b, proto, sets if grid.sets else ())

@@ -12,7 +12,7 @@ import functools
 import struct
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cubes.firewall.rules import Rule
 from cubes.firewall.sets import to_word
@@ -31,18 +31,29 @@ NOWHERE = 0xFFFFFFFF  # index of a netdev that there is none of
 class Grid:
     """`step`: address lengths are rounded down to a multiple of it, but whole addresses stay whole. `split`: port ranges
     are cut into prefixes that say all; else into at most a few, and the cell asks the rest. `sets`: those that a rule names
-    belong to its tuple, which costs nothing where the packet is not in them."""
+    belong to its tuple, which costs nothing where the packet is not in them. `is_other`: the same once more under keys of its
+    own, for an edit after which old cells would crowd the new ones' keys (crowding.py)."""
 
     step: int
     split: bool
     sets: bool = True
+    is_other: bool = False
 
 
-GRIDS = (
+_GRIDS = (
     *(Grid(step, split) for split in (False, True) for step in (1, 4, 8, 16, 32)),
     *(Grid(step, False, sets=False) for step in (1, 16)),
 )
+GRIDS = (*_GRIDS, *(replace(grid, is_other=True) for grid in _GRIDS))
 """By the number that is kept in the version's `layout`."""
+
+
+def other_grid(number: int) -> int:
+    """The number of the same grid with other keys."""
+    return (number + len(_GRIDS)) % len(GRIDS)
+
+
+_OTHER = 28  # bit of a tuple's number, above what `TupleSpace` says
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +142,13 @@ def _keys(rule: Rule, family: int, grid: Grid, sets: int) -> Iterator[bytes]:
     dst, dst_length = _rounded(rule.dst, grid.step, width)
     proto = rule.proto or 0
     head = (rule.chain << 8 | src_length) << 8 | dst_length
+    other = grid.is_other << _OTHER
     has_proto = rule.proto is not None
     pack = KEY[family].pack
     for sport, sport_length in pieces(rule.sport, grid.split) if rule.sport else _ANY:
         for dport, dport_length in pieces(rule.dport, grid.split) if rule.dport else _ANY:
             number = ((head << 5 | sport_length) << 5 | dport_length) << 1 | has_proto
-            yield pack(number, sets, src, dst, sport << 16 | dport, 0, proto, 0)
+            yield pack(number | other, sets, src, dst, sport << 16 | dport, 0, proto, 0)
 
 
 _ANY = ((0, 0),)
