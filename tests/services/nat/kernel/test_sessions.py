@@ -216,12 +216,12 @@ def test_a_full_table_refuses_what_is_new_counts_it_and_keeps_what_is_there(made
 
 
 def test_the_dead_make_room_for_the_living(made: Make) -> None:
-    nat = made(masquerade=MASQUERADE, sessions=64, timeouts={"udp": 1})
+    nat = made(masquerade=MASQUERADE, sessions=64, timeouts={"udp": 3})
     for _ in range(2):
         for n in range(200):
             nat.out(udp(IN[4], 2000 + n, FAR[4], 53))
         assert nat.out(udp(IN[4], 2999, FAR[4], 53)) is None
-        time.sleep(1.1)
+        time.sleep(3.1)
         assert nat.back(udp(FAR[4], 53, OUT[4], 2000)) is not None
         assert ends(nat.back(udp(FAR[4], 53, OUT[4], 2000))) == (FAR[4], 53, OUT[4], 2000)  # its time is over
         assert [ends(nat.out(udp(IN[4], 3000 + n, FAR[4], 53))) for n in range(32)] == [(OUT[4], 3000 + n, FAR[4], 53) for n in range(32)]
