@@ -144,17 +144,17 @@ def test_what_cannot_be_carried_over_stops_the_command_unless_it_is_told_to_go_o
     from reconciler.cli.main import main
 
     with netns.throwaway():
-        text = saved("legacy", HOST_RULES.replace("-p udp -j REJECT", "-p udp -m limit --limit 9/sec -j ACCEPT"))
+        text = saved("legacy", HOST_RULES.replace("-p udp -j REJECT", "-p udp -m length --length 0:100 -j ACCEPT"))
     save, topology = tmp_path / "rules.save", tmp_path / "rules.yaml"
     save.write_text(text)
     words = ["import", "iptables-save", str(save), "--netdev", "v1", "-o", str(topology)]
-    line = next(number for number, said in enumerate(text.splitlines(), 1) if "-m limit" in said)
+    line = next(number for number, said in enumerate(text.splitlines(), 1) if "-m length" in said)
     assert main(words) == 65
     said = capfd.readouterr()
     assert said.out == ""
-    assert f"{save}:{line}:17: -m limit --limit cannot be said" in said.err
+    assert f"{save}:{line}:17: -m length --length cannot be said" in said.err
     assert "1 thing cannot be carried over, and nothing was written" in said.err
     assert not topology.exists()
     assert main([*words, "--lossy"]) == 0
-    assert f"#   {save}:{line}:17: -m limit --limit cannot be said" in topology.read_text()
+    assert f"#   {save}:{line}:17: -m length --length cannot be said" in topology.read_text()
     assert main(["validate", "-q", str(topology)]) == 0

@@ -225,7 +225,7 @@ def test_the_dead_make_room_for_the_living(made: Make) -> None:
         assert nat.back(udp(FAR[4], 53, OUT[4], 2000)) is not None
         assert ends(nat.back(udp(FAR[4], 53, OUT[4], 2000))) == (FAR[4], 53, OUT[4], 2000)  # its time is over
         assert [ends(nat.out(udp(IN[4], 3000 + n, FAR[4], 53))) for n in range(32)] == [(OUT[4], 3000 + n, FAR[4], 53) for n in range(32)]
-        time.sleep(1.1)
+        time.sleep(3.1)
 
 
 def eta(nat: Machine) -> int:
