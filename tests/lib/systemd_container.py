@@ -38,6 +38,7 @@ mount -t bpf bpf $root/sys/fs/bpf
 for place in run tmp dev; do mount -t tmpfs -o mode=755 tmpfs $root/$place; done
 for node in null zero full random urandom tty; do : >$root/dev/$node; mount --bind /dev/$node $root/dev/$node; done
 mount --bind {{store}}/upper/etc/systemd/system $root/etc/systemd/system
+for place in $root/etc/init.d $root/etc/rc?.d; do if [ -d $place ]; then mount -t tmpfs -o ro tmpfs $place; fi; done  # what others start
 {{binds}}
 exec setpriv --bounding-set={_WITHOUT} \\
     chroot $root env -i container=test PATH={_PATH} {SYSTEMD} --unit=multi-user.target
