@@ -131,10 +131,13 @@ RESET = """
 @pytest.mark.parametrize("flavour", FLAVOURS)
 @pytest.mark.parametrize("tagged", [False, True])
 def test_a_reset_is_the_one_of_rfc_9293(flavour: str, tagged: bool) -> None:
-    """3.5.2: from where the segment's acknowledgement is, or it acknowledges all that the segment takes."""
+    """3.5.2: from where the segment's acknowledgement is, or it acknowledges all that the segment takes. Its header is made afresh."""
     chosen = random.Random(4)
     with running('#include "lib/icmp_error.h"', RESET, flavour) as run:
-        for ip, back in ((FOUR, IP(src="10.0.0.2", dst="10.0.0.1")), (SIX, IPv6(src="fd00::2", dst="fd00::1"))):
+        for ip, back in (
+            (IP(src="10.0.0.1", dst="10.0.0.2", tos=0xBB, id=7, ttl=1), IP(src="10.0.0.2", dst="10.0.0.1", id=0, flags="DF", ttl=64)),
+            (IPv6(src="fd00::1", dst="fd00::2", tc=0xBB, fl=7, hlim=1), IPv6(src="fd00::2", dst="fd00::1", hlim=64)),
+        ):
             for flags in ("S", "A", "SA", "FA", "F", "", "PA", "SF"):
                 size = chosen.randrange(40)
                 seq, ack, data = chosen.getrandbits(32), chosen.getrandbits(32), chosen.randbytes(size)
