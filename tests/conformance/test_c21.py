@@ -62,10 +62,16 @@ def test_modes_are_changed_live_and_nothing_is_loaded(hook):
 
 
 def test_tcp_that_belongs_to_nothing_is_invalid(hook):
-    with FirewallLab(hook=hook) as lab:
+    """As in Polycube, if it may not be picked up; else it is NEW."""
+    with FirewallLab(hook=hook, pick_up="OFF") as lab:
         lab.chain("INGRESS", INVALID, default="ACCEPT")
         lab.apply()
         segment = bytes.fromhex("c350 0050 00000001 00000001 5010 0400 0000 0000")
         frame = MACS + b"\x08\x00" + ipv4(6, 0x0A000001, 0x0A000002, segment, None)
         lab.send("h1", frame)
         assert lab.stats("INGRESS") == {"0": (1, 54)}
+        lab.firewall["pick-up"] = "ON"
+        lab.chain("INGRESS", INVALID, BEGINS | {"action": "DROP"}, default="ACCEPT")
+        lab.apply()
+        lab.send("h1", frame)
+        assert [lab.stats("INGRESS").get(rule, (0, 0))[0] for rule in ("0", "1")] == [1, 1]
