@@ -55,12 +55,13 @@ def test_the_nine_lines_of_polycube_s_own_test_and_the_same_by_prometheus_conven
 
 
 def test_a_gauge_follows_the_configuration() -> None:
-    from reconciler.agent.declared_metrics import as_polycube, samples
+    from reconciler.agent.declared_metrics import as_polycube, samples, shown
     from reconciler.agent.stats import read
 
     with Lab(SCENARIO) as lab:
         lab.apply()
         lab.cube("d1")["blacklist-src"].pop()
         lab.apply()
-        text = as_polycube(samples(lab.root, lab.options.services, read(lab.root, lab.options.services)))
+        services = lab.options.services
+        text = as_polycube(samples(services, shown(lab.root, services, read(lab.root, services))))
     assert 'ddos_blacklist_src_addresses{cubeName="d1"} 3.000000' in text.splitlines()
