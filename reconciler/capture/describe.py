@@ -25,7 +25,7 @@ def describe(root: str, services: Services, name: str) -> tuple[Capture, Cube]:
     if name not in cubes:
         hint = did_you_mean(name, cubes)
         raise UsageError(f"there is no cube {name!r}" + (f"; {hint}" if hint else ""))
-    if TABLE not in Bpffs(root).names(f"cubes/{pins.escape(name)}/tables"):
+    if not captures(root, name):
         raise UsageError(f"cube {name} captures nothing: its service has no captures")
     cube, config = cubes[name], cubes[name].config
     found = Capture(
@@ -37,6 +37,11 @@ def describe(root: str, services: Services, name: str) -> tuple[Capture, Cube]:
         bool(config.get("anonimize", False)),
     )
     return found, cube
+
+
+def captures(root: str, name: str) -> bool:
+    """Whether a live cube has packets to be read."""
+    return TABLE in Bpffs(root).names(f"cubes/{pins.escape(name)}/tables")
 
 
 def places_of(cube: Cube, topologies: Iterable[Topology], indices: Mapping[str, int]) -> dict[int, str]:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from reconciler.capture.describe import captures
 from reconciler.capture.follow import Capture
 from reconciler.check import check
 from reconciler.document import Document
@@ -56,7 +57,7 @@ def tapped(options: Options, place: Place, leaves: Mapping[str, Any]) -> Iterato
     refuse_while_unconfirmed(options.root)
     topologies, builder = _applied(options)
     tap = Tap(_cube(options, topologies, place, leaves), place.at, place.outside)
-    _refuse_unknown(topologies, tap)
+    _refuse_unknown(options.root, topologies, tap)
     builder.ensure([builder.key_of(tap.cube)])
     if plan_for([], options).plan.steps:
         raise UsageError("the kernel is not as applied, and a tap is to change nothing else: apply first\nsee 'pcn drift'")
@@ -86,14 +87,17 @@ def _placed(options: Options) -> list[Cube]:
     return [cube for topology in with_taps(topologies, taps.read(options.root)) for cube in topology.cubes]
 
 
-def _refuse_unknown(topologies: list[Topology], tap: Tap) -> None:
+def _refuse_unknown(root: str, topologies: list[Topology], tap: Tap) -> None:
     if with_taps(topologies, [tap]) != topologies:
         return
     known = places(topologies)
     if tap.place in known:
         raise UsageError(f"there is no transparent cube {tap.outside!r} at {tap.place}")
-    hint = did_you_mean(tap.place, known)
-    raise UsageError(f"there is no port or attachment {tap.place!r}" + (f"; {hint}" if hint else ""))
+    bare = ":" not in tap.place and not tap.outside  # it may have been meant as a cube that captures
+    capturing = [cube.name for topology in topologies for cube in topology.cubes if bare and captures(root, cube.name)]
+    hint = did_you_mean(tap.place, [*known, *capturing])
+    what = "cube and no port or attachment" if bare else "port or attachment"
+    raise UsageError(f"there is no {what} {tap.place!r}" + (f"; {hint}" if hint else ""))
 
 
 def _cube(options: Options, topologies: list[Topology], place: Place, leaves: Mapping[str, Any]) -> Cube:

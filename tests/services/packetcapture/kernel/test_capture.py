@@ -176,7 +176,7 @@ def test_one_reader_at_a_time_and_only_of_cubes_that_there_are(lab: Lab, tmp_pat
     with capturing(lab, "cap", "-w", str(tmp_path / "a")) as child:
         begun(child)
         assert refused("cap", "-w", str(tmp_path / "b"))[0] == 75
-    assert refused("kap", "-w", str(tmp_path / "c")) == (64, "error: there is no cube 'kap'; did you mean \"cap\"?\n")
+    assert refused("kap", "-w", str(tmp_path / "c")) == (64, "error: there is no cube and no port or attachment 'kap'; did you mean \"cap\"?\n")
     assert refused("br", "-w", str(tmp_path / "d"))[0] == 64
 
 
