@@ -171,8 +171,9 @@ def test_pcn_log_follows_one_cube_in_text_and_json(made):
     following, found = start("-f", "c1", "-o", "json"), []
     reading = threading.Thread(target=lambda: found.extend(following.stdout))
     reading.start()
+    said = following.stderr.readline()  # Ctrl-C before it follows is another matter
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(found) < 6 and time.monotonic() < deadline:
             time.sleep(0.3)
             lab.send("h3", frame(lab))
@@ -180,7 +181,7 @@ def test_pcn_log_follows_one_cube_in_text_and_json(made):
     finally:
         following.send_signal(signal.SIGINT)
         reading.join(10)
-        said = following.stderr.read()
+        said += following.stderr.read()
         following.wait(10)
         following.stdout.close()
         following.stderr.close()
