@@ -78,7 +78,10 @@ def _renamed(data: Data, new: Naming) -> Data:
             if "tcubes" in port:
                 port["tcubes"] = [new.cubes[name] for name in port["tcubes"]]
     for attachment in spec.get("attachments", ()):
-        attachment["netdev"] = new.network.get(attachment["netdev"], attachment["netdev"])
+        if "netdevs" in attachment:
+            attachment["netdevs"] = " ".join(new.network.get(word, word) for word in attachment["netdevs"].split())
+        else:
+            attachment["netdev"] = new.network.get(attachment["netdev"], attachment["netdev"])
         attachment["tcubes"] = [new.cubes[name] for name in attachment["tcubes"]]
     return data
 
