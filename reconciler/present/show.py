@@ -230,7 +230,7 @@ def _add_unbound(schema: Mapping[str, Any], config: dict[str, Any], said: Mappin
         if node.get("type") == "object":
             inner = config.setdefault(name, {})
             _add_unbound(node, inner, said[name])
-            if not inner:
+            if not inner and said[name]:
                 del config[name]
         elif node.get("type") == "array" and node.get("x-yang-key") and _is_bound(node["items"]):
             keys = node["x-yang-key"]
