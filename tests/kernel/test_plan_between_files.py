@@ -13,13 +13,14 @@ from tests.lib.commands import BIN, pcn
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples" / "topologies").glob("*.yaml"))
 EMPTY = "/dev/null"
+OF_HOST = ("/table/local", "/table/own_addresses")  # rows made of the host's addresses
 
 
 def planned(*arguments: str, code: int) -> list[tuple[str, str, str]]:
     """What would be done, as (address, action, disruption); what only this host knows is left out."""
     found = json.loads(pcn("plan", "-o", "json", *arguments, code=code).stdout)
     steps = sorted((step["address"], step["action"], step["disruption"]) for step in found["steps"])
-    return [step for step in steps if not step[0].startswith("format/")]
+    return [step for step in steps if not step[0].startswith("format/") and not step[0].endswith(OF_HOST)]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
