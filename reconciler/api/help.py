@@ -7,10 +7,11 @@ from typing import Any
 
 from reconciler.api import cubes
 from reconciler.api.answers import Answer, Refusal, missing
-from reconciler.api.nodes import places_of, value_at
+from reconciler.api.nodes import places_of
 from reconciler.api.ownership import FIXED
 from reconciler.api.request import Request
 from reconciler.api.store import Store
+from reconciler.api.values import value_at
 from reconciler.api.verbs import verbs
 from reconciler.service.model.walk import ACTION, CONTAINER, CUBE, ENTRY, KEYS, LEAF, LEAVES, LIST, Place, members
 
@@ -133,7 +134,7 @@ def _next_keys(place: Place, entries: Iterable[Mapping[str, Any]]) -> list[str]:
 def _of_object(kind: str, place: Place, completes: bool) -> Answer:
     children = [child for child in members(place) if child.name not in place.keys]
     if completes:
-        return Answer(200, _completion(kind, children))
+        return Answer(200, _completion(kind, place, children))
     if kind == "DEL":
         raise _none(kind)
     if kind == "NONE":
@@ -142,16 +143,22 @@ def _of_object(kind: str, place: Place, completes: bool) -> Answer:
     if kind == "SHOW":
         shown = [child for child in children if child.kind != ACTION]
         return Answer(200, _help(params={child.name: _param(child) for child in shown}))
-    written = {child.name: _param(child) for child in children if _is_written(child) and (kind == "ADD" or not child.init_only)}
+    written = {child.name: _param(child) for child in children if _is_asked(kind, place, child)}
     return Answer(200, {"params": {}, "optional-params": written} if kind == "ADD" else _help(params=written))
 
 
-def _completion(kind: str, children: Sequence[Place]) -> list[str]:
+def _completion(kind: str, place: Place, children: Sequence[Place]) -> list[str]:
     if kind == "NONE":
         return [*(child.name for child in children if child.kind not in (LEAF, LEAVES)), "set", "show"]
     if kind == "SHOW":
         return [child.name for child in children if child.kind != ACTION]
-    return [f"{child.name}=" for child in children if _is_written(child) and (kind == "ADD" or not child.init_only)]
+    return [f"{child.name}=" for child in children if _is_asked(kind, place, child)]
+
+
+def _is_asked(kind: str, place: Place, child: Place) -> bool:
+    """Whether `add` or `set` may say a leaf. What a cube is called and is made of, its path says."""
+    named = place.kind == CUBE and child.name in ("name", "service-name")
+    return _is_written(child) and not named and (kind == "ADD" or not child.init_only)
 
 
 def _is_written(child: Place) -> bool:

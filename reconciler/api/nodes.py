@@ -11,12 +11,12 @@ from reconciler.api.answers import NOTHING, Answer, Refusal, missing, not_allowe
 from reconciler.api.ownership import refuse_others, refuse_reserved
 from reconciler.api.request import Request
 from reconciler.api.store import Seen, Store, cubes_of
+from reconciler.api.values import keys_of_the_one, value_at, with_all_keys
 from reconciler.api.verbs import verbs
 from reconciler.api.wires import settled
 from reconciler.engine.actions import actions, answer, plan_action
 from reconciler.engine.confirm import refuse_while_unconfirmed
 from reconciler.engine.edit import CREATE, DELETE, MERGE, REPLACE, Change, Edited, edit
-from reconciler.engine.edit_values import vetted_leaf
 from reconciler.engine.perform import Continued, perform
 from reconciler.engine.service_actions import ask
 from reconciler.engine.session import Reconciler
@@ -27,8 +27,8 @@ from reconciler.service.model.walk import (
     ACTION,
     CUBE,
     ENTRY,
+    KEYS,
     LEAF,
-    LEAVES,
     LIST,
     NoSuchPlace,
     Place,
@@ -47,6 +47,9 @@ def at_node(request: Request, store: Store, service: Service | None, name: str, 
         return _read(request, store, service, name, words)
     known = service or _service_of(store, name)
     places = places_of(known, words, request)
+    if places[-1].kind == KEYS:
+        words = with_all_keys(request, store, name, places, words)
+        places = places_of(known, words, request)
     if request.method not in verbs(places[-1]):
         raise not_allowed(*verbs(places[-1]))
     if len(places) == 1 and request.method in ("POST", "PUT"):
@@ -90,6 +93,9 @@ def _read(request: Request, store: Store, service: Service | None, name: str, wo
     if words and len(words) <= 1 and words[0] not in known.schema["properties"] and words[0] in data:
         return Answer(200, data[words[0]], headers)  # what the framework says of a cube, such as its uuid
     places = places_of(known, words, request)
+    if places[-1].kind == KEYS:
+        words = (*words, *keys_of_the_one(data, places, f"/{name}/{path_of(words)}"))
+        places = places_of(known, words, request)
     if "GET" not in verbs(places[-1]):
         raise not_allowed(*verbs(places[-1]))
     value = value_at(data, places, f"/{name}/{path_of(words)}")
@@ -97,35 +103,6 @@ def _read(request: Request, store: Store, service: Service | None, name: str, wo
         value = {"_links": links(request, record.service, name, words, places[-1])} | value
         value["_links"] = value.pop("_links")
     return Answer(200, value, headers)
-
-
-def value_at(data: Any, places: Sequence[Place], where: str) -> Any:
-    """What a cube's tree has at a place. Raises Refusal (404)."""
-    for place in places[1:]:
-        if place.kind == ENTRY:
-            leaves = place.schema["properties"]
-            key = {name: _key(leaves[name], word, where) for name, word in zip(place.keys, place.words, strict=True)}
-            found = next((entry for entry in data if all(entry.get(name) == value for name, value in key.items())), NOTHING)
-        else:
-            found = data.get(place.name, _empty(place))
-        if found is NOTHING:
-            raise missing(f'"{place.name}" is not there', where)
-        data = found
-    return data
-
-
-def _empty(place: Place) -> Any:
-    """What is there where nothing was written."""
-    if place.kind in (LIST, LEAVES):
-        return []
-    return {} if place.has_members else "" if place.name == "peer" else NOTHING
-
-
-def _key(schema: Mapping[str, Any], word: str, where: str) -> Any:
-    try:
-        return vetted_leaf(schema, word, where)
-    except EditRefused:
-        return NOTHING
 
 
 def links(request: Request, service: str, name: str, words: Sequence[str], place: Place) -> list[dict[str, str]]:

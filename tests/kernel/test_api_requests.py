@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
@@ -129,6 +130,7 @@ def test_a_firewall_and_its_rules(api):
     assert api("PATCH", "/fw/", '{"loglevel":"TRACE","conntrack":"OFF"}').status == 204
     assert (kernel(api)["fw"]["loglevel"], kernel(api)["fw"]["conntrack"]) == ("TRACE", "OFF")
     assert api("POST", "/fw/reset-counters/", "{}").status == 201
+    assert api("POST", "/fw/chain/INGRESS/reset-counters/", "{}").status == 201
 
 
 def test_cubes_are_joined_and_transparent_ones_attached(api, veth):
@@ -168,6 +170,23 @@ def test_a_transparent_cube_on_a_netdev(api, veth):
     api.ok("DELETE", "/dd2/")
     api.ok("POST", "/detach/", '{"cube":"dd1","port":"veth1"}')
     assert "attachments" not in show(Options(root=api.root))[0]["spec"]
+
+
+def test_a_load_balancer_whose_backends_have_one_key_more_than_polycubes(api):
+    assert api("POST", "/lbrp/lb0/", "{}").status == 201
+    assert api("POST", "/lb0/service/10.0.0.1/80/tcp/", "{}").status == 201
+    backends = "/lb0/service/10.0.0.1/80/TCP/backend"
+    assert api("POST", f"{backends}/1.2.3.4/", '{"port":80}').status == 201
+    assert api("POST", f"{backends}/1.2.3.4/", "{}").error["error-info"] == "port"
+    assert api.get(f"{backends}/1.2.3.4/") == api.get(f"{backends}/1.2.3.4/80/") | {"_links": ANY}
+    assert api("PATCH", f"{backends}/1.2.3.4/weight/", "7").status == 400  # a leaf of an entry wants all keys
+    assert api("PATCH", f"{backends}/1.2.3.4/", '{"weight":7}').status == 204
+    assert api("POST", f"{backends}/1.2.3.4/81/", "{}").status == 201
+    assert api("DELETE", f"{backends}/1.2.3.4/").error["error-info"] == "port"
+    assert api("DELETE", f"{backends}/1.2.3.4/81/").status == 204
+    assert kernel(api)["lb0"]["service"][0]["backend"] == [{"ip": "1.2.3.4", "port": 80, "weight": 7}]
+    assert api("DELETE", f"{backends}/1.2.3.4/").status == 204
+    assert api("DELETE", f"{backends}/1.2.3.4/").status == 409
 
 
 def test_polycubes_own_list_of_cubes(api, veth):
@@ -225,6 +244,7 @@ def test_help_and_completion_as_the_client_reads_them(api):
     assert "src" in added["optional-params"]
     assert api.get_options("/fw?help=ADD")["params"] == {}
     assert "default" in api.get_options("/fw/chain/INGRESS?help=SET")["params"]
+    assert not {"name", "service-name"} & api.get_options("/fw?help=SET")["params"].keys()
     assert "append" in api.get_options("/fw/chain/INGRESS?help=NONE")["params"]
     assert {param["type"] for param in api.get_options("/fw/chain/INGRESS/append?help=NONE")["params"].values()} == {"key"}
     assert api("OPTIONS", "/fw/loglevel?help=NONE").status == 400
