@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -63,13 +64,19 @@ class App:
             if method != "GET":
                 raise not_allowed("GET")
             return StreamingResponse(self.hub.listen(), headers={"Cache-Control": "no-store"}, media_type="text/event-stream")
-        if words[:2] != routes.PREFIX:
-            raise Refusal(404, "unknown-element", f"paths begin with /{'/'.join(routes.PREFIX)}/")
+        is_restconf = words[:1] in (("restconf",), (".well-known",))
+        if words[:2] != routes.PREFIX and not is_restconf:
+            raise Refusal(404, "unknown-element", f"paths begin with /{'/'.join(routes.PREFIX)}/ or /restconf/")
         body = await _body(headers, receive)
         match = headers.get(b"if-match", b"").decode("latin-1").strip().removeprefix("W/").strip('"') or None
         host = headers.get(b"host", b"localhost").decode("latin-1")
-        request = Request(method, words[2:], query_of(scope["query_string"]), body, caller.name, match, host, caller.is_root)
-        answer = await asyncio.get_running_loop().run_in_executor(self.thread, routes.answer, request, self.store)
+        below = words if is_restconf else words[2:]
+        request = Request(method, below, query_of(scope["query_string"]), body, caller.name, match, host, caller.is_root)
+        if is_restconf:
+            answers = functools.partial(routes.restconf_answer, request, self.store, scope["raw_path"])
+        else:
+            answers = functools.partial(routes.answer, request, self.store)
+        answer = await asyncio.get_running_loop().run_in_executor(self.thread, answers)
         self._note(request, answer)
         return _as_response(answer)
 
@@ -115,7 +122,7 @@ def _as_response(answer: Answer) -> Response:
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **answer.headers}
     if answer.data is NOTHING:
         return Response(b"", answer.status, headers)
-    if isinstance(answer.data, str) and answer.kind.startswith("text/"):
+    if isinstance(answer.data, str) and "json" not in answer.kind:
         return Response(answer.data, answer.status, headers | {"Content-Type": answer.kind})
     text = json.dumps(answer.data, ensure_ascii=False, separators=(",", ":"))
     return Response(text, answer.status, headers | {"Content-Type": answer.kind})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from reconciler.api import cubes, wires
 from reconciler.api.answers import NOTHING, Answer, Refusal, missing, not_allowed
+from reconciler.api.model_text import model_text
 from reconciler.api.nodes import briefs
 from reconciler.api.ownership import FIXED, refuse_others, refuse_reserved
 from reconciler.api.registered import register, unregister
@@ -16,7 +16,6 @@ from reconciler.api.store import Store
 from reconciler.document import Document
 from reconciler.engine.edit import CREATE, Change, Edited, edit
 from reconciler.kernel import rtnl
-from reconciler.service.registry import Service
 
 Handler = Callable[[Request, Store], Answer]
 
@@ -50,17 +49,8 @@ def services(request: Request, store: Store) -> Answer:
     if request.method != "GET":
         raise not_allowed("GET", "DELETE", "OPTIONS") if name else not_allowed("GET", "POST", "OPTIONS")
     if service is not None:
-        return Answer(200, [{"name": name, "servicecontroller": "pcn", "datamodel": _model(service)}])
+        return Answer(200, [{"name": name, "servicecontroller": "pcn", "datamodel": model_text(service)}])
     return Answer(200, [_service(store, each) for each in known.names()])
-
-
-def _model(service: Service) -> str:
-    """The text of its YANG model, where that is installed with it; else its JSON Schema."""
-    home = service.files.schema.parent
-    for place in (home / f"{service.name}.yang", home.parent / "yang" / "services" / f"{service.name}.yang"):
-        if place.is_file():
-            return place.read_text("utf-8")
-    return json.dumps(service.schema, indent=1)
 
 
 def _service(store: Store, name: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.api import fixed
+from reconciler.api import fixed, restconf
 from reconciler.api import help as helping
 from reconciler.api.answers import Answer, Refusal, not_allowed, refused
 from reconciler.api.nodes import at_node, briefs
@@ -23,6 +23,16 @@ def answer(request: Request, store: Store) -> Answer:
         return _answer(request, store)
     except (Refusal, PcnError) as error:
         return refused(error)
+
+
+def restconf_answer(request: Request, store: Store, raw_path: bytes) -> Answer:
+    """The same for a path below /restconf, which is still encoded."""
+    try:
+        if request.method in WRITES:
+            refuse_two_sources(store)
+        return restconf.answer(request, store, raw_path)
+    except (Refusal, PcnError) as error:
+        return restconf.refused(refused(error), request.method)
 
 
 def _answer(request: Request, store: Store) -> Answer:

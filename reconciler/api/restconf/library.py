@@ -1,0 +1,33 @@
+"""The YANG library (RFC 8525): the modules that the data is of, one a service, and what identifies the set of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from reconciler.api.model_text import model_text
+from reconciler.service.registry import Service, Services
+
+REVISION = "2019-01-04"  # of ietf-yang-library
+_HEADER = re.compile(r'^\s*(namespace|revision)\s+"?([^";{\s]+)', re.MULTILINE)
+
+
+def library(services: Services) -> dict[str, Any]:
+    modules = [_module(service) for name in services.names() if (service := services.get(name)) is not None]
+    content = hashlib.sha256(repr(modules).encode()).hexdigest()[:16]
+    return {
+        "ietf-yang-library:yang-library": {
+            "module-set": [{"name": "services", "module": modules}],
+            "schema": [{"name": "services", "module-set": ["services"]}],
+            "datastore": [{"name": f"ietf-datastores:{name}", "schema": "services"} for name in ("running", "operational")],
+            "content-id": content,
+        }
+    }
+
+
+def _module(service: Service) -> dict[str, str]:
+    """One without a model beside it, as of a remote service, has no revision."""
+    known = dict(_HEADER.findall(model_text(service)[:4096]))
+    revision = {"revision": known["revision"]} if "revision" in known else {}
+    return {"name": service.name, **revision, "namespace": known.get("namespace", f"http://polycube.network/{service.name}")}
