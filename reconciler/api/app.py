@@ -6,6 +6,7 @@ import asyncio
 import functools
 import json
 import logging
+import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
-from reconciler.api import routes
+from reconciler.api import routes, run
 from reconciler.api.answers import NOTHING, Answer, Refusal, errors, not_allowed, refused, said
 from reconciler.api.callers import Caller, Policy
 from reconciler.api.events import Hub
@@ -37,6 +38,7 @@ class App:
     store: Store
     policy: Policy
     hub: Hub
+    runs: run.Runs = field(default_factory=run.Runs)
     thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "store"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,6 +66,8 @@ class App:
             if method != "GET":
                 raise not_allowed("GET")
             return StreamingResponse(self.hub.listen(), headers={"Cache-Control": "no-store"}, media_type="text/event-stream")
+        if words == run.WORDS:
+            return await self._run(scope, receive, caller, headers)
         is_restconf = words[:1] in (("restconf",), (".well-known",))
         if words[:2] != routes.PREFIX and not is_restconf:
             raise Refusal(404, "unknown-element", f"paths begin with /{'/'.join(routes.PREFIX)}/ or /restconf/")
@@ -79,6 +83,15 @@ class App:
         answer = await asyncio.get_running_loop().run_in_executor(self.thread, answers)
         self._note(request, answer)
         return _as_response(answer)
+
+    async def _run(self, scope: Scope, receive: Receive, caller: Caller, headers: dict[bytes, bytes]) -> Response:
+        """A verb for another host, whose output is streamed. POST is checked to be a writer's before."""
+        if scope["method"] != "POST":
+            raise not_allowed("POST")
+        order = run.order_of(await _body(headers, receive), self.store.options)
+        audit.info("%s: pcn %s", caller.name, shlex.join([order["verb"], *order["words"]]))
+        lines = await self.runs.start(order)
+        return StreamingResponse(lines, headers={"Cache-Control": "no-store"}, media_type="application/x-ndjson")
 
     def _note(self, request: Request, answer: Answer) -> None:
         """An audit line for each write, whatever came of it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
@@ -35,18 +34,11 @@ def arguments(parser: ArgumentParser) -> None:
 def run(run: Run) -> int:
     run.need("read the kernel's programs" if run.args.plan else "change the kernel's programs", change=not run.args.plan)
     options = run.options()
-    files = [word for word in run.args.topologies if is_file(word)]
-    options.drop = frozenset(word for word in run.args.topologies if not is_file(word))
+    files = [word for word in run.args.topologies if run.is_file(word)]
+    options.drop = frozenset(word for word in run.args.topologies if not run.is_file(word))
     known(options)
     documents = run.load(files) if files else []
     return apply_verb.plan(run, documents, options) if run.args.plan else apply_verb.carry_out(run, documents, options)
-
-
-def is_file(word: str) -> bool:
-    """A name has no slash, and a file that is not there is better called missing than unknown."""
-    from reconciler.document.load import SUFFIXES
-
-    return word == "-" or "/" in word or word.endswith(SUFFIXES) or os.path.exists(word)
 
 
 def known(options: Options) -> None:

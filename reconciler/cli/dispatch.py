@@ -21,9 +21,14 @@ from reconciler.errors import PcnError, UsageError
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
+    from reconciler.cli.given import Given
 
-def dispatch(verb: str, words: Sequence[str], prog: str) -> int:
-    """Run a verb with its arguments; `prog` is what the command calls itself. Gives the exit code."""
+
+def dispatch(
+    verb: str, words: Sequence[str], prog: str, *, given: Given | None = None, colour: Sequence[bool] | None = None
+) -> int:
+    """Run a verb with its arguments; `prog` is what the command calls itself. Gives the exit code. For another host: `given` are
+    its files, and `colour` is whether its output and its errors have some."""
     try:
         args = verb_parser(verb, prog, words).parse_args(words)
     except UsageError as error:
@@ -32,7 +37,9 @@ def dispatch(verb: str, words: Sequence[str], prog: str) -> int:
     except SystemExit as ended:  # --help
         return int(ended.code or 0)
     terminal = Terminal(colour=False if args.no_colour else None, verbose=args.verbose, quiet=args.quiet)
-    return terminal.ended(_carry_out(Run(args, verb, terminal)))
+    if colour is not None and not args.no_colour:
+        terminal.colour, terminal.colour_err = map(bool, colour)
+    return terminal.ended(_carry_out(Run(args, verb, terminal, given=given)))
 
 
 def verb_parser(verb: str, prog: str, words: Sequence[str] = ()) -> ArgumentParser:

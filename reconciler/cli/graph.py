@@ -6,7 +6,6 @@ from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
 from reconciler.cli import arguments as shared
-from reconciler.cli.delete import is_file
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def run(run: Run) -> int:
     from reconciler.present.graph_text import as_dot, as_mermaid, as_text
 
     options = run.options()
-    files = [word for word in run.args.what if is_file(word)]
+    files = [word for word in run.args.what if run.is_file(word)]
     if files and len(files) < len(run.args.what):
         raise UsageError("name either files or live topologies")
     topologies = _of_files(run, files, options) if files else _live(run, options)

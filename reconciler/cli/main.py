@@ -25,6 +25,7 @@ verbs:
 options:
   -h, --help     print this help and stop
   --version      print the version and stop
+  --host URL     before a verb: do it on another host, over its pcn-api ('pcn --host URL --help')
 
 'pcn VERB --help', or 'pcn help VERB', says more of one.
 
@@ -51,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from reconciler.cli.version import version
 
         return _answer(f"pcn {version()}")
+    if first == "--host" or first.startswith("--host="):
+        from reconciler.cli.remote import main as remote
+
+        return remote(words)
     beside = _beside(first)
     if beside:
         os.execv(beside, [beside, *words[1:]])  # noqa: S606 - a command of this installation

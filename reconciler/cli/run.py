@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.errors import ApplyFailed, DocumentError, Interrupted, NotPermitted, PcnError, Problem, RollbackIncomplete
 
 if TYPE_CHECKING:
+    from reconciler.cli.given import Given
     from reconciler.cli.terminal import Terminal
     from reconciler.document import Document
     from reconciler.engine.apply import ApplyResult, Options
@@ -38,6 +39,8 @@ class Run:
     started: list[Step] = field(default_factory=list)
     results: list[ApplyResult] = field(default_factory=list)
     finished: bool = False
+    given: Given | None = None
+    """The files of another host, where the verb runs for it: no other file is read then."""
 
     # -- what verbs need --------------------------------------------------------------------------------------------
 
@@ -85,7 +88,20 @@ class Run:
         from reconciler.document.load import load
 
         self.terminal.doing(f"loading {', '.join(paths)}")
+        if self.given is not None:
+            from reconciler.cli.given import of_texts
+
+            return of_texts(self.given, paths, self.sources)
         return load(paths, stdin=sys.stdin.buffer, sources=self.sources)
+
+    def is_file(self, word: str) -> bool:
+        """Whether a word is a file's name rather than a topology's. A name has no slash, and a file that is not there is better
+        called missing than unknown."""
+        from reconciler.document.load import SUFFIXES
+
+        if self.given is not None:
+            return word in self.given
+        return word == "-" or "/" in word or word.endswith(SUFFIXES) or os.path.exists(word)
 
     def load_for_here(self, paths: Sequence[str]) -> list[Document]:
         """As `load`, without the topologies that are for other hosts, of which it is said."""

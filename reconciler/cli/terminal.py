@@ -35,6 +35,12 @@ class Terminal:
         self.clear()
         self.lost = _write(self.out, text if text.endswith("\n") else f"{text}\n") or self.lost
 
+    def pass_on(self, out: str, err: str) -> None:
+        """What another process has printed, as it did."""
+        self.lost = (_write(self.out, out) if out else None) or self.lost
+        if err:
+            _write(self.err, err)
+
     def wait(self, seconds: float) -> bool:
         """Sleep, unless the reader of answers goes away (`| head -2`); gives whether it is still there."""
         import select

@@ -1,0 +1,18 @@
+"""The process in which pcn-api runs a verb for `pcn --host`: told what to do on stdin, and answering as the command does."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from reconciler.cli.dispatch import dispatch
+
+
+def main() -> int:
+    """Reads {verb, words, files, colour, more}: `more` are arguments of the server's own. Gives the exit code."""
+    order = json.loads(sys.stdin.buffer.read())
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    files = {word: [(str(name), str(text)) for name, text in texts] for word, texts in order["files"].items()}
+    verb, words = order["verb"], [*order["words"], *order["more"]]
+    return dispatch(verb, words, f"pcn {verb}", given=files, colour=order["colour"])
