@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from providers.kubernetes.overlay import Tunnel, overlay, tunnels_of
 from providers.kubernetes.policies import CUBE as POLICY
 from providers.kubernetes.policies import policy_cube
 from providers.kubernetes.services import Served, served
@@ -32,12 +33,13 @@ _STRETCH = {4: 32, 6: 128}
 @dataclass(frozen=True, slots=True)
 class NodeDocument:
     """`topology` is the document; `notes` say what of the cluster's wishes is not in it; `health` as in services.Served;
-    `routes` of the host to other nodes' pods: (prefix, next hop)."""
+    `routes` of the host to other nodes' pods: (prefix, next hop). `tunnels` to other nodes."""
 
     topology: Mapping[str, Any]
     notes: Sequence[str] = ()
     health: Mapping[int, tuple[str, str, int]] = field(default_factory=dict)
     routes: Sequence[tuple[str, str]] = ()
+    tunnels: Sequence[Tunnel] = ()
 
 
 def node_document(state: State, node: str, settings: Settings) -> NodeDocument:
@@ -48,10 +50,14 @@ def node_document(state: State, node: str, settings: Settings) -> NodeDocument:
     families = {family.version: family for family in (family_of(each, settings) for each in ranges)}
     notes: list[str] = []
     found = served(state, node, families) if settings.services == "all" else Served()
-    routes = tuple(_host_routes(state, node, families))
+    tunnels = tuple(tunnels_of(state, node, families)) if settings.overlay else ()
+    routes = () if settings.overlay else tuple(_host_routes(state, node, families))
     always = [str(address) for family in families.values() for address in (family.up.host, family.hairpin)]
     spec = {
-        "links": [_link(*each, families, settings) for each in _ends(found, families, settings)],
+        "links": [
+            *(_link(*each, families, settings) for each in _ends(found, families, settings)),
+            *overlay(state, node, families, settings, tunnels),
+        ],
         "cubes": [
             _pods(found, families, settings),
             policy_cube(state, node, always, notes),
@@ -63,7 +69,7 @@ def node_document(state: State, node: str, settings: Settings) -> NodeDocument:
         "attachments": [{"netdev": settings.uplink, "tcubes": ["edge"]}],
     }
     topology = {"apiVersion": "polycube.network/v1", "kind": "Topology", "metadata": {"name": settings.topology}, "spec": spec}
-    return NodeDocument(topology, (*found.notes, *notes), found.health, routes)
+    return NodeDocument(topology, (*found.notes, *notes), found.health, routes, tunnels)
 
 
 # -- pods and gateway --------------------------------------------------------------------------------------------------------

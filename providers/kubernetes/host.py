@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from ipaddress import ip_network
 
+from providers.kubernetes import overlay
 from providers.kubernetes.document import HOST, OUT, UP
+from providers.kubernetes.overlay import Tunnel
 from reconciler.kernel import nlmsg
 
 PROTOCOL = 112  # of routes that are this provider's: no other program's in rt_protos
@@ -16,10 +20,17 @@ _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _MAIN, _UNICAST = 254, 1
 _RTMSG = struct.Struct("=8BI")
 _DST, _GATEWAY = 1, 5
+_NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
+_NDMSG = struct.Struct("=BBHiHBB")  # family, padding, netdev, state, flags, type
+_ND_DST, _ND_MAC, _BRIDGE = 1, 2, 7
+_PERMANENT, _SELF = 0x80, 0x02
 
 
-def keep(routes: Iterable[tuple[str, str]]) -> None:
-    """Have the host forward, and have exactly these routes (prefix, next hop) among those of PROTOCOL. Raises OSError."""
+def keep(routes: Iterable[tuple[str, str]], tunnels: Sequence[Tunnel] = ()) -> None:
+    """Have the host forward, have exactly these routes (prefix, next hop) among those of PROTOCOL, and know the stations of
+    tunnels. Raises OSError."""
+    if tunnels:
+        _stations(tunnels)
     for name, value in _sysctls():
         with open(f"/proc/sys/net/{name}", "w", encoding="ascii") as file:
             file.write(value)
@@ -37,11 +48,53 @@ def keep(routes: Iterable[tuple[str, str]]) -> None:
         raise OSError(errno.EHOSTUNREACH, "; ".join(failures))
 
 
+def _stations(tunnels: Sequence[Tunnel]) -> None:
+    """The neighbours and the forwarding database of the overlay's netdev: these and no others."""
+    index = socket.if_nametoindex(overlay.NETDEV)
+    wanted = {message for each in tunnels for message in _of_tunnel(index, each)}
+    with nlmsg.open_socket() as sock:
+        families = (socket.AF_INET, socket.AF_INET6, _BRIDGE)
+        known = {_key(bytes(body)) for family in families for body in _neighbours(sock, family, index)}
+        for key in known - {_key(message) for message in wanted}:
+            with suppress(FileNotFoundError):
+                nlmsg.request(sock, _DELNEIGH, 0, key)
+        for failure in nlmsg.requests(sock, [(_NEWNEIGH, nlmsg.NLM_F_CREATE | 0x100, message) for message in sorted(wanted)]):
+            if failure is not None:
+                raise failure
+
+
+def _of_tunnel(index: int, tunnel: Tunnel) -> Iterator[bytes]:
+    station = bytes.fromhex(tunnel.mac.replace(":", ""))
+    family = socket.AF_INET6 if ":" in tunnel.hop else socket.AF_INET
+    header = _NDMSG.pack(family, 0, 0, index, _PERMANENT, 0, 0)
+    yield header + nlmsg.attribute(_ND_DST, socket.inet_pton(family, tunnel.hop)) + nlmsg.attribute(_ND_MAC, station)
+    far = socket.AF_INET6 if ":" in tunnel.node else socket.AF_INET
+    header = _NDMSG.pack(_BRIDGE, 0, 0, index, _PERMANENT, _SELF, 0)
+    yield header + nlmsg.attribute(_ND_DST, socket.inet_pton(far, tunnel.node)) + nlmsg.attribute(_ND_MAC, station)
+
+
+def _neighbours(sock: socket.socket, family: int, index: int) -> Iterator[memoryview]:
+    """The permanent ones. The netdev's own entries for all zero are no station's."""
+    asked = _NDMSG.pack(family, 0, 0, index if family == _BRIDGE else 0, 0, 0, 0)
+    for body in nlmsg.dump(sock, _GETNEIGH, asked):
+        _, _, _, found, state, _, _ = _NDMSG.unpack_from(body)
+        if found == index and state & _PERMANENT and any(nlmsg.attributes(body, _NDMSG.size).get(_ND_MAC, b"")):
+            yield body
+
+
+def _key(body: bytes) -> bytes:
+    """What one is removed by: header, address and station."""
+    family, _, _, index, _, flags, _ = _NDMSG.unpack_from(body)
+    found = nlmsg.attributes(memoryview(body), _NDMSG.size)
+    header = _NDMSG.pack(family, 0, 0, index, _PERMANENT, flags & _SELF, 0)
+    return header + b"".join(nlmsg.attribute(each, bytes(found[each])) for each in (_ND_DST, _ND_MAC) if each in found)
+
+
 def _sysctls() -> Iterator[tuple[str, str]]:
     """What pods send comes by one of these netdevs, and what is for them leaves by another."""
     yield "ipv4/ip_forward", "1"
     yield "ipv6/conf/all/forwarding", "1"
-    for name in (UP, OUT, HOST):
+    for name in (UP, OUT, HOST, *([overlay.NETDEV] if os.path.isdir(f"/proc/sys/net/ipv4/conf/{overlay.NETDEV}") else [])):
         yield f"ipv4/conf/{name}/rp_filter", "2"
 
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from providers.kubernetes.settings import Settings
+from providers.kubernetes.settings import OVERHEAD, Settings
 
 DEFAULT_ROOT = "/sys/fs/bpf/pcn"
 CONFIGURATION, BINARIES = "/etc/cni/net.d", "/opt/cni/bin"
@@ -63,14 +63,18 @@ def _of_a_node(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--service-range", action="append", help="the cluster's range for services; once for each family")
     verb.add_argument("--not-masqueraded", action="append", default=[], help="a prefix that pods reach with their own address")
     verb.add_argument("--slots", type=int, default=usual.slots, help="how many pods the node has at most")
-    verb.add_argument("--mtu", type=int, default=0, help="of pods; 0: the uplink's")
+    ways = "how nodes reach each other's pods: by routes, or in VXLAN"
+    verb.add_argument("--overlay", choices=("none", "vxlan"), default="none", help=ways)
+    verb.add_argument("--vxlan-id", type=int, default=usual.vxlan_id, help="the overlay's network identifier")
+    verb.add_argument("--mtu", type=int, default=0, help="of pods; 0: the uplink's, less what the overlay adds")
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
     ranges = tuple(arguments.service_range or Settings().service_ranges)
-    mtu = arguments.mtu or _mtu_of(arguments.uplink)
+    overlay = arguments.overlay if arguments.overlay != "none" else ""
+    mtu = arguments.mtu or _mtu_of(arguments.uplink) - (OVERHEAD if overlay else 0)
     return Settings(uplink=arguments.uplink, services=arguments.services, service_ranges=ranges, slots=arguments.slots, mtu=mtu,
-                    not_masqueraded=tuple(arguments.not_masqueraded))  # fmt: skip
+                    overlay=overlay, vxlan_id=arguments.vxlan_id, not_masqueraded=tuple(arguments.not_masqueraded))  # fmt: skip
 
 
 def _mtu_of(uplink: str) -> int:

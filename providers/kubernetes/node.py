@@ -68,7 +68,7 @@ class Node:
     def _in_force(self, made: NodeDocument) -> None:
         self._notes = tuple(made.notes)
         self._start(self._health.serve(made.health))
-        self._start(asyncio.to_thread(host.keep, made.routes))
+        self._start(asyncio.to_thread(host.keep, made.routes, made.tunnels))
         if self._configuration and not self._is_installed:
             install.conflist(Path(self._configuration))
             self._is_installed = True

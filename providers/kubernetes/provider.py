@@ -185,9 +185,8 @@ class Provider:
         self.attached[request.pod] = Attached(slot, addresses)
         try:
             self.changed()
-            await self._until(self._asked)
             port = f"pods:s{slot}"
-            said = await self.agent.look([port], wait=5.0)
+            _, said = await asyncio.gather(self._until(self._asked), self.agent.look([port], wait=5.0))
         except RpcError as error:
             self._forget(request.pod, slot)
             raise CniError(TRY_LATER, f"{netdev(slot)} is not in force: {error}") from None

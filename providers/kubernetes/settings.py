@@ -11,13 +11,15 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 FIRST_SLOT = 8  # addresses of a pod range before the first pod's: network, gateway, the node's own, and some to spare
 SOURCE = "kubernetes"  # the name by which documents are handed to the agent
+OVERHEAD = 70  # bytes that VXLAN adds at most: between IPv6 addresses; 20 fewer between those of IPv4
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`services` is 'all', or 'none' where kube-proxy serves them. `service_ranges` are the cluster's; `not_masqueraded` are
     prefixes that pods reach with their own address. `transit` and `transit6` are for the links between gateway and host, and
-    mean something on this node only. `slots`: how many pods a node has at most."""
+    mean something on this node only. `slots`: how many pods a node has at most. `mtu`: of pods. `overlay`: 'vxlan' where the
+    network between nodes does not know pods' addresses, '' where pods of another node are reached by a route to its address."""
 
     topology: str = "kubernetes-node"
     uplink: str = "eth0"
@@ -28,6 +30,8 @@ class Settings:
     transit6: str = "fd70:636e::/123"
     slots: int = 110
     mtu: int = 1500
+    overlay: str = ""
+    vxlan_id: int = 1
 
 
 class Side(NamedTuple):

@@ -137,3 +137,17 @@ def test_without_services_there_are_no_rows():
 
 def test_only_netdevs_of_slots_are_taken_for_pods():
     assert [slot_of(name) for name in ("pod0", "pod12", "pod", "pod01", "pod-1", "xpod1", "pod1x", "pod١")] == [0, 12, None, None, None, None, None, None]
+
+
+def test_an_overlay_leads_to_each_other_node_by_the_first_address_of_its_pods():
+    settings = Settings(service_ranges=SETTINGS.service_ranges, slots=12, mtu=1430, overlay="vxlan", vxlan_id=7)
+    made = node_document(node_state(), "n1", settings)
+    problems(made.topology)
+    link = next(each for each in made.topology["spec"]["links"] if each["name"] == "pcn-vxlan")
+    assert (link["id"], link["local"], link["mtu"]) == (7, "172.30.0.11", 1430)
+    assert {"to": "10.244.2.0/32"} in link["routes"]
+    assert {"to": "10.244.2.0/24", "via": "10.244.2.0"} in link["routes"]
+    far = next(each for each in node_document(node_state(), "n2", settings).topology["spec"]["links"] if each["name"] == "pcn-vxlan")
+    assert {(each.pods, each.mac, each.node) for each in made.tunnels} == {
+        ("10.244.2.0/24", far["mac"], "172.30.0.12"), ("fd00:244:0:2::/64", far["mac"], "172.30.0.12")}  # fmt: skip
+    assert made.routes == ()
