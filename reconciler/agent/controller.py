@@ -127,14 +127,16 @@ class Controller:
 
     def _attempt(self, chosen: DesiredDocuments, began: float) -> None:
         self._unread = False
-        if self._unchanged is not None and chosen.digest == self.good.digest == self._calm_for and self._unchanged.is_unchanged():
+        connects = self._connects(chosen)
+        is_calm = not connects and chosen.digest == self.good.digest == self._calm_for
+        if is_calm and self._unchanged is not None and self._unchanged.is_unchanged():
             self.tally.looks += 1
             self.last_success = time.time()
             return
         last_glance, self._last_unchanged, self._unchanged = self._last_unchanged, None, None
         documents = chosen.documents
         options = replace(self.options, drop=self._dropped(chosen), partial=True, planned=self._ask)
-        if self._is_edit(chosen):
+        if self._is_edit(chosen) or connects:
             recent = last_glance.recent() if last_glance is not None else None
             try:
                 if self._apply_at_once(chosen, replace(options, recent=recent), began):
@@ -185,6 +187,11 @@ class Controller:
         """Whether the files say something else than what is in force: then something will be written, and a plan that is
         made before the lock is taken would only be made again."""
         return self.mode == HEAL and bool(self.good.documents) and chosen.digest != self.good.digest
+
+    def _connects(self, chosen: DesiredDocuments) -> bool:
+        """Whether a netdev that a port waits for has moved: then it is most likely there, and somebody waits for it."""
+        awaited = {netdev for _, _, netdev in self.waiting}
+        return self.mode == HEAL and chosen.digest == self.good.digest and not awaited.isdisjoint(self.moved)
 
     def _apply_at_once(self, chosen: DesiredDocuments, options: Options, began: float) -> bool:
         """False: an applied document has vanished, or state would be reset, which is to be looked into first."""

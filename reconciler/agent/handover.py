@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +20,13 @@ _PAUSE = 0.03  # seconds between two looks while somebody waits for a port, or a
 @dataclass(frozen=True, slots=True)
 class Handover:
     """`job` has something done in the thread where alone `files` and `healer` are touched; `read` takes what the files say now;
-    `looked` ends with a look at the kernel that began after it was called."""
+    `looked` ends with a look at the kernel that began after it was called, and is told which netdevs may have moved."""
 
     files: Files
     healer: Controller
     job: Callable[[Callable[[], object]], Awaitable[object]]
     read: Callable[[], None]
-    looked: Callable[[], Awaitable[None]]
+    looked: Callable[[Collection[str]], Awaitable[None]]
 
     def functions(self) -> dict[str, Work]:
         """By method and path."""
@@ -52,7 +52,7 @@ class Handover:
         wanted = {port for port in ports if isinstance(port, str)}
         deadline = time.monotonic() + wait_of(said)
         while True:
-            await self.looked()
+            await self.looked({each["netdev"] for each in self._waiting() if each["port"] in wanted})
             waiting = self._waiting()
             if not wanted.intersection(each["port"] for each in waiting) or time.monotonic() > deadline:
                 return {"healthy": not self.healer.problem, "waiting": waiting}
@@ -72,7 +72,7 @@ class Handover:
         """How it is once it is no longer open, or after `wait` seconds."""
         deadline = time.monotonic() + wait
         while True:
-            await self.looked()
+            await self.looked(())
             found = state()
             if found["state"] != WAITING or time.monotonic() > deadline:
                 return found

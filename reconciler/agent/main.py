@@ -319,8 +319,9 @@ class Agent:
         if self._begun:
             self._report()
 
-    async def _looked_anew(self) -> None:
-        """Ends with a look that began after this was called; without one if that fails."""
+    async def _looked_anew(self, moved: Collection[str] = ()) -> None:
+        """Ends with a look that began after this was called; without one if that fails. `moved`: netdevs that may have."""
+        self._moved |= set(moved)
         event = asyncio.Event()
         self._until_looked.append(event)
         await self._look()
