@@ -101,6 +101,12 @@ def plain(name: str) -> bool:
 def _stands_in(directory: str, name: str) -> bool:
     """Whether a file is really there: a symlink may lead to another file of the same directory, and to none elsewhere."""
     path = os.path.join(directory, name)
+    try:
+        mode = os.lstat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    if not stat.S_ISLNK(mode):
+        return stat.S_ISREG(mode)
     return os.path.isfile(path) and os.path.dirname(os.path.realpath(path)) == os.path.realpath(os.path.dirname(path))
 
 
