@@ -113,7 +113,10 @@ static __always_inline void connection_keep(struct connection *connection, u64 n
     connection->expires = expires;
 }
 
-static __always_inline bool tcp_is_after(u32 a, u32 b) { return (s32)(a - b) > 0; }
+/* Of two that are half the space apart, each is after the other, as in Linux. */
+static __always_inline bool tcp_is_after(u32 a, u32 b) { return (s32)(b - a) < 0; }
+
+#define TCP_WAITS 300 /* seconds that a connection is kept which waits for an answer */
 
 static __always_inline u64 tcp_lifetime(const struct connection *next, u32 said) {
   u64 seconds = 120;
@@ -126,8 +129,8 @@ static __always_inline u64 tcp_lifetime(const struct connection *next, u32 said)
   }
   if (said == SAID_RST)
     seconds = 10;
-  else if (seconds > 300 && ((next->flags[0] | next->flags[1]) & END_UNACKNOWLEDGED || !next->last_window || !(next->seen & SEEN_REPLY)))
-    seconds = 300; /* it waits for an answer */
+  else if (seconds > TCP_WAITS && ((next->flags[0] | next->flags[1]) & END_UNACKNOWLEDGED || !next->last_window || !(next->seen & SEEN_REPLY)))
+    seconds = TCP_WAITS;
   return seconds * CONNECTION_SECOND;
 }
 #endif

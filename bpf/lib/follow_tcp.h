@@ -22,6 +22,7 @@ static __always_inline bool begin_tcp(struct packet *packet) {
 
 static __always_inline u8 follow_tcp(struct CTXTYPE *ctx, struct packet *packet) {
   struct connection *next = &packet->next;
+  packet->segment.found = FOLLOW_INVALID;
   bool takes_blocks = packet->was && next->flags[~direction_of(packet) & 1] & END_SACKS;
   if (!tcp_flags_agree(packet->flags))
     return STATE_INVALID;
@@ -34,7 +35,7 @@ static __always_inline u8 follow_tcp(struct CTXTYPE *ctx, struct packet *packet)
   u32 direction = direction_of(packet);
   bool answered = direction || next->seen & SEEN_REPLY; /* before anything is heard from the other end all is NEW */
   u32 found = tcp_follow(next, &packet->segment, direction, bpf_ktime_get_coarse_ns());
-  if (found == FOLLOW_INVALID)
+  if (found <= FOLLOW_OUTSIDE)
     return STATE_INVALID;
   if (packet->fragment && found == FOLLOW_ACCEPT) { /* how long it is, nobody knows yet */
     next->flags[0] |= END_LIBERAL;
@@ -47,7 +48,7 @@ static __always_inline u8 follow_tcp(struct CTXTYPE *ctx, struct packet *packet)
 static __always_inline void follow_segment(struct CTXTYPE *ctx, struct packet *packet) {
   packet->state = follow_tcp(ctx, packet);
   FORGET();
-  if (packet->state == STATE_INVALID)
+  if (packet->state == STATE_INVALID && (!packet->was || packet->segment.found != FOLLOW_OUTSIDE))
     packet->next.state = CONNECTION_NONE;
   packet->settles = packet->next.seen & SEEN_ASSURED && packet->next.state != TCP_TIME_WAIT && packet->next.state != TCP_CLOSE;
 }

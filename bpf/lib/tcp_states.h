@@ -12,6 +12,7 @@
 
 enum follow {
   FOLLOW_INVALID, /* it belongs to no connection */
+  FOLLOW_OUTSIDE, /* the same, by its numbers; that it came is remembered */
   FOLLOW_IGNORE,  /* it may: its connection stays in its state, and in its time */
   FOLLOW_ACCEPT
 };
@@ -80,7 +81,7 @@ static __always_inline void tcp_introduce(struct connection *next, const struct 
   next->ends[direction & 1].end = next->ends[other].granted = segment->end;
   next->ends[direction & 1].window = segment->window ? segment->window : 1;
   next->scale[direction & 1] = segment->scale;
-  next->flags[direction & 1] = segment->flags;
+  next->flags[direction & 1] = (next->flags[direction & 1] & END_LIBERAL) | segment->flags;
   if (direction && !(next->flags[0] & next->flags[1] & END_SCALES))
     next->scale[0] = next->scale[1] = 0;
 }
@@ -112,11 +113,26 @@ static __always_inline bool tcp_catches_up(struct connection *next, const struct
   next->scale[other] = next->last_scale;
   next->last_flags &= ~CHALLENGED;
   next->flags[other] = next->last_flags;
-  next->scale[direction & 1] = next->flags[direction & 1] = 0;
+  next->scale[direction & 1] = 0;
+  next->flags[direction & 1] &= END_LIBERAL;
   return true;
 }
 
 #include "lib/tcp_window.h"
+
+/* A FIN or a reset outside the windows of a connection that works. It changes nothing; but if both ends send one, the two know better how
+ * they stand, and the connection is not kept for days. */
+static __always_inline void tcp_doubt(struct connection *next, const struct tcp_segment *segment, u32 direction, u64 now) {
+  u64 until = now + TCP_WAITS * CONNECTION_SECOND;
+  if (!(next->seen & SEEN_ASSURED) || (segment->said != SAID_FIN && segment->said != SAID_RST))
+    return;
+  if (next->last_direction == direction || (next->last_said != SAID_FIN && next->last_said != SAID_RST)) {
+    next->last_said = segment->said;
+    next->last_direction = direction;
+  } else if (next->expires > until) {
+    next->expires = until;
+  }
+}
 
 /* What a segment makes of a connection. FOLLOW_INVALID: `next` is worth nothing. */
 static __always_inline u32 tcp_follow(struct connection *next, struct tcp_segment *segment, u32 direction, u64 now) {
@@ -163,9 +179,13 @@ static __always_inline u32 tcp_follow(struct connection *next, struct tcp_segmen
   if (!segment->checked)
     segment->found = tcp_in_window(next, segment, direction);
   FORGET();
-  if (segment->found != FOLLOW_ACCEPT) {
+  if (segment->found == FOLLOW_OUTSIDE) {
+    tcp_doubt(next, segment, direction, now);
+    return FOLLOW_OUTSIDE;
+  }
+  if (segment->found == FOLLOW_IGNORE) {
     next->seen |= answered;
-    return segment->found;
+    return FOLLOW_IGNORE;
   }
   next->last_said = segment->said;
   next->last_direction = direction;

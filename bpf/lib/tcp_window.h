@@ -26,7 +26,7 @@ static __always_inline u32 tcp_check_reset(struct connection *next, struct tcp_s
   return measured ? state : TCP_CLOSE;
 }
 
-/* Whether a segment is in its connection's window; both ends' are moved on. */
+/* Whether a segment is in its connection's window; both ends' are moved on. What is outside may have introduced its end all the same, as in Linux. */
 static __always_inline u32 tcp_in_window(struct connection *next, struct tcp_segment *segment, u32 direction) {
   u32 here = direction & 1, there = ~direction & 1;
   struct tcp_end *sender = &next->ends[here], *receiver = &next->ends[there];
@@ -66,13 +66,13 @@ static __always_inline u32 tcp_in_window(struct connection *next, struct tcp_seg
   u32 liberal = next->flags[here] & END_LIBERAL;
   if (tcp_is_after(segment->seq, segment->most)) { /* more than was granted; some ends take it all the same, and it is acknowledged */
     if (!receiver->window || segment->old | segment->early | segment->late || segment->end - segment->most + 1 > receiver->window)
-      return liberal ? FOLLOW_ACCEPT : FOLLOW_INVALID;
+      return liberal ? FOLLOW_ACCEPT : FOLLOW_OUTSIDE;
     sender->end = segment->end;
     next->flags[here] |= END_UNACKNOWLEDGED;
     return liberal ? FOLLOW_ACCEPT : FOLLOW_IGNORE;
   }
   if (segment->late)
-    return liberal ? FOLLOW_ACCEPT : FOLLOW_INVALID;
+    return liberal ? FOLLOW_ACCEPT : FOLLOW_OUTSIDE;
   if ((receiver->window && segment->old) || segment->early)
     return liberal ? FOLLOW_ACCEPT : FOLLOW_IGNORE;
   FORGET();

@@ -1,7 +1,7 @@
 """How Linux follows a TCP connection, written to be read: nf_conntrack's table of states, and its windows, in its own words.
 
     track = begin(segment, loose=True)              # None: nothing begins with it
-    verdict = follow(track, segment, 0)             # "accept", "ignore", "invalid"; 0: from the end that began it
+    verdict = follow(track, segment, 0)             # "accept", "ignore", "outside" its windows, "invalid"; 0: from the end that began it
 
 It shares no line with the firewall's own code. Times are left out.
 """
@@ -24,7 +24,7 @@ CLOSING = {"FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE"}
 
 
 def after(a: int, b: int) -> bool:
-    return 0 < (a - b) % 2**32 < 2**31
+    return 0 < (a - b) % 2**32 <= 2**31
 
 
 @dataclass
@@ -93,7 +93,7 @@ class Seen:
         self.end = self.maxend = segment.end
         self.maxwin = segment.window or 1
         self.scale, self.scales, self.sacks = segment.scale or 0, segment.scale is not None, segment.sacks
-        self.maxack, self.liberal, self.closed_first = None, False, False
+        self.maxack, self.closed_first = None, False
 
 
 @dataclass
@@ -142,7 +142,7 @@ def next_state(state: str, said: str, way: int) -> str:
 
 def follow(track: Track, segment: Segment, way: int) -> str:
     verdict = _follow(track, segment, way)
-    if way and verdict != "invalid":
+    if way and verdict not in ("invalid", "outside"):
         track.replied = True
     return verdict
 
@@ -171,6 +171,8 @@ def _follow(track: Track, segment: Segment, way: int) -> str:  # noqa: C901, PLR
         if state == "IV":
             return "invalid"
     verdict = "accept" if checked else in_window(track, segment, way)
+    if verdict == "outside":
+        doubt(track, said, way)
     if verdict != "accept":
         return verdict
     track.last, track.state = (said, way), state
@@ -181,6 +183,12 @@ def _follow(track: Track, segment: Segment, way: int) -> str:  # noqa: C901, PLR
     elif track.replied and before in ("SYN_RECV", "ESTABLISHED") and state == "ESTABLISHED":
         track.assured = True
     return "accept"
+
+
+def doubt(track: Track, said: str, way: int) -> None:
+    """A FIN or a reset outside the windows: that it came is remembered."""
+    if track.assured and said in ("fin", "rst") and (track.last[1] == way or track.last[0] not in ("fin", "rst")):
+        track.last = said, way
 
 
 def ignored(track: Track, segment: Segment, way: int) -> str:
@@ -196,10 +204,11 @@ def catch_up(track: Track, way: int) -> None:
     assert track.annotated is not None
     other = track.seen[1 - way]
     other.introduce(track.annotated)
+    other.liberal = False
     other.end = other.maxend = track.last_end
     other.maxwin = track.last_window or 1
     track.challenged = False
-    track.seen[way] = Seen()
+    track.seen[way] = Seen(liberal=track.seen[way].liberal)
 
 
 def reset(track: Track, segment: Segment, way: int) -> tuple[str, bool]:
@@ -249,11 +258,11 @@ def in_window(track: Track, segment: Segment, way: int) -> str:  # noqa: C901, P
     old = not after(end, (sender.end - receiver.maxwin - 1) % 2**32)
     if after(seq, sender.maxend):
         if not receiver.maxwin or old or early or late or (end - sender.maxend + 1) % 2**32 > receiver.maxwin:
-            return "accept" if sender.liberal else "invalid"
+            return "accept" if sender.liberal else "outside"
         sender.end = end
         return "accept" if sender.liberal else "ignore"
     if late:
-        return "accept" if sender.liberal else "invalid"
+        return "accept" if sender.liberal else "outside"
     if (receiver.maxwin and old) or early:
         return "accept" if sender.liberal else "ignore"
     if not syn:
