@@ -27,6 +27,7 @@ from cubes.router.fib import (
     Row,
     derive,
     link_local_address,
+    links_of,
     own_addresses,
     routes,
     wide,
@@ -34,8 +35,9 @@ from cubes.router.fib import (
 from cubes.router.slowpath import SlowPath
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["SCRATCH", "SlowPath", "check", "config", "constants", "programs", "state", "tables"]
+__all__ = ["FACTS", "SCRATCH", "SlowPath", "check", "config", "constants", "programs", "state", "tables"]
 
+FACTS = ("links",)  # a route over a port that is down is not used
 SCRATCH = frozenset({"handovers"})
 
 USED, IPV4, IPV6, OWN_MAC = 1, 2, 4, 8  # enum port_flags in bpf/router/router.h
@@ -59,7 +61,7 @@ def programs(config: Config) -> dict[str, Sequence[int]]:
 
 
 def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, TableRows]:
-    fib = derive(config)
+    fib = derive(config, links_of(config, env.facts))
     found = {
         "ports": dict(_port_rows(config, env, tables["ports"])),
         "secondary_addresses": dict(_secondary_rows(config, env, tables["secondary_addresses"])),

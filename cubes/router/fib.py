@@ -133,37 +133,58 @@ def _route(entry: Mapping[str, Any]) -> Route:
     return Route(network, nexthop, wide(nexthop), entry.get("interface"), entry.get("pathcost", 1))
 
 
-def derive(config: Mapping[str, Any]) -> Fib:
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Ports that packets do not get out by: `down` are those whose netdev is down or not there, which have no subnet then; those
+    without carrier are the last resort. Nothing is known of the others, and they are taken to be up."""
+
+    down: frozenset[str] = frozenset()
+    no_carrier: frozenset[str] = frozenset()
+
+
+ALL_UP = Links()
+
+
+def links_of(config: Mapping[str, Any], facts: Mapping[str, Any]) -> Links:
+    """By the fact `links`. A port whose peer is a cube's, or none, is up."""
+    if "links" not in facts:
+        return ALL_UP
+    peers = {port["name"]: port["peer"] for port in config.get("ports", ()) if port.get("peer") and ":" not in port["peer"]}
+    states = {port: facts["links"].get(peer, "down") for port, peer in peers.items()}
+    return Links(*(frozenset(port for port, state in states.items() if state == wanted) for wanted in ("down", "no-carrier")))
+
+
+def derive(config: Mapping[str, Any], links: Links = ALL_UP) -> Fib:
     """The rows that a configuration means. Of two ports with one subnet, the one that comes first by name has it."""
-    fib = Fib(_own_rows(config))
-    connected = _Connected(fib.rows, config)
-    best: dict[bytes, tuple[Route, int]] = {}
+    fib = Fib(_own_rows(config, links))
+    connected = _Connected(fib.rows, config, links)
+    best: dict[bytes, tuple[bool, Route, int]] = {}
     known = routes(config)
     for place, route in enumerate(known):
         way = connected.way_of(route.nexthop, route.interface)
         fib.ways.append(way)
         if way[0] is None or route.network in fib.rows:
             continue
-        other = best.get(route.network)
-        if other is None or route.rank < other[0].rank:
-            best[route.network] = route, place
+        mute, other = way[0] in links.no_carrier, best.get(route.network)
+        if other is None or (mute, route.rank) < (other[0], other[1].rank):
+            best[route.network] = mute, route, place
     fib.active = [False] * len(known)
     made: dict[tuple[str | None, bytes], Row] = {}
-    for network, (route, place) in best.items():
+    for network, (mute, route, place) in best.items():
         port = fib.ways[place][0]
         row = made.get((port, route.wide))
         if row is None:
             row = made[port, route.wide] = Row(REMOTE, port or "", route.nexthop)
         fib.rows[network] = row
-        fib.active[place] = True
+        fib.active[place] = not mute
     return fib
 
 
-def _own_rows(config: Mapping[str, Any]) -> dict[bytes, Row]:
-    """The rows of the ports' own addresses and subnets."""
+def _own_rows(config: Mapping[str, Any], links: Links) -> dict[bytes, Row]:
+    """The rows of the ports' own addresses and subnets. An address is the router's whether its port is up or not."""
     rows: dict[bytes, Row] = {}
-    owned = sorted(own_addresses(config), key=lambda own: (own.port, own.path))
-    for own in owned:
+    owned = sorted(own_addresses(config), key=lambda own: (own.port in links.no_carrier, own.port, own.path))
+    for own in (own for own in owned if own.port not in links.down):
         network, address = own.interface.network, own.interface.ip
         rows.setdefault(prefix_of(network), Row(CONNECTED, own.port, address))
         if network.version == 4 and network.prefixlen < 31:
@@ -176,8 +197,8 @@ def _own_rows(config: Mapping[str, Any]) -> dict[bytes, Row]:
 class _Connected:
     """The rows of the ports' own addresses, to look next hops up in; each is looked up once."""
 
-    def __init__(self, rows: Mapping[bytes, Row], config: Mapping[str, Any]) -> None:
-        self._own = Fib(dict(rows))
+    def __init__(self, rows: Mapping[bytes, Row], config: Mapping[str, Any], links: Links) -> None:
+        self._own, self._down = Fib(dict(rows)), links.down
         self._speaks_ipv6 = frozenset(own.port for own in own_addresses(config) if own.interface.version == 6)
         self._found: dict[tuple[Address, str | None], tuple[str | None, str]] = {}
 
@@ -194,6 +215,8 @@ class _Connected:
                 return None, "a link-local next hop needs an interface"
             if interface not in self._speaks_ipv6:
                 return None, f"port {interface} has no IPv6 address"
+            if interface in self._down:
+                return None, f"port {interface} is down"
             return interface, ""
         row = self._own.find(nexthop)
         if row is None:

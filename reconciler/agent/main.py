@@ -22,6 +22,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from reconciler.agent import singleton
+from reconciler.agent.carriers import forget_behind
 from reconciler.agent.controller import HEAL, OBSERVE, Controller
 from reconciler.agent.discovery import Discovery, discover
 from reconciler.agent.facts import PublishedFacts
@@ -284,9 +285,20 @@ class Agent:
         if changes:
             log.debug("%s", ", ".join(f"{name} {what}" for name, what in changes.items()))
             self._moved |= changes.keys()
+            if dead := changes.keys() & self.links.without_carrier():
+                await self._job(lambda: self._forget_behind(dead))
         is_needed = bool(changes) or await self._job(self._facts_changed)
         if is_needed:
             await self._look()
+
+    def _forget_behind(self, netdevs: Collection[str]) -> None:
+        """In the thread."""
+        if self.settings.mode == OBSERVE:
+            return
+        try:
+            forget_behind(netdevs, self.settings.options)
+        except LockBusy:
+            log.warning("somebody else writes: what was learned behind %s stays until it ages", ", ".join(sorted(netdevs)))
 
     def _facts_changed(self) -> bool:
         return facts_changed(self.healer.facts)

@@ -11,7 +11,8 @@ from reconciler.kernel import nlmsg, rtnl
 
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _GROUPS = (1, 5, 9)  # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
-_Seen = dict[str, tuple[int, str, bool]]
+_Seen = dict[str, tuple[int, str, bool, bool]]
+LOST = "lost its carrier"
 
 
 class LinkEvents:
@@ -39,24 +40,30 @@ class LinkEvents:
                     raise
 
     def changes(self) -> dict[str, str]:
-        """What is otherwise since the last time, by netdev: 'appeared', 'went away'."""
+        """What is otherwise since the last time, by netdev: 'appeared', 'went away', 'lost its carrier'."""
         before, now = self._last, _look()
         self._last = now
         found = {name: "appeared" for name in now if name not in before}
         found |= {name: "went away" for name in before if name not in now}
         for name in now.keys() & before.keys():
-            (old_index, old_mac, old_up), (index, mac, is_up) = before[name], now[name]
+            (old_index, old_mac, old_up, had), (index, mac, is_up, has) = before[name], now[name]
             if index != old_index:
                 found[name] = "was made anew"
             elif mac != old_mac:
                 found[name] = f"has MAC {mac} now"
             elif is_up != old_up:
                 found[name] = f"was set {'up' if is_up else 'down'}"
+            elif has != had:
+                found[name] = "has a carrier" if has else LOST
         return found
+
+    def without_carrier(self) -> set[str]:
+        """Those that no packet gets through, as far as `changes` has seen."""
+        return {name for name, (_, _, is_up, has) in self._last.items() if not (is_up and has)}
 
     def close(self) -> None:
         self._sock.close()
 
 
 def _look() -> _Seen:
-    return {name: (netdev.index, netdev.mac, netdev.up) for name, netdev in rtnl.links().items()}
+    return {name: (netdev.index, netdev.mac, netdev.up, netdev.carrier) for name, netdev in rtnl.links().items()}

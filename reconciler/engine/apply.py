@@ -20,6 +20,7 @@ from reconciler.engine.preflight import Places, preflight, refuse_old_kernel, wi
 from reconciler.engine.session import Reconciler, Session, SessionCache
 from reconciler.engine.transaction import carry_out
 from reconciler.errors import CompileError, DocumentError, Position, Problem, VerifierError
+from reconciler.facts import links
 from reconciler.graph.desired import document_text
 from reconciler.graph.diff import Change, diff
 from reconciler.graph.records import (
@@ -147,9 +148,12 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
 
 def _is_news(result: ApplyResult) -> bool:
     """Whether what was done may be what rows or attachments follow from: netdevs and addresses that this topology makes."""
-    if all(step.rank not in _OF_NETDEVS for step in result.plan.steps):
+    ranks = _OF_NETDEVS.intersection(step.rank for step in result.plan.steps)
+    if not ranks:
         return False
-    return bool(result.session.facts) or any(each.netdevs for topology in result.wanted for each in topology.attachments)
+    foreseen = set() if Rank.LINK_SETTINGS in ranks else {links.NAME}  # what is made is up
+    asked = result.session.facts.keys() - foreseen
+    return bool(asked) or any(each.netdevs for topology in result.wanted for each in topology.attachments)
 
 
 _OF_NETDEVS = frozenset({Rank.LINK, Rank.LINK_AWAY, Rank.LINK_SETTINGS})

@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reconciler.facts import addresses, netdevs
+from reconciler.facts import addresses, links, netdevs
 
-HOST = (netdevs.NAME, addresses.NAME)
+HOST = (netdevs.NAME, addresses.NAME, links.NAME)
 PARENT = "parent"  # what a transparent cube is on, of the documents (graph/parents.py)
 MOST_BYTES = 3500  # of a published fact as JSON: it is kept as the target of a symlink, which has a page
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
@@ -29,6 +29,8 @@ def host(names: Sequence[str] | frozenset[str] | set[str], states: Mapping[str, 
         found[netdevs.NAME] = netdevs.of(states)
     if addresses.NAME in names:
         found[addresses.NAME] = addresses.of(states, read_addresses())
+    if links.NAME in names:
+        found[links.NAME] = links.of(states)
     return found
 
 

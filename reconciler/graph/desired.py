@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler import facts as facts_
 from reconciler import pins
 from reconciler.errors import DocumentError, Problem
+from reconciler.facts import links
 from reconciler.graph.documents import text_of
 from reconciler.graph.incremental import CachedGraph, DesiredCache, Inputs, Skeleton, rebuild
 from reconciler.graph.parents import parents
@@ -86,7 +87,8 @@ def build_desired(
     Raises DocumentError for what only the compiled tables can tell.
     """
     known = before if before is not None else DesiredCache()
-    facts, built, (all_rows, published, recorded) = known.same_facts(facts or {}), known.same_built(built), live or LiveCubes()
+    given_facts = links.with_own(facts or {}, _owned(topologies))
+    facts, built, (all_rows, published, recorded) = known.same_facts(given_facts), known.same_built(built), live or LiveCubes()
     editions = services.stamps()
     asked = Inputs(tuple(topologies), dict(built), indices, all_rows, facts, published, dict(netdevs), recorded, editions)
     if known.graph is not None and known.graph.frame.services is services and known.graph.asked.is_like(asked):

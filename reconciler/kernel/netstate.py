@@ -28,7 +28,7 @@ class NetdevState:
     `peer_index` is the other end of a veth or the lower device of a vlan or macvlan, 0 if none, and is an index of the
     namespace `peer_netnsid` (see `namespace_ids`), or of the same one if that is None. `options` are the kind's own, with
     the names of model.Link.options, except that `link` is an index. `link_type` is one of ARPHRD_*. `other_names` are altnames,
-    which are taken too.
+    which are taken too. `running` follows `carrier`, what is on the wire, a little later.
     """
 
     name: str
@@ -48,6 +48,7 @@ class NetdevState:
     options: Mapping[str, Any] = field(default_factory=dict)
     link_type: int = ARPHRD_ETHER
     other_names: tuple[str, ...] = ()
+    carrier: bool = True
 
     @property
     def carries_ethernet(self) -> bool:

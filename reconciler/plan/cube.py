@@ -20,10 +20,10 @@ from reconciler.graph.records import (
     WaitingRecord,
 )
 from reconciler.plan.context import ASIDE, NEW, Context, what
+from reconciler.plan.learned import forget_learned, record_address
 from reconciler.plan.migrate import carry_over, disruption_of
 from reconciler.plan.steps import MAP_WRITES, Disruption, Operation, Rank, Step
 from reconciler.service.model.owned import owned_by
-from reconciler.service.model.rows import place
 
 
 def plan_cube(change: Change, context: Context) -> Iterator[Step]:
@@ -173,40 +173,6 @@ def _leads_there_already(port: PortRecord, context: Context) -> bool:
     return isinstance(wanted, NextHopRecord) and wanted.kind == "netdev" and context.state.get(address) == wanted
 
 
-def forget_learned(port: PortRecord, reason: str, context: Context) -> Iterator[Step]:
-    """Learned rows that point at a port that is gone, or leads elsewhere now, would send packets where their stations are not."""
-    cube = context.cube(port.cube)
-    service = context.services.get(cube.service) if cube else None
-    if cube is None or service is None:
-        return
-    tables = context.built_for(port.cube).tables
-    for binding in service.bindings:
-        for column in (*binding.keys, *binding.values):
-            learned = binding.of_datapath
-            if learned and column.encoding == "port" and learned in tables and _is_wanted(port.cube, learned, tables, context):
-                in_key = column in binding.keys
-                layout = tables[learned].key if in_key else tables[learned].value
-                offset, size = place(layout, column.place)
-                path = pins.table(port.cube, learned, tables[learned].scope)
-                yield Step(
-                    Rank.NAMES,
-                    f"cube/{port.cube}/table/{learned}",
-                    "forget",
-                    reason,
-                    Operation(
-                        "purge_rows",
-                        {"path": path, "fields": [[in_key, offset, size]], "values": [port.index.to_bytes(size, "little").hex()]},
-                    ),
-                )
-
-
-def _is_wanted(cube: str, table: str, tables: Mapping[str, Any], context: Context) -> bool:
-    """Whether a µCube that has the table is among those that the configuration needs."""
-    path = pins.table(cube, table, tables[table].scope)
-    below = path.removeprefix(f"{pins.cube(cube)}/")
-    return (path if below == path else f"cube/{cube}/table/{below.removeprefix('tables/')}") in context.desired.state
-
-
 def forget_owned(record: TableRecord, keys: Sequence[bytes], context: Context) -> Iterator[Step]:
     """Rows of state go with the rows that own them: once those are gone and no packet is at hand that saw one, so that none
     comes back, and an apply that fails has lost nothing."""
@@ -216,7 +182,7 @@ def forget_owned(record: TableRecord, keys: Sequence[bytes], context: Context) -
         return
     tables = context.built_for(record.cube).tables
     for owned in owned_by(record.name, service.bindings, tables):
-        if _is_wanted(record.cube, owned.table, tables, context):
+        if record_address(record.cube, owned.table, tables) in context.desired.state:
             path = pins.table(record.cube, owned.table, tables[owned.table].scope)
             fields = {"fields": [list(each) for each in owned.fields], "values": owned.values(keys)}
             yield Step(

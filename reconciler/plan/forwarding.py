@@ -11,7 +11,7 @@ from reconciler.graph.diff import Change
 from reconciler.graph.records import GONE, HookRecord, MemberRecord, NextHopRecord, PortRecord, TrampolineRecord
 from reconciler.graph.wiring import is_hidden
 from reconciler.model import family_of
-from reconciler.plan.cube import forget_learned
+from reconciler.plan.learned import forget_learned
 from reconciler.plan.steps import LINK_CHANGES, Disruption, Operation, Rank, Step
 
 if TYPE_CHECKING:

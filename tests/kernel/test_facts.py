@@ -155,11 +155,14 @@ def test_facts_are_listed_with_their_versions_and_with_who_wants_them(lab: Lab) 
     Bpffs(lab.root).make_directory(pins.facts("c"))
     Bpffs(lab.root).set_link(pins.fact("c", "health"), '{"alive":false}')
     found = facts_now(lab.options)
-    assert [(fact["name"], fact.get("cube")) for fact in found] == [("netdevs", None), ("addresses", None), ("health", "c")]
+    assert [(fact["name"], fact.get("cube")) for fact in found] == [
+        ("netdevs", None), ("addresses", None), ("links", None), ("health", "c"),
+    ]  # fmt: skip
     assert found[0]["wanted-by"] == ["c"]
     assert found[0]["value"]["own0"] == {"index": rtnl.links()["own0"].index, "kind": "veth", "mtu": 1500, "up": True,
                                          "carrier": True, "master": "", "mac": rtnl.links()["own0"].mac}  # fmt: skip
-    assert found[2]["value"] == {"alive": False}
+    assert found[2]["value"]["own0"] == "up"
+    assert found[3]["value"] == {"alive": False}
     again = facts_now(lab.options)
     assert [fact["version"] for fact in again] == [fact["version"] for fact in found]
     linkwrite.add_address("own0", None, "192.0.2.9/32")

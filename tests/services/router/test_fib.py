@@ -4,7 +4,7 @@ from __future__ import annotations
 import ipaddress
 import random
 
-from cubes.router.fib import CONNECTED, DISCARD, LOCAL, REMOTE, derive, prefix_of, routes
+from cubes.router.fib import CONNECTED, DISCARD, LOCAL, REMOTE, Links, derive, links_of, prefix_of, routes
 from reconciler.service.sdk import Env, decode
 
 
@@ -118,3 +118,35 @@ def test_what_wins_is_what_trying_every_route_says():
                 r.nexthop in ipaddress.ip_interface(a[0]).network and str(r.nexthop) != a[0].split("/")[0] for a in ports.values())]
             best = min(usable, key=lambda r: (r.pathcost, int(r.nexthop)), default=None)
             assert (row(found, network) or (0, 0, None))[2] == (str(best.nexthop) if best else None)
+
+
+TWO_WAYS = config_of({"p": ["10.0.1.254/24"], "q": ["10.0.2.254/24"]}, ("10.9.0.0/16", "10.0.1.1"), ("10.9.0.0/16", "10.0.2.1", 5))
+
+
+def test_a_route_over_a_port_that_is_down_gives_way_and_its_subnet_too():
+    found = derive(TWO_WAYS, Links(down=frozenset("p")))
+    assert found.active == [False, True]
+    assert row(found, "10.9.0.0/16") == (REMOTE, "q", "10.0.2.1")
+    assert row(found, "10.0.1.0/24") is None
+    assert row(found, "10.0.1.255/32") is None
+    assert row(found, "10.0.1.254/32") == (LOCAL, "p", "10.0.1.254")
+    assert found.ways[0] == (None, "no port has a subnet with 10.0.1.1")
+
+
+def test_a_port_without_carrier_is_the_last_resort_and_no_active_one():
+    found = derive(TWO_WAYS, Links(no_carrier=frozenset("p")))
+    assert (found.active, row(found, "10.9.0.0/16")) == ([False, True], (REMOTE, "q", "10.0.2.1"))
+    found = derive(TWO_WAYS, Links(no_carrier=frozenset("pq")))
+    assert (found.active, row(found, "10.9.0.0/16")) == ([False, False], (REMOTE, "p", "10.0.1.1"))
+    assert row(found, "10.0.1.0/24") == (CONNECTED, "p", "10.0.1.254")
+
+
+def test_a_link_local_next_hop_behind_a_port_that_is_down_is_none():
+    config = config_of({"p": ["2001:db8::1/64"]}, ("::/0", "fe80::1", 1, "p"))
+    assert derive(config, Links(down=frozenset("p"))).ways == [(None, "port p is down")]
+
+
+def test_links_are_those_of_the_ports_netdevs_and_what_is_not_there_is_down():
+    config = {"ports": [{"name": "a", "peer": "v1"}, {"name": "b", "peer": "v2"}, {"name": "c", "peer": "r2:x"}, {"name": "d"}, {"name": "e", "peer": "v3"}]}
+    assert links_of(config, {"links": {"v1": "up", "v2": "no-carrier"}}) == Links(frozenset("e"), frozenset("b"))
+    assert links_of(config, {}) == Links()

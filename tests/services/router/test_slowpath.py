@@ -27,7 +27,7 @@ class Cube:
     def __init__(self, config):
         self.name, self.config, self.ports = "r1", config, {"p": 0, "q": 1}
         self.tables = {"neighbours": {}, "agent": {}}
-        self.sent = []
+        self.sent, self.facts = [], {}
 
     def table(self, name):
         rows = self.tables[name]

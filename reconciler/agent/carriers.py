@@ -1,0 +1,30 @@
+"""Netdevs that lost their carrier: what was learned behind them is forgotten, since its stations may be somewhere else by now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+from reconciler.engine.perform import perform
+from reconciler.graph.records import CubeRecord, Live, PortRecord
+from reconciler.plan.learned import forget_at
+from reconciler.plan.steps import Plan, Step
+
+if TYPE_CHECKING:
+    from reconciler.engine.apply import Options
+    from reconciler.engine.session import Reconciler
+
+
+def forget_behind(netdevs: Collection[str], options: Options) -> Plan:
+    """Raises LockBusy, KernelError."""
+    return perform(options, lambda reconciler, live: Plan(tuple(_steps(netdevs, reconciler, live))))
+
+
+def _steps(netdevs: Collection[str], reconciler: Reconciler, live: Live) -> Iterator[Step]:
+    for port in (record for record in live.state.values() if isinstance(record, PortRecord) and record.peer in netdevs):
+        cube = live.state.get(f"cube/{port.cube}")
+        if not isinstance(cube, CubeRecord):
+            continue
+        service, built = reconciler.services.get(cube.service), reconciler.builder.one(cube.build_key)
+        if service is not None and built is not None:
+            yield from forget_at(port, f"{port.peer} lost its carrier", service, built.tables, live.state.__contains__)
