@@ -10,12 +10,14 @@ from reconciler.cli import arguments as shared
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
+    from reconciler.agent.stats import CubeStats
     from reconciler.cli.run import Run
     from reconciler.engine.apply import Options
 
 DESCRIPTION = """\
 Show what each port has carried, what each cube has dropped and why, and how full its tables are: totals, and with -w
-rates, every second until Ctrl-C. rx is what came in at a port. Reads only."""
+rates, every second until Ctrl-C. rx is what came in at a port. Of a cube that is named,
+what each of its rules decided. Reads only."""
 _PERIOD = 1.0
 _SHOWN = ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes")
 
@@ -37,6 +39,8 @@ def run(run: Run) -> int:
     before = _read(options, run.args.cubes)
     if not run.args.watch:
         _show(run, stats.plain(before), root)
+        if run.format == "text":
+            _show_counted(run, options, [cube for cube in before if cube.name in run.args.cubes])
         return 0
     began = time.monotonic()
     try:
@@ -63,6 +67,21 @@ def _read(options: Options, names: Sequence[str]) -> list[Any]:
         hint = did_you_mean(missing[0], [name for cube in there for name in (cube.name, cube.topology)])
         raise UsageError(f"there is no cube or topology {', '.join(missing)} in {options.root}" + (f"; {hint}" if hint else ""))
     return found
+
+
+def _show_counted(run: Run, options: Options, cubes: Sequence[CubeStats]) -> None:
+    """Of these cubes, what was counted of each entry of their lists. Rows are read only if a model has some."""
+    from reconciler.present.counted import counted, has_counts
+    from reconciler.present.show import show
+
+    services = {cube.name: service for cube in cubes if (service := options.services.get(cube.service)) is not None}
+    services = {name: service for name, service in services.items() if has_counts(service.schema)}
+    topologies = {cube.topology for cube in cubes if cube.name in services}
+    for document in show(options, topologies, state=True) if topologies else ():
+        for cube in document["spec"].get("cubes", ()):
+            if cube["name"] in services:
+                for found in counted(services[cube["name"]].schema, cube, cube["name"]):
+                    run.terminal.print("\n".join(found.lines()))
 
 
 def _show(run: Run, cubes: list[dict[str, Any]], root: str) -> None:

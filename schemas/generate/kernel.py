@@ -20,7 +20,7 @@ _BY_TYPE = {
     "int8": "uint", "int16": "uint", "int32": "uint", "int64": "uint",
 }
 
-_OF_TABLES = ("table", "learned", "owned-by", "grows", "const-any")
+_OF_TABLES = ("table", "learned", "counts", "owned-by", "grows", "const-any")
 
 # The built-in types that each encoding can be said of.
 ENCODINGS: dict[str, tuple[str, ...]] = {
@@ -39,7 +39,7 @@ ENCODINGS: dict[str, tuple[str, ...]] = {
 
 
 def table_keywords(node: Statement) -> Schema:
-    """x-pcn-table, x-pcn-learned, x-pcn-owned-by, x-pcn-grows and x-pcn-const-any of a node or the module."""
+    """x-pcn-table, x-pcn-learned, x-pcn-counts, x-pcn-owned-by, x-pcn-grows and x-pcn-const-any of a node or the module."""
     found = {f"x-pcn-{name}": extension_arg(node, PCN, name) for name in _OF_TABLES}
     return {keyword: value for keyword, value in found.items() if value is not None}
 

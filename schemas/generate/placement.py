@@ -18,7 +18,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "table": ("module", "list", "leaf-list", "container", "leaf"),
     "list": ("leaf",), "key": ("leaf", "leaf-list"), "encoding": ("leaf", "leaf-list"), "ref": ("leaf", "leaf-list"),
     "value": ("leaf",), "const": ("leaf",), "filter": ("leaf",), "derived": ("leaf", "leaf-list"), "exposition": ("leaf",),
-    "learned": ("list",), "owned-by": ("list",), "until": ("leaf",), "size": ("leaf",), "grows": ("list",),
+    "learned": ("list",), "counts": ("list",), "owned-by": ("list",), "until": ("leaf",), "size": ("leaf",), "grows": ("list",),
     "cubes": ("list",), "optional-key": ("list",), "const-any": ("list", "leaf-list"),
     "flush": ("action", "rpc"), "zero": ("action", "rpc"), "edit": ("action", "rpc"),
 }
@@ -40,6 +40,7 @@ _ARGUMENTS = {
     "filter": (r"[A-Za-z_]\w*", "the name by which C asks for it"),
     "learned": (r"[A-Za-z_]\w*", "the name of a C table"),
     "until": (r"[\w-]+(/[\w-]+)*", "a path such as fdb/aging-time"),
+    "counts": (r"[\w-]+", "the name of a list"),
     "owned-by": (r"[\w-]+(/[\w-]+)*", "the path of a list, such as chain/rule"),
     "optional-key": (r"[\w-]+( [\w-]+)*", "names of leaves"),
     "const-any": (r"[A-Za-z_]\w*", "the name of a C constant"),
