@@ -36,6 +36,7 @@ enum firewall_program {
 enum firewall_drop { DROP_TOO_DEEP = PCN_DROP_SERVICE /* more look-ups than a packet may have */ };
 
 enum action { ACTION_ACCEPT, ACTION_DROP, ACTION_LOG, ACTION_REJECT };
+#define ACTION_KIND 15 /* the bits of an action that are an enum action; those above say what a REJECT answers */
 enum mode { MODE_TRACK = 1, MODE_ACCEPT_ESTABLISHED = 2, MODE_STRICT = 4 /* a connection begins with a SYN */ };
 
 #define CHAIN PCN_EGRESS

@@ -7,7 +7,7 @@ struct rule_limit {
   u64 cost;  /* nanoseconds from one match to the next */
   u64 burst; /* so many nanoseconds may be saved up */
   u32 by_source;
-  u32 zero;
+  u32 over; /* it matches what is beyond */
 };
 struct source_key {
   u32 address[4];
@@ -46,10 +46,10 @@ static __always_inline bool within_tokens(struct packet *packet, const struct ru
   return true;
 }
 
-/* Whether the rule that was found may match once more. */
+/* Whether the rule that was found may match once more; or, if it asks for what is beyond its limit, now. */
 static __always_inline bool within(struct packet *packet) {
   if (packet->limit != LIMIT_ELSEWHERE)
     return within_second(packet->rule, packet->limit);
   struct rule_limit *limit = limits.lookup(&packet->rule);
-  return limit && within_tokens(packet, limit);
+  return limit && within_tokens(packet, limit) != limit->over;
 }

@@ -1,7 +1,7 @@
 /* The firewall's µCube 5: answers a packet that is rejected, and sends the answer back the way it came.
  *
  * TCP is answered with a reset, made of the packet where it stands; all else, and TCP with IP options or in fragments, with ICMP's or
- * ICMPv6's "port unreachable" in the name of the packet's destination. No answer, but the packet is dropped all the same: to errors and
+ * ICMPv6's "port unreachable" in the name of the packet's destination. A rule may name one answer for all that it matches. No answer, but the packet is dropped all the same: to errors and
  * resets, to what no single station sent or is to get, to later fragments, to packets with a tag inside for which there is no reset, and
  * beyond ANSWERS_A_SECOND.
  */
@@ -10,8 +10,12 @@
 #include "lib/ratelimit.h"
 
 #define ANSWERS_A_SECOND 1000 /* on each CPU */
-#define PORT_UNREACHABLE4 3
-#define PORT_UNREACHABLE6 4
+#define DESTINATION_UNREACHABLE4 3
+#define DESTINATION_UNREACHABLE6 1
+/* What is answered, by cubes/firewall/rules.py: ANSWERS; and the code of the error by this number, four bits each. */
+enum answer { ANSWER_AS_USUAL, ANSWER_RESET };
+#define CODES4 0x2a9d01333ULL
+#define CODES6 0x411103444ULL
 
 BPF_TABLE("percpu_array", u32, struct ratelimit, answered, 1);
 
@@ -42,8 +46,13 @@ static __always_inline int send_back(struct CTXTYPE *ctx) {
 #endif
 }
 
-static __always_inline bool make_error(struct CTXTYPE *ctx, struct pkt_metadata *md, const struct packet *packet) {
-  struct icmp_error error4 = {.type = 3, .code = PORT_UNREACHABLE4}, error6 = {.type = 1, .code = PORT_UNREACHABLE6};
+static __always_inline u32 answer_of(const struct packet *packet) {
+  return packet->best != NO_LABEL ? packet->action / (ACTION_KIND + 1) & 15 : ANSWER_AS_USUAL;
+}
+
+static __always_inline bool make_error(struct CTXTYPE *ctx, struct pkt_metadata *md, const struct packet *packet, u32 answer) {
+  struct icmp_error error4 = {.type = DESTINATION_UNREACHABLE4, .code = CODES4 >> (answer * 4) & 15};
+  struct icmp_error error6 = {.type = DESTINATION_UNREACHABLE6, .code = CODES6 >> (answer * 4) & 15};
   if (packet->family == 4)
     return icmp_error4(ctx, md, &error4, packet->dst[3], packet->src[3], NULL);
   return icmp_error6(ctx, md, &error6, packet->dst, packet->src, NULL);
@@ -60,11 +69,12 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   if (target & MULTICAST || packet->later_fragment || !are_hosts(packet) || !may_answer())
     return PCN_SHOT;
   bool made = false;
-  if (packet->has_flags && may_get_reset(&packet->parsed))
+  u32 answer = answer_of(packet);
+  if (answer <= ANSWER_RESET && packet->has_flags && may_get_reset(&packet->parsed))
     made = tcp_reset(ctx, &packet->parsed);
-  else if (packet->l3 != sizeof(struct ethhdr) || is_error(packet) || (packet->has_flags && packet->flags & RST))
+  else if (answer == ANSWER_RESET || packet->l3 != sizeof(struct ethhdr) || is_error(packet) || (packet->has_flags && packet->flags & RST))
     made = false;
   else
-    made = make_error(ctx, md, packet);
+    made = make_error(ctx, md, packet, answer);
   return made ? send_back(ctx) : PCN_SHOT;
 }

@@ -50,7 +50,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     write_log(ctx, packet);
     return search_after(ctx, md, packet, packet->best);
   }
-  if (action == ACTION_REJECT)
+  if ((action & ACTION_KIND) == ACTION_REJECT)
     return tail_call_next(ctx, FIREWALL_REJECT);
   if (action != ACTION_ACCEPT) {
     md->reason = PCN_DROP_POLICY;

@@ -118,6 +118,10 @@ def _of_what_it_does(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield leaf, f"{leaf} needs a limit"
     if "log-prefix" in entry and entry.get("action") != "LOG":
         yield "log-prefix", "a log-prefix needs the action LOG"
+    if "reject-with" in entry and entry.get("action") != "REJECT":
+        yield "reject-with", "reject-with needs the action REJECT"
+    elif entry.get("reject-with") == "TCP_RESET" and entry.get("l4proto") != "TCP":
+        yield "reject-with", "a reset needs l4proto TCP"
 
 
 def _of_what_it_matches(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

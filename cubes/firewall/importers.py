@@ -22,6 +22,7 @@ from cubes.firewall.iptables.expand import MOST, Expansion, Flat, Path, TooMuch
 from cubes.firewall.iptables.fold import fold
 from cubes.firewall.iptables.lexer import Misread
 from cubes.firewall.iptables.parser import Save, SavedTable, parse
+from cubes.firewall.iptables.returns import without_limited_returns
 from cubes.firewall.iptables.rule import Rule, read_rule
 from cubes.firewall.rules import rules_of
 from cubes.firewall.shadow import shadowed
@@ -178,7 +179,7 @@ def _rules(table: SavedTable, problems: list[Problem], types: Mapping[str, Seque
                 rules[name].append(read_rule(line, table.family, own, types))
             except Misread as wrong:
                 problems.append(Problem(str(wrong), where=wrong.word.where))
-    return rules
+    return {name: list(without_limited_returns(some)) for name, some in rules.items()}
 
 
 def _refuse_loops(some: Filter, problems: list[Problem]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ipaddress import IPv6Address
 from typing import Any
 
-from cubes.firewall.rules import ACTIONS, FLAGS, ICMPS, PROTOCOLS, Rule
+from cubes.firewall.rules import ACTIONS, FLAGS, ICMPS, KIND, PROTOCOLS, Rule
 from cubes.firewall.sets import from_word, to_word
 from cubes.firewall.values import STATES, Prefix
 from cubes.lib.ranges import FULL
@@ -31,10 +31,10 @@ def to_row(rule: Rule, label: int, sets: Mapping[str, int]) -> bytes:
 def _beside_label(rule: Rule, sets: int) -> bytes:
     said = (SRC_ADDRESS if rule.src and rule.src.is_address else 0) | (DST_ADDRESS if rule.dst and rule.dst.is_address else 0)
     said |= (PROTO if rule.proto is not None else 0) | (SPORT if rule.sport else 0) | (DPORT if rule.dport else 0)
-    sport, dport = rule.sport or FULL, rule.dport or FULL
+    sport, dport, action = rule.sport or FULL, rule.dport or FULL, rule.action & KIND
     row = ROW.pack(
         0, *_wide(rule.src), *_wide(rule.dst), *(_length(rule.src), _length(rule.dst)), said, rule.proto or 0,
-        *sport, *dport, rule.said_flags[:8], rule.limit, rule.states, rule.action, rule.chain, 0, rule.device.encode(), sets
+        *sport, *dport, rule.said_flags[:8], rule.limit, rule.states, action, rule.chain, 0, rule.device.encode(), sets
     )  # fmt: skip
     return row[_LABEL.size :]
 

@@ -28,6 +28,12 @@ WITH_PORTS = frozenset({6, 17, 132})
 ICMPS = frozenset({1, 58})
 FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")  # from the lowest bit
 ACTIONS = {"ACCEPT": 0, "DROP": 1, "LOG": 2, "REJECT": 3}
+ANSWERS = (
+    "", "TCP_RESET", "PORT_UNREACHABLE", "HOST_UNREACHABLE", "NO_ROUTE", "ADMIN_PROHIBITED", "NET_PROHIBITED",
+    "HOST_PROHIBITED", "PROTOCOL_UNREACHABLE",
+)  # fmt: skip
+"""What a REJECT may answer, by the number that stands above the kind in an action (enum answer of firewall_reject.c)."""
+KIND = 15  # the bits of an action that are one of ACTIONS
 CHAINS = {"INGRESS": 0, "EGRESS": 1}
 ELSEWHERE = 0xFFFFFFFF  # LIMIT_ELSEWHERE of bpf/firewall/firewall_limit.h
 
@@ -59,7 +65,7 @@ class Rule:
     src_set: str = ""
     dst_set: str = ""
     texts: tuple[tuple[str, str | int], ...] = ()
-    rate: tuple[int, int, bool] | None = None
+    rate: values.Rate | None = None
     parts: tuple[Rule, ...] = ()
 
     def __hash__(self) -> int:
@@ -81,7 +87,7 @@ class Rule:
 
 _KEYS = (
     "name", "src", "dst", "l4proto", "sport", "dport", "tcpflags", "conntrack", "in-interface", "limit", "action", "icmp-type",
-    "src-set", "dst-set", "limit-burst", "limit-by", "log-prefix",
+    "src-set", "dst-set", "limit-burst", "limit-by", "log-prefix", "reject-with",
 )  # fmt: skip
 _FIRST_KEYS = 11  # of these, which always were
 
@@ -181,7 +187,8 @@ def _asks(rules: Sequence[Rule]) -> Asks:
     src, dst = (frozenset(name.removeprefix("!") for name in set(map(of, rules)) - {""}) for of in (_src_set, _dst_set))
     actions = set(map(_action, rules))
     has_rows = ACTIONS["LOG"] in actions or any(map(_rate, rules))
-    return Asks(frozenset(map(_device, rules)) - {""}, src, dst, ACTIONS["REJECT"] in actions, has_rows)
+    rejects = any(action & KIND == ACTIONS["REJECT"] for action in actions)
+    return Asks(frozenset(map(_device, rules)) - {""}, src, dst, rejects, has_rows)
 
 
 def rules_of(chain: int, entries: Sequence[Leaves]) -> list[Rule]:
@@ -211,7 +218,7 @@ def parse(chain: int, leaves: tuple[Any, ...]) -> Rule:
     texts = _texts(leaves)
     if texts:
         return _of_parts(chain, leaves, texts)
-    _, src, dst, l4proto, sport, dport, tcpflags, conntrack, device, limit, action, icmp_type, *sets, _, _, _ = leaves
+    _, src, dst, l4proto, sport, dport, tcpflags, conntrack, device, limit, action, icmp_type, *sets, _, _, _, _ = leaves
     source, target = (prefix(text) if text else None for text in (src, dst))
     proto = PROTOCOLS[l4proto] if isinstance(l4proto, str) else l4proto
     ports = message(icmp_type) if icmp_type is not None else [None if said is None else span(said) for said in (sport, dport)]
@@ -257,9 +264,10 @@ def _of_parts(chain: int, leaves: tuple[Any, ...], texts: tuple[tuple[str, str |
     plain = tuple(None if key in said and key != "conntrack" else value for key, value in zip(_KEYS, leaves, strict=True))
     rate = values.rate(leaves[9], *leaves[14:16])
     mask = values.states(leaves[7]) if leaves[7] else 0
+    action = ACTIONS[leaves[10] or "ACCEPT"] | ANSWERS.index(leaves[17] or "") * (KIND + 1)
     one = replace(
         parse(chain, (*plain[:7], None, *plain[8:])), identity=_identity_of(chain, leaves), states=mask, texts=texts, rate=rate,
-        limit=ELSEWHERE if rate else plain[9] or 0,
+        limit=ELSEWHERE if rate else plain[9] or 0, action=action,
     )  # fmt: skip
     try:
         parts = tuple(_cut(one, said))

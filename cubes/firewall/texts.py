@@ -31,8 +31,8 @@ def rows_of_limits_and_logs(rules: Iterable[tuple[int, Rule]]) -> dict[str, dict
     limits, logs = {}, {}
     for number, rule in rules:
         if rule.rate is not None:
-            cost, burst, by_source = rule.rate
-            limits[_RULE.pack(rule.identity)] = _LIMIT.pack(cost, cost * burst, by_source, 0)
+            said = rule.rate
+            limits[_RULE.pack(rule.identity)] = _LIMIT.pack(said.cost, said.cost * said.burst, said.by_source, said.over)
         if rule.action == ACTIONS["LOG"]:
             logs[_RULE.pack(rule.identity)] = _LOGGING.pack(number, rule.log_prefix.encode())
     return {"limits": limits, "logging_rules": logs}

@@ -164,10 +164,22 @@ _UNITS = {"second": 10**9, "minute": 60 * 10**9, "hour": 3600 * 10**9, "day": 86
 _BURST = 5
 
 
-def rate(limit: str | int | None, burst: int | None, by: str | None) -> tuple[int, int, bool] | None:
-    """(nanoseconds from one packet to the next, how many at once, whether by source) of a limit that says more than so many a
-    second."""
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`cost`: nanoseconds from one packet to the next; `burst`: how many at once. `over`: what is beyond it is meant."""
+
+    cost: int
+    burst: int
+    by_source: bool
+    over: bool = False
+
+
+def rate(limit: str | int | None, burst: int | None, by: str | None) -> Rate | None:
+    """Of a limit that says more than so many a second."""
     if limit is None or (isinstance(limit, int) and burst is None and by != "SOURCE"):
         return None
-    count, _, unit = str(limit).partition("/")
-    return _UNITS[unit or "second"] // int(count), burst or _BURST, by == "SOURCE"
+    count, _, unit = str(limit).removeprefix(OVER).partition("/")
+    return Rate(_UNITS[unit or "second"] // int(count), burst or _BURST, by == "SOURCE", str(limit).startswith(OVER))
+
+
+OVER = "over "  # before a rate

@@ -57,6 +57,8 @@ def _of_rule(some: Folded) -> dict[str, Any]:
         found |= {"limit": rule.limit[0], "limit-burst": rule.limit[1]}
     if some.action == "LOG" and rule.prefix:
         found["log-prefix"] = rule.prefix[:_PREFIX]
+    if some.action == "REJECT" and rule.answer:
+        found["reject-with"] = rule.answer
     return found | ({"description": rule.comment} if rule.comment else {})
 
 

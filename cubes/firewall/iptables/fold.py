@@ -38,7 +38,12 @@ class Folded:
     @property
     def rest(self) -> tuple[Any, ...]:
         limit = self.rule.limit if self.rule is not None else None
-        return self.action, self.box.proto, self.box.flags, self.is_message, id(self.rule) if limit or self.action == "LOG" else 0
+        alone = id(self.rule) if limit or self.action == "LOG" else 0
+        return self.action, self.answer, self.box.proto, self.box.flags, self.is_message, alone
+
+    @property
+    def answer(self) -> str:
+        return self.rule.answer if self.rule is not None else ""
 
     @property
     def is_message(self) -> bool:
@@ -111,7 +116,8 @@ def _both(one: Rule | None, other: Rule | None) -> Rule | None:
 
 def _commute(one: Folded, other: Folded) -> bool:
     """Whether it makes no difference which of the two comes first."""
-    if one.action == other.action and one.action != "LOG" and not _is_limited(one) and not _is_limited(other):
+    same = (one.action, one.answer) == (other.action, other.answer)
+    if same and one.action != "LOG" and not _is_limited(one) and not _is_limited(other):
         return True
     return all(meet(a, b) is None for a in one.boxes for b in other.boxes)
 

