@@ -38,7 +38,7 @@ class Node:
         provider = self.provider
         plugin = Plugin(settings, root, provider.families, provider.attach, provider.gone, provider.trouble)
         self._cni = CniServer(root, plugin)
-        self._topologies = Topologies(provider.api, self._agent, name, self._names, settings.topology)
+        self._topologies = Topologies(provider.api, self._agent, name, self._labels, settings.topology)
         self._health = HealthChecks(health)
         self._status = socket_name(root, "k8s")
         self._server: asyncio.Server | None = None
@@ -53,8 +53,10 @@ class Node:
         self._start(self._topologies.run())
         await self.provider.run()
 
-    def _names(self) -> list[str]:
-        return [name for _, name in self.provider.objects["nodes"].by_name]
+    def _labels(self) -> dict[str, dict[str, str]]:
+        """Of all nodes, by name."""
+        found = self.provider.objects["nodes"].by_name
+        return {name: node.get("metadata", {}).get("labels") or {} for (_, name), node in found.items()}
 
     async def close(self) -> None:
         """What is in the kernel stays there."""

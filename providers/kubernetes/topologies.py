@@ -1,6 +1,7 @@
-"""The custom resource Topology: a topology file as it is, applied by kubectl, put in force on every node that it names.
+"""The custom resource Topology: a topology file as it is, applied by kubectl, put in force on every node that it is for: those
+that `spec.hosts` chooses by name and label of the Node, and the label topology.polycube.network/nodes by name.
 
-Its status says for each node how it is there, and in a condition whether it is in force on all of them:
+Its status says for each node how it is there, and in conditions how it is on all of them (conditions.py):
 
     kubectl wait topology/web --for=condition=Ready
 """
@@ -9,36 +10,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 from providers.kubernetes.api import Api, ApiError
+from providers.kubernetes.conditions import now, status
 from providers.kubernetes.settings import SOURCE
 from providers.kubernetes.state import Object
 from providers.kubernetes.watch import Objects, follow
 from reconciler.agent.client import DocumentsClient
+from reconciler.document import Document
+from reconciler.document.hosts import Host, is_for, is_suspended
 from reconciler.rpc.contract import RpcError
 
 log = logging.getLogger("pcn.k8s")
 PATH = "/apis/polycube.network/v1/topologies"
-ABSENT_PAUSE, RETRY = 30.0, 2.0  # seconds until it is asked again whether the resource is there; until a next try
+ABSENT_PAUSE, RETRY, AGAIN = 30.0, 2.0, 10.0  # seconds until it is asked whether the resource is there; to a next try; look
 NODES = "topology.polycube.network/nodes"  # the label that names nodes, with * and ?; without it all are meant
+REQUESTED = "pcn/requestedAt"  # an annotation: when it is another one, the topology is delivered again
 
 
 @dataclass(slots=True)
 class Topologies:
-    """Those of one node. `nodes` gives the names of all nodes; `own` is the provider's topology, which none may replace."""
+    """Those of one node. `nodes` gives all nodes' labels by name; `own` is the provider's topology, which none may replace."""
 
     api: Api
     agent: DocumentsClient
     node: str
-    nodes: Callable[[], Iterable[str]]
+    nodes: Callable[[], Mapping[str, Mapping[str, str]]]
     own: str
     objects: Objects = field(default_factory=Objects)
     _said: dict[str, tuple[Any, str, str]] = field(default_factory=dict)  # generation, state, problem
+    _asked: dict[str, str] = field(default_factory=dict)  # the annotation pcn/requestedAt that was done
     _dirty: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -55,37 +62,45 @@ class Topologies:
 
     async def _deliver(self) -> None:
         while True:
-            await self._dirty.wait()
+            with suppress(TimeoutError):  # nodes' labels may have changed
+                await asyncio.wait_for(self._dirty.wait(), AGAIN)
             self._dirty.clear()
-            wanted = {name: item for (_, name), item in self.objects.by_name.items() if self._is_here(item)}
-            failed = [name for name, item in sorted(wanted.items()) if not await self._put(name, item)]
+            items = {name: item for (_, name), item in self.objects.by_name.items()}
+            wanted = {name: item for name, item in items.items() if self._is_here(name, item)}
+            taken = {name: item for name, item in wanted.items() if not is_suspended(_document(name, item))}
+            failed = [name for name, item in sorted(taken.items()) if not await self._put(name, item)]
             failed += [name for name in sorted(self._said.keys() - wanted.keys()) if not await self._delete(name)]
-            for name, item in wanted.items():
-                await self._tell(name, item)
+            for name, item in taken.items():
+                await self._tell(name, item, self._said[name])
+            for name, item in items.items():
+                if not self._chosen(name, item) and self.node == min(self.nodes(), default=""):
+                    await self._tell(name, item, None)
             if failed:
                 await asyncio.sleep(RETRY)
                 self._dirty.set()
 
-    def _is_here(self, item: Object) -> bool:
+    def _is_here(self, name: str, item: Object) -> bool:
+        return self._is_for(name, item, self.node, self.nodes().get(self.node, {}))
+
+    def _is_for(self, name: str, item: Object, node: str, labels: Mapping[str, str]) -> bool:
         label = (item.get("metadata", {}).get("labels") or {}).get(NODES, "*")
-        return fnmatchcase(self.node, label)
+        return fnmatchcase(node, label) and is_for(_document(name, item), Host({**labels, "hostname": node}))
 
     async def _put(self, name: str, item: Object) -> bool:
         """False if it is to be tried again."""
         generation = item["metadata"].get("generation")
-        if name in self._said and self._said[name][:2] == (generation, "applied"):
+        requested = str((item["metadata"].get("annotations") or {}).get(REQUESTED, ""))
+        if name in self._said and self._said[name][:2] == (generation, "applied") and self._asked.get(name, "") == requested:
             return True
         if name == self.own:
             self._said[name] = generation, "refused", f"{name} is the topology of the node itself"
             return True
-        head = {"apiVersion": "polycube.network/v1", "kind": "Topology", "metadata": {"name": name}}
-        document = {**head, "spec": item.get("spec", {})}
         try:
-            said = await self.agent.put(SOURCE, document, revision=str(generation), wait=20.0)
+            said = await self.agent.put(SOURCE, _given(name, item), revision=str(generation), wait=20.0)
         except RpcError as error:
             self._said[name] = generation, "waiting", str(error)
             return False
-        self._said[name] = generation, said["state"], said["problem"]
+        self._said[name], self._asked[name] = (generation, said["state"], said["problem"]), requested
         return said["state"] in ("applied", "refused")
 
     async def _delete(self, name: str) -> bool:
@@ -98,29 +113,35 @@ class Topologies:
             del self._said[name]
         return bool(said["state"] == "gone")
 
-    async def _tell(self, name: str, item: Object) -> None:
-        """Write this node's part of the status, and the condition that follows from all. The last node to write knows all."""
+    async def _tell(self, name: str, item: Object, said: tuple[Any, str, str] | None) -> None:
+        """Write this node's part of the status, and the conditions that follow from all. The last node to write knows all."""
         known = item.get("status") or {}
-        wanted = status(known, self.node, self._said[name], self._chosen(item))
+        generation = item["metadata"].get("generation")
+        wanted = status(known, generation, self.node, said, self._chosen(name, item), now())
         if wanted != {leaf: known.get(leaf) for leaf in wanted}:
+            gone = dict.fromkeys((known.get("nodes") or {}).keys() - wanted["nodes"].keys())  # null takes away, in a merge patch
             try:
-                await self.api.patch(f"{PATH}/{name}/status", {"status": wanted})
+                await self.api.patch(f"{PATH}/{name}/status", {"status": {**wanted, "nodes": {**gone, **wanted["nodes"]}}})
             except (ApiError, TimeoutError) as error:
                 log.warning("the status of topology %s is not written: %s", name, error)
 
-    def _chosen(self, item: Object) -> list[str]:
-        label = (item.get("metadata", {}).get("labels") or {}).get(NODES, "*")
-        return sorted(name for name in self.nodes() if fnmatchcase(name, label))
+    def _chosen(self, name: str, item: Object) -> list[str]:
+        is_chosen = partial(self._is_for, name, item)
+        return sorted(node for node, labels in self.nodes().items() if is_chosen(node, labels))
 
 
-def status(known: Mapping[str, Any], node: str, said: tuple[Any, str, str], chosen: Iterable[str]) -> dict[str, Any]:
-    """What a node writes: itself among `nodes`, and Ready if the generation is in force on all that are chosen."""
-    generation, state, problem = said
-    mine = {"state": state, "problem": problem[:1000], "observedGeneration": generation}
-    nodes = {**{name: each for name, each in (known.get("nodes") or {}).items() if name in set(chosen)}, node: mine}
-    lacking = [name for name in chosen if (nodes.get(name, {}).get("state"), nodes.get(name, {}).get("observedGeneration"))
-               != ("applied", generation)]  # fmt: skip
-    words = "in force on all nodes" if not lacking else f"not in force on {', '.join(lacking[:5])}"
-    ready = {"type": "Ready", "status": "False" if lacking else "True", "reason": "Waiting" if lacking else "InForce",
-             "message": words, "observedGeneration": generation}  # fmt: skip
-    return {"nodes": nodes, "conditions": [ready]}
+def _document(name: str, item: Object) -> Document:
+    return Document(f"{SOURCE}:{name}", "", {"metadata": _head(name, item), "spec": item.get("spec", {})})
+
+
+def _head(name: str, item: Object) -> dict[str, Any]:
+    """What of the metadata is the topology's."""
+    said = (item.get("metadata") or {}).get("annotations") or {}
+    kept = {key: value for key, value in said.items() if key.startswith("pcn/") and key != REQUESTED}
+    return {"name": name, **({"annotations": kept} if kept else {})}
+
+
+def _given(name: str, item: Object) -> dict[str, Any]:
+    """As the agent is handed it: whom it is for has been looked at."""
+    spec = {key: value for key, value in (item.get("spec") or {}).items() if key != "hosts"}
+    return {"apiVersion": "polycube.network/v1", "kind": "Topology", "metadata": _head(name, item), "spec": spec}

@@ -68,10 +68,11 @@ def _revision(item: Object) -> str:
 
 
 def slim(item: dict[str, Any]) -> Object:
-    """Without what is long and nobody here reads."""
+    """Without what is long and nobody here reads; of annotations, pcn's own are kept."""
     about = item.get("metadata") or {}
     about.pop("managedFields", None)
-    about.pop("annotations", None)
+    if kept := {key: value for key, value in (about.pop("annotations", None) or {}).items() if key.startswith("pcn/")}:
+        about["annotations"] = kept
     return item
 
 
