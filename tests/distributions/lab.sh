@@ -4,6 +4,7 @@
 #
 # $cache/SUITE.base     debootstrap's minimal root, with nothing in it that pcn needs
 # $cache/SUITE.root     the same after scripts/setup, which runs anew when what it reads has changed; the project is at /pcn
+# $cache/SUITE.package  the bare root with pcn's .deb
 # $cache/SUITE.kernel   the distribution's kernel and its modules, as their package has them
 #
 # What cannot be fetched fails the run, in plain sight: nothing would be proven by leaving it out.
@@ -61,6 +62,19 @@ finish_root() { # what tests need, and then it is as it should be: keep it
     [ -e "$root/usr/sbin/modprobe" ] || with_network env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends kmod >/dev/null
     rm -f "$root/var/cache/apt/archives/"*.deb
     echo "$stamp" >"$root/pcn/.made-from"
+}
+
+install_package() { # SUITE PACKAGE: sets $root, a bare one in which a .deb is installed as a user would
+    root=$cache/$1.package
+    rm -rf "$root"
+    cp -a "$cache/$1.base" "$root"
+    mkdir "$root/pcn"
+    cp "$2" "$root/pcn"
+    with_network sh -euc '
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get -qq update
+        apt-get -qq -o APT::Sandbox::User=root install -y --no-install-recommends ./*.deb iproute2 iputils-ping' >"$root.log" 2>&1 ||
+        fail "$1: the package is not installed: $(tail -n 3 "$root.log")"
 }
 
 project() { # its files, each ended by a zero byte
