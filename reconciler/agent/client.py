@@ -50,6 +50,10 @@ class DocumentsClient:
         """Have the agent look at the kernel now, and wait until none of these ports ("cube:port") lacks its netdev."""
         return await self._call("POST", "look", {"ports": list(ports), "wait": wait}, wait)
 
+    async def sync(self, *, wait: float = 30.0) -> dict[str, Any]:
+        """Have the agent ask all its sources, read all files and look at the kernel, now."""
+        return await self._call("POST", "sync", {"wait": wait}, wait)
+
     async def _call(self, method: str, what: str, said: Any, wait: float) -> dict[str, Any]:
         found: dict[str, Any] = await self._client.call(what, said, method=method, seconds=wait + _MARGIN)
         return found

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from reconciler.agent.consent import ConsentNeeded, held, problem_of
@@ -18,13 +19,14 @@ from reconciler.agent.counters import AgentCounters
 from reconciler.agent.files import DesiredDocuments, words
 from reconciler.agent.following import followers, is_followed
 from reconciler.agent.retry import Retries
+from reconciler.agent.trials import Trials
 from reconciler.agent.unchanged_check import UnchangedCheck
 from reconciler.document import Document
 from reconciler.engine.apply import ApplyResult, Options, apply, plan_for
 from reconciler.engine.confirm import refuse_while_unconfirmed
 from reconciler.errors import DocumentError, Interrupted, LockBusy, PcnError, Problem, VerifyFailed
 from reconciler.graph.desired import document_text
-from reconciler.graph.records import CubeRecord, LinkRecord
+from reconciler.graph.records import CubeRecord, LinkRecord, TopologyRecord
 from reconciler.live.applied import name_of
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
 
@@ -64,9 +66,11 @@ class Controller:
     applied: dict[str, str] = field(default_factory=dict)
     claimed: frozenset[str] = frozenset()
     withdrawn: frozenset[str] = frozenset()
+    trials: Trials = field(default_factory=Trials)
     accepts_state_reset: bool = False
     resets: tuple[str, ...] = ()
     _retries: Retries = field(default_factory=Retries)
+    _said: DesiredDocuments = field(default_factory=DesiredDocuments)
     busy_with: str = ""
     concluded: bool = False
     sealed: tuple[str, ...] = ()
@@ -84,6 +88,7 @@ class Controller:
 
     def want(self, desired: DesiredDocuments) -> None:
         """The files say something else now."""
+        self._said, desired = desired, self.trials.allowed(desired)
         self._last_unchanged, self._unchanged = self._unchanged, None
         if desired.digest != self.wanted.digest:
             self._retries.passed(self.wanted.digest)
@@ -105,6 +110,9 @@ class Controller:
 
         Gives the seconds until it makes sense to look again at the latest; 0: no need before the usual time.
         """
+        if self.trials.running and self.trials.settle():
+            self.withdrawn |= self.trials.gone()
+            self.want(self._said)
         began = time.monotonic()
         chosen = self.wanted
         if self._retries.is_backing_off(chosen.digest, began):
@@ -246,7 +254,7 @@ class Controller:
         """Applied documents that vanished from the kernel although all that they describe is still there. A topology
         that was deleted is not meant, even if the one who deleted it was killed in the middle: its hooks are gone."""
         texts = {name: self.applied[name] for name in sorted(self._vanished(seen, options))}
-        lost = [Document(f"applied topology {name}", text, json.loads(text), 0) for name, text in texts.items()]
+        lost = [_applied_document(name, text) for name, text in texts.items()]
         if lost and len(plan_for([*documents, *lost], options).plan.steps) > len(lost):
             return []
         return lost
@@ -298,6 +306,7 @@ class Controller:
         drift = self.drift if not forgotten else tuple(dict.fromkeys(step.address for step in done.plan.steps))
         pending = bool(session.pending) and not forgotten
         result = "applied" if pending or chosen.digest != self.good.digest else "healed"
+        self.trials.begin(chosen.documents, self.good.documents, partial(_before, session.live.documents))
         self._succeeded(chosen, done)
         if not done.plan.steps:  # somebody else was faster
             return
@@ -350,6 +359,14 @@ class Controller:
 
 class _Vanished(Exception):
     """An applied document is not in the kernel any more, though what it describes is."""
+
+
+def _before(applied: Sequence[TopologyRecord], name: str) -> Document | None:
+    return next((_applied_document(name, each.document) for each in applied if each.name == name), None)
+
+
+def _applied_document(name: str, text: str) -> Document:
+    return Document(f"applied topology {name}", text, json.loads(text), 0)
 
 
 def _few(addresses: Sequence[str]) -> str:

@@ -86,6 +86,10 @@ class Handover:
             return {**said, "state": REFUSED, "problem": file.problem, "waiting": []}
         if healer.problem:
             return {**said, "state": FAILED, "problem": healer.problem, "waiting": []}
+        if topology in healer.trials.failed:
+            return {**said, "state": REFUSED, "problem": healer.trials.words(topology), "waiting": []}
+        if topology in healer.trials.running:
+            return {**said, "state": WAITING, "problem": "it is on trial", "waiting": []}
         if healer.mode == OBSERVE or healer.good.digest != healer.wanted.digest:
             why = problem_of(healer.resets) if healer.resets else healer.busy_with
             return {**said, "state": WAITING, "problem": why, "waiting": []}

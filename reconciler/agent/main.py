@@ -35,8 +35,9 @@ from reconciler.agent.netlink_events import LinkEvents
 from reconciler.agent.notify import Notifier
 from reconciler.agent.server import Answer, Server, http, metrics_listener, unix_listener
 from reconciler.agent.slowlog import SlowLog
-from reconciler.agent.sources import SourceServer
+from reconciler.agent.sources import SourceServer, Work
 from reconciler.agent.status import resident, status, summary
+from reconciler.agent.sync import Sync
 from reconciler.agent.watch import Watcher
 from reconciler.engine.apply import Options
 from reconciler.errors import Interrupted, LockBusy
@@ -153,7 +154,8 @@ class Agent:
         for what, answer in answers.items():
             self._listen(stack, what, partial(Server, self.loop, answer=answer))
         handover = Handover(self.files, self.healer, self._job, self._read, self._looked_anew)
-        self._listen(stack, "documents", partial(SourceServer, self.loop, functions=handover.functions()))
+        functions: dict[str, Work] = {**handover.functions(), "POST /sync": Sync(self.feeds, self._anew, self.status)}
+        self._listen(stack, "documents", partial(SourceServer, self.loop, functions=functions))
         if self.settings.metrics:
             from reconciler.agent import metrics
 
@@ -224,8 +226,13 @@ class Agent:
         log.info("SIGHUP: looking at everything now")
         for feed in self.feeds:
             feed.sync()
+        await self._anew()
+
+    async def _anew(self) -> None:
+        """Try what failed, read all files, and look at everything."""
         await self._job(self.healer.forget)
-        await self._read_files()
+        await self._job(self._read)
+        await self._looked_anew()
 
     # -- files ------------------------------------------------------------------------------------------------------
 

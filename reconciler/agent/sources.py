@@ -3,6 +3,7 @@
     PUT /topology     {"source": "kubernetes", "revision": "8123", "document": {...}, "wait": 5}
     DELETE /topology  {"source": "kubernetes", "topology": "node", "wait": 5}
     GET /topologies   all that was handed in
+    POST /sync        ask Git and etcd now (agent/sync)
     POST /look        look at the kernel now; answered after that look, with the ports that wait for a netdev
 
 HTTP/1.1 with JSON on /run/pcn/<root>.documents.sock. What is handed in counts as a file of that name (`source:topology`): it is

@@ -19,7 +19,7 @@ def status(files: Files, healer: Controller, started: float, slow_path: Mapping[
     problems += [f"{files.absent} is not there"] if files.absent else []
     problems += [healer.problem] if healer.problem else []
     problems += [f"waiting: {healer.busy_with}"] if _is_held_up(healer) else []
-    problems += healer.sealed
+    problems += [*healer.sealed, *healer.trials.problems()]
     problems += [problem_of(healer.resets)] if healer.resets else []
     problems += [str(problem) for problem in healer.refused]
     if healer.mode == OBSERVE and healer.pending:
@@ -48,6 +48,7 @@ def status(files: Files, healer: Controller, started: float, slow_path: Mapping[
             for path, file in sorted(files.files.items())
         ],
         "topologies": sorted(healer.applied),
+        "trials": sorted(healer.trials.running),
         "waiting": [{"port": f"{cube}:{port}", "netdev": netdev} for cube, port, netdev in healer.waiting],
         "last": healer.last,
         "last_success": healer.last_success,

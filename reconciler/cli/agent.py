@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reconciler.cli import arguments as shared
 from reconciler.errors import ApplyFailed, UsageError
@@ -17,28 +17,29 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 run     watch files and directories, and keep the kernel as they say: a saved file is applied, a netdev that appears is
         connected, and what drifts is healed within a second (the command pcn-agent)
-status  say how the running agent does; exit 0 if all is well"""
+status  say how the running agent does; exit 0 if all is well
+sync    have it ask Git and etcd, read its files and look at the kernel now; exit 0 if all is well then"""
 _BUSY = 0.2  # seconds to wait for another writer before the loop goes on and comes back
 
 
 def main() -> int:
-    """`pcn-agent` is `pcn agent run`, and `pcn-agent status` is `pcn agent status`."""
+    """`pcn-agent` is `pcn agent run`, and `pcn-agent status` is `pcn agent status`, and so is sync."""
     from reconciler.cli.main import main as front_door
 
     words = sys.argv[1:]
-    asks = words[:1] == ["status"] and not os.path.lexists("status")
+    asks = words[:1] in (["status"], ["sync"]) and not os.path.lexists(words[0])
     return front_door(["agent", *words] if asks else ["agent", "run", *words])
 
 
 def arguments_for(parser: ArgumentParser, words: Sequence[str]) -> None:
     """Raises UsageError for what is a path, where a verb should stand."""
-    if words and words[0] not in ("run", "status") and os.path.lexists(words[0]):
+    if words and words[0] not in ("run", "status", "sync") and os.path.lexists(words[0]):
         raise UsageError(f"{words[0]} is a path: 'pcn agent run {words[0]}' watches it")
     arguments(parser)
 
 
 def arguments(parser: ArgumentParser) -> None:
-    verbs = parser.add_subparsers(dest="what", required=True, metavar="run|status")
+    verbs = parser.add_subparsers(dest="what", required=True, metavar="run|status|sync")
     watching = verbs.add_parser("run", help="watch files, and keep the kernel as they say", description=DESCRIPTION)
     watching.add_argument("paths", nargs="*", metavar="FILE",
                           help="files and directories to watch; none: only heal what is applied")
@@ -56,7 +57,9 @@ def arguments(parser: ArgumentParser) -> None:
     shared.services(watching)
     asking = verbs.add_parser("status", help="say how the running agent does; exit 0 if all is well")
     shared.output(asking, "text", "json")
-    for verb in (watching, asking):
+    syncing = verbs.add_parser("sync", help="have the running agent ask its sources and look, now")
+    shared.output(syncing, "text", "json")
+    for verb in (watching, asking, syncing):
         shared.root(verb)
         shared.common(verb)
 
@@ -72,7 +75,7 @@ def _feeds(parser: ArgumentParser) -> None:
 
 
 def run(run: Run) -> int:
-    return _run(run) if run.args.what == "run" else _status(run)
+    return {"run": _run, "status": _status, "sync": _sync}[run.args.what](run)
 
 
 def _run(run: Run) -> int:
@@ -123,3 +126,37 @@ def _status(run: Run) -> int:
     else:
         run.terminal.print(render(found))
     return 0 if found["healthy"] else ApplyFailed.exit_code
+
+
+def _sync(run: Run) -> int:
+    import asyncio
+
+    from reconciler.agent import singleton
+    from reconciler.rpc.contract import RpcError
+
+    run.need("ask the agent")
+    root = run.options().root
+    if not singleton.is_there(root):
+        raise ApplyFailed(f"no agent of {root} is running")
+    try:
+        found = asyncio.run(_synced(root))
+    except RpcError as error:
+        raise ApplyFailed(f"the agent of {root} does not answer: {error}") from None
+    if run.format == "json":
+        run.emit({"format_version": "1.0", **found})
+    else:
+        for feed in found["feeds"]:
+            run.terminal.print(f"{feed['source']} is at {feed['revision'][:12] or 'no revision'}")
+        for problem in found["problems"]:
+            run.terminal.print(problem)
+    return 0 if found["healthy"] else ApplyFailed.exit_code
+
+
+async def _synced(root: str) -> dict[str, Any]:
+    from reconciler.agent.client import DocumentsClient
+
+    client = DocumentsClient(root)
+    try:
+        return await client.sync()
+    finally:
+        client.close()

@@ -155,3 +155,7 @@ def _wrong_hosts(said: Any) -> Iterator[tuple[Path, str]]:
 def _wrong_annotations(said: Any) -> Iterator[tuple[Path, str]]:
     if not isinstance(said, Mapping) or not all(isinstance(value, str) for value in said.values()):
         yield (), 'expected annotations, such as {pcn/suspend: "true"}'
+    elif any(name.startswith("pcn/") for name in said):
+        from reconciler.document import trial
+
+        yield from trial.wrong(said)

@@ -27,6 +27,7 @@ from reconciler.sources.source import Revision, SourceError
 STATUS, PRUNE = "/pcn/status/", "/pcn/prune"
 LEASE = 60  # seconds after which the status of a host that is silent goes
 _SECONDS, _AGAIN = 5.0, 0.5  # for one request; between two tries to watch
+_CHUNK_END = len("\r\n")
 _KEY = re.compile(r"[A-Za-z0-9_][\w.-]{0,200}", re.ASCII)
 
 
@@ -187,19 +188,33 @@ class _Watch:
     def __init__(self, connection: http.client.HTTPConnection) -> None:
         self._connection = connection
         self._response = connection.getresponse()
+        self._poll = select.poll()  # select(2) knows descriptors below 1024 only
+        if connection.sock is not None:
+            self._poll.register(connection.sock, select.POLLIN)
         self._buffer = b""
 
     def events(self, seconds: float) -> list[dict[str, Any]]:
         """What comes within that time. Raises OSError when the stream is over, ValueError for what is no JSON."""
-        sock = self._connection.sock
-        waits = sock is not None and not getattr(sock, "pending", lambda: 0)()
-        if waits and not select.select([sock], [], [], seconds)[0]:
+        if not self._has_more() and not self._poll.poll(seconds * 1000):
             return []
         part = self._response.read1(1 << 16)
         if not part:
             raise OSError("it was closed")
         *lines, self._buffer = (self._buffer + part).split(b"\n")
         return [json.loads(line) for line in lines if line.strip()]
+
+    def _has_more(self) -> bool:
+        """Whether there is more than the end of the last chunk (two bytes) in what was read already."""
+        sock = self._connection.sock
+        if sock is None:
+            return True
+        sock.setblocking(False)
+        try:
+            return len(self._response.fp.peek(1)) > _CHUNK_END
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        finally:
+            sock.settimeout(_SECONDS)
 
     def close(self) -> None:
         self._response.close()

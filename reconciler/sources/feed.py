@@ -42,6 +42,7 @@ class Feed:
         self._source, self.spool, self._host, self._care = source, spool, host, care
         self._published, self._status = published, status
         self.revision, self.problem, self._since = "", "", 0.0
+        self.turns = 0  # how often the source was asked, whatever came of it
         self._poked, self._stopping = threading.Event(), threading.Event()
         self._reported: tuple[Any, float] = (None, 0.0)
         self._unreported = False
@@ -123,6 +124,7 @@ class Feed:
         self._published()
 
     def _say(self, problem: str) -> None:
+        self.turns += 1
         if problem != self.problem:
             self.problem, self._since = problem, time.time() if problem else 0.0
             if problem:
@@ -156,7 +158,7 @@ def of_agent(said: Mapping[str, Any] | None, feed: Mapping[str, Any], host: Host
     if said is None:
         return found | {"state": "Pending", "problems": ["the agent does not answer"], "topologies": [], "pending": 0, "drift": 0}
     broken = [file["problem"] for file in said["files"] if file["problem"]]
-    pending, drift = len(said["pending"]), len(said["drift"]["now"])
+    pending, drift = len(said["pending"]) + len(said.get("trials", ())), len(said["drift"]["now"])
     problems = [feed["problem"]] if feed["problem"] else []
     state = (
         "SourceUnavailable" if problems else "Invalid" if broken or (said["problems"] and not drift and not pending)

@@ -182,3 +182,18 @@ def test_a_file_for_other_hosts_is_left_out_and_said_to_be(tmp_path: Path) -> No
     assert "t.yaml is for far-away, and not for " in done.stderr
     assert pcn("show", code=0).stdout.strip() == ""
     assert pcn("validate", str(file), code=0)
+
+
+def test_sync_asks_git_at_once_and_says_what_came_of_it(tmp_path: Path, own_root: str, repository: Repository) -> None:
+    repository.commit({"one.yaml": topology("one")})
+    with closing(FleetHost("h0", own_root, tmp_path / "hosts", "", "--git", repository.url, "--every", "600")) as host:
+        until(lambda: host.has("one", "DROP"), 60)
+        commit = repository.commit({"one.yaml": topology("one", "FORWARD")})
+        said = pcn("agent", "sync", "--bpffs", host.root, code=0).stdout
+        assert said == f"git {repository.url} is at {commit[:12]}\n"
+        assert host.has("one", "FORWARD"), "it is in force when the command ends"
+        repository.stop()
+        said = pcn("agent", "sync", "--bpffs", host.root, code=1).stdout
+        assert "Connection refused" in said
+        assert host.has("one", "FORWARD")
+    assert pcn("agent", "sync", "--bpffs", f"{own_root}-nobody", code=1).stderr.strip().endswith("nobody is running")
