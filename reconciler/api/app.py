@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
-from reconciler.api import routes, run
+from reconciler.api import page, routes, run
 from reconciler.api.answers import NOTHING, Answer, Refusal, errors, not_allowed, refused, said
 from reconciler.api.callers import Caller, Policy
 from reconciler.api.events import Hub
@@ -68,16 +68,21 @@ class App:
             return StreamingResponse(self.hub.listen(), headers={"Cache-Control": "no-store"}, media_type="text/event-stream")
         if words == run.WORDS:
             return await self._run(scope, receive, caller, headers)
+        if (file := page.file_response(method, words)) is not None:
+            return file
         is_restconf = words[:1] in (("restconf",), (".well-known",))
-        if words[:2] != routes.PREFIX and not is_restconf:
+        is_own = words[:1] == (page.WORD,)
+        if words[:2] != routes.PREFIX and not is_restconf and not is_own:
             raise Refusal(404, "unknown-element", f"paths begin with /{'/'.join(routes.PREFIX)}/ or /restconf/")
         body = await _body(headers, receive)
         match = headers.get(b"if-match", b"").decode("latin-1").strip().removeprefix("W/").strip('"') or None
         host = headers.get(b"host", b"localhost").decode("latin-1")
-        below = words if is_restconf else words[2:]
+        below = words if is_restconf or is_own else words[2:]
         request = Request(method, below, query_of(scope["query_string"]), body, caller.name, match, host, caller.is_root)
         if is_restconf:
             answers = functools.partial(routes.restconf_answer, request, self.store, scope["raw_path"])
+        elif is_own:
+            answers = functools.partial(routes.own_answer, request, self.store)
         else:
             answers = functools.partial(routes.answer, request, self.store)
         answer = await asyncio.get_running_loop().run_in_executor(self.thread, answers)
@@ -95,7 +100,7 @@ class App:
 
     def _note(self, request: Request, answer: Answer) -> None:
         """An audit line for each write, whatever came of it."""
-        if request.method not in routes.WRITES:
+        if request.method not in routes.WRITES or "plan" in request.query:
             return
         path = "/".join(request.words)
         revision = answer.headers.get("ETag", "-").strip('"')

@@ -1,6 +1,7 @@
 """GET /events: what happens, as server-sent events. Each listener has a queue; one that does not read loses the oldest.
 
     write      a request that writes: who, method, path, status        apply, failed   what came of the apply
+    graph      what the page draws: cubes, ports, netdevs, chains     drift    what `pcn drift` says, as data
     topology   the applied documents are others than before: name and revision
     agent      what the agent says, when it changes: healthy, problems, drift, pending, waiting, last
     counters   what the cubes dropped and the ports carried, every few seconds
@@ -10,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 _QUEUE = 256
@@ -23,8 +26,10 @@ class Hub:
 
     def __init__(self) -> None:
         self._queues: set[asyncio.Queue[str | None]] = set()
+        self._latest: dict[str, str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._count = 0
+        self._came, self._done = asyncio.Event(), asyncio.Event()
 
     @property
     def listeners(self) -> int:
@@ -33,17 +38,35 @@ class Hub:
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
 
-    def tell(self, event: str, data: Mapping[str, Any]) -> None:
+    def tell_state(self, event: str, data: Mapping[str, Any]) -> None:
+        """How something is now: who joins later is told, too."""
+        self._latest[event] = self.tell(event, data)
+
+    async def news(self, seconds: float) -> None:
+        """Wait, but not longer than until something is done here."""
+        self._done.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._done.wait(), seconds)
+
+    async def somebody(self) -> None:
+        """Wait until somebody listens. What was told before is forgotten."""
+        self._latest.clear()
+        self._came.clear()
+        await self._came.wait()
+
+    def tell(self, event: str, data: Mapping[str, Any]) -> str:
         self._count += 1
         words = f"id: {self._count}\nevent: {event}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
         for queue in self._queues:
             if queue.full():
                 queue.get_nowait()
             queue.put_nowait(words)
+        return words
 
     def tell_from_thread(self, event: str, data: Mapping[str, Any]) -> None:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self.tell, event, data)
+            self._loop.call_soon_threadsafe(self._done.set)
 
     def close(self) -> None:
         """End all streams."""
@@ -58,8 +81,9 @@ class Hub:
             return
         queue: asyncio.Queue[str | None] = asyncio.Queue(_QUEUE)
         self._queues.add(queue)
+        self._came.set()
         try:
-            yield "retry: 2000\n\n"
+            yield "retry: 2000\n\n" + "".join(self._latest.values())
             while True:
                 try:
                     words = await asyncio.wait_for(queue.get(), _ALIVE)
@@ -76,15 +100,17 @@ Question = Callable[[], Any]
 
 
 async def watch(hub: Hub, ask: Callable[[Question], Any], questions: Mapping[str, Question], every: float) -> None:
-    """While somebody listens, ask again and again (in the store's thread), and tell what is another answer than before."""
+    """While somebody listens, ask again and again (in the store's thread), and tell what is another answer than before.
+    Pauses are at least four times as long as the answers took, so that whoever writes meanwhile waits little."""
     before: dict[str, Any] = {}
     while True:
-        await asyncio.sleep(every)
         if not hub.listeners:
             before.clear()
-            continue
+            await hub.somebody()
+        began = time.monotonic()
         for event, question in questions.items():
             answer = await ask(question)
             if answer != before.get(event):
                 before[event] = answer
-                hub.tell(event, {"at": answer})
+                hub.tell_state(event, {"at": answer})
+        await hub.news(max(every, 4 * (time.monotonic() - began)))

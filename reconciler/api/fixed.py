@@ -39,6 +39,8 @@ def services(request: Request, store: Store) -> Answer:
     """What kinds of cube there are. They come with packages and --services; one that runs elsewhere is registered here."""
     known = store.options.services
     name = request.words[1] if len(request.words) > 1 else ""
+    if store.only_plans:
+        raise Refusal(400, "invalid-value", "a service is registered without a plan", "/services")
     if request.method == "POST" and not name:
         return register(request, store)
     service = known.get(name)

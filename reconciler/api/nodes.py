@@ -210,6 +210,8 @@ def _act(
 def _do(store: Store, service: Service, name: str, path: str, request: Request) -> Answer:
     """An action on what the datapath learned and counted."""
     action = actions(service.schema).get(path)
+    if store.only_plans:
+        raise Refusal(400, "invalid-value", f"{path} edits no document, so it has no plan", f"/{name}/{path}")
     if action is None:
         raise Refusal(409, "operation-failed", f"the model does not say what {path} does")
     seen = store.look()

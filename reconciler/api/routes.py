@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from reconciler.api import fixed, restconf
+from collections.abc import Callable
+
+from reconciler.api import fixed, own, restconf
 from reconciler.api import help as helping
 from reconciler.api.answers import Answer, Refusal, not_allowed, refused
 from reconciler.api.nodes import at_node, briefs
 from reconciler.api.ownership import refuse_two_sources
 from reconciler.api.request import Request
-from reconciler.api.store import Store
+from reconciler.api.store import Planned, Store
 from reconciler.errors import PcnError
 from reconciler.service.registry import Service
 
@@ -19,10 +21,25 @@ PREFIX = ("polycube", "v1")
 
 def answer(request: Request, store: Store) -> Answer:
     """The answer to a request, whatever comes of it. Errors that are not pcn's own are raised."""
+    return _asked(request, store, _answer)
+
+
+def own_answer(request: Request, store: Store) -> Answer:
+    """The same for a path below /web."""
+    return _asked(request, store, own.answer)
+
+
+def _asked(request: Request, store: Store, handler: Callable[[Request, Store], Answer]) -> Answer:
+    """With ?plan, a write is answered with its plan, and not done."""
+    store.only_plans = request.method in WRITES and "plan" in request.query
     try:
-        return _answer(request, store)
+        return handler(request, store)
+    except Planned as planned:
+        return own.plan(planned, store)
     except (Refusal, PcnError) as error:
         return refused(error)
+    finally:
+        store.only_plans = False
 
 
 def restconf_answer(request: Request, store: Store, raw_path: bytes) -> Answer:

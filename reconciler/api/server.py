@@ -22,9 +22,11 @@ from reconciler.agent.notify import Notifier
 from reconciler.api.answers import Refusal
 from reconciler.api.app import App
 from reconciler.api.callers import Policy
+from reconciler.api.drift import DriftLook
 from reconciler.api.events import Hub, watch
 from reconciler.api.listeners import BACKLOG, Tls, listeners
 from reconciler.api.ownership import refuse_two_sources
+from reconciler.api.picture import picture
 from reconciler.api.saved import SavedTopology
 from reconciler.api.store import Store
 from reconciler.engine.apply import Options
@@ -35,7 +37,7 @@ log = logging.getLogger("pcn.api")
 MOST_CONNECTIONS = 2048
 _HEADERS = 10.0  # seconds for a request's headers to come
 _KEEP_ALIVE, _LEAVE = 30, 15  # seconds: of silence between requests; for what is under way when it is told to end
-_EVERY = 2.0  # seconds between looks for those who listen to events
+_EVERY = 0.5  # seconds between looks for those who listen to events; more where a look takes long
 CLIENTS_LOG = "/var/log/polycube"  # Polycube's client ends at once where this is missing
 
 
@@ -158,7 +160,9 @@ async def _watch(app: App) -> None:
     def ask(question: Callable[[], Any]) -> Any:
         return loop.run_in_executor(app.thread, _answered, question)
 
-    questions = {
+    questions: dict[str, Callable[[], Any]] = {
+        "graph": lambda: picture(store),
+        "drift": DriftLook(store.options),
         "topology": lambda: {name: store.revision(name) for name in store.texts()},
         "agent": lambda: _agent(root),
         "counters": lambda: stats.plain(stats.read(root, services, entries=False)),
@@ -171,6 +175,9 @@ def _answered(question: Callable[[], Any]) -> Any:
         return question()
     except (PcnError, OSError) as error:
         return {"error": str(error)}
+    except Exception as error:  # a mistake of pcn's own: said, and asked again
+        log.exception("an event could not be told")
+        return {"error": f"a mistake in pcn: {error!r}"}
 
 
 def _agent(root: str) -> dict[str, Any]:

@@ -39,6 +39,14 @@ Make = Callable[[Mapping[str, Any]], Edited]
 _TRIES = 20
 
 
+class Planned(Exception):
+    """What a write would have done, of which only the plan was wanted."""
+
+    def __init__(self, result: ApplyResult, revision: str) -> None:
+        super().__init__("only planned")
+        self.result, self.revision = result, revision
+
+
 class _Moved(Exception):
     """Somebody else has applied the topology since its document was read."""
 
@@ -68,13 +76,14 @@ class Written:
 @dataclass(slots=True)
 class Store:
     """`topology` is the API's own. `told` is called with each apply, done or failed. `agrees_with`: watched
-    files, by their digests, that say nothing of it."""
+    files, by their digests, that say nothing of it. `only_plans`: writes raise Planned and change nothing."""
 
     options: Options
     topology: str
     saved: SavedTopology
     told: Callable[[str, Mapping[str, Any]], object] = lambda *_: None
     agrees_with: Mapping[str, str] = field(default_factory=dict)
+    only_plans: bool = False
     _state: SessionCache = field(default_factory=SessionCache)
     _built: Builder = field(init=False)
     _raw: tuple[str, Mapping[str, Any]] = ("", {})
@@ -170,13 +179,20 @@ class Store:
             if match is not None and match not in ("*", _revision(text)):
                 raise EditRefused("stale", f"the topology is at revision {_revision(text)}, not {match}")
             edited = make(data)
+            if self.only_plans:
+                raise Planned(plan_for([Document(self.saved.path, "", edited.document)], self.options), _revision(text))
             with suppress(_Moved):
                 return self._apply(text, edited)
         raise Refusal(409, "in-use", "others change the topology all the time")
 
-    def plan(self, document: Mapping[str, Any]) -> ApplyResult:
-        """What an apply of another document would do."""
-        return plan_for([Document(self.saved.path, "", document)], self.options)
+    def heal(self) -> Written:
+        """Make the kernel hold what was last applied, of all topologies; their documents stay as they are."""
+        documents = [Document(f"topology {name}", "", document_data(text)) for name, text in sorted(self.texts().items())]
+        if self.only_plans:
+            raise Planned(plan_for(documents, self.options), self.revision(self.topology))
+        refuse_while_unconfirmed(self.options.root)
+        result = apply(documents, self.options)
+        return Written({}, self.revision(self.topology), result)
 
     def _apply(self, before: str, edited: Edited) -> Written:
         swapped: list[bytes | None] = []

@@ -1,0 +1,31 @@
+"""Drift as the page and `/events` tell it, looked for again and again: while the kernel is as it was, what was said stands."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.agent.unchanged_check import UnchangedCheck
+from reconciler.engine.apply import ApplyResult, Options, drift_session
+from reconciler.present.drift_report import drift_document
+from reconciler.present.rows import Decoder
+
+
+@dataclass(slots=True)
+class DriftLook:
+    """One that remembers what it saw last. In one thread only."""
+
+    options: Options
+    _said: dict[str, Any] = field(default_factory=dict)
+    _unchanged: UnchangedCheck | None = None
+
+    def __call__(self) -> dict[str, Any]:
+        """As `pcn drift -o json` has it. Raises PcnError."""
+        if self._unchanged is not None and self._unchanged.is_unchanged():
+            return self._said
+        began = time.monotonic()
+        session = drift_session(self.options)
+        self._said = drift_document(session.drift, Decoder(session, self.options.services), session.plan.resets)
+        self._unchanged = UnchangedCheck(self.options, ApplyResult(session), began)
+        return self._said

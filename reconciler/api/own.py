@@ -1,0 +1,47 @@
+"""What is pcn's own, below /web: the picture of the graph, drift, a service's model, healing, and the plan of a write."""
+
+from __future__ import annotations
+
+from reconciler.api.answers import JSON, Answer, missing, not_allowed
+from reconciler.api.drift import DriftLook
+from reconciler.api.page import model
+from reconciler.api.picture import picture
+from reconciler.api.request import Request
+from reconciler.api.store import Planned, Store
+from reconciler.present import PLANNED, ROWS_IN_TEXT, Report, document
+from reconciler.present.rows import Decoder
+from reconciler.present.text import render
+
+
+def answer(request: Request, store: Store) -> Answer:
+    """`/web/graph`, `/web/drift` and `/web/models/<service>` are read; a POST to `/web/heal` mends drift."""
+    match request.words[1:]:
+        case ("heal",):
+            _only(request, "POST")
+            written = store.heal()
+            return Answer(200, {"steps": len(written.result.plan.steps)}, {"ETag": f'"{written.revision}"'}, JSON)
+        case ("graph",):
+            _only(request, "GET")
+            return Answer(200, picture(store), kind=JSON)
+        case ("drift",):
+            _only(request, "GET")
+            return Answer(200, DriftLook(store.options)(), kind=JSON)
+        case ("models", service):
+            _only(request, "GET")
+            return Answer(200, model(store, service), kind=JSON)
+    raise missing("there is nothing under this path", "/" + "/".join(request.words))
+
+
+def plan(planned: Planned, store: Store) -> Answer:
+    """The plan of a write as `pcn-apply --plan -o json` has it, and as it is printed (`text`). The ETag is for If-Match, so that
+    what is done is what was planned."""
+    result = planned.result
+    decoder = Decoder(result.session, store.options.services)
+    told = Report(result.session, decoder, result.plan.steps, PLANNED, result.warnings, None, result.plan.pending, ROWS_IN_TEXT)
+    found = document(told)
+    return Answer(200, {"text": render(found, done=False), **found}, {"ETag": f'"{planned.revision}"'}, JSON)
+
+
+def _only(request: Request, method: str) -> None:
+    if request.method != method:
+        raise not_allowed(method)
