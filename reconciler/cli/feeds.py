@@ -31,6 +31,8 @@ def git(args: Namespace, every: float = 30.0) -> GitSource:
 
     if args.verify and not os.path.isfile(args.verify):
         raise UsageError(f"{args.verify} is not there")
+    if args.verify:
+        _refuse_shared(args.verify)
     return GitSource(GitPlace.of(args.git), cachedir.directory(), every, os.path.abspath(args.verify) if args.verify else "")
 
 
@@ -38,7 +40,19 @@ def etcd(args: Namespace) -> EtcdSource:
     from reconciler.sources.etcd import EtcdSource
 
     tls = {name: value for name in ("ca", "cert", "key") if (value := getattr(args, f"etcd_{name}"))}
+    for path in tls.values():
+        _refuse_shared(path)
     return EtcdSource(args.etcd, args.prefix, tls)
+
+
+def _refuse_shared(path: str) -> None:
+    """Who may put a file in the place of this one decides what is believed."""
+    from reconciler.kernel import trusted
+
+    try:
+        trusted.refuse_shared(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def sources(args: Namespace) -> list[Source]:

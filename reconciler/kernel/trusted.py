@@ -82,6 +82,11 @@ def open_directory(
     return opened
 
 
+def refuse_shared(path: str | os.PathLike[str]) -> None:
+    """Raises NotTrusted for a file in a directory where others can put something in its place, be it a link to what is root's."""
+    os.close(open_directory(os.path.dirname(os.path.abspath(path)), read=False))
+
+
 def own_directory(path: str | os.PathLike[str], *, make: bool = True) -> int:
     """A descriptor of a directory that is root's (or our own) alone, mode 0700. One that is not is refused. Another mode is
     mended; if others could write there until now, all that is in it is looked at. Raises as `open_directory`."""

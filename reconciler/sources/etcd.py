@@ -128,6 +128,8 @@ class EtcdSource:
             with suppress(SourceError):
                 if not int(self._ask("lease/keepalive", {"ID": str(self._lease)}).get("result", {}).get("TTL", 0)):
                     self._lease = 0
+        if self._lease and not int(self._ask("lease/keepalive", {"ID": str(self._lease)}).get("result", {}).get("TTL", 0)):
+            self._lease = 0  # it has expired
         if not self._lease:
             self._lease = int(self._ask("lease/grant", {"TTL": str(LEASE), "ID": "0"})["ID"])
         try:

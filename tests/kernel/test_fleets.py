@@ -197,3 +197,20 @@ def test_sync_asks_git_at_once_and_says_what_came_of_it(tmp_path: Path, own_root
         assert "Connection refused" in said
         assert host.has("one", "FORWARD")
     assert pcn("agent", "sync", "--bpffs", f"{own_root}-nobody", code=1).stderr.strip().endswith("nobody is running")
+
+
+def test_a_status_stays_in_etcd_while_its_host_reports_and_goes_with_the_host(etcd: Etcd, monkeypatch: pytest.MonkeyPatch) -> None:
+    from reconciler.sources import etcd as module
+
+    monkeypatch.setattr(module, "LEASE", 2)
+    source = module.EtcdSource(etcd.url)
+    deadline = time.monotonic() + 6  # three times what the lease lasts
+    while time.monotonic() < deadline:
+        source.report("h9", {"state": "InSync"})
+        assert etcd.get("/pcn/status/h9"), "it went between two reports"
+        time.sleep(0.5)
+        assert etcd.get("/pcn/status/h9"), "it went between two reports"
+    until(lambda: etcd.get("/pcn/status/h9") is None, 15)
+    source.report("h9", {"state": "InSync"})  # a host that was away
+    assert etcd.get("/pcn/status/h9")
+    source.close()

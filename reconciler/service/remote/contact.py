@@ -84,11 +84,15 @@ class _ByTls:
 
 
 def _context(place: Place) -> ssl.SSLContext:
-    """Raises OSError."""
+    """Raises OSError, NotTrusted."""
+    from reconciler.kernel import trusted
+
     tls = place.tls or {}
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     try:
+        for path in tls.values():
+            trusted.refuse_shared(path)
         context.load_verify_locations(tls["ca"])
         context.load_cert_chain(tls["cert"], tls["key"])
         if "crl" in tls:
