@@ -5,6 +5,8 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+from cubes.firewall.check import problems
+from reconciler.service.sdk import Env
 from tests.services.firewall.frames import NUMBERS, frames
 from tests.services.firewall.machine import Machine
 from tests.services.firewall.model import Connection, Model
@@ -16,11 +18,12 @@ ALLOWED = {"ACCEPT": {"ACCEPT"}, "DROP": {"DROP"}, "MALFORMED": {"DROP"}, "REJEC
 
 def differences(machine: Machine, seed: float, size: int, packets: int, *, damage: bool = False) -> list[str]:
     """Where the programs and the model disagree about random packets under a random rule set, in words; with `damage`, after
-    half of the cells were taken out of the tables."""
+    half of the cells were taken out of the tables. Raises ValueError for a rule set that is refused."""
     rng = random.Random(seed)
     tracked = rng.random() < 0.7
     style = Style(rng)
     config = rule_set(rng, size, tracked=tracked, style=style)
+    _refuse(config)
     machine.load(config)
     machine.forget()
     if damage:
@@ -44,6 +47,13 @@ def differences(machine: Machine, seed: float, size: int, packets: int, *, damag
     found += sorted(_sessions(state) ^ _talks(model.connections))
     settled = {key: talk for key, talk in model.connections.items() if talk.settled}
     return found + [f"settled: {talk}" for talk in sorted(_sessions(machine.state(settled=True)) ^ _talks(settled))]
+
+
+def _refuse(config: dict[str, Any]) -> None:
+    """What `pcn validate` has something against is never in the kernel."""
+    for where, sentence, severity in problems(config, Env(cube="fuzz")):
+        if severity == "error":
+            raise ValueError(f"{'/'.join(map(str, where))}: {sentence}")
 
 
 _NAMES = {number: name for name, number in NUMBERS.items()}
