@@ -18,7 +18,7 @@ from cubes.firewall.incremental import CachedAnswer, apply_delta, derive_afresh
 from cubes.firewall.migrate import MIGRATIONS
 from cubes.firewall.rule_rows import ROW
 from cubes.firewall.rules import CHAINS, Asks, Rule, rule_list, rules_of
-from cubes.firewall.sets import memory_of, name_rows, numbers_of
+from cubes.firewall.sets import memory_of, name_rows, numbers_of, own_addresses
 from cubes.firewall.texts import rows_of_limits_and_logs
 from cubes.firewall.tuple_selection import TupleSelection, select_tuples
 from cubes.firewall.tuple_space import KEY, Numbers, other_grid
@@ -31,7 +31,7 @@ SCRATCH = frozenset({"packet_in", "packet_out"})
 REJECT, SETS, TCP = 5, (6, 7, 8), 9  # enum firewall_program of bpf/firewall/firewall.h
 SRC, DST = 1, 2  # enum sets
 
-FACTS = ("netdevs",)  # a rule may name one
+FACTS = ("netdevs", "addresses")  # a rule may name a netdev, and a set may be this host's addresses
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
@@ -82,10 +82,12 @@ def _rows_of_some(chains: Mapping[int, Config]) -> dict[str, dict[bytes, bytes]]
 
 
 def _sets(config: Config, env: Env) -> dict[str, Mapping[bytes, bytes]]:
-    lists = {each["name"]: each.get("prefix", ()) for each in config.get("set", ())}
+    own = frozenset(each["name"] for each in config.get("set", ()) if each.get("own-addresses"))
+    here = own_addresses(env.facts) if own else ()
+    lists = {each["name"]: here if each["name"] in own else each.get("prefix", ()) for each in config.get("set", ())}
     numbers = numbers_of(lists, env.live)
     rows = memory_of(env.cube).rows(lists, numbers, env.live)
-    return {"sets": name_rows(numbers), "set_hosts": rows.hosts, "set_prefixes": rows.prefixes}
+    return {"sets": name_rows(numbers, own), "set_hosts": rows.hosts, "set_prefixes": rows.prefixes}
 
 
 _ANSWERS: OrderedDict[str, deque[CachedAnswer]] = OrderedDict()

@@ -49,6 +49,8 @@ def _of_sets(config: Mapping[str, Any], cube: str) -> Iterator[Said]:
     names = [each["name"] for each in config.get("set", ())]
     for index, each in enumerate(config.get("set", ())):
         some = each.get("prefix", [])
+        if each.get("own-addresses") and some:
+            yield ("set", index, "prefix"), "this host's addresses are what is in it", "error"
         said = _PREFIXES.each(some, lambda _, text: problem(text))
         for place, sentence in enumerate(said) if any(said) else ():
             if sentence:

@@ -9,7 +9,7 @@ from typing import Any
 from cubes.firewall.epochs import head_in_force
 from cubes.firewall.rule_rows import from_row
 from cubes.firewall.rules import ACTIONS, CHAINS, PROTOCOLS
-from cubes.firewall.sets import entries, names_of
+from cubes.firewall.sets import entries, names_of, own_of
 from cubes.firewall.texts import texts_of
 from cubes.firewall.tuple_space import LABEL
 from cubes.lib.connections import sessions
@@ -46,7 +46,11 @@ def config(rows: Live) -> dict[str, Any]:
         if head.written[number]:
             action = next((word for word, code in ACTIONS.items() if code == head.actions[number]), f"#{head.actions[number]}")
             chains.append({"name": name, "default": action, "rule": [leaves for _, leaves in rules[number]]})
-    sets = [{"name": name, "prefix": some} for name, some in sorted(entries(rows).items())]
+    own = own_of(rows)
+    sets = [
+        {"name": name, **({"own-addresses": True} if name in own else {"prefix": some})}
+        for name, some in sorted(entries(rows).items())
+    ]
     return {
         **({"set": sets} if sets else {}),
         "conntrack": "ON" if head.mode & TRACK else "OFF",

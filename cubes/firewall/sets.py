@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 
 from cubes.lib.epochs import INDEX
-from reconciler.service.sdk import row_delta, unchanged
+from reconciler.service.sdk import Facts, row_delta, unchanged
 
 WORDS = 8  # SET_WORDS of bpf/firewall/firewall.h
 MEMBERS = struct.Struct(f"={WORDS}Q")
 MOST_SETS = 64 * WORDS - 1  # 0 is the number of no set
 NOT = 0x8000
+OWN = 0x80  # in the first byte of a name, which is ASCII: the set is this host's addresses
 _MAPPED = bytes(10) + b"\xff\xff"
 _LENGTH = struct.Struct("=I")
 _ALL_OF_4 = (int.from_bytes(_MAPPED + bytes(4), "big"), 96)
@@ -54,9 +55,16 @@ def numbers_of(names: Iterable[str], live: Live) -> dict[str, int]:
 
 
 def names_of(live: Live) -> dict[int, str]:
-    return {
-        int(INDEX.unpack(key)[0]): row.rstrip(b"\0").decode("utf-8", "replace") for key, row in live.get("sets", {}).items()
-    }
+    return {int(INDEX.unpack(key)[0]): _name(row) for key, row in live.get("sets", {}).items()}
+
+
+def _name(row: bytes) -> str:
+    return (bytes([row[0] & ~OWN]) + row[1:]).rstrip(b"\0").decode("utf-8", "replace")
+
+
+def own_of(live: Live) -> frozenset[str]:
+    """The sets that are this host's addresses."""
+    return frozenset(_name(row) for row in live.get("sets", {}).values() if row[0] & OWN)
 
 
 def to_word(src_set: str, dst_set: str, numbers: Mapping[str, int]) -> int:
@@ -316,8 +324,19 @@ def _around(place: Place, order: Sequence[Place]) -> list[Place]:
     return found
 
 
-def name_rows(numbers: Mapping[str, int]) -> dict[bytes, bytes]:
-    return {INDEX.pack(number): name.encode().ljust(64, b"\0") for name, number in numbers.items()}
+def name_rows(numbers: Mapping[str, int], own: frozenset[str] = frozenset()) -> dict[bytes, bytes]:
+    """`own` are the names of those that are this host's addresses."""
+    found = {}
+    for name, number in numbers.items():
+        row = name.encode().ljust(64, b"\0")
+        found[INDEX.pack(number)] = bytes([row[0] | OWN]) + row[1:] if name in own else row
+    return found
+
+
+def own_addresses(facts: Facts) -> tuple[str, ...]:
+    """What this host has, by the fact `addresses`."""
+    texts = {each.partition("/")[0] for some in facts.get("addresses", {}).values() for each in some}
+    return tuple(sorted(texts))
 
 
 @functools.lru_cache(maxsize=256)

@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler.kernel import linkwrite
 from tests.lib.lab import HOOKS, counts
+from tests.lib.netns_topology import run_in
 from tests.services.firewall.lab import HOST, FirewallLab
 from tests.services.firewall.rate import PORT, Rate
 
@@ -30,6 +32,25 @@ def test_an_entry_that_comes_or_goes_is_one_row_and_decides(hook: str) -> None:
             lab.apply()
             assert lab.in_fails()
         assert lab.live_cube("fw")["set"] == [{"name": "friends", "prefix": ["192.0.2.0/24", "2001:db8::1"]}, {"name": "others"}]
+
+
+def test_a_set_of_this_hosts_addresses_follows_them() -> None:
+    """A rule may be about what is for the host itself, whatever its addresses are."""
+    with FirewallLab(hook="TC", conntrack="OFF") as lab:
+        lab.firewall["set"] = [{"name": "me", "own-addresses": True}, {"name": "others", "prefix": ["192.0.2.1"]}]
+        lab.chain("INGRESS", {"dst-set": "me"}, default="DROP")
+        lab.chain("EGRESS", default="ACCEPT")
+        lab.apply()
+        assert lab.in_ok()
+        assert lab.live_cube("fw")["set"] == lab.firewall["set"]
+        assert not lab.apply().plan.steps
+        before = dict(lab.table("fw", "set_hosts"))
+        run_in(None, ["ip", "link", "add", "own0", "type", "veth", "peer", "name", "own1"])
+        linkwrite.add_address("own0", None, "192.0.2.77/24")
+        assert {change.address for change in lab.drift()} == {"cube/fw/table/set_hosts"}
+        assert counts(lab.apply()).map_writes == 1
+        assert len(lab.table("fw", "set_hosts")) == len(before) + 1
+        run_in(None, ["ip", "link", "del", "own0"])
 
 
 @pytest.mark.parametrize("hook", HOOKS)
