@@ -69,6 +69,7 @@ def read(texts: Mapping[str, str], options: Mapping[str, Sequence[str]]) -> Impo
     cubes = [_cube(Place(netdev, netdevs, addresses), filters) for netdev in netdevs]
     problems = [
         *lost.of_files(saves),
+        *lost.of_packet_sockets(cubes),
         *lost.of_families([some.family for some in filters]),
         *(problem for some in filters for problem in _lost(some, netdevs, routes=bool(addresses), host="host" in options)),
     ]

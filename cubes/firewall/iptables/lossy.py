@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 from cubes.firewall.iptables.address_box import Case
 from cubes.firewall.iptables.lexer import ACK_ALONE, HARMLESS
@@ -89,6 +90,20 @@ def of_routing(where: Position, netdevs: Sequence[str]) -> Problem:
         f"what is forwarded, but came by another netdev than {listed}, meets OUTPUT where it leaves, and not FORWARD",
         where=where, hint="name all netdevs and all addresses of this host", severity="warning",
     )  # fmt: skip
+
+
+def of_packet_sockets(cubes: Iterable[Mapping[str, Any]]) -> Iterator[Problem]:
+    """A DHCP client reads its answers from a packet socket: those come before iptables, but behind a firewall at the netdev."""
+    chains = [chain for cube in cubes for chain in cube["chain"] if chain["name"] == "INGRESS"]
+    refusing = [chain for chain in chains if {chain["default"], *(rule["action"] for rule in chain["rule"])} - {"ACCEPT", "LOG"}]
+    if not all(any(map(_is_for_a_dhcp_client, chain["rule"])) for chain in refusing):
+        said = "a DHCP client reads packets before iptables does, and not before a firewall here"
+        yield Problem(said, severity="warning", hint="if this host has an address by DHCP, accept UDP to port 68")
+
+
+def _is_for_a_dhcp_client(rule: Mapping[str, Any]) -> bool:
+    ports = str(rule.get("dport", "")).replace("-", ",").split(",")
+    return rule["action"] == "ACCEPT" and rule.get("l4proto") == "UDP" and "68" in ports
 
 
 def of_files(saves: Iterable[Save]) -> Iterator[Problem]:

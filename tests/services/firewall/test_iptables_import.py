@@ -222,6 +222,15 @@ def test_what_a_restore_takes_and_save_does_not_print_is_read() -> None:
     assert [(rule["dport"], rule["action"]) for rule in found] == [(53, "DROP")]
 
 
+def test_a_dhcp_client_is_thought_of_where_it_would_hear_nothing() -> None:
+    def said(*lines: str) -> bool:
+        found = imported(HEAD + "\n".join([*lines, "COMMIT", ""]), host=[]).lost
+        return any("DHCP" in problem.message for problem in found)
+
+    assert said("-A INPUT -p udp --dport 53 -j ACCEPT", "-A INPUT -j DROP")
+    assert not said("-A INPUT -p udp --dport 67:68 -j ACCEPT", "-A INPUT -j DROP")
+
+
 def test_what_reject_answers_is_carried() -> None:
     said = rules(*(f"-A INPUT -p udp --dport {port} -j REJECT --reject-with {what}" for port, what in enumerate(
         ("icmp-port-unreachable", "icmp-host-prohibited", "icmp-admin-prohibited", "icmp-net-unreachable"), 1)))  # fmt: skip
