@@ -28,6 +28,7 @@ def test_the_demo_shows_what_it_promises_and_leaves_nothing() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_the_demo_ends_with_the_page_when_asked_to() -> None:
     """It says where the page is, which is there until Enter, and shows what the demo made."""
     linkwrite.set_link("lo", up=True)
@@ -37,18 +38,22 @@ def test_the_demo_ends_with_the_page_when_asked_to() -> None:
     demo = subprocess.Popen(
         [ROOT / "scripts" / "demo", "--web"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )
-    assert demo.stdin is not None
     assert demo.stdout is not None
-    said = []
-    for line in demo.stdout:
-        said.append(line)
-        if line.startswith("Press Enter"):
-            break
-    assert f"The page is at http://localhost:{port}/" in said[-2], said[-20:]
-    with urllib.request.urlopen(f"http://localhost:{port}/web/graph", timeout=30) as answer:
-        assert {cube["name"] for cube in json.load(answer)["cubes"]} == {"br1", "wall"}
-    with urllib.request.urlopen(f"http://localhost:{port}/", timeout=30) as answer:
-        assert b"<title>pcn</title>" in answer.read()
-    rest = demo.communicate("\n", timeout=60)[0]
+    try:
+        said = []
+        for line in demo.stdout:
+            said.append(line)
+            if line.startswith("Press Enter"):
+                break
+        assert f"The page is at http://localhost:{port}/" in said[-2], said[-20:]
+        with urllib.request.urlopen(f"http://localhost:{port}/web/graph", timeout=60) as answer:
+            assert {cube["name"] for cube in json.load(answer)["cubes"]} == {"br1", "wall"}
+        with urllib.request.urlopen(f"http://localhost:{port}/", timeout=60) as answer:
+            assert b"<title>pcn</title>" in answer.read()
+        rest = demo.communicate("\n", timeout=120)[0]
+    finally:
+        if demo.poll() is None:
+            demo.terminate()
+            demo.wait(60)
     assert demo.returncode == 0, rest
     assert "Nothing is left." in rest
