@@ -7,17 +7,34 @@
  *
  * What is for this host: its addresses are in `local`, and of all others the kernel's routing table says whether it would forward them.
  * What it would not, meets INPUT. Later fragments have the ports of their first one, if that came before them.
+ *
+ * Under XDP what is for this host meets INPUT as it arrives. What is forwarded meets FORWARD at once if XDP sends it (iptables_forward.h),
+ * else with OUTPUT's in the cube's TC twin. What another cube's port sends by XDP meets no rule.
  */
 #include "iptables.h"
 #include "lib/fragments.h"
 
-#define IPV4_FAMILY 2   /* AF_INET */
-#define IPV6_FAMILY 10  /* AF_INET6 */
 #define PACKET_FAMILY 17 /* AF_PACKET */
 #define FOR_ANOTHER 3   /* PACKET_OTHERHOST */
 #define VLAN_ID 0xfff
 
-#if !PCN_XDP /* a cube with XDP is refused (cubes/iptables/check.py) */
+#if PCN_XDP
+/* Whether it is a frame that the host's IP does not see here: another station's, or one at a part of a bridge or the like. Tags are in the
+ * packet. Of a netdev of which nothing is known yet, all frames are its own. */
+static __always_inline bool is_below_ip(struct CTXTYPE *ctx) {
+  u32 device = ctx->ingress_ifindex;
+  u8 target[ETH_ALEN] __attribute__((aligned(2)));
+  struct station *own = stations.lookup(&device);
+  if (own && pcn_load_bytes(ctx, 0, target, sizeof(target)) == 0 && !(target[0] & 1) && !is_same_station(target, own->mac))
+    return true;
+  return enslaved.lookup(&device) != NULL;
+}
+
+static __always_inline u16 protocol_of(struct CTXTYPE *ctx) {
+  struct ethhdr *eth = (void *)(long)ctx->data;
+  return (void *)(eth + 1) > (void *)(long)ctx->data_end ? 0 : eth->h_proto;
+}
+#else
 /* Whether it is a frame that the host's IP does not see here. */
 static __always_inline bool is_below_ip(struct CTXTYPE *ctx) {
   u32 device = ctx->ifindex;
@@ -37,6 +54,9 @@ static __always_inline bool is_below_ip(struct CTXTYPE *ctx) {
   return enslaved.lookup(&device) != NULL;
 }
 
+static __always_inline u16 protocol_of(struct CTXTYPE *ctx) { return ctx->protocol; }
+#endif
+
 /* Whether a tag in the packet is a VLAN's. Tags of VLAN 0 have a priority alone, and the kernel takes them off, however many; here more
  * than lib/parse.h steps over are MALFORMED. Loop bound: TAGS. */
 static __always_inline bool is_of_vlan(struct CTXTYPE *ctx, const struct packet *packet) {
@@ -49,35 +69,28 @@ static __always_inline bool is_of_vlan(struct CTXTYPE *ctx, const struct packet 
   return false;
 }
 
-/* Whether the kernel would send it on. Without forwarding, nothing is. */
-static __always_inline bool is_forwarded(struct CTXTYPE *ctx, const struct packet *packet) {
-  struct bpf_fib_lookup way = {.ifindex = ctx->ifindex, .l4_protocol = packet->proto};
-  way.sport = htons(packet->ports >> 16);
-  way.dport = htons(packet->ports);
-  if (packet->family == 4) {
-    way.family = IPV4_FAMILY;
-    way.ipv4_src = packet->src[3];
-    way.ipv4_dst = packet->dst[3];
-  } else {
-    way.family = IPV6_FAMILY;
-    __builtin_memcpy(way.ipv6_src, packet->src, 16);
-    __builtin_memcpy(way.ipv6_dst, packet->dst, 16);
-  }
-  long found = bpf_fib_lookup(ctx, &way, sizeof(way), 0);
-  return found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH || found == BPF_FIB_LKUP_RET_FRAG_NEEDED ||
-         found == BPF_FIB_LKUP_RET_UNSUPP_LWT;
-}
-
 /* The chain that asks about a packet here; CHAINS: none does. */
-static __always_inline u32 chain_of(struct CTXTYPE *ctx, const struct packet *packet) {
+static __always_inline u32 chain_of(struct CTXTYPE *ctx, const struct pkt_metadata *md, struct packet *packet) {
 #if PCN_EGRESS
+#if PCN_XDP
+  return CHAINS;
+#else
   return ctx->ingress_ifindex ? FORWARD : OUTPUT;
+#endif
 #else
   struct wide target;
+  struct bpf_fib_lookup way = {};
   __builtin_memcpy(target.address, packet->dst, 16);
-  if (ctx->ifindex == LOOPBACK || local.lookup(&target))
+  if (netdev_of(ctx) == LOOPBACK || local.lookup(&target))
     return INPUT;
-  return is_forwarded(ctx, packet) ? CHAINS : INPUT;
+  long found = find_way(ctx, packet, &way);
+  if (!is_forwarded(found))
+    return INPUT;
+#if PCN_XDP
+  if (found == BPF_FIB_LKUP_RET_SUCCESS && take_way(ctx, md, packet, &way))
+    return FORWARD;
+#endif
+  return CHAINS;
 #endif
 }
 
@@ -103,7 +116,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   struct packet *packet = packet_context();
   if (!packet)
     return RX_DROP;
-  if (is_below_ip(ctx) || (ctx->protocol == htons(ETH_P_IPV6) && !PCN_CONST(IPV6)))
+  if (is_below_ip(ctx) || (protocol_of(ctx) == htons(ETH_P_IPV6) && !PCN_CONST(IPV6)))
     return RX_OK;
   int found = parse_packet(ctx, &packet->parsed, md->packet_len);
   if (found == NOT_IP || found == HIDDEN_IP || (found == IS_IP && is_of_vlan(ctx, packet)))
@@ -111,15 +124,20 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   md->reason = PCN_DROP_MALFORMED;
   if (found == MALFORMED)
     return RX_DROP;
-  packet->chain = chain_of(ctx, packet);
+  packet->out = 0;
+  packet->chain = chain_of(ctx, md, packet);
   if (packet->chain == CHAINS)
     return RX_OK;
   if (!open_version(packet))
     return RX_DROP;
-  if (ctx->ifindex == LOOPBACK) /* open, unless a rule says otherwise */
+  if (netdev_of(ctx) == LOOPBACK) /* open, unless a rule says otherwise */
     packet->default_action = ACTION_ACCEPT;
-  packet->in = PCN_EGRESS ? ctx->ingress_ifindex : ctx->ifindex;
-  packet->out = PCN_EGRESS ? ctx->ifindex : 0;
+#if PCN_EGRESS && !PCN_XDP
+  packet->in = ctx->ingress_ifindex;
+  packet->out = ctx->ifindex;
+#else
+  packet->in = netdev_of(ctx);
+#endif
   packet->length = md->packet_len;
   packet->state = packet->settled = packet->settles = packet->was = packet->sender = packet->news = 0;
   packet->next.state = CONNECTION_NONE;
@@ -135,6 +153,3 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return tail_call_next(ctx, IPTABLES_TRACK);
   return classify(ctx, md, packet);
 }
-#else
-static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) { return RX_DROP; }
-#endif

@@ -100,6 +100,13 @@ struct wide {
 BPF_F_TABLE("hash", struct wide, u32, local, 16384, BPF_F_NO_PREALLOC); /* its addresses */
 BPF_F_TABLE("hash", u32, u32, enslaved, 4096, BPF_F_NO_PREALLOC); /* index of a netdev: that of the bridge, or the like, which it is part of */
 
+/* Of a cube with XDP, by the index of a netdev: what XDP is not told of it. */
+struct station {
+  u8 mac[ETH_ALEN];
+  u16 sends; /* XDP can send by it */
+};
+BPF_F_TABLE("hash", u32, struct station, stations, 4096, BPF_F_NO_PREALLOC);
+
 /* ---- What is written, kept to be read back: the programs do not look at it. ---- */
 
 struct rule {
@@ -139,6 +146,8 @@ struct packet {
   u64 rule, skip;
   u32 action;
 
+  u8 way[2 * ETH_ALEN]; /* of what XDP sends on: the next station's address, and the netdev's own */
+
   struct connection next;
   struct connection_key connection;
   struct tcp_segment segment;
@@ -157,6 +166,20 @@ static __always_inline struct packet *packet_context(void) {
   return packet_out.lookup(&zero);
 #else
   return packet_in.lookup(&zero);
+#endif
+}
+
+static __always_inline bool is_same_station(const u8 *one, const u8 *other) {
+  const u16 *a = (const void *)one, *b = (const void *)other;
+  return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]));
+}
+
+/* The netdev that runs this program. */
+static __always_inline u32 netdev_of(struct CTXTYPE *ctx) {
+#if PCN_XDP
+  return ctx->ingress_ifindex;
+#else
+  return ctx->ifindex;
 #endif
 }
 
@@ -184,6 +207,8 @@ static __always_inline void count(const struct packet *packet) {
   add(packet->best == NO_LABEL ? decided.lookup(&chain) : counters.lookup(&rule), packet->length);
 }
 
+#include "iptables_forward.h"
+
 /* The search is over. What most packets need is done here; anything else is the last µCube's. */
 static __always_inline int finish_lookup(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
   u32 action = packet->best == NO_LABEL ? packet->default_action : packet->action;
@@ -191,7 +216,7 @@ static __always_inline int finish_lookup(struct CTXTYPE *ctx, struct pkt_metadat
     return tail_call_next(ctx, IPTABLES_VERDICT);
   count(packet);
   md->reason = PCN_DROP_POLICY;
-  return action == ACTION_ACCEPT ? RX_OK : RX_DROP;
+  return action == ACTION_ACCEPT ? let_go(ctx, packet) : RX_DROP;
 }
 
 static __always_inline int classify(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {

@@ -63,5 +63,5 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return RX_DROP;
   }
   keep_connection(packet);
-  return RX_OK;
+  return let_go(ctx, packet);
 }

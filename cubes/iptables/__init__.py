@@ -2,11 +2,12 @@
 
 `rules` and `chains` hold what is written; what packets meet (`cells`, `pages`, `versions`, `epoch`) is derived from it and from
 the rows that are there, so that a change costs what it changes (cubes/lib/epochs.py). `places` has the label of each rule that is
-laid out. `local` and `enslaved` follow the host's addresses and netdevs.
+laid out. `local`, `enslaved` and `stations` follow the host's addresses and netdevs.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,9 @@ SCRATCH = frozenset({"packet_in", "packet_out"})
 LAYERED = frozenset({"bridge", "bond", "team", "openvswitch"})
 """Kinds of netdev that packets of those which they are the master of come up at, or leave by: there they meet the rules."""
 
+SENDING = frozenset({"", "veth", "tun"})
+"""Kinds of netdev whose drivers send what native XDP redirects, but for hardware of which only some do."""
+
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
 _STAGED = ("cells", "pages", "versions", "rules", "places", "counters")
@@ -46,6 +50,7 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
     found["chains"] = {INDEX.pack(chain.number): chain_row(chain) for chain in chains.values()}
     found["local"] = {_wide(text): INDEX.pack(1) for texts in env.facts.get("addresses", {}).values() for text in texts}
     found["enslaved"] = dict(_enslaved(env.facts.get("netdevs", {})))
+    found["stations"] = dict(_stations(config, env.facts.get("netdevs", {})))
     return {name: _table(name, rows, tables[name].value.size) for name, rows in found.items()}
 
 
@@ -96,6 +101,16 @@ def _enslaved(netdevs: Mapping[str, Any]) -> Iterable[tuple[bytes, bytes]]:
         master = netdevs.get(netdev.get("master", ""))
         if master is not None and master["kind"] in LAYERED:
             yield INDEX.pack(netdev["index"]), INDEX.pack(master["index"])
+
+
+def _stations(config: Config, netdevs: Mapping[str, Any]) -> Iterable[tuple[bytes, bytes]]:
+    """Of a cube with XDP: the address of each netdev that has one, and whether XDP can send by it."""
+    hook = config.get("type", "TC")
+    for netdev in netdevs.values() if hook != "TC" else ():
+        mac = bytes.fromhex(netdev["mac"].replace(":", ""))
+        if len(mac) == 6:
+            sends = hook == "XDP_SKB" or netdev["kind"] in SENDING
+            yield INDEX.pack(netdev["index"]), mac + struct.pack("<H", sends)
 
 
 def _table(name: str, rows: Mapping[bytes, bytes], size: int) -> TableRows:

@@ -19,8 +19,8 @@ _RESERVED = (*ACTIONS, "REJECT", "QUEUE")
 def problems(config: Mapping[str, Any]) -> Iterator[Said]:
     """(steps from the cube, sentence, "error" or "warning")."""
     wrong = False
-    if config.get("type", "TC") != "TC":
-        yield ("type",), "the host's firewall works with TC: XDP does not see what the host sends and routes", "error"
+    if config.get("forward-by") == "XDP" and config.get("type", "TC") == "TC":
+        yield ("forward-by",), "forward-by XDP needs type XDP_SKB or XDP_DRV", "error"
     chains = config.get("chain", ())
     names = {str(chain["name"]) for chain in chains}
     for place, chain in enumerate(chains):

@@ -272,9 +272,9 @@ def _chosen(made: Built, chosen: Mapping[str, Collection[int]] | None) -> Built:
 
 
 def full_config(cube: Cube) -> dict[str, Any]:
-    """The cube's data as its model has it: the service's leaves, and the ports with theirs."""
+    """The cube's data as its model has it: the service's leaves, its type, and the ports with theirs."""
     ports = [{"name": port.name, **({"peer": port.peer} if port.peer else {}), **port.config} for port in cube.ports]
-    return {**cube.config, "ports": ports}
+    return {**cube.config, "type": cube.type, "ports": ports}
 
 
 def pack_constants(compiled: Any, values: Mapping[str, int]) -> bytes:

@@ -52,7 +52,7 @@ def test_a_rule_that_makes_no_sense_is_said_with_its_line(leaves: str, sentence:
 
 
 @pytest.mark.parametrize(("text", "sentence"), [
-    ("type: XDP_SKB", "the host's firewall works with TC: XDP does not see what the host sends and routes"),
+    ("forward-by: XDP", "forward-by XDP needs type XDP_SKB or XDP_DRV"),
     ("chain:\n  - {name: web, default: DROP}", "only INPUT, FORWARD and OUTPUT have a default: behind its last rule a chain leads back"),
     ("chain:\n  - {name: DROP}", "DROP is an action: a chain of one's own has another name"),
     ("chain:\n  - name: a\n    rule: [{id: 0, action: b}]\n  - name: b\n    rule: [{id: 0, action: a}]", "chains lead to one another in a circle: a > b > a"),
