@@ -160,7 +160,7 @@ def test_another_code_at_the_same_socket_takes_the_place_of_the_old_one_and_no_p
     assert lab.live_cube("gate1")["denied"] == [NOBODY]
 
 
-def test_a_service_elsewhere_needs_a_pin_a_certificate_and_its_own_name(lab: Lab, tmp_path: Path) -> None:
+def test_a_service_elsewhere_needs_a_pin_a_certificate_and_its_own_name_and_its_death_and_new_code_cost_no_packet(lab: Lab, tmp_path: Path) -> None:
     pki = remote.Pki(tmp_path / "pki")
     (cert, key), (ours, our_key), (old, old_key), (other, other_key) = pki.issue("gate"), pki.issue("pcn"), pki.issue("gate", days=-1), pki.issue("door")
     space = lab.world.namespace("far")
@@ -206,13 +206,23 @@ def test_a_service_elsewhere_needs_a_pin_a_certificate_and_its_own_name(lab: Lab
     changed = tmp_path / "changed"
     shutil.copytree(remote.GATE, changed)
     (changed / "gate.c").write_text((changed / "gate.c").read_text() + "\n")
-    with serve(7446, cert, key, changed):
+    with serve(7446, cert, key, changed) as served, traffic_of(lab):
         say(7446, digest[1])
         words, code, _ = refused(lab)
         now = re.search(r"is now (sha256:\w+) \(was (sha256:\w+)\)", words)
         assert now is not None
         assert (now[2], code) == (digest[1], 65)
         say(7446, now[1])
+        lab.apply()
+        served.kill()
+        anew(lab)
+        lab.cube("gate1")["denied"] = ["02:00:00:00:00:7a"]
+        words, code, _ = refused(lab)
+        assert (code, "is away since" in words) == (1, True)
+        served.start()
+        anew(lab)
+        lab.apply()
+        lab.cube("gate1")["denied"] = ["02:00:00:00:00:79"]
         lab.apply()
     assert lab.live_cube("gate1")["denied"] == ["02:00:00:00:00:79"]
     file.unlink()
