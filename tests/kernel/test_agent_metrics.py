@@ -63,7 +63,8 @@ def test_the_numbers_are_those_of_the_kernel_and_of_the_agent(bench):
         assert value(text, "pcn_pending_changes") == 0
         assert value(text, "pcn_healthy") == 1
         assert value(text, "pcn_cube_drops_total", cube="br1", reason="policy") == bench.lab.drops("br1").get("POLICY", 0)
-        assert value(text, "pcn_cube_table_entries", cube="br1", table="fwdtable") == 2
+        # What was learned behind v2 went with its carrier; whether its host has spoken since is its own affair.
+        assert value(text, "pcn_cube_table_entries", cube="br1", table="fwdtable") in (1, 2)
         assert abs(value(text, "pcn_last_success_timestamp_seconds") - time.time()) < 2
 
 

@@ -29,7 +29,7 @@ def test_random_packets_meet_the_fate_that_the_model_says(machine):
         except ValueError:  # the rules are too unlike each other
             found, refused = [], refused + 1
         assert found == [], (number, size)
-    assert refused < SETS // 10
+    assert refused <= SETS // 8
 
 
 @pytest.mark.parametrize("hook", ["TC", "XDP_DRV"])
