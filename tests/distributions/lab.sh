@@ -58,7 +58,7 @@ make_root() { # SUITE: sets $root
 }
 
 finish_root() { # what tests need, and then it is as it should be: keep it
-    with_network scripts/setup --dev
+    with_network scripts/setup --dev --no-browser
     [ -e "$root/usr/sbin/modprobe" ] || with_network env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends kmod >/dev/null
     rm -f "$root/var/cache/apt/archives/"*.deb
     echo "$stamp" >"$root/pcn/.made-from"
