@@ -165,10 +165,12 @@ boot() {
         install -D "$file" "$modules/$place/${file#*/"$version"/}"
     done
     (cd "$root" && find . \( -path ./proc -o -path ./sys -o -path ./dev -o -path ./var -o -path ./usr/share -o -name __pycache__ -o \
-        -name 'libLLVM*' -o -name 'libclang*' -o -name 'llvm-*' -o -path './pcn/.venv/*/mypy' -o -name ruff \) -prune -o -print | pack) >"$image"
+        -name 'libLLVM*' -o -name 'libclang*' -o -name 'llvm-*' -o -path './pcn/.venv/*/mypy' -o -path './pcn/.venv/*/playwright' -o \
+        -name ruff \) -prune -o -print | pack) >"$image"
     (cd "$modules" && find . | pack) >>"$image"
     (cd "$more" && find . | pack) >>"$image"
-    timeout "$limit" qemu-system-x86_64 -accel tcg -cpu max -smp 1 -m 3G -nodefaults -no-reboot \
+    say "$version: $(du -m "$image" | cut -f 1) MiB of root" # it may fill half of the memory
+    timeout "$limit" qemu-system-x86_64 -accel tcg -cpu max -smp 1 -m 4G -nodefaults -no-reboot \
         -display none -serial "file:$log" -kernel "$kernel/boot/vmlinuz-$version" -initrd "$image" \
         -append "console=ttyS0 quiet panic=-1 mitigations=off nokaslr rdinit=/init" || true
     rm -f "$image"
