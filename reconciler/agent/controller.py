@@ -20,10 +20,10 @@ from reconciler.agent.files import DesiredDocuments, words
 from reconciler.agent.following import followers, is_followed
 from reconciler.agent.retry import Retries
 from reconciler.agent.trials import Trials
-from reconciler.agent.unchanged_check import UnchangedCheck
 from reconciler.document import Document
 from reconciler.engine.apply import ApplyResult, Options, apply, plan_for
 from reconciler.engine.confirm import refuse_while_unconfirmed
+from reconciler.engine.unchanged import UnchangedCheck
 from reconciler.errors import DocumentError, Interrupted, LockBusy, PcnError, Problem, VerifyFailed
 from reconciler.graph.desired import document_text
 from reconciler.graph.records import CubeRecord, LinkRecord, TopologyRecord

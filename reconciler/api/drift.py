@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.agent.unchanged_check import UnchangedCheck
 from reconciler.engine.apply import ApplyResult, Options, drift_session
+from reconciler.engine.unchanged import UnchangedCheck
 from reconciler.present.drift_report import drift_document
 from reconciler.present.rows import Decoder
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.agent.unchanged_check import UnchangedCheck
 from reconciler.compiler.stack import stack_of
 from reconciler.document.load import parse
 from reconciler.engine.apply import ApplyResult, Options, apply
+from reconciler.engine.unchanged import UnchangedCheck
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
 from reconciler.plan.steps import MAP_WRITES

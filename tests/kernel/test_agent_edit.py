@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.agent import unchanged_check
 from reconciler.agent.controller import SOON, Controller
 from reconciler.agent.files import Files
 from reconciler.document.load import parse
+from reconciler.engine import unchanged
 from reconciler.engine.apply import Options, apply, drift
 from reconciler.kernel import maps
 from reconciler.kernel.bpffs import Bpffs
@@ -105,7 +105,7 @@ def test_what_somebody_applied_meanwhile_is_noticed(agent: Agent, said: str) -> 
 
 
 def test_a_look_of_long_ago_will_not_do(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unchanged_check, "_FRESH", 0.0)
+    monkeypatch.setattr(unchanged, "_FRESH", 0.0)
     os.unlink(agent.path("t1/ports/a"))
     assert agent.save(text("t", MANY, "DROP")) == 0
     assert drift() == []
