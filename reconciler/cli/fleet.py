@@ -44,7 +44,7 @@ def run(run: Run) -> int:
         raise UsageError("say where the hosts report to: --git URL or --etcd URL")
     try:
         statuses = sources[0].statuses()
-        found = fleet.rows(statuses, time.time())
+        found = fleet.rows(statuses, time.time(), forgets=sources[0].forgets)
         return _status(run, found) if run.args.what == "status" else _plan(run, sources[0], found)
     finally:
         sources[0].close()
@@ -71,7 +71,7 @@ def _plan(run: Run, source: Source, found: Sequence[Mapping[str, Any]]) -> int:
         if revision not in old:
             old[revision] = _documents(source, revision)
         host = Host({"hostname": row["host"], **(row["labels"] or {})})
-        before, here = _for(old[revision], host), _for(after, host)
+        before, here = _sound(_for(old[revision], host), run), _for(after, host)
         key = tuple(map(hash, ((d.text, d.index) for d in before))), tuple(map(hash, ((d.text, d.index) for d in here)))
         if key not in known:
             known[key] = _cost(run, before, here)
@@ -101,6 +101,22 @@ def _for(documents: Sequence[Document], host: Host) -> list[Document]:
     from reconciler.document.hosts import is_for
 
     return [document for document in documents if is_for(document, host)]
+
+
+def _sound(documents: Sequence[Document], run: Run) -> list[Document]:
+    """Without those that do not pass the check: they were not applied there."""
+    from reconciler.check import check
+    from reconciler.errors import DocumentError
+
+    options, left = run.options(), list(documents)
+    while left:
+        try:
+            check(left, options.services, merge=options.merge)
+            break
+        except DocumentError as error:
+            wrong = {problem.where.file for problem in error.problems if problem.where is not None}
+            left = [document for document in left if wrong and document.file not in wrong]
+    return left
 
 
 def _cost(run: Run, before: Sequence[Document], after: Sequence[Document]) -> dict[str, Any]:

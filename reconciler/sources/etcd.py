@@ -16,17 +16,19 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 from reconciler.document.load import MAX_BYTES, SUFFIXES
 from reconciler.errors import UsageError
+from reconciler.sources import fleet
 from reconciler.sources.source import Revision, SourceError
 
 STATUS, PRUNE = "/pcn/status/", "/pcn/prune"
 LEASE = 60  # seconds after which the status of a host that is silent goes
-_SECONDS, _AGAIN = 5.0, 0.5  # for one request; between two tries to watch
+SECONDS, MOST = 5.0, 64 << 20  # for one request, and bytes of an answer, or of one message of a watch
+_AGAIN = 0.5  # seconds between two tries to watch
+_ODD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what reading an answer raises that is none
 _CHUNK_END = len("\r\n")
 _KEY = re.compile(r"[A-Za-z0-9_][\w.-]{0,200}", re.ASCII)
 
@@ -34,7 +36,7 @@ _KEY = re.compile(r"[A-Za-z0-9_][\w.-]{0,200}", re.ASCII)
 class EtcdSource:
     """`url` as http://127.0.0.1:2379; `tls`: ca, cert and key as paths, for https."""
 
-    name = "etcd"
+    name, forgets = "etcd", True
 
     def __init__(self, url: str, prefix: str = "/pcn/topologies/", tls: Mapping[str, str] | None = None) -> None:
         parts = urlsplit(url)
@@ -69,8 +71,10 @@ class EtcdSource:
 
     def _read(self) -> None:
         said = self._ask("kv/range", {"key": _b64(self._prefix), "range_end": _b64(_after(self._prefix))})
-        self._files = dict(self._documents(said.get("kvs", [])))
-        self._revision = int(said["header"]["revision"])
+        try:
+            self._files, self._revision = dict(self._documents(said.get("kvs", []))), int(said["header"]["revision"])
+        except _ODD:
+            raise SourceError(f"{self.words} gives what cannot be read") from None
 
     def _documents(self, kvs: list[dict[str, Any]]) -> Iterator[tuple[str, bytes]]:
         for each in kvs:
@@ -97,7 +101,7 @@ class EtcdSource:
                         pass
                     return True
             return False
-        except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, *_ODD) as error:
             self._forget()
             raise SourceError(f"{self.words}: the watch has ended: {error}") from None
 
@@ -124,10 +128,6 @@ class EtcdSource:
     # -- statuses ---------------------------------------------------------------------------------------------------
 
     def report(self, host: str, status: Mapping[str, Any]) -> None:
-        if self._lease:
-            with suppress(SourceError):
-                if not int(self._ask("lease/keepalive", {"ID": str(self._lease)}).get("result", {}).get("TTL", 0)):
-                    self._lease = 0
         if self._lease and not int(self._ask("lease/keepalive", {"ID": str(self._lease)}).get("result", {}).get("TTL", 0)):
             self._lease = 0  # it has expired
         if not self._lease:
@@ -140,22 +140,22 @@ class EtcdSource:
 
     def statuses(self) -> list[Mapping[str, Any]]:
         said = self._ask("kv/range", {"key": _b64(STATUS), "range_end": _b64(_after(STATUS))})
-        return [json.loads(_text(each["value"])) for each in said.get("kvs", [])]
+        return fleet.read(_text(each.get("value", "")) for each in said.get("kvs", []))
 
     # -- the gateway ------------------------------------------------------------------------------------------------
 
     def _connection(self) -> http.client.HTTPConnection:
         if self._context is not None:
-            return http.client.HTTPSConnection(self._host, self._port, timeout=_SECONDS, context=self._context)
-        return http.client.HTTPConnection(self._host, self._port, timeout=_SECONDS)
+            return http.client.HTTPSConnection(self._host, self._port, timeout=SECONDS, context=self._context)
+        return http.client.HTTPConnection(self._host, self._port, timeout=SECONDS)
 
     def _ask(self, what: str, said: Mapping[str, Any]) -> dict[str, Any]:
         connection = self._connection()
         try:
             connection.request("POST", f"/v3/{what}", json.dumps(said))
             response = connection.getresponse()
-            found = json.loads(response.read())
-        except (OSError, ValueError, http.client.HTTPException) as error:
+            found = json.loads(_whole(response))
+        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             self._forget()
             raise SourceError(f"{self.words} is away: {getattr(error, 'strerror', None) or error}") from None
         finally:
@@ -203,6 +203,8 @@ class _Watch:
         if not part:
             raise OSError("it was closed")
         *lines, self._buffer = (self._buffer + part).split(b"\n")
+        if len(self._buffer) > MOST:
+            raise OSError(f"it says more than {MOST} bytes at once")
         return [json.loads(line) for line in lines if line.strip()]
 
     def _has_more(self) -> bool:
@@ -216,11 +218,26 @@ class _Watch:
         except (BlockingIOError, ssl.SSLWantReadError):
             return False
         finally:
-            sock.settimeout(_SECONDS)
+            sock.settimeout(SECONDS)
 
     def close(self) -> None:
         self._response.close()
         self._connection.close()
+
+
+def _whole(response: http.client.HTTPResponse) -> bytes:
+    """The body, within the time and the bytes that one may have, however slowly or long it comes. Raises OSError."""
+    parts, size, until = [], 0, time.monotonic() + SECONDS
+    while (left := (1 << 16) if response.length is None else min(1 << 16, response.length - size)) > 0:
+        if not (part := response.read1(left)):
+            break
+        parts.append(part)
+        size += len(part)
+        if size > MOST:
+            raise OSError(f"it answers with more than {MOST} bytes")
+        if time.monotonic() > until:
+            raise OSError(f"it did not answer within {SECONDS:g} s")
+    return b"".join(parts)
 
 
 def _context(tls: Mapping[str, str]) -> ssl.SSLContext:

@@ -42,6 +42,7 @@ class Feed:
         self._source, self.spool, self._host, self._care = source, spool, host, care
         self._published, self._status = published, status
         self.revision, self.problem, self._since = "", "", 0.0
+        self._digests: dict[str, str] = {}  # of what is published, by path
         self.turns = 0  # how often the source was asked, whatever came of it
         self._poked, self._stopping = threading.Event(), threading.Event()
         self._reported: tuple[Any, float] = (None, 0.0)
@@ -76,9 +77,10 @@ class Feed:
             self._publish(kept)
         failures = 0
         while not self._stopping.is_set():
+            asked = self._poked.is_set()
             self._poked.clear()
             try:
-                self._once()
+                self._once(asked)
                 failures = 0
             except PcnError as error:
                 failures += 1
@@ -91,13 +93,16 @@ class Feed:
             if failures:
                 self._poked.wait(min(AGAIN * 2 ** min(failures - 1, 10), LAST))
 
-    def _once(self) -> None:
+    def _once(self, asked: bool) -> None:
         found = self._source.fetch()
         if found is not None:
             if why := self._refused(found):
                 self._source.unread()
                 raise PcnError(f"revision {found.id[:12]} of {self._source.words} is not taken: {why}")
-            self._stopping.wait(self._delay(found.id) if self.revision else 0.0)
+            if self.revision and not asked:
+                self._hold(self._delay(found.id))
+            if self._stopping.is_set():
+                return
             self._publish(found)
         self._say("")
         while not self._stopping.is_set():
@@ -116,10 +121,18 @@ class Feed:
         number = hashlib.sha256(f"{self._host.name}\0{revision}".encode()).digest()
         return self._care.spread * int.from_bytes(number[:4], "big") / (1 << 32)
 
+    def _hold(self, seconds: float) -> None:
+        """Wait for this host's turn, or until somebody asks for it now. It goes on saying how it does: it is not away."""
+        until = time.monotonic() + seconds
+        while not self._poked.is_set() and (left := until - time.monotonic()) > 0:
+            self._report()
+            self._poked.wait(min(LOOK, left))
+
     def _publish(self, found: Revision) -> None:
         if dict(found.files) != self.spool.files() or not self.spool.directory.exists():
             self.spool.publish(found.files)
             log.info("%s is at revision %s: %d files", self._source.words, found.id[:12], len(found.files))
+        self._digests = {f"{self.directory}/{name}": hashlib.sha256(content).hexdigest() for name, content in found.files.items()}
         self.revision = found.id
         self._published()
 
@@ -132,12 +145,16 @@ class Feed:
             else:
                 log.info("%s answers", self._source.words)
 
+    def _is_read(self, digests: Mapping[str, str]) -> bool:
+        """Whether the agent speaks of what was published last: it takes a moment to see it."""
+        return {path: digest for path, digest in digests.items() if path.startswith(f"{self.directory}/")} == self._digests
+
     # -- the status -------------------------------------------------------------------------------------------------
 
     def _report(self) -> None:
         if not self._care.reports:
             return
-        said = of_agent(self._status(), self.about(), self._host)
+        said = of_agent(self._status(), self.about(), self._host, self._is_read)
         before, when = self._reported
         if said == before and time.monotonic() - when < HEARTBEAT:
             return
@@ -151,8 +168,11 @@ class Feed:
             self._unreported = True
 
 
-def of_agent(said: Mapping[str, Any] | None, feed: Mapping[str, Any], host: Host) -> dict[str, Any]:
-    """What a host says of itself, of its agent's status. `state` is one of InSync, Pending, Drift, Invalid, SourceUnavailable."""
+def of_agent(
+    said: Mapping[str, Any] | None, feed: Mapping[str, Any], host: Host, is_read: Callable[[Mapping[str, str]], bool]
+) -> dict[str, Any]:
+    """What a host says of itself, of its agent's status. `state` is one of InSync, Pending, Drift, Invalid, SourceUnavailable.
+    `is_read`: whether files of these digests, by path, are the revision that `feed` speaks of."""
     found: dict[str, Any] = {"host": host.name, "labels": dict(host.labels)}
     found |= {"revision": feed["revision"], "source": feed["source"]}
     if said is None:
@@ -161,7 +181,9 @@ def of_agent(said: Mapping[str, Any] | None, feed: Mapping[str, Any], host: Host
     pending, drift = len(said["pending"]) + len(said.get("trials", ())), len(said["drift"]["now"])
     problems = [feed["problem"]] if feed["problem"] else []
     state = (
-        "SourceUnavailable" if problems else "Invalid" if broken or (said["problems"] and not drift and not pending)
+        "SourceUnavailable" if problems
+        else "Pending" if not is_read({file["path"]: file["digest"] for file in said["files"]})
+        else "Invalid" if broken or (said["problems"] and not drift and not pending)
         else "Pending" if pending or any(file["state"] == "waiting" for file in said["files"]) else "Drift" if drift else "InSync"
     )  # fmt: skip
     digests = sorted(file["applied_digest"] for file in said["files"])

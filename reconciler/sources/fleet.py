@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 SILENT = 90.0  # seconds without a word after which a host counts as away
-_WORDS = ("state", "revision", "topologies", "pending", "drift", "problems", "labels", "time")
+APART = 5.0  # seconds by which clocks may differ without a word
 
 
-def rows(statuses: Iterable[Mapping[str, Any]], now: float) -> list[dict[str, Any]]:
-    """One a host, by name. `state` is 'Away' for one that has been silent; `age` in seconds."""
+def read(texts: Iterable[str | bytes]) -> list[Mapping[str, Any]]:
+    """The statuses among texts that anybody may have put there."""
+    found: list[Mapping[str, Any]] = []
+    for text in texts:
+        with suppress(ValueError, RecursionError):
+            said = json.loads(text)
+            if isinstance(said, dict) and isinstance(said.get("host"), str) and all(_fits(said, name) for name in _EMPTY):
+                found.append(said)
+    return found
+
+
+def _fits(said: Mapping[str, Any], name: str) -> bool:
+    value = said.get(name, _EMPTY[name])
+    if name in ("topologies", "problems"):
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return isinstance(value, type(_EMPTY[name])) or (name == "time" and isinstance(value, int))
+
+
+_EMPTY: Mapping[str, Any] = {
+    "state": "", "revision": "", "topologies": [], "pending": 0, "drift": 0, "problems": [], "labels": {}, "time": 0.0,
+}  # fmt: skip
+
+
+def rows(statuses: Iterable[Mapping[str, Any]], now: float, *, forgets: bool = False) -> list[dict[str, Any]]:
+    """One a host, by name. `state` is 'Away' for one that has been silent; `age` in seconds; `clock`: by how many its clock is
+    known to be ahead of ours. `forgets`: the statuses of silent hosts are not kept, so one that is old by our clock is not."""
     found = []
     for said in statuses:
-        if not isinstance(said.get("host"), str):
-            continue
-        age = max(0.0, now - float(said.get("time", 0)))  # clocks may be apart
-        row = {"host": said["host"], **{name: said.get(name) for name in _WORDS}, "age": round(age, 1)}
-        found.append(row | ({"state": "Away"} if age > SILENT else {}))
+        ahead = float(said.get("time", 0)) - now
+        clock = ahead if ahead > APART or (forgets and ahead < -SILENT) else 0.0
+        row = {"host": said["host"], **{name: said.get(name, empty) for name, empty in _EMPTY.items()}}
+        row |= {"age": 0.0 if clock else round(max(0.0, -ahead), 1), "clock": round(clock, 1)}
+        found.append(row | ({"state": "Away"} if not clock and -ahead > SILENT else {}))
     return sorted(found, key=lambda row: str(row["host"]))
 
 
@@ -30,4 +56,6 @@ def as_text(found: Iterable[Mapping[str, Any]]) -> list[str]:
         said = f"{row['host']:<20}  {row['state']:<17}  {str(row['revision'])[:12]:<12}  {row['age']:>6.0f} s ago  {topologies}"
         lines.append(said + (f"  ({counts})" if counts else ""))
         lines += [f"  {str(problem).splitlines()[0]}" for problem in row["problems"] or () if problem]
+        if row["clock"]:
+            lines.append(f"  its clock is {abs(row['clock']):.0f} s {'ahead of' if row['clock'] > 0 else 'behind'} this one's")
     return lines

@@ -22,6 +22,7 @@ from typing import Any
 
 from reconciler.document.load import MAX_BYTES, SUFFIXES
 from reconciler.errors import UsageError
+from reconciler.sources import fleet
 from reconciler.sources.source import Revision, SourceError
 
 _URL = re.compile(r"(?:https?|ssh|git|file)://[^\s]+|/[^\s:]*|[A-Za-z0-9][\w.-]*@[A-Za-z0-9][\w.-]*:[^\s-][^\s]*")
@@ -64,7 +65,7 @@ class GitPlace:
 class GitSource:
     """`every` in seconds. `signers`: a file of allowed signers (ssh-keygen(1)), one of whom must have signed a commit."""
 
-    name = "git"
+    name, forgets = "git", False
 
     def __init__(self, place: GitPlace, cache: Path, every: float = 30.0, signers: str = "") -> None:
         self._place, self._every, self._signers = place, every, signers
@@ -182,8 +183,7 @@ def blobs(git: Callable[..., bytes]) -> list[Mapping[str, Any]]:
         size = int(stream.readline().split()[2])
         found.append(stream.read(size))
         stream.readline()
-    said = [json.loads(each) for each in found]
-    return [each for each in said if isinstance(each, dict)]
+    return fleet.read(found)
 
 
 def _ref_name(host: str) -> str:

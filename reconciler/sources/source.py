@@ -24,10 +24,12 @@ class Revision:
 
 
 class Source(Protocol):
-    """`words` say where it is. Every method raises SourceError, and is called in one thread."""
+    """`words` say where it is; `forgets`: it does not keep what silent hosts have said. Every method raises SourceError, and is
+    called in one thread."""
 
     name: str
     words: str
+    forgets: bool
 
     def kept(self) -> Revision | None:
         """What was read in an earlier life, if that is known without asking anybody."""

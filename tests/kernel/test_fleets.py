@@ -84,6 +84,12 @@ def test_a_fleet_follows_git_and_etcd_through_what_happens_to_them(
         assert "h0                    Invalid" in found
         assert "t.yaml:6:" in found
 
+        proposed = tmp_path / "proposed"
+        proposed.mkdir()
+        (proposed / "t.yaml").write_text(topology("turin", "DROP", hosts=TURIN))
+        lines = pcn("fleet", "plan", str(proposed), "--git", repository.url, code=2).stdout.splitlines()
+        assert lines[0].endswith("(Invalid)"), "what was refused there is not what it has"
+
         # two feeds that give one topology: both are named
         etcd.put("/pcn/topologies/bari", topology("bari", "FORWARD"))
         until(lambda: any("there are two documents" in problem for problem in second.agent.status()["problems"]))
@@ -110,8 +116,6 @@ def test_a_fleet_follows_git_and_etcd_through_what_happens_to_them(
 
         # what a change would cost, without reaching anybody
         until(lambda: all(repository.status(host.name).get("state") == "InSync" for host in hosts))
-        proposed = tmp_path / "proposed"
-        proposed.mkdir()
         (proposed / "t.yaml").write_text(topology("turin", "FORWARD", hosts=TURIN))
         (proposed / "b.yaml").write_text(topology("bari", "FORWARD", hosts=BARI))
         lines = pcn("fleet", "plan", str(proposed), "--git", repository.url, code=2).stdout.splitlines()

@@ -1,6 +1,8 @@
 """Which hosts a topology is for, what may be taken away at once, and what is no place of a repository."""
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from reconciler.check import check
@@ -115,26 +117,46 @@ def test_a_spool_is_exchanged_as_a_whole_and_keeps_one_revision(tmp_path):
     assert Spool(tmp_path).files() == {"2.yaml": b"x"}
 
 
-STATUS = {"files": [{"problem": "", "state": "applied", "applied_digest": "d"}], "problems": [], "pending": [], "drift": {"now": []}, "topologies": ["t"]}
+STATUS = {"files": [{"path": "a.yaml", "digest": "d", "problem": "", "state": "applied", "applied_digest": "d"}], "problems": [], "pending": [], "drift": {"now": []}, "topologies": ["t"]}
 FEED = {"source": "git x", "revision": "abc", "problem": "", "since": 0}
 
 
 @pytest.mark.parametrize(("status", "feed", "state"), [
     (STATUS, FEED, "InSync"), (None, FEED, "Pending"), ({**STATUS, "pending": ["x"]}, FEED, "Pending"),
     ({**STATUS, "drift": {"now": ["x"]}, "problems": ["1 objects have drifted"]}, FEED, "Drift"),
-    ({**STATUS, "problems": ["a.yaml:1:1: x"], "files": [{"problem": "a.yaml:1:1: x", "state": "broken", "applied_digest": "d"}]}, FEED, "Invalid"),
+    ({**STATUS, "problems": ["a.yaml:1:1: x"], "files": [{"path": "a.yaml", "digest": "d", "problem": "a.yaml:1:1: x", "state": "broken", "applied_digest": "d"}]}, FEED, "Invalid"),
     (STATUS, {**FEED, "problem": "away"}, "SourceUnavailable"),
 ])  # fmt: skip
 def test_a_hosts_state_is_one_word(status, feed, state):
-    assert of_agent(status, feed, EDGE)["state"] == state
+    assert of_agent(status, feed, EDGE, lambda digests: digests == {"a.yaml": "d"})["state"] == state
+
+
+def test_a_host_that_has_not_read_a_revision_yet_does_not_say_that_it_is_in_sync_with_it():
+    assert of_agent(STATUS, FEED, EDGE, lambda _: False)["state"] == "Pending"
 
 
 def test_the_fleets_rows_say_who_is_silent():
-    said = {**of_agent(STATUS, FEED, EDGE), "time": 100.0}
+    said = {**of_agent(STATUS, FEED, EDGE, lambda _: True), "time": 100.0}
     assert [row["state"] for row in fleet.rows([said, {**said, "host": "edge-0"}], 110.0)] == ["InSync", "InSync"]
     assert fleet.rows([said], 300.0)[0]["state"] == "Away"
-    assert fleet.rows([said], 90.0)[0]["age"] == 0.0  # a clock that is ahead
     assert fleet.as_text(fleet.rows([said], 110.0)) == ["edge-1                InSync             abc               10 s ago  t"]
+
+
+@pytest.mark.parametrize(("when", "forgets", "state", "clock", "words"), [
+    (90.0, False, "InSync", 10.0, "its clock is 10 s ahead of this one's"), (96.0, False, "InSync", 0.0, None), (191.0, False, "Away", 0.0, None),
+    (191.0, True, "InSync", -91.0, "its clock is 91 s behind this one's"), (96.0, True, "InSync", 0.0, None),
+])  # fmt: skip
+def test_clocks_that_are_apart_are_said_to_be_and_take_no_host_for_away_that_is_not(when, forgets, state, clock, words):
+    row = fleet.rows([{**of_agent(STATUS, FEED, EDGE, lambda _: True), "time": 100.0}], when, forgets=forgets)[0]
+    assert (row["state"], row["clock"]) == (state, clock)
+    assert fleet.as_text([row])[1:] == ([f"  {words}"] if words else [])
+
+
+def test_what_is_no_status_is_left_out_of_a_fleet_and_takes_nobody_along():
+    fine = {**of_agent(STATUS, FEED, EDGE, lambda _: True), "time": 100.0}
+    odd = ["", "[", "[1]", "7", "{}", '{"host": 7}', "[" * 100000, b"\xff\xfe", '{"host": "x", "time": "soon"}', '{"host": "x", "topologies": [7]}']
+    assert fleet.read([*odd, json.dumps(fine), *odd]) == [json.loads(json.dumps(fine))]
+    assert fleet.as_text(fleet.rows(fleet.read(['{"host": "x"}']), 1.0))[0].startswith("x   ")
 
 
 def test_documents_for_several_hosts_are_checked_as_each_of_them_has_them():
