@@ -144,7 +144,7 @@ class CachedAnswer:
 
     def holds_for(self, live: Live) -> bool:
         """Whether these are the rows that the answer was given for, or those that it asked for."""
-        return _agree(live, self.live) or self.is_in_force(live)
+        return self.is_in_force(live) or _agree(live, self.live)
 
     def warm_index(self, live: Live) -> None:
         """Builds the tuple index eagerly, so that the first edit does not pay for it."""
@@ -158,7 +158,8 @@ class CachedAnswer:
         same = bool(self.seen) and all(live.get(name) is self.seen.get(name) for name in _ASKED)
         if not same and _agree(live, self.rows):
             self.seen, same = dict(live), True
-            self.rows |= {name: rows for name, rows in live.items() if self.rows.get(name) == rows}
+            same_now = {name for name in _COMPARED if name in self.rows}
+            self.rows |= {name: rows for name, rows in live.items() if name in same_now or self.rows.get(name) == rows}
         return same
 
 
@@ -167,12 +168,14 @@ def _are_the_same(rules: Sequence[Rule], others: Sequence[Rule]) -> bool:
 
 
 _ASKED = ("epoch", "versions", "pages4", "pages6", "cells4", "cells6", "rules", "texts")
+_ARRAYS = ("versions", "pages4", "pages6")
+_COMPARED = frozenset(_ASKED) - frozenset(_ARRAYS)  # of which rows that agree are equal
 
 
 def _agree(live: Live, rows: Live) -> bool:
     for name in _ASKED:
         ours, theirs = live.get(name, {}), rows.get(name, {})
-        if ours is not theirs and (_said(ours) if name in ("versions", "pages4", "pages6") else ours) != theirs:
+        if ours is not theirs and (_said(ours) if name in _ARRAYS else ours) != theirs:
             return False
     return True
 

@@ -47,7 +47,11 @@ class Shadows:
         """(place of a rule that never matches, place of the one that is in its way), of each that is found."""
         start, rest = unchanged(self.rules, rules)
         gone, new = self.rules[start : len(self.rules) - rest], rules[start : len(rules) - rest]
-        self.rules, self.places = rules, dict(zip(map(_identity, rules), count(), strict=False))
+        if start and not gone and not rest:  # some came behind the others
+            self.places.update(zip(map(_identity, new), count(start), strict=False))
+        else:
+            self.places = dict(zip(map(_identity, rules), count(), strict=False))
+        self.rules = rules
         if len(gone) + len(new) > _MOST_CHANGES:
             self.found, self.by_form, self.odd, gone, new = {}, {}, [], (), rules
         self._change(gone, new)

@@ -80,7 +80,7 @@ class SavedTopology:
             return parts
         if len(value) >= FEW and not any(self._deep.each(value, lambda _, entry: _has_long_list(entry))):
             margin = " " * indent
-            return [margin + lines for lines in self._lines.each(value, lambda _, entry: _entry(entry, margin))]
+            return self._lines.each(value, lambda _, entry: _entry(entry, margin))
         for entry in value:
             block = "".join(self._text(entry, indent + 2))
             parts.append(f"{' ' * indent}- {block[indent + 2 :]}")
@@ -121,8 +121,7 @@ def _indented(text: str, indent: int) -> str:
 
 
 def _entry(entry: Any, margin: str) -> str:
-    """An entry whose first line is still to be moved in."""
-    return dump_yaml([entry]).replace("\n", f"\n{margin}").rstrip(" ")
+    return margin + dump_yaml([entry]).replace("\n", f"\n{margin}").rstrip(" ")
 
 
 def _key(name: str) -> str:

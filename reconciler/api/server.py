@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -38,6 +39,7 @@ MOST_CONNECTIONS = 2048
 _HEADERS = 10.0  # seconds for a request's headers to come
 _KEEP_ALIVE, _LEAVE = 30, 15  # seconds: of silence between requests; for what is under way when it is told to end
 _EVERY = 0.5  # seconds between looks for those who listen to events; more where a look takes long
+_YOUNG = 100_000  # objects after which their garbage is looked for: a request makes many, and leaves few
 CLIENTS_LOG = "/var/log/polycube"  # Polycube's client ends at once where this is missing
 
 
@@ -103,6 +105,7 @@ def serve(settings: Settings) -> int:
         except Refusal as error:
             raise UsageError(str(error)) from None
         store.start()
+        gc.set_threshold(_YOUNG)
         asyncio.run(_serve(App(store, settings.policy, hub), settings, sockets))
     finally:
         for sock in sockets:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from reconciler.engine.builder import Builder
 from reconciler.engine.confirm import refuse_while_unconfirmed
 from reconciler.engine.edit import Edited, empty_topology, revision_of
 from reconciler.engine.session import Reconciler, SessionCache
-from reconciler.errors import EditRefused, PcnError
+from reconciler.errors import EditRefused, PcnError, VerifyFailed
 from reconciler.graph.desired import document_text
 from reconciler.graph.documents import document_data
 from reconciler.graph.records import CubeRecord, Live, PortRecord, ProgramRecord
@@ -37,6 +38,7 @@ from reconciler.present.show import cube_data
 log = logging.getLogger("pcn.api")
 Make = Callable[[Mapping[str, Any]], Edited]
 _TRIES = 20
+_FRESH = 1.0  # seconds for which a look at everything will do for edits that write nothing but rows
 
 
 class Planned(Exception):
@@ -48,7 +50,7 @@ class Planned(Exception):
 
 
 class _Moved(Exception):
-    """Somebody else has applied the topology since its document was read."""
+    """Somebody else has applied the topology since its document was read, or has written to the kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,9 @@ class Store:
     _raw: tuple[str, Mapping[str, Any]] = ("", {})
     """What was last applied, as the kernel keeps it, and the same as it was edited: its entries are the objects that everything
     which follows from them is remembered by."""
+    _recent: tuple[float, Live | None] = (0.0, None)
+    """When everything was last looked at for a write, and what the kernel held once it was done. For what many send one after the
+    other: rows that somebody else writes are found when the write is verified, or by the next look."""
 
     def __post_init__(self) -> None:
         self._built = Builder(self.options.services, self.options.compiling, self.options.root, stored=True)
@@ -204,11 +209,19 @@ class Store:
             swapped.append(self.saved.replace(edited.document))
 
         refuse_while_unconfirmed(self.options.root)
+        began = time.monotonic()
+        looked, recent = self._recent if began - self._recent[0] <= _FRESH else (began, None)
+        self._recent = (0.0, None)
         try:
-            result = apply([Document(self.saved.path, "", edited.document)], replace(self.options, planned=planned))
+            options = replace(self.options, planned=planned, recent=recent)
+            result = apply([Document(self.saved.path, "", edited.document)], options)
+            self._recent = looked, result.verified
         except BaseException as error:
             if swapped:
                 self.saved.restore(swapped[0])
+            if isinstance(error, VerifyFailed) and recent is not None:
+                log.info("somebody else wrote to the kernel meanwhile: looking at everything")
+                raise _Moved from None
             if isinstance(error, PcnError):
                 self.told("failed", {"topology": self.topology, "error": str(error)})
             raise

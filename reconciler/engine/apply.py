@@ -49,9 +49,9 @@ class Options:
 
     `doing` is told what begins, in a word or two.
 
-    `kept` is what one call takes over from the one before: whoever calls again keeps the options. `lately` is what was read a
+    `kept` is what one call takes over from the one before: whoever calls again keeps the options. `recent` is what was read a
     moment ago, when all was as it should be, and will do for an edit that writes nothing but rows. Whoever gives it looks at
-    everything directly afterwards.
+    everything soon afterwards.
 
     `partial`: netdevs that no cube can work on are left out and named in the result; else they are errors.
 
@@ -81,13 +81,15 @@ class Options:
 @dataclass(slots=True)
 class ApplyResult:
     """What was (or would be) done. `warnings` are about the documents; `topologies` are those of the documents that were given,
-    `wanted` these and those that stay. `refused` is what was left out of it (see Options.partial)."""
+    `wanted` these and those that stay. `refused` is what was left out of it (see Options.partial). `verified` is what was read
+    back, if nothing was done but that rows were written: what the kernel holds now."""
 
     session: Session
     warnings: tuple[Problem, ...] = ()
     topologies: tuple[Topology, ...] = ()
     wanted: tuple[Topology, ...] = ()
     refused: tuple[Problem, ...] = ()
+    verified: Live | None = None
 
     @property
     def plan(self) -> Plan:
@@ -130,7 +132,9 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
             if chosen.planned:
                 chosen.planned(result)
             if result.plan.steps:
-                result.warnings += _carry_out(result.session, root, reconciler, chosen)
+                warnings, read = _carry_out(result.session, root, reconciler, chosen)
+                result.warnings += warnings
+                result.verified = read if _writes_rows_alone(result) else None
                 if _is_news(result):
                     result.warnings += _once_more(documents, root, reconciler, chosen, delete=delete)
                 chosen.kept.topologies = {document_text(topology): topology for topology in result.wanted}
@@ -164,22 +168,28 @@ def _once_more(
 ) -> tuple[Problem, ...]:
     """A netdev has its number once it is made, and until then no row can say it."""
     found = _session(documents, options, reconciler, delete)
-    return _carry_out(found.session, root, reconciler, options) if found.plan.steps else ()
+    return _carry_out(found.session, root, reconciler, options)[0] if found.plan.steps else ()
 
 
-def _carry_out(session: Session, root: Bpffs, reconciler: Reconciler, options: Options) -> tuple[Problem, ...]:
-    """Warnings about what was done in another way, and what could not be cleared away afterwards."""
+def _carry_out(
+    session: Session, root: Bpffs, reconciler: Reconciler, options: Options
+) -> tuple[tuple[Problem, ...], Live | None]:
+    """Warnings about what was done in another way, and what could not be cleared away afterwards; and what was read back."""
     from reconciler.live.execute import Executor
+
+    read: list[Live] = []
 
     def verify() -> list[str]:
         options.doing("verifying")
-        return unfinished(session, reconciler)
+        read.append(read_back(session, reconciler))
+        return unfinished(session, reconciler, read[-1])
 
     executor = Executor(root, session.objects, (step.operation for step in session.plan.steps), options.services)
     try:
         left = carry_out(session.plan, executor, verify, progress=options.progress, before=options.before)
         otherwise = [Problem(words, severity="warning") for words in executor.warnings]
-        return *otherwise, *(Problem(words, severity="warning", hint="the next apply clears it away") for words in left)
+        uncleared = [Problem(words, severity="warning", hint="the next apply clears it away") for words in left]
+        return (*otherwise, *uncleared), read[-1] if read else None
     finally:
         executor.close()
 
@@ -192,8 +202,15 @@ def _session_of_edit(documents: Sequence[Document], options: Options, reconciler
     if live is None:
         return None
     result = _session(documents, options, reconciler, delete=False, live=live)
-    more = cubes_of(step for step in result.plan.steps if step.operation.kind not in ("write_rows", "delete_rows"))
+    more = cubes_of(step for step in result.plan.steps if step.operation.kind not in _OF_ROWS)
     return None if more & {pins.cube(cube) for cube in live.generations} else result
+
+
+_OF_ROWS = ("write_rows", "delete_rows")
+
+
+def _writes_rows_alone(result: ApplyResult) -> bool:
+    return all(step.operation.kind in (*_OF_ROWS, "set_document") for step in result.plan.steps)
 
 
 def _session(
@@ -326,14 +343,16 @@ def drift_session(options: Options | None = None) -> Session:
         return reconciler.session(applied, applied, live)
 
 
-def unfinished(session: Session, reconciler: Reconciler) -> list[str]:
-    """Read back after a commit: what is still otherwise than planned, as sentences. What will be retired may be there.
-
-    Of cubes that no step names, what was read before the first step stands: steps write below the paths that they name and
-    nowhere else, and no other writer had the lock meanwhile. All others are read again, like hooks and netdevs.
-    """
+def read_back(session: Session, reconciler: Reconciler) -> Live:
+    """The kernel after a commit. Of cubes that no step names, what was read before the first step stands: steps write below the
+    paths that they name and nowhere else, and no other writer had the lock meanwhile. All others are read again, like hooks and
+    netdevs."""
     touched = cubes_of(session.plan.steps)
-    live = reconciler.live(since={cube for cube in session.live.generations if pins.cube(cube) not in touched})
+    return reconciler.live(since={cube for cube in session.live.generations if pins.cube(cube) not in touched})
+
+
+def unfinished(session: Session, reconciler: Reconciler, live: Live) -> list[str]:
+    """What is still otherwise than planned in what was read back, as sentences. What will be retired may be there."""
     network = [
         r for r in global_records(session.desired.state).values() if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)
     ]

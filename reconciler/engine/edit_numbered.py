@@ -9,8 +9,7 @@ Numbers that are contiguous from 0 stay so when an entry is taken out; others ke
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from operator import itemgetter
+from operator import itemgetter, lt
 from typing import Any
 
 from reconciler.check.defaults import fill
@@ -44,8 +43,8 @@ def numbered(holder: Any, place: Place, operation: str, among: str, value: Any, 
 
 def sorted_by(entries: Sequence[Any], key: str) -> Sequence[Any]:
     """The very same list if it is in order."""
-    numbers = [entry[key] for entry in entries]
-    return entries if all(one < next_one for one, next_one in pairwise(numbers)) else sorted(entries, key=itemgetter(key))
+    numbers = list(map(itemgetter(key), entries))
+    return entries if all(map(lt, numbers, numbers[1:])) else sorted(entries, key=itemgetter(key))
 
 
 def _batch(value: Any, among: str, where: str) -> list[Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import hashlib
 import os
 import struct
 import time
@@ -316,11 +315,12 @@ def _object(text: str) -> dict[str, Any] | None:
 
 
 def _in_short(content: Any) -> Any:
-    """What is kept of a map's content to compare with: itself, or a digest that is shorter."""
+    """What is kept of a map's content to compare with: itself, or its length and Python's own hash, which has a key that nobody
+    knows and takes a fifth of the time of those that need none."""
     if isinstance(content, bytes) and len(content) > _SHORT:
-        return hashlib.blake2b(content, digest_size=16).digest()
+        return len(content), hash(content)
     if isinstance(content, batch_read.Block) and len(content.keys) > _SHORT:
-        return tuple(hashlib.blake2b(part, digest_size=16).digest() for part in content)
+        return tuple((len(part), hash(part)) for part in content)
     return content
 
 
