@@ -25,7 +25,8 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(run: Run) -> int:
     from reconciler.engine.apply import drift_session
-    from reconciler.present.drift_report import drift_document, drift_text
+    from reconciler.present.drift_report import drift_document
+    from reconciler.present.drift_text import drift_text
     from reconciler.present.rows import Decoder
 
     run.need("read the kernel's programs")
@@ -35,7 +36,7 @@ def run(run: Run) -> int:
     if run.format != "text":
         run.emit(document)
     elif not run.terminal.quiet:
-        run.terminal.print(drift_text(document, run.terminal.paint))
+        run.terminal.print(drift_text(document, run.terminal.paint, verbose=run.terminal.verbose))
     if document["drift"]:
         return 3
     return 2 if session.plan.resets else ApplyFailed.exit_code if session.live.sealed else 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from itertools import compress, filterfalse
 from operator import ne
 
 from reconciler.graph.records import (
+    CubeRecord,
     Grouped,
     ProgramRecord,
     Record,
@@ -114,3 +115,18 @@ def is_other_code(change: Change) -> bool:
 def without_documents(changes: list[Change]) -> list[Change]:
     """Leave out the applied documents: they are the record of an apply, not a part of what forwards packets."""
     return [change for change in changes if not isinstance(change.after or change.before, TopologyRecord)]
+
+
+def without_parts(changes: Iterable[Change]) -> list[Change]:
+    """A cube that is gone is one thing, not a line for each of its parts."""
+    changes = list(changes)
+    gone = {change.after.name for change in changes if change.before is None and isinstance(change.after, CubeRecord)}
+    extra = {change.before.name for change in changes if change.after is None and isinstance(change.before, CubeRecord)}
+
+    def is_part(change: Change) -> bool:
+        record = change.after or change.before
+        return not isinstance(record, CubeRecord) and getattr(record, "cube", None) in (
+            gone if change.before is None else extra if change.after is None else ()
+        )
+
+    return [change for change in changes if not is_part(change)]

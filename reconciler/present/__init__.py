@@ -7,6 +7,7 @@ format version.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from reconciler.engine.session import Session
     from reconciler.present.rows import Decoder
 
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 COUNTS = (PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES)
 PLANNED, DONE, UNDONE, UNSURE = "planned", "done", "undone", "unsure"
 """What became of a step. 'unsure': undoing failed somewhere, so that nobody can say."""
 HINTED = 20  # problems of which a hint is worked out, as many as are shown in text
 ROWS_IN_TEXT = 6
+SORTED = 256  # removed rows that are decoded, so that those shown are the first ones as people count
 ROWS = ("write_rows", "delete_rows")
 """Operations on rows of a cube's table."""
 
@@ -45,19 +47,23 @@ class Report:
 
 def document(report: Report) -> dict[str, Any]:
     """The document of docs/commands.md."""
+    from reconciler.graph.diff import without_parts
+
     session, configurations = report.session, {}
+    drift = without_parts(session.drift) if session else []
     if session is not None and report.decoder is not None:
         from reconciler.present.configs import configurations_of
 
-        configurations = configurations_of(session, report.decoder, _cubes_with_rows(report.steps))
+        configurations = configurations_of(session, report.decoder, report.steps)
     steps = [step_data(step, report, told=configurations) for step in report.steps]
     return {
         "format_version": FORMAT_VERSION,
-        "summary": summary(steps, len(session.pending) if session else 0, len(session.drift) if session else 0),
+        "summary": summary(steps, len(session.pending) if session else 0, len(drift)),
         "steps": steps,
         "configurations": configurations,
         "waiting": [{"cube": cube, "port": port, "netdev": netdev} for cube, port, netdev in report.waiting],
-        "drift": [change.address for change in session.drift] if session else [],
+        "pending": [change.address for change in session.pending] if session else [],
+        "drift": [change.address for change in drift],
         "notes": list(session.plan.notes) if session else [],
         "warnings": [problem_data(problem) for problem in report.warnings],
         "errors": error_data(report.error) if report.error is not None else [],
@@ -115,10 +121,6 @@ def subject(address: str) -> str:
     return address
 
 
-def _cubes_with_rows(steps: Iterable[Step]) -> dict[str, None]:
-    return {step.address.split("/")[1]: None for step in steps if step.operation.kind in ROWS}
-
-
 def _sides(step: Step, report: Report, told: Collection[str]) -> tuple[Any, Any]:
     """Before and after, in the model's leaves where the model knows them."""
     kind, args = step.operation.kind, step.operation.args
@@ -149,10 +151,17 @@ def _end_words(end: Mapping[str, Any]) -> str:
 def _rows(rows: Mapping[str, str] | None, step: Step, report: Report, *, live: bool) -> Any:
     if rows is None or report.decoder is None:
         return rows
-    chosen = list(rows if report.most is None else step.after or step.before or ())[: report.most]
+    most = report.most if step.after else report.most and SORTED
+    chosen = list(rows if report.most is None else step.after or sorted(step.before or ()))[:most]
     raw = {bytes.fromhex(key): bytes.fromhex(rows[key]) for key in chosen if key in rows}
     _, cube, _, table = step.address.split("/", 3)
-    return report.decoder.rows(cube, table, raw, live=live)
+    found = report.decoder.rows(cube, table, raw, live=live, written=report.most is not None)
+    return found if step.after else dict(sorted(found.items(), key=lambda entry: in_order(entry[0]))[: report.most])
+
+
+def in_order(name: str) -> list[tuple[str, int]]:
+    """By which names are sorted as people count: rule[9] before rule[10]."""
+    return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name)]
 
 
 def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,46 +1,59 @@
-"""What of its configuration changes, for cubes whose rows a Python half derives.
+"""What of its configuration changes, for cubes whose rows a Python half derives, or of which nothing in the kernel changes.
 
 Such rows need not resemble what somebody wrote, and one rule may be many of them. So the documents are compared: the one
 that is applied with the one that is wanted.
 """
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from reconciler.engine.session import Session
+from reconciler.graph.documents import document_data
 from reconciler.graph.records import CubeRecord, TopologyRecord
+from reconciler.plan.steps import Step
+from reconciler.present import ROWS, subject
 from reconciler.present.rows import Decoder, Leaves, entries
 
 _SAID_ELSEWHERE = frozenset({"name", "service-name", "type", "loglevel", "peer", "tcubes"})
 
 
-def configurations_of(session: Session, decoder: Decoder, cubes: Collection[str]) -> dict[str, dict[str, Leaves]]:
-    """For each of `cubes` that has such rows and a configuration that changes: what differs, 'before' and 'after'."""
+def configurations_of(session: Session, decoder: Decoder, steps: Iterable[Step]) -> dict[str, dict[str, Leaves]]:
+    """What differs in the configuration of cubes that have such rows, and of those of which these steps change nothing: 'before'
+    and 'after'. (A description is in no table.)"""
+    steps = list(steps)
+    cubes = {step.address.split("/")[1]: None for step in steps if step.operation.kind in ROWS}
     services = {cube: decoder.service(cube) for cube in cubes}
-    derived = {
-        cube: service for cube, service in services.items() if service is not None and service.implementation.derives
-    }
-    sides = [_cubes(session, state, derived) for state in (session.live.state, session.desired.state)] if derived else []
+    shown = {cube: service for cube, service in services.items() if service is not None and service.implementation.derives}
+    texts = [step.address.partition("/") for step in steps if step.action == "update"]
+    if written := {name for kind, _, name in texts if kind == "topology"}:
+        touched = {subject(step.address).partition("/")[2] for step in steps}
+        named = (_cubes_of(state, written) for state in (session.live.state, session.desired.state))
+        old, new = ({name: cube for name, cube in side.items() if name not in touched} for side in named)
+        silent = [name for name in new if name in old and old[name] != new[name]]
+        shown |= {name: service for name in silent if (service := decoder.service(name)) is not None}
+    sides = [_cubes(session, state, shown) for state in (session.live.state, session.desired.state)] if shown else []
     found = {}
-    for cube, service in derived.items():
-        old, new = (dict(_flat(service.schema, side.get(cube, {}))) for side in sides)
-        if old != new:
+    for cube, service in shown.items():
+        was, now = (dict(_flat(service.schema, side.get(cube, {}))) for side in sides)
+        if was != now:
             found[cube] = {
-                "before": {entry: leaves for entry, leaves in old.items() if new.get(entry) != leaves},
-                "after": {entry: leaves for entry, leaves in new.items() if old.get(entry) != leaves},
+                "before": {entry: leaves for entry, leaves in was.items() if now.get(entry) != leaves},
+                "after": {entry: leaves for entry, leaves in now.items() if was.get(entry) != leaves},
             }
     return found
 
 
 def _cubes(session: Session, state: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Mapping[str, Any]]:
     """The cubes as a side's documents have them."""
-    owners = {record.topology for name in wanted if isinstance(record := state.get(f"cube/{name}"), CubeRecord)}
+    return _cubes_of(state, {record.topology for name in wanted if isinstance(record := state.get(f"cube/{name}"), CubeRecord)})
+
+
+def _cubes_of(state: Mapping[str, Any], owners: Collection[str]) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
     for owner in owners:
         if isinstance(record := state.get(f"topology/{owner}"), TopologyRecord):
-            found |= {cube["name"]: cube for cube in json.loads(record.document).get("spec", {}).get("cubes", ())}
+            found |= {cube["name"]: cube for cube in document_data(record.document).get("spec", {}).get("cubes", ())}
     return found
 
 

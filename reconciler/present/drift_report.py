@@ -1,83 +1,26 @@
-"""Drift, as plain data and as text: what the kernel holds otherwise than it was applied, object by object. Pure."""
+"""Drift, as plain data: what the kernel holds otherwise than it was applied, object by object. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from reconciler.document.diagnostics import escape
-from reconciler.graph.diff import Change, diff_rows, differing_fields
-from reconciler.graph.records import GONE, CubeRecord, HookRecord, LinkRecord, NamespaceRecord, ProgramRecord, Record, TableRecord
+from reconciler.graph.diff import Change, diff_rows, differing_fields, without_parts
+from reconciler.graph.records import GONE, HookRecord, LinkRecord, NamespaceRecord, ProgramRecord, Record, TableRecord
 from reconciler.present import FORMAT_VERSION, differing, pretty_target, subject
-from reconciler.present.leaves import changed_leaves, counted
-from reconciler.present.text import STYLES, Paint, plain
+from reconciler.present.drift_text import CHANGED, MISSING, UNEXPECTED
 
 if TYPE_CHECKING:
     from reconciler.present.rows import Decoder
-
-MISSING, CHANGED, UNEXPECTED = "missing", "changed", "unexpected"
-_MARKS = {MISSING: "-", CHANGED: "~", UNEXPECTED: "+"}
 
 
 def drift_document(changes: Sequence[Change], decoder: Decoder | None, resets: Sequence[str] = ()) -> dict[str, Any]:
     """{"format_version", "summary": {"drift"}, "drift": [{address, subject, state, applied, live}], "state_resets", "errors"}.
     `resets`: addresses of the tables that an upgrade would make anew."""
-    found = [_entry(change, decoder) for change in _without_parts(changes)]
+    found = [_entry(change, decoder) for change in without_parts(changes)]
     summary = {"drift": len(found)}
     return {"format_version": FORMAT_VERSION, "summary": summary, "drift": found, "state_resets": list(resets), "errors": []}
-
-
-def drift_text(document: Mapping[str, Any], paint: Paint = plain) -> str:
-    entries = document["drift"]
-    if not entries:
-        return "\n".join(["No drift: the kernel holds what was applied.", *_upgrade(document, paint)])
-    wide = min(40, max(len(escape(entry["address"])) for entry in entries))
-    lines = []
-    for entry in entries:
-        mark = _MARKS[entry["state"]]
-        said = list(_said(entry))
-        lines.append(paint(STYLES[mark], f"{mark} {escape(entry['address']):<{wide}}  {escape(said[0])}"))
-        lines += [paint(STYLES[mark], f"  {'':<{wide}}  {escape(words)}") for words in said[1:]]
-    return "\n".join(
-        [
-            *lines,
-            paint("bold", f"Drift: {counted(len(entries), 'object')} not as applied; the next apply mends that."),
-            *_upgrade(document, paint),
-        ]
-    )
-
-
-def _upgrade(document: Mapping[str, Any], paint: Paint) -> Iterator[str]:
-    if document["state_resets"]:
-        tables = ", ".join(map(escape, document["state_resets"]))
-        lost = "state reset: what was learned there would be lost"
-        yield paint("yellow", f"Pending: newer code has another layout for {tables} ({lost}).")
-
-
-def _said(entry: Mapping[str, Any]) -> Iterator[str]:
-    if entry["state"] == MISSING:
-        yield "is gone"
-    elif entry["state"] == UNEXPECTED:
-        yield "was not applied"
-    else:
-        applied, live = entry["applied"], entry["live"]
-        differences = [words for _, words in changed_leaves(applied, live)]
-        yield from differences or ["is another one than was applied"]
-
-
-def _without_parts(changes: Sequence[Change]) -> list[Change]:
-    """A cube that is gone is one thing, not a line for each of its parts."""
-    gone = {change.after.name for change in changes if change.before is None and isinstance(change.after, CubeRecord)}
-    extra = {change.before.name for change in changes if change.after is None and isinstance(change.before, CubeRecord)}
-
-    def is_part(change: Change) -> bool:
-        record = change.after or change.before
-        return not isinstance(record, CubeRecord) and getattr(record, "cube", None) in (
-            gone if change.before is None else extra if change.after is None else ()
-        )
-
-    return [change for change in changes if not is_part(change)]
 
 
 def _entry(change: Change, decoder: Decoder | None) -> dict[str, Any]:

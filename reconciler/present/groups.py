@@ -12,6 +12,7 @@ from typing import Any
 from reconciler import pins
 from reconciler.present import ROWS, ROWS_IN_TEXT
 from reconciler.present.leaves import changed_leaves, counted, value_words
+from reconciler.present.renumbered import changed_entries
 
 Steps = Sequence[Mapping[str, Any]]
 MARKS = {"create": "+", "enter": "+", "delete": "-"}
@@ -20,13 +21,15 @@ MARKS = {"create": "+", "enter": "+", "delete": "-"}
 
 @dataclass(slots=True)
 class ChangeGroup:
-    """What happens to one thing: `about` is said beside its name, `lines` are (mark, text) below it."""
+    """What happens to one thing: `about` is said beside its name, `lines` are (mark, text) below it; `objects` are the
+    addresses that its steps are of."""
 
     name: str
     mark: str = "~"
     about: str = ""
     lines: list[tuple[str, str]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    objects: set[str] = field(default_factory=set)
 
 
 def grouped(steps: Steps, configurations: Mapping[str, Any]) -> list[ChangeGroup]:
@@ -35,10 +38,12 @@ def grouped(steps: Steps, configurations: Mapping[str, Any]) -> list[ChangeGroup
     by_subject: dict[str, list[Mapping[str, Any]]] = {}
     for step in _one_each(steps):
         by_subject.setdefault(_home(step), []).append(step)
+    for cube in configurations:  # one of which nothing changes in the kernel: a description
+        by_subject.setdefault(f"cube/{cube}", [])
     groups = []
     for subject, own in by_subject.items():
         kind, _, name = subject.partition("/")
-        group = ChangeGroup(name or kind)
+        group = ChangeGroup(name or kind, objects={address for step in own for address in (step["address"], step["subject"])})
         for step in own:
             for what, number in step["counts"].items():
                 group.counts[what] = group.counts.get(what, 0) + number
@@ -49,7 +54,15 @@ def grouped(steps: Steps, configurations: Mapping[str, Any]) -> list[ChangeGroup
             filler(group, own)
         if group.lines or group.about or group.counts:
             groups.append(group)
-    return _together(groups)
+    return _together(groups) or list(_texts(steps))
+
+
+def _texts(steps: Steps) -> Iterator[ChangeGroup]:
+    """Where nothing else changes: the topologies of which the kernel keeps another text then."""
+    for step in steps:
+        kind, _, name = step["subject"].partition("/")
+        if kind == "topology" and step["action"] == "update":
+            yield ChangeGroup(name, about="its text alone, of which nothing in the kernel depends")
 
 
 def _one_each(steps: Steps) -> Iterator[Mapping[str, Any]]:
@@ -165,15 +178,24 @@ def _fill_cube(group: ChangeGroup, steps: Steps) -> None:
     elif own:
         group.about = f"{own[0]['reason']}: {own[0]['before']} -> {own[0]['after']}"
     group.lines += _port_lines(steps)
-    group.lines += _derived_lines(steps)
     for step in steps:
         if step["operation"] in ROWS:
             group.lines += _row_lines(step)
         elif replaced is None and group.mark == "~":
             group.lines += _inner_lines(step)
-    group.lines = list(dict.fromkeys(group.lines))  # two programs with one constant say the same
+    group.lines = _without_switches(dict.fromkeys(group.lines))  # two programs with one constant say the same
+    if not group.lines and not group.about:
+        group.lines += _derived_lines(steps)
     if not group.about:
         group.lines += _way_lines(steps if not group.lines else [step for step in steps if step["disruption"] != "none"])
+
+
+def _without_switches(lines: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Without those that only say that a list has entries now, where its entries are said."""
+    lines = list(lines)
+    lists = {words.partition("[")[0] for _, words in lines}
+    switches = {f"{name} has entries" for name in lists}
+    return [(mark, words) for mark, words in lines if words.partition(": ")[0] not in switches]
 
 
 def _port_lines(steps: Steps) -> Iterator[tuple[str, str]]:
@@ -194,30 +216,25 @@ def _configuration_lines(changed: Mapping[str, Any], steps: Steps) -> Iterator[t
     """What changes in a configuration, but for entries that rows will tell of."""
     rows = {entry for step in steps if step["operation"] in ROWS for side in ("before", "after") for entry in step[side] or ()}
     before, after = ({entry: each for entry, each in changed[side].items() if entry not in rows} for side in ("before", "after"))
-    yield from changed_leaves(before, after)
+    yield from changed_entries(before, after)
 
 
 def _derived_lines(steps: Steps) -> Iterator[tuple[str, str]]:
-    """How many rows follow from what was said already, by table."""
-    found: dict[str, int] = {}
-    for step in steps:
-        if step["operation"] in ROWS and step["before"] == step["after"] == {}:
-            table = step["address"].rpartition("/")[2]
-            found[table] = found.get(table, 0) + sum(step["counts"].values())
-    if found:
-        yield "~", f"rows derived from it: {', '.join(f'{table} {number}' for table, number in found.items())}"
+    """How many rows change that nobody wrote. -v says of which tables."""
+    unsaid = [step for step in steps if step["operation"] in ROWS and not (step["before"] or step["after"])]
+    if rows := sum(number for step in unsaid for number in step["counts"].values()):
+        yield "~", f"{counted(rows, 'row')} that its configuration comes to"
 
 
 def _row_lines(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if step["before"] == step["after"] == {}:
+    if not (step["before"] or step["after"]):
         return
     before, after = step["before"] or {}, step["after"] or {}
     shown = list(changed_leaves(before, after))[:ROWS_IN_TEXT]
     yield from shown
     rest = sum(step["counts"].values()) - max(len(before), len(after))
     if rest > 0:
-        table = step["address"].rpartition("/")[2]
-        yield (shown[0][0] if shown else "~"), f"… and {counted(rest, 'more row')} of {table}"
+        yield (shown[0][0] if shown else "~"), f"… and {counted(rest, 'more row')}"
 
 
 def _inner_lines(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -235,15 +252,20 @@ def _inner_lines(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _way_lines(steps: Steps) -> Iterator[tuple[str, str]]:
     """How a packet goes, for a cube of which nothing else changes."""
-    words = {"set_hop": "next hop", "set_member": "flood member", "load_stub": "entry"}
+    words = {"set_hop": "way out", "set_member": "copies", "load_stub": "way in"}
     for step in steps:
         if step["operation"] in words:
             sides = " -> ".join(str(side) for side in (step["before"], step["after"]) if side)
-            what = f"{words[step['operation']]} {step['address'].rpartition('/')[2]}"
             if step["disruption"] != "none":
-                yield "!", f"{what} {step['reason']} ({step['disruption']})"
+                yield "!", f"next hop {step['address'].rpartition('/')[2]} {step['reason']} ({step['disruption']})"
             else:
-                yield MARKS.get(step["action"], "~"), what + (f": {sides}" if sides else "")
+                yield MARKS.get(step["action"], "~"), words[step["operation"]] + (f": {sides}" if sides else _of_port(step))
+
+
+def _of_port(step: Mapping[str, Any]) -> str:
+    """Whose way in a stub is, by the name of its pin."""
+    port = pins.unescape(step["address"].rpartition("/")[2].partition("_")[2])
+    return "" if port in ("wire", "inner", "") else f" of port {port}"
 
 
 _FILLERS: dict[str, Callable[[ChangeGroup, Steps], None]] = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from reconciler.facts import of_cube
@@ -34,18 +33,17 @@ class Decoder:
     session: Session
     services: Services
 
-    def rows(self, cube: str, table: str, rows: Mapping[bytes, bytes], *, live: bool, most: int | None = None) -> Leaves:
-        """The first `most` rows as leaves, else as fields, or as hexadecimal text where nobody knows what they are. `live`:
-        port numbers mean the live ports, else the desired ones."""
+    def rows(self, cube: str, table: str, rows: Mapping[bytes, bytes], *, live: bool, written: bool = False) -> Leaves:
+        """Rows as leaves, else as fields, or as hexadecimal text where nobody knows what they are. `live`: port numbers mean the
+        live ports, else the desired ones. `written`: only as leaves, which are what somebody wrote."""
         service, tables = self.service(cube), self._tables(cube)
-        rows = dict(islice(rows.items(), most))
         if service is None or table not in tables:
             return {_hex(key): _hex(value) for key, value in rows.items()}
         facts = of_cube(service.facts, self.session.facts, self.session.live.published.get(cube, {}))
         env = Env(self._ports(cube, live=live), cube=cube, facts=facts)
         bound = [binding for binding in service.bindings if binding.table == table]
         if not bound:
-            return _read_back(service, table, rows, tables, env) or _fields(table, rows, tables[table])
+            return _read_back(service, table, rows, tables, env) or ({} if written else _fields(table, rows, tables[table]))
         found: Leaves = {}
         for key, value in rows.items():
             config = decode_rows(bound, {table: {key: value}}, tables, env)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from reconciler.document.diagnostics import escape
-from reconciler.present import COUNTS, ROWS_IN_TEXT
+from reconciler.present import COUNTS, ROWS_IN_TEXT, subject
 from reconciler.present.groups import MARKS, ChangeGroup, grouped
 from reconciler.present.leaves import counted
 
@@ -28,9 +28,13 @@ def render(document: Mapping[str, Any], *, done: bool, paint: Paint = plain, ver
     """The whole text, ending with the line of totals. `done`: it was applied, not only planned."""
     steps = document["steps"]
     groups = [] if verbose else grouped(steps, document["configurations"])
+    if document["summary"]["pending"]:
+        _mark_drift(groups, {*document["drift"]}, {*document["pending"]})
     lines = [_step_line(step, paint) for step in steps] if verbose else list(_body(groups, paint))
     if document["drift"]:
-        lines.append(paint("yellow", f"drift: {counted(len(document['drift']), 'object')} not as applied before"))
+        names = ", ".join(_few(list(dict.fromkeys(map(_name, document["drift"])))))
+        count = counted(len(document["drift"]), "object")
+        lines.append(paint("yellow", escape(f"drift: {count} not as applied before ({names})")))
     lines += [escape(f"waiting: {said}") for said in _few([_waiting(entry) for entry in document["waiting"]])]
     lines += [escape(f"note: {note}") for note in document["notes"]]
     return "\n".join([*lines, paint("bold", totals(document, done=done))])
@@ -52,6 +56,17 @@ def totals(document: Mapping[str, Any], *, done: bool) -> str:
     )
     where = f" ({', '.join(_few(felt))})" if felt else ""
     return escape(f"{'Applied' if done else 'Plan'}: {costs}; disruption: {summary['disruption']}{where}.")
+
+
+def _name(address: str) -> str:
+    return subject(address).partition("/")[2] or address
+
+
+def _mark_drift(groups: Sequence[ChangeGroup], drift: set[str], pending: set[str]) -> None:
+    """Where some of the plan is asked for by the files, what mends drift is marked as such."""
+    for group in groups:
+        if group.objects & drift:
+            group.name += " (drift too)" if group.objects & pending else " (drift)"
 
 
 def _body(groups: Sequence[ChangeGroup], paint: Paint) -> Iterator[str]:

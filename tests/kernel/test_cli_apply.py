@@ -75,7 +75,8 @@ def test_damage_from_outside_is_drift_until_the_next_apply(net: Net, own_root: s
     pcn("apply", file, code=0)
     assert pcn("drift", code=0).stdout == "No drift: the kernel holds what was applied.\n"
     os.unlink(f"{own_root}/links/{net.links[0]}/tcx_ingress")
-    assert f"hook/{net.links[0]}/tcx_ingress" in pcn("drift", code=3).stdout
+    assert f"{net.links[0]}  nothing of pcn is attached at tcx_ingress" in pcn("drift", code=3).stdout
+    assert f"hook/{net.links[0]}/tcx_ingress" in pcn("drift", "-v", code=3).stdout
     assert json.loads(pcn("drift", "-o", "json", code=3).stdout)["drift"][0]["state"] == "missing"
     assert document("apply", "--check", file, code=3)["drift"] == [f"hook/{net.links[0]}/tcx_ingress"]
     net.write("DROP")

@@ -46,7 +46,7 @@ def test_removed_entries_are_shown_with_what_they_said() -> None:
 def test_many_rows_are_summarised_and_only_those_shown_are_decoded() -> None:
     text = shown(write(dict(entry(number, 0) for number in range(1000))))
     assert text.count("fdb/entry[") == 6
-    assert "    + … and 994 more rows of fdb_static" in text
+    assert "    + … and 994 more rows" in text
     assert "1000 map writes" in text
 
 
@@ -59,6 +59,28 @@ def test_the_json_document_has_all_rows() -> None:
 def test_rows_of_a_table_that_nobody_knows_stay_hexadecimal() -> None:
     text = shown(write({"00000000": "01000000"}, table="derived"))
     assert "0x00000000: 0x01000000" in text
+
+
+def test_removed_rows_are_said_in_the_order_in_which_people_count() -> None:
+    rows = dict(entry(number, 0) for number in (2, 16, 1, 9, 3, 4, 5, 6))
+    gone = Step(Rank.ROWS, "cube/br1/table/fdb_static", "delete", "no longer configured", Operation("delete_rows", {"keys": [*rows]}), (), rows, None,
+                counts=MAP_WRITES, count=8)  # fmt: skip
+    lines = shown(gone).splitlines()
+    assert [line.partition("[")[2][15:17] for line in lines[1:7]] == ["01", "02", "03", "04", "05", "06"]
+    assert lines[7] == "    - … and 2 more rows"
+
+
+def test_what_mends_drift_is_told_from_what_the_files_ask_for() -> None:
+    found = session()
+    hook = replace(HOP, address="hook/veth1/tcx_ingress", action="create", before=None, disruption=AGING.disruption, reaches=())
+    found.drift = [Change("hook/veth1/tcx_ingress", None, None)]
+    found.pending = [Change("cube/br1/table/fdb_config", None, None)]
+    text = render(document(Report(found, Decoder(found, SERVICES), [AGING, hook], most=6)), done=False)
+    assert "~ br1  " in text
+    assert "+ veth1 (drift)  attached at tcx_ingress" in text
+    assert "drift: 1 object not as applied before (veth1)" in text
+    found.pending = []
+    assert "(drift)" not in render(document(Report(found, steps=[hook])), done=False), "there is nothing to tell it from"
 
 
 def test_a_program_swap_names_the_leaf_that_it_is_for() -> None:
@@ -173,7 +195,7 @@ def test_what_waits_and_what_should_be_known_is_said_before_the_totals() -> None
         document(Report(found, steps=[AGING], waiting=[("br1", "p2", "veth9"), ("", "", "eth7")])), done=False
     ).splitlines()
     assert lines[-5:-1] == [
-        "drift: 1 object not as applied before",
+        "drift: 1 object not as applied before (veth1)",
         "waiting: port p2 of br1 for netdev veth9, which is not there yet",
         "waiting: an attachment for netdev eth7, which is not there yet",
         "note: veth9 carries XDP traffic",
