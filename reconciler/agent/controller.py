@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,13 +27,16 @@ from reconciler.engine.confirm import refuse_while_unconfirmed
 from reconciler.engine.unchanged import UnchangedCheck
 from reconciler.errors import DocumentError, Interrupted, LockBusy, PcnError, Problem, VerifyFailed
 from reconciler.graph.desired import document_text
-from reconciler.graph.records import CubeRecord, LinkRecord, TopologyRecord
+from reconciler.graph.records import CubeRecord, LinkRecord, Live, PortRecord, Record, TopologyRecord
+from reconciler.kernel.netstate import NetdevState
 from reconciler.live.applied import name_of
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
 
 HEAL, NO_HEAL, OBSERVE = "heal", "no-heal", "observe"
 BUSY_RETRY, LAST_BUSY_RETRY = 0.1, 1.0  # seconds
 SOON = 0.05  # seconds until everything is looked at after an edit that was applied by a look at what was edited
+AFTER_NETDEVS = 0.3  # the same after a netdev was connected: where one comes, more do, and that look would be in their way
+IN_A_ROW = 1.0  # seconds for which netdevs that come one after another are connected before everything is looked at
 _NAMED = 4  # addresses in a log line
 _KEEP = "set_document"  # the operation that keeps an applied document
 log = logging.getLogger("pcn.agent")
@@ -44,7 +48,8 @@ class Controller:
     the last look found: addresses, addresses, and (cube, port, netdev); `refused` is what it left out. `moved` are
     netdevs that came, went or changed since all was well, `facts` those of the host that were planned with then, and `published`
     those of workers. `sealed` says which topologies cannot be read here, `busy_with` whom the last look had to wait for,
-    `concluded` whether any attempt has come to an end, and `withdrawn` what its source took back."""
+    `concluded` whether any attempt has come to an end, and `withdrawn` what its source took back. `netdevs` and
+    `records` are what was there, and the records of what was wanted, when all was well for the last time."""
 
     options: Options
     mode: str = HEAL
@@ -78,6 +83,9 @@ class Controller:
     _unchanged: UnchangedCheck | None = None
     _last_unchanged: UnchangedCheck | None = None
     _unread: bool = False
+    _connected: tuple[float, Live | None] = 0.0, None
+    netdevs: Mapping[str, NetdevState] = field(default_factory=dict)
+    records: Mapping[str, Record] = field(default_factory=dict)
     _calm_for: str = ""
     _shown: tuple[str, ...] = ()
 
@@ -85,6 +93,21 @@ class Controller:
     def problem(self) -> str:
         """Why what the files say is not in force; '' if it is."""
         return self._retries.problem
+
+    def lacks(self, port: str) -> str:
+        """The netdev that a port ("cube:port") is not connected to, as the last look left it: one that is not there, that is
+        another one now, or that could not be connected. '' for a port that lacks none, and for one that nobody knows."""
+        for cube, name, netdev in self.waiting:
+            if port == f"{cube}:{name}":
+                return netdev
+        cube, _, name = port.partition(":")
+        found = self.records.get(f"cube/{cube}/port/{name}")
+        peer = found.peer if isinstance(found, PortRecord) else "-"
+        if peer == "-" or ":" in peer:
+            return ""
+        with contextlib.suppress(OSError):
+            return "" if peer in self.netdevs and socket.if_nametoindex(peer) == self.netdevs[peer].index else peer
+        return peer
 
     def want(self, desired: DesiredDocuments) -> None:
         """The files say something else now."""
@@ -131,7 +154,9 @@ class Controller:
         except (PcnError, OSError) as error:
             self._failed(chosen, error, began)
         self._busy, self.busy_with, self.concluded = 0, "", True
-        return SOON if self._unread else self._retries.seconds_to_next(began)
+        if self._unread:
+            return AFTER_NETDEVS if self._connected[1] is not None else SOON
+        return self._retries.seconds_to_next(began)
 
     def _attempt(self, chosen: DesiredDocuments, began: float) -> None:
         self._unread = False
@@ -141,19 +166,34 @@ class Controller:
             self.tally.looks += 1
             self.last_success = time.time()
             return
-        last_glance, self._last_unchanged, self._unchanged = self._last_unchanged, None, None
-        documents = chosen.documents
+        since, recent = self._known(connects, began)
         options = replace(self.options, drop=self._dropped(chosen), partial=True, planned=self._ask)
         if self._is_edit(chosen) or connects:
-            recent = last_glance.recent() if last_glance is not None else None
+            quick = replace(options, recent=recent, connecting=connects)
             try:
-                if self._apply_at_once(chosen, replace(options, recent=recent), began):
+                if self._apply_at_once(chosen, quick, began, since if connects else None):
                     self._unread = recent is not None
                     return
             except VerifyFailed:
                 if recent is None:
                     raise
                 log.info("somebody else wrote to the kernel meanwhile: looking at everything")
+        self._apply_thoroughly(chosen, options, began)
+
+    def _known(self, connects: bool, now: float) -> tuple[float, Live | None]:
+        """What is known of the kernel, and will do, from here on only once; and when all of it was last read. While netdevs come,
+        it is what the last whole look read, or else what was verified when the last of them was connected."""
+        edited, self._last_unchanged = self._last_unchanged, None
+        calm, self._unchanged = self._unchanged, None
+        (since, connected), self._connected = self._connected, (now, None)
+        if not connects:
+            return now, edited.recent() if edited is not None else None
+        if calm is not None:
+            return now, calm.last()
+        return (since, connected) if now - since <= IN_A_ROW else (now, None)
+
+    def _apply_thoroughly(self, chosen: DesiredDocuments, options: Options, began: float) -> None:
+        documents = chosen.documents
         seen = plan_for(documents, options)
         lost = self._lost_documents(seen, documents, options)
         if lost:
@@ -201,8 +241,9 @@ class Controller:
         awaited = {netdev for _, _, netdev in self.waiting}
         return self.mode == HEAL and chosen.digest == self.good.digest and not awaited.isdisjoint(self.moved)
 
-    def _apply_at_once(self, chosen: DesiredDocuments, options: Options, began: float) -> bool:
-        """False: an applied document has vanished, or state would be reset, which is to be looked into first."""
+    def _apply_at_once(self, chosen: DesiredDocuments, options: Options, began: float, connects: float | None) -> bool:
+        """False: an applied document has vanished, or state would be reset, which is to be looked into first. `connects`: netdevs
+        have come, and all was read at that time."""
 
         def planned(result: ApplyResult) -> None:
             if self._vanished(result, options):
@@ -215,6 +256,8 @@ class Controller:
         except (_Vanished, ConsentNeeded):
             return False
         self.tally.looks += 1
+        if connects is not None:
+            self._connected = connects, done.verified
         self._done(chosen, done, began, chosen.topologies | {topology.name for topology in done.topologies})
         return True
 
@@ -291,6 +334,7 @@ class Controller:
         self._retries.passed(chosen.digest)
         self._shown = ()
         self.moved.clear()
+        self.netdevs, self.records = seen.session.live.netdevs, seen.session.desired.state
         self.facts, self.published = seen.session.facts, seen.session.live.published
         self.applied = {topology.name: document_text(topology) for topology in seen.wanted}
         self.last_success = time.time()

@@ -20,13 +20,15 @@ _PAUSE = 0.03  # seconds between two looks while somebody waits for a port, or a
 @dataclass(frozen=True, slots=True)
 class Handover:
     """`job` has something done in the thread where alone `files` and `healer` are touched; `read` takes what the files say now;
-    `looked` ends with a look at the kernel that began after it was called, and is told which netdevs may have moved."""
+    `looked` ends with a look at the kernel that began after it was called, and is told which netdevs may have moved; `ended` ends
+    with the one that is under way."""
 
     files: Files
     healer: Controller
     job: Callable[[Callable[[], object]], Awaitable[object]]
     read: Callable[[], None]
     looked: Callable[[Collection[str]], Awaitable[None]]
+    ended: Callable[[], Awaitable[None]]
 
     def functions(self) -> dict[str, Work]:
         """By method and path."""
@@ -47,16 +49,28 @@ class Handover:
         return {"topologies": [self._state(path) for path in sorted(self.files.given)]}
 
     async def _look(self, said: Any) -> dict[str, Any]:
-        """`ports`: answered when none of these ("cube:port") waits for its netdev any more, or after `wait` seconds."""
+        """`ports`: answered when each of these ("cube:port") is connected to the netdev that is there now, or after `wait`
+        seconds; `waiting` names those that are not. Without them, after a look."""
         ports = said.get("ports", []) if isinstance(said, dict) else []
         wanted = {port for port in ports if isinstance(port, str)}
         deadline = time.monotonic() + wait_of(said)
-        while True:
-            await self.looked({each["netdev"] for each in self._waiting() if each["port"] in wanted})
-            waiting = self._waiting()
-            if not wanted.intersection(each["port"] for each in waiting) or time.monotonic() > deadline:
-                return {"healthy": not self.healer.problem, "waiting": waiting}
+        if not wanted:
+            await self.looked(())
+            return {"healthy": not self.healer.problem, "waiting": self._waiting()}
+        await self.ended()  # where the kernel's own word of a netdev was quicker, it is connected by then
+        while lacking := self._lacking(wanted):
+            await self.looked(lacking.values())
+            if time.monotonic() > deadline or not self._lacking(wanted):
+                break
             await asyncio.sleep(_PAUSE)
+        lacking = self._lacking(wanted)
+        others = [each for each in self._waiting() if each["port"] not in lacking]
+        mine = [{"port": port, "netdev": netdev} for port, netdev in lacking.items()]
+        return {"healthy": not self.healer.problem, "waiting": [*others, *mine]}
+
+    def _lacking(self, ports: Collection[str]) -> dict[str, str]:
+        """The netdevs that these ports are not connected to, by port."""
+        return {port: netdev for port in ports if (netdev := self.healer.lacks(port))}
 
     def _take(self, given: Given) -> None:
         assert given.document is not None

@@ -105,6 +105,7 @@ class Agent:
     _looking: bool = False
     _look_again: bool = False
     _until_looked: list[asyncio.Event] = field(default_factory=list)
+    _under_way: asyncio.Event | None = None  # set when the look that is under way has ended
     _found: Discovery | None = None
     _servers: list[Callable[[], object]] = field(default_factory=list)
 
@@ -153,7 +154,7 @@ class Agent:
         answers: dict[str, Answer] = {"": lambda _: json.dumps(self.status()).encode(), "log": self.slow_log.drain}
         for what, answer in answers.items():
             self._listen(stack, what, partial(Server, self.loop, answer=answer))
-        handover = Handover(self.files, self.healer, self._job, self._read, self._looked_anew)
+        handover = Handover(self.files, self.healer, self._job, self._read, self._looked_anew, self._look_ended)
         functions: dict[str, Work] = {**handover.functions(), "POST /sync": Sync(self.feeds, self._anew, self.status)}
         self._listen(stack, "documents", partial(SourceServer, self.loop, functions=functions))
         if self.settings.metrics:
@@ -290,6 +291,9 @@ class Agent:
     async def _links_settled(self) -> None:
         changes = self.links.changes()
         if changes:
+            await self._look_ended()
+            changes = {name: what for name, what in changes.items() if not self.links.is_as(name, self.healer.netdevs.get(name))}
+        if changes:
             log.debug("%s", ", ".join(f"{name} {what}" for name, what in changes.items()))
             self._moved |= changes.keys()
             if dead := changes.keys() & self.links.without_carrier():
@@ -321,19 +325,20 @@ class Agent:
         self._look_again = True
         if self._looking:
             return
-        self._looking, pause, waiting = True, self.settings.interval, list[asyncio.Event]()
+        self._looking, pause = True, self.settings.interval
         try:
             while self._look_again:
                 self._look_again, moved, self._moved = False, self._moved, set()
-                waiting += self._until_looked
-                self._until_looked = []
-                pause, found = await self._job(lambda moved=moved: self._looked(moved))  # type: ignore[misc]
+                waiting, self._until_looked, self._under_way = self._until_looked, [], asyncio.Event()
+                try:
+                    pause, found = await self._job(lambda moved=moved: self._looked(moved))  # type: ignore[misc]
+                finally:
+                    for event in (*waiting, self._under_way):
+                        event.set()
                 self._serve(found)
                 self.slow_log.forget({cube.name for cube in found.cubes})
         finally:
-            self._looking = False
-            for event in waiting:
-                event.set()
+            self._looking, self._under_way = False, None
             self.loop.after("look", pause, self._look)
         if self._begun:
             self._report()
@@ -343,8 +348,13 @@ class Agent:
         self._moved |= set(moved)
         event = asyncio.Event()
         self._until_looked.append(event)
-        await self._look()
+        self.loop.start(self._look())
         await event.wait()
+
+    async def _look_ended(self) -> None:
+        """Ends with the look that is under way; at once if there is none."""
+        if self._under_way is not None:
+            await self._under_way.wait()
 
     def _serve(self, found: Discovery) -> None:
         self.published.serve(found.cubes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 
 from reconciler.kernel import nlmsg, rtnl
+from reconciler.kernel.netstate import NetdevState
 
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _GROUPS = (1, 5, 9)  # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
@@ -57,6 +58,10 @@ class LinkEvents:
                 found[name] = "has a carrier" if has else LOST
         return found
 
+    def is_as(self, name: str, netdev: NetdevState | None) -> bool:
+        """Whether a netdev is, as far as `changes` has seen, what somebody else saw of it, who has acted upon that."""
+        return netdev is not None and self._last.get(name) == _of(netdev)
+
     def without_carrier(self) -> set[str]:
         """Those that no packet gets through, as far as `changes` has seen."""
         return {name for name, (_, _, is_up, has) in self._last.items() if not (is_up and has)}
@@ -66,4 +71,8 @@ class LinkEvents:
 
 
 def _look() -> _Seen:
-    return {name: (netdev.index, netdev.mac, netdev.up, netdev.carrier) for name, netdev in rtnl.links().items()}
+    return {name: _of(netdev) for name, netdev in rtnl.links().items()}
+
+
+def _of(netdev: NetdevState) -> tuple[int, str, bool, bool]:
+    return netdev.index, netdev.mac, netdev.up, netdev.carrier

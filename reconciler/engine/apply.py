@@ -49,9 +49,9 @@ class Options:
 
     `doing` is told what begins, in a word or two.
 
-    `kept` is what one call takes over from the one before: whoever calls again keeps the options. `recent` is what was read a
-    moment ago, when all was as it should be, and will do for an edit that writes nothing but rows. Whoever gives it looks at
-    everything soon afterwards.
+    `kept` is what one call takes over from the one before: whoever calls again keeps the options. `recent` is what was read
+    before, when all was as it should be, and will do for an edit that writes nothing but rows, or, with `connecting`, to connect
+    netdevs that came since. Whoever gives it looks at everything soon afterwards.
 
     `partial`: netdevs that no cube can work on are left out and named in the result; else they are errors.
 
@@ -76,13 +76,14 @@ class Options:
     before: Callable[[int, Step], Any] | None = None
     kept: SessionCache = field(default_factory=SessionCache)
     recent: Live | None = None
+    connecting: bool = False
 
 
 @dataclass(slots=True)
 class ApplyResult:
     """What was (or would be) done. `warnings` are about the documents; `topologies` are those of the documents that were given,
     `wanted` these and those that stay. `refused` is what was left out of it (see Options.partial). `verified` is what was read
-    back, if nothing was done but that rows were written: what the kernel holds now."""
+    back, if nothing was done but that rows were written or netdevs connected: what the kernel holds now."""
 
     session: Session
     warnings: tuple[Problem, ...] = ()
@@ -134,7 +135,7 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
             if result.plan.steps:
                 warnings, read = _carry_out(result.session, root, reconciler, chosen)
                 result.warnings += warnings
-                result.verified = read if _writes_rows_alone(result) else None
+                result.verified = read if _leaves_what_it_read(result) else None
                 if _is_news(result):
                     result.warnings += _once_more(documents, root, reconciler, chosen, delete=delete)
                 chosen.kept.topologies = {document_text(topology): topology for topology in result.wanted}
@@ -198,19 +199,22 @@ def _session_of_edit(documents: Sequence[Document], options: Options, reconciler
     """What there is to do, seen by a look of a moment ago. None if that will not do: somebody has applied something meanwhile, or
     more is to be done to a cube than that rows are written. If somebody else has written to those rows since, that is found when
     what was done is verified."""
-    live = reconciler.still(options.recent) if options.recent is not None else None
+    live = reconciler.still(options.recent, connecting=options.connecting) if options.recent is not None else None
     if live is None:
         return None
     result = _session(documents, options, reconciler, delete=False, live=live)
-    more = cubes_of(step for step in result.plan.steps if step.operation.kind not in _OF_ROWS)
+    few = _CONNECTS if options.connecting else _OF_ROWS
+    more = cubes_of(step for step in result.plan.steps if step.operation.kind not in few)
     return None if more & {pins.cube(cube) for cube in live.generations} else result
 
 
-_OF_ROWS = ("write_rows", "delete_rows")
+_OF_ROWS = frozenset({"write_rows", "delete_rows"})
+_CONNECTS = _OF_ROWS | {"set_hop", "set_member", "attach_hook"}
 
 
-def _writes_rows_alone(result: ApplyResult) -> bool:
-    return all(step.operation.kind in (*_OF_ROWS, "set_document") for step in result.plan.steps)
+def _leaves_what_it_read(result: ApplyResult) -> bool:
+    """Whether nothing was done after it was verified, and nothing that a read cannot see."""
+    return all(step.operation.kind in (*_CONNECTS, "set_document") for step in result.plan.steps)
 
 
 def _session(

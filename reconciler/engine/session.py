@@ -22,6 +22,7 @@ from reconciler.graph.incremental import DesiredCache
 from reconciler.graph.parts import Built, Desired, LiveCubes
 from reconciler.graph.records import (
     Grouped,
+    HookRecord,
     LinkRecord,
     Live,
     NamespaceRecord,
@@ -131,8 +132,9 @@ class Reconciler:
         """The topologies with the taps that are asked for now."""
         return with_taps(topologies, live.taps) if live.taps else topologies
 
-    def still(self, live: Live) -> Live | None:
-        """`live`, which was read a moment ago, if the documents, the names of cubes and the netdevs are what they were."""
+    def still(self, live: Live, *, connecting: bool = False) -> Live | None:
+        """`live`, which was read before, if the documents, the names of cubes and the netdevs are what they were. Where
+        netdevs are connected, more of them may be there than then, but none under the name of one that was."""
         from reconciler.kernel import rtnl
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
@@ -141,10 +143,12 @@ class Reconciler:
         reader = Reader(Bpffs(self.root), self.kept.memory)
         (documents, _), cubes = documents_of(reader), {pins.unescape(name) for name in reader.names("cubes")}
         same = [(each.name, each.document) for each in documents] == [(each.name, each.document) for each in live.documents]
-        if not same or cubes != live.generations.keys() or rtnl.links() != live.netdevs or asked.read(self.root) != live.taps:
+        netdevs = rtnl.links()
+        same = same and (netdevs == live.netdevs or (connecting and _only_more(netdevs, live)))
+        if not same or cubes != live.generations.keys() or asked.read(self.root) != live.taps:
             return None
         self.builder.built |= self.kept.built
-        return replace(live, adoptable={}, adopted={}, overfull=frozenset(), sealed=dict(live.sealed))
+        return replace(live, netdevs=netdevs, adoptable={}, adopted={}, overfull=frozenset(), sealed=dict(live.sealed))
 
     def _seal(self, live: Live, reasons: Mapping[str, str]) -> None:
         if reasons:
@@ -297,6 +301,17 @@ class Reconciler:
             conflicts,
             facts,
         )
+
+
+def _only_more(netdevs: Mapping[str, Any], live: Live) -> bool:
+    """Whether all netdevs that were there are the same ones, and nothing is known of those that came."""
+    if not all(name in netdevs and netdevs[name].index == was.index for name, was in live.netdevs.items()):
+        return False
+    return not any(record.netdev not in live.netdevs for record in _hooks(live.state))
+
+
+def _hooks(state: State) -> Iterable[HookRecord]:
+    return (record for record in global_records(state).values() if isinstance(record, HookRecord))
 
 
 def _network(state: State) -> State:

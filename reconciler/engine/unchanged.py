@@ -51,3 +51,7 @@ class UnchangedCheck:
     def recent(self) -> Live | None:
         """What the last look read, if that will do for something that is to be applied now; None if it was too long ago."""
         return self._read if time.monotonic() - self._began <= _FRESH else None
+
+    def last(self) -> Live:
+        """What the last look read, however long ago that was."""
+        return self._read

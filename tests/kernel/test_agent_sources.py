@@ -2,11 +2,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
+import socket
+import subprocess
+import time
+from dataclasses import replace
 
 import pytest
 
+from reconciler import pins
 from reconciler.agent.client import DocumentsClient
+from reconciler.engine.apply import Options, apply, plan_for
+from reconciler.engine.session import Reconciler
+from reconciler.engine.unchanged import UnchangedCheck
+from reconciler.kernel import hooks, rtnl
+from reconciler.kernel.bpffs import Bpffs
 from reconciler.rpc.contract import RpcError
 from tests.lib.agent_process import OWNED, Bench
 from tests.lib.lab import Lab
@@ -116,3 +127,65 @@ def test_a_look_tells_which_ports_wait_and_ends_when_a_netdev_is_there(bench):
         said, looked = ask(bench, put(data), lambda c: c.look(["br1:p3"], wait=0.2))
         assert said["state"] == "applied"
         assert {"port": "br1:p3", "netdev": "nosuch0"} in looked["waiting"]
+
+
+def netdev(name: str) -> int:
+    """A veth that is up; its index."""
+    subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}x"], check=True)
+    subprocess.run(["ip", "link", "set", name, "up"], check=True)
+    return socket.if_nametoindex(name)
+
+
+def test_netdevs_that_come_one_after_another_are_connected_when_a_look_for_their_ports_is_answered(bench):
+    with bench.agent() as agent, contextlib.ExitStack() as stack:
+        data, names = document(bench), [f"late{number}" for number in range(4)]
+        data["spec"]["cubes"][0]["ports"] += [{"name": name, "peer": name} for name in names]
+        assert ask(bench, put(data))[0]["state"] == "applied"
+        for name in (*names, names[1]):  # the last one is made anew: the same name, and another netdev
+            if name in if_names():
+                subprocess.run(["ip", "link", "del", name], check=True)
+            index = netdev(name)
+            stack.callback(subprocess.run, ["ip", "link", "del", name], check=False, capture_output=True)
+            (looked,) = ask(bench, lambda c, name=name: c.look([f"br1:{name}"], wait=5.0))
+            assert f"br1:{name}" not in {each["port"] for each in looked["waiting"]}
+            held = hooks.read(Bpffs(bench.lab.root), pins.hook(name, "tcx_ingress"), rtnl.links(), {index: name})
+            assert held is not None
+            assert held.ifindex == index
+        agent.until(lambda said: said["healthy"] and not said["waiting"])
+        assert bench.lab.ok("h1", "10.0.0.2")
+
+
+def if_names() -> dict[str, int]:
+    return {name: index for index, name in socket.if_nameindex()}
+
+
+def test_a_netdev_that_comes_is_connected_without_reading_everything(bench, monkeypatch):
+    data = document(bench)
+    data["spec"]["cubes"][0]["ports"] += [{"name": name, "peer": name} for name in ("late0", "late1")]
+    documents, options, read = [replace(bench.lab.document(), data=data)], Options(root=bench.lab.root), []
+    apply(documents, options)
+    calm = UnchangedCheck(options, plan_for(documents, options), time.monotonic())
+    whole = Reconciler.live
+
+    def live(self, **more):
+        read.append(more.get("since"))
+        return whole(self, **more)
+
+    monkeypatch.setattr(Reconciler, "live", live)
+    recent = calm.last()
+    try:
+        for name in ("late0", "late1"):
+            netdev(name)
+            done = apply(documents, replace(options, recent=recent, connecting=True))
+            assert done.plan.steps
+            recent = done.verified
+            assert recent is not None
+        assert None not in read, "only what was touched is read, to verify it"
+        subprocess.run(["ip", "link", "del", "late0"], check=True)
+        netdev("late0")
+        assert apply(documents, replace(options, recent=recent, connecting=True)).plan.steps
+        assert None in read, "one that was made anew is found by reading everything"
+        assert not plan_for(documents, options).plan.steps
+    finally:
+        for name in ("late0", "late1"):
+            subprocess.run(["ip", "link", "del", name], check=False)
