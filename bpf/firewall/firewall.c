@@ -7,6 +7,7 @@
  */
 #include "firewall.h"
 #include "lib/fragments.h"
+#include "lib/own_answer.h"
 
 /* Everything that the rule set says is taken down now, so that all µCubes speak of one version. */
 static __always_inline bool open_version(struct packet *packet) {
@@ -31,12 +32,8 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   struct packet *packet = packet_context();
   if (!packet)
     return RX_DROP;
-#if !PCN_XDP
-  if (ctx->tc_index == OWN_ANSWER) {
-    ctx->tc_index = 0;
+  if (take_own_answer(ctx))
     return RX_OK;
-  }
-#endif
   packet->state = packet->settled = packet->settles = packet->news = 0;
   packet->at = packet->seat = packet->passes = 0;
   packet->after = 0;

@@ -40,7 +40,6 @@ enum action { ACTION_ACCEPT, ACTION_DROP, ACTION_LOG, ACTION_REJECT };
 enum mode { MODE_TRACK = 1, MODE_ACCEPT_ESTABLISHED = 2, MODE_STRICT = 4 /* a connection begins with a SYN */ };
 
 #define CHAIN PCN_EGRESS
-#define OWN_ANSWER 0x70c6 /* skb->tc_index of an answer of our own, which is not asked about in the other direction */
 
 /* ---- The rule set. Rows are only added and marked as gone until `epoch`, one word, leads to a new version. ---- */
 

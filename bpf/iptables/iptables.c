@@ -13,6 +13,7 @@
  */
 #include "iptables.h"
 #include "lib/fragments.h"
+#include "lib/own_answer.h"
 
 #define PACKET_FAMILY 17 /* AF_PACKET */
 #define FOR_ANOTHER 3   /* PACKET_OTHERHOST */
@@ -116,7 +117,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   struct packet *packet = packet_context();
   if (!packet)
     return RX_DROP;
-  if (is_below_ip(ctx) || (protocol_of(ctx) == htons(ETH_P_IPV6) && !PCN_CONST(IPV6)))
+  if (take_own_answer(ctx) || is_below_ip(ctx) || (protocol_of(ctx) == htons(ETH_P_IPV6) && !PCN_CONST(IPV6)))
     return RX_OK;
   int found = parse_packet(ctx, &packet->parsed, md->packet_len);
   if (found == NOT_IP || found == HIDDEN_IP || (found == IS_IP && is_of_vlan(ctx, packet)))

@@ -5,6 +5,7 @@
  * iptables_tcp.c      what a segment of TCP makes of it
  * iptables_rules.c    finds the first rule that matches (lib/classify.h)
  * iptables_verdict.c  counts, and does what was decided
+ * iptables_reject.c   answers what is rejected (lib/reject.h)
  *
  * Ingress programs see what is for this host (INPUT), egress programs what it sends (OUTPUT) or routes (FORWARD). All places share all
  * tables. docs/services/iptables.md says what is meant; cubes/iptables fills the tables.
@@ -14,11 +15,12 @@
 #include "lib/tcp_segment.h"
 #include "lib/tuples.h"
 
-enum iptables_program { IPTABLES_PARSE, IPTABLES_TRACK, IPTABLES_TCP, IPTABLES_RULES, IPTABLES_VERDICT };
+enum iptables_program { IPTABLES_PARSE, IPTABLES_TRACK, IPTABLES_TCP, IPTABLES_RULES, IPTABLES_VERDICT, IPTABLES_REJECT };
 enum iptables_drop { DROP_TOO_DEEP = PCN_DROP_SERVICE /* more look-ups than a packet may have */ };
 
 enum chain_number { INPUT, FORWARD, OUTPUT, CHAINS };
-enum action { ACTION_ACCEPT, ACTION_DROP, ACTION_LOG, ACTION_RETURN };
+enum action { ACTION_ACCEPT, ACTION_DROP, ACTION_LOG, ACTION_RETURN, ACTION_REJECT };
+#define ACTION_KIND 15 /* the bits of an action that are an enum action; those above say what a REJECT answers */
 enum mode { MODE_TRACK = 1 };
 enum inverted { INVERTED_SRC = 1, INVERTED_DST = 2, INVERTED_IN = 4, INVERTED_OUT = 8 };
 

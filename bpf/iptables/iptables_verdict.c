@@ -58,6 +58,8 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     write_log(ctx, packet);
   if (action == ACTION_LOG || action == ACTION_RETURN)
     return search_after(ctx, md, packet, action == ACTION_LOG ? packet->best : packet->skip);
+  if ((action & ACTION_KIND) == ACTION_REJECT)
+    return tail_call_next(ctx, IPTABLES_REJECT);
   if (action != ACTION_ACCEPT) {
     md->reason = PCN_DROP_POLICY;
     return RX_DROP;

@@ -19,6 +19,7 @@ from typing import Any
 
 from cubes.firewall import values
 from cubes.firewall.values import Prefix, message, prefix, span
+from cubes.lib.answers import ANSWER, ANSWERS
 from cubes.lib.order_labels import Rising
 from cubes.lib.ranges import Span
 from reconciler.service.sdk import Distinct, EntryMemo, unchanged
@@ -28,11 +29,6 @@ WITH_PORTS = frozenset({6, 17, 132})
 ICMPS = frozenset({1, 58})
 FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")  # from the lowest bit
 ACTIONS = {"ACCEPT": 0, "DROP": 1, "LOG": 2, "REJECT": 3}
-ANSWERS = (
-    "", "TCP_RESET", "PORT_UNREACHABLE", "HOST_UNREACHABLE", "NO_ROUTE", "ADMIN_PROHIBITED", "NET_PROHIBITED",
-    "HOST_PROHIBITED", "PROTOCOL_UNREACHABLE",
-)  # fmt: skip
-"""What a REJECT may answer, by the number that stands above the kind in an action (enum answer of firewall_reject.c)."""
 KIND = 15  # the bits of an action that are one of ACTIONS
 CHAINS = {"INGRESS": 0, "EGRESS": 1}
 ELSEWHERE = 0xFFFFFFFF  # LIMIT_ELSEWHERE of bpf/firewall/firewall_limit.h
@@ -264,7 +260,7 @@ def _of_parts(chain: int, leaves: tuple[Any, ...], texts: tuple[tuple[str, str |
     plain = tuple(None if key in said and key != "conntrack" else value for key, value in zip(_KEYS, leaves, strict=True))
     rate = values.rate(leaves[9], *leaves[14:16])
     mask = values.states(leaves[7]) if leaves[7] else 0
-    action = ACTIONS[leaves[10] or "ACCEPT"] | ANSWERS.index(leaves[17] or "") * (KIND + 1)
+    action = ACTIONS[leaves[10] or "ACCEPT"] | ANSWERS.index(leaves[17] or "") * ANSWER
     one = replace(
         parse(chain, (*plain[:7], None, *plain[8:])), identity=_identity_of(chain, leaves), states=mask, texts=texts, rate=rate,
         limit=ELSEWHERE if rate else plain[9] or 0, action=action,

@@ -24,6 +24,17 @@ ICMP_TYPES = {
     "ip-header-bad": "12/0", "required-option-missing": "12/1", "timestamp-request": "13", "timestamp-reply": "14",
     "address-mask-request": "17", "address-mask-reply": "18",
 }  # fmt: skip
+REJECT_WITH = {
+    "icmp-port-unreachable": "", "icmp-net-unreachable": "NO_ROUTE", "icmp-host-unreachable": "HOST_UNREACHABLE",
+    "icmp-proto-unreachable": "PROTOCOL_UNREACHABLE", "icmp-net-prohibited": "NET_PROHIBITED",
+    "icmp-host-prohibited": "HOST_PROHIBITED", "icmp-admin-prohibited": "ADMIN_PROHIBITED", "tcp-reset": "TCP_RESET",
+}  # fmt: skip
+"""What iptables calls the answers; '' is what REJECT answers if nothing is said."""
+_SHORT_ANSWERS = {
+    "port-unreach": "icmp-port-unreachable", "net-unreach": "icmp-net-unreachable", "host-unreach": "icmp-host-unreachable",
+    "proto-unreach": "icmp-proto-unreachable", "net-prohib": "icmp-net-prohibited", "host-prohib": "icmp-host-prohibited",
+    "admin-prohib": "icmp-admin-prohibited", "tcp-rst": "tcp-reset",
+}  # fmt: skip
 _MODULES = frozenset({"tcp", "udp", "sctp", "icmp", "multiport", "conntrack", "state", "comment"})
 _LONG = {
     "-p": "--protocol", "--proto": "--protocol", "-s": "--source", "--src": "--source", "-d": "--destination",
@@ -38,7 +49,6 @@ _REFUSED = {
     "--ports": "write two rules, one with --sports and one with --dports",
     "--log-prefix": "what is logged has the cube's name in front, and no other prefix",
     "--log-level": "what is logged has the level INFO",
-    "--reject-with": "REJECT is not there: DROP does the same without an answer",
     "--icmpv6-type": "it is of ip6tables",
 }
 
@@ -109,7 +119,7 @@ def checked(spoken: Spoken) -> list[Leaves]:
     """The rules, once all of their options were read. Raises Refused."""
     leaves = spoken.leaves
     if "action" not in leaves:
-        raise Refused("a rule needs a target: -j ACCEPT, DROP, LOG, RETURN, or a chain")
+        raise Refused("a rule needs a target: -j ACCEPT, DROP, REJECT, LOG, RETURN, or a chain")
     proto = leaves.get("l4proto")
     if ("sport" in leaves or "dport" in leaves) and proto not in ("TCP", "UDP", "SCTP"):
         raise Refused("ports need -p tcp, udp or sctp")
@@ -117,6 +127,10 @@ def checked(spoken: Spoken) -> list[Leaves]:
         raise Refused("--tcp-flags and --syn need -p tcp")
     if "icmp-type" in leaves and proto != "ICMP":
         raise Refused("--icmp-type needs -p icmp")
+    if "reject-with" in leaves and leaves["action"] != "REJECT":
+        raise Refused("--reject-with needs -j REJECT")
+    if leaves.get("reject-with") == "TCP_RESET" and proto != "TCP":
+        raise Refused("--reject-with tcp-reset needs -p tcp")
     return spoken.rules()
 
 
@@ -256,10 +270,16 @@ def _module(words: Words, _: str, __: Spoken, option: str) -> None:
 
 
 def _jump(words: Words, _: str, spoken: Spoken, option: str) -> None:
-    target = words.value(option)
-    if target == "REJECT":
-        raise Refused("-j REJECT is not there: DROP does the same without an answer")
-    spoken.leaves["action"] = target
+    spoken.leaves["action"] = words.value(option)
+
+
+def _reject_with(words: Words, _: str, spoken: Spoken, option: str) -> None:
+    said = words.value(option)
+    answer = REJECT_WITH.get(_SHORT_ANSWERS.get(said, said))
+    if answer is None:
+        raise Refused(f"{option} {said}: answers are {', '.join(REJECT_WITH)}")
+    if answer:
+        spoken.leaves["reject-with"] = answer
 
 
 _OPTIONS: dict[str, Reader] = {
@@ -269,6 +289,7 @@ _OPTIONS: dict[str, Reader] = {
     "--in-interface": _interface("in-iface"),
     "--out-interface": _interface("out-iface"),
     "--jump": _jump,
+    "--reject-with": _reject_with,
     "--match": _module,
     "--sport": _ports("sport", 1),
     "--dport": _ports("dport", 1),

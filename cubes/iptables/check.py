@@ -13,7 +13,7 @@ from cubes.iptables.rules import ACTIONS, BUILT_IN, ICMPS, PROTOCOLS, TEXT, WITH
 Said = tuple[tuple[str | int, ...], str, str]
 Leaves = Mapping[str, Any]
 _NAMES = {number: name for name, number in PROTOCOLS.items()}
-_RESERVED = (*ACTIONS, "REJECT", "QUEUE")
+_RESERVED = (*ACTIONS, "QUEUE")
 
 
 def problems(config: Mapping[str, Any]) -> Iterator[Said]:
@@ -69,6 +69,10 @@ def _of_rule(rule: Leaves, chain: str, names: set[str]) -> Iterator[tuple[str, s
         yield "out-iface", "a packet in INPUT leaves by no netdev"
     if chain == "OUTPUT" and "in-iface" in rule:
         yield "in-iface", "a packet in OUTPUT came by no netdev"
+    if "reject-with" in rule and action != "REJECT":
+        yield "reject-with", "reject-with needs the action REJECT"
+    elif rule.get("reject-with") == "TCP_RESET" and rule.get("l4proto") not in ("TCP", PROTOCOLS["TCP"]):
+        yield "reject-with", "a reset needs l4proto TCP"
     if len(text_of(said_of(rule))) > TEXT:
         yield "id", "the rule is too long: use fewer ranges of ports"
     yield from _of_protocol(rule)

@@ -1,7 +1,6 @@
 """What iptables-save prints of a host, as its firewall: the import 'iptables-save' with --service iptables.
 
-The table filter is carried over line by line. A line that cannot be is left out and listed; REJECT becomes DROP, which is the
-same without an answer.
+The table filter is carried over line by line. A line that cannot be is left out and listed.
 """
 
 from __future__ import annotations
@@ -90,25 +89,13 @@ def _rule(line: str, where: Position, found: _Filter) -> None:
         found.lost.append(Problem(said, where=where, severity="warning"))
         return
     try:
-        rules = read_rule(_without_reject(words[2:], where, found))
+        rules = read_rule(words[2:])
     except Refused as error:
         found.lost.append(Problem(str(error), where=where, hint=f"the rule is left out, so {_MAY_DIFFER}"))
         return
     entries = found.chains[words[1]]["rule"]
     for rule in rules:
         entries.append({"id": len(entries), **rule})
-
-
-def _without_reject(words: list[str], where: Position, found: _Filter) -> list[str]:
-    if "REJECT" not in words or words[max(words.index("REJECT") - 1, 0)] not in ("-j", "--jump"):
-        return words
-    said = "REJECT becomes DROP: the packet is dropped all the same, and its sender is not told"
-    found.lost.append(Problem(said, where=where, severity="warning"))
-    at = words.index("REJECT")
-    rest = words[at + 1 :]
-    if rest[:1] == ["--reject-with"]:
-        rest = rest[2:]
-    return [*words[:at], "DROP", *rest]
 
 
 def _nowhere(chains: Mapping[str, Leaves]) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cubes.iptables.arguments import REJECT_WITH
 from cubes.iptables.rules import BUILT_IN, FLAGS, STATES, flags_of
 
 Leaves = Mapping[str, Any]
@@ -45,11 +46,22 @@ def _options(leaves: Leaves) -> Iterator[Sequence[str]]:
         yield ["-m", "conntrack", "--ctstate", ",".join(word for word in STATES if word in said_states)]
     if leaves.get("description"):
         yield ["-m", "comment", "--comment", quoted(leaves["description"])]
-    yield ["-j", leaves.get("action", "ACCEPT")]
+    yield _target(leaves)
 
 
 def _ports(option: str, said: str) -> Sequence[str]:
     return [*(["!"] if said.startswith("!") else []), f"--{option}", said.removeprefix("!").replace("-", ":")]
+
+
+def _target(leaves: Leaves) -> Sequence[str]:
+    action = leaves.get("action", "ACCEPT")
+    return ["-j", action, *(["--reject-with", answered(leaves)] if action == "REJECT" else [])]
+
+
+def answered(leaves: Leaves) -> str:
+    """What a REJECT answers, by iptables' name."""
+    wanted = leaves.get("reject-with", "").replace("PORT_UNREACHABLE", "")
+    return next(word for word, answer in REJECT_WITH.items() if answer == wanted)
 
 
 def _protocol(leaves: Leaves) -> str:
@@ -153,6 +165,7 @@ def _details(rule: Leaves) -> str:
     found += [f"icmptype {rule['icmp-type']}"] if "icmp-type" in rule else []
     found += [f"flags:{rule['tcpflags']}"] if "tcpflags" in rule else []
     found += [f"ctstate {rule['conntrack']}"] if "conntrack" in rule else []
+    found += [f"reject-with {answered(rule)}"] if rule.get("action") == "REJECT" else []
     return " ".join([*found, *([f"/* {rule['description']} */"] if rule.get("description") else [])])
 
 

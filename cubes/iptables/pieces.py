@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from cubes.iptables.layout import Laid
 from cubes.iptables.match import WIDTH, Address, Match
-from cubes.iptables.rules import ACTIONS
 from cubes.lib.epochs import INDEX
 from cubes.lib.ranges import Span, mask16, pieces
 from cubes.lib.selection import Selection, rounded
@@ -68,7 +67,7 @@ def pieces_of(rules: Sequence[Laid], netdevs: Mapping[str, int]) -> Iterator[Pie
                 for device_out in devices(match.outs, netdevs):
                     for sport in match.sports:
                         for dport in match.dports:
-                            yield Piece(laid.identity, order, laid.skip, ACTIONS[laid.rule.action], match, sport, dport,
+                            yield Piece(laid.identity, order, laid.skip, laid.rule.verdict, match, sport, dport,
                                         device_in, device_out)  # fmt: skip
 
 

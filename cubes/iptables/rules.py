@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cubes.iptables.match import Match, address, spans
+from cubes.lib.answers import ANSWER, ANSWERS
 from cubes.lib.ranges import FULL
 
 PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "GRE": 47, "ESP": 50, "AH": 51, "ICMPV6": 58, "SCTP": 132}
@@ -21,10 +22,14 @@ WITH_PORTS = frozenset({6, 17, 132})
 ICMPS = frozenset({1, 58})
 FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")  # from the lowest bit
 STATES = {"INVALID": 8, "NEW": 1, "RELATED": 4, "ESTABLISHED": 2}  # in the order in which iptables lists them
-ACTIONS = {"ACCEPT": 0, "DROP": 1, "LOG": 2, "RETURN": 3}
+ACTIONS = {"ACCEPT": 0, "DROP": 1, "LOG": 2, "RETURN": 3, "REJECT": 4}
 BUILT_IN = ("INPUT", "FORWARD", "OUTPUT")
-LEAVES = ("in-iface", "out-iface", "src", "dst", "l4proto", "sport", "dport", "icmp-type", "tcpflags", "conntrack", "action")
-"""What makes a rule what it is, in the order of the model."""
+LEAVES = (
+    "in-iface", "out-iface", "src", "dst", "l4proto", "sport", "dport", "icmp-type", "tcpflags", "conntrack", "action",
+    "reject-with",
+)  # fmt: skip
+"""What makes a rule what it is, in the order in which they are kept."""
+_FIRST_LEAVES = 11  # of these, which always were: a rule that says no other one has the identity that it had
 
 TEXT = 696
 ROW = struct.Struct(f"=II{TEXT}s")
@@ -44,6 +49,12 @@ class Rule:
     match: Match
     action: str
     said: tuple[str, ...]
+
+    @property
+    def verdict(self) -> int:
+        """`action`, one of ACTIONS, as programs have it: of a REJECT with what it answers above."""
+        answer = ANSWERS.index(self.said[-1] or "PORT_UNREACHABLE") if self.action == "REJECT" else 0
+        return ACTIONS[self.action] | answer * ANSWER
 
     def __hash__(self) -> int:
         return hash((self.identity, self.id))
@@ -88,7 +99,8 @@ def said_of(entry: Leaves) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=1 << 17)
 def _identity(chain: str, said: tuple[str, ...], again: int) -> int:
-    text = "\0".join((chain, *said, str(again)))
+    later = [word for word in said[_FIRST_LEAVES:] if word]
+    text = "\0".join((chain, *said[:_FIRST_LEAVES], *later, str(again)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 

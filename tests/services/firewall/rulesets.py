@@ -5,7 +5,7 @@ import ipaddress
 import random
 from typing import Any
 
-from cubes.firewall.rules import ANSWERS
+from cubes.lib.answers import ANSWERS
 
 NEVER_REACHED = 4_000_000_000  # packets a second: the rule is dealt with as a limited one, and always matches
 

@@ -33,10 +33,15 @@ SHORT = [
     ("-p icmp --icmp-type echo-request -j ACCEPT", "-p icmp -m icmp --icmp-type 8 -j ACCEPT"),
     ("-m state --state ESTABLISHED,RELATED -j ACCEPT", "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"),
     ("-p all -s 0/0 -j ACCEPT".replace("0/0", "0.0.0.0/0"), "-j ACCEPT"),
+    ("-p udp -j REJECT", "-p udp -j REJECT --reject-with icmp-port-unreachable"),
+    ("-p tcp -j REJECT --reject-with tcp-rst", "-p tcp -j REJECT --reject-with tcp-reset"),
+    ("-j REJECT --reject-with=admin-prohib", "-j REJECT --reject-with icmp-admin-prohibited"),
     ("-p udp --dport :1023 -j DROP", "-p udp -m udp --dport 0:1023 -j DROP"),
 ]
 WRONG = [
-    ("-p tcp -j REJECT", "REJECT is not there"),
+    ("-p udp -j REJECT --reject-with tcp-reset", "needs -p tcp"),
+    ("-j REJECT --reject-with never", "answers are icmp-port-unreachable"),
+    ("-p tcp -j DROP --reject-with tcp-reset", "needs -j REJECT"),
     ("-m limit --limit 5/s -j ACCEPT", "-m limit: this match is not there"),
     ("-p tcp", "a rule needs a target"),
     ("--dport 80 -j ACCEPT", "ports need -p tcp"),
