@@ -42,8 +42,11 @@ class EtcdSource:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
             raise UsageError(f"{url!r} is no URL of etcd, such as http://127.0.0.1:2379")
+        if tls and parts.scheme != "https":
+            raise UsageError(f"certificates go with https, and not with {url}")
         self._host, self._port = parts.hostname, parts.port or 2379
-        self._context = _context(tls or {}) if parts.scheme == "https" else None
+        self._tls = dict(tls or {}) if parts.scheme == "https" else None
+        self._context: tuple[Any, ssl.SSLContext] | None = None  # and what its files were
         self._prefix, self.words = prefix, f"etcd {url}{prefix}"
         self._files: dict[str, bytes] = {}
         self._revision = 0  # of what `_files` are
@@ -145,9 +148,19 @@ class EtcdSource:
     # -- the gateway ------------------------------------------------------------------------------------------------
 
     def _connection(self) -> http.client.HTTPConnection:
-        if self._context is not None:
-            return http.client.HTTPSConnection(self._host, self._port, timeout=SECONDS, context=self._context)
+        if self._tls is not None:
+            return http.client.HTTPSConnection(self._host, self._port, timeout=SECONDS, context=self._of_files(self._tls))
         return http.client.HTTPConnection(self._host, self._port, timeout=SECONDS)
+
+    def _of_files(self, tls: Mapping[str, str]) -> ssl.SSLContext:
+        """Certificates as they are now: they are renewed more often than agents are started. Raises SourceError."""
+        try:
+            seen = [(path, about.st_ino, about.st_ctime_ns) for path in tls.values() for about in (os.stat(path),)]
+            if self._context is None or self._context[0] != seen:
+                self._context = seen, _context(tls)
+        except OSError as error:  # ssl's errors are some, too
+            raise SourceError(f"{self.words}: a certificate or key cannot be used: {error.strerror or error}") from None
+        return self._context[1]
 
     def _ask(self, what: str, said: Mapping[str, Any]) -> dict[str, Any]:
         connection = self._connection()
@@ -157,13 +170,20 @@ class EtcdSource:
             found = json.loads(_whole(response))
         except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             self._forget()
-            raise SourceError(f"{self.words} is away: {getattr(error, 'strerror', None) or error}") from None
+            raise SourceError(f"{self.words} is away: {self._why(error)}") from None
         finally:
             connection.close()
         if response.status != 200 or not isinstance(found, dict):
             why = found.get("error", response.status) if isinstance(found, dict) else "no object"
             raise SourceError(f"{self.words}: {what}: {why}")
         return found
+
+    def _why(self, error: Exception) -> str:
+        """Who is not accepted by TLS 1.3 may be told so, or find the connection closed."""
+        words = str(getattr(error, "strerror", None) or error)
+        own = (self._tls or {}).get("cert")
+        closed = isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError | http.client.RemoteDisconnected)
+        return f"{words}; does it accept {own}?" if closed and own else words
 
     def _open_watch(self) -> _Watch:
         connection = self._connection()
@@ -173,7 +193,7 @@ class EtcdSource:
             return _Watch(connection)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise SourceError(f"{self.words} is away: {error}") from None
+            raise SourceError(f"{self.words} is away: {self._why(error)}") from None
 
     def _forget(self) -> None:
         if self._watch is not None:
@@ -228,8 +248,9 @@ class _Watch:
 def _whole(response: http.client.HTTPResponse) -> bytes:
     """The body, within the time and the bytes that one may have, however slowly or long it comes. Raises OSError."""
     parts, size, until = [], 0, time.monotonic() + SECONDS
-    while (left := (1 << 16) if response.length is None else min(1 << 16, response.length - size)) > 0:
-        if not (part := response.read1(left)):
+    length = response.length  # Pythons differ in whether it shrinks while one reads
+    while length is None or size < length:
+        if not (part := response.read1(1 << 16 if length is None else min(1 << 16, length - size))):
             break
         parts.append(part)
         size += len(part)

@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +77,19 @@ class Repository:
 
 
 class Etcd:
-    def __init__(self, home: Path) -> None:
-        self.home, self.port, self._peer = home, free_port(), free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+    """`tls`: paths of ca, cert and key, of its own and as whom tests ask it; then it takes only whom that authority has signed."""
+
+    def __init__(self, home: Path, tls: Mapping[str, str] | None = None) -> None:
+        self.home, self.port, self._peer, self.tls = home, free_port(), free_port(), tls
+        self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
         self.start()
 
     def start(self) -> None:
         self.process = subprocess.Popen(
             ["etcd", "--data-dir", str(self.home), "--listen-client-urls", self.url, "--advertise-client-urls", self.url,
-             "--listen-peer-urls", f"http://127.0.0.1:{self._peer}", "--logger=zap", "--log-level=error"],
+             "--listen-peer-urls", f"http://127.0.0.1:{self._peer}", "--logger=zap", "--log-level=error",
+             *([f"--trusted-ca-file={self.tls['ca']}", f"--cert-file={self.tls['cert']}", f"--key-file={self.tls['key']}",
+                "--client-cert-auth"] if self.tls else [])],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
         _wait_for(self.port)
         deadline = time.monotonic() + 20
@@ -101,7 +107,11 @@ class Etcd:
 
     def ask(self, what: str, said: dict[str, Any]) -> dict[str, Any]:
         request = urllib.request.Request(f"{self.url}/v3/{what}", json.dumps(said).encode())
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        context = None
+        if self.tls:
+            context = ssl.create_default_context(cafile=self.tls["ca"])
+            context.load_cert_chain(self.tls["cert"], self.tls["key"])
+        with urllib.request.urlopen(request, timeout=5, context=context) as answer:
             found: dict[str, Any] = json.load(answer)
         return found
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from reconciler.rpc.serve import serve_unix
 from reconciler.service.registry import HERE, Services
 from reconciler.service.remote.offer import Offer
 
+Start = Callable[[Mapping[str, Callable[[Any], Any]]], Coroutine[Any, Any, asyncio.Server]]
 GATE = HERE / "examples" / "remote"
 PCN = str(Path(sys.executable).parent / "pcn")
 
@@ -71,8 +72,8 @@ def node() -> Served:
 
 
 @contextmanager
-def functions(change: Callable[[dict[str, Any]], Mapping[str, Any]], name: str = "gate") -> Iterator[list[str]]:
-    """The gate's functions, some of them changed, served by a thread; gives the calls that were made."""
+def functions(change: Callable[[dict[str, Any]], Mapping[str, Any]], name: str = "gate", start: Start | None = None) -> Iterator[list[str]]:
+    """The gate's functions, some of them changed, served by a thread, by `start` or a socket; gives the calls that were made."""
     service = Services([GATE]).get("gate")
     offered: dict[str, Any] = Offer(service).functions()
     offered |= change(offered)
@@ -87,15 +88,18 @@ def functions(change: Callable[[dict[str, Any]], Mapping[str, Any]], name: str =
         return call
 
     path = socket_of(name)
+    all_noted = {each: noted(each) for each in offered}
 
     def run() -> None:
         asyncio.set_event_loop(loop)
-        server = loop.run_until_complete(serve_unix({each: noted(each) for each in offered}, str(path)))
+        server = loop.run_until_complete(start(all_noted) if start is not None else serve_unix(all_noted, str(path)))
         ready.set()
         loop.run_forever()
         server.close()
         for task in asyncio.all_tasks(loop):
             task.cancel()
+        for transport in list(loop._transports.values()):  # type: ignore[attr-defined]
+            transport.abort()  # TLS would wait for the other side
         loop.run_until_complete(asyncio.sleep(0.01))
         loop.close()
 
@@ -119,15 +123,41 @@ class Pki:
         self.ca = directory / "ca.pem"
         _openssl("req", "-x509", *_NEW, "-keyout", str(directory / "ca.key"), "-out", str(self.ca), "-days", "2", "-subj", "/CN=test")
 
-    def issue(self, name: str, *, days: int = 2) -> tuple[str, str]:
+    def issue(self, name: str, *, days: int = 2, edition: str = "") -> tuple[str, str]:
         """(certificate, key). Negative days: it has expired."""
-        cert, key, request = (str(self.directory / f"{name}{days}.{kind}") for kind in ("pem", "key", "csr"))
+        cert, key, request = (str(self.directory / f"{name}{days}{edition}.{kind}") for kind in ("pem", "key", "csr"))
         extension = self.directory / "extension"
         extension.write_text(f"subjectAltName=DNS:{name}\n")
         _openssl("req", *_NEW, "-keyout", key, "-out", request, "-subj", f"/CN={name}")
         _openssl("x509", "-req", "-in", request, "-CA", str(self.ca), "-CAkey", str(self.directory / "ca.key"), "-CAcreateserial",
                  "-out", cert, "-extfile", str(extension), "-days", str(days))  # fmt: skip
         return cert, key
+
+    def of_tomorrow(self, name: str) -> tuple[str, str]:
+        """As an authority issues one whose clock is a day ahead of ours."""
+        cert, key, request = (str(self.directory / f"{name}-tomorrow.{kind}") for kind in ("pem", "key", "csr"))
+        _openssl("req", *_NEW, "-keyout", key, "-out", request, "-subj", f"/CN={name}")
+        (self.directory / "extension").write_text(f"subjectAltName=DNS:{name}\n")
+        begins, ends = (time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + days * 86400)) for days in (1, 3))
+        self._authority("-in", request, "-out", cert, "-startdate", begins, "-enddate", ends, "-extfile", str(self.directory / "extension"), "-notext")
+        return cert, key
+
+    def revoked(self, *certificates: str, days: int = 1) -> str:
+        """A new list of what is not accepted any more. Negative days: it is out of date."""
+        for each in certificates:
+            self._authority("-revoke", each)
+        crl, now = str(self.directory / "crl.pem"), time.time()
+        last, after = (time.strftime("%Y%m%d%H%M%SZ", time.gmtime(now + 86400 * days)) for days in (min(days, 0) - 1, days))
+        self._authority("-gencrl", "-out", f"{crl}.new", "-crl_lastupdate", last, "-crl_nextupdate", after)
+        os.replace(f"{crl}.new", crl)
+        return crl
+
+    def _authority(self, *words: str) -> None:
+        config, index = self.directory / "ca.conf", self.directory / "index.txt"
+        index.touch()
+        config.write_text(f"[ca]\ndefault_ca=d\n[d]\ndatabase={index}\ndefault_md=sha256\ncertificate={self.ca}\nprivate_key={self.directory}/ca.key\n"
+                          f"new_certs_dir={self.directory}\nrand_serial=yes\nunique_subject=no\npolicy=p\n[p]\ncommonName=supplied\n")
+        _openssl("ca", "-batch", "-config", str(config), *words)
 
 
 _NEW = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")

@@ -180,6 +180,27 @@ def test_an_etcd_that_answers_oddly_is_an_error_with_its_words_soon(
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_answer_that_comes_in_parts_is_read_to_its_end(gateway: Gateway, source: EtcdSource, chunked: bool) -> None:
+    kvs = [{"key": b64(f"/pcn/topologies/{n}"), "value": b64("x" * 2000)} for n in range(100)]
+    said = {"header": {"revision": "1"}, "kvs": kvs}
+    body = json.dumps(said).encode()
+    parts = [body[start:start + 30000] for start in range(0, len(body), 30000)]
+
+    def answer(sock: socket.socket) -> None:
+        sock.sendall(STREAM if chunked else b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+        for part in parts:
+            sock.sendall(chunk(part) if chunked else part)
+            time.sleep(0.02)
+        if chunked:
+            sock.sendall(b"0\r\n\r\n")
+
+    gateway.range = answer
+    found = source.fetch()
+    assert found is not None
+    assert len(found.files) == 100
+
+
 def test_a_key_that_is_no_document_is_none(gateway: Gateway, source: EtcdSource) -> None:
     names = ["fine", "also.json", "../x", "a/b", "", ".hidden", "-x", "long" * 60, "n\n"]
     kvs = [{"key": b64(f"/pcn/topologies/{name}"), "value": b64("1")} for name in names]

@@ -24,18 +24,25 @@ AGAIN = 5.0  # seconds after which one that could not be had is asked again
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A service of a `directory`, whose code is there; or one whose model and C are kept there, with what asks the rest of it."""
+    """A service of a `directory`, whose code is there; or one whose model and C are kept there, with what asks the rest of it,
+    by `credentials`: paths of what it is known by, and we are. `stamp`: what `now` was when it was found."""
 
     directory: Path
     implementation: RemoteImpl | None = None
     stamp: tuple[Any, ...] = ()
+    credentials: tuple[str, ...] = ()
+
+    def now(self) -> tuple[Any, ...]:
+        """Another value when it may be another one: other code, or other certificates to ask it with."""
+        return _contents(self.directory) if self.implementation is None else places.identities(self.credentials)
 
     @property
     def edition(self) -> str:
-        """Another one when the code is."""
-        if self.implementation is not None:
-            return self.implementation.version
-        return blake2b(repr(self.stamp).encode(), digest_size=6).hexdigest()
+        """Another one when the code is, or the worker that asks it must begin anew, since it cannot read files any more."""
+        version = self.implementation.version if self.implementation is not None else ""
+        if version and not self.stamp:
+            return version
+        return blake2b(repr((version, self.stamp)).encode(), digest_size=6).hexdigest()
 
 
 class Finder:
@@ -58,7 +65,7 @@ class Finder:
         stamp = places.stamp(name)
         before, found = self._found.get(name, ((), None))
         soon = time.monotonic() < self._again.get(name, 0.0)
-        if before == stamp and (found.stamp == _contents(found.directory) if found else soon):
+        if before == stamp and (found.stamp == found.now() if found else soon):
             return found
         self._why.pop(name, None)
         self._again[name] = time.monotonic() + AGAIN
@@ -73,7 +80,7 @@ class Finder:
     def stamps(self) -> tuple[Any, ...]:
         """Another value when one of those that were found may be another one."""
         return tuple(
-            (name, places.stamp(name), _contents(found.directory) if found else ()) for name, (_, found) in self._found.items()
+            (name, places.stamp(name), found.now() if found else ()) for name, (_, found) in self._found.items()
         )
 
     def _look(self, name: str) -> Found | None:
@@ -86,9 +93,11 @@ class Finder:
         manifest = self._manifest(place, kept) if place is not None else kept.manifest()
         if manifest is None:
             return None
+        credentials = tuple((place.tls or {}).values()) if place is not None else ()
+        stamp = places.identities(credentials)  # before they are read
         contact = Contact(place or places.absent(name), kept, self._agreed(place, manifest))
         implementation = RemoteImpl(manifest, contact, Answers(kept, manifest.digest), carrier(contact, manifest))
-        return Found(kept.directory(manifest.digest), implementation)
+        return Found(kept.directory(manifest.digest), implementation, stamp, credentials)
 
     @staticmethod
     def _agreed(place: Place | None, manifest: Manifest) -> str:
@@ -116,9 +125,7 @@ class Finder:
 
 
 def _contents(directory: Path) -> tuple[Any, ...]:
-    """Of a directory that somebody may edit: names and times of what is in it. What is kept of one elsewhere never changes."""
-    if (directory / "manifest.json").exists():
-        return ()
+    """Of a directory that somebody may edit: names and times of what is in it."""
     return tuple(sorted(_files(directory)))
 
 

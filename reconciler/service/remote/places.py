@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,10 +79,15 @@ def _listed(directory: Path) -> list[Path]:
 
 def stamp(name: str) -> tuple[Any, ...]:
     """Cheap to ask: another one when what `find` gives may be."""
-    return tuple(_identity(path) for path in (files() / f"{name}.yaml", sockets() / f"{name}{SUFFIX}"))
+    return identities((files() / f"{name}.yaml", sockets() / f"{name}{SUFFIX}"))
 
 
-def _identity(path: Path) -> tuple[int, ...]:
+def identities(paths: Iterable[str | Path]) -> tuple[Any, ...]:
+    """Another value when one of these files is another one, or is there or not."""
+    return tuple(map(_identity, paths))
+
+
+def _identity(path: str | Path) -> tuple[int, ...]:
     try:
         about = os.stat(path)
     except OSError:
