@@ -27,6 +27,7 @@ from reconciler.engine.confirm import refuse_while_unconfirmed
 from reconciler.engine.unchanged import UnchangedCheck
 from reconciler.errors import DocumentError, Interrupted, LockBusy, PcnError, Problem, VerifyFailed
 from reconciler.graph.desired import document_text
+from reconciler.graph.documents import documents_equal
 from reconciler.graph.records import CubeRecord, LinkRecord, Live, PortRecord, Record, TopologyRecord
 from reconciler.kernel.netstate import NetdevState
 from reconciler.live.applied import name_of
@@ -345,6 +346,7 @@ class Controller:
     def _done(self, chosen: DesiredDocuments, done: ApplyResult, began: float, names: frozenset[str]) -> None:
         """Log and count an apply of these topologies that worked."""
         session, duration = done.session, time.monotonic() - began
+        others = self._others_versions(done) if chosen.digest == self.good.digest else []
         self._note(done)
         forgotten = self._is_forgotten(names, done)
         drift = self.drift if not forgotten else tuple(dict.fromkeys(step.address for step in done.plan.steps))
@@ -355,6 +357,8 @@ class Controller:
         if not done.plan.steps:  # somebody else was faster
             return
         self.tally.count(result, duration, done)
+        for name in others:
+            log.warning("somebody applied another version of %s; what its file says is in force again", name)
         for warning in done.warnings:
             log.warning("%s", warning)
         totals = {what: done.plan.total(what) for what in (PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES)}
@@ -369,6 +373,12 @@ class Controller:
             log.info("applied %s: %s, disruption: %s, %.0f ms", ", ".join(sorted(chosen.topologies)) or "nothing", said,
                      done.plan.disruption, duration * 1000)
         self.drift, self.pending = (), ()
+
+    def _others_versions(self, done: ApplyResult) -> list[str]:
+        """Topologies of the files of which the kernel held another version than was last in force here."""
+        held = ((record.name, record.document) for record in done.session.live.documents)
+        ours = self.good.topologies & self.applied.keys()
+        return sorted(name for name, document in held if name in ours and not documents_equal(document, self.applied[name]))
 
     def _is_forgotten(self, names: frozenset[str], done: ApplyResult) -> bool:
         """Whether all that the kernel lacks is the document of one of these: then nothing of it is pending, though it looks

@@ -9,6 +9,7 @@ from typing import Any
 from reconciler.agent.consent import problem_of
 from reconciler.agent.controller import OBSERVE, Controller
 from reconciler.agent.files import File, Files
+from reconciler.live.applied import name_of
 
 FORMAT_VERSION = "1.0"
 
@@ -43,11 +44,13 @@ def status(files: Files, healer: Controller, started: float, slow_path: Mapping[
                 "digest": file.digest,
                 "state": _state(file, healer),
                 "applied_digest": file.good_digest,
+                "topologies": sorted(map(name_of, file.good)),
                 "problem": file.problem,
             }
             for path, file in sorted(files.files.items())
         ],
         "topologies": sorted(healer.applied),
+        "in_no_file": sorted(healer.applied.keys() - healer.wanted.topologies) if not healer.problem else [],
         "trials": sorted(healer.trials.running),
         "waiting": [{"port": f"{cube}:{port}", "netdev": netdev} for cube, port, netdev in healer.waiting],
         "last": healer.last,
@@ -96,6 +99,7 @@ def render(said: Mapping[str, Any]) -> str:
     lines = [f"{how}: agent {said['pid']} of {said['root']}, up {up}, {memory:.0f} MiB, mode {said['mode']}"]
     lines += [f"  {line}" for problem in said["problems"] for line in problem.splitlines()]
     lines.append(f"topologies: {', '.join(said['topologies']) or 'none'}")
+    lines += [f"topology {name} is in no file here; it stays (pcn delete {name} removes it)" for name in said["in_no_file"]]
     lines += [f"file {file['path']}: {file['state']} ({file['digest'][:12]})" for file in said["files"]]
     lines += [f"port {port['port']} waits for {port['netdev']}" for port in said["waiting"]]
     counts, healed = said["reconciles"], said["drift"]["healed"]

@@ -136,5 +136,5 @@ def _root(run: Run) -> Check:
         MISSING,
         f"{root} is not on a bpf filesystem",
         "everything that reads or changes the kernel",
-        f"mount -t bpf bpf {root.parent}, or another --bpffs",
+        "another --bpffs, such as /sys/fs/bpf/pcn",
     )

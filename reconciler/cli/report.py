@@ -44,8 +44,17 @@ def report(run: Run, results: list[ApplyResult], *, done: bool) -> dict[str, Any
     if not run.terminal.quiet:
         from reconciler.present.text import render
 
-        run.terminal.print(render(whole, done=done, paint=run.terminal.paint, verbose=run.terminal.verbose))
+        paint, verbose = run.terminal.paint, run.terminal.verbose
+        run.terminal.print(render(whole, done=done, paint=paint, verbose=verbose, idle=_idle(run, last)))
     return whole
+
+
+def _idle(run: Run, result: ApplyResult) -> str:
+    """What is said where nothing is to be done."""
+    if not getattr(run.args, "delete", False):
+        return "Nothing to do: the kernel holds what the file says."
+    there = ", ".join(sorted(record.name for record in result.session.live.documents))
+    return f"Nothing to delete: it is not applied; {f'what is: {there}' if there else 'nothing is'}."
 
 
 def together(documents: list[dict[str, Any]]) -> dict[str, Any]:

@@ -249,6 +249,8 @@ def _session(
     except CompileError as error:
         say_where(error, [] if delete else formed, options.services)
         raise
+    if doomed and not session.plan.steps:  # nothing of them is there, which is no drift, as they were not applied
+        session.drift = []
     refused, unusable = without_ethernet(session, [] if delete else formed)
     if refused and not options.partial:
         raise DocumentError(refused)

@@ -101,7 +101,9 @@ def _backwards(done: list[Step]) -> Iterator[tuple[Step, Operation]]:
 
 def _as_failure(error: Exception, done: list[Step]) -> Exception:
     """PcnErrors keep their class and exit code, with the step named; anything else is a failed apply."""
-    if isinstance(error, ApplyFailed | Interrupted):
+    if isinstance(error, Interrupted):
+        return Interrupted(f"{error}; {'all that was done is undone' if done else 'nothing was done yet'}")
+    if isinstance(error, ApplyFailed):
         return error
     if isinstance(error, PcnError):
         error.add_note(f"at step {len(done)}: {done[-1].action} {done[-1].address}" if done else "")

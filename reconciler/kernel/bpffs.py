@@ -68,7 +68,7 @@ class Bpffs:
             raise kernel_error(f"open {self.root}", error.errno or 0) from None
         if _type_of(fd) != _BPF_FS_MAGIC:
             os.close(fd)
-            raise FeatureMissing(f"{self.root} is not on a bpf filesystem; use another --bpffs")
+            raise FeatureMissing(_elsewhere(self.root))
         return fd
 
     def _below(self, relative: str) -> int:
@@ -249,10 +249,19 @@ class Bpffs:
     def read_locked(self, timeout: float) -> Iterator[None]:
         """No writer is at work while the block runs, so what is read is no half-done apply. Readers do not exclude each
         other, and an absent root needs no lock. Raises LockBusy after `timeout` seconds, and
-        NewerFormat."""
-        with rootlock.locked(self, timeout, shared=True) if self.exists("") else contextlib.nullcontext():
+        NewerFormat; FeatureMissing where no root could be."""
+        there = self.exists("")
+        if not there:
+            self._refuse_slip()
+        with rootlock.locked(self, timeout, shared=True) if there else contextlib.nullcontext():
             self.format()
             yield
+
+    def _refuse_slip(self) -> None:
+        """A root that is not there holds nothing, unless nothing like it could be there. Raises FeatureMissing."""
+        above = next((path for path in (self.root, *self.root.parents) if path.is_dir()), self.root)
+        if not self.root.is_relative_to("/sys/fs/bpf") and not _is_bpffs(above):
+            raise FeatureMissing(_elsewhere(self.root))
 
     @contextlib.contextmanager
     def lockable(self) -> Iterator[int]:
@@ -316,12 +325,15 @@ def _is_bpffs(path: Path) -> bool:
         os.close(fd)
 
 
+def _elsewhere(path: Path) -> str:
+    """What to do about a path that is no place for a live graph. To mount one over it would hide what is there."""
+    return f"{path} is not on a bpf filesystem; say one that is, such as --bpffs {DEFAULT_ROOT}, or leave the option out"
+
+
 def _mount(path: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if path != Path("/sys/fs/bpf"):
-        raise FeatureMissing(
-            f"{path} is not on a bpf filesystem; mount one there (mount -t bpf bpf {path}) or use another --bpffs"
-        )
+        raise FeatureMissing(_elsewhere(path))
     if libc.mount(b"bpf", os.fsencode(path), b"bpf", 0, b"mode=0700") != 0:  # the kernel's own choice is 1777
         number = ctypes.get_errno()
         if number in (errno.EPERM, errno.EACCES):

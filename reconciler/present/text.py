@@ -17,6 +17,7 @@ Paint = Callable[[str, str], str]
 """(style, text) to text; styles are green, yellow, red, dim, bold and plain."""
 STYLES = {"+": "green", "~": "yellow", "-": "red", "!": "red"}
 WORDS = {"program_loads": "program load", "map_writes": "map write", "link_changes": "link change"}
+_IDLE = "Nothing to do: the kernel holds what the file says."
 _WIDEST, _MOST_LINES = 76, 20
 
 
@@ -24,8 +25,10 @@ def plain(style: str, text: str) -> str:
     return text
 
 
-def render(document: Mapping[str, Any], *, done: bool, paint: Paint = plain, verbose: bool = False) -> str:
-    """The whole text, ending with the line of totals. `done`: it was applied, not only planned."""
+def render(
+    document: Mapping[str, Any], *, done: bool, paint: Paint = plain, verbose: bool = False, idle: str = _IDLE
+) -> str:
+    """The whole text, ending with the line of totals. `done`: it was applied, not only planned; `idle`: nothing had to be."""
     steps = document["steps"]
     groups = [] if verbose else grouped(steps, document["configurations"])
     if document["summary"]["pending"]:
@@ -37,14 +40,14 @@ def render(document: Mapping[str, Any], *, done: bool, paint: Paint = plain, ver
         lines.append(paint("yellow", escape(f"drift: {count} not as applied before ({names})")))
     lines += [escape(f"waiting: {said}") for said in _few([_waiting(entry) for entry in document["waiting"]])]
     lines += [escape(f"note: {note}") for note in document["notes"]]
-    return "\n".join([*lines, paint("bold", totals(document, done=done))])
+    return "\n".join([*lines, paint("bold", totals(document, done=done) if steps else escape(idle))])
 
 
 def totals(document: Mapping[str, Any], *, done: bool) -> str:
     """The last line."""
     summary = document["summary"]
     if not document["steps"]:
-        return "Nothing to do: the kernel holds what the file says."
+        return _IDLE
     costs = ", ".join(counted(summary[what], WORDS[what]) for what in COUNTS)
     felt = sorted(
         {

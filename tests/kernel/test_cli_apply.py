@@ -33,7 +33,7 @@ def test_apply_then_nothing_to_do_then_edit_then_delete(net: Net, own_root: str)
     assert (row["before"], row["after"]) == ({"action": "FORWARD"}, {"action": "DROP"})
     assert "~ drop" not in pcn("apply", "--delete", file, code=0).stdout
     assert not os.path.exists(own_root)
-    assert "Nothing to do" in pcn("delete", file, code=0).stdout
+    assert "Nothing to delete" in pcn("delete", file, code=0).stdout
 
 
 def test_the_text_of_an_edit_is_one_line_and_the_totals(net: Net) -> None:
@@ -157,7 +157,7 @@ def test_an_invalid_document_is_exit_65_and_nothing_is_touched(net: Net, own_roo
 
 
 def test_a_place_that_is_no_bpffs_is_exit_69(net: Net, tmp_path: Path) -> None:
-    assert "mount" in pcn("apply", "--bpffs", str(tmp_path / "pcn"), str(net.file), code=69).stderr
+    assert "say one that is" in pcn("apply", "--bpffs", str(tmp_path / "pcn"), str(net.file), code=69).stderr
 
 
 def test_a_busy_lock_is_exit_75_and_names_who_has_it(net: Net, own_root: str) -> None:
@@ -180,7 +180,7 @@ e.Executor.do = do
 """
     result = with_fault(fault, "apply", str(net.file))
     assert (result.returncode, result.stdout) == (1, "")
-    assert "stopped by SIGINT" in result.stderr
+    assert "stopped by SIGINT; all that was done is undone" in result.stderr
     assert not set(rtnl.links()) & set(net.links)
 
 

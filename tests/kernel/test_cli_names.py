@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -39,6 +41,20 @@ def test_delete_takes_the_name_of_a_topology(net: Net, cube: str) -> None:
     assert cube in pcn("show", cube, code=0).stdout
     pcn("delete", net.name, code=0)
     assert pcn("show", code=0).stdout == ""
+
+
+def test_what_is_not_applied_is_said_not_to_be(net: Net, cube: str, tmp_path: Path) -> None:
+    other = Path(shutil.copy(net.file, tmp_path / "other.yaml"))
+    other.write_text(other.read_text().replace(net.name, "never-applied").replace(f"{net.prefix}-", f"{net.prefix}x"))
+    assert pcn("apply", "--delete", str(other), code=0).stdout == f"Nothing to delete: it is not applied; what is: {net.name}.\n"
+    assert cube in pcn("show", cube, code=0).stdout
+
+
+def test_a_wrong_place_for_the_live_graph_is_said_to_be_one_and_nothing_is_to_be_mounted_over_it(net: Net, tmp_path: Path) -> None:
+    for verb in (["show"], ["drift"], ["plan", str(net.file)], ["apply", str(net.file)]):
+        said = pcn(*verb, "--bpffs", str(tmp_path / "pcn"), code=69).stderr
+        assert "is not on a bpf filesystem; say one that is, such as --bpffs /sys/fs/bpf/pcn" in said
+        assert "mount -t" not in said
 
 
 @pytest.mark.parametrize("command", ["stats -w | head -n 2", "log -f | head -n 0", "log -f 2>&1 | head -n 1"])
