@@ -8,6 +8,7 @@
  * host order. docs/services/lbdsr.md says what is meant.
  */
 #include "lib/addr.h"
+#include "lib/health.h"
 #include "lib/maglev.h"
 #include "lib/parse.h"
 
@@ -56,6 +57,7 @@ struct address {
 };
 BPF_F_TABLE("hash", struct address, u32, service_list, 65536, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", struct pool_key, struct pool_words, pool_list, 262144, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("hash", struct pool_key, struct health, health, HEALTH_CHECKED, BPF_F_NO_PREALLOC);
 
 struct limits {
   u32 flows; /* of max-flows, kept to be read back: the size of what is learned */

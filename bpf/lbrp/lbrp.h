@@ -7,6 +7,7 @@
  * Services and flows are lib/balancer.h's; docs/services/lbrp.md says what is meant.
  */
 #include "lib/balancer.h"
+#include "lib/health.h"
 
 enum lbrp_program { LBRP_MAIN, LBRP_ICMP, LBRP_REJECT };
 
@@ -20,6 +21,8 @@ struct limits {
   u32 flows; /* of max-flows, kept to be read back: the size of what is learned */
 };
 BPF_TABLE("array", u32, struct limits, limits, 1);
+
+BPF_F_TABLE("hash", struct backend_key, struct health, health, HEALTH_CHECKED, BPF_F_NO_PREALLOC);
 
 /* ---- What follows from it. ---- */
 

@@ -13,17 +13,20 @@ from typing import Any
 
 from cubes.lbdsr.check import check
 from cubes.lbdsr.rows import MODES, NO_VIP, STATES, derive, pools
+from cubes.lbdsr.slowpath import SlowPath, verdicts
+from cubes.lib import health
 from cubes.lib.layout import index, number, pack, unpack
 from cubes.lib.macs import default_mac
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["SCRATCH", "check", "config", "tables"]
+__all__ = ["FACTS", "SCRATCH", "SlowPath", "check", "config", "state", "tables"]
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
 
 KINDS = {"FRONTEND": 1, "BACKEND": 2}  # enum port_kind in bpf/lbdsr/lbdsr.h
 SAID = {"vip": 1, "mac": 2, "tunnel-ip": 4, "tunnel-ipv6": 8}  # enum said
+FACTS = (health.FACT,)
 SCRATCH = frozenset({"packets"})
 _STAGED = ("members", "rings")  # nothing leads to their rows but what is written after them
 
@@ -35,11 +38,12 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
         "service_list": {encode("ip", service["vip"], 16, env): index(1) for service in config.get("service", ())},
         "pool_list": dict(_pool_rows(config, tables["pool_list"])),
     }
-    found |= derive(config, tables)
+    found |= derive(config, tables, health.down_of(env.facts))
     arrays = ("ports", "settings")
-    return {
+    made = {
         name: TableRows(rows, b"\xff" * tables[name].value.size, name in arrays, name in _STAGED) for name, rows in found.items()
     }
+    return made | (health.TABLE if SlowPath.serves(config) else {})
 
 
 def _port_rows(config: Config, env: Env, table: Any) -> Iterator[tuple[bytes, bytes]]:
@@ -97,6 +101,12 @@ def config(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
     found |= {"backend": {"pool": own}} if own else {}
     services = [{"vip": decode("ip", vip, env)} | ({"pool": pool} if pool else {}) for vip, pool in listed.items()]
     return found | ({"service": services} if services else {})
+
+
+def state(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
+    """`config`, and what is known of backends that are checked."""
+    asked = list(verdicts(env.config, rows.get("health", {}), env.now))
+    return config(rows, env, tables) | ({"health": asked} if asked else {})
 
 
 def _ports_of(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

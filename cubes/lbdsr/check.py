@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cubes.lbdsr.rows import weight_of
+from cubes.lib.health import MOST_CHECKED, check_times
 from cubes.lib.macs import is_station
 from reconciler.service.sdk import Env
 
@@ -27,12 +28,33 @@ def check(config: Config, env: Env) -> Iterator[Said]:
         if "vip" in service:
             yield from _vip((*steps, "vip"), service["vip"], seen)
         yield from _pool((*steps, "pool") if steps[0] == "service" else ("backend", "pool"), service.get("pool", ()), frontend)
+    yield from _health(config)
     pool = config.get("backend", {}).get("pool", ())
     if pool and "vip" not in frontend:
         yield ("backend",), "frontend has no vip, so nothing is sent to this pool", "warning"
     count = sum(len(service.get("pool", ())) for _, service in _services(config))
     if count > MOST_POOLED:
         yield ("service",), f"{count} backends are more than the {MOST_POOLED} that a load balancer holds", "error"
+
+
+def _health(config: Config) -> Iterator[Said]:
+    parts = [(("backend",), config.get("backend", {}))]
+    parts += [(("service", place), service) for place, service in enumerate(config.get("service", ()))]  # type: ignore[misc]
+    count = 0
+    for steps, part in parts:
+        if "health-check" not in part:
+            continue
+        said, pool, at = part["health-check"], part.get("pool", ()), (*steps, "health-check")
+        count += len(pool)
+        for leaf, sentence, severity in check_times(said):
+            yield (*at, *leaf), sentence, severity
+        if "port" not in said:
+            yield at, "it needs the port to ask (port): a backend here has none", "error"
+        for place, entry in enumerate(pool):
+            if "check-ip" not in entry and "ip" not in entry:
+                yield (*steps, "pool", place), "a health-check needs the address at which to ask it (check-ip)", "error"
+    if count > MOST_CHECKED:
+        yield ("service",), f"{count} backends with a health-check are more than the {MOST_CHECKED} that are checked", "error"
 
 
 def _services(config: Config) -> Iterator[tuple[tuple[str | int, ...], Config]]:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cubes.lib import maglev
+from cubes.lib import health, maglev
 from cubes.lib.layout import pack
 from reconciler.service.sdk import Env, encode
 
@@ -30,15 +30,41 @@ def pools(config: Config) -> Iterator[tuple[bytes, str | None, Sequence[Config]]
         yield encode("ip", service["vip"], 16, Env()), service["vip"], service.get("pool", ())
 
 
-def derive(config: Config, tables: Mapping[str, Any]) -> dict[str, Rows]:
+def checked(config: Config) -> Iterator[tuple[bytes, str, Config, Config]]:
+    """(key of its pool, virtual address, the pool's health-check, backend) of each backend that is asked."""
+    parts = [(NO_VIP, config.get("frontend", {}).get("vip", ""), config.get("backend", {}))]
+    parts += [(encode("ip", service["vip"], 16, Env()), service["vip"], service) for service in config.get("service", ())]
+    for key, vip, part in parts:
+        for entry in part.get("pool", ()) if "health-check" in part and vip else ():
+            yield key, vip, part["health-check"], entry
+
+
+def health_key(pool: bytes, entry: Config) -> bytes:
+    """The key of a backend's row in `health`: struct pool_key."""
+    return pool + struct.pack("=I", entry["id"])
+
+
+def _left_out(config: Config, down: frozenset[str]) -> dict[bytes, list[Config]]:
+    """The pools that have backends which are to be left out, by key; these as if they were DOWN."""
+    pools: dict[bytes, list[tuple[bytes, Config]]] = {}
+    for pool, _, _, entry in checked(config) if down else ():
+        pools.setdefault(pool, []).append((health_key(pool, entry), entry))
+    return {pool: list(health.without_down([e for _, e in each], [key for key, _ in each], down)) for pool, each in pools.items()}
+
+
+def derive(config: Config, tables: Mapping[str, Any], down: frozenset[str] = frozenset()) -> dict[str, Rows]:
+    """`down`: the backends of pools with a health-check that are to be left out (lib/health.py). A ring's size follows from what
+    is configured, so that it stays the same then."""
     found: dict[str, Rows] = {"services": {}, "members": {}, "rings": {}}
     taken: set[int] = set()
-    named = {encode("ip", vip, 16, Env()): entries for _, vip, entries in pools(config) if vip is not None}
-    for vip, entries in sorted(named.items()):
+    left_out = _left_out(config, down)
+    named = {encode("ip", vip, 16, Env()): (key, entries) for key, vip, entries in pools(config) if vip is not None}
+    for vip, (key, entries) in sorted(named.items()):
+        size = maglev.size_for(map(weight_of, entries))
         number = maglev.number(vip, taken)
         taken.add(number)
-        backends = {_name(entry): entry for entry in entries}
-        dealt = maglev.deal({name: weight_of(entry) for name, entry in backends.items()})
+        backends = {_name(entry): entry for entry in left_out.get(key, entries)}
+        dealt = maglev.deal({name: weight_of(entry) for name, entry in backends.items()}, size)
         found["services"][vip] = pack(tables["services"].value, number=number, size=dealt.size)
         found["rings"].update((struct.pack("=II", number, page), slots) for page, slots in enumerate(dealt.pages))
         found["members"].update(

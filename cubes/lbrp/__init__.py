@@ -12,11 +12,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cubes.lbrp.check import check
+from cubes.lbrp.slowpath import SlowPath, verdicts
+from cubes.lib import health
 from cubes.lib.balancer import derive, sessions
 from cubes.lib.layout import index, number, pack, unpack
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["SCRATCH", "check", "config", "constants", "state", "tables"]
+__all__ = ["FACTS", "SCRATCH", "SlowPath", "check", "config", "constants", "state", "tables"]
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
@@ -24,6 +26,7 @@ Live = Mapping[str, Mapping[bytes, bytes]]
 KINDS = {"FRONTEND": 1, "BACKEND": 2}  # enum port_kind in bpf/lbrp/lbrp.h
 _IPV4, _IPV6 = 1, 2  # of lb_port.flags
 _HAIRPIN = {"hairpin-ip": 1, "hairpin-ipv6": 0}  # leaves, and indices of hairpins
+FACTS = (health.FACT,)
 SCRATCH = frozenset({"packets"})
 _STAGED = ("members", "rings", "client_ranges")  # nothing leads to their rows but what is written after them
 
@@ -40,11 +43,12 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
         "rewritings": dict(_rewriting_rows(config, tables["rewritings"])),
         "hairpins": dict(_hairpin_rows(config, env)),
     }
-    found |= derive(config, tables)
+    found |= derive(config, tables, health.down_of(env.facts))
     arrays = ("ports", "rewritings", "hairpins")
-    return {
+    made = {
         name: TableRows(rows, b"\xff" * tables[name].value.size, name in arrays, name in _STAGED) for name, rows in found.items()
     }
+    return made | (health.TABLE if SlowPath.serves(config) else {})
 
 
 def _port_rows(config: Config, env: Env, table: Any) -> Iterator[tuple[bytes, bytes]]:
@@ -117,5 +121,7 @@ def _ports_of(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[dict[
 
 
 def state(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
-    """`config`, and the flows whose backends are there."""
-    return config(rows, env, tables) | {"session": list(sessions(rows, env, tables))}
+    """`config`, the flows whose backends are there, and what is known of those that are checked."""
+    found = config(rows, env, tables) | {"session": list(sessions(rows, env, tables))}
+    asked = list(verdicts(env.config, rows.get("health", {}), env.now))
+    return found | ({"health": asked} if asked else {})

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cubes.lib.balancer_check import check_services
+from cubes.lib.health import MOST_CHECKED, check_times
 from reconciler.service.sdk import Env
 
 Said = tuple[tuple[str | int, ...], str, str]
@@ -20,7 +21,9 @@ def check(config: Config, env: Env) -> Iterator[Said]:
     yield from _rewriting(config.get("src-ip-rewrite", {}))
     if config.get("check-source") and config.get("port_mode", "SINGLE") != "MULTI":
         yield ("check-source",), "without port_mode MULTI no client's address is known, so nothing is checked", "warning"
-    yield from check_services(config.get("service", ()))
+    services = config.get("service", ())
+    yield from check_services(services)
+    yield from _health(services)
 
 
 def _ports(config: Config) -> Iterator[Said]:
@@ -49,6 +52,20 @@ def _ports(config: Config) -> Iterator[Said]:
             other = seen.setdefault(ipaddress.ip_address(port[leaf]), port["name"])
             if other != port["name"]:
                 yield ("ports", place, leaf), f"port {other} has the client {port[leaf]} already", "error"
+
+
+def _health(services: Any) -> Iterator[Said]:
+    count = 0
+    for place, service in enumerate(services):
+        if "health-check" in service:
+            said, steps = service["health-check"], ("service", place, "health-check")
+            count += len(service.get("backend", ()))
+            for at, sentence, severity in check_times(said):
+                yield (*steps, *at), sentence, severity
+            if service["proto"] in ("UDP", "ICMP") and "port" not in said:
+                yield steps, f"backends are asked over TCP, so with proto {service['proto']} it needs the port (port)", "error"
+    if count > MOST_CHECKED:
+        yield ("service",), f"{count} backends with a health-check are more than the {MOST_CHECKED} that are checked", "error"
 
 
 def _rewriting(said: Config) -> Iterator[Said]:

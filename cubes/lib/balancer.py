@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cubes.lib import maglev
+from cubes.lib import health, maglev
 from cubes.lib.layout import number, pack, unpack
 from reconciler.service.sdk import EntryMemo, Env, decode, encode
 
@@ -42,9 +42,13 @@ class Made:
 _SERVICES: EntryMemo[Made] = EntryMemo()
 
 
-def derive(config: Config, tables: Mapping[str, Any]) -> dict[str, Rows]:
+def derive(config: Config, tables: Mapping[str, Any], down: frozenset[str] = frozenset()) -> dict[str, Rows]:
+    """`down`: the backends of services with a health-check that are to be left out (lib/health.py)."""
     member = tables["members"].value
-    made = _SERVICES.each(config.get("service", ()), lambda _, service: _make(service, member))
+    services = config.get("service", ())
+    made: Sequence[Made] = _SERVICES.each(services, lambda _, service: _make(service, member))
+    if down:
+        made = [_without(service, made[place], down, member) for place, service in enumerate(services)]
     found: dict[str, Rows] = {"services": {}, "members": {}, "rings": {}, "client_ranges": {}}
     taken: set[int] = set()
     vips: dict[str, None] = {}
@@ -65,9 +69,45 @@ def derive(config: Config, tables: Mapping[str, Any]) -> dict[str, Rows]:
     return found
 
 
-def _make(service: Config, layout: Any) -> Made:
-    backends = {_end(backend): backend for backend in service.get("backend", ())}
-    dealt = maglev.deal({end: _weight(backend) for end, backend in backends.items()}, service.get("ring-size", 0))
+_LEFT_OUT: dict[int, tuple[Config, frozenset[str], Made]] = {}
+_MOST_LEFT_OUT = 1024  # services that are remembered
+
+
+def _without(service: Config, whole: Made, down: frozenset[str], layout: Any) -> Made:
+    """What follows from a service when some of its backends are left out; remembered, since a long ring takes a while."""
+    if "health-check" not in service:
+        return whole
+    own = down.intersection(health.digest(health_key(service, backend)) for backend in service.get("backend", ()))
+    if not own:
+        return whole
+    known = _LEFT_OUT.get(id(service))
+    if known is not None and known[0] is service and known[1] == own:
+        return known[2]
+    if len(_LEFT_OUT) >= _MOST_LEFT_OUT:
+        _LEFT_OUT.clear()
+    made = _make(service, layout, own)
+    _LEFT_OUT[id(service)] = service, own, made
+    return made
+
+
+def health_key(service: Config, backend: Config) -> bytes:
+    """The key of a backend's row in `health`: struct backend_key."""
+    at = encode("ip", service["vip"], 16, Env()) + _HEALTH_KEY.pack(service["vport"], _HEALTH_PROTOCOLS[service["proto"]], 0)
+    return at + encode("ip", backend["ip"], 16, Env()) + struct.pack("=HH", backend["port"], 0)
+
+
+_HEALTH_KEY = struct.Struct("=HBB")
+_HEALTH_PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "ALL": 255}
+
+
+def _make(service: Config, layout: Any, down: frozenset[str] = frozenset()) -> Made:
+    """A ring's size follows from what is configured, so that it stays the same when a backend is left out."""
+    said = service.get("backend", ())
+    size = service.get("ring-size", 0) or maglev.size_for(map(_weight, said))
+    if down:
+        said = list(health.without_down(said, (health_key(service, backend) for backend in said), down))
+    backends = {_end(backend): backend for backend in said}
+    dealt = maglev.deal({end: _weight(backend) for end, backend in backends.items()}, size)
     rejects = REJECTS if service.get("no-backend", "REJECT") == "REJECT" else 0
     ranges = service.get("source-range", ())
     return Made(

@@ -79,7 +79,8 @@ def _slow(texts: Mapping[str, str | None], services: Services) -> Iterator[tuple
     items = [item for topology in topologies for item in topology.attachments if item.netdev]
     attached = {cube: item.netdev for item in items for cube in item.tcubes}
     for cube in (cube for topology in topologies for cube in topology.cubes):
-        if has_slow_path(cube.service, services):
+        service = services.get(cube.service)
+        if service is not None and service.is_served(cube.config):
             yield cube, attached.get(cube.name, "")
 
 

@@ -206,8 +206,9 @@ def _not_here(error: Error, root: Mapping[str, Any], data: Any) -> Iterator[Find
     if deciding is not None:
         for step in where:
             data = data[step]
-        names = _schema_at(root, (*where, deciding)).get("enum")
-        if deciding not in data or (names is not None and data[deciding] not in names):
+        decides = _schema_at(root, (*where, deciding))
+        said, names = data.get(deciding, decides.get("default")), decides.get("enum")
+        if said is None or (names is not None and said not in names):
             return
     yield Finding((*where, name), _reason(error, root) or f"{quoted(name)} cannot be set here", key=True)
 

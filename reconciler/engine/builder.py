@@ -202,7 +202,7 @@ def _units(
     """The programs of a service, or of a `cube` with `sources` of its own."""
     from reconciler.compiler import Unit
 
-    defines = {"PCN_SLOWPATH": int(service.slow_path is not None)}
+    defines = {"PCN_SLOWPATH": int(service.takes_packets)}
     if service.max_ports > pins.AFTER_EGRESS:
         defines["PCN_MAX_PORTS"] = pins.ports_below(service.max_ports)
     for slot in program_slots(service, family, sources):

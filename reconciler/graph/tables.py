@@ -122,7 +122,8 @@ class Tables:
                 if sizes and name in sizes and not table.extern:
                     table = replace(table, max_entries=sizes[name])
                 path = pins.table(cube, name, scope_of(table, objects), slot.side)
-                found = Declaration(cube, compiled.source, table, path, rows.get(name))
+                own = rows.get(name)
+                found = Declaration(cube, compiled.source, table, path, None if own is not None and own.state else own)
                 self.referred.append(found) if table.extern else self._declare(found)
                 if table.extern and not path.startswith(f"{PUBLIC}/"):
                     self._declare_own(found, whole)

@@ -113,7 +113,7 @@ class Service:
         """Its C files in a direction, or those of a cube with `sources` of its own, some of which may be texts that are called
         so. One with a slow path has a way back from it, which is the framework's."""
         if direction == pins.INJECT:
-            return (HERE / "bpf" / "framework" / "inject.c",) if self.slow_path else ()
+            return (HERE / "bpf" / "framework" / "inject.c",) if self.takes_packets else ()
         names = self.meta.get(direction, ()) if sources is None else [each.name for each in sources.programs.get(direction, ())]
         return tuple(self.files.sources / name for name in names)
 
@@ -141,6 +141,16 @@ class Service:
     def slow_path(self) -> Any:
         """The class `SlowPath` of its Python half, None if there is none (reconciler/slowpath/handle.py)."""
         return self.implementation.slow_path
+
+    @property
+    def takes_packets(self) -> bool:
+        """Whether its slow path has to do with packets. If not there is no ring and no way back, and no code for them."""
+        return self.slow_path is not None and bool(getattr(self.slow_path, "packets", True))
+
+    def is_served(self, config: Mapping[str, Any]) -> bool:
+        """Whether a cube with this configuration has something for a slow path to do."""
+        serves = getattr(self.slow_path, "serves", None)
+        return self.slow_path is not None and (serves is None or serves(config))
 
     @property
     def facts(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from reconciler.service.model.rows import Migrate, TableRows, place
 __all__ = [
     "ActionCall",
     "ActionDone",
+    "Answer",
     "Command",
     "CommandCall",
     "CommandDone",
@@ -80,6 +81,24 @@ class TableHandle(Protocol):
     def items(self) -> Iterator[tuple[bytes, bytes]]: ...
 
 
+class Question(Protocol):
+    """What was asked (`CubeHandle.ask`)."""
+
+    @property
+    def of(self) -> bytes: ...
+
+
+class Answer(Protocol):
+    """What came of it (reconciler/slowpath/questions.py)."""
+
+    @property
+    def question(self) -> Question: ...
+    @property
+    def error(self) -> str: ...
+    @property
+    def line(self) -> bytes: ...
+
+
 class CubeHandle(Protocol):
     """The cube that a `SlowPath` serves, and all that it may do to the world (reconciler/slowpath/handle.py)."""
 
@@ -97,5 +116,7 @@ class CubeHandle(Protocol):
     def facts(self) -> Facts: ...
     def publish_fact(self, name: str, value: Any) -> None: ...
     def log(self, level: str, text: str) -> None: ...
+    def ask(self, of: bytes, address: str, port: int, seconds: float, send: bytes = b"") -> bool: ...
+    def answers(self) -> Sequence[Answer]: ...
     def table(self, name: str) -> TableHandle: ...
     def send_packet_out(self, packet: bytes | Sequence[bytes], port: str = "", direction: str = ...) -> int: ...

@@ -95,7 +95,7 @@ class _Cube:
     def close(self) -> None:
         if self.ring is not None:
             self.ring.close()
-        self.handle.close()
+        self.handle.end()
 
 
 class Dispatcher:

@@ -10,6 +10,9 @@
         prepare = classmethod                          # optional; called once, before the worker may open no more files
         def held(self) -> int: ...                     # optional; how many packets it keeps for later
 
+A half for which `packets = False` has to do with none: no ring, no way back. `serves(config)`, a static method, says for which
+cubes there is anything to do; without, for all.
+
 A half does no I/O of its own: it is called in its worker's one loop, and what it waits for keeps the service's other cubes
 waiting.
 """
@@ -18,6 +21,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
@@ -26,6 +30,7 @@ from reconciler import facts, pins
 from reconciler.kernel import maps
 from reconciler.slowpath.counters import INJECTED, REFUSED, Counts
 from reconciler.slowpath.packet_out import EGRESS, INGRESS, PacketOut, Wire
+from reconciler.slowpath.questions import Answer, Question, Questions
 
 LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "CRITICAL", "OFF")  # enum pcn_level of bpf/framework/log.h
 OpenPin = Callable[[str], int]
@@ -110,6 +115,7 @@ class CubeHandle:
         self._injector: PacketOut | None = None
         self._wires: dict[str, Wire] = {}
         self._published: dict[str, str] = {}
+        self._questions = Questions()
         self.adopt(cube)
 
     @property
@@ -143,6 +149,11 @@ class CubeHandle:
                 closing.close()
         self._tables, self._injector, self._wires = {}, None, {}
 
+    def end(self) -> None:
+        """The cube is not served any more."""
+        self.close()
+        self._questions.close()
+
     def log(self, level: str, text: str) -> None:
         """`level` as in pcn_log: 'TRACE' to 'CRITICAL'. Below the cube's own nothing is said."""
         known = level if level in LEVELS[:-1] else "INFO"
@@ -161,6 +172,16 @@ class CubeHandle:
         if self._published.get(name) != text:
             self._published[name] = text
             self._say("fact", self.name, name, json.loads(text))
+
+    def ask(self, of: bytes, address: str, port: int, seconds: float, send: bytes = b"") -> bool:
+        """Ask over TCP, from the host's network namespace, whether a connection is taken within so many seconds, and what is said
+        to `send`; `of` is how the half knows the question. Nothing waits for it: `answers` has what came of it. False: 256 are
+        open already. Raises OSError if this host cannot ask."""
+        return self._questions.ask(Question(of, address, port, seconds, send), time.monotonic())
+
+    def answers(self) -> Sequence[Answer]:
+        """What was answered since, or not in time."""
+        return tuple(self._questions.answers(time.monotonic()))
 
     def table(self, name: str) -> TableHandle:
         """A table that the cube's C declares, by its name there. Raises KeyError if there is none."""

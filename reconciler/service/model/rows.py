@@ -41,13 +41,15 @@ class TableRows:
     `sparse`: an array whose all-zero rows count as absent. `staged`: nothing leads to a new row before another table is
     written, so rows are written ahead of the commit and deleted after it; a service that keeps many rows that belong
     together in staged tables, and leads to them from one row of another, changes them all at once. `init`: the bits of a value
-    that are init-only leaves, b"" if none is."""
+    that are init-only leaves, b"" if none is. `state`: no row of it is configuration's; the table is there for the slow path,
+    though no program uses it."""
 
     rows: Mapping[bytes, bytes] = field(default_factory=dict)
     mask: bytes = b""
     sparse: bool = False
     staged: bool = False
     init: bytes = b""
+    state: bool = False
 
     def without_zeros(self) -> TableRows:
         """Where rows of zeros count as absent, what is wanted has none either: nobody can tell one from the other."""

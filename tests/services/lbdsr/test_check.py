@@ -20,6 +20,12 @@ WRONG = [
     ({"service": [{"vip": "10.0.0.1", "pool": [{"id": 1, "mac": MAC, "ip": "10.1.0.1"}]}]}, "/service/0/pool/0/ip", "IPIP and GUE"),
     ({"ports": [{"name": "a", "type": "FRONTEND"}, {"name": "b", "type": "BACKEND"}, {"name": "c", "type": "BACKEND"}]},
      "/ports/2/type", "there can be one"),
+    ({"service": [{"vip": "10.0.0.1", "pool": [{"id": 1, "mac": MAC, "check-ip": "10.1.0.1"}], "health-check": {}}]},
+     "/service/0/health-check", "needs the port"),
+    ({"frontend": {"vip": "10.0.0.1"}, "backend": {"pool": [{"id": 1, "mac": MAC}], "health-check": {"port": 80}}},
+     "/backend/pool/0", "check-ip"),
+    ({"frontend": {"vip": "10.0.0.1"}, "backend": {"pool": [], "health-check": {"port": 80, "timeout": 6}}},
+     "/backend/health-check/timeout", "asked again after 5 s"),
 ]  # fmt: skip
 
 

@@ -1,0 +1,126 @@
+"""The slow path of a load balancer with health checks: asks backends, and publishes who is to be left out.
+
+No packet comes up here, so none waits for what is asked; and nothing here waits either: what is open is looked at with each tick.
+What is known stands in the table `health`, from which the next worker goes on; the fact outlives both.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cubes.lib import health
+from cubes.lib.health import Target, Verdict
+from reconciler.service.sdk import CubeHandle
+
+
+class HealthWorker:
+    """One cube. A service says whom to ask (`targets`)."""
+
+    packets = False
+
+    def __init__(self, cube: CubeHandle) -> None:
+        self.cube = cube
+        self._config: Mapping[str, Any] | None = None
+        self._targets: dict[bytes, Target] = {}
+        self._verdicts: dict[bytes, Verdict] = {}
+        self._asking: dict[bytes, Target] = {}
+        self._due: list[tuple[float, int, Target]] = []
+        self._count = itertools.count()  # where two are due at once
+        self._above = False  # more are down than can be left out
+        self._stale = False  # the table does not say what is so
+
+    @staticmethod
+    def targets(config: Mapping[str, Any]) -> Iterable[Target]:
+        raise NotImplementedError
+
+    @classmethod
+    def serves(cls, config: Mapping[str, Any]) -> bool:
+        return any(True for _ in cls.targets(config))
+
+    def changed(self) -> None:
+        """The configuration may be another one: who stays is asked when it would have been."""
+        self._stale = True
+
+    def tick(self, now: float) -> None:
+        if self._config is None or self._stale:
+            self._stale = False
+            self._follow(now)
+        verdicts = dict(self._verdicts)
+        for answer in self.cube.answers():
+            to = self._asking.pop(answer.question.of)
+            if self._targets.get(to.key) == to and answer.error != "OURS":
+                error, status = (answer.error, 0) if answer.error else health.judged_line(to, answer.line)
+                self._verdicts[to.key] = health.judged(self._verdicts[to.key], to, error, status, now)
+        while self._due and self._due[0][0] <= now and self._ask(now):
+            pass
+        if verdicts != self._verdicts:
+            self._say(verdicts)
+
+    def _ask(self, now: float) -> bool:
+        """The one that is due; False: it has to wait."""
+        due, number, to = self._due[0]
+        if self._targets.get(to.key) != to:
+            heapq.heappop(self._due)
+            return True
+        of, again = struct.pack("=Q", number), max(due + to.interval, now)
+        try:
+            if not self.cube.ask(of, to.address, to.port, to.timeout, to.http):
+                return False
+            self._asking[of] = to
+        except OSError as error:
+            self.cube.log("WARN", f"cannot ask {to.name}: {error.strerror}")
+            again = now + to.interval
+        heapq.heapreplace(self._due, (again, next(self._count), to))
+        return True
+
+    def _follow(self, now: float) -> None:
+        """Whom to ask from now on. Those that come are taken to be there, unless a worker before this one knew better; they are
+        spread over their interval."""
+        if self._config is self.cube.config or self._config == self.cube.config:
+            return
+        wanted = {to.key: to for to in self.targets(self.cube.config)}
+        table = self.cube.table("health")
+        known = dict(table.items())
+        for key in known.keys() - wanted.keys():
+            table.delete(key)
+        came = [to for key, to in wanted.items() if self._targets.get(key) != to]
+        for place, to in enumerate(came):
+            first = now + to.interval * place / len(came)
+            heapq.heappush(self._due, (first, next(self._count), to))
+        fresh = {key: health.of_row(row) for key, row in known.items()}
+        self._verdicts = {key: self._verdicts.get(key) or fresh.get(key) or Verdict(since=int(now)) for key in wanted}
+        self._targets, self._config = wanted, self.cube.config
+        for key, verdict in self._verdicts.items():
+            if known.get(key) != health.row_of(verdict):
+                table.set(key, health.row_of(verdict))
+        self._publish()
+
+    def _say(self, before: Mapping[bytes, Verdict]) -> None:
+        """What it has come to: to the table first, from which the next worker would say it."""
+        table, is_news = self.cube.table("health"), False
+        for key, verdict in self._verdicts.items():
+            was = before[key]
+            if health.row_of(was) != health.row_of(verdict):
+                table.set(key, health.row_of(verdict))
+            if was.healthy != verdict.healthy:
+                is_news, name = True, self._targets[key].name
+                said = "is there again" if verdict.healthy else f"is left out: {_reason(verdict)}"
+                self.cube.log("INFO" if verdict.healthy else "WARN", f"{name} {said}")
+        if is_news:
+            self._publish()
+
+    def _publish(self) -> None:
+        down = sum(not verdict.healthy for verdict in self._verdicts.values())
+        if (down > health.MOST_DOWN) != self._above:
+            self._above = down > health.MOST_DOWN
+            if self._above:
+                self.cube.log("ERR", f"{down} backends fail, and at most {health.MOST_DOWN} can be left out: the others stay")
+        self.cube.publish_fact(health.FACT, health.fact_of(self._verdicts))
+
+
+def _reason(verdict: Verdict) -> str:
+    return f"{verdict.error} {verdict.status}" if verdict.status else verdict.error

@@ -1,0 +1,137 @@
+"""Connections that a half asks for, without ever waiting: opened, written to and read from as far as the kernel allows now.
+
+A half has no sockets of its own. It asks (`CubeHandle.ask`) and takes the answers with its next tick (`CubeHandle.answers`). The
+connections are made in the worker's network namespace, which is the host's.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+MOST = 256  # open at a time, of a cube
+LINE = 512  # bytes, in which the first line of an answer must end
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closed by a reset, so that nothing of it stays in either kernel
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN})
+_WORDS = {errno.ECONNREFUSED: "REFUSED", errno.ETIMEDOUT: "TIMEOUT", errno.ECONNRESET: "CLOSED", errno.EPIPE: "CLOSED"}
+
+
+class Question(NamedTuple):
+    """Whether a connection is taken within so many seconds, and, if something is to be sent, what is said to it. `of`: whose
+    question it is, as the half knows it."""
+
+    of: bytes
+    address: str
+    port: int
+    seconds: float
+    send: bytes = b""
+
+
+class Answer(NamedTuple):
+    """`error`: '' for none, 'REFUSED', 'TIMEOUT', 'UNREACHABLE', 'CLOSED'; 'OURS': this host could not go on, which says nothing
+    of the other one. `line`: the first line of what was said, or as much of it as came."""
+
+    question: Question
+    error: str
+    line: bytes = b""
+
+
+class Asked:
+    """One question. Raises OSError if this host cannot ask: that says nothing of whom it is about."""
+
+    def __init__(self, question: Question, now: float) -> None:
+        self.question, self.until = question, now + question.seconds
+        self.answer: Answer | None = None
+        self.waits_for = select.POLLOUT
+        self._read = b""
+        self._socket = socket.socket(socket.AF_INET6 if ":" in question.address else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            self._socket.setblocking(False)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._failed(self._socket.connect_ex((question.address, question.port)))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def ready(self) -> None:
+        """Something happened: go on as far as it goes."""
+        try:
+            self._connected() if self.waits_for == select.POLLOUT else self._receive()
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._failed(error.errno or errno.EIO)
+
+    def _connected(self) -> None:
+        if self._failed(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+            return
+        if not self.question.send:
+            self.answer = Answer(self.question, "")
+        else:
+            self._socket.send(self.question.send)  # a new connection takes as much as that
+            self.waits_for = select.POLLIN
+
+    def _receive(self) -> None:
+        found = self._socket.recv(LINE)
+        self._read += found
+        if b"\n" in self._read or len(self._read) >= LINE:
+            self.answer = Answer(self.question, "", self._read.split(b"\n", 1)[0])
+        elif not found:
+            self.answer = Answer(self.question, "" if self._read else "CLOSED", self._read)
+
+    def _failed(self, number: int) -> bool:
+        if number in _OURS:
+            raise OSError(number, "cannot ask")
+        if number and number != errno.EINPROGRESS:
+            self.answer = Answer(self.question, _WORDS.get(number, "UNREACHABLE"))
+        return bool(number)
+
+
+class Questions:
+    """Those of a cube that are open, MOST at a time."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self._open: dict[int, Asked] = {}
+
+    def ask(self, question: Question, now: float) -> bool:
+        """False: too many are open. Raises OSError as `Asked`."""
+        if len(self._open) >= MOST:
+            return False
+        asked = Asked(question, now)
+        self._open[asked.fileno()] = asked
+        self._poll.register(asked.fileno(), asked.waits_for)
+        return True
+
+    def answers(self, now: float) -> Iterator[Answer]:
+        """What was answered since, or not in time."""
+        for fd, _ in self._poll.poll(0) if self._open else ():
+            asked = self._open[fd]
+            try:
+                asked.ready()
+            except OSError:
+                asked.answer = Answer(asked.question, "OURS")
+            self._poll.modify(fd, asked.waits_for)
+        for fd, asked in list(self._open.items()):
+            answer = asked.answer or (Answer(asked.question, "TIMEOUT") if now >= asked.until else None)
+            if answer is not None:
+                self._drop(fd)
+                yield answer
+
+    def _drop(self, fd: int) -> None:
+        self._poll.unregister(fd)
+        self._open.pop(fd).close()
+
+    def close(self) -> None:
+        for fd in list(self._open):
+            self._drop(fd)
