@@ -60,7 +60,7 @@ def node_document(state: State, node: str, settings: Settings) -> NodeDocument:
         ],
         "cubes": [
             _pods(found, families, settings),
-            policy_cube(state, node, always, notes),
+            policy_cube(state, node, always, notes, log=settings.log_refused),
             _local(found),
             _gateway(state, found, families, settings),
             _host(found),

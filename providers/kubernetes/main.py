@@ -2,6 +2,7 @@
 
     pcn-k8s run --node NAME      watch the cluster, and keep this node's topology in force (beside pcn-agent)
     pcn-k8s status               how it does; exit 0 if all is well
+    pcn-k8s refused              who was refused by which policy; -f: as it happens (run --log-refused)
     pcn-k8s document FILE        the topology that would follow from objects in a file of JSON, without a cluster
     pcn-k8s install, uninstall   the CNI plugin and its configuration on this node
     pcn-k8s cni                  what the CNI plugin does while no provider runs
@@ -18,7 +19,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from providers.kubernetes.settings import OVERHEAD, Settings
 
@@ -30,17 +30,22 @@ log = logging.getLogger("pcn.k8s")
 def main(words: Sequence[str] | None = None) -> int:
     """The exit code: 0 done, 1 not, 64 for words that mean nothing."""
     parser = argparse.ArgumentParser("pcn-k8s", description="The Kubernetes network provider of a node.")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run|status|document|install|uninstall|cni")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run|status|refused|document|install|uninstall|cni")
     runs = verbs.add_parser("run", help="watch the cluster, and keep this node's topology in force")
     for verb in (runs, verbs.add_parser("document", help="print the topology that follows from objects in a file")):
         _of_a_node(verb)
     config = os.environ.get("KUBECONFIG", "")
     runs.add_argument("--kubeconfig", default=config, help="how to reach the API server; '': as a pod is told")
+    logged = "write a line to pcn's log for what policies refuse (at most 100 a second and CPU)"
+    runs.add_argument("--log-refused", action="store_true", help=logged)
     runs.add_argument("--health", default="", metavar="ADDRESS", help="where health checks are answered; '': everywhere")
     document = verbs.choices["document"]
     document.add_argument("file", help="a List of API objects, in JSON; - for standard input")
     status = verbs.add_parser("status", help="say how the provider does; exit 0 if all is well")
     status.add_argument("-o", dest="format", choices=("text", "json"), default="text")
+    refused = verbs.add_parser("refused", help="what policies have refused, by their names")
+    refused.add_argument("-f", "--follow", action="store_true", help="pods' names, as it happens; this reads pcn's log")
+    refused.add_argument("-o", dest="format", choices=("text", "json"), default="text")
     verbs.add_parser("cni", help="one call of CNI, by environment and standard input, without the provider")
     what = {"install": "put the CNI plugin in place", "uninstall": "take topology, pods' netdevs and plugin away"}
     for name, words_ in what.items():
@@ -74,7 +79,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     overlay = arguments.overlay if arguments.overlay != "none" else ""
     mtu = arguments.mtu or _mtu_of(arguments.uplink) - (OVERHEAD if overlay else 0)
     return Settings(uplink=arguments.uplink, services=arguments.services, service_ranges=ranges, slots=arguments.slots, mtu=mtu,
-                    overlay=overlay, vxlan_id=arguments.vxlan_id, not_masqueraded=tuple(arguments.not_masqueraded))  # fmt: skip
+                    overlay=overlay, vxlan_id=arguments.vxlan_id, not_masqueraded=tuple(arguments.not_masqueraded),
+                    log_refused=getattr(arguments, "log_refused", False))  # fmt: skip
 
 
 def _mtu_of(uplink: str) -> int:
@@ -142,21 +148,15 @@ def _document(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from reconciler.agent.singleton import ask
+    from providers.kubernetes.say import status
 
-    found = ask(arguments.bpffs, what="k8s")
-    if found is None:
-        print("pcn-k8s: no provider is running", file=sys.stderr)
-        return 1
-    print(json.dumps(found) if arguments.format == "json" else _words(found))
-    return 0 if found["healthy"] else 1
+    return status(arguments.bpffs, arguments.format)
 
 
-def _words(said: dict[str, Any]) -> str:
-    how = "in force" if said["healthy"] else f"NOT IN FORCE: {said['problem']}"
-    kinds = ", ".join(f"{count} {kind}" for kind, count in said["objects"].items())
-    lines = [f"node {said['node']}: {how}", f"known: {kinds}", f"pods here: {said['attached']} of {said['slots']}"]
-    return "\n".join([*lines, *(f"note: {note}" for note in said["notes"])])
+def _refused(arguments: argparse.Namespace) -> int:
+    from providers.kubernetes.say import refused, refused_as_it_happens
+
+    return (refused_as_it_happens if arguments.follow else refused)(arguments.bpffs, arguments.format)
 
 
 def _cni(arguments: argparse.Namespace) -> int:
@@ -181,5 +181,6 @@ def _uninstall(arguments: argparse.Namespace) -> int:
 
 
 _VERBS = {
-    "run": _run, "status": _status, "document": _document, "cni": _cni, "install": _install, "uninstall": _uninstall,
+    "run": _run, "status": _status, "refused": _refused, "document": _document, "cni": _cni, "install": _install,
+    "uninstall": _uninstall,
 }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,8 @@ class Node:
         self._cni = CniServer(root, plugin)
         self._topologies = Topologies(provider.api, self._agent, name, self._labels, settings.topology)
         self._health = HealthChecks(health)
-        self._status = socket_name(root, "k8s")
-        self._server: asyncio.Server | None = None
+        self._answers = {socket_name(root, "k8s"): self.status, socket_name(root, "k8s-names"): provider.names}
+        self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._notes: tuple[str, ...] = ()
         self._is_installed = False
@@ -49,7 +49,8 @@ class Node:
     async def run(self) -> None:
         """Until it is cancelled."""
         await self._cni.start()
-        self._server = await asyncio.start_unix_server(self._tell, sock=rundir.listen(self._status))
+        for name, answer in self._answers.items():
+            self._servers.append(await asyncio.start_unix_server(_telling(answer), sock=rundir.listen(name)))
         self._start(self._topologies.run())
         await self.provider.run()
 
@@ -62,9 +63,9 @@ class Node:
         """What is in the kernel stays there."""
         await self._cni.close()
         await self._health.close()
-        if self._server is not None:
-            self._server.close()
-            rundir.unlink(self._status)
+        for server, name in zip(self._servers, self._answers, strict=False):
+            server.close()
+            rundir.unlink(name)
         self._agent.close()
 
     def _in_force(self, made: NodeDocument) -> None:
@@ -88,6 +89,9 @@ class Node:
             "node": provider.node,
             "healthy": not provider.problem and provider.is_synced(),
             "problem": provider.problem,
+            "pending": provider.pending(),
+            "last_problem": dict(zip(("at", "words"), provider.last_problem, strict=True)) if provider.last_problem else None,
+            "in_force_since": provider.landed_at,
             "objects": {kind: len(each.by_name) for kind, each in provider.objects.items()},
             "synced": {kind: each.is_synced for kind, each in provider.objects.items()},
             "attached": len(provider.attached),
@@ -95,12 +99,19 @@ class Node:
             "notes": list(self._notes),
         }
 
-    async def _tell(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+
+
+def _telling(answer: Callable[[], Mapping[str, Any]]) -> Callable[..., Awaitable[None]]:
+    """A server that says it to whoever connects, and may."""
+
+    async def tell(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             if rundir.is_believed(writer.get_extra_info("socket")):
-                writer.write(json.dumps(self.status()).encode())
+                writer.write(json.dumps(answer()).encode())
                 await writer.drain()
             writer.close()
+
+    return tell
 
 
 async def _logged(work: Any) -> None:

@@ -3,7 +3,8 @@
     pods ──▶ EGRESS (what pods may send) ──▶ all else, or back to a pod here ──▶ INGRESS (what pods may get) ──▶ pods
 
 A selector is a named set of addresses: pods that come and go are rows of sets, and rules change only with policies. The rules
-of a chain: what a policy allows is accepted, then what is for an isolated pod (or from one) is dropped, and all else passes.
+of a chain: what a policy allows is accepted, then what is for an isolated pod (or from one) is dropped, by a rule for each set of
+policies that isolates pods, and all else passes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from providers.kubernetes.selectors import digest, selects
 from providers.kubernetes.state import Object, Pod, State, pods_of
 
 CUBE = "policy"
+LOG_PREFIX = "refused: "  # of the lines that tell who was refused
 _STEP = 10  # between the numbers of rules
 Rule = dict[str, Any]
 Peer = dict[str, str]  # the leaves of a rule that say who the other end is
@@ -38,14 +40,16 @@ class _Firewall:
         return name
 
 
-def policy_cube(state: State, node: str, always: Sequence[str], notes: list[str]) -> dict[str, Any]:
+def policy_cube(
+    state: State, node: str, always: Sequence[str], notes: list[str], *, log: bool = False
+) -> dict[str, Any]:
     """The firewall. `always`: addresses that reach pods here whatever policies say (kubelet's probes, a pod that calls
-    itself)."""
+    itself). `log`: what is refused is written to the log, too."""
     namespaces = {name[1]: each.get("metadata", {}).get("labels") or {} for name, each in state.namespaces.items()}
     firewall = _Firewall(tuple(pods_of(state, node)), namespaces, notes=notes)
     incoming: list[Rule] = [{"src": address} for address in always]
     outgoing: list[Rule] = []
-    isolated: dict[str, set[str]] = {"in": set(), "out": set()}
+    isolated: dict[str, dict[str, list[str]]] = {"in": {}, "out": {}}  # by address, the policies that do it
     for (namespace, name), policy in sorted(state.policies.items()):
         spec = policy.get("spec", {})
         subjects = [pod for pod in firewall.pods if pod.is_here and _is_subject(pod, namespace, spec)]
@@ -55,18 +59,35 @@ def policy_cube(state: State, node: str, always: Sequence[str], notes: list[str]
         key = (namespace, spec.get("podSelector") or {})
         types = _types(spec)
         if "Ingress" in types:
-            isolated["in"] |= _addresses(subjects)
+            _isolate(isolated["in"], subjects, said)
             incoming += _described(said, _allowed(firewall, namespace, key, subjects, spec.get("ingress") or (), "from"))
         if "Egress" in types:
-            isolated["out"] |= _addresses(subjects)
+            _isolate(isolated["out"], subjects, said)
             outgoing += _described(said, _allowed(firewall, namespace, key, subjects, spec.get("egress") or (), "to"))
-    for way, leaf, rules in (("in", "dst-set", incoming), ("out", "src-set", outgoing)):
-        if isolated[way]:
-            firewall.sets[f"isolated-{way}"] = tuple(sorted(isolated[way]))
-            rules.append({leaf: f"isolated-{way}", "action": "DROP"})
+    incoming += _refusals(firewall, "in", "dst-set", isolated["in"], log=log)
+    outgoing += _refusals(firewall, "out", "src-set", isolated["out"], log=log)
     sets = [{"name": name, "prefix": list(found)} for name, found in sorted(firewall.sets.items())]
     chains = [_chain("INGRESS", incoming), _chain("EGRESS", outgoing)]
     return {"name": CUBE, "service-name": "firewall", **({"set": sets} if sets else {}), "chain": chains}
+
+
+def _isolate(isolated: dict[str, list[str]], pods: Sequence[Pod], policy: str) -> None:
+    for address in _addresses(pods):
+        isolated.setdefault(address, []).append(policy)
+
+
+def _refusals(
+    firewall: _Firewall, way: str, leaf: str, isolated: Mapping[str, Sequence[str]], *, log: bool
+) -> Iterator[Rule]:
+    """What no policy has allowed. Pods that the same policies isolate share a rule, which says which."""
+    together: dict[tuple[str, ...], list[str]] = {}
+    for address, policies in isolated.items():
+        together.setdefault(tuple(policies), []).append(address)
+    for policies, addresses in sorted(together.items()):
+        rule = {leaf: firewall.named(f"refused-{way}", policies, addresses), "description": ", ".join(policies)}
+        if log:
+            yield {**rule, "action": "LOG", "log-prefix": LOG_PREFIX}
+        yield {**rule, "action": "DROP"}
 
 
 def _chain(name: str, rules: Iterable[Rule]) -> dict[str, Any]:

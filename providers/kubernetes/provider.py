@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ from providers.kubernetes.api import Api, ApiError
 from providers.kubernetes.cni import netdevs
 from providers.kubernetes.cni.contract import TRY_LATER, CniError, Request
 from providers.kubernetes.document import NodeDocument, node_document
+from providers.kubernetes.refused import names_of
 from providers.kubernetes.settings import SOURCE, Family, Settings, family_of, netdev
-from providers.kubernetes.state import Attached, Name, State, pod_ranges
+from providers.kubernetes.state import Attached, Name, State, node_addresses, pod_ranges, pods_of
 from providers.kubernetes.watch import Objects, follow, name_of, slim
 from reconciler.agent.client import DocumentsClient
 from reconciler.rpc.contract import RpcError
@@ -46,6 +48,8 @@ class Provider:
     objects: dict[str, Objects] = field(default_factory=lambda: {kind: Objects() for kind in (*KINDS, "slices")})
     attached: dict[Name, Attached] = field(default_factory=dict)
     problem: str = "the API server has not answered yet"
+    last_problem: tuple[float, str] | None = None  # when it was, in seconds since 1970
+    landed_at: float = 0.0  # when the agent last had a document in force
     _dirty: asyncio.Event = field(default_factory=asyncio.Event)
     _asked: int = 0  # changes so far
     _done: int = 0  # of these, how many are in force
@@ -73,6 +77,20 @@ class Provider:
         with suppress(ValueError):
             return {family.version: family for family in (family_of(each, self.settings) for each in ranges)}
         return {}
+
+    def pending(self) -> list[str]:
+        """What has to come yet until all that is known is in force."""
+        lacking = [kind for kind, each in self.objects.items() if not each.is_synced]
+        if lacking:
+            return [f"the first list of {', '.join(lacking)}"]
+        return [f"{self._asked - self._done} changes"] if self._asked > self._done else []
+
+    def names(self) -> dict[str, str]:
+        """Whose an address is."""
+        nodes = ((name, node_addresses(node)) for (_, name), node in self.objects["nodes"].by_name.items())
+        found = names_of(nodes, ((pod.name, pod.addresses) for pod in pods_of(self.state(), self.node)))
+        own = (str(each) for family in self.families().values() for each in (family.node, family.up.host))
+        return dict.fromkeys(own, f"node {self.node}") | found
 
     def trouble(self) -> str:
         """Why no pod can be added now; '' if one can."""
@@ -135,7 +153,7 @@ class Provider:
                      len(self.objects["services"].by_name), len(self.objects["policies"].by_name))  # fmt: skip
         for note in made.notes if self._last is None or made.notes != self._last.notes else ():
             log.warning("%s", note)
-        self.problem, self._is_held = "", True
+        self.problem, self._is_held, self.landed_at = "", True, time.time()
         return await self._is_in_force(made, asked)
 
     async def _is_in_force(self, made: NodeDocument, asked: int) -> bool:
@@ -148,6 +166,7 @@ class Provider:
         return True
 
     def _failed(self, problem: str) -> bool:
+        self.last_problem = time.time(), problem
         if problem != self.problem:
             log.error("not in force: %s", problem)
         self.problem = problem

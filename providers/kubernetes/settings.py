@@ -19,7 +19,8 @@ class Settings:
     """`services` is 'all', or 'none' where kube-proxy serves them. `service_ranges` are the cluster's; `not_masqueraded` are
     prefixes that pods reach with their own address. `transit` and `transit6` are for the links between gateway and host, and
     mean something on this node only. `slots`: how many pods a node has at most. `mtu`: of pods. `overlay`: 'vxlan' where the
-    network between nodes does not know pods' addresses, '' where pods of another node are reached by a route to its address."""
+    network between nodes does not know pods' addresses, '' where pods of another node are reached by a route to its address.
+    `log_refused`: a line of the log for what policies refuse."""
 
     topology: str = "kubernetes-node"
     uplink: str = "eth0"
@@ -32,6 +33,7 @@ class Settings:
     mtu: int = 1500
     overlay: str = ""
     vxlan_id: int = 1
+    log_refused: bool = False
 
 
 class Side(NamedTuple):

@@ -53,10 +53,10 @@ class Pod:
 
 
 class NodeLab:
-    """`slots` as of the provider. What is made is taken away at the end."""
+    """`slots` as of the provider, and `more` of its words. What is made is taken away at the end."""
 
-    def __init__(self, directory: Path, *, slots: int = 12, ranges: tuple[str, ...] = PODS) -> None:
-        self.directory, self.slots, self.ranges = directory, slots, ranges
+    def __init__(self, directory: Path, *, slots: int = 12, ranges: tuple[str, ...] = PODS, more: tuple[str, ...] = ()) -> None:
+        self.directory, self.slots, self.ranges, self.more = directory, slots, ranges, more
         self.pods: dict[str, Pod] = {}
         self._open = contextlib.ExitStack()
         self._serial = 0
@@ -101,7 +101,7 @@ class NodeLab:
     def start_provider(self, *more: str) -> subprocess.Popen[bytes]:
         ranges = [word for each in SERVICES[: len(self.ranges)] for word in ("--service-range", each)]
         words = ["run", "--node", "n1", "--kubeconfig", str(self.config), "--slots", str(self.slots), *ranges, "--cni-conf",
-                 str(self.directory / "net.d"), "--bpffs", self.root, *more]  # fmt: skip
+                 str(self.directory / "net.d"), "--bpffs", self.root, *self.more, *more]  # fmt: skip
         with (self.directory / "provider.log").open("ab") as out:
             process = subprocess.Popen([sys.executable, "-c", _PROVIDER, *words], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         self.provider = process
@@ -133,6 +133,30 @@ class NodeLab:
             assert self.provider.poll() is None, self.log()
             assert time.monotonic() < deadline, f"{said}\n{self.log()}"
             time.sleep(0.02)
+
+    def command(self, *words: str) -> str:
+        """What a verb of pcn-k8s prints."""
+        done = subprocess.run([sys.executable, "-c", _PROVIDER, *words, "--bpffs", self.root], cwd=ROOT, capture_output=True, text=True,
+                              timeout=60, check=False, stdin=subprocess.DEVNULL)  # fmt: skip
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{self.log()}"
+        return done.stdout
+
+    @contextlib.contextmanager
+    def refusals(self) -> Iterator[list[dict[str, Any]]]:
+        """What `pcn-k8s refused -f` prints meanwhile."""
+        told: list[dict[str, Any]] = []
+        process = subprocess.Popen([sys.executable, "-c", _PROVIDER, "refused", "-f", "-o", "json", "--bpffs", self.root], cwd=ROOT,
+                                   stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)  # fmt: skip
+        thread = threading.Thread(target=lambda: told.extend(map(json.loads, process.stdout or ())), daemon=True)
+        thread.start()
+        try:
+            yield told
+        finally:
+            process.terminate()
+            process.wait(10)
+            thread.join()
+            assert process.stdout is not None
+            process.stdout.close()
 
     def within(self, seconds: float, condition: Callable[[], bool]) -> float:
         """Seconds until it holds."""

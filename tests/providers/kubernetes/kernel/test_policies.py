@@ -48,3 +48,18 @@ def test_pods_under_a_deny_all_policy_send_nothing_from_their_first_instruction_
             lab.send(last.netns, sink.ip, 9999)
             lab.within(5, lambda: bool(got))
         assert got == [last.ip], got
+
+
+def test_who_is_refused_is_told_by_names_of_pods_and_policies(tmp_path):
+    with NodeLab(tmp_path, more=("--log-refused",)) as lab:
+        lab.api.put("policies", objects.policy("friends", select={"matchLabels": {"app": "web"}}, **ONLY_FRIENDS))
+        stranger, web = lab.add("stranger"), lab.add("web", app="web")
+        with lab.serving(web.netns, 8080, "web"), lab.refusals() as told:
+            lab.within(10, lambda: lab.ask(stranger.netns, web.ip, 8080, 0.3) == "" and bool(told))
+        assert (told[0]["source_name"], told[0]["target_name"]) == ("default/stranger", "default/web")
+        assert (told[0]["policies"], told[0]["way"], told[0]["port"]) == ("default/friends", "ingress", "8080")
+        done = lab.command("refused")
+        assert "for pods of default/friends (ingress)" in done, done
+        status = lab.command("status")
+        assert "node n1: in force" in status
+        assert "pods here: 2 of 12" in status
