@@ -70,7 +70,8 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Cube:
-    """`config` is the service's own RFC 7951 data with defaults filled in, without name, type, loglevel, fuse and ports."""
+    """`config` is the service's own RFC 7951 data with defaults filled in, without name, type, loglevel, fuse, shadow,
+    span and ports. `shadow`: it has a network namespace, into which, with `span`, all of its packets are copied."""
 
     name: str
     service: str
@@ -80,6 +81,8 @@ class Cube:
     ports: tuple[Port, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     fuse: bool = True
+    shadow: bool = False
+    span: bool = False
 
 
 @dataclass(frozen=True, slots=True)

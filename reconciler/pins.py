@@ -10,6 +10,8 @@
     cubes/<cube>/slowpath         RINGBUF: packets that its programs hand to its slow path
     cubes/<cube>/slow/0_cube      stub by which packets of the slow path come back
     cubes/<cube>/ports/<port>     symlink: the peer
+    cubes/<cube>/told/<port>      symlink, of a cube with a shadow: what its namespace was told of the port last, as JSON
+    cubes/<cube>/shadow_hops      the netdevs that lead into its namespace, by port
     cubes/<cube>/facts/<name>     symlink: what its worker published last, as JSON (reconciler/facts)
     cubes/<cube>/waits            symlink, of a transparent cube that no packet can reach yet: its place and the netdev or port
     cubes/<cube>/twin/            entry, hops, next, out: the same again for the TC twin of an XDP cube's egress side; flood, in:
@@ -40,18 +42,20 @@ KEEP_OUT = "shared/needs-a-newer-pcn"
 KEEP_OUT_TEXT = "this-needs-a-newer-pcn-" * 12  # longer than any name may be (255)
 
 MAIN, TWIN = "", "twin/"
+SHADOW = "shadow_"  # what `hops` is called that lead into a cube's namespace
 EGRESS_ROWS = 32  # first row of egress programs in `entry` (PCN_MAX_PROGRAMS)
 INJECT_ROW = 64  # row of the program by which packets of the slow path come back
 INJECT = "inject"  # the direction that it has, beside ingress and egress
 AFTER_EGRESS = 128  # the bit by which `hops` has what follows a port's egress program; no port's number has it (PCN_AFTER_EGRESS)
 MOST_PORTS = 256  # of a cube
+MOST_PLACES = 128  # of a transparent cube: each takes two of its hops' 256 rows
 
 # The framework's tables of pcn.h, by where they live.
 PER_SIDE = {"pcn_hops": "hops", "pcn_next": "next", "pcn_entry": "entry"}
 OF_A_SIDE = {*PER_SIDE.values(), "flood"}  # pins that each side of a cube may have
 PER_CUBE = {
     "pcn_drops": "drops", "pcn_flood_tc": "flood", "pcn_flood_xdp": "flood", "pcn_reenter": "reenter",
-    "pcn_slowpath": "slowpath",
+    "pcn_slowpath": "slowpath", "pcn_shadow": "shadow_hops",
 }  # fmt: skip
 PER_GENERATION = {"pcn_calls": "calls"}
 SHARED = {"pcn_arrival": "arrival", "pcn_log_ring": "log"}
@@ -162,5 +166,24 @@ def tap(number: int) -> str:
     return f"tap+{number}"
 
 
-def is_tap(cube: str) -> bool:
-    return cube.startswith("tap+")
+def shadow(cube_name: str) -> str:
+    """The name of the transparent cube by which a cube's namespace sends and sees packets: no document can have it."""
+    return f"shadow+{cube_name}"
+
+
+def shadow_namespace(cube_name: str) -> str:
+    return f"pcn-{cube_name}"
+
+
+def told(cube_name: str, port_name: str) -> str:
+    return f"{cube(cube_name)}/told/{escape(port_name)}"
+
+
+def is_shadow(cube_name: str) -> bool:
+    """Whether a cube is a part of another one's shadow, and so keeps nothing."""
+    return cube_name.startswith("shadow+")
+
+
+def is_of_no_document(cube_name: str) -> bool:
+    """Whether a cube is a tap, or a part of another one's shadow."""
+    return cube_name.startswith("tap+") or is_shadow(cube_name)

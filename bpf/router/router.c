@@ -7,6 +7,7 @@
  * was damaged stays so and is found out where the packet arrives.
  */
 #include "router.h"
+#include "framework/namespace.h"
 #include "lib/arp.h"
 #include "lib/csum.h"
 
@@ -49,7 +50,10 @@ static __always_inline int handle_arp(struct CTXTYPE *ctx, struct pkt_metadata *
     arp_reply(eth, arp, port->mac);
     return pcn_pkt_redirect(ctx, md, md->in_port);
   }
-  return known ? answered(ctx, md, &sender) : PCN_SHOT;
+  int done = known ? answered(ctx, md, &sender) : PCN_SHOT;
+  if (PCN_HAS_NAMESPACE && to_us) /* there is who asked, too */
+    return pcn_pkt_redirect_ns(ctx, md, md->in_port);
+  return done;
 }
 
 /* RFC 1812 5.3.7 and RFC 6890. Multicast is not routed. What depends on the configuration is in martians4. */
@@ -115,13 +119,18 @@ static __always_inline int handle_ipv4(struct CTXTYPE *ctx, struct pkt_metadata 
     return refuse(md, PCN_DROP_MALFORMED);
   u32 source = ip->saddr;
   if (eth->h_dest[0] & MULTICAST || is_martian(source, ip->daddr) ||
-      (may_be_martian(source) && martians4.lookup(&source)))
+      (may_be_martian(source) && martians4.lookup(&source))) {
+    if (PCN_HAS_NAMESPACE && eth->h_dest[0] & MULTICAST)
+      return pcn_pkt_redirect_ns(ctx, md, md->in_port); /* routing daemons speak so */
     return refuse(md, DROP_MARTIAN);
+  }
 
   struct route *route = find_route((u8 *)&ip->daddr);
   if (!route)
     return to_error(ctx, 4, ICMP_UNREACHABLE, 0);
   if (route->kind == ROUTE_LOCAL) {
+    if (PCN_HAS_NAMESPACE)
+      return pcn_pkt_redirect_ns(ctx, md, md->in_port);
     pcn_pull(ctx, IPV4_AT + ip->ihl * 4 + 4);
     return handle_local(ctx, md, port);
   }

@@ -4,6 +4,7 @@
  * The router sends no router advertisements.
  */
 #include "router.h"
+#include "framework/namespace.h"
 #include "lib/nd.h"
 
 #define IPV6_AT sizeof(struct ethhdr)
@@ -78,10 +79,15 @@ static __always_inline int discover(struct CTXTYPE *ctx, struct pkt_metadata *md
   struct nd_message said = {};
   if (!nd_read(ctx, md, &said))
     return refuse(md, PCN_DROP_MALFORMED);
-  return said.solicits ? handle_solicitation(ctx, md, port, &said) : handle_advertisement(ctx, md, &said);
+  if (said.solicits)
+    return handle_solicitation(ctx, md, port, &said);
+  int done = handle_advertisement(ctx, md, &said);
+  return PCN_HAS_NAMESPACE ? pcn_pkt_redirect_ns(ctx, md, md->in_port) : done;
 }
 
 static __always_inline int handle_local(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port) {
+  if (PCN_HAS_NAMESPACE)
+    return pcn_pkt_redirect_ns(ctx, md, md->in_port);
   pcn_pull(ctx, ND_AT + 4);
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
   struct ethhdr *eth = data;
@@ -138,6 +144,8 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   if (is_nd(ip, data_end))
     return discover(ctx, md, port);
 
+  if (PCN_HAS_NAMESPACE && eth->h_dest[0] & MULTICAST)
+    return pcn_pkt_redirect_ns(ctx, md, md->in_port);
   u8 *source = (u8 *)&ip->saddr, *target = (u8 *)&ip->daddr;
   struct in6_addr from = ip->saddr;
   const u32 *words = (const u32 *)source;

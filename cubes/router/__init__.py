@@ -32,12 +32,13 @@ from cubes.router.fib import (
     routes,
     wide,
 )
+from cubes.router.namespace import in_force, namespace
 from cubes.router.slowpath import SlowPath
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["FACTS", "SCRATCH", "SlowPath", "check", "config", "constants", "programs", "state", "tables"]
+__all__ = ["FACTS", "SCRATCH", "SlowPath", "check", "config", "constants", "namespace", "programs", "state", "tables"]
 
-FACTS = ("links",)  # a route over a port that is down is not used
+FACTS = ("links", "shadow")  # a route over a port that is down is not used; Linux tools in the namespace may set addresses
 SCRATCH = frozenset({"handovers"})
 
 USED, IPV4, IPV6, OWN_MAC = 1, 2, 4, 8  # enum port_flags in bpf/router/router.h
@@ -48,7 +49,10 @@ Live = Mapping[str, Mapping[bytes, bytes]]
 
 
 def constants(config: Config) -> dict[str, int]:
-    """Whether there is anything to do for a family; without, its half of the programs is not loaded."""
+    """Whether there is anything to do for a family; without, its half of the programs is not loaded. In the namespace of a shadow
+    addresses of either may be set at any time."""
+    if config.get("shadow"):
+        return {"IPV4": 1, "IPV6": 1}
     versions = {own.interface.version for own in own_addresses(config)}
     return {"IPV4": int(4 in versions), "IPV6": int(6 in versions)}
 
@@ -61,6 +65,7 @@ def programs(config: Config) -> dict[str, Sequence[int]]:
 
 
 def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, TableRows]:
+    config = in_force(config, env.facts, env.cube)
     fib = derive(config, links_of(config, env.facts))
     found = {
         "ports": dict(_port_rows(config, env, tables["ports"])),

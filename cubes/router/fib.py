@@ -172,6 +172,10 @@ def derive(config: Mapping[str, Any], links: Links = ALL_UP) -> Fib:
     made: dict[tuple[str | None, bytes], Row] = {}
     for network, (mute, route, place) in best.items():
         port = fib.ways[place][0]
+        if route.nexthop.is_unspecified:
+            fib.rows[network] = connected.on_link(port or "", route)
+            fib.active[place] = not mute
+            continue
         row = made.get((port, route.wide))
         if row is None:
             row = made[port, route.wide] = Row(REMOTE, port or "", route.nexthop)
@@ -199,8 +203,16 @@ class _Connected:
 
     def __init__(self, rows: Mapping[bytes, Row], config: Mapping[str, Any], links: Links) -> None:
         self._own, self._down = Fib(dict(rows)), links.down
-        self._speaks_ipv6 = frozenset(own.port for own in own_addresses(config) if own.interface.version == 6)
+        self._addresses: dict[tuple[str, int], Address] = {
+            (own.port, own.interface.version): own.interface.ip for own in own_addresses(config) if own.primary
+        }
+        self._speaks_ipv6 = frozenset(port for port, version in self._addresses if version == 6)
         self._found: dict[tuple[Address, str | None], tuple[str | None, str]] = {}
+
+    def on_link(self, port: str, route: Route) -> Row:
+        """The row of a network that is behind a port without a next hop, from one of whose addresses it is asked."""
+        own = self._addresses.get((port, route.version))
+        return Row(CONNECTED, port, own if own is not None else route.nexthop)
 
     def way_of(self, nexthop: Address, interface: str | None) -> tuple[str | None, str]:
         """The port that a route leaves by; or None, and the reason."""
@@ -218,6 +230,10 @@ class _Connected:
             if interface in self._down:
                 return None, f"port {interface} is down"
             return interface, ""
+        if nexthop.is_unspecified and interface is not None:
+            if (interface, nexthop.version) not in self._addresses:
+                return None, f"port {interface} has no address of its family"
+            return (None, f"port {interface} is down") if interface in self._down else (interface, "")
         row = self._own.find(nexthop)
         if row is None:
             return None, f"no port has a subnet with {nexthop}"

@@ -15,6 +15,7 @@ from typing import Any
 from cubes.lib.layout import index, number
 from cubes.lib.macs import default_mac
 from cubes.router.fib import LOCAL, REMOTE, Address, Fib, derive, link_local_address, links_of
+from cubes.router.namespace import in_force
 from cubes.router.packets import Station, answer_of, forwarded, question, source_of, target_of, unreachable
 from cubes.router.waiting import Hop, Packet, Queue, Source, WaitingRoom
 from reconciler.service.sdk import CubeHandle, Env, Metadata, decode, encode
@@ -38,8 +39,9 @@ class SlowPath:
 
     def changed(self) -> None:
         """The configuration is another one: who waits for what is no longer there waits in vain, until its time is up."""
-        self._fib: Fib = derive(self.cube.config, links_of(self.cube.config, self.cube.facts))
-        said = {port["name"]: port for port in self.cube.config.get("ports", ())}
+        config = in_force(self.cube.config, self.cube.facts, self.cube.name)
+        self._fib: Fib = derive(config, links_of(config, self.cube.facts))
+        said = {port["name"]: port for port in config.get("ports", ())}
         self._ports: dict[str, Any] = said
         macs = {name: port.get("mac") or default_mac(self.cube.name, name) for name, port in said.items()}
         self._macs = {name: encode("mac", mac, 6, Env()) for name, mac in macs.items()}

@@ -12,14 +12,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler import pins
-from reconciler.facts import HOST, of_cube
-from reconciler.graph.desired import full_config
+from reconciler.facts import HOST, SHADOW, of_cube
+from reconciler.graph import shadows
+from reconciler.graph.desired import full_config, told
 from reconciler.graph.documents import is_topology
 from reconciler.graph.wiring import family, hidden_pair
 from reconciler.kernel import maps, rtnl
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
 from reconciler.live.facts import host_facts, published
+from reconciler.live.shadows import shadow_facts
 from reconciler.model import Cube
 from reconciler.service.registry import Services
 from reconciler.slowpath.handle import ServedCube
@@ -51,7 +53,7 @@ def discover(root: str, services: Services, last: Discovery | None) -> Discovery
     shared = _map_id(reader, pins.SHARED_SLOWPATH)
     homes = [pins.cube(cube.name) for cube, _ in slow]
     signature = (shared, *((reader.link_text(f"{home}/current"), *reader.names(f"{home}/in")) for home in homes))
-    facts = _host_facts(slow, services)
+    facts = _host_facts(slow, services) | shadow_facts(reader, {cube.name for cube, _ in slow if cube.shadow})
     same = last is not None and known and last.signature == signature and last.facts == facts
     if last is not None and same and all(_is_same(reader, cube) for cube in last.cubes):
         return last
@@ -91,7 +93,7 @@ def has_slow_path(name: str, services: Services) -> bool:
 
 def _is_same(reader: Reader, cube: ServedCube) -> bool:
     """Whether what a cube uses by name is what it was: a ring, table or netdev that is made anew is another one."""
-    own = {name: value for name, value in cube.facts.items() if name not in HOST}
+    own = {name: value for name, value in cube.facts.items() if name not in (*HOST, SHADOW)}
     same = cube.ring == _ring(reader, cube.name) and cube.objects == _objects(reader, cube)
     return same and own == published(reader, cube.name)
 
@@ -119,7 +121,12 @@ def _served(
         attached = "" if peers else attached
     service = services.get(cube.service)
     transparent = service is not None and service.kind == "transparent"
-    facts = of_cube(service.facts, of_host, published(reader, cube.name)) if service is not None else {}
+    facts = {}
+    if service is not None:
+        given = published(reader, cube.name)
+        if cube.shadow:
+            given[SHADOW] = shadows.fact(of_host[SHADOW][cube.name], told(cube, service))
+        facts = of_cube(service.facts, of_host, given)
     found = ServedCube(
         cube.name, cube.service, cube.type, transparent, near, full_config(cube), _indices(reader, cube), peers,
         _tables(reader, cube), attached, cube.loglevel, _ring(reader, cube.name), facts=facts,

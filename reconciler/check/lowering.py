@@ -18,7 +18,7 @@ Peers = Mapping[tuple[str, str], str]
 """Peers of ports that do not name one themselves: (cube, port) to the other cube's port."""
 
 _END = ("name", "netns", "addresses", "routes", "mtu", "mac", "up")
-_OF_THE_CUBE = ("name", "service-name", "type", "loglevel", "fuse", "ports")
+_OF_THE_CUBE = ("name", "service-name", "type", "loglevel", "fuse", "shadow", "span", "ports")
 _OF_THE_PORT = ("name", "peer", "tcubes")
 
 
@@ -77,7 +77,7 @@ def _cube(data: dict[str, Any], topology: str, fuse: bool, services: Services) -
         name=filled["name"], service=filled["service-name"], topology=topology,
         type=filled["type"], loglevel=filled["loglevel"], fuse=fuse and filled.get("fuse", True),
         ports=tuple(_port(port) for port in filled.get("ports", ())),
-        config=_without(filled, _OF_THE_CUBE),
+        config=_without(filled, _OF_THE_CUBE), shadow=filled.get("shadow", False), span=filled.get("span", False),
     )
 
 

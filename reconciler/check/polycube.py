@@ -21,8 +21,8 @@ from reconciler.errors import Problem
 
 _STATE = {"cube": ("uuid", "parent"), "port": ("uuid", "status")}
 """State that Polycube's framework adds to what the services' models say."""
-_UNUSED = {"shadow": False, "span": False}
-"""Features that do not exist here, in the form that says that a cube does not use them."""
+_OF_STANDARD = {"shadow": False, "span": False}
+"""What a dump may say of a transparent cube too, which has neither."""
 
 
 def topology_of(document: Document, services: Services) -> tuple[Document, list[Problem]]:
@@ -98,7 +98,7 @@ class _Conversion:
             if name not in known and (name in schema.get("x-state", ()) or name in _STATE.get(what, ())):
                 if name != "parent":
                     self.dropped.setdefault(name, []).append((*path, name))
-            elif name in known or what != "cube" or _UNUSED.get(name) is not value:
+            elif name in known or what != "cube" or _OF_STANDARD.get(name) is not value:
                 result[name] = self.without_state(value, known.get(name, {}), (*path, name))
         return result
 

@@ -14,12 +14,13 @@ from reconciler.check.rules_names import max_ports, names, unique_names
 from reconciler.check.rules_peers import peers
 from reconciler.check.rules_refs import references
 from reconciler.check.rules_services import services
+from reconciler.check.rules_shadows import shadows
 from reconciler.check.rules_tcubes import chains
 from reconciler.check.symbol_table import CubeFact, SymbolTable
 from reconciler.errors import Problem
 
 RULES: tuple[Callable[[SymbolTable], Iterator[Problem]], ...] = (
-    names, unique_names, max_ports, peers, chains, links, loops)
+    names, unique_names, max_ports, peers, chains, links, loops, shadows)
 
 
 def broken_rules(world: SymbolTable) -> Iterator[Problem]:

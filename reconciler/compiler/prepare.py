@@ -115,7 +115,7 @@ def _include(unit: _Unit, source: Source, token: Token, beside: Mapping[str, Sou
     if name not in beside:
         raise complaint(source, token.line, f"there is no {name} beside {source.path}")
     unit.included.add(name)
-    _add(unit, beside[name], beside, framework=framework)
+    _add(unit, beside[name], beside, framework=framework or name.startswith("framework/"))
 
 
 def _apply(text: str, edits: Sequence[_Edit]) -> str:

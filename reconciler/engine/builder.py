@@ -11,7 +11,7 @@ from reconciler.errors import CompileError, DocumentError, FeatureMissing, NotPe
 from reconciler.graph.desired import build_key, program_slots
 from reconciler.graph.parts import Built, ProgramSlot
 from reconciler.model import BuildKey, Cube, Topology, family_of
-from reconciler.service.registry import Service, Services
+from reconciler.service.registry import SHADOW, Service, Services
 
 if TYPE_CHECKING:
     from reconciler.compiler import Unit
@@ -217,7 +217,7 @@ def _units(
 
 def units_of(services: Services) -> dict[str, list[Unit]]:
     """What each service is compiled from, for TC and for XDP, each once: egress is always TC."""
-    there = [service for name in services.names() if (service := services.get(name)) is not None]
+    there = [service for name in (*services.names(), SHADOW) if (service := services.get(name)) is not None]
     return {s.name: list({str(u): u for family in ("TC", "XDP") for _, u in _units(s, family)}.values()) for s in there}
 
 

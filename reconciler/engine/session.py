@@ -14,6 +14,7 @@ from typing import Any
 from reconciler import pins
 from reconciler.engine.builder import Builder, by_digest
 from reconciler.errors import CompileError, DocumentError, NotPermitted
+from reconciler.facts import SHADOW
 from reconciler.facts.selector import LOOPBACK
 from reconciler.graph.chains import fuse
 from reconciler.graph.desired import build_desired
@@ -35,6 +36,7 @@ from reconciler.graph.records import (
     global_records,
     grouped,
 )
+from reconciler.graph.shadows import with_shadows
 from reconciler.graph.taps import with_taps
 from reconciler.kernel.read_cache import ReadCache
 from reconciler.live import taps as asked
@@ -129,8 +131,8 @@ class Reconciler:
             return False
 
     def tapped(self, topologies: Sequence[Topology], live: Live) -> Sequence[Topology]:
-        """The topologies with the taps that are asked for now."""
-        return with_taps(topologies, live.taps) if live.taps else topologies
+        """The topologies with the taps that are asked for now, and with what shadows have beside their cubes."""
+        return with_shadows(with_taps(topologies, live.taps) if live.taps else topologies)
 
     def still(self, live: Live, *, connecting: bool = False) -> Live | None:
         """`live`, which was read before, if the documents, the names of cubes and the netdevs are what they were. Where
@@ -180,13 +182,17 @@ class Reconciler:
             return live.state.but({"": RecordGroup(live.state.without_cubes() | found)}), links.conflicts
         return live.state | found, links.conflicts
 
-    def facts(self, topologies: Iterable[Topology], live: Live) -> dict[str, Any]:
+    def facts(self, topologies: Sequence[Topology], live: Live) -> dict[str, Any]:
         """The host's facts that services of these topologies want, read now."""
+        from reconciler.kernel.bpffs import Bpffs
+        from reconciler.kernel.reader import Reader
         from reconciler.live.facts import host_facts
+        from reconciler.live.shadows import shadow_facts
 
         names = {cube.service for topology in topologies for cube in topology.cubes}
         found = [service for name in names if (service := self.services.get(name)) is not None]
-        return host_facts((fact for service in found for fact in service.facts), live.netdevs)
+        known = host_facts((fact for service in found for fact in service.facts), live.netdevs)
+        return known | shadow_facts(Reader(Bpffs(self.root)), _with_namespaces(topologies, self.services))
 
     def build_desired(
         self,
@@ -312,6 +318,12 @@ def _only_more(netdevs: Mapping[str, Any], live: Live) -> bool:
 
 def _hooks(state: State) -> Iterable[HookRecord]:
     return (record for record in global_records(state).values() if isinstance(record, HookRecord))
+
+
+def _with_namespaces(topologies: Iterable[Topology], services: Services) -> set[str]:
+    """The cubes whose services want to know what is in their namespaces."""
+    cubes = (cube for topology in topologies for cube in topology.cubes if cube.shadow)
+    return {cube.name for cube in cubes if SHADOW in getattr(services.get(cube.service), "facts", ())}
 
 
 def _network(state: State) -> State:

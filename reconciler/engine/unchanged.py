@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 from reconciler.engine.apply import ApplyResult, Options
 from reconciler.engine.builder import Builder
 from reconciler.engine.session import Reconciler, without_network
+from reconciler.facts import SHADOW
 from reconciler.graph.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record
 from reconciler.kernel.bpffs import Bpffs
+from reconciler.kernel.reader import Reader
 from reconciler.live.facts import host_facts
+from reconciler.live.shadows import shadow_facts
 
 _FRESH = 0.5  # seconds for which a look will do: the next one, directly after an edit, still heals what happened since within one
 
@@ -43,10 +47,14 @@ class UnchangedCheck:
         calm = self._calm
         same = not conflicts and state == calm.state and live.netdevs == calm.netdevs and live.orphans == calm.orphans
         same = same and live.taps == calm.taps and live.published == calm.published
-        same = same and host_facts(self._facts, live.netdevs) == self._facts
+        same = same and self._facts_now(live) == self._facts
         if same:  # what was read now says the same, and has less that is its own
             self._began, self._read, self._calm = began, live, replace(live, state=state)
         return same
+
+    def _facts_now(self, live: Live) -> dict[str, Any]:
+        root = Bpffs(self._options.root)
+        return host_facts(self._facts, live.netdevs) | shadow_facts(Reader(root), self._facts.get(SHADOW, {}))
 
     def recent(self) -> Live | None:
         """What the last look read, if that will do for something that is to be applied now; None if it was too long ago."""

@@ -15,6 +15,7 @@ from typing import Any
 from reconciler.facts import addresses, links, netdevs
 
 HOST = (netdevs.NAME, addresses.NAME, links.NAME)
+SHADOW = "shadow"  # what is in the namespace of a cube with a shadow, by port (graph/shadows.py)
 PARENT = "parent"  # what a transparent cube is on, of the documents (graph/parents.py)
 MOST_BYTES = 3500  # of a published fact as JSON: it is kept as the target of a symlink, which has a page
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
@@ -52,7 +53,7 @@ def as_text(value: Any) -> str:
 
 def publishable(name: str, value: Any) -> str:
     """The text of a fact that a worker publishes. Raises ValueError for what cannot be one."""
-    if name in (*HOST, PARENT) or not _NAME.fullmatch(name):
+    if name in (*HOST, SHADOW, PARENT) or not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name of a fact that a cube can publish")
     try:
         text = as_text(value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -17,15 +17,17 @@ from reconciler import facts as facts_
 from reconciler import pins
 from reconciler.errors import DocumentError, Problem
 from reconciler.facts import links
+from reconciler.graph import shadows
 from reconciler.graph.documents import text_of
 from reconciler.graph.incremental import CachedGraph, DesiredCache, Inputs, Skeleton, rebuild
 from reconciler.graph.parents import parents
 from reconciler.graph.parts import Built, CubePart, Desired, LiveCubes, ProgramSlot
-from reconciler.graph.places import MOST_PLACES, Places, places_of
+from reconciler.graph.places import Places, places_of
 from reconciler.graph.records import (
     CubeRecord,
     LinkRecord,
     NamespaceRecord,
+    NextHopRecord,
     PortRecord,
     ProgramRecord,
     Record,
@@ -107,11 +109,12 @@ def build_desired(
             rows, part, others = all_rows.get(cube.name, {}), old.get(cube.name), recorded.get(cube.name, {})
             seen, own = rows if service.implementation.derives else None, places.named.get(cube.name)
             given = {**published.get(cube.name, {}), **(parent.get(cube.name, {}) if own is None else {})}
+            given |= _shadow_fact(cube, service, facts)
             wanted = facts_.of_cube(service.facts, facts, given)
             same = part is not None and part.places == own and part.edition == service.edition
             if part is None or not same or not part.holds_for(cube, whole, known_indices, others, seen, wanted):
                 names = own if own is not None else [port.name for port in cube.ports]
-                ports = port_indices(names, known_indices, service.max_ports if own is None else MOST_PLACES)
+                ports = port_indices(names, known_indices, service.max_ports if own is None else pins.MOST_PLACES)
                 env = Env(ports, cube=cube.name, facts=wanted, live=rows)
                 part = _part(cube, service, key, whole, env, others, own)
             parts[cube.name] = part
@@ -154,13 +157,21 @@ def _whole(
         raise DocumentError(problems)
     desired.add(tables)
     wiring = wire(topologies, services, desired.indices, netdevs, places)
-    desired.add(wiring.records)
+    desired.add(_that_have_tables(wiring.records, desired))
     if any(slot.side == pins.TWIN for part in parts.values() for slot in part.made.objects):
         _drop_idle_twins(desired, wiring)
     missing = {netdev for *_, netdev in wiring.pending}
     whole = wire(topologies, services, desired.indices, {*netdevs, *missing}, places) if missing else wiring
     desired.pending, desired.ways, desired.notes = wiring.pending, whole.records, wiring.notes
     return desired
+
+
+def _that_have_tables(records: Iterable[Record], desired: Desired) -> Iterator[Record]:
+    """Without the ways into namespaces of cubes whose programs never go there."""
+    for record in records:
+        leads_there = isinstance(record, NextHopRecord) and record.side == pins.SHADOW
+        if not leads_there or f"cube/{record.cube}/table/{pins.SHADOW}hops" in desired.state:  # type: ignore[union-attr]
+            yield record
 
 
 def _tables(parts: Iterable[CubePart]) -> tuple[list[TableRecord], list[Problem]]:
@@ -246,6 +257,8 @@ def _records(
     records: list[Record] = [CubeRecord(cube.name, cube.service, *said)]
     records += [PortRecord(cube.name, port.name, env.ports[port.name], port.peer or "-") for port in cube.ports]
     records += [PortRecord(cube.name, name, env.ports[name], "-" if ":" in name else name) for name in places or ()]
+    if cube.shadow:
+        records += shadows.network(cube, told(cube, service))
     values = service.constants(cube.name, cube.loglevel, config, env.ports)
     for slot, compiled in made.objects.items():
         records.append(
@@ -274,7 +287,19 @@ def _chosen(made: Built, chosen: Mapping[str, Collection[int]] | None) -> Built:
 def full_config(cube: Cube) -> dict[str, Any]:
     """The cube's data as its model has it: the service's leaves, its type, and the ports with theirs."""
     ports = [{"name": port.name, **({"peer": port.peer} if port.peer else {}), **port.config} for port in cube.ports]
-    return {**cube.config, "type": cube.type, "ports": ports}
+    shadow = {leaf: True for leaf in ("shadow", "span") if getattr(cube, leaf)}
+    return {**cube.config, **shadow, "type": cube.type, "ports": ports}
+
+
+def _shadow_fact(cube: Cube, service: Service, of_host: Mapping[str, Any]) -> dict[str, Any]:
+    if not cube.shadow or facts_.SHADOW not in service.facts:
+        return {}
+    return {facts_.SHADOW: shadows.fact(of_host.get(facts_.SHADOW, {}).get(cube.name, {}), told(cube, service))}
+
+
+def told(cube: Cube, service: Service) -> Mapping[str, Mapping[str, Any]]:
+    """What the netdevs in a cube's namespace are told by its configuration, by port."""
+    return service.implementation.namespace(full_config(cube), cube.name)
 
 
 def pack_constants(compiled: Any, values: Mapping[str, int]) -> bytes:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from reconciler.errors import DocumentError, Problem
 from reconciler.facts.selector import selected
+from reconciler.graph import shadows
 from reconciler.model import Topology
-
-MOST_PLACES = 128  # of one cube: each takes two of its hops' 256 rows
+from reconciler.pins import MOST_PLACES
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ def places_of(topologies: Sequence[Topology], netdevs: Mapping[str, str]) -> Pla
             found.setdefault(tcube, []).append(f"{owner.name}:{port.name}")
     named = {name: tuple(places) for name, places in found.items() if len(places) > 1}
     named |= {name: tuple(found.get(name, ())) for name in by_selector}
+    named |= shadows.places(topologies)
     if crowded := next((name for name, places in named.items() if len(places) > MOST_PLACES), None):
         words = f"{crowded} would be at {len(named[crowded])} places; a cube can be at {MOST_PLACES}"
         raise DocumentError([Problem(words, f"/spec/cubes/{crowded}")])

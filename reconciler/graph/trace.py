@@ -118,7 +118,8 @@ def without_taps(traced: Traced) -> Traced:
 
 
 def _without_taps(found: Mapping[_Place, Sequence[str]]) -> dict[_Place, list[str]]:
-    return {place: kept for place, cubes in found.items() if (kept := [cube for cube in cubes if not pins.is_tap(cube)])}
+    kept = {place: [cube for cube in cubes if not pins.is_of_no_document(cube)] for place, cubes in found.items()}
+    return {place: cubes for place, cubes in kept.items() if cubes}
 
 
 def _add_detached(tracer: _Tracer, found: Traced, hints: Mapping[str, Sequence[str]]) -> None:

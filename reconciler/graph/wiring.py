@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler import pins
+from reconciler.graph import shadows
 from reconciler.graph.places import Places
 from reconciler.graph.records import (
     HookRecord,
@@ -163,9 +164,18 @@ class _Wirer:
                 target = self._stub(transparent, "egress", here)
         else:
             self._let_wait(port.tcubes, here)
+        if cube.shadow:
+            self._shadow(cube, port, target)
         self._hop(cube, self.indices[cube.name][port.name], target)
         if self._service(cube).floods and target != NOWHERE:
             self._member(cube, port, target)
+
+    def _shadow(self, cube: Cube, port: Port, target: Target) -> None:
+        """What leaves by the port leaves by its transparent cubes, also if it comes from the namespace."""
+        hidden, here = self.cubes[pins.shadow(cube.name)], f"{cube.name}:{port.name}"
+        if not cube.span:
+            self._hop(hidden, self._row(hidden, OUTWARD, here), target)
+        self.wiring.records += shadows.ways(cube, port, self.indices, self._stub(hidden, "egress", here)[1])
 
     def _way_out(self, cube: Cube, port: Port) -> Target:
         """Where a packet goes that has left a port's transparent cubes."""

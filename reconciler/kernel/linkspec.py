@@ -6,7 +6,7 @@ addresses, leases, and routes of a routing daemon come and go by themselves and 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -60,6 +60,25 @@ def diff_end(wanted: LinkEnd, seen: EndState) -> list[Change]:
         routes = {canonical_route(route): None for route in wanted.routes}
         changes += _set_diff("route", routes, {Route(state.to, state.via): state.automatic for state in seen.routes})
     return changes
+
+
+def told_changes(wanted: LinkEnd, old: LinkEnd, seen: EndState) -> list[Change]:
+    """What is another in `wanted` than in `old`, and not so in `seen` already; without routes."""
+    changes: list[Change] = []
+    if wanted.mac is not None and wanted.mac != old.mac and wanted.mac.lower() != seen.netdev.mac:
+        changes.append(Change("mac", seen.netdev.mac, wanted.mac.lower()))
+    addresses, before = ([canonical_address(each) for each in end.addresses] for end in (wanted, old))
+    return changes + _told("address", addresses, before, [state.address for state in seen.addresses])
+
+
+def told_routes(wanted: LinkEnd, old: LinkEnd, seen: EndState) -> list[Change]:
+    routes, before = ([canonical_route(each) for each in end.routes] for end in (wanted, old))
+    return _told("route", routes, before, [Route(state.to, state.via) for state in seen.routes])
+
+
+def _told(name: Literal["address", "route"], wanted: Sequence[Any], old: Sequence[Any], there: Sequence[Any]) -> list[Change]:
+    gone = [Change(name, each, None) for each in old if each not in wanted and each in there]
+    return gone + [Change(name, None, each) for each in wanted if each not in old and each not in there]
 
 
 def _set_diff(

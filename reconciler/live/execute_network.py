@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import socket
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from reconciler import pins
 from reconciler.errors import KernelError, kernel_error
 from reconciler.kernel import linkwrite, netlink, netns, offload, rtnl
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.kernel.linkspec import diff_end
-from reconciler.live.observe_links import alias, group_of
+from reconciler.kernel.linkspec import diff_end, told_changes, told_routes
+from reconciler.live.observe_links import OWN_OPTIONS, alias, group_of
 from reconciler.model import Link, LinkEnd, Route
 
 
@@ -65,13 +66,13 @@ class Network:
     def create_link(self, link: Mapping[str, Any], topology: str, again: bool = False) -> None:
         """`again`: it was deleted before; make it with its settings, and with the MACs it had."""
         made = self._as_it_was(_link(link)) if again else _link(link)
-        plain = Link(made.kind, made.end, made.peer, {name: value for name, value in made.options.items() if name != "quiet"})
+        plain = replace(made, options={name: value for name, value in made.options.items() if name not in OWN_OPTIONS})
         quiet = made.options.get("quiet", False)
         self._netlink.create_link(_down(plain) if quiet else plain, self._group, alias(str(self._root.root), topology))
         if quiet:
             for end in (made.end, made.peer):
                 if end is not None:
-                    _silence(end.name)
+                    _silence(end)
                     netlink.configure(end)
         if again:
             for end in (made.end, made.peer):
@@ -122,6 +123,21 @@ class Network:
         )
         netlink.apply_changes(wanted.name, wanted.netns, changes)
 
+    def tell_end(self, end: Mapping[str, Any], before: Mapping[str, Any], told: str) -> None:
+        """Tell an end what is another than it was told `before`, and nothing else: the rest is whoever's made it so. What it was
+        told is kept. A route that has no gateway there by now is left out."""
+        wanted, old = _end(end), _end(before)
+        state = rtnl.end(wanted.name, wanted.netns)
+        if state is None:
+            raise kernel_error(f"configure netdev {wanted.name!r}", errno.ENODEV)
+        netlink.apply_changes(wanted.name, wanted.netns, told_changes(wanted, old, state))
+        for change in told_routes(wanted, old, state):
+            with contextlib.suppress(KernelError):
+                netlink.apply_changes(wanted.name, wanted.netns, [change])
+        said = {"mac": wanted.mac, "addresses": list(wanted.addresses), "routes": [asdict(route) for route in wanted.routes]}
+        self._root.make_directory(told.rpartition("/")[0])
+        self._root.set_link(told, json.dumps(said, separators=(",", ":")))
+
     def set_offload(self, netdev: str, netns: str | None, settings: Mapping[offload.Offload, bool]) -> None:
         with contextlib.suppress(FileNotFoundError):
             try:
@@ -132,13 +148,17 @@ class Network:
                     raise
 
 
-def _silence(name: str) -> None:
-    """No IPv6 on a hidden veth: its own multicast would be flooded into the graph."""
-    with (
-        contextlib.suppress(FileNotFoundError),
-        open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w", encoding="ascii") as switch,
-    ):
-        switch.write("1")
+def _silence(end: LinkEnd) -> None:
+    """No IPv6 on a hidden veth: its own multicast would be flooded into the graph. In a cube's namespace no forwarding, which is
+    the cube's work."""
+    silent = [("ipv6", "disable_ipv6", "1")] if end.netns is None else [("ipv4", "forwarding", "0"), ("ipv6", "forwarding", "0")]
+    with netns.inside(end.netns):
+        for family, name, value in silent:
+            with (
+                contextlib.suppress(FileNotFoundError),
+                open(f"/proc/sys/net/{family}/conf/{end.name}/{name}", "w", encoding="ascii") as switch,
+            ):
+                switch.write(value)
 
 
 def _down(link: Link) -> Link:

@@ -43,7 +43,7 @@ from reconciler.service.registry import Services
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_FILES = {"entry", "hops", "next", "drops", "flood", "reenter", "slowpath"}
+_FILES = {"entry", "hops", "next", "drops", "flood", "reenter", "slowpath", f"{pins.SHADOW}hops"}
 
 
 def observe_bpffs(

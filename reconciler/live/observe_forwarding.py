@@ -20,11 +20,15 @@ def wires(snapshot: Snapshot, cube: str) -> list[Wire]:
     """A cube's hops as they are in its tables: by numbers, which can be named once all cubes are known."""
     home = pins.cube(cube)
     found: list[Wire] = []
-    for side in (pins.MAIN, pins.TWIN) if "twin" in snapshot.reader.names(home) else (pins.MAIN,):
+    there = snapshot.reader.names(home)
+    for side, mark in ((pins.MAIN, "hops"), (pins.TWIN, "twin"), (pins.SHADOW, f"{pins.SHADOW}hops")):
+        if mark not in there:
+            continue
         values = snapshot.reader.values(f"{home}/{side}hops").rstrip(b"\0")
         values += bytes(-len(values) % 8)
         hops = [(row, kind, ifindex) for row, (kind, ifindex) in enumerate(struct.iter_unpack("<II", values)) if kind]
-        jumps = snapshot.reader.slots_at(f"{home}/{side}next", [row for row, kind, _ in hops if kind == 3])
+        leading = [row for row, kind, _ in hops if kind == 3]
+        jumps = snapshot.reader.slots_at(f"{home}/{side}next", leading) if side != pins.SHADOW else dict.fromkeys(leading, 0)
         found += [(cube, side, row, kind, jumps[row] if kind == 3 else ifindex) for row, kind, ifindex in hops]
     return found
 

@@ -13,11 +13,13 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.graph.records import GONE, LinkRecord, NamespaceRecord, OffloadRecord, Record, link_address
+from reconciler.graph.shadows import end
 from reconciler.kernel import linkspec, netns, offload, rtnl
 from reconciler.kernel.bpffs import DEFAULT_ROOT
 from reconciler.kernel.netlink import SCRATCH_GROUPS, owned_groups
 from reconciler.kernel.netstate import EndState
 from reconciler.kernel.reader import Reader
+from reconciler.live import shadows
 from reconciler.model import Link, LinkEnd, Route
 
 
@@ -30,6 +32,9 @@ def group_of(root: str) -> int:
 def alias(root: str, topology: str) -> str:
     """The mark on a netdev: whose it is, down to the bpffs root."""
     return f"{root}/topologies/{topology}"
+
+
+OWN_OPTIONS = ("quiet", "told")  # of links that no document has: the kernel knows nothing of them
 
 
 @dataclass(slots=True)
@@ -62,7 +67,7 @@ def observe_links(reader: Reader, wanted: Iterable[Record], applied: Collection[
     for record in records:
         if isinstance(record, LinkRecord):
             known |= {(end.netns, end.name) for end in (record.link.end, record.link.peer) if end is not None}
-            _link(record, ends, root, live)
+            _link(record, ends, reader, live)
         elif isinstance(record, OffloadRecord) and ends.get(record.netns, record.netdev) is not None:
             gro = offload.get(record.netdev, "gro", record.netns)
             checksum = offload.get(record.netdev, "tx-checksum", record.netns)
@@ -115,8 +120,8 @@ class _Ends:
         return self._holders[namespace].get(name, "")
 
 
-def _link(record: LinkRecord, ends: _Ends, root: str, live: LiveLinks) -> None:
-    link = record.link
+def _link(record: LinkRecord, ends: _Ends, reader: Reader, live: LiveLinks) -> None:
+    link, root = record.link, str(reader.root.root)
     seen = ends.get(link.end.netns, link.end.name)
     live.conflicts += [
         f"netdev {holder!r} has {end.name!r} as another name (altname); pcn cannot make a netdev of that name"
@@ -133,13 +138,13 @@ def _link(record: LinkRecord, ends: _Ends, root: str, live: LiveLinks) -> None:
         live.conflicts.append(f"netdev {link.end.name!r} exists and is not pcn's; pcn will not take it over")
         return
     owner = seen.netdev.alias.removeprefix(mark) if born else ""  # '': it has lost a mark of ours, or never got it
-    live.records.append(LinkRecord(_as_seen(link, seen, ends), owner))
+    live.records.append(LinkRecord(_as_seen(link, seen, ends, reader), owner))
 
 
-def _as_seen(link: Link, seen: EndState, ends: _Ends) -> Link:
-    """`link` with whatever of it the kernel has otherwise."""
-    quiet = {name: value for name, value in link.options.items() if name == "quiet"}
-    plain = replace(link, options={name: value for name, value in link.options.items() if name != "quiet"})
+def _as_seen(link: Link, seen: EndState, ends: _Ends, reader: Reader) -> Link:
+    """`link` with whatever of it the kernel has otherwise; of an end that is told how to be, what it was told otherwise."""
+    quiet = {name: value for name, value in link.options.items() if name in OWN_OPTIONS}
+    plain = replace(link, options={name: value for name, value in link.options.items() if name not in OWN_OPTIONS})
     differing = linkspec.differing_options(plain, seen.netdev, lambda name: _index(ends, link.end.netns, name))
     options: dict[str, Any] = dict(link.options)
     kind = seen.netdev.kind if "kind" in differing else link.kind
@@ -150,8 +155,13 @@ def _as_seen(link: Link, seen: EndState, ends: _Ends) -> Link:
     if link.peer is not None:
         other = ends.get(link.peer.netns, link.peer.name)
         if other is not None and other.netdev.index == seen.netdev.peer_index and other.netdev.peer_index == seen.netdev.index:
-            peer = end_as_seen(link.peer, other)
+            told = link.options.get("told")
+            peer = end_as_seen(link.peer, other) if told is None else end_as_told(link.peer, shadows.told(reader, told))
     return Link(kind, end_as_seen(link.end, seen), peer, options | quiet)
+
+
+def end_as_told(wanted: LinkEnd, told: Mapping[str, Any]) -> LinkEnd:
+    return end(wanted.name, wanted.netns or "", told)
 
 
 def _index(ends: _Ends, namespace: str | None, name: str) -> int:

@@ -37,7 +37,7 @@ def plan_cube(change: Change, context: Context) -> Iterator[Step]:
             "no longer in a topology",
             Operation("remove_cube", {"path": pins.cube(change.before.name)}),
             before=what(change.before),
-            disruption=Disruption.STATE_RESET,
+            disruption=Disruption.NONE if pins.is_shadow(change.before.name) else Disruption.STATE_RESET,
         )
         return
     home = pins.cube(record.name)

@@ -56,7 +56,7 @@ def plan_link(change: Change, context: Context) -> Iterator[Step]:
         if in_place(before.link, after.link):
             for old, new in ((before.link.end, after.link.end), (before.link.peer, after.link.peer)):
                 if old is not None and new is not None and old != new:
-                    yield _configure(change.address, old, new)
+                    yield _configure(change.address, old, new, _told(after.link, new))
             if before.topology != after.topology:
                 yield _claim(before, after)
             return
@@ -69,6 +69,8 @@ def plan_link(change: Change, context: Context) -> Iterator[Step]:
         yield _delete_link(before, Rank.LINK_AWAY, "makes room for another", context.restore[change.address])
     elif isinstance(before, LinkRecord):
         yield _delete_link(before, Rank.RETIRE_LINK, "no longer in a topology")
+        if told := before.link.options.get("told"):
+            yield Step(Rank.RETIRE, change.address, "forget", "is told nothing any more", Operation("remove", {"path": told}))
 
 
 def _claim(before: LinkRecord, after: LinkRecord) -> Step:
@@ -115,8 +117,14 @@ def _create_link(record: LinkRecord, address: str) -> Iterator[Step]:
         count=1,
     )
     for end in (link.end, link.peer):
-        if end is not None and (end.addresses or end.routes):
-            yield replace(_configure(address, LinkEnd(end.name, end.netns, up=end.up), end), undo=(), counts="", count=0)
+        told = _told(link, end)
+        if end is not None and (end.addresses or end.routes or told):
+            yield replace(_configure(address, LinkEnd(end.name, end.netns, up=end.up), end, told), undo=(), counts="", count=0)
+
+
+def _told(link: Link, end: LinkEnd | None) -> str:
+    """Where it is kept what an end was told, if others may change it then and nobody minds."""
+    return link.options.get("told", "") if end is link.peer else ""
 
 
 def _delete_link(record: LinkRecord, rank: Rank, reason: str, undo: tuple[Operation, ...] = ()) -> Step:
@@ -154,15 +162,16 @@ def merge_link_deletions(steps: Iterable[Step]) -> list[Step]:
     return merged
 
 
-def _configure(address: str, old: LinkEnd, new: LinkEnd) -> Step:
+def _configure(address: str, old: LinkEnd, new: LinkEnd, told: str = "") -> Step:
+    kind, kept = ("tell_end", {"told": told}) if told else ("configure_end", {})
     worse = Disruption.PACKETS_LOST if old.up and not new.up else Disruption.NONE
     return Step(
         Rank.LINK_SETTINGS,
         address,
         "update",
         "its settings differ",
-        Operation("configure_end", {"end": end_data(new), "before": end_data(old)}),
-        (Operation("configure_end", {"end": end_data(old), "before": end_data(new)}),),
+        Operation(kind, {"end": end_data(new), "before": end_data(old), **kept}),
+        (Operation(kind, {"end": end_data(old), "before": end_data(new), **kept}),),
         _settings(old, new),
         _settings(new, old),
         worse,

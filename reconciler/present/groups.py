@@ -82,10 +82,15 @@ def _one_each(steps: Steps) -> Iterator[Mapping[str, Any]]:
             }
 
 
+_OF_SHADOW = f"cube/{pins.shadow('')}"
+
+
 def _home(step: Mapping[str, Any]) -> str:
     subject = str(step["subject"])
     if subject.startswith("leftover/"):
         return "leftovers"
+    if subject.startswith(_OF_SHADOW):
+        return f"shadow/{subject.removeprefix(_OF_SHADOW)}"
     return "flood pairs" if pins.is_hidden(subject.removeprefix("netdev/")) else subject
 
 
@@ -114,7 +119,15 @@ def _fill_leftovers(group: ChangeGroup, steps: Steps) -> None:
 def _fill_flood_pairs(group: ChangeGroup, steps: Steps) -> None:
     made = {mark for step in steps if step["address"].startswith("link/") and (mark := MARKS.get(step["action"]))}
     group.mark = made.pop() if len(made) == 1 else "~"
-    group.about = "hidden veths for copies to other cubes"
+    told = any(step["operation"] == "tell_end" for step in steps)
+    group.about = "hidden veths for copies to other cubes" + (", and into the namespaces of shadows" if told else "")
+
+
+def _fill_shadow(group: ChangeGroup, steps: Steps) -> None:
+    made = [MARKS.get(step["action"], "~") for step in steps if step["address"] == f"cube/{pins.shadow(group.name)}"]
+    group.mark = made[0] if made else "~"
+    group.about = f"of {group.name}, the netdevs in {pins.shadow_namespace(group.name)}"
+    group.name = "shadow"
 
 
 # -- netdevs --------------------------------------------------------------------------------------------------------------
@@ -274,4 +287,5 @@ _FILLERS: dict[str, Callable[[ChangeGroup, Steps], None]] = {
     "namespace": _fill_namespace,
     "leftovers": _fill_leftovers,
     "flood pairs": _fill_flood_pairs,
+    "shadow": _fill_shadow,
 }

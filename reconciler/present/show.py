@@ -19,7 +19,16 @@ from reconciler.engine.apply import Options, quarantined_warnings
 from reconciler.engine.builder import Builder
 from reconciler.engine.session import Reconciler
 from reconciler.facts import of_cube
-from reconciler.graph.records import CubeRecord, LinkRecord, Live, NamespaceRecord, PortRecord, ProgramRecord, TopologyRecord
+from reconciler.graph.records import (
+    CubeRecord,
+    LinkRecord,
+    Live,
+    NamespaceRecord,
+    NextHopRecord,
+    PortRecord,
+    ProgramRecord,
+    TopologyRecord,
+)
 from reconciler.graph.trace import Traced, trace, without_taps
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.protocol_counters import ProtocolCounters
@@ -72,18 +81,21 @@ def _documents(
     live: Live, reconciler: Reconciler, applied: Mapping[str, Mapping[str, Any]], names: Collection[str], state: bool,
     facts: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    records = [record for record in live.state.values() if not (isinstance(record, CubeRecord) and pins.is_tap(record.name))]
+    records = [r for r in live.state.values() if not (isinstance(r, CubeRecord) and pins.is_of_no_document(r.name))]
     found = {r.topology for r in records if isinstance(r, CubeRecord | LinkRecord | NamespaceRecord)}
     found |= {r.name for r in records if isinstance(r, TopologyRecord)}
     traced = without_taps(trace(live, reconciler.services, documented(applied.values())))
     in_force, by_hand = selectors_in_force(applied.values(), traced.attachments, live)
+    shadows = {pins.shadow_namespace(r.name) for r in records if isinstance(r, CubeRecord) and _shadow(r.name, live, {})}
     documents = []
     for name in sorted(found):
         if names and name not in names:
             continue
         said = applied.get(name, {}).get("spec", {})
         spec: dict[str, Any] = {
-            "namespaces": sorted(r.name for r in records if isinstance(r, NamespaceRecord) and r.topology == name),
+            "namespaces": sorted(
+                r.name for r in records if isinstance(r, NamespaceRecord) and r.topology == name and r.name not in shadows
+            ),
             "links": [
                 _link(r.link)
                 for r in records
@@ -150,7 +162,7 @@ def cube_data(
 ) -> dict[str, Any]:
     """A live cube as a document has it; with `state`, also what it learned and counted. `said`: what was applied of it."""
     plain: dict[str, Any] = {"name": record.name, "service-name": record.service, "type": record.type}
-    plain |= {} if record.fuse else {"fuse": False}
+    plain |= ({} if record.fuse else {"fuse": False}) | _shadow(record.name, live, said)
     service = reconciler.services.get(record.service)
     built = reconciler.builder.one(record.build_key)
     if service is None or built is None:
@@ -166,6 +178,17 @@ def cube_data(
         ports = {entry["name"]: entry for entry in config.pop("ports", [])}
         plain["ports"] = [_port(port, ports.get(port.name, {}), traced) for port in _ports(record.name, live)]
     return plain | {name: value for name, value in config.items() if name not in plain}
+
+
+def _shadow(cube: str, live: Live, said: Mapping[str, Any]) -> dict[str, bool]:
+    """Whether a cube has a namespace, and whether packets pass what copies them into it; where none can, the document says."""
+    hidden = pins.shadow(cube)
+    if f"cube/{hidden}" not in live.state:
+        return {}
+    within = f"{pins.cube(hidden)}/"
+    hops = [r for r in live.state.values() if isinstance(r, NextHopRecord) and r.cube == cube and r.side == pins.MAIN]
+    span = any(hop.target.startswith(within) for hop in hops) if hops else bool(said.get("span", False))
+    return {"shadow": True, "span": True} if span else {"shadow": True}
 
 
 def _drop_inapplicable(schema: Mapping[str, Any], data: dict[str, Any]) -> None:
@@ -223,7 +246,7 @@ def _constants(record: CubeRecord, live: Live, service: Service, by_digest: Mapp
 
 def _add_unbound(schema: Mapping[str, Any], config: dict[str, Any], said: Mapping[str, Any]) -> None:
     """Leaves that no table holds (a description) come from the document, where the entry they describe is live."""
-    known = ("name", "service-name", "type", "fuse", "ports") if "x-pcn-service" in schema else ()
+    known = ("name", "service-name", "type", "fuse", "shadow", "span", "ports") if "x-pcn-service" in schema else ()
     for name, node in schema.get("properties", {}).items():
         if name not in said or name in known or "x-pcn-const" in node:
             continue

@@ -78,6 +78,7 @@ class ServiceImpl(Protocol):
     def config(self, rows: Rows, env: Env, tables: Layouts) -> Config: ...
     def state(self, rows: Rows, env: Env, tables: Layouts) -> Config: ...
     def check(self, config: Config, env: Env) -> Iterable[Found]: ...
+    def namespace(self, config: Config, cube: str) -> Mapping[str, Config]: ...
     def actions(self, call: ActionCall) -> ActionDone: ...
 
 
@@ -130,6 +131,10 @@ class ModuleImpl:
 
     def check(self, config: Config, env: Env) -> Iterable[Found]:
         return tuple(self._ask("check", (), config, env))
+
+    def namespace(self, config: Config, cube: str) -> Mapping[str, Config]:
+        found: Mapping[str, Config] = self._ask("namespace", {}, config, cube)
+        return found
 
     def actions(self, call: ActionCall) -> ActionDone:
         found: ActionDone = self._ask("actions", ActionDone(), call)

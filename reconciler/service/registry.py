@@ -15,6 +15,9 @@ The Python half is pure and optional; of these it defines what it needs (`Servic
     config(rows, env, tables) -> config            the inverse of `tables`
     state(rows, env, tables) -> config             `config`, with the leaves that the datapath or the derivation owns; env.config
                                                    is what was applied
+    namespace(config, cube) -> {port: {"mac": ..., "addresses": [...], "routes": [{"to": ..., "via": ...}]}}
+                                                   what the netdevs in a shadow's namespace are told, all of it optional; what
+                                                   Linux tools made of them is the fact `shadow`, of the same form
     actions(call) -> ActionDone                    what an action of the model comes to (service/implementation.py)
     check(config, env) -> iterable of (path, sentence, "error" | "warning")   what the schema cannot say;
                                                    `path`: steps from the cube, such as ("route", 0, "nexthop")
@@ -194,6 +197,7 @@ class Service:
     def constants(self, cube: str, loglevel: str, config: Mapping[str, Any], ports: Mapping[str, int]) -> dict[str, int]:
         """Every constant that the cube's programs may ask for, by name; u32 values. `ports` are the indices of its ports."""
         values = {"CUBE": cube_number(cube), "LOGLEVEL": LEVELS.index(loglevel)}
+        values["SHADOW"] = bool(config.get("shadow", False)) + bool(config.get("span", False))
         values |= {"LEAP_SECONDS": leap_seconds(), "PORTS": room_for(ports.values())}
         for name, segments, node, asks_any in self._constants:
             value = _value_at(config, (step for step, _ in segments))
@@ -299,6 +303,20 @@ def leap_seconds() -> int:
     return round(time.clock_gettime(time.CLOCK_TAI) - time.time())
 
 
+class ShadowService(Service):
+    """The framework's own, of the transparent cubes that belong to others' shadows (graph/shadows.py)."""
+
+    @functools.cached_property
+    def schema(self) -> dict[str, Any]:
+        about = {"kind": "transparent", "ingress": ["shadow.c"], "egress": ["shadow.c"]}
+        return {"type": "object", "additionalProperties": False, "properties": {}, "x-pcn-service": about}
+
+
+SHADOW = "shadow+"
+_FRAMEWORK = HERE / "bpf" / "framework"
+_SHADOW = ShadowService(ServiceFiles(SHADOW, _FRAMEWORK / "none", _FRAMEWORK, _FRAMEWORK / "none.py"))
+
+
 class Services:
     """All services that can be had, found lazily by name. Directories named first win."""
 
@@ -310,6 +328,8 @@ class Services:
         self._registered: dict[str, tuple[Found, Service]] = {}
 
     def get(self, name: str) -> Service | None:
+        if name == SHADOW:
+            return _SHADOW
         if name not in self._found:
             files = self._near.get(name) or self._files.get(name)  # installed ones are looked for last: it takes a while
             if files is None:

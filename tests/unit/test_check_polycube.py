@@ -64,7 +64,7 @@ def test_state_of_a_dump_is_left_out_with_one_warning_for_each_leaf():
 
 
 def test_a_feature_of_polycube_that_is_missing_here_is_not_left_out_silently():
-    problem = problem_of("- {name: c, service-name: hub, «shadow: true}")
+    problem = problem_of("- {name: v, service-name: wall, «shadow: true}")
     assert problem.message == 'unknown key "shadow"'
 
 

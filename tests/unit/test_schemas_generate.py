@@ -268,7 +268,7 @@ def test_a_leafref_has_the_type_of_its_target_and_one_to_a_port_names_a_port(toy
 
 
 def test_the_order_of_everything_is_that_of_the_model(toy: dict[str, Any]) -> None:
-    assert list(toy["properties"])[:9] == ["name", "service-name", "type", "loglevel", "fuse", "ports", "bytes", "signed", "share"]
+    assert list(toy["properties"])[:11] == ["name", "service-name", "type", "loglevel", "fuse", "ports", "shadow", "span", "bytes", "signed", "share"]
     assert toy["x-pcn-service"]["ingress"] == ["toy_parse.c", "toy_match.c"]
     assert toy["description"] == "A toy: two lines."
 

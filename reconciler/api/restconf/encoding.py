@@ -12,7 +12,7 @@ from reconciler.service.model.walk import ENTRY, LEAF, LEAVES, LIST, Place, memb
 MEDIA_TYPE = "application/yang-data+json"
 ALL, CONFIG, STATE = "all", "config", "nonconfig"
 _AS_TEXT = ("int64", "uint64", "decimal64")
-_OUTSIDE = ("_links", "uuid", "parent", "shadow", "span", "status")
+_OUTSIDE = ("_links", "uuid", "parent", "status")
 """What only Polycube's paths say of a cube and of its ports; no module has it."""
 
 

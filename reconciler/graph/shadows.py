@@ -1,0 +1,95 @@
+"""Shadows: what a cube with `shadow` has beside itself. Pure.
+
+A namespace pcn-CUBE, with a netdev for each port; and a transparent cube of no document, by whose way out a packet from such a
+netdev leaves by the port. With `span` it is also the innermost one at each port, and copies what passes into the namespace.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from reconciler import pins
+from reconciler.graph.records import HookRecord, LinkRecord, NamespaceRecord, NextHopRecord, Record
+from reconciler.model import Cube, Link, LinkEnd, Port, Route, Topology
+from reconciler.service.registry import SHADOW
+
+
+def with_shadows(topologies: Sequence[Topology]) -> list[Topology]:
+    """Each topology with the transparent cubes of its shadows; the same object for the same one. Its document stays as it is."""
+    return [_with_shadows(topology) if any(cube.shadow for cube in topology.cubes) else topology for topology in topologies]
+
+
+_KNOWN: deque[tuple[Topology, Topology]] = deque(maxlen=64)
+
+
+def _with_shadows(topology: Topology) -> Topology:
+    for known, made in _KNOWN:
+        if known is topology:
+            return made
+    hidden = [
+        Cube(pins.shadow(cube.name), SHADOW, topology.name, cube.type, cube.loglevel, fuse=cube.fuse)
+        for cube in topology.cubes
+        if cube.shadow
+    ]
+    made = replace(topology, cubes=(*(_watched(cube) if cube.span else cube for cube in topology.cubes), *hidden))
+    _KNOWN.append((topology, made))
+    return made
+
+
+def _watched(cube: Cube) -> Cube:
+    return replace(cube, ports=tuple(replace(port, tcubes=(*port.tcubes, pins.shadow(cube.name))) for port in cube.ports))
+
+
+def places(topologies: Sequence[Topology]) -> dict[str, tuple[str, ...]]:
+    """Where the transparent cubes of shadows are: at every port."""
+    cubes = [cube for topology in topologies for cube in topology.cubes if cube.shadow]
+    return {pins.shadow(cube.name): tuple(f"{cube.name}:{port.name}" for port in cube.ports) for cube in cubes}
+
+
+def near_end(cube: str, port: str) -> str:
+    """The netdev that leads into the namespace, to the one that is called as the port is."""
+    return f"pcn{zlib.crc32(f'{cube}:{port} shadow'.encode()):08x}n"
+
+
+def network(cube: Cube, told: Mapping[str, Mapping[str, Any]]) -> Iterator[Record]:
+    """The namespace and its netdevs. `told`: what its service has to tell those of ports, by port."""
+    namespace = pins.shadow_namespace(cube.name)
+    yield NamespaceRecord(namespace, cube.topology)
+    for port in cube.ports:
+        far = end(port.name, namespace, told.get(port.name, {}))
+        options = {"quiet": True, "told": pins.told(cube.name, port.name)}
+        yield LinkRecord(Link("veth", LinkEnd(near_end(cube.name, port.name)), far, options), cube.topology)
+
+
+def end(port: str, namespace: str, told: Mapping[str, Any]) -> LinkEnd:
+    """A netdev in the namespace as it was told to be."""
+    routes = tuple(Route(route["to"], route["via"]) for route in told.get("routes", ()))
+    return LinkEnd(port, namespace, tuple(told.get("addresses", ())), routes, mac=told.get("mac"))
+
+
+def ways(cube: Cube, port: Port, indices: Mapping[str, Mapping[str, int]], out: str) -> Iterator[Record]:
+    """What leads into the namespace from a port, and out of it: to the stub `out`."""
+    near, hidden = near_end(cube.name, port.name), pins.shadow(cube.name)
+    yield HookRecord(near, "tcx_ingress", out)
+    yield NextHopRecord(cube.name, pins.SHADOW, indices[cube.name][port.name], "netdev", near)
+    yield NextHopRecord(hidden, pins.SHADOW, indices[hidden][f"{cube.name}:{port.name}"], "netdev", near)
+
+
+def fact(seen: Mapping[str, Mapping[str, Any]], told: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What a service is to know of its cube's namespace, by port, once that has been told what is to be `told`: `mac`,
+    `addresses`, and those `routes` that are the namespace's own. `seen`: as it is, with what it was told last."""
+    found = {}
+    for port, now in seen.items():
+        old, wanted = now["told"], told.get(port, {})
+        gone = [each for each in old.get("addresses", ()) if each not in wanted.get("addresses", ())]
+        fresh = [each for each in wanted.get("addresses", ()) if each not in old.get("addresses", ())]
+        kept = [each for each in now["addresses"] if each not in gone and each not in fresh]
+        mac = wanted["mac"] if wanted.get("mac") not in (None, old.get("mac")) else now["mac"]
+        given = [*old.get("routes", ()), *wanted.get("routes", ())]
+        routes = [route for route in now["routes"] if route not in given]
+        found[port] = {"mac": mac, "addresses": [*fresh, *kept], "routes": routes}
+    return found
