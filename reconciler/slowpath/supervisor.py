@@ -39,7 +39,7 @@ _NO_SLOWPATH = 3  # enum pcn_drop
 CONNECTIONS = 3  # for its cubes, for packets of an older ring, and for the call that waits until it has something to say
 LEAVING = 1.0  # seconds to handle what it has begun
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from reconciler.slowpath.worker import main; main()"
-_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "TZ")
+_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "TZ", "PCN_SERVICES", "PCN_CACHE")
 Say = Callable[[str, Mapping[str, Any]], None]
 """Takes what workers say: ('log' | 'notification' | 'fact' | 'mistake', {cube, name, value, time})."""
 log = logging.getLogger("pcn.slowpath")
