@@ -33,10 +33,10 @@ def free_port() -> int:
 class Repository:
     """A bare repository, a clone to commit in, and a daemon; `commit` writes these files and no others."""
 
-    def __init__(self, home: Path) -> None:
-        self.bare, self.work, self.port = home / "r.git", home / "work", free_port()
+    def __init__(self, home: Path, address: str = "127.0.0.1") -> None:
+        self.bare, self.work, self.port, self.address = home / "r.git", home / "work", free_port(), address
         home.mkdir(exist_ok=True)
-        self.url = f"git://127.0.0.1:{self.port}/r.git#main"
+        self.url = f"git://{address}:{self.port}/r.git#main"
         self.git("init", "--quiet", "--bare", "--initial-branch=main", str(self.bare), cwd=home)
         self.git("clone", "--quiet", str(self.bare), str(self.work), cwd=home)
         self.git("checkout", "--quiet", "-b", "main")
@@ -59,10 +59,10 @@ class Repository:
 
     def start(self) -> None:
         self.daemon = subprocess.Popen(
-            ["git", "daemon", "--export-all", "--enable=receive-pack", "--reuseaddr", "--listen=127.0.0.1", f"--port={self.port}",
+            ["git", "daemon", "--export-all", "--enable=receive-pack", "--reuseaddr", f"--listen={self.address}", f"--port={self.port}",
              f"--base-path={self.bare.parent}", str(self.bare.parent)],
             stderr=subprocess.DEVNULL)  # fmt: skip
-        _wait_for(self.port)
+        _wait_for(self.port, self.address)
 
     def stop(self) -> None:
         self.daemon.terminate()
@@ -79,9 +79,9 @@ class Repository:
 class Etcd:
     """`tls`: paths of ca, cert and key, of its own and as whom tests ask it; then it takes only whom that authority has signed."""
 
-    def __init__(self, home: Path, tls: Mapping[str, str] | None = None) -> None:
-        self.home, self.port, self._peer, self.tls = home, free_port(), free_port(), tls
-        self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
+    def __init__(self, home: Path, tls: Mapping[str, str] | None = None, address: str = "127.0.0.1") -> None:
+        self.home, self.port, self._peer, self.tls, self.address = home, free_port(), free_port(), tls, address
+        self.url = f"https://localhost:{self.port}" if tls else f"http://{address}:{self.port}"
         self.start()
 
     def start(self) -> None:
@@ -91,7 +91,7 @@ class Etcd:
              *([f"--trusted-ca-file={self.tls['ca']}", f"--cert-file={self.tls['cert']}", f"--key-file={self.tls['key']}",
                 "--client-cert-auth"] if self.tls else [])],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-        _wait_for(self.port)
+        _wait_for(self.port, self.address)
         deadline = time.monotonic() + 20
         while True:
             try:
@@ -165,11 +165,11 @@ class FleetHost:
             shutil.rmtree(self.root, ignore_errors=True)
 
 
-def _wait_for(port: int) -> None:
+def _wait_for(port: int, address: str) -> None:
     deadline = time.monotonic() + 20
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            socket.create_connection((address, port), 1).close()
             return
         except OSError:
             assert time.monotonic() < deadline

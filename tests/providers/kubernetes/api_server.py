@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 KINDS = {
     "nodes": "/api/v1/nodes", "namespaces": "/api/v1/namespaces", "pods": "/api/v1/pods", "services": "/api/v1/services",
     "policies": "/apis/networking.k8s.io/v1/networkpolicies", "slices": "/apis/discovery.k8s.io/v1/endpointslices",
+    "topologies": "/apis/polycube.network/v1/topologies",
 }
 
 
@@ -78,6 +79,19 @@ class ApiServer:
             self.changed.notify_all()
 
 
+def _merged(old: Any, new: Any) -> Any:
+    """RFC 7396."""
+    if not isinstance(new, dict):
+        return new
+    kept = dict(old) if isinstance(old, dict) else {}
+    for name, value in new.items():
+        if value is None:
+            kept.pop(name, None)
+        else:
+            kept[name] = _merged(kept.get(name), value)
+    return kept
+
+
 def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - a class
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -100,6 +114,15 @@ def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - a 
                 self._watch(kind, int(asked["resourceVersion"]))
             else:
                 self._list(kind, int(asked.get("limit", 500)), asked.get("continue", ""))
+
+        def do_PATCH(self) -> None:
+            """Merge into the status of a topology."""
+            words, body = self.path.strip("/").split("/"), json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with api.changed:
+                found = api.objects["topologies"].get(("", words[-2]))
+                if found is not None:
+                    api.put("topologies", _merged(found, body))
+            self._say(200 if found is not None else 404, {})
 
         def _say(self, status: int, said: Any) -> None:
             body = json.dumps(said).encode()
