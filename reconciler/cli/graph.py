@@ -41,13 +41,14 @@ def run(run: Run) -> int:
         for name in {cube.service for topology in topologies for cube in topology.cubes}
         if (service := options.services.get(name)) is not None
     }
+    netdevs = None if files else _netdevs()
     if run.format == "text":
         if topologies:
-            run.terminal.print(as_text(topologies, kinds))
+            run.terminal.print(as_text(topologies, kinds, netdevs, run.terminal.width))
         else:
             run.terminal.say("nothing is applied")
         return 0
-    drawing = draw(topologies, kinds)
+    drawing = draw(topologies, kinds, netdevs)
     if run.format == "svg":
         from reconciler.present.svg import as_svg
 
@@ -55,6 +56,13 @@ def run(run: Run) -> int:
     else:
         run.terminal.print(as_dot(drawing) if run.format == "dot" else as_mermaid(drawing))
     return 0
+
+
+def _netdevs() -> set[str]:
+    """Those that are there now, by each of their names."""
+    from reconciler.kernel import rtnl
+
+    return {name for netdev in rtnl.links().values() for name in (netdev.name, *netdev.other_names)}
 
 
 def _of_files(run: Run, files: list[str], options: Options) -> list[Topology]:

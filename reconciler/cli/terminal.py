@@ -79,6 +79,12 @@ class Terminal:
         self.complain(f"{self.paint_err('red', 'error:')} {unwritten(self.lost)}")
         return code or UNWRITTEN
 
+    @property
+    def width(self) -> int:
+        """Columns of the terminal that answers go to ($COLUMNS goes before), 0 if it is none."""
+        chosen = os.environ.get("COLUMNS", "")
+        return int(chosen) if chosen.isdecimal() else _columns(self.out) if self.out.isatty() else 0
+
     # -- progress ---------------------------------------------------------------------------------------------------
 
     def progress(self, words: str) -> None:

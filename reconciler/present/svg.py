@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from html import escape as html
 
 from reconciler.document.diagnostics import escape
-from reconciler.present.graph import CUBE, HOST, NETDEV, TRANSPARENT, Box, Drawing, Wire
+from reconciler.present.graph import CUBE, HOST, MISSING, NETDEV, OPEN, TRANSPARENT, Box, Drawing, Wire
 from reconciler.present.graph_layout import GraphLayout, layout
 
 _TITLE, _LINE, _LABEL = 14, 12, 11  # font sizes
 _PAD, _GAP, _MARGIN, _SLOT = 12, 24, 24, 20
+_HEAD, _FRAME = 20, 12  # of a topology's frame: the line of its name, and the room around its boxes
 _ASPECT = 0.6  # of a letter's width to its height, generously
 _STYLE = """\
   <style>
@@ -22,8 +23,11 @@ _STYLE = """\
     .cube { fill: #eff6ff; stroke: #3b82f6; stroke-width: 1.5; }
     .transparent { fill: #fffbeb; stroke: #d97706; stroke-width: 1.5; stroke-dasharray: 5 3; }
     .host { fill: #f9fafb; stroke: #6b7280; stroke-width: 1.5; } .netdev { fill: #f0fdf4; stroke: #16a34a; stroke-width: 1.5; }
+    .missing { fill: #fef2f2; stroke: #dc2626; stroke-width: 1.5; stroke-dasharray: 5 3; }
+    .open { fill: #ffffff; stroke: #d1d5db; } .frame { fill: #fcfcfd; stroke: #d1d5db; }
+    .name { font-size: 12px; font-weight: 600; fill: #6b7280; }
   </style>"""
-_ROUND = {CUBE: 8, TRANSPARENT: 8, HOST: 2, NETDEV: 18}
+_ROUND = {CUBE: 8, TRANSPARENT: 8, HOST: 2, NETDEV: 18, MISSING: 18, OPEN: 18}
 
 
 def as_svg(drawing: Drawing) -> str:
@@ -49,11 +53,25 @@ class _Picture:
             key: max(_PAD * 2 + _TITLE + len(box.lines) * 17, (ends.get(key, 0) + 1) // 2 * _SLOT + _PAD)
             for key, box in self.boxes.items()
         }
-        self.layout: GraphLayout = layout(list(self.boxes), [(wire.one, wire.other) for wire in self.wires], self.high, _GAP)
+        self.groups = {name: [box.key for box in boxes] for name, boxes in drawing.groups().items()}
+        self.layout: GraphLayout = self._layout()
         self.x = self._columns()
         top = min((self.layout.y[key] - self.high[key] / 2 for key in self.boxes), default=0.0)
-        self.y = {key: self.layout.y[key] - top + _MARGIN for key in self.boxes}
+        self.y = {key: self.layout.y[key] - top + _MARGIN + (_HEAD if len(self.groups) > 1 else 0) for key in self.boxes}
         self.ends = self._ends()
+
+    def _layout(self) -> GraphLayout:
+        """Each topology by itself, one below the other, with room for its frame. Their columns are the same."""
+        whole, top = GraphLayout(), 0.0
+        for keys in self.groups.values():
+            own = {*keys}
+            wires = [(wire.one, wire.other) for wire in self.wires if wire.one in own and wire.other in own]
+            part = layout(keys, wires, self.high, _GAP)
+            upper = min(part.y[key] - self.high[key] / 2 for key in keys)
+            whole.column |= part.column
+            whole.y |= {key: part.y[key] - upper + top for key in keys}
+            top = max(whole.y[key] + self.high[key] / 2 for key in keys) + _HEAD + 2 * _FRAME + _GAP
+        return whole
 
     def _columns(self) -> dict[str, float]:
         """Centres of the boxes; columns are as far apart as the words on the wires between them need."""
@@ -106,11 +124,20 @@ class _Picture:
         size = f'width="{right:.0f}" height="{bottom:.0f}"'
         head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {right:.0f} {bottom:.0f}" role="img">'
         parts = [head, "  <title>topology</title>", _STYLE, f'  <rect {size} fill="#ffffff"/>']
+        if len(self.groups) > 1:
+            parts += [line for name, keys in self.groups.items() for line in self._frame(name, keys, right)]
         for number, wire in enumerate(self.wires):
             parts += self._wire(number, wire)
         for box in self.boxes.values():
             parts += self._box(box)
         return "\n".join([*parts, "</svg>"])
+
+    def _frame(self, name: str, keys: list[str], right: float) -> Iterator[str]:
+        top = min(self.y[key] - self.high[key] / 2 for key in keys) - _FRAME - _HEAD
+        high = max(self.y[key] + self.high[key] / 2 for key in keys) + _FRAME - top
+        left = _MARGIN - _FRAME
+        yield f'  <rect class="frame" x="{left}" y="{top:.1f}" width="{right - 2 * left:.1f}" height="{high:.1f}" rx="6"/>'
+        yield _text("name", left + 10, top + 18, name, "start")
 
     def _wire(self, number: int, wire: Wire) -> Iterator[str]:
         x1, y1, side1 = self.ends[number, wire.one]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.model import Attachment, Cube, Link, LinkEnd, Port, Topology
-from reconciler.present.graph import CUBE, HOST, NETDEV, TRANSPARENT, Drawing, Wire, draw
+from reconciler.present.graph import CUBE, HOST, MISSING, NETDEV, TRANSPARENT, Drawing, Wire, draw
 from reconciler.present.graph_layout import distances, layout
 from reconciler.present.graph_text import as_dot, as_mermaid, as_text
 from reconciler.present.svg import as_svg
@@ -41,7 +41,7 @@ def test_text_leads_from_a_port_outwards_to_what_is_at_the_end() -> None:
         "b1  bridge (TC)",
         "  p1     -- [inner] -- [outer] -- v1 -- h1:eth0 10.0.0.1/24",
         "  up     -- [mid] -- b2:down",
-        "  spare  -- nothing",
+        "  spare  -- not connected",
         "b2  bridge (TC)",
         "  down  -- [mid] -- b1:up",
         "  p2    -- [edge] -- v2 -- h2:eth0 10.0.0.2/24",
@@ -59,6 +59,56 @@ def test_a_drawing_has_a_box_for_each_thing_and_a_wire_for_each_joint() -> None:
     assert Wire("cube b1", "cube inner", "p1") in drawing.wires
     assert Wire("cube outer", "host h1", "", "eth0", "v1") in drawing.wires
     assert sum(wire.one == "cube mid" or wire.other == "cube mid" for wire in drawing.wires) == 2
+
+
+def test_addresses_of_ports_are_in_the_text_and_in_the_cubes_box() -> None:
+    config = {"ip": "10.0.0.1/24", "secondaryip": [{"ip": "10.0.9.1/24"}], "mac": "02:00:00:00:00:01", "dns": "10.0.0.9"}
+    routed = Topology("t", cubes=(Cube("r", "bridge", "t", ports=(Port("a", "e0", (), config), Port("b", None, (), {"ip": "fd00::1/64"}))),))
+    assert draw([routed], KINDS).boxes["cube r"].lines[1:] == ("a 10.0.0.1/24 10.0.9.1/24", "b fd00::1/64, not connected")
+    assert as_text([routed], KINDS).splitlines()[1:] == [
+        "  a  10.0.0.1/24 10.0.9.1/24  -- e0",
+        "  b  fd00::1/64               -- not connected",
+    ]
+
+
+def test_what_is_not_there_is_drawn_as_missing_where_it_is_known() -> None:
+    drawing = draw([WORLD], KINDS, ["v1", "eth7"])
+    assert {box.title for box in drawing.boxes.values() if box.kind == MISSING} == {"h2", "eth9", "kbr"}
+    assert "  p2    -- [edge] -- v2 is not there -- h2:eth0 10.0.0.2/24" in as_text([WORLD], KINDS, ["v1", "eth7"]).splitlines()
+    assert "stroke-dasharray" in as_mermaid(drawing)
+    assert 'class="missing"' in as_svg(drawing)
+    everywhere = Topology("t", cubes=(Cube("w", "wall", "t"),), attachments=(Attachment("", ("w",), "all !lo"),))
+    assert MISSING not in {box.kind for box in draw([everywhere], KINDS, []).boxes.values()}, "a selector is no netdev"
+
+
+def test_transparent_cubes_of_a_port_that_waits_or_leads_nowhere_stay_on_it() -> None:
+    waiting = Topology("t", cubes=(
+        Cube("b", "bridge", "t", ports=(Port("p", "later", ("outer", "inner")), Port("q", None, ("mid",)))),
+        *(Cube(name, "wall", "t") for name in ("outer", "inner", "mid")),
+    ))  # fmt: skip
+    assert as_text([waiting], KINDS, []).splitlines() == [
+        "b  bridge (TC)",
+        "  p  -- [inner] -- [outer] -- later is not there",
+        "  q  -- [mid] -- not connected",
+    ]
+
+
+def test_several_topologies_are_grouped_in_every_form() -> None:
+    other = Topology("u", cubes=(Cube("x", "bridge", "u", ports=(Port("p", "eth0"),)),))
+    drawing = draw([WORLD, other], KINDS)
+    assert [line for line in as_text([WORLD, other], KINDS).splitlines() if line.startswith("topology")] == ["topology t", "topology u"]
+    assert as_dot(drawing).count("subgraph cluster_") == 2
+    assert as_mermaid(drawing).count("subgraph ") == 2
+    frames = [each for each in ElementTree.fromstring(as_svg(drawing)).iter() if each.get("class") == "frame"]
+    (top, high), (below, _) = [(float(each.get("y", "")), float(each.get("height", ""))) for each in frames]
+    assert top + high < below
+    assert "frame" not in {each.get("class") for each in ElementTree.fromstring(as_svg(draw([WORLD], KINDS))).iter()}
+
+
+def test_lines_end_between_words_where_the_terminal_is_narrow() -> None:
+    lines = as_text([WORLD], KINDS, None, 30).splitlines()
+    assert max(map(len, lines)) <= 30
+    assert [word for line in lines for word in line.split()] == as_text([WORLD], KINDS).split()
 
 
 def test_a_host_with_two_wires_is_one_box_with_two_lines() -> None:
