@@ -65,7 +65,7 @@ class App:
         if words in (("events",), (*routes.PREFIX, "events")):
             if method != "GET":
                 raise not_allowed("GET")
-            return StreamingResponse(self.hub.listen(), headers={"Cache-Control": "no-store"}, media_type="text/event-stream")
+            return self._events(scope, caller)
         if words == run.WORDS:
             return await self._run(scope, receive, caller, headers)
         if (file := page.file_response(method, words)) is not None:
@@ -89,6 +89,14 @@ class App:
         self._note(request, answer)
         return _as_response(answer)
 
+    def _events(self, scope: Scope, caller: Caller) -> Response:
+        """The stream of events. Lines of the cubes' log can be read once, so reading them is no mere reading."""
+        wants_log = "log" in query_of(scope["query_string"])
+        if wants_log and not caller.writes:
+            raise Refusal(403, "access-denied", f"{caller.name} may not take lines out of the log: see group {self.policy.group}")
+        lines = self.hub.listen(log=wants_log)
+        return StreamingResponse(lines, headers={"Cache-Control": "no-store"}, media_type="text/event-stream")
+
     async def _run(self, scope: Scope, receive: Receive, caller: Caller, headers: dict[bytes, bytes]) -> Response:
         """A verb for another host, whose output is streamed. POST is checked to be a writer's before."""
         if scope["method"] != "POST":
@@ -100,12 +108,17 @@ class App:
 
     def _note(self, request: Request, answer: Answer) -> None:
         """An audit line for each write, whatever came of it."""
-        if request.method not in routes.WRITES or "plan" in request.query:
+        if request.method not in routes.WRITES:
             return
         path = "/".join(request.words)
+        told = {"who": request.who, "method": request.method, "path": f"/{path}", "status": answer.status}
+        if "plan" in request.query:
+            summary = answer.data.get("summary") if isinstance(answer.data, dict) else None
+            self.hub.tell("plan", told | ({"summary": summary} if summary else {}))
+            return
         revision = answer.headers.get("ETag", "-").strip('"')
         audit.info("%s: %s /%s: %d, revision %s", request.who, request.method, path, answer.status, revision)
-        self.hub.tell("write", {"who": request.who, "method": request.method, "path": f"/{path}", "status": answer.status})
+        self.hub.tell("write", told)
 
 
 async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes:

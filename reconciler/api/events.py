@@ -1,6 +1,8 @@
 """GET /events: what happens, as server-sent events. Each listener has a queue; one that does not read loses the oldest.
 
     write      a request that writes: who, method, path, status        apply, failed   what came of the apply
+    plan       a write whose plan was asked for: the same, and what it would do
+    log        what the cubes log, for who asked for it (cube_log)
     graph      what the page draws: cubes, ports, netdevs, chains     drift    what `pcn drift` says, as data
     topology   the applied documents are others than before: name and revision
     agent      what the agent says, when it changes: healthy, problems, drift, pending, waiting, last
@@ -25,15 +27,21 @@ class Hub:
     """Who listens, and what they are told. In the loop's thread only; `tell_from` is for others."""
 
     def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[str | None]] = set()
+        self._queues: dict[asyncio.Queue[str | None], bool] = {}
         self._latest: dict[str, str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._count = 0
-        self._came, self._done = asyncio.Event(), asyncio.Event()
+        self._came, self._came_for_log, self._done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._is_closed = False
 
     @property
     def listeners(self) -> int:
         return len(self._queues)
+
+    @property
+    def wants_log(self) -> bool:
+        """Whether anybody listens to the cubes' log, too. For any thread."""
+        return not self._is_closed and any(tuple(self._queues.values()))
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -54,10 +62,19 @@ class Hub:
         self._came.clear()
         await self._came.wait()
 
-    def tell(self, event: str, data: Mapping[str, Any]) -> str:
+    async def somebody_for_log(self) -> None:
+        """Wait until somebody listens to the cubes' log."""
+        while not self.wants_log:
+            self._came_for_log.clear()
+            await self._came_for_log.wait()
+
+    def tell(self, event: str, data: Mapping[str, Any], *, log: bool = False) -> str:
+        """`log`: only those who asked for the cubes' log."""
         self._count += 1
         words = f"id: {self._count}\nevent: {event}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
-        for queue in self._queues:
+        for queue, with_log in self._queues.items():
+            if log and not with_log:
+                continue
             if queue.full():
                 queue.get_nowait()
             queue.put_nowait(words)
@@ -70,18 +87,21 @@ class Hub:
 
     def close(self) -> None:
         """End all streams."""
+        self._is_closed = True
         for queue in self._queues:
             if queue.full():
                 queue.get_nowait()
             queue.put_nowait(None)
 
-    async def listen(self) -> AsyncIterator[str]:
+    async def listen(self, *, log: bool = False) -> AsyncIterator[str]:
         if len(self._queues) >= MOST_LISTENERS:
             yield "event: busy\ndata: {}\n\n"
             return
         queue: asyncio.Queue[str | None] = asyncio.Queue(_QUEUE)
-        self._queues.add(queue)
+        self._queues[queue] = log
         self._came.set()
+        if log:
+            self._came_for_log.set()
         try:
             yield "retry: 2000\n\n" + "".join(self._latest.values())
             while True:
@@ -93,7 +113,7 @@ class Hub:
                     return
                 yield words
         finally:
-            self._queues.discard(queue)
+            self._queues.pop(queue, None)
 
 
 Question = Callable[[], Any]

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from reconciler.api.answers import Refusal
 
-MOST_WORDS, MOST_DEEP = 64, 64
+MOST_WORDS, MOST_DEEP, MOST_QUERIES = 64, 64, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,11 @@ def words_of(raw_path: bytes) -> tuple[str, ...]:
 
 
 def query_of(raw: bytes) -> dict[str, str]:
-    return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=32))
+    """Raises Refusal if there is too much of it."""
+    try:
+        return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_QUERIES))
+    except ValueError:
+        raise Refusal(400, "malformed-message", f"a query has at most {MOST_QUERIES} fields") from None
 
 
 def _no_number(word: str) -> NoReturn:

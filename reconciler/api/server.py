@@ -23,6 +23,7 @@ from reconciler.agent.notify import Notifier
 from reconciler.api.answers import Refusal
 from reconciler.api.app import App
 from reconciler.api.callers import Policy
+from reconciler.api.cube_log import CubeLog
 from reconciler.api.drift import DriftLook
 from reconciler.api.events import Hub, watch
 from reconciler.api.listeners import BACKLOG, Tls, listeners
@@ -128,7 +129,8 @@ async def _serve(app: App, settings: Settings, sockets: Sequence[socket.socket])
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     tasks = [asyncio.create_task(server.serve(sockets=list(some))) for server, some in servers]
-    watching = asyncio.create_task(_watch(app))
+    cube_log = CubeLog(app.hub, app.store.options.root, app.store.options.services)
+    watching = [asyncio.create_task(each) for each in (_watch(app), cube_log.run())]
     notifier = Notifier()
     notifier.ready()
     log.info("ready: %s, topology %s in %s", ", ".join(settings.listen), settings.topology, settings.file)
@@ -136,8 +138,9 @@ async def _serve(app: App, settings: Settings, sockets: Sequence[socket.socket])
     await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
     notifier.stopping()
     ended.cancel()
-    watching.cancel()
     app.hub.close()
+    for task in watching:
+        task.cancel()
     for server, _ in servers:
         server.should_exit = True
     await asyncio.gather(*tasks)

@@ -212,6 +212,7 @@ def test_paths_are_split_as_they_come_and_slashes_at_the_end_mean_nothing(api):
     assert api("GET", "/br%31/fdb").status == 200
     assert api("GET", "/br1%2Ffdb").status == 404
     assert api("GET", "/br1/%ff").status == 400
+    assert api("GET", "/br1/?" + "&".join(f"a{number}" for number in range(33))).status == 400
     assert api("HEAD", "/br1/").status == 200
 
 

@@ -157,3 +157,9 @@ def _as_rfc7895(module: dict[str, str]) -> dict[str, Any]:
         "conformance-type": "implement",
     }
     return {"ietf-yang-library:modules-state": {"module-set-id": "1", "module": [main, *bases]}}
+
+
+def test_a_write_has_no_query_and_is_not_done_in_spite_of_one(api):
+    for query in ("plan", "insert=first", "content=config"):
+        reply = ask(api, "PUT", f"{DATA}/simplebridge:simplebridge=br1?{query}", {"simplebridge:simplebridge": [{"name": "br1"}]})
+        assert (reply.status, ask(api, "GET", f"{DATA}/simplebridge:simplebridge=br1").status) == (400, 404), query

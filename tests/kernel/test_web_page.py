@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -93,7 +94,7 @@ def test_what_it_shows_and_an_edit_through_its_plan(api, chromium):
     page.get_by_label("action", exact=True).select_option("DROP")
     page.get_by_role("button", name="Plan").click()
     page.locator("#apply").wait_for()
-    plan = page.locator(".plan").inner_text()
+    plan = page.locator("pre.plan").inner_text()
     assert "+ chain[INGRESS]/rule[1]: src 10.1.0.77, action DROP" in plan
     assert "0 program loads" in plan
     assert rules(api) == [0], "a plan alone changes nothing"
@@ -184,6 +185,29 @@ def test_text_of_others_is_never_markup_and_what_is_refused_is_said(api, chromiu
     chromium.complaints = [said for said in chromium.complaints if "400 (Bad Request)" not in said]  # chromium's own line
 
 
+def test_the_cubes_log_is_followed_when_it_is_wanted(api, chromium):
+    subprocess.run(["ip", "link", "add", "tv", "type", "veth", "peer", "name", "tv-far"], check=True)
+    try:
+        for name in ("tv", "tv-far"):
+            subprocess.run(["ip", "link", "set", name, "up"], check=True)
+        api.ok("POST", "/helloworld/hello/", {"loglevel": "TRACE", "ports": [{"name": "set", "peer": "tv"}]})
+        page = chromium.page(url(api))
+        follow = page.get_by_role("button", name="Follow cubes")
+        follow.click()
+        assert follow.get_attribute("aria-pressed") == "true"
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+            sock.bind(("tv-far", 0))
+            sock.send(b"\xff" * 6 + b"\x02\0\0\0\0\1" + b"\x88\xb5" + bytes(50))
+        page.locator("#log").get_by_text("hello TRACE: [INGRESS] Receiving packet from port set").first.wait_for()
+        page.reload()
+        page.wait_for_selector(".box")
+        page.locator("#follow[aria-pressed=true]").wait_for()
+        follow.click()
+        assert follow.get_attribute("aria-pressed") == "false"
+    finally:
+        subprocess.run(["ip", "link", "del", "tv"], check=True)
+
+
 def test_at_any_width_and_in_any_light_nothing_is_cut_off(api, chromium, tmp_path):
     """The pictures are kept below PCN_SCREENSHOTS, where somebody wants to look at them; README shows the first."""
     ping = ["ip", "netns", "exec", "desk-2", "ping", "-q", "-i", "0.05", "10.1.0.1"]
@@ -234,5 +258,7 @@ def test_two_hundred_cubes(api, chromium, tmp_path):
         if one[0] < other[2] - 1 and other[0] < one[2] - 1 and one[1] < other[3] - 1 and other[1] < one[3] - 1
     ]
     assert overlapping == []
+    assert min(bottom - top for _, top, _, bottom in boxes) > 9, "a name in it can be read"
+    assert page.evaluate("document.querySelector('#canvas .box .title').getBoundingClientRect().height") > 6
     if "PCN_SCREENSHOTS" in os.environ:
         page.screenshot(path=Path(os.environ["PCN_SCREENSHOTS"]) / "page-200.png")

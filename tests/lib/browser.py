@@ -33,7 +33,7 @@ class Browser:
         return page
 
     def _failed(self, request: Any) -> None:
-        if not request.url.endswith("/events"):  # which ends with the page
+        if not request.url.endswith(("/events", "/events?log")):  # which end with the page
             self.complaints.append(f"{request.url}: {request.failure}")
 
 

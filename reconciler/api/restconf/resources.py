@@ -23,6 +23,8 @@ _DISCOVERY = '<XRD xmlns="http://docs.oasis-open.org/ns/xri/xrd-1.0"><Link rel="
 
 def answer(request: Request, store: Store, raw_path: bytes) -> Answer:
     """`raw_path` is the target as it came, without the query. Raises Refusal and what a write raises."""
+    if request.query and request.method not in ("GET", "OPTIONS"):
+        raise Refusal(400, "invalid-value", f"a write has no query parameters here, and no {', '.join(request.query)}")
     found = _answer(request, store, segments(raw_path))
     return found if found.kind.startswith("application/xrd") else replace(found, kind=MEDIA_TYPE)
 

@@ -1,6 +1,8 @@
-// Where boxes go: each connected part in layers (dagre) along its longest way, so that a packet's path reads from left to right;
-// then the parts beside one another, in the shape of the window. Pure.
+// Where boxes go: each connected part in layers (dagre) along its longest way, so that a packet's path reads from left to right, or
+// from top to bottom; a crowd for which layers are no shape around its middle (nested); then the parts beside one another, in the
+// shape of the window. Pure.
 
+import { nested } from "./nested.js";
 import { Graph, layout } from "./vendor/dagre.js";
 
 const GAP = 48, PORT = 17;
@@ -8,13 +10,25 @@ const LABEL = { width: 156, height: 32 };
 
 const CROWD = 60; // boxes; with more, each is its name alone
 export const isCrowded = (boxes) => boxes.length > CROWD;
-export const isUpright = (aspect) => aspect < 0.85;
+const BETTER = 1.3; // times as large as all is drawn: then the other way is taken
+
+// The way a path reads best in a window of this shape, upright or not; and the other one.
+export function waysOf(aspect) {
+  const upright = aspect < 0.85;
+  return [upright, !upright];
+}
+
+export const isBetter = (found, before, aspect) => sizeOf(before, aspect) > BETTER * sizeOf(found, aspect);
+const sizeOf = ({ width, height }, aspect) => Math.max(width / aspect, height);
 
 // -> {width, height}; boxes get x, y (their centres), wires get points and label {x, y}.
-// In a window that is higher than wide, a path reads from top to bottom.
-export function arrange({ boxes, wires }, aspect) {
-  const upright = isUpright(aspect);
-  const parts = partsOf(boxes, wires).map((part) => layered(part, upright, isCrowded(boxes)));
+export function arrange({ boxes, wires }, aspect, upright) {
+  const crowded = isCrowded(boxes);
+  const parts = partsOf(boxes, wires).map((part) => {
+    if (!isCrowded(part.boxes)) return layered(part, upright, crowded);
+    const around = nested(part, aspect), found = layered(part, upright, true);
+    return isBetter(around, found, aspect) ? nested(part, aspect) : found;
+  });
   return packed(parts, aspect);
 }
 
@@ -54,7 +68,7 @@ function layered({ boxes, wires, near }, upright, crowded) {
     const turned = column.get(wire.from) > column.get(wire.to);
     const label = wire.labelled ? { ...LABEL, labelpos: "c" } : { width: 0, height: 0 };
     graph.setEdge(turned ? wire.to : wire.from, turned ? wire.from : wire.to, label, wire.id);
-    wire.turned = turned;
+    Object.assign(wire, { turned, straight: false, backwards: false });
   }
   layout(graph);
   for (const box of boxes) Object.assign(box, { x: graph.node(box.id).x, y: graph.node(box.id).y });

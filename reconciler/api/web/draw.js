@@ -1,6 +1,6 @@
 // The graph as SVG. It is drawn anew when its shape changes; rates and colours are put into what is there.
 
-import { arrange, isCrowded, isUpright } from "./arrange.js";
+import { arrange, isBetter, isCrowded, waysOf } from "./arrange.js";
 import { $, bits, packets, s, short } from "./dom.js";
 import { driftOf, dropRate, live, portRates } from "./live.js";
 import { shapeOf } from "./shape.js";
@@ -20,16 +20,27 @@ export function draw(world, aspect) {
   const { boxes, wires } = shapeOf(live.picture);
   const shape = JSON.stringify([boxes, wires, Math.round(aspect * 2)]);
   if (shape === drawn.shape) return false;
-  upright = isUpright(aspect);
   small = isCrowded(boxes);
-  for (const box of boxes) measure(box);
   for (const wire of wires) wire.labelled = Boolean(wire.rated || wire.bundle);
-  const { width, height } = arrange({ boxes, wires }, aspect);
+  const { width, height } = arranged({ boxes, wires }, aspect);
   Object.assign(drawn, { boxes: new Map(boxes.map((box) => [box.id, box])), wires, width, height, shape });
   world.replaceChildren(s("g", { class: "wires" }, wires.map(wireOf)), s("g", { class: "boxes" }, boxes.map(boxOf)));
   $("nothing").hidden = boxes.length > 0;
   colour();
   return true;
+}
+
+// The way that is usual in a window of this shape, if the other one is not much better. A crowd reads as it may.
+function arranged(shape, aspect) {
+  const [usual, other] = waysOf(aspect).map((way) => () => {
+    upright = way;
+    for (const box of shape.boxes) measure(box);
+    return arrange(shape, aspect, way);
+  });
+  const found = usual();
+  if (small) return found;
+  const turned = other();
+  return isBetter(turned, found, aspect) ? turned : usual();
 }
 
 function measure(box) {
@@ -81,10 +92,10 @@ function rowsOf(box) {
 }
 
 function wireOf(wire) {
-  const path = s("path", { d: curve(wire.points) });
+  const path = s("path", { d: wire.straight ? `M${wire.points.map(({ x, y }) => `${x} ${y}`).join("L")}` : curve(wire.points) });
   const group = s("g", { class: wire.bundle ? "wire bundle" : "wire" }, path);
   const [first, last] = wire.turned ? [wire.points.at(-1), wire.points[0]] : [wire.points[0], wire.points.at(-1)];
-  const side = wire.turned ? -1 : 1; // of the box that it leaves: before it or behind it
+  const side = wire.turned || wire.backwards ? -1 : 1; // of the box that it leaves: before it or behind it
   if (wire.tail) group.append(end(wire.tail, first, side));
   if (wire.head) group.append(end(wire.head, last, -side));
   if (wire.labelled) {

@@ -16,11 +16,21 @@ function tell(event, data) {
   for (const action of listeners.get(event) ?? []) action(data);
 }
 
-export function listen() {
-  const source = new EventSource("/events");
+let source = null, every = null, leaving = false;
+addEventListener("beforeunload", () => { leaving = true; });
+addEventListener("pageshow", () => { leaving = false; });
+
+// `withLog`: the cubes' log, too, of which each line can be read once: `pcn log` is refused meanwhile.
+export function listen(withLog = false) {
+  source?.close();
+  source = new EventSource(withLog ? "/events?log" : "/events");
   const when = (event, action) => source.addEventListener(event, (message) => action(JSON.parse(message.data)));
   source.onopen = () => connection(true);
-  source.onerror = () => connection(false);
+  source.onerror = ({ target }) => {
+    if (target !== source || leaving) return;
+    if (withLog && target.readyState === EventSource.CLOSED) tell("log", { refused: true }); // by an answer, and not for a while
+    else connection(false);
+  };
   when("graph", ({ at }) => {
     if (at.error) return tell("problem", at.error);
     live.picture = at;
@@ -34,8 +44,8 @@ export function listen() {
   });
   when("agent", ({ at }) => { live.agent = at; tell("agent", at); });
   when("counters", ({ at }) => { if (Array.isArray(at)) counted(at); });
-  for (const event of ["write", "apply", "failed", "topology", "log"]) when(event, (data) => tell(event, data));
-  setInterval(() => { if (samples.length) rate(); }, 500);
+  for (const event of ["write", "plan", "apply", "failed", "topology", "log"]) when(event, (data) => tell(event, data));
+  every ??= setInterval(() => { if (samples.length) rate(); }, 500);
 }
 
 function connection(is) {

@@ -1,14 +1,13 @@
 // The log: what was written, applied, refused; what drifted and was mended; what the agent and the cubes say.
 
 import { $, h, several } from "./dom.js";
-import { on } from "./live.js";
+import { listen, on } from "./live.js";
 
 const MOST = 400;
 const list = $("log").querySelector("ol");
 
-export function log(kind, text) {
-  const now = new Date();
-  const item = h("li", { class: kind }, h("time", { datetime: now.toISOString() }, now.toTimeString().slice(0, 8)), h("span", { class: "kind" }, kind), h("span", {}, text));
+export function log(kind, text, now = new Date()) {
+  const item = h("li", { class: kind }, h("time", { datetime: now.toISOString() }, now.toTimeString().slice(0, 8)), h("span", { class: "kind" }, kind.split(" ")[0]), h("span", {}, text));
   const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 30;
   list.append(item);
   while (list.children.length > MOST) list.firstChild.remove();
@@ -37,11 +36,34 @@ export function startLog() {
     for (const { address } of before) if (!is.has(address)) log("healed", address);
   });
   on("problem", (error) => log("failed", error));
-  on("log", ({ at }) => { for (const line of at ?? []) log("cube", line); });
+  on("plan", ({ who, method, path, status }) => log("plan", `${who}: ${method} ${path}: ${status < 300 ? "only planned" : status}`));
+  startCubeLog();
   let agent = null;
   on("agent", ({ running, healthy }) => {
     const said = !running ? null : healthy === false ? "the agent is in trouble" : "the agent is well";
     if (said !== agent && (said || agent)) log("agent", said ?? "the agent is not running");
     agent = said;
   });
+}
+
+// Lines of the cubes themselves, while they are followed. That is remembered for as long as the tab is open.
+function startCubeLog() {
+  const button = $("follow");
+  let last = "";
+  const follow = (is) => {
+    button.setAttribute("aria-pressed", String(is));
+    sessionStorage.setItem("follow", is ? "1" : "");
+    last = "";
+    listen(is);
+  };
+  button.addEventListener("click", () => follow(button.getAttribute("aria-pressed") !== "true"));
+  on("log", ({ lines = [], left_out: left, error, refused }) => {
+    if (refused) { log("failed", "only who may write may follow the cubes' log"); return follow(false); }
+    if (error && error !== last) log("failed", `the cubes' log: ${error}`);
+    last = error ?? "";
+    if (left) log("cube", `(${several(left, "line")} more)`);
+    for (const { time, cube, level, text } of lines) log(`cube ${level.toLowerCase()}`, `${cube} ${level}: ${text}`, new Date(time));
+    return undefined;
+  });
+  follow(sessionStorage.getItem("follow") === "1");
 }

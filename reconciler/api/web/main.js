@@ -4,7 +4,7 @@ import { details, focusDetails, redraw, refresh, whenFollowed } from "./details.
 import { $, h, several } from "./dom.js";
 import { colour, draw, drawn, rates } from "./draw.js";
 import { addCube, open, whenWritten } from "./edit.js";
-import { listen, live, on } from "./live.js";
+import { live, on } from "./live.js";
 import { log, startLog } from "./log.js";
 import { aspect, fit, refit, show, whenChosen, world, zoom } from "./view.js";
 
@@ -91,7 +91,6 @@ document.addEventListener("keydown", (event) => {
   if (action) { action(); event.preventDefault(); }
 });
 
-startLog();
 chosen = decodeURI(location.hash.slice(1));
 details(chosen);
-listen();
+startLog(); // and begin to listen
