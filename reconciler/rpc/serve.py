@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import socket
 import ssl
@@ -19,6 +20,7 @@ from reconciler.kernel import rundir
 from reconciler.rpc.contract import BOUNDS, Bounds, RpcError, decode, encode
 
 Function = Callable[[Any], Any]
+"""Gives the answer, or an awaitable of it: then other connections are answered meanwhile."""
 Functions = Mapping[str, Function]
 """By method and path, such as 'POST /tables'."""
 _CHUNK = 1 << 16
@@ -68,7 +70,7 @@ async def _serve(
         while True:
             request, body = await _request(http, reader, bounds)
             name = f"{request.method.decode()} {request.target.decode().partition('?')[0]}"
-            status, value = _answer(functions, name, body, bounds)
+            status, value = await _answer(functions, name, body, bounds)
             content = encode(value)
             headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
             events = (h11.Response(status_code=status, headers=headers), h11.Data(data=content), h11.EndOfMessage())
@@ -101,12 +103,13 @@ async def _request(http: h11.Connection, reader: asyncio.StreamReader, bounds: B
             raise EOFError("it closed the connection")
 
 
-def _answer(functions: Functions, name: str, body: bytes, bounds: Bounds) -> tuple[int, Any]:
+async def _answer(functions: Functions, name: str, body: bytes, bounds: Bounds) -> tuple[int, Any]:
     function = functions.get(name)
     if function is None:
         return 404, {"error": f"there is no {name}"}
     try:
-        return 200, function(decode(body, bounds))
+        value = function(decode(body, bounds))
+        return 200, (await value if inspect.isawaitable(value) else value)
     except RpcError as error:
         return 400, {"error": str(error)}
     except Exception as error:  # noqa: BLE001 - the caller is told, and the next call is none the worse

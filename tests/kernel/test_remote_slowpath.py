@@ -14,6 +14,7 @@ from tests.lib import remote_services as remote
 from tests.lib.agent_process import AgentProcess
 from tests.lib.lab import Lab
 from tests.lib.packets import Sniffer
+from tests.lib.services import Tree, rx
 
 pytestmark = pytest.mark.timeout(180)
 __all__ = ["cache", "lab"]
@@ -68,4 +69,46 @@ def test_packets_go_to_a_service_by_tls_and_come_back_whatever_becomes_of_it_and
                 renew("second")
                 agent.until(lambda said: said["slow_path"]["workers"].keys() not in (workers.keys(), set()), 60)
                 assert answered(lab, seen)
+    lab.pcn("delete", "rest")
+
+
+SENDER = '''
+import threading
+import time
+SENDS = True
+class SlowPath:
+    def __init__(self, cube):
+        self.cube = cube
+        threading.Thread(target=self.work, daemon=True).start()
+    def work(self):
+        for number in range(100000):
+            time.sleep(0.2)
+            self.cube.log("INFO", f"number {number}")
+            self.cube.send_packet_out(bytes.fromhex("ffffffffffff02000000000188b5") + bytes(50), "p1", self.cube.EGRESS)
+    def packet_in(self, packet, md, reason):
+        pass
+'''
+
+
+def test_what_a_service_sends_of_its_own_accord_goes_out_and_does_so_again_after_its_death(lab: Lab, tmp_path: Path) -> None:
+    Tree(tmp_path).add("herald", [rx("return RX_OK;")], implementation=SENDER)
+    files, at = tmp_path / "files", remote.socket_of("herald")
+    files.mkdir()
+    lab.spec["cubes"][:] = [{"name": "he1", "service-name": "herald", "ports": [{"name": "p1", "peer": "v1"}, {"name": "p2", "peer": "v2"}]}]
+    served = remote.Served(remote.PCN, "serve-service", str(tmp_path), "--only", "herald", at=at)
+    with served:
+        (files / "herald.yaml").write_text(yaml.safe_dump(lab.document().data))
+        with AgentProcess(lab.root, tmp_path / "log", str(files)) as agent, lab.sniff("h1") as seen:
+            agent.until(lambda said: said["healthy"], 40)
+
+            def heard() -> bool:
+                return seen.next(30, lambda frame: frame[6:14] == bytes.fromhex("02000000000188b5")) is not None
+
+            assert heard()
+            served.kill()
+            while seen.next(1.0, lambda frame: frame[12:14] == b"\x88\xb5") is not None:
+                pass
+            served.start()
+            assert heard(), agent.text()
+            assert "number 0" in agent.text()
     lab.pcn("delete", "rest")

@@ -110,9 +110,9 @@ def connector(place: Place) -> _BySocket | _ByTls:
 class Contact:
     """One service at one place, which is to be the one of this digest."""
 
-    def __init__(self, place: Place, kept: Kept, digest: str) -> None:
+    def __init__(self, place: Place, kept: Kept, digest: str, connect: _BySocket | _ByTls | None = None) -> None:
         self.place, self.digest, self._kept = place, digest, kept
-        self._connect = connector(place)
+        self._connect = connect or connector(place)
         self._caller = Caller(place.name, self._connect, self._greet)
 
     def prepare(self) -> None:
@@ -120,15 +120,19 @@ class Contact:
         with suppress(OSError, PcnError):
             self._connect.prepare()
 
+    def beside(self) -> Contact:
+        """Another line to the same, for calls that wait: they are no reason not to make others."""
+        return Contact(self.place, self._kept, self.digest, self._connect)
+
     def _greet(self, said: Any) -> None:
         found = manifests.read(said, self.place.name)
         if found.digest != self.digest:
             raise ServiceRefused(changed(self.place, found.digest, self.digest))
 
-    def ask(self, function: str, argument: Any = None, method: str = "POST") -> Any:
+    def ask(self, function: str, argument: Any = None, method: str = "POST", seconds: float | None = None) -> Any:
         """Raises ServiceAway, ServiceRefused."""
         try:
-            found = self._caller.call(function, argument, method=method)
+            found = self._caller.call(function, argument, method=method, seconds=seconds)
         except Away as error:
             raise ServiceAway(away(self.place, self._kept, str(error))) from None
         except RpcError as error:

@@ -36,7 +36,7 @@ class RemoteImpl:
         self.imports: Mapping[str, Import] = {}
         self.commands: Mapping[str, Command] = {}
         self.migrations: Mapping[str, Mapping[tuple[int, int], Migrate]] = {}
-        self.slow_path = slow_path if functions & {"packet_in", "tick"} else None
+        self.slow_path = slow_path if functions & {"packet_in", "tick", "out"} else None
 
     @property
     def version(self) -> str:

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +25,7 @@ from reconciler.service.remote.cube import RemoteCube
 from reconciler.service.remote.manifest import Manifest, read
 
 Function = Callable[[Any], Any]
+_LONGEST = 30.0  # seconds that somebody may wait for something to be said
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +57,16 @@ class Metadata(NamedTuple):
 
 class Offer:
     """`service` is one of a directory (reconciler/service/registry.py). Its Python half says in TABLES of which tables it derives
-    rows, and in LIVE whether it wants the rows that they hold now. Raises UsageError, ServiceRefused."""
+    rows, in LIVE whether it wants the rows that they hold now, and in SENDS whether a thread of its own sends at other times than
+    when it is called. Raises UsageError, ServiceRefused."""
 
     def __init__(self, service: Any) -> None:
         self._service, self._impl = service, service.implementation
         self._module = getattr(self._impl, "module", None)
         self._cubes: dict[str, tuple[RemoteCube, Any]] = {}
         self._said: dict[str, list[dict[str, Any]]] = {}
+        self._saying, self._heard = threading.Lock(), asyncio.Event()
+        self._wake: Callable[[], object] = bool
         self.about = self._about()
         self.manifest: Manifest = read(self.about, service.name)
 
@@ -70,7 +77,9 @@ class Offer:
         if "tables" in has and not tables:
             raise UsageError(f"{self._service.files.implementation} must name the tables that it derives: TABLES = (...)")
         if self._impl.slow_path is not None:
-            has += ["cubes", "packet_in", "tick"]
+            sends = bool(getattr(self._module, "SENDS", False))  # then it need not be asked ten times a second
+            has += ["cubes", "packet_in"] + (["tick"] if not sends or hasattr(self._impl.slow_path, "tick") else [])
+            has += ["out"] if sends else []
         home: Path = self._service.files.sources
         files = {path.name: path.read_text("utf-8") for path in sorted(home.iterdir()) if path.suffix in (".c", ".h")}
         used = {name for direction in ("ingress", "egress") for name in self._service.meta.get(direction, ())}
@@ -90,7 +99,7 @@ class Offer:
             "sizes": lambda said: self._impl.sizes(said["config"]),
             "check": lambda said: [list(found) for found in self._impl.check(said["config"], _env(said))],
             "tables": self._tables, "config": self._config, "state": self._state, "actions": self._actions,
-            "cubes": self._serve, "packet_in": self._packet_in, "tick": self._tick,
+            "cubes": self._serve, "packet_in": self._packet_in, "tick": self._tick, "out": self._out,
         }  # fmt: skip
         return {"GET /service": lambda _: self.about} | {f"POST /{name}": offered[name] for name in self.about["functions"]}
 
@@ -148,11 +157,25 @@ class Offer:
                 half.tick(float(said.get("now", time.monotonic())))
         return self._outcome()
 
+    async def _out(self, said: Any) -> dict[str, Any]:
+        """What is said outside of all other calls, by a thread of the service's, as soon as there is anything."""
+        self._heard, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._wake = lambda: loop.call_soon_threadsafe(self._heard.set)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(float(said.get("wait", _LONGEST)), _LONGEST)):
+                while not self._said:
+                    await self._heard.wait()
+                    self._heard.clear()
+        return self._outcome()
+
     def _say(self, kind: str, entry: dict[str, Any]) -> None:
-        self._said.setdefault(kind, []).append(entry)
+        with self._saying:
+            self._said.setdefault(kind, []).append(entry)
+        self._wake()
 
     def _outcome(self) -> dict[str, Any]:
-        said, self._said = self._said, {}
+        with self._saying:
+            said, self._said = self._said, {}
         return {"out": [], **said}
 
 

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 from reconciler.errors import ServiceAway, ServiceRefused
 from reconciler.rpc.contract import MOST_PACKETS, RpcError, from_bytes, to_bytes
 from reconciler.service.remote.contact import Contact
+from reconciler.service.remote.listening import Listener
 from reconciler.service.remote.manifest import Manifest
 
 MAX_AGE, PATIENCE, PAUSE = 5.0, 1.0, 0.1  # seconds: of a packet; that the loop is held up; between two tries
@@ -36,6 +37,7 @@ class _Service:
 
     def __init__(self, contact: Contact, manifest: Manifest) -> None:
         self.contact, self._manifest = contact, manifest
+        self._listener = Listener(contact) if "out" in manifest.functions else None
         self.halves: WeakValueDictionary[str, Carrier] = WeakValueDictionary()
         self.told, self._away, self._not_before = False, False, 0.0
         self._pending: deque[tuple[float, dict[str, Any]]] = deque()
@@ -75,8 +77,18 @@ class _Service:
             self._obey(answer)
         elif not self.told:
             self._call("", None)
+        if self._listener is not None:
+            self._hear(self._listener)
         if stale:
             raise ServiceAway(f"{stale} packets have waited for their service in vain")
+
+    def _hear(self, listener: Listener) -> None:
+        """Do what it says of its own accord. Who was away is told again which its cubes are."""
+        if listener.lost.is_set() and self.told:
+            listener.lost.clear()
+            self.told = False
+        if self.told and (said := listener.take()) is not None:
+            self._obey(said)
 
     def _call(self, function: str, said: Any) -> Any:
         """The answer; None: it is away. A function that fails costs its packets, and no more."""
