@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from providers.kubernetes.settings import slot_of
@@ -72,8 +73,17 @@ def make(name: str, target: str, owner: Owner, station: str, mtu: int) -> bool:
                 if any(found == owner.ifname for _, found in socket.if_nameindex()):
                     raise KernelError(f"the pod has a netdev {owner.ifname} already", errno.EEXIST) from error
             return False
+    _is_no_hosts(name)
     linkwrite.set_link(name, alias=owner.alias(), up=True)
     return True
+
+
+def _is_no_hosts(name: str) -> None:
+    """The host's own stack has no part in what a pod sends: it forwards nothing that the hook would not have taken, and gives the
+    near end no address, which would be news to all that look at the host's addresses."""
+    for setting, value in (("ipv4/conf/{}/forwarding", "0"), ("ipv6/conf/{}/disable_ipv6", "1")):
+        with suppress(OSError), open(f"/proc/sys/net/{setting.format(name)}", "w", encoding="ascii") as file:
+            file.write(value)
 
 
 def claim(target: str, ifname: str, owner: Owner) -> int | None:
@@ -89,9 +99,9 @@ def claim(target: str, ifname: str, owner: Owner) -> int | None:
     return None
 
 
-def set_up(target: str, ifname: str, addresses: Sequence[tuple[str, str]], station: str) -> None:
-    """Give the far end its addresses, each with the gateway of its family, which is a neighbour for good. What is there already
-    stays. Raises KernelError, OSError."""
+def set_up(target: str, ifname: str, addresses: Sequence[tuple[str, str]] = (), station: str = "") -> None:
+    """Raise the far end, and give it its addresses, each with the gateway of its family, which is a neighbour for good. What is
+    there already stays. Raises KernelError, OSError."""
     with netns.inside(target), nlmsg.open_socket() as sock:
         netns.raise_loopback()
         index = socket.if_nametoindex(ifname)

@@ -91,33 +91,29 @@ class Plugin:
             slot = await asyncio.to_thread(self._take, request)
         try:
             await self.attach(request, slot)
+            await asyncio.to_thread(self._set_up, request, slot)
         except BaseException:
             await asyncio.to_thread(netdevs.remove, netdev(slot))
             raise
         return result(self._given(request, slot), request)
 
     def _take(self, request: Request) -> int:
-        """The slot that the pod's interface has, or a free one, with its veth."""
+        """The slot that the pod's interface has, or a free one, with its veth. The pod's end of a new one has neither address nor
+        route, so that nothing is sent by it before its policies are in force."""
         taken = netdevs.owned()
         owner = Owner(*request.attachment, pod_word(*request.pod, *request.attachment))
         for slot, known in taken.items():
             if known is not None and (known.container, known.ifname) == request.attachment:
                 if netdevs.is_there(request.netns, request.ifname):
-                    self._set_up(request, slot)
                     return slot
                 netdevs.remove(netdev(slot))  # of a namespace that is gone
         claimed = netdevs.claim(request.netns, request.ifname, owner)
         if claimed is not None:
-            self._set_up(request, claimed)
             return claimed
         for slot in self._free(taken):
             if netdevs.make(netdev(slot), request.netns, owner, station(self.families()), self.settings.mtu):
                 self._last = slot
-                try:
-                    self._set_up(request, slot)
-                except BaseException:
-                    netdevs.remove(netdev(slot))
-                    raise
+                netdevs.set_up(request.netns, request.ifname)
                 return slot
         raise CniError(NO_SLOT, f"all {self._slots()} addresses for pods of this node are taken")
 

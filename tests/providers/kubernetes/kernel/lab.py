@@ -181,11 +181,11 @@ class NodeLab:
         assert not done.stderr, done.stderr
         return done.returncode, json.loads(done.stdout) if done.stdout else None
 
-    def add(self, name: str, *, ports: tuple[dict[str, Any], ...] = (), **labels: str) -> Pod:
-        """A pod as kubelet and a runtime make one."""
+    def add(self, name: str, space: str = "", *, ports: tuple[dict[str, Any], ...] = (), **labels: str) -> Pod:
+        """A pod as kubelet and a runtime make one, in a namespace that is there or in one of its own."""
         self.api.put("pods", objects.pod(name, "n1", phase="Pending", ports=ports, **labels))
         self._serial += 1
-        space = self.world.namespace(f"{name}{self._serial}")
+        space = space or self.world.namespace(f"{name}{self._serial}")
         container = f"c{self._serial}-{name}"
         code, said = self.cni("ADD", name, container, space)
         assert code == 0, f"{said}\n{self.log()}"
@@ -244,6 +244,31 @@ class NodeLab:
         with sock:
             for _ in range(3):
                 sock.sendto(b"!", (address, port))
+
+    @contextlib.contextmanager
+    def sending(self, space: str, address: str, port: int) -> Iterator[list[int]]:
+        """Datagrams from there, one after another, as soon as there is a way; how many the kernel has taken."""
+        with netns.inside(space):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sent, ended = [0], threading.Event()
+
+        def send() -> None:
+            while not ended.is_set():
+                try:
+                    sock.sendto(b"!", (address, port))
+                    sent[0] += 1
+                except OSError:  # there is no way yet, or no more
+                    pass
+                time.sleep(0.0005)
+
+        thread = threading.Thread(target=send, daemon=True)
+        thread.start()
+        try:
+            yield sent
+        finally:
+            ended.set()
+            thread.join()
+            sock.close()
 
     def ask(self, space: str | None, address: str, port: int, seconds: float = 2.0, *, udp: bool = False, source: str = "") -> str:
         """What a server there answers; '' if nothing, 'refused' if it is refused."""
