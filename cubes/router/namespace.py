@@ -12,7 +12,6 @@ from typing import Any
 from cubes.lib.macs import default_mac
 from cubes.router.fib import derive, ip_interface, own_addresses, routes
 
-MOST_ROUTES = 64  # that a netdev is told: what it was told is kept in a text of a page
 ON_LINK = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - the next hop of a route that has none, as `ip route add NETWORK dev PORT`
 
 Config = Mapping[str, Any]
@@ -24,10 +23,12 @@ def namespace(config: Config, cube: str) -> dict[str, dict[str, Any]]:
     for port in config.get("ports", ()):
         own = [str(each.interface) for each in own_addresses({"ports": [port]})]
         told[port["name"]] = {"mac": port.get("mac") or default_mac(cube, port["name"]), "addresses": own, "routes": []}
-    fib = derive(config)
-    for route, (port, _), active in zip(routes(config), fib.ways, fib.active, strict=True):
-        if port is not None and active and not route.nexthop.is_unspecified and len(told[port]["routes"]) < MOST_ROUTES:
-            told[port]["routes"].append({"to": str(route), "via": str(route.nexthop)})
+    known = zip(routes(config), derive(config).ways, strict=True)
+    for route, (way, _) in sorted(known, key=lambda each: each[0].rank):  # the namespace takes the first of those to one network
+        port = way if way is not None else route.interface
+        if port in told:
+            via = None if route.nexthop.is_unspecified else str(route.nexthop)
+            told[port]["routes"].append({"to": str(route), "via": via})
     return told
 
 

@@ -5,16 +5,23 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from reconciler.engine.apply import ApplyResult
+from reconciler.facts import SHADOW
 from reconciler.graph.diff import Change
 from reconciler.graph.records import HookRecord, MemberRecord, NextHopRecord, PortRecord, TableRecord, TrampolineRecord
 from reconciler.kernel import rtnl
+from reconciler.kernel.bpffs import Bpffs
+from reconciler.kernel.reader import Reader
 from reconciler.live.facts import host_facts
+from reconciler.live.shadows import shadow_facts
 from reconciler.service.registry import Services
 
 
-def facts_changed(facts: Mapping[str, Any]) -> bool:
-    """Whether any of these facts of the host is another one now."""
-    return bool(facts) and host_facts(facts, rtnl.links()) != facts
+def facts_changed(facts: Mapping[str, Any], root: str = "") -> bool:
+    """Whether any of these facts of the host is another one now, or of what is in the namespaces of this root's shadows."""
+    of_host = {name: value for name, value in facts.items() if name != SHADOW}
+    if of_host and host_facts(of_host, rtnl.links()) != of_host:
+        return True
+    return SHADOW in facts and shadow_facts(Reader(Bpffs(root)), facts[SHADOW])[SHADOW] != facts[SHADOW]
 
 
 def is_followed(drift: Sequence[Change], netdevs: Collection[str], following: Collection[str]) -> Iterator[bool]:

@@ -312,7 +312,7 @@ class Agent:
             log.warning("somebody else writes: what was learned behind %s stays until it ages", ", ".join(sorted(netdevs)))
 
     def _facts_changed(self) -> bool:
-        return facts_changed(self.healer.facts)
+        return facts_changed(self.healer.facts, self.settings.options.root)
 
     def _worker_says(self, kind: str, said: Mapping[str, Any]) -> None:
         if kind != "fact":

@@ -36,7 +36,7 @@ from reconciler.graph.records import (
     global_records,
     grouped,
 )
-from reconciler.graph.shadows import with_shadows
+from reconciler.graph.shadows import as_imported, with_shadows
 from reconciler.graph.taps import with_taps
 from reconciler.kernel.read_cache import ReadCache
 from reconciler.live import taps as asked
@@ -45,6 +45,7 @@ from reconciler.live.quarantine import HELD, UNREADABLE, of_unknown_services, re
 from reconciler.model import BuildKey, Tap, Topology
 from reconciler.plan import make_plan
 from reconciler.plan.steps import Plan
+from reconciler.service.model.codec import Env
 from reconciler.service.registry import Services
 
 
@@ -281,10 +282,25 @@ class Reconciler:
         except CompileError:
             return _network_of(applied)
 
+    def _facts_then(self, applied: Iterable[Topology], base: Live, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The facts with what cubes were last made of in the place of what is in their namespaces now: what Linux tools change
+        there is to be planned, and no drift."""
+        if SHADOW not in facts:
+            return facts
+        seen: dict[str, Any] = dict(facts[SHADOW])
+        for cube in (cube for topology in applied for cube in topology.cubes if seen.get(cube.name)):
+            service, built = self.services.get(cube.service), self.builder.one(self.builder.key_of(cube))
+            if service is not None and built is not None:
+                env = Env(base.ports.get(cube.name, {}), cube=cube.name)
+                config = service.config(base.tables.get(cube.name, {}), built.tables, env)
+                seen[cube.name] = as_imported(seen[cube.name], service.implementation.namespace(config, cube.name))
+        return {**facts, SHADOW: seen}
+
     def session(self, wanted: Sequence[Topology], applied: Sequence[Topology], base: Live) -> Session:
         """What it takes for the kernel, read as `base`, to hold `wanted` and nothing else. `applied`: its own documents."""
         facts = self.facts(wanted if applied is wanted else [*wanted, *applied], base)
-        before = None if applied is wanted else self._applied(applied, base, facts)
+        facts_then = self._facts_then(applied, base, facts)
+        before = None if applied is wanted and facts_then == facts else self._applied(applied, base, facts_then)
         desired = self.build_desired(wanted, base, self.kept.intended, facts)
         before, base = desired if before is None else before, self._with_layouts(base, wanted)
         own, known = _network(desired.state), _network(before.state)

@@ -299,7 +299,7 @@ def _shadow_fact(cube: Cube, service: Service, of_host: Mapping[str, Any]) -> di
 
 def told(cube: Cube, service: Service) -> Mapping[str, Mapping[str, Any]]:
     """What the netdevs in a cube's namespace are told by its configuration, by port."""
-    return service.implementation.namespace(full_config(cube), cube.name)
+    return shadows.kept_in_a_page(service.implementation.namespace(full_config(cube), cube.name))
 
 
 def pack_constants(compiled: Any, values: Mapping[str, int]) -> bytes:

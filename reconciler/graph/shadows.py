@@ -17,6 +17,8 @@ from reconciler.graph.records import HookRecord, LinkRecord, NamespaceRecord, Ne
 from reconciler.model import Cube, Link, LinkEnd, Port, Route, Topology
 from reconciler.service.registry import SHADOW
 
+MOST_ROUTES = 40
+
 
 def with_shadows(topologies: Sequence[Topology]) -> list[Topology]:
     """Each topology with the transparent cubes of its shadows; the same object for the same one. Its document stays as it is."""
@@ -65,6 +67,11 @@ def network(cube: Cube, told: Mapping[str, Mapping[str, Any]]) -> Iterator[Recor
         yield LinkRecord(Link("veth", LinkEnd(near_end(cube.name, port.name)), far, options), cube.topology)
 
 
+def kept_in_a_page(told: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """With so many routes only that what a netdev was told is no longer than a symlink may be."""
+    return {port: {**said, "routes": said["routes"][:MOST_ROUTES]} if "routes" in said else said for port, said in told.items()}
+
+
 def end(port: str, namespace: str, told: Mapping[str, Any]) -> LinkEnd:
     """A netdev in the namespace as it was told to be."""
     routes = tuple(Route(route["to"], route["via"]) for route in told.get("routes", ()))
@@ -77,6 +84,23 @@ def ways(cube: Cube, port: Port, indices: Mapping[str, Mapping[str, int]], out: 
     yield HookRecord(near, "tcx_ingress", out)
     yield NextHopRecord(cube.name, pins.SHADOW, indices[cube.name][port.name], "netdev", near)
     yield NextHopRecord(hidden, pins.SHADOW, indices[hidden][f"{cube.name}:{port.name}"], "netdev", near)
+
+
+def as_imported(seen: Mapping[str, Mapping[str, Any]], held: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What was seen when the rows were made that say the same as `held`, which is what a namespace would be told of them; where
+    that comes to the same as what is seen now, just this."""
+    found = {}
+    for port, now in seen.items():
+        then = {part: held[port][part] for part in ("mac", "addresses", "routes") if part in held.get(port, {})}
+        said = {"addresses": (), "routes": now["told"].get("routes", ())}
+        same = {part: now[part] for part in said if part in then and _alike(then[part], now[part], said[part])}
+        found[port] = {**now, **then, **same}
+    return found
+
+
+def _alike(one: Sequence[Any], other: Sequence[Any], told: Sequence[Any]) -> bool:
+    """In another order, or without what the document says anyway."""
+    return all(each in other or each in told for each in one) and all(each in one or each in told for each in other)
 
 
 def fact(seen: Mapping[str, Mapping[str, Any]], told: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -46,9 +46,11 @@ def is_ipv4(frame: bytes) -> bool:
 
 
 def port_of(lab: Lab) -> dict[str, object]:
-    """Port p1 of r1 as it is, once what is in the namespace was imported."""
+    """Port p1 of r1 as it is, once what is in the namespace was imported; it is no drift before, and none after."""
+    assert lab.drift() == []
     lab.apply()
     assert lab.drift() == []
+    assert not lab.plan().plan.steps
     return {leaf: value for leaf, value in lab.live_cube("r1")["ports"][0].items() if leaf != "name"}
 
 

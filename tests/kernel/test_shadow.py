@@ -149,6 +149,8 @@ def test_addresses_of_the_document_are_told_and_told_again_when_they_are_others(
 
 def test_a_mac_that_linux_sets_is_the_ports(router: Lab) -> None:
     inside("r1", "ip", "link", "set", "p1", "address", "02:00:00:00:07:07")
+    assert router.drift() == []
+    assert router.plan().session.pending != []
     router.apply()
     assert router.live_cube("r1")["ports"][0]["mac"] == "02:00:00:00:07:07"
     assert router.ok("h1", "10.0.1.254")
@@ -164,3 +166,23 @@ def test_linux_inside_answers_for_the_router(router: Lab) -> None:
         frame = bytes.fromhex("01005e000005" + router.mac("h1").replace(":", "") + "0800") + hello
         router.send("h1", frame)
         assert seen.all(0.3, frame.__eq__) == [frame]
+
+
+def test_routes_that_linux_has_are_used_beside_those_of_the_document_and_go_with_it(router: Lab) -> None:
+    for words in (["10.8.0.0/16", "via", "10.0.2.1"], ["10.7.0.0/16", "dev", "p2"]):
+        inside("r1", "ip", "route", "add", *words)
+    assert router.drift() == []
+    router.apply()
+    document = {"network": "10.9.0.0/16", "nexthop": "10.0.2.1"}
+    ours = [{"network": "10.7.0.0/16", "nexthop": "0.0.0.0", "interface": "p2"}, {"network": "10.8.0.0/16", "nexthop": "10.0.2.1", "interface": "p2"}]
+    assert router.live_cube("r1")["route"] == [*ours, document]
+    assert router.drift() == []
+    router.cube("r1")["route"] = []
+    router.apply()
+    assert "10.9.0.0/16" not in inside("r1", "ip", "route")
+    assert router.live_cube("r1")["route"] == ours
+
+
+def test_rows_that_somebody_changed_are_drift_as_ever(router: Lab) -> None:
+    router.flush("r1", "fib4")
+    assert [change.address for change in router.drift()] == ["cube/r1/table/fib4"]
