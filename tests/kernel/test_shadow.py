@@ -4,13 +4,16 @@ from __future__ import annotations
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from reconciler.kernel import netns, rtnl
 from reconciler.plan.steps import Disruption
 from tests.lib import packets
+from tests.lib.agent_process import Bench
 from tests.lib.lab import Lab
 from tests.lib.traffic import Census, Flood, exactly_once, numbered
 
@@ -186,3 +189,19 @@ def test_routes_that_linux_has_are_used_beside_those_of_the_document_and_go_with
 def test_rows_that_somebody_changed_are_drift_as_ever(router: Lab) -> None:
     router.flush("r1", "fib4")
     assert [change.address for change in router.drift()] == ["cube/r1/table/fib4"]
+
+
+def test_an_agent_imports_what_linux_sets_and_heals_a_netdev_that_is_gone(router: Lab, tmp_path: Path) -> None:
+    bench = Bench(router, tmp_path)
+    bench.save()
+    with bench.agent() as agent:
+        agent.until(lambda status: not status["drift"]["now"] and not status["pending"])
+        inside("r1", "ip", "address", "add", "10.0.1.99/24", "dev", "p1")
+        began = time.monotonic()
+        assert packets.ping(router.space("h1"), "10.0.1.99", 40, interval=0.1) > 0
+        assert time.monotonic() - began < 5
+        agent.until(lambda status: not status["drift"]["now"] and not status["pending"])
+        assert agent.status()["drift"]["healed"] == 0
+        assert subprocess.run(["ip", "-n", "pcn-r1", "link", "delete", "p1"], check=True).returncode == 0
+        agent.until(lambda status: not status["drift"]["now"] and "p1" in rtnl.links("pcn-r1"))
+        assert packets.ping(router.space("h1"), "10.0.1.254", 20, interval=0.1) > 0
