@@ -52,7 +52,7 @@ def read(root: str, services: Services, names: Collection[str] = (), *, entries:
         if about is None or "~" in escaped:
             continue
         service, hook, topology = about.get("service", ""), about.get("type", "TC"), about.get("topology", "")
-        if names and not {name, topology} & set(names):
+        if pins.is_shadow(name) or (names and not {name, topology} & set(names)):
             continue
         ports, rows = tuple(_ports(reader, name, netdevs)), _entries(reader, name) if entries else {}
         known = services.get(service)

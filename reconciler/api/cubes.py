@@ -88,11 +88,13 @@ def _loglevel(seen: Seen, name: str) -> str:
     return "INFO"
 
 
-def configuration(cube: Any) -> Any:
-    """A cube as it was sent, without what the API adds to what it shows; a port without a peer has none."""
+def configuration(cube: Any, kind: str = "") -> Any:
+    """A cube as it was sent, without what the API adds to what it shows; a port without a peer has none. `kind` is its
+    service's: what Polycube says of every cube, a transparent one has not."""
     if not isinstance(cube, dict):
         return cube
-    kept = {name: value for name, value in cube.items() if name not in _STATE and _UNUSED.get(name) is not value}
+    absent = {} if kind == "standard" else _UNUSED
+    kept = {name: value for name, value in cube.items() if name not in _STATE and absent.get(name) is not value}
     if isinstance(kept.get("ports"), list):
         kept["ports"] = [port_configuration(port) for port in kept["ports"]]
     return kept

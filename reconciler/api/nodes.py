@@ -158,7 +158,7 @@ def _value(request: Request, place: Place, service: Service) -> Any:
         said = value.get("service-name", service.name)
         if said != service.name:
             raise Refusal(400, "invalid-value", f"the path says {service.name}, the body {said}", "service-name", "service-name")
-        return {"service-name": service.name, **cubes.configuration(value)}
+        return {"service-name": service.name, **cubes.configuration(value, service.kind)}
     if isinstance(value, dict):
         value = {name: part for name, part in value.items() if name != "_links"}
     if place.name == "ports" and place.kind == ENTRY and request.method != "PATCH":

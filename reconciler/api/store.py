@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from reconciler import pins
 from reconciler.api.answers import Refusal
 from reconciler.api.saved import SavedTopology
 from reconciler.document import Document
@@ -26,7 +27,7 @@ from reconciler.errors import EditRefused, PcnError, VerifyFailed
 from reconciler.graph.desired import document_text
 from reconciler.graph.documents import document_data
 from reconciler.graph.records import CubeRecord, Live, PortRecord, ProgramRecord
-from reconciler.graph.trace import Traced, trace
+from reconciler.graph.trace import Traced, trace, without_taps
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
 from reconciler.live.facts import host_facts
@@ -120,7 +121,8 @@ class Store:
         with Bpffs(self.options.root).read_locked(self.options.lock_timeout):
             live = reconciler.live()
         records = list(live.state.values())
-        cubes = {record.name: record for record in records if isinstance(record, CubeRecord)}
+        every = (record for record in records if isinstance(record, CubeRecord))
+        cubes = {record.name: record for record in every if not pins.is_of_no_document(record.name)}
         ports: dict[str, list[PortRecord]] = {name: [] for name in cubes}
         programs: dict[str, list[ProgramRecord]] = {name: [] for name in cubes}
         for record in records:
@@ -128,7 +130,8 @@ class Store:
                 ports.setdefault(record.cube, []).append(record)
             elif isinstance(record, ProgramRecord):
                 programs.setdefault(record.cube, []).append(record)
-        traced = trace(live, self.options.services, documented(document_data(each.document) for each in live.documents))
+        said = documented(document_data(each.document) for each in live.documents)
+        traced = without_taps(trace(live, self.options.services, said))
         parents = {name: netdev for netdev, chain in traced.attachments.items() for name in chain}
         parents |= {name: ":".join(place) for place, chain in traced.tcubes.items() for name in chain}
         return Seen(live, traced, cubes, {cube: sorted(each, key=lambda port: port.index) for cube, each in ports.items()},

@@ -38,7 +38,8 @@ def _of_cube(right: CheckedCube) -> Any:
     cube = right.normal
     ports = [(port["name"], port.get("peer"), tuple(port.get("tcubes", ()))) for port in cube.get("ports", ())]
     schema: Mapping[str, Any] = getattr(right.service, "schema", {})
-    right.shape = cube["name"], right.service, cube.get("type", "TC"), ports, breaks_loops(schema, cube)
+    shadow = cube.get("shadow", False), cube.get("span", False)
+    right.shape = cube["name"], right.service, cube.get("type", "TC"), ports, breaks_loops(schema, cube), shadow
     return right.shape
 
 

@@ -57,10 +57,11 @@ def run(run: Run) -> int:
 def _wanted(run: Run, builder: Builder) -> set[BuildKey]:
     """What is asked for: for TC and for XDP each, of every service the C that is its own."""
     from reconciler.model import BuildKey
+    from reconciler.service.registry import SHADOW
 
     services = run.services()
     if run.args.all:
-        return {BuildKey(name, family) for name in services.names() for family in ("TC", "XDP")}
+        return {BuildKey(name, family) for name in (*services.names(), SHADOW) for family in ("TC", "XDP")}
     from reconciler.check import check
 
     topologies, warnings = check(run.load(run.args.files), services, merge=run.args.merge)

@@ -37,6 +37,13 @@ def test_what_cannot_be_is_told_where_it_stands(cube: str, path: str, words: str
     assert problem.where.line == 6
 
 
+def test_what_is_no_more_is_looked_at_though_the_graph_is_the_same() -> None:
+    services = Services()
+    check(documents("{name: b, service-name: simplebridge, shadow: true, span: true}"), services)
+    with pytest.raises(DocumentError, match="span copies packets"):
+        check(documents("{name: b, service-name: simplebridge, span: true}"), services)
+
+
 def test_a_namespace_of_that_name_is_no_other() -> None:
     text = HEAD.replace("  cubes:", "  namespaces: [pcn-b]\n  cubes:") + "    - {name: b, service-name: simplebridge, shadow: true}\n"
     with pytest.raises(DocumentError, match='the shadow of "b" is a network namespace "pcn-b", which there is already'):
