@@ -53,7 +53,8 @@ struct target { /* what it is inside */
 };
 BPF_F_TABLE("lpm_trie", struct target_key, struct target, targets, 16384, BPF_F_NO_PREALLOC);
 
-/* Addresses outside that are translated to some inside: packets from inside to them turn around here. The value is a rule's number. */
+/* Addresses outside that are translated to some inside: who talks to one inside as one of these turned around here, and so do the answers.
+ * The value is a rule's number. */
 BPF_F_TABLE("hash", struct in6_addr, u32, outsides, 16384, BPF_F_NO_PREALLOC);
 
 /* The rules as they are written, kept to be read back: the programs do not look at them. */
@@ -156,7 +157,7 @@ static __always_inline void place_of(struct rewrite_place *at, const struct pars
 /* Back in, as if it had come from the wire: a packet from inside whose target is inside too. On a netdev the kernel receives it there once
  * more; on a port the ingress program goes on with it. */
 static __always_inline int turn_around(struct CTXTYPE *ctx, struct pkt_metadata *md) {
-  u32 inwards = 1;
+  u32 inwards = md->in_port;
   u8 macs[12], turned[12];
   struct pcn_hop *hop = pcn_hops.lookup(&inwards);
   if (!hop || pcn_load_bytes(ctx, 0, macs, sizeof(macs)) < 0)
@@ -168,6 +169,7 @@ static __always_inline int turn_around(struct CTXTYPE *ctx, struct pkt_metadata 
 #if !PCN_XDP
   if (hop->kind == PCN_HOP_PASS)
     return bpf_redirect(ctx->ifindex, BPF_F_INGRESS);
+  ctx->cb[0] = md->in_port ^ 1; /* where the ingress program looks for it */
 #endif
   call_ingress_program(ctx, NAT_MAIN);
   return pcn_count_drop(PCN_DROP_NOT_READY);

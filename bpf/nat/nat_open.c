@@ -5,9 +5,9 @@
  */
 #include "nat.h"
 
-static __always_inline void begin(struct packet *packet, u32 rule, u32 id, u32 kind) {
+static __always_inline void begin(struct packet *packet, u32 rule, u32 id, u32 kind, u32 turns) {
   struct session_times times = nat_times();
-  session_begin(&packet->next, packet->is.proto, packet->is.flags, PCN_EGRESS, kind == KIND_HAIRPIN ? SESSION_TURNS : 0, packet->now, &times);
+  session_begin(&packet->next, packet->is.proto, packet->is.flags, PCN_EGRESS, turns, packet->now, &times);
   packet->next.kind = kind;
   packet->next.rule = rule;
   packet->next.id = id;
@@ -30,16 +30,23 @@ static __always_inline bool is_the_only(const struct source *source, const u32 *
   return source->addresses == 1 && same_address(source->first, address);
 }
 
-/* To an address of ours outside: it turns around, and has come from that very address, so that what is sent back to it comes here again. */
+/* To what is translated to somebody inside: it turns around, and has come from that very address outside (RFC 4787 REQ-9), so that what is
+ * sent back to it comes here again. */
 static __always_inline bool find_hairpin(struct packet *packet) {
-  u32 *rule = PCN_CONST(HAIRPIN) ? outsides.lookup((struct in6_addr *)packet->is.dst) : NULL;
-  if (!rule || same_address(packet->is.src, packet->is.dst))
+  struct target_key to = {.length = 128, .port = packet->key.far_port, .proto = packet->is.proto};
+  if (!PCN_CONST(HAIRPIN) || same_address(packet->is.src, packet->is.dst))
+    return false;
+  if (packet->is.proto == IPPROTO_TCP || packet->is.proto == IPPROTO_UDP)
+    to.length = 152;
+  __builtin_memcpy(to.address, packet->is.dst, 16);
+  struct target *target = targets.lookup(&to);
+  if (!target)
     return false;
   __builtin_memcpy(packet->pool.first, packet->is.dst, 16);
   packet->pool.addresses = 1;
   packet->pool.low = 1024;
   packet->pool.high = 65535;
-  begin(packet, *rule, 0, KIND_HAIRPIN);
+  begin(packet, target->rule, target->id, KIND_HAIRPIN, SESSION_TURNS);
   return true;
 }
 
@@ -54,7 +61,7 @@ static __always_inline int open_outwards(struct CTXTYPE *ctx, struct pkt_metadat
     if (!may_begin(packet) && !packet->is.later_fragment && is_the_only(source, packet->is.src))
       return RX_OK; /* it is of nobody inside, but of who has this address himself */
     __builtin_memcpy(&packet->pool, source, sizeof(packet->pool));
-    begin(packet, source->rule, source->id, source->kind);
+    begin(packet, source->rule, source->id, source->kind, 0);
   }
   if (packet->is.later_fragment)
     return refuse(md, DROP_FRAGMENT);
@@ -85,7 +92,8 @@ static __always_inline int open_inwards(struct CTXTYPE *ctx, struct pkt_metadata
   __builtin_memcpy(packet->inside.near, target->address, 16);
   if (target->port)
     packet->inside.near_port = target->port;
-  begin(packet, target->rule, target->id, target->kind);
+  bool turned = PCN_CONST(HAIRPIN) && outsides.lookup((struct in6_addr *)packet->is.src);
+  begin(packet, target->rule, target->id, target->kind, turned ? SESSION_TURNS : 0);
   int done = open_session(packet);
   if (done)
     return refuse(md, done);

@@ -25,6 +25,8 @@ LEAST = {
 def check(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
     """(steps from the cube, sentence, "error" or "warning")."""
     yield from _ports((), config)
+    if config.get("hairpin") and config.get("type", "TC") != "TC":
+        yield ("hairpin",), f"this is for type TC: with {config['type']} what turns around does not arrive", "warning"
     for index, entry in enumerate(entries(config, SNAT)):
         yield from _snat(("rule", "snat", "entry", index), entry)
     yield from _twice(config, SNAT, "internal-net", lambda entry: ip_network(entry["internal-net"], strict=False))

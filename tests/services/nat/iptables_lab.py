@@ -38,6 +38,7 @@ class LinuxNat(Lab):
             for address in addresses:
                 run_in(None, ["ip", "neigh", "replace", address, "lladdr", MACS[host][0], "dev", "v" + host[1:]])
         run_in(None, ["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.icmp_ratelimit=0",
+                      "net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.v1.send_redirects=0",
                       "net.netfilter.nf_conntrack_tcp_be_liberal=1", *PATIENT])  # fmt: skip
         for rule in self._rules:
             run_in(None, ["iptables-legacy", "-t", "nat", *rule.split()])

@@ -50,6 +50,11 @@ class Machine(Lab):
         twin = "" if self.hook == "TC" else "twin/"
         return self._through(f"cubes/nat1/{twin}out/1_inner", packet, "TC")
 
+    def turned(self, packet: Packet | bytes) -> Packet | None:
+        """From inside, and what comes back inside because it turned around."""
+        found = self.out(packet)
+        return self.back(found) if found is not None and self.verdict == "redirect" else None
+
     def back(self, packet: Packet | bytes) -> Packet | None:
         return self._through("cubes/nat1/in/0_wire", packet, "TC" if self.hook == "TC" else "XDP")
 
