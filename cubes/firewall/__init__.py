@@ -22,12 +22,14 @@ from cubes.firewall.sets import memory_of, name_rows, numbers_of, own_addresses
 from cubes.firewall.texts import rows_of_limits_and_logs
 from cubes.firewall.tuple_selection import TupleSelection, select_tuples
 from cubes.firewall.tuple_space import KEY, Numbers, other_grid
+from cubes.lib.older import accepts
 from cubes.lib.order_labels import labels, runs
 from reconciler.service.sdk import Env, Import, Imported, Option, TableRows
 
-__all__ = ["FACTS", "IMPORTS", "MIGRATIONS", "SCRATCH", "check", "config", "programs", "sizes", "state", "tables"]
+__all__ = ["CUTS", "FACTS", "IMPORTS", "MIGRATIONS", "SCRATCH", "check", "config", "cuts", "programs", "sizes", "state", "tables"]
 
 SCRATCH = frozenset({"packet_in", "packet_out"})
+CUTS = {"connections": "those that it tracks"}
 REJECT, SETS, TCP = 5, (6, 7, 8), 9  # enum firewall_program of bpf/firewall/firewall.h
 SRC, DST = 1, 2  # enum sets
 
@@ -206,6 +208,22 @@ def state(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
 
 def check(config: Config, env: Env) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
     return problems(config, env)
+
+
+def cuts(before: Config | None, config: Config) -> str:
+    """Those older than it, where it comes, or where it begins to track connections."""
+    tracks = config.get("conntrack", "ON") == "ON"
+    if before is not None and (not tracks or before.get("conntrack", "ON") == "ON"):
+        return ""
+    chains = {chain["name"]: chain for chain in config.get("chain", ())}
+    inwards, outwards = chains.get("INGRESS", {}), chains.get("EGRESS", {})
+    if tracks and config.get("pick-up", "ON") == "OFF":
+        refused = not (accepts(inwards, "INVALID") and accepts(outwards, "INVALID"))
+        return "TCP that is older than it, INVALID with pick-up: OFF" if refused else ""
+    answered = "" if not tracks else "ESTABLISHED" if config.get("accept-established", "ON") == "OFF" else None
+    if accepts(inwards, "NEW" if tracks else "") and (answered is None or accepts(outwards, answered)):
+        return ""
+    return "TCP that is older than it, as no rule accepts its packets without their SYN"
 
 
 def _import(texts: Mapping[str, str], options: Mapping[str, Sequence[str]]) -> Imported:

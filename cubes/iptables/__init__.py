@@ -19,13 +19,15 @@ from cubes.iptables.match import address
 from cubes.iptables.pieces import KEY, LABEL, cell, pieces_of, select, tuple_rows
 from cubes.iptables.rules import ACTIONS, BUILT_IN, ROW, Chain, chain_row, chains_of, to_row
 from cubes.lib.epochs import BANK_PAGES, INDEX, page_rows, put_in_force
+from cubes.lib.older import accepts
 from cubes.lib.order_labels import labels
 from reconciler.service.sdk import ActionCall, ActionDone, Env, Import, Imported, Option, TableRows
 
-__all__ = ["COMMANDS", "FACTS", "IMPORTS", "SCRATCH", "actions", "check", "config", "state", "tables"]
+__all__ = ["COMMANDS", "CUTS", "FACTS", "IMPORTS", "SCRATCH", "actions", "check", "config", "cuts", "state", "tables"]
 
 FACTS = ("addresses", "netdevs")
 SCRATCH = frozenset({"packet_in", "packet_out"})
+CUTS = {"connections": "those that it tracks"}
 LAYERED = frozenset({"bridge", "bond", "team", "openvswitch"})
 """Kinds of netdev that packets of those which they are the master of come up at, or leave by: there they meet the rules."""
 
@@ -116,6 +118,18 @@ def _stations(config: Config, netdevs: Mapping[str, Any]) -> Iterable[tuple[byte
 def _table(name: str, rows: Mapping[bytes, bytes], size: int) -> TableRows:
     mask = (b"\0" if name in _COUNTED else b"\xff") * size
     return TableRows(rows, mask, name in _ARRAYS, name in _STAGED)
+
+
+def cuts(before: Config | None, config: Config) -> str:
+    """Those older than it, where it comes, or where it begins to track connections."""
+    tracks = config.get("conntrack", "ON") == "ON"
+    if before is not None and (not tracks or before.get("conntrack", "ON") == "ON"):
+        return ""
+    chains = {chain["name"]: chain for chain in config.get("chain", ())}
+    first, then = ("NEW", "ESTABLISHED") if tracks else ("", "")
+    if accepts(chains.get("INPUT", {}), first) and accepts(chains.get("OUTPUT", {}), then):
+        return ""
+    return "TCP that is older than it, as no rule accepts its packets without their SYN"
 
 
 def config(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:

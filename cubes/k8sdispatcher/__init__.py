@@ -15,7 +15,7 @@ from cubes.lib.ranges import span_of
 from cubes.lib.sessions import rows_for
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["SCRATCH", "check", "config", "sizes", "state", "tables"]
+__all__ = ["CUTS", "LEAVES_HOST", "SCRATCH", "check", "config", "sizes", "state", "tables"]
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
@@ -23,6 +23,8 @@ Live = Mapping[str, Mapping[bytes, bytes]]
 KINDS = {"BACKEND": 1, "FRONTEND": 2}  # enum port_kind in bpf/k8sdispatcher/k8sdispatcher.h
 POD_TO_EXT, NODEPORT_CLUSTER = 1, 2  # enum kind
 SCRATCH = frozenset({"packets"})
+CUTS = {"sessions": "all sessions"}
+LEAVES_HOST = True
 INTERNAL = ("internal-src-ip", "internal-src-ipv6")
 RANGES = {"port-range": ("low", "high", "1024-29999"), "nodeport-range": ("nodeport_low", "nodeport_high", "30000-32767")}
 _IPV4, _IPV6 = 1, 2  # enum said

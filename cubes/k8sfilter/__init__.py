@@ -9,7 +9,7 @@ from cubes.lib.layout import index, number, pack, unpack
 from cubes.lib.ranges import span_of
 from reconciler.service.sdk import Env, TableRows
 
-__all__ = ["check", "config", "tables"]
+__all__ = ["LEAVES_HOST", "check", "config", "tables"]
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
@@ -17,6 +17,7 @@ Said = tuple[tuple[str | int, ...], str, str]
 
 KINDS = {"EXTERNAL": 1, "INTERNAL": 2}  # enum port_kind in bpf/k8sfilter/k8sfilter.c
 NODEPORTS = "30000-32767"
+LEAVES_HOST = True  # what is no NodePort, and for the host
 
 
 def check(config: Config, env: Env) -> Iterator[Said]:

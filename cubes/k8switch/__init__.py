@@ -15,7 +15,7 @@ from cubes.lib.layout import index, number, pack, unpack
 from cubes.lib.macs import default_mac
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["SCRATCH", "check", "config", "constants", "programs", "state", "tables"]
+__all__ = ["CUTS", "SCRATCH", "check", "config", "constants", "programs", "state", "tables"]
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
@@ -24,6 +24,7 @@ KINDS = {"DEFAULT": 1, "NODEPORT": 2}  # enum port_kind in bpf/k8switch/k8switch
 MAIN, ND, ICMP, REJECT = range(4)  # enum switch_program
 FIRST_ALIAS = 2
 SCRATCH = frozenset({"packets"})
+CUTS = {"members": "flows to the backends that go", "flows": "all flows"}
 _STAGED = ("members", "rings", "client_ranges")  # nothing leads to their rows but what is written after them
 _LENGTHS = ("cluster_length", "length", "virtual_length")  # of `struct subnets`, in the order of FAMILIES' leaves
 

@@ -19,7 +19,7 @@ from cubes.lib.layout import index, number, pack, unpack
 from cubes.lib.macs import default_mac
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["FACTS", "SCRATCH", "SlowPath", "check", "config", "state", "tables"]
+__all__ = ["CUTS", "FACTS", "SCRATCH", "SlowPath", "check", "config", "state", "tables"]
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
@@ -28,6 +28,7 @@ KINDS = {"FRONTEND": 1, "BACKEND": 2}  # enum port_kind in bpf/lbdsr/lbdsr.h
 SAID = {"vip": 1, "mac": 2, "tunnel-ip": 4, "tunnel-ipv6": 8}  # enum said
 FACTS = (health.FACT,)
 SCRATCH = frozenset({"packets"})
+CUTS = {"members": "flows to the backends that go", "flows": "all flows"}
 _STAGED = ("members", "rings")  # nothing leads to their rows but what is written after them
 
 

@@ -18,7 +18,7 @@ from cubes.lib.balancer import derive, sessions
 from cubes.lib.layout import index, number, pack, unpack
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["FACTS", "SCRATCH", "SlowPath", "check", "config", "constants", "state", "tables"]
+__all__ = ["CUTS", "FACTS", "SCRATCH", "SlowPath", "check", "config", "constants", "state", "tables"]
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
@@ -28,6 +28,7 @@ _IPV4, _IPV6 = 1, 2  # of lb_port.flags
 _HAIRPIN = {"hairpin-ip": 1, "hairpin-ipv6": 0}  # leaves, and indices of hairpins
 FACTS = (health.FACT,)
 SCRATCH = frozenset({"packets"})
+CUTS = {"members": "flows to the backends that go", "flows": "all flows"}
 _STAGED = ("members", "rings", "client_ranges")  # nothing leads to their rows but what is written after them
 
 

@@ -36,11 +36,12 @@ from cubes.nat.rules import (
 )
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["FACTS", "SCRATCH", "check", "config", "constants", "sizes", "state", "tables"]
+__all__ = ["CUTS", "FACTS", "SCRATCH", "check", "config", "constants", "sizes", "state", "tables"]
 
 HAS_LAST, HAS_PORTS, HAS_IPV4, HAS_IPV6, ENABLED = 1, 2, 4, 8, 16  # of struct rule_said
 FACTS = ("parent", "addresses")
 SCRATCH = frozenset({"packet_in", "packet_out"})
+CUTS = {"rules": "sessions of the rules that go", "sessions": "all sessions"}
 CUBE = 0  # the kind under which the cube's own leaves are kept
 _PROTO_NAMES = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPV6"}
 _SAID = {number: name for name, number in PROTOCOLS.items()}

@@ -278,6 +278,8 @@ class Controller:
         """Raises ConsentNeeded."""
         if not self.accepts_state_reset and planned.plan.resets:
             raise ConsentNeeded
+        for lockout in planned.plan.lockouts:
+            log.warning("this host may be reached no more: %s", lockout.sentence)
 
     def _waits_for_consent(self, seen: ApplyResult) -> bool:
         """Whether what is to be done would reset state, and nobody has agreed: then it is pending, and none of it is drift."""

@@ -81,6 +81,7 @@ def plan(run: Run, documents: list[Document], options: Options) -> int:
     from reconciler.present import exit_code_of_plan
 
     result = plan_for(documents, options, delete=run.args.delete)
+    run.warn_of_lockouts(result)
     return exit_code_of_plan(report(run, [result], done=False))
 
 

@@ -27,7 +27,7 @@ def attempt(run: Run, documents: list[Document], options: Options) -> int:
     started: list[Watchdog] = []
 
     def planned(result: ApplyResult) -> None:
-        run.results.append(result)
+        run.planned(result)
         if result.plan.steps:
             refuse_loss(result.plan.steps)
             before, new = before_and_new(result)

@@ -44,4 +44,5 @@ def _between(run: Run) -> int:
     before = [path for path in run.args.before if path != "/dev/null"]
     old = run.load(before) if before else []
     result = plan_between(old, run.load(run.args.files), run.options())
+    run.warn_of_lockouts(result)
     return exit_code_of_plan(report(run, [result], done=False))

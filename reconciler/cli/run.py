@@ -73,7 +73,7 @@ class Run:
             raise UsageError(f"{options.root!r} cannot be where the live graph is kept: netdevs are marked with it, in UTF-8")
         options.lock_timeout = getattr(args, "lock_timeout", options.lock_timeout)
         options.prune, options.merge = getattr(args, "prune", False), getattr(args, "merge", False)
-        options.planned = self.results.append
+        options.planned = self.planned
         options.warn = self.warn
         return options
 
@@ -133,6 +133,23 @@ class Run:
             from reconciler.document.diagnostics import render_all
 
             self.terminal.complain(render_all(problems, self.sources, self.terminal.colour_err))
+
+    def planned(self, result: ApplyResult) -> None:
+        """What is about to be done."""
+        self.results.append(result)
+        self.warn_of_lockouts(result)
+
+    def warn_of_lockouts(self, result: ApplyResult) -> None:
+        """On stderr, before the first step; what is printed in JSON or YAML has it, too."""
+        if not result.plan.lockouts:
+            return
+        from reconciler.cli.lockouts import problems
+
+        trial = getattr(self.args, "try_seconds", None) is not None
+        found = problems(result.plan.lockouts, trial=trial, can_try=not getattr(self.args, "delete", False))
+        self.warn(found)
+        if self.structured:
+            result.warnings += tuple(found)
 
     def failed(self, error: PcnError) -> int:
         if self.terminal.verbose:

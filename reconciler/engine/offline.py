@@ -13,11 +13,12 @@ from reconciler.check import check
 from reconciler.document import Document
 from reconciler.engine.apply import ApplyResult, Options
 from reconciler.engine.builder import Builder, by_digest
-from reconciler.engine.session import Reconciler, Session
+from reconciler.engine.session import Reconciler, Session, configs_of
 from reconciler.graph.diff import diff, without_documents
 from reconciler.graph.records import CubeRecord, Live, State, TableRecord, TopologyRecord
 from reconciler.model import Topology
 from reconciler.plan import make_plan
+from reconciler.plan.context import Surroundings
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ def plan_between(before: Sequence[Document], after: Sequence[Document], options:
     live = _as_live(reconciler, old, netdevs)
     desired = reconciler.build_desired(new, live, facts={})
     objects = by_digest(reconciler.builder.built)
-    plan = make_plan(desired, live, options.services, reconciler.builder.built, objects)
+    around = Surroundings({}, configs_of(old), configs_of(new))
+    plan = make_plan(desired, live, options.services, reconciler.builder.built, objects, around)
     pending = without_documents(diff(desired.state, live.state))
     session = Session(desired, live, plan, pending, objects=objects, built=reconciler.builder.built)
     return ApplyResult(session, tuple(warnings), tuple(new), tuple(new))

@@ -44,6 +44,7 @@ from reconciler.live.applied import applied_documents, name_of
 from reconciler.live.quarantine import HELD, UNREADABLE, of_unknown_services, readable, without
 from reconciler.model import BuildKey, Tap, Topology
 from reconciler.plan import make_plan
+from reconciler.plan.context import Configs, Surroundings, taken
 from reconciler.plan.steps import Plan
 from reconciler.service.model.codec import Env
 from reconciler.service.registry import Services
@@ -298,6 +299,8 @@ class Reconciler:
 
     def session(self, wanted: Sequence[Topology], applied: Sequence[Topology], base: Live) -> Session:
         """What it takes for the kernel, read as `base`, to hold `wanted` and nothing else. `applied`: its own documents."""
+        from reconciler.live.facts import own_netdevs
+
         facts = self.facts(wanted if applied is wanted else [*wanted, *applied], base)
         facts_then = self._facts_then(applied, base, facts)
         before = None if applied is wanted and facts_then == facts else self._applied(applied, base, facts_then)
@@ -309,7 +312,9 @@ class Reconciler:
         then = state if known == own else self.with_links(base, known.values())[0]
         live = replace(base, state=state, network=then)
         objects = self.objects(base)
-        plan = make_plan(desired, live, self.services, self.builder.built, objects)
+        at = own_netdevs(taken(desired.state, state), base.netdevs)
+        around = Surroundings(at, configs_of(applied), configs_of(wanted))
+        plan = make_plan(desired, live, self.services, self.builder.built, objects, around)
         drift = _drift(before.state, then, base.sealed)
         upgrade = [change for change in drift if is_other_code(change)] if plan.resets else []
         return Session(
@@ -340,6 +345,10 @@ def _with_namespaces(topologies: Iterable[Topology], services: Services) -> set[
     """The cubes whose services want to know what is in their namespaces."""
     cubes = (cube for topology in topologies for cube in topology.cubes if cube.shadow)
     return {cube.name for cube in cubes if SHADOW in getattr(services.get(cube.service), "facts", ())}
+
+
+def configs_of(topologies: Iterable[Topology]) -> Configs:
+    return {cube.name: cube.config for topology in topologies for cube in topology.cubes}
 
 
 def _network(state: State) -> State:

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler import facts, pins
 from reconciler.kernel import rtnl
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
 
+if TYPE_CHECKING:
+    from reconciler.facts.own import OwnNetdev
+
 
 def host_facts(names: Iterable[str], netdevs: Mapping[str, Any]) -> dict[str, Any]:
     """The host's facts of these names; addresses are read now. Raises KernelError."""
     return facts.host(frozenset(names), netdevs, rtnl.addresses)
+
+
+def own_netdevs(names: Collection[str], netdevs: Mapping[str, Any]) -> dict[str, OwnNetdev]:
+    """What the host has at these netdevs, read now; nothing is read for none. Raises KernelError."""
+    if not names:
+        return {}
+    from reconciler.facts import own
+
+    return own.of(names, netdevs, rtnl.addresses(), own.routes_of(names, netdevs, rtnl.routes))
 
 
 def published(reader: Reader, cube: str) -> dict[str, Any]:

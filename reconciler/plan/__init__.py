@@ -33,13 +33,13 @@ from reconciler.graph.records import (
     WaitingRecord,
 )
 from reconciler.model import BuildKey
-from reconciler.plan.context import ASIDE, Context, what
+from reconciler.plan.context import ASIDE, Context, Surroundings, what
 from reconciler.plan.cube import plan_cube, plan_document, plan_port, plan_table, plan_waiting
 from reconciler.plan.forwarding import plan_hook, plan_member, plan_next_hop
 from reconciler.plan.network import merge_link_deletions, plan_link, plan_namespace, plan_offload
 from reconciler.plan.programs import plan_programs
 from reconciler.plan.recreate import mark_recreated
-from reconciler.plan.steps import Disruption, Operation, Plan, Rank, Step, ordered
+from reconciler.plan.steps import Disruption, Lockout, Operation, Plan, Rank, Step, ordered
 from reconciler.plan.trampolines import plan_trampoline, refused_chains, stale_chains
 from reconciler.service.registry import Services
 
@@ -58,11 +58,18 @@ _PLANNERS: tuple[tuple[type[Any], Callable[[Change, Any], Iterable[Step]]], ...]
     (TopologyRecord, plan_document),
 )
 
+NOWHERE = Surroundings()
+
 
 def make_plan(
-    desired: Desired, live: Live, services: Services, built: Mapping[BuildKey, Built], objects: Mapping[str, Any]
+    desired: Desired,
+    live: Live,
+    services: Services,
+    built: Mapping[BuildKey, Built],
+    objects: Mapping[str, Any],
+    around: Surroundings = NOWHERE,
 ) -> Plan:
-    """The plan that turns `live` into `desired`. `objects` by digest."""
+    """The plan that turns `live` into `desired`. `objects` by digest; `around` is for what is said of connections."""
     context = Context(desired, live, services, built, objects)
     steps: list[Step] = []
     context.state = dict(live.state)
@@ -93,7 +100,16 @@ def make_plan(
     if steps and live.format != pins.FORMAT:
         steps += _format(live.format)
     notes = (*desired.notes, *refused_chains(context), *_other_names(context))
-    return Plan(ordered(annotate_blast_radius(merge_link_deletions(steps), desired)), tuple(desired.pending), notes)
+    steps, lockouts = _with_cuts(merge_link_deletions(steps), context, around)
+    return Plan(ordered(annotate_blast_radius(steps, desired)), tuple(desired.pending), notes, lockouts)
+
+
+def _with_cuts(steps: list[Step], context: Context, around: Surroundings) -> tuple[list[Step], tuple[Lockout, ...]]:
+    if not steps:
+        return steps, ()
+    from reconciler.plan.cuts import with_cuts
+
+    return with_cuts(steps, context, around)
 
 
 def _other_names(context: Context) -> Iterator[str]:

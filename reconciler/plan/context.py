@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
 from reconciler.graph.parts import Built, Desired
@@ -13,8 +13,30 @@ from reconciler.model import BuildKey
 from reconciler.plan.steps import Operation
 from reconciler.service.registry import Services
 
+if TYPE_CHECKING:
+    from reconciler.facts.own import OwnNetdev
+
 ASIDE = "~old"  # where a cube that is replaced goes on working until its successor has taken over
 NEW = "~new"  # a table that will take over from one of another shape
+Configs = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is neither in the wanted graph nor in the live one: what the host has at netdevs that are taken (facts/own.py),
+    and configurations by cube, those that are applied and those that are wanted. Of netdevs that the plan makes there are no
+    connections yet: `made`."""
+
+    own: Mapping[str, OwnNetdev] = field(default_factory=dict)
+    before: Configs = field(default_factory=dict)
+    after: Configs = field(default_factory=dict)
+    made: frozenset[str] = frozenset()
+
+
+def taken(wanted: State, live: State) -> set[str]:
+    """The netdevs at which packets are to go another way than now: of these it is asked what the host has there."""
+    hooks = (r for r in global_records(wanted).values() if isinstance(r, HookRecord) and not pins.is_hidden(r.netdev))
+    return {hook.netdev for hook in hooks if live.get(hook.address) != hook}
 
 
 @dataclass(slots=True)

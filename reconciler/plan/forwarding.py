@@ -210,8 +210,12 @@ def _attach_hook(old: HookRecord | None, new: HookRecord, pin: str, context: Con
 
 def _detach_hook(old: HookRecord, context: Context) -> Step:
     """A hidden netdev's hook stays until after the last flooded copy."""
+    from reconciler.plan.ways import way
+
     hidden = is_hidden(old.netdev)
     there = old.netdev in context.live.netdevs and old.stub != GONE and not hidden
+    # What only looked at packets on their way to the host lets them pass by when it goes; a cube's port takes them along.
+    lost = there and (old.mode == "drv" or not way(old.stub, context.live.state, context.services).host)
     return Step(
         Rank.RETIRE if hidden else Rank.DETACH,
         old.address,
@@ -221,7 +225,7 @@ def _detach_hook(old: HookRecord, context: Context) -> Step:
         () if hidden else (_attached(old, old.stub) if old.stub != GONE else _detached(old),),
         old.stub,
         None,
-        Disruption.PACKETS_LOST if there else Disruption.NONE,
+        Disruption.PACKETS_LOST if lost else Disruption.NONE,
         LINK_CHANGES,
         1,
     )

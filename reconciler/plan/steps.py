@@ -15,11 +15,12 @@ PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES = "program_loads", "map_writes", "link_c
 
 
 class Disruption(IntEnum):
-    """What a step does to traffic and learned state, from harmless to worst."""
+    """What a step does to traffic, connections and learned state, from harmless to worst."""
 
     NONE = 0
-    STATE_RESET = 1
-    PACKETS_LOST = 2
+    CONNECTIONS_CUT = 1
+    STATE_RESET = 2
+    PACKETS_LOST = 3
 
     def __str__(self) -> str:
         return self.name.lower().replace("_", " ")
@@ -78,7 +79,7 @@ class Operation:
 @dataclass(frozen=True, slots=True)
 class Step:
     """`undo` is done in order; a retiring step has none. `counts` says which of the plan's totals it adds `count` to.
-    `reaches` are the cubes that a disruption is felt by."""
+    `reaches` are the cubes that a disruption is felt by, `cuts` the connections that are cut, in words."""
 
     rank: Rank
     address: str
@@ -92,6 +93,16 @@ class Step:
     counts: str = ""
     count: int = 0
     reaches: tuple[str, ...] = ()
+    cuts: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lockout:
+    """What may cut off whoever looks after this host: the netdev, which addresses of the host are concerned, and a sentence."""
+
+    netdev: str
+    addresses: tuple[str, ...]
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +112,7 @@ class Plan:
     steps: tuple[Step, ...] = ()
     pending: tuple[tuple[str, str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    lockouts: tuple[Lockout, ...] = ()
 
     def total(self, what: str) -> int:
         return sum(step.count for step in self.steps if step.counts == what)

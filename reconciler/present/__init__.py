@@ -99,6 +99,7 @@ def step_data(step: Step, report: Report, *, told: Collection[str] = ()) -> dict
         "after": after,
         "disruption": str(step.disruption),
         "reaches": list(step.reaches),
+        "cuts": step.cuts,
         "counts": {step.counts: step.count} if step.counts and step.count else {},
         "result": report.result,
     }

@@ -52,6 +52,7 @@ def grouped(steps: Steps, configurations: Mapping[str, Any]) -> list[ChangeGroup
             group.lines += _configuration_lines(configurations[name], own)
         if filler is not None:
             filler(group, own)
+        group.lines += dict.fromkeys(("!", f"connections cut: {step['cuts']}") for step in own if step["cuts"])
         if group.lines or group.about or group.counts:
             groups.append(group)
     return _together(groups) or list(_texts(steps))

@@ -52,7 +52,8 @@ def _headline(document: Mapping[str, Any]) -> str:
 
 def _felt(step: Mapping[str, Any]) -> str:
     where = ", ".join(_cell(name) for name in (step["subject"].partition("/")[2], *step["reaches"]))
-    return f"{step['disruption']}: {where} ({escape(step['reason'])})"
+    why = f"{step['reason']}; connections cut: {step['cuts']}" if step["cuts"] else step["reason"]
+    return f"{step['disruption']}: {where} ({escape(why)})"
 
 
 def _cell(text: str) -> str:

@@ -56,7 +56,8 @@ class ServiceImpl(Protocol):
     `chooses`, `derives`, `reads`, `checks` and `acts` say whether there is any code of the service's own behind `sources`,
     `tables`, `config` and `state`, `check`, and `actions`. `scratch` are tables in which programs put something down for a
     moment, `migrations` by table, and by sizes of key and value, what makes rows of today of those that were learned in that
-    layout."""
+    layout. `cut_with` are tables with whose rows connections go, and which those are, in words; `leaves_host`: a standard cube of
+    it lets through to the host's stack what is the host's own."""
 
     chooses: bool
     derives: bool
@@ -69,6 +70,8 @@ class ServiceImpl(Protocol):
     migrations: Mapping[str, Mapping[tuple[int, int], Migrate]]
     scratch: tuple[str, ...]
     slow_path: Any
+    cut_with: Mapping[str, str]
+    leaves_host: bool
 
     def sources(self, config: Config) -> Mapping[str, Sequence[Any]]: ...
     def programs(self, config: Config) -> Mapping[str, Sequence[int]] | None: ...
@@ -80,6 +83,7 @@ class ServiceImpl(Protocol):
     def check(self, config: Config, env: Env) -> Iterable[Found]: ...
     def namespace(self, config: Config, cube: str) -> Mapping[str, Config]: ...
     def actions(self, call: ActionCall) -> ActionDone: ...
+    def cuts(self, before: Config | None, config: Config) -> str: ...
 
 
 class ModuleImpl:
@@ -96,6 +100,8 @@ class ModuleImpl:
         self.migrations: Mapping[str, Mapping[tuple[int, int], Migrate]] = getattr(module, "MIGRATIONS", {})
         self.scratch: tuple[str, ...] = tuple(getattr(module, "SCRATCH", ()))
         self.slow_path: Any = getattr(module, "SlowPath", None)
+        self.cut_with: Mapping[str, str] = getattr(module, "CUTS", {})
+        self.leaves_host: bool = getattr(module, "LEAVES_HOST", False)
 
     def _ask(self, name: str, otherwise: Any, *arguments: Any) -> Any:
         function = getattr(self.module, name, None)
@@ -139,3 +145,8 @@ class ModuleImpl:
     def actions(self, call: ActionCall) -> ActionDone:
         found: ActionDone = self._ask("actions", ActionDone(), call)
         return found
+
+    def cuts(self, before: Config | None, config: Config) -> str:
+        """Which connections are cut that are there when a cube comes into their way with this configuration (`before` None), or
+        when it changes to it, in words; '' if none is."""
+        return str(self._ask("cuts", "", before, config))

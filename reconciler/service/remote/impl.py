@@ -36,6 +36,8 @@ class RemoteImpl:
         self.imports: Mapping[str, Import] = {}
         self.commands: Mapping[str, Command] = {}
         self.migrations: Mapping[str, Mapping[tuple[int, int], Migrate]] = {}
+        self.cut_with: Mapping[str, str] = {}
+        self.leaves_host = False
         self.slow_path = slow_path if functions & {"packet_in", "tick", "out"} else None
 
     @property
@@ -170,3 +172,7 @@ class RemoteImpl:
             return wire.action_done(answer)
         except ValueError as error:
             raise self._refused(str(error)) from None
+
+    def cuts(self, before: Config | None, config: Config) -> str:  # noqa: ARG002 - as ServiceImpl has it
+        """The contract does not ask."""
+        return ""

@@ -1,0 +1,65 @@
+"""What this host itself has at its netdevs: addresses, the way to everywhere, a bridge or bond that they are part of. Pure.
+
+Asked for where a cube is about to take a netdev, to say who would be cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_interface
+from typing import Any
+
+DEFAULT = ("0.0.0.0/0", "::/0")
+_ABOVE = ("vlan", "macvlan", "macvtap", "ipvlan")  # kinds of netdev whose packets go by another one, their `peer_index`
+
+
+@dataclass(frozen=True, slots=True)
+class OwnNetdev:
+    """`addresses` are its own and those of VLANs and the like on it; `master` is what it is part of, '' if nothing; `default`: a
+    default route leads out by it."""
+
+    addresses: tuple[str, ...] = ()
+    master: str = ""
+    default: bool = False
+
+    def __str__(self) -> str:
+        said = [f"has {', '.join(self.addresses)}"] if self.addresses else []
+        said += [f"is part of {self.master}"] if self.master else []
+        said += ["has the default route"] if self.default else []
+        return " and ".join(said)
+
+
+def of(names: Iterable[str], states: Mapping[str, Any], addresses: Iterable[Any], routes: Iterable[Any]) -> dict[str, OwnNetdev]:
+    """Those of `names` that mean anything to the host. `states`, `addresses` and `routes` are as the kernel has them
+    (kernel/netstate.py). Link-local IPv6 addresses, which every netdev has, do not count."""
+    at: dict[int, list[str]] = {}
+    for each in addresses:
+        ip = ip_interface(each.address)
+        if not (ip.version == 6 and ip.is_link_local):
+            at.setdefault(each.index, []).append(each.address)
+    ways = {route.index for route in routes if route.to in DEFAULT}
+    masters = {state.index: name for name, state in states.items()}
+    found = {}
+    for name in names:
+        if (state := states.get(name)) is None:
+            continue
+        group = [state, *_above(state, states)]
+        held = tuple(sorted({address for each in group for address in at.get(each.index, ())}))
+        own = OwnNetdev(held, masters.get(state.master, ""), any(each.index in ways for each in group))
+        if own != OwnNetdev():
+            found[name] = own
+    return found
+
+
+def routes_of(names: Iterable[str], states: Mapping[str, Any], read: Callable[[None, int], Iterable[Any]]) -> list[Any]:
+    """The routes out of these netdevs and what is on them. They are asked for one by one: a router has many others."""
+    lower = [states[name] for name in names if name in states]
+    indices = {each.index for state in lower for each in (state, *_above(state, states))}
+    return [route for index in sorted(indices) for route in read(None, index)]
+
+
+def _above(lower: Any, states: Mapping[str, Any]) -> Iterator[Any]:
+    for state in states.values():
+        if state.kind in _ABOVE and state.peer_index == lower.index and state.peer_netnsid is None:
+            yield state

@@ -1,0 +1,82 @@
+"""Which steps cut connections. Pure.
+
+What a step costs packets and tables, its planner says. What it costs connections follows from more than the step: what is there
+before and after, whose addresses are at a netdev, and what a service says of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from reconciler.graph.records import HookRecord
+from reconciler.plan.context import Context, Surroundings
+from reconciler.plan.lockouts import ends_of, lockouts_of, lost_addresses
+from reconciler.plan.steps import Disruption, Lockout, Rank, Step
+from reconciler.plan.ways import arrivals, is_taken, place_of, service_of
+
+
+def with_cuts(steps: Sequence[Step], context: Context, around: Surroundings) -> tuple[list[Step], tuple[Lockout, ...]]:
+    """The steps, each with what connections it cuts, and what may cut the host off."""
+    found, lockouts, around = [], dict[Lockout, None](), replace(around, made=frozenset(_made(steps)))
+    for step in steps:
+        cuts = list(dict.fromkeys(_cuts(step, context, around)))
+        lockouts |= dict.fromkeys(lockouts_of(step, context, around))
+        worse = max(step.disruption, Disruption.CONNECTIONS_CUT)
+        found.append(replace(step, disruption=worse, cuts="; ".join(cuts)) if cuts else step)
+    return _changed(found, context, around), tuple(lockouts)
+
+
+def _made(steps: Sequence[Step]) -> Iterator[str]:
+    made = (step.operation.args["link"] for step in steps if step.operation.kind == "create_link")
+    yield from (end["name"] for link in made for end in ends_of(link) if end["netns"] is None)
+
+
+def _cuts(step: Step, context: Context, around: Surroundings) -> Iterator[str]:
+    kind = step.operation.kind
+    if kind == "configure_end":
+        end, before = step.operation.args["end"], step.operation.args["before"]
+        if lost := lost_addresses(end, before):
+            yield f"those of {', '.join(lost)}"
+    elif kind == "delete_links" and step.rank == Rank.RETIRE_LINK:
+        if lost := [address for link in step.operation.args["links"] for end in ends_of(link) for address in end["addresses"]]:
+            yield f"those of {', '.join(lost)}"
+    elif kind in ("attach_hook", "update_hook", "set_hop"):
+        yield from _on_the_way(step, context, around)
+    elif kind in ("delete_rows", "create_map"):
+        yield from _of_rows(step, context)
+
+
+def _of_rows(step: Step, context: Context) -> Iterator[str]:
+    """Rows with which connections go (`CUTS` of a service)."""
+    _, cube, _, table = (*step.address.split("/", 3), "", "", "")[:4]
+    service = service_of(cube, context.desired.state, context.services)
+    said = service.implementation.cut_with.get(table) if service is not None else None
+    if said and (step.operation.kind == "delete_rows" or step.disruption):
+        yield said
+
+
+def _on_the_way(step: Step, context: Context, around: Surroundings) -> Iterator[str]:
+    place = place_of(step, context, around)
+    if place is None:
+        return
+    if isinstance(record := context.desired.state.get(step.address), HookRecord):
+        own = around.own.get(record.netdev)
+        if own is not None and is_taken(record, *place):
+            yield f"the host's own by {record.netdev}, which {own}"
+    yield from (said for _, said in arrivals(place, context, around))
+
+
+def _changed(steps: list[Step], context: Context, around: Surroundings) -> list[Step]:
+    """With what changes of configurations cut; the first rows of a cube that are written say it."""
+    seen: set[str] = set()
+    for number, step in enumerate(steps):
+        cube = step.address.split("/")[1] if step.operation.kind == "write_rows" else ""
+        if not cube or cube in seen or cube not in around.before or cube not in around.after:
+            continue
+        seen.add(cube)
+        service = service_of(cube, context.desired.state, context.services)
+        said = service.implementation.cuts(around.before[cube], around.after[cube]) if service is not None else ""
+        if said:
+            steps[number] = replace(step, disruption=max(step.disruption, Disruption.CONNECTIONS_CUT), cuts=said)
+    return steps

@@ -1,0 +1,81 @@
+"""Which cubes a packet meets behind a stub, and whether it comes to the host in the end; before a step and after it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler import pins
+from reconciler.graph.records import GONE, CubeRecord, HookRecord, NextHopRecord, State, TrampolineRecord
+from reconciler.plan.context import Context, Surroundings
+from reconciler.plan.steps import Step
+from reconciler.service.registry import Service, Services
+
+_INWARDS = ("tcx_ingress", "xdp")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The `cubes` in a packet's order, the last a standard one if there is one; `host`: what is meant for the host reaches it."""
+
+    cubes: tuple[str, ...] = ()
+    host: bool = True
+
+
+def way(stub: str, state: State, services: Services) -> Way:
+    """Behind this stub, as `state` has it. Where nothing is, all goes to the host."""
+    met: list[str] = []
+    while stub and stub != GONE:
+        entry = state.get(f"stub/{stub}")
+        if not isinstance(entry, TrampolineRecord) or entry.cube in met:
+            break
+        met.append(entry.cube)
+        service = service_of(entry.cube, state, services)
+        if service is None or service.kind == "standard":
+            return Way(tuple(met), service is None or service.implementation.leaves_host)
+        # A transparent cube's packets go on by the other one of the two rows that it has at a place (graph/wiring.py).
+        hop = state.get(f"cube/{entry.cube}/hop/{entry.side}{entry.index ^ 1}")
+        if not isinstance(hop, NextHopRecord) or hop.kind != "program":
+            break
+        stub = hop.target
+    return Way(tuple(met))
+
+
+def service_of(cube: str, state: State, services: Services) -> Service | None:
+    record = state.get(f"cube/{cube}")
+    return services.get(record.service) if isinstance(record, CubeRecord) else None
+
+
+def place_of(step: Step, context: Context, around: Surroundings) -> tuple[Way, Way] | None:
+    """The ways before and after a step, where there may be connections now."""
+    live, wanted = context.live.state, context.desired.state
+    old, new = live.get(step.address), wanted.get(step.address)
+    if isinstance(new, HookRecord):
+        if new.netdev not in context.live.netdevs or new.netdev in around.made or pins.is_hidden(new.netdev):
+            return None
+    elif not isinstance(new, NextHopRecord) or new.cube in context.fresh:
+        return None
+    return way(_stub(old), live, context.services), way(_stub(new), wanted, context.services)
+
+
+def _stub(record: Any) -> str:
+    if isinstance(record, NextHopRecord):
+        return record.target if record.kind == "program" else ""
+    return record.stub if isinstance(record, HookRecord) and record.stub != GONE else ""
+
+
+def is_taken(hook: HookRecord, old: Way, new: Way) -> bool:
+    """Whether what came to the host does not any more."""
+    return hook.point in _INWARDS and old.host and not new.host
+
+
+def arrivals(place: tuple[Way, Way], context: Context, around: Surroundings) -> Iterator[tuple[str, str]]:
+    """Cubes that come into the way of connections that are older, and which they cut."""
+    old, new = place
+    for cube in new.cubes:
+        service = service_of(cube, context.desired.state, context.services)
+        if cube in old.cubes or service is None or cube not in around.after:
+            continue
+        if said := service.implementation.cuts(None, around.after[cube]):
+            yield cube, said
