@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import collections
 import http.client
 import json
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -15,6 +18,8 @@ from reconciler.api.app import MOST_BYTES
 from reconciler.kernel import linkwrite
 from tests.lib.api_process import ApiProcess, as_go_sends, read_reply
 from tests.lib.commands import pcn
+
+MOST_AT_ONCE = 10_000
 
 
 @pytest.fixture
@@ -83,6 +88,59 @@ def test_many_silent_connections_keep_nobody_out_and_do_not_stay(api):
     finally:
         for sock in silent:
             sock.close()
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Room for 10,000 sockets in this process, or the test is skipped."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] < MOST_AT_ONCE + 500:
+        pytest.skip(f"a process may have {before[1]} files open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_ten_thousand_connections_at_once_are_answered_or_let_go(api, many_files):
+    """All of them are open, and none has asked anything, before the first one does. One that came in an orderly way before and after
+    them is answered; memory stays where it was."""
+    alive(api)
+    before = resident(api)
+    request = as_go_sends("GET", "/polycube/v1/version/", None, "localhost")
+
+    async def one(all_are_open: asyncio.Barrier) -> str:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+        except OSError:
+            await all_are_open.wait()
+            return "refused"
+        await all_are_open.wait()
+        try:
+            writer.write(request)
+            head = await reader.readline()
+            return head.decode().split()[1] if head else "closed"
+        except OSError:
+            return "closed"
+        finally:
+            writer.transport.abort()
+
+    async def all_of_them() -> list[str]:
+        barrier = asyncio.Barrier(MOST_AT_ONCE)
+        return await asyncio.gather(*[one(barrier) for _ in range(MOST_AT_ONCE)])
+
+    found = collections.Counter(asyncio.run(all_of_them()))
+    assert found.keys() <= {"200", "closed", "refused"}, found
+    assert found["200"] > 0, found
+    alive(api)
+    assert resident(api) - before < 200 * 1024, "KiB"
+    assert "Traceback" not in api.text()
+
+
+def resident(api: ApiProcess) -> int:
+    """KiB."""
+    return int(Path(f"/proc/{api.process.pid}/statm").read_text().split()[1]) * resource.getpagesize() // 1024
 
 
 def test_a_client_that_sends_its_body_slowly_holds_nobody_up(api):

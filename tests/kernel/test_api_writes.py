@@ -210,3 +210,66 @@ def test_killed_at_any_moment_the_kernel_holds_the_old_or_the_new(api):
         api.start()
         assert len(cubes(api)["fw"]["chain"][0]["rule"]) in (count, count + 1)
         assert pcn("apply", "--check", str(api.file), code=0)
+
+
+def firewall_file(file: Path, name: str, count: int) -> None:
+    rules = "".join(f"            - {{id: {number}, src: 10.{number >> 8}.{number & 255}.1, action: DROP}}\n" for number in range(count))
+    head = OTHERS.replace("name: others", f"name: {name}").replace("hw\n", f"{name}-fw\n").replace("helloworld\n      action: DROP\n", "firewall\n")
+    fresh = file.with_suffix(".new")
+    fresh.write_text(f"{head}      chain:\n        - name: INGRESS\n          rule:\n{rules}")
+    fresh.rename(file)
+
+
+def count_of(api: ApiProcess, name: str) -> int:
+    found = {cube["name"]: cube for document in show(Options(root=api.root)) for cube in document["spec"].get("cubes", ())}
+    return len(found[name]["chain"][0]["rule"])
+
+
+def test_an_agent_that_is_killed_amid_writes_of_both_harms_neither(api, tmp_path):
+    """Whichever of the two holds the lock when the agent dies: each cube is as it was or as it was asked to be, and the API's own
+    as it has answered."""
+    api.ok("POST", "/firewall/fw/", {"chain": [{"name": "INGRESS", "rule": [{"id": number, "src": f"10.9.{number}.1"} for number in range(200)]}]})
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    firewall_file(watched / "others.yaml", "others", 100)
+    known, sizes = 200, [100]
+    for turn, wait in enumerate((0.05, 0.2, 0.4)):
+        with AgentProcess(api.root, tmp_path / "agent.log", str(watched)) as agent:
+            agent.until(lambda said: said["healthy"] and "others" in said["topologies"], 60)
+            sizes.append(1000 * (turn + 1))
+            firewall_file(watched / "others.yaml", "others", sizes[-1])
+            killer = threading.Timer(wait, agent.kill)
+            killer.start()
+            for number in range(3):
+                assert api("POST", "/fw/chain/INGRESS/append/", {"src": f"10.8.{turn}.{number}"}).json == {"id": known}
+                known += 1
+            killer.join()
+            agent.process.wait(10)
+        assert count_of(api, "fw") == known
+        assert count_of(api, "others-fw") in sizes[-2:]
+        assert drift(Options(root=api.root)) == []
+    assert pcn("apply", "--check", str(api.file), code=0)
+
+
+def test_commands_of_others_and_writes_wait_for_one_another(api, tmp_path):
+    """Both all the time, each of a topology of its own: nobody is refused, and nothing is lost."""
+    file = tmp_path / "others.yaml"
+    api.ok("POST", "/firewall/fw/", "{}")
+    done: list[int] = []
+
+    def command() -> None:
+        for count in (50, 100, 150):
+            firewall_file(file, "others", count)
+            pcn("apply", str(file), code=0)
+            done.append(count)
+
+    applying = threading.Thread(target=command)
+    applying.start()
+    appended = 0
+    while applying.is_alive() or appended < 3:
+        assert api("POST", "/fw/chain/INGRESS/append/", {"src": f"10.7.{appended >> 8}.{appended & 255}"}).status == 201
+        appended += 1
+    applying.join()
+    assert done == [50, 100, 150]
+    assert (count_of(api, "fw"), count_of(api, "others-fw")) == (appended, 150)
+    assert drift(Options(root=api.root)) == []
