@@ -2,6 +2,7 @@
 
     pcn-k8s run --node NAME      watch the cluster, and keep this node's topology in force (beside pcn-agent)
     pcn-k8s status               how it does; exit 0 if all is well
+    pcn-k8s fleet                how all nodes do with the topologies that are for them; exit 1 if one does badly
     pcn-k8s refused              who was refused by which policy; -f: as it happens (run --log-refused)
     pcn-k8s document FILE        the topology that would follow from objects in a file of JSON, without a cluster
     pcn-k8s install, uninstall   the CNI plugin and its configuration on this node
@@ -19,8 +20,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from providers.kubernetes.settings import OVERHEAD, Settings
+
+if TYPE_CHECKING:
+    from providers.kubernetes.api import Access
 
 DEFAULT_ROOT = "/sys/fs/bpf/pcn"
 CONFIGURATION, BINARIES = "/etc/cni/net.d", "/opt/cni/bin"
@@ -30,12 +35,15 @@ log = logging.getLogger("pcn.k8s")
 def main(words: Sequence[str] | None = None) -> int:
     """The exit code: 0 done, 1 not, 64 for words that mean nothing."""
     parser = argparse.ArgumentParser("pcn-k8s", description="The Kubernetes network provider of a node.")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run|status|refused|document|install|uninstall|cni")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run|status|fleet|refused|document|install|uninstall|cni")
     runs = verbs.add_parser("run", help="watch the cluster, and keep this node's topology in force")
     for verb in (runs, verbs.add_parser("document", help="print the topology that follows from objects in a file")):
         _of_a_node(verb)
     config = os.environ.get("KUBECONFIG", "")
-    runs.add_argument("--kubeconfig", default=config, help="how to reach the API server; '': as a pod is told")
+    fleet = verbs.add_parser("fleet", help="say how all nodes do; exit 1 if one does badly")
+    fleet.add_argument("-o", dest="format", choices=("text", "json"), default="text")
+    for verb in (runs, fleet):
+        verb.add_argument("--kubeconfig", default=config, help="how to reach the API server; '': as a pod is told")
     logged = "write a line to pcn's log for what policies refuse (at most 100 a second and CPU)"
     runs.add_argument("--log-refused", action="store_true", help=logged)
     runs.add_argument("--health", default="", metavar="ADDRESS", help="where health checks are answered; '': everywhere")
@@ -94,13 +102,10 @@ def _mtu_of(uplink: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from providers.kubernetes.api import Access, ApiError, from_kubeconfig, in_cluster
     from providers.kubernetes.node import Node
 
-    try:
-        access: Access = from_kubeconfig(arguments.kubeconfig) if arguments.kubeconfig else in_cluster(os.environ)
-    except ApiError as error:
-        print(f"pcn-k8s: {error}", file=sys.stderr)
+    access = _access(arguments)
+    if access is None:
         return 64
     settings = _settings(arguments)
     if settings.services == "all" and (why := _kube_proxy()):
@@ -121,6 +126,24 @@ def _run(arguments: argparse.Namespace) -> int:
 
     asyncio.run(work())
     return 0
+
+
+def _access(arguments: argparse.Namespace) -> Access | None:
+    """How to reach the API server; None if nobody says it, which it says."""
+    from providers.kubernetes.api import ApiError, from_kubeconfig, in_cluster
+
+    try:
+        return from_kubeconfig(arguments.kubeconfig) if arguments.kubeconfig else in_cluster(os.environ)
+    except ApiError as error:
+        print(f"pcn-k8s: {error}", file=sys.stderr)
+        return None
+
+
+def _fleet(arguments: argparse.Namespace) -> int:
+    from providers.kubernetes.say import fleet
+
+    access = _access(arguments)
+    return 64 if access is None else fleet(access, arguments.format)
 
 
 def _kube_proxy() -> str:
@@ -181,6 +204,6 @@ def _uninstall(arguments: argparse.Namespace) -> int:
 
 
 _VERBS = {
-    "run": _run, "status": _status, "refused": _refused, "document": _document, "cni": _cni, "install": _install,
+    "run": _run, "status": _status, "fleet": _fleet, "refused": _refused, "document": _document, "cni": _cni, "install": _install,
     "uninstall": _uninstall,
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import signal
@@ -12,8 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from providers.kubernetes import fleet as fleets
 from providers.kubernetes import refused as refusals
+from providers.kubernetes.api import Access, Api, ApiError
 from providers.kubernetes.policies import CUBE
+from providers.kubernetes.provider import KINDS
+from providers.kubernetes.topologies import PATH
 from reconciler.agent.singleton import ask
 
 
@@ -24,6 +29,26 @@ def status(root: str, form: str) -> int:
         return 1
     print(json.dumps(found) if form == "json" else words(found))
     return 0 if found["healthy"] else 1
+
+
+def fleet(access: Access, form: str) -> int:
+    """All nodes. The exit code: 1 if some node does badly, or the cluster cannot be asked."""
+
+    async def work() -> tuple[Any, Any]:
+        api = Api(access)
+        return await api.get(KINDS["nodes"]), await api.get(PATH)
+
+    try:
+        nodes, topologies = asyncio.run(work())
+    except (ApiError, TimeoutError) as error:
+        print(f"pcn-k8s: {str(error) or 'the API server did not answer in time'}", file=sys.stderr)
+        return 1
+    found = fleets.rows(nodes.get("items") or (), topologies.get("items") or ())
+    if form == "json":
+        print(json.dumps({"format_version": "1.0", "hosts": found}, indent=1))
+    else:
+        print("\n".join(fleets.as_text(found) or ["there is no node"]))
+    return 0 if found and all(row["state"] in ("InSync", "Pending") for row in found) else 1
 
 
 def words(said: Mapping[str, Any]) -> str:

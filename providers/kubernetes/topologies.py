@@ -80,11 +80,7 @@ class Topologies:
                 self._dirty.set()
 
     def _is_here(self, name: str, item: Object) -> bool:
-        return self._is_for(name, item, self.node, self.nodes().get(self.node, {}))
-
-    def _is_for(self, name: str, item: Object, node: str, labels: Mapping[str, str]) -> bool:
-        label = (item.get("metadata", {}).get("labels") or {}).get(NODES, "*")
-        return fnmatchcase(node, label) and is_for(_document(name, item), Host({**labels, "hostname": node}))
+        return is_meant(name, item, self.node, self.nodes().get(self.node, {}))
 
     async def _put(self, name: str, item: Object) -> bool:
         """False if it is to be tried again."""
@@ -126,8 +122,14 @@ class Topologies:
                 log.warning("the status of topology %s is not written: %s", name, error)
 
     def _chosen(self, name: str, item: Object) -> list[str]:
-        is_chosen = partial(self._is_for, name, item)
+        is_chosen = partial(is_meant, name, item)
         return sorted(node for node, labels in self.nodes().items() if is_chosen(node, labels))
+
+
+def is_meant(name: str, item: Object, node: str, labels: Mapping[str, str]) -> bool:
+    """Whether a topology is for a node with these labels."""
+    label = (item.get("metadata", {}).get("labels") or {}).get(NODES, "*")
+    return fnmatchcase(node, label) and is_for(_document(name, item), Host({**labels, "hostname": node}))
 
 
 def _document(name: str, item: Object) -> Document:
