@@ -17,6 +17,7 @@
     cubes/<cube>/twin/            entry, hops, next, out: the same again for the TC twin of an XDP cube's egress side; flood, in:
                                   of its ingress side, if it floods groups of ports
     links/<netdev>/<hook>         bpf_link
+    promiscuous/<netdev>          symlink: index and topology, of a netdev that was made to hear all frames
     shared/<table>                the framework's tables of the whole host
     format                        symlink: the number of this layout; without one it is 1
     shared/needs-a-newer-pcn      symlink: keeps code away that knows no format (see `KEEP_OUT`)
@@ -40,6 +41,8 @@ FORMAT_PIN = "format"
 # what it does, before it has done anything, with an error that says this name. (Its slow paths do not look there, and go on.)
 KEEP_OUT = "shared/needs-a-newer-pcn"
 KEEP_OUT_TEXT = "this-needs-a-newer-pcn-" * 12  # longer than any name may be (255)
+
+PROMISCUOUS = "promiscuous"
 
 MAIN, TWIN = "", "twin/"
 SHADOW = "shadow_"  # what `hops` is called that lead into a cube's namespace
@@ -77,6 +80,10 @@ def unescape(name: str) -> str:
 @functools.lru_cache(maxsize=4096)  # asked for some fifty times for each cube of an apply
 def cube(name: str) -> str:
     return f"cubes/{escape(name)}"
+
+
+def promiscuous(netdev: str) -> str:
+    return f"{PROMISCUOUS}/{escape(netdev)}"
 
 
 def side_of(path: str) -> str:

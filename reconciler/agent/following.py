@@ -7,7 +7,15 @@ from typing import Any
 from reconciler.engine.apply import ApplyResult
 from reconciler.facts import SHADOW
 from reconciler.graph.diff import Change
-from reconciler.graph.records import HookRecord, MemberRecord, NextHopRecord, PortRecord, TableRecord, TrampolineRecord
+from reconciler.graph.records import (
+    HookRecord,
+    MemberRecord,
+    NextHopRecord,
+    PortRecord,
+    PromiscuousRecord,
+    TableRecord,
+    TrampolineRecord,
+)
 from reconciler.kernel import rtnl
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
@@ -34,7 +42,7 @@ def is_followed(drift: Sequence[Change], netdevs: Collection[str], following: Co
 def concerns(change: Change, netdevs: Collection[str]) -> bool:
     """Whether a change is about how one of these netdevs is connected."""
     for record in (change.before, change.after):
-        if isinstance(record, HookRecord | MemberRecord) and record.netdev in netdevs:
+        if isinstance(record, HookRecord | MemberRecord | PromiscuousRecord) and record.netdev in netdevs:
             return True
         if isinstance(record, NextHopRecord) and record.kind == "netdev" and record.target in netdevs:
             return True

@@ -24,10 +24,8 @@ from reconciler.facts import links
 from reconciler.graph.desired import document_text
 from reconciler.graph.diff import Change, diff
 from reconciler.graph.records import (
-    LinkRecord,
     Live,
-    NamespaceRecord,
-    OffloadRecord,
+    OfNetwork,
     Record,
     State,
     TableRecord,
@@ -360,7 +358,7 @@ def read_back(session: Session, reconciler: Reconciler) -> Live:
 def unfinished(session: Session, reconciler: Reconciler, live: Live) -> list[str]:
     """What is still otherwise than planned in what was read back, as sentences. What will be retired may be there."""
     network = [
-        r for r in global_records(session.desired.state).values() if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)
+        r for r in global_records(session.desired.state).values() if isinstance(r, OfNetwork)
     ]
     state, _ = reconciler.with_links(live, network)
     return [

@@ -27,7 +27,7 @@ from reconciler.graph.records import (
     LinkRecord,
     Live,
     NamespaceRecord,
-    OffloadRecord,
+    OfNetwork,
     Record,
     RecordGroup,
     State,
@@ -356,7 +356,7 @@ def _network(state: State) -> State:
     return {
         a: record
         for a, record in global_records(state).items()
-        if isinstance(record, NamespaceRecord | LinkRecord | OffloadRecord)
+        if isinstance(record, OfNetwork)
     }
 
 

@@ -14,7 +14,7 @@ from reconciler.engine.apply import ApplyResult, Options
 from reconciler.engine.builder import Builder
 from reconciler.engine.session import Reconciler, without_network
 from reconciler.facts import SHADOW
-from reconciler.graph.records import LinkRecord, Live, NamespaceRecord, OffloadRecord, Record
+from reconciler.graph.records import Live, OfNetwork, Record
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
 from reconciler.live.facts import host_facts
@@ -36,7 +36,7 @@ class UnchangedCheck:
         self._read = without_network(session.live)
         self._facts = session.facts
         wanted = session.desired.state.values()
-        self._network: list[Record] = [r for r in wanted if isinstance(r, NamespaceRecord | LinkRecord | OffloadRecord)]
+        self._network: list[Record] = [r for r in wanted if isinstance(r, OfNetwork)]
 
     def is_unchanged(self) -> bool:
         """Whether nothing has changed since. Raises LockBusy, KernelError."""

@@ -127,8 +127,17 @@ def build_desired(
     desired = rebuild(known.graph, frame, parts, documents) if known.graph is not None else None
     if desired is None:
         desired = _whole(topologies, services, frame.netdevs, parts, places)
+        desired.add(_promiscuous(topologies, services, kinds))
     known.graph = CachedGraph(asked, frame, parts, desired)
     return desired
+
+
+def _promiscuous(topologies: Sequence[Topology], services: Services, kinds: Mapping[str, str]) -> Iterable[Record]:
+    if not any(_service(cube, services).floods for topology in topologies for cube in topology.cubes):
+        return ()
+    from reconciler.graph.promiscuous import promiscuous
+
+    return promiscuous(topologies, services, kinds)
 
 
 def _owned(topologies: Sequence[Topology]) -> dict[str, str]:

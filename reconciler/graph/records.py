@@ -64,6 +64,20 @@ class OffloadRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PromiscuousRecord:
+    """A netdev that hears frames for other stations, as a bridge's port has to. Live, `ours` says whether it was asked for here;
+    its mark is a symlink below bpffs, and may be all that is left of it."""
+
+    netdev: str
+    topology: str = field(default="", compare=False)
+    ours: bool = field(default=True, compare=False)
+
+    @property
+    def address(self) -> str:
+        return f"promiscuous/{self.netdev}"
+
+
+@dataclass(frozen=True, slots=True)
 class CubeRecord:
     """`fuse`: it may run as one program with the cubes around it. `init`: its init-only leaves as JSON; live, '' if it was made
     by a version that did not note them. `sources` stands for its C where that depends on its configuration."""
@@ -278,6 +292,7 @@ Record = (
     NamespaceRecord
     | LinkRecord
     | OffloadRecord
+    | PromiscuousRecord
     | CubeRecord
     | PortRecord
     | WaitingRecord
@@ -289,6 +304,7 @@ Record = (
     | HookRecord
     | TopologyRecord
 )
+OfNetwork = NamespaceRecord | LinkRecord | OffloadRecord | PromiscuousRecord
 State = dict[str, Record]
 
 

@@ -43,6 +43,13 @@ def set_link(name: str, netns: str | None = None, *, up: bool | None = None, mtu
         nlmsg.request(sock, rtnl.RTM_SETLINK, 0, ifinfo(socket.if_nametoindex(name), flags, mask) + body)
 
 
+def set_promiscuous(name: str, on: bool) -> None:
+    """Whether a netdev is to hear frames for other stations. Raises KernelError."""
+    with requesting(f"change the netdev '{name}'", None) as sock:
+        flags = rtnl.IFF_PROMISC if on else 0
+        nlmsg.request(sock, rtnl.RTM_SETLINK, 0, ifinfo(socket.if_nametoindex(name), flags, rtnl.IFF_PROMISC))
+
+
 def delete_link(name: str, netns: str | None = None) -> bool:
     """Delete a netdev (a veth goes with its peer); False if there was none. About 20 ms each: `delete_group` for many."""
     with requesting(f"delete the netdev '{name}'", netns) as sock:

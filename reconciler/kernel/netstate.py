@@ -28,7 +28,8 @@ class NetdevState:
     `peer_index` is the other end of a veth or the lower device of a vlan or macvlan, 0 if none, and is an index of the
     namespace `peer_netnsid` (see `namespace_ids`), or of the same one if that is None. `options` are the kind's own, with
     the names of model.Link.options, except that `link` is an index. `link_type` is one of ARPHRD_*. `other_names` are altnames,
-    which are taken too. `running` follows `carrier`, what is on the wire, a little later.
+    which are taken too. `running` follows `carrier`, what is on the wire, a little later. `promiscuous` is what was asked for,
+    and not what a bridge or a sniffer has done.
     """
 
     name: str
@@ -49,6 +50,7 @@ class NetdevState:
     link_type: int = ARPHRD_ETHER
     other_names: tuple[str, ...] = ()
     carrier: bool = True
+    promiscuous: bool = False
 
     @property
     def carries_ethernet(self) -> bool:

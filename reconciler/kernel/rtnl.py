@@ -18,7 +18,7 @@ from reconciler.kernel.netstate import AddressState, EndState, NetdevCounters, N
 from reconciler.kernel.nlmsg import as_int, as_text
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNSID = 16, 17, 18, 19, 22, 26, 90
-IFF_UP, IFF_RUNNING, IFF_LOWER_UP = 0x1, 0x40, 0x10000
+IFF_UP, IFF_RUNNING, IFF_PROMISC, IFF_LOWER_UP = 0x1, 0x40, 0x100, 0x10000
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_GROUP, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID, _IFLA_XDP = 18, 20, 27, 29, 37, 43
@@ -142,7 +142,7 @@ def _netdev(body: memoryview, netns: str | None) -> NetdevState:
         name=as_text(found[_IFLA_IFNAME]), index=index, kind=kind,
         mac=bytes(found[_IFLA_ADDRESS]).hex(":") if _IFLA_ADDRESS in found else "",
         mtu=as_int(found.get(_IFLA_MTU)), up=bool(flags & IFF_UP), running=bool(flags & IFF_RUNNING),
-        carrier=bool(flags & IFF_LOWER_UP),
+        carrier=bool(flags & IFF_LOWER_UP), promiscuous=bool(flags & IFF_PROMISC),
         group=as_int(found.get(_IFLA_GROUP)), alias=as_text(found.get(_IFLA_IFALIAS)),
         peer_index=lower, peer_netnsid=None if nsid is None else as_int(nsid),
         master=as_int(found.get(_IFLA_MASTER)), netns=netns,

@@ -138,6 +138,19 @@ class Network:
         self._root.make_directory(told.rpartition("/")[0])
         self._root.set_link(told, json.dumps(said, separators=(",", ":")))
 
+    def set_promiscuous(self, netdev: str, topology: str, on: bool) -> None:
+        """The mark comes before, and goes after. One of a netdev that has gone meanwhile says nothing of another of its name."""
+        path, index = pins.promiscuous(netdev), self.index_or_none(netdev)
+        if on:
+            self._root.make_directory(pins.PROMISCUOUS)
+            self._root.set_link(path, f"{self.index(netdev)} {topology}")
+            linkwrite.set_promiscuous(netdev, on=True)
+            return
+        mark = self._root.read_link(path) or ""
+        if index and mark.partition(" ")[0] == str(index):
+            linkwrite.set_promiscuous(netdev, on=False)
+        self._root.remove(path)
+
     def set_offload(self, netdev: str, netns: str | None, settings: Mapping[offload.Offload, bool]) -> None:
         with contextlib.suppress(FileNotFoundError):
             try:

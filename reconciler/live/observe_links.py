@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler import pins
-from reconciler.graph.records import GONE, LinkRecord, NamespaceRecord, OffloadRecord, Record, link_address
+from reconciler.graph.records import GONE, LinkRecord, NamespaceRecord, OffloadRecord, PromiscuousRecord, Record, link_address
 from reconciler.graph.shadows import end
 from reconciler.kernel import linkspec, netns, offload, rtnl
 from reconciler.kernel.bpffs import DEFAULT_ROOT
@@ -74,7 +74,19 @@ def observe_links(reader: Reader, wanted: Iterable[Record], applied: Collection[
             tag = offload.get(record.netdev, "tx-vlan", record.netns)
             live.records.append(OffloadRecord(record.netdev, record.netns, gro, checksum, tag))
     live.records += _orphans(ends, known, root)
+    live.records += _promiscuous(reader, {r.netdev for r in records if isinstance(r, PromiscuousRecord)}, ends)
     return live
+
+
+def _promiscuous(reader: Reader, wanted: Collection[str], ends: _Ends) -> Iterable[PromiscuousRecord]:
+    """Netdevs that hear all frames, of those that are to, and of those that were made to."""
+    marks = {pins.unescape(name): reader.link_text(f"{pins.PROMISCUOUS}/{name}") or "" for name in reader.names(pins.PROMISCUOUS)}
+    for name in sorted({*wanted, *marks}):
+        index, _, topology = marks.get(name, "").partition(" ")
+        state = ends.get(None, name)
+        ours = state is not None and index == str(state.netdev.index)
+        if (state is not None and state.netdev.promiscuous) or (name in marks and name not in wanted):
+            yield PromiscuousRecord(name, topology, ours or name not in wanted)
 
 
 def _led_into(records: Iterable[Record], ends: _Ends, root: str) -> set[str]:

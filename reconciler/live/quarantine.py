@@ -14,7 +14,16 @@ from reconciler.check import check
 from reconciler.document import Document
 from reconciler.errors import DocumentError
 from reconciler.graph.documents import document_data
-from reconciler.graph.records import CubeRecord, HookRecord, LinkRecord, NamespaceRecord, Record, State, TopologyRecord
+from reconciler.graph.records import (
+    CubeRecord,
+    HookRecord,
+    LinkRecord,
+    NamespaceRecord,
+    PromiscuousRecord,
+    Record,
+    State,
+    TopologyRecord,
+)
 from reconciler.model import Topology
 from reconciler.service.registry import Services
 
@@ -66,7 +75,7 @@ def without(state: State, topologies: Collection[str]) -> State:
 def _owned(record: Record, topologies: Collection[str], cubes: Collection[str], homes: tuple[str, ...]) -> bool:
     if isinstance(record, TopologyRecord | CubeRecord):
         return record.name in (topologies if isinstance(record, TopologyRecord) else cubes)
-    if isinstance(record, NamespaceRecord | LinkRecord):
+    if isinstance(record, NamespaceRecord | LinkRecord | PromiscuousRecord):
         return record.topology in topologies
     if isinstance(record, HookRecord):
         return bool(homes) and record.stub.startswith(homes)

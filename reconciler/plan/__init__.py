@@ -25,6 +25,7 @@ from reconciler.graph.records import (
     OffloadRecord,
     PortRecord,
     ProgramRecord,
+    PromiscuousRecord,
     Record,
     State,
     TableRecord,
@@ -36,7 +37,7 @@ from reconciler.model import BuildKey
 from reconciler.plan.context import ASIDE, Context, Surroundings, what
 from reconciler.plan.cube import plan_cube, plan_document, plan_port, plan_table, plan_waiting
 from reconciler.plan.forwarding import plan_hook, plan_member, plan_next_hop
-from reconciler.plan.network import merge_link_deletions, plan_link, plan_namespace, plan_offload
+from reconciler.plan.network import merge_link_deletions, plan_link, plan_namespace, plan_offload, plan_promiscuous
 from reconciler.plan.programs import plan_programs
 from reconciler.plan.recreate import mark_recreated
 from reconciler.plan.steps import Disruption, Lockout, Operation, Plan, Rank, Step, ordered
@@ -47,6 +48,7 @@ _PLANNERS: tuple[tuple[type[Any], Callable[[Change, Any], Iterable[Step]]], ...]
     (NamespaceRecord, plan_namespace),
     (LinkRecord, plan_link),
     (OffloadRecord, plan_offload),
+    (PromiscuousRecord, plan_promiscuous),
     (CubeRecord, plan_cube),
     (PortRecord, plan_port),
     (WaitingRecord, plan_waiting),

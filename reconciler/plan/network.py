@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
 from reconciler.graph.diff import Change
-from reconciler.graph.records import GONE, LinkRecord, NamespaceRecord, OffloadRecord
+from reconciler.graph.records import GONE, LinkRecord, NamespaceRecord, OffloadRecord, PromiscuousRecord
 from reconciler.model import Link, LinkEnd
 from reconciler.plan.steps import LINK_CHANGES, Disruption, Operation, Rank, Step
 
@@ -230,3 +230,26 @@ def plan_offload(change: Change, context: Context) -> Iterator[Step]:
 def offloads(record: OffloadRecord) -> dict[str, bool]:
     """By the names that kernel.offload has for them, in the order in which they are set."""
     return {"gro": record.gro, "tx-checksum": record.tx_checksum, "tx-vlan": record.tx_vlan}
+
+
+def plan_promiscuous(change: Change, context: Context) -> Iterator[Step]:
+    """What somebody else has asked for stays. Where a netdev is made anew, it is asked for anew."""
+    record = change.after or change.before
+    assert isinstance(record, PromiscuousRecord)
+    if change.after is None and not record.ours:
+        return
+
+    def operation(on: bool) -> Operation:
+        return Operation("set_promiscuous", {"netdev": record.netdev, "topology": record.topology, "on": on})
+
+    wanted = change.after is not None
+    yield Step(
+        Rank.LINK_SETTINGS if wanted else Rank.RETIRE,
+        change.address,
+        "create" if wanted else "delete",
+        "a bridge hears frames for others" if wanted else "no bridge's port any more",
+        operation(wanted),
+        (operation(False),) if wanted else (),
+        counts=LINK_CHANGES,
+        count=1,
+    )

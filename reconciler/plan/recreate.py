@@ -18,6 +18,7 @@ from reconciler.graph.records import (
     MemberRecord,
     NextHopRecord,
     OffloadRecord,
+    PromiscuousRecord,
     global_records,
 )
 from reconciler.model import family_of
@@ -74,7 +75,7 @@ def _forget(link: LinkRecord, context: Context) -> None:
             context.state[address] = replace(record, target=GONE)
         elif isinstance(record, MemberRecord) and {record.netdev, record.far} & names:
             context.state[address] = replace(record, netdev=GONE)
-        elif isinstance(record, OffloadRecord) and (record.netdev, record.netns) in ends:
+        elif isinstance(record, OffloadRecord | PromiscuousRecord) and (record.netdev, getattr(record, "netns", None)) in ends:
             del context.state[address]
 
 
@@ -94,6 +95,8 @@ def _restore(record: LinkRecord, context: Context) -> Iterator[Operation]:
     for live in {**context.live.state, **context.live.network}.values():
         if isinstance(live, OffloadRecord) and (live.netdev, live.netns) in ends:
             yield Operation("set_offload", {"netdev": live.netdev, "netns": live.netns, "settings": offloads(live)})
+        elif isinstance(live, PromiscuousRecord) and live.netdev in names:
+            yield Operation("set_promiscuous", {"netdev": live.netdev, "topology": live.topology, "on": True})
         elif isinstance(live, HookRecord) and live.netdev in names and live.stub != GONE:
             place = {"netdev": live.netdev, "point": live.point, "pin": live.path}
             yield Operation("attach_hook", {**place, "stub": context.path_now(live.stub), "mode": live.mode})

@@ -117,6 +117,8 @@ def subject(address: str) -> str:
     if kind in ("link", "offload"):
         netns, _, name = rest.partition(":")
         return f"netdev/{netns}/{name}" if netns else f"netdev/{name}"
+    if kind == "promiscuous":
+        return f"netdev/{rest}"
     if kind == "hook":
         return f"netdev/{rest.rpartition('/')[0]}"
     return address

@@ -148,6 +148,8 @@ def _fill_netdev(group: ChangeGroup, steps: Steps) -> None:
         elif step["operation"] == "set_offload":
             words = [text for _, text in changed_leaves(step["before"], step["after"])]
             group.lines.append(("~", f"{', '.join(words)} ({step['reason']})"))
+        elif step["operation"] == "set_promiscuous":
+            group.lines.append(("~", f"promiscuous: {'on' if step['action'] == 'create' else 'off'} ({step['reason']})"))
     if not made:
         group.lines += _hooks(steps)
         if len(group.lines) == 1:
