@@ -5,6 +5,7 @@
  * iptables_tcp.c      what a segment of TCP makes of it
  * iptables_rules.c    finds the first rule that matches (lib/classify.h)
  * iptables_verdict.c  counts, and does what was decided
+ * iptables_details.h  limits, and what LOG writes
  * iptables_reject.c   answers what is rejected (lib/reject.h)
  *
  * Ingress programs see what is for this host (INPUT), egress programs what it sends (OUTPUT) or routes (FORWARD). All places share all
@@ -20,7 +21,8 @@ enum iptables_drop { DROP_TOO_DEEP = PCN_DROP_SERVICE /* more look-ups than a pa
 
 enum chain_number { INPUT, FORWARD, OUTPUT, CHAINS };
 enum action { ACTION_ACCEPT, ACTION_DROP, ACTION_LOG, ACTION_RETURN, ACTION_REJECT };
-#define ACTION_KIND 15 /* the bits of an action that are an enum action; those above say what a REJECT answers */
+#define ACTION_KIND 15 /* the bits of an action that are an enum action; the next four say what a REJECT answers */
+#define ACTION_LIMITED 0x100 /* the rule matches only so often (iptables_details.h) */
 enum mode { MODE_TRACK = 1 };
 enum inverted { INVERTED_SRC = 1, INVERTED_DST = 2, INVERTED_IN = 4, INVERTED_OUT = 8 };
 
@@ -71,7 +73,7 @@ struct conditions {
   u8 inverted; /* what must not be so: enum inverted */
   u8 needs_ports;
   u8 family; /* 4 or 6; 0: any, or its addresses say */
-  u8 zero;
+  u8 limited;
 };
 struct key {
   u32 space;

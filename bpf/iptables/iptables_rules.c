@@ -49,7 +49,7 @@ struct verdict {
 };
 
 static __always_inline struct verdict verdict_of(const struct cell *cell) {
-  return (struct verdict){cell->is.rule, cell->is.skip, cell->is.action};
+  return (struct verdict){cell->is.rule, cell->is.skip, cell->is.action | (u32)cell->is.limited << 8};
 }
 
 static __always_inline void take(struct packet *packet, const struct verdict *verdict) {

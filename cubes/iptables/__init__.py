@@ -14,6 +14,8 @@ from typing import Any
 from cubes.iptables import codec
 from cubes.iptables.check import problems
 from cubes.iptables.commands import COMMANDS
+from cubes.iptables.details import ROW as DETAILS
+from cubes.iptables.details import detail_rows
 from cubes.iptables.layout import Laid, laid_out
 from cubes.iptables.match import address
 from cubes.iptables.pieces import KEY, LABEL, cell, pieces_of, select, tuple_rows
@@ -36,7 +38,7 @@ SENDING = frozenset({"", "veth", "tun"})
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
-_STAGED = ("cells", "pages", "versions", "rules", "places", "counters")
+_STAGED = ("cells", "pages", "versions", "rules", "places", "details", "counters")
 _ARRAYS = ("epoch", "versions", "pages", "decided")
 _COUNTED = ("counters",)
 NOTHING = bytes(16)  # of a counter that is new
@@ -46,6 +48,7 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
     """Rows by table. Raises ValueError if the rules cannot be laid out (layout.py, pieces.select)."""
     assert tables["rules"].value.size == ROW.size, f"rules: {tables['rules'].value.size} bytes in C, {ROW.size} in Python"
     assert tables["cells"].key.size == KEY.size
+    assert tables["details"].value.size == DETAILS.size
     chains = chains_of(config)
     found = _in_force(config, chains, env)
     found["rules"] = {LABEL.pack(rule.identity): to_row(chain, rule) for chain in chains.values() for rule in chain.rules}
@@ -66,6 +69,7 @@ def _in_force(config: Config, chains: Mapping[str, Chain], env: Env) -> dict[str
     wanted: dict[bytes, list[bytes]] = {}
     tuples: list[list[bytes]] = []
     places: dict[bytes, bytes] = {}
+    details = detail_rows(chains, [each for rules in laid.values() for each in rules])
     for number, name in enumerate(BUILT_IN):
         rules: Sequence[Laid] = laid.get(name, ())
         given = labels([rule.identity for rule in rules], known)
@@ -77,7 +81,7 @@ def _in_force(config: Config, chains: Mapping[str, Chain], env: Env) -> dict[str
         places |= {LABEL.pack(identity): LABEL.pack(label) for identity, label in given.items()}
     head = codec.Head(config.get("conntrack", "ON") == "ON", tuple(heads))
     found = put_in_force({"cells": wanted}, {"pages": lambda bank: _bank(tuples, bank)}, head.pack(), env.live)
-    return {**found.rows, "places": places, "counters": dict.fromkeys(places, NOTHING)}
+    return {**found.rows, "places": places, "details": details, "counters": dict.fromkeys(places, NOTHING)}
 
 
 def _cells(some: Iterable[Any], order: Sequence[int]) -> list[bytes]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cubes.iptables.details import BURST, UNITS
 from cubes.iptables.match import spans
 from cubes.iptables.rules import FLAGS, PROTOCOLS, STATES
 
@@ -35,7 +36,7 @@ _SHORT_ANSWERS = {
     "proto-unreach": "icmp-proto-unreachable", "net-prohib": "icmp-net-prohibited", "host-prohib": "icmp-host-prohibited",
     "admin-prohib": "icmp-admin-prohibited", "tcp-rst": "tcp-reset",
 }  # fmt: skip
-_MODULES = frozenset({"tcp", "udp", "sctp", "icmp", "multiport", "conntrack", "state", "comment"})
+_MODULES = frozenset({"tcp", "udp", "sctp", "icmp", "multiport", "conntrack", "state", "comment", "limit"})
 _LONG = {
     "-p": "--protocol", "--proto": "--protocol", "-s": "--source", "--src": "--source", "-d": "--destination",
     "--dst": "--destination", "-i": "--in-interface", "-o": "--out-interface", "-j": "--jump", "-m": "--match",
@@ -47,8 +48,6 @@ _REFUSED = {
     "--fragment": "whether a packet is a fragment is not asked",
     "--set-counters": "counters begin with zero",
     "--ports": "write two rules, one with --sports and one with --dports",
-    "--log-prefix": "what is logged has the cube's name in front, and no other prefix",
-    "--log-level": "what is logged has the level INFO",
     "--icmpv6-type": "it is of ip6tables",
 }
 
@@ -127,6 +126,10 @@ def checked(spoken: Spoken) -> list[Leaves]:
         raise Refused("--tcp-flags and --syn need -p tcp")
     if "icmp-type" in leaves and proto != "ICMP":
         raise Refused("--icmp-type needs -p icmp")
+    if "limit-burst" in leaves and "limit" not in leaves:
+        raise Refused("--limit-burst needs --limit")
+    if "log-prefix" in leaves and leaves["action"] != "LOG":
+        raise Refused("--log-prefix needs -j LOG")
     if "reject-with" in leaves and leaves["action"] != "REJECT":
         raise Refused("--reject-with needs -j REJECT")
     if leaves.get("reject-with") == "TCP_RESET" and proto != "TCP":
@@ -273,6 +276,46 @@ def _jump(words: Words, _: str, spoken: Spoken, option: str) -> None:
     spoken.leaves["action"] = words.value(option)
 
 
+def _limit(words: Words, _: str, spoken: Spoken, option: str) -> None:
+    said = words.value(option)
+    count, slash, unit = said.partition("/")
+    units = [each for each in UNITS if slash and unit and each.startswith(unit.lower())] or ([] if slash else ["second"])
+    if not count.isdigit() or not 0 < int(count) < 10001 or not units:
+        raise Refused(f"{option} {said}: write a number of packets, such as 5/minute (second, minute, hour, day)")
+    spoken.leaves["limit"] = in_largest_unit(int(count), units[0])
+
+
+def in_largest_unit(count: int, unit: str) -> str:
+    """As iptables lists it: 120/minute is 2/second. It keeps the time between two packets, in tenths of milliseconds."""
+    period = UNITS[unit] // 100_000 // count
+    found = ""
+    for name, length in reversed(UNITS.items()):
+        whole = length // 100_000
+        if found and (period > whole or whole // period < whole % period):
+            break
+        found = f"{whole // period}/{name}"
+    return found
+
+
+def _limit_burst(words: Words, _: str, spoken: Spoken, option: str) -> None:
+    said = words.value(option)
+    if not said.isdigit() or not 0 < int(said) <= 10000:
+        raise Refused(f"{option} {said}: write a number of packets, 10000 at most")
+    if int(said) != BURST:
+        spoken.leaves["limit-burst"] = int(said)
+
+
+def _log_prefix(words: Words, _: str, spoken: Spoken, option: str) -> None:
+    said = words.value(option)
+    if not 0 < len(said) < 30 or not (said.isascii() and said.isprintable()):
+        raise Refused(f"{option} {said}: write 1 to 29 letters, digits, spaces and punctuation of ASCII")
+    spoken.leaves["log-prefix"] = said
+
+
+def _log_level(words: Words, _: str, __: Spoken, option: str) -> None:
+    words.value(option)  # it is not kept: what is logged has the level INFO
+
+
 def _reject_with(words: Words, _: str, spoken: Spoken, option: str) -> None:
     said = words.value(option)
     answer = REJECT_WITH.get(_SHORT_ANSWERS.get(said, said))
@@ -290,6 +333,10 @@ _OPTIONS: dict[str, Reader] = {
     "--out-interface": _interface("out-iface"),
     "--jump": _jump,
     "--reject-with": _reject_with,
+    "--limit": _limit,
+    "--limit-burst": _limit_burst,
+    "--log-prefix": _log_prefix,
+    "--log-level": _log_level,
     "--match": _module,
     "--sport": _ports("sport", 1),
     "--dport": _ports("dport", 1),

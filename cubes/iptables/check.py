@@ -73,10 +73,20 @@ def _of_rule(rule: Leaves, chain: str, names: set[str]) -> Iterator[tuple[str, s
         yield "reject-with", "reject-with needs the action REJECT"
     elif rule.get("reject-with") == "TCP_RESET" and rule.get("l4proto") not in ("TCP", PROTOCOLS["TCP"]):
         yield "reject-with", "a reset needs l4proto TCP"
+    yield from _of_limits(rule, action)
     if len(text_of(said_of(rule))) > TEXT:
         yield "id", "the rule is too long: use fewer ranges of ports"
     yield from _of_protocol(rule)
     yield from _of_addresses(rule)
+
+
+def _of_limits(rule: Leaves, action: str) -> Iterator[tuple[str, str]]:
+    if "limit" in rule and action not in ACTIONS:
+        yield "limit", f"a rule that leads to a chain has no limit: give it to the rules of {action}"
+    if "limit-burst" in rule and "limit" not in rule:
+        yield "limit-burst", "limit-burst needs a limit"
+    if "log-prefix" in rule and action != "LOG":
+        yield "log-prefix", "log-prefix needs the action LOG"
 
 
 def _of_protocol(rule: Leaves) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cubes.iptables.arguments import REJECT_WITH
+from cubes.iptables.details import BURST
 from cubes.iptables.rules import BUILT_IN, FLAGS, STATES, flags_of
 
 Leaves = Mapping[str, Any]
@@ -41,11 +42,7 @@ def _options(leaves: Leaves) -> Iterator[Sequence[str]]:
     for leaf, said in ports.items():
         if leaf not in single:
             yield ["-m", "multiport", *_ports(leaf + "s", said)]
-    if "conntrack" in leaves:
-        said_states = str(leaves["conntrack"]).split(",")
-        yield ["-m", "conntrack", "--ctstate", ",".join(word for word in STATES if word in said_states)]
-    if leaves.get("description"):
-        yield ["-m", "comment", "--comment", quoted(leaves["description"])]
+    yield from _modules(leaves)
     yield _target(leaves)
 
 
@@ -53,9 +50,29 @@ def _ports(option: str, said: str) -> Sequence[str]:
     return [*(["!"] if said.startswith("!") else []), f"--{option}", said.removeprefix("!").replace("-", ":")]
 
 
+def _modules(leaves: Leaves) -> Iterator[Sequence[str]]:
+    """Matches of modules that are for any protocol."""
+    if "conntrack" in leaves:
+        said_states = str(leaves["conntrack"]).split(",")
+        yield ["-m", "conntrack", "--ctstate", ",".join(word for word in STATES if word in said_states)]
+    if "limit" in leaves:
+        yield ["-m", "limit", "--limit", rate(leaves["limit"])]
+    if "limit-burst" in leaves:
+        yield ["--limit-burst", str(leaves["limit-burst"])]
+    if leaves.get("description"):
+        yield ["-m", "comment", "--comment", quoted(leaves["description"])]
+
+
 def _target(leaves: Leaves) -> Sequence[str]:
     action = leaves.get("action", "ACCEPT")
-    return ["-j", action, *(["--reject-with", answered(leaves)] if action == "REJECT" else [])]
+    if action == "REJECT":
+        return ["-j", action, "--reject-with", answered(leaves)]
+    return ["-j", action, *(["--log-prefix", quoted(leaves["log-prefix"])] if "log-prefix" in leaves else [])]
+
+
+def rate(limit: str) -> str:
+    """5/minute as iptables lists it: 5/min."""
+    return limit.replace("second", "sec").replace("minute", "min")
 
 
 def answered(leaves: Leaves) -> str:
@@ -165,6 +182,8 @@ def _details(rule: Leaves) -> str:
     found += [f"icmptype {rule['icmp-type']}"] if "icmp-type" in rule else []
     found += [f"flags:{rule['tcpflags']}"] if "tcpflags" in rule else []
     found += [f"ctstate {rule['conntrack']}"] if "conntrack" in rule else []
+    found += [f"limit: avg {rate(rule['limit'])} burst {rule.get('limit-burst', BURST)}"] if "limit" in rule else []
+    found += [f'LOG prefix {quoted(rule["log-prefix"])}'] if "log-prefix" in rule else []
     found += [f"reject-with {answered(rule)}"] if rule.get("action") == "REJECT" else []
     return " ".join([*found, *([f"/* {rule['description']} */"] if rule.get("description") else [])])
 

@@ -49,6 +49,7 @@ class Piece:
     order: int
     skip: int
     action: int
+    limited: bool
     match: Match
     sport: Span
     dport: Span
@@ -67,8 +68,8 @@ def pieces_of(rules: Sequence[Laid], netdevs: Mapping[str, int]) -> Iterator[Pie
                 for device_out in devices(match.outs, netdevs):
                     for sport in match.sports:
                         for dport in match.dports:
-                            yield Piece(laid.identity, order, laid.skip, laid.rule.verdict, match, sport, dport,
-                                        device_in, device_out)  # fmt: skip
+                            yield Piece(laid.identity, order, laid.skip, laid.rule.verdict, bool(laid.rule.leaf("limit")),
+                                        match, sport, dport, device_in, device_out)  # fmt: skip
 
 
 def devices(names: Sequence[str], netdevs: Mapping[str, int]) -> list[Device]:
@@ -155,7 +156,8 @@ def _conditions(piece: Piece, skip: int) -> bytes:
     inverted |= (IN if piece.device_in.inverted else 0) | (OUT if piece.device_out.inverted else 0)
     return _CONDITIONS.pack(
         piece.identity, skip, *_bits(match.src), *_bits(match.dst), *piece.sport, *piece.dport, piece.device_in.index,
-        piece.device_out.index, *match.flags, match.states, piece.action, inverted, match.needs_ports, _family(match), 0,
+        piece.device_out.index, *match.flags, match.states, piece.action, inverted, match.needs_ports, _family(match),
+        piece.limited,
     )  # fmt: skip
 
 

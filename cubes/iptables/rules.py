@@ -26,7 +26,7 @@ ACTIONS = {"ACCEPT": 0, "DROP": 1, "LOG": 2, "RETURN": 3, "REJECT": 4}
 BUILT_IN = ("INPUT", "FORWARD", "OUTPUT")
 LEAVES = (
     "in-iface", "out-iface", "src", "dst", "l4proto", "sport", "dport", "icmp-type", "tcpflags", "conntrack", "action",
-    "reject-with",
+    "reject-with", "limit", "limit-burst", "log-prefix",
 )  # fmt: skip
 """What makes a rule what it is, in the order in which they are kept."""
 _FIRST_LEAVES = 11  # of these, which always were: a rule that says no other one has the identity that it had
@@ -50,10 +50,14 @@ class Rule:
     action: str
     said: tuple[str, ...]
 
+    def leaf(self, name: str) -> str:
+        """As text, '' if it is not said."""
+        return self.said[LEAVES.index(name)]
+
     @property
     def verdict(self) -> int:
         """`action`, one of ACTIONS, as programs have it: of a REJECT with what it answers above."""
-        answer = ANSWERS.index(self.said[-1] or "PORT_UNREACHABLE") if self.action == "REJECT" else 0
+        answer = ANSWERS.index(self.leaf("reject-with") or "PORT_UNREACHABLE") if self.action == "REJECT" else 0
         return ACTIONS[self.action] | answer * ANSWER
 
     def __hash__(self) -> int:
@@ -99,8 +103,8 @@ def said_of(entry: Leaves) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=1 << 17)
 def _identity(chain: str, said: tuple[str, ...], again: int) -> int:
-    later = [word for word in said[_FIRST_LEAVES:] if word]
-    text = "\0".join((chain, *said[:_FIRST_LEAVES], *later, str(again)))
+    used = next((place for place in range(len(said), _FIRST_LEAVES, -1) if said[place - 1]), _FIRST_LEAVES)
+    text = "\0".join((chain, *said[:used], str(again)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
@@ -161,7 +165,7 @@ def from_row(row: bytes) -> tuple[int, dict[str, Any]]:
 
 def _value(leaf: str, word: str) -> Any:
     """What may be a number is one."""
-    return int(word) if leaf in ("l4proto", "sport", "dport", "icmp-type") and word.isdigit() else word
+    return int(word) if leaf in ("l4proto", "sport", "dport", "icmp-type", "limit-burst") and word.isdigit() else word
 
 
 def chain_row(chain: Chain) -> bytes:

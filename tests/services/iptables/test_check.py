@@ -87,11 +87,11 @@ def test_what_iptables_save_prints_is_a_hosts_firewall() -> None:
     made = imports(Services(), "iptables")["iptables-save"].read({"v4": SAVE}, {})
     (cube,) = made.document["spec"]["cubes"]
     assert [(chain["name"], chain.get("default"), len(chain["rule"])) for chain in cube["chain"]] == [
-        ("INPUT", "DROP", 5), ("FORWARD", "ACCEPT", 0), ("OUTPUT", "ACCEPT", 0), ("web", None, 1),
+        ("INPUT", "DROP", 6), ("FORWARD", "ACCEPT", 0), ("OUTPUT", "ACCEPT", 0), ("web", None, 1),
     ]  # fmt: skip
-    assert cube["chain"][0]["rule"][-1] == {"id": 4, "l4proto": "UDP", "action": "REJECT"}
+    assert cube["chain"][0]["rule"][-1] == {"id": 5, "l4proto": "UDP", "action": "REJECT"}
     assert [(problem.where.line if problem.where else 0, problem.severity) for problem in made.lost] == [
-        (4, "error"), (14, "error"), (16, "warning"),
+        (4, "error"), (16, "warning"),
     ]  # fmt: skip
 
 
