@@ -90,3 +90,15 @@ def test_a_guest_on_a_linux_bridge_is_protected_and_the_bridge_goes_on(guest: st
         assert connects(None, guest, "10.8.2.2", 80)
     finally:
         ip("link", "del", "virbr0")
+
+
+def test_linux_tools_run_inside_a_router_and_what_they_set_is_its_own() -> None:
+    with applied("linux-tools"):
+        assert ping("pcn-tools-r", "10.30.2.1") == 2
+        assert ping("pcn-tools-r", "10.30.1.1") == 2
+        assert ping("tools1", "10.30.1.254") == 2
+        assert ping("tools1", "10.30.2.1", 3, interval=0.3) > 0
+        ip("address", "add", "10.30.1.253/24", "dev", "a", netns="pcn-tools-r")
+        assert pcn("drift").returncode == 0
+        pcn("apply", str(HOW_TO / "linux-tools.yaml"), code=0)
+        assert ping("tools1", "10.30.1.253") == 2
