@@ -53,10 +53,12 @@ class Pod:
 
 
 class NodeLab:
-    """`slots` as of the provider, and `more` of its words. What is made is taken away at the end."""
+    """`slots` as of the provider, and `more` of its words. `beside` another one, it is a second node, n2, on the same wire. What is made is taken away at the end."""
 
-    def __init__(self, directory: Path, *, slots: int = 12, ranges: tuple[str, ...] = PODS, more: tuple[str, ...] = ()) -> None:
-        self.directory, self.slots, self.ranges, self.more = directory, slots, ranges, more
+    def __init__(self, directory: Path, *, slots: int = 12, ranges: tuple[str, ...] = PODS, more: tuple[str, ...] = (),
+                 beside: NodeLab | None = None) -> None:
+        self.directory, self.slots, self.ranges, self.more, self.beside = directory, slots, ranges, more, beside
+        self.node = "n1" if beside is None else "n2"
         self.pods: dict[str, Pod] = {}
         self._open = contextlib.ExitStack()
         self._serial = 0
@@ -67,11 +69,11 @@ class NodeLab:
             netns.raise_loopback()
             self.world = stack.enter_context(NetnsTopology(ipv6=True))
             self.root = self.world.bpffs
-            self.outside = self.world.namespace("outside")
+            self.outside = self.world.namespace("outside") if self.beside is None else self.beside.outside
             self._uplink()
             self.api = stack.enter_context(ApiServer())
-            self.api.put("nodes", objects.node("n1", self.ranges, NODE, NODE6))
-            self.api.put("nodes", objects.node("n2", ("10.244.2.0/24",), OTHER))
+            self.api.put("nodes", objects.node("n1", self.ranges if self.beside is None else PODS, NODE, NODE6))
+            self.api.put("nodes", objects.node("n2", ("10.244.2.0/24", "fd00:244:0:2::/64"), OTHER, "fd00:30::12"))
             self.api.put("namespaces", objects.namespace("default", **{"kubernetes.io/metadata.name": "default"}))
             self.config = self.directory / "kubeconfig"
             self.config.write_text(json.dumps({
@@ -89,6 +91,8 @@ class NodeLab:
         self._open.close()
 
     def _uplink(self) -> None:
+        if self.beside is not None:
+            return self._second_uplink()
         with netlink.Netlink() as maker:
             near = LinkEnd("eth0", None, (f"{NODE}/24", f"{NODE6}/64"), (Route("default", OUTSIDE),))
             far = LinkEnd("eth0", self.outside, (f"{OUTSIDE}/24", f"{OTHER}/24", f"{FAR_POD}/32", f"{OUTSIDE6}/64"),
@@ -97,15 +101,27 @@ class NodeLab:
         netlink.configure(near)
         netlink.configure(far)
         settle(("eth0", None), ("eth0", self.outside))
+        return None
+
+    def _second_uplink(self) -> None:
+        """A wire into the namespace outside, where a bridge joins it with the first node's; its own addresses go."""
+        with netlink.Netlink() as maker:
+            near = LinkEnd("eth0", None, (f"{OTHER}/24", "fd00:30::12/100"))
+            maker.create_link(Link("veth", near, LinkEnd("eth1", self.outside)), self.world.group, "made by a test of pcn")
+        netlink.configure(near)
+        for words in ("addr flush dev eth0", "link add br0 type bridge", "link set br0 up", "link set eth0 master br0",
+                      "link set eth1 master br0", "link set eth1 up", f"addr add {OUTSIDE}/24 dev br0"):  # fmt: skip
+            subprocess.run(["ip", "-n", self.outside, *words.split()], check=True)
+        settle(("eth0", None))
 
     def start_provider(self, *more: str) -> subprocess.Popen[bytes]:
         ranges = [word for each in SERVICES[: len(self.ranges)] for word in ("--service-range", each)]
-        words = ["run", "--node", "n1", "--kubeconfig", str(self.config), "--slots", str(self.slots), *ranges, "--cni-conf",
+        words = ["run", "--node", self.node, "--kubeconfig", str(self.config), "--slots", str(self.slots), *ranges, "--cni-conf",
                  str(self.directory / "net.d"), "--bpffs", self.root, *self.more, *more]  # fmt: skip
         with (self.directory / "provider.log").open("ab") as out:
             process = subprocess.Popen([sys.executable, "-c", _PROVIDER, *words], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         self.provider = process
-        self.until(lambda said: said["healthy"], 240)  # programs may have to be compiled first
+        self.until(lambda said: said["healthy"], 100)  # programs may have to be compiled first
         return process
 
     def _leave(self) -> None:
@@ -183,14 +199,14 @@ class NodeLab:
 
     def add(self, name: str, space: str = "", *, ports: tuple[dict[str, Any], ...] = (), **labels: str) -> Pod:
         """A pod as kubelet and a runtime make one, in a namespace that is there or in one of its own."""
-        self.api.put("pods", objects.pod(name, "n1", phase="Pending", ports=ports, **labels))
+        self.api.put("pods", objects.pod(name, self.node, phase="Pending", ports=ports, **labels))
         self._serial += 1
         space = space or self.world.namespace(f"{name}{self._serial}")
         container = f"c{self._serial}-{name}"
         code, said = self.cni("ADD", name, container, space)
         assert code == 0, f"{said}\n{self.log()}"
         ips = tuple(each["address"].partition("/")[0] for each in said["ips"])
-        self.api.put("pods", objects.pod(name, "n1", ips=ips, ports=ports, **labels))
+        self.api.put("pods", objects.pod(name, self.node, ips=ips, ports=ports, **labels))
         self.pods[name] = Pod(name, space, container, ips)
         return self.pods[name]
 
@@ -321,6 +337,8 @@ def _serve_udp(sock: socket.socket, word: str) -> None:
     while True:
         try:
             _, client = sock.recvfrom(100)
+            if client is None:  # shut down
+                return
             sock.sendto(f"{word} {client[0]}".encode(), client)
         except OSError:
             return
