@@ -17,12 +17,6 @@
 #define ICMP_TIME_EXCEEDED 11
 #define FRAGMENT 0x1fff /* bits of the offset; a packet's later fragments have no ports and no ICMP header */
 
-static __always_inline struct route *find_route(const u8 *address) {
-  struct prefix4 key;
-  lpm_host4(&key, address);
-  return fib4.lookup(&key);
-}
-
 static __always_inline bool is_own(struct route *route, u32 port) {
   return route && route->kind == ROUTE_LOCAL && route->port == port;
 }
@@ -37,12 +31,12 @@ static __always_inline int handle_arp(struct CTXTYPE *ctx, struct pkt_metadata *
     return refuse(md, PCN_DROP_MALFORMED);
   bool request = arp->operation == htons(ARP_REQUEST);
 
-  bool to_us = is_own(find_route(arp->target_ip), md->in_port), known = false;
+  bool to_us = is_own(find_route4(arp->target_ip), md->in_port), known = false;
   struct neighbour_key sender = {.port = md->in_port};
   u32 said;
   __builtin_memcpy(&said, arp->sender_ip, 4);
   v4_mapped(sender.address, said);
-  struct route *way = find_route(arp->sender_ip);
+  struct route *way = find_route4(arp->sender_ip);
   if (way && way->kind == ROUTE_CONNECTED && way->port == md->in_port)
     known = learn(&sender, arp->sender_mac, request ? to_us : is_asked(&sender));
 
@@ -125,7 +119,7 @@ static __always_inline int handle_ipv4(struct CTXTYPE *ctx, struct pkt_metadata 
     return refuse(md, DROP_MARTIAN);
   }
 
-  struct route *route = find_route((u8 *)&ip->daddr);
+  struct route *route = find_route4((u8 *)&ip->daddr);
   if (!route)
     return to_error(ctx, 4, ICMP_UNREACHABLE, 0);
   if (route->kind == ROUTE_LOCAL) {

@@ -53,13 +53,11 @@ static __always_inline int sent_for(struct CTXTYPE *ctx, struct pkt_metadata *md
 
 /* Own addresses are on the subnets that neighbours are on: the question is asked from the one beside the neighbour. */
 static __always_inline int ask4(struct CTXTYPE *ctx, struct pkt_metadata *md, struct neighbour_key *key, struct router_port *out) {
-  struct prefix4 address;
   struct arp_frame question;
-  lpm_host4(&address, key->address + 12);
-  struct route *beside = fib4.lookup(&address);
+  struct route *beside = find_route4(key->address + 12);
   if (!beside || beside->kind != ROUTE_CONNECTED)
     return refuse(md, DROP_UNRESOLVED);
-  arp_request(&question, out->mac, beside->via + 12, address.address);
+  arp_request(&question, out->mac, beside->via + 12, key->address + 12);
   if (reshape(ctx, md, sizeof(question)) < 0 || pcn_store_bytes(ctx, 0, &question, sizeof(question)))
     return refuse(md, DROP_UNRESOLVED);
   return sent_for(ctx, md, key->port);

@@ -1,7 +1,7 @@
 """The router's control plane: its configuration as rows of its tables, and back.
 
 What was written is kept in tables of its own (`ports`, `secondary_addresses`, `routes`), which `config` reads back. What
-packets are sent by (`fib4`, `fib6`) and what none may come from (`martians…`) is derived from it, so a difference
+packets are sent by (`fib4_…`, `fib6`) and what none may come from (`martians…`) is derived from it, so a difference
 there is drift.
 """
 
@@ -12,6 +12,7 @@ import ipaddress
 import operator
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cubes.lib.layout import index, number, pack, unpack
@@ -21,11 +22,11 @@ from cubes.router.fib import (
     DISCARD,
     KINDS,
     LOCAL,
-    MAPPED,
     Fib,
     Route,
     Row,
     derive,
+    length4,
     link_local_address,
     links_of,
     own_addresses,
@@ -34,6 +35,8 @@ from cubes.router.fib import (
 )
 from cubes.router.namespace import in_force, namespace
 from cubes.router.slowpath import SlowPath
+from cubes.router.state import fib4_of
+from cubes.router.tree import Branches, Prefix, grow, rows_of, tree_of
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
 __all__ = ["FACTS", "SCRATCH", "SlowPath", "check", "config", "constants", "namespace", "programs", "state", "tables"]
@@ -42,7 +45,12 @@ FACTS = ("links", "shadow")  # a route over a port that is down is not used; Lin
 SCRATCH = frozenset({"handovers"})
 
 USED, IPV4, IPV6, OWN_MAC = 1, 2, 4, 8  # enum port_flags in bpf/router/router.h
+ARRAYS = ("ports", "martian_filter")
+STAGED = ("fib4_blocks", "fib4_ways")  # nothing leads there but `fib4_root`
 MAIN, IPV6_PROGRAM, ERROR, RESOLVE = range(4)  # enum router_program
+
+MANY, KEPT = 1000, 16  # prefixes of a tree that is kept in memory, and cubes that have one
+_BRANCHES: dict[str, Branches] = {}
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
@@ -73,11 +81,28 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
         "routes": _route_rows(routes(config), fib, env, tables["routes"]),
         "martian_filter": {},
     }
-    found |= _fib_rows(fib, env, tables)
+    prefixes, others = _fib_rows(fib, env, tables)
+    found |= others
     if martians := [*found["martians4"], *found["martians6"]]:
         found["martian_filter"][index(0)] = _filter(martians)
-    arrays = ("ports", "martian_filter")
-    return {name: TableRows(rows, b"\xff" * tables[name].value.size, name in arrays) for name, rows in found.items()}
+    rows = {name: _table_rows(rows, tables[name], name in ARRAYS) for name, rows in found.items()}
+    tree = grow(prefixes, tree_of(env.live), _known_of(env.cube) if len(prefixes) >= MANY else None)
+    for name, each in rows_of(tree).items():
+        rows[name] = replace(_table_rows(each, tables[name], True), staged=name in STAGED, entries=tree.entries)
+    return rows
+
+
+def _known_of(cube: str) -> Branches:
+    """What the tree of a cube was made of the last time. An apply plans with it twice, and an edit changes little of it."""
+    known = _BRANCHES.pop(cube, {})
+    for oldest in list(_BRANCHES)[: 1 - KEPT]:
+        del _BRANCHES[oldest]
+    _BRANCHES[cube] = known
+    return known
+
+
+def _table_rows(rows: Mapping[bytes, bytes], table: Any, sparse: bool) -> TableRows:
+    return TableRows(rows, b"\xff" * table.value.size, sparse)
 
 
 def _route_rows(known: Iterable[Route], fib: Fib, env: Env, table: Any) -> dict[bytes, bytes]:
@@ -93,23 +118,24 @@ def _route_rows(known: Iterable[Route], fib: Fib, env: Env, table: Any) -> dict[
     return found
 
 
-def _fib_rows(fib: Fib, env: Env, tables: Mapping[str, Any]) -> dict[str, dict[bytes, bytes]]:
-    """What packets are sent by, and what none may come from. A key of `fib4` has the length and address of IPv4 alone."""
-    four: dict[bytes, bytes] = {}
+def _fib_rows(fib: Fib, env: Env, tables: Mapping[str, Any]) -> tuple[list[Prefix], dict[str, dict[bytes, bytes]]]:
+    """What packets are sent by, the prefixes of IPv4 for their tree; and what none may come from."""
+    four: list[Prefix] = []
     six: dict[bytes, bytes] = {}
     martians: dict[str, dict[bytes, bytes]] = {"martians4": {}, "martians6": {}}
     made: dict[Row, bytes] = {}
     for network, row in fib.rows.items():
         if row not in made:
-            made[row] = pack(tables["fib4"].value, kind=row.kind, port=env.ports[row.port], via=wide(row.via))
-        is_ipv4 = network.startswith(MAPPED, 4) and number(network[:4]) >= 96
-        if is_ipv4:
-            four[index(number(network[:4]) - 96) + network[16:]] = made[row]
+            made[row] = pack(tables["fib6"].value, kind=row.kind, port=env.ports[row.port], via=wide(row.via))
+        length = length4(network)
+        if length is not None:
+            four.append((length, network[16:], made[row]))
         else:
             six[network] = made[row]
         if row.kind in (LOCAL, DISCARD):
-            martians["martians4" if is_ipv4 else "martians6"][network[16:] if is_ipv4 else network[4:]] = index(row.kind)
-    return {"fib4": four, "fib6": six, **martians}
+            family, address = ("martians6", network[4:]) if length is None else ("martians4", network[16:])
+            martians[family][address] = index(row.kind)
+    return four, {"fib6": six, **martians}
 
 
 def _filter(addresses: Iterable[bytes]) -> bytes:
@@ -158,8 +184,10 @@ def state(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
     words = {(entry["network"], entry["nexthop"]): active for entry, active in _live_routes(rows, env, tables)}
     for entry in found["route"]:
         entry["active"] = words[entry["network"], entry["nexthop"]]
-    live = [(name, key, row) for name in ("fib4", "fib6") for key, row in sorted(rows.get(name, {}).items())]
-    return found | {"fib": [_fib_entry(key, row, env, tables[name]) for name, key, row in live]}
+    ways = fib4_of(found["ports"], rows.get("routes", {}), tree_of(rows), tables["fib4_ways"])
+    four = [_fib_entry(length, address, way, env, tables) for (length, address), way in ways]
+    six = [_fib_entry(number(key[:4]), key[4:], row, env, tables) for key, row in sorted(rows.get("fib6", {}).items())]
+    return found | {"fib": four + six}
 
 
 def _ports_of(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -199,11 +227,11 @@ def _live_routes(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[tu
         yield entry, bool(number(words["active"]))
 
 
-def _fib_entry(key: bytes, row: bytes, env: Env, table: Any) -> dict[str, Any]:
-    way, target = unpack(table.key, key), unpack(table.value, row)
+def _fib_entry(length: int, address: bytes, row: bytes, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
+    target = unpack(tables["fib6"].value, row)  # of both families
     kind = number(target["kind"])
     return {
-        "network": f"{ipaddress.ip_address(way['address'])}/{number(way['length'])}",
+        "network": f"{ipaddress.ip_address(address)}/{length}",
         "kind": KINDS.get(kind, f"#{kind}"),
         "port": env.port_name(number(target["port"])),
         "via": decode("ip", target["via"], env),

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cubes.lib.layout import index, number
+from cubes.lib.layout import index
 from reconciler.service.sdk import EntryMemo, Env, decode, encode
 
 LOCAL, CONNECTED, REMOTE, DISCARD = 1, 2, 3, 4  # enum route_kind in bpf/router/router.h
@@ -58,7 +58,7 @@ class Route:
     @property
     def version(self) -> int:
         """The family of the network."""
-        return 4 if self.network.startswith(MAPPED, 4) and number(self.network[:4]) >= 96 else 6
+        return 6 if length4(self.network) is None else 4
 
     @property
     def rank(self) -> tuple[int, bytes, str]:
@@ -88,6 +88,7 @@ class Fib:
 ip_address = functools.lru_cache(4096)(ipaddress.ip_address)
 ip_interface = functools.lru_cache(4096)(ipaddress.ip_interface)
 MAPPED = bytes(10) + b"\xff\xff"
+_LENGTHS = {index(96 + length): length for length in range(33)}
 _ROUTES: EntryMemo[Route] = EntryMemo()
 
 
@@ -101,6 +102,11 @@ def prefix(address: Address, length: int) -> bytes:
     bits = length + (96 if address.version == 4 else 0)
     value = int.from_bytes(wide(address), "big") >> (128 - bits) << (128 - bits)
     return index(bits) + value.to_bytes(16, "big")
+
+
+def length4(network: bytes) -> int | None:
+    """The length of a network of IPv4's, given as the kernel has it; None of one of IPv6's. More may follow."""
+    return _LENGTHS.get(network[:4]) if network.startswith(MAPPED, 4) else None
 
 
 def prefix_of(network: Network) -> bytes:
@@ -128,9 +134,14 @@ def routes(config: Mapping[str, Any]) -> list[Route]:
 
 
 def _route(entry: Mapping[str, Any]) -> Route:
-    nexthop = ip_address(entry["nexthop"])
-    network = encode("prefix", entry["network"], 20, Env())
-    return Route(network, nexthop, wide(nexthop), entry.get("interface"), entry.get("pathcost", 1))
+    return _route_of(entry["network"], entry["nexthop"], entry.get("interface"), entry.get("pathcost", 1))
+
+
+@functools.lru_cache(1 << 17)
+def _route_of(network: str, nexthop: str, interface: str | None, pathcost: int) -> Route:
+    """An apply comes by each route several times: as it was applied and as it is wanted, with its defaults and without."""
+    to = ip_address(nexthop)
+    return Route(encode("prefix", network, 20, Env()), to, wide(to), interface, pathcost)
 
 
 @dataclass(frozen=True, slots=True)

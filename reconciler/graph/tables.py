@@ -44,7 +44,7 @@ def merged(objects: Iterable[Any]) -> dict[str, Any]:
 
 def grown(names: Iterable[str], rows: Mapping[str, TableRows], tables: Mapping[str, Any]) -> dict[str, int]:
     """How many rows those tables hold that have more of them than the C says: the next power of two."""
-    counts = ((name, len(rows[name].rows)) for name in names if name in rows)
+    counts = ((name, max(len(rows[name].rows), rows[name].entries)) for name in names if name in rows)
     return {name: 1 << (count - 1).bit_length() for name, count in counts if count > tables[name].max_entries}
 
 

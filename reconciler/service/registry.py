@@ -225,11 +225,11 @@ class Service:
 
     def rows(self, config: Mapping[str, Any], tables: Mapping[str, Any], env: Env) -> dict[str, TableRows]:
         """Configuration as table rows, by table name."""
-        found = encode_rows(self.bindings, config, tables, env)
-        for name in found:
+        derived = self.implementation.tables(config, _as_of_today(env, tables), tables)
+        found = encode_rows([binding for binding in self.bindings if binding.table not in derived], config, tables, env)
+        for name in {binding.table for binding in self.bindings}:
             tuple(owned_by(name, self.bindings, tables))  # raises where fields do not fit, before anything is planned
-        found |= self.implementation.tables(config, _as_of_today(env, tables), tables)
-        return {name: rows.without_zeros() for name, rows in found.items()}
+        return {name: rows.without_zeros() for name, rows in {**found, **derived}.items()}
 
     def config(
         self,

@@ -151,13 +151,13 @@ class Lab:
 
         return main([*words, "--bpffs", self.root])
 
-    def flush(self, cube: str, table: str) -> None:
-        """Empty a table of learned rows, whether or not the cube's model has an action for it."""
+    def flush(self, cube: str, table: str, *, operation: str = "flush_rows") -> None:
+        """Empty a table (an array by `zero_rows`), whether or not the cube's model has an action for it."""
         from reconciler.live.execute import Executor
 
         executor = Executor(Bpffs(self.root), {})
         try:
-            executor.do(Operation("flush_rows", {"path": f"cubes/{cube}/tables/{table}"}))
+            executor.do(Operation(operation, {"path": f"cubes/{cube}/tables/{table}"}))
         finally:
             executor.close()
 

@@ -42,7 +42,8 @@ class TableRows:
     written, so rows are written ahead of the commit and deleted after it; a service that keeps many rows that belong
     together in staged tables, and leads to them from one row of another, changes them all at once. `init`: the bits of a value
     that are init-only leaves, b"" if none is. `state`: no row of it is configuration's; the table is there for the slow path,
-    though no program uses it."""
+    though no program uses it. `entries`: how many rows a table of `pcn:grows` is to hold, if more than there are: an array's
+    numbers have gaps, and tables that are numbered alike grow together."""
 
     rows: Mapping[bytes, bytes] = field(default_factory=dict)
     mask: bytes = b""
@@ -50,6 +51,7 @@ class TableRows:
     staged: bool = False
     init: bytes = b""
     state: bool = False
+    entries: int = 0
 
     def without_zeros(self) -> TableRows:
         """Where rows of zeros count as absent, what is wanted has none either: nobody can tell one from the other."""
