@@ -8,7 +8,7 @@ from typing import Any
 from cubes.iptables.arguments import Leaves, Refused
 from cubes.iptables.command_line import Asked, read_command
 from cubes.iptables.listing import Counts, saved, table
-from cubes.iptables.rules import ACTIONS, BUILT_IN
+from cubes.iptables.rules import ACTIONS, BUILT_IN, is_taken
 from reconciler.service.sdk import Command, CommandCall, CommandDone, UsageError
 
 CUBE = TOPOLOGY = "pcn-iptables"
@@ -177,8 +177,8 @@ def _new(asked: Asked, chains: Sequence[Leaves], call: CommandCall) -> Any:
 
 
 def _free(name: str, chains: Sequence[Leaves]) -> None:
-    if name in ACTIONS or name == "REJECT":
-        raise _Failed(f"{name} is a target: a chain has another name")
+    if is_taken(name):
+        raise _Failed(f"{name} is a target or a built-in chain, in capitals or without: a chain has another name")
     if any(chain["name"] == name for chain in chains):
         raise _Failed(f"there is a chain {name} already")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cubes.iptables.arguments import Refused, read_rule
-from cubes.iptables.rules import ACTIONS, BUILT_IN
+from cubes.iptables.rules import ACTIONS, BUILT_IN, is_taken
 from reconciler.service.sdk import DocumentError, Imported, Position, Problem
 
 NAME = "host-fw"
@@ -24,6 +24,7 @@ class _Filter:
 
     chains: dict[str, Leaves] = field(default_factory=dict)
     lost: list[Problem] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
 
 
 def read(texts: Mapping[str, str], options: Mapping[str, Sequence[str]]) -> Imported:
@@ -69,6 +70,11 @@ _OTHER = {"nat": "the cube does not work beside the kernel's NAT where rules ask
 
 def _declare(line: str, where: Position, found: _Filter) -> None:
     name, policy, *_ = [*line[1:].split(), "-"]
+    if is_taken(name):
+        found.renamed[name] = f"{name}-chain"
+        said = f"chain {name} is called {name}-chain here: words are the same in capitals and without"
+        found.lost.append(Problem(said, where=where, severity="warning"))
+        name = found.renamed[name]
     default = {"default": policy} if name in BUILT_IN else {}
     if name in found.chains:
         raise DocumentError([Problem(f"chain {name} is there twice", where=where)])
@@ -82,6 +88,8 @@ def _rule(line: str, where: Position, found: _Filter) -> None:
         raise DocumentError([Problem(f"this line does not end: {error}", where=where)]) from None
     if words[0].startswith("["):  # counters, of iptables-save -c
         words = words[1:]
+    names = {place + 1 for place, word in enumerate(words) if word in ("-A", "-j", "--jump")}
+    words = [found.renamed.get(word, word) if place in names else word for place, word in enumerate(words)]
     if words[:1] != ["-A"] or len(words) < 2 or words[1] not in found.chains:
         raise DocumentError([Problem("a rule begins with -A and a chain that is declared above", where=where)])
     if not {"-j", "--jump", "-g", "--goto"} & set(words):

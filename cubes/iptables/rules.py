@@ -96,6 +96,11 @@ def rules_of(chain: str, entries: Sequence[Leaves]) -> tuple[Rule, ...]:
     return tuple(found)
 
 
+def is_taken(name: str) -> bool:
+    """Whether a chain's name is, but for capitals, a built-in chain's or an action's: in a document both are the same word."""
+    return name not in BUILT_IN and name.upper() in (*BUILT_IN, *ACTIONS)
+
+
 def said_of(entry: Leaves) -> tuple[str, ...]:
     """A rule's content as texts, '' for what is not said."""
     return tuple(str(entry.get(leaf, "ACCEPT" if leaf == "action" else "")) for leaf in LEAVES)
