@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -55,18 +55,25 @@ class Settings:
 
 
 class _Connection(H11Protocol):
-    """One that is let go if no request comes, or if there are too many."""
+    """One that is let go if no request comes, or if there are too many. `standing` are all of them, oldest first, but for those
+    that were let go: a thousand may come before the loop hears that one has ended."""
+
+    standing: ClassVar[dict[_Connection, None]] = {}
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
         self._silence = self.loop.call_later(_HEADERS, self._give_up)
-        if len(self.connections) > MOST_CONNECTIONS:
-            idle: Iterator[Any] = (each for each in self.connections if each is not self and _is_idle(each))
-            oldest: Any = next(idle, self)
+        if len(self.standing) >= MOST_CONNECTIONS:
+            oldest = next(filter(_is_idle, self.standing), self)
+            self.standing.pop(oldest, None)
             oldest.transport.abort()
+            if oldest is self:
+                return
+        self.standing[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.standing.pop(self, None)
         self._silence.cancel()
         super().connection_lost(exc)
 

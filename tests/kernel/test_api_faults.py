@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.api.app import MOST_BYTES
+from reconciler.api.listeners import BACKLOG
+from reconciler.api.server import MOST_CONNECTIONS
 from reconciler.kernel import linkwrite
 from tests.lib.api_process import ApiProcess, as_go_sends, read_reply
 from tests.lib.commands import pcn
@@ -105,7 +107,7 @@ def many_files() -> Iterator[None]:
 @pytest.mark.timeout(280)
 def test_ten_thousand_connections_at_once_are_answered_or_let_go(api, many_files):
     """All of them are open, and none has asked anything, before the first one does. One that came in an orderly way before and after
-    them is answered; memory stays where it was."""
+    them is answered; memory stays where it was. The server keeps the latest ones, and so many files are open."""
     alive(api)
     before = resident(api)
     request = as_go_sends("GET", "/polycube/v1/version/", None, "localhost")
@@ -132,7 +134,7 @@ def test_ten_thousand_connections_at_once_are_answered_or_let_go(api, many_files
 
     found = collections.Counter(asyncio.run(all_of_them()))
     assert found.keys() <= {"200", "closed", "refused"}, found
-    assert found["200"] > 0, found
+    assert 0 < found["200"] <= MOST_CONNECTIONS + BACKLOG, found
     alive(api)
     assert resident(api) - before < 200 * 1024, "KiB"
     assert "Traceback" not in api.text()
