@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
-from reconciler.api import page, routes, run
+from reconciler.api import own, page, routes, run
 from reconciler.api.answers import NOTHING, Answer, Refusal, errors, not_allowed, refused, said
 from reconciler.api.callers import Caller, Policy
 from reconciler.api.events import Hub
@@ -71,7 +71,7 @@ class App:
         if (file := page.file_response(method, words)) is not None:
             return file
         is_restconf = words[:1] in (("restconf",), (".well-known",))
-        is_own = words[:1] == (page.WORD,)
+        is_own = words[:1] == (page.WORD,) or words[:3] == own.TOPOLOGIES
         if words[:2] != routes.PREFIX and not is_restconf and not is_own:
             raise Refusal(404, "unknown-element", f"paths begin with /{'/'.join(routes.PREFIX)}/ or /restconf/")
         body = await _body(headers, receive)

@@ -1,4 +1,5 @@
-"""What is pcn's own, below /web: the picture of the graph, drift, a service's model, healing, and the plan of a write."""
+"""What is pcn's own: below /web the picture of the graph, drift, a service's model and healing; /pcn/v1/topologies; the plan of a
+write."""
 
 from __future__ import annotations
 
@@ -8,13 +9,18 @@ from reconciler.api.page import model
 from reconciler.api.picture import picture
 from reconciler.api.request import Request
 from reconciler.api.store import Planned, Store
+from reconciler.graph.documents import document_data
 from reconciler.present import PLANNED, ROWS_IN_TEXT, Report, document
 from reconciler.present.rows import Decoder
 from reconciler.present.text import render
 
+TOPOLOGIES = ("pcn", "v1", "topologies")
+
 
 def answer(request: Request, store: Store) -> Answer:
     """`/web/graph`, `/web/drift` and `/web/models/<service>` are read; a POST to `/web/heal` mends drift."""
+    if request.words[:3] == TOPOLOGIES:
+        return _topologies(request, store)
     match request.words[1:]:
         case ("heal",):
             _only(request, "POST")
@@ -30,6 +36,18 @@ def answer(request: Request, store: Store) -> Answer:
             _only(request, "GET")
             return Answer(200, model(store, service), kind=JSON)
     raise missing("there is nothing under this path", "/" + "/".join(request.words))
+
+
+def _topologies(request: Request, store: Store) -> Answer:
+    """All that are applied with their revisions, or the document of one, as `pcn-apply` takes it."""
+    _only(request, "GET")
+    texts = store.texts()
+    match request.words[3:]:
+        case ():
+            return Answer(200, {name: store.revision(name) for name in sorted(texts)}, kind=JSON)
+        case (name,) if name in texts:
+            return Answer(200, document_data(texts[name]), {"ETag": f'"{store.revision(name)}"'}, JSON)
+    raise missing("no such topology is applied", "/" + "/".join(request.words))
 
 
 def plan(planned: Planned, store: Store) -> Answer:

@@ -13,7 +13,7 @@ import pytest
 from reconciler.engine.apply import Options, drift
 from reconciler.kernel import linkwrite
 from reconciler.present.show import show
-from tests.lib.api_process import ApiProcess
+from tests.lib.api_process import ApiProcess, as_go_sends
 from tests.lib.commands import BIN, pcn
 
 SERVICES = {"simplebridge", "router", "firewall", "ddosmitigator", "helloworld"}
@@ -334,6 +334,13 @@ def test_a_topology_made_by_sixty_calls_is_the_one_that_the_file_makes(own_root,
             api.ok("POST", "/connect/", {"peer1": f"br{number}:b", "peer2": f"br{number + 1}:a"})
         made = show(Options(root=own_root))
         file = api.file.read_text()
+        assert api.raw(as_go_sends("GET", "/pcn/v1/topologies", None, "localhost")).json.keys() == {"rest"}
+        shown = api.raw(as_go_sends("GET", "/pcn/v1/topologies/rest", None, "localhost"))
+        assert shown.headers["etag"] == api.ok("GET", "/br0/").headers["etag"]
+        assert api.raw(as_go_sends("GET", "/pcn/v1/topologies/none", None, "localhost")).status == 404
+        assert api.raw(as_go_sends("DELETE", "/pcn/v1/topologies/rest", None, "localhost")).status == 405
+        got = subprocess.run([str(BIN / "pcn-apply"), "--check", "-"], input=shown.body, check=False)
+        assert got.returncode == 0
     assert subprocess.run([str(BIN / "pcn-apply"), "--check", "-"], input=file, text=True, check=False).returncode == 0
     pcn("delete", "rest", code=0)
     copy = tmp_path / "copy.yaml"
