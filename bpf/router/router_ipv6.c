@@ -144,14 +144,15 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   if (is_nd(ip, data_end))
     return discover(ctx, md, port);
 
-  if (PCN_HAS_NAMESPACE && eth->h_dest[0] & MULTICAST)
-    return pcn_pkt_redirect_ns(ctx, md, md->in_port);
   u8 *source = (u8 *)&ip->saddr, *target = (u8 *)&ip->daddr;
   struct in6_addr from = ip->saddr;
   const u32 *words = (const u32 *)source;
   if (eth->h_dest[0] & MULTICAST || source[0] == 0xff || target[0] == 0xff || is_nobody(source) || is_nobody(target) ||
-      (may_be_martian(words[0] ^ words[1] ^ words[2] ^ words[3]) && martians6.lookup(&from)))
+      (may_be_martian(words[0] ^ words[1] ^ words[2] ^ words[3]) && martians6.lookup(&from))) {
+    if (PCN_HAS_NAMESPACE && eth->h_dest[0] & MULTICAST)
+      return pcn_pkt_redirect_ns(ctx, md, md->in_port);
     return refuse(md, DROP_MARTIAN);
+  }
   if (is_link_local(target))
     return is_own(target, md->in_port, port) ? handle_local(ctx, md, port) : refuse(md, DROP_MARTIAN);
   struct route *route = find_route(target);

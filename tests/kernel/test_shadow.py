@@ -5,13 +5,16 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from reconciler.engine.apply import apply
 from reconciler.kernel import netns, rtnl
-from reconciler.plan.steps import Disruption
+from reconciler.plan.steps import Disruption, Rank, Step
+from tests.faults.injection import inject
 from tests.lib import packets
 from tests.lib.agent_process import Bench
 from tests.lib.lab import Lab
@@ -187,8 +190,8 @@ def test_routes_that_linux_has_are_used_beside_those_of_the_document_and_go_with
 
 
 def test_rows_that_somebody_changed_are_drift_as_ever(router: Lab) -> None:
-    router.flush("r1", "fib4")
-    assert [change.address for change in router.drift()] == ["cube/r1/table/fib4"]
+    router.flush("r1", "martians4")
+    assert [change.address for change in router.drift()] == ["cube/r1/table/martians4"]
 
 
 def test_an_agent_imports_what_linux_sets_and_heals_a_netdev_that_is_gone(router: Lab, tmp_path: Path) -> None:
@@ -205,3 +208,26 @@ def test_an_agent_imports_what_linux_sets_and_heals_a_netdev_that_is_gone(router
         assert subprocess.run(["ip", "-n", "pcn-r1", "link", "delete", "p1"], check=True).returncode == 0
         agent.until(lambda status: not status["drift"]["now"] and "p1" in rtnl.links("pcn-r1"))
         assert packets.ping(router.space("h1"), "10.0.1.254", 20, interval=0.1) > 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("before", [{"shadow": False}, {"shadow": True, "span": True}])
+def test_a_change_of_it_that_fails_at_a_step_is_undone(bridge: Lab, before: dict[str, bool]) -> None:
+    """To a shadow, and from one: every second step, before and after it was done."""
+    bridge.cube("br1").update(before)
+    bridge.apply()
+    bridge.cube("br1").update({"shadow": not before["shadow"], "span": not before["shadow"]})
+    document = bridge.document()
+    for number in range(0, 200, 2):
+
+        def run(before: Callable[[int, Step], None]) -> None:
+            apply([document], replace(bridge.options, before=before))
+
+        met = inject(run, number, half_done=bool(number % 4))
+        if met.step is None or met.step.rank >= Rank.GRACE:
+            break
+        assert met.error is not None
+        assert bridge.drift() == []
+        assert netns.exists("pcn-br1") == before["shadow"]
+        assert {leaf for leaf in ("shadow", "span") if bridge.live_cube("br1").get(leaf)} == {leaf for leaf in before if before[leaf]}
+    assert number >= 6
