@@ -14,6 +14,7 @@ from typing import Any
 from reconciler.check.addresses import canonical_of, network
 from reconciler.check.messages import quoted
 from reconciler.check.polycube import topology_of
+from reconciler.check.rules_links import MIN_IPV6_MTU
 from reconciler.check.rules_peers import target_of
 from reconciler.check.schema import Services
 from reconciler.check.schema_check import check_schema
@@ -29,7 +30,7 @@ def advice(documents: Sequence[Document], services: Services, netdevs: Collectio
     """Warnings about documents in which `check` found no error. `netdevs` are those of this machine."""
     drafts = [check_schema(topology_of(document, services)[0], services) for document in documents]
     world = symbol_table(drafts, services)
-    found = [*_attached_nowhere(world), *_not_there(world, netdevs), *_prefixes(world)]
+    found = [*_attached_nowhere(world), *_not_there(world, netdevs), *_prefixes(world), *_small_mtus(world)]
     return [replace(problem, severity="warning") for problem in found]
 
 
@@ -66,6 +67,26 @@ def _prefixes(world: SymbolTable) -> Iterator[Problem]:
         if cube.service is not None:
             raw = cube.place.draft.document.data["spec"]["cubes"][cube.place.path[-1]]
             yield from _in_value(cube.service.schema, raw, cube.place)
+
+
+def _small_mtus(world: SymbolTable) -> Iterator[Problem]:
+    """Netdevs that are too narrow for the IPv6 of the ports at them: a node that speaks it takes packets of 1280 bytes."""
+    mtus = {end.name: (end, mtu) for link in world.links for end in link.ends if isinstance(mtu := end.data.get("mtu"), int)}
+    for port in (port for cube in world.cubes for port in cube.data.get("ports", ())):
+        end, mtu = mtus.get(port.get("peer", ""), (None, MIN_IPV6_MTU))
+        if end is not None and end.netns is None and mtu < MIN_IPV6_MTU and (address := _ipv6_in(port)):
+            hint = f"IPv6 needs an MTU of at least {MIN_IPV6_MTU}"
+            problem = f"{quoted(end.name)} has an MTU of {mtu}, and port {quoted(port['name'])} at it has the IPv6 address"
+            yield (end.place / "mtu").problem(f"{problem} {address}", hint)
+
+
+def _ipv6_in(value: Any) -> str:
+    """The first IPv6 address with a length in what is written of a port."""
+    if isinstance(value, str):
+        address, slash, _ = value.partition("/")
+        return value if slash and address.count(":") > 1 else ""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((found for part in parts if (found := _ipv6_in(part))), "")
 
 
 def _in_value(schema: Mapping[str, Any], data: Any, place: Place) -> Iterator[Problem]:

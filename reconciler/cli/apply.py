@@ -86,7 +86,7 @@ def plan(run: Run, documents: list[Document], options: Options) -> int:
 
 
 def carry_out(run: Run, documents: list[Document], options: Options) -> int:
-    from reconciler.cli.whose import say_whose
+    from reconciler.cli.whose import say_unserved, say_whose
     from reconciler.engine.apply import apply
     from reconciler.engine.confirm import refuse_while_unconfirmed
     from reconciler.live.applied import name_of
@@ -102,6 +102,7 @@ def carry_out(run: Run, documents: list[Document], options: Options) -> int:
         time.sleep(_POLL)
     report(run, results, done=True)
     say_whose(run, results[0], {name_of(document) for document in documents} | options.drop, options.root)
+    say_unserved(run, results[-1], options.root)
     return _wait_is_over(run, results[-1]) if run.args.wait is not None else 0
 
 

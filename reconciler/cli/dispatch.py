@@ -69,6 +69,8 @@ def _carry_out(run: Run) -> int:
     except KeyboardInterrupt:
         return run.interrupted()
     except Exception as error:  # noqa: BLE001 - the last resort: a bug must not look like an answer
+        if isinstance(error.__cause__, KeyboardInterrupt):  # Python's own word for it while a class is made
+            return run.interrupted()
         return run.unexpected(error)
     return code
 

@@ -37,6 +37,13 @@ the answer could not be written, 75 lock busy,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; gives its exit code."""
+    try:
+        return _main(arguments)
+    except KeyboardInterrupt:
+        return _stopped()
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     _use_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     first = words[0] if words else ""
@@ -74,10 +81,21 @@ def _beside(first: str) -> str:
 
 def apply_main() -> int:
     """`pcn-apply` is `pcn apply`."""
-    _use_streams()
-    from reconciler.cli.dispatch import dispatch
+    try:
+        _use_streams()
+        from reconciler.cli.dispatch import dispatch
 
-    return dispatch("apply", sys.argv[1:], "pcn-apply")
+        return dispatch("apply", sys.argv[1:], "pcn-apply")
+    except KeyboardInterrupt:
+        return _stopped()
+
+
+def _stopped() -> int:
+    """Ctrl-C while a verb is looked for, or its modules are: once it runs, it says itself what becomes of it."""
+    from reconciler.cli.terminal import write_error
+
+    write_error("error: stopped by Ctrl-C; nothing was changed")
+    return 1  # Interrupted.exit_code, without importing it
 
 
 def _use_streams() -> None:

@@ -108,6 +108,8 @@ def render(cubes: Sequence[Mapping[str, Any]], slow_path: Mapping[str, Any] | No
         if rows:
             per = "/s" if any("rates" in port for port in cube["ports"]) else ""
             lines += _columns([("  port", "peer", *(name.replace("_", " ") + per for name in _SHOWN), "dropped"), *rows])
+        if any("rx_packets" not in port and ":" in port["peer"] for port in cube["ports"]):
+            lines.append("  -: between two cubes the kernel counts nothing; pcn capture shows what passes there")
         growth = {why: f" ({rate:g}/s)" for why, rate in cube.get("rates", {}).get("drops", {}).items() if rate}
         if cube["drops"]:
             lines.append("  drops: " + ", ".join(f"{why} {count}{growth.get(why, '')}" for why, count in cube["drops"].items()))

@@ -1,4 +1,4 @@
-"""Whose a topology is: of one that an agent follows in a file, an apply of another version does not last."""
+"""What an apply by hand is told of the agent: whose a topology is that it follows, and which cubes want one that is not there."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from reconciler.cli.run import Run
     from reconciler.engine.apply import ApplyResult
+    from reconciler.model import Cube
+    from reconciler.service.registry import Services
 
 
 def say_whose(run: Run, result: ApplyResult, names: Collection[str], root: str) -> None:
@@ -23,6 +25,26 @@ def say_whose(run: Run, result: ApplyResult, names: Collection[str], root: str) 
         run.terminal.complain(
             f"{followed}: an agent (process {agent['pid']}) follows {path}, and puts back what that says; change that file"
         )
+
+
+def say_unserved(run: Run, result: ApplyResult, root: str) -> None:
+    """Say which of the cubes that were applied want an agent, where there is none."""
+    from reconciler.agent import singleton
+
+    if run.format != "text" or run.terminal.quiet or not result.plan.steps:
+        return
+    cubes = unserved((cube for topology in result.topologies for cube in topology.cubes), run.services())
+    if cubes and not singleton.is_there(root):
+        run.terminal.complain(
+            f"{', '.join(cubes)}: no agent is running, which would do what a fast path cannot (see docs/services);"
+            " pcn agent run FILE is one"
+        )
+
+
+def unserved(cubes: Iterable[Cube], services: Services) -> list[str]:
+    """Of these cubes, those that have work for a slow path: 'r1 (router)'."""
+    found = ((cube, services.get(cube.service)) for cube in cubes)
+    return [f"{cube.name} ({cube.service})" for cube, service in found if service is not None and service.is_served(cube.config)]
 
 
 def others_files(watched: Iterable[dict[str, Any]], names: Collection[str], given: Iterable[str]) -> list[tuple[str, str]]:

@@ -51,6 +51,16 @@ def test_a_topology_whose_file_is_gone_is_marked(bench, capsys):
         assert "topology lab is in no file here; it stays (pcn delete lab removes it)" in capsys.readouterr().out
 
 
+def test_a_router_is_said_to_want_an_agent_where_there_is_none(tmp_path, capsys):
+    with Lab("cubes: [{name: r1, service-name: router, ports: [{name: a, ip: 10.0.0.1/24}]}]") as lab:
+        file = tmp_path / "r.yaml"
+        file.write_text(json.dumps(lab.document().data))
+        assert main(["apply", "--bpffs", lab.root, str(file)]) == 0
+        assert "r1 (router): no agent is running" in capsys.readouterr().err
+        assert main(["apply", "--bpffs", lab.root, str(file)]) == 0
+        assert capsys.readouterr().err == "", "it is said once"
+
+
 def test_files_that_are_given_themselves_or_by_their_directory_are_not_somebody_elses():
     watched = [{"path": "/etc/pcn/a.yaml", "topologies": ["a", "b"]}, {"path": "/etc/pcn/c.yaml", "topologies": ["c"]}]
     assert others_files(watched, {"a", "c"}, ["/tmp/x.yaml"]) == [("/etc/pcn/a.yaml", "a"), ("/etc/pcn/c.yaml", "c")]

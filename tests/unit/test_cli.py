@@ -234,6 +234,25 @@ def test_ctrl_c_ends_with_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert capsys.readouterr().err == "error: stopped by Ctrl-C; nothing was changed\n"
 
 
+def test_ctrl_c_before_a_verb_runs_and_while_a_class_is_made_prints_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import reconciler.cli.dispatch
+    import reconciler.cli.services
+
+    def at_a_class(run: object) -> int:
+        raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+    def at_once(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reconciler.cli.services, "run", at_a_class)
+    assert main(["services"]) == 1
+    monkeypatch.setattr(reconciler.cli.dispatch, "dispatch", at_once)
+    assert main(["services"]) == 1
+    assert capsys.readouterr().err == "error: stopped by Ctrl-C; nothing was changed\n" * 2
+
+
 @pytest.mark.parametrize(
     ("word", "verb"),
     [("diff", "pcn plan"), ("list", "pcn show"), ("get", "pcn show"), ("destroy", "pcn delete"), ("check", "pcn validate"),
