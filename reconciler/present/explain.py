@@ -158,6 +158,10 @@ def type_words(node: Schema) -> str:
         return f"always {node['const']}"
     if "enum" in node:
         return "one of " + ", ".join(map(str, node["enum"]))
+    if "anyOf" in node and "type" not in node:
+        single = dict.fromkeys(type_words(each) for each in node["anyOf"] if each.get("type") != "array")
+        takes_lists = any(each.get("type") == "array" for each in node["anyOf"])
+        return "; or ".join([*single, *(["a list of such"] if takes_lists else [])])
     kinds = node.get("type", "string" if "pattern" in node else "")
     kind = kinds[0] if isinstance(kinds, list) else kinds
     if kind == "array":

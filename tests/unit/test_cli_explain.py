@@ -142,3 +142,10 @@ def complaints(text: str) -> list[str]:
     except DocumentError as error:
         return [str(problem.message) for problem in error.problems]
     return []
+
+
+def test_a_key_that_takes_several_kinds_of_values_says_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "firewall.chain.rule.dport"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "type: a whole number, 0..65535; or a range such as 1000-2000, a service such as https" in said
+    assert "or a list of such" in said
