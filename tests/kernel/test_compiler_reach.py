@@ -1,7 +1,10 @@
 """What a source can read while root compiles it: the files beside it and the kernel's headers, and not a line of any other."""
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from reconciler.compiler import Unit, compile_units, prepare
 from reconciler.errors import CompileError
 
+ROOT = Path(__file__).resolve().parents[2]
 SECRET = "hunter2_is_the_password"
 HANDLER = """
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
@@ -97,3 +101,46 @@ def test_a_source_that_is_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_it_is_said_where_and_why(tmp_path: Path, text: str, line: int) -> None:
     assert f"s.c:{line}: error: " in said_of(tmp_path, text)
+
+
+CONFINED = """
+import ctypes, json, os, socket, struct, sys
+from reconciler.compiler import bcc_child
+directory = sys.argv[1]
+job = {"directory": directory, "headers": directory + "/headers", "binds": []}
+bcc_child.confine(job)
+libc = ctypes.CDLL(None, use_errno=True)
+sets = ctypes.create_string_buffer(24)
+assert libc.capget(struct.pack("=Ii", 0x20080522, 0), sets) == 0
+words = struct.unpack("=6I", sets.raw)
+found = {"effective": words[0] | words[3] << 32, "permitted": words[1] | words[4] << 32, "inheritable": words[2] | words[5] << 32}
+found["bounding"] = sum(1 << number for number in range(64) if libc.prctl(23, number, 0, 0, 0) == 1)
+found["root"], found["netdevs"] = sorted(os.listdir("/")), [name for _, name in socket.if_nameindex()]
+for what, path in (("headers", "/headers/new"), ("own", "/new")):
+    try:
+        open(path, "w").close()
+        found[what] = "written"
+    except OSError as error:
+        found[what] = error.strerror
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    try:
+        sock.connect(("192.0.2.1", 9))
+        found["network"] = "there"
+    except OSError as error:
+        found["network"] = error.strerror
+print(json.dumps(found))
+"""
+
+
+def test_what_compiles_has_bpf_and_net_admin_no_network_and_headers_that_it_can_only_read(tmp_path: Path) -> None:
+    (tmp_path / "headers").mkdir()
+    (tmp_path / "headers" / "a.h").write_text("\n")
+    done = subprocess.run([sys.executable, "-c", CONFINED, str(tmp_path)], capture_output=True, text=True, check=True, cwd=ROOT)
+    found = json.loads(done.stdout)
+    wanted = 1 << 12 | 1 << 39  # CAP_NET_ADMIN, CAP_BPF
+    assert (found["effective"], found["permitted"], found["inheritable"], found["bounding"]) == (wanted, wanted, 0, wanted)
+    assert found["root"] == ["headers"], "no file of the host's is there"
+    assert (found["headers"], found["own"]) == ("Read-only file system", "written")
+    assert set(found["netdevs"]) <= {"lo"}
+    assert found["network"] == "Network is unreachable"
+    assert not (tmp_path / "headers" / "new").exists()

@@ -95,6 +95,7 @@ def functions(change: Callable[[dict[str, Any]], Mapping[str, Any]], name: str =
         server = loop.run_until_complete(start(all_noted) if start is not None else serve_unix(all_noted, str(path)))
         ready.set()
         loop.run_forever()
+        loop.run_until_complete(asyncio.sleep(0.02))  # what was accepted a moment ago becomes a transport
         server.close()
         for task in asyncio.all_tasks(loop):
             task.cancel()
