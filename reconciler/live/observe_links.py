@@ -79,12 +79,16 @@ def observe_links(reader: Reader, wanted: Iterable[Record], applied: Collection[
 
 
 def _promiscuous(reader: Reader, wanted: Collection[str], ends: _Ends) -> Iterable[PromiscuousRecord]:
-    """Netdevs that hear all frames, of those that are to, and of those that were made to."""
+    """Netdevs that hear all frames, of those that are to, and of those that were made to. One that was renamed since is to be
+    marked again, under the name that it has now."""
     marks = {pins.unescape(name): reader.link_text(f"{pins.PROMISCUOUS}/{name}") or "" for name in reader.names(pins.PROMISCUOUS)}
+    renamed = {mark.partition(" ")[0] for name, mark in marks.items() if ends.get(None, name) is None}
     for name in sorted({*wanted, *marks}):
         index, _, topology = marks.get(name, "").partition(" ")
         state = ends.get(None, name)
         ours = state is not None and index == str(state.netdev.index)
+        if name not in marks and state is not None and str(state.netdev.index) in renamed:
+            continue
         if (state is not None and state.netdev.promiscuous) or (name in marks and name not in wanted):
             yield PromiscuousRecord(name, topology, ours or name not in wanted)
 

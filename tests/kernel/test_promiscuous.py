@@ -127,3 +127,14 @@ def test_a_netdev_that_is_made_anew_is_told_again_and_one_that_is_gone_leaves_no
     subprocess.run(["ip", "link", "del", wires.lan], check=True)
     pcn("delete", wires.name, code=0)
     assert netns.exists(wires.a.netns)
+
+
+def test_a_netdev_that_was_renamed_is_left_as_it_was_all_the_same(wires: Wires) -> None:
+    pcn("apply", wires.write(), code=0)
+    old, wires.lan = wires.lan, f"{wires.lan}2"
+    subprocess.run(["ip", "link", "set", old, "name", wires.lan], check=True)
+    pcn("apply", wires.write(), code=0)
+    pcn("plan", wires.write(), code=0)
+    assert wires.reach()
+    pcn("delete", wires.name, code=0)
+    assert not wires.hears_all
