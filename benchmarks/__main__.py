@@ -34,6 +34,7 @@ NAMES = (
     "firewall",
     "firewall_edit",
     "firewall_flood",
+    "iptables",
     "synflood",
     "slowpath",
 )
