@@ -301,7 +301,9 @@ def test_what_a_service_may_not_do_is_said_and_the_kernel_is_as_it_was(lab: Lab,
 def test_the_api_registers_a_directory_and_a_place_and_lets_go_of_neither_while_it_is_used(lab: Lab, tmp_path: Path) -> None:
     directory = tmp_path / "own"
     shutil.copytree(remote.GATE, directory)
-    cube = {"name": "gate1", "denied": [NOBODY], "ports": [{"name": "p1"}, {"name": "p2"}]}
+    cube = {"name": "gate1", "denied": [NOBODY], "ports": [{"name": "p1", "peer": "v1"}, {"name": "p2", "peer": "v2"}]}
+    lab.spec["cubes"] = []  # the hosts alone
+    lab.apply()
     netns.raise_loopback()
     with ApiProcess(lab.root, tmp_path) as api:
         assert api("POST", "/services", {"name": "gate", "type": "lib", "uri": str(tmp_path / "nowhere")}).status == 400
@@ -312,10 +314,14 @@ def test_the_api_registers_a_directory_and_a_place_and_lets_go_of_neither_while_
         assert api.get("/gate/gate1/denied") == [NOBODY]
         said = api("DELETE", "/services/gate")
         assert (said.status, said.error["error-message"]) == (409, "gate is the service of gate1")
-        before = lab.loaded("gate1")
-        (directory / "gate.c").write_text((directory / "gate.c").read_text().replace("kind[1] == 0xb5", "kind[1] == 0xb6"))
-        assert api("PUT", "/gate/gate1/denied", [NOBODY, "02:00:00:00:00:78"]).status < 300
+        assert api("POST", "/helloworld/hw9", {"name": "hw9", "action": "DROP"}).status == 201
+        before, other = lab.loaded("gate1"), lab.loaded("hw9")
+        with traffic_of(lab):
+            (directory / "gate.c").write_text((directory / "gate.c").read_text().replace("kind[1] == 0xb5", "kind[1] == 0xb6"))
+            assert api("PUT", "/gate/gate1/denied", [NOBODY, "02:00:00:00:00:78"]).status < 300
         assert lab.loaded("gate1") != before
+        assert lab.loaded("hw9") == other, "its cubes, and no others"
+        assert api("DELETE", "/helloworld/hw9").status == 204
         assert api("DELETE", "/gate/gate1").status == 204
         assert api("DELETE", "/services/gate").status == 204
         assert not (tmp_path / "etc" / "gate.yaml").exists()
