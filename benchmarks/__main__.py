@@ -24,6 +24,8 @@ NAMES = (
     "chain",
     "bridge",
     "router",
+    "nat",
+    "balancer",
     "blacklist",
     "pods",
     "releases",

@@ -11,9 +11,12 @@ import pytest
 from benchmarks import linux, programs
 from benchmarks.bed import Bed
 from benchmarks.control import Ring
+from benchmarks.flows import flows, frame
 from benchmarks.testrun import alone
 from reconciler.kernel import bpf, maps
 from reconciler.kernel import programs as kernel_programs
+from tests.lib.packets import checksum, sniff
+from tests.lib.scapy_packets import IP
 
 
 @pytest.mark.parametrize("into", ["TC", "XDP"])
@@ -33,6 +36,19 @@ def test_a_turn_in_which_packets_are_lost_is_an_error() -> None:
         pytest.raises(RuntimeError, match="of 1000 packets 0 arrived"),
     ):
         flow.turn(1000)
+
+
+def test_a_flow_that_is_many_is_of_each_in_turn_and_its_checksums_are_right() -> None:
+    with Bed(["h1", "h2"], subnets=True) as bed:
+        linux.forwarding(bed)
+        first = frame(bed, "h1", "h2", bed.address("h2"), 2000)
+        with sniff(bed.space("h2"), "eth0") as seen, flows(bed, "h1", "h2", first, 4, ports=2) as flow:
+            assert flow.send(5) == 5
+            found = [IP(each[14:]) for each in seen.all(0.3)]
+    assert [(each.src, each.sport) for each in found] == [
+        ("10.0.1.1", 1024), ("10.0.1.1", 1025), ("10.0.1.2", 1024), ("10.0.1.2", 1025), ("10.0.1.1", 1024),
+    ]  # fmt: skip
+    assert all(checksum(bytes(each)[:20]) == 0 for each in found)
 
 
 def test_a_jump_goes_on_in_the_other_program() -> None:
