@@ -92,8 +92,8 @@ class Plugin:
         try:
             await self.attach(request, slot)
             await asyncio.to_thread(self._set_up, request, slot)
-        except BaseException:
-            await asyncio.to_thread(netdevs.remove, netdev(slot))
+        except BaseException:  # by its alias: the slot may be another pod's by now, if the pod was deleted meanwhile
+            await asyncio.to_thread(delete, request.attachment)
             raise
         return result(self._given(request, slot), request)
 
@@ -141,6 +141,8 @@ class Plugin:
     # -- the others ---------------------------------------------------------------------------------------------------
 
     async def _delete(self, request: Request) -> None:
+        async with self._one:  # an ADD of the same pod that came first has its netdev, and fails without it
+            pass
         await asyncio.to_thread(delete, request.attachment)
         await self.gone()
 

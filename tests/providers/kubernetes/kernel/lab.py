@@ -185,15 +185,15 @@ class NodeLab:
     # -- pods ---------------------------------------------------------------------------------------------------------
 
     def cni(self, verb: str, pod: str = "", container: str = "", space: str = "", *, version: str = "1.0.0", config: dict[str, Any] | None = None,
-            socket_path: str | None = None) -> tuple[int, Any]:  # fmt: skip
-        """The plugin as a runtime calls it: exit code and what it printed."""
+            under: tuple[str, ...] = ()) -> tuple[int, Any]:  # fmt: skip
+        """The plugin as a runtime calls it: exit code and what it printed. `under` a command that runs it."""
         environment = {
             "PATH": os.environ["PATH"], "CNI_COMMAND": verb, "CNI_CONTAINERID": container, "CNI_IFNAME": "eth0",
             "CNI_NETNS": f"/run/netns/{space}" if space else "", "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod}",
-            "PCN_CNI_SOCKET": socket_path or singleton.socket_path(self.root, "cni"), "PCN_CNI_FALLBACK": str(ROOT / "bin/pcn-k8s"), "PCN_BPFFS": self.root,
+            "PCN_CNI_SOCKET": singleton.socket_path(self.root, "cni"), "PCN_CNI_FALLBACK": str(ROOT / "bin/pcn-k8s"), "PCN_BPFFS": self.root,
         }  # fmt: skip
         said = {"cniVersion": version, "name": "pcn", "type": "pcn", **(config or {})}
-        done = subprocess.run(["/usr/bin/python3", "-IS", str(STUB)], input=json.dumps(said), env=environment, text=True, capture_output=True, timeout=60, check=False)
+        done = subprocess.run([*under, "/usr/bin/python3", "-IS", str(STUB)], input=json.dumps(said), env=environment, text=True, capture_output=True, timeout=60, check=False)
         assert not done.stderr, done.stderr
         return done.returncode, json.loads(done.stdout) if done.stdout else None
 

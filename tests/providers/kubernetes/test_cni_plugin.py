@@ -1,0 +1,68 @@
+"""The plugin's verbs against each other, over netdevs that are a dictionary."""
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from providers.kubernetes.cni import netdevs
+from providers.kubernetes.cni.contract import TRY_LATER, CniError
+from providers.kubernetes.cni.netdevs import Owner
+from providers.kubernetes.cni.plugin import Plugin
+from providers.kubernetes.settings import Settings, family_of, slot_of
+
+SETTINGS = Settings(slots=1)
+
+
+@pytest.fixture
+def there(monkeypatch) -> dict[str, Owner]:
+    """The netdevs that are there, and whose."""
+    found: dict[str, Owner] = {}
+
+    def make(name: str, _target: str, owner: Owner, *_: Any) -> bool:
+        return found.setdefault(name, owner) is owner
+
+    monkeypatch.setattr(netdevs, "owned", lambda: {slot_of(name): owner for name, owner in found.items()})
+    monkeypatch.setattr(netdevs, "make", make)
+    monkeypatch.setattr(netdevs, "remove", lambda name: found.pop(name, None) is not None)
+    monkeypatch.setattr(netdevs, "claim", lambda *_: None)
+    monkeypatch.setattr(netdevs, "is_namespace", lambda _: True)
+    monkeypatch.setattr(netdevs, "set_up", lambda *_: None)
+    return found
+
+
+def call(plugin: Plugin, verb: str, container: str) -> Any:
+    environment = {"CNI_COMMAND": verb, "CNI_CONTAINERID": container, "CNI_IFNAME": "eth0", "CNI_NETNS": f"/run/netns/{container}",
+                   "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME={container}"}  # fmt: skip
+    return plugin.call(environment, json.dumps({"cniVersion": "1.0.0", "name": "pcn"}).encode())
+
+
+def test_an_add_that_fails_after_its_pod_was_deleted_leaves_the_next_pods_netdev_alone(there):
+    async def work() -> None:
+        deleted = asyncio.Event()
+
+        async def attach(request: Any, _: int) -> None:
+            if request.container == "a":
+                await deleted.wait()
+                raise CniError(TRY_LATER, "pod0 was not connected")
+
+        async def gone() -> None:
+            pass
+
+        families = {4: family_of("10.244.1.0/24", SETTINGS)}
+        plugin = Plugin(SETTINGS, "/nowhere", lambda: families, attach, gone, str)
+        adding = asyncio.create_task(call(plugin, "ADD", "a"))
+        await asyncio.sleep(0)
+        assert plugin._one.locked()
+        assert (await call(plugin, "DEL", "a"))[0] == 0, "it waits for the ADD that came first to have its netdev"
+        assert there == {}
+        code, _ = await call(plugin, "ADD", "b")
+        assert code == 0
+        deleted.set()
+        code, said = await adding
+        assert (code, json.loads(said)["code"]) == (1, TRY_LATER)
+        assert [owner.container for owner in there.values()] == ["b"]
+
+    asyncio.run(work())
