@@ -40,6 +40,10 @@ class _Run:
     equal: list[EqualKeys] = field(default_factory=list)
 
 
+class _EqualWithin(Exception):
+    """An entry has a list in which two entries have the same key."""
+
+
 _COMPILED: dict[int, tuple[Any, Leaf]] = {}
 
 
@@ -97,9 +101,7 @@ def _list(schema: Mapping[str, Any]) -> Leaf:
     entry = _compile(schema["items"])
     keys: tuple[str, ...] = tuple(schema.get("x-yang-key", ()))
     needed = schema["items"].get("required", ())
-    known: EntryMemo[Any] | None = (
-        None if _has_keyed_lists(schema["items"]) else EntryMemo()
-    )  # in which equal keys are looked for
+    known: EntryMemo[Any] = EntryMemo()
     distinct = Distinct(itemgetter(*keys)) if keys else None
 
     def normal(value: Any, run: _Run, path: Path, step: Step) -> Any:
@@ -108,19 +110,21 @@ def _list(schema: Mapping[str, Any]) -> Leaf:
         here = _joined(path, step)
 
         def of(index: int, item: Any) -> Any:
-            return entry(item, run, here, index)
+            own = _Run(run.text)
+            made = entry(item, own, here, index)
+            if own.equal:
+                raise _EqualWithin
+            return made
 
-        result = known.each(value, of) if known is not None else [of(index, item) for index, item in enumerate(value)]
+        try:
+            result = known.each(value, of)
+        except _EqualWithin:  # which is said every time, so nothing of it is remembered
+            result = [entry(item, run, here, index) for index, item in enumerate(value)]
         if distinct is not None and not _all_differ(result, distinct):
             run.equal += _equal_keys(result, keys, needed, here)
         return result
 
     return normal
-
-
-def _has_keyed_lists(schema: Mapping[str, Any]) -> bool:
-    parts = [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]
-    return "x-yang-key" in schema or any(_has_keyed_lists(part) for part in parts if isinstance(part, Mapping))
 
 
 def _all_differ(entries: list[Any], distinct: Distinct) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import random
 
+from reconciler.check.normal import normalise
 from reconciler.incremental.entry_memo import EntryMemo
 from reconciler.incremental.persistent_list import unchanged
 
@@ -37,3 +38,20 @@ def test_what_is_unchanged_is_told_by_identity_and_no_entry_twice() -> None:
     assert unchanged([a, a, a], [a, a]) == (2, 0)
     assert unchanged([a, b], [b, b]) == (0, 1)
     assert unchanged([], [a]) == (0, 0)
+
+
+SCHEMA = {"properties": {"service": {"type": "array", "x-yang-key": ["name"], "items": {"properties": {"name": {"type": "string"}, "backend": {
+    "type": "array", "x-yang-key": ["ip"], "items": {"properties": {"ip": {"type": "string"}}, "required": ["ip"]}}}, "required": ["name"]}}}}  # fmt: skip
+
+
+def test_entries_that_have_lists_of_their_own_are_normalised_once_and_equal_keys_in_those_are_told_every_time() -> None:
+    services = [{"name": f"s{number}", "backend": [{"ip": f"10.0.0.{at}"} for at in range(3)]} for number in range(100)]
+    before, _ = normalise(SCHEMA, {"service": services}, lambda _: None)
+    edited = [*services[:40], {"name": "s40", "backend": []}, *services[41:]]
+    after, equal = normalise(SCHEMA, {"service": edited}, lambda _: None)
+    assert not equal
+    assert sum(new is old for new, old in zip(after["service"], before["service"], strict=True)) == 99
+    twice = [*services[:40], {"name": "s40", "backend": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.1"}]}, *services[41:]]
+    for _ in range(2):
+        _, equal = normalise(SCHEMA, {"service": twice}, lambda _: None)
+        assert [(each.path, each.key) for each in equal] == [(("service", 40, "backend"), ("10.0.0.1",))]
