@@ -6,7 +6,7 @@ An apply does not say it again: a netdev may come later, and a cube may be attac
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
@@ -23,14 +23,18 @@ from reconciler.document import Document
 from reconciler.document.suggest import near_miss
 from reconciler.errors import Problem
 
+Others = Callable[[], Mapping[str, str]]
 _ANY = {"0.0.0.0": "0.0.0.0/0", "::": "::/0"}  # noqa: S104 - no socket is bound
 
 
-def advice(documents: Sequence[Document], services: Services, netdevs: Collection[str]) -> list[Problem]:
-    """Warnings about documents in which `check` found no error. `netdevs` are those of this machine."""
+def advice(
+    documents: Sequence[Document], services: Services, netdevs: Collection[str], others: Others = dict
+) -> list[Problem]:
+    """Warnings about documents in which `check` found no error. `netdevs` are those of this machine; `others` gives the further
+    names (altnames) that they have, with those that they are known by, and is asked only for a name that is not among them."""
     drafts = [check_schema(topology_of(document, services)[0], services) for document in documents]
     world = symbol_table(drafts, services)
-    found = [*_attached_nowhere(world), *_not_there(world, netdevs), *_prefixes(world), *_small_mtus(world)]
+    found = [*_attached_nowhere(world), *_not_there(world, netdevs, others), *_prefixes(world), *_small_mtus(world)]
     return [replace(problem, severity="warning") for problem in found]
 
 
@@ -43,11 +47,15 @@ def _attached_nowhere(world: SymbolTable) -> Iterator[Problem]:
             yield cube.place.problem(f"{quoted(cube.name)} is attached nowhere: no packet meets it", hint)
 
 
-def _not_there(world: SymbolTable, netdevs: Collection[str]) -> Iterator[Problem]:
+def _not_there(world: SymbolTable, netdevs: Collection[str], others: Others) -> Iterator[Problem]:
     """Netdevs that neither a link makes nor this machine has."""
     made = [end.name for link in world.links for end in link.ends if end.netns is None]
     for name, place in _netdevs(world):
-        if name not in made and name not in netdevs:
+        if name in made or name in netdevs:
+            continue
+        if own := others().get(name):
+            yield place.problem(f"{quoted(name)} is only another name (altname) of {own}", f"write {quoted(own)}")
+        else:
             hint = near_miss(name, lambda: [*made, *netdevs], "what is joined to it waits until it appears")
             yield place.problem(f"there is no netdev {quoted(name)} on this machine, and no link makes it", hint)
 

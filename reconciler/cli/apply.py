@@ -86,10 +86,8 @@ def plan(run: Run, documents: list[Document], options: Options) -> int:
 
 
 def carry_out(run: Run, documents: list[Document], options: Options) -> int:
-    from reconciler.cli.whose import say_unserved, say_whose
     from reconciler.engine.apply import apply
     from reconciler.engine.confirm import refuse_while_unconfirmed
-    from reconciler.live.applied import name_of
 
     refuse_while_unconfirmed(options.root)
     results = [apply(documents, options, delete=run.args.delete)]
@@ -101,8 +99,12 @@ def carry_out(run: Run, documents: list[Document], options: Options) -> int:
         run.terminal.progress(f"waiting for {', '.join(sorted({netdev for *_, netdev in results[-1].plan.pending}))}")
         time.sleep(_POLL)
     report(run, results, done=True)
-    say_whose(run, results[0], {name_of(document) for document in documents} | options.drop, options.root)
-    say_unserved(run, results[-1], options.root)
+    if any(result.plan.steps for result in results):
+        from reconciler.cli.whose import say_unserved, say_whose
+        from reconciler.live.applied import name_of
+
+        say_whose(run, {name_of(document) for document in documents} | options.drop, options.root)
+        say_unserved(run, results[-1], options.root)
     return _wait_is_over(run, results[-1]) if run.args.wait is not None else 0
 
 

@@ -42,7 +42,7 @@ def run(run: Run) -> int:
     services = run.services()
     topologies, warnings = _checked(documents, services, merge=run.args.merge)
     _refuse_wrong_filters(documents, topologies, services)
-    warnings = [*warnings, *advice(documents, services, [name for _, name in socket.if_nameindex()])]
+    warnings = [*warnings, *advice(documents, services, [name for _, name in socket.if_nameindex()], _other_names)]
     if run.format != "text":
         run.emit(_document(topologies, warnings))
         return 0
@@ -50,6 +50,17 @@ def run(run: Run) -> int:
     if not run.terminal.quiet:
         run.terminal.print("\n".join(_line(topology) for topology in topologies))
     return 0
+
+
+def _other_names() -> dict[str, str]:
+    """The altnames of netdevs, each with the name that its netdev is known by; none where netlink is not to be had."""
+    from reconciler.errors import KernelError
+    from reconciler.kernel import rtnl
+
+    try:
+        return {other: name for name, netdev in rtnl.links().items() for other in netdev.other_names}
+    except (KernelError, OSError):
+        return {}
 
 
 def _checked(documents: Sequence[Document], services: Services, *, merge: bool) -> tuple[list[Topology], list[Problem]]:

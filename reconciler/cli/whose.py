@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from reconciler.service.registry import Services
 
 
-def say_whose(run: Run, result: ApplyResult, names: Collection[str], root: str) -> None:
+def say_whose(run: Run, names: Collection[str], root: str) -> None:
     """Say so where an agent follows one of these topologies in a file that was not given here, and will put that version back."""
     from reconciler.agent import singleton
 
-    if not result.plan.steps or not singleton.is_there(root):
+    if not singleton.is_there(root):
         return
     agent = singleton.ask(root, 1.0) or {}
     files = () if run.args.delete else getattr(run.args, "files", ())
@@ -31,7 +31,7 @@ def say_unserved(run: Run, result: ApplyResult, root: str) -> None:
     """Say which of the cubes that were applied want an agent, where there is none."""
     from reconciler.agent import singleton
 
-    if run.format != "text" or run.terminal.quiet or not result.plan.steps:
+    if run.format != "text" or run.terminal.quiet:
         return
     cubes = unserved((cube for topology in result.topologies for cube in topology.cubes), run.services())
     if cubes and not singleton.is_there(root):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import SequenceMatcher
 from typing import Any
 
 from reconciler.present.leaves import changed_leaves
@@ -71,7 +70,9 @@ def _pairs(old: Sequence[Entry], new: Sequence[Entry]) -> Iterator[Pair]:
     middle = old[head : ends[0]], new[head : ends[1]]
     if max(map(len, middle)) > _COMPARED:
         yield from _by_number(*middle)
-    else:
+    elif any(map(len, middle)):
+        from difflib import SequenceMatcher
+
         said = words[0][head : ends[0]], words[1][head : ends[1]]
         for kind, a, b, c, d in SequenceMatcher(None, *said, autojunk=False).get_opcodes():
             ours = middle[0][a:b], middle[1][c:d]

@@ -54,11 +54,17 @@ def totals(document: Mapping[str, Any], *, done: bool) -> str:
             name
             for step in document["steps"]
             if step["disruption"] != "none"
-            for name in (step["subject"].partition("/")[2], *step["reaches"])
+            for name in (*_names(step), *step["reaches"])
         }
     )
     where = f" ({', '.join(_few(felt))})" if felt else ""
     return escape(f"{'Applied' if done else 'Plan'}: {costs}; disruption: {summary['disruption']}{where}.")
+
+
+def _names(step: Mapping[str, Any]) -> list[str]:
+    """What a step is felt at; netdevs that go at once have no one name."""
+    name = step["subject"].partition("/")[2]
+    return [name] if name else list(step["before"] or ()) if step["operation"] == "delete_links" else []
 
 
 def _name(address: str) -> str:

@@ -70,6 +70,12 @@ def test_removed_rows_are_said_in_the_order_in_which_people_count() -> None:
     assert lines[7] == "    - … and 2 more rows"
 
 
+def test_netdevs_that_go_at_once_are_named_among_what_loses_packets() -> None:
+    links = [{"kind": "veth", "end": {"name": name, "netns": None}, "peer": None} for name in ("v1", "v2")]
+    step = replace(HOP, address="links", operation=Operation("delete_links", {"links": links}), reaches=("r1",))
+    assert shown(step).endswith("disruption: packets lost (r1, v1, v2).")
+
+
 def test_what_mends_drift_is_told_from_what_the_files_ask_for() -> None:
     found = session()
     hook = replace(HOP, address="hook/veth1/tcx_ingress", action="create", before=None, disruption=AGING.disruption, reaches=())

@@ -115,6 +115,14 @@ def test_a_netdev_that_is_too_narrow_for_the_ipv6_of_a_port_is_warned_of() -> No
     assert "MTU" not in said(advice(wide, SERVICES, ["lo"]), text)
 
 
+def test_another_name_of_a_netdev_is_said_to_be_one() -> None:
+    documents = parse(marked(CUBE % "ports: [{name: a, peer: <!>enp9s0}]")[0], "t.yaml")
+    problems = advice(documents, SERVICES, ["eth0"], lambda: {"enp9s0": "eth0"})
+    assert [(each.message, str(each.hint)) for each in problems] == [
+        ('"enp9s0" is only another name (altname) of eth0', 'write "eth0"')
+    ]
+
+
 def test_there_are_120_of_them_and_validate_ends_with_65_for_each_that_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wrong = [body for body, _ in [*ERRORS, *MORE]]
     assert len(wrong) + len(WARNINGS) >= 120
