@@ -1,5 +1,6 @@
 /* A cube's network namespace, if it has one (`shadow`), with a netdev for each of its ports. What sends packets there
- * includes this; the others know nothing of it. */
+ * includes this; the others know nothing of it. A service that gives a cube with a shadow other C files (`sources` of its Python
+ * half, as the router's) has not an instruction of it in the others. */
 BPF_TABLE("array", u32, struct pcn_hop, pcn_shadow, PCN_MAX_PORTS);
 
 /* 0: there is no namespace. 1: there is. 2: it gets a copy of every packet as well (`span`). */

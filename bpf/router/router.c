@@ -7,7 +7,6 @@
  * was damaged stays so and is found out where the packet arrives.
  */
 #include "router.h"
-#include "framework/namespace.h"
 #include "lib/arp.h"
 #include "lib/csum.h"
 

@@ -4,12 +4,18 @@
  * router_ipv6.c     IPv6 and neighbour discovery
  * router_error.c    makes an ICMP or ICMPv6 error of the packet at hand
  * router_resolve.c  what happens to a packet whose next hop's MAC address is not known
+ * ..._shadow.c      the first two of a router with a network namespace
  *
  * An address is 16 bytes wherever both families share a table; IPv4 is ::ffff:a.b.c.d. cubes/router/__init__.py fills the tables.
  */
 #include "lib/addr.h"
 #include "lib/lpm.h"
 #include "lib/ratelimit.h"
+
+#ifndef PCN_HAS_NAMESPACE /* as of a router without one; router_shadow.c and router_ipv6_shadow.c are of one with */
+#define PCN_HAS_NAMESPACE 0
+static __always_inline int pcn_pkt_redirect_ns(struct CTXTYPE *ctx, struct pkt_metadata *md, u32 port) { return PCN_SHOT; }
+#endif
 
 #define IPV4_AT sizeof(struct ethhdr)
 #define FITS_ALWAYS 590        /* bytes of a frame: less than any link carries */

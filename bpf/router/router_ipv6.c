@@ -4,7 +4,6 @@
  * The router sends no router advertisements.
  */
 #include "router.h"
-#include "framework/namespace.h"
 #include "lib/nd.h"
 
 #define IPV6_AT sizeof(struct ethhdr)

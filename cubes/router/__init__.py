@@ -39,7 +39,7 @@ from cubes.router.state import fib4_of
 from cubes.router.tree import Branches, Prefix, grow, rows_of, tree_of
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["FACTS", "SCRATCH", "SlowPath", "check", "config", "constants", "namespace", "programs", "state", "tables"]
+__all__ = ["FACTS", "SCRATCH", "SlowPath", "check", "config", "constants", "namespace", "programs", "sources", "state", "tables"]
 
 FACTS = ("links", "shadow")  # a route over a port that is down is not used; Linux tools in the namespace may set addresses
 SCRATCH = frozenset({"handovers"})
@@ -54,6 +54,13 @@ _BRANCHES: dict[str, Branches] = {}
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
+
+
+def sources(config: Config) -> dict[str, list[str]]:
+    """Of a cube with a network namespace, C that sends packets there; no other has an instruction of it."""
+    if not config.get("shadow"):
+        return {}
+    return {"ingress": ["router_shadow.c", "router_ipv6_shadow.c", "router_error.c", "router_resolve.c"]}
 
 
 def constants(config: Config) -> dict[str, int]:
