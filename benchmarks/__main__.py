@@ -24,6 +24,7 @@ NAMES = (
     "chain",
     "bridge",
     "router",
+    "routes",
     "nat",
     "balancer",
     "blacklist",
