@@ -28,6 +28,9 @@ def test_a_backend_that_is_asked_at_its_own_address_and_does_not_answer_loses_it
         backend["pool"] = [{"id": number, "mac": mac_of(number), "check-ip": f"10.9.1.{number}"} for number in (11, 12)]
         backend["health-check"] = {"port": 80, "interval": 1, "timeout": 1, "fall": 2, "rise": 1}
         lab.apply()
+        shown = lab.live_cube("lb")["backend"]
+        assert {entry["id"]: entry["check-ip"] for entry in shown["pool"]} == {11: "10.9.1.11", 12: "10.9.1.12"}
+        assert {**shown["health-check"], **backend["health-check"]} == shown["health-check"]
         space = lab.space("h3")
         bench = Bench(lab, tmp_path)
         bench.save()

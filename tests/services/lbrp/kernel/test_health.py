@@ -104,6 +104,19 @@ def test_who_dies_loses_its_flows_in_time_and_gets_its_share_back_and_no_other_f
         assert shown(lab)[dead]["last-error"] == "REFUSED"
 
 
+def test_what_is_written_is_shown_as_it_is_and_applied_again_changes_nothing():
+    with LbLab(text=SCENARIO) as lab:
+        lab.add((11, 8080), **{"health-check": {"type": "HTTP", "path": "/up", "interval": 7}})
+        lab.add((12, 8080), vip=2, **{"health-check": {}})
+        lab.apply()
+        shown = {entry["vip"]: entry.get("health-check") for entry in lab.live_cube("lb")["service"]}
+        assert shown[lab.vip(1)] is not None
+        assert {**shown[lab.vip(1)], "type": "HTTP", "path": "/up", "interval": 7} == shown[lab.vip(1)]
+        assert shown[lab.vip(2)] is not None
+        lab.spec["cubes"] = lab.live()["cubes"]
+        assert not lab.apply().plan.steps
+
+
 @pytest.mark.serial
 def test_http_that_hangs_or_answers_otherwise_is_left_out_and_what_is_asked_is_a_get(tmp_path):
     with Scene(tmp_path, says=OK, type="HTTP", path="/up?x=1", fall=1) as scene, scene.bench.agent():
