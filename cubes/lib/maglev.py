@@ -10,6 +10,7 @@ import hashlib
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 SIZES = (251, 4093, 65537)  # primes, so that every step goes through all slots
 FAIR = 50  # slots that the least share must be: with so many it is right within 2 %
@@ -79,12 +80,21 @@ class Dealt:
 
 def deal(weights: Mapping[bytes, int], size: int = 0) -> Dealt:
     """A ring of these backends; `size` 0: as long as it must be."""
+    size = size or size_for(weights.values())
+    return (_remembered if size <= SIZES[0] else _dealt)(tuple(sorted(weights.items())), size)
+
+
+def _dealt(backends: tuple[tuple[bytes, int], ...], size: int) -> Dealt:
+    weights = dict(backends)
     numbers: dict[bytes, int] = {}
-    for name in sorted(weights):
+    for name in weights:
         numbers[name] = number(name, set(numbers.values()))
-    slots = ring(size or size_for(weights.values()), weights) if any(weights.values()) else []
+    slots = ring(size, weights) if any(weights.values()) else []
     rows = tuple(pages([numbers[name] for name in slots]))
     return Dealt(len(slots), {name: struct.pack("=I", found) for name, found in numbers.items()}, rows)
+
+
+_remembered = lru_cache(1 << 13)(_dealt)  # of short rings: two balancers of one host have the same ones
 
 
 def murmur3(data: bytes) -> int:

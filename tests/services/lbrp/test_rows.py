@@ -59,6 +59,13 @@ def test_a_removed_backend_moves_its_share_of_65537_slots_plus_1_percent_at_most
     assert back == before
 
 
+def test_two_services_of_the_same_backends_share_a_short_ring():
+    weights = {f"10.0.0.{number}".encode(): number % 3 + 1 for number in range(4)}
+    assert maglev.deal(weights, 251) is maglev.deal(dict(reversed(weights.items())), 251)
+    assert maglev.deal(weights, 251) != maglev.deal({**weights, b"10.0.0.9": 1}, 251)
+    assert maglev.deal(weights, 4093) is not maglev.deal(weights, 4093), "long ones take too much memory"
+
+
 def test_a_backend_without_a_weight_has_no_slot_and_none_at_all_makes_no_ring():
     assert maglev.ring(251, {b"a": 1, b"b": 0}) == [b"a"] * 251
     assert maglev.ring(251, {b"b": 0}) == []
