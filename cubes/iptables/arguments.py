@@ -44,7 +44,6 @@ _LONG = {
     "--state": "--ctstate", "-g": "--goto", "-f": "--fragment", "-c": "--set-counters",
 }  # fmt: skip
 _REFUSED = {
-    "--goto": "a chain that is gone to leads back to where the one before it was called: lead to it with -j",
     "--fragment": "whether a packet is a fragment is not asked",
     "--set-counters": "counters begin with zero",
     "--ports": "write two rules, one with --sports and one with --dports",
@@ -276,6 +275,10 @@ def _jump(words: Words, _: str, spoken: Spoken, option: str) -> None:
     spoken.leaves["action"] = words.value(option)
 
 
+def _goto(words: Words, _: str, spoken: Spoken, option: str) -> None:
+    spoken.leaves |= {"action": words.value(option), "goto": True}
+
+
 def _limit(words: Words, _: str, spoken: Spoken, option: str) -> None:
     said = words.value(option)
     count, slash, unit = said.partition("/")
@@ -332,6 +335,7 @@ _OPTIONS: dict[str, Reader] = {
     "--in-interface": _interface("in-iface"),
     "--out-interface": _interface("out-iface"),
     "--jump": _jump,
+    "--goto": _goto,
     "--reject-with": _reject_with,
     "--limit": _limit,
     "--limit-burst": _limit_burst,

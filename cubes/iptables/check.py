@@ -81,6 +81,8 @@ def _of_rule(rule: Leaves, chain: str, names: set[str]) -> Iterator[tuple[str, s
 
 
 def _of_limits(rule: Leaves, action: str) -> Iterator[tuple[str, str]]:
+    if rule.get("goto") and action in ACTIONS:
+        yield "goto", "goto needs the name of a chain as its action"
     if "limit" in rule and action not in ACTIONS:
         yield "limit", f"a rule that leads to a chain has no limit: give it to the rules of {action}"
     if "limit-burst" in rule and "limit" not in rule:

@@ -1,20 +1,22 @@
 """Chains as one list of rules each, in which those of one's own are laid out where rules lead to them.
 
 A search for the first rule that matches does not know chains. So where a rule leads to a chain, that chain's rules stand, each
-asking what both ask together. RETURN goes on behind the last rule of what was laid out.
+asking what both ask together. RETURN goes on behind the last rule of what was laid out. Behind the rules of a chain that is gone
+to (`goto`) stands a RETURN of the chain that it was gone to from.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cubes.iptables.match import EVERYTHING, Match, both
 from cubes.iptables.rules import ACTIONS, BUILT_IN, Chain, Rule
 
 MOST = 65536  # rules of a cube, laid out
 DEEPEST = 16  # chains that lead to one another
+END = 0  # in a path: the end of a chain that was gone to
 
 
 @dataclass(slots=True)
@@ -50,27 +52,43 @@ def laid_out(chains: Mapping[str, Chain]) -> dict[str, list[Laid]]:
 
 
 def _lay(building: _Building, name: str, within: list[Match], path: tuple[int, ...], names: tuple[str, ...]) -> None:
+    """A chain that is led to: its end, and RETURN, lead back to behind it."""
+    returns: list[Laid] = []
+    _lay_rules(building, name, within, path, names, returns)
+    for laid in returns:
+        laid.skip = len(building.found) - 1
+
+
+def _lay_rules(
+    building: _Building, name: str, within: list[Match], path: tuple[int, ...], names: tuple[str, ...], returns: list[Laid]
+) -> None:
+    """`returns` are the rules so far that lead back to where this chain, or the one that it was gone to from, was led to."""
     if len(names) > DEEPEST:
         raise ValueError(f"chains lead to one another more than {DEEPEST} deep: {', '.join(names)}")
-    start = len(building.found)
     for rule in building.chains[name].rules:
         matches = [match for outer in within for match in both(outer, rule.match)]
         if not matches:
             continue
         if rule.action in ACTIONS:
-            place = (*path, rule.identity)
-            building.found.append(Laid(rule, place, identity_of(place), matches))
+            _lay_one(building, rule, (*path, rule.identity), matches, returns)
         elif rule.action in names:
             raise ValueError(f"chains lead to one another in a circle: {' > '.join((*names, rule.action))}")
         elif rule.action not in building.chains:
             raise ValueError(f"there is no chain {rule.action}")
+        elif rule.leaf("goto"):
+            _lay_rules(building, rule.action, matches, (*path, rule.identity), (*names, rule.action), returns)
+            _lay_one(building, replace(rule, action="RETURN"), (*path, rule.identity, END), matches, returns)
         else:
             _lay(building, rule.action, matches, (*path, rule.identity), (*names, rule.action))
         if len(building.found) > MOST:
             raise ValueError(f"chains that are laid out where rules lead to them come to more than {MOST} rules")
-    for laid in building.found[start:]:
-        if laid.rule.action == "RETURN" and laid.path[:-1] == path:
-            laid.skip = len(building.found) - 1
+
+
+def _lay_one(building: _Building, rule: Rule, place: tuple[int, ...], matches: list[Match], returns: list[Laid]) -> None:
+    laid = Laid(rule, place, identity_of(place), matches)
+    building.found.append(laid)
+    if rule.action == "RETURN":
+        returns.append(laid)
 
 
 def identity_of(path: tuple[int, ...]) -> int:

@@ -67,6 +67,8 @@ def _target(leaves: Leaves) -> Sequence[str]:
     action = leaves.get("action", "ACCEPT")
     if action == "REJECT":
         return ["-j", action, "--reject-with", answered(leaves)]
+    if leaves.get("goto"):
+        return ["-g", action]
     return ["-j", action, *(["--log-prefix", quoted(leaves["log-prefix"])] if "log-prefix" in leaves else [])]
 
 
@@ -183,6 +185,7 @@ def _details(rule: Leaves) -> str:
     found += [f"flags:{rule['tcpflags']}"] if "tcpflags" in rule else []
     found += [f"ctstate {rule['conntrack']}"] if "conntrack" in rule else []
     found += [f"limit: avg {rate(rule['limit'])} burst {rule.get('limit-burst', BURST)}"] if "limit" in rule else []
+    found += ["[goto]"] if rule.get("goto") else []
     found += [f'LOG prefix {quoted(rule["log-prefix"])}'] if "log-prefix" in rule else []
     found += [f"reject-with {answered(rule)}"] if rule.get("action") == "REJECT" else []
     return " ".join([*found, *([f"/* {rule['description']} */"] if rule.get("description") else [])])

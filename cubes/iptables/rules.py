@@ -26,7 +26,7 @@ ACTIONS = {"ACCEPT": 0, "DROP": 1, "LOG": 2, "RETURN": 3, "REJECT": 4}
 BUILT_IN = ("INPUT", "FORWARD", "OUTPUT")
 LEAVES = (
     "in-iface", "out-iface", "src", "dst", "l4proto", "sport", "dport", "icmp-type", "tcpflags", "conntrack", "action",
-    "reject-with", "limit", "limit-burst", "log-prefix",
+    "reject-with", "limit", "limit-burst", "log-prefix", "goto",
 )  # fmt: skip
 """What makes a rule what it is, in the order in which they are kept."""
 _FIRST_LEAVES = 11  # of these, which always were: a rule that says no other one has the identity that it had
@@ -103,7 +103,11 @@ def is_taken(name: str) -> bool:
 
 def said_of(entry: Leaves) -> tuple[str, ...]:
     """A rule's content as texts, '' for what is not said."""
-    return tuple(str(entry.get(leaf, "ACCEPT" if leaf == "action" else "")) for leaf in LEAVES)
+    return tuple(_text(entry.get(leaf, "ACCEPT" if leaf == "action" else "")) for leaf in LEAVES)
+
+
+def _text(value: Any) -> str:
+    return ("true" if value else "") if isinstance(value, bool) else str(value)
 
 
 @functools.lru_cache(maxsize=1 << 17)
@@ -170,6 +174,8 @@ def from_row(row: bytes) -> tuple[int, dict[str, Any]]:
 
 def _value(leaf: str, word: str) -> Any:
     """What may be a number is one."""
+    if leaf == "goto":
+        return word == "true"
     return int(word) if leaf in ("l4proto", "sport", "dport", "icmp-type", "limit-burst") and word.isdigit() else word
 
 

@@ -38,6 +38,7 @@ SHORT = [
     ("-j REJECT --reject-with=admin-prohib", "-j REJECT --reject-with icmp-admin-prohibited"),
     ("-m limit --limit 5/s --limit-burst 5 -j ACCEPT", "-m limit --limit 5/sec -j ACCEPT"),
     ("-m limit --limit 120/minute -j LOG --log-level 7 --log-prefix 'so it is: '", '-m limit --limit 2/sec -j LOG --log-prefix "so it is: "'),
+    ("--goto web", "-g web"),
     ("-p udp --dport :1023 -j DROP", "-p udp -m udp --dport 0:1023 -j DROP"),
 ]
 WRONG = [
@@ -59,7 +60,7 @@ WRONG = [
     ("-j DROP --log-prefix x", "needs -j LOG"),
     ("-j LOG --log-prefix 123456789012345678901234567890", "1 to 29 letters"),
     ("-j ACCEPT --random", "unknown option --random"),
-    ("-g web", "lead to it with -j"),
+    ("-f -j DROP", "is not asked"),
 ]
 
 

@@ -59,7 +59,7 @@ def walk(chains: Mapping[str, Chain], name: str, packet: Packet) -> str | None:
             return None
         if rule.action in ("ACCEPT", "DROP"):
             return rule.action
-        if rule.action != "LOG" and (found := walk(chains, rule.action, packet)) is not None:
+        if rule.action != "LOG" and ((found := walk(chains, rule.action, packet)) is not None or rule.leaf("goto")):
             return found
     return None
 
@@ -89,6 +89,8 @@ def rule(chance: random.Random, targets: Sequence[str]) -> dict[str, Any]:
                 leaves[leaf] = chance.choice(PORTS)
     if chance.random() < 0.4:
         leaves["in-iface"] = chance.choice(INTERFACES)
+    if leaves["action"] in ("a", "b", "c") and chance.random() < 0.5:
+        leaves["goto"] = True
     return leaves
 
 
