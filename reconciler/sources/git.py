@@ -12,10 +12,9 @@ import json
 import os
 import re
 import subprocess
-import tarfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ _BRANCH = re.compile(r"[A-Za-z0-9_][\w./-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
 _SECONDS = 30.0  # for one git command
 _STATUS = "refs/pcn/status/"
-_MOST_FILES = 10_000
+_MOST_FILES, _MOST_BYTES = 10_000, 256 << 20
 _SAFE = (  # what a repository, or a server, could have executed
     "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "protocol.ext.allow=never", "-c", "gc.auto=0",
     "-c", "gpg.program=false", "-c", "gpg.x509.program=false", "-c", "fetch.recurseSubmodules=false",
@@ -118,7 +117,8 @@ class GitSource:
 
     def _read(self, commit: str) -> Revision:
         trailer = self._run("show", "-s", "--format=%(trailers:key=pcn-prune,valueonly)", commit).decode().split()
-        return Revision(commit, _files(self._run("archive", "--format=tar", f"{commit}:{self._place.path}")), "all" in trailer)
+        wanted = _documents(self._run("ls-tree", "-l", "-z", f"{commit}:{self._place.path}"))
+        return Revision(commit, dict(zip(wanted, _objects(self._run, wanted.values()), strict=True)), "all" in trailer)
 
     def at(self, revision: str) -> Revision:
         if not _COMMIT.fullmatch(revision):
@@ -176,33 +176,37 @@ _OWN = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "https:http:ssh:git:fi
 def blobs(git: Callable[..., bytes]) -> list[Mapping[str, Any]]:
     """The statuses in a repository, in two processes however many there are."""
     names = git("for-each-ref", "--format=%(objectname) %(objecttype)", _STATUS).decode().splitlines()
-    wanted = [name.split()[0] for name in names if name.endswith(" blob")]
+    return fleet.read(_objects(git, [name.split()[0] for name in names if name.endswith(" blob")]))
+
+
+def _objects(git: Callable[..., bytes], wanted: Collection[str]) -> list[bytes]:
+    """Contents of blobs."""
     stream = io.BytesIO(git("cat-file", "--batch", given="".join(f"{name}\n" for name in wanted).encode()) if wanted else b"")
     found = []
     for _ in wanted:
         size = int(stream.readline().split()[2])
         found.append(stream.read(size))
         stream.readline()
-    return fleet.read(found)
+    return found
 
 
 def _ref_name(host: str) -> str:
     return re.sub(r"[^\w-]|^-", "_", host)
 
 
-def _files(archive: bytes) -> dict[str, bytes]:
-    """The documents that stand in the directory itself. Raises SourceError."""
-    found: dict[str, bytes] = {}
-    if not archive.strip(b"\0"):
-        return found  # an empty tree
-    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
-        for member in tar:
-            name = member.name
-            if not member.isreg() or "/" in name or name.startswith(".") or not name.endswith(SUFFIXES):
-                continue
-            if member.size > MAX_BYTES or len(found) >= _MOST_FILES:
-                raise SourceError(f"{name} has more than {MAX_BYTES >> 20} MiB, or there are more than {_MOST_FILES} files")
-            content = tar.extractfile(member)
-            assert content is not None
-            found[name] = content.read()
+def _documents(listed: bytes) -> dict[str, str]:
+    """The objects of the documents that stand in the directory itself, by name: nothing else is read, however large it is. Raises
+    SourceError."""
+    found: dict[str, str] = {}
+    whole = 0
+    for entry in listed.split(b"\0"):
+        about, _, name = os.fsdecode(entry).partition("\t")
+        if not name.endswith(SUFFIXES) or name.startswith(".") or not name.isprintable() or not about.startswith("100"):
+            continue  # directories, symlinks, submodules
+        _, _, number, size = about.split()
+        whole += int(size)
+        if int(size) > MAX_BYTES or len(found) >= _MOST_FILES or whole > _MOST_BYTES:
+            most = f"{MAX_BYTES >> 20} MiB, or there are more than {_MOST_FILES} files or {_MOST_BYTES >> 20} MiB"
+            raise SourceError(f"{name} has more than {most}")
+        found[name] = number
     return found

@@ -108,14 +108,15 @@ def test_a_fleet_follows_git_and_etcd_through_what_happens_to_them(
         etcd.start()
         repository.start()
         etcd.put("/pcn/topologies/all", topology("all", "DROP"))
-        repository.commit({"t.yaml": topology("turin", "DROP", hosts=TURIN), "b.yaml": topology("bari", "FORWARD", hosts=BARI)}, force=True)
+        last = repository.commit({"t.yaml": topology("turin", "DROP", hosts=TURIN), "b.yaml": topology("bari", "FORWARD", hosts=BARI)}, force=True)
         until(lambda: first.has("all", "DROP") and first.has("turin", "DROP"), 40)
         second.start()
         until(lambda: second.has("bari", "FORWARD") and second.has("all", "DROP"), 40)
         until(lambda: first.agent.status()["healthy"])
 
         # what a change would cost, without reaching anybody
-        until(lambda: all(repository.status(host.name).get("state") == "InSync" for host in hosts))
+        for host in hosts:
+            until(lambda name=host.name: [repository.status(name).get(what) for what in ("revision", "state")] == [last, "InSync"], 60)  # type: ignore[misc]
         (proposed / "t.yaml").write_text(topology("turin", "FORWARD", hosts=TURIN))
         (proposed / "b.yaml").write_text(topology("bari", "FORWARD", hosts=BARI))
         lines = pcn("fleet", "plan", str(proposed), "--git", repository.url, code=2).stdout.splitlines()
