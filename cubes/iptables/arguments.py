@@ -3,39 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
-from cubes.iptables.details import BURST, UNITS
 from cubes.iptables.match import spans
+from cubes.iptables.names import ICMP_TYPES
 from cubes.iptables.rules import FLAGS, PROTOCOLS, STATES
+from cubes.iptables.spoken import Leaves, Reader, Refused, Spoken, Words
+from cubes.iptables.targets import TARGETS
 
-Leaves = dict[str, Any]
-
-ICMP_TYPES = {
-    "echo-reply": "0", "pong": "0", "destination-unreachable": "3", "network-unreachable": "3/0", "host-unreachable": "3/1",
-    "protocol-unreachable": "3/2", "port-unreachable": "3/3", "fragmentation-needed": "3/4", "source-route-failed": "3/5",
-    "network-unknown": "3/6", "host-unknown": "3/7", "network-prohibited": "3/9", "host-prohibited": "3/10",
-    "TOS-network-unreachable": "3/11", "TOS-host-unreachable": "3/12", "communication-prohibited": "3/13",
-    "host-precedence-violation": "3/14", "precedence-cutoff": "3/15", "source-quench": "4", "redirect": "5",
-    "network-redirect": "5/0", "host-redirect": "5/1", "TOS-network-redirect": "5/2", "TOS-host-redirect": "5/3",
-    "echo-request": "8", "ping": "8", "router-advertisement": "9", "router-solicitation": "10", "time-exceeded": "11",
-    "ttl-exceeded": "11", "ttl-zero-during-transit": "11/0", "ttl-zero-during-reassembly": "11/1", "parameter-problem": "12",
-    "ip-header-bad": "12/0", "required-option-missing": "12/1", "timestamp-request": "13", "timestamp-reply": "14",
-    "address-mask-request": "17", "address-mask-reply": "18",
-}  # fmt: skip
-REJECT_WITH = {
-    "icmp-port-unreachable": "", "icmp-net-unreachable": "NO_ROUTE", "icmp-host-unreachable": "HOST_UNREACHABLE",
-    "icmp-proto-unreachable": "PROTOCOL_UNREACHABLE", "icmp-net-prohibited": "NET_PROHIBITED",
-    "icmp-host-prohibited": "HOST_PROHIBITED", "icmp-admin-prohibited": "ADMIN_PROHIBITED", "tcp-reset": "TCP_RESET",
-}  # fmt: skip
-"""What iptables calls the answers; '' is what REJECT answers if nothing is said."""
-_SHORT_ANSWERS = {
-    "port-unreach": "icmp-port-unreachable", "net-unreach": "icmp-net-unreachable", "host-unreach": "icmp-host-unreachable",
-    "proto-unreach": "icmp-proto-unreachable", "net-prohib": "icmp-net-prohibited", "host-prohib": "icmp-host-prohibited",
-    "admin-prohib": "icmp-admin-prohibited", "tcp-rst": "tcp-reset",
-}  # fmt: skip
 _MODULES = frozenset({"tcp", "udp", "sctp", "icmp", "multiport", "conntrack", "state", "comment", "limit"})
 _LONG = {
     "-p": "--protocol", "--proto": "--protocol", "-s": "--source", "--src": "--source", "-d": "--destination",
@@ -49,51 +24,6 @@ _REFUSED = {
     "--ports": "write two rules, one with --sports and one with --dports",
     "--icmpv6-type": "it is of ip6tables",
 }
-
-
-class Refused(ValueError):
-    """An argument that cannot be done; the text is a sentence."""
-
-
-@dataclass(slots=True)
-class Words:
-    """The arguments that are left, the first one first."""
-
-    left: list[str]
-    at: int = 0
-
-    def __iter__(self) -> Iterator[str]:
-        while self.at < len(self.left):
-            self.at += 1
-            yield self.left[self.at - 1]
-
-    def value(self, option: str) -> str:
-        if self.at >= len(self.left):
-            raise Refused(f"option {option} needs a value")
-        self.at += 1
-        return self.left[self.at - 1]
-
-    def follows(self) -> str | None:
-        """The next word, if it is no option."""
-        word = self.left[self.at] if self.at < len(self.left) else None
-        return None if word is None or word.startswith("-") or word == "!" else word
-
-
-@dataclass(slots=True)
-class Spoken:
-    """A rule as it was spoken: its leaves but for addresses, of which there may be several."""
-
-    leaves: Leaves = field(default_factory=dict)
-    sources: list[str] = field(default_factory=list)
-    targets: list[str] = field(default_factory=list)
-
-    def rules(self) -> list[Leaves]:
-        """A rule for each pair of addresses, as iptables makes them."""
-        return [
-            self.leaves | ({"src": src} if src else {}) | ({"dst": dst} if dst else {})
-            for src in self.sources or [""]
-            for dst in self.targets or [""]
-        ]
 
 
 def read_option(word: str, inverted: bool, words: Words, spoken: Spoken) -> bool:
@@ -137,8 +67,6 @@ def checked(spoken: Spoken) -> list[Leaves]:
 
 
 # -- one reader an option ---------------------------------------------------------------------------------------------
-
-Reader = Callable[[Words, str, Spoken, str], None]
 
 
 def _protocol(words: Words, _: str, spoken: Spoken, option: str) -> None:
@@ -275,59 +203,6 @@ def _jump(words: Words, _: str, spoken: Spoken, option: str) -> None:
     spoken.leaves["action"] = words.value(option)
 
 
-def _goto(words: Words, _: str, spoken: Spoken, option: str) -> None:
-    spoken.leaves |= {"action": words.value(option), "goto": True}
-
-
-def _limit(words: Words, _: str, spoken: Spoken, option: str) -> None:
-    said = words.value(option)
-    count, slash, unit = said.partition("/")
-    units = [each for each in UNITS if slash and unit and each.startswith(unit.lower())] or ([] if slash else ["second"])
-    if not count.isdigit() or not 0 < int(count) < 10001 or not units:
-        raise Refused(f"{option} {said}: write a number of packets, such as 5/minute (second, minute, hour, day)")
-    spoken.leaves["limit"] = in_largest_unit(int(count), units[0])
-
-
-def in_largest_unit(count: int, unit: str) -> str:
-    """As iptables lists it: 120/minute is 2/second. It keeps the time between two packets, in tenths of milliseconds."""
-    period = UNITS[unit] // 100_000 // count
-    found = ""
-    for name, length in reversed(UNITS.items()):
-        whole = length // 100_000
-        if found and (period > whole or whole // period < whole % period):
-            break
-        found = f"{whole // period}/{name}"
-    return found
-
-
-def _limit_burst(words: Words, _: str, spoken: Spoken, option: str) -> None:
-    said = words.value(option)
-    if not said.isdigit() or not 0 < int(said) <= 10000:
-        raise Refused(f"{option} {said}: write a number of packets, 10000 at most")
-    if int(said) != BURST:
-        spoken.leaves["limit-burst"] = int(said)
-
-
-def _log_prefix(words: Words, _: str, spoken: Spoken, option: str) -> None:
-    said = words.value(option)
-    if not 0 < len(said) < 30 or not (said.isascii() and said.isprintable()):
-        raise Refused(f"{option} {said}: write 1 to 29 letters, digits, spaces and punctuation of ASCII")
-    spoken.leaves["log-prefix"] = said
-
-
-def _log_level(words: Words, _: str, __: Spoken, option: str) -> None:
-    words.value(option)  # it is not kept: what is logged has the level INFO
-
-
-def _reject_with(words: Words, _: str, spoken: Spoken, option: str) -> None:
-    said = words.value(option)
-    answer = REJECT_WITH.get(_SHORT_ANSWERS.get(said, said))
-    if answer is None:
-        raise Refused(f"{option} {said}: answers are {', '.join(REJECT_WITH)}")
-    if answer:
-        spoken.leaves["reject-with"] = answer
-
-
 _OPTIONS: dict[str, Reader] = {
     "--protocol": _protocol,
     "--source": _source,
@@ -335,12 +210,6 @@ _OPTIONS: dict[str, Reader] = {
     "--in-interface": _interface("in-iface"),
     "--out-interface": _interface("out-iface"),
     "--jump": _jump,
-    "--goto": _goto,
-    "--reject-with": _reject_with,
-    "--limit": _limit,
-    "--limit-burst": _limit_burst,
-    "--log-prefix": _log_prefix,
-    "--log-level": _log_level,
     "--match": _module,
     "--sport": _ports("sport", 1),
     "--dport": _ports("dport", 1),
@@ -351,6 +220,7 @@ _OPTIONS: dict[str, Reader] = {
     "--icmp-type": _icmp_type,
     "--ctstate": _states,
     "--comment": _comment,
+    **TARGETS,
 }
 _INVERTIBLE = frozenset(
     {"--source", "--destination", "--in-interface", "--out-interface", "--sport", "--dport", "--sports", "--dports"}

@@ -141,4 +141,3 @@ def _of_addresses(rule: Leaves) -> Iterator[tuple[str, str]]:
     said = rule.get("l4proto")
     if (said == "ICMP" and 6 in families) or (said == "ICMPV6" and 4 in families):
         yield "l4proto", "ICMP is of IPv4 and ICMPV6 of IPv6: the addresses are of the other family"
-

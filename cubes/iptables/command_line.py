@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cubes.iptables.arguments import Leaves, Refused, Spoken, Words, checked, read_option
+from cubes.iptables.arguments import checked, read_option
+from cubes.iptables.spoken import Leaves, Refused, Spoken, Words
 
 
 @dataclass(slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cubes.iptables.arguments import Leaves, Refused
 from cubes.iptables.command_line import Asked, read_command
 from cubes.iptables.listing import Counts, saved, table
 from cubes.iptables.rules import ACTIONS, BUILT_IN, is_taken
+from cubes.iptables.spoken import Leaves, Refused
 from reconciler.service.sdk import Command, CommandCall, CommandDone, UsageError
 
 CUBE = TOPOLOGY = "pcn-iptables"

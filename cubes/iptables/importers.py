@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cubes.iptables.arguments import Refused, read_rule
+from cubes.iptables.arguments import read_rule
 from cubes.iptables.rules import ACTIONS, BUILT_IN, is_taken
+from cubes.iptables.spoken import Refused
 from reconciler.service.sdk import DocumentError, Imported, Position, Problem
 
 NAME = "host-fw"

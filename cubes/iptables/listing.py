@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cubes.iptables.arguments import REJECT_WITH
 from cubes.iptables.details import BURST
+from cubes.iptables.names import REJECT_WITH
 from cubes.iptables.rules import BUILT_IN, FLAGS, STATES, flags_of
 
 Leaves = Mapping[str, Any]
@@ -186,7 +186,7 @@ def _details(rule: Leaves) -> str:
     found += [f"ctstate {rule['conntrack']}"] if "conntrack" in rule else []
     found += [f"limit: avg {rate(rule['limit'])} burst {rule.get('limit-burst', BURST)}"] if "limit" in rule else []
     found += ["[goto]"] if rule.get("goto") else []
-    found += [f'LOG prefix {quoted(rule["log-prefix"])}'] if "log-prefix" in rule else []
+    found += [f"LOG prefix {quoted(rule['log-prefix'])}"] if "log-prefix" in rule else []
     found += [f"reject-with {answered(rule)}"] if rule.get("action") == "REJECT" else []
     return " ".join([*found, *([f"/* {rule['description']} */"] if rule.get("description") else [])])
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import pytest
 
-from cubes.iptables.arguments import Refused, read_rule
+from cubes.iptables.arguments import read_rule
 from cubes.iptables.command_line import read_command
 from cubes.iptables.listing import specification
+from cubes.iptables.spoken import Refused
 
 SAME = [
     "-s 10.0.0.1/32 -j ACCEPT",

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from cubes.iptables.arguments import REJECT_WITH
+from cubes.iptables.names import REJECT_WITH
 from reconciler.kernel import offload
 from tests.lib.netns_topology import run_in
 from tests.lib.packets import _open
