@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from reconciler.engine.apply import Options, drift
-from reconciler.kernel import linkwrite
+from reconciler.kernel import linkwrite, netns
 from reconciler.present.show import show
 from tests.lib.api_process import ApiProcess
 from tests.lib.browser import Browser, browser
 from tests.lib.commands import pcn
+from tests.lib.frames import packet
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SOON = 2.0  # seconds until the page shows what has changed
@@ -183,6 +184,20 @@ def test_text_of_others_is_never_markup_and_what_is_refused_is_said(api, chromiu
     page.get_by_role("button", name="Back", exact=True).click()
     assert page.get_by_label("src", exact=True).input_value() == "10.1.0.777"
     chromium.complaints = [said for said in chromium.complaints if "400 (Bad Request)" not in said]  # chromium's own line
+
+
+def test_what_is_dropped_is_counted_by_reason_and_beside_the_entry_that_drops_it(api, chromium):
+    page = chromium.page(url(api))
+    page.locator("#details").get_by_text("Drops by reason").wait_for()
+    with netns.inside("desk-1"), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+        sock.bind(("eth0", 0))
+        for _ in range(7):
+            sock.send(packet("10.1.0.66", "10.1.0.2"))
+    page.locator("#details .bars b", has_text="7").first.wait_for(timeout=30_000)
+    page.locator('[data-id="cube/wall"]').click()
+    entry = page.get_by_role("row", name="10.1.0.66")
+    entry.wait_for()
+    assert "7" in entry.inner_text().split()
 
 
 def test_the_cubes_log_is_followed_when_it_is_wanted(api, chromium):
