@@ -24,6 +24,8 @@ _ELSEWHERE = {
     "--format": "-o FORM",
     "--watch": "'pcn agent run DIR'",
 }
+# Where a verb lacks the option that would: the verb that has it.
+_VERBS = {"--plan": "'pcn plan FILE'", "--try": "'pcn apply --try SECONDS FILE'"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,8 +37,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         unknown = [word.partition("=")[0] for word in message.partition("unrecognized arguments: ")[2].split()]
-        hints = [f"\nfor {word}, say {_ELSEWHERE[word]}" for word in unknown if word in _ELSEWHERE]
+        hints = [f"\nfor {word}, say {hint}" for word in unknown if (hint := self._said_here(word))]
         raise UsageError(f"{message}{''.join(hints)}\nsee '{self.prog} --help'")
+
+    def _said_here(self, word: str) -> str:
+        """What says the same as another program's option; '' if nothing does that this verb takes."""
+        hint = _ELSEWHERE.get(word, "")
+        option = hint.partition(" ")[0]
+        return _VERBS.get(option, "") if option.startswith("-") and option not in self._option_string_actions else hint
 
     def print_help(self, file: Any = None) -> None:
         """For --help, which ends the command."""

@@ -273,6 +273,14 @@ def test_an_option_of_other_programs_points_to_the_one_that_does_it(option: str,
     assert words in result.stderr
 
 
+@pytest.mark.parametrize(("verb", "words"), [("validate", "for --dry-run, say 'pcn plan FILE'"), ("show", "'pcn plan FILE'")])
+def test_no_option_is_pointed_to_that_the_verb_lacks(verb: str, words: str) -> None:
+    result = pcn(verb, "--dry-run", str(EXAMPLE))
+    assert result.returncode == 64
+    assert words in result.stderr
+    assert "--plan" not in result.stderr
+
+
 def test_help_and_version_are_verbs_too() -> None:
     assert pcn("help").stdout == pcn("--help").stdout
     assert pcn("help", "apply").stdout == pcn("apply", "--help").stdout
