@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cubes.firewall.discovery import Discovery
 from cubes.firewall.rules import CHAINS, FLAGS, ICMPS, PROTOCOLS, WITH_PORTS, Rule, problem_of_lists, rule_list, said_flags
 from cubes.firewall.sets import place_of, problem
 from cubes.firewall.shadow import Shadows
@@ -41,6 +42,10 @@ def problems(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
         for later, earlier in _shadows(env.cube, number).of(rules):
             sentence = f"the rule never matches: rule {found.ids[earlier]} comes first, and takes all that it could"
             yield ("chain", index, "rule", places[later], "id"), sentence, "warning"
+        if chain.get("default") == "DROP" and (lacking := _discovery(env.cube, number).lacking(rules)):
+            without = " and no ".join(lacking)
+            sentence = f"rules let IPv6 through, but no {without}: nobody finds a neighbour; add {{l4proto: ICMPV6}}"
+            yield ("chain", index, "default"), sentence, "warning"
         if not found.all_differ:  # two of one name would be one rule
             yield from _names(index, entries)
 
@@ -99,6 +104,12 @@ _RULES: EntryMemo[tuple[tuple[str, str], ...]] = EntryMemo()
 def _shadows(cube: str, chain: int) -> Shadows:
     """What was found of a chain the last time; for another one of that name too, of which then all is looked at."""
     return Shadows()
+
+
+@functools.lru_cache(maxsize=512)
+def _discovery(cube: str, chain: int) -> Discovery:
+    """Of that chain, as it was the last time."""
+    return Discovery()
 
 
 def _names(index: int, entries: Sequence[Mapping[str, Any]]) -> Iterator[Said]:

@@ -143,6 +143,33 @@ def test_what_makes_no_sense_is_an_error_at_its_leaf(rule, leaf, words):
     assert severity == "error"
 
 
+V6_WEB = {"dst": "2001:db8::/32", "l4proto": "TCP", "dport": 80}
+
+
+@pytest.mark.parametrize(("rules", "words"), [
+    ([V6_WEB], ["solicitations (ICMPv6 type 135) and no neighbour advertisements (ICMPv6 type 136)", "{l4proto: ICMPV6}"]),
+    ([V6_WEB, {"l4proto": "ICMPV6", "icmp-type": 136}], ["type 135): nobody"]),
+    ([V6_WEB, {"l4proto": "ICMPV6", "conntrack": "ESTABLISHED"}], ["type 135"]),
+    ([V6_WEB, {"l4proto": "ICMPV6", "action": "DROP"}], ["type 135"]),
+    ([{"src": "10.0.0.0/8,2001:db8::/32", "l4proto": "TCP"}], ["type 135"]),
+    ([V6_WEB, {"l4proto": "ICMPV6"}], []),
+    ([V6_WEB, {"l4proto": "ICMPV6", "icmp-type": "135/0"}, {"l4proto": "ICMPV6", "icmp-type": 136, "dst": "fe80::/10"}], []),
+    ([V6_WEB, {"src": "2001:db8::/32"}], []),
+    ([V6_WEB, {}], []),
+    ([{"l4proto": "TCP", "dport": 80}], []),
+    ([{"src": "10.0.0.1"}], []),
+    ([{**V6_WEB, "action": "DROP"}], []),
+])  # fmt: skip
+def test_ipv6_behind_default_drop_wants_neighbour_discovery(rules, words):
+    entries = [{"id": place, **rule} for place, rule in enumerate(rules)]
+    found = [
+        each for default in ("DROP", "ACCEPT")
+        for each in problems({"chain": [{"name": "INGRESS", "default": default, "rule": entries}]}, Env())
+        if each[0] == ("chain", 0, "default")
+    ]  # fmt: skip
+    assert [(severity, all(word in sentence for word in words)) for _, sentence, severity in found] == [("warning", True)] * bool(words)
+
+
 def test_a_state_without_tracking_is_a_warning():
     ((path, sentence, severity),) = said({"conntrack": "NEW"}, conntrack="OFF")
     assert (path[-1], severity) == ("conntrack", "warning")
