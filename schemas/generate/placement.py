@@ -54,7 +54,7 @@ _ARGUMENTS = {
 def problems_of(module: Statement) -> list[str]:
     """'file:line: sentence' for all that is wrong with the extensions in the model, each once."""
     nodes = list(data_nodes(module))
-    found = [problem for statement in [module, *nodes] for problem in _uses(statement)]
+    found = [problem for statement in [module, *nodes] for problem in (*_uses(statement), *_metric(statement))]
     found += _raw_uses(module)
     found += _module(module)
     for node in nodes:
@@ -89,6 +89,21 @@ def _uses(statement: Statement) -> Iterator[str]:
         pattern, meant = _ARGUMENTS.get(name, (".*", ""))
         if not re.fullmatch(pattern, use.arg or ""):
             yield at(use, f"pcn:{name} '{use.arg}' is not {meant}")
+
+
+def _metric(statement: Statement) -> Iterator[str]:
+    """A metric that would not be exported: beside no node, or not said in full."""
+    uses = {name: extension(statement, BASE, f"{name}-metric") for name in ("name", "type", "path", "help")}
+    said = {name: use for name, use in uses.items() if use is not None}
+    if not said:
+        return
+    first, kind = next(iter(said.values())), said.get("type")
+    if statement.keyword == "module":
+        yield at(first, "a metric stands in the leaf, list or container that it is of, not at the top of the model")
+    elif missing := [f"{name}-metric" for name in ("name", "type", "path") if name not in said]:
+        yield at(first, f"this metric has no {' and no '.join(missing)}")
+    elif kind is not None and kind.arg not in ("COUNTER", "GAUGE"):
+        yield at(kind, f"type-metric '{kind.arg}' is not COUNTER or GAUGE")
 
 
 def _module(module: Statement) -> Iterator[str]:
