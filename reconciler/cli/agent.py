@@ -23,11 +23,11 @@ _BUSY = 0.2  # seconds to wait for another writer before the loop goes on and co
 
 
 def main() -> int:
-    """`pcn-agent` is `pcn agent run`, and `pcn-agent status` is `pcn agent status`, and so is sync."""
+    """`pcn-agent` is `pcn agent run`, also where run is said, and `pcn-agent status` is `pcn agent status`; so is sync."""
     from reconciler.cli.main import main as front_door
 
     words = sys.argv[1:]
-    asks = words[:1] in (["status"], ["sync"]) and not os.path.lexists(words[0])
+    asks = words[:1] in (["run"], ["status"], ["sync"]) and not os.path.lexists(words[0])
     return front_door(["agent", *words] if asks else ["agent", "run", *words])
 
 

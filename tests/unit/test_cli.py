@@ -287,6 +287,21 @@ def test_help_and_version_are_verbs_too() -> None:
     assert pcn("version").stdout == pcn("--version").stdout
 
 
+def test_the_word_run_after_pcn_agent_is_the_verb_unless_a_file_has_this_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from reconciler.cli import agent, main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pcn-agent", "run", "net.yaml"])
+    asked: list[list[str]] = []
+    monkeypatch.setattr(main, "main", asked.append)
+    agent.main()
+    (tmp_path / "run").touch()
+    agent.main()
+    assert asked == [["agent", "run", "net.yaml"], ["agent", "run", "run", "net.yaml"]]
+
+
 def test_an_agent_that_is_given_a_mistyped_directory_says_so_and_does_not_wait_for_it(tmp_path: Path) -> None:
     (tmp_path / "topologies").mkdir()
     command = [str(BIN / "pcn-agent"), str(tmp_path / "topologie")]
