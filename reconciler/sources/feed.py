@@ -73,8 +73,11 @@ class Feed:
     # -- the thread -------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        if (kept := self._source.kept()) is not None:
-            self._publish(kept)
+        try:
+            if (kept := self._source.kept()) is not None:
+                self._publish(kept)
+        except Exception:  # what was kept may be damaged: the source has it whole
+            log.exception("%s: what was read before cannot be used", self._source.words)
         failures = 0
         while not self._stopping.is_set():
             asked = self._poked.is_set()

@@ -22,7 +22,7 @@ from typing import Any
 from reconciler.document.load import MAX_BYTES, SUFFIXES
 from reconciler.errors import UsageError
 from reconciler.sources import fleet
-from reconciler.sources.source import Revision, SourceError
+from reconciler.sources.source import Revision, SourceError, is_plain
 
 _URL = re.compile(r"(?:https?|ssh|git|file)://[^\s]+|/[^\s:]*|[A-Za-z0-9][\w.-]*@[A-Za-z0-9][\w.-]*:[^\s-][^\s]*")
 _BRANCH = re.compile(r"[A-Za-z0-9_][\w./-]*")
@@ -201,9 +201,11 @@ def _documents(listed: bytes) -> dict[str, str]:
     whole = 0
     for entry in listed.split(b"\0"):
         about, _, name = os.fsdecode(entry).partition("\t")
-        if not name.endswith(SUFFIXES) or name.startswith(".") or not name.isprintable() or not about.startswith("100"):
-            continue  # directories, symlinks, submodules
+        if not name.endswith(SUFFIXES) or not is_plain(name) or not name.isprintable() or not about.startswith("100"):
+            continue  # directories, symlinks, submodules, and names that no work tree can have
         _, _, number, size = about.split()
+        if not size.isdecimal():
+            raise SourceError(f"{name} is not whole in the repository's copy here")
         whole += int(size)
         if int(size) > MAX_BYTES or len(found) >= _MOST_FILES or whole > _MOST_BYTES:
             most = f"{MAX_BYTES >> 20} MiB, or there are more than {_MOST_FILES} files or {_MOST_BYTES >> 20} MiB"

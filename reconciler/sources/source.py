@@ -14,6 +14,11 @@ class SourceError(PcnError):
     """The source is away, or gives what may not be used. What was published last stays."""
 
 
+def is_plain(name: str) -> bool:
+    """Whether a file of this name stands in the directory that it is put into."""
+    return bool(name) and not name.startswith(".") and "/" not in name and "\0" not in name
+
+
 @dataclass(frozen=True, slots=True)
 class Revision:
     """`files` are texts by plain names. `prune_all`: it says itself that topologies may go, however many."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from reconciler.sources.source import SourceError, is_plain
+
 
 class Spool:
     """`home` is root's alone. `directory` is what the agent watches: it is not there before something was published."""
@@ -24,12 +26,18 @@ class Spool:
         return {}
 
     def publish(self, files: Mapping[str, bytes]) -> None:
-        """Raises OSError."""
+        """Raises OSError, and SourceError for a name that would lead elsewhere."""
+        if odd := [name for name in files if not is_plain(name)]:
+            raise SourceError(f"{odd[0]!r} is no plain name of a file")
         before = self.directory.resolve() if self.directory.is_symlink() else None
         fresh = self._fresh()
         fresh.mkdir(mode=0o700)
-        for name, content in files.items():
-            (fresh / name).write_bytes(content)
+        try:
+            for name, content in files.items():
+                (fresh / name).write_bytes(content)
+        except OSError:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
         link = self._home / ".link"
         link.unlink(missing_ok=True)
         link.symlink_to(fresh.name)

@@ -163,6 +163,16 @@ def test_a_host_that_is_ended_while_it_waits_for_its_turn_ends_at_once(clock: Cl
     assert [each for _, each in bench.log] == ["1"]
 
 
+def test_what_was_kept_and_is_damaged_is_read_anew_from_the_source(clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(_: object) -> None:
+        raise ValueError("no number")
+
+    monkeypatch.setattr(Given, "kept", damaged)
+    bench = Bench(clock, tmp_path / "one", Given())
+    bench.run(5)
+    assert [each for _, each in bench.log] == ["1"]
+
+
 def git(*words: str, cwd: Path) -> None:
     subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *words], cwd=cwd, check=True, capture_output=True)
 

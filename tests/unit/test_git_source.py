@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from reconciler.sources import git as module
 from reconciler.sources.git import GitPlace, GitSource
 from reconciler.sources.source import SourceError
+from reconciler.sources.spool import Spool
 from tests.unit.test_feed import git
 
 
@@ -57,3 +59,32 @@ def test_a_directory_that_is_empty_has_no_documents_and_one_that_is_not_there_is
     assert found.files == {}
     with pytest.raises(SourceError, match="work: "):
         source_of(work, tmp_path, "elsewhere").fetch()
+
+
+def test_a_name_that_leads_elsewhere_is_no_document(work: Path, tmp_path: Path) -> None:
+    """`git add` makes no such tree, but whoever writes one can, and a server takes and gives it."""
+
+    def store(kind: str, content: bytes) -> str:
+        words = ("hash-object", "-t", kind, "--literally", "-w", "--stdin")
+        return subprocess.run(["git", *words], cwd=work, input=content, check=True, capture_output=True).stdout.decode().strip()
+
+    blob = store("blob", b"evil")
+    names = sorted([f"{tmp_path}/absolute.yaml", "a.yaml", "b/../../../up.yaml", "b/c.yaml"])
+    sites = store("tree", b"".join(b"100644 %b\0%b" % (name.encode(), bytes.fromhex(blob)) for name in names))
+    tree = store("tree", b"40000 sites\0" + bytes.fromhex(sites))
+    source = source_of(work, tmp_path)
+    commit = subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit-tree", tree], cwd=work, input=b"odd", check=True, capture_output=True)
+    git("update-ref", "refs/heads/main", commit.stdout.decode().strip(), cwd=work)
+    found = source.fetch()
+    assert found is not None
+    assert found.files == {"a.yaml": b"evil"}
+
+
+@pytest.mark.parametrize("name", ["/absolute.yaml", "b/../../up.yaml", "..", ".link", ""])
+def test_a_directory_of_a_feed_takes_plain_names_alone(tmp_path: Path, name: str) -> None:
+    spool = Spool(tmp_path / "spool")
+    (tmp_path / "spool").mkdir()
+    spool.publish({"a.yaml": b"before"})
+    with pytest.raises(SourceError, match="is no plain name"):
+        spool.publish({"a.yaml": b"after", name: b""})
+    assert spool.files() == {"a.yaml": b"before"}
