@@ -192,10 +192,11 @@ def rows_of(tree: Tree) -> dict[str, dict[bytes, bytes]]:
 
 
 def tree_of(rows: Mapping[str, Mapping[bytes, bytes]]) -> Tree:
-    """The tree that tables hold. Rows of zeros are none."""
+    """The tree that tables hold. Rows of zeros are none, nor is what stands in row 0: slot 0 is no way, and no number is 0."""
     root = rows.get("fib4_root", {})
     blocks, ways = (
-        {number(key): row for key, row in rows.get(name, {}).items() if any(row)} for name in ("fib4_blocks", "fib4_ways")
+        {number(key): row for key, row in rows.get(name, {}).items() if any(key) and any(row)}
+        for name in ("fib4_blocks", "fib4_ways")
     )
     entries = number(root.get(index(1), b""))
     sane = LEAST <= entries <= MOST and not entries & entries - 1

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import random
+import sys
 
 import pytest
 
@@ -110,6 +111,16 @@ def test_blocks_that_lead_nowhere_or_around_are_no_way():
     assert Tree(0x80000005).find(b"\1\2\3\4") is None
     assert Tree(0x80000001, {1: b"\1\0\0\x80" * 256}, {1: way(1)}).find(b"\1\2\3\4") is None
     assert tree_of({"fib4_root": {b"\1\0\0\0": b"\xff\xff\xff\xff"}}).entries == LEAST
+
+
+def test_what_somebody_wrote_into_row_0_gets_no_packet_and_no_way_its_number():
+    prefixes = [(0, bytes(4), way(1)), (24, b"\x0a\0\0\0", way(2))]
+    tree = grow(prefixes, Tree())
+    rows = rows_of(tree)
+    for table, number in (("fib4_ways", tree.root), ("fib4_ways", 1), ("fib4_ways", 2), ("fib4_blocks", 1)):
+        damaged = {**rows, table: {**rows[table], bytes(4): rows[table].get(number.to_bytes(4, sys.byteorder), bytes(3) + b"\1")}}
+        healed = grow(prefixes, tree_of(damaged))
+        assert (healed.root, healed.blocks, healed.ways) == (tree.root, tree.blocks, tree.ways)
 
 
 @pytest.mark.parametrize("seed", range(20))
