@@ -66,7 +66,7 @@ class HealthWorker:
         if self._targets.get(to.key) != to:
             heapq.heappop(self._due)
             return True
-        of, again = struct.pack("=Q", number), max(due + to.interval, now)
+        of, again = struct.pack("=Q", number), due + to.interval if due + to.interval > now else now + to.interval
         try:
             if not self.cube.ask(of, to.address, to.port, to.timeout, to.http):
                 return False
@@ -88,6 +88,8 @@ class HealthWorker:
         for key in known.keys() - wanted.keys():
             table.delete(key)
         came = [to for key, to in wanted.items() if self._targets.get(key) != to]
+        self._due = [each for each in self._due if self._targets.get(each[2].key) == each[2] == wanted.get(each[2].key)]
+        heapq.heapify(self._due)  # who went is due no more: it would be asked twice as often, were it to come back before
         for place, to in enumerate(came):
             first = now + to.interval * place / len(came)
             heapq.heappush(self._due, (first, next(self._count), to))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from reconciler.check import check as check_documents
 from reconciler.document.load import parse
 from reconciler.errors import DocumentError
 from reconciler.service.registry import Services
+from reconciler.slowpath.questions import Answer, Question
 from tests.services.lbrp.test_rows import TABLES, services
 
 TO = target({"rise": 2, "fall": 3}, b"key", "one", "10.0.0.1", 80)
@@ -143,3 +145,37 @@ def test_bad_checks_are_errors_with_their_line(proto, said, sentence):
 @pytest.mark.parametrize(("proto", "said"), [("TCP", ""), ("UDP", "port: 53"), ("TCP", "type: HTTP, path: /up, status: 204, interval: 1, timeout: 1")])
 def test_good_checks_are_accepted(proto, said):
     check_documents(parse(TEXT % (proto, said), "file.yaml"), Services())
+
+
+class FakeCube:
+    """A cube whose backends all answer at once."""
+
+    def __init__(self, config):
+        self.config, self.asked, self.rows = config, [], {}
+
+    def ask(self, of, address, port, seconds, send=b""):
+        self.asked.append(Question(of, address, port, seconds, send))
+        return True
+
+    def answers(self):
+        found, self.asked = [Answer(question, "") for question in self.asked], []
+        return found
+
+    def table(self, name):
+        return SimpleNamespace(items=self.rows.items, delete=self.rows.pop, set=self.rows.__setitem__)
+
+    def publish_fact(self, name, value):
+        pass
+
+
+def test_a_check_that_is_taken_away_and_back_or_that_was_late_asks_as_often_as_before():
+    config, cube = {"service": checked(3, interval=5)}, FakeCube({})
+    half, asked = SlowPath(cube), 0
+    for turn in range(7):
+        cube.config = {} if turn % 2 else config
+        half.changed()
+        half.tick(turn)
+    for second in range(100, 200):
+        half.tick(second)
+        asked += len(cube.asked)
+    assert asked == 100 // 5 * sum(len(service["backend"]) for service in config["service"])
