@@ -16,6 +16,7 @@ from cubes.iptables.rules import ACTIONS, BUILT_IN, Chain, Rule
 
 MOST = 65536  # rules of a cube, laid out
 DEEPEST = 16  # chains that lead to one another
+MOST_BEHIND = 14  # rules behind which a packet goes on: each takes two of the kernel's 33 tail calls
 END = 0  # in a path: the end of a chain that was gone to
 
 
@@ -45,10 +46,20 @@ def laid_out(chains: Mapping[str, Chain]) -> dict[str, list[Laid]]:
         if name in chains:
             building = _Building(chains)
             _lay(building, name, [EVERYTHING], (), (name,))
-            found[name] = building.found
+            found[name] = _shortened(building.found)
     if sum(map(len, found.values())) > MOST:
         raise ValueError(f"chains that are laid out where rules lead to them come to more than {MOST} rules")
     return found
+
+
+def _shortened(rules: list[Laid]) -> list[Laid]:
+    """A packet goes on behind a LOG, a RETURN or a limit, and not often (MOST_BEHIND). Where there are more of these, a RETURN
+    that is a chain's last rule, as in each of fail2ban's, matches nothing: it would lead where the chain's end does."""
+    if sum(laid.rule.action in ("LOG", "RETURN") or bool(laid.rule.leaf("limit")) for laid in rules) > MOST_BEHIND:
+        for place, laid in enumerate(rules):
+            if laid.rule.action == "RETURN" and laid.skip == place:
+                laid.matches = []
+    return rules
 
 
 def _lay(building: _Building, name: str, within: list[Match], path: tuple[int, ...], names: tuple[str, ...]) -> None:

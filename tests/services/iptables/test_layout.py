@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cubes.iptables.layout import Laid, laid_out
+from cubes.iptables.layout import MOST_BEHIND, Laid, laid_out
 from cubes.iptables.match import MAPPED, Address, Match, both
 from cubes.iptables.pieces import pieces_of
 from cubes.iptables.rules import Chain, chains_of
@@ -115,6 +115,29 @@ def test_what_is_laid_out_says_what_the_chains_say(seed: int) -> None:
         assert search(rules, each) == walk(chains, "INPUT", each), each
         hit = {rules[piece.order].identity for piece in some if _takes(piece, each)}
         assert hit == {laid.identity for laid in rules if any(holds(match, each) for match in laid.matches)}, "pieces say the same"
+
+
+@pytest.mark.parametrize("count", [MOST_BEHIND, MOST_BEHIND + 1])
+def test_of_many_chains_a_return_at_the_end_stops_no_packet(count: int) -> None:
+    jails = [{"name": f"f2b-{n}", "rule": [{"id": 0, "src": "10.1.1.1", "action": "DROP"}, {"id": 1, "action": "RETURN"}]} for n in range(count)]
+    chain = [{"name": "INPUT", "rule": [{"id": n, "action": jail["name"]} for n, jail in enumerate(jails)]}, *jails]
+    rules = laid_out(chains_of({"chain": chain}))["INPUT"]
+    assert sum(laid.rule.action == "RETURN" and bool(laid.matches) for laid in rules) == (0 if count > MOST_BEHIND else count)
+    assert sum(laid.rule.action == "DROP" and bool(laid.matches) for laid in rules) == count
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_many_chains_say_the_same_without_returns_at_their_end(seed: int) -> None:
+    chance = random.Random(2000 + seed)
+    chain = [{"name": "INPUT", "rule": [{"id": n, **rule(chance, ["a", "b"])} for n in range(8)]}]
+    for name, targets in (("a", ["b", "DROP"]), ("b", ["LOG", "DROP"])):
+        some = [{"id": n, **rule(chance, [*targets, "RETURN"])} for n in range(5)]
+        chain.append({"name": name, "rule": [*some, {"id": 5, **rule(chance, ["RETURN"])}]})
+    chains = chains_of({"chain": chain})
+    rules = laid_out(chains)["INPUT"]
+    for _ in range(60):
+        each = packet(chance)
+        assert search(rules, each) == walk(chains, "INPUT", each), each
 
 
 def _takes(piece: Any, each: Packet) -> bool:

@@ -141,6 +141,12 @@ def test_chains_of_ones_own(lab: HostLab) -> None:
     assert lab.stats("FORWARD") == {"0": 1, "1": 0, "default": 0}
 
 
+def test_a_host_with_twenty_jails_of_fail2ban_is_reached(lab: HostLab) -> None:
+    own = {f"f2b-{n}": [{"src": f"192.0.2.{n}/32", "action": "REJECT"}, {"action": "RETURN"}] for n in range(20)}
+    lab.chains(INPUT={"rule": [{"action": name} for name in own]}, **own)
+    assert lab.ok("h1", "10.0.1.254")
+
+
 def test_a_change_of_rules_keeps_counters_and_loads_no_program(lab: HostLab) -> None:
     lab.chains(INPUT=[{"l4proto": "ICMP", "action": "ACCEPT"}])
     assert lab.ok("h1", "10.0.1.254", 3)
