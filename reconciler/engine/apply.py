@@ -194,13 +194,15 @@ def _carry_out(
 
 
 def _session_of_edit(documents: Sequence[Document], options: Options, reconciler: Reconciler) -> ApplyResult | None:
-    """What there is to do, seen by a look of a moment ago. None if that will not do: somebody has applied something meanwhile, or
-    more is to be done to a cube than that rows are written. If somebody else has written to those rows since, that is found when
-    what was done is verified."""
+    """What there is to do, seen by a look of a moment ago. None if that will not do: somebody has applied something meanwhile,
+    more is to be done to a cube than that rows are written, or nothing is. If somebody else has written to those rows since, that
+    is found when what was done is verified, and of what nothing is done for nothing is."""
     live = reconciler.still(options.recent, connecting=options.connecting) if options.recent is not None else None
     if live is None:
         return None
     result = _session(documents, options, reconciler, delete=False, live=live)
+    if not (result.plan.steps or options.connecting):
+        return None
     few = _CONNECTS if options.connecting else _OF_ROWS
     more = cubes_of(step for step in result.plan.steps if step.operation.kind not in few)
     return None if more & {pins.cube(cube) for cube in live.generations} else result

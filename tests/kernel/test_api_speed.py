@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,21 @@ def test_what_another_wrote_meanwhile_is_found_and_mended(own):
         maps.update(fd, key, bytes(len(row)))
         assert append(own, src="11.0.0.2") == 201
         assert drift(own.options) == []
+        assert maps.rows(fd, spec)[key] == row
+    finally:
+        os.close(fd)
+
+
+def test_a_write_that_changes_nothing_is_answered_by_what_is_there(own):
+    make_firewall(own)
+    fd = bpffs.open_pin(f"{own.options.root}/cubes/fw/tables/rules")
+    spec = maps.info(fd).spec
+    key, row = next(iter(maps.rows(fd, spec).items()))
+    try:
+        maps.update(fd, key, bytes(len(row)))
+        own._recent = time.monotonic(), own._recent[1]
+        assert own._recent[1] is not None
+        assert routes.answer(Request("PATCH", ("fw",), {}, json.dumps({"loglevel": "INFO"}).encode()), own).status == 204
         assert maps.rows(fd, spec)[key] == row
     finally:
         os.close(fd)
