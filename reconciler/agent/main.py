@@ -290,14 +290,15 @@ class Agent:
 
     async def _links_settled(self) -> None:
         changes = self.links.changes()
+        dead = changes.keys() & self.links.without_carrier()
         if changes:
             await self._look_ended()
             changes = {name: what for name, what in changes.items() if not self.links.is_as(name, self.healer.netdevs.get(name))}
         if changes:
             log.debug("%s", ", ".join(f"{name} {what}" for name, what in changes.items()))
             self._moved |= changes.keys()
-            if dead := changes.keys() & self.links.without_carrier():
-                await self._job(lambda: self._forget_behind(dead))
+        if dead:  # which no look acts upon
+            await self._job(lambda: self._forget_behind(dead))
         is_needed = bool(changes) or await self._job(self._facts_changed)
         if is_needed:
             await self._look()
