@@ -140,16 +140,24 @@ class Network:
 
     def set_promiscuous(self, netdev: str, topology: str, on: bool) -> None:
         """The mark comes before, and goes after. One of a netdev that has gone meanwhile says nothing of another of its name."""
-        path, index = pins.promiscuous(netdev), self.index_or_none(netdev)
+        path = pins.promiscuous(netdev)
         if on:
             self._root.make_directory(pins.PROMISCUOUS)
             self._root.set_link(path, f"{self.index(netdev)} {topology}")
             linkwrite.set_promiscuous(netdev, on=True)
             return
-        mark = self._root.read_link(path) or ""
-        if index and mark.partition(" ")[0] == str(index):
-            linkwrite.set_promiscuous(netdev, on=False)
+        index = self._promiscuous(path)
+        marks = (f"{pins.PROMISCUOUS}/{name}" for name in self._root.names(pins.PROMISCUOUS))
+        others = {self._promiscuous(mark) for mark in marks if mark != path}
+        with contextlib.suppress(OSError):  # it is gone
+            if index not in others:
+                linkwrite.set_promiscuous(socket.if_indextoname(index), on=False)
         self._root.remove(path)
+
+    def _promiscuous(self, path: str) -> int:
+        """The netdev that a mark is of, whatever it is called by now; 0 for none."""
+        number = (self._root.read_link(path) or "").partition(" ")[0]
+        return int(number) if number.isdecimal() else 0
 
     def set_offload(self, netdev: str, netns: str | None, settings: Mapping[offload.Offload, bool]) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -138,3 +138,11 @@ def test_a_netdev_that_was_renamed_is_left_as_it_was_all_the_same(wires: Wires) 
     assert wires.reach()
     pcn("delete", wires.name, code=0)
     assert not wires.hears_all
+
+
+def test_a_netdev_that_was_renamed_and_whose_topology_is_deleted_then_is_left_as_it_was(wires: Wires) -> None:
+    pcn("apply", wires.write(), code=0)
+    old, wires.lan = wires.lan, f"{wires.lan}2"
+    subprocess.run(["ip", "link", "set", old, "name", wires.lan], check=True)
+    pcn("delete", wires.name, code=0)
+    assert not wires.hears_all
