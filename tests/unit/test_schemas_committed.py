@@ -36,6 +36,11 @@ def test_the_committed_schemas_are_what_the_models_give() -> None:
     assert out_of_date(built_in_schemas(), COMMITTED) == []
 
 
+@pytest.mark.parametrize("home", ["services/doorman", "package/pcn_turnstile", "remote"])
+def test_the_schemas_of_the_sample_services_are_what_their_models_give(home: str) -> None:
+    assert main(["--services", str(COMMITTED.parents[1] / "examples" / home), "--check"]) == 0
+
+
 def test_check_finds_a_changed_a_missing_and_a_left_over_file(tmp_path: Path) -> None:
     files = {"a.schema.json": "1", "b.schema.json": "2"}
     (tmp_path / "a.schema.json").write_text("changed")
