@@ -36,7 +36,7 @@ def test_the_committed_schemas_are_what_the_models_give() -> None:
     assert out_of_date(built_in_schemas(), COMMITTED) == []
 
 
-@pytest.mark.parametrize("home", ["services/doorman", "package/pcn_turnstile", "remote"])
+@pytest.mark.parametrize("home", ["services/doorman", "services/tokenbucket", "package/pcn_turnstile", "remote"])
 def test_the_schemas_of_the_sample_services_are_what_their_models_give(home: str) -> None:
     assert main(["--services", str(COMMITTED.parents[1] / "examples" / home), "--check"]) == 0
 
