@@ -1,4 +1,5 @@
-"""Tells when netdevs come, go, or change their index or MAC, and that something about them or their addresses may have changed.
+"""Tells when netdevs come, go, or change their index, MAC or other names, and that something about them or their addresses may
+have changed.
 
 The kernel's messages only say that something happened: what, is read from a fresh list and compared with the last one. So a
 message that was lost in a burst (ENOBUFS) costs nothing, and there is nothing to decode.
@@ -12,7 +13,7 @@ from reconciler.kernel.netstate import NetdevState
 
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _GROUPS = (1, 5, 9)  # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
-_Seen = dict[str, tuple[int, str, bool, bool]]
+_Seen = dict[str, tuple[int, str, bool, bool, tuple[str, ...]]]
 LOST = "lost its carrier"
 
 
@@ -47,7 +48,7 @@ class LinkEvents:
         found = {name: "appeared" for name in now if name not in before}
         found |= {name: "went away" for name in before if name not in now}
         for name in now.keys() & before.keys():
-            (old_index, old_mac, old_up, had), (index, mac, is_up, has) = before[name], now[name]
+            (old_index, old_mac, old_up, had, old_names), (index, mac, is_up, has, names) = before[name], now[name]
             if index != old_index:
                 found[name] = "was made anew"
             elif mac != old_mac:
@@ -56,6 +57,8 @@ class LinkEvents:
                 found[name] = f"was set {'up' if is_up else 'down'}"
             elif has != had:
                 found[name] = "has a carrier" if has else LOST
+            elif names != old_names:
+                found[name] = f"has these other names now: {', '.join(names) or 'none'}"
         return found
 
     def is_as(self, name: str, netdev: NetdevState | None) -> bool:
@@ -64,7 +67,7 @@ class LinkEvents:
 
     def without_carrier(self) -> set[str]:
         """Those that no packet gets through, as far as `changes` has seen."""
-        return {name for name, (_, _, is_up, has) in self._last.items() if not (is_up and has)}
+        return {name for name, (_, _, is_up, has, _) in self._last.items() if not (is_up and has)}
 
     def close(self) -> None:
         self._sock.close()
@@ -74,5 +77,5 @@ def _look() -> _Seen:
     return {name: _of(netdev) for name, netdev in rtnl.links().items()}
 
 
-def _of(netdev: NetdevState) -> tuple[int, str, bool, bool]:
-    return netdev.index, netdev.mac, netdev.up, netdev.carrier
+def _of(netdev: NetdevState) -> tuple[int, str, bool, bool, tuple[str, ...]]:
+    return netdev.index, netdev.mac, netdev.up, netdev.carrier, netdev.other_names

@@ -130,7 +130,7 @@ class Store:
                 ports.setdefault(record.cube, []).append(record)
             elif isinstance(record, ProgramRecord):
                 programs.setdefault(record.cube, []).append(record)
-        said = documented(document_data(each.document) for each in live.documents)
+        said = documented((document_data(each.document) for each in live.documents), live.netdevs)
         traced = without_taps(trace(live, self.options.services, said))
         parents = {name: netdev for netdev, chain in traced.attachments.items() for name in chain}
         parents |= {name: ":".join(place) for place, chain in traced.tcubes.items() for name in chain}

@@ -26,6 +26,7 @@ from reconciler.engine.builder import Builder
 from reconciler.engine.confirm import refuse_while_unconfirmed
 from reconciler.engine.session import Reconciler
 from reconciler.errors import ApplyFailed, UsageError
+from reconciler.graph.altnames import own_names, with_own_names
 from reconciler.graph.taps import places, with_taps
 from reconciler.live import taps
 from reconciler.model import Cube, Tap, Topology
@@ -55,8 +56,9 @@ def tapped(options: Options, place: Place, leaves: Mapping[str, Any]) -> Iterato
     """Within it there is a tap there, with this configuration; afterwards there is none. Raises UsageError if there is no such
     place, or the kernel is not as applied, DocumentError for a filter that is none, and what an apply raises."""
     refuse_while_unconfirmed(options.root)
-    topologies, builder = _applied(options)
-    tap = Tap(_cube(options, topologies, place, leaves), place.at, place.outside)
+    topologies, builder, netdevs = _applied(options)
+    at = replace(place, at=own_names({place.at}, netdevs).get(place.at, place.at))
+    tap = Tap(_cube(options, topologies, at, leaves), at.at, at.outside)
     _refuse_unknown(options.root, topologies, tap)
     builder.ensure([builder.key_of(tap.cube)])
     if plan_for([], options).plan.steps:
@@ -76,14 +78,16 @@ def tapped(options: Options, place: Place, leaves: Mapping[str, Any]) -> Iterato
         remover.wait()
 
 
-def _applied(options: Options) -> tuple[list[Topology], Builder]:
+def _applied(options: Options) -> tuple[list[Topology], Builder, Mapping[str, Any]]:
+    """The topologies, with the own names of netdevs; and the netdevs."""
     builder = Builder(options.services, options.compiling, options.root)
     reconciler = Reconciler(options.root, options.services, builder)
-    return reconciler.applied(reconciler.live()), builder
+    live = reconciler.live()
+    return list(with_own_names(reconciler.applied(live), live.netdevs)), builder, live.netdevs
 
 
 def _placed(options: Options) -> list[Cube]:
-    topologies, _ = _applied(options)
+    topologies, *_ = _applied(options)
     return [cube for topology in with_taps(topologies, taps.read(options.root)) for cube in topology.cubes]
 
 

@@ -50,11 +50,15 @@ def _attached_nowhere(world: SymbolTable) -> Iterator[Problem]:
 def _not_there(world: SymbolTable, netdevs: Collection[str], others: Others) -> Iterator[Problem]:
     """Netdevs that neither a link makes nor this machine has."""
     made = [end.name for link in world.links for end in link.ends if end.netns is None]
+    known: Mapping[str, str] = {}
     for name, place in _netdevs(world):
         if name in made or name in netdevs:
             continue
-        if own := others().get(name):
-            yield place.problem(f"{quoted(name)} is only another name (altname) of {own}", f"write {quoted(own)}")
+        known = known or others()
+        if own := known.get(name):
+            if len({each for each, _ in _netdevs(world) if known.get(each, each) == own}) > 1:
+                problem = f"{quoted(name)} is another name (altname) of {own}, which is named elsewhere too: this one waits"
+                yield place.problem(problem, f"write {quoted(own)}")
         else:
             hint = near_miss(name, lambda: [*made, *netdevs], "what is joined to it waits until it appears")
             yield place.problem(f"there is no netdev {quoted(name)} on this machine, and no link makes it", hint)

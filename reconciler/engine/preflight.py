@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from reconciler.document import Document, Path
@@ -109,7 +109,7 @@ def without_ethernet(session: Session, documents: Sequence[Document]) -> tuple[l
         if state is None or state.carries_ethernet:
             continue
         message, hint = _no_ethernet(state)
-        places = list(_mentions(documents, netdev))
+        places = list(_mentions(documents, {netdev, *state.other_names}))
         errors += [Problem(message, display(path, document.data), document.position(path), hint) for document, path in places]
         if not places:
             warnings.append(Problem(f"{message}; what is applied to it is not in force", hint=hint, severity="warning"))
@@ -126,16 +126,16 @@ def _no_ethernet(state: Any) -> tuple[str, str]:
     )
 
 
-def _mentions(documents: Sequence[Document], netdev: str) -> Iterator[tuple[Document, Path]]:
-    """Where ports and attachments name a netdev."""
+def _mentions(documents: Sequence[Document], names: Collection[str]) -> Iterator[tuple[Document, Path]]:
+    """Where ports and attachments name a netdev, by any of its names."""
     for document in documents:
         spec = document.data.get("spec", {})
         for number, cube in enumerate(spec.get("cubes") or ()):
             for place, port in enumerate(cube.get("ports") or ()):
-                if port.get("peer") == netdev:
+                if port.get("peer") in names:
                     yield document, ("spec", "cubes", number, "ports", place, "peer")
         for number, attachment in enumerate(spec.get("attachments") or ()):
-            if attachment.get("netdev") == netdev:
+            if attachment.get("netdev") in names:
                 yield document, ("spec", "attachments", number, "netdev")
 
 

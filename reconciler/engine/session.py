@@ -133,7 +133,12 @@ class Reconciler:
             return False
 
     def tapped(self, topologies: Sequence[Topology], live: Live) -> Sequence[Topology]:
-        """The topologies with the taps that are asked for now, and with what shadows have beside their cubes."""
+        """The topologies with the own names of netdevs, with the taps that are asked for now, and with what shadows have beside
+        their cubes."""
+        if any(netdev.other_names for netdev in live.netdevs.values()):
+            from reconciler.graph.altnames import with_own_names
+
+            topologies = with_own_names(topologies, live.netdevs)
         return with_shadows(with_taps(topologies, live.taps) if live.taps else topologies)
 
     def still(self, live: Live, *, connecting: bool = False) -> Live | None:

@@ -115,11 +115,11 @@ def _with_cuts(steps: list[Step], context: Context, around: Surroundings) -> tup
 
 
 def _other_names(context: Context) -> Iterator[str]:
-    """A netdev has one name by which it is known here; what is written by another one waits for ever."""
+    """What is written by another name waits for ever where the netdev is named otherwise, too (graph/altnames.py)."""
     waiting = {netdev for *_, netdev in context.desired.pending}
     for name, netdev in context.live.netdevs.items() if waiting else ():
         for other in waiting.intersection(netdev.other_names):
-            yield f"{other} is only another name (altname) of {name}: write {name}"
+            yield f"{other} is another name (altname) of {name}, which is named elsewhere too: write {name}"
 
 
 def _format(before: int) -> Iterator[Step]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from reconciler.facts.selector import LOOPBACK, selected
@@ -12,17 +12,31 @@ from reconciler.kernel.netstate import ARPHRD_LOOPBACK
 Documents = Iterable[Mapping[str, Any]]
 
 
-def documented(documents: Documents) -> dict[str, list[str]]:
-    """The places of transparent cubes that documents name: netdevs, and ports as cube:port, in the order of the documents."""
+def documented(documents: Documents, netdevs: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The places of transparent cubes that documents name: netdevs by their own names, and ports as cube:port, in the
+    order of the documents."""
+    documents = list(documents)
+    own: Mapping[str, str] = {}
+    if any(netdev.other_names for netdev in netdevs.values()):
+        from reconciler.graph.altnames import own_names
+
+        own = own_names(set(_written(documents)), netdevs)
     found: dict[str, list[str]] = {}
     for spec in (document.get("spec", {}) for document in documents):
         for item in spec.get("attachments", ()):
             for cube in item["tcubes"] if "netdev" in item else ():
-                found.setdefault(cube, []).append(item["netdev"])
+                found.setdefault(cube, []).append(own.get(item["netdev"], item["netdev"]))
         for owner, port in ((cube, port) for cube in spec.get("cubes", ()) for port in cube.get("ports", ())):
             for cube in port.get("tcubes", ()):
                 found.setdefault(cube, []).append(f"{owner['name']}:{port['name']}")
     return found
+
+
+def _written(documents: Documents) -> Iterator[str]:
+    """What names netdevs in documents."""
+    for spec in (document.get("spec", {}) for document in documents):
+        yield from (item["netdev"] for item in spec.get("attachments", ()) if "netdev" in item)
+        yield from (port["peer"] for cube in spec.get("cubes", ()) for port in cube.get("ports", ()) if "peer" in port)
 
 
 def selectors_in_force(
@@ -35,7 +49,7 @@ def selectors_in_force(
         for name, netdev in live.netdevs.items()
         if netdev.carries_ethernet
     }
-    named, rest = documented(documents), {netdev: list(cubes) for netdev, cubes in attachments.items()}
+    named, rest = documented(documents, live.netdevs), {netdev: list(cubes) for netdev, cubes in attachments.items()}
     in_force = []
     for item in (item for document in documents for item in document.get("spec", {}).get("attachments", ()) if "netdevs" in item):
         chosen = list(selected(item["netdevs"], kinds))

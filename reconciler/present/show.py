@@ -84,7 +84,7 @@ def _documents(
     records = [r for r in live.state.values() if not (isinstance(r, CubeRecord) and pins.is_of_no_document(r.name))]
     found = {r.topology for r in records if isinstance(r, CubeRecord | LinkRecord | NamespaceRecord)}
     found |= {r.name for r in records if isinstance(r, TopologyRecord)}
-    traced = without_taps(trace(live, reconciler.services, documented(applied.values())))
+    traced = without_taps(trace(live, reconciler.services, documented(applied.values(), live.netdevs)))
     in_force, by_hand = selectors_in_force(applied.values(), traced.attachments, live)
     shadows = {pins.shadow_namespace(r.name) for r in records if isinstance(r, CubeRecord) and _shadow(r.name, live, {})}
     documents = []

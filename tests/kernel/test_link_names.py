@@ -73,9 +73,10 @@ def test_a_name_that_another_netdev_has_as_its_altname_is_refused_before_anythin
         assert f"netdev '{name}' has '{name}-alt' as another name (altname)" in result.stderr
         assert "step" not in result.stderr
         waits = LINK.format(name=f"{name}-t", link=f"{{name: {name}-x, kind: bridge}}").partition("  links:")[0]
-        waits += f"  cubes: [{{name: {name}-c, service-name: helloworld, ports: [{{name: p, peer: {name}-alt}}]}}]\n"
+        ports = f"{{name: p, peer: {name}-alt}}, {{name: q, peer: {name}}}"
+        waits += f"  cubes: [{{name: {name}-c, service-name: helloworld, ports: [{ports}]}}]\n"
         said = pcn("apply", "-", stdin=waits, code=0)
-        assert f"{name}-alt is only another name (altname) of {name}: write {name}" in said.stdout + said.stderr
+        assert f"{name}-alt is another name (altname) of {name}, which is named elsewhere too: write {name}" in said.stdout + said.stderr
         pcn("delete", f"{name}-t", code=0)
     finally:
         assert ip("link", "delete", "dev", name)

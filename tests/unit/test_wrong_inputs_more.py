@@ -115,11 +115,15 @@ def test_a_netdev_that_is_too_narrow_for_the_ipv6_of_a_port_is_warned_of() -> No
     assert "MTU" not in said(advice(wide, SERVICES, ["lo"]), text)
 
 
-def test_another_name_of_a_netdev_is_said_to_be_one() -> None:
-    documents = parse(marked(CUBE % "ports: [{name: a, peer: <!>enp9s0}]")[0], "t.yaml")
-    problems = advice(documents, SERVICES, ["eth0"], lambda: {"enp9s0": "eth0"})
-    assert [(each.message, str(each.hint)) for each in problems] == [
-        ('"enp9s0" is only another name (altname) of eth0', 'write "eth0"')
+def test_another_name_of_a_netdev_is_as_good_unless_the_netdev_is_named_otherwise_too() -> None:
+    def said(ports: str) -> list[tuple[str, str]]:
+        documents = parse(marked(CUBE % f"ports: [{ports}]")[0], "t.yaml")
+        problems = advice(documents, SERVICES, ["eth0"], lambda: {"enp9s0": "eth0"})
+        return [(each.message, str(each.hint)) for each in problems]
+
+    assert said("{name: a, peer: enp9s0}") == []
+    assert said("{name: a, peer: <!>enp9s0}, {name: b, peer: eth0}") == [
+        ('"enp9s0" is another name (altname) of eth0, which is named elsewhere too: this one waits', 'write "eth0"')
     ]
 
 

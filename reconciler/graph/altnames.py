@@ -1,0 +1,59 @@
+"""Netdevs that are written by another name (altname): here they become the names by which netdevs are known. Pure.
+
+Everything behind this, and all that is kept in the kernel but the document, has the netdev's own name. An altname of a netdev
+that is written by another name too stays as it is, and waits: whether two places at one netdev go together was checked by names.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from reconciler.model import Cube, Topology
+
+
+def own_names(written: Collection[str], netdevs: Mapping[str, Any]) -> dict[str, str]:
+    """The own names of netdevs by those altnames among `written` that stand for one that nothing else there does."""
+    others = {other: name for name, netdev in netdevs.items() for other in netdev.other_names}
+    found = {other: others[other] for other in written if other in others and other not in netdevs}
+    meant = list(found.values())
+    return {other: name for other, name in found.items() if name not in written and meant.count(name) == 1}
+
+
+def with_own_names(topologies: Sequence[Topology], netdevs: Mapping[str, Any]) -> Sequence[Topology]:
+    """The topologies with the own names of netdevs where ports and attachments have altnames; documents stay as they are."""
+    known = own_names({name for topology in topologies for name in _written(topology)}, netdevs)
+    return [_renamed(topology, known) for topology in topologies] if known else topologies
+
+
+def _written(topology: Topology) -> Iterator[str]:
+    yield from (port.peer for cube in topology.cubes for port in cube.ports if port.peer)
+    yield from (attachment.netdev for attachment in topology.attachments if attachment.netdev)
+
+
+def _renamed(topology: Topology, known: Mapping[str, str]) -> Topology:
+    """The same object for the same topology, for what follows from it is worked out once for each."""
+    here = {name: known[name] for name in _written(topology) if name in known}
+    if not here:
+        return topology
+    for was, names, made in _MADE:
+        if was is topology and names == here:
+            return made
+    made = replace(
+        topology,
+        cubes=tuple(_of_cube(cube, here) for cube in topology.cubes),
+        attachments=tuple(replace(each, netdev=here.get(each.netdev, each.netdev)) for each in topology.attachments),
+    )
+    _MADE.append((topology, here, made))
+    return made
+
+
+_MADE: deque[tuple[Topology, dict[str, str], Topology]] = deque(maxlen=16)
+
+
+def _of_cube(cube: Cube, here: Mapping[str, str]) -> Cube:
+    if not any(port.peer in here for port in cube.ports):
+        return cube
+    return replace(cube, ports=tuple(replace(port, peer=here.get(port.peer or "", port.peer)) for port in cube.ports))
