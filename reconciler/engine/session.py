@@ -46,6 +46,7 @@ from reconciler.model import BuildKey, Tap, Topology
 from reconciler.plan import make_plan
 from reconciler.plan.context import Configs, Surroundings, taken
 from reconciler.plan.steps import Plan
+from reconciler.plan.ways import changes, entrances
 from reconciler.service.model.codec import Env
 from reconciler.service.registry import Services
 
@@ -317,8 +318,10 @@ class Reconciler:
         then = state if known == own else self.with_links(base, known.values())[0]
         live = replace(base, state=state, network=then)
         objects = self.objects(base)
-        at = own_netdevs(taken(desired.state, state), base.netdevs)
-        around = Surroundings(at, configs_of(applied), configs_of(wanted))
+        old, now = configs_of(applied), configs_of(wanted)
+        cutting = changes(old, now, desired.state, self.services)
+        met = entrances(cutting, desired.state, self.services)
+        around = Surroundings(own_netdevs(taken(desired.state, state) | met.keys(), base.netdevs), old, now)
         plan = make_plan(desired, live, self.services, self.builder.built, objects, around)
         drift = _drift(before.state, then, base.sealed)
         upgrade = [change for change in drift if is_other_code(change)] if plan.resets else []

@@ -16,8 +16,8 @@ _ABOVE = ("vlan", "macvlan", "macvtap", "ipvlan")  # kinds of netdev whose packe
 
 @dataclass(frozen=True, slots=True)
 class OwnNetdev:
-    """`addresses` are its own and those of VLANs and the like on it; `master` is what it is part of, '' if nothing; `default`: a
-    default route leads out by it."""
+    """`addresses` are its own and those of VLANs and the like on it; `master` is what it, or one of those, is part of, '' if
+    nothing; `default`: a default route leads out by it."""
 
     addresses: tuple[str, ...] = ()
     master: str = ""
@@ -46,7 +46,8 @@ def of(names: Iterable[str], states: Mapping[str, Any], addresses: Iterable[Any]
             continue
         group = [state, *_above(state, states)]
         held = tuple(sorted({address for each in group for address in at.get(each.index, ())}))
-        own = OwnNetdev(held, masters.get(state.master, ""), any(each.index in ways for each in group))
+        parts = (_part(each, state, masters) for each in group)
+        own = OwnNetdev(held, next(filter(None, parts), ""), any(each.index in ways for each in group))
         if own != OwnNetdev():
             found[name] = own
     return found
@@ -60,6 +61,13 @@ def routes_of(names: Iterable[str], states: Mapping[str, Any], read: Callable[[N
 
 
 def _above(lower: Any, states: Mapping[str, Any]) -> Iterator[Any]:
+    """What is on a netdev, and on that again. The kernel allows eight of them on one another."""
     for state in states.values():
         if state.kind in _ABOVE and state.peer_index == lower.index and state.peer_netnsid is None:
             yield state
+            yield from _above(state, states)
+
+
+def _part(each: Any, lower: Any, masters: Mapping[int, str]) -> str:
+    master = masters.get(each.master, "")
+    return f"{master} with {each.name}" if master and each is not lower else master

@@ -6,14 +6,14 @@ before and after, whose addresses are at a netdev, and what a service says of it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from reconciler.graph.records import HookRecord
 from reconciler.plan.context import Context, Surroundings
-from reconciler.plan.lockouts import ends_of, lockouts_of, lost_addresses
+from reconciler.plan.lockouts import ends_of, lockouts_by, lockouts_of, lost_addresses
 from reconciler.plan.steps import Disruption, Lockout, Rank, Step
-from reconciler.plan.ways import arrivals, is_taken, place_of, service_of
+from reconciler.plan.ways import arrivals, changes, is_taken, place_of, service_of
 
 
 def with_cuts(steps: Sequence[Step], context: Context, around: Surroundings) -> tuple[list[Step], tuple[Lockout, ...]]:
@@ -24,7 +24,9 @@ def with_cuts(steps: Sequence[Step], context: Context, around: Surroundings) -> 
         lockouts |= dict.fromkeys(lockouts_of(step, context, around))
         worse = max(step.disruption, Disruption.CONNECTIONS_CUT)
         found.append(replace(step, disruption=worse, cuts="; ".join(cuts)) if cuts else step)
-    return _changed(found, context, around), tuple(lockouts)
+    said = changes(around.before, around.after, context.desired.state, context.services)
+    lockouts |= dict.fromkeys(lockouts_by(said, context, around))
+    return _changed(found, said), tuple(lockouts)
 
 
 def _made(steps: Sequence[Step]) -> Iterator[str]:
@@ -67,16 +69,11 @@ def _on_the_way(step: Step, context: Context, around: Surroundings) -> Iterator[
     yield from (said for _, said in arrivals(place, context, around))
 
 
-def _changed(steps: list[Step], context: Context, around: Surroundings) -> list[Step]:
+def _changed(steps: list[Step], said: Mapping[str, str]) -> list[Step]:
     """With what changes of configurations cut; the first rows of a cube that are written say it."""
-    seen: set[str] = set()
+    left = dict(said)
     for number, step in enumerate(steps):
         cube = step.address.split("/")[1] if step.operation.kind == "write_rows" else ""
-        if not cube or cube in seen or cube not in around.before or cube not in around.after:
-            continue
-        seen.add(cube)
-        service = service_of(cube, context.desired.state, context.services)
-        said = service.implementation.cuts(around.before[cube], around.after[cube]) if service is not None else ""
-        if said:
-            steps[number] = replace(step, disruption=max(step.disruption, Disruption.CONNECTIONS_CUT), cuts=said)
+        if words := left.pop(cube, ""):
+            steps[number] = replace(step, disruption=max(step.disruption, Disruption.CONNECTIONS_CUT), cuts=words)
     return steps

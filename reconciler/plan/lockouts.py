@@ -9,7 +9,7 @@ from reconciler.facts.own import DEFAULT
 from reconciler.graph.records import HookRecord
 from reconciler.plan.context import Context, Surroundings
 from reconciler.plan.steps import Lockout, Step
-from reconciler.plan.ways import arrivals, is_taken, place_of
+from reconciler.plan.ways import arrivals, entrances, is_taken, place_of
 
 
 def lockouts_of(step: Step, context: Context, around: Surroundings) -> Iterator[Lockout]:
@@ -41,6 +41,15 @@ def _lockouts_at(step: Step, context: Context, around: Surroundings) -> Iterator
         yield Lockout(record.netdev, own.addresses, f"cube {taker} takes netdev {record.netdev}, which {own}")
     for cube, said in arrivals(place, context, around):
         yield Lockout(record.netdev, own.addresses, f"cube {cube} comes to netdev {record.netdev}, which {own}, and cuts {said}")
+
+
+def lockouts_by(said: Mapping[str, str], context: Context, around: Surroundings) -> Iterator[Lockout]:
+    """By changes of configurations, and which connections these cut, at netdevs that have the cubes already."""
+    for netdev, met in entrances(said, context.desired.state, context.services).items():
+        if (own := around.own.get(netdev)) is not None:
+            for cube in sorted(met):
+                sentence = f"cube {cube} at netdev {netdev}, which {own}, changes and cuts {said[cube]}"
+                yield Lockout(netdev, own.addresses, sentence)
 
 
 def _default_routes(end: Mapping[str, Any]) -> set[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from reconciler import pins
-from reconciler.graph.records import GONE, CubeRecord, HookRecord, NextHopRecord, State, TrampolineRecord
-from reconciler.plan.context import Context, Surroundings
+from reconciler.graph.records import GONE, CubeRecord, HookRecord, NextHopRecord, State, TrampolineRecord, global_records
+from reconciler.plan.context import Configs, Context, Surroundings
 from reconciler.plan.steps import Step
 from reconciler.service.registry import Service, Services
 
@@ -79,3 +79,26 @@ def arrivals(place: tuple[Way, Way], context: Context, around: Surroundings) -> 
             continue
         if said := service.implementation.cuts(None, around.after[cube]):
             yield cube, said
+
+
+def changes(before: Configs, after: Configs, state: State, services: Services) -> dict[str, str]:
+    """Cubes of which the configuration changes so that it cuts connections, and which."""
+    found = {}
+    for cube, config in after.items():
+        old, service = before.get(cube), service_of(cube, state, services)
+        if old is None or old is config or service is None:
+            continue
+        if said := service.implementation.cuts(old, config):
+            found[cube] = said
+    return found
+
+
+def entrances(cubes: Collection[str], state: State, services: Services) -> dict[str, set[str]]:
+    """The netdevs by which packets come to these cubes, with those that they meet."""
+    found: dict[str, set[str]] = {}
+    hooks = [each for each in global_records(state).values() if isinstance(each, HookRecord)] if cubes else []
+    for hook in hooks:
+        met = set(way(_stub(hook), state, services).cubes).intersection(cubes)
+        if met and hook.point in _INWARDS and not pins.is_hidden(hook.netdev):
+            found.setdefault(hook.netdev, set()).update(met)
+    return found

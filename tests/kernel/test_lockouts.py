@@ -185,6 +185,17 @@ def test_a_firewall_that_accepts_no_login_says_so_although_it_accepts_what_is_es
     assert is_saved_by_a_trial(login)
 
 
+def test_a_firewall_that_is_there_and_begins_to_track_says_so_too(login: Login) -> None:
+    login.firewall({"id": 1, "action": "ACCEPT"}, conntrack="OFF")
+    pcn("apply", str(login.file), code=0)
+    assert login.works()
+    login.firewall(ESTABLISHED)
+    disruption, warned = warnings_of(login)
+    assert (disruption, len(warned)) == ("connections cut", 1)
+    assert f"-fw at netdev {login.netdev}, which has {HERE}/24, changes and cuts TCP that is older" in warned[0]
+    assert is_saved_by_a_trial(login)
+
+
 def test_an_address_of_the_hosts_own_links_goes(login: Login) -> None:
     end = {"name": f"{login.name}d", "kind": "bridge", "addresses": ["198.51.100.1/24"]}
     login.write(links=[end])

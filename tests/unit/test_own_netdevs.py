@@ -35,6 +35,17 @@ def test_a_link_local_address_of_ipv6_or_the_other_end_of_a_veth_does_not_count(
     assert of(["eth0"], {"eth0": ETH0, "w": elsewhere}, [AddressState(6, "10.1.1.1/24", False)], []) == {}
 
 
+def test_a_vlan_on_a_vlan_and_one_that_is_part_of_a_bridge_are_the_hosts_too() -> None:
+    tagged, inner = netdev("eth0.7", 4, kind="vlan", peer_index=2, master=9), netdev("in", 5, kind="vlan", peer_index=4)
+    states = {each.name: each for each in (ETH0, tagged, inner, netdev("br0", 9, kind="bridge"))}
+    found = of(["eth0", "eth0.7"], states, [AddressState(5, "192.0.2.1/24", False)], [])
+    assert str(found["eth0"]) == "has 192.0.2.1/24 and is part of br0 with eth0.7"
+    assert str(found["eth0.7"]) == "has 192.0.2.1/24 and is part of br0"
+    asked: list[int] = []
+    routes_of(["eth0"], states, lambda _, index: asked.append(index) or [])  # type: ignore[func-returns-value]
+    assert asked == [2, 4, 5]
+
+
 def test_routes_are_asked_for_by_netdev() -> None:
     asked: list[int] = []
     routes_of(["eth0", "gone"], STATES, lambda _, index: asked.append(index) or [])  # type: ignore[func-returns-value]
