@@ -99,7 +99,7 @@ def _unknown_service(path: Path, cube: dict[str, Any], services: Services) -> li
     if why := services.why_not(name):
         return [Finding((*path, "service-name"), why)]
     known = sorted(services.names())
-    hint = near_miss(name, lambda: known, f"there are {', '.join(known)}" if known else "")
+    hint = near_miss(name, lambda: known, f"there are {', '.join(known)}; --services DIR has more" if known else "")
     return [Finding((*path, "service-name"), f"unknown service {quoted(name)}", hint)]
 
 

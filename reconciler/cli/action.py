@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ def run(run: Run) -> int:
 
     if run.args.path is None:
         snapshot(options, make)
-        run.terminal.print("\n".join(f"{action.path}  {action.description}" for action in chosen) or "it has no actions")
+        run.terminal.print("\n".join(f"{action.usage}  {action.description}" for action in chosen) or "it has no actions")
         return 0
     refuse_while_unconfirmed(options.root)
     perform(options, make)
@@ -58,7 +59,7 @@ def run(run: Run) -> int:
     elif not run.terminal.quiet:
         run.terminal.print(f"{run.args.cube}: {chosen[0].path} is done")
         for leaf, value in output.items() if not chosen[0].is_of_tables else ():
-            run.terminal.print(f"  {leaf}: {value}")
+            run.terminal.print(f"  {leaf}: {value if isinstance(value, str) else json.dumps(value)}")
     return 0
 
 
@@ -77,7 +78,8 @@ def _plan(
     if not isinstance(record, CubeRecord):
         names = [each.name for each in live.state.values() if isinstance(each, CubeRecord)]
         hint = did_you_mean(cube, names) or (f"there are {', '.join(sorted(names)[:20])}" if names else "there are no cubes")
-        raise UsageError(f"there is no live cube {cube!r}; {hint}")
+        aside = "".join(f"\ntopology {name} cannot be read here: {why}" for name, why in live.sealed.items())
+        raise UsageError(f"there is no live cube {cube!r}; {hint}{aside}")
     service = services.get(record.service)
     if service is None:
         raise UsageError(f"{cube} is of service {record.service!r}, which is not installed here; use --services DIR")

@@ -33,6 +33,13 @@ class Action:
     input: Mapping[str, Any] | None = field(default=None, hash=False)
 
     @property
+    def usage(self) -> str:
+        """How it is written: 'forget src=… [packets=…]'."""
+        needed = (self.input or {}).get("required", ())
+        leaves = [f"{leaf}=…" if leaf in needed else f"[{leaf}=…]" for leaf in (self.input or {}).get("properties", {})]
+        return " ".join((self.path, *leaves))
+
+    @property
     def is_of_tables(self) -> bool:
         """Whether the model alone says what it does."""
         return bool(self.flush or self.zero)

@@ -34,10 +34,15 @@ def read_input(action: Action, words: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise UsageError(f"{word!r} is no input of {action.path}: write LEAF=VALUE")
         try:
-            given[leaf] = json.loads(text)
+            given[leaf] = text if _is_text(action, leaf) and not text.startswith('"') else json.loads(text)
         except ValueError:
             given[leaf] = text
     return given
+
+
+def _is_text(action: Action, leaf: str) -> bool:
+    """Whether the leaf takes only text, as an address does: 10 is none of its numbers."""
+    return bool((action.input or {}).get("properties", {}).get(leaf, {}).get("type") == "string")
 
 
 def checked_input(action: Action, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,9 +50,13 @@ def checked_input(action: Action, given: Mapping[str, Any]) -> dict[str, Any]:
     schema = action.input or {"type": "object", "additionalProperties": False, "properties": {}}
     from jsonschema import Draft7Validator
 
+    from reconciler.check.messages import findings
+
     for error in Draft7Validator(schema).iter_errors(given):
-        where = "/".join(map(str, error.absolute_path))
-        raise UsageError(f"input of {action.path}: {where + ': ' if where else ''}{error.message}")
+        for found in findings(error, schema, given):
+            where = "/".join(map(str, found.path[:-1] if found.key else found.path))
+            hint = f"; {found.hint}" if found.hint else ""
+            raise UsageError(f"input of {action.path}: {where + ': ' if where else ''}{found.message}{hint}")
     filled: dict[str, Any] = fill(schema, given)
     return filled
 

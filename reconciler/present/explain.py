@@ -108,6 +108,9 @@ def _child(steps: Sequence[PathStep], word: str) -> PathStep:
     path, known = ".".join(step.name for step in steps), [*inner.get("properties", {}), *inner.get("x-state", {})]
     if path == "topology.spec.cubes":
         raise UsageError("a cube's keys depend on its service: 'pcn explain SERVICE.KEY', and 'pcn services' lists them")
+    if word in inner.get("x-actions", {}):
+        of = "/".join((*(step.name for step in steps[1:]), word))
+        raise UsageError(f"{word!r} is an action of {path} and no key: 'pcn action CUBE {of}' does it")
     hint = did_you_mean(word, known) or (f"it has {', '.join(known)}" if known else "it has no keys")
     raise UsageError(f"{path} has no key {word!r}; {hint}")
 

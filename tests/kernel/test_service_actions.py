@@ -121,10 +121,26 @@ def test_rows_are_deleted_and_what_is_not_there_is_no_error(lab: Lab, capsys: py
     assert packets(lab).keys() == {"10.0.0.2"}
 
 
+def test_actions_are_listed_with_what_they_take_and_their_output_is_as_in_a_file(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    services = str(lab.options.services.directories[0])
+    assert pcn(["action", "d", "--bpffs", lab.root, "--services", services]) == 0
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == ["count src=… [packets=…]", "forget [src=…]", "spoil what=…"]
+    assert pcn(["explain", "door.forget", "--services", services]) == 64
+    assert "pcn action CUBE forget" in capsys.readouterr().err
+
+
+def test_a_cube_whose_service_is_not_here_is_not_said_to_be_missing(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pcn(["action", "d", "count", "src=10.0.0.1", "--bpffs", lab.root]) == 64
+    assert "service 'door' is not here (--services DIR)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("words", "said"), [
-    (("count",), "'src' is a required property"),
-    (("count", "src=10.0.0.300"), "input of count: src"),
-    (("count", "src=10.0.0.1", "more=1"), "'more' was unexpected"),
+    (("count",), 'input of count: required key \\"src\\" is missing'),
+    (("count", "src=10.0.0.300"), "input of count: src: "),
+    (("count", "src=10"), 'src: \\"10\\" is not valid'),
+    (("count", "src=10.0.0.1", "packet=1"), 'unknown key \\"packet\\"; did you mean \\"packets\\"?'),
     (("count", "src"), "write LEAF=VALUE"),
     (("spoil", "what=config"), "which is configuration"),
     (("spoil", "what=short"), "does not fit its key and value"),

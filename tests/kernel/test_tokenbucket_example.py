@@ -81,4 +81,6 @@ def test_a_source_that_is_forgotten_begins_with_a_full_bucket(lab: Lab, capsys: 
         assert lab.pcn("action", "limit", "forget", "src=10.0.0.77", "-o", "json", "--services", str(HOME)) == 0
         assert json.loads(capsys.readouterr().out)["output"] == {"known": known}
     assert source(lab, "10.0.0.77") == {}
+    assert lab.pcn("action", "limit", "forget", "src=10.0.0.77", "--services", str(HOME)) == 0
+    assert "known: false" in capsys.readouterr().out
     assert passed(lab, *[GREEDY] * 5) == 5

@@ -86,7 +86,7 @@ FRAME = [
     ("an unknown service", topology("cubes: [{name: a, service-name: «hubb}]"), 'unknown service "hubb"', 'did you mean "hub"?',
      "/spec/cubes/a/service-name"),
     ("a service like no other", topology("cubes: [{name: a, service-name: «dynmonitor}]"), 'unknown service "dynmonitor"',
-     "there are hub, wall", "/spec/cubes/a/service-name"),
+     "there are hub, wall; --services DIR has more", "/spec/cubes/a/service-name"),
     ("no service", topology("cubes: [«{name: a}]"), 'required key "service-name" is missing', "", "/spec/cubes/a"),
     ("a cube without a name", topology("cubes: [«{service-name: hub}]"), 'required key "name" is missing', "", "/spec/cubes/[0]"),
     ("a cube that is text", topology("cubes: [«hub]"), 'expected a mapping, found text ("hub")', "", "/spec/cubes/[0]"),
