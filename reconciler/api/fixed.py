@@ -73,7 +73,7 @@ def all_cubes(request: Request, store: Store) -> Answer:
         name = request.words[1]
         if name not in seen.cubes:
             raise missing(f'there is no cube "{name}"', f"/cubes/{name}")
-        return Answer(200, cubes.brief(store, seen, name), {"ETag": f'"{store.revision(seen.cubes[name].topology)}"'})
+        return Answer(200, cubes.brief(store, seen, name), {"ETag": f'"{store.revision(seen.cubes[name].topology, seen)}"'})
     found: dict[str, list[Any]] = {}
     for each in briefs(store, seen):
         found.setdefault(each["service-name"], []).append(each)

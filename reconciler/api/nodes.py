@@ -88,7 +88,7 @@ def _read(request: Request, store: Store, service: Service | None, name: str, wo
     known = store.options.services.get(record.service)
     if known is None:
         raise missing(f"service {record.service} is not installed here", f"/{name}")
-    headers = _tag(store.revision(record.topology))
+    headers = _tag(store.revision(record.topology, seen))
     data = cubes.whole(store, seen, name)
     if words and len(words) <= 1 and words[0] not in known.schema["properties"] and words[0] in data:
         return Answer(200, data[words[0]], headers)  # what the framework says of a cube, such as its uuid

@@ -8,7 +8,7 @@ from reconciler.api.drift import DriftLook
 from reconciler.api.page import model
 from reconciler.api.picture import picture
 from reconciler.api.request import Request
-from reconciler.api.store import Planned, Store
+from reconciler.api.store import Planned, Store, revision_of_text
 from reconciler.graph.documents import document_data
 from reconciler.present import PLANNED, ROWS_IN_TEXT, Report, document
 from reconciler.present.rows import Decoder
@@ -44,9 +44,9 @@ def _topologies(request: Request, store: Store) -> Answer:
     texts = store.texts()
     match request.words[3:]:
         case ():
-            return Answer(200, {name: store.revision(name) for name in sorted(texts)}, kind=JSON)
+            return Answer(200, {name: revision_of_text(texts[name]) for name in sorted(texts)}, kind=JSON)
         case (name,) if name in texts:
-            return Answer(200, document_data(texts[name]), {"ETag": f'"{store.revision(name)}"'}, JSON)
+            return Answer(200, document_data(texts[name]), {"ETag": f'"{revision_of_text(texts[name])}"'}, JSON)
     raise missing("no such topology is applied", "/" + "/".join(request.words))
 
 

@@ -22,7 +22,7 @@ def picture(store: Store) -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "writable": store.topology,
-        "topologies": {record.name: store.revision(record.name) for record in seen.live.documents},
+        "topologies": {record.name: store.revision(record.name, seen) for record in seen.live.documents},
         "cubes": cubes,
         "netdevs": {name: _netdev(seen, name, hosts) for name in sorted(named)},
         "attachments": {netdev: list(chain) for netdev, chain in sorted(seen.traced.attachments.items())},

@@ -109,8 +109,10 @@ class Store:
         records, _ = documents_of(Reader(root, self.options.kept.memory))
         return {record.name: record.document for record in records}
 
-    def revision(self, topology: str) -> str:
-        return _revision(self.texts().get(topology, ""))
+    def revision(self, topology: str, seen: Seen | None = None) -> str:
+        """Now, or as it was when that was `seen`: what is answered has the revision that it was read at, and no later one."""
+        texts = self.texts() if seen is None else {each.name: each.document for each in seen.live.documents}
+        return revision_of_text(texts.get(topology, ""))
 
     def owners(self) -> dict[str, str]:
         """The topology of each applied cube."""
@@ -184,11 +186,11 @@ class Store:
         """Edit the API's topology, and apply it. Raises EditRefused, Refusal, DocumentError, and what an apply raises."""
         for _ in range(_TRIES):
             text, data = self.document()
-            if match is not None and match not in ("*", _revision(text)):
-                raise EditRefused("stale", f"the topology is at revision {_revision(text)}, not {match}")
+            if match is not None and match not in ("*", revision_of_text(text)):
+                raise EditRefused("stale", f"the topology is at revision {revision_of_text(text)}, not {match}")
             edited = make(data)
             if self.only_plans:
-                raise Planned(plan_for([Document(self.saved.path, "", edited.document)], self.options), _revision(text))
+                raise Planned(plan_for([Document(self.saved.path, "", edited.document)], self.options), revision_of_text(text))
             with suppress(_Moved):
                 return self._apply(text, edited)
         raise Refusal(409, "in-use", "others change the topology all the time")
@@ -229,19 +231,20 @@ class Store:
                 self.told("failed", {"topology": self.topology, "error": str(error)})
             raise
         text = document_text(next(each for each in result.topologies if each.name == self.topology))
+        revision = revision_of_text(text)
         self._raw = text, edited.document
         plan = result.plan
         totals = {what: plan.total(what) for what in (PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES)}
-        told = {"topology": self.topology, "revision": _revision(text), **totals, "disruption": str(plan.disruption)}
+        told = {"topology": self.topology, "revision": revision, **totals, "disruption": str(plan.disruption)}
         self.told("apply", told)
         if plan.steps:
             said = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in totals.items())
-            log.info("applied %s at revision %s: %s, disruption: %s", self.topology, _revision(text), said, plan.disruption)
-        return Written(edited.output, _revision(text), result)
+            log.info("applied %s at revision %s: %s, disruption: %s", self.topology, revision, said, plan.disruption)
+        return Written(edited.output, revision, result)
 
 
 @functools.lru_cache(maxsize=64)
-def _revision(text: str) -> str:
+def revision_of_text(text: str) -> str:
     return revision_of(text) if text else "0"
 
 

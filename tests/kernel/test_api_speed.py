@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from reconciler.api import routes, store
+from reconciler.api.picture import picture
 from reconciler.api.request import Request
 from reconciler.api.saved import SavedTopology
 from reconciler.engine.apply import Options, drift
@@ -134,3 +135,23 @@ def test_a_write_that_changes_nothing_is_answered_by_what_is_there(own):
         assert maps.rows(fd, spec)[key] == row
     finally:
         os.close(fd)
+
+
+@pytest.mark.parametrize("path", [("fw",), ("fw", "chain", "INGRESS"), ("cubes", "fw"), ()])
+def test_an_answer_has_the_revision_at_which_it_was_read(own, monkeypatch, path):
+    """Else whoever sends it back with If-Match would undo what another has written meanwhile."""
+    make_firewall(own)
+    before, look = own.revision("rest"), store.Store.look
+
+    def slowly(self):
+        seen = look(self)
+        monkeypatch.setattr(store.Store, "look", look)
+        assert append(self, src="11.0.0.7") == 201
+        return seen
+
+    monkeypatch.setattr(store.Store, "look", slowly)
+    if path:
+        said = routes.answer(Request("GET", path, {}, b""), own).headers["ETag"].strip('"')
+    else:
+        said = picture(own)["topologies"]["rest"]
+    assert (said, own.revision("rest") != before) == (before, True)
