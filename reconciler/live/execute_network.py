@@ -68,6 +68,10 @@ class Network:
         made = self._as_it_was(_link(link)) if again else _link(link)
         plain = replace(made, options={name: value for name, value in made.options.items() if name not in OWN_OPTIONS})
         quiet = made.options.get("quiet", False)
+        if not quiet:
+            from reconciler.live.steady_mac import with_steady_macs
+
+            plain = with_steady_macs(plain)
         self._netlink.create_link(_down(plain) if quiet else plain, self._group, alias(str(self._root.root), topology))
         if quiet:
             for end in (made.end, made.peer):
