@@ -51,7 +51,8 @@ def _by_subject(entries: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Li
         kind, _, name = entry["subject"].partition("/")
         name = "a hidden veth for copies" if kind == "netdev" and pins.is_hidden(name) else name or kind
         lines = found.setdefault(name if kind in ("cube", "netdev") else f"{kind} {name}", [])
-        lines += [line for line in _in_words(entry) if line not in lines]
+        said = [(mark, words.removeprefix(f"{name} ")) for mark, words in _in_words(entry)]
+        lines += [line for line in said if line not in lines]
     return list(found.items())
 
 

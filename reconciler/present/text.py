@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from reconciler import pins
 from reconciler.document.diagnostics import escape
 from reconciler.present import COUNTS, ROWS_IN_TEXT, subject
 from reconciler.present.groups import MARKS, ChangeGroup, grouped
@@ -55,6 +56,7 @@ def totals(document: Mapping[str, Any], *, done: bool) -> str:
             for step in document["steps"]
             if step["disruption"] != "none"
             for name in (*_names(step), *step["reaches"])
+            if not pins.is_hidden(name)
         }
     )
     where = f" ({', '.join(_few(felt))})" if felt else ""

@@ -9,11 +9,13 @@ from reconciler.graph.diff import Change
 from reconciler.graph.records import (
     GONE,
     HookRecord,
+    LinkRecord,
     NextHopRecord,
     ProgramRecord,
     TableRecord,
     TrampolineRecord,
 )
+from reconciler.model import Link, LinkEnd
 from reconciler.present.drift_report import drift_document
 from reconciler.present.drift_text import drift_text
 from reconciler.present.rows import Decoder
@@ -76,6 +78,15 @@ def test_each_kind_of_damage_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     text = drift_text(drift_of(*changes), verbose=True).splitlines()
     assert text[0] == "~ cube/br1/hop/1              target: veth2 -> veth1"
     assert text[2].endswith("program: d1d1d1d1d1d1 -> another program (0a/7)")
+
+
+def test_a_netdev_is_named_once_and_its_other_end_beside_it() -> None:
+    up, down = (
+        LinkRecord(Link("veth", LinkEnd("veth2", up=here), LinkEnd("eth0", "h2", mtu=mtu)), "t") for here, mtu in ((True, 1500), (False, 1400))
+    )
+    lines = drift_text(drift_of(Change(up.address, down, up))).splitlines()
+    assert lines[0] == "~ veth2  up: true -> false"
+    assert "eth0" in lines[1]
 
 
 def test_ports_are_named_by_those_that_are_live() -> None:

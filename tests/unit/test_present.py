@@ -71,7 +71,7 @@ def test_removed_rows_are_said_in_the_order_in_which_people_count() -> None:
 
 
 def test_netdevs_that_go_at_once_are_named_among_what_loses_packets() -> None:
-    links = [{"kind": "veth", "end": {"name": name, "netns": None}, "peer": None} for name in ("v1", "v2")]
+    links = [{"kind": "veth", "end": {"name": name, "netns": None}, "peer": None} for name in ("v1", "v2", "pcnf16f6ba9n")]
     step = replace(HOP, address="links", operation=Operation("delete_links", {"links": links}), reaches=("r1",))
     assert shown(step).endswith("disruption: packets lost (r1, v1, v2).")
 
