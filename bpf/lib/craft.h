@@ -2,9 +2,10 @@
  *
  * New headers are put before a rest of the packet, which is zeroed.
  *
- * Under TC a packet's transport checksum may still be left to a device (CHECKSUM_PARTIAL); the kernel refuses to cut its
- * place off, and nothing tells a program so. The rest therefore stays inside the new packet, or the kernel would cut it off
- * later. Of zeros that checksum comes out as 0xffff, which changes no sum around it.
+ * A packet's transport checksum may still be left to a device (CHECKSUM_PARTIAL), under TC and under generic XDP, where it came from a
+ * socket or a machine of this host. Under TC the kernel refuses to cut its place off, under XDP such a packet is lost, and nothing tells a
+ * program so. The rest therefore stays inside the new packet, or the kernel would cut it off later. Of zeros that checksum comes out as
+ * 0xffff, which changes no sum around it.
  *
  * Under generic XDP the kernel sets the end of a packet that was made shorter or longer 14 bytes too far, and a receiver of
  * neighbour discovery looks there for options. PADDING behind the packet makes the receiver set it anew.
@@ -16,15 +17,19 @@
 #define PADDING 2
 
 /* The frame is then `grow` bytes that are to be written, Ethernet header included, and zeros: what is returned of them
- * belongs to the packet. Less than 0: it could not be done. */
-static __always_inline int reshape(struct CTXTYPE *ctx, struct pkt_metadata *md, u32 grow) {
+ * belongs to the packet. Less than 0: it could not be done. `keeps`: whether XDP, too, is to keep the checksum's place. */
+static __always_inline int reshape(struct CTXTYPE *ctx, struct pkt_metadata *md, u32 grow, bool keeps) {
   int room = grow - sizeof(struct ethhdr), kept = 0;
   u8 zeros[KEPT] = {};
 #if PCN_XDP
-  int size = sizeof(struct ethhdr) + PADDING;
-  if (bpf_xdp_adjust_tail(ctx, size - (int)md->packet_len) || bpf_xdp_adjust_head(ctx, -room))
+  int short_of = sizeof(struct ethhdr) + PADDING - (int)md->packet_len;
+  if (keeps && !bpf_xdp_adjust_tail(ctx, short_of + KEPT))
+    kept = KEPT;
+  else if (bpf_xdp_adjust_tail(ctx, short_of)) /* there is no room behind it */
     return -1;
-  return pcn_store_bytes(ctx, grow, zeros, PADDING) ? -1 : 0;
+  if (bpf_xdp_adjust_head(ctx, -room) || (kept && pcn_store_bytes(ctx, grow, zeros, KEPT)))
+    return -1;
+  return pcn_store_bytes(ctx, grow + kept, zeros, PADDING) ? -1 : kept;
 #else
   kept = KEPT;
   if (bpf_skb_change_tail(ctx, sizeof(struct ethhdr) + KEPT, 0)) {

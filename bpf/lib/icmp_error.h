@@ -97,7 +97,7 @@ static __always_inline bool icmp_error4(struct CTXTYPE *ctx, struct pkt_metadata
   struct error_quote quote = {};
   struct error_head4 head = {.eth.h_proto = htons(ETH_P_IP)};
   u32 size = sizeof(head) - offsetof(struct error_head4, eth);
-  int kept = read_quote(ctx, md, &head.eth, mac, &quote) ? reshape(ctx, md, size + quote.size) : -1;
+  int kept = read_quote(ctx, md, &head.eth, mac, &quote) ? reshape(ctx, md, size + quote.size, true) : -1;
   if (kept < 0)
     return false;
   head.ip.version = 4;
@@ -118,7 +118,7 @@ static __always_inline bool icmp_error6(struct CTXTYPE *ctx, struct pkt_metadata
   struct error_quote quote = {};
   struct error_head6 head = {.eth.h_proto = htons(ETH_P_IPV6)};
   u32 size = sizeof(head) - offsetof(struct error_head6, eth);
-  int kept = read_quote(ctx, md, &head.eth, mac, &quote) ? reshape(ctx, md, size + quote.size) : -1;
+  int kept = read_quote(ctx, md, &head.eth, mac, &quote) ? reshape(ctx, md, size + quote.size, true) : -1;
   if (kept < 0)
     return false;
   u32 carried = sizeof(head.icmp) + quote.size + kept;

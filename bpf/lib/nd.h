@@ -186,7 +186,7 @@ static __always_inline bool nd_solicit(struct CTXTYPE *ctx, struct pkt_metadata 
   struct nd_question question = {.eth.h_proto = htons(ETH_P_IPV6)};
   u32 size = sizeof(question) - offsetof(struct nd_question, eth);
   u8 *group = (u8 *)&question.ip.daddr;
-  int kept = reshape(ctx, md, size);
+  int kept = reshape(ctx, md, size, false);
   if (kept < 0)
     return false;
   question.nd.type = ND_SOLICIT;

@@ -58,7 +58,7 @@ static __always_inline int ask4(struct CTXTYPE *ctx, struct pkt_metadata *md, st
   if (!beside || beside->kind != ROUTE_CONNECTED)
     return refuse(md, DROP_UNRESOLVED);
   arp_request(&question, out->mac, beside->via + 12, key->address + 12);
-  if (reshape(ctx, md, sizeof(question)) < 0 || pcn_store_bytes(ctx, 0, &question, sizeof(question)))
+  if (reshape(ctx, md, sizeof(question), false) < 0 || pcn_store_bytes(ctx, 0, &question, sizeof(question)))
     return refuse(md, DROP_UNRESOLVED);
   return sent_for(ctx, md, key->port);
 }

@@ -93,3 +93,11 @@ def test_an_answer_meets_no_rule(lab: HostLab) -> None:
 def test_what_is_dropped_is_told_nothing(lab: HostLab) -> None:
     lab.chains(INPUT=[{"l4proto": "UDP", "action": "DROP"}])
     assert told(lab, "INPUT", socket.SOCK_DGRAM) is None
+
+
+def test_with_generic_xdp_a_socket_is_told_whose_checksum_is_left_to_a_device() -> None:
+    rules = [{"l4proto": proto, "dport": 7, "action": "REJECT", "reject-with": "HOST_UNREACHABLE"} for proto in ("UDP", "TCP")]
+    with HostLab() as lab:
+        lab.hook = lab.cube("fw")["type"] = "XDP_SKB"
+        lab.chains(INPUT=rules)
+        assert [told(lab, "INPUT", kind) for kind in KINDS.values()] == [errno.EHOSTUNREACH] * 2
