@@ -25,7 +25,7 @@ from reconciler.document import Document
 from reconciler.engine.apply import ApplyResult, Options, apply, plan_for
 from reconciler.engine.confirm import refuse_while_unconfirmed
 from reconciler.engine.unchanged import UnchangedCheck
-from reconciler.errors import DocumentError, Interrupted, LockBusy, PcnError, Problem, VerifyFailed
+from reconciler.errors import ApplyFailed, DocumentError, Interrupted, KernelError, LockBusy, PcnError, Problem
 from reconciler.graph.desired import document_text
 from reconciler.graph.documents import documents_equal
 from reconciler.graph.records import CubeRecord, LinkRecord, Live, PortRecord, Record, TopologyRecord
@@ -175,7 +175,7 @@ class Controller:
                 if self._apply_at_once(chosen, quick, began, since if connects else None):
                     self._unread = recent is not None
                     return
-            except VerifyFailed:
+            except (ApplyFailed, KernelError):  # all is undone
                 if recent is None:
                     raise
                 log.info("somebody else wrote to the kernel meanwhile: looking at everything")

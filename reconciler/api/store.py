@@ -23,7 +23,7 @@ from reconciler.engine.builder import Builder
 from reconciler.engine.confirm import refuse_while_unconfirmed
 from reconciler.engine.edit import Edited, empty_topology, revision_of
 from reconciler.engine.session import Reconciler, SessionCache
-from reconciler.errors import EditRefused, PcnError, VerifyFailed
+from reconciler.errors import ApplyFailed, EditRefused, KernelError, PcnError
 from reconciler.graph.desired import document_text
 from reconciler.graph.documents import document_data
 from reconciler.graph.records import CubeRecord, Live, PortRecord, ProgramRecord
@@ -224,7 +224,7 @@ class Store:
         except BaseException as error:
             if swapped:
                 self.saved.restore(swapped[0])
-            if isinstance(error, VerifyFailed) and recent is not None:
+            if isinstance(error, ApplyFailed | KernelError) and recent is not None:  # all is undone
                 log.info("somebody else wrote to the kernel meanwhile: looking at everything")
                 raise _Moved from None
             if isinstance(error, PcnError):

@@ -75,6 +75,12 @@ def test_damage_to_a_cube_that_is_edited_is_seen_when_the_edit_is_verified(agent
     assert os.path.lexists(agent.path("t0/ports/a"))
 
 
+def test_a_table_that_was_removed_since_is_made_anew_and_nothing_has_failed(agent: Agent) -> None:
+    os.unlink(agent.path("t0/tables/actions"))
+    assert agent.save(text("t", MANY, "DROP")) == 0, "everything was looked at"
+    assert drift() == []
+
+
 def test_a_row_that_somebody_wrote_since_does_not_stay(agent: Agent) -> None:
     """One that the edit writes too, and one that it does not."""
     for row in (0, 1):

@@ -137,6 +137,14 @@ def test_a_write_that_changes_nothing_is_answered_by_what_is_there(own):
         os.close(fd)
 
 
+def test_a_table_that_was_removed_meanwhile_is_made_anew(own):
+    make_firewall(own)
+    os.unlink(f"{own.options.root}/cubes/fw/tables/rules")
+    own._recent = time.monotonic(), own._recent[1]
+    assert append(own, src="11.0.0.2") == 201
+    assert drift(own.options) == []
+
+
 @pytest.mark.parametrize("path", [("fw",), ("fw", "chain", "INGRESS"), ("cubes", "fw"), ()])
 def test_an_answer_has_the_revision_at_which_it_was_read(own, monkeypatch, path):
     """Else whoever sends it back with If-Match would undo what another has written meanwhile."""
