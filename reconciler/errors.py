@@ -129,6 +129,15 @@ class ServiceRefused(PcnError):
     exit_code = 65
 
 
+def of_code(error: Exception) -> str:
+    """What a service's own code raised, and where: 'NameError: … (toy.py, line 3)'. A SyntaxError says the place itself."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        place = f" ({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {error}{'' if isinstance(error, SyntaxError) else place}"
+
+
 class CompileError(PcnError):
     """A C source does not compile; the text is the compiler's, with file and line."""
 

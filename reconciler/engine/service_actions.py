@@ -15,7 +15,7 @@ from reconciler.check.defaults import fill
 from reconciler.engine.actions import Action
 from reconciler.engine.perform import Continued
 from reconciler.engine.session import Reconciler
-from reconciler.errors import UsageError
+from reconciler.errors import PcnError, UsageError, of_code
 from reconciler.facts import of_cube
 from reconciler.graph.desired import full_config
 from reconciler.graph.records import CubeRecord, Live, TableRecord
@@ -84,7 +84,12 @@ def _asked(
         raise UsageError(f"what was applied of {record.name} cannot be read here")
     built = reconciler.builder.one(record.build_key)
     call = _call(action, said, cube, service, built.tables if built else {}, live, reconciler.facts(topologies, live))
-    done = answer(call)
+    try:
+        done = answer(call)
+    except PcnError:
+        raise
+    except Exception as error:
+        raise PcnError(f"{action.path} of {record.name}: the service's code failed: {of_code(error)}") from error
     output |= done.output
     plan, then = plan_done(action, call, done, live), done.then
     if then is None:

@@ -46,6 +46,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
+from reconciler.errors import PcnError, of_code
 from reconciler.service.directories import ServiceFiles, in_directory, in_tree
 from reconciler.service.implementation import ModuleImpl, ServiceImpl
 from reconciler.service.model import bindings as model_bindings
@@ -187,7 +188,12 @@ class Service:
             return None
         module = importlib.util.module_from_spec(spec)
         sys.modules.setdefault(spec.name, module)
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except PcnError:
+            raise
+        except Exception as error:
+            raise PcnError(f"service {self.name}: its Python half cannot be loaded: {of_code(error)}") from error
         return module
 
     @functools.cached_property

@@ -61,6 +61,8 @@ def actions(call: ActionCall) -> ActionDone:
         before = next((entry["packets"] for entry in call.state.get("seen", ()) if entry["src"] == call.input["src"]), 0)
         said = {"before": before, "known": len(call.env.live["seen"]), "limit": call.config["limit"]}
         return ActionDone(said, {"seen": {key: struct.pack("<Q", call.input["packets"])}})
+    if call.name == "spoil" and call.input["what"] == "all":
+        raise RuntimeError("spoilt")
     if call.name == "forget":
         rows = {IPv4Address(src).packed: None for src in call.input["src"]}
         return ActionDone({"forgotten": len(rows.keys() & call.env.live["seen"].keys())}, {"seen": rows})
@@ -134,6 +136,17 @@ def test_actions_are_listed_with_what_they_take_and_their_output_is_as_in_a_file
 def test_a_cube_whose_service_is_not_here_is_not_said_to_be_missing(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     assert pcn(["action", "d", "count", "src=10.0.0.1", "--bpffs", lab.root]) == 64
     assert "service 'door' is not here (--services DIR)" in capsys.readouterr().err
+
+
+def test_a_mistake_in_the_services_code_is_said_to_be_its_and_where_it_is(
+    lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = act(lab, capsys, "spoil", "what=all")
+    assert code == 1
+    assert "spoil of d: the service's code failed: RuntimeError: spoilt (door.py, line 13)" in said
+    (tmp_path / "door.py").write_text("df actions(call):\n")
+    assert pcn(["show", "--bpffs", lab.root, "--services", str(tmp_path)]) == 1
+    assert "service door: its Python half cannot be loaded: SyntaxError: invalid syntax (door.py, line 1)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("words", "said"), [
