@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from reconciler.engine.apply import ApplyResult, Options, unfinished
+from reconciler.engine.apply import ApplyResult, Options, read_back, unfinished
 from reconciler.engine.builder import Builder, by_digest
 from reconciler.engine.session import Reconciler, Session
 from reconciler.engine.transaction import carry_out
@@ -51,9 +50,11 @@ def reload(
         if session.plan.steps:
             from reconciler.live.execute import Executor
 
+            def verify() -> list[str]:
+                return unfinished(session, reconciler, read_back(session, reconciler))
+
             executor = Executor(root, session.objects, services=chosen.services)
             try:
-                verify = partial(unfinished, session, reconciler)
                 carry_out(session.plan, executor, verify, progress=chosen.progress, before=chosen.before)
             finally:
                 executor.close()
