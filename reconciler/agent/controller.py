@@ -326,7 +326,7 @@ class Controller:
         waiting = tuple(each for each in seen.plan.pending if each[2] not in there)
         for cube, port, netdev in waiting:
             if (cube, port, netdev) not in self.waiting:
-                log.info("port %s:%s waits for netdev %s", cube, port, netdev)
+                log.info("%s waits for netdev %s", f"port {cube}:{port}" if cube else "an attachment", netdev)
         self.waiting = waiting
         if fresh := [problem for problem in seen.refused if problem not in self.refused]:
             log.error("left out, while all else is applied:\n%s", words(DocumentError(fresh), self.sources()))

@@ -87,9 +87,14 @@ def summary(said: Mapping[str, Any]) -> str:
     """One line, for systemctl status."""
     if not said["healthy"]:
         return str(said["problems"][0]).splitlines()[0]
-    waiting = f", {len(said['waiting'])} ports wait for a netdev" if said["waiting"] else ""
+    waiting = f", {len(said['waiting'])} waiting for a netdev" if said["waiting"] else ""
     count = len(said["topologies"])
     return f"in sync: {count} topolog{'y' if count == 1 else 'ies'}, {len(said['files'])} files watched{waiting}"
+
+
+def _whose(port: str) -> str:
+    """What waits: an attachment has no port."""
+    return "an attachment" if port == ":" else f"port {port}"
 
 
 def render(said: Mapping[str, Any]) -> str:
@@ -101,7 +106,7 @@ def render(said: Mapping[str, Any]) -> str:
     lines.append(f"topologies: {', '.join(said['topologies']) or 'none'}")
     lines += [f"topology {name} is in no file here; it stays (pcn delete {name} removes it)" for name in said["in_no_file"]]
     lines += [f"file {file['path']}: {file['state']} ({file['digest'][:12]})" for file in said["files"]]
-    lines += [f"port {port['port']} waits for {port['netdev']}" for port in said["waiting"]]
+    lines += [f"{_whose(each['port'])} waits for {each['netdev']}" for each in said["waiting"]]
     counts, healed = said["reconciles"], said["drift"]["healed"]
     lines.append(f"so far: applied {counts['applied']}, healed {counts['healed']} ({healed} objects), failed {counts['failed']}")
     if last := said["last"]:
