@@ -20,6 +20,7 @@ from benchmarks.router import LINUX, cube
 from reconciler.kernel import netns, rtnl
 
 HOPS = [f"10.0.2.{number}" for number in range(1, 11)]
+SOURCE, TARGET = 26, 30  # where a frame has its addresses
 SIZES = (1, 1_000, 60_000)
 LENGTHS = (16, 18, 20, 22, 24, 24, 24, 24, 24, 24)
 Routes = dict[tuple[int, int], str]
@@ -37,8 +38,8 @@ int run(struct xdp_md *ctx) {
     return XDP_DROP;
   STORES
   *(u16 *)((void *)into + 24) = all->of[number].check;
-  *(u16 *)((void *)into + 30) = all->of[number].address;
-  *(u16 *)((void *)into + 32) = all->of[number].address >> 16;
+  *(u16 *)((void *)into + AT) = all->of[number].address;
+  *(u16 *)((void *)into + AT + 2) = all->of[number].address >> 16;
   return bpf_redirect(OUT, 0);
 }
 """
@@ -94,8 +95,8 @@ def of_linux(bed: Bed, routes: Routes) -> None:
 
 
 @contextlib.contextmanager
-def flow(bed: Bed, into: str, targets: list[int]) -> Iterator[Flow]:
-    """As the bed's, to all these addresses."""
+def flow(bed: Bed, into: str, targets: list[int], *, at: int = TARGET) -> Iterator[Flow]:
+    """As the bed's, to all these addresses, or from them."""
     frame = bed.udp("h1", "h2")
     with contextlib.ExitStack() as stack:
         with netns.inside(bed.space("h2")):
@@ -105,14 +106,15 @@ def flow(bed: Bed, into: str, targets: list[int]) -> Iterator[Flow]:
             out = rtnl.links()["eth0"].index
         stores = "\n".join(f"into[{at}] = {word}u;" for at, (word,) in enumerate(struct.iter_unpack("<I", frame)))
         text = GENERATOR.replace("STORES", stores)
-        rows = {"targets": b"".join(addressed(frame, target) for target in targets)}
-        macros = {"TARGETS": len(targets), "WORDS": len(frame) // 4, "OUT": out}
+        rows = {"targets": b"".join(addressed(frame, target, at) for target in targets)}
+        macros = {"TARGETS": len(targets), "WORDS": len(frame) // 4, "OUT": out, "AT": at}
         generator = stack.enter_context(programs.written(text, "XDP", rows, **macros))
         yield Flow(bed.space("h1"), generator, frame, counter)
 
 
-def addressed(frame: bytes, target: int) -> bytes:
+def addressed(frame: bytes, target: int, at: int) -> bytes:
     """`struct target`: an address and the checksum of the frame's header with it, both as they stand in the frame."""
-    header = frame[14:24] + bytes(2) + frame[26:30] + target.to_bytes(4, "big")
+    address = target.to_bytes(4, "big")
+    header = frame[14:24] + bytes(2) + (frame[26:30] + address if at == TARGET else address + frame[30:34])
     total = sum(struct.unpack("!10H", header)) % 0xFFFF
-    return bytes(header[16:]) + struct.pack("!HH", ~total & 0xFFFF, 0)
+    return address + struct.pack("!HH", ~total & 0xFFFF, 0)

@@ -133,7 +133,8 @@ class TableRecord:
     """A table. `spec` is (type, key size, value size, max entries, flags). `rows` None: content is not the
     configuration's. `mask` marks the bits of a value that are; `sparse`: all-zero rows count as absent.
     `init` marks the bits of init-only leaves: a row in which one of them changes is replaced. Live, `relaid` says that its rows
-    are laid out in another way than today's programs have it. `btf`: its types, where the kernel has to know them."""
+    are laid out in another way than today's programs have it. `btf`: its types, where the kernel has to know them. `bits`: each
+    bit is set before what it stands for is there, and cleared after it went."""
 
     cube: str
     name: str
@@ -146,6 +147,7 @@ class TableRecord:
     init: bytes = field(default=b"", compare=False)
     relaid: bool = False
     btf: bytes = field(default=b"", compare=False)
+    bits: bool = field(default=False, compare=False)
 
     @property
     def address(self) -> str:

@@ -168,4 +168,5 @@ class Tables:
                 found.spec,
                 *((rows.rows, rows.mask, rows.sparse, rows.staged, rows.init) if rows else ()),
             )
-            yield replace(record, btf=btf) if (btf := types_of(found.table)) else record
+            btf, bits = types_of(found.table), rows is not None and rows.bits
+            yield replace(record, btf=btf, bits=bits) if btf or bits else record

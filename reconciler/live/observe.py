@@ -239,7 +239,7 @@ def _tables(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> None:
             rows = wanted.share_of(folded)
         owner = "" if path.startswith(f"{PUBLIC}/") else cube
         known = rows if spec.value_size == value_size else None
-        record = TableRecord(owner, name, path, _spec(spec), known, wanted.mask, wanted.sparse, wanted.staged)
+        record = TableRecord(owner, name, path, _spec(spec), known, wanted.mask, wanted.sparse, wanted.staged, bits=wanted.bits)
         (snapshot.live.state if owner else snapshot.public)[record.address] = record
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from reconciler import pins
@@ -293,6 +294,9 @@ def _write(
 
 def _plan_rows(record: TableRecord, live: TableRecord | None, path: str, rank: Rank, context: Context) -> Iterator[Step]:
     rows = diff_rows(record, live)
+    if record.bits:
+        yield from _plan_bits(record, path, rows)
+        return
     rank = Rank.POPULATE if record.staged else rank
     common = {"path": path, "mask": record.mask.hex()}
     renewed = _renewed(rows, record.init)
@@ -317,6 +321,21 @@ def _plan_rows(record: TableRecord, live: TableRecord | None, path: str, rank: R
             len(gone),
         )
         yield from forget_owned(record, rows.delete, context)
+
+
+def _plan_bits(record: TableRecord, path: str, rows: RowChanges) -> Iterator[Step]:
+    """First the bits of both, then the new ones alone: a packet that finds a bit clear is right at any time between."""
+    nothing = bytes(len(record.mask))
+    after = {**rows.write, **dict.fromkeys(rows.delete, nothing)}
+    both = {key: _either(value, rows.before.get(key, nothing)) for key, value in after.items()}
+    if more := {key: value for key, value in both.items() if value != rows.before.get(key, nothing)}:
+        yield _write(record, Rank.POPULATE, path, more, rows)
+    if less := {key: value for key, value in after.items() if value != both[key]}:
+        yield _write(record, Rank.CLEAR, path, less, replace(rows, before=both))
+
+
+def _either(one: bytes, other: bytes) -> bytes:
+    return (int.from_bytes(one, "little") | int.from_bytes(other, "little")).to_bytes(len(one), "little")
 
 
 def _hex(rows: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -57,6 +57,7 @@ class Rank(IntEnum):
     NAMES = 29
     DOCUMENT = 30
     HOOK_NAMES = 31    # pins of hooks, once those that were in their place are elsewhere
+    CLEAR = 32         # bits that stand for rows which are gone
     GRACE = 40         # until no packet can be inside what nothing refers to any more
     LAST_ROWS = 41     # rows that were learned by the last packets inside what goes
     RETIRE = 42

@@ -43,7 +43,9 @@ class TableRows:
     together in staged tables, and leads to them from one row of another, changes them all at once. `init`: the bits of a value
     that are init-only leaves, b"" if none is. `state`: no row of it is configuration's; the table is there for the slow path,
     though no program uses it. `entries`: how many rows a table of `pcn:grows` is to hold, if more than there are: an array's
-    numbers have gaps, and tables that are numbered alike grow together."""
+    numbers have gaps, and tables that are numbered alike grow together. `bits`: a row is bits, each
+    of which stands for rows of other tables (a filter in front of them): those that come are set before any other row is written,
+    those that go are cleared after."""
 
     rows: Mapping[bytes, bytes] = field(default_factory=dict)
     mask: bytes = b""
@@ -52,6 +54,7 @@ class TableRows:
     init: bytes = b""
     state: bool = False
     entries: int = 0
+    bits: bool = False
 
     def without_zeros(self) -> TableRows:
         """Where rows of zeros count as absent, what is wanted has none either: nobody can tell one from the other."""

@@ -109,7 +109,8 @@ class Offer:
         found: Mapping[str, TableRows] = self._impl.tables(said["config"], _env(said), _layouts(said))
         return {
             name: {
-                "rows": sorted(from_rows(each.rows)), "mask": from_bytes(each.mask), "sparse": each.sparse, "staged": each.staged
+                "rows": sorted(from_rows(each.rows)), "mask": from_bytes(each.mask), "sparse": each.sparse, "staged": each.staged,
+                **({"bits": True} if each.bits else {}),
             }
             for name, each in found.items()
         }

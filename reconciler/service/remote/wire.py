@@ -67,7 +67,8 @@ def table_rows(name: str, said: Any, layout: Any) -> TableRows:
         raise ValueError(f"its rows of {name} do not fit a key of {key} and a value of {value} bytes")
     if len(found) > layout.max_entries:
         raise ValueError(f"it has {len(found)} rows for {name}, which holds {layout.max_entries}")
-    return TableRows(found, mask, bool(said.get("sparse", layout.type in _ARRAYS)), bool(said.get("staged", False)))
+    staged, bits = bool(said.get("staged", False)), bool(said.get("bits", False))
+    return TableRows(found, mask, bool(said.get("sparse", layout.type in _ARRAYS)), staged, bits=bits)
 
 
 def action_call(call: ActionCall, names: Iterable[str]) -> dict[str, Any]:
