@@ -10,7 +10,9 @@ CLUSTER = "10.96.{}.{}"
 
 
 def bridge(bed: Bed) -> None:
-    """A bridge over all wires. They learn, as simplebridge's ports do; it does not join multicast groups of its own."""
+    """A bridge over all wires. They learn, as simplebridge's ports do; it does not join multicast groups of its own, and asks
+    no iptables, which a new namespace may have it do."""
+    bed.run("sysctl -qew net.bridge.bridge-nf-call-iptables=0")
     bed.run("ip link add br0 type bridge stp_state 0 mcast_snooping 0", "ip link set br0 up")
     bed.run(*(f"ip link set {host} master br0" for host in bed.hosts))
 
