@@ -46,7 +46,6 @@ from reconciler.model import BuildKey, Tap, Topology
 from reconciler.plan import make_plan
 from reconciler.plan.context import Configs, Surroundings, taken
 from reconciler.plan.steps import Plan
-from reconciler.plan.ways import changes, entrances
 from reconciler.service.model.codec import Env
 from reconciler.service.registry import Services
 
@@ -318,10 +317,12 @@ class Reconciler:
         then = state if known == own else self.with_links(base, known.values())[0]
         live = replace(base, state=state, network=then)
         objects = self.objects(base)
-        old, now = configs_of(applied), configs_of(wanted)
-        cutting = changes(old, now, desired.state, self.services)
-        met = entrances(cutting, desired.state, self.services)
-        around = Surroundings(own_netdevs(taken(desired.state, state) | met.keys(), base.netdevs), old, now)
+        old, now, at = configs_of(applied), configs_of(wanted), taken(desired.state, state)
+        if applied is not wanted:
+            from reconciler.plan.ways import changes, entrances
+
+            at |= entrances(changes(old, now, desired.state, self.services), desired.state, self.services).keys()
+        around = Surroundings(own_netdevs(at, base.netdevs), old, now)
         plan = make_plan(desired, live, self.services, self.builder.built, objects, around)
         drift = _drift(before.state, then, base.sealed)
         upgrade = [change for change in drift if is_other_code(change)] if plan.resets else []
