@@ -14,7 +14,7 @@ import pytest
 from reconciler.kernel import linkwrite
 
 ROOT = Path(__file__).resolve().parents[2]
-SHOWN = ["graph", "Applied: ", "+ wall", "drop-pkts", '"program_loads": 0', '"map_writes": 1', " 0% packet loss", "pcn drift", "Nothing is left."]
+SHOWN = ["graph", "Applied: ", "+ wall", "drop-pkts", '"program_loads": 0', '"map_writes": 2', " 0% packet loss", "pcn drift", "Nothing is left."]
 
 
 @pytest.mark.slow

@@ -136,7 +136,8 @@ def test_what_the_comment_says_to_try_can_be_tried_and_taken_back(bench: Bench, 
         changed = bench.apply(edited)
         assert counts(changed)[LINK_CHANGES] == 0
         if name in ("simplebridge", "simpleforwarder", "ddosmitigator"):
-            assert counts(changed) == {PROGRAM_LOADS: 0, MAP_WRITES: 1, LINK_CHANGES: 0}
+            writes = 2 if name == "ddosmitigator" else 1  # the address, and its bits in front of the list
+            assert counts(changed) == {PROGRAM_LOADS: 0, MAP_WRITES: writes, LINK_CHANGES: 0}
         assert bench.plan(edited).plan.steps == ()
         if name == "simpleforwarder":
             assert not ping("left", "10.1.0.2", 2, timeout=0.3)
