@@ -127,7 +127,11 @@ def _pins(top: Path) -> Iterator[str]:
 def _children() -> list[str]:
     found = []
     for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
+        try:
+            pids = (task / "children").read_text().split()
+        except OSError:  # a thread that has ended meanwhile
+            continue
+        for pid in pids:
             try:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:

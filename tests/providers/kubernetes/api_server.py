@@ -65,6 +65,9 @@ class ApiServer:
             self.events.append((self.version, kind, {"type": "DELETED", "object": found}))
             self.changed.notify_all()
 
+    def since(self, kind: str, version: int) -> list[dict[str, Any]]:
+        return [event for at, of, event in self.events if of == kind and at > version]
+
     def compact(self) -> None:
         """Forget all versions but the last one, and end the watches."""
         with self.changed:
@@ -163,10 +166,13 @@ def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - a 
             try:
                 while api.generation == generation and not api.is_away:
                     with api.changed:
-                        found = [event for version, of, event in api.events if of == kind and version > at]
-                        if not found and not api.changed.wait(api.bookmarks):
-                            about = {"resourceVersion": str(api.version)}
-                            found = [{"type": "BOOKMARK", "object": {"kind": kind, "metadata": about}}]
+                        found = api.since(kind, at)
+                        if not found:
+                            woken = api.changed.wait(api.bookmarks)
+                            found = api.since(kind, at)  # the wait may be over because of its time, and something have come with it
+                            if not found and not woken:
+                                about = {"resourceVersion": str(api.version)}
+                                found = [{"type": "BOOKMARK", "object": {"kind": kind, "metadata": about}}]
                     for event in found:
                         at = max(at, int(event["object"]["metadata"]["resourceVersion"]))
                         self._chunk(json.dumps(event).encode() + b"\n")
