@@ -2,8 +2,7 @@
 #ifndef PCN_IPTABLES_DETAILS_H
 #define PCN_IPTABLES_DETAILS_H
 #include "lib/ratelimit.h"
-
-#define LOGS_A_SECOND 100 /* on each CPU, for the cube as a whole */
+#include "lib/rule_log.h"
 
 struct rule_details {
   u64 written;     /* the rule that has the allowance, wherever it is laid out */
@@ -12,7 +11,6 @@ struct rule_details {
 };
 BPF_F_TABLE("hash", u64, struct rule_details, details, 65536, BPF_F_NO_PREALLOC); /* by the rule at its place */
 BPF_TABLE("lru_hash", u64, u64, allowances, 16384);                              /* the time up to which a rule has spent */
-BPF_TABLE("percpu_array", u32, struct ratelimit, logged, 1);
 
 /* Whether a rule with a limit may match once more. */
 static __always_inline bool within(const struct packet *packet) {
@@ -28,12 +26,6 @@ static __always_inline bool within(const struct packet *packet) {
   return true;
 }
 
-static __always_inline bool may_log(void) {
-  u32 zero = 0;
-  struct ratelimit *limit = logged.lookup(&zero);
-  return limit && ratelimit_take(limit, LOGS_A_SECOND);
-}
-
 #define WITH_PORTS pcn_log_format("%SIN=%N OUT=%N SRC=%A DST=%A LEN=%u PROTO=%T SPT=%u DPT=%u")
 #define OF_ICMP pcn_log_format("%SIN=%N OUT=%N SRC=%A DST=%A LEN=%u PROTO=%T TYPE=%u CODE=%u")
 #define OF_OTHERS pcn_log_format("%SIN=%N OUT=%N SRC=%A DST=%A LEN=%u PROTO=%T")
@@ -42,19 +34,13 @@ static __always_inline void write_log(struct CTXTYPE *ctx, const struct packet *
   struct rule_details *rule = details.lookup(&packet->rule);
   if (!rule || !may_log())
     return;
-  u32 format = !packet->has_ports ? OF_OTHERS : is_icmp(&packet->parsed) ? OF_ICMP : WITH_PORTS;
-  struct pcn_long_log_record *record = pcn_log_open(ctx, LOG_INFO, format);
+  struct pcn_long_log_record *record = pcn_log_open(ctx, LOG_INFO, log_kind(packet, WITH_PORTS, OF_ICMP, OF_OTHERS));
   if (!record)
     return;
   __builtin_memcpy(record->args, rule->prefix, sizeof(rule->prefix));
   record->args[4] = packet->in;
   record->args[5] = packet->out;
-  __builtin_memcpy(&record->args[6], packet->src, 16);
-  __builtin_memcpy(&record->args[8], packet->dst, 16);
-  record->args[10] = packet->payload_end - packet->l3;
-  record->args[11] = packet->proto | (u64)packet->family << 8;
-  record->args[12] = packet->ports >> 16;
-  record->args[13] = packet->ports & 0xffff;
+  log_ends(record, packet);
   pcn_log_close(record);
 }
 #endif

@@ -69,7 +69,7 @@ def derive(config: Config, tables: Mapping[str, Any], down: frozenset[str] = fro
     return found
 
 
-_LEFT_OUT: dict[int, tuple[Config, frozenset[str], Made]] = {}
+_LEFT_OUT: dict[bytes, tuple[Config, frozenset[str], Made]] = {}  # by the service's name
 _MOST_LEFT_OUT = 1024  # services that are remembered
 
 
@@ -80,13 +80,13 @@ def _without(service: Config, whole: Made, down: frozenset[str], layout: Any) ->
     own = down.intersection(health.digest(health_key(service, backend)) for backend in service.get("backend", ()))
     if not own:
         return whole
-    known = _LEFT_OUT.get(id(service))
+    known = _LEFT_OUT.get(whole.name)
     if known is not None and known[0] is service and known[1] == own:
         return known[2]
     if len(_LEFT_OUT) >= _MOST_LEFT_OUT:
         _LEFT_OUT.clear()
     made = _make(service, layout, own)
-    _LEFT_OUT[id(service)] = service, own, made
+    _LEFT_OUT[whole.name] = service, own, made
     return made
 
 

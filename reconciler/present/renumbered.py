@@ -1,4 +1,4 @@
-"""Numbered entries of a list (a firewall's rules) compared by what they say, for another number alone is no change. Pure.
+"""Numbered entries of a list (a chain's rules) compared by what they say, for another number alone is no change. Pure.
 
 Who puts a rule before 600 others has written one rule, and the plan says that one: the others are said in one line.
 """
