@@ -28,7 +28,12 @@ class Browser:
         page.on("console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("requestfailed", self._failed)
-        page.goto(url)
+        for _ in range(5):
+            before = len(self.complaints)
+            page.goto(url)
+            if not any("ERR_NETWORK_CHANGED" in each for each in self.complaints[before:]):
+                break
+            del self.complaints[before:]  # netdevs that came or went meanwhile, as they do in tests: chromium gave up what it was loading
         page.wait_for_selector(".box")
         return page
 
