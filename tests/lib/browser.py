@@ -28,14 +28,26 @@ class Browser:
         page.on("console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("requestfailed", self._failed)
-        for _ in range(5):
-            before = len(self.complaints)
-            page.goto(url)
-            if not any("ERR_NETWORK_CHANGED" in each for each in self.complaints[before:]):
-                break
-            del self.complaints[before:]  # netdevs that came or went meanwhile, as they do in tests: chromium gave up what it was loading
-        page.wait_for_selector(".box")
+        while not self._drawn(page, url):
+            pass
         return page
+
+    def _drawn(self, page: Any, url: str) -> bool:
+        """False: netdevs came or went meanwhile, as they do in tests, and chromium gave up what it was loading."""
+        from playwright.sync_api import TimeoutError as Late
+
+        before, late = len(self.complaints), None
+        page.goto(url)
+        try:
+            page.wait_for_selector(".box", timeout=20_000)
+        except Late as error:
+            late = error
+        if any("ERR_NETWORK_CHANGED" in each for each in self.complaints[before:]):
+            del self.complaints[before:]
+            return False
+        if late is not None:
+            page.wait_for_selector(".box")
+        return True
 
     def _failed(self, request: Any) -> None:
         if not request.url.endswith(("/events", "/events?log")):  # which end with the page
