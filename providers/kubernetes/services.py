@@ -19,6 +19,7 @@ from providers.kubernetes.state import Object, State, node_addresses
 
 SERVED = ("TCP", "UDP")
 AFFINITY = 10800  # seconds: the API's default for ClientIP
+RINGS = (251, 4093, 65537)  # ring-size of the balancer
 NOBODY = {4: "255.255.255.255/32", 6: "::/128"}  # a source range that holds no client
 Row = dict[str, Any]
 
@@ -194,7 +195,13 @@ def _usable(endpoints: Iterable[tuple[Endpoint, bool, bool]]) -> list[Endpoint]:
 
 def _backends(endpoints: Iterable[Endpoint]) -> Row:
     backends = {(each.address, each.port): {"ip": each.address, "port": each.port} for each in endpoints}
-    return {"backend": list(backends.values())} if backends else {}
+    return {**_ring(len(backends)), "backend": list(backends.values())} if backends else {}
+
+
+def _ring(backends: int) -> Row:
+    """A ring in which shares are equal within 10 %, which of thousands of services takes a sixteenth of the memory and time that
+    the balancer's own 2 % take: known flows are not dealt out by it, and kube-proxy throws dice."""
+    return {"ring-size": next((size for size in RINGS if size >= 10 * backends), RINGS[-1])} if backends > 5 else {}
 
 
 def _affinity(spec: Object) -> Row:
