@@ -1,7 +1,7 @@
 """Rules for the addresses, routes and MAC address of one end of a link."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface, ip_network
 from typing import Any
 
@@ -26,6 +26,7 @@ def addressing(end: EndFact) -> Iterator[Problem]:
                                                            for network in _networks(route.get("to"))]
     for index, route in routes:
         yield from _route(route, end.place / "routes" / index, on_link)
+    yield from _same_target(routes, end.place / "routes")
 
 
 def _address(text: str, place: Place) -> Iterator[Problem]:
@@ -58,6 +59,20 @@ def _route(route: dict[str, Any], place: Place, on_link: list[Network]) -> Itera
         yield (place / "via").problem(f"a route to {to} cannot go via {via}: one is IPv4, the other IPv6")
     elif not gateway.is_link_local and not any(gateway in network for network in on_link if network.version == gateway.version):
         yield (place / "via").problem(f"{via} cannot be reached on this device: none of its addresses is in the same network")
+
+
+def _same_target(routes: Sequence[tuple[int, dict[str, Any]]], place: Place) -> Iterator[Problem]:
+    """Two routes to one prefix, of which the kernel refuses the second. 'default' is a prefix of its next hop's family. Two that
+    are alike to the letter are equal keys, of which the schema has told."""
+    first: dict[Network, tuple[int, dict[str, Any]]] = {}
+    for index, route in routes:
+        via = route.get("via")
+        everywhere = "::/0" if isinstance(via, str) and ":" in via else "0.0.0.0/0"
+        for network in _networks(everywhere if route.get("to") == "default" else route.get("to")):
+            at, other = first.setdefault(network, (index, route))
+            if at != index and (other.get("to"), other.get("via")) != (route.get("to"), via):
+                related = [(place / at, "the first one is here")]
+                yield (place / index / "to").problem(f"this device has a route to {network} already", related=related)
 
 
 def _bad_target(to: str, place: Place) -> Iterator[Problem]:

@@ -31,7 +31,12 @@ def _a_route(data: Data) -> None:
     _far(data)["routes"] = [{"to": "203.0.113.0/24", "via": "10.0.0.2"}]
 
 
-@pytest.mark.parametrize("edit", [_mtu, _another_address, _a_route], ids=lambda edit: edit.__name__.strip("_"))
+def _both_defaults(data: Data) -> None:
+    _far(data)["addresses"].append("2001:db8::1/64")
+    _far(data)["routes"] = [{"to": "default", "via": "10.0.0.2"}, {"to": "default", "via": "2001:db8::2"}]
+
+
+@pytest.mark.parametrize("edit", [_mtu, _another_address, _a_route, _both_defaults], ids=lambda edit: edit.__name__.strip("_"))
 def test_settings_of_a_link_are_changed_in_place(bench: Bench, edit: Edit) -> None:
     with edit_under_traffic(bench, unique(example("simplebridge")), edit) as made:
         assert made.counts[:2] == (0, 0)
