@@ -168,9 +168,9 @@ def is_hidden(netdev: str) -> bool:
     return len(netdev) == 12 and netdev[:3] == "pcn" and netdev[-1] in "nf" and all(c in "0123456789abcdef" for c in digits)
 
 
-def tap(number: int) -> str:
-    """The name of a cube that is a tap (model.Tap): no document can have it."""
-    return f"tap+{number}"
+def tap(process: int, index: int = 0) -> str:
+    """The name of a cube that is a tap (model.Tap), the so-manieth of that process: no document can have it."""
+    return f"tap+{process}-{index}" if index else f"tap+{process}"
 
 
 def shadow(cube_name: str) -> str:

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
 from reconciler.kernel import maps, rtnl
@@ -14,6 +14,9 @@ from reconciler.kernel.netstate import NetdevCounters
 from reconciler.kernel.reader import Reader
 from reconciler.service.registry import Services
 
+if TYPE_CHECKING:
+    from reconciler.capture.count import Carried
+
 REASONS = ("policy", "no_peer", "not_ready", "no_slowpath", "malformed")  # enum pcn_drop
 OWN_REASONS = 8  # PCN_DROP_SERVICE: from here on they are the service's, named by its model
 _COUNTED = frozenset({maps.HASH, maps.LRU_HASH, maps.PERCPU_HASH, maps.LRU_PERCPU_HASH, maps.LPM_TRIE})
@@ -22,11 +25,15 @@ _COUNTED = frozenset({maps.HASH, maps.LRU_HASH, maps.PERCPU_HASH, maps.LRU_PERCP
 @dataclass(frozen=True, slots=True)
 class PortStats:
     """`counters` are those of the peer netdev, seen from the cube: rx is what came in at the port. None: the peer is a port of
-    another cube, where the kernel counts nothing, or is not there."""
+    another cube, where only a tap counts, or is not there."""
 
     name: str
     peer: str
-    counters: NetdevCounters | None = None
+    counters: NetdevCounters | Carried | None = None
+
+    @property
+    def between_cubes(self) -> bool:
+        return ":" in self.peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,20 @@ def read(root: str, services: Services, names: Collection[str] = (), *, entries:
         drops = _drops(reader, name, known.drop_reasons if known else ())
         found.append(CubeStats(name, service, hook, topology, drops, ports, rows))
     return found
+
+
+def between(cubes: Collection[CubeStats]) -> list[str]:
+    """The ports ('br1:p1') that lead to another cube, where no netdev counts."""
+    return [f"{cube.name}:{port.name}" for cube in cubes for port in cube.ports if port.between_cubes]
+
+
+def with_counted(cubes: Collection[CubeStats], counted: Mapping[str, Carried]) -> list[CubeStats]:
+    """The cubes of documents, with what taps have counted at their ports."""
+
+    def at(cube: CubeStats) -> tuple[PortStats, ...]:
+        return tuple(replace(port, counters=counted.get(f"{cube.name}:{port.name}", port.counters)) for port in cube.ports)
+
+    return [replace(cube, ports=at(cube)) for cube in cubes if not pins.is_of_no_document(cube.name)]
 
 
 def _drops(reader: Reader, cube: str, own: Sequence[str]) -> dict[str, int]:

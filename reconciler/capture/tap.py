@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -53,26 +53,41 @@ class Place:
 
 @contextmanager
 def tapped(options: Options, place: Place, leaves: Mapping[str, Any]) -> Iterator[Capture]:
-    """Within it there is a tap there, with this configuration; afterwards there is none. Raises UsageError if there is no such
-    place, or the kernel is not as applied, DocumentError for a filter that is none, and what an apply raises."""
+    """Within it there is a tap there that captures, as `with_taps_at` has it."""
+    with with_taps_at(options, [place], leaves) as (cube,):
+        config = cube.config
+        yield Capture(cube.name, {0: str(place)}, config["snaplen"], config.get("filter", ""), f"a tap at {place}")
+
+
+@contextmanager
+def with_taps_at(options: Options, wanted: Sequence[Place], leaves: Mapping[str, Any]) -> Iterator[tuple[Cube, ...]]:
+    """Within it there is a tap at each place, with this configuration: its cube, in the same order; afterwards there is none.
+    Raises UsageError if there is no such place, or the kernel is not as applied, DocumentError for a filter that is none, and
+    what an apply raises."""
     refuse_while_unconfirmed(options.root)
     topologies, builder, netdevs = _applied(options)
-    at = replace(place, at=own_names({place.at}, netdevs).get(place.at, place.at))
-    tap = Tap(_cube(options, topologies, at, leaves), at.at, at.outside)
-    _refuse_unknown(options.root, topologies, tap)
-    builder.ensure([builder.key_of(tap.cube)])
+    asked = []
+    for index, place in enumerate(wanted):
+        at = replace(place, at=own_names({place.at}, netdevs).get(place.at, place.at))
+        tap = Tap(_cube(options, topologies, at, leaves, index), at.at, at.outside)
+        _refuse_unknown(options.root, topologies, tap)
+        asked.append(tap)
+    builder.ensure({builder.key_of(tap.cube) for tap in asked})
     if plan_for([], options).plan.steps:
         raise UsageError("the kernel is not as applied, and a tap is to change nothing else: apply first\nsee 'pcn drift'")
-    seat = taps.ask_for(options.root, tap)
-    remover = _remover(options, tap.cube.name)
+    names = [tap.cube.name for tap in asked]
+    seats = [taps.ask_for(options.root, tap) for tap in asked]
+    remover = _remover(options, names)
     try:
         apply([], options)
-        if not any(tap.cube.name == cube.name for cube in _placed(options)):
-            raise ApplyFailed(f"{place} is not there any more")
-        config = tap.cube.config
-        yield Capture(tap.cube.name, {0: str(place)}, config["snaplen"], config.get("filter", ""), f"a tap at {place}")
+        there = {cube.name for cube in _placed(options)}
+        gone = [str(place) for place, name in zip(wanted, names, strict=True) if name not in there]
+        if gone:
+            raise ApplyFailed(f"{', '.join(gone)} is not there any more")
+        yield tuple(tap.cube for tap in asked)
     finally:
-        seat.release()
+        for seat in seats:
+            seat.release()
         if remover.stdin is not None:
             remover.stdin.close()
         remover.wait()
@@ -104,8 +119,8 @@ def _refuse_unknown(root: str, topologies: list[Topology], tap: Tap) -> None:
     raise UsageError(f"there is no {what} {tap.place!r}" + (f"; {hint}" if hint else ""))
 
 
-def _cube(options: Options, topologies: list[Topology], place: Place, leaves: Mapping[str, Any]) -> Cube:
-    """The cube that the tap is, of the same type as what it is next to. It is checked as if a document had it."""
+def _cube(options: Options, topologies: list[Topology], place: Place, leaves: Mapping[str, Any], index: int) -> Cube:
+    """The cube that the tap of this index is, of the same type as what it is next to. It is checked as if a document had it."""
     service = next((each for each in options.services.names() if _can_tap(options, each)), None)
     if service is None:
         raise UsageError("no service here can be placed as a tap")
@@ -115,7 +130,7 @@ def _cube(options: Options, topologies: list[Topology], place: Place, leaves: Ma
     data = {"name": "tap", "service-name": service, "type": beside.type if beside else "TC", **leaves}
     document = {"apiVersion": "polycube.network/v1", "kind": "Topology", "metadata": {"name": "tap"}, "spec": {"cubes": [data]}}
     (topology,), _ = check([Document("tap", "", document, 0)], options.services)
-    return replace(topology.cubes[0], name=name_of(os.getpid()), topology="")
+    return replace(topology.cubes[0], name=name_of(os.getpid(), index), topology="")
 
 
 def _can_tap(options: Options, name: str) -> bool:
@@ -123,8 +138,9 @@ def _can_tap(options: Options, name: str) -> bool:
     return service is not None and service.taps
 
 
-def _remover(options: Options, name: str) -> subprocess.Popen[bytes]:
-    """A process that removes the tap once our end of its input is closed. It outlives us, and has no terminal to die with."""
-    command = [sys.executable, "-m", "reconciler.capture.untap", options.root, name, *map(str, options.services.directories)]
+def _remover(options: Options, names: Sequence[str]) -> subprocess.Popen[bytes]:
+    """A process that removes the taps once our end of its input is closed. It outlives us, and has no terminal to die with."""
+    what = [options.root, ",".join(names), *map(str, options.services.directories)]
+    command = [sys.executable, "-m", "reconciler.capture.untap", *what]
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True)

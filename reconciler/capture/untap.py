@@ -1,4 +1,4 @@
-"""The process that removes a tap when the command that asked for it has ended: see `tap`."""
+"""The process that removes taps when the command that asked for them has ended: see `tap`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ _PAUSE = 0.02
 
 
 def main() -> int:
-    """Wait for the end of standard input, and for nobody to ask for the tap; then apply what is applied."""
-    root, name, *directories = sys.argv[1:]
+    """Wait for the end of standard input, and for nobody to ask for the taps; then apply what is applied."""
+    root, said, *directories = sys.argv[1:]
+    names = said.split(",")
     while os.read(0, 1):
         pass
-    while taps.is_asked_for(root, name):
+    while any(taps.is_asked_for(root, name) for name in names):
         time.sleep(_PAUSE)
-    if not os.path.exists(f"{root}/{cube(name)}"):
-        return 0  # it never came to be, or somebody was quicker
+    if not any(os.path.exists(f"{root}/{cube(name)}") for name in names):
+        return 0  # they never came to be, or somebody was quicker
     options, deadline = Options(root=root, services=Services(directories), lock_timeout=_PATIENCE), time.monotonic() + _PATIENCE
     while True:
         try:

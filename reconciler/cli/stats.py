@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli import arguments as shared
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Show what each port has carried, what each cube has dropped and why, and how full its tables are: totals, and with -w
 rates, every second until Ctrl-C. rx is what came in at a port. Of a cube that is named,
-what each of its rules decided. Reads only."""
+what each of its rules decided. Reads only, but for --between: where a port leads to another cube
+the kernel counts nothing, so a tap is placed at each, for as long as this runs, and loses no packet."""
 _PERIOD = 1.0
 _SHOWN = ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes")
 
@@ -25,6 +27,8 @@ _SHOWN = ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes")
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("cubes", nargs="*", metavar="CUBE|TOPOLOGY", help="only these cubes, or those of these topologies")
     parser.add_argument("-w", "--watch", action="store_true", help="show rates, every second")
+    parser.add_argument("-b", "--between", action="store_true", help="as -w, and at ports between two cubes, too")
+    shared.lock(parser)
     shared.output(parser, "text", "json")
     shared.services(parser)
     shared.root(parser)
@@ -35,28 +39,51 @@ def run(run: Run) -> int:
 
     run.need("read the kernel's tables")
     options = run.options()
-    root = options.root
-    before = _read(options, run.args.cubes)
-    if not run.args.watch:
-        _show(run, stats.plain(before), root)
-        if run.format == "text":
-            _show_counted(run, options, [cube for cube in before if cube.name in run.args.cubes])
-        return 0
-    began = time.monotonic()
-    try:
-        while run.terminal.wait(_PERIOD):
-            now = time.monotonic()
-            after = _read(options, run.args.cubes)
-            if run.format == "text" and run.terminal.out.isatty():
-                run.terminal.print("\x1b[H\x1b[2J")
-            _show(run, stats.rates(before, after, now - began), root)
-            before, began = after, now
-    except KeyboardInterrupt:
-        pass
+    run.args.watch |= run.args.between
+    if run.args.watch:
+        return _watch(run, options)
+    cubes = _read(options, run.args.cubes)
+    _show(run, stats.plain(cubes), options.root)
+    if run.format == "text":
+        _show_counted(run, options, [cube for cube in cubes if cube.name in run.args.cubes])
     return 0
 
 
-def _read(options: Options, names: Sequence[str]) -> list[Any]:
+def _watch(run: Run, options: Options) -> int:
+    from reconciler.agent import stats
+
+    with _reading(run, options) as read:
+        before, began = read(), time.monotonic()
+        try:
+            while run.terminal.wait(_PERIOD):
+                now = time.monotonic()
+                after = read()
+                if run.format == "text" and run.terminal.out.isatty():
+                    run.terminal.print("\x1b[H\x1b[2J")
+                _show(run, stats.rates(before, after, now - began), options.root)
+                before, began = after, now
+        except KeyboardInterrupt:
+            pass
+    return 0
+
+
+@contextmanager
+def _reading(run: Run, options: Options) -> Iterator[Callable[[], list[CubeStats]]]:
+    """What reads the cubes once; within it ports between cubes are counted, if that was asked for."""
+    names = run.args.cubes
+    if not run.args.between:
+        yield lambda: _read(options, names)
+        return
+    from reconciler.agent import stats
+    from reconciler.capture.count import counting
+
+    run.need("count packets between cubes", change=True)
+    options.progress = None
+    with counting(options, stats.between(_read(options, names))) as counted:
+        yield lambda: stats.with_counted(_read(options, names), counted())
+
+
+def _read(options: Options, names: Sequence[str]) -> list[CubeStats]:
     from reconciler.agent import stats
 
     found = stats.read(options.root, options.services, names)
@@ -109,7 +136,7 @@ def render(cubes: Sequence[Mapping[str, Any]], slow_path: Mapping[str, Any] | No
             per = "/s" if any("rates" in port for port in cube["ports"]) else ""
             lines += _columns([("  port", "peer", *(name.replace("_", " ") + per for name in _SHOWN), "dropped"), *rows])
         if any("rx_packets" not in port and ":" in port["peer"] for port in cube["ports"]):
-            lines.append("  -: between two cubes the kernel counts nothing; pcn capture shows what passes there")
+            lines.append("  -: between two cubes the kernel counts nothing; -b counts there, while it runs")
         growth = {why: f" ({rate:g}/s)" for why, rate in cube.get("rates", {}).get("drops", {}).items() if rate}
         if cube["drops"]:
             lines.append("  drops: " + ", ".join(f"{why} {count}{growth.get(why, '')}" for why, count in cube["drops"].items()))
@@ -127,7 +154,8 @@ def _port(port: Mapping[str, Any]) -> tuple[str, ...]:
         return (f"  {port['name']}", port["peer"], "-", "-", "-", "-", "-")
     shown = port.get("rates", port)
     carried = (f"{shown[name]:,.0f}" for name in _SHOWN)
-    return (f"  {port['name']}", port["peer"], *carried, str(port["rx_dropped"] + port["tx_dropped"]))
+    dropped = str(port["rx_dropped"] + port["tx_dropped"]) if "rx_dropped" in port else "-"  # a tap counts no drops
+    return (f"  {port['name']}", port["peer"], *carried, dropped)
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -11,10 +11,12 @@ import time
 import pytest
 
 from reconciler.agent import stats
+from reconciler.capture.count import counting
 from reconciler.cli.main import main
 from reconciler.service.registry import Services
 from tests.lib import packets
 from tests.lib.agent_process import OWNED, ROOT
+from tests.lib.commands import wait_until
 from tests.lib.lab import Lab
 
 
@@ -85,3 +87,61 @@ def test_a_netdev_made_anew_does_not_count_backwards():
     before = [stats.CubeStats("a", "s", "TC", "t", ports=(stats.PortStats("p", "v", stats.NetdevCounters(rx_packets=50)),))]
     after = [stats.CubeStats("a", "s", "TC", "t", ports=(stats.PortStats("p", "v", stats.NetdevCounters(rx_packets=4)),))]
     assert stats.rates(before, after, 1.0)[0]["ports"][0]["rates"]["rx_packets"] == 4.0
+
+
+BETWEEN = {
+    "hosts": {"h1": "10.0.0.1/24", "h2": "10.0.0.2/24"},
+    "cubes": [
+        {"name": "br1", "service-name": "simplebridge", "ports": [{"name": "p1", "peer": "v1"}, {"name": "on", "peer": "br2:on"}]},
+        {"name": "br2", "service-name": "simplebridge", "ports": [{"name": "on", "peer": "br1:on"}, {"name": "p2", "peer": "v2"}]},
+    ],
+}
+
+
+@pytest.mark.parametrize("hook", ["TC", "XDP_DRV"])
+def test_ports_between_cubes_are_counted_while_somebody_asks(hook):
+    with Lab(json.dumps(BETWEEN), hook=hook) as lab:
+        lab.apply()
+        assert lab.ok("h1", "10.0.0.2")
+        options = lab.options
+        ports = stats.between(stats.read(lab.root, Services()))
+        assert ports == ["br1:on", "br2:on"]
+        with counting(options, ports) as counted:
+            before = counted()
+            lab.send("h1", *[b"\xff" * 6 + b"\x02\0\0\0\0\1" + b"\x88\xb5" + bytes(86)] * 10)
+            wait_until(lambda: counted()["br1:on"].tx_packets - before["br1:on"].tx_packets == 10)
+            after = counted()
+            assert after["br2:on"].rx_packets - before["br2:on"].rx_packets == 10
+            assert after["br2:on"].rx_bytes - before["br2:on"].rx_bytes == 1000
+            assert after["br1:on"].rx_packets == before["br1:on"].rx_packets
+            shown = stats.with_counted(stats.read(lab.root, Services()), after)
+            assert [cube.name for cube in shown] == ["br1", "br2"]
+            ports_of_br1 = {port["name"]: port for port in stats.plain(shown)[0]["ports"]}
+            assert ports_of_br1["on"]["tx_packets"] == after["br1:on"].tx_packets
+        assert [cube.name for cube in stats.read(lab.root, Services())] == ["br1", "br2"]
+        assert not lab.drift()
+        assert lab.plan().plan.steps == ()
+
+
+def test_the_command_counts_between_cubes_and_leaves_nothing():
+    with Lab(json.dumps(BETWEEN)) as lab:
+        lab.apply()
+        process = subprocess.Popen([sys.executable, "-c", "import sys; from reconciler.cli.main import main; sys.exit(main())",
+                                    "stats", "--between", "-o", "json"], cwd=ROOT, env=os.environ | {"PCN_BPFFS": lab.root},
+                                   stdout=subprocess.PIPE, text=True)  # fmt: skip
+        assert process.stdout is not None
+        try:
+            process.stdout.readline()  # the second that counts begins
+            assert packets.ping(lab.space("h1"), "10.0.0.2", 4, interval=0.15) == 4
+            said = json.loads(process.stdout.readline())["cubes"]
+            assert [cube["name"] for cube in said] == ["br1", "br2"]
+            on = next(port for port in said[0]["ports"] if port["name"] == "on")
+            assert 3 <= on["rates"]["tx_packets"] <= 10
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        wait_until(lambda: len(os.listdir(f"{lab.root}/cubes")) == 2)
+        assert lab.plan().plan.steps == ()

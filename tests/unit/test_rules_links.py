@@ -47,8 +47,9 @@ WRONG = [
      "10.0.1.1 cannot be reached on this device: none of its addresses is in the same network", ""),
     ("two routes to one place", "{name: v, kind: dummy, routes: [‹{to: 10.0.0.0/24}, «{to: 10.0.0.0/24}]}",
      'duplicate entry "10.0.0.0/24"', ""),
-    ("two next hops to one place", "{name: v, kind: dummy, addresses: [10.0.0.1/24], routes: "
-     "[‹{to: default, via: 10.0.0.2}, {to: «0.0.0.0/0, via: 10.0.0.3}]}", "this device has a route to 0.0.0.0/0 already", ""),
+    ("two next hops to one place",
+     "{name: v, kind: dummy, addresses: [10.0.0.1/24], routes: [‹{to: default, via: 10.0.0.2}, {to: «0.0.0.0/0, via: 10.0.0.3}]}",
+     "this device has a route to 0.0.0.0/0 already", ""),
     ("an option of another kind", "{name: v, kind: dummy, «id: 5}", None, ""),
 ]
 
