@@ -5,8 +5,8 @@
  * firewall_tcp.c      what becomes of it, if it is TCP and the packet is not of the usual kind
  * firewall_ipv4.c     finds the first rule that matches (firewall_classify.h, lib/classify.h)
  * firewall_ipv6.c     the same for IPv6
- * firewall_sets.c     finds the sets that the packet's addresses are in; then
- * firewall_sets4.c    is firewall_ipv4.c, for rules that ask for sets
+ * firewall_sets.c     finds the sets that the packet's addresses are in, and the sender's MAC; then
+ * firewall_sets4.c    is firewall_ipv4.c, for rules that ask for these
  * firewall_sets6.c    the same for IPv6
  * firewall_verdict.c  counts, and does what was decided
  * firewall_reject.c   answers what is rejected
@@ -66,7 +66,7 @@ struct tuple4 {
   u32 ports;
   u32 src, dst;
   u32 proto;
-  u32 sets; /* only packets that are in these can match: see `sets` of struct conditions */
+  u32 sets; /* only packets that are in these can match: see `sets` of struct conditions; and TUPLE_SMAC */
 };
 struct tuple6 {
   u64 best;
@@ -95,9 +95,10 @@ struct conditions {
   u8 states; /* 0: any */
   u8 action;
   u8 needs_ports;
-  u8 zero[3];
+  u8 asks_smac; /* enum smac */
+  u16 smac_high;
   u32 sets; /* the source's number, and 16 bits higher the destination's; 0: any. See SET_NOT */
-  u32 unused;
+  u32 smac_low;
 };
 struct key4 {
   u32 space, sets;
@@ -173,7 +174,9 @@ BPF_F_TABLE("hash", struct run_key, struct run, ids, 131072, BPF_F_NO_PREALLOC);
 
 #define SET_WORDS 8                    /* numbers below 512 */
 #define SET_NOT 0x8000                 /* beside a number: only what is not in the set */
-enum sets { SETS_SRC = 1, SETS_DST = 2, SETS_FOUND = 4 };
+#define TUPLE_SMAC 0x4000              /* in a tuple's `sets`: its keys have the sender's MAC mixed into their ports */
+enum sets { SETS_SRC = 1, SETS_DST = 2, SETS_FOUND = 4, SETS_SMAC = 8 /* and who sent the frame */ };
+enum smac { SMAC_ANY, SMAC_IS, SMAC_IS_NOT };
 
 struct address {
   u32 words[4];
@@ -229,6 +232,7 @@ struct packet {
   u32 action, limit;
 
   struct members src_in, dst_in; /* the sets that its addresses are in, and number 0, which is no set's */
+  u32 smac_low, smac_high;       /* the sender's MAC: its last four bytes, and its first two; if rules ask for it */
 
   struct connection next; /* what the connection becomes if the packet is accepted; no state: nothing */
   struct connection_key connection;

@@ -1,5 +1,5 @@
 /* What a rule of the firewall asks, and what it says, for lib/classify.h. The includer defines `address_differs` and all else, and
- * ASKS_SETS where rules may ask for sets: packets that meet none of these do not pay for it. */
+ * ASKS_SETS where rules may ask for sets or MACs: packets that meet none of these do not pay for it. */
 
 #ifdef ASKS_SETS
 /* Whether an address that is in these sets is not where a rule, or a tuple, wants it. Every address is in 0. */
@@ -26,7 +26,7 @@ static __always_inline u64 misses(const struct packet *packet, const struct CELL
   miss |= is_some(is->states) & ~is_some(is->states & packet->state);
   miss |= is_some(is->device) & is_some(is->device ^ packet->device);
 #ifdef ASKS_SETS
-  miss |= is_outside_both(packet, is->sets);
+  miss |= is_outside_both(packet, is->sets) | is_other_sender(packet, is);
 #endif
   return miss;
 }

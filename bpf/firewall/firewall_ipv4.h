@@ -1,4 +1,6 @@
 /* Keys, cells and pages of IPv4 for lib/classify.h. The includer defines SELF. */
+#include "firewall_smac.h"
+
 #define KEY key4
 #define CELL cell4
 #define PAGE page4
@@ -11,7 +13,7 @@ static __always_inline void key_of(struct key4 *key, const struct packet *packet
   key->sets = tuple->sets;
   key->src = packet->src[3] & tuple->src;
   key->dst = packet->dst[3] & tuple->dst;
-  key->ports = packet->ports & tuple->ports;
+  key->ports = key_ports(packet, tuple->ports, tuple->sets);
   key->proto = packet->proto & tuple->proto;
 }
 

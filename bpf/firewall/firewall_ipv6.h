@@ -1,4 +1,6 @@
 /* Keys, cells and pages of IPv6 for lib/classify.h. The includer defines SELF. */
+#include "firewall_smac.h"
+
 #define KEY key6
 #define CELL cell6
 #define PAGE page6
@@ -14,7 +16,7 @@ static __always_inline void key_of(struct key6 *key, const struct packet *packet
     key->src[i] = packet->src[i] & tuple->src[i];
     key->dst[i] = packet->dst[i] & tuple->dst[i];
   }
-  key->ports = packet->ports & tuple->ports;
+  key->ports = key_ports(packet, tuple->ports, tuple->sets);
   key->proto = packet->proto & tuple->proto;
 }
 

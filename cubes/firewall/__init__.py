@@ -31,7 +31,7 @@ __all__ = ["CUTS", "FACTS", "IMPORTS", "MIGRATIONS", "SCRATCH", "check", "config
 SCRATCH = frozenset({"packet_in", "packet_out"})
 CUTS = {"connections": "those that it tracks"}
 REJECT, SETS, TCP = 5, (6, 7, 8), 9  # enum firewall_program of bpf/firewall/firewall.h
-SRC, DST = 1, 2  # enum sets
+SRC, DST, SMAC = 1, 2, 8  # enum sets
 
 FACTS = ("netdevs", "addresses")  # a rule may name a netdev, and a set may be this host's addresses
 
@@ -46,12 +46,13 @@ _COUNTED = ("counters",)
 
 
 def programs(config: Config) -> dict[str, Sequence[int]]:
-    """All but those that answer what is rejected, and that look for sets, which few rule sets ask for. The others are in a
-    packet's path only where the version in force says so, so that no change of rules or modes loads one."""
+    """All but those that answer what is rejected, and that look for sets and MACs, which few rule sets ask for. The others are
+    in a packet's path only where the version in force says so, so that no change of rules or modes loads one."""
     chains = config.get("chain", ())
     asked = [rule_list(*_list_of(chain)).asks for chain in chains]
     rejects = any(chain.get("default") == "REJECT" for chain in chains) or any(asks.rejects for asks in asked)
-    chosen = [*range(REJECT), TCP, *([REJECT] if rejects else ()), *(SETS if any(asks.sets for asks in asked) else ())]
+    looks_up = any(asks.sets or asks.smac for asks in asked)
+    chosen = [*range(REJECT), TCP, *([REJECT] if rejects else ()), *(SETS if looks_up else ())]
     return {"ingress": chosen, "egress": chosen}
 
 
@@ -171,9 +172,9 @@ def _head(config: Config, chains: Mapping[int, Config], grids: Mapping[tuple[int
 
 
 def _asked(chain: Config | None) -> int:
-    """enum sets: whose sets the rules of a chain ask for."""
+    """enum sets: whose sets the rules of a chain ask for, and whether any asks for a MAC."""
     asks = rule_list(*_list_of(chain)).asks if chain else Asks()
-    return (SRC if asks.src_sets else 0) | (DST if asks.dst_sets else 0)
+    return (SRC if asks.src_sets else 0) | (DST if asks.dst_sets else 0) | (SMAC if asks.smac else 0)
 
 
 def _table(name: str, rows: Mapping[bytes, bytes], size: int) -> TableRows:

@@ -17,10 +17,12 @@ from typing import Any
 
 from cubes.firewall.iptables import lossy as lost
 from cubes.firewall.iptables.address_box import EVERYTHING, AddressBox, Network
-from cubes.firewall.iptables.entries import ANY, Sets, entry
+from cubes.firewall.iptables.entries import ANY, entry
 from cubes.firewall.iptables.expand import MOST, Expansion, Flat, Path, TooMuch
 from cubes.firewall.iptables.fold import fold
+from cubes.firewall.iptables.known import Known, translated
 from cubes.firewall.iptables.lexer import Misread
+from cubes.firewall.iptables.named_sets import Sets, Unsayable
 from cubes.firewall.iptables.parser import Save, SavedTable, parse
 from cubes.firewall.iptables.returns import without_limited_returns
 from cubes.firewall.iptables.rule import Rule, read_rule
@@ -61,15 +63,18 @@ def read(texts: Mapping[str, str], options: Mapping[str, Sequence[str]]) -> Impo
     netdevs = tuple(dict.fromkeys(options.get("netdev", ())))
     addresses = tuple(network for text in options.get("address", ()) for network in _local(text))
     saves = [parse(file, text) for file, text in texts.items()]
-    filters = _filters(saves, _types(addresses, options.get("address", ())))
+    ipsets = {name: each for save in saves for name, each in save.sets.items()}
+    known = Known(_types(addresses, options.get("address", ())), ipsets, senders=not addresses)
+    filters = _filters(saves, known)
     if not netdevs:
         named = sorted({name for some in filters for name in lost.devices(some.rules)})
         hint = f"; the rules name {', '.join(named)}" if named else ""
         raise UsageError(f"say at which netdevs the firewalls are to be, with --netdev{hint}")
-    cubes = [_cube(Place(netdev, netdevs, addresses), filters) for netdev in netdevs]
+    cubes = [_cube(Place(netdev, netdevs, addresses), filters, Sets(ipsets)) for netdev in netdevs]
     problems = [
         *lost.of_files(saves),
         *lost.of_packet_sockets(cubes),
+        *lost.of_sets(ipsets, {each["name"] for cube in cubes for each in cube.get("set", ())}),
         *lost.of_families([some.family for some in filters]),
         *(problem for some in filters for problem in _lost(some, netdevs, routes=bool(addresses), host="host" in options)),
     ]
@@ -149,35 +154,39 @@ def _types(addresses: Sequence[Network], texts: Sequence[str]) -> dict[str, list
     return every
 
 
-def _filters(saves: Sequence[Save], types: Mapping[str, Sequence[Network]]) -> list[Filter]:
+def _filters(saves: Sequence[Save], known: Known) -> list[Filter]:
     found: dict[int, Filter] = {}
     problems: list[Problem] = []
-    known: set[tuple[int, str]] = set()
-    for table in (table for save in saves for table in save.tables):
+    seen: set[tuple[int, str]] = set()
+    tables = [table for save in saves for table in save.tables]
+    for table in tables:
         if table.name == "filter":
             table.family = table.family or lost.family_of(table)
-        if (table.family, table.name) in known:
+        if (table.family, table.name) in seen:
             problems.append(Problem(f"table {table.name} is there twice for IPv{table.family}", where=table.where))
-        known.add((table.family, table.name))
+        seen.add((table.family, table.name))
         if table.name == "filter":
-            some = Filter(table.family, table, _rules(table, problems, types))
+            nat = next((each for each in tables if each.name == "nat" and each.family == table.family), None)
+            some = Filter(table.family, table, _rules(table, problems, replace(known, translated=translated(nat))))
             _refuse_loops(some, problems)
             found[table.family] = some
+    if not found and not problems and not tables:
+        raise UsageError("there are sets here, and no table: give what iptables-save prints, too")
     if not found and not problems:
-        first = next(table for save in saves for table in save.tables)
+        first = tables[0]
         problems.append(Problem("there is no table filter, which has the rules of a firewall", where=first.where))
     if problems:
         raise DocumentError(problems)
     return [found[family] for family in sorted(found)]
 
 
-def _rules(table: SavedTable, problems: list[Problem], types: Mapping[str, Sequence[Network]]) -> dict[str, list[Rule]]:
+def _rules(table: SavedTable, problems: list[Problem], known: Known) -> dict[str, list[Rule]]:
     own = [name for name, chain in table.chains.items() if chain.policy == "-"]
     rules: dict[str, list[Rule]] = {name: [] for name in (*_BUILT_IN, *table.chains)}
     for name, chain in table.chains.items():
         for line in chain.lines:
             try:
-                rules[name].append(read_rule(line, table.family, own, types))
+                rules[name].append(read_rule(line, table.family, own, known))
             except Misread as wrong:
                 problems.append(Problem(str(wrong), where=wrong.word.where))
     return {name: list(without_limited_returns(some)) for name, some in rules.items()}
@@ -198,8 +207,7 @@ def _refuse_loops(some: Filter, problems: list[Problem]) -> None:
 # -- making -----------------------------------------------------------------------------------------------------------
 
 
-def _cube(place: Place, filters: Sequence[Filter]) -> dict[str, Any]:
-    sets = Sets()
+def _cube(place: Place, filters: Sequence[Filter], sets: Sets) -> dict[str, Any]:
     chains = [_chain(name, place, filters, direction, sets) for name, direction in (("INGRESS", _ingress), ("EGRESS", _egress))]
     tracks = any("conntrack" in rule for chain in chains for rule in chain["rule"])
     return {
@@ -207,7 +215,7 @@ def _cube(place: Place, filters: Sequence[Filter]) -> dict[str, Any]:
         "service-name": "firewall",
         "conntrack": "ON" if tracks else "OFF",
         "accept-established": "OFF",
-        **({"set": sets.written()} if sets.names else {}),
+        **({"set": written} if (written := sets.written()) else {}),
         "chain": chains,
     }
 
@@ -229,6 +237,8 @@ def _chain(name: str, place: Place, filters: Sequence[Filter], direction: _Direc
             entries += [entry(10 * (len(entries) + place) + 10, each, family, sets) for place, each in enumerate(fold(flats))]
             if policy != default:
                 entries.append({"id": 10 * len(entries) + 10, "src": ANY[family], "action": policy})
+    except Unsayable as error:
+        raise DocumentError([Problem(str(error), where=filters[0].table.where)]) from None
     except TooMuch:
         where = filters[0].table.where
         message = f"chains jump and return so often that they are more than {MOST} rules without jumps"

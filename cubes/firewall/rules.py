@@ -62,6 +62,7 @@ class Rule:
     dst_set: str = ""
     texts: tuple[tuple[str, str | int], ...] = ()
     rate: values.Rate | None = None
+    smac: str = ""
     parts: tuple[Rule, ...] = ()
 
     def __hash__(self) -> int:
@@ -83,7 +84,7 @@ class Rule:
 
 _KEYS = (
     "name", "src", "dst", "l4proto", "sport", "dport", "tcpflags", "conntrack", "in-interface", "limit", "action", "icmp-type",
-    "src-set", "dst-set", "limit-burst", "limit-by", "log-prefix", "reject-with",
+    "src-set", "dst-set", "limit-burst", "limit-by", "log-prefix", "reject-with", "smac",
 )  # fmt: skip
 _FIRST_KEYS = 11  # of these, which always were
 
@@ -104,17 +105,19 @@ class RuleList:
 @dataclass(frozen=True, slots=True)
 class Asks:
     """What some rules name: netdevs, and sets without '!'. `rejects`: any of them does; `has_rows`: any has a row beside its own,
-    for a LOG or a limit."""
+    for a LOG or a limit; `smac`: any asks who sent the frame."""
 
     devices: frozenset[str] = frozenset()
     src_sets: frozenset[str] = frozenset()
     dst_sets: frozenset[str] = frozenset()
     rejects: bool = False
     has_rows: bool = False
+    smac: bool = False
 
     def __or__(self, other: Asks) -> Asks:
         sets = self.src_sets | other.src_sets, self.dst_sets | other.dst_sets
-        return Asks(self.devices | other.devices, *sets, self.rejects or other.rejects, self.has_rows or other.has_rows)
+        rejects, has_rows, smac = self.rejects or other.rejects, self.has_rows or other.has_rows, self.smac or other.smac
+        return Asks(self.devices | other.devices, *sets, rejects, has_rows, smac)
 
     @property
     def sets(self) -> frozenset[str]:
@@ -122,7 +125,7 @@ class Asks:
 
 
 _identity, _device, _action = attrgetter("identity"), attrgetter("device"), attrgetter("action")
-_src_set, _dst_set, _rate = attrgetter("src_set"), attrgetter("dst_set"), attrgetter("rate")
+_src_set, _dst_set, _rate, _smac = attrgetter("src_set"), attrgetter("dst_set"), attrgetter("rate"), attrgetter("smac")
 
 
 @dataclass(slots=True)
@@ -184,7 +187,7 @@ def _asks(rules: Sequence[Rule]) -> Asks:
     actions = set(map(_action, rules))
     has_rows = ACTIONS["LOG"] in actions or any(map(_rate, rules))
     rejects = any(action & KIND == ACTIONS["REJECT"] for action in actions)
-    return Asks(frozenset(map(_device, rules)) - {""}, src, dst, rejects, has_rows)
+    return Asks(frozenset(map(_device, rules)) - {""}, src, dst, rejects, has_rows, any(map(_smac, rules)))
 
 
 def rules_of(chain: int, entries: Sequence[Leaves]) -> list[Rule]:
@@ -214,7 +217,7 @@ def parse(chain: int, leaves: tuple[Any, ...]) -> Rule:
     texts = _texts(leaves)
     if texts:
         return _of_parts(chain, leaves, texts)
-    _, src, dst, l4proto, sport, dport, tcpflags, conntrack, device, limit, action, icmp_type, *sets, _, _, _, _ = leaves
+    _, src, dst, l4proto, sport, dport, tcpflags, conntrack, device, limit, action, icmp_type, *sets, _, _, _, _, _ = leaves
     source, target = (prefix(text) if text else None for text in (src, dst))
     proto = PROTOCOLS[l4proto] if isinstance(l4proto, str) else l4proto
     ports = message(icmp_type) if icmp_type is not None else [None if said is None else span(said) for said in (sport, dport)]
@@ -263,7 +266,7 @@ def _of_parts(chain: int, leaves: tuple[Any, ...], texts: tuple[tuple[str, str |
     action = ACTIONS[leaves[10] or "ACCEPT"] | ANSWERS.index(leaves[17] or "") * ANSWER
     one = replace(
         parse(chain, (*plain[:7], None, *plain[8:])), identity=_identity_of(chain, leaves), states=mask, texts=texts, rate=rate,
-        limit=ELSEWHERE if rate else plain[9] or 0, action=action,
+        limit=ELSEWHERE if rate else plain[9] or 0, action=action, smac=leaves[18] or "",
     )  # fmt: skip
     try:
         parts = tuple(_cut(one, said))

@@ -15,7 +15,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_network
 
 from cubes.lib.epochs import INDEX
 from reconciler.service.sdk import Facts, row_delta, unchanged
@@ -334,9 +334,10 @@ def name_rows(numbers: Mapping[str, int], own: frozenset[str] = frozenset()) -> 
 
 
 def own_addresses(facts: Facts) -> tuple[str, ...]:
-    """What this host has, by the fact `addresses`."""
-    texts = {each.partition("/")[0] for some in facts.get("addresses", {}).values() for each in some}
-    return tuple(sorted(texts))
+    """What this host has, by the fact `addresses`. An IPv4 address of the loopback stands for its whole prefix, as in Linux."""
+    there = facts.get("addresses", {})
+    whole = {str(ip_network(each, strict=False)).removesuffix("/32") for each in there.get("lo", ()) if ":" not in each}
+    return tuple(sorted(whole | {each.partition("/")[0] for some in there.values() for each in some}))
 
 
 @functools.lru_cache(maxsize=256)

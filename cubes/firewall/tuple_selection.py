@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cubes.firewall.rules import Rule
+from cubes.firewall.stations import is_in_key
 from cubes.firewall.tuple_space import GRIDS, WIDTH, Numbers, covers, keys, rounded
 from cubes.lib.epochs import MOST_LOOKUPS, MOST_TUPLES
 from cubes.lib.ranges import FULL, Span, pieces
@@ -118,13 +119,14 @@ def _most_cells(rules: int) -> int:
     return 8 * rules + 8192
 
 
-def _shape(rule: Rule) -> tuple[int, int, Span, Span, bool, tuple[str, ...]]:
+def _shape(rule: Rule) -> tuple[int, int, Span, Span, bool, tuple[str | bool, ...]]:
+    smac = is_in_key(rule.smac)
     return (
         rule.src.length if rule.src else 0, rule.dst.length if rule.dst else 0,
         rule.sport if rule.sport and rule.sport[0] != rule.sport[1] else ((0, 0) if rule.sport else FULL),
         rule.dport if rule.dport and rule.dport[0] != rule.dport[1] else ((0, 0) if rule.dport else FULL),
         rule.proto is not None,
-        (rule.src_set, rule.dst_set) if rule.src_set or rule.dst_set else (),
+        (rule.src_set, rule.dst_set, smac) if rule.src_set or rule.dst_set or smac else (),
     )  # fmt: skip
 
 

@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 
 from cubes.firewall.rules import Rule
 from cubes.firewall.sets import to_word
+from cubes.firewall.stations import SMAC_TUPLE, is_in_key, mixed, packed
 from cubes.firewall.values import Prefix
 from cubes.lib.ranges import FULL, Span, mask16, pieces
 
 KEY = {4: struct.Struct("=II4s4sIHBB"), 6: struct.Struct("=II16s16sIHBB")}
-CONDITIONS = struct.Struct("=Q4HIIBBBBB3xI4x")  # struct conditions without its label
+CONDITIONS = struct.Struct("=Q4HIIBBBBBB2sI4s")  # struct conditions without its label
 LABEL = struct.Struct("=Q")
 TUPLE = {4: struct.Struct("=QIIIIII"), 6: struct.Struct("=QII16s16sII")}
 WIDTH = {4: 32, 6: 128}
@@ -31,8 +32,8 @@ NOWHERE = 0xFFFFFFFF  # index of a netdev that there is none of
 class Grid:
     """`step`: address lengths are rounded down to a multiple of it, but whole addresses stay whole. `split`: port ranges
     are cut into prefixes that say all; else into at most a few, and the cell asks the rest. `sets`: those that a rule names
-    belong to its tuple, which costs nothing where the packet is not in them. `is_other`: the same once more under keys of its
-    own, for an edit after which old cells would crowd the new ones' keys (crowding.py)."""
+    belong to its tuple, which costs nothing where the packet is not in them, and so does its MAC. `is_other`: the same once
+    more under keys of its own, for an edit after which old cells would crowd the new ones' keys (crowding.py)."""
 
     step: int
     split: bool
@@ -127,8 +128,12 @@ def rounded(length: int, step: int, width: int) -> int:
 
 def keys(rule: Rule, family: int, grid: Grid, sets: Mapping[str, int]) -> tuple[bytes, ...]:
     """The keys, each with seat 0, of the cells that a rule has in a family."""
-    asks = grid.sets and (rule.src_set or rule.dst_set)
-    return _known_keys(rule, family, grid, to_word(rule.src_set, rule.dst_set, sets) if asks else 0)
+    asks = grid.sets and (rule.src_set or rule.dst_set or is_in_key(rule.smac))
+    return _known_keys(rule, family, grid, _asked_of_a_tuple(rule, sets) if asks else 0)
+
+
+def _asked_of_a_tuple(rule: Rule, sets: Mapping[str, int]) -> int:
+    return to_word(rule.src_set, rule.dst_set, sets) | (SMAC_TUPLE if is_in_key(rule.smac) else 0)
 
 
 @functools.lru_cache(maxsize=1 << 18)
@@ -142,13 +147,13 @@ def _keys(rule: Rule, family: int, grid: Grid, sets: int) -> Iterator[bytes]:
     dst, dst_length = _rounded(rule.dst, grid.step, width)
     proto = rule.proto or 0
     head = (rule.chain << 8 | src_length) << 8 | dst_length
-    other = grid.is_other << _OTHER
+    other, smac = grid.is_other << _OTHER, mixed(rule.smac) if sets & SMAC_TUPLE else 0
     has_proto = rule.proto is not None
     pack = KEY[family].pack
     for sport, sport_length in pieces(rule.sport, grid.split) if rule.sport else _ANY:
         for dport, dport_length in pieces(rule.dport, grid.split) if rule.dport else _ANY:
             number = ((head << 5 | sport_length) << 5 | dport_length) << 1 | has_proto
-            yield pack(number | other, sets, src, dst, sport << 16 | dport, 0, proto, 0)
+            yield pack(number | other, sets, src, dst, (sport << 16 | dport) ^ smac, 0, proto, 0)
 
 
 _ANY = ((0, 0),)
@@ -174,9 +179,10 @@ def conditions(rule: Rule, family: int, numbers: Numbers) -> bytes:
 
 @functools.lru_cache(maxsize=1 << 19)
 def _conditions(rule: Rule, family: int, device: int, sets: int) -> bytes:
+    asks_smac, smac_high, smac_low = packed(rule.smac)
     asked = CONDITIONS.pack(
         rule.identity, *(rule.sport or FULL), *(rule.dport or FULL), device, rule.limit, *rule.flags, rule.states, rule.action,
-        rule.sport is not None or rule.dport is not None, sets,
+        rule.sport is not None or rule.dport is not None, asks_smac, smac_high, sets, smac_low,
     )  # fmt: skip
     return asked + _masked(rule.src, family) + _masked(rule.dst, family)
 
@@ -204,6 +210,7 @@ def covers(first: Rule, second: Rule) -> bool:
         and not (first.flags[1] ^ second.flags[1]) & first.flags[0]
         and (not first.states or (second.states != 0 and not second.states & ~first.states))
         and (not first.device or first.device == second.device)
+        and (not first.smac or first.smac == second.smac)
         and (not first.src_set or first.src_set == second.src_set)
         and (not first.dst_set or first.dst_set == second.dst_set)
         and set(second.families) <= set(first.families)

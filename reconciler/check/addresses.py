@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_MAC = re.compile("[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
+_MAC = re.compile("!?[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 _WORDS = ("a", "veth0", "br1:p1", "", "0", "x-y_z")
 _LENGTHS = frozenset(str(length) for length in range(33))
 _SAMPLES = {

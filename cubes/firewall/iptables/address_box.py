@@ -22,7 +22,8 @@ ICMPS = {4: 1, 6: 58}
 @dataclass(frozen=True, slots=True)
 class AddressBox:
     """None says nothing. Of ICMP, the ports are type and code. `flags` are (mask, value), `state` a word of the rule's leaf
-    conntrack, `device` the netdev by which the packet came."""
+    conntrack, `device` the netdev by which the packet came, `smac` the MAC that sent it. `src_sets` are named sets that all have
+    the source, or with '!' before the name have it not; `dst_sets` the same of the destination."""
 
     src: Network | None = None
     dst: Network | None = None
@@ -32,6 +33,9 @@ class AddressBox:
     flags: tuple[int, int] = (0, 0)
     state: str | None = None
     device: str | None = None
+    smac: str | None = None
+    src_sets: frozenset[str] = frozenset()
+    dst_sets: frozenset[str] = frozenset()
 
 
 EVERYTHING = AddressBox()
@@ -52,7 +56,8 @@ def meet(one: AddressBox, other: AddressBox) -> AddressBox | None:
         return other
     if other is EVERYTHING:
         return one
-    if _clash(one.proto, other.proto) or _clash(one.state, other.state) or _clash(one.device, other.device):
+    clash = _clash(one.proto, other.proto) or _clash(one.state, other.state)
+    if clash or _clash(one.device, other.device) or _clash(one.smac, other.smac):
         return None
     if (one.flags[1] ^ other.flags[1]) & one.flags[0] & other.flags[0]:
         return None
@@ -66,6 +71,9 @@ def meet(one: AddressBox, other: AddressBox) -> AddressBox | None:
             flags=(one.flags[0] | other.flags[0], one.flags[1] | other.flags[1]),
             state=one.state or other.state,
             device=one.device or other.device,
+            smac=one.smac or other.smac,
+            src_sets=_meet_sets(one.src_sets, other.src_sets),
+            dst_sets=_meet_sets(one.dst_sets, other.dst_sets),
         )
     except _Disjoint:
         return None
@@ -94,6 +102,13 @@ def _meet_networks(one: Network | None, other: Network | None) -> Network | None
     if one.version != other.version or not one.overlaps(other):
         raise _Disjoint
     return max(one, other, key=lambda network: network.prefixlen)
+
+
+def _meet_sets(some: frozenset[str], others: frozenset[str]) -> frozenset[str]:
+    both = some | others
+    if any(f"!{name}" in both for name in both):
+        raise _Disjoint
+    return both
 
 
 def product(choices: Iterable[Sequence[Case]]) -> tuple[Case, ...]:

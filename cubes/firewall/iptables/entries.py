@@ -1,12 +1,13 @@
-"""Rules of the list as leaves of a firewall's rules, and the sets that long lists of addresses become."""
+"""Rules of the list as leaves of a firewall's rules."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from cubes.firewall.iptables.address_box import ICMPS, AddressBox, Network, Span
 from cubes.firewall.iptables.fold import Folded
+from cubes.firewall.iptables.known import OWN
+from cubes.firewall.iptables.named_sets import Sets, written
 from cubes.firewall.rules import FLAGS, PROTOCOLS
 
 ANY = {4: "0.0.0.0/0", 6: "::/0"}
@@ -15,24 +16,11 @@ _LONG = 8  # addresses; more are a set
 _PREFIX = 28  # characters of log-prefix
 
 
-@dataclass(slots=True)
-class Sets:
-    """Sets of addresses by what is in them, each with a name of its own."""
-
-    names: dict[tuple[str, ...], str] = field(default_factory=dict)
-
-    def name(self, prefixes: tuple[str, ...]) -> str:
-        return self.names.setdefault(tuple(sorted(prefixes)), f"addresses-{len(self.names) + 1}")
-
-    def written(self) -> list[dict[str, Any]]:
-        return [{"name": name, "prefix": list(prefixes)} for prefixes, name in self.names.items()]
-
-
 def entry(number: int, some: Folded, family: int, sets: Sets) -> dict[str, Any]:
     box = some.box
     found: dict[str, Any] = {"id": number}
     for leaf in ("src", "dst"):
-        found |= _addresses(leaf, some.values(leaf), sets)
+        found |= _addresses(leaf, some.values(leaf), box.src_sets if leaf == "src" else box.dst_sets, sets)
     if not {"src", "dst"} & found.keys() and box.proto != ICMPS[family]:
         found["src"] = ANY[family]
     if box.proto is not None:
@@ -45,6 +33,8 @@ def entry(number: int, some: Folded, family: int, sets: Sets) -> dict[str, Any]:
         found["conntrack"] = ",".join(some.values("state"))
     if box.device is not None:
         found["in-interface"] = box.device
+    if box.smac is not None:
+        found["smac"] = box.smac
     found["action"] = some.action
     return found | _of_rule(some)
 
@@ -62,17 +52,13 @@ def _of_rule(some: Folded) -> dict[str, Any]:
     return found | ({"description": rule.comment} if rule.comment else {})
 
 
-def _addresses(leaf: str, networks: tuple[Network | None, ...], sets: Sets) -> dict[str, Any]:
-    texts = tuple(_written(network) for network in networks if network is not None)
-    if not texts:
-        return {}
-    if len(texts) > _LONG and not any(text.endswith("/0") for text in texts):
-        return {f"{leaf}-set": sets.name(texts)}
-    return {leaf: ",".join(texts)}
-
-
-def _written(network: Network) -> str:
-    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
+def _addresses(leaf: str, networks: tuple[Network | None, ...], named: frozenset[str], sets: Sets) -> dict[str, Any]:
+    some = [network for network in networks if network is not None]
+    is_long = len(some) > _LONG and all(network.prefixlen for network in some) and not named & {OWN, f"!{OWN}"}
+    if is_long:
+        return {f"{leaf}-set": sets.together(named, some) if named else sets.name(map(written, some))}
+    found = {leaf: ",".join(map(written, some))} if some else {}
+    return found | ({f"{leaf}-set": sets.together(named)} if named else {})
 
 
 def _ports(some: Folded) -> dict[str, Any]:

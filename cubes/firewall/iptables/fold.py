@@ -39,7 +39,9 @@ class Folded:
     def rest(self) -> tuple[Any, ...]:
         limit = self.rule.limit if self.rule is not None else None
         alone = id(self.rule) if limit or self.action == "LOG" else 0
-        return self.action, self.answer, self.box.proto, self.box.flags, self.is_message, alone
+        box = self.box
+        named = box.smac, box.src_sets, box.dst_sets
+        return self.action, self.answer, box.proto, box.flags, named, self.is_message, alone
 
     @property
     def answer(self) -> str:

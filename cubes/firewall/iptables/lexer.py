@@ -28,7 +28,7 @@ HARMLESS = frozenset({
 """Targets after which the next rule is asked, as if they had not been there."""
 MATCHES = frozenset({
     "comment", "conntrack", "dccp", "icmp", "icmp6", "icmpv6", "iprange", "limit", "multiport", "sctp", "state", "tcp",
-    "udp", "udplite", "addrtype",
+    "udp", "udplite", "addrtype", "set", "mac",
 })  # fmt: skip
 """Matches that ask for nothing without their options."""
 

@@ -6,11 +6,12 @@ it is a difference between the two programs that no rule could bridge.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from cubes.firewall.iptables.address_box import Case
+from cubes.firewall.iptables.ipset import IpSet
 from cubes.firewall.iptables.lexer import ACK_ALONE, HARMLESS
 from cubes.firewall.iptables.parser import Chain, Save, SavedTable
 from cubes.firewall.iptables.rule import Rule
@@ -104,6 +105,12 @@ def of_packet_sockets(cubes: Iterable[Mapping[str, Any]]) -> Iterator[Problem]:
 def _is_for_a_dhcp_client(rule: Mapping[str, Any]) -> bool:
     ports = str(rule.get("dport", "")).replace("-", ",").split(",")
     return rule["action"] == "ACCEPT" and rule.get("l4proto") == "UDP" and "68" in ports
+
+
+def of_sets(sets: Mapping[str, IpSet], used: Collection[str]) -> Iterator[Problem]:
+    for name, found in sets.items():
+        if found.fades and name in used:
+            yield Problem(f"some entries of set {name} go by themselves, and stay here", severity="warning")
 
 
 def of_files(saves: Iterable[Save]) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from cubes.firewall.iptables.ipset import IpSet, read_line
 from reconciler.service.sdk import DocumentError, Position, Problem
 
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"(?=\s|$)|([^\s"]\S*)')
@@ -60,10 +61,11 @@ class SavedTable:
 
 @dataclass(slots=True)
 class Save:
-    """`hidden` are the places where the file itself says that there are more rules than it shows."""
+    """`hidden` are the places where the file itself says that there are more rules than it shows; `sets` are ipset's."""
 
     tables: list[SavedTable] = field(default_factory=list)
     hidden: list[Problem] = field(default_factory=list)
+    sets: dict[str, IpSet] = field(default_factory=dict)
 
 
 def parse(file: str, text: str) -> Save:
@@ -93,6 +95,9 @@ class _SaveParser:
             self._comment(number, said)
         elif said.startswith("*"):
             self._table(number, column, said)
+        elif self.table is None and said.startswith(("create ", "add ")):
+            if wrong := read_line(said.split(), self.save.sets):
+                self.wrong(number, column, wrong)
         elif said and self.table is None:
             self.wrong(number, column, "no iptables-save: a table ('*filter') comes first")
         elif said == "COMMIT":
@@ -170,5 +175,5 @@ class _SaveParser:
         if self.table is not None:
             where = self.table.where
             self.wrong(where.line, where.column, f"table {self.table.name} has no COMMIT: the file is not complete")
-        elif not self.save.tables and not self.problems:
+        elif not self.save.tables and not self.save.sets and not self.problems:
             self.wrong(1, 1, "no iptables-save: there is no table in it")

@@ -6,10 +6,11 @@ it that such a rule never accepts. Words that make no sense at all are problems.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from cubes.firewall.iptables import named
 from cubes.firewall.iptables.address_box import (
     EVERYTHING,
     AddressBox,
@@ -21,10 +22,10 @@ from cubes.firewall.iptables.address_box import (
     product,
 )
 from cubes.firewall.iptables.icmp import messages_of
+from cubes.firewall.iptables.known import Known
 from cubes.firewall.iptables.lexer import (
     HARMLESS,
     MATCHES,
-    STATES,
     Misread,
     flags_of,
     is_option,
@@ -33,7 +34,6 @@ from cubes.firewall.iptables.lexer import (
     protocol_of,
     range_of,
     rate_of,
-    states_of,
 )  # fmt: skip
 from cubes.firewall.iptables.parser import Line, Word
 from cubes.firewall.rules import WITH_PORTS
@@ -75,16 +75,16 @@ class Rule:
     notes: list[Problem] = field(default_factory=list)
 
 
-def read_rule(line: Line, family: int, chains: Iterable[str], types: Mapping[str, Sequence[Network]]) -> Rule:
-    """Raises Misread. `chains` are those that can be jumped to; `types` has the addresses of each type (addrtype) known."""
-    reader = _RuleParser(line, family, frozenset(chains), types)
+def read_rule(line: Line, family: int, chains: Iterable[str], known: Known) -> Rule:
+    """Raises Misread. `chains` are those that can be jumped to."""
+    reader = RuleParser(line, family, frozenset(chains), known)
     reader.read()
     return reader.finished()
 
 
-class _RuleParser:
-    def __init__(self, line: Line, family: int, chains: frozenset[str], types: Mapping[str, Sequence[Network]]) -> None:
-        self.line, self.family, self.chains, self.types = line, family, chains, types
+class RuleParser:
+    def __init__(self, line: Line, family: int, chains: frozenset[str], known: Known) -> None:
+        self.line, self.family, self.chains, self.known = line, family, chains, known
         self.limits: list[tuple[Word, Word]] = []
         self.burst = 5
         self.rule = Rule(line.where)
@@ -179,14 +179,14 @@ class _RuleParser:
         if None in networks:
             self.rule.unsaid.append(option)
             return
-        self._networks(_is_source(option), [network for network in networks if network is not None], negated)
+        self.networks(_is_source(option), [network for network in networks if network is not None], negated)
 
     def address_range(self, option: Word, negated: bool) -> None:
         word = self.value(option)
         networks = range_of(word, self.family)
-        self._networks(_is_source(option), networks, negated)
+        self.networks(_is_source(option), networks, negated)
 
-    def _networks(self, source: bool, networks: list[Network], negated: bool) -> None:
+    def networks(self, source: bool, networks: list[Network], negated: bool) -> None:
         some, others = networks, other_networks(networks)
         if source:
             self.either([AddressBox(src=network) for network in some], [AddressBox(src=network) for network in others], negated)
@@ -227,41 +227,12 @@ class _RuleParser:
                 [AddressBox(flags=(mask, value))], [AddressBox(flags=flags) for flags in other_flags(mask, value)], negated
             )
 
-    def state(self, option: Word, negated: bool) -> None:
-        word = self.value(option)
-        words = set(word.text.split(","))
-        for strange in sorted(words - {*STATES, "SNAT", "DNAT"}):
-            raise Misread(f"{strange} is no state of a connection", word)
-        translated = words & {"SNAT", "DNAT"}
-        if translated and (negated or words == translated):
-            self.rule.unsaid.append(option)
-            return
-        cases = list(states_of(set(STATES) - words if negated else words, self.family))
-        if translated:
-            said = f"{' and '.join(sorted(translated))} cannot be said; the other states are"
-            hint = "--lossy matches the other states, and where it refuses, all packets"
-            self.rule.notes.append(Problem(said, where=option.where, hint=hint))
-            cases += [Case(EVERYTHING, sure=False)]
-        self.choices.append(cases)
-
     def icmp_type(self, option: Word, negated: bool) -> None:
         messages = messages_of(self.value(option), self.family)
         if negated:
             self.rule.unless += (messages,)
         else:
             self.choices.append([Case(messages)])
-
-    def address_type(self, option: Word, negated: bool) -> None:
-        word = self.value(option)
-        kinds = word.text.split(",")
-        if any(kind not in self.types for kind in kinds):
-            self.rule.unsaid.append(option)
-            return
-        networks = [network for kind in kinds for network in self.types[kind] if network.version == self.family]
-        if networks:
-            self._networks(_is_source(option), list(dict.fromkeys(networks)), negated)
-        elif not negated:
-            self.choices.append([])
 
     def limit(self, option: Word) -> None:
         self.limits.append((option, self.value(option)))
@@ -321,34 +292,36 @@ class _RuleParser:
             self.rule.notes.append(_note(said, name))
 
 
-def _fragment(reader: _RuleParser, option: Word, negated: bool) -> None:
+def _fragment(reader: RuleParser, option: Word, negated: bool) -> None:
     """Where connections are tracked, which they are as soon as a rule asks for a state, iptables sees whole packets only: the
     condition never holds, and '!' before it always does."""
     if not negated:
         reader.choices.append([])
 
 
-_CONDITIONS: dict[str, Callable[[_RuleParser, Word, bool], None]] = {
-    **dict.fromkeys(("-p", "--protocol"), _RuleParser.protocol),
-    **dict.fromkeys(("-s", "--source", "--src", "-d", "--destination", "--dst"), _RuleParser.address),
-    **dict.fromkeys(("-i", "--in-interface", "-o", "--out-interface"), _RuleParser.device),
+_CONDITIONS: dict[str, Callable[[RuleParser, Word, bool], None]] = {
+    **dict.fromkeys(("-p", "--protocol"), RuleParser.protocol),
+    **dict.fromkeys(("-s", "--source", "--src", "-d", "--destination", "--dst"), RuleParser.address),
+    **dict.fromkeys(("-i", "--in-interface", "-o", "--out-interface"), RuleParser.device),
     **dict.fromkeys(("-f", "--fragment"), _fragment),
-    **dict.fromkeys(("--sport", "--source-port", "--dport", "--destination-port"), _RuleParser.port),
-    **dict.fromkeys(("--sports", "--source-ports", "--dports", "--destination-ports", "--ports", "--port"), _RuleParser.port),
-    **dict.fromkeys(("--tcp-flags", "--syn"), _RuleParser.tcp_flags),
-    **dict.fromkeys(("--ctstate", "--state"), _RuleParser.state),
-    **dict.fromkeys(("--src-range", "--dst-range"), _RuleParser.address_range),
-    **dict.fromkeys(("--icmp-type", "--icmpv6-type"), _RuleParser.icmp_type),
-    **dict.fromkeys(("--src-type", "--dst-type"), _RuleParser.address_type),
+    **dict.fromkeys(("--sport", "--source-port", "--dport", "--destination-port"), RuleParser.port),
+    **dict.fromkeys(("--sports", "--source-ports", "--dports", "--destination-ports", "--ports", "--port"), RuleParser.port),
+    **dict.fromkeys(("--tcp-flags", "--syn"), RuleParser.tcp_flags),
+    **dict.fromkeys(("--ctstate", "--state"), named.state),
+    **dict.fromkeys(("--src-range", "--dst-range"), RuleParser.address_range),
+    **dict.fromkeys(("--icmp-type", "--icmpv6-type"), RuleParser.icmp_type),
+    **dict.fromkeys(("--src-type", "--dst-type"), named.address_type),
+    "--match-set": named.match_set,
+    "--mac-source": named.sender,
 }
 """Those before which there may be a '!'."""
-_OTHERS: dict[str, Callable[[_RuleParser, Word], None]] = {
-    **dict.fromkeys(("-c", "--set-counters"), _RuleParser.counters),
-    **dict.fromkeys(("-m", "--match"), _RuleParser.match),
-    **dict.fromkeys(("-j", "--jump", "-g", "--goto"), _RuleParser.target),
-    "--comment": _RuleParser.remark,
-    "--limit": _RuleParser.limit,
-    "--limit-burst": _RuleParser.limit_burst,
+_OTHERS: dict[str, Callable[[RuleParser, Word], None]] = {
+    **dict.fromkeys(("-c", "--set-counters"), RuleParser.counters),
+    **dict.fromkeys(("-m", "--match"), RuleParser.match),
+    **dict.fromkeys(("-j", "--jump", "-g", "--goto"), RuleParser.target),
+    "--comment": RuleParser.remark,
+    "--limit": RuleParser.limit,
+    "--limit-burst": RuleParser.limit_burst,
 }
 
 
@@ -361,4 +334,4 @@ def _note(message: str, word: Word) -> Problem:
 
 
 def _without_ports(box: AddressBox) -> AddressBox:
-    return AddressBox(box.src, box.dst, box.proto, None, None, box.flags, box.state, box.device)
+    return replace(box, sport=None, dport=None)

@@ -31,7 +31,8 @@ def frames(rng: random.Random, style: Style, count: int) -> list[tuple[str, byte
             ports = [rng.choice(style.ports) + rng.choice([0, 0, 0, 1]) & 65535 for _ in range(2)]
             talk = family, proto, style.address(family), style.address(family), ports[0], ports[1]
             talks.append(talk)
-        found.append((chain, frame_of(rng, talk, talks)))
+        frame, sender = frame_of(rng, talk, talks), style.senders.choice(style.stations or [""])
+        found.append((chain, frame[:6] + bytes.fromhex(sender.replace(":", "")) + frame[12:] if sender else frame))
     return found
 
 

@@ -12,7 +12,7 @@ import ipaddress
 import random
 import shlex
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,14 +34,20 @@ class Seen:
 
 
 class Tables:
-    def __init__(self, text: str, local: Sequence[Any] = ()) -> None:
-        self.local = local
+    def __init__(self, text: str, local: Sequence[Any] = (), own: Sequence[Any] = ()) -> None:
+        """`local` are the addresses that the import was told of; `own`, where it was told of none, what the host has."""
+        self.local = (*local, *own)
+        self.sets: dict[str, list[Any]] = {}
         self.policy: dict[str, str] = {}
         self.rules: dict[str, list[list[str]]] = {}
         for line in text.splitlines():
             if line.startswith(":"):
                 name, policy, *_ = line[1:].split()
                 self.policy[name], self.rules[name] = policy, []
+            elif line.startswith("create "):
+                self.sets[line.split()[1]] = []
+            elif line.startswith("add "):
+                self.sets[line.split()[1]].append(ipaddress.ip_network(line.split()[2]))
             elif line.startswith("-A"):
                 _, name, *words = shlex.split(line)
                 self.rules[name].append(words)
@@ -52,7 +58,7 @@ class Tables:
     def _walk(self, chain: str, seen: Seen) -> str | None:
         """A verdict, or None: at the end of the chain without one."""
         for words in self.rules[chain]:
-            if not matches(words, seen, self.local):
+            if not matches(words, seen, self.local, self.sets):
                 continue
             where = next((place for place, word in enumerate(words) if word in ("-j", "-g")), None)
             if where is None:  # it only counts
@@ -69,20 +75,20 @@ class Tables:
         return None
 
 
-def matches(words: list[str], seen: Seen, local: Sequence[Any] = ()) -> bool:
+def matches(words: list[str], seen: Seen, local: Sequence[Any] = (), sets: Mapping[str, Any] | None = None) -> bool:
     at, wanted = 0, True
     while at < len(words) and words[at] not in ("-j", "-g"):
         if words[at] == "!":
             wanted, at = False, at + 1
             continue
-        holds, at = _condition(words, at, seen, local)
+        holds, at = _condition(words, at, seen, local, sets or {})
         if holds is not wanted and holds is not None:
             return False
         wanted = True
     return True
 
 
-def _condition(words: list[str], at: int, seen: Seen, local: Sequence[Any]) -> tuple[bool | None, int]:
+def _condition(words: list[str], at: int, seen: Seen, local: Sequence[Any], sets: Mapping[str, Any]) -> tuple[bool | None, int]:
     """Whether one holds (None: it asks for nothing), and where the next one is."""
     option, value, packet = words[at], words[at + 1], seen.packet
     found: dict[str, Any] = {
@@ -90,6 +96,7 @@ def _condition(words: list[str], at: int, seen: Seen, local: Sequence[Any]) -> t
         "-s": lambda: packet.src in ipaddress.ip_network(value),
         "-d": lambda: packet.dst in ipaddress.ip_network(value),
         "--dst-type": lambda: _is_of_type(value, packet.dst, local), "--src-type": lambda: _is_of_type(value, packet.src, local),
+        "--mac-source": lambda: packet.smac == value,
         "--limit": lambda: True, "--limit-burst": lambda: True,
         "-i": lambda: _device(value, seen.came_by),
         "-o": lambda: _device(value, seen.leaves_by),
@@ -108,6 +115,8 @@ def _condition(words: list[str], at: int, seen: Seen, local: Sequence[Any]) -> t
         return (packet.flags or 0) & mask == comp, at + 3
     if option == "--syn":
         return (packet.flags or 0) & 23 == 2, at + 1
+    if option == "--match-set" and value in sets:
+        return any({"src": packet.src, "dst": packet.dst}[words[at + 2]] in network for network in sets[value]), at + 3
     if option == "-f":
         return False, at + 1
     if option in found:
@@ -150,26 +159,32 @@ RANGES = {4: ("10.0.0.1-10.0.0.6", "10.0.0.2-10.0.1.9"), 6: ("fd00::1-fd00::6", 
 FLAGS = ("FIN,SYN,RST,ACK SYN", "SYN,ACK SYN,ACK", "ALL NONE", "SYN,RST SYN,RST", "ACK ACK")
 MESSAGES = {4: ("8", "0", "3/1", "3"), 6: ("128", "129", "1/4", "1")}
 STATES = ("NEW", "ESTABLISHED", "RELATED", "INVALID")
+STATIONS = ("02:00:00:00:00:01", "02:00:00:00:00:02")
+IPSETS = {4: "create friends hash:net family inet\nadd friends 10.0.0.0/30\nadd friends 192.0.2.1\ncreate bad hash:ip\nadd bad 10.0.0.2\n",
+          6: "create friends hash:net family inet6\nadd friends fd00::/126\ncreate bad hash:ip family inet6\nadd bad fd00::2\nadd bad fd00::9\n"}  # fmt: skip
 UNSAID = ("-m limit --limit 5/min", "-m mark --mark 0x1", "-m mac --mac-source 02:00:00:00:00:01")
 
 
 def random_save(random: random.Random, family: int, *, exact: bool, states: tuple[str, ...] = ("NEW,INVALID", "ESTABLISHED", "RELATED,ESTABLISHED"),
-                reject: bool = True, size: int = 6) -> str:  # fmt: skip
-    """`exact`: nothing but what can be carried over. `size` is the most rules of a chain."""
+                reject: bool = True, size: int = 6, named: bool = False, senders: bool = False) -> str:  # fmt: skip
+    """`exact`: nothing but what can be carried over. `size` is the most rules of a chain. `named`: with sets, or addresses of the
+    host; `senders`: with MACs."""
+    kinds = random.choice((("set",), ("addrtype",))) if named else ()
+    kinds += ("mac",) if senders else ()
     chains = ["one", "two", "three"][: random.randrange(4)]
     program = "iptables" if family == 4 else "ip6tables"
-    lines = [f"# Generated by {program}-save v1.8.9 on Wed Nov 25 12:25:37 2026", "*filter"]
+    lines = [*(IPSETS[family].splitlines() if named else []), f"# Generated by {program}-save v1.8.9 on Wed Nov 25 12:25:37 2026", "*filter"]
     lines += [f":{name} {random.choice(('ACCEPT', 'DROP'))} [0:0]" for name in ("INPUT", "FORWARD", "OUTPUT")]
     lines += [f":{name} - [0:0]" for name in chains]
     for place, name in enumerate(("INPUT", "FORWARD", "OUTPUT", *chains)):
         own = place - 3
         callable_from_here = chains[own + 1 :] if own >= 0 else chains
         for _ in range(random.randrange(size)):
-            lines.append(f"-A {name} {_random_rule(random, family, name, callable_from_here, states, exact=exact, reject=reject)}")
+            lines.append(f"-A {name} {_random_rule(random, family, name, callable_from_here, states, kinds, exact=exact, reject=reject)}")
     return "\n".join([*lines, "COMMIT", ""])
 
 
-def _random_rule(random: random.Random, family: int, chain: str, chains: list[str], states: tuple[str, ...], *, exact: bool, reject: bool) -> str:
+def _random_rule(random: random.Random, family: int, chain: str, chains: list[str], states: tuple[str, ...], kinds: tuple[str, ...], *, exact: bool, reject: bool) -> str:
     parts = []
 
     def maybe(chance: float, text: str, *, negatable: bool = True) -> None:
@@ -197,6 +212,8 @@ def _random_rule(random: random.Random, family: int, chain: str, chains: list[st
             maybe(0.2, f"-m tcp {random.choice(('', '! '))}--tcp-flags {random.choice(FLAGS)}", negatable=False)
     else:
         maybe(0.2, f"! -p {proto}", negatable=False)
+    for text in _named(random, kinds, chain):
+        maybe(0.3, text, negatable=False)
     maybe(0.2, f"-m iprange {random.choice(('', '! '))}{random.choice(('--src-range', '--dst-range'))} {random.choice(RANGES[family])}", negatable=False)
     maybe(0.25, f"-m conntrack {random.choice(('', '! ')) if not exact else ''}--ctstate {random.choice(states)}", negatable=False)
     if not exact:
@@ -207,11 +224,21 @@ def _random_rule(random: random.Random, family: int, chain: str, chains: list[st
     return " ".join([*parts, jump, target])
 
 
+def _named(random: random.Random, kinds: tuple[str, ...], chain: str) -> Iterator[str]:
+    not_ = random.choice(("", "! "))
+    if "set" in kinds:
+        yield f"-m set {not_}--match-set {random.choice(('friends', 'bad'))} {random.choice(('src', 'dst'))}"
+    if "addrtype" in kinds:
+        yield f"-m addrtype {not_}{random.choice(('--src-type', '--dst-type'))} LOCAL"
+    if "mac" in kinds and chain == "INPUT":
+        yield f"-m mac {not_}--mac-source {random.choice(STATIONS)}"
+
+
 def packets(random: random.Random, family: int, count: int) -> Iterator[Packet]:
     for _ in range(count):
         src, dst = (ipaddress.ip_address(random.choice(ADDRESSES[family])) for _ in range(2))
         proto = random.choice((6, 6, 17, 1 if family == 4 else 58, 89))
-        packet = Packet(60, family, src, dst, proto)
+        packet = Packet(60, family, src, dst, proto, smac=random.choice(STATIONS))
         if proto in (6, 17):
             packet.ports = random.choice(PORTS), random.choice(PORTS)
         if proto == 6:

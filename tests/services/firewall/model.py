@@ -52,6 +52,7 @@ class Packet:
     later_fragment: bool = False
     payload: bytes = b""
     fragment_of: Any = None
+    smac: str = ""
     whole: bool = True  # its checksum is right, or is not looked at
 
 
@@ -94,6 +95,7 @@ class Model:
     def judge(self, chain: str, frame: bytes, device: str = "") -> str:
         try:
             packet = self.with_ports_of_first(parse(frame))
+            packet.smac = frame[6:12].hex(":")
         except NotIp:
             return "ACCEPT"
         except Malformed:
@@ -187,6 +189,7 @@ class Condition:
         self.message = (int(kind), int(code) if code else None) if kind else None
         words = rule["tcpflags"].split(",") if "tcpflags" in rule else []
         self.flags = {FLAG_BITS[word.lstrip("!")]: not word.startswith("!") for word in words}
+        self.smac = rule.get("smac", "")
         self.states, self.device = rule["conntrack"].split(",") if "conntrack" in rule else None, rule.get("in-interface")
 
     def matches(self, packet: Packet, state: str | None, device: str) -> bool:
@@ -203,6 +206,8 @@ class Condition:
         for wanted, place in ((self.sport, 0), (self.dport, 1)):
             if wanted is not None and (packet.ports is None or not wanted.have(packet.ports[place])):
                 return False
+        if self.smac and (self.smac.removeprefix("!") == packet.smac) == self.smac.startswith("!"):
+            return False
         if self.message is not None and (packet.message is None or self.message not in (packet.message, (packet.message[0], None))):
             return False
         if self.flags and (packet.flags is None or any(bool(packet.flags & bit) != on for bit, on in self.flags.items())):

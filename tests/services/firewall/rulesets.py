@@ -27,7 +27,8 @@ class Style:
     """How the rules of a set look; packets are made in the same style, or they would match nothing."""
 
     def __init__(self, rng: random.Random) -> None:
-        self.rng, self.answers = rng, random.Random(0)
+        self.rng, self.answers, self.senders = rng, random.Random(0), random.Random()
+        self.senders.setstate(rng.getstate())  # what the model got later, and does not change what there was
         self.families = rng.choice([(4,), (4, 6), (6,), (4, 4, 6)])
         self.lengths = {4: rng.choice([(32,), (8, 16, 24, 32), tuple(range(33)), (24, 32)]),
                         6: rng.choice([(128,), (32, 48, 64, 128), tuple(range(0, 129, 4)), (64, 128)])}  # fmt: skip
@@ -39,6 +40,7 @@ class Style:
         self.lists = rng.choice([0, 0, 0.3])
         self.sets = [f"s{number}" for number in range(rng.choice([0, 0, 1, 3, 40]))]
         self.actions = rng.choice([("ACCEPT", "DROP"), ("ACCEPT", "DROP", "REJECT")])
+        self.stations = [f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}" for number in range(1, self.senders.choice([1, 1, 3, 300]))]
 
     def written_sets(self) -> dict[str, Any]:
         found = [{"name": name, "prefix": self.prefixes(self.rng.choice([0, 1, 5, 30]))} for name in self.sets]
@@ -93,13 +95,18 @@ class Style:
             rule["in-interface"] = rng.choice(["v1", "v2"])
         if rng.random() < 0.05:
             rule["limit"] = NEVER_REACHED
-        return rule | self.what_it_does(proto)
+        return rule | self.sender() | self.what_it_does(proto)
 
     def what_it_does(self, proto: str | int | None) -> dict[str, str]:
         action = self.rng.choice(self.actions)
         if action == "REJECT" and self.answers.random() < 0.4:
             return {"action": action, "reject-with": self.answers.choice(ANSWERS[2 - (proto == "TCP") :])}
         return {"action": action}
+
+    def sender(self) -> dict[str, str]:
+        if not self.stations or self.senders.random() > 0.4:
+            return {}
+        return {"smac": self.senders.choice(["", "", "", "!"]) + self.senders.choice(self.stations)}
 
     def addresses(self, family: int) -> dict[str, str]:
         """A list of addresses, prefixes and ranges, some with '!'."""

@@ -1,6 +1,7 @@
 """iptables' rules as a firewall's: the same verdicts, and where that cannot be, none that accepts more."""
 from __future__ import annotations
 
+import ipaddress
 import random
 import re
 from pathlib import Path
@@ -20,9 +21,14 @@ def imported(*texts: str, **options: list[str]):
     return READ({f"file{number}": text for number, text in enumerate(texts)}, {name: value for name, value in given.items() if value is not None})
 
 
+OWN = {4: ["10.0.0.2", "127.0.0.0/8"], 6: ["fd00::2", "::1"]}
+
+
 def models(found) -> dict[str, Model]:
-    """The firewalls, by their netdev."""
+    """The firewalls, by their netdev, on a host with the addresses of OWN."""
     spec = found.document["spec"]
+    for each in (each for cube in spec["cubes"] for each in cube.get("set", ()) if each.get("own-addresses")):
+        each["prefix"] = OWN[4] + OWN[6]
     return {at["netdev"]: Model(cube) for at, cube in zip(spec["attachments"], spec["cubes"], strict=True)}
 
 
@@ -34,11 +40,12 @@ def verdict(model: Model, chain: str, packet: Packet, state: str, device: str = 
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("exact", [True, False])
 def test_random_tables_of_a_host_fare_as_with_iptables(family, exact):
-    accepted = 0
+    accepted, own = 0, [ipaddress.ip_address(OWN[family][0])]
     for seed in range(30):
         chance = random.Random(f"{seed} {family} {exact}")
-        text = random_save(chance, family, exact=exact, states=("NEW,INVALID", "RELATED,ESTABLISHED") if exact else STATES)
-        original, firewall = Tables(text), models(imported(text, host=[]))["eth0"]
+        sure = ("NEW,INVALID", "RELATED,ESTABLISHED") if exact else STATES
+        text = random_save(chance, family, exact=exact, states=sure, named=seed % 3 > 0, senders=seed % 2 > 0)
+        original, firewall = Tables(text, own=own), models(imported(text, host=[]))["eth0"]
         for packet in packets(chance, family, 60):
             theirs, ours = states(chance, packet)
             for chain, was, path in (("INGRESS", "INPUT", {"came_by": "eth0"}), ("EGRESS", "OUTPUT", {"leaves_by": "eth0"})):
@@ -54,8 +61,9 @@ def test_random_tables_of_a_router_fare_as_with_iptables(exact):
     """What comes by eth0 or eth1 is for the router (10.0.0.2), or leaves by the other one; what it sends leaves by eth1."""
     for seed in range(20):
         chance = random.Random(f"{seed} {exact}")
-        text = random_save(chance, 4, exact=exact, states=("NEW,INVALID", "RELATED,ESTABLISHED") if exact else STATES)
-        original = Tables(text)
+        sure = ("NEW,INVALID", "RELATED,ESTABLISHED") if exact else STATES
+        text = random_save(chance, 4, exact=exact, states=sure, named=seed % 2 > 0)
+        original = Tables(text, [ipaddress.ip_address("10.0.0.2")])
         firewalls = models(imported(text, netdev=["eth0", "eth1"], address=["10.0.0.2/24"]))
         for packet in packets(chance, 4, 60):
             theirs, ours = states(chance, packet)
@@ -122,28 +130,45 @@ def test_what_is_no_save_is_refused_at_its_line_and_column(file):
         assert line.startswith(wanted), found
 
 
+SETS = """
+create pairs hash:ip,port family inet
+add pairs 10.0.0.1,tcp:80
+create odd hash:net family inet
+add odd 10.0.0.0/8
+add odd 10.1.0.0/16 nomatch
+create fine hash:ip family inet timeout 300
+add fine 10.0.0.1 timeout 17
+add fine 10.0.0.7
+create neighbours bitmap:ip range 192.0.2.0/24
+add neighbours 192.0.2.6-192.0.2.9
+"""
+
+
 def lost(*lines: str, head: str = HEAD, **options) -> list[tuple[int, int, str, str]]:
     """Line, column, severity and text of what the import of these rules says, but that there is no file for IPv6."""
-    found = imported(head + "\n".join([*lines, "COMMIT", ""]), **({"host": []} | options))
+    found = imported(head + "\n".join([*lines, "COMMIT", ""]), SETS, **({"host": []} | options))
     return [(where.line, where.column, problem.severity, f"{problem.message}; {problem.hint}")
             for problem in found.lost if (where := problem.where) is not None]  # fmt: skip
 
 
 def rules(*lines: str, chain: str = "INGRESS", head: str = HEAD, **options) -> list[dict]:
-    spec = imported(head + "\n".join([*lines, "COMMIT", ""]), **({"host": []} | options)).document["spec"]
+    spec = imported(head + "\n".join([*lines, "COMMIT", ""]), SETS, **({"host": []} | options)).document["spec"]
     return next(found["rule"] for found in spec["cubes"][0]["chain"] if found["name"] == chain)
 
 
 @pytest.mark.parametrize(("rule", "column", "severity", "words"), [
-    ("-A INPUT -m set --match-set bad src -j ACCEPT", 10, "error", "-m set --match-set cannot be said; --lossy leaves the rule out, so that less"),
-    ("-A INPUT -m set --match-set bad src -j DROP", 10, "error", "--lossy leaves the condition out, so that more is dropped"),
+    ("-A INPUT -m set --match-set bad src -j ACCEPT", 17, "error", "set bad is not in the file: print what `ipset save` says into it) cannot be said; --lossy leaves the rule out, so that less"),
+    ("-A INPUT -m set --match-set bad src -j DROP", 17, "error", "--lossy leaves the condition out, so that more is dropped"),
+    ("-A INPUT -m set --match-set pairs src,dst -j DROP", 17, "error", "set pairs is of type hash:ip,port, not of addresses"),
+    ("-A INPUT -m set --match-set odd src -j DROP", 17, "error", "set odd has an exception (nomatch)"),
+    ("-A INPUT -m set --match-set fine src,src -j DROP", 17, "error", "src,src of a set of addresses"),
     ("-A INPUT -p tcp -m connlimit --connlimit-above 9 -j REJECT", 17, "error", "so that more is rejected"),
     ("-A INPUT -m mark --mark 0x1 -j web", 10, "error", "--lossy goes through the chain without it, and accepts nothing there"),
     ("-A INPUT -m mark --mark 0x1 -j RETURN", 10, "error", "goes through the rest of the chain before it returns"),
     ("-A INPUT -m limit --limit 5/min -j ACCEPT", 1, "warning", "a limit is kept by each firewall for itself"),
     ("-A INPUT -m limit --limit 5/min -j web", 19, "error", "--limit cannot be said"),
     ("-A INPUT -m recent --update -j LOG", 10, "warning", "more is logged"),
-    ("-A INPUT -m addrtype --dst-type LOCAL -j ACCEPT", 22, "error", "--dst-type cannot be said"),
+    ("-A INPUT -m addrtype --dst-type ANYCAST -j ACCEPT", 22, "error", "--dst-type cannot be said"),
     ("-A INPUT -m conntrack --ctstate RELATED,DNAT -j ACCEPT", 23, "error", "DNAT cannot be said; the other states are"),
     ("-A INPUT -s 10.0.0.1/255.0.255.0 -j DROP", 10, "error", "-s cannot be said"),
     ("-A INPUT -p udplite -m udplite --dport 80 -j ACCEPT", 32, "error", "--dport cannot be said"),
@@ -257,6 +282,37 @@ def test_limits_prefixes_lists_and_local_addresses_are_carried() -> None:
     many = [f"-A INPUT -s 10.0.{n}.1/32 -p tcp -m tcp --dport 22 -j ACCEPT" for n in range(30)]
     (allowed,) = rules(*many)
     assert allowed["src-set"] == "addresses-1"
+
+
+def test_sets_senders_and_the_hosts_own_addresses_are_carried() -> None:
+    lines = """
+-A INPUT -m set ! --match-set fine src -m mac --mac-source 02:00:00:00:00:0A -j ACCEPT
+-A INPUT -m addrtype ! --dst-type LOCAL -j DROP
+-A INPUT -m set --match-set fine src -j web
+-A web -m set --match-set neighbours src -j DROP
+-A web -m set ! --match-set neighbours src -m set ! --match-set fine src -j DROP
+COMMIT
+"""
+    found = imported(HEAD + lines, SETS, host=[])
+    (cube,) = found.document["spec"]["cubes"]
+    assert [{leaf: said for leaf, said in rule.items() if leaf not in ("id", "src")} for rule in cube["chain"][0]["rule"]] == [
+        {"src-set": "!fine", "smac": "02:00:00:00:00:0a", "action": "ACCEPT"}, {"dst-set": "!own-addresses", "action": "DROP"},
+        {"src-set": "addresses-1", "action": "DROP"},
+    ]  # fmt: skip
+    assert cube["set"] == [{"name": "own-addresses", "own-addresses": True}, {"name": "fine", "prefix": ["10.0.0.1", "10.0.0.7"]},
+                           {"name": "addresses-1", "prefix": []}]  # fmt: skip
+    assert "some entries of set fine go by themselves, and stay here" in {problem.message for problem in found.lost}
+    assert not [problem for problem in found.lost if problem.severity == "error"]
+
+
+def test_a_state_that_no_table_gives_never_is() -> None:
+    nat = "# Generated by iptables-save v1.8.9\n*nat\n:POSTROUTING ACCEPT\n-A POSTROUTING -o eth0 -j {}\nCOMMIT\n"
+    asked = "-A INPUT -m conntrack --ctstate DNAT -j ACCEPT"
+    assert rules(asked, head=nat.format("MASQUERADE") + HEAD) == []
+    assert not [each for each in lost(asked, head=nat.format("MASQUERADE") + HEAD) if "ctstate" in each[3]]
+    for target in ("REDIRECT", "OTHER"):
+        assert [each for each in lost(asked, head=nat.format(target) + HEAD) if "ctstate" in each[3]]
+    assert [each for each in lost(asked) if "ctstate" in each[3]], "nobody says what the table nat has"
 
 
 def test_what_is_written_is_what_a_person_would_have():

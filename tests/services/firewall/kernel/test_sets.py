@@ -84,3 +84,16 @@ def test_one_of_100_000_addresses_is_one_row() -> None:
         many[MANY // 2] = "192.0.2.1"
         lab.apply()
         assert lab.in_fails()
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_station_is_let_in_by_its_mac_and_nobody_else(hook: str) -> None:
+    """As it is written: in capitals, and with '!' for all others."""
+    with FirewallLab(hook=hook, conntrack="OFF") as lab:
+        lab.chain("EGRESS", default="ACCEPT")
+        for smac, passes in (("02:00:00:00:00:01", True), ("02:00:00:00:00:09", False), ("!02:00:00:00:00:01", False), ("!02:00:00:00:00:0A", True)):
+            lab.chain("INGRESS", {"smac": smac, "l4proto": "ICMP"})
+            lab.apply()
+            assert lab.in_ok() if passes else lab.in_fails(), smac
+            (rule,) = next(chain["rule"] for chain in lab.live_cube("fw")["chain"] if chain["name"] == "INGRESS")
+            assert rule["smac"] == smac.lower()

@@ -1,0 +1,40 @@
+"""What is known beside the rules of a table: the host's addresses, its sets (ipset), and what other tables do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from cubes.firewall.iptables.address_box import Network
+from cubes.firewall.iptables.ipset import IpSet
+from cubes.firewall.iptables.parser import SavedTable
+
+OWN = "own-addresses"
+"""The set that is the host's own addresses, whichever they are."""
+_BY = {"SNAT": {"SNAT", "MASQUERADE", "NETMAP"}, "DNAT": {"DNAT", "REDIRECT", "NETMAP", "TPROXY"}}
+_NEVER = {"ACCEPT", "RETURN", "LOG", "DROP", "MARK", "CONNMARK"} | _BY["SNAT"] | _BY["DNAT"]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """`types` has the addresses of each type (addrtype) that is known, `sets` are ipset's. `translated` are those of the
+    states SNAT and DNAT that a connection may have; `senders`: whether a firewall sees the MAC that iptables sees."""
+
+    types: Mapping[str, Sequence[Network]] = field(default_factory=dict)
+    sets: Mapping[str, IpSet] = field(default_factory=dict)
+    translated: frozenset[str] = frozenset(_BY)
+    senders: bool = True
+
+
+def translated(nat: SavedTable | None) -> frozenset[str]:
+    """The states that a table nat can give; of one that is not shown, either."""
+    if nat is None:
+        return frozenset(_BY)
+    targets = set(_targets(nat)) - {name for name, chain in nat.chains.items() if chain.policy == "-"}
+    return frozenset(state for state, by in _BY.items() if targets & by or targets - _NEVER)
+
+
+def _targets(table: SavedTable) -> Iterable[str]:
+    for line in (line for chain in table.chains.values() for line in chain.lines):
+        yield from (word.text for option, word in pairwise(line.words) if option.text in ("-j", "-g", "--jump", "--goto"))

@@ -1,0 +1,95 @@
+"""The sets of a firewall that is made of iptables' rules: long lists of addresses, those of ipset, and the host's own addresses.
+
+A rule asks for one set of each end. Where it is to be in several, or not in some, a set is made that is all of that.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cubes.firewall.iptables.address_box import Network
+from cubes.firewall.iptables.expand import TooMuch
+from cubes.firewall.iptables.ipset import IpSet
+from cubes.firewall.iptables.known import OWN
+
+
+class Unsayable(Exception):
+    """Why two conditions cannot stand in one rule."""
+
+
+_MOST = 1_000_000  # pairs of entries that are compared for a set of several
+
+
+@dataclass(slots=True)
+class Sets:
+    """`ipsets` are those that the rules may name. `lists` has what was made, by what is in it; `used` are the names here of those
+    of ipset's that rules ask for."""
+
+    ipsets: Mapping[str, IpSet] = field(default_factory=dict)
+    lists: dict[tuple[str, ...], str] = field(default_factory=dict)
+    used: dict[str, str] = field(default_factory=dict)
+
+    def name(self, prefixes: Iterable[str]) -> str:
+        return self.lists.setdefault(tuple(sorted(prefixes)), f"addresses-{len(self.lists) + 1}")
+
+    def together(self, names: frozenset[str], within: Sequence[Network] = ()) -> str:
+        """The set that is in all of these and, with '!', in none of those; and in `within`, if anything is. Raises Unsayable
+        for the host's own addresses together with anything else: nobody knows them yet."""
+        if len(names) == 1 and not within:
+            (said,) = names
+            return said[: len(said) - len(said.lstrip("!"))] + self._own_name(said.lstrip("!"))
+        if OWN in {name.lstrip("!") for name in names}:
+            raise Unsayable(f"{', '.join(sorted(names))} of one end cannot be said together: name this host's with --address")
+        wanted = [self.ipsets[name].entries for name in sorted(names) if not name.startswith("!")]
+        wanted += [list(within)] if within else []
+        others = [each for name in sorted(names) if name.startswith("!") for each in self.ipsets[name[1:]].entries]
+        if not wanted:
+            return "!" + self.name(map(written, _merged(others)))
+        return self.name(map(written, _without(functools.reduce(_both, wanted), others)))
+
+    def _own_name(self, name: str) -> str:
+        clean = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+        is_taken = name != OWN and (clean in (OWN, *self.used.values()) or clean.startswith(("-", ".", "addresses-")))
+        return self.used.setdefault(name, f"set-{len(self.used)}-{clean}" if is_taken else clean)
+
+    def written(self) -> list[dict[str, Any]]:
+        own = [{"name": OWN, "own-addresses": True}] if OWN in self.used else []
+        used = {name: self.ipsets[said].entries for said, name in self.used.items() if said != OWN}
+        named = {name: list(map(written, _merged(entries))) for name, entries in used.items()}
+        made = {name: list(prefixes) for prefixes, name in self.lists.items()}
+        return own + [{"name": name, "prefix": prefixes} for name, prefixes in (named | made).items()]
+
+
+def written(network: Network) -> str:
+    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
+
+
+def _merged(some: Iterable[Network]) -> list[Network]:
+    """Each once, in the order in which they are written."""
+    return list(dict.fromkeys(some))
+
+
+def _both(some: Sequence[Network], others: Sequence[Network]) -> list[Network]:
+    if len(some) * len(others) > _MOST:
+        raise TooMuch
+    return [max(a, b, key=lambda each: each.prefixlen) for a in some for b in others if a.version == b.version and a.overlaps(b)]
+
+
+def _without(some: Sequence[Network], others: Sequence[Network]) -> list[Network]:
+    if len(some) * len(others) > _MOST:
+        raise TooMuch
+    found: list[Any] = list(some)
+    for other in others:
+        kept: list[Any] = []
+        for each in found:
+            if each.version != other.version or not each.overlaps(other):
+                kept.append(each)
+            elif each.prefixlen < other.prefixlen:
+                kept += each.address_exclude(other)
+        found = kept
+    return sorted(set(found), key=ipaddress.get_mixed_type_key)
