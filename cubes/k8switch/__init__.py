@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cubes.k8switch.check import FAMILIES, check
-from cubes.lib.balancer import derive, sessions
+from cubes.lib.balancer import sessions
+from cubes.lib.balancer_rows import derive
 from cubes.lib.layout import index, number, pack, unpack
 from cubes.lib.macs import default_mac
 from reconciler.service.sdk import Env, TableRows, decode, encode

@@ -14,7 +14,8 @@ from typing import Any
 from cubes.lbrp.check import check
 from cubes.lbrp.slowpath import SlowPath, verdicts
 from cubes.lib import health
-from cubes.lib.balancer import derive, sessions
+from cubes.lib.balancer import sessions
+from cubes.lib.balancer_rows import derive
 from cubes.lib.layout import index, number, pack, unpack
 from reconciler.service.sdk import Env, TableRows, decode, encode
 

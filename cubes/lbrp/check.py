@@ -86,5 +86,3 @@ def _rewriting(said: Config) -> Iterator[Said]:
         yield ("src-ip-rewrite", "new_ip_range"), f"/{new.prefixlen} is not as long as /{old.prefixlen} of ip-range", "error"
     elif old.overlaps(new):
         yield ("src-ip-rewrite", "new_ip_range"), f"{new} is ip-range itself", "error"
-
-

@@ -4,28 +4,58 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from cubes.lib.balancer import shares
+from cubes.lib import maglev
+from cubes.lib.balancer import ring_size, shares
 from reconciler.service.sdk import EntryMemo
 
 Said = tuple[tuple[str | int, ...], str, str]
 Config = Mapping[str, Any]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 MOST = {"service": 65536, "backend": 262144, "source-range": 65536}  # rows of the tables in bpf/lib/balancer.h
+MOST_PAGES = 262144  # of rings, in bpf/lib/maglev.h
 MOST_OF_ONE = 16384  # backends of a service: a ring has at least four slots for each
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What is wrong with a service alone; what it claims, (virtual address, port, protocol) each; and its room in tables."""
+
+    said: tuple[Said, ...]
+    proto: str
+    claims: tuple[tuple[str, int, str], ...]
+    backends: int
+    ranges: int
+    pages: int
 
 
 def check_services(services: Sequence[Any]) -> Iterator[Said]:
     """(steps from the cube, sentence, "error" or "warning") for all that is wrong with its services, or has no effect."""
-    for place, said in enumerate(_OF_SERVICES.each(services, lambda _, service: tuple(_service(service)))):
-        for steps, sentence, severity in said:
+    seen: dict[tuple[str, int, str], str] = {}
+    backends = ranges = pages = 0
+    for place, one in enumerate(_OF_SERVICES.each(services, lambda _, service: _checked(service))):
+        backends, ranges, pages = backends + one.backends, ranges + one.ranges, pages + one.pages
+        for steps, sentence, severity in one.said:
             yield ("service", place, *steps), sentence, severity
-    yield from _overlaps(services)
-    yield from _room(services)
+        for claim in one.claims:  # one port of one protocol is one service's
+            if (other := seen.setdefault(claim, one.proto)) != one.proto:
+                vip, vport, word = claim
+                yield ("service", place, "proto"), f"{word} on {vip} {vport} is in the service with proto {other} too", "error"
+    yield from _room({"service": len(services), "backend": backends, "source-range": ranges}, pages)
 
 
-_OF_SERVICES: EntryMemo[tuple[Said, ...]] = EntryMemo()
+_OF_SERVICES: EntryMemo[_Checked] = EntryMemo()
+
+
+def _checked(service: Config) -> _Checked:
+    """Echo requests are the ICMP service's, or else that of the first with ALL: nobody else claims them."""
+    words = ("TCP", "UDP") if service["proto"] == "ALL" else (service["proto"],)
+    claims = tuple((service["vip"].lower(), service["vport"], word) for word in words)
+    pages = -(-ring_size(service) // maglev.PAGE)
+    backends, ranges = len(service.get("backend", ())), len(service.get("source-range", ()))
+    return _Checked(tuple(_service(service)), service["proto"], claims, backends, ranges, pages)
 
 
 def _service(service: Config) -> Iterator[Said]:
@@ -71,25 +101,10 @@ def _unfit(address: Address) -> str:
     return ""
 
 
-def _overlaps(services: Any) -> Iterator[Said]:
-    """One port of one protocol is one service's. Echo requests are the ICMP service's, or else that of the first with ALL."""
-    seen: dict[tuple[Any, int, str], str] = {}
-    for place, service in enumerate(services):
-        words = ("TCP", "UDP") if service["proto"] == "ALL" else (service["proto"],)
-        vip = service["vip"].lower()
-        for word in words:
-            other = seen.setdefault((vip, service["vport"], word), service["proto"])
-            if other != service["proto"]:
-                at = f"{service['vip']} {service['vport']}"
-                yield ("service", place, "proto"), f"{word} on {at} is in the service with proto {other} too", "error"
-
-
-def _room(services: Any) -> Iterator[Said]:
-    counts = {
-        "service": len(services),
-        "backend": sum(len(service.get("backend", ())) for service in services),
-        "source-range": sum(len(service.get("source-range", ())) for service in services),
-    }
+def _room(counts: Mapping[str, int], pages: int) -> Iterator[Said]:
     for what, count in counts.items():
         if count > MOST[what]:
             yield ("service",), f"{count} entries of {what} are more than the {MOST[what]} that a load balancer holds", "error"
+    if pages > MOST_PAGES:
+        sentence = f"the rings take {pages} pages of {maglev.PAGE} slots, and a load balancer holds {MOST_PAGES} (see ring-size)"
+        yield ("service",), sentence, "error"

@@ -12,7 +12,7 @@ from reconciler import pins
 from reconciler.graph.records import PortRecord
 from reconciler.plan.context import Context
 from reconciler.plan.steps import Operation, Rank, Step
-from reconciler.service.model.rows import place
+from reconciler.service.model.packing import place
 from reconciler.service.registry import Service
 
 

@@ -20,7 +20,8 @@ from reconciler.service.commands import Command, CommandCall, CommandDone
 from reconciler.service.implementation import ActionCall, ActionDone, ServiceImpl
 from reconciler.service.importers import Import, Imported, Option
 from reconciler.service.model.codec import Env, decode, encode
-from reconciler.service.model.rows import Migrate, TableRows, place
+from reconciler.service.model.packing import place
+from reconciler.service.model.rows import Migrate, TableRows
 
 __all__ = [
     "ActionCall",

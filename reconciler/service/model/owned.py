@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.service.model.bindings import Binding
-from reconciler.service.model.rows import TableLayout, place
+from reconciler.service.model.packing import TableLayout, place
 
 
 @dataclass(frozen=True, slots=True)

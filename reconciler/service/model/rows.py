@@ -6,32 +6,18 @@ masked out on the way in and can be asked for on the way out.
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
-from reconciler.incremental.entry_memo import FEW, EntryMemo
-from reconciler.incremental.persistent_list import unchanged
-from reconciler.incremental.row_delta import row_delta
 from reconciler.service.model.bindings import Binding, Column
-from reconciler.service.model.codec import Env, decode, encode
+from reconciler.service.model.codec import Env, decode
+from reconciler.service.model.entry_rows import is_of_entries_alone, rows_of_entries
+from reconciler.service.model.packing import Rows, TableLayout, entries, leaf_at, packer, place
 
-Rows = dict[bytes, bytes]
 Migrate = Callable[[bytes, bytes], tuple[bytes, bytes] | None]
 """Makes a row (key, value) of today's layout of one of an older layout; None: the row is not kept."""
-
-
-class RowLayout(Protocol):
-    size: int
-    fields: Sequence[Any]
-
-
-class TableLayout(Protocol):
-    type: int
-    key: Any
-    value: Any
-    max_entries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +61,6 @@ def _masked(value: bytes, mask: bytes) -> bytes:
     return (int.from_bytes(value, "little") & int.from_bytes(mask, "little")).to_bytes(len(value), "little")
 
 
-def place(layout: Any, name: str) -> tuple[int, int]:
-    """(offset, size) of a field, or of the whole for ''. Raises KeyError naming both sides of the mismatch."""
-    if not name:
-        return 0, layout.size
-    for candidate in layout.fields or ():
-        if candidate.name == name:
-            return candidate.offset, candidate.size
-    known = ", ".join(candidate.name for candidate in layout.fields or ()) or "no fields"
-    raise KeyError(f"the model names field {name!r}, the C struct has {known}")
-
-
 Known = dict[Any, Any]
 """Entries of lists by the list and the key, so that 10,000 rows need not be searched 10,000 times."""
 
@@ -106,7 +81,7 @@ def encode_rows(
         if not binding.is_list and all(column.state for column in binding.values):
             continue  # counters only: nothing of it is configuration
         mask = _mask(binding, layout)
-        of_entries = _rows_of_entries(binding, layout, config, env) if _is_of_entries_alone(binding) else None
+        of_entries = rows_of_entries(binding, layout, config, env) if is_of_entries_alone(binding) else None
         if of_entries is not None and alone[binding.table] == 1:
             found[binding.table] = TableRows(of_entries, mask, layout.type in (2, 6), init=_init_only(binding, layout))
             continue
@@ -114,60 +89,9 @@ def encode_rows(
         if of_entries is not None:
             rows.update(of_entries)
         else:
-            rows.update(_row(binding, layout, entries, env) for entries in _entries(config, binding.segments))
+            rows.update(map(packer(binding, layout, env), entries(config, binding.segments)))
         found[binding.table] = TableRows(rows, mask, binding.is_list and layout.type in (2, 6), init=_init_only(binding, layout))
     return found
-
-
-def _row(binding: Binding, layout: TableLayout, entries: Sequence[Any], env: Env) -> tuple[bytes, bytes]:
-    key = _pack(layout.key, binding.keys, entries, env) if binding.is_list else bytes(layout.key.size)
-    return key, _pack(layout.value, [c for c in binding.values if not c.state], entries, env)
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """The rows of lists as they were the last times, for these layouts of key and value."""
-
-    key: Any
-    value: Any
-    pairs: EntryMemo[tuple[bytes, bytes]] = field(default_factory=EntryMemo)
-    tables: deque[tuple[list[tuple[bytes, bytes]], Rows]] = field(default_factory=lambda: deque(maxlen=4))
-
-    def table(self, pairs: list[tuple[bytes, bytes]]) -> Rows:
-        for known, rows in self.tables:
-            if known is pairs:
-                return rows
-        for known, rows in self.tables:
-            start, rest = unchanged(known, pairs)
-            if len(rows) == len(known) and start + rest >= len(pairs) // 2:
-                between = known[start : len(known) - rest], pairs[start : len(pairs) - rest]
-                table: Rows = row_delta(rows, dict(between[0]), dict(between[1]))
-                break
-        else:
-            table = dict(pairs)
-        if len(pairs) >= FEW:
-            self.tables.appendleft((pairs, table))
-        return table
-
-
-_MADE: dict[Binding, _Made] = {}
-
-
-def _is_of_entries_alone(binding: Binding) -> bool:
-    """Whether each row follows from one entry of one list and nothing else, so that an edit leaves the others as they are."""
-    columns = (*binding.keys, *(column for column in binding.values if not column.state))
-    lists = [is_list for _, is_list in binding.segments]
-    return lists.count(True) == 1 and lists[-1] and all(c.level == 1 and c.encoding != "port" for c in columns)
-
-
-def _rows_of_entries(binding: Binding, layout: TableLayout, config: Mapping[str, Any], env: Env) -> Rows:
-    below: Any = config
-    for name, _ in binding.segments:
-        below = below.get(name) if isinstance(below, Mapping) else None
-    known = _MADE.get(binding)
-    if known is None or known.key != layout.key or known.value != layout.value:
-        known = _MADE[binding] = _Made(layout.key, layout.value)
-    return known.table(known.pairs.each(below or (), lambda _, entry: _row(binding, layout, (config, entry), env)))
 
 
 def _where(binding: Binding) -> str:
@@ -190,46 +114,6 @@ def _bits(layout: TableLayout, columns: Iterable[Column]) -> bytes:
         offset, size = place(layout.value, column.place)
         mask[offset : offset + size] = b"\xff" * size
     return bytes(mask)
-
-
-def _entries(config: Any, segments: Sequence[tuple[str, bool]]) -> Iterator[tuple[Any, ...]]:
-    """Each entry that segments lead to, as the chain of (root, outer entry, ..., entry)."""
-    if not any(is_list for _, is_list in segments):
-        yield (config,)  # leaves of an unkeyed row are addressed from the root
-        return
-
-    def descend(node: Any, rest: Sequence[tuple[str, bool]], chain: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-        if not rest:
-            yield chain
-            return
-        (name, is_list), *following = rest
-        below = node.get(name) if isinstance(node, Mapping) else None
-        if below is None:
-            return
-        for entry in below if is_list else (below,):
-            yield from descend(entry, following, (*chain, entry) if is_list else chain)
-
-    yield from descend(config, segments, (config,))
-
-
-def _leaf(entry: Any, path: Sequence[str], default: Any) -> Any:
-    for name in path:
-        entry = entry.get(name) if isinstance(entry, Mapping) else None
-    return default if entry is None else entry
-
-
-def _pack(layout: Any, columns: Sequence[Column], entries: Sequence[Any], env: Env) -> bytes:
-    raw = bytearray(layout.size)
-    for column in columns:
-        value = _leaf(entries[column.level], column.path, column.default)
-        if value is None:
-            continue
-        offset, size = place(layout, column.place)
-        try:
-            raw[offset : offset + size] = encode(column.encoding, value, size, env, column.enum)
-        except (ValueError, OverflowError, KeyError) as error:
-            raise ValueError(f"{'/'.join(column.path)}: {value!r}: {error}") from None
-    return bytes(raw)
 
 
 def decode_rows(
@@ -270,7 +154,7 @@ def decode_rows(
 def _zero_rows(binding: Binding, layout: TableLayout, said: Mapping[str, Any], env: Env) -> Rows:
     """The rows of a configuration's entries that are all zeros."""
     try:
-        rows = dict(_row(binding, layout, entries, env) for entries in _entries(said, binding.segments))
+        rows = dict(map(packer(binding, layout, env), entries(said, binding.segments)))
     except (ValueError, KeyError):  # it names a port that is not there
         return {}
     return {key: value for key, value in rows.items() if not any(value)}
@@ -279,7 +163,7 @@ def _zero_rows(binding: Binding, layout: TableLayout, said: Mapping[str, Any], e
 def _is_outdated(binding: Binding, layout: TableLayout, value: bytes, config: Mapping[str, Any], env: Env) -> bool:
     """The limit is read before: in a model's order settings come ahead of what is learned."""
     for column in binding.values:
-        limit = _leaf(config, column.until, None) if column.until else None
+        limit = leaf_at(config, column.until, None) if column.until else None
         offset, size = place(layout.value, column.place)
         if limit is not None and decode(column.encoding, value[offset : offset + size], env) > limit:
             return True

@@ -8,7 +8,8 @@ import pytest
 
 from cubes.lbrp.slowpath import SlowPath
 from cubes.lib import health, maglev
-from cubes.lib.balancer import derive, health_key
+from cubes.lib.balancer import health_key
+from cubes.lib.balancer_rows import derive
 from cubes.lib.health import Verdict, judged, judged_line, target
 from reconciler import facts
 from reconciler.check import check as check_documents

@@ -10,7 +10,7 @@ import pytest
 
 from cubes.lbrp import check
 from cubes.lib import maglev
-from cubes.lib.balancer import derive
+from cubes.lib.balancer_rows import derive
 from reconciler.check import check as check_documents
 from reconciler.document.load import parse
 from reconciler.errors import DocumentError
