@@ -9,6 +9,9 @@
  * slot, and a new one looks at slots at random until one is free or its session is dead, at SESSION_TRIES at most: so the dead are found
  * without a timer, and a table is full if that many in a row are alive. With a quarter more slots than sessions that is 1 in 1,000 at worst.
  *
+ * A service may give a near end one tuple outside for all far ends: then a session with nobody in particular (session_of_any) holds that
+ * tuple, a mapping, and the sessions of that near end are made with it and without a pool.
+ *
  * The service defines session_is_wanted(session) before it includes this, and the load-time constant SESSIONS, how many there may be; the
  * control plane makes the tables as large (rows_for in cubes/lib/sessions.py).
  */
@@ -95,8 +98,8 @@ static __always_inline u64 session_lifetime(u32 flags, u8 proto, const struct se
 }
 
 /* A packet of a session was seen. `said`: TCP's flags, 0 of what has none. Times are moved on once a second, so that CPUs which share a
- * session seldom write; of one that is over they are not. */
-static __always_inline void session_follow(struct session *known, u8 proto, u32 said, bool from_near, u64 now, const struct session_times *times) {
+ * session seldom write; of one that is over they are not. True: they were. */
+static __always_inline bool session_follow(struct session *known, u8 proto, u32 said, bool from_near, u64 now, const struct session_times *times) {
   u32 flags = known->flags | (from_near ? SESSION_NEAR_SPOKE : SESSION_FAR_SPOKE);
   if (proto == IPPROTO_TCP && said)
     flags = session_tcp(flags, said, from_near);
@@ -104,9 +107,12 @@ static __always_inline void session_follow(struct session *known, u8 proto, u32 
   if (flags != known->flags) {
     known->flags = flags;
     known->expires = until;
-  } else if (until > known->expires + SESSION_SECOND && !(proto == IPPROTO_TCP && session_is_over(flags))) {
-    known->expires = until;
+    return true;
   }
+  if (until <= known->expires + SESSION_SECOND || (proto == IPPROTO_TCP && session_is_over(flags)))
+    return false;
+  known->expires = until;
+  return true;
 }
 
 /* Whether a packet can begin a session: none that belongs to one already, or to none. */
@@ -125,6 +131,14 @@ static __always_inline void session_way_key(struct session_tuple *way, const str
   *way = *key;
   __builtin_memcpy(way->near, known->outside, 16);
   way->near_port = known->outside_port;
+}
+
+/* The mapping by which a session has its tuple outside, if it has it by one; or of the tuple outside itself. */
+static __always_inline void session_of_any(struct session_tuple *mapping, const struct session_tuple *key) {
+  *mapping = *key;
+  __builtin_memset(mapping->far, 0, sizeof(mapping->far));
+  mapping->far_port = 0;
+  mapping->any_far = 1;
 }
 
 /* A dead session's rows go. False: somebody else did it. The way is looked at: it may be another session's by now. */
@@ -241,7 +255,7 @@ static __always_inline void session_begin(struct session *new, u8 proto, u32 sai
 
 enum session_opened { SESSION_OPENED, SESSION_EXISTS, SESSION_FULL, SESSION_NO_PLACE };
 
-/* A session's rows in order: slot, way, session. With a pool its near end gets a place of it, else it has that of `way`. SESSION_EXISTS:
+/* A session's rows in order: slot, way, session. With a pool of addresses its near end gets a place of it, else it has that of `way`. SESSION_EXISTS:
  * another CPU made the same one meanwhile; then it is that one's. */
 static __always_inline int session_open(struct session_tuple *inside, struct session_tuple *way, const struct session_pool *pool,
                                         struct session *new, bool has_port, u64 now) {
@@ -255,7 +269,7 @@ static __always_inline int session_open(struct session_tuple *inside, struct ses
   if (!session_take_slot(inside, &slot, now))
     return SESSION_FULL;
   new->slot = slot;
-  failed = pool ? session_find_way(way, &mine, pool, has_port, now) : session_take_way(way, &mine, now);
+  failed = pool && pool->addresses ? session_find_way(way, &mine, pool, has_port, now) : session_take_way(way, &mine, now);
   __builtin_memcpy(new->outside, way->near, 16);
   new->outside_port = way->near_port;
   if (failed) {

@@ -32,7 +32,7 @@ static __always_inline bool find_ends(struct packet *packet) {
   packet->key.any_far = packet->key.zero[0] = packet->key.zero[1] = 0;
   packet->key.near_port = packet->key.far_port = 0;
   packet->echo = ECHO_NONE;
-  packet->has_port = 0;
+  packet->has_port = packet->mapped = 0;
   if (is->later_fragment) {
     struct fragment_key key = {.id = is->fragment_id, .proto = is->proto};
     __builtin_memcpy(key.src, is->src, 32);
@@ -66,6 +66,16 @@ static __always_inline struct session *find_session(struct packet *packet, struc
   inside->near_port = way->near_port;
 #endif
   return live(sessions.lookup(inside), packet);
+}
+
+/* A mapping ends when that of its sessions does which was seen last. One in which its near end never spoke keeps no mapping: a stranger could
+ * do so for ever (RFC 4787 REQ-6). */
+static __always_inline void follow_mapping(const struct session_tuple *inside, const struct session *known) {
+  struct session_tuple key;
+  session_of_any(&key, inside);
+  struct session *mapping = sessions.lookup(&key);
+  if (mapping)
+    mapping->expires = known->expires;
 }
 
 /* IPv6 by prefix. -1: it is not for this packet. */
@@ -107,7 +117,9 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   if (!known)
     return to_program(ctx, NAT_OPEN);
   struct session_times times = nat_times();
-  session_follow(known, is->proto, is->flags, PCN_EGRESS, packet->now, &times);
+  bool moved = session_follow(known, is->proto, is->flags, PCN_EGRESS, packet->now, &times);
+  if (PCN_CONST(MAPPING) && moved && known->flags & SESSION_NEAR_SPOKE)
+    follow_mapping(&inside, known);
   if (PCN_EGRESS)
     return translate(ctx, md, packet, known->outside, known->outside_port, known->flags & SESSION_TURNS);
   return translate(ctx, md, packet, inside.near, inside.near_port, false);

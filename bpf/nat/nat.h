@@ -101,11 +101,13 @@ struct packet {
   struct session_tuple key; /* its ends as they are in it */
   u64 now;
   struct session_tuple inside; /* its ends as they are inside */
-  struct session_pool pool;    /* what its near end may be outside, and the session that is to be: here, so that no verifier knows them */
+  struct session_tuple way;    /* and outside, what its near end may be there, and the session that is to be: here, so that no verifier knows them */
+  struct session_pool pool;
   struct session next;
   u8 echo;
   u8 has_port; /* its near end has a port that may become another */
-  u8 zero[6];
+  u8 mapped;   /* how many mappings were made for it (nat_open.c) */
+  u8 zero[5];
 };
 #if PCN_EGRESS
 BPF_TABLE("percpu_array", u32, struct packet, packet_out, 1);

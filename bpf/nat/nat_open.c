@@ -1,7 +1,11 @@
 /* The nat's µCube 1: a packet that belongs to no session. Whether a rule is for it, and then a new session.
  *
  * From inside: to an address of ours outside it turns around; else the rule with the longest prefix around its source is for it, of which
- * masquerade is the shortest. From outside: port forwarding by protocol, port forwarding, then dnat. What no rule is for passes as it is.
+ * masquerade is the shortest. From outside: port forwarding by protocol, port forwarding, then dnat, then mappings, if anybody may use them.
+ * What no rule is for passes as it is.
+ *
+ * With endpoint-independent mapping, what leaves gets the tuple of its near end's mapping. Where there is none yet, one is made, and the packet
+ * comes here once more: two sessions are opened by code that is there once.
  */
 #include "nat.h"
 
@@ -19,8 +23,7 @@ static __always_inline bool may_begin(struct packet *packet) {
 
 /* 0, or why the packet is to be dropped. */
 static __always_inline int open_session(struct packet *packet) {
-  struct session_tuple way = packet->key;
-  int done = session_open(&packet->inside, &way, PCN_EGRESS ? &packet->pool : NULL, &packet->next, packet->has_port, packet->now);
+  int done = session_open(&packet->inside, &packet->way, PCN_EGRESS ? &packet->pool : NULL, &packet->next, packet->has_port, packet->now);
   return done == SESSION_FULL ? DROP_TABLE_FULL : done == SESSION_NO_PLACE ? DROP_NO_PORT : 0;
 }
 
@@ -50,8 +53,27 @@ static __always_inline bool find_hairpin(struct packet *packet) {
   return true;
 }
 
+/* By the near end's mapping, if there is one: its tuple is that of `way`, and no pool is asked. One whose time is over is taken up again while
+ * nobody else has its tuple. Else it is the mapping that is opened, and the packet comes here once more. */
+static __always_inline void by_mapping(struct packet *packet) {
+  struct session_tuple key;
+  session_of_any(&key, &packet->inside);
+  struct session *known = sessions.lookup(&key);
+  if (known && known->rule == packet->next.rule) {
+    __builtin_memcpy(packet->way.near, known->outside, 16);
+    packet->way.near_port = known->outside_port;
+    packet->pool.addresses = 0;
+    known->expires = packet->next.expires;
+    return;
+  }
+  if (known)
+    session_close(&key, known); /* of another rule */
+  packet->inside = packet->way = key;
+  packet->mapped++;
+}
+
 static __always_inline int open_outwards(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
-  packet->inside = packet->key;
+  packet->inside = packet->way = packet->key;
   if (!find_hairpin(packet)) {
     struct prefix6 from;
     lpm_host6(&from, packet->is.src);
@@ -67,9 +89,15 @@ static __always_inline int open_outwards(struct CTXTYPE *ctx, struct pkt_metadat
     return refuse(md, DROP_FRAGMENT);
   if (!may_begin(packet))
     return refuse(md, DROP_NO_SESSION);
+  if (PCN_CONST(MAPPING) && packet->has_port && !(packet->next.flags & SESSION_TURNS))
+    by_mapping(packet);
+  if (packet->mapped > 1)
+    return refuse(md, DROP_NO_PORT); /* it was made and lost again */
   int done = open_session(packet);
   if (done)
     return refuse(md, done);
+  if (packet->inside.any_far)
+    return to_program(ctx, NAT_OPEN);
   struct session *there = sessions.lookup(&packet->inside);
   if (!there || !session_is_live(there, packet->now))
     return refuse(md, DROP_NO_PORT);
@@ -78,22 +106,48 @@ static __always_inline int open_outwards(struct CTXTYPE *ctx, struct pkt_metadat
 
 #else
 
-static __always_inline int open_inwards(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
+/* Whose mapping it was sent to; false: nobody's, or it may not use it. */
+static __always_inline bool find_mapped(struct packet *packet) {
+  struct session_tuple key;
+  if (!PCN_CONST(FILTERING) || !packet->has_port || !may_begin(packet))
+    return false;
+  session_of_any(&key, &packet->key);
+  struct session_way *way = session_ways.lookup(&key);
+  if (!way)
+    return false;
+  __builtin_memcpy(packet->inside.near, way->near, 16);
+  packet->inside.near_port = way->near_port;
+  session_of_any(&key, &packet->inside);
+  struct session *mapping = sessions.lookup(&key);
+  if (!mapping || !session_is_live(mapping, packet->now))
+    return false;
+  begin(packet, mapping->rule, mapping->id, mapping->kind, 0);
+  return true;
+}
+
+/* Whom a rule leads it to. */
+static __always_inline bool find_target(struct packet *packet) {
   struct target_key to = {.length = packet->has_port ? 152 : 128, .port = packet->key.near_port, .proto = packet->is.proto};
-  if (packet->is.later_fragment)
-    return RX_OK; /* its first one passed, or is for nobody */
   __builtin_memcpy(to.address, packet->is.dst, 16);
   struct target *target = targets.lookup(&to);
   if (!target)
-    return RX_OK;
-  if (!may_begin(packet))
-    return refuse(md, DROP_NO_SESSION);
-  packet->inside = packet->key;
+    return false;
   __builtin_memcpy(packet->inside.near, target->address, 16);
   if (target->port)
     packet->inside.near_port = target->port;
   bool turned = PCN_CONST(HAIRPIN) && outsides.lookup((struct in6_addr *)packet->is.src);
   begin(packet, target->rule, target->id, target->kind, turned ? SESSION_TURNS : 0);
+  return true;
+}
+
+static __always_inline int open_inwards(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
+  if (packet->is.later_fragment)
+    return RX_OK; /* its first one passed, or is for nobody */
+  packet->inside = packet->way = packet->key;
+  if (!find_target(packet) && !find_mapped(packet))
+    return RX_OK;
+  if (!may_begin(packet))
+    return refuse(md, DROP_NO_SESSION);
   int done = open_session(packet);
   if (done)
     return refuse(md, done);

@@ -222,25 +222,34 @@ def _entry_of(kind: int, said: Mapping[str, bytes], env: Env) -> dict[str, Any]:
 
 
 def state(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
-    """The sessions that live: their time is not over, and their rule is there."""
-    found = []
+    """The sessions and mappings that live: their time is not over, and their rule is there."""
+    sessions, mappings = [], []
     there = rows.get("rules", {})
     for key, row in sorted(rows.get("sessions", {}).items()):
         ends, known = unpack(tables["sessions"].key, key), unpack(tables["sessions"].value, row)
         left = number(known["expires"]) // 1_000_000_000 - env.now
         if left < 0 or known["rule"] not in there:
             continue
-        proto, kind = number(ends["proto"]), number(known["kind"])
-        found.append({
-            "internal-src": decode("ip", ends["near"], env), "internal-dst": decode("ip", ends["far"], env),
-            "internal-sport": _read_port(ends["near_port"]), "internal-dport": _read_port(ends["far_port"]),
-            "proto": _PROTO_NAMES.get(proto, str(proto)), "originating-rule": KINDS.get(kind, f"#{kind}"),
-            "rule-id": number(known["id"]), "external-ip": decode("ip", known["outside"], env),
-            "external-port": _read_port(known["outside_port"]), "eta": left,
-        })  # fmt: skip
-        if kind in (HAIRPIN, MASQUERADE):
-            del found[-1]["rule-id"]
-    return {"natting-table": found}
+        if number(ends["any_far"]):
+            mappings.append(_near(ends, known, env) | {"eta": left})
+        else:
+            sessions.append(_session(ends, known, env) | {"eta": left})
+    return {"natting-table": sessions, "mapping-table": mappings}
+
+
+def _near(ends: Mapping[str, bytes], known: Mapping[str, bytes], env: Env) -> dict[str, Any]:
+    proto = number(ends["proto"])
+    return {"internal-src": decode("ip", ends["near"], env), "internal-sport": _read_port(ends["near_port"]),
+            "proto": _PROTO_NAMES.get(proto, str(proto)), "external-ip": decode("ip", known["outside"], env),
+            "external-port": _read_port(known["outside_port"])}  # fmt: skip
+
+
+def _session(ends: Mapping[str, bytes], known: Mapping[str, bytes], env: Env) -> dict[str, Any]:
+    kind = number(known["kind"])
+    found = _near(ends, known, env)
+    found |= {"internal-dst": decode("ip", ends["far"], env), "internal-dport": _read_port(ends["far_port"])}
+    found["originating-rule"] = KINDS.get(kind, f"#{kind}")
+    return found if kind in (HAIRPIN, MASQUERADE) else found | {"rule-id": number(known["id"])}
 
 
 # -- bytes ------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from reconciler.service.sdk import Env
 
 Said = tuple[tuple[str | int, ...], str, str]
 MOST_ADDRESSES = 65536
+EVERYBODYS = "endpoint-independent"
 LEAST = {
     "tcp-established": (7440, "RFC 5382"),
     "tcp-transitory": (240, "RFC 5382"),
@@ -27,6 +28,8 @@ def check(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
     yield from _ports((), config)
     if config.get("hairpin") and config.get("type", "TC") != "TC":
         yield ("hairpin",), f"this is for type TC: with {config['type']} what turns around does not arrive", "warning"
+    if config.get("filtering") == EVERYBODYS != config.get("mapping"):
+        yield ("filtering",), f"this is for mapping: {EVERYBODYS}: without one nobody could be reached", "error"
     for index, entry in enumerate(entries(config, SNAT)):
         yield from _snat(("rule", "snat", "entry", index), entry)
     yield from _twice(config, SNAT, "internal-net", lambda entry: ip_network(entry["internal-net"], strict=False))

@@ -58,6 +58,7 @@ WRONG = [
     ("rule:\n  nptv6: {entry: [\n    {id: 1, internal-prefix: 'fd00::/48', external-prefix: '2001:db8::/56'}]}", 3, "the prefixes have different lengths: 48 and 56"),
     ("rule:\n  nptv6: {entry: [\n    {id: 1, internal-prefix: 'fd00::/96', external-prefix: '2001:db8::/96'}]}", 3, "a prefix has at most 64 bits"),
     (both("rule:\n  nptv6: {entry: [{id: 1, internal-prefix: 'fd00::/48', external-prefix: '2001:db8::/48'},\n", "    {id: 2, internal-prefix: 'fd00:0:0:1::/64', external-prefix: '2001:db8:1::/64'}]}"), 3, "entry 1 is for the same addresses"),
+    ("filtering: endpoint-independent", 1, "this is for mapping: endpoint-independent: without one nobody could be reached"),
     ("timeouts:\n  udp: 30", 2, "RFC 4787 asks for 120 seconds at least"),
 ]  # fmt: skip
 

@@ -218,9 +218,11 @@ def test_a_full_table_refuses_what_is_new_counts_it_and_keeps_what_is_there(made
 def test_the_dead_make_room_for_the_living(made: Make) -> None:
     nat = made(masquerade=MASQUERADE, sessions=64, timeouts={"udp": 3})
     for _ in range(2):
+        began = time.monotonic()
         for n in range(200):
             nat.out(udp(IN[4], 2000 + n, FAR[4], 53))
-        assert nat.out(udp(IN[4], 2999, FAR[4], 53)) is None
+        late = nat.out(udp(IN[4], 2999, FAR[4], 53))
+        assert late is None or time.monotonic() - began > 2.9  # on a machine so slow the first ones are over
         time.sleep(3.1)
         assert nat.back(udp(FAR[4], 53, OUT[4], 2000)) is not None
         assert ends(nat.back(udp(FAR[4], 53, OUT[4], 2000))) == (FAR[4], 53, OUT[4], 2000)  # its time is over
