@@ -15,12 +15,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any
 
 from providers.kubernetes.overlay import Tunnel, overlay, tunnels_of
 from providers.kubernetes.policies import CUBE as POLICY
 from providers.kubernetes.policies import policy_cube
-from providers.kubernetes.services import Served, served
+from providers.kubernetes.services import Known, Served, served
 from providers.kubernetes.settings import Family, Settings, Side, family_of, mac, netdev, slots_of, station
 from providers.kubernetes.state import State, node_addresses, pod_ranges
 
@@ -42,17 +43,29 @@ class NodeDocument:
     tunnels: Sequence[Tunnel] = ()
 
 
-def node_document(state: State, node: str, settings: Settings) -> NodeDocument:
+@dataclass(slots=True)
+class Kept:
+    """What whoever asks again and again keeps of the last time, so that not everything is worked out again. None of it is needed:
+    it holds for the very same objects of the API only. `policies` is the firewall with its notes, and what it was made of."""
+
+    services: Known = field(default_factory=Known)
+    policies: tuple[Mapping[str, Any], Sequence[str]] = {}, ()
+    policies_of: tuple[Any, ...] = ()
+    policies_for: tuple[Any, ...] = ()
+
+
+def node_document(state: State, node: str, settings: Settings, kept: Kept | None = None) -> NodeDocument:
     """The topology of one node. Raises ValueError if the API does not say its pod range yet, or one without room."""
+    kept = kept or Kept()
     ranges = pod_ranges(state.nodes.get(("", node), {}))
     if not ranges:
         raise ValueError(f"node {node} has no pod range (spec.podCIDR) yet")
     families = {family.version: family for family in (family_of(each, settings) for each in ranges)}
-    notes: list[str] = []
-    found = served(state, node, families) if settings.services == "all" else Served()
+    found = served(state, node, families, kept.services) if settings.services == "all" else Served()
     tunnels = tuple(tunnels_of(state, node, families)) if settings.overlay else ()
     routes = () if settings.overlay else tuple(_host_routes(state, node, families))
     always = [str(address) for family in families.values() for address in (family.up.host, family.hairpin)]
+    policy, notes = _policy(state, node, always, settings, kept)
     spec = {
         "links": [
             *(_link(*each, families, settings) for each in _ends(found, families, settings)),
@@ -60,7 +73,7 @@ def node_document(state: State, node: str, settings: Settings) -> NodeDocument:
         ],
         "cubes": [
             _pods(found, families, settings),
-            policy_cube(state, node, always, notes, log=settings.log_refused),
+            policy,
             _local(found),
             _gateway(state, found, families, settings),
             _host(found),
@@ -70,6 +83,18 @@ def node_document(state: State, node: str, settings: Settings) -> NodeDocument:
     }
     topology = {"apiVersion": "polycube.network/v1", "kind": "Topology", "metadata": {"name": settings.topology}, "spec": spec}
     return NodeDocument(topology, (*found.notes, *notes), found.health, routes, tunnels)
+
+
+def _policy(
+    state: State, node: str, always: Sequence[str], settings: Settings, kept: Kept
+) -> tuple[Mapping[str, Any], Sequence[str]]:
+    """The firewall and its notes: the ones of before, if nothing that they follow from is another object."""
+    given, wanted = (state.pods, state.namespaces, state.policies, state.attached), (node, tuple(always), settings)
+    if not kept.policies_of or kept.policies_for != wanted or not all(map(is_, kept.policies_of, given)):
+        notes: list[str] = []
+        kept.policies = policy_cube(state, node, always, notes, log=settings.log_refused), notes
+        kept.policies_of, kept.policies_for = given, wanted
+    return kept.policies
 
 
 # -- pods and gateway --------------------------------------------------------------------------------------------------------

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from providers.kubernetes.api import Api, ApiError
+from providers.kubernetes.changes import Edit, changes
 from providers.kubernetes.cni import netdevs
 from providers.kubernetes.cni.contract import TRY_LATER, CniError, Request
-from providers.kubernetes.document import NodeDocument, node_document
+from providers.kubernetes.document import Kept, NodeDocument, node_document
 from providers.kubernetes.refused import names_of
 from providers.kubernetes.settings import SOURCE, Family, Settings, family_of, netdev
 from providers.kubernetes.state import Attached, Name, State, node_addresses, pod_ranges, pods_of
@@ -27,7 +28,8 @@ from reconciler.rpc.contract import RpcError
 
 log = logging.getLogger("pcn.k8s")
 FOLD = 0.02  # seconds in which events become one document; the first of a row is not kept waiting
-POD_PATIENCE, IN_FORCE_PATIENCE, AGAIN = 1.0, 55.0, 2.0
+POD_PATIENCE, IN_FORCE_PATIENCE, FIRST_AGAIN, AGAIN = 1.0, 55.0, 0.1, 2.0
+BAD_REQUEST = 400
 CHECK_EVERY = 5.0  # seconds between two looks whether the agent still has the document
 KINDS = {
     "nodes": "/api/v1/nodes", "namespaces": "/api/v1/namespaces", "pods": "/api/v1/pods", "services": "/api/v1/services",
@@ -55,7 +57,9 @@ class Provider:
     _done: int = 0  # of these, how many are in force
     _landed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _last: NodeDocument | None = None
-    _is_held: bool = False  # the agent has the last document
+    _attached: Mapping[Name, Attached] = field(default_factory=dict)  # as they were when the state was last asked for
+    _kept: Kept = field(default_factory=Kept)
+    _held: str = ""  # the revision under which the agent has the last document; '': it may have another one
 
     # -- state --------------------------------------------------------------------------------------------------------
 
@@ -68,8 +72,10 @@ class Provider:
         return all(each.is_synced for each in self.objects.values())
 
     def state(self) -> State:
-        kinds: dict[str, Mapping[Name, Any]] = {kind: dict(each.by_name) for kind, each in self.objects.items()}
-        return State(**kinds, attached=dict(self.attached))
+        if self._attached != self.attached:
+            self._attached = dict(self.attached)
+        kinds: dict[str, Mapping[Name, Any]] = {kind: each.all() for kind, each in self.objects.items()}
+        return State(**kinds, attached=self._attached)
 
     def families(self) -> Mapping[int, Family]:
         """The node's, as the API has its pod ranges; none before it has."""
@@ -120,13 +126,17 @@ class Provider:
             await asyncio.sleep(AGAIN)
 
     async def _deliver(self) -> None:
+        pause = FIRST_AGAIN
         while True:
             await self._dirty.wait()
             self._dirty.clear()
             if not self.is_synced():
                 continue
-            if not await self._put():
-                await asyncio.sleep(AGAIN)
+            if await self._put():
+                pause = FIRST_AGAIN
+            else:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, AGAIN)
                 self._dirty.set()
             await asyncio.sleep(FOLD)
 
@@ -136,11 +146,11 @@ class Provider:
             self._adopt()
         asked = self._asked
         try:
-            made = node_document(self.state(), self.node, self.settings)
-            if self._is_held and self._last is not None and made.topology == self._last.topology:
+            made = node_document(self.state(), self.node, self.settings, self._kept)
+            edits = changes(self._last.topology, made.topology) if self._held and self._last is not None else None
+            if edits == []:
                 return await self._is_in_force(made, asked)  # most pods that come are in no policy and no service yet
-            self._is_held = False
-            said = await self.agent.put(SOURCE, made.topology, revision=str(asked), wait=IN_FORCE_PATIENCE)
+            said = await self._hand_in(made, edits, str(asked))
         except (ValueError, RpcError) as error:
             return self._failed(str(error))
         except (KeyError, TypeError, AttributeError) as error:  # an object that no API server of those known here serves
@@ -153,8 +163,21 @@ class Provider:
                      len(self.objects["services"].by_name), len(self.objects["policies"].by_name))  # fmt: skip
         for note in made.notes if self._last is None or made.notes != self._last.notes else ():
             log.warning("%s", note)
-        self.problem, self._is_held, self.landed_at = "", True, time.time()
+        self.problem, self._held, self.landed_at = "", str(asked), time.time()
         return await self._is_in_force(made, asked)
+
+    async def _hand_in(self, made: NodeDocument, edits: Sequence[Edit] | None, revision: str) -> Mapping[str, Any]:
+        """The edits, or the whole document, if there are none or the agent has not the version that they are of."""
+        since, self._held = self._held, ""
+        if edits is not None:
+            try:
+                topology, wait = self.settings.topology, IN_FORCE_PATIENCE
+                return await self.agent.patch(SOURCE, topology, edits, since=since, revision=revision, wait=wait)
+            except RpcError as error:
+                if error.status != BAD_REQUEST:
+                    raise
+                log.info("handing in the whole document: %s", error)
+        return await self.agent.put(SOURCE, made.topology, revision=revision, wait=IN_FORCE_PATIENCE)
 
     async def _is_in_force(self, made: NodeDocument, asked: int) -> bool:
         """Tell whoever waits for the changes up to `asked`."""
@@ -181,7 +204,7 @@ class Provider:
                 found = await self.agent.topologies()
                 if self._last is not None and not any(each["topology"] == self.settings.topology for each in found):
                     log.info("the agent has begun anew: handing in the document again")
-                    self._is_held = False
+                    self._held = ""
                     self._dirty.set()
 
     # -- pods -----------------------------------------------------------------------------------------------------------

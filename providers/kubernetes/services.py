@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any, NamedTuple
 
 from providers.kubernetes.settings import Family
@@ -19,6 +20,7 @@ from providers.kubernetes.state import Object, State, node_addresses
 
 SERVED = ("TCP", "UDP")
 AFFINITY = 10800  # seconds: the API's default for ClientIP
+OTHERS = frozenset({"service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"})
 RINGS = (251, 4093, 65537)  # ring-size of the balancer
 NOBODY = {4: "255.255.255.255/32", 6: "::/128"}  # a source range that holds no client
 Row = dict[str, Any]
@@ -51,28 +53,66 @@ class Served:
     notes: list[str] = field(default_factory=list)
 
     def add(self, balancer: str, vip: str, port: int, protocol: str, row: Row) -> None:
+        self._add(balancer, (vip, port, protocol), {"vip": vip, "vport": port, "proto": protocol, **row})
+
+    def _add(self, balancer: str, key: tuple[str, int, str], row: Row) -> None:
         """The first one has an address and port; another is a note."""
-        known = self.rows[balancer].setdefault((vip, port, protocol), {"vip": vip, "vport": port, "proto": protocol, **row})
-        if known.get("name") != row.get("name"):
+        known = self.rows[balancer].setdefault(key, row)
+        if known is not row and known.get("name") != row.get("name"):
+            vip, port, protocol = key
             self.notes.append(f"{row.get('name')}: {vip}:{port}/{protocol} is {known.get('name')}'s already")
 
+    def take(self, part: Served) -> None:
+        """What came of one service. Its rows are the very same objects."""
+        for balancer, rows in part.rows.items():
+            for key, row in rows.items():
+                self._add(balancer, key, row)
+        for balancer, addresses in part.taken.items():
+            self.taken[balancer] |= addresses
+        self.ports |= part.ports
+        self.health |= part.health
+        self.notes += part.notes
 
-def served(state: State, node: str, families: Mapping[int, Family]) -> Served:
-    """All services of a cluster as this node has them."""
-    found = Served()
+
+@dataclass(slots=True)
+class Known:
+    """What came of each service the last time. It holds for the very same objects of the API, and for this node as it was."""
+
+    of: tuple[Any, ...] = ()
+    parts: dict[tuple[str, str], tuple[Object, list[Object], Served]] = field(default_factory=dict)
+
+
+def served(state: State, node: str, families: Mapping[int, Family], known: Known | None = None) -> Served:
+    """All services of a cluster as this node has them. `known` is what was kept of the last time, and is left with what this one
+    makes."""
+    found, known = Served(), known or Known()
     slices: dict[tuple[str, str], list[Object]] = {}
     for (namespace, _), each in sorted(state.slices.items()):
         service = (each.get("metadata", {}).get("labels") or {}).get("kubernetes.io/service-name")
         if service:
             slices.setdefault((namespace, service), []).append(each)
     mine = node_addresses(state.nodes.get(("", node), {}))
+    before = known.parts if known.of == (node, families, mine) else {}
+    known.of, known.parts = (node, families, mine), {}
     for name, service in sorted(state.services.items()):
-        if service.get("spec", {}).get("type") != "ExternalName":
-            _service(found, name, service, slices.get(name, ()), node, families, mine)
+        if _is_served(service):
+            own = slices.get(name, [])
+            part = before.get(name)
+            if part is None or part[0] is not service or len(part[1]) != len(own) or not all(map(is_, part[1], own)):
+                part = service, own, Served()
+                _service(part[2], name, service, own, node, families, mine)
+            known.parts[name] = part
+            found.take(part[2])
     for name, pod in sorted(state.pods.items()):
         if name in state.attached:
             _host_ports(found, name, pod, state.attached[name].addresses, families)
     return found
+
+
+def _is_served(service: Object) -> bool:
+    """Not what is a name alone, or another proxy's by its labels."""
+    labels = service.get("metadata", {}).get("labels") or {}
+    return service.get("spec", {}).get("type") != "ExternalName" and OTHERS.isdisjoint(labels)
 
 
 def _service(

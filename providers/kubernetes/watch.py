@@ -30,6 +30,13 @@ class Objects:
     by_name: dict[Name, Object] = field(default_factory=dict)
     version: str = ""
     is_synced: bool = False
+    _taken: dict[Name, Object] = field(default_factory=dict)
+
+    def all(self) -> Mapping[Name, Object]:
+        """All of them now, in a mapping that stays as it is: the same one until something changes."""
+        if self._taken != self.by_name:  # of which most are the same objects, which nobody compares
+            self._taken = dict(self.by_name)
+        return self._taken
 
     def replace(self, items: Mapping[Name, Object], version: str) -> bool:
         """Take a whole list; whether anything is another one now."""

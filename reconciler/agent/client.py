@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from reconciler.agent.singleton import socket_name
@@ -36,6 +36,14 @@ class DocumentsClient:
         """Have the agent keep a topology in force; how it is after `wait` seconds at the latest."""
         said = {"source": source, "revision": revision, "document": document, "wait": wait}
         return await self._call("PUT", "topology", said, wait)
+
+    async def patch(
+        self, source: str, topology: str, edits: Sequence[Mapping[str, Any]], *, since: str, revision: str, wait: float = 5.0
+    ) -> dict[str, Any]:
+        """Have the agent change a few entries of the topology, of which it has the version `since`. Raises RpcError, with
+        status 400 if it has another one, or an edit cannot be made: then nothing is changed."""
+        said = {"source": source, "topology": topology, "since": since, "revision": revision, "edits": list(edits), "wait": wait}
+        return await self._call("PATCH", "topology", said, wait)
 
     async def delete(self, source: str, topology: str, *, wait: float = 5.0) -> dict[str, Any]:
         """Have the agent remove a topology."""

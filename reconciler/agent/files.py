@@ -71,10 +71,10 @@ class Files:
         """All that has to be watched."""
         return [*self.arguments, *(path for path in self.files if path not in self.given)]
 
-    def give(self, path: str, data: Mapping[str, Any], revision: str) -> None:
-        """Take a document from a source. What it says as before are the objects of before."""
+    def give(self, path: str, data: Mapping[str, Any], revision: str, *, is_shared: bool = False) -> None:
+        """Take a document from a source. What it says as before are the objects of before, which `is_shared` says already."""
         old = self.given.get(path)
-        data = share(old.data, data) if old is not None else data
+        data = share(old.data, data) if old is not None and not is_shared else data
         self.revisions[path] = revision
         if old is None or data is not old.data:
             self.given[path] = Document(path, "", data)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from reconciler.agent.consent import problem_of
 from reconciler.agent.controller import OBSERVE, Controller
 from reconciler.agent.files import Files
-from reconciler.agent.sources import Given, Work, given_of, wait_of
+from reconciler.agent.sources import Edits, Given, Work, edits_of, given_of, wait_of
+from reconciler.engine.edit import edit
+from reconciler.errors import EditRefused
+from reconciler.rpc.contract import RpcError
 
 APPLIED, REFUSED, FAILED, WAITING, GONE = "applied", "refused", "failed", "waiting", "gone"
 _PAUSE = 0.03  # seconds between two looks while somebody waits for a port, or another writer has the lock
@@ -32,13 +35,18 @@ class Handover:
 
     def functions(self) -> dict[str, Work]:
         """By method and path."""
-        puts = {"PUT /topology": self._put, "DELETE /topology": self._delete}
+        puts = {"PUT /topology": self._put, "PATCH /topology": self._patch, "DELETE /topology": self._delete}
         return {**puts, "GET /topologies": self._list, "POST /look": self._look}
 
     async def _put(self, said: Any) -> dict[str, Any]:
         given = given_of(said)
         await self.job(lambda: self._take(given))
         return await self._outcome(given.wait, lambda: self._state(given.path))
+
+    async def _patch(self, said: Any) -> dict[str, Any]:
+        edits = edits_of(said)
+        await self.job(lambda: self._change(edits))
+        return await self._outcome(edits.wait, lambda: self._state(edits.path))
 
     async def _delete(self, said: Any) -> dict[str, Any]:
         given = given_of(said, deletes=True)
@@ -75,6 +83,20 @@ class Handover:
     def _take(self, given: Given) -> None:
         assert given.document is not None
         self.files.give(given.path, given.document, given.revision)
+        self.read()
+
+    def _change(self, edits: Edits) -> None:
+        """Raises RpcError; then nothing is changed."""
+        known, since = self.files.given.get(edits.path), self.files.revisions.get(edits.path)
+        if known is None or since != edits.since:
+            raise RpcError(f'the agent has no version "{edits.since}" of this topology')
+        document: Mapping[str, Any] = known.data
+        try:
+            for path, change in edits.changes:
+                document = edit(document, path, change, self.healer.options.services).document
+        except EditRefused as refused:
+            raise RpcError(str(refused)) from None
+        self.files.give(edits.path, document, edits.revision, is_shared=True)
         self.read()
 
     def _take_back(self, given: Given) -> None:

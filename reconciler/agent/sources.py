@@ -1,6 +1,8 @@
 """The socket at which other processes of root's hand topologies to the agent: a Kubernetes provider, a Git or etcd follower.
 
     PUT /topology     {"source": "kubernetes", "revision": "8123", "document": {...}, "wait": 5}
+    PATCH /topology   {"source": "kubernetes", "topology": "node", "since": "8123", "revision": "8124", "wait": 5,
+                       "edits": [{"path": ["lb", "service", "10.0.0.1", "80", "TCP"], "operation": "replace", "value": {...}}]}
     DELETE /topology  {"source": "kubernetes", "topology": "node", "wait": 5}
     GET /topologies   all that was handed in
     POST /sync        ask Git and etcd now (agent/sync)
@@ -13,6 +15,9 @@ when it is in force, or when it is clear why not:
     {"source", "topology", "revision", "state": "applied" | "refused" | "failed" | "waiting", "problem",
      "waiting": [{"port", "netdev"}]}
 
+PATCH changes a few entries of a document of which the agent has the version `since`; if it has another one, or an edit is none,
+that is an error, and nothing is changed: then the whole document is handed in. Paths and operations are those of `engine/edit`.
+
 `revision` is the source's own word for the document, and is given back. The agent keeps nothing on disk: after its restart the
 kernel holds what it held, and a source says its documents again when GET does not name them.
 """
@@ -21,13 +26,14 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from reconciler.agent.loop import Loop
 from reconciler.document.load import MAX_BYTES
+from reconciler.engine.edit import CREATE, DELETE, REPLACE, Change
 from reconciler.rpc.contract import Bounds, RpcError
 from reconciler.rpc.server import LATER, Connection, accept
 
@@ -53,6 +59,33 @@ class Given:
     def path(self) -> str:
         """Its name among the files."""
         return f"{self.source}:{self.topology}"
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """Changes of a document that a source handed in before: path and change of each."""
+
+    path: str
+    since: str
+    revision: str
+    changes: Sequence[tuple[Sequence[str], Change]]
+    wait: float
+
+
+def edits_of(said: Any) -> Edits:
+    """Raises RpcError for what is no such request."""
+    about = given_of(said, deletes=True)
+    edits = said.get("edits")
+    if not isinstance(edits, list) or not all(map(_is_edit, edits)):
+        raise RpcError('"edits" is a list of objects with "path", "operation" and "value"')
+    changes = [(each["path"], Change(each["operation"], each.get("value"))) for each in edits]
+    return Edits(about.path, str(said.get("since", "")), about.revision, changes, about.wait)
+
+
+def _is_edit(said: Any) -> bool:
+    path = said.get("path") if isinstance(said, dict) else None
+    is_path = isinstance(path, list) and bool(path) and all(isinstance(word, str) for word in path)
+    return is_path and said.get("operation") in (CREATE, REPLACE, DELETE)
 
 
 def given_of(said: Any, *, deletes: bool = False) -> Given:

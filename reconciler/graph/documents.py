@@ -86,6 +86,9 @@ def _same_entries(pairs: list[tuple[Any, Any]]) -> bool:
     if not all(isinstance(entry, dict) for pair in pairs for entry in pair):
         return False
     pairs = [pair for pair in pairs if not _same(*pair)]
+    names = Counter(name for _, theirs in pairs if isinstance(name := theirs.get("name"), str))
+    if any(names[ours["name"]] == 1 and ours["name"] == theirs.get("name") for ours, theirs in pairs if "name" in ours):
+        return False  # no other one has this name
     return len(pairs) != 1 and Counter(_frozen(ours) for ours, _ in pairs) == Counter(_frozen(theirs) for _, theirs in pairs)
 
 

@@ -67,6 +67,33 @@ def test_a_topology_that_is_handed_in_is_in_force_when_the_answer_comes(bench):
         assert said["files"][0]["path"].startswith("test:")
 
 
+def test_edits_are_in_force_when_the_answer_comes_and_only_of_the_version_that_the_agent_has(bench):
+    def patch(since, revision, *edits):
+        async def call(client):
+            try:
+                said = await client.patch("test", name, edits, since=since, revision=revision, wait=15.0)
+            except RpcError as error:
+                return error.status, str(error)
+            return said["state"], said["revision"]
+
+        return call
+
+    def ageing(seconds):
+        return {"path": ["br1", "fdb", "aging-time"], "operation": "replace", "value": seconds}
+
+    with bench.agent():
+        name = document(bench)["metadata"]["name"]
+        none, _, first, stale, bad, listed = ask(
+            bench, patch("1", "2", ageing(200)), put(document(bench)), patch("1", "2", ageing(200)), patch("1", "3", ageing(300)),
+            patch("2", "3", ageing(400), {"path": ["br1", "fdbb"], "operation": "delete"}), lambda c: c.topologies())  # fmt: skip
+        assert first == ("applied", "2")
+        assert (none[0], stale[0], bad[0]) == (400, 400, 400)
+        assert '"1"' in stale[1]
+        assert "fdbb" in bad[1]
+        assert listed[0]["revision"] == "2"
+        assert bench.lab.live_cube("br1")["fdb"]["aging-time"] == 200
+
+
 def test_what_is_wrong_is_refused_with_words_and_the_last_good_version_stays(bench):
     with bench.agent():
         wrong = document(bench, 400)

@@ -39,6 +39,9 @@ def test_the_order_of_objects_says_nothing_and_all_else_does():
     assert not documents_equal(said(document(some)), said(document([*shuffled[:-1], shuffled[0]])))
     assert not documents_equal(said(document([{"id": 1}])), said(document([{"id": 2}])))
     assert not documents_equal(said(document([], tcubes=["a", "b"])), said(document([], tcubes=["b", "a"])))
+    named = [{"name": name, "at": at} for at, name in enumerate("xxyz")]
+    assert documents_equal(said(document(named)), said(document([named[1], named[0], *named[2:]]))), "a name that two have"
+    assert not documents_equal(said(document(named)), said(document([*named[:2], {"name": "y", "at": 7}, {"name": "z", "at": 8}])))
     swapped = document(some)
     swapped["spec"]["cubes"][0]["chain"].reverse()
     assert documents_equal(said(document(some)), said(swapped))

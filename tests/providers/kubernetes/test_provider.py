@@ -12,6 +12,7 @@ from providers.kubernetes.provider import Provider
 from providers.kubernetes.settings import Settings
 from providers.kubernetes.state import Attached
 from providers.kubernetes.watch import Objects
+from reconciler.rpc.contract import RpcError
 from tests.providers.kubernetes import objects
 
 LONG = "p" * 200
@@ -58,9 +59,17 @@ class Agent:
 
     def __init__(self) -> None:
         self.taken: list[Any] = []
+        self.edits: list[Any] = []
+        self.forgets = False
 
     async def put(self, _: str, document: Any, **__: Any) -> dict[str, Any]:
         self.taken.append(document)
+        return {"state": "applied", "problem": ""}
+
+    async def patch(self, _: str, topology: str, edits: Any, *, since: str, revision: str, **__: Any) -> dict[str, Any]:
+        if self.forgets:
+            raise RpcError("it has another version", 400)
+        self.edits.append((topology, edits, since, revision))
         return {"state": "applied", "problem": ""}
 
 
@@ -84,9 +93,43 @@ def test_a_document_that_says_the_same_is_not_handed_in_again_unless_the_agent_b
     found.objects["policies"].by_name["default", "deny"] = objects.policy("deny")
     asyncio.run(put(2))
     assert len(agent.taken) == 2
-    found._is_held = False
+    found._held = ""
     asyncio.run(put(2))
     assert len(agent.taken) == 3
+
+
+def test_an_endpoint_that_is_another_one_is_an_edit_of_its_service_and_of_nothing_else(monkeypatch):
+    monkeypatch.setattr(netdevs, "owned", dict)
+    agent = Agent()
+    found = Provider(Settings(slots=4), "n1", None, agent)  # type: ignore[arg-type]
+    found.objects["nodes"].by_name["", "n1"] = objects.node("n1", ("10.244.1.0/24",), "172.30.0.11")
+
+    def endpoints(number: int, *ips: str) -> None:
+        said = [objects.endpoint(ip, "n2") for ip in ips]
+        found.objects["slices"].by_name["default", f"s{number}"] = objects.slices(f"s{number}", 8080, *said)
+
+    for number in range(100):
+        found.objects["services"].by_name["default", f"s{number}"] = objects.service(f"s{number}", f"10.96.0.{number}", ports=[{"port": 80}])
+        endpoints(number, "10.244.2.9")
+
+    async def put() -> None:
+        found.changed()
+        assert await found._put()
+
+    asyncio.run(put())
+    before = found._last
+    endpoints(7, "10.244.2.9", "10.244.2.10")
+    asyncio.run(put())
+    ((topology, edits, since, revision),) = agent.edits
+    assert (topology, since, revision) == (found.settings.topology, "1", "2")
+    assert [each["path"] for each in edits] == [[cube, "service", "10.96.0.7", "80", "TCP"] for cube in ("pods", "host")]
+    assert {len(each["value"]["backend"]) for each in edits} == {2}
+    was, now = (each.topology["spec"]["cubes"][0]["service"] for each in (before, found._last))
+    assert sum(one is other for one, other in zip(was, now, strict=True)) == 99, "all others are the objects of before"
+    agent.forgets = True
+    del found.objects["services"].by_name["default", "s7"]
+    asyncio.run(put())
+    assert len(agent.taken) == 2, "the whole document, to an agent that has not the one that an edit is of"
 
 
 @pytest.mark.parametrize("revision", ["1", "2"])
