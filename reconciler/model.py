@@ -104,7 +104,7 @@ class Tap:
     outside: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # what follows from one is kept on it (incremental.derived)
 class Topology:
     """One checked document. `document` is its canonical plain form (defaults left out, as the user wrote it, keys in
     model order): what the kernel keeps as the applied document."""

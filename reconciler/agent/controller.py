@@ -6,7 +6,6 @@ desired set that fails is tried again later and later, while the one before it g
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import socket
 import time
@@ -27,10 +26,10 @@ from reconciler.engine.confirm import refuse_while_unconfirmed
 from reconciler.engine.unchanged import UnchangedCheck
 from reconciler.errors import ApplyFailed, DocumentError, Interrupted, KernelError, LockBusy, PcnError, Problem
 from reconciler.graph.desired import document_text
-from reconciler.graph.documents import documents_equal
+from reconciler.graph.documents import documents_equal, stored
 from reconciler.graph.records import CubeRecord, LinkRecord, Live, PortRecord, Record, TopologyRecord
 from reconciler.kernel.netstate import NetdevState
-from reconciler.live.applied import name_of
+from reconciler.live.applied import applied_document, name_of
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
 
 HEAL, NO_HEAL, OBSERVE = "heal", "no-heal", "observe"
@@ -300,7 +299,7 @@ class Controller:
         """Applied documents that vanished from the kernel although all that they describe is still there. A topology
         that was deleted is not meant, even if the one who deleted it was killed in the middle: its hooks are gone."""
         texts = {name: self.applied[name] for name in sorted(self._vanished(seen, options))}
-        lost = [_applied_document(name, text) for name, text in texts.items()]
+        lost = [applied_document(stored(text), name) for name, text in texts.items()]
         if lost and len(plan_for([*documents, *lost], options).plan.steps) > len(lost):
             return []
         return lost
@@ -418,11 +417,7 @@ class _Vanished(Exception):
 
 
 def _before(applied: Sequence[TopologyRecord], name: str) -> Document | None:
-    return next((_applied_document(name, each.document) for each in applied if each.name == name), None)
-
-
-def _applied_document(name: str, text: str) -> Document:
-    return Document(f"applied topology {name}", text, json.loads(text), 0)
+    return next((applied_document(each.stored, name) for each in applied if each.name == name), None)
 
 
 def _few(addresses: Sequence[str]) -> str:

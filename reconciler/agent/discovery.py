@@ -15,10 +15,11 @@ from reconciler import pins
 from reconciler.facts import HOST, SHADOW, of_cube
 from reconciler.graph import shadows
 from reconciler.graph.desired import full_config, told
-from reconciler.graph.documents import is_topology
+from reconciler.graph.documents import StoredDocument, is_topology, stored
 from reconciler.graph.wiring import family, hidden_pair
 from reconciler.kernel import maps, rtnl
 from reconciler.kernel.bpffs import Bpffs
+from reconciler.kernel.read_cache import ReadCache
 from reconciler.kernel.reader import Reader
 from reconciler.live.facts import host_facts, published
 from reconciler.live.shadows import shadow_facts
@@ -31,25 +32,28 @@ log = logging.getLogger("pcn.slowpath")
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What was found at one look: of the applied documents `texts` the `slow` cubes, each with the netdev that it is attached to.
+    """What was found at one look: of the applied `documents` the `slow` cubes, each with the netdev that it is attached to.
     `signature` stands for all else that `cubes` was made from, but for `facts`, those of the host. `shared_ring`: the kernel's
     number of the one ring that programs of older versions write to, 0 if there is none."""
 
-    texts: tuple[tuple[str, str | None], ...]
+    documents: tuple[tuple[str, StoredDocument | None], ...]
     slow: tuple[tuple[Cube, str], ...]
     signature: tuple[object, ...]
     cubes: tuple[ServedCube, ...]
     shared_ring: int
     facts: Mapping[str, Any] = field(default_factory=dict)
+    memory: ReadCache = field(default_factory=ReadCache, compare=False, repr=False)
 
 
 def discover(root: str, services: Services, last: Discovery | None) -> Discovery:
     """The cubes with a slow path that are live now; `last` itself if nothing has changed since. Of others nothing is read."""
-    reader = Reader(Bpffs(root))
+    memory = last.memory if last is not None else ReadCache()
+    reader = Reader(Bpffs(root), memory)
     names = (name for name in reader.names("topologies") if not name.endswith("~"))
-    texts = tuple((name, reader.document(f"topologies/{name}")) for name in names)
-    known = last is not None and last.texts == texts
-    slow = last.slow if last is not None and known else tuple(_slow(dict(texts), services))
+    texts = ((name, reader.document(f"topologies/{name}")) for name in names)
+    documents = tuple((name, stored(text) if text else None) for name, text in texts)
+    known = last is not None and last.documents == documents
+    slow = last.slow if last is not None and known else tuple(_slow(dict(documents), services))
     shared = _map_id(reader, pins.SHARED_SLOWPATH)
     homes = [pins.cube(cube.name) for cube, _ in slow]
     signature = (shared, *((reader.link_text(f"{home}/current"), *reader.names(f"{home}/in")) for home in homes))
@@ -58,7 +62,7 @@ def discover(root: str, services: Services, last: Discovery | None) -> Discovery
     if last is not None and same and all(_is_same(reader, cube) for cube in last.cubes):
         return last
     cubes = tuple(_served(cube, attached, services, reader, facts) for cube, attached in slow)
-    return Discovery(texts, slow, signature, cubes, shared, facts)
+    return Discovery(documents, slow, signature, cubes, shared, facts, memory)
 
 
 def _host_facts(slow: Iterable[tuple[Cube, str]], services: Services) -> dict[str, Any]:
@@ -67,15 +71,15 @@ def _host_facts(slow: Iterable[tuple[Cube, str]], services: Services) -> dict[st
     return host_facts(wanted, rtnl.links()) if wanted.intersection(HOST) else {}
 
 
-def _slow(texts: Mapping[str, str | None], services: Services) -> Iterator[tuple[Cube, str]]:
+def _slow(documents: Mapping[str, StoredDocument | None], services: Services) -> Iterator[tuple[Cube, str]]:
     """The cubes with a slow path in these applied documents, each with the netdev that it is attached to."""
     from reconciler.live.applied import applied_document
     from reconciler.live.quarantine import readable, services_of
 
-    found = {name: text for name, text in texts.items() if text and is_topology(text)}
-    if not any(has_slow_path(service, services) for text in found.values() for service in services_of(text)):
+    found = {name: document for name, document in documents.items() if document is not None and is_topology(document)}
+    if not any(has_slow_path(service, services) for document in found.values() for service in services_of(document)):
         return
-    topologies, wrong = readable([applied_document(pins.unescape(name), text) for name, text in found.items()], services)
+    topologies, wrong = readable([applied_document(document, pins.unescape(name)) for name, document in found.items()], services)
     for file, why in wrong.items():
         log.error("%s cannot be read, so its slow paths stand still: %s", file, why)
     items = [item for topology in topologies for item in topology.attachments if item.netdev]

@@ -21,6 +21,7 @@ from reconciler.engine.perform import Continued, perform
 from reconciler.engine.service_actions import ask
 from reconciler.engine.session import Reconciler
 from reconciler.errors import EditRefused, UsageError
+from reconciler.graph.documents import stored
 from reconciler.graph.records import Live
 from reconciler.plan.steps import Plan
 from reconciler.service.model.walk import (
@@ -70,7 +71,7 @@ def places_of(service: Service, words: Sequence[str], request: Request) -> tuple
 def _service_of(store: Store, name: str) -> Service:
     """The service of a live cube, or of one that is only in the document."""
     for text in store.texts().values():
-        said = cubes_of(text).get(name)
+        said = cubes_of(stored(text)).get(name)
         service = store.options.services.get(said["service-name"]) if said else None
         if service is not None:
             return service

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reconciler.api.store import Seen, Store
-from reconciler.graph.documents import document_data
 from reconciler.graph.records import CubeRecord
 
 
@@ -55,7 +54,7 @@ def _netdev(seen: Seen, name: str, hosts: Mapping[str, Mapping[str, Any]]) -> di
 def _hosts(seen: Seen) -> Iterator[tuple[str, dict[str, Any]]]:
     """By netdev: the namespace that is behind it, as the applied documents say, with the name and addresses it has there."""
     for record in seen.live.documents:
-        for link in document_data(record.document).get("spec", {}).get("links", ()):
+        for link in record.stored.data.get("spec", {}).get("links", ()):
             near, far = link, link.get("peer")
             if not isinstance(far, Mapping):
                 continue

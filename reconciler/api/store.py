@@ -6,7 +6,6 @@ topology, and applies it as one transaction; if somebody else has applied it mea
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -25,9 +24,10 @@ from reconciler.engine.edit import Edited, empty_topology, revision_of
 from reconciler.engine.session import Reconciler, SessionCache
 from reconciler.errors import ApplyFailed, EditRefused, KernelError, PcnError
 from reconciler.graph.desired import document_text
-from reconciler.graph.documents import document_data
+from reconciler.graph.documents import StoredDocument, document_data, stored
 from reconciler.graph.records import CubeRecord, Live, PortRecord, ProgramRecord
 from reconciler.graph.trace import Traced, trace, without_taps
+from reconciler.incremental.derived import derived
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
 from reconciler.live.facts import host_facts
@@ -116,7 +116,7 @@ class Store:
 
     def owners(self) -> dict[str, str]:
         """The topology of each applied cube."""
-        return {cube: name for name, text in self.texts().items() for cube in cubes_of(text)}
+        return {cube: name for name, text in self.texts().items() for cube in cubes_of(stored(text))}
 
     def look(self) -> Seen:
         reconciler = self._reconciler(self.options.kept)
@@ -132,7 +132,7 @@ class Store:
                 ports.setdefault(record.cube, []).append(record)
             elif isinstance(record, ProgramRecord):
                 programs.setdefault(record.cube, []).append(record)
-        said = documented((document_data(each.document) for each in live.documents), live.netdevs)
+        said = documented((each.stored.data for each in live.documents), live.netdevs)
         traced = without_taps(trace(live, self.options.services, said))
         parents = {name: netdev for netdev, chain in traced.attachments.items() for name in chain}
         parents |= {name: ":".join(place) for place, chain in traced.tcubes.items() for name in chain}
@@ -152,8 +152,8 @@ class Store:
 
     def said(self, record: CubeRecord, seen: Seen) -> Mapping[str, Any]:
         """What the applied document says of a cube."""
-        text = next((each.document for each in seen.live.documents if each.name == record.topology), "")
-        return cubes_of(text).get(record.name, {}) if text else {}
+        document = next((each.stored for each in seen.live.documents if each.name == record.topology), None)
+        return cubes_of(document).get(record.name, {}) if document is not None else {}
 
     def _reconciler(self, kept: SessionCache) -> Reconciler:
         return Reconciler(self.options.root, self.options.services, self._built, kept=kept)
@@ -243,11 +243,15 @@ class Store:
         return Written(edited.output, revision, result)
 
 
-@functools.lru_cache(maxsize=64)
 def revision_of_text(text: str) -> str:
-    return revision_of(text) if text else "0"
+    return _revision(stored(text)) if text else "0"
 
 
-@functools.lru_cache(maxsize=64)
-def cubes_of(text: str) -> dict[str, Mapping[str, Any]]:
-    return {cube["name"]: cube for cube in document_data(text).get("spec", {}).get("cubes", ())}
+@derived
+def _revision(document: StoredDocument) -> str:
+    return revision_of(document.text)
+
+
+@derived
+def cubes_of(document: StoredDocument) -> dict[str, Mapping[str, Any]]:
+    return {cube["name"]: cube for cube in document.data.get("spec", {}).get("cubes", ())}

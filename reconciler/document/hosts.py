@@ -15,11 +15,11 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import Any
 
 from reconciler.document import Document, Path
 from reconciler.errors import DocumentError, Position, Problem
+from reconciler.incremental.derived import derived
 
 SUSPEND = "pcn/suspend"
 _HOSTS, _ANNOTATIONS = ("spec", "hosts"), ("metadata", "annotations")
@@ -110,14 +110,19 @@ def problems(document: Document) -> Iterator[Problem]:
             yield Problem(sentence, "/" + "/".join(map(str, where)), document.position(where))
 
 
-@lru_cache(maxsize=64)  # the same document has to give the same one: what follows from it is remembered by that
 def without(document: Document) -> Document:
-    """The document as it is for one host."""
+    """The document as it is for one host; the same one for the same document."""
+    return _for_one(document) or document
+
+
+@derived
+def _for_one(document: Document) -> Document | None:
+    """None: it is as it is for every host."""
     data = document.data
     for outer, name in (_HOSTS, _ANNOTATIONS):
         if _at(document, (outer, name)) is not None:
             data = {**data, outer: {key: value for key, value in data[outer].items() if key != name}}
-    return document if data is document.data else replace(document, data=data)
+    return None if data is document.data else replace(document, data=data)
 
 
 def _at(document: Document, path: Sequence[str]) -> Any:

@@ -225,7 +225,10 @@ def _session(
     options.doing("reading the kernel")
     formed = _formed(documents, options)
     named = {name_of(document) for document in formed}
-    live = live if live is not None else reconciler.live(spare=named)
+    if live is None:
+        expected = [] if delete else reconciler.expected(documents, named, merge=options.merge)
+        live = reconciler.live(spare=named)
+        del expected
     options.doing("checking")
     known = {name_of(document) for document in applied_documents(live)}
     doomed: Sequence[Topology] = ()

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler import pins
+from reconciler.document import Document
 from reconciler.engine.builder import Builder, by_digest
 from reconciler.errors import CompileError, DocumentError, NotPermitted
 from reconciler.facts import SHADOW
 from reconciler.facts.selector import LOOPBACK
 from reconciler.graph.chains import fuse
-from reconciler.graph.desired import build_desired
+from reconciler.graph.desired import build_desired, stored_document
 from reconciler.graph.diff import Change, diff, is_other_code, without_documents
+from reconciler.graph.documents import StoredDocument
 from reconciler.graph.incremental import DesiredCache
 from reconciler.graph.parts import Built, Desired, LiveCubes
 from reconciler.graph.records import (
@@ -165,6 +167,19 @@ class Reconciler:
             live.state = without(live.state, reasons)
             live.documents = tuple(record for record in live.documents if record.name not in reasons)
             live.ports = {cube: ports for cube, ports in live.ports.items() if f"cube/{cube}" in live.state}
+
+    def expected(self, documents: Sequence[Document], named: Collection[str], *, merge: bool) -> list[StoredDocument]:
+        """What the kernel will keep of these documents, if all that it keeps now is of their names: held while the kernel is
+        read, it spares the decoding of what says the same. What is wrong with a document is said later."""
+        from reconciler.check import check
+        from reconciler.kernel.bpffs import Bpffs
+
+        if not {pins.unescape(name) for name in Bpffs(self.root).names("topologies")} <= set(named):
+            return []
+        try:
+            return [stored_document(topology) for topology in check(documents, self.services, merge=merge)[0]]
+        except DocumentError:
+            return []
 
     def applied(self, live: Live, spare: Collection[str] = ()) -> list[Topology]:
         """The topologies that the kernel's own documents describe. Those of which nothing can be known are sealed, but for

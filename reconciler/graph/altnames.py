@@ -6,11 +6,11 @@ that is written by another name too stays as it is, and waits: whether two place
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from reconciler.incremental.derived import derived
 from reconciler.model import Cube, Topology
 
 
@@ -36,21 +36,17 @@ def _written(topology: Topology) -> Iterator[str]:
 def _renamed(topology: Topology, known: Mapping[str, str]) -> Topology:
     """The same object for the same topology, for what follows from it is worked out once for each."""
     here = {name: known[name] for name in _written(topology) if name in known}
-    if not here:
-        return topology
-    for was, names, made in _MADE:
-        if was is topology and names == here:
-            return made
-    made = replace(
+    return _with_names(topology, frozenset(here.items())) if here else topology
+
+
+@derived
+def _with_names(topology: Topology, names: frozenset[tuple[str, str]]) -> Topology:
+    here = dict(names)
+    return replace(
         topology,
         cubes=tuple(_of_cube(cube, here) for cube in topology.cubes),
         attachments=tuple(replace(each, netdev=here.get(each.netdev, each.netdev)) for each in topology.attachments),
     )
-    _MADE.append((topology, here, made))
-    return made
-
-
-_MADE: deque[tuple[Topology, dict[str, str], Topology]] = deque(maxlen=16)
 
 
 def _of_cube(cube: Cube, here: Mapping[str, str]) -> Cube:

@@ -7,7 +7,6 @@ Pure: takes the topologies, what the services and their compiled objects say, an
 from __future__ import annotations
 
 import struct
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -18,7 +17,7 @@ from reconciler import pins
 from reconciler.errors import DocumentError, Problem
 from reconciler.facts import links
 from reconciler.graph import shadows
-from reconciler.graph.documents import text_of
+from reconciler.graph.documents import StoredDocument, stored_of
 from reconciler.graph.incremental import CachedGraph, DesiredCache, Inputs, Skeleton, rebuild
 from reconciler.graph.parents import parents
 from reconciler.graph.parts import Built, CubePart, Desired, LiveCubes, ProgramSlot
@@ -37,6 +36,7 @@ from reconciler.graph.records import (
 )
 from reconciler.graph.tables import Tables, grown
 from reconciler.graph.wiring import Wiring, wire
+from reconciler.incremental.derived import derived
 from reconciler.model import BuildKey, Cube, Topology, family_of
 from reconciler.service.model.codec import Env
 from reconciler.service.registry import Service, Services
@@ -194,15 +194,12 @@ def _tables(parts: Iterable[CubePart]) -> tuple[list[TableRecord], list[Problem]
 
 def document_text(topology: Topology) -> str:
     """A topology as the kernel keeps it."""
-    for known, text in _TEXTS:
-        if known is topology:
-            return text
-    text = text_of(topology.document)
-    _TEXTS.append((topology, text))
-    return text
+    return stored_document(topology).text
 
 
-_TEXTS: deque[tuple[Topology, str]] = deque(maxlen=8)
+@derived
+def stored_document(topology: Topology) -> StoredDocument:
+    return stored_of(topology.document)
 
 
 def port_indices(wanted: Sequence[str], known: Mapping[str, int], most: int = pins.MOST_PORTS) -> dict[str, int]:

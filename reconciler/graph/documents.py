@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from collections import Counter, OrderedDict
+import weakref
+from collections import Counter
+from functools import cached_property
 from typing import Any
 
+from reconciler.incremental.derived import Interned
 from reconciler.incremental.entry_memo import FEW, EntryMemo
 
-_KEPT = 16  # documents
-_DATA: OrderedDict[str, Any] = OrderedDict()
 _TEXTS: EntryMemo[str] = EntryMemo()
 
 
+class StoredDocument:
+    """A document as the kernel keeps it: `text`, and what it says. Nobody changes it, so what follows from it is kept on it
+    (`incremental.derived`). Where two of one text are alive, they are one object (`stored`)."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._compared: tuple[weakref.ref[StoredDocument], bool] | None = None
+
+    @cached_property
+    def data(self) -> Any:
+        """The text decoded. Raises ValueError."""
+        return json.loads(self.text)
+
+    def says_the_same_as(self, other: StoredDocument) -> bool:
+        """Whether they differ in nothing but the order of what has none. Of the last one that was asked about it is known."""
+        if other is self or other.text == self.text:
+            return True
+        if self._compared is None or self._compared[0]() is not other:
+            self._compared = weakref.ref(other), _same(self.data, other.data)
+        return self._compared[1]
+
+
+stored: Interned[str, StoredDocument] = Interned(StoredDocument)
+
+
 def document_data(document: str) -> Any:
-    """A document that the kernel keeps, as data that nobody may change. Kept, because an agent reads the same documents twice a
-    second, and a large one takes 50 ms."""
-    return _DATA[document] if document in _DATA else _keep(document, json.loads(document))
+    """What a document says that the kernel keeps, as data that nobody may change. Raises ValueError."""
+    return stored(document).data
 
 
-def is_topology(document: str) -> bool:
-    """Whether a text that is kept as an applied document has the outer form of one, and so can be asked for its cubes."""
+def is_topology(document: StoredDocument) -> bool:
+    """Whether what is kept as an applied document has the outer form of one, and so can be asked for its cubes."""
     try:
-        data = document_data(document)
+        data = document.data
     except ValueError:
         return False
     spec = data.get("spec") if isinstance(data, dict) else None
@@ -34,17 +58,16 @@ def is_topology(document: str) -> bool:
 
 
 def text_of(data: Any) -> str:
-    """The inverse. Of an edited document, only the entries of long lists that are other objects than before are written anew."""
-    text = _text(data)
-    _keep(text, data)
-    return text
+    """The inverse of `document_data`. Of an edited document, only the entries of long lists that are other objects than before
+    are written anew."""
+    return _text(data)
 
 
-def _keep(document: str, data: Any) -> Any:
-    _DATA[document] = data
-    if len(_DATA) > _KEPT:
-        _DATA.popitem(last=False)
-    return data
+def stored_of(data: Any) -> StoredDocument:
+    """A document as the kernel would keep it. It has this very data, which shares with that of the edits to come."""
+    made = stored(_text(data))
+    made.__dict__["data"] = data
+    return made
 
 
 def _text(data: Any) -> str:
@@ -60,10 +83,9 @@ def _text(data: Any) -> str:
 _short = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-@functools.lru_cache(maxsize=16)
 def documents_equal(document: str, other: str) -> bool:
     """Whether two documents differ in nothing but the order of what has none."""
-    return document == other or _same(document_data(document), document_data(other))
+    return document == other or stored(document).says_the_same_as(stored(other))
 
 
 def _same(one: Any, other: Any) -> bool:

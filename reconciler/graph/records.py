@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler import pins
-from reconciler.graph.documents import documents_equal
+from reconciler.graph.documents import StoredDocument, stored
 from reconciler.model import BuildKey, Link, Tap, family_of
 
 GONE = "(gone)"  # stands for a netdev or a program that is no longer there
@@ -273,14 +273,18 @@ class HookRecord:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TopologyRecord:
-    """The applied document, JSON as the user ordered it. Records are equal if their documents say the same."""
+    """The applied document, JSON as the user ordered it, and what is known of it. Records are equal if their documents say the
+    same."""
 
     name: str
     document: str
+    stored: StoredDocument = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stored", stored(self.document))
 
     def __eq__(self, other: object) -> bool:
-        same = isinstance(other, TopologyRecord) and self.name == other.name
-        return same and documents_equal(self.document, other.document)  # type: ignore[attr-defined]
+        return isinstance(other, TopologyRecord) and self.name == other.name and self.stored.says_the_same_as(other.stored)
 
     def __hash__(self) -> int:
         return hash(self.name)

@@ -7,13 +7,13 @@ netdev leaves by the port. With `span` it is also the innermost one at each port
 from __future__ import annotations
 
 import zlib
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from reconciler import pins
 from reconciler.graph.records import HookRecord, LinkRecord, NamespaceRecord, NextHopRecord, Record
+from reconciler.incremental.derived import derived
 from reconciler.model import Cube, Link, LinkEnd, Port, Route, Topology
 from reconciler.service.registry import SHADOW
 
@@ -25,21 +25,14 @@ def with_shadows(topologies: Sequence[Topology]) -> list[Topology]:
     return [_with_shadows(topology) if any(cube.shadow for cube in topology.cubes) else topology for topology in topologies]
 
 
-_KNOWN: deque[tuple[Topology, Topology]] = deque(maxlen=64)
-
-
+@derived
 def _with_shadows(topology: Topology) -> Topology:
-    for known, made in _KNOWN:
-        if known is topology:
-            return made
     hidden = [
         Cube(pins.shadow(cube.name), SHADOW, topology.name, cube.type, cube.loglevel, fuse=cube.fuse)
         for cube in topology.cubes
         if cube.shadow
     ]
-    made = replace(topology, cubes=(*(_watched(cube) if cube.span else cube for cube in topology.cubes), *hidden))
-    _KNOWN.append((topology, made))
-    return made
+    return replace(topology, cubes=(*(_watched(cube) if cube.span else cube for cube in topology.cubes), *hidden))
 
 
 def _watched(cube: Cube) -> Cube:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import struct
 import zlib
 
@@ -14,9 +13,8 @@ def pack_document(text: str) -> bytes:
     return struct.pack("<I", len(packed)) + packed
 
 
-@functools.lru_cache(maxsize=16)
 def unpack_document(raw: bytes) -> str | None:
-    """The inverse. Kept, because an agent reads the same documents twice a second."""
+    """The inverse; None for what is no document."""
     try:
         (size,) = struct.unpack_from("<I", raw)
         return zlib.decompress(raw[4 : 4 + size]).decode()

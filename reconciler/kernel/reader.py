@@ -304,8 +304,16 @@ class Reader:
         return next(iter(maps.rows_of(found, spec).values()), b"") if found is not None and spec is not None else b""
 
     def document(self, relative: str) -> str | None:
-        """The text kept in a one-value map by `pack_document`."""
-        return unpack_document(self._only_value(relative))
+        """The text kept in a one-value map by `pack_document`: the same object in the next look, if it reads the same."""
+        raw = self._only_value(relative)
+        if not raw:
+            return None
+        directory, _, name = relative.rpartition("/")
+        facts, said = self._directory(directory).facts, _in_short(raw)
+        known: tuple[Any, str | None] | None = facts.get(("document", name))
+        if known is None or known[0] != said:
+            known = facts["document", name] = said, unpack_document(raw)
+        return known[1]
 
 
 @functools.lru_cache(maxsize=256)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 
 from reconciler.document import Document
-from reconciler.graph.documents import document_data
+from reconciler.graph.documents import StoredDocument
 from reconciler.graph.records import Live
+from reconciler.incremental.derived import derived
 
 APPLIED = "applied topology "  # what stands for the file of a document that the kernel keeps
 
 
 def applied_documents(live: Live) -> list[Document]:
     """The documents that the kernel keeps."""
-    return [applied_document(record.name, record.document) for record in live.documents]
+    return [applied_document(record.stored, record.name) for record in live.documents]
 
 
-@functools.lru_cache(maxsize=16)
-def applied_document(name: str, text: str) -> Document:
+@derived
+def applied_document(kept: StoredDocument, name: str) -> Document:
     """A document that the kernel keeps. Whoever asks again is given the same one, of which most is worked out then."""
-    return Document(f"{APPLIED}{name}", text, document_data(text), 0)
+    return Document(f"{APPLIED}{name}", kept.text, kept.data, 0)
 
 
 def name_of(document: Document) -> str:

@@ -5,12 +5,12 @@ A damaged cube is still a cube, with all that it learned; one that an interrupte
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from reconciler import pins
-from reconciler.graph.documents import document_data, is_topology
+from reconciler.graph.documents import StoredDocument, is_topology
 from reconciler.graph.records import GONE, Live, TopologyRecord
+from reconciler.incremental.derived import derived
 from reconciler.kernel.reader import Reader
 
 
@@ -19,14 +19,14 @@ def said_of(live: Live) -> dict[str, dict[str, Any]]:
     lost, that they are ours."""
     found: dict[str, dict[str, Any]] = {}
     for record in live.documents:
-        live.namespaces |= dict.fromkeys(document_data(record.document).get("spec", {}).get("namespaces", ()), record.name)
-        found |= _said(record.name, record.document)
+        live.namespaces |= dict.fromkeys(record.stored.data.get("spec", {}).get("namespaces", ()), record.name)
+        found |= _said(record.stored, record.name)
     return found
 
 
-@functools.lru_cache(maxsize=16)
-def _said(topology: str, document: str) -> dict[str, dict[str, Any]]:
-    spec = document_data(document).get("spec", {})
+@derived
+def _said(document: StoredDocument, topology: str) -> dict[str, dict[str, Any]]:
+    spec = document.data.get("spec", {})
     fuse = spec.get("fuse", True)
     return {
         cube["name"]: {
@@ -66,8 +66,9 @@ def documents_of(reader: Reader) -> tuple[tuple[TopologyRecord, ...], tuple[str,
     documents, unreadable = [], []
     for name in (pins.unescape(name) for name in reader.names("topologies") if not name.endswith("~")):
         text = reader.document(pins.topology(name))
-        if text is not None and is_topology(text):
-            documents.append(TopologyRecord(name, text))
+        record = TopologyRecord(name, text) if text is not None else None
+        if record is not None and is_topology(record.stored):
+            documents.append(record)
         else:
             unreadable.append(name)
     return tuple(documents), tuple(unreadable)

@@ -13,7 +13,7 @@ from reconciler import pins
 from reconciler.check import check
 from reconciler.document import Document
 from reconciler.errors import DocumentError
-from reconciler.graph.documents import document_data
+from reconciler.graph.documents import StoredDocument
 from reconciler.graph.records import (
     CubeRecord,
     HookRecord,
@@ -24,6 +24,7 @@ from reconciler.graph.records import (
     State,
     TopologyRecord,
 )
+from reconciler.incremental.derived import derived
 from reconciler.model import Topology
 from reconciler.service.registry import Services
 
@@ -36,7 +37,7 @@ def of_unknown_services(documents: Iterable[TopologyRecord], services: Services)
     """Those of the applied documents that have a cube of an unknown service, each with what is to be said of it."""
     found = {}
     for record in documents:
-        unknown = sorted(name for name in services_of(record.document) if services.get(name) is None)
+        unknown = sorted(name for name in services_of(record.stored) if services.get(name) is None)
         if unknown:
             found[record.name] = f"service {', '.join(map(repr, unknown))} is not here (--services DIR)"
     return found
@@ -58,9 +59,10 @@ def readable(documents: Sequence[Document], services: Services) -> tuple[list[To
     return [], wrong
 
 
-def services_of(document: str) -> set[str]:
+@derived
+def services_of(document: StoredDocument) -> frozenset[str]:
     """Names of the services that an applied document asks for."""
-    return {cube["service-name"] for cube in document_data(document).get("spec", {}).get("cubes", ())}
+    return frozenset(cube["service-name"] for cube in document.data.get("spec", {}).get("cubes", ()))
 
 
 def without(state: State, topologies: Collection[str]) -> State:

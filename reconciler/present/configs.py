@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from reconciler.engine.session import Session
-from reconciler.graph.documents import document_data
 from reconciler.graph.records import CubeRecord, TopologyRecord
 from reconciler.plan.steps import Step
 from reconciler.present import ROWS, subject
@@ -53,7 +52,7 @@ def _cubes_of(state: Mapping[str, Any], owners: Collection[str]) -> dict[str, Ma
     found: dict[str, Mapping[str, Any]] = {}
     for owner in owners:
         if isinstance(record := state.get(f"topology/{owner}"), TopologyRecord):
-            found |= {cube["name"]: cube for cube in document_data(record.document).get("spec", {}).get("cubes", ())}
+            found |= {cube["name"]: cube for cube in record.stored.data.get("spec", {}).get("cubes", ())}
     return found
 
 
