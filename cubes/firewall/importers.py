@@ -42,7 +42,7 @@ class Filter:
     family: int
     table: SavedTable
     rules: Mapping[str, Sequence[Rule]]
-    met: dict[int, Rule] = field(default_factory=dict)
+    met: dict[Rule, None] = field(default_factory=dict)
 
     def policy(self, chain: str) -> str:
         found = self.table.chains.get(chain)
@@ -107,9 +107,9 @@ def _in_order(problem: Problem) -> tuple[str, int, int]:
 
 
 def _lost(some: Filter, netdevs: Sequence[str], *, routes: bool, host: bool) -> Iterator[Problem]:
-    for rule in some.met.values():
+    for rule in some.met:
         yield from lost.of_rule(rule)
-    yield from lost.of_tracking(list(some.met.values()))
+    yield from lost.of_tracking(list(some.met))
     yield from lost.of_devices(_reachable(some, _BUILT_IN if routes else ("INPUT", "OUTPUT")), netdevs)
     forward = some.table.chains.get("FORWARD")
     if forward is not None and not routes and not host and (forward.policy != "ACCEPT" or forward.lines):

@@ -45,7 +45,7 @@ class Server:
         sock.setblocking(False)
         connection = self._open[number] = _Connection(sock)
         self._loop.readable(sock, lambda: self._request(number))
-        self._loop.after(f"connection {id(self)} {number}", _PATIENCE, lambda: self._end(number))
+        self._loop.after(f"connection {number} at {self._listener.fileno()}", _PATIENCE, lambda: self._end(number))
         if not self._until:
             self._reply(number, connection)
 

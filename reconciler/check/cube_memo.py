@@ -32,24 +32,24 @@ class CheckedCube:
 
 
 class CubeMemo:
-    """By raw and by normal data, for each of the last checks."""
+    """By the name that a cube has in raw and in normal data, for each of the last checks."""
 
     def __init__(self) -> None:
-        self._checks: deque[dict[int, CheckedCube]] = deque([{}], _CHECKS)
+        self._checks: deque[dict[str, CheckedCube]] = deque([{}], _CHECKS)
 
     def new_check(self) -> None:
         self._checks.append({})
 
     def find(self, raw: object, service: object) -> CheckedCube | None:
         for check in self._checks:
-            found = check.get(id(raw))
+            found = check.get(_name(raw))
             if found is not None and found.raw is raw and found.service is service:
                 self._note(found)
                 return found
         return None
 
     def of_normal(self, normal: object) -> CheckedCube | None:
-        found = self._checks[-1].get(id(normal))
+        found = self._checks[-1].get(_name(normal))
         return found if found is not None and found.normal is normal else None
 
     def passed(self, normal: object, problems: Iterable[Problem]) -> Iterator[Problem]:
@@ -66,7 +66,12 @@ class CubeMemo:
         self._note(CheckedCube(raw, service, normal))
 
     def _note(self, right: CheckedCube) -> None:
-        self._checks[-1][id(right.raw)] = self._checks[-1][id(right.normal)] = right
+        self._checks[-1][_name(right.raw)] = self._checks[-1][_name(right.normal)] = right
+
+
+def _name(cube: object) -> str:
+    """By which a cube is found; that it is the very same one is seen then. No two cubes of one check have the same."""
+    return str(cube.get("name")) if isinstance(cube, dict) else ""
 
 
 MEMO = CubeMemo()

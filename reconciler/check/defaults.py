@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
+from reconciler.incremental.derived import derived
 from reconciler.incremental.entry_memo import EntryMemo
 
 Schema = Mapping[str, Any]
@@ -27,14 +28,14 @@ def fill(schema: Schema, data: Any) -> Any:
     return data
 
 
-_KNOWN: dict[tuple[Work, int], tuple[Schema, EntryMemo[Any]]] = {}
-
-
 def _of_entries(work: Work, schema: Schema, entries: list[Any]) -> list[Any]:
-    known = _KNOWN.get((work, id(schema)))
-    if known is None:
-        known = _KNOWN[work, id(schema)] = (schema, EntryMemo())  # the schema is kept, so that nothing else gets its id
-    return known[1].each(entries, lambda _, entry: work(schema, entry))
+    return _memo(schema, work).each(entries, lambda _, entry: work(schema, entry))
+
+
+@derived
+def _memo(_schema: Schema, _work: Work) -> EntryMemo[Any]:
+    """What this work made of lists whose entries have this schema."""
+    return EntryMemo()
 
 
 def _fill_object(schema: Schema, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from reconciler.check.addresses import canonical_of
 from reconciler.document import Path
+from reconciler.incremental.derived import derived
 from reconciler.incremental.entry_memo import FEW, EntryMemo
 from reconciler.incremental.persistent_list import Distinct
 
@@ -44,20 +45,19 @@ class _EqualWithin(Exception):
     """An entry has a list in which two entries have the same key."""
 
 
-_COMPILED: dict[int, tuple[Any, Leaf]] = {}
-
-
 def normalise(schema: Mapping[str, Any], data: Any, text: SourceText, path: Path = ()) -> tuple[Any, list[EqualKeys]]:
     """`data` (which stands at `path`) in its one spelling; `data` itself is not changed.
 
     `text` gives a scalar as it was written, by path.
     """
-    known = _COMPILED.get(id(schema))
-    if known is None:
-        known = _COMPILED[id(schema)] = (schema, _compile(schema))  # the schema is kept, so that nothing else gets its id
     run = _Run(text)
-    result = known[1](data, run, (), path)
+    result = _compiled(schema)(data, run, (), path)
     return result, run.equal
+
+
+@derived
+def _compiled(schema: Mapping[str, Any]) -> Leaf:
+    return _compile(schema)
 
 
 def _compile(schema: Any) -> Leaf:

@@ -8,6 +8,7 @@ from reconciler.check.messages import quoted
 from reconciler.check.symbol_table import CubeFact, Place
 from reconciler.document.suggest import near_miss
 from reconciler.errors import Problem
+from reconciler.incremental.derived import derived
 
 
 def references(cube: CubeFact) -> Iterator[Problem]:
@@ -43,7 +44,6 @@ def _in_value(schema: Mapping[str, Any], value: Any, place: Place) -> Iterator[t
 
 
 Parts = tuple[tuple[str, Mapping[str, Any]], ...]
-_KNOWN: dict[int, tuple[Mapping[str, Any], Parts]] = {}
 
 
 def _refers(schema: Mapping[str, Any]) -> bool:
@@ -51,10 +51,7 @@ def _refers(schema: Mapping[str, Any]) -> bool:
     return "x-pcn-ref" in schema or bool(_referring(schema)) or ("items" in schema and _refers(schema["items"]))
 
 
+@derived
 def _referring(schema: Mapping[str, Any]) -> Parts:
     """The properties of a schema in which there is a reference."""
-    known = _KNOWN.get(id(schema))
-    if known is None or known[0] is not schema:
-        parts = tuple((name, part) for name, part in schema.get("properties", {}).items() if _refers(part))
-        known = _KNOWN[id(schema)] = (schema, parts)  # the schema is kept, so that nothing else gets its id
-    return known[1]
+    return tuple((name, part) for name, part in schema.get("properties", {}).items() if _refers(part))

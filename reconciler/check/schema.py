@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from reconciler.document import Path
 from reconciler.document.paths import KeyFinder
+from reconciler.incremental.derived import Node
 
 if TYPE_CHECKING:
     from reconciler.service.implementation import ServiceImpl
@@ -55,18 +56,18 @@ class Services(Protocol):
 def document_schema() -> Schema:
     """The schema of a topology document in which a cube is any object with a name and a service-name."""
     file = File(__file__).resolve().parents[2] / "schemas" / "json" / "topology.schema.json"
-    schema: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    schema: dict[str, Any] = json.loads(file.read_text("utf-8"), object_hook=Node)
     cubes = schema["properties"]["spec"]["properties"]["cubes"]
     name = cubes["items"]["properties"]["name"]
-    properties = {"name": name, "service-name": {"type": "string"}}
-    cubes["items"] = {"type": "object", "required": ["name", "service-name"], "properties": properties}
+    properties = Node(name=name, **{"service-name": Node(type="string")})
+    cubes["items"] = Node(type="object", required=["name", "service-name"], properties=properties)
     return schema
 
 
 @cache
 def topology_schema() -> Schema:
     """The same of a document as it is for one host (document/hosts.py)."""
-    schema: dict[str, Any] = deepcopy(dict(document_schema()))
+    schema = deepcopy(document_schema())
     del schema["properties"]["spec"]["properties"]["hosts"], schema["properties"]["metadata"]["properties"]["annotations"]
     return schema
 

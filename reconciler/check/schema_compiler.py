@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from reconciler.incremental.derived import derived
 from reconciler.incremental.entry_memo import FEW, EntryMemo
 from reconciler.incremental.persistent_list import Distinct
 
@@ -31,23 +32,19 @@ _TYPES: dict[str, Test] = {
     "number": lambda value: value.__class__ is int or value.__class__ is float,
     "null": lambda value: value is None,
 }
-_TESTS: dict[int, tuple[Any, Test]] = {}
 
 
 class _NotKnown(Exception):
     """The schema uses a keyword, or a form of one, that only jsonschema knows."""
 
 
+@derived
 def quick_test(schema: Any) -> Test:
     """A function that is true only for data that is valid by `schema`; it is made once for a schema object."""
-    known = _TESTS.get(id(schema))
-    if known is None:
-        try:
-            test = _compile(schema)
-        except _NotKnown:
-            test = _never
-        known = _TESTS[id(schema)] = (schema, test)  # the schema is kept, so that nothing else gets its id
-    return known[1]
+    try:
+        return _compile(schema)
+    except _NotKnown:
+        return _never
 
 
 def _never(_: Any) -> bool:

@@ -47,6 +47,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
 from reconciler.errors import PcnError, of_code
+from reconciler.incremental.derived import Node
 from reconciler.service.directories import ServiceFiles, in_directory, in_tree
 from reconciler.service.implementation import ModuleImpl, ServiceImpl
 from reconciler.service.model import bindings as model_bindings
@@ -73,7 +74,7 @@ class Service:
 
     @functools.cached_property
     def schema(self) -> dict[str, Any]:
-        loaded: dict[str, Any] = json.loads(self.files.schema.read_text())
+        loaded: dict[str, Any] = json.loads(self.files.schema.read_text(), object_hook=Node)
         return loaded
 
     @functools.cached_property
@@ -315,7 +316,7 @@ class ShadowService(Service):
     @functools.cached_property
     def schema(self) -> dict[str, Any]:
         about = {"kind": "transparent", "ingress": ["shadow.c"], "egress": ["shadow.c"]}
-        return {"type": "object", "additionalProperties": False, "properties": {}, "x-pcn-service": about}
+        return Node({"type": "object", "additionalProperties": False, "properties": {}, "x-pcn-service": about})
 
 
 SHADOW = "shadow+"

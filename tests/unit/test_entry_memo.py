@@ -4,6 +4,7 @@ from __future__ import annotations
 import random
 
 from reconciler.check.normal import normalise
+from reconciler.incremental.derived import Node
 from reconciler.incremental.entry_memo import EntryMemo
 from reconciler.incremental.persistent_list import unchanged
 
@@ -40,8 +41,8 @@ def test_what_is_unchanged_is_told_by_identity_and_no_entry_twice() -> None:
     assert unchanged([], [a]) == (0, 0)
 
 
-SCHEMA = {"properties": {"service": {"type": "array", "x-yang-key": ["name"], "items": {"properties": {"name": {"type": "string"}, "backend": {
-    "type": "array", "x-yang-key": ["ip"], "items": {"properties": {"ip": {"type": "string"}}, "required": ["ip"]}}}, "required": ["name"]}}}}  # fmt: skip
+SCHEMA = Node({"properties": {"service": {"type": "array", "x-yang-key": ["name"], "items": {"properties": {"name": {"type": "string"}, "backend": {
+    "type": "array", "x-yang-key": ["ip"], "items": {"properties": {"ip": {"type": "string"}}, "required": ["ip"]}}}, "required": ["name"]}}}})  # fmt: skip
 
 
 def test_entries_that_have_lists_of_their_own_are_normalised_once_and_equal_keys_in_those_are_told_every_time() -> None:

@@ -61,7 +61,7 @@ class Expansion:
     chains: Mapping[str, Sequence[Rule]]
     policy: str
     path: Path
-    met: dict[int, Rule] = field(default_factory=dict)
+    met: dict[Rule, None] = field(default_factory=dict)
     _depth: int = 0
     _looks: int = 0
     _closed: dict[str, bool] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class Expansion:
             both = meet(under, case.box)
             if both is None:
                 continue
-            self.met[id(rule)] = rule
+            self.met[rule] = None
             for box in rule.unless:
                 skipping = meet(both, box)
                 if skipping is not None:

@@ -38,7 +38,7 @@ class Folded:
     @property
     def rest(self) -> tuple[Any, ...]:
         limit = self.rule.limit if self.rule is not None else None
-        alone = id(self.rule) if limit or self.action == "LOG" else 0
+        alone = self.rule if limit or self.action == "LOG" else None  # by what rule it is, not by what it says
         box = self.box
         named = box.smac, box.src_sets, box.dst_sets
         return self.action, self.answer, box.proto, box.flags, named, self.is_message, alone

@@ -53,7 +53,7 @@ _ANSWERS = {
 """`reject-with` of iptables and its short forms as ours; '' is what REJECT answers if nothing is said."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Rule:
     """`action`: a verdict, LOG, RETURN, 'jump' or 'goto' (to `target`), 'none', or 'refuse' for what nobody knows. Packets of
     a box of `unless` are not meant. `limit` is how often it matches, and its burst (`limited_by` are its words); `prefix` is

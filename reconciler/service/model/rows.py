@@ -184,18 +184,24 @@ def _place_row(
     """Put a row where it belongs. The entries of outer lists that are in `in_tables` are there already, or it has no place."""
     chain: list[Any] = [config]
     node: Any = config
+    where: tuple[Any, ...] = ()
     if binding.is_list:
         for depth, (name, is_list) in enumerate(binding.segments, 1):
+            where = (*where, name)
             if not is_list:
                 node = node.setdefault(name, {})
                 continue
             own = [c for c in binding.keys if c.level == len(chain)]
             is_outer = depth < len(binding.segments) and binding.segments[:depth] in in_tables
             entries = node.get(name, []) if is_outer else node.setdefault(name, [])
-            found = _entry_of(entries, known, own, layout, key, env, make=not is_outer)
-            if found is None:
-                return
-            node = found
+            wanted = _keys(own, layout, key, env)
+            where = (*where, *wanted.items())
+            if where not in known:
+                if is_outer:
+                    return
+                known[where] = wanted.get("", wanted)  # a leaf-list's entry is the key itself
+                entries.append(known[where])
+            node = known[where]
             chain.append(node)
     for column in binding.values:
         if column.state and not state:
@@ -205,22 +211,14 @@ def _place_row(
         _set(chain[column.level], column.path, leaf)
 
 
-def _entry_of(
-    entries: list[Any], known: Known, own: Sequence[Column], layout: TableLayout, key: bytes, env: Env, *, make: bool = True
-) -> Any:
-    """The list entry with this row's key, made if it is new, or else None. A leaf-list's entry is the key itself."""
+def _keys(own: Sequence[Column], layout: TableLayout, key: bytes, env: Env) -> dict[str, Any]:
+    """The key leaves of a list's entry in a row's key."""
     wanted: dict[str, Any] = {}
     for column in own:
         offset, size = place(layout.key, column.place)
         value = decode(column.encoding, key[offset : offset + size], env, column.enum)
         wanted[column.path[0] if column.path else ""] = value
-    identity = (id(entries), *wanted.items())
-    if identity not in known:
-        if not make:
-            return None
-        known[identity] = wanted.get("", wanted)
-        entries.append(known[identity])
-    return known[identity]
+    return wanted
 
 
 def _set(node: Any, path: Sequence[str], value: Any) -> None:
