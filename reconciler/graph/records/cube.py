@@ -1,0 +1,58 @@
+"""Records of a cube, of its ports, and of one to which no packet finds its way yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.model import BuildKey, family_of
+
+
+@dataclass(frozen=True, slots=True)
+class CubeRecord:
+    """`fuse`: it may run as one program with the cubes around it. `init`: its init-only leaves as JSON; live, '' if it was made
+    by a version that did not note them. `sources` stands for its C where that depends on its configuration."""
+
+    name: str
+    service: str
+    topology: str
+    type: str
+    fuse: bool = True
+    init: str = ""
+    sources: str = ""
+
+    @property
+    def address(self) -> str:
+        return f"cube/{self.name}"
+
+    @property
+    def build_key(self) -> BuildKey:
+        return BuildKey(self.service, family_of(self.type), self.sources)
+
+
+@dataclass(frozen=True, slots=True)
+class PortRecord:
+    """`peer` as the document has it; '-' is unconnected."""
+
+    cube: str
+    name: str
+    index: int
+    peer: str
+
+    @property
+    def address(self) -> str:
+        return f"cube/{self.cube}/port/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRecord:
+    """A transparent cube to which no packet finds its way yet: the netdev `at` which it is to be attached is not there, or the
+    port `at` which it sits leads nowhere. `place` is its place in the list there. No hook or hop says so, and it must not be
+    forgotten: it may be what protects the netdev that comes."""
+
+    cube: str
+    at: str
+    place: int
+
+    @property
+    def address(self) -> str:
+        return f"cube/{self.cube}/waits"

@@ -1,0 +1,49 @@
+"""The kernel as it was read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler import pins
+from reconciler.graph.records.state import State
+from reconciler.graph.records.table import TableRecord
+from reconciler.graph.records.topology import TopologyRecord
+from reconciler.model import Tap
+
+GONE = "(gone)"  # stands for a netdev or a program that is no longer there
+
+
+@dataclass(slots=True)
+class Live:
+    """The kernel as it was read: records by address, what no record accounts for, and the netdevs there are.
+
+    `leftovers` are paths below the root that an interrupted apply left; nothing refers to them. `generations` is the
+    number of each cube's current generation, and `ports` has the indices of its ports; `documents` are the applied ones, which
+    are among the records, and `unreadable` the names of those that cannot be read;
+    `netdevs` has every netdev of this namespace by name; `tables` the raw rows
+    of tables by cube. `adoptable` are tables that lost their pin but are in use: map ids by path, and, in `adopted`, what
+    they hold. `overfull` are the pins of tables that have more rows than they are to hold. `sealed` topologies were left out, for
+    the reason given (see `live.quarantine`). `recorded` are the digests under which programs are recorded. `namespaces` are those
+    that the applied documents name, with their topologies; `network` is the network as seen beside what was applied, where
+    `state` has it as seen beside what is wanted. `published` are the facts that workers published, by cube. `format` is that of
+    the layout in bpffs. `taps` are those that running commands ask for."""
+
+    state: State = field(default_factory=dict)
+    orphans: tuple[str, ...] = ()
+    generations: dict[str, int] = field(default_factory=dict)
+    ports: dict[str, dict[str, int]] = field(default_factory=dict)
+    documents: tuple[TopologyRecord, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    netdevs: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, dict[str, dict[bytes, bytes]]] = field(default_factory=dict)
+    adoptable: dict[str, int] = field(default_factory=dict)
+    sealed: dict[str, str] = field(default_factory=dict)
+    adopted: dict[str, TableRecord] = field(default_factory=dict)
+    overfull: frozenset[str] = frozenset()
+    recorded: set[str] = field(default_factory=set)
+    namespaces: dict[str, str] = field(default_factory=dict)
+    network: State = field(default_factory=dict)
+    published: dict[str, dict[str, Any]] = field(default_factory=dict)
+    format: int = pins.FORMAT
+    taps: tuple[Tap, ...] = ()
