@@ -224,17 +224,20 @@ class Provider:
         """Ends when the pod's policies are in force and its port is connected. Raises CniError."""
         await self._know(request)
         addresses = tuple(str(family.slot(slot)) for family in self.families().values())
+        before = self.attached.get(request.pod)
         self.attached[request.pod] = Attached(slot, addresses)
         try:
             self.changed()
             port = f"pods:s{slot}"
             _, said = await asyncio.gather(self._until(self._asked), self.agent.look([port], wait=5.0))
         except RpcError as error:
-            self._forget(request.pod, slot)
-            raise CniError(TRY_LATER, f"{netdev(slot)} is not in force: {error}") from None
-        if any(each["port"] == port for each in said["waiting"]):
-            self._forget(request.pod, slot)
-            raise CniError(TRY_LATER, f"{netdev(slot)} was not connected")
+            lacking = f"is not in force: {error}"
+        else:
+            lacking = "was not connected" if any(each["port"] == port for each in said["waiting"]) else ""
+        if lacking:
+            if before is None or before.slot != slot:  # else it is a pod that runs, and was added once more
+                self._forget(request.pod, slot)
+            raise CniError(TRY_LATER, f"{netdev(slot)} {lacking}")
 
     async def _know(self, request: Request) -> None:
         """Have the pod, by which policies select it: from the watch, or else asked for."""

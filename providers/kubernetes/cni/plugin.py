@@ -88,33 +88,34 @@ class Plugin:
         if not netdevs.is_namespace(request.netns):
             raise CniError(UNKNOWN_CONTAINER, f"there is no network namespace {request.netns}")
         async with self._one:
-            slot = await asyncio.to_thread(self._take, request)
+            slot, is_new = await asyncio.to_thread(self._take, request)
         try:
             await self.attach(request, slot)
             await asyncio.to_thread(self._set_up, request, slot)
         except BaseException:  # by its alias: the slot may be another pod's by now, if the pod was deleted meanwhile
-            await asyncio.to_thread(delete, request.attachment)
+            if is_new:  # else it is a running pod's, which goes on
+                await asyncio.to_thread(delete, request.attachment)
             raise
         return result(self._given(request, slot), request)
 
-    def _take(self, request: Request) -> int:
-        """The slot that the pod's interface has, or a free one, with its veth. The pod's end of a new one has neither address nor
-        route, so that nothing is sent by it before its policies are in force."""
+    def _take(self, request: Request) -> tuple[int, bool]:
+        """The slot that the pod's interface has, or a free one, with its veth; whether that is new. The pod's end of a new one has
+        neither address nor route, so that nothing is sent by it before its policies are in force."""
         taken = netdevs.owned()
         owner = Owner(*request.attachment, pod_word(*request.pod, *request.attachment))
         for slot, known in taken.items():
             if known is not None and (known.container, known.ifname) == request.attachment:
                 if netdevs.is_there(request.netns, request.ifname):
-                    return slot
+                    return slot, False
                 netdevs.remove(netdev(slot))  # of a namespace that is gone
         claimed = netdevs.claim(request.netns, request.ifname, owner)
         if claimed is not None:
-            return claimed
+            return claimed, True
         for slot in self._free(taken):
             if netdevs.make(netdev(slot), request.netns, owner, station(self.families()), self.settings.mtu):
                 self._last = slot
                 netdevs.set_up(request.netns, request.ifname)
-                return slot
+                return slot, True
         raise CniError(NO_SLOT, f"all {self._slots()} addresses for pods of this node are taken")
 
     def _set_up(self, request: Request, slot: int) -> None:

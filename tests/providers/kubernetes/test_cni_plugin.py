@@ -66,3 +66,27 @@ def test_an_add_that_fails_after_its_pod_was_deleted_leaves_the_next_pods_netdev
         assert [owner.container for owner in there.values()] == ["b"]
 
     asyncio.run(work())
+
+
+def test_an_add_that_is_said_again_and_fails_leaves_the_running_pod_its_netdev(there, monkeypatch):
+    monkeypatch.setattr(netdevs, "is_there", lambda *_: True)
+    is_away = False
+
+    async def attach(*_: Any) -> None:
+        if is_away:
+            raise CniError(TRY_LATER, "the agent is away")
+
+    async def gone() -> None:
+        pass
+
+    async def work() -> None:
+        nonlocal is_away
+        families = {4: family_of("10.244.1.0/24", Settings(slots=2))}
+        plugin = Plugin(Settings(slots=2), "/nowhere", lambda: families, attach, gone, str)
+        assert (await call(plugin, "ADD", "a"))[0] == 0
+        is_away = True
+        assert (await call(plugin, "ADD", "a"))[0] == 1
+        assert (await call(plugin, "ADD", "b"))[0] == 1
+        assert [owner.container for owner in there.values()] == ["a"], "b's, which was new, is gone"
+
+    asyncio.run(work())

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from providers.kubernetes.cni import netdevs
+from providers.kubernetes.cni.contract import CniError, Request
 from providers.kubernetes.cni.netdevs import Owner, pod_word
 from providers.kubernetes.provider import Provider
 from providers.kubernetes.settings import Settings
@@ -139,3 +140,26 @@ def test_what_did_not_change_is_the_object_of_before(revision):
     known.replace({("", "a"): item}, "5")
     known.replace({("", "a"): {"metadata": {"name": "a", "resourceVersion": revision}}}, "6")
     assert (known.by_name["", "a"] is item) == (revision == "1")
+
+
+def test_a_running_pod_that_is_added_again_in_vain_stays_known(monkeypatch):
+    found = provider()
+    found.objects["nodes"].by_name["", "n1"] = objects.node("n1", ("10.244.1.0/24",))
+    found.agent = AwayAgent()  # type: ignore[assignment]
+    monkeypatch.setattr(Provider, "_until", lambda *_: asyncio.sleep(0))
+    for name in "ab":
+        found.objects["pods"].by_name["default", name] = objects.pod(name, "n1")
+    found.attached["default", "a"] = Attached(0, ("10.244.1.8",))
+
+    async def work() -> None:
+        for slot, name in enumerate("ab"):
+            with pytest.raises(CniError, match="not in force"):
+                await found.attach(Request("ADD", "1.0.0", {}, name, "eth0", "/x", ("default", name)), slot)
+
+    asyncio.run(work())
+    assert found.attached.keys() == {("default", "a")}
+
+
+class AwayAgent:
+    async def look(self, *_: Any, **__: Any) -> Any:
+        raise RpcError("it is away")
