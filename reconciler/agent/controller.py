@@ -206,7 +206,7 @@ class Controller:
             return
         if not seen.plan.steps:
             self._succeeded(chosen, seen)
-            self._unchanged, self._calm_for = UnchangedCheck(options, seen, began), chosen.digest
+            self._unchanged, self._calm_for = UnchangedCheck(options, seen), chosen.digest
             return
         if not self._may_write(seen):
             self._say_observed(tuple(step.address for step in seen.plan.steps))

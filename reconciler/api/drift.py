@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +23,7 @@ class DriftLook:
         """As `pcn drift -o json` has it. Raises PcnError."""
         if self._unchanged is not None and self._unchanged.is_unchanged():
             return self._said
-        began = time.monotonic()
         session = drift_session(self.options)
         self._said = drift_document(session.drift, Decoder(session, self.options.services), session.plan.resets)
-        self._unchanged = UnchangedCheck(self.options, ApplyResult(session), began)
+        self._unchanged = UnchangedCheck(self.options, ApplyResult(session))
         return self._said

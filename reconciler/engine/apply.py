@@ -24,6 +24,7 @@ from reconciler.facts import links
 from reconciler.graph.desired import document_text
 from reconciler.graph.diff import Change, diff
 from reconciler.graph.records import (
+    Grouped,
     Live,
     OfNetwork,
     Record,
@@ -32,6 +33,7 @@ from reconciler.graph.records import (
     TopologyRecord,
     global_records,
 )
+from reconciler.incremental.row_delta import may_differ
 from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
 from reconciler.live.applied import APPLIED, applied_documents, name_of
 from reconciler.live.quarantine import HELD
@@ -180,7 +182,7 @@ def _carry_out(
 
     def verify() -> list[str]:
         options.doing("verifying")
-        read.append(read_back(session, reconciler))
+        read.append(read_back(session, reconciler, whole=options.recent is None))
         return unfinished(session, reconciler, read[-1])
 
     executor = Executor(root, session.objects, (step.operation for step in session.plan.steps), options.services)
@@ -352,12 +354,19 @@ def drift_session(options: Options | None = None) -> Session:
         return reconciler.session(applied, applied, live)
 
 
-def read_back(session: Session, reconciler: Reconciler) -> Live:
+def read_back(session: Session, reconciler: Reconciler, *, whole: bool = True) -> Live:
     """The kernel after a commit. Of cubes that no step names, what was read before the first step stands: steps write below the
     paths that they name and nowhere else, and no other writer had the lock meanwhile. All others are read again, like hooks and
-    netdevs."""
-    touched = cubes_of(session.plan.steps)
-    return reconciler.live(since={cube for cube in session.live.generations if pins.cube(cube) not in touched})
+    netdevs; but for long tables, if not `whole`, of which the rows are looked up that steps name (live/rows_after)."""
+    steps, state = session.plan.steps, session.live.state
+    touched = cubes_of(steps)
+    since = {cube for cube in session.live.generations if pins.cube(cube) not in touched}
+    if whole or not isinstance(state, Grouped):
+        return reconciler.live(since=since)
+    from reconciler.live.rows_after import rows_after  # commands read
+
+    records = (record for cube in session.live.generations.keys() - since for record in state.groups.get(cube, {}).values())
+    return reconciler.live(since=since, known=rows_after(Bpffs(reconciler.root), records, steps))
 
 
 def unfinished(session: Session, reconciler: Reconciler, live: Live) -> list[str]:
@@ -377,7 +386,11 @@ def _matters(change: Change, state: State) -> bool:
     """A staged table may still have the rows that will be retired; all others must be as wanted."""
     found, wanted = state.get(change.address), change.after
     if isinstance(found, TableRecord) and isinstance(wanted, TableRecord) and wanted.staged and found.rows is not None:
-        return replace(found, rows=None) != replace(wanted, rows=None) or not (wanted.rows or {}).items() <= found.rows.items()
+        if replace(found, rows=None) != replace(wanted, rows=None):
+            return True
+        keys = may_differ(found.rows, wanted.rows or {})
+        rows = {key: wanted.rows[key] for key in keys if key in wanted.rows} if keys is not None and wanted.rows else wanted.rows
+        return not (rows or {}).items() <= found.rows.items()
     return found != wanted
 
 

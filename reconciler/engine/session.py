@@ -96,17 +96,24 @@ class Reconciler:
     hold: frozenset[str] = frozenset()
     kept: SessionCache = field(default_factory=SessionCache)
 
-    def live(self, *, state: bool = False, since: Collection[str] = (), spare: Collection[str] = ()) -> Live:
+    def live(
+        self,
+        *,
+        state: bool = False,
+        since: Collection[str] = (),
+        spare: Collection[str] = (),
+        known: Mapping[str, dict[bytes, bytes]] | None = None,
+    ) -> Live:
         """The kernel below the root, read now; with `state`, the datapath's own tables too. Of the cubes in `since`, what the
-        last look that kept the same found is taken as it is. Topologies that cannot be read are sealed, but for those to
-        `spare`, which are about to be replaced or removed."""
+        last look that kept the same found is taken as it is, and so are the rows of tables that are `known`, by path. Topologies
+        that cannot be read are sealed, but for those to `spare`, which are about to be replaced or removed."""
         from reconciler.kernel import rtnl
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
         from reconciler.live.observe import observe_bpffs
 
         def look() -> Live:
-            with Reader(Bpffs(self.root), self.kept.memory, since) as reader:
+            with Reader(Bpffs(self.root), self.kept.memory, since, known) as reader:
                 found = observe_bpffs(reader, self.services, self.builder.one, rtnl.links(), state=state, before=self.kept.state)
             self.kept.state = found.state if isinstance(found.state, Grouped) else None
             return found

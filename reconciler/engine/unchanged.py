@@ -20,15 +20,15 @@ from reconciler.kernel.reader import Reader
 from reconciler.live.facts import host_facts
 from reconciler.live.shadows import shadow_facts
 
-_FRESH = 0.5  # seconds for which a look will do: the next one, directly after an edit, still heals what happened since within one
+_FRESH = 0.8  # seconds since its end for which a look will do: there is one at least as often, and one directly after an edit
 
 
 class UnchangedCheck:
-    """The kernel as it was when it was as wanted: when the look `began` (`time.monotonic`) that found it so."""
+    """The kernel as it was when it was as wanted, which a look has just found."""
 
-    def __init__(self, options: Options, seen: ApplyResult, began: float) -> None:
+    def __init__(self, options: Options, seen: ApplyResult) -> None:
         session = seen.session
-        self._began = began
+        self._ended = time.monotonic()
         self._options = options
         builder = Builder(options.services, root=options.root)
         self._reconciler = Reconciler(options.root, options.services, builder, kept=options.kept)
@@ -40,7 +40,6 @@ class UnchangedCheck:
 
     def is_unchanged(self) -> bool:
         """Whether nothing has changed since. Raises LockBusy, KernelError."""
-        began = time.monotonic()
         with Bpffs(self._options.root).read_locked(self._options.lock_timeout):
             live = self._reconciler.live()
             state, conflicts = self._reconciler.with_links(live, self._network)
@@ -49,7 +48,7 @@ class UnchangedCheck:
         same = same and live.taps == calm.taps and live.published == calm.published
         same = same and self._facts_now(live) == self._facts
         if same:  # what was read now says the same, and has less that is its own
-            self._began, self._read, self._calm = began, live, replace(live, state=state)
+            self._ended, self._read, self._calm = time.monotonic(), live, replace(live, state=state)
         return same
 
     def _facts_now(self, live: Live) -> dict[str, Any]:
@@ -58,7 +57,7 @@ class UnchangedCheck:
 
     def recent(self) -> Live | None:
         """What the last look read, if that will do for something that is to be applied now; None if it was too long ago."""
-        return self._read if time.monotonic() - self._began <= _FRESH else None
+        return self._read if time.monotonic() - self._ended <= _FRESH else None
 
     def last(self) -> Live:
         """What the last look read, however long ago that was."""

@@ -51,4 +51,6 @@ def may_differ(old: Mapping[bytes, bytes], new: Mapping[bytes, bytes]) -> Collec
         return ()
     if isinstance(new, RowDelta) and new.source is old:
         return new.keys_of_edit
+    if isinstance(old, RowDelta) and isinstance(new, RowDelta) and new.source is old.source is not None:
+        return {*old.keys_of_edit, *new.keys_of_edit}
     return old.keys_of_edit if isinstance(old, RowDelta) and old.source is new else None

@@ -32,16 +32,20 @@ KEYS = "keys"  # what is asked of a table of whose values nothing is to be known
 # at the latest) forgets for good to free one that is opened by its number and closed before that.
 _EMPTIED = 0.05
 T = TypeVar("T")
+Rows = dict[bytes, bytes]
 _ABSENT = Directory((0, 0))
 
 
 class Reader:
     """Reads pins by their path relative to the root. It is for one look: a directory is listed once, and a pin asked once what
     it is. With a `memory`, this look goes on from the last one, and leaves what it learned in it; what was made under one of
-    the names in `since` is not even read again. Whoever asks for tables by their number reads in a `with` block."""
+    the names in `since` is not even read again. Of tables in `known` (by their paths) the rows are given, and the next look reads
+    what holds them again. Whoever asks for tables by their number reads in a `with` block."""
 
-    def __init__(self, root: Bpffs, memory: ReadCache | None = None, since: Collection[str] = ()) -> None:
-        self.root, self._memory, self._since = root, memory or ReadCache(), since
+    def __init__(
+        self, root: Bpffs, memory: ReadCache | None = None, since: Collection[str] = (), known: Mapping[str, Rows] | None = None
+    ) -> None:
+        self.root, self._memory, self._since, self._known = root, memory or ReadCache(), since, known or {}
         self._looked: dict[str, Directory] = {}
         self._noted: CachedResult | None = None
         self._seen: dict[int, maps.MapInfo] | None = None
@@ -60,7 +64,8 @@ class Reader:
     def remembered(self, name: str, given: object, make: Callable[[], T]) -> T:
         """What `make` makes of `given` and of what it reads here; made anew only if either differs from the last time."""
         known = self._memory.results.get(name)
-        if known is None or known.given != given or not (name in self._since or self._reads_the_same(known)):
+        is_same = known is not None and known.given == given
+        if known is None or not is_same or not (name in self._since or (not self._known and self._reads_the_same(known))):
             known = self._noted = self._memory.results[name] = CachedResult(given)
             try:
                 known.value = make()
@@ -230,9 +235,13 @@ class Reader:
         found = self.table(relative)
         return found.spec if found is not None else None
 
-    def rows(self, relative: str, *, sparse: bool = False) -> tuple[maps.MapSpec, dict[bytes, bytes]] | None:
+    def rows(self, relative: str, *, sparse: bool = False) -> tuple[maps.MapSpec, Rows] | None:
         """All rows of a table, which nobody may change: they are the same object in the next look, if they read the same. Where
         it is `sparse`, an array's rows of zeros may be left out."""
+        if relative in self._known and (spec := self.spec(relative)) is not None:
+            if self._noted is not None:
+                self._noted.contents[relative, None] = _UNKNOWN  # which no content is
+            return spec, self._known[relative]
         return self._made(relative, None, f"rows, sparse {sparse}", partial(maps.rows_of, sparse=sparse))
 
     def keys(self, relative: str) -> tuple[maps.MapSpec, dict[bytes, bytes]] | None:

@@ -76,7 +76,7 @@ def of_a_look(count: int) -> Counter[str]:
     options = Options()
     applied(hellos(count), options)
     settle()
-    glance = UnchangedCheck(options, applied(hellos(count), options), time.monotonic())
+    glance = UnchangedCheck(options, applied(hellos(count), options))
     assert glance.is_unchanged()
     with counted() as calls:
         assert glance.is_unchanged()

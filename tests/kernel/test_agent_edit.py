@@ -93,6 +93,43 @@ def test_a_row_that_somebody_wrote_since_does_not_stay(agent: Agent) -> None:
             pass
 
 
+MANY_MORE = 1200  # rows, of a table that is long
+
+
+def balanced(backend: str) -> str:
+    """A load balancer with a backend for each service, of which the one in the middle has this one."""
+    head = HEAD.format("t") + "  - name: lb\n    service-name: lbrp\n    service:\n"
+    return head + "".join(
+        f"    - {{vip: 10.1.{number >> 8}.{number & 255}, vport: 80, proto: TCP, backend: "
+        f"[{{ip: {backend if number == MANY_MORE // 2 else '10.9.0.9'}, port: 80}}]}}\n"
+        for number in range(1, MANY_MORE)
+    )
+
+
+def test_a_long_table_is_not_read_for_one_row_and_what_somebody_wrote_to_another_is_healed_at_once(agent: Agent) -> None:
+    agent.save(balanced("10.9.0.1"))
+    while agent.healer._unchanged is None or not agent.healer._unchanged.is_unchanged():
+        agent.healer.poll()
+    with Bpffs(agent.options.root).opened("cubes/lb/tables/members") as fd:
+        spec = maps.info(fd).spec
+        before = maps.rows(fd, spec)
+        other = next(key for key, row in before.items() if row[12:16] == bytes((10, 9, 0, 9)))
+        maps.delete_many(fd, spec, [other])
+        assert agent.save(balanced("10.9.0.2")) == SOON, "what was edited was looked at"
+        there = maps.rows(fd, spec)
+        assert other not in there
+        own = next(key for key, row in there.items() if row[12:16] == bytes((10, 9, 0, 2)))
+        agent.healer.poll()
+        assert maps.rows(fd, spec)[other] == before[other]
+        while agent.healer._unchanged is None or not agent.healer._unchanged.is_unchanged():
+            agent.healer.poll()
+        maps.delete_many(fd, spec, [own])
+        agent.healer.poll()
+        assert own in maps.rows(fd, spec), "what an edit wrote is read by each look after it"
+    assert drift() == []
+    agent.save(text("t", MANY))
+
+
 def test_an_edit_that_does_more_than_write_rows_reads_the_cube(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "pcn.agent")
     os.unlink(agent.path("t0/ports/a"))

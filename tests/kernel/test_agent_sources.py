@@ -6,7 +6,6 @@ import contextlib
 import copy
 import socket
 import subprocess
-import time
 from dataclasses import replace
 
 import pytest
@@ -191,7 +190,7 @@ def test_a_netdev_that_comes_is_connected_without_reading_everything(bench, monk
     data["spec"]["cubes"][0]["ports"] += [{"name": name, "peer": name} for name in ("late0", "late1")]
     documents, options, read = [replace(bench.lab.document(), data=data)], Options(root=bench.lab.root), []
     apply(documents, options)
-    calm = UnchangedCheck(options, plan_for(documents, options), time.monotonic())
+    calm = UnchangedCheck(options, plan_for(documents, options))
     whole = Reconciler.live
 
     def live(self, **more):

@@ -51,3 +51,11 @@ def test_only_the_last_edit_remembers_where_it_came_from() -> None:
     assert first == {b"a": b"1", b"b": b"2"}
     assert first != {b"a": b"1"}
     assert second == {b"b": b"2"}
+
+
+def test_two_that_were_made_of_the_same_differ_at_most_where_one_of_them_does() -> None:
+    rows = {row(number): row(number) for number in range(60)}
+    one, other = row_delta(rows, [row(1)], {row(2): row(9)}), row_delta(rows, [row(3)], {row(2): row(9)})
+    assert set(may_differ(one, other) or ()) == {row(1), row(2), row(3)}
+    assert one != other
+    assert one == row_delta(rows, [row(1)], {row(2): row(9)})

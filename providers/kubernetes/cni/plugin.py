@@ -99,8 +99,8 @@ class Plugin:
         return result(self._given(request, slot), request)
 
     def _take(self, request: Request) -> tuple[int, bool]:
-        """The slot that the pod's interface has, or a free one, with its veth; whether that is new. The pod's end of a new one has
-        neither address nor route, so that nothing is sent by it before its policies are in force."""
+        """The slot that the pod's interface has, or a free one, with its veth; and whether it is new. A new one has at the
+        pod's end neither address nor route, so that nothing is sent by it before its policies are in force."""
         taken = netdevs.owned()
         owner = Owner(*request.attachment, pod_word(*request.pod, *request.attachment))
         for slot, known in taken.items():
