@@ -4,38 +4,18 @@
  * The SYN becomes its answer where it stands, at its length: the first option says the stack's MSS, all others become padding. What is no
  * SYN to a listening socket of this host passes untouched, and nothing but its flags is looked at.
  */
-#include "lib/segment.h"
+#include "synflood.h"
 
 #define ANSWER_WINDOW 65535 /* without scaling: the cookie has no room for what the client's SYN said of it */
-#define TCP_MOST 60         /* bytes of a header with all its options */
 #define OPTIONS 10          /* words */
 #define NO_OPTION 0x01010101
 #define LISTENING 10 /* TCP_LISTEN */
-
-enum counted { SYNS, COOKIES, CARRYING, COUNTED };
-BPF_TABLE("percpu_array", u32, u64, counters, COUNTED);
-/* The host's own addresses: a listening socket of any address would be found for whatever else passes, too. */
-struct address {
-  u32 words[4];
-};
-BPF_TABLE("hash", struct address, u8, own_addresses, 4096);
-
-static __always_inline void count(u32 what) {
-  u64 *counter = counters.lookup(&what);
-  if (counter)
-    (*counter)++;
-}
 
 struct headers { /* as the kernel's helpers want them: in memory, at once */
   u32 ip[10];
   u32 tcp[TCP_MOST / 4];
   u64 tcp_size;
 };
-
-/* Options, or extension headers, which would be sent back. */
-static __always_inline bool has_more(const struct parsed *is) {
-  return is->l4 - is->l3 != (is->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
-}
 
 static __always_inline bool read_headers(struct CTXTYPE *ctx, const struct parsed *is, struct headers *heads) {
   u64 size = heads->tcp_size;
@@ -112,23 +92,13 @@ static __always_inline bool answer(struct CTXTYPE *ctx, const struct parsed *is,
   return renew_header(ctx, is);
 }
 
-/* The way that the SYN came; where that leads to no cube, to the netdev that this one is on. */
-static __always_inline int send_back(struct CTXTYPE *ctx, struct pkt_metadata *md) {
-  u32 row = md->in_port;
-  struct pcn_hop *hop = pcn_hops.lookup(&row);
-  if (hop && (hop->kind == PCN_HOP_PROGRAM || hop->kind == PCN_HOP_NETDEV))
-    return pcn_leave(ctx, row);
-#if PCN_XDP
-  return bpf_redirect(ctx->ingress_ifindex, 0); /* XDP_TX would want a program at the other end of a veth */
-#else
-  return bpf_redirect(ctx->ifindex, 0);
-#endif
-}
-
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
   struct parsed is;
-  if (!PCN_CONST(PROTECTED) || parse_packet(ctx, &is, md->packet_len) != IS_IP || is.proto != IPPROTO_TCP || is.fragment ||
-      (is.flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_SYN)
+  if (!(PCN_CONST(PROTECTED) | PCN_CONST(PROXIES)) || parse_packet(ctx, &is, md->packet_len) != IS_IP || is.proto != IPPROTO_TCP)
+    return RX_OK;
+  if (PCN_CONST(PROXIES) && proxied_of(is.dst) && !own_addresses.lookup((struct address *)is.dst))
+    goto proxy;
+  if (!PCN_CONST(PROTECTED) || is.fragment || !begins(&is))
     return RX_OK;
   count(SYNS);
   struct headers heads = {};
@@ -150,4 +120,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return PCN_SHOT;
   count(COOKIES);
   return send_back(ctx, md);
+proxy:
+  call_ingress_program(ctx, PROXY);
+  return RX_DROP;
 }

@@ -11,6 +11,8 @@ from cubes.lib.layout import index, number
 from reconciler.service.sdk import Env, TableRows, encode
 
 FACTS = ("addresses",)
+SCRATCH = frozenset({"proxy_packets"})
+CUTS = {"proxy_sessions": "all that are proxied"}
 
 Config = Mapping[str, Any]
 Rows = Mapping[str, Mapping[bytes, bytes]]
@@ -30,7 +32,8 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
 def state(rows: Rows, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
     counters = rows.get("counters", {})
     own = {name: number(counters.get(index(at), bytes(8))) for at, name in enumerate(_OWN)}
-    return {"stats": {**_of_host(env.counters), **own}}
+    proxied = number(rows.get("proxy_counters", {}).get(index(0), bytes(8)))
+    return {"stats": {**_of_host(env.counters), **own, "proxied": proxied}}
 
 
 def _of_host(counters: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
