@@ -66,9 +66,10 @@ def document_schema() -> Schema:
 
 @cache
 def topology_schema() -> Schema:
-    """The same of a document as it is for one host (document/hosts.py)."""
+    """The same of a document as it is for one host (document/hosts.py), and with shared lists written out (shared.py)."""
     schema = deepcopy(document_schema())
     del schema["properties"]["spec"]["properties"]["hosts"], schema["properties"]["metadata"]["properties"]["annotations"]
+    del schema["properties"]["spec"]["properties"]["shared"]
     return schema
 
 

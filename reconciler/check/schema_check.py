@@ -48,6 +48,7 @@ class Draft:
 
 def check_schema(document: Document, services: Services) -> Draft:
     """The draft of a document in topology form, with its problems."""
+    document, wrong_lists = _with_lists(document, services)
     data, equal = normalise(topology_schema(), document.data, document.source_text)
     found = [_of_equal_keys(each) for each in equal] + list(_invalid(topology_schema(), data))
     draft = Draft(document, data, services)
@@ -67,7 +68,17 @@ def check_schema(document: Document, services: Services) -> Draft:
         if not wrong:
             MEMO.add(raw, service, normal)
         found += wrong
-    return Draft(document, data, services, tuple(_problems(draft, found)))
+    return Draft(document, data, services, (*wrong_lists, *_problems(draft, found)))
+
+
+def _with_lists(document: Document, services: Services) -> tuple[Document, list[Problem]]:
+    """The document with its shared lists written out, and what is wrong with them."""
+    spec = document.data.get("spec") if isinstance(document.data, dict) else None
+    if not isinstance(spec, dict) or "shared" not in spec:
+        return document, []
+    from reconciler.check.shared import written_out
+
+    return written_out(document, services)
 
 
 def _invalid(schema: Mapping[str, Any], data: Any) -> Iterator[Finding]:

@@ -21,6 +21,17 @@ _HOSTS: Schema = {
                    "examples": [{"site": "turin", "role": ["gw", "fw"]}]},
     },
 }  # fmt: skip
+# Lists of anything. reconciler/check/shared.py reads them, and writes them out where they are used.
+_SHARED: Schema = {
+    "description": "Lists that several cubes, or several places in one, use: {shared: NAME} stands for them there.",
+    "type": "array",
+    "items": {
+        "type": "object", "additionalProperties": False, "required": ["name", "entries"],
+        "properties": {"name": {"description": "What it is called.", "type": "string"},
+                       "entries": {"description": "What is in it: whatever may stand there.", "type": "array", "items": {}}},
+    },
+    "examples": [[{"name": "office", "entries": ["10.0.0.0/8", "192.0.2.7"]}]],
+}  # fmt: skip
 _ANNOTATIONS: Schema = {
     "description": "What is asked of whoever applies the topology, such as pcn/suspend.",
     "type": "object", "properties": {}, "additionalProperties": {"type": "string"}, "examples": [{"pcn/suspend": "true"}],
@@ -39,7 +50,8 @@ def topology_schema(module: Statement, services: Iterable[str]) -> Schema:
     schema = head | object_schema(module)
     schema["required"].append("spec")
     schema["properties"]["metadata"]["properties"]["annotations"] = _ANNOTATIONS
-    schema["properties"]["spec"]["properties"] = {"hosts": _HOSTS, **schema["properties"]["spec"]["properties"]}
+    spec = schema["properties"]["spec"]
+    spec["properties"] = {"hosts": _HOSTS, "shared": _SHARED, **spec["properties"]}
     items = schema["properties"]["spec"]["properties"]["cubes"]["items"]
     items["additionalProperties"] = True
     service_name = items["properties"]["service-name"]
