@@ -13,6 +13,7 @@ from cubes.dynmon.options import PATHS, metrics_of
 from cubes.dynmon.values import ARRAYS, value_of
 
 MOST_SAMPLES = 10_000  # of one metric: each is a time series of whoever scrapes it
+LEFT_OUT = "dynmon_left_out_samples"
 _TYPES = {"counter": "counter", "gauge": "gauge"}
 
 Labels = tuple[tuple[str, str], ...]
@@ -64,6 +65,19 @@ def exposition(config: Mapping[str, Any], rows: Rows, tables: Mapping[str, Any])
             about = metrics[0][1]["open-metrics-metadata"]
             yield f"# HELP {name} {_escaped(about['help'], quoted=False)}\n# TYPE {name} {type_of(metrics[0][1])}\n"
         yield from lines
+    yield from _left_out([metric for metrics in named.values() for _, metric in metrics], rows, tables)
+
+
+def _left_out(metrics: Sequence[Mapping[str, Any]], rows: Rows, tables: Mapping[str, Any]) -> Iterator[str]:
+    """How many samples of each are one too many; nothing where none is."""
+    said = ""
+    for metric in metrics:
+        table = metric["map-name"]
+        over = len(value_of(tables[table], rows.get(table, {}))) - MOST_SAMPLES if tables[table].value.kind == "scalar" else 0
+        if over > 0:
+            said += f'{LEFT_OUT}{{metric="{_escaped(metric["name"])}",table="{table}"}} {over}\n'
+    if said:
+        yield f"# HELP {LEFT_OUT} Rows of a metric's table beyond those that are exported.\n# TYPE {LEFT_OUT} gauge\n{said}"
 
 
 def _lines(

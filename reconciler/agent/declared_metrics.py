@@ -1,7 +1,7 @@
 """The metrics that models declare, of every live cube: as Polycube writes them, and by Prometheus' conventions.
 
 They are read as `pcn show --state` reads a cube, so a host whose tables have very many rows has none of them: the agent has
-other things to do.
+other things to do. How many cubes that concerns is a metric itself.
 """
 
 from __future__ import annotations
@@ -26,14 +26,28 @@ class Sample(NamedTuple):
 
 
 def shown(root: str, services: Services, cubes: Collection[CubeStats]) -> list[dict[str, Any]]:
-    """Those of these cubes that have such metrics, as `pcn show --state` has them, by name. Raises KernelError, CompileError."""
-    names = {cube.service for cube in cubes}
-    wanted = {name for name, found in declared_by(services, names).items() if found} | set(exposing(services, names))
-    if not wanted or sum(count for cube in cubes for count in cube.entries.values()) > MOST_ROWS:
+    """Those of these cubes that have such metrics, as `pcn show --state` has them, by name; none if they are left out. Raises
+    KernelError, CompileError."""
+    wanted = _having(services, cubes)
+    if not wanted or left_out(services, cubes):
         return []
     documents = show(Options(root=root, services=services), state=True)
     live = (cube for each in documents for cube in each["spec"].get("cubes", ()))
     return sorted((cube for cube in live if cube["service-name"] in wanted), key=lambda cube: str(cube["name"]))
+
+
+def left_out(services: Services, cubes: Collection[CubeStats]) -> int:
+    """How many of a host's cubes have such metrics that are left out, as all tables have more than MOST_ROWS rows together."""
+    if sum(count for cube in cubes for count in cube.entries.values()) <= MOST_ROWS:
+        return 0
+    wanted = _having(services, cubes)
+    return sum(cube.service in wanted for cube in cubes)
+
+
+def _having(services: Services, cubes: Collection[CubeStats]) -> set[str]:
+    """The services of these cubes that have such metrics."""
+    names = {cube.service for cube in cubes}
+    return {name for name, found in declared_by(services, names).items() if found} | set(exposing(services, names))
 
 
 def samples(services: Services, cubes: Collection[Mapping[str, Any]]) -> list[Sample]:

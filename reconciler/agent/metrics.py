@@ -7,7 +7,7 @@ from typing import Any
 
 from reconciler.agent import stats
 from reconciler.agent.counters import BUCKETS
-from reconciler.agent.declared_metrics import Sample, as_polycube, exposed, families, samples, shown
+from reconciler.agent.declared_metrics import Sample, as_polycube, exposed, families, left_out, samples, shown
 from reconciler.errors import FeatureMissing, PcnError
 from reconciler.service.registry import Services
 
@@ -91,6 +91,7 @@ class Page:
         except PcnError:  # what could be read stands; the rest is absent, which an alert can see
             return
         yield from _cubes(cubes)
+        yield _left_out(left_out(self._services, cubes))
         self._declared = samples(self._services, live)
         yield from families(self._declared)
         yield from exposed(self._services, live)
@@ -151,6 +152,13 @@ def _cubes(cubes: list[stats.CubeStats]) -> Iterator[Any]:
                     for direction in ("rx", "tx"):
                         family.add_metric([cube.name, port.name, direction], getattr(port.counters, f"{direction}_{what}"))
         yield family
+
+
+def _left_out(count: int) -> Any:
+    from prometheus_client.core import GaugeMetricFamily
+
+    text = "Cubes of which the metrics of their models are left out, as the tables of all cubes have more than 50,000 rows."
+    return GaugeMetricFamily("pcn_left_out_cubes", text, value=count)
 
 
 def _slow_path(counters: dict[str, Any]) -> Iterator[Any]:

@@ -1,28 +1,28 @@
 """The metrics: true numbers, names by Prometheus's conventions, and read by a real Prometheus."""
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import socket
 import subprocess
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
+from dataclasses import replace
 
 import pytest
 
-from reconciler.agent import metrics
+from reconciler.agent import declared_metrics, metrics, stats
 from reconciler.agent.declared_metrics import declared_by
 from reconciler.kernel import linkwrite
 from reconciler.service.registry import Services
 from tests.lib import packets
 from tests.lib.agent_process import OWNED, Bench
 from tests.lib.lab import Lab
+from tests.lib.prometheus import Prometheus
 
 ADDRESS = "127.0.0.1:9477"  # of the lab's own network namespace
-UNITS = ("seconds", "bytes", "total", "info", "objects", "changes", "ports", "files", "packets", "entries", "healthy", "fds")
+UNITS = ("seconds", "bytes", "total", "info", "objects", "changes", "ports", "files", "packets", "entries", "healthy", "fds", "cubes")
 SAMPLE = re.compile(r'^([a-z_]+)(?:\{(.*)\})? (\S+)$', re.MULTILINE)
 
 
@@ -84,38 +84,23 @@ def test_names_keep_to_the_conventions(bench):
         assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_a_real_prometheus_scrapes_it(bench, tmp_path):
-    if shutil.which("prometheus") is None:
-        pytest.skip("prometheus is not installed (apt-get install prometheus)")
-    config = tmp_path / "prometheus.yml"
-    config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [
-        {"job_name": "pcn", "static_configs": [{"targets": [ADDRESS]}]}]}))  # fmt: skip
+def test_what_is_left_out_is_a_metric(bench):
+    services = bench.lab.options.services
+    said = {"fwdtable": declared_metrics.MOST_ROWS + 1}
+    for rows, count in (({}, 0), (said, 1)):
+        cubes = [replace(cube, entries=rows) for cube in stats.read(bench.lab.root, services)]
+        assert declared_metrics.left_out(services, cubes) == count
+        assert bool(declared_metrics.shown(bench.lab.root, services, cubes)) == (not count)
     with bench.agent("--metrics", ADDRESS):
-        server = subprocess.Popen(["prometheus", f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}",
-                                   "--web.listen-address=127.0.0.1:9490"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-        try:
-            assert packets.ping(bench.lab.space("h1"), "10.0.0.2", 3) == 3
-            assert ask_prometheus("up{job='pcn'}") == 1
-            assert ask_prometheus("pcn_healthy") == 1
-            assert ask_prometheus("sum(pcn_port_packets_total{cube='br1',direction='rx'})") >= 6
-        finally:
-            server.terminate()
-            server.wait(10)
+        assert value(scrape(), "pcn_left_out_cubes") == 0
 
 
-def ask_prometheus(query: str) -> float | None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            url = "http://127.0.0.1:9490/api/v1/query?" + urllib.parse.urlencode({"query": query})
-            with urllib.request.urlopen(url, timeout=2) as answer:
-                found = json.load(answer)["data"]["result"]
-            if found:
-                return float(found[0]["value"][1])
-        except OSError:
-            pass
-        time.sleep(0.2)
-    return None
+def test_a_real_prometheus_scrapes_it(bench, tmp_path):
+    with bench.agent("--metrics", ADDRESS), Prometheus(tmp_path, ADDRESS) as prometheus:
+        assert packets.ping(bench.lab.space("h1"), "10.0.0.2", 3) == 3
+        assert prometheus.ask("up{job='pcn'}") == 1
+        assert prometheus.ask("pcn_healthy") == 1
+        assert prometheus.ask("sum(pcn_port_packets_total{cube='br1',direction='rx'})") >= 6
 
 
 def test_somebody_who_says_nothing_or_nonsense_does_not_hold_it_up(bench):

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from reconciler.agent.declared_metrics import Sample, as_polycube, declared_by
+from reconciler.agent.declared_metrics import MOST_ROWS, Sample, as_polycube, declared_by, left_out, shown
+from reconciler.agent.stats import CubeStats
 from reconciler.service.model.metrics import Metric, value
 from reconciler.service.registry import Services
 
@@ -48,3 +49,13 @@ def test_the_lines_are_polycube_s_and_a_parser_of_prometheus_reads_them() -> Non
     found = {family.name: family for family in text_string_to_metric_families(text)}
     assert {name: family.type for name, family in found.items()} == {"pkts": "counter", "ports": "gauge"}
     assert [sample.value for sample in found["pkts"].samples] == [3, 12345678]
+
+
+def test_cubes_whose_metrics_are_left_out_are_counted_and_nothing_is_read() -> None:
+    services = Services()
+    cubes = [CubeStats("d1", "dynmon", "TC", "t"), CubeStats("s1", "simplebridge", "TC", "t", entries={"fwdtable": MOST_ROWS}),
+             CubeStats("h1", "transparenthelloworld", "TC", "t")]  # fmt: skip
+    assert left_out(services, cubes) == 0
+    more = [*cubes, CubeStats("s2", "simplebridge", "TC", "t", entries={"fwdtable": 1})]
+    assert left_out(services, more) == 3, "all but the one whose model declares none"
+    assert shown("/nowhere", services, more) == []

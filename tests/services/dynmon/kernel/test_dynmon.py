@@ -15,7 +15,10 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from reconciler.errors import ApplyFailed, CompileError, DocumentError, VerifierError
+from reconciler.kernel import linkwrite
+from tests.lib.agent_process import Bench
 from tests.lib.lab import HOOKS, Counts, Lab, own_counts
+from tests.lib.prometheus import Prometheus
 from tests.lib.services import rx
 from tests.upgrade.traffic import Traffic, udp
 
@@ -142,6 +145,27 @@ def test_the_agent_exports_them_with_the_cube_s_name(lab: Lab) -> None:
     assert f'packets_total{{cube="dm",where="here"}} {values(lab)["packets_total"][0]}.0\n' in text
     assert re.search(r'^flows_total\{cube="dm",dst="\d+",proto="1",where="here"\} \d+\.0$', text, re.MULTILINE)
     assert 'longest{cube="dm",index="1",where="here"} 0.0' in text
+
+
+def test_samples_that_are_too_many_are_counted(lab: Lab) -> None:
+    configure(lab, COUNTERS.replace("(LONGEST, u32, 2)", "(LONGEST, u32, 10003)"), metric("packets_total", "ALL"), metric("longest", "LONGEST"))
+    lab.apply()
+    text = lab.live_cube("dm", state=True)["open-metrics"]
+    assert text.count("\nlongest{") == 10_000
+    assert [line for line in text.splitlines() if line.startswith("dynmon_left")] == ['dynmon_left_out_samples{metric="longest",table="LONGEST"} 3']
+
+
+def test_a_real_prometheus_reads_them(lab: Lab, tmp_path: Path) -> None:
+    linkwrite.set_link("lo", up=True)
+    configure(lab, COUNTERS, metric("packets_total", "ALL"), metric("flows", "FLOWS"))
+    bench = Bench(lab, tmp_path)
+    bench.save()
+    lab.apply()
+    with bench.agent("--metrics", "127.0.0.1:9477"), Prometheus(tmp_path, "127.0.0.1:9477") as prometheus:
+        assert lab.ok("h1", "10.0.0.2", 3)
+        assert (prometheus.ask("packets_total{cube='dm',where='here'} >= 3") or 0) >= 3
+        assert (prometheus.ask("sum(flows_total{cube='dm',proto='1'}) >= 3") or 0) >= 3
+        assert prometheus.ask("pcn_left_out_cubes") == 0
 
 
 def test_other_code_takes_the_place_of_what_runs_without_loss_and_keeps_its_tables(lab: Lab) -> None:
