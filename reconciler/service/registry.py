@@ -54,6 +54,7 @@ from reconciler.service.model import bindings as model_bindings
 from reconciler.service.model.bindings import Binding
 from reconciler.service.model.codec import Env
 from reconciler.service.model.owned import owned_by
+from reconciler.service.model.packing import refuse_misfits
 from reconciler.service.model.rows import Migrate, TableRows, decode_rows, encode_rows
 from reconciler.service.ownership import refuse_others
 
@@ -234,8 +235,9 @@ class Service:
         """Configuration as table rows, by table name."""
         derived = self.implementation.tables(config, _as_of_today(env, tables), tables)
         found = encode_rows([binding for binding in self.bindings if binding.table not in derived], config, tables, env)
+        refuse_misfits(self.bindings, tables)
         for name in {binding.table for binding in self.bindings}:
-            tuple(owned_by(name, self.bindings, tables))  # raises where fields do not fit, before anything is planned
+            tuple(owned_by(name, self.bindings, tables))  # like the line before, raises before anything is planned
         return {name: rows.without_zeros() for name, rows in {**found, **derived}.items()}
 
     def config(

@@ -199,6 +199,26 @@ def test_fields_that_do_not_fit_their_owners_are_refused(made: Make, tmp_path: P
     lab.options.services = right
 
 
+@pytest.mark.parametrize(("old", "new", "said"), [
+    ('pcn:value "packets"; }\n    list', 'pcn:value "bytes"; }\n    list', "leaf 'packets', table 'rules': the model names field 'bytes'"),
+    ('container seen { leaf packets { type uint64; pcn:value "packets"', 'container seen { leaf packets { type uint64; pcn:value "bytes"',
+     "leaf 'seen/packets', table 'stations': the model names field 'bytes', the C struct has packets, port, unused"),
+    ('pcn:key "mac"', 'pcn:key "address"', "leaf 'mac', table 'stations': the model names field 'address', the C struct has rule, mac"),
+])
+def test_a_leaf_of_state_whose_field_the_c_lacks_is_refused_where_the_cube_is_written(
+    made: Make, tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    lab = made()
+    assert old in YANG
+    right, lab.options.services = lab.options.services, metered(tmp_path / "wrong", YANG.replace("OWNED", "").replace(old, new))
+    with pytest.raises(DocumentError) as refused:
+        lab.plan()
+    lab.options.services = right
+    (problem,) = refused.value.problems
+    assert said in problem.message
+    assert problem.where is not None
+
+
 def test_rows_of_state_that_name_a_port_go_with_it(made: Make) -> None:
     lab = made()
     send(lab)

@@ -35,6 +35,18 @@ def place(layout: Any, name: str) -> tuple[int, int]:
     raise KeyError(f"the model names field {name!r}, the C struct has {known}")
 
 
+def refuse_misfits(bound: Iterable[Binding], tables: Mapping[str, TableLayout]) -> None:
+    """Raises KeyError for a leaf whose field the C lacks, whether it is configuration or state."""
+    for binding in bound:
+        layout = tables.get(binding.table)
+        sides = ((layout.key, binding.keys), (layout.value, binding.values)) if layout is not None else ()
+        for column, side in ((column, side) for side, columns in sides for column in columns):
+            try:
+                place(side, column.place)
+            except KeyError as error:
+                raise KeyError(f"leaf {'/'.join(column.path)!r}, table {binding.table!r}: {error.args[0]}") from None
+
+
 def entries(config: Any, segments: Sequence[tuple[str, bool]]) -> Iterator[tuple[Any, ...]]:
     """Each entry that segments lead to, as the chain of (root, outer entry, ..., entry)."""
     if not any(is_list for _, is_list in segments):
