@@ -136,6 +136,9 @@ class Tables:
                 self._declare(Declaration(user.cube, compiled.source, table, user.path, user.rows))
 
     def _declare(self, new: Declaration) -> None:
+        if new.table.inner:
+            told = "holds tables, which no plan can fill: rows that change at once are of a staged table (docs/decisions/0020)"
+            self.problems.append((new.cube, f"table {new.table.name} {told}"))
         old = self.declared.setdefault(new.path, new)
         if old.spec != new.spec:
             self.problems.append((new.cube, f"table {new.table.name} is declared in two ways: {old.said}; {new.said}"))

@@ -214,3 +214,14 @@ def test_rows_for_which_there_is_no_memory_at_once_are_written_after_a_wait(monk
         assert calls == [7, 5, 3, 1]
     finally:
         os.close(fd)
+
+
+def test_a_table_of_tables_is_refused_where_the_cube_is_written(made):
+    both = 'BPF_TABLE("array", u32, u64, inner, 4);\nBPF_ARRAY_OF_MAPS(outer, "inner", 4);'
+    body = f"u32 row = 0;\nif (!outer.lookup(&row))\n  return RX_DROP;\n{ACROSS}"
+    lab = made(many=[rx(body, both)])
+    with pytest.raises(DocumentError) as refused:
+        lab.apply()
+    (problem,) = refused.value.problems
+    assert "table outer holds tables, which no plan can fill" in problem.message
+    assert problem.where is not None
