@@ -37,6 +37,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   packet->state = packet->settled = packet->settles = packet->news = 0;
   packet->at = packet->seat = packet->passes = 0;
   packet->after = 0;
+  packet->undecided.some = 0;
   packet->best = NO_LABEL;
   packet->next.state = CONNECTION_NONE;
   packet->length = md->packet_len + 4 * tags_beside(ctx);

@@ -35,7 +35,7 @@ enum firewall_program {
 
 enum firewall_drop { DROP_TOO_DEEP = PCN_DROP_SERVICE /* more look-ups than a packet may have */ };
 
-enum action { ACTION_ACCEPT, ACTION_DROP, ACTION_LOG, ACTION_REJECT };
+enum action { ACTION_ACCEPT, ACTION_DROP, ACTION_LOG, ACTION_REJECT, ACTION_AGAIN /* no rule's: see lib/undecided.h */ };
 #define ACTION_KIND 15 /* the bits of an action that are an enum action; those above say what a REJECT answers */
 enum mode { MODE_TRACK = 1, MODE_ACCEPT_ESTABLISHED = 2, MODE_STRICT = 4 /* a connection begins with a SYN */ };
 
@@ -203,6 +203,13 @@ BPF_F_TABLE("lpm_trie", struct prefix6, struct set_prefix, set_prefixes, 131072,
  * answer has come, which needs a true source address; others' when they have been answered and are used after a while. Those that are
  * not are in `openings`, so that a flood of beginnings, or of connections that are over, cannot push out those that work. ---- */
 
+/* What the search for the first rule that decides finds. */
+struct verdict {
+  u64 rule;
+  u32 action, limit;
+};
+#include "lib/undecided.h"
+
 /* ---- The packet at hand. A tail call stays on its CPU, and nothing else of this direction runs there meanwhile. ---- */
 
 struct packet {
@@ -227,9 +234,10 @@ struct packet {
 
   u32 at, seat, passes; /* how far the search has come */
   u64 after;            /* labels up to this one were dealt with (a LOG, a rule beyond its limit) */
-  u64 best;             /* the first label found so far, and what its rule says: */
+  u64 best;             /* the first label found so far that decides, and what its rule says: */
   u64 rule;
-  u32 action, limit;
+  u32 action;           /* ACTION_AGAIN: of the labels from `best` on nothing is known */
+  struct undecided_rules undecided; /* those before it that log, or have a limit */
 
   struct members src_in, dst_in; /* the sets that its addresses are in, and number 0, which is no set's */
   u32 smac_low, smac_high;       /* the sender's MAC: its last four bytes, and its first two; if rules ask for it */
@@ -283,7 +291,7 @@ static __always_inline void count_decided(enum decider decider, u32 bytes) {
 static __always_inline int finish_lookup(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
   bool found = packet->best != NO_LABEL;
   u32 action = found ? packet->action : packet->default_action;
-  if (action > ACTION_DROP || (found && packet->limit) || (action == ACTION_ACCEPT && (packet->next.state != CONNECTION_NONE || packet->news)))
+  if (action > ACTION_DROP || packet->undecided.some || (action == ACTION_ACCEPT && (packet->next.state != CONNECTION_NONE || packet->news)))
     return tail_call_next(ctx, FIREWALL_VERDICT);
   if (found)
     count(packet->rule, packet->length);

@@ -31,19 +31,21 @@ static __always_inline u64 misses(const struct packet *packet, const struct CELL
   return miss;
 }
 
-struct verdict {
-  u64 rule;
-  u32 action, limit;
-};
-
 static __always_inline struct verdict verdict_of(const struct CELL *cell) {
   return (struct verdict){cell->is.rule, cell->is.action, cell->is.limit};
 }
 
-static __always_inline void take(struct packet *packet, const struct verdict *verdict) {
+static __always_inline void take(struct packet *packet, u64 label, const struct verdict *verdict) {
+  if ((1 ^ is_some(verdict->action ^ ACTION_LOG)) | is_some(verdict->limit)) {
+    label = keep_undecided(&packet->undecided, label, verdict);
+    u64 again = is_less(label, packet->best & NOBODY);
+    packet->best ^= (packet->best ^ label) * again;
+    packet->action ^= (packet->action ^ ACTION_AGAIN) * again;
+    return;
+  }
+  packet->best = label;
   packet->rule = verdict->rule;
   packet->action = verdict->action;
-  packet->limit = verdict->limit;
 }
 
 #include "lib/classify.h"

@@ -26,11 +26,11 @@ static __always_inline bool within_second(u64 rule, u32 limit) {
   return true;
 }
 
-static __always_inline bool within_tokens(struct packet *packet, const struct rule_limit *limit) {
+static __always_inline bool within_tokens(const struct packet *packet, u64 rule, const struct rule_limit *limit) {
   u64 now = bpf_ktime_get_ns();
   u64 first = now + limit->cost;
   if (limit->by_source) {
-    struct source_key key = {.rule = packet->rule};
+    struct source_key key = {.rule = rule};
     __builtin_memcpy(key.address, packet->src, sizeof(key.address));
     u64 *spent = source_allowances.lookup(&key);
     if (spent)
@@ -38,18 +38,18 @@ static __always_inline bool within_tokens(struct packet *packet, const struct ru
     source_allowances.update(&key, &first);
     return true;
   }
-  struct ratelimit *known = allowances.lookup(&packet->rule);
+  struct ratelimit *known = allowances.lookup(&rule);
   if (known)
     return tokens_take(&known->since, now, limit->cost, limit->burst);
   struct ratelimit fresh = {first, 0};
-  allowances.update(&packet->rule, &fresh);
+  allowances.update(&rule, &fresh);
   return true;
 }
 
-/* Whether the rule that was found may match once more; or, if it asks for what is beyond its limit, now. */
-static __always_inline bool within(struct packet *packet) {
-  if (packet->limit != LIMIT_ELSEWHERE)
-    return within_second(packet->rule, packet->limit);
-  struct rule_limit *limit = limits.lookup(&packet->rule);
-  return limit && within_tokens(packet, limit) != limit->over;
+/* Whether a rule with a limit may match once more; or, if it asks for what is beyond its limit, now. */
+static __always_inline bool within(const struct packet *packet, u64 rule, u32 per_second) {
+  if (per_second != LIMIT_ELSEWHERE)
+    return within_second(rule, per_second);
+  struct rule_limit *limit = limits.lookup(&rule);
+  return limit && within_tokens(packet, rule, limit) != limit->over;
 }

@@ -17,8 +17,8 @@ BPF_F_TABLE("hash", u64, struct logging_rule, logging_rules, 16384, BPF_F_NO_PRE
 #define OF_OTHERS pcn_log_format("%SRULE=%u CHAIN=INGRESS IN=%N SRC=%A DST=%A LEN=%u PROTO=%T")
 #endif
 
-static __always_inline void write_log(struct CTXTYPE *ctx, const struct packet *packet) {
-  struct logging_rule *rule = logging_rules.lookup(&packet->rule);
+static __always_inline void write_log(struct CTXTYPE *ctx, const struct packet *packet, u64 number) {
+  struct logging_rule *rule = logging_rules.lookup(&number);
   if (!rule || !may_log())
     return;
   struct pcn_long_log_record *record = pcn_log_open(ctx, LOG_INFO, log_kind(packet, WITH_PORTS, OF_ICMP, OF_OTHERS));

@@ -10,7 +10,7 @@ static __always_inline int search_after(struct CTXTYPE *ctx, struct pkt_metadata
     return pcn_count_drop(DROP_TOO_DEEP);
   packet->after = label;
   packet->best = NO_LABEL;
-  packet->at = packet->seat = 0;
+  packet->at = packet->seat = packet->undecided.some = 0;
   return classify(ctx, md, packet);
 }
 
@@ -32,24 +32,45 @@ static __always_inline u32 action_of(const struct packet *packet) {
   return is_established(packet) ? ACTION_ACCEPT : packet->default_action;
 }
 
+/* Does what the rules say that come before the one that decides; one within its limit may decide in its place. */
+static __always_inline void do_undecided(struct CTXTYPE *ctx, struct packet *packet) {
+  for (int i = 0; i < UNDECIDED; i++) {
+    struct undecided *one = &packet->undecided.rules[i];
+    u64 label = one->label, rule = one->verdict.rule;
+    u32 action = one->verdict.action, limit = one->verdict.limit;
+    if (!is_less(label, packet->best & NOBODY))
+      return;
+    if (limit && !within(packet, rule, limit))
+      continue;
+    if (action == ACTION_LOG) {
+      count(rule, packet->length);
+      write_log(ctx, packet, rule);
+      continue;
+    }
+    packet->best = label;
+    packet->rule = rule;
+    packet->action = action;
+    return;
+  }
+}
+
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
   struct packet *packet = packet_context();
   if (!packet)
     return RX_DROP;
-  if (packet->best != NO_LABEL && packet->limit && !within(packet))
-    return search_after(ctx, md, packet, packet->best);
+  if (packet->undecided.some)
+    do_undecided(ctx, packet);
+  FORGET(); /* what is known is read anew: the verifier need not follow each way to it */
+  if (packet->best != NO_LABEL && packet->action == ACTION_AGAIN)
+    return search_after(ctx, md, packet, packet->best - 1);
   if (packet->news && action_of(packet) == ACTION_ACCEPT && !is_whole(ctx, packet))
     return search_as_invalid(ctx, md, packet);
-  asm volatile("" : : : "memory"); /* what is known is read anew: the verifier need not follow each way to it */
+  FORGET();
   u32 action = action_of(packet);
   if (packet->best != NO_LABEL)
     count(packet->rule, packet->length);
   else
     count_decided(is_established(packet) ? DECIDER_ESTABLISHED : DECIDER_DEFAULT, packet->length);
-  if (action == ACTION_LOG) {
-    write_log(ctx, packet);
-    return search_after(ctx, md, packet, packet->best);
-  }
   if ((action & ACTION_KIND) == ACTION_REJECT)
     return tail_call_next(ctx, FIREWALL_REJECT);
   if (action != ACTION_ACCEPT) {

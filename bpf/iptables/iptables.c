@@ -144,6 +144,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   packet->next.state = CONNECTION_NONE;
   packet->at = packet->seat = packet->passes = 0;
   packet->after = 0;
+  packet->undecided.some = 0;
   packet->best = NO_LABEL;
   packet->talk = packet->ports;
   if (packet->has_ports && is_icmp(&packet->parsed))

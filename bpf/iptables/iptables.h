@@ -20,7 +20,7 @@ enum iptables_program { IPTABLES_PARSE, IPTABLES_TRACK, IPTABLES_TCP, IPTABLES_R
 enum iptables_drop { DROP_TOO_DEEP = PCN_DROP_SERVICE /* more look-ups than a packet may have */ };
 
 enum chain_number { INPUT, FORWARD, OUTPUT, CHAINS };
-enum action { ACTION_ACCEPT, ACTION_DROP, ACTION_LOG, ACTION_RETURN, ACTION_REJECT };
+enum action { ACTION_ACCEPT, ACTION_DROP, ACTION_LOG, ACTION_RETURN, ACTION_REJECT, ACTION_AGAIN /* no rule's: see lib/undecided.h */ };
 #define ACTION_KIND 15 /* the bits of an action that are an enum action; the next four say what a REJECT answers */
 #define ACTION_LIMITED 0x100 /* the rule matches only so often (iptables_details.h) */
 enum mode { MODE_TRACK = 1 };
@@ -125,6 +125,13 @@ BPF_F_TABLE("hash", u64, struct rule, rules, 131072, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", u32, struct said_chain, chains, 4096, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", u64, u64, places, 131072, BPF_F_NO_PREALLOC); /* the label of each rule that is laid out */
 
+/* What the search for the first rule that decides finds. */
+struct verdict {
+  u64 rule, skip;
+  u32 action, zero;
+};
+#include "lib/undecided.h"
+
 /* ---- The packet at hand. A tail call stays on its CPU, and nothing else of this direction runs there meanwhile. ---- */
 
 struct packet {
@@ -146,9 +153,10 @@ struct packet {
 
   u32 at, seat, passes; /* how far the search has come */
   u64 after;            /* labels up to this one were dealt with (a LOG, a RETURN) */
-  u64 best;             /* the first label found so far, and what its rule says: */
+  u64 best;             /* the first label found so far that decides, and what its rule says: */
   u64 rule, skip;
-  u32 action;
+  u32 action;           /* ACTION_AGAIN: of the labels from `best` on nothing is known */
+  struct undecided_rules undecided; /* those before it that log, or have a limit */
 
   u8 way[2 * ETH_ALEN]; /* of what XDP sends on: the next station's address, and the netdev's own */
 
@@ -216,7 +224,7 @@ static __always_inline void count(const struct packet *packet) {
 /* The search is over. What most packets need is done here; anything else is the last µCube's. */
 static __always_inline int finish_lookup(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
   u32 action = packet->best == NO_LABEL ? packet->default_action : packet->action;
-  if (action > ACTION_DROP || (action == ACTION_ACCEPT && (packet->next.state != CONNECTION_NONE || packet->news)))
+  if (action > ACTION_DROP || packet->undecided.some || (action == ACTION_ACCEPT && (packet->next.state != CONNECTION_NONE || packet->news)))
     return tail_call_next(ctx, IPTABLES_VERDICT);
   count(packet);
   md->reason = PCN_DROP_POLICY;

@@ -43,16 +43,19 @@ static __always_inline u64 misses(const struct packet *packet, const struct cell
   return miss;
 }
 
-struct verdict {
-  u64 rule, skip;
-  u32 action;
-};
-
 static __always_inline struct verdict verdict_of(const struct cell *cell) {
-  return (struct verdict){cell->is.rule, cell->is.skip, cell->is.action | (u32)cell->is.limited << 8};
+  return (struct verdict){cell->is.rule, cell->is.skip, cell->is.action | (u32)cell->is.limited << 8, 0};
 }
 
-static __always_inline void take(struct packet *packet, const struct verdict *verdict) {
+static __always_inline void take(struct packet *packet, u64 label, const struct verdict *verdict) {
+  if ((1 ^ is_some(verdict->action ^ ACTION_LOG)) | is_some(verdict->action & ACTION_LIMITED)) {
+    label = keep_undecided(&packet->undecided, label, verdict);
+    u64 again = is_less(label, packet->best & NOBODY);
+    packet->best ^= (packet->best ^ label) * again;
+    packet->action ^= (packet->action ^ ACTION_AGAIN) * again;
+    return;
+  }
+  packet->best = label;
   packet->rule = verdict->rule;
   packet->skip = verdict->skip;
   packet->action = verdict->action;

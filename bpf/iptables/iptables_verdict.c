@@ -9,7 +9,7 @@ static __always_inline int search_after(struct CTXTYPE *ctx, struct pkt_metadata
     return pcn_count_drop(DROP_TOO_DEEP);
   packet->after = label;
   packet->best = NO_LABEL;
-  packet->at = packet->seat = 0;
+  packet->at = packet->seat = packet->undecided.some = 0;
   return classify(ctx, md, packet);
 }
 
@@ -22,24 +22,48 @@ static __always_inline int search_as_invalid(struct CTXTYPE *ctx, struct pkt_met
 }
 
 static __always_inline u32 action_of(const struct packet *packet) {
-  return packet->best == NO_LABEL ? packet->default_action : packet->action & ~ACTION_LIMITED;
+  return packet->best == NO_LABEL ? packet->default_action : packet->action;
+}
+
+/* Does what the rules say that come before the one that decides; one within its limit may decide in its place. */
+static __always_inline void do_undecided(struct CTXTYPE *ctx, struct packet *packet) {
+  for (int i = 0; i < UNDECIDED; i++) {
+    struct undecided *one = &packet->undecided.rules[i];
+    u64 label = one->label, rule = one->verdict.rule;
+    u32 action = one->verdict.action;
+    if (!is_less(label, packet->best & NOBODY))
+      return;
+    if (action & ACTION_LIMITED && !within(rule))
+      continue;
+    if ((action & ACTION_KIND) == ACTION_LOG) {
+      add(counters.lookup(&rule), packet->length);
+      write_log(ctx, packet, rule);
+      continue;
+    }
+    packet->best = label;
+    packet->rule = rule;
+    packet->skip = one->verdict.skip;
+    packet->action = action & ~ACTION_LIMITED;
+    return;
+  }
 }
 
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
   struct packet *packet = packet_context();
   if (!packet)
     return RX_DROP;
-  if (packet->best != NO_LABEL && packet->action & ACTION_LIMITED && !within(packet))
-    return search_after(ctx, md, packet, packet->best);
+  if (packet->undecided.some)
+    do_undecided(ctx, packet);
+  FORGET(); /* what is known is read anew: the verifier need not follow each way to it */
+  if (packet->best != NO_LABEL && packet->action == ACTION_AGAIN)
+    return search_after(ctx, md, packet, packet->best - 1);
   if (packet->news && action_of(packet) == ACTION_ACCEPT && !is_whole(ctx, packet))
     return search_as_invalid(ctx, md, packet);
-  FORGET(); /* what is known is read anew: the verifier need not follow each way to it */
+  FORGET();
   u32 action = action_of(packet);
   count(packet);
-  if (action == ACTION_LOG)
-    write_log(ctx, packet);
-  if (action == ACTION_LOG || action == ACTION_RETURN)
-    return search_after(ctx, md, packet, action == ACTION_LOG ? packet->best : packet->skip);
+  if (action == ACTION_RETURN)
+    return search_after(ctx, md, packet, packet->skip);
   if ((action & ACTION_KIND) == ACTION_REJECT)
     return tail_call_next(ctx, IPTABLES_REJECT);
   if (action != ACTION_ACCEPT) {

@@ -16,7 +16,8 @@
  *     packet_context(), find_page(index), find_cell(key), key_of(key, packet, tuple)
  *     misses(packet, cell)   0 if the packet is what the rule asks for, without a branch; nothing is taken for granted because the key
  *                            matched
- *     struct verdict, verdict_of(cell), take(packet, verdict)   what the search is for: read from a cell, and kept once it counts
+ *     struct verdict, verdict_of(cell), take(packet, label, verdict)   what the search is for: read from a cell, and kept once it counts,
+ *                            as `best` if nothing behind it is wanted any more
  *     finish_lookup(ctx, md, packet), tail_call_next(ctx, program)
  *     DROP_TOO_DEEP          a reason of a drop
  */
@@ -71,8 +72,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     packet->seat = more ? seat + 1 : 0;
     packet->at = more ? at : at + 1;
     if (!miss) {
-      packet->best = label;
-      take(packet, &verdict);
+      take(packet, label, &verdict);
     }
   }
   if (++packet->passes >= PASSES)

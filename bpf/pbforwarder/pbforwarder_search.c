@@ -41,7 +41,8 @@ static __always_inline struct verdict verdict_of(const struct cell *cell) {
   return (struct verdict){cell->is.rule, cell->is.action, cell->is.out_port};
 }
 
-static __always_inline void take(struct packet *packet, const struct verdict *verdict) {
+static __always_inline void take(struct packet *packet, u64 label, const struct verdict *verdict) {
+  packet->best = label;
   packet->rule = verdict->rule;
   packet->action = verdict->action;
   packet->out_port = verdict->out_port;

@@ -17,7 +17,7 @@ from cubes.firewall.epochs import FAMILIES, Derived, Head, derive, head_in_force
 from cubes.firewall.incremental import CachedAnswer, apply_delta, derive_afresh
 from cubes.firewall.migrate import MIGRATIONS
 from cubes.firewall.rule_rows import ROW
-from cubes.firewall.rules import CHAINS, Asks, Rule, rule_list, rules_of
+from cubes.firewall.rules import ACTIONS, CHAINS, Asks, Rule, rule_list, rules_of
 from cubes.firewall.sets import memory_of, name_rows, numbers_of, own_addresses
 from cubes.firewall.texts import rows_of_limits_and_logs
 from cubes.firewall.tuple_selection import TupleSelection, select_tuples
@@ -43,6 +43,7 @@ _STAGED = (
 )  # fmt: skip
 _ARRAYS = ("epoch", "versions", "pages4", "pages6")
 _COUNTED = ("counters",)
+_SOME_ROWS = 16384  # of `limits` and `logging_rules`, as the C has it
 
 
 def programs(config: Config) -> dict[str, Sequence[int]]:
@@ -57,9 +58,20 @@ def programs(config: Config) -> dict[str, Sequence[int]]:
 
 
 def sizes(config: Config) -> dict[str, int]:
-    """Of TCP's connections that work; half as many of others, and of those that begin or are over."""
+    """Of TCP's connections that work; half as many of others, and of those that begin or are over. What only some rules have is
+    there twice while an edit exchanges them all."""
     most = config.get("max-connections", 65536)
-    return {"connections": most, "streams": most // 2, "openings": most // 2}
+    lists = [rule_list(*_list_of(chain)) for chain in config.get("chain", ())]
+    some = [rule for found in lists if found.asks.has_rows for rule in found.rules]
+    rows = {
+        "limits": _twice(sum(rule.rate is not None for rule in some)),
+        "logging_rules": _twice(sum(rule.action == ACTIONS["LOG"] for rule in some)),
+    }
+    return {"connections": most, "streams": most // 2, "openings": most // 2, **rows}
+
+
+def _twice(count: int) -> int:
+    return max(_SOME_ROWS, 1 << (2 * count - 1).bit_length())
 
 
 def _list_of(chain: Config) -> tuple[int, Sequence[Config]]:

@@ -11,6 +11,7 @@ from cubes.firewall.discovery import Discovery
 from cubes.firewall.rules import CHAINS, FLAGS, ICMPS, PROTOCOLS, WITH_PORTS, Rule, problem_of_lists, rule_list, said_flags
 from cubes.firewall.sets import place_of, problem
 from cubes.firewall.shadow import Shadows
+from cubes.firewall.tuple_space import matches_all_of
 from cubes.firewall.values import is_plain_port, span
 from reconciler.service.sdk import Distinct, EntryMemo, Env
 
@@ -42,12 +43,29 @@ def problems(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
         for later, earlier in _shadows(env.cube, number).of(rules):
             sentence = f"the rule never matches: rule {found.ids[earlier]} comes first, and takes all that it could"
             yield ("chain", index, "rule", places[later], "id"), sentence, "warning"
+        for place in too_many_undecided(rules):
+            sentence = f"its packets have matched {UNDECIDED} rules that log or have a limit: with more they may be dropped"
+            yield ("chain", index, "rule", places[place], "id"), sentence, "warning"
         if chain.get("default") == "DROP" and (lacking := _discovery(env.cube, number).lacking(rules)):
             without = " and no ".join(lacking)
             sentence = f"rules let IPv6 through, but no {without}: nobody finds a neighbour; add {{l4proto: ICMPV6}}"
             yield ("chain", index, "default"), sentence, "warning"
         if not found.all_differ:  # two of one name would be one rule
             yield from _names(index, entries)
+
+
+UNDECIDED = 30
+"""Rules that log or have a limit which one packet may match on its way (bpf/lib/undecided.h), if few tuples lie before them."""
+_COMPARED = 128  # such rules, each with each: this is a warning, and nobody waits for one
+
+
+def too_many_undecided(rules: Sequence[Rule]) -> Sequence[int]:
+    """The place of the first rule whose packets surely have matched too many that do not decide, if one is found."""
+    found = [(place, rule) for place, rule in enumerate(rules) if not rule.decides][:_COMPARED]
+    for count, (place, rule) in enumerate(found[UNDECIDED:], UNDECIDED):
+        if sum(matches_all_of(earlier, rule) for _, earlier in found[:count]) >= UNDECIDED:
+            return [place]
+    return ()
 
 
 def _of_sets(config: Mapping[str, Any], cube: str) -> Iterator[Said]:

@@ -196,11 +196,15 @@ def _masked(found: Prefix | None, family: int) -> bytes:
 
 def covers(first: Rule, second: Rule) -> bool:
     """Whether `second`, which comes later, never decides anything because of `first`."""
+    return first.decides and matches_all_of(first, second)
+
+
+def matches_all_of(first: Rule, second: Rule) -> bool:
+    """Whether each packet that `second` matches is one of `first`, too."""
     if first.texts or second.texts:
-        return all(any(covers(one, other) for one in first.alternatives) for other in second.alternatives)
+        return all(any(matches_all_of(one, other) for one in first.alternatives) for other in second.alternatives)
     return (
-        first.decides
-        and first.chain == second.chain
+        first.chain == second.chain
         and (first.proto is None or first.proto == second.proto)
         and _contains(first.src, second.src)
         and _contains(first.dst, second.dst)

@@ -36,7 +36,7 @@ class Style:
         self.ports = rng.choice([(22, 53, 80, 443), tuple(range(1, 200)), (0, 1023, 1024, 65535)])
         self.ranges, self.wild = rng.choice([0, 0.3, 0.9]), rng.choice([0.1, 0.5, 0.8])
         self.protos = rng.choice([("TCP",), ("TCP", "UDP"), ("TCP", "UDP", "ICMP", "ICMPV6", "SCTP", "GRE", 89), ("ICMP", "ICMPV6")])
-        self.logs = rng.choice([0, 3])
+        self.logs = rng.choice([0, 3]) * (10 if self.spread == 2 else 1)  # many on one packet's way, if there are few addresses
         self.lists = rng.choice([0, 0, 0.3])
         self.sets = [f"s{number}" for number in range(rng.choice([0, 0, 1, 3, 40]))]
         self.actions = rng.choice([("ACCEPT", "DROP"), ("ACCEPT", "DROP", "REJECT")])

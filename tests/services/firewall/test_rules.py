@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cubes.firewall import sizes
 from cubes.firewall.check import problems
 from cubes.firewall.rule_rows import from_row, to_row
 from cubes.firewall.rules import rules_of
@@ -210,6 +211,15 @@ def test_a_rule_that_may_still_match_is_none(first, second):
     assert said(first, second) == []
 
 
+def test_more_rules_that_log_or_have_a_limit_than_a_packet_may_match_are_a_warning():
+    wide = [{"l4proto": "TCP", "limit": 5, "name": f"l{n}"} if n % 2 else {"l4proto": "TCP", "action": "LOG", "name": f"l{n}"} for n in range(40)]
+    apart = [{"src": f"10.0.0.{n}", "limit": 5} for n in range(100)]
+    ((path, sentence, severity),) = said(*wide)
+    assert (path[-2:], severity) == ((30, "id"), "warning")
+    assert "30 rules" in sentence
+    assert said(*wide[:30], *apart) == []
+
+
 def test_a_name_belongs_to_one_rule():
     ((path, sentence, severity),) = said({"name": "web", "src": "10.0.0.1"}, {"name": "web", "src": "10.0.0.2"})
     assert (path[-1], severity) == ("name", "error")
@@ -238,3 +248,10 @@ def test_rules_that_never_match_are_found_by_an_edit_as_if_all_were_looked_at():
             }
             at = rng.randint(0, len(entries))
             entries = [*entries[:at], *some(rng.choice([0, 1, 1, 2])), *entries[at + rng.choice([0, 0, 1, 2]) :]]
+
+
+def test_tables_of_what_only_some_rules_have_hold_them_twice_as_an_edit_that_exchanges_all_needs():
+    limited = [{"id": n, "src": f"10.0.{n // 256}.{n % 256}", "limit": "5/minute"} for n in range(9000)]
+    found = {n: sizes({"chain": [{"name": "INGRESS", "rule": limited[:n]}]}) for n in (0, 10, 9000)}
+    assert [found[n]["limits"] for n in found] == [16384, 16384, 32768]
+    assert found[9000]["logging_rules"] == 16384

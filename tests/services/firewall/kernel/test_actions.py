@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import struct
 import time
@@ -176,6 +177,29 @@ def test_a_log_has_addresses_of_ipv6_whole_and_ports(lab):
         lab.send("h1", MACS + b"\x86\xdd" + ipv6(17, src, dst, struct.pack("!HHHH", 1000, 53, 8, 0), None))
     whole = "SRC=fd00:0000:0000:0000:0000:0000:0000:0001 DST=fd00:0000:0000:0000:0000:0000:0000:0002"
     assert lines == [f"fw: RULE=0 CHAIN=INGRESS IN=v1 {whole} LEN=48 PROTO=UDP SPT=1000 DPT=53"]
+
+
+def test_thirty_rules_that_log_or_are_over_their_limit_lose_no_packet(lab):
+    spent = {"l4proto": "UDP", "limit": "over 60/minute", "action": "DROP"}
+    undecided = [{**(spent if place % 5 == 4 else {"l4proto": "UDP", "action": "LOG"}), "name": f"n{place}"} for place in range(30)]
+    lab.chain("INGRESS", *undecided, {"l4proto": "UDP"}, default="DROP")
+    lab.chain("EGRESS", default="ACCEPT")
+    lab.apply()
+    with lab.logged() as lines:
+        lab.send("h1", udp(7000))
+    assert [int(re.search("RULE=([0-9]+)", line)[1]) for line in lines] == [place for place in range(30) if place % 5 != 4]
+    found = {rule: packets for rule, (packets, _) in lab.stats("INGRESS").items()}
+    assert found == {**{str(place): 1 for place in range(30) if place % 5 != 4}, "30": 1}
+
+
+def test_rules_that_log_behind_long_lists_cost_no_packet_of_a_wrong_checksum(lab):
+    """It is asked about twice, each time in as many tuples as an address of IPv6 has prefixes around it."""
+    outside = {"dst": "!2001:db8::/128,2001:db8::-2001:db8::6", "action": "LOG"}
+    lab.chain("INGRESS", outside, {**outside, "l4proto": "UDP"}, {"action": "LOG"}, default="ACCEPT")
+    lab.chain("EGRESS", default="ACCEPT")
+    lab.apply()
+    lab.send("h1", MACS + b"\x86\xdd" + ipv6(17, 0xFD00 << 112 | 1, 0xFD00 << 112 | 2, struct.pack("!HHHH", 1000, 53, 8, 1), None))
+    assert lab.stats("INGRESS")["default"][0] == 1
 
 
 def test_a_limit_by_source_and_minute_lets_a_burst_of_each_through(lab):

@@ -32,6 +32,15 @@ def test_random_packets_meet_the_fate_that_the_model_says(machine):
     assert refused <= SETS // 8
 
 
+FOUND = [(0.9775985560658853, 2)]
+"""Seeds and sizes that once showed a difference: two rules that log, one of them behind a long list of IPv6."""
+
+
+@pytest.mark.parametrize(("seed", "size"), FOUND)
+def test_what_was_different_once_is_not(machine, seed, size):
+    assert differences(machine, seed, size, PACKETS) == []
+
+
 @pytest.mark.parametrize("hook", ["TC", "XDP_DRV"])
 def test_random_packets_on_a_wire_meet_the_same_fate(hook):
     """Under TC a packet that came over a wire is not as one of a test run: its outermost tag is beside it."""
