@@ -209,6 +209,19 @@ def test_a_router_and_a_bridge_have_no_more_instructions(hook: str, own_root: st
     must_be(f"instructions under {hook}", FIGURES["program_instructions"][hook], found)
 
 
+WAYS = {"known": (0, 1), "first": (0, 1, 9, 2, 4)}
+"""The firewall's programs that a packet of TCP over IPv4 passes: of a connection that is known, and the first of one."""
+
+
+@pytest.mark.parametrize("hook", FIGURES["firewall_instructions"])
+def test_a_known_connection_and_a_first_packet_pass_no_more_instructions(hook: str, own_root: str) -> None:
+    applied(FIREWALL.replace("HOOK", hook))
+    sizes = {number: Reader(Bpffs(own_root)).program(f"cubes/c/g1/ingress_{number}").xlated // 8 for number in WAYS["first"]}
+    applied(FIREWALL.replace("HOOK", hook), delete=True)
+    found = {way: sum(sizes[number] for number in programs) for way, programs in WAYS.items()}
+    must_be(f"instructions of a firewall's programs under {hook}", FIGURES["firewall_instructions"][hook], found)
+
+
 def test_a_command_imports_what_it_needs(tmp_path: Path) -> None:
     plain, edited = tmp_path / "plain.yaml", tmp_path / "edited.yaml"
     plain.write_text(hellos(3))
