@@ -27,6 +27,7 @@ enum balancer_drop { /* index into pcn_drops */
 
 #define CLASH_SECONDS 60  /* a reply's row that is silent for so long makes room for another service's */
 #define DRAIN_SECONDS 300 /* a flow that is silent for so long is a new one to a backend that drains */
+#define NOTED_SECONDS 4   /* a flow is noted to be alive so often: it costs a look-up more */
 #define TRIES 4           /* slots that are looked at for a new flow */
 
 /* ---- Configuration, as it is written: read back, not used by the programs. ---- */

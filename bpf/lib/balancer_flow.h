@@ -140,9 +140,9 @@ static __always_inline struct member *known_member(const struct parsed *is, stru
   struct member *member = members.lookup(&to);
   if (!member || (member->flags & MEMBER_DRAINS && is_fresh(is, flow, now)))
     return NULL;
-  if (flow->seen != now) { /* once a second: a hot row would bounce between CPUs, and its reply's may have been pushed out */
+  if (flow->seen / NOTED_SECONDS != now / NOTED_SECONDS) { /* not each time: a hot row would bounce between CPUs */
     flow->seen = now;
-    note_reply(key, member, flow->alias, now);
+    note_reply(key, member, flow->alias, now); /* its row may have been pushed out */
   }
   return member;
 }

@@ -180,13 +180,13 @@ def test_a_forgotten_flow_is_resumed_where_its_hash_leads_and_counted(lab):
     assert (stats["new-flows"], stats["resumed-flows"], stats["moved-flows"]) == (2 * len(flows), len(flows), 0)
 
 
-def test_a_reply_row_that_was_pushed_out_is_noted_again_within_a_second(lab):
+def test_a_reply_row_that_was_pushed_out_is_noted_again_within_four_seconds(lab):
     lab.add((11, 8080))
     lab.apply()
     assert lab.request() is not None
     lab.flush("lb", "replies")
     assert ends(lab.reply())[:2] == (lab.backend(11), 8080)
-    time.sleep(1.1)
+    time.sleep(4.1)
     assert lab.request(flags="A") is not None
     assert ends(lab.reply())[:2] == (lab.vip(), 80)
 
