@@ -5,6 +5,10 @@ import pytest
 
 from cubes.lbdsr import check
 from cubes.lbdsr.rows import derive
+from reconciler.check import check as check_documents
+from reconciler.document.load import parse
+from reconciler.errors import DocumentError
+from reconciler.service.registry import Services
 from reconciler.service.sdk import Env
 from tests.services.lbrp.test_rows import Table, layout
 
@@ -34,6 +38,21 @@ def test_what_makes_no_sense_is_an_error_at_its_place(config, path, words):
     errors = [(steps, sentence) for steps, sentence, severity in check(config, Env()) if severity == "error"]
     assert [("/" + "/".join(map(str, steps))) for steps, _ in errors] == [path]
     assert words in errors[0][1]
+
+
+HEAD = "- name: lb\n  service-name: lbdsr\n  frontend: {vip: 10.0.0.1}\n"
+SAID = [
+    ("  backend: {pool: [{id: 1, mac: '02:00:00:00:00:01', weight: 0}]}\n", "4:62: /spec/cubes/lb/backend/pool/1/weight: all backends have weight 0"),
+    ("  backend: {pool: [{id: 1, mac: '02:00:00:00:00:01', mode: IPIP, ip: 10.9.0.1}]}\n", "4:70: /spec/cubes/lb/backend/pool/1/ip: frontend needs tunnel-ip"),
+    ("  service: [{vip: 10.0.0.1}]\n", "4:19: /spec/cubes/lb/service/10.0.0.1/vip: 10.0.0.1 is a virtual address already"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "said"), SAID, ids=["weights", "family", "twice"])
+def test_an_error_says_file_line_and_column(text, said):
+    with pytest.raises(DocumentError) as caught:
+        check_documents(parse(HEAD + text, "file.yaml"), Services())
+    assert str(caught.value).startswith(f"file.yaml:{said}"), caught.value
 
 
 def test_ids_and_order_say_nothing_of_who_gets_what():

@@ -8,10 +8,14 @@ frames are put without a wire: what comes out is what the stub of a port made of
 from __future__ import annotations
 
 import ipaddress
+import itertools
+import socket
+import threading
+import time
 from collections.abc import Iterable
 from typing import Any
 
-from reconciler.kernel import programs
+from reconciler.kernel import netns, programs
 from reconciler.kernel.bpffs import Bpffs
 from tests.lib.lab import Lab
 from tests.lib.scapy_packets import ICMP, IP, TCP, UDP, Ether, ICMPv6EchoReply, ICMPv6EchoRequest, IPv6, Packet, Raw, built
@@ -164,3 +168,46 @@ def remade(packet: Packet) -> bytes:
         if message in copy:
             copy[message].cksum = None
     return built(copy)
+
+
+class Requests:
+    """UDP of so many flows to a virtual address for as long as the block runs, some 1000 a second, well below what makes a veth's
+    queue overflow on a busy machine. Afterwards `sent` says how many, and `arrived` how many came out on the other side."""
+
+    def __init__(self, lab: LbLab, flows: int = 40, **said: Any) -> None:
+        self.sent = self.arrived = 0
+        self._frames = [built(lab.ask(sport=5000 + number, proto="UDP", payload=_MARK, **said)) for number in range(flows)]
+        self._over, self._thread = threading.Event(), threading.Thread(target=self._run, daemon=True)
+        self._seen = lab.sniff("h2")
+        with netns.inside(lab.space("h1")):
+            self._sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            self._sock.bind(("eth0", 0))
+
+    def _run(self) -> None:
+        for frame in itertools.cycle(self._frames):
+            self._sock.send(frame)
+            self.sent += 1
+            if self._over.wait(0.001):
+                return
+
+    def pass_by(self, count: int) -> None:
+        """Wait until so many more were sent."""
+        until = self.sent + count
+        while self.sent < until and self._thread.is_alive():
+            time.sleep(0.002)
+
+    def __enter__(self) -> Requests:
+        self._thread.start()
+        self.pass_by(2 * len(self._frames))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pass_by(len(self._frames))
+        self._over.set()
+        self._thread.join()
+        self._sock.close()
+        with self._seen as seen:
+            self.arrived = len(seen.all(0.5, lambda frame: _MARK in frame))
+
+
+_MARK = b"a request, one of many"

@@ -190,13 +190,21 @@ def test_more_than_a_table_holds_is_an_error():
     assert found == ["65537 entries of service are more than the 65536 that a load balancer holds"]
 
 
-def test_an_error_says_file_line_and_column():
-    text = """
-- name: lb
-  service-name: lbrp
-  service:
-    - {vip: 192.0.2.1, vport: 80, proto: TCP, backend: [{ip: fd00::1, port: 80}]}
-"""
+HEAD = "- name: lb\n  service-name: lbrp\n  service:\n"
+SAID = [
+    ("    - {vip: 192.0.2.1, vport: 80, proto: TCP, backend: [{ip: fd00::1, port: 80}]}\n",
+     "4:62: /spec/cubes/lb/service/192.0.2.1,80,TCP/backend/fd00::1,80/ip: fd00::1 is no backend"),
+    ("    - {vip: 192.0.2.1, vport: 80, proto: TCP, backend: [{ip: 10.0.0.1, port: 80, weight: 0}]}\n",
+     "4:90: /spec/cubes/lb/service/192.0.2.1,80,TCP/backend/10.0.0.1,80/weight: all backends have weight 0"),
+    ("    - {vip: 192.0.2.1, vport: 70000, proto: TCP}\n", "4:31: /spec/cubes/lb/service/192.0.2.1,70000,TCP/vport: "),
+    ("    - {vip: 192.0.2.1, vport: 80, proto: TCP, ring-size: 300}\n", "4:58: /spec/cubes/lb/service/192.0.2.1,80,TCP/ring-size: "),
+    ("".join(f"    - {{vip: 10.0.{n >> 8}.{n & 255}, vport: 80, proto: TCP, ring-size: 65537, backend: [{{ip: 10.9.0.1, port: 80}}]}}\n" for n in range(1021)),
+     "4:5: /spec/cubes/lb/service: the rings take 262397 pages"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "said"), SAID, ids=["family", "weights", "port", "ring", "room"])
+def test_an_error_says_file_line_and_column(text, said):
     with pytest.raises(DocumentError) as caught:
-        check_documents(parse(text, "file.yaml"), Services())
-    assert str(caught.value).startswith("file.yaml:5:62: /spec/cubes/lb/service/192.0.2.1,80,TCP/backend/fd00::1,80/ip: fd00::1 is no ")
+        check_documents(parse(HEAD + text, "file.yaml"), Services())
+    assert str(caught.value).startswith(f"file.yaml:{said}"), caught.value

@@ -9,6 +9,10 @@ import pytest
 from cubes.pbforwarder.check import problems
 from cubes.pbforwarder.rules import from_row, rule, rules_of
 from cubes.pbforwarder.tuples import GRIDS, select
+from reconciler.check import check as check_documents
+from reconciler.document.load import parse
+from reconciler.errors import DocumentError
+from reconciler.service.registry import Services
 from tests.services.pbforwarder.model import random_rule
 
 PORTS = {"p1": 0, "p2": 1, "p3": 2}
@@ -84,3 +88,16 @@ def test_what_makes_no_sense_is_an_error_at_its_leaf(leaves: dict[str, Any], lea
     said = list(problems({"rules": [{"id": 1}, {"id": 2, **leaves}]}))
     assert [(steps, kind) for steps, _, kind in said] == [(("rules", 1, leaf), "error")]
     assert words in said[0][1]
+
+
+@pytest.mark.parametrize(("rule", "said"), [
+    ("{id: 7, action: FORWARD}", "4:23: /spec/cubes/pbf/rules/7/action: "),
+    ("{id: 7, l4_proto: TCP, dst_port: 90-80}", "4:40: /spec/cubes/pbf/rules/7/dst_port: "),
+    ("{id: 7, vlan: 4095}", "4:21: /spec/cubes/pbf/rules/7/vlan: "),
+    ("{id: 7, action: FORWARD, out_port: p9}", "4:42: /spec/cubes/pbf/rules/7/out_port: "),
+])  # fmt: skip
+def test_an_error_says_file_line_and_column(rule: str, said: str) -> None:
+    text = f"- name: pbf\n  service-name: pbforwarder\n  rules:\n    - {rule}\n"
+    with pytest.raises(DocumentError) as caught:
+        check_documents(parse(text, "file.yaml"), Services())
+    assert str(caught.value).startswith(f"file.yaml:{said}"), caught.value

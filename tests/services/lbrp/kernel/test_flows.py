@@ -97,6 +97,28 @@ def test_each_backend_gets_its_share_and_a_removed_one_gives_up_no_more(lab):
     assert stats["moved-flows"] == before.count(lab.backend(12))
 
 
+@pytest.mark.exhaustive
+def test_100000_flows_are_shared_within_2_percent_and_a_removal_moves_its_share_and_1_percent_at_most(lab):
+    """Of flows that nobody knows any more; of those that are known, none moves but the removed backend's."""
+    weights = {host: host % 4 + 1 for host in range(11, 21)}
+    service = lab.add(*[(host, 80, weight) for host, weight in weights.items()], **{"ring-size": 65537})
+    lab.apply()
+    flows = [(client, port) for client in range(1, 3) for port in range(2000, 52000)]
+    before = lab.choices(flows)
+    counted = collections.Counter(before)
+    off = {host: counted[lab.backend(host)] / len(flows) * sum(weights.values()) / weight - 1 for host, weight in weights.items()}
+    gone = lab.backend(17)
+    service["backend"] = [one for one in service["backend"] if one["ip"] != gone]
+    lab.apply()
+    known = lab.choices(flows)
+    assert lab.pcn("action", "lb", "flush") == 0
+    forgotten = lab.choices(flows)
+    moved = {name: sum(a != b for a, b in zip(before, after, strict=True)) for name, after in (("known", known), ("forgotten", forgotten))}
+    sys.stdout.write(f"shares off by {min(off.values()):+.2%} to {max(off.values()):+.2%}, removed {counted[gone]}, moved {moved}\n")
+    assert all(abs(each) < 0.02 for each in off.values())
+    assert moved["known"] == counted[gone] <= moved["forgotten"] <= counted[gone] + 0.01 * len(flows)
+
+
 @pytest.mark.parametrize("said", [{"weight": 0}, {"state": "DRAINING"}])
 def test_a_backend_that_drains_keeps_its_flows_and_gets_no_new_one(lab, said):
     service = lab.add((11, 80), (12, 80))

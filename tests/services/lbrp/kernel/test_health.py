@@ -135,6 +135,36 @@ def test_http_that_hangs_or_answers_otherwise_is_left_out_and_what_is_asked_is_a
         within(3, lambda: lab.request(sport=random.randrange(1024, 65536))["TCP"].flags == "RA")  # as without a backend: refused
 
 
+class Flapping(Server):
+    """Right and wrong by turns; `asked` counts."""
+
+    asked = 0
+
+    @property
+    def says(self):
+        self.asked += 1
+        return OK if self.asked % 4 < 2 else b"HTTP/1.1 500 No\r\n\r\n"  # it is looked at twice for each question
+
+    @says.setter
+    def says(self, _):
+        pass
+
+
+@pytest.mark.serial
+def test_a_backend_that_flaps_keeps_its_flows_as_long_as_it_does_not_fail_often_enough_in_a_row(tmp_path):
+    with Scene(tmp_path, says=OK, type="HTTP") as scene:
+        lab, flaps = scene.lab, scene.lab.backend(12)
+        scene.servers[12].close()
+        scene.servers[12] = Flapping(lab.space("h3"), flaps, 8080)
+        with scene.bench.agent():
+            before = lab.choices(FLOWS)
+            within(20, lambda: scene.servers[12].asked >= 12)
+            found = shown(lab)[flaps]
+            assert (found["healthy"], found["last-error"], found["last-status"]) == (True, "STATUS", 500)
+            assert lab.choices(FLOWS) == before
+            assert not [entry for entry in shown(lab).values() if not entry["healthy"]]
+
+
 @pytest.mark.serial
 def test_what_is_known_outlives_the_worker_and_the_agent_and_the_next_worker_goes_on_from_it(tmp_path):
     with Scene(tmp_path) as scene:

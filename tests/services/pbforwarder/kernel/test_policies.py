@@ -155,6 +155,24 @@ def test_polycubes_scripts_rules_of_each_layer_at_the_end_of_a_list(lab: Lab, co
         assert udp_exchange(lab.space("h1"), lab.space("h2"), "10.0.0.2", 7, timeout=0.3) is None, name
 
 
+def test_c25_f_pings_pass_by_rules_of_layers_2_and_3_behind_26_that_match_nothing(lab: Lab) -> None:
+    """Polycube's chain test: 0 to 12 and 13 to 25 match nothing, 26 and 27 are the echoes, 28 and 29 ARP."""
+    rules: list[Rule] = [
+        *({"id": each, "src_mac": f"02:ee:00:00:00:{each:02x}", "action": "DROP"} for each in range(13)),
+        *({"id": each, "src_ip": f"203.0.113.{each}", "dst_ip": "10.0.0.2", "action": "DROP"} for each in range(13, 26)),
+        {"id": 26, "src_ip": "10.0.0.1", "dst_ip": "10.0.0.2", "action": "FORWARD", "out_port": "p2"},
+        {"id": 27, "src_ip": "10.0.0.2", "dst_ip": "10.0.0.1", "action": "FORWARD", "out_port": "p1"},
+        {"id": 28, "dst_mac": "ff:ff:ff:ff:ff:ff", "action": "FORWARD", "out_port": "p2"},
+        {"id": 29, "dst_mac": lab.mac("h1"), "action": "FORWARD", "out_port": "p1"},
+    ]
+    set_rules(lab, rules)
+    assert lab.ok("h1", "10.0.0.2")
+    set_rules(lab, [rule for rule in rules if rule["id"] != 27])
+    assert lab.ok("h1", "10.0.0.2"), "the answer is to h1's MAC: rule 29"
+    set_rules(lab, [rule for rule in rules if rule["id"] not in (27, 29)])
+    assert lab.fails("h1", "10.0.0.2")
+
+
 def test_ten_thousand_rules_are_searched_and_an_edit_of_one_writes_a_few_rows(lab: Lab) -> None:
     rules = [*dummies(10_000), *pings(lab)]
     set_rules(lab, rules)
