@@ -27,6 +27,7 @@ NAMES = (
     "routes",
     "nat",
     "balancer",
+    "policies",
     "blacklist",
     "pods",
     "releases",
