@@ -52,20 +52,27 @@ def frame(bed: Bed, source: str, target: str, to: str, port: int) -> bytes:
 
 
 @contextlib.contextmanager
+def generator(bed: Bed, source: str, first: bytes, count: int, *, ports: int = PORTS, to_ports: bool = False) -> Iterator[int]:
+    """An XDP program for `inject` at a host, whose frames are of so many flows in turn. `ports`: of one source. `to_ports`:
+    further ones are to other ports, and not from other addresses."""
+    if count > ports * (_MOST + 1):
+        raise ValueError(f"{count} flows are more than addresses and ports make")
+    with netns.inside(bed.space(source)):
+        out = rtnl.links()["eth0"].index
+    rows = {"frames": first.ljust(_FRAME, b"\0")[:_FRAME]}
+    with programs.written(_TEXT, "XDP", rows, FLOWS=count, PORTS=ports, TO_PORTS=int(to_ports), OUT=out) as program:
+        yield program
+
+
+@contextlib.contextmanager
 def flows(
     bed: Bed, source: str, target: str, first: bytes, count: int, *, into: str = "TC", ports: int = PORTS, to_ports: bool = False
 ) -> Iterator[Flow]:
-    """As `bed.flow`, of so many flows in turn. `ports`: of one source. `to_ports`: further ones are to other ports, and not from
-    other addresses."""
-    if count > ports * (_MOST + 1):
-        raise ValueError(f"{count} flows are more than addresses and ports make")
+    """As `bed.flow`, of so many flows in turn (see `generator`)."""
     with netns.inside(bed.space(target)):
         counter = programs.Counter(into, rtnl.links()["eth0"].index)
     try:
-        with netns.inside(bed.space(source)):
-            out = rtnl.links()["eth0"].index
-        rows = {"frames": first.ljust(_FRAME, b"\0")[:_FRAME]}
-        with programs.written(_TEXT, "XDP", rows, FLOWS=count, PORTS=ports, TO_PORTS=int(to_ports), OUT=out) as program:
+        with generator(bed, source, first, count, ports=ports, to_ports=to_ports) as program:
             yield Flow(bed.space(source), program, first, counter)
     finally:
         counter.close()

@@ -3,26 +3,27 @@
 The same packets go through the same rules: *forwarded* from one host to another by the kernel, and *for this host*, to a socket
 that nobody reads. Rules ask for source, UDP and destination port, and drop; no packet matches one, so all of them count. With
 *tracked* a rule before them asks for the connection's state, so each packet's connection is looked up, which the kernel's
-iptables leaves out otherwise. The packets are UDP frames of 60 bytes, one flow, on one CPU. With XDP the cube forwards what
-FORWARD lets pass by itself (`forward-by: XDP`). A program at TC asks the routing table once more than iptables does.
+iptables leaves out otherwise. The packets are UDP frames of 60 bytes on one CPU, of one flow or of 100,000 in turn. With XDP
+the cube forwards what FORWARD lets pass by itself (`forward-by: XDP`). A program at TC asks the routing table once more than
+iptables does.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import linux, programs
+from benchmarks import flows, linux
 from benchmarks.bed import Bed, Flow
 from benchmarks.compare import Effort, Table, compare
 from benchmarks.firewall_peers import HOSTS, Rules
-from reconciler.kernel import netns, rtnl
+from reconciler.kernel import netns
 
 SIZES = (10, 100, 1_000, 10_000)
+MANY = 100_000  # flows
 NOTHING = "no rules"
 KERNELS = {"iptables-legacy": "iptables-legacy-restore", "iptables-nft": "iptables-nft-restore"}
 CUBES = {"pcn TC": "TC", "pcn XDP": "XDP_DRV"}
@@ -34,25 +35,28 @@ TURN_NS, LINEAR_NS = 40_000_000, 40  # as in benchmarks/firewall.py
 class Case:
     chain: str
     count: int
-    tracked: bool
+    tracked: bool = False
+    flows: int = 1
 
     @property
     def title(self) -> str:
         way = "forwarded" if self.chain == "FORWARD" else "for this host"
-        return f"{way}, {self.count:,} rules{', tracked' if self.tracked else ''}"
+        more = [*(["tracked"] if self.tracked else []), *([f"{self.flows:,} flows"] if self.flows > 1 else [])]
+        return ", ".join([way, f"{self.count:,} rules", *more])
 
 
 def run(effort: Effort) -> list[Table]:
     sizes = SIZES[:2] if effort.quick else SIZES
-    cases = [Case(chain, count, False) for chain in ("FORWARD", "INPUT") for count in sizes]
-    cases += [Case(chain, sizes[0], True) for chain in ("FORWARD", "INPUT")]
+    chains = ("FORWARD", "INPUT")
+    cases = [Case(chain, count, flows=flows) for chain in chains for flows in (1, MANY) for count in sizes]
+    cases += [Case(chain, sizes[0], tracked=True) for chain in chains]
     return [_measured(case, effort.at_most(11)) for case in cases]
 
 
 def _measured(case: Case, effort: Effort) -> Table:
     with contextlib.ExitStack() as stack:
-        flows = {name: _flow(stack, name, case) for name in CONTENDERS}
-        turns = {name: _turn(flow, _packets(name, case)) for name, flow in flows.items()}
+        ways = {name: _flow(stack, name, case) for name in CONTENDERS}
+        turns = {name: _turn(flow, _packets(name, case)) for name, flow in ways.items()}
         return compare(case.title, turns, effort, against="iptables-legacy", unit="packets a second")
 
 
@@ -72,29 +76,21 @@ def _flow(stack: contextlib.ExitStack, name: str, case: Case) -> Flow:
         bed.feed(KERNELS[name], _saved(case, rules))
     elif name in CUBES:
         bed.apply(_spec(case, rules, CUBES[name]))
+    into = "XDP" if name == "pcn XDP" else "TC"
+    if case.chain == "FORWARD" and case.flows > 1:
+        first = flows.frame(bed, *HOSTS, bed.address(HOSTS[1]), 2000)
+        return stack.enter_context(flows.flows(bed, *HOSTS, first, case.flows, into=into))
     if case.chain == "FORWARD":
-        return stack.enter_context(bed.flow(*HOSTS, bed.udp(*HOSTS), into="XDP" if name == "pcn XDP" else "TC"))
-    return _to_the_host(stack, bed)
+        return stack.enter_context(bed.flow(*HOSTS, bed.udp(*HOSTS), into=into))
+    return _to_the_host(stack, bed, case.flows)
 
 
-def _to_the_host(stack: contextlib.ExitStack, bed: Bed) -> Flow:
+def _to_the_host(stack: contextlib.ExitStack, bed: Bed, count: int) -> Flow:
     gateway = f"10.0.{bed.number(HOSTS[0])}.254"
-    frame = bytearray(bed.udp(*HOSTS))
-    target = bytes(map(int, gateway.split(".")))
-    old, frame[30:34] = bytes(frame[30:34]), target
-    total = (~int.from_bytes(frame[24:26], "big") & 0xFFFF) + sum(_words(target)) + sum(0xFFFF - word for word in _words(old))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    frame[24:26] = (~total & 0xFFFF).to_bytes(2, "big")
+    frame = flows.frame(bed, *HOSTS, gateway, 2000)
     counter = stack.enter_context(contextlib.closing(Heard(bed.middle, gateway)))
-    with netns.inside(bed.space(HOSTS[0])):
-        program = programs.generator(bytes(frame), out=rtnl.links()["eth0"].index)
-    stack.callback(os.close, program)
-    return Flow(bed.space(HOSTS[0]), program, bytes(frame), counter)
-
-
-def _words(some: bytes) -> list[int]:
-    return [int.from_bytes(some[at : at + 2], "big") for at in range(0, len(some), 2)]
+    program = stack.enter_context(flows.generator(bed, HOSTS[0], frame, count))
+    return Flow(bed.space(HOSTS[0]), program, frame, counter)
 
 
 class Heard:

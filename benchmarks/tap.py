@@ -18,15 +18,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import machine, programs
-from benchmarks.bed import Bed, Flow, inject
-from reconciler.kernel import netns, rtnl
+from benchmarks import flows, machine
+from benchmarks.bed import Bed, Flow
+from reconciler.kernel import netns
 
-_CHUNK = 50_000
-_FILTERS = {"none": "", "nothing": "udp dst port 4000", "1 in 1,000": "udp dst port 3000"}
+_FLOWS = 1000  # of which one is wanted
+_FILTERS = {"none": "", "nothing": "udp dst port 4000", "1 in 1,000": "udp src port 1500"}
 _PORTS = [{"name": "on", "peer": "s2:on"}, {"name": "on", "peer": "s1:on"}]
 
 
@@ -43,41 +42,24 @@ def main() -> int:
         bed.apply({"cubes": [{"name": f"s{number}", **kind, "ports": each} for number, each in enumerate(ports, 1)]})
         bed.say("a")
         bed.say("b")
-        often, frame = (bed.udp("a", "b", ports=(1000, port)) for port in (2000, 3000))
-        with netns.inside(bed.space("a")):
-            seldom = _Seldom(bed.space("a"), programs.generator(frame, out=rtnl.links()["eth0"].index), frame)
-        with bed.flow("a", "b", often, into="TC" if args.hook == "TC" else "XDP") as flow, netns.inside(bed.middle):
+        frame = flows.frame(bed, "a", "b", bed.address("b"), 2000)
+        into = "TC" if args.hook == "TC" else "XDP"
+        with flows.flows(bed, "a", "b", frame, _FLOWS, into=into) as flow, netns.inside(bed.middle):
             for run in range(args.runs):
                 for name, text in _FILTERS.items():
-                    wrong += not _turn(bed, flow, seldom, name, text, args.packets, run)
+                    wrong += not _turn(bed, flow, name, text, args.packets, run)
     return int(bool(wrong))
 
 
-@dataclass(frozen=True)
-class _Seldom:
-    """The packets that are one of a thousand."""
-
-    space: str
-    program: int
-    frame: bytes
-
-    def put(self, packets: int) -> None:
-        with netns.inside(self.space):
-            inject(self.program, self.frame, packets)
-
-
-def _turn(bed: Bed, flow: Flow, seldom: _Seldom, name: str, text: str, packets: int, run: int) -> bool:
+def _turn(bed: Bed, flow: Flow, name: str, text: str, packets: int, run: int) -> bool:
     """One run, told in a line; whether the books balance."""
     with tempfile.TemporaryDirectory() as directory:
         file, said = Path(directory) / "a.pcapng", ""
         with _tap(bed, text, file) as tap:
-            before, began, spent, wanted = flow.arrived(), time.monotonic(), machine.spent(), 0
-            for _ in range(packets // _CHUNK):
-                flow.put(_CHUNK - _CHUNK // 1000)
-                seldom.put(_CHUNK // 1000)
-                wanted += _CHUNK // 1000
+            before, began, spent = flow.arrived(), time.monotonic(), machine.spent()
+            flow.put(packets)
             took, spent = time.monotonic() - began, machine.spent() - spent
-            lost = packets // _CHUNK * _CHUNK - (flow.arrived() - before)
+            lost, wanted = packets - (flow.arrived() - before), packets // _FLOWS
             if tap is not None:
                 tap.send_signal(signal.SIGTERM)
                 said = tap.communicate(timeout=120)[1]
