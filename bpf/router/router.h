@@ -52,9 +52,9 @@ struct route {
   u32 port;
   u8 via[16];
 };
-BPF_F_TABLE("lpm_trie", struct prefix6, struct route, fib6, 65536, BPF_F_NO_PREALLOC);
 
 #include "fib.h"
+#include "fib6.h"
 
 /* Sources that no packet from elsewhere has: the router's own addresses and its subnets' broadcast addresses. The value is a
  * route's kind. */

@@ -14,16 +14,10 @@
 #define ICMP6_ECHO_REPLY 129
 #define FLAGS_ADVERTISED (ND_ROUTER | ND_SOLICITED | ND_OVERRIDE)
 
-static __always_inline struct route *find_route(const u8 *address) {
-  struct prefix6 key;
-  lpm_host6(&key, address);
-  return fib6.lookup(&key);
-}
-
 static __always_inline bool is_own(const u8 *address, u32 index, struct router_port *port) {
   if (is_link_local(address))
     return port->flags & PORT_IPV6 && same_address(address, port->link_local);
-  struct route *route = find_route(address);
+  struct route *route = find_route6(address);
   return route && route->kind == ROUTE_LOCAL && route->port == index;
 }
 
@@ -31,7 +25,7 @@ static __always_inline bool is_own(const u8 *address, u32 index, struct router_p
 static __always_inline bool belongs(const u8 *address, u32 index) {
   if (is_link_local(address))
     return true;
-  struct route *route = find_route(address);
+  struct route *route = find_route6(address);
   return route && route->kind == ROUTE_CONNECTED && route->port == index;
 }
 
@@ -154,7 +148,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   }
   if (is_link_local(target))
     return is_own(target, md->in_port, port) ? handle_local(ctx, md, port) : refuse(md, DROP_MARTIAN);
-  struct route *route = find_route(target);
+  struct route *route = find_route6(target);
   if (route && route->kind == ROUTE_LOCAL)
     return handle_local(ctx, md, port);
   if (is_link_local(source))

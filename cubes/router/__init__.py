@@ -1,17 +1,14 @@
 """The router's control plane: its configuration as rows of its tables, and back.
 
 What was written is kept in tables of its own (`ports`, `secondary_addresses`, `routes`), which `config` reads back. What
-packets are sent by (`fib4_…`, `fib6`) and what none may come from (`martians…`) is derived from it, so a difference
+packets are sent by (`fib4_…`, `fib6_…`) and what none may come from (`martians…`) is derived from it, so a difference
 there is drift.
 """
 
 from __future__ import annotations
 
-import functools
 import ipaddress
-import operator
-import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,24 +16,19 @@ from cubes.lib.layout import index, number, pack, unpack
 from cubes.lib.macs import default_mac
 from cubes.router.check import check
 from cubes.router.fib import (
-    DISCARD,
     KINDS,
-    LOCAL,
-    Fib,
-    Route,
-    Row,
     derive,
-    length4,
     link_local_address,
     links_of,
     own_addresses,
-    routes,
     wide,
 )
 from cubes.router.namespace import in_force, namespace
+from cubes.router.rows import ARRAYS, made_of, table_rows
 from cubes.router.slowpath import SlowPath
-from cubes.router.state import fib4_of
-from cubes.router.tree import Branches, Prefix, grow, rows_of, tree_of
+from cubes.router.state import fib_of
+from cubes.router.tree import Branches, grow, rows_of, tree_of
+from cubes.router.tree6 import Branches6, grow6, rows_of6, tree6_of
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
 __all__ = ["FACTS", "SCRATCH", "SlowPath", "check", "config", "constants", "namespace", "programs", "sources", "state", "tables"]
@@ -45,12 +37,11 @@ FACTS = ("links", "shadow")  # a route over a port that is down is not used; Lin
 SCRATCH = frozenset({"handovers"})
 
 USED, IPV4, IPV6, OWN_MAC = 1, 2, 4, 8  # enum port_flags in bpf/router/router.h
-ARRAYS = ("ports", "martian_filter")
-STAGED = ("fib4_blocks", "fib4_ways")  # nothing leads there but `fib4_root`
+STAGED = ("fib4_blocks", "fib4_ways", "fib6_nodes", "fib6_tests", "fib6_ways")  # nothing leads there but `…_root`
 MAIN, IPV6_PROGRAM, ERROR, RESOLVE = range(4)  # enum router_program
 
 MANY, KEPT = 1000, 16  # prefixes of a tree that is kept in memory, and cubes that have one
-_BRANCHES: dict[str, Branches] = {}
+_BRANCHES: dict[str, tuple[Branches, Branches6]] = {}
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
@@ -82,77 +73,28 @@ def programs(config: Config) -> dict[str, Sequence[int]]:
 def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, TableRows]:
     config = in_force(config, env.facts, env.cube)
     fib = derive(config, links_of(config, env.facts))
-    found = {
+    made = made_of(fib, config, env, tables)
+    ports = {
         "ports": dict(_port_rows(config, env, tables["ports"])),
         "secondary_addresses": dict(_secondary_rows(config, env, tables["secondary_addresses"])),
-        "routes": _route_rows(routes(config), fib, env, tables["routes"]),
-        "martian_filter": {},
     }
-    prefixes, others = _fib_rows(fib, env, tables)
-    found |= others
-    if martians := [*found["martians4"], *found["martians6"]]:
-        found["martian_filter"][index(0)] = _filter(martians)
-    rows = {name: _table_rows(rows, tables[name], name in ARRAYS) for name, rows in found.items()}
-    tree = grow(prefixes, tree_of(env.live), _known_of(env.cube) if len(prefixes) >= MANY else None)
-    for name, each in rows_of(tree).items():
-        rows[name] = replace(_table_rows(each, tables[name], True), staged=name in STAGED, entries=tree.entries)
+    rows = dict(made.rows) | {name: table_rows(each, tables[name], name in ARRAYS) for name, each in ports.items()}
+    four, six = made.four, made.six
+    known4, known6 = _known_of(env.cube) if len(four) + len(six) >= MANY else (None, None)
+    tree, tree6 = grow(four, tree_of(env.live), known4), grow6(six, tree6_of(env.live), known6)
+    for each, entries in ((rows_of(tree), tree.entries), (rows_of6(tree6), tree6.entries)):
+        for name, content in each.items():
+            rows[name] = replace(table_rows(content, tables[name], True), staged=name in STAGED, entries=entries)
     return rows
 
 
-def _known_of(cube: str) -> Branches:
-    """What the tree of a cube was made of the last time. An apply plans with it twice, and an edit changes little of it."""
-    known = _BRANCHES.pop(cube, {})
+def _known_of(cube: str) -> tuple[Branches, Branches6]:
+    """What the trees of a cube were made of the last time. An apply plans with it twice, and an edit changes little of it."""
+    known = _BRANCHES.pop(cube, ({}, {}))
     for oldest in list(_BRANCHES)[: 1 - KEPT]:
         del _BRANCHES[oldest]
     _BRANCHES[cube] = known
     return known
-
-
-def _table_rows(rows: Mapping[bytes, bytes], table: Any, sparse: bool) -> TableRows:
-    return TableRows(rows, b"\xff" * table.value.size, sparse)
-
-
-def _route_rows(known: Iterable[Route], fib: Fib, env: Env, table: Any) -> dict[bytes, bytes]:
-    """Of 100,000 routes few differ in their words: these are packed once. A key is network and next hop, one after the other."""
-    words: dict[tuple[int, str | None, bool], bytes] = {}
-    found = {}
-    for route, active in zip(known, fib.active, strict=True):
-        said = route.pathcost, route.interface, active
-        if said not in words:
-            port = env.ports[route.interface] + 1 if route.interface is not None else 0
-            words[said] = pack(table.value, pathcost=route.pathcost, interface=port, active=int(active))
-        found[route.network + route.wide] = words[said]
-    return found
-
-
-def _fib_rows(fib: Fib, env: Env, tables: Mapping[str, Any]) -> tuple[list[Prefix], dict[str, dict[bytes, bytes]]]:
-    """What packets are sent by, the prefixes of IPv4 for their tree; and what none may come from."""
-    four: list[Prefix] = []
-    six: dict[bytes, bytes] = {}
-    martians: dict[str, dict[bytes, bytes]] = {"martians4": {}, "martians6": {}}
-    made: dict[Row, bytes] = {}
-    for network, row in fib.rows.items():
-        if row not in made:
-            made[row] = pack(tables["fib6"].value, kind=row.kind, port=env.ports[row.port], via=wide(row.via))
-        length = length4(network)
-        if length is not None:
-            four.append((length, network[16:], made[row]))
-        else:
-            six[network] = made[row]
-        if row.kind in (LOCAL, DISCARD):
-            family, address = ("martians6", network[4:]) if length is None else ("martians4", network[16:])
-            martians[family][address] = index(row.kind)
-    return four, {"fib6": six, **martians}
-
-
-def _filter(addresses: Iterable[bytes]) -> bytes:
-    """`struct martian_filter`: a bit for each address, by the hash of `may_be_martian` in bpf/router/router.h."""
-    words = [0] * 64
-    for address in addresses:
-        folded = functools.reduce(operator.xor, memoryview(address).cast("I"))
-        bit = (folded * 0x9E3779B1 & 0xFFFFFFFF) >> 21
-        words[bit >> 5] |= 1 << (bit & 31)
-    return struct.pack("=64I", *words)
 
 
 def _port_rows(config: Config, env: Env, table: Any) -> Iterator[tuple[bytes, bytes]]:
@@ -191,10 +133,12 @@ def state(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
     words = {(entry["network"], entry["nexthop"]): active for entry, active in _live_routes(rows, env, tables)}
     for entry in found["route"]:
         entry["active"] = words[entry["network"], entry["nexthop"]]
-    ways = fib4_of(found["ports"], rows.get("routes", {}), tree_of(rows), tables["fib4_ways"])
-    four = [_fib_entry(length, address, way, env, tables) for (length, address), way in ways]
-    six = [_fib_entry(number(key[:4]), key[4:], row, env, tables) for key, row in sorted(rows.get("fib6", {}).items())]
-    return found | {"fib": four + six}
+    four, six = tree_of(rows), tree6_of(rows)
+    for version, find in ((4, lambda address: four.find(address[12:])), (6, six.find)):
+        ways = fib_of(version, found["ports"], rows.get("routes", {}), find, tables["fib4_ways"])
+        entries = (_fib_entry(index(length) + address, way, env, tables) for (length, address), way in ways)
+        found.setdefault("fib", []).extend(entries)
+    return found
 
 
 def _ports_of(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -234,11 +178,11 @@ def _live_routes(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[tu
         yield entry, bool(number(words["active"]))
 
 
-def _fib_entry(length: int, address: bytes, row: bytes, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
-    target = unpack(tables["fib6"].value, row)  # of both families
+def _fib_entry(network: bytes, row: bytes, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
+    target = unpack(tables["fib4_ways"].value, row)  # of both families
     kind = number(target["kind"])
     return {
-        "network": f"{ipaddress.ip_address(address)}/{length}",
+        "network": decode("prefix", network, env),
         "kind": KINDS.get(kind, f"#{kind}"),
         "port": env.port_name(number(target["port"])),
         "via": decode("ip", target["via"], env),

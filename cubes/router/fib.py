@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -137,7 +138,7 @@ def _route(entry: Mapping[str, Any]) -> Route:
     return _route_of(entry["network"], entry["nexthop"], entry.get("interface"), entry.get("pathcost", 1))
 
 
-@functools.lru_cache(1 << 17)
+@functools.lru_cache(1 << 21)
 def _route_of(network: str, nexthop: str, interface: str | None, pathcost: int) -> Route:
     """An apply comes by each route several times: as it was applied and as it is wanted, with its defaults and without."""
     to = ip_address(nexthop)
@@ -165,12 +166,25 @@ def links_of(config: Mapping[str, Any], facts: Mapping[str, Any]) -> Links:
     return Links(*(frozenset(port for port, state in states.items() if state == wanted) for wanted in ("down", "no-carrier")))
 
 
+_DERIVED: deque[tuple[list[Own], list[Route], Links, Fib]] = deque(maxlen=4)
+
+
 def derive(config: Mapping[str, Any], links: Links = ALL_UP) -> Fib:
-    """The rows that a configuration means. Of two ports with one subnet, the one that comes first by name has it."""
+    """The rows that a configuration means. Of two ports with one subnet, the one that comes first by name has it. An apply asks
+    several times; what was asked lately is the same object, which nobody may change."""
+    owned, known = list(own_addresses(config)), routes(config)
+    for asked in tuple(_DERIVED):
+        if asked[:3] == (owned, known, links):
+            return asked[3]
+    fib = _derive(config, known, links)
+    _DERIVED.append((owned, known, links, fib))
+    return fib
+
+
+def _derive(config: Mapping[str, Any], known: list[Route], links: Links) -> Fib:
     fib = Fib(_own_rows(config, links))
     connected = _Connected(fib.rows, config, links)
     best: dict[bytes, tuple[bool, Route, int]] = {}
-    known = routes(config)
     for place, route in enumerate(known):
         way = connected.way_of(route.nexthop, route.interface)
         fib.ways.append(way)

@@ -1,4 +1,4 @@
-"""What IPv4 packets are really sent by, read from their tree.
+"""What packets are really sent by, read from the trees of their routes.
 
 A tree holds no prefixes: it says of each address where it leads. So of each prefix that may have a row, because a port's address
 or a route says so, the first address is looked up that no longer prefix takes; it has its row if that leads where it says.
@@ -6,39 +6,49 @@ or a route says so, the first address is looked up that no longer prefix takes; 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from cubes.lib.layout import number, unpack
 from cubes.router.fib import CONNECTED, DISCARD, LOCAL, MAPPED, REMOTE, derive, length4
-from cubes.router.tree import Tree, uncovered
+from cubes.router.numbers import uncovered
 
 Key = tuple[int, bytes]
-ON_LINK = MAPPED + bytes(4)  # the next hop of a route that has none
+"""Length and address as the kernel has them: 16 bytes, and IPv4's lengths begin at 96."""
+ON_LINK = {4: MAPPED + bytes(4), 6: bytes(16)}  # the next hop of a route that has none
+Find = Callable[[bytes], bytes | None]
 
 
-def fib4_of(ports: Iterable[Mapping[str, Any]], routes: Iterable[bytes], tree: Tree, table: Any) -> Iterator[tuple[Key, bytes]]:
-    """Prefixes (length, address), each with its way, in order. `routes`: the keys of that table; `table`: the layout of ways."""
+def fib_of(
+    version: int, ports: Iterable[Mapping[str, Any]], routes: Iterable[bytes], find: Find, table: Any
+) -> Iterator[tuple[Key, bytes]]:
+    """Prefixes of a family, each with its way, in order. `routes`: the keys of that table; `find`: what a tree says of an address
+    of 16 bytes; `table`: the layout of ways."""
     own: dict[Key, int] = {}
     for network, row in derive({"ports": list(ports)}).rows.items():
-        if (length := length4(network)) is not None:
-            own[length, network[16:]] = row.kind
+        if _version(network) == version:
+            own[number(network[:4]), network[4:]] = row.kind
     hops: dict[Key, set[bytes]] = {}
     for key in routes:
-        if (length := length4(key)) is not None:
-            hops.setdefault((length, key[16:20]), set()).add(key[20:])
+        if _version(key) == version:
+            hops.setdefault((number(key[:4]), key[4:20]), set()).add(key[20:])
     for prefix, address in sorted(uncovered({*own, *hops})):
-        way = tree.find(address)
-        if way is not None and _leads_there(unpack(table.value, way), prefix, own.get(prefix), hops.get(prefix, ())):
+        way = find(address)
+        said = hops.get(prefix, ())
+        if way is not None and _leads_there(unpack(table.value, way), prefix, own.get(prefix), said, ON_LINK[version] in said):
             yield prefix, way
 
 
-def _leads_there(way: Mapping[str, bytes], prefix: Key, own: int | None, hops: Iterable[bytes]) -> bool:
+def _version(network: bytes) -> int:
+    return 6 if length4(network) is None else 4
+
+
+def _leads_there(way: Mapping[str, bytes], prefix: Key, own: int | None, hops: Iterable[bytes], on_link: bool) -> bool:
     kind, via = number(way["kind"]), way["via"]
     if kind == REMOTE:
         return via in hops
-    if kind == CONNECTED and ON_LINK in hops:
+    if kind == CONNECTED and on_link:
         return True
     length, address = prefix
-    inside = via.startswith(MAPPED) and not (int.from_bytes(via[12:], "big") ^ int.from_bytes(address, "big")) >> 32 - length
+    inside = not (int.from_bytes(via, "big") ^ int.from_bytes(address, "big")) >> 128 - length
     return kind == own and (kind == DISCARD or (kind in (LOCAL, CONNECTED) and inside))

@@ -1,29 +1,21 @@
 """The tree by which IPv4 packets find their way (bpf/router/fib.h), made of prefixes.
 
-Blocks and ways have numbers, and one that packets may be in is never written. So a block that is to be as one that there is
-keeps that one's number, and what is new gets the lowest number that nothing has. An edit then costs the blocks from its prefix
-up to the first, whatever the number of routes, and what it replaces goes once no packet can be there any more.
-
-The numbers are kept where they are used: in the tables themselves, from which they are read back before each plan.
+Blocks and ways have numbers (numbers.py), and one that packets may be in is never written. An edit then costs the blocks from
+its prefix up to the first, whatever the number of routes, and what it replaces goes once no packet can be there any more.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import count
 from operator import itemgetter
 
-from cubes.lib.layout import index, number
+from cubes.lib.layout import number
+from cubes.router.numbers import LEAST, Numbers, Prefix, entries_for, keyed, numbered, root_of, root_rows
 
 DEEPER = 0x80000000  # FIB_DEEPER in bpf/router/fib.h
-LEAST, MOST = 64, 1 << 24  # rows of the tables: as the C says, and more than there can be prefixes of use
-SPARE = 16  # rows that are free in tables that are made: some edits' worth
-
-Prefix = tuple[int, bytes, bytes]
-"""Length, address, and the row of `fib4_ways` that says where it leads."""
 
 
 @dataclass(slots=True)
@@ -48,26 +40,6 @@ class Tree:
         return self.ways.get(slot) if slot else None
 
 
-class _Numbers:
-    """Numbers from 1 on by content: of what is there the one that it has, of what is new the lowest that is free. What is used of
-    what is there are its very objects, so that nobody compares them in vain."""
-
-    def __init__(self, live: Mapping[int, bytes]) -> None:
-        self._known: dict[bytes, int] = {}
-        self._live = live
-        for found, content in sorted(live.items(), reverse=True):  # of two that are alike, the lower
-            self._known[content] = found
-        self._free = (new for new in count(1) if new not in live)
-        self.used: dict[int, bytes] = {}
-
-    def of(self, content: bytes) -> int:
-        found = self._known.get(content)
-        if found is None:
-            found = self._known[content] = next(self._free)
-        self.used[found] = self._live.get(found, content)
-        return found
-
-
 @dataclass(frozen=True, slots=True)
 class _Branch:
     """All below one value of the first byte: what it was made of, and its slot and blocks. `default` is what lies around it."""
@@ -85,7 +57,7 @@ Branches = dict[int, _Branch]
 def grow(prefixes: Iterable[Prefix], live: Tree, known: Branches | None = None) -> Tree:
     """The tree of these prefixes, with the numbers of `live` wherever it can have them. `known`: branches made before, which stay
     as they are if they are asked for again and are live; it is left with those of this tree."""
-    ways, blocks = _Numbers(live.ways), _Numbers(live.blocks)
+    ways, blocks = Numbers(live.ways), Numbers(live.blocks)
     short, long = _sorted(prefixes)
     slots = {way: ways.of(way) for way in sorted({way for each in (short, *long.values()) for _, _, way in each})}
     top = array("I", (0,)) * 256
@@ -104,7 +76,7 @@ def grow(prefixes: Iterable[Prefix], live: Tree, known: Branches | None = None) 
         known.clear()
         known |= made
     root = _slot(top, blocks)
-    entries = _entries(1 + max((0, *blocks.used, *ways.used)), live)
+    entries = entries_for((*blocks.used, *ways.used), live.entries)
     return Tree(root, blocks.used, ways.used, entries)
 
 
@@ -126,7 +98,7 @@ def _stands(branch: _Branch, default: int, prefixes: list[Prefix], slots: Mappin
     return same and branch.blocks.items() <= live.blocks.items()
 
 
-def _branch(default: int, prefixes: list[Prefix], slots: Mapping[bytes, int], blocks: _Numbers) -> _Branch:
+def _branch(default: int, prefixes: list[Prefix], slots: Mapping[bytes, int], blocks: Numbers) -> _Branch:
     levels = _filled(default, prefixes, slots)
     own: dict[int, bytes] = {}
     slot = default
@@ -141,7 +113,7 @@ def _branch(default: int, prefixes: list[Prefix], slots: Mapping[bytes, int], bl
     return _Branch(default, prefixes, ways, slot, own)
 
 
-def _slot(block: array[int], blocks: _Numbers) -> int:
+def _slot(block: array[int], blocks: Numbers) -> int:
     """What leads to a block; one that says the same everywhere takes none."""
     first, content = block[0], block.tobytes()
     if first == block[255] and not first & DEEPER and content == content[:4] * 256:
@@ -177,41 +149,13 @@ def _block(levels: list[dict[bytes, array[int]]], path: bytes, default: int) -> 
     return block
 
 
-def _entries(needed: int, live: Tree) -> int:
-    """How many rows the tables have: as they are, unless that is too few or four times too many. A change exchanges them all."""
-    if live.entries // 4 < needed <= live.entries:
-        return live.entries
-    return max(LEAST, 1 << (needed + SPARE - 1).bit_length())
-
-
 def rows_of(tree: Tree) -> dict[str, dict[bytes, bytes]]:
     """The tables' rows. Without any prefix there are none."""
-    root = {index(0): index(tree.root), index(1): index(tree.entries)} if tree.ways else {}
-    blocks, ways = ({index(key): row for key, row in rows.items()} for rows in (tree.blocks, tree.ways))
-    return {"fib4_blocks": blocks, "fib4_ways": ways, "fib4_root": root}
+    root = root_rows(tree.root, tree.entries) if tree.ways else {}
+    return {"fib4_blocks": keyed(tree.blocks), "fib4_ways": keyed(tree.ways), "fib4_root": root}
 
 
 def tree_of(rows: Mapping[str, Mapping[bytes, bytes]]) -> Tree:
-    """The tree that tables hold. Rows of zeros are none, nor is what stands in row 0: slot 0 is no way, and no number is 0."""
-    root = rows.get("fib4_root", {})
-    blocks, ways = (
-        {number(key): row for key, row in rows.get(name, {}).items() if any(key) and any(row)}
-        for name in ("fib4_blocks", "fib4_ways")
-    )
-    entries = number(root.get(index(1), b""))
-    sane = LEAST <= entries <= MOST and not entries & entries - 1
-    return Tree(number(root.get(index(0), b"")), blocks, ways, entries if sane else LEAST)
-
-
-def uncovered(prefixes: Iterable[tuple[int, bytes]]) -> Iterator[tuple[tuple[int, bytes], bytes]]:
-    """Of each prefix (length, address) the first address that is in no longer one; a prefix that has none is left out."""
-    open_: list[tuple[int, int, int, bytes]] = []  # of prefixes around this place: next free address, end, length, address
-    ordered = sorted({(int.from_bytes(address, "big"), length, address) for length, address in prefixes})
-    for start, length, address in [*ordered, (1 << 32, 0, b"")]:
-        while open_ and open_[-1][1] <= start:
-            free, end, own, whose = open_.pop()
-            if free < end:
-                yield (own, whose), free.to_bytes(4, "big")
-            if open_ and open_[-1][0] == int.from_bytes(whose, "big"):
-                open_[-1] = end, *open_[-1][1:]
-        open_.append((start, start + (1 << 32 - length), length, address))
+    """The tree that tables hold."""
+    root, entries = root_of(rows.get("fib4_root", {}))
+    return Tree(root, numbered(rows.get("fib4_blocks", {})), numbered(rows.get("fib4_ways", {})), entries)

@@ -100,10 +100,7 @@ def test_a_deleted_route_leaves_nothing_behind_and_a_row_that_is_changed_by_hand
     lab.cube("r1")["route"] = []
     lab.apply()
     assert "remote" not in {kind for kind, *_ in lab.fib("r1").values()}
-    if lab.family == 4:
-        lab.flush("r1", "fib4_root", operation="zero_rows")
-    else:
-        lab.flush("r1", "fib6")
+    lab.flush("r1", f"fib{lab.family}_root", operation="zero_rows")
     assert lab.fib("r1") == {}
     assert lab.drift()
     lab.apply()

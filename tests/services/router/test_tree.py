@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from cubes.router.tree import LEAST, Tree, grow, rows_of, tree_of, uncovered
+from cubes.router.numbers import LEAST, uncovered
+from cubes.router.tree import Tree, grow, rows_of, tree_of
 
 
 def way(number):
@@ -127,7 +128,10 @@ def test_what_somebody_wrote_into_row_0_gets_no_packet_and_no_way_its_number():
 def test_the_first_address_that_no_longer_prefix_takes_is_found(seed):
     chance = random.Random(seed)
     prefixes = some(chance, 30, 12)
-    found = dict(uncovered((length, start) for length, start, _ in prefixes))
+    found = {
+        (length - 96, start[12:]): first[12:]
+        for (length, start), first in uncovered((length + 96, bytes(12) + start) for length, start, _ in prefixes)
+    }
     for length, start, _ in prefixes:
         own = model([(each[0], each[1], each[:2]) for each in prefixes], found.get((length, start), bytes(4)))
         if (length, start) in found:

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from cubes.router import fib, rows
 from tests.lib import packets
 from tests.lib.lab import Counts, counts
 from tests.services.router.frames import SCENARIO
@@ -106,3 +107,26 @@ def test_ten_thousand_routes_are_read_back_and_found(hook):
         lab.reach("h1", "10.0.2.1")
         assert packets.icmp_answer(lab.space("h1"), "23.1.1.1", timeout=0.3) is None
         assert packets.icmp_answer(lab.space("h1"), "99.1.1.1") == (3, 0, "10.0.1.254")
+
+
+def test_an_apply_goes_through_its_routes_once(monkeypatch):
+    """Through all of them in each kind of work; an edit once more, through what it makes of them."""
+    seen = []
+
+    def watch(module, name, many):
+        work = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given: seen.extend([name] * (many(*given) >= 2000)) or work(*given))
+
+    watch(fib, "_derive", lambda _config, known, _links: len(known))
+    watch(rows, "_fib_rows", lambda found, _env, _tables: len(found.rows))
+    watch(rows, "_route_rows", lambda known, *_: len(known))
+    with RouterLab(SCENARIO) as lab:
+        routes = lab.cube("r1").setdefault("route", [])
+        routes += [{"network": f"20.{number >> 8}.{number & 255}.0/24", "nexthop": "10.0.2.1"} for number in range(2000)]
+        for turn in range(2):
+            seen.clear()
+            lab.apply()
+            assert sorted(seen) == ["_derive", "_fib_rows", "_route_rows"]
+            assert counts(lab.plan()) == Counts()
+            assert len(seen) == 3, "a look for drift makes it again"
+            routes[turn] = {"network": f"20.99.{turn}.0/24", "nexthop": "10.0.2.1"}

@@ -14,6 +14,7 @@ from dataclasses import replace
 import pytest
 
 from cubes.router.tree import tree_of
+from cubes.router.tree6 import tree6_of
 from reconciler.kernel import netns
 from reconciler.plan.steps import Step
 from tests.lib.lab import Counts, counts
@@ -68,9 +69,10 @@ class Stream:
     def __init__(self, lab: RouterLab, targets: list[ipaddress.IPv4Address]) -> None:
         self.phase, self.phases = 0, []
         self.arrived: dict[int, list[str]] = {}
+        self._ethertype, self._at = (0x0800, 42) if lab.family == 4 else (0x86DD, 62)
         self._frames = [udp(lab, target=str(target), payload=b"NUMBER" + bytes(34)) for target in targets]
         self._over = threading.Event()
-        self._socks = {_raw(lab.space(host), receive=True): host for host in HOPS.values()}
+        self._socks = {_raw(lab.space(host), self._ethertype): host for host in HOPS.values()}
         self._sock = _raw(lab.space("h1"))
         self._threads = [threading.Thread(target=each, daemon=True) for each in (self._send, self._receive)]
 
@@ -79,15 +81,15 @@ class Stream:
             number = len(self.phases)
             frame = self._frames[number % len(self._frames)]
             self.phases.append(self.phase)
-            self._sock.send(frame[:48] + struct.pack("!I", number) + frame[52:])
+            self._sock.send(frame[: self._at + 6] + struct.pack("!I", number) + frame[self._at + 10 :])
             time.sleep(0.0003)
 
     def _receive(self) -> None:
-        while ready := select.select(list(self._socks), [], [], 0.5)[0]:
+        while (ready := select.select(list(self._socks), [], [], 0.5)[0]) or not self._over.is_set():
             for sock in ready:
                 frame = sock.recv(2048)
-                if frame[42:48] == b"NUMBER":
-                    self.arrived.setdefault(struct.unpack_from("!I", frame, 48)[0], []).append(self._socks[sock])
+                if frame[self._at : self._at + 6] == b"NUMBER":
+                    self.arrived.setdefault(struct.unpack_from("!I", frame, self._at + 6)[0], []).append(self._socks[sock])
 
     def __enter__(self) -> Stream:
         for thread in self._threads:
@@ -102,21 +104,22 @@ class Stream:
             sock.close()
 
 
-def _raw(space: str, *, receive: bool = False) -> socket.socket:
+def _raw(space: str, ethertype: int = 0) -> socket.socket:
     with netns.inside(space):
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
-        sock.bind(("eth0", 0x0800 if receive else 0))
+        sock.bind(("eth0", ethertype))
     return sock
 
 
+@pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("hook", ["TC", "XDP_DRV"])
-def test_no_packet_goes_where_neither_table_says_and_none_is_lost_while_routes_are_edited(hook: str) -> None:
+def test_no_packet_goes_where_neither_table_says_and_none_is_lost_while_routes_are_edited(hook: str, family: int) -> None:
     chance = random.Random(hook)
-    with RouterLab(SCENARIO, hook=hook) as lab:
+    with RouterLab(SCENARIO, hook=hook, family=family) as lab:
         lab.apply()
         cube = lab.cube("r1")
-        cube["arp-table"] = [{"address": hop, "interface": f"p{host[1]}", "mac": lab.mac(host)} for hop, host in HOPS.items()]
+        cube["arp-table"] = [{"address": lab.said(hop), "interface": f"p{host[1]}", "mac": lab.mac(host)} for hop, host in HOPS.items()]
         tables = [{ipaddress.IPv4Network("0.0.0.0/0"): "10.0.2.1"} | some_routes(chance, 60)]
         put(lab, tables[0])
         targets = [network[chance.randrange(network.num_addresses)] for network in list(tables[0])[1:]]
@@ -136,7 +139,7 @@ def test_no_packet_goes_where_neither_table_says_and_none_is_lost_while_routes_a
 
 
 def put(lab: RouterLab, routes: Routes) -> None:
-    lab.cube("r1")["route"] = [{"network": str(network), "nexthop": hop} for network, hop in routes.items()]
+    lab.cube("r1")["route"] = [{"network": lab.said(str(network)), "nexthop": lab.said(hop)} for network, hop in routes.items()]
     lab.apply()
 
 
@@ -150,12 +153,18 @@ def verdict(stream: Stream, hosts: list[list[str]], number: int) -> str:
     return "" if came[0] in allowed else f"at {came[0]}, not {sorted(allowed)}"
 
 
-def test_between_any_two_steps_of_an_edit_the_tables_say_all_of_the_old_routes_or_all_of_the_new() -> None:
+@pytest.mark.parametrize("family", [4, 6])
+def test_between_any_two_steps_of_an_edit_the_tables_say_all_of_the_old_routes_or_all_of_the_new(family: int) -> None:
     chance = random.Random(5)
-    with RouterLab(SCENARIO) as lab:
+    rows = ("root", "ways", "blocks") if family == 4 else ("root", "ways", "nodes", "tests")
+    with RouterLab(SCENARIO, family=family) as lab:
         routes = {ipaddress.IPv4Network("0.0.0.0/0"): "10.0.2.1"} | some_routes(chance, 60)
         put(lab, routes)
         seen: list[set[int]] = []
+
+        def packed(address: object) -> bytes:
+            return ipaddress.ip_address(lab.said(str(address))).packed
+
         exchanged: set[int] = set()
 
         def look(_number: int, step: Step) -> None:
@@ -163,9 +172,10 @@ def test_between_any_two_steps_of_an_edit_the_tables_say_all_of_the_old_routes_o
                 exchanged.add(len(seen))  # the programs have the old tables, and then the new ones, whatever their pins are called
             if len(seen) in exchanged:
                 return
-            tree = tree_of({name: lab.table("r1", name) for name in ("fib4_blocks", "fib4_ways", "fib4_root")})
-            found = [(tree.find(target.packed) or b"")[-4:] for target in targets]
-            said = [[ipaddress.IPv4Address(hop_of(table, target)).packed for target in targets] for table in (old, routes)]
+            live = {name: lab.table("r1", name) for name in (f"fib{family}_{each}" for each in rows)}
+            tree = tree_of(live) if family == 4 else tree6_of(live)
+            found = [(tree.find(packed(target)) or b"")[-len(packed(target)) :] for target in targets]
+            said = [[packed(hop_of(table, target)) for target in targets] for table in (old, routes)]
             assert found in said
             seen[-1].add(said.index(found))
 
