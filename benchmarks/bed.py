@@ -105,7 +105,7 @@ class Bed:
     def feed(self, command: str, text: str) -> None:
         """A command in the middle that reads `text`, such as rules."""
         with netns.inside(self.middle):
-            subprocess.run(command.split(), input=f"{text}\n", text=True, check=True, capture_output=True, timeout=60)
+            subprocess.run(command.split(), input=f"{text}\n", text=True, check=True, capture_output=True, timeout=300)
 
     def udp(self, source: str, target: str, *, size: int = 60, ports: tuple[int, int] = (1000, 2000), origin: str = "") -> bytes:
         """A frame from host to host, over the gateway if they have subnets. `origin`: another source address. The header's
@@ -117,6 +117,13 @@ class Bed:
         total = sum(struct.unpack("!10H", head))
         head = head[:10] + struct.pack("!H", ~(total % 0xFFFF) & 0xFFFF) + head[12:]
         return ends + b"\x08\x00" + head + struct.pack("!HHHH", *ports, size - 34, 0) + bytes(size - 42)
+
+    def udp6(self, source: str, target: str) -> bytes:
+        """A frame of 64 bytes from host to host of two subnets, fd00:N::/64, over the gateway, without a checksum of UDP."""
+        ends = bytes.fromhex((self.gateway_mac(source) + self.mac(source)).replace(":", ""))
+        addresses = b"".join(b"\xfd\0" + struct.pack("!H10xH", self.number(host), 1) for host in (source, target))
+        head = struct.pack("!IHBB", 6 << 28, 10, 17, 64) + addresses
+        return ends + b"\x86\xdd" + head + struct.pack("!HHHH2x", 1000, 2000, 10, 0)
 
     def say(self, host: str, frame: bytes = b"") -> None:
         """Let a host send a frame; without one, one that nobody answers, so that a bridge learns where the host is."""

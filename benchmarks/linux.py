@@ -27,6 +27,14 @@ def forwarding(bed: Bed) -> None:
         bed.run(f"ip neighbour replace {gateway} lladdr {bed.gateway_mac(host)} dev eth0 nud permanent", host=host)
 
 
+def forwarding6(bed: Bed) -> None:
+    """IPv6 forwarding between fd00:N::/64 in the same way, whose hosts' addresses nobody needs."""
+    for scope in ("all", *bed.hosts):
+        bed.run(*(f"sysctl -qw net.ipv6.conf.{scope}.{key}" for key in ("disable_ipv6=0", "forwarding=1", "accept_dad=0")))
+    for host in bed.hosts:
+        bed.run(f"ip address add fd00:{bed.number(host)}::fe/64 dev {host} nodad")
+
+
 def kube_proxy(bed: Bed, services: int) -> None:
     """What kube-proxy's iptables mode leaves on a node with so many services of one endpoint each, and a bridge that asks
     iptables, as most CNI plug-ins of that kind have it. Bridged packets then meet connection tracking and FORWARD."""
