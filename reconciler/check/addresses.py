@@ -5,14 +5,17 @@ pattern that takes a MAC address and refuses a word is a MAC address's, whatever
 """
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
 _MAC = re.compile("!?[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 _WORDS = ("a", "veth0", "br1:p1", "", "0", "x-y_z")
 _LENGTHS = frozenset(str(length) for length in range(33))
+_LENGTHS6 = frozenset(str(length) for length in range(129))
 _SAMPLES = {
     "mac": ("02:00:00:00:00:01",),
     "ip": ("192.0.2.1", "2001:db8::1"),
@@ -52,7 +55,21 @@ def interface(text: str) -> str:
 
 def network(text: str) -> str:
     """A prefix that is a key in the kernel, where no host part is kept: 10.0.0.1/24 is 10.0.0.0/24."""
+    host, _, length = text.partition("/")
+    wide = ":" in host
+    if length in (_LENGTHS6 if wide else _LENGTHS) and (said := _network(host, int(length), wide)) is not None:
+        return said
     return _said(lambda written: ipaddress.ip_network(written, strict=False), text)
+
+
+def _network(host: str, length: int, wide: bool) -> str | None:
+    """The same by the C library, in a tenth of the time; None if it spells it otherwise (IPv4 in IPv6) or cannot read it."""
+    family, bits = (socket.AF_INET6, 128) if wide else (socket.AF_INET, 32)
+    with contextlib.suppress(OSError, ValueError):
+        value = int.from_bytes(socket.inet_pton(family, host), "big") >> bits - length << bits - length
+        said = socket.inet_ntop(family, value.to_bytes(bits // 8, "big"))
+        return None if wide and "." in said else f"{said}/{length}"
+    return None
 
 
 def mac(text: str) -> str:

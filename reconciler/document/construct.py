@@ -23,8 +23,10 @@ from reconciler.errors import DocumentError, Position, Problem
 Mark: TypeAlias = Any
 """libyaml's: line and column, from 0. Its events are Any here too, as PyYAML's types know too little of them."""
 
-MAX_VALUES = 2_500_000
-"""Scalars, lists and mappings in one file, with aliases expanded. A rule of 8 leaves has 17."""
+MAX_VALUES = 12_000_000
+"""Scalars, lists and mappings in one file, with aliases expanded. A rule of 8 leaves has 17, a route of two 5."""
+MAX_REPEATED = 2_500_000
+"""Of these, those that aliases stand for: they cost whoever writes them nothing."""
 
 _NUMBER = re.compile(
     r"(?P<decimal>[-+]?(?:0|[1-9][0-9]*))|0x(?P<hex>[0-9a-fA-F]+)|0o(?P<octal>[0-7]+)"
@@ -120,7 +122,7 @@ class _Builder:
         self.faults: list[_Fault] = []
         self.document = 0
         self.anchors: dict[str, _Anchor] = {}
-        self.size = 0
+        self.size = self.repeated = 0
         self.deepest = 0  # level of the deepest value since the last anchor began
 
     def documents(self) -> Iterator[Any]:
@@ -151,6 +153,7 @@ class _Builder:
             self.fault(path, f"the alias *{event.anchor} has no anchor &{event.anchor} before it", event.start_mark)
             return None
         self.size += anchor.size - 1
+        self.repeated += anchor.size
         self.check_size(event, path)
         self.check_depth(event, depth + anchor.height)
         return anchor.value
@@ -211,8 +214,10 @@ class _Builder:
         return str(event.value)
 
     def check_size(self, event: Any, path: Path) -> None:
-        if self.size > MAX_VALUES:
+        if self.size > MAX_VALUES or self.repeated > MAX_REPEATED:
             message = f"the file has more than {MAX_VALUES:,} values, counting what aliases repeat"
+            if self.size <= MAX_VALUES:
+                message = f"aliases repeat more than {MAX_REPEATED:,} values"
             hint = "split it in several files and apply them together"
             raise _TooMuch(_Fault(self.document, path, message, event.start_mark, hint))
 

@@ -9,7 +9,7 @@ from typing import IO
 from reconciler.document import Document
 from reconciler.errors import DocumentError, Position, Problem, UsageError
 
-MAX_BYTES = 32 * 1024 * 1024
+MAX_BYTES = 128 * 1024 * 1024
 SUFFIXES = (".yaml", ".yml", ".json")
 STDIN = "<stdin>"
 

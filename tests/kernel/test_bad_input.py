@@ -168,7 +168,7 @@ def test_a_text_that_is_no_topology_is_refused(bench: Bench, good: Data, name: s
     assert words in refused(bench, good, text, tmp_path, capsys)
 
 
-def test_a_file_of_50_megabytes_is_refused_unread(bench: Bench, good: Data, tmp_path, capsys) -> None:
-    assert MAX_BYTES < 50_000_000
-    said = refused(bench, good, "#" * 50_000_000, tmp_path, capsys)
-    assert "the limit is 32 MiB a file" in said
+def test_a_file_of_135_megabytes_is_refused_unread(bench: Bench, good: Data, tmp_path, capsys) -> None:
+    assert MAX_BYTES < 135_000_000
+    said = refused(bench, good, "#" * 135_000_000, tmp_path, capsys)
+    assert "the limit is 128 MiB a file" in said

@@ -1,6 +1,8 @@
 """Values as the model means them: text that looks like a number, one spelling, defaults."""
 from __future__ import annotations
 
+import ipaddress
+import random
 from types import SimpleNamespace
 
 import pytest
@@ -73,6 +75,20 @@ def test_an_address_that_the_kernel_keeps_in_16_bytes_is_one_whether_mapped_or_n
     spell = addresses.canonical_of({"type": "string", "x-pcn-encoding": "ip"})
     assert [spell(text) for text in ("::ffff:10.0.0.1", "10.0.0.1", "2001:DB8::1", "no address")] == [
         "10.0.0.1", "10.0.0.1", "2001:db8::1", "no address"]
+
+
+def test_a_network_is_spelled_by_the_c_library_as_python_spells_it():
+    chance = random.Random(7)
+    hosts = ["01.2.3.4", "1.2.3", "::", "2001:DB8::1", "1:0:0:2:0:0:0:3", "::ffff:1.2.3.4", "::1.2.3.4", "1:0:2:3:4:5:6:7", "fe80::1%p", ""]
+    for _ in range(2000):
+        sparse = chance.getrandbits(128) & chance.getrandbits(128) & chance.getrandbits(128)
+        host = chance.choice([*hosts, str(ipaddress.IPv6Address(sparse)), str(ipaddress.IPv4Address(chance.getrandbits(32)))])
+        text = f"{host}{chance.choice(('/', '/', ''))}{chance.choice(('', '024', '255.255.0.0', ' 1', *map(str, range(0, 140, 7))))}"
+        try:
+            said = str(ipaddress.ip_network(text, strict=False))
+        except ValueError:
+            said = text
+        assert addresses.network(text) == said
 
 
 @pytest.mark.parametrize("encoding", ["uint", "port", "enum", "bool"])

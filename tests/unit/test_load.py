@@ -130,9 +130,9 @@ def test_a_byte_order_mark_is_no_character(tmp_path):
 def test_a_file_that_is_too_big_is_not_even_opened_to_its_end(tmp_path):
     file = tmp_path / "a.yaml"
     with file.open("wb") as stream:
-        stream.truncate(50 * 1024 * 1024)
+        stream.truncate(150 * 1024 * 1024)
     problem = refused([str(file)])
-    assert problem.message == "the file has 50.0 MiB; the limit is 32 MiB a file"
+    assert problem.message == "the file has 150.0 MiB; the limit is 128 MiB a file"
 
 
 def test_an_endless_pipe_is_cut_at_the_limit(monkeypatch):
