@@ -106,10 +106,18 @@ static __always_inline void connection_store(struct connection *known, const str
       to[i] = from[i];
 }
 
-/* Keep it up so long from now. A later time by less than a second is not worth a write. */
+/* A value in a row: written if it is another one. What is written takes the row's memory from other CPUs, that read it or not. */
+#define CONNECTION_SET(place, value) \
+  do { \
+    if ((place) != (value)) \
+      (place) = (value); \
+  } while (0)
+
+/* Keep it up so long from now. A later time is not worth a write if it is later by less than a second or the 64th part: of many
+ * connections each packet is a second after the one before, and would write. */
 static __always_inline void connection_keep(struct connection *connection, u64 now, u64 lifetime) {
-  u64 expires = now + lifetime;
-  if (expires - connection->expires >= CONNECTION_SECOND)
+  u64 expires = now + lifetime, later = expires - connection->expires;
+  if (later >= CONNECTION_SECOND && later >= lifetime >> 6)
     connection->expires = expires;
 }
 

@@ -45,12 +45,12 @@ static __always_inline bool tcp_proceed(struct connection *known, const struct t
     sender->granted = ack + wide + !wide;
   if (!late)
     there &= ~END_UNACKNOWLEDGED;
-  known->flags[direction & 1] = here;
-  known->flags[~direction & 1] = there;
-  known->last_end = end;
-  known->last_window = window;
-  known->last_said = SAID_ACK;
-  known->last_direction = direction;
+  CONNECTION_SET(known->flags[direction & 1], here);
+  CONNECTION_SET(known->flags[~direction & 1], there);
+  CONNECTION_SET(known->last_end, end);
+  CONNECTION_SET(known->last_window, window);
+  CONNECTION_SET(known->last_said, SAID_ACK);
+  CONNECTION_SET(known->last_direction, direction);
   bool waits = (here | there) & END_UNACKNOWLEDGED || !window;
   connection_keep(known, now, (waits ? 300 : 432000) * CONNECTION_SECOND);
   return true;

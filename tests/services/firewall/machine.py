@@ -75,6 +75,10 @@ class Machine:
         rows = maps.rows(self.fds[name], spec)
         return {key: _sum(spec, row) for key, row in rows.items()} if spec.type in maps.PER_CPU else rows
 
+    def learned(self, name: str) -> dict[bytes, bytes]:
+        """What is in a table that the programs write."""
+        return self._read(name)
+
     def load(self, config: dict[str, Any]) -> int:
         """Go over to a configuration; gives how many rows were written or deleted."""
         wanted = self.service.rows(config, self.layouts, Env(live=self.rows, facts={"netdevs": {name: {"index": index} for name, index in self.netdevs.items()}}))

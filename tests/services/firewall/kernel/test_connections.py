@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import random
 import struct
+import time
 
 import pytest
 
@@ -53,6 +54,20 @@ def test_each_state_of_a_connection_lasts_as_long_as_is_said(machine):
         assert found is not None
         assert found[0] == state
         assert seconds - 3 <= found[1] <= seconds + 1
+
+
+def test_a_packet_that_is_only_a_second_later_writes_nothing(machine):
+    """A row that is written is taken from the memory of other CPUs; 5 days are written anew after two hours, and 180 seconds after three."""
+    for chain, flags in (("INGRESS", SYN), ("EGRESS", SYN | ACK), ("INGRESS", ACK)):
+        assert machine.run(chain, tcp(flags, inwards=chain == "INGRESS")) == "ACCEPT"
+    again = [("INGRESS", tcp(ACK, inwards=True)), ("EGRESS", datagram(inwards=False, source=THERE, port=9))]
+    for chain, frame in (("INGRESS", datagram(inwards=True, source=THERE, port=9)), *again):
+        assert machine.run(chain, frame) == "ACCEPT"
+    before = {name: machine.learned(name) for name in ("connections", "streams", "openings")}
+    time.sleep(1.3)
+    assert [machine.run(chain, frame) for chain, frame in again] == ["ACCEPT", "ACCEPT"]
+    assert before == {name: machine.learned(name) for name in before}
+    assert sum(map(len, before.values())) == 2
 
 
 def test_a_packet_that_is_dropped_changes_no_connection(machine):
