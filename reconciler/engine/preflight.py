@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from reconciler.document import Document, Path
@@ -15,6 +17,7 @@ from reconciler.service.registry import Services
 
 Places = Callable[[str, str], Position | None]
 """Where an entry of one of a topology's lists ('cubes', 'links') is written, by its name; None: in no file that was given."""
+LARGE = 64 << 20  # bytes of one cube's tables, from which on the plan says so
 
 
 def preflight(session: Session, place_of: Places) -> None:
@@ -97,6 +100,17 @@ def refuse_what_does_not_fit(session: Session, place_of: Places) -> None:
             f"tables would take {_mib(total)} more, and {there.by} has {_mib(there.bytes)} left; nothing was changed\n"
             f"the largest:{listed}"
         )
+    session.plan = replace(session.plan, notes=(*session.plan.notes, *_large(found, wanted)))
+
+
+def _large(found: Mapping[str, int], wanted: Mapping[str, Record]) -> Iterator[str]:
+    """What is worth knowing before it is done: which cubes' tables take much."""
+    by_cube: Counter[str] = Counter()
+    for address, size in found.items():
+        by_cube[getattr(wanted[address], "cube", "")] += size
+    for cube, size in sorted(by_cube.items()):
+        if cube and size >= LARGE:
+            yield f"the tables of {cube} take {_mib(size)} more of the kernel's memory"
 
 
 def without_ethernet(session: Session, documents: Sequence[Document]) -> tuple[list[Problem], list[Problem]]:

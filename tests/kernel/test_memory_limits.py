@@ -13,8 +13,13 @@ import pytest
 
 from reconciler.graph.memory_estimate import table_bytes
 from reconciler.kernel import maps, memory_limits
+from tests.lib.lab import Lab
 
 MIB = 1 << 20
+BRIDGE = """
+cubes:
+  - {name: br, service-name: simplebridge, ports: [{name: p1, peer: v1}]}
+"""
 SPECS = [
     (1, 16, 40, 100_000, 0), (1, 24, 96, 50_000, 1), (2, 4, 40, 20_000, 0), (3, 4, 4, 4096, 0), (5, 8, 16, 20_000, 0), (5, 8, 16, 20_000, 1),
     (6, 4, 24, 20_000, 0), (9, 40, 16, 65_536, 0), (10, 8, 16, 10_000, 0), (27, 0, 0, 1 << 20, 0),
@@ -125,3 +130,13 @@ def test_a_topology_that_does_not_fit_is_refused_before_anything_is_written(smal
             assert re.search(rf"/table/connections, {re.escape(str(file))}:{line}:\d+$", found.stderr, re.MULTILINE)
         assert "c1big0" not in rtnl.links()
     assert not Path(own_root).exists()
+
+
+def test_a_plan_says_how_much_large_tables_take():
+    with Lab(BRIDGE) as lab:
+        assert not any("memory" in note for note in lab.plan().plan.notes)
+        lab.cube("br")["fdb"] = {"max-stations": 1_000_000}
+        (said,) = (note for note in lab.plan().plan.notes if "memory" in note)
+        found = re.fullmatch(r"the tables of br take ([0-9.]+) MiB more of the kernel's memory", said)
+        assert found is not None
+        assert 70 < float(found[1]) < 130
