@@ -21,7 +21,8 @@ from benchmarks.compare import Effort, Goal, Table, Turn, compare
 from benchmarks.router import LINUX, cube
 from reconciler.kernel import netns, rtnl
 
-SOURCE, TARGET, TARGET6 = 26, 30, 38  # where a frame has its addresses
+TO_STATION, FROM_STATION, SOURCE, TARGET, TARGET6 = 0, 6, 26, 30, 38  # where a frame has its addresses
+HALVES = {TO_STATION: 3, FROM_STATION: 3, SOURCE: 2, TARGET: 2, TARGET6: 8}  # how many times two bytes they have
 SIZES = (1, 10_000, 60_000, 100_000, 1_000_000)
 
 
@@ -127,29 +128,30 @@ def of_linux(bed: Bed, routes: Routes, family: Family = IPV4) -> None:
 
 
 @contextlib.contextmanager
-def flow(bed: Bed, into: str, targets: list[int], *, at: int = TARGET) -> Iterator[Flow]:
+def flow(
+    bed: Bed, into: str, targets: list[int], *, at: int = TARGET, ends: tuple[str, str] = ("h1", "h2")
+) -> Iterator[Flow]:
     """As the bed's, to all these addresses, or from them."""
-    frame = bed.udp6("h1", "h2") if at == TARGET6 else bed.udp("h1", "h2")
+    frame = bed.udp6(*ends) if at == TARGET6 else bed.udp(*ends)
     with contextlib.ExitStack() as stack:
-        with netns.inside(bed.space("h2")):
+        with netns.inside(bed.space(ends[1])):
             counter = programs.Counter(into, rtnl.links()["eth0"].index)
         stack.callback(counter.close)
-        with netns.inside(bed.space("h1")):
+        with netns.inside(bed.space(ends[0])):
             out = rtnl.links()["eth0"].index
         stores = "\n".join(f"into[{at}] = {word}u;" for at, (word,) in enumerate(struct.iter_unpack("<I", frame)))
         text = GENERATOR.replace("STORES", stores)
         rows = {"targets": bytes(4) + b"".join(addressed(frame, target, at) for target in targets)}
         rows["targets"] += bytes(-len(rows["targets"]) % 4)
-        halves = 8 if at == TARGET6 else 2
-        macros = {"TARGETS": len(targets), "WORDS": len(frame) // 4, "OUT": out, "AT": at, "HALVES": halves}
+        macros = {"TARGETS": len(targets), "WORDS": len(frame) // 4, "OUT": out, "AT": at, "HALVES": HALVES[at]}
         generator = stack.enter_context(programs.written(text, "XDP", rows, **macros))
-        yield Flow(bed.space("h1"), generator, frame, counter)
+        yield Flow(bed.space(ends[0]), generator, frame, counter)
 
 
 def addressed(frame: bytes, target: int, at: int) -> bytes:
     """`struct target`: an address and the checksum of the frame's header with it, both as they stand in the frame."""
-    if at == TARGET6:
-        return bytes(2) + target.to_bytes(16, "big")
+    if HALVES[at] != 2:
+        return bytes(2) + target.to_bytes(2 * HALVES[at], "big")
     address = target.to_bytes(4, "big")
     header = frame[14:24] + bytes(2) + (frame[26:30] + address if at == TARGET else address + frame[30:34])
     total = sum(struct.unpack("!10H", header)) % 0xFFFF
