@@ -66,13 +66,22 @@ def generator(bed: Bed, source: str, first: bytes, count: int, *, ports: int = P
 
 @contextlib.contextmanager
 def flows(
-    bed: Bed, source: str, target: str, first: bytes, count: int, *, into: str = "TC", ports: int = PORTS, to_ports: bool = False
-) -> Iterator[Flow]:
-    """As `bed.flow`, of so many flows in turn (see `generator`)."""
+    bed: Bed, source: str, target: str, first: bytes, count: int, *, into: str = "TC", ports: int = PORTS, to_ports: bool = False,
+    counter: programs.Counter | None = None,
+) -> Iterator[Flow]:  # fmt: skip
+    """As `bed.flow`, of so many flows in turn (see `generator`). `counter`: the one at the target, if it has one already."""
+    with contextlib.ExitStack() as stack:
+        counter = counter or stack.enter_context(counting(bed, target, into))
+        program = stack.enter_context(generator(bed, source, first, count, ports=ports, to_ports=to_ports))
+        yield Flow(bed.space(source), program, first, counter)
+
+
+@contextlib.contextmanager
+def counting(bed: Bed, target: str, into: str = "TC") -> Iterator[programs.Counter]:
+    """A host's counter of what arrives."""
     with netns.inside(bed.space(target)):
         counter = programs.Counter(into, rtnl.links()["eth0"].index)
     try:
-        with generator(bed, source, first, count, ports=ports, to_ports=to_ports) as program:
-            yield Flow(bed.space(source), program, first, counter)
+        yield counter
     finally:
         counter.close()

@@ -1,6 +1,7 @@
 """The instruments of benchmarks say the truth: every packet is counted, and what is replayed is what an apply makes."""
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -11,8 +12,9 @@ import pytest
 from benchmarks import linux, programs
 from benchmarks.bed import Bed
 from benchmarks.control import Ring
-from benchmarks.flows import flows, frame
+from benchmarks.flows import counting, flows, frame
 from benchmarks.testrun import alone
+from benchmarks.two_cpus import turner
 from reconciler.kernel import bpf, maps
 from reconciler.kernel import programs as kernel_programs
 from tests.lib.packets import checksum, sniff
@@ -49,6 +51,20 @@ def test_a_flow_that_is_many_is_of_each_in_turn_and_its_checksums_are_right() ->
         ("10.0.1.1", 1024), ("10.0.1.1", 1025), ("10.0.1.2", 1024), ("10.0.1.2", 1025), ("10.0.1.1", 1024),
     ]  # fmt: skip
     assert all(checksum(bytes(each)[:20]) == 0 for each in found)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU")
+def test_two_cpus_carry_flows_of_their_own_at_once_and_losses_are_an_error() -> None:
+    with Bed(["h1", "h2", "h3"], subnets=True) as bed, counting(bed, "h2") as counter, contextlib.ExitStack() as stack:
+        senders = ("h1", "h3")
+        sent = {host: frame(bed, host, "h2", bed.address("h2"), 2000) for host in senders}
+        ways = [stack.enter_context(flows(bed, host, "h2", sent[host], 4, counter=counter)) for host in senders]
+        turn = turner(ways, 500)
+        with pytest.raises(RuntimeError, match="of 1000 packets 0 arrived"):
+            turn()
+        linux.forwarding(bed)
+        assert turn() > 50
+        assert counter.value() == 1000
 
 
 def test_a_jump_goes_on_in_the_other_program() -> None:
