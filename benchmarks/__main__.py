@@ -32,6 +32,8 @@ NAMES = (
     "blacklist",
     "cpus",
     "pods",
+    "kubernetes",
+    "cni",
     "releases",
     "control",
     "edit",

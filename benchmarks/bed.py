@@ -107,12 +107,13 @@ class Bed:
         with netns.inside(self.middle):
             subprocess.run(command.split(), input=f"{text}\n", text=True, check=True, capture_output=True, timeout=300)
 
-    def udp(self, source: str, target: str, *, size: int = 60, ports: tuple[int, int] = (1000, 2000), origin: str = "") -> bytes:
-        """A frame from host to host, over the gateway if they have subnets. `origin`: another source address. The header's
-        checksum is right, and there is none of UDP."""
-        mac = self.gateway_mac(source) if self.subnets else self.mac(target)
+    def udp(self, source: str, target: str, *, size: int = 60, ports: tuple[int, int] = (1000, 2000), origin: str = "",
+            to: str = "", via: str = "") -> bytes:  # fmt: skip
+        """A frame from host to host, over the gateway if they have subnets. `origin`, `to`: another source and target address,
+        `via` another station. The header's checksum is right, and there is none of UDP."""
+        mac = via or (self.gateway_mac(source) if self.subnets else self.mac(target))
         ends = bytes.fromhex((mac + self.mac(source)).replace(":", ""))
-        addresses = bytes(map(int, f"{origin or self.address(source)}.{self.address(target)}".split(".")))
+        addresses = bytes(map(int, f"{origin or self.address(source)}.{to or self.address(target)}".split(".")))
         head = struct.pack("!BBHHHBBH8s", 0x45, 0, size - 14, 0, 0x4000, 64, 17, 0, addresses)
         total = sum(struct.unpack("!10H", head))
         head = head[:10] + struct.pack("!H", ~(total % 0xFFFF) & 0xFFFF) + head[12:]

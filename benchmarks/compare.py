@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from benchmarks.machine import pinned
 
 Turn = Callable[[], float]
-MORE_IS_BETTER = ("packets a second", "requests a second")
+MORE_IS_BETTER = ("packets a second", "requests a second", "Gbit/s")
 
 
 @dataclass(frozen=True)

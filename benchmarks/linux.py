@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from benchmarks.bed import Bed
 
@@ -35,28 +35,36 @@ def forwarding6(bed: Bed) -> None:
         bed.run(f"ip address add fd00:{bed.number(host)}::fe/64 dev {host} nodad")
 
 
-def kube_proxy(bed: Bed, services: int) -> None:
-    """What kube-proxy's iptables mode leaves on a node with so many services of one endpoint each, and a bridge that asks
-    iptables, as most CNI plug-ins of that kind have it. Bridged packets then meet connection tracking and FORWARD."""
+Served = tuple[str, int, str, str]
+"""A service's port: address, port, protocol (tcp or udp), and the address and port of its endpoint."""
+
+
+def kube_proxy(bed: Bed, services: int | Sequence[Served]) -> None:
+    """What kube-proxy's iptables mode leaves on a node with these services of one endpoint each (or so many, of the last host),
+    and a bridge that asks iptables, as most CNI plug-ins of that kind have it. Bridged packets then meet connection tracking and
+    FORWARD."""
     bed.run("sysctl -qw net.bridge.bridge-nf-call-iptables=1")
-    bed.feed("iptables-restore", "\n".join([*_nat(services, bed.address(bed.hosts[-1])), *_filter()]))
+    if isinstance(services, int):
+        places = [CLUSTER.format(number // 250, number % 250 + 1) for number in range(services)]
+        services = [(place, 80, "tcp", f"{bed.address(bed.hosts[-1])}:8080") for place in places]
+    bed.feed("iptables-restore", "\n".join([*_nat(services), *_filter()]))
 
 
-def _nat(services: int, endpoint: str) -> Iterator[str]:
-    places = [CLUSTER.format(number // 250, number % 250 + 1) for number in range(services)]
+def _nat(services: Sequence[Served]) -> Iterator[str]:
     yield from ("*nat", ":KUBE-SERVICES - [0:0]", ":KUBE-POSTROUTING - [0:0]", ":KUBE-MARK-MASQ - [0:0]")
-    yield from (f":KUBE-{kind}-{number} - [0:0]" for number in range(services) for kind in ("SVC", "SEP"))
+    yield from (f":KUBE-{kind}-{number} - [0:0]" for number in range(len(services)) for kind in ("SVC", "SEP"))
     yield from ("-A PREROUTING -j KUBE-SERVICES", "-A OUTPUT -j KUBE-SERVICES", "-A POSTROUTING -j KUBE-POSTROUTING")
     yield "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000"
     yield "-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN"
     yield "-A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0"
     yield "-A KUBE-POSTROUTING -j MASQUERADE --random-fully"
-    for number, place in enumerate(places):
-        yield f"-A KUBE-SERVICES -d {place}/32 -p tcp -m comment --comment ns/svc{number} -m tcp --dport 80 -j KUBE-SVC-{number}"
-        yield f"-A KUBE-SVC-{number} ! -s 10.0.0.0/16 -d {place}/32 -p tcp -m tcp --dport 80 -j KUBE-MARK-MASQ"
+    for number, (place, port, proto, endpoint) in enumerate(services):
+        meant = f"-d {place}/32 -p {proto} -m comment --comment ns/svc{number} -m {proto} --dport {port}"
+        yield f"-A KUBE-SERVICES {meant} -j KUBE-SVC-{number}"
+        yield f"-A KUBE-SVC-{number} ! -s 10.0.0.0/8 {meant} -j KUBE-MARK-MASQ"
         yield f"-A KUBE-SVC-{number} -j KUBE-SEP-{number}"
-        yield f"-A KUBE-SEP-{number} -s {endpoint}/32 -j KUBE-MARK-MASQ"
-        yield f"-A KUBE-SEP-{number} -p tcp -m tcp -j DNAT --to-destination {endpoint}:8080"
+        yield f"-A KUBE-SEP-{number} -s {endpoint.partition(':')[0]}/32 -j KUBE-MARK-MASQ"
+        yield f"-A KUBE-SEP-{number} -p {proto} -m {proto} -j DNAT --to-destination {endpoint}"
     yield "COMMIT"
 
 
