@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import os
 import select
 import signal
@@ -44,7 +45,8 @@ class Worker:
         pins.names()  # opens the root, which cannot be found any more without privileges
         self._dispatcher = Dispatcher(pins.open_pin, self._say)
         self._said: deque[tuple[str, str, str, Any, float]] = deque(maxlen=KEPT)
-        self._asking: Connection | None = None  # it waits for something to be said
+        self._asking: Connection | None = None  # it waits for something to be said,
+        self._until = math.inf  # at most so long (time.monotonic)
         self._current: Connection | None = None  # it is being answered
         functions = {
             "GET /service": self._about, "POST /cubes": self._cubes, "POST /tick": self._tick, "POST /packet_in": self._packet_in,
@@ -65,8 +67,8 @@ class Worker:
         for fd in by_fd:
             poll.register(fd, select.EPOLLIN)
         while True:
-            wait = max(0.0, due - time.monotonic()) if self._dispatcher.ticks else None
-            for fd, _ in poll.poll(wait):
+            next_ = min(due if self._dispatcher.ticks else math.inf, self._until if self._asking is not None else math.inf)
+            for fd, _ in poll.poll(max(0.0, next_ - time.monotonic()) if next_ < math.inf else None):
                 if fd not in by_fd:
                     self._dispatcher.drain()
                     continue
@@ -77,7 +79,7 @@ class Worker:
             if time.monotonic() >= due:
                 self._dispatcher.tick()
                 due = time.monotonic() + TICK
-            if self._asking is not None and self._said:
+            if self._asking is not None and (self._said or time.monotonic() >= self._until):
                 self._tell()
             for fd, connection in by_fd.items():
                 poll.modify(fd, select.EPOLLOUT if connection.unsent else select.EPOLLIN)
@@ -106,9 +108,10 @@ class Worker:
             self._dispatcher.packet_in(str(entry["cube"]), PacketIn(**found))
         return {"out": []}  # it has sent them itself
 
-    def _out(self, _: object) -> Any:
-        """Answered as soon as there is something to say."""
-        self._asking = self._current
+    def _out(self, said: Any) -> Any:
+        """Answered as soon as there is something to say, or after `wait` seconds: whoever says nothing at all hangs."""
+        wait = said.get("wait") if isinstance(said, dict) else None
+        self._asking, self._until = self._current, time.monotonic() + float(wait) if isinstance(wait, int | float) else math.inf
         return LATER
 
     # -- what it says -----------------------------------------------------------------------------------------------
