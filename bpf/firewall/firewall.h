@@ -14,7 +14,7 @@
  * Both directions run the same programs, each with its own chain of rules, and share all tables. docs/services/firewall.md
  * says what is meant, docs/decisions has the classifier; cubes/firewall/__init__.py fills the tables.
  */
-#include "lib/lpm.h"
+#include "lib/address_sets.h"
 #include "lib/parse.h"
 #include "lib/conntrack.h"
 #include "lib/tcp_segment.h"
@@ -170,34 +170,8 @@ struct run {
 BPF_F_TABLE("hash", u64, struct rule, rules, 131072, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", struct run_key, struct run, ids, 131072, BPF_F_NO_PREALLOC); /* ids, in runs of equal steps */
 
-/* ---- Sets of addresses, which rules name by their numbers. An entry is a row, and in no rule. ---- */
-
-#define SET_WORDS 8                    /* numbers below 512 */
-#define SET_NOT 0x8000                 /* beside a number: only what is not in the set */
-#define TUPLE_SMAC 0x4000              /* in a tuple's `sets`: its keys have the sender's MAC mixed into their ports */
-enum sets { SETS_SRC = 1, SETS_DST = 2, SETS_FOUND = 4, SETS_SMAC = 8 /* and who sent the frame */ };
+#define TUPLE_SMAC 0x4000 /* in a tuple's `sets`: its keys have the sender's MAC mixed into their ports */
 enum smac { SMAC_ANY, SMAC_IS, SMAC_IS_NOT };
-
-struct address {
-  u32 words[4];
-};
-struct set_name {
-  u8 name[64];
-};
-struct members {
-  u64 bits[SET_WORDS]; /* by number of a set: whether it is in it */
-};
-struct set_host {
-  u32 address[4]; /* the key, first: see lib/classify.h */
-  struct members in;
-};
-struct set_prefix {
-  struct members in;  /* by itself, or because a shorter prefix is */
-  struct members own; /* by itself: what is written */
-};
-BPF_F_TABLE("hash", u32, struct set_name, sets, 512, BPF_F_NO_PREALLOC);
-BPF_F_TABLE("hash", struct address, struct set_host, set_hosts, 131072, BPF_F_NO_PREALLOC);
-BPF_F_TABLE("lpm_trie", struct prefix6, struct set_prefix, set_prefixes, 131072, BPF_F_NO_PREALLOC);
 
 /* ---- Connections (lib/conntrack.h). One is settled once it is assured and not over: TCP's when an acknowledgement of the handshake's
  * answer has come, which needs a true source address; others' when they have been answered and are used after a while. Those that are

@@ -3,7 +3,7 @@
 
 static __always_inline u32 key_ports(const struct packet *packet, u32 ports, u32 sets) {
 #ifdef ASKS_SETS
-  u32 smac = (packet->smac_low ^ packet->smac_high << 16) * 2654435761u; /* cubes/firewall/stations.py does the same */
+  u32 smac = (packet->smac_low ^ packet->smac_high << 16) * 2654435761u; /* cubes/lib/stations.py does the same */
   return (packet->ports & ports) ^ (smac & -(sets / TUPLE_SMAC & 1));
 #else
   return packet->ports & ports;

@@ -107,6 +107,7 @@ static __always_inline bool open_version(struct packet *packet) {
   if (!version)
     return false;
   packet->mode = version->mode;
+  packet->sets = version->sets >> (chain * 8) & 0xff;
   packet->default_action = version->chains[chain].action;
   packet->tuples = version->chains[chain].tuples;
   packet->page = (chain * 2 + bank) * BANK_PAGES;

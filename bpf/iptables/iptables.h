@@ -3,7 +3,9 @@
  * iptables.c          every frame arrives here, at whatever netdev: which chain is it for, if for any
  * iptables_track.c    finds the connection that the packet belongs to (lib/follow.h)
  * iptables_tcp.c      what a segment of TCP makes of it
- * iptables_rules.c    finds the first rule that matches (lib/classify.h)
+ * iptables_rules.c    finds the first rule that matches (iptables_search.h, lib/classify.h)
+ * iptables_sets.c     finds the sets that the packet's addresses are in; then
+ * iptables_in_sets.c  is iptables_rules.c, where rules ask for sets
  * iptables_verdict.c  counts, and does what was decided
  * iptables_details.h  limits, and what LOG writes
  * iptables_reject.c   answers what is rejected (lib/reject.h)
@@ -11,12 +13,13 @@
  * Ingress programs see what is for this host (INPUT), egress programs what it sends (OUTPUT) or routes (FORWARD). All places share all
  * tables. docs/services/iptables.md says what is meant; cubes/iptables fills the tables.
  */
+#include "lib/address_sets.h"
 #include "lib/parse.h"
 #include "lib/conntrack.h"
 #include "lib/tcp_segment.h"
 #include "lib/tuples.h"
 
-enum iptables_program { IPTABLES_PARSE, IPTABLES_TRACK, IPTABLES_TCP, IPTABLES_RULES, IPTABLES_VERDICT, IPTABLES_REJECT };
+enum iptables_program { IPTABLES_PARSE, IPTABLES_TRACK, IPTABLES_TCP, IPTABLES_RULES, IPTABLES_VERDICT, IPTABLES_REJECT, IPTABLES_SETS, IPTABLES_IN_SETS };
 enum iptables_drop { DROP_TOO_DEEP = PCN_DROP_SERVICE /* more look-ups than a packet may have */ };
 
 enum chain_number { INPUT, FORWARD, OUTPUT, CHAINS };
@@ -40,7 +43,7 @@ struct chain {
 };
 struct version {
   u32 mode;
-  u32 zero;
+  u32 sets; /* enum sets of each chain, the first one's in the lowest 8 bits */
   struct chain chains[CHAINS];
 };
 BPF_TABLE("array", u32, u32, epoch, 1);
@@ -52,7 +55,7 @@ struct tuple {
   u32 space, ports;
   u32 src[4], dst[4];
   u32 proto;
-  u32 zero;
+  u32 sets; /* only packets in these are asked about: the source's number, and 16 bits higher the destination's; 0: any. See SET_NOT */
 };
 struct page {
   struct tuple tuples[PAGE_TUPLES];
@@ -150,6 +153,7 @@ struct packet {
 
   u32 epoch, mode, default_action;
   u32 tuples, page; /* of this chain: how many, and where the first is */
+  u32 sets;         /* enum sets */
 
   u32 at, seat, passes; /* how far the search has come */
   u64 after;            /* labels up to this one were dealt with (a LOG, a RETURN) */
@@ -157,6 +161,8 @@ struct packet {
   u64 rule, skip;
   u32 action;           /* ACTION_AGAIN: of the labels from `best` on nothing is known */
   struct undecided_rules undecided; /* those before it that log, or have a limit */
+
+  struct members src_in, dst_in; /* the sets that its addresses are in, and number 0, which is no set's */
 
   u8 way[2 * ETH_ALEN]; /* of what XDP sends on: the next station's address, and the netdev's own */
 
@@ -232,5 +238,9 @@ static __always_inline int finish_lookup(struct CTXTYPE *ctx, struct pkt_metadat
 }
 
 static __always_inline int classify(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
-  return packet->tuples ? tail_call_next(ctx, IPTABLES_RULES) : finish_lookup(ctx, md, packet);
+  if (!packet->tuples)
+    return finish_lookup(ctx, md, packet);
+  if (packet->sets)
+    return tail_call_next(ctx, packet->sets & SETS_FOUND ? IPTABLES_IN_SETS : IPTABLES_SETS);
+  return tail_call_next(ctx, IPTABLES_RULES);
 }

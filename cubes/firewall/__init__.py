@@ -18,10 +18,10 @@ from cubes.firewall.incremental import CachedAnswer, apply_delta, derive_afresh
 from cubes.firewall.migrate import MIGRATIONS
 from cubes.firewall.rule_rows import ROW
 from cubes.firewall.rules import ACTIONS, CHAINS, Asks, Rule, rule_list, rules_of
-from cubes.firewall.sets import memory_of, name_rows, numbers_of, own_addresses
 from cubes.firewall.texts import rows_of_limits_and_logs
 from cubes.firewall.tuple_selection import TupleSelection, select_tuples
 from cubes.firewall.tuple_space import KEY, Numbers, other_grid
+from cubes.lib.address_sets import numbers_of, set_rows
 from cubes.lib.older import accepts
 from cubes.lib.order_labels import labels, runs
 from reconciler.service.sdk import Env, Import, Imported, Option, TableRows
@@ -83,7 +83,7 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
     _agree(tables)
     chains = {CHAINS[chain["name"]]: chain for chain in config.get("chain", ())}
     known = _answer(config, chains, env)
-    found = {**known.rows, **_sets(config, env), **_rows_of_some(chains)}
+    found = {**known.rows, **set_rows(config.get("set", ()), env.cube, env.live, env.facts), **_rows_of_some(chains)}
     found["ids"] = _ids(chains)
     there = env.live.get("counters", {})
     found["counters"] = there if there == found["counters"] else found["counters"]  # the same object is not compared again
@@ -94,15 +94,6 @@ def _rows_of_some(chains: Mapping[int, Config]) -> dict[str, dict[bytes, bytes]]
     lists = [rule_list(*_list_of(chain)) for chain in chains.values()]
     each = ((number, rule) for found in lists if found.asks.has_rows for number, rule in zip(found.ids, found.rules, strict=True))
     return rows_of_limits_and_logs(each)
-
-
-def _sets(config: Config, env: Env) -> dict[str, Mapping[bytes, bytes]]:
-    own = frozenset(each["name"] for each in config.get("set", ()) if each.get("own-addresses"))
-    here = own_addresses(env.facts) if own else ()
-    lists = {each["name"]: here if each["name"] in own else each.get("prefix", ()) for each in config.get("set", ())}
-    numbers = numbers_of(lists, env.live)
-    rows = memory_of(env.cube).rows(lists, numbers, env.live)
-    return {"sets": name_rows(numbers, own), "set_hosts": rows.hosts, "set_prefixes": rows.prefixes}
 
 
 _ANSWERS: OrderedDict[str, deque[CachedAnswer]] = OrderedDict()

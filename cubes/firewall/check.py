@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cubes.firewall.discovery import Discovery
 from cubes.firewall.rules import CHAINS, FLAGS, ICMPS, PROTOCOLS, WITH_PORTS, Rule, problem_of_lists, rule_list, said_flags
-from cubes.firewall.sets import place_of, problem
 from cubes.firewall.shadow import Shadows
 from cubes.firewall.tuple_space import matches_all_of
 from cubes.firewall.values import is_plain_port, span
-from reconciler.service.sdk import Distinct, EntryMemo, Env
+from cubes.lib.set_check import problems_of_sets, unknown_sets
+from reconciler.service.sdk import EntryMemo, Env
 
 Said = tuple[tuple[str | int, ...], str, str]
 _NAMES = {number: name for name, number in PROTOCOLS.items()}
@@ -69,51 +68,19 @@ def too_many_undecided(rules: Sequence[Rule]) -> Sequence[int]:
 
 
 def _of_sets(config: Mapping[str, Any], cube: str) -> Iterator[Said]:
+    yield from problems_of_sets(config.get("set", ()), cube)
     names = [each["name"] for each in config.get("set", ())]
-    for index, each in enumerate(config.get("set", ())):
-        some = each.get("prefix", [])
-        if each.get("own-addresses") and some:
-            yield ("set", index, "prefix"), "this host's addresses are what is in it", "error"
-        said = _PREFIXES.each(some, lambda _, text: problem(text))
-        for place, sentence in enumerate(said) if any(said) else ():
-            if sentence:
-                yield ("set", index, "prefix", place), sentence, "error"
-        if not any(said) and not _distinct(cube, each["name"]).holds(some):
-            yield from _repeated(index, some)
     for index, chain in enumerate(config.get("chain", ())):
         unknown = rule_list(CHAINS[chain["name"]], chain.get("rule", [])).asks.sets - set(names)
         for place, entry in enumerate(chain.get("rule", ())) if unknown else ():
-            for leaf in ("src-set", "dst-set"):
-                name = entry.get(leaf, "").removeprefix("!")
-                if name in unknown:
-                    near = suggest(name, names)
-                    yield ("chain", index, "rule", place, leaf), f"there is no set {name!r}{near}", "error"
-
-
-def _repeated(index: int, some: Sequence[str]) -> Iterator[Said]:
-    seen: dict[tuple[int, int], str] = {}
-    for place, text in enumerate(some):
-        first = seen.setdefault(place_of(text), text)
-        if first is not text:
-            yield ("set", index, "prefix", place), f"it is there twice: {first} is the same", "error"
-
-
-@functools.lru_cache(maxsize=512)
-def _distinct(cube: str, name: str) -> Distinct:
-    """Of the set that this was the last time."""
-    return Distinct(place_of)
-
-
-def suggest(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+            for leaf, sentence in unknown_sets(entry, names):
+                yield ("chain", index, "rule", place, leaf), sentence, "error"
 
 
 def _placed(places: Sequence[int], said: Sequence[Sequence[tuple[str, str]]]) -> Iterator[tuple[int, str, str]]:
     return ((place, *each) for place, some in zip(places, said, strict=True) for each in some)
 
 
-_PREFIXES: EntryMemo[str] = EntryMemo()
 _LEAVES: EntryMemo[tuple[tuple[str, str], ...]] = EntryMemo()
 _RULES: EntryMemo[tuple[tuple[str, str], ...]] = EntryMemo()
 

@@ -9,9 +9,9 @@ from typing import Any
 from cubes.firewall.epochs import head_in_force
 from cubes.firewall.rule_rows import from_row
 from cubes.firewall.rules import ACTIONS, CHAINS, PROTOCOLS
-from cubes.firewall.sets import entries, names_of, own_of
 from cubes.firewall.texts import texts_of
 from cubes.firewall.tuple_space import LABEL
+from cubes.lib.address_sets import names_of, written_sets
 from cubes.lib.connections import sessions
 from cubes.lib.epochs import INDEX
 from cubes.lib.order_labels import from_runs
@@ -46,11 +46,7 @@ def config(rows: Live) -> dict[str, Any]:
         if head.written[number]:
             action = next((word for word, code in ACTIONS.items() if code == head.actions[number]), f"#{head.actions[number]}")
             chains.append({"name": name, "default": action, "rule": [leaves for _, leaves in rules[number]]})
-    own = own_of(rows)
-    sets = [
-        {"name": name, **({"own-addresses": True} if name in own else {"prefix": some})}
-        for name, some in sorted(entries(rows).items())
-    ]
+    sets = written_sets(rows)
     return {
         **({"set": sets} if sets else {}),
         "conntrack": "ON" if head.mode & TRACK else "OFF",

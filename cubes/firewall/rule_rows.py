@@ -9,8 +9,8 @@ from ipaddress import IPv6Address
 from typing import Any
 
 from cubes.firewall.rules import ACTIONS, FLAGS, ICMPS, KIND, PROTOCOLS, Rule
-from cubes.firewall.sets import from_word, to_word
 from cubes.firewall.values import STATES, Prefix
+from cubes.lib.address_sets import from_word, to_word
 from cubes.lib.ranges import FULL
 
 SRC_ADDRESS, DST_ADDRESS, PROTO, SPORT, DPORT = 1, 2, 4, 8, 16  # bits of `said` in struct rule

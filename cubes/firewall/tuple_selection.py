@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cubes.firewall.rules import Rule
-from cubes.firewall.stations import is_in_key
 from cubes.firewall.tuple_space import GRIDS, WIDTH, Numbers, covers, keys, rounded
 from cubes.lib.epochs import MOST_LOOKUPS, MOST_TUPLES
 from cubes.lib.ranges import FULL, Span, pieces
+from cubes.lib.stations import is_in_key
 
 _ENOUGH = 24  # look-ups at which no better grid is searched for
 

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from cubes.firewall.rules import Rule
-from cubes.firewall.sets import to_word
-from cubes.firewall.stations import SMAC_TUPLE, is_in_key, mixed, packed
 from cubes.firewall.values import Prefix
+from cubes.lib.address_sets import to_word
 from cubes.lib.ranges import FULL, Span, mask16, pieces
+from cubes.lib.stations import SMAC_TUPLE, is_in_key, mixed, packed
 
 KEY = {4: struct.Struct("=II4s4sIHBB"), 6: struct.Struct("=II16s16sIHBB")}
 CONDITIONS = struct.Struct("=Q4HIIBBBBBB2sI4s")  # struct conditions without its label

@@ -20,15 +20,19 @@ from cubes.iptables.layout import Laid, laid_out
 from cubes.iptables.match import address
 from cubes.iptables.pieces import KEY, LABEL, cell, pieces_of, select, tuple_rows
 from cubes.iptables.rules import ACTIONS, BUILT_IN, ROW, Chain, chain_row, chains_of, to_row
+from cubes.lib.address_sets import numbers_of, set_rows
 from cubes.lib.epochs import BANK_PAGES, INDEX, page_rows, put_in_force
 from cubes.lib.older import accepts
 from cubes.lib.order_labels import labels
 from reconciler.service.sdk import ActionCall, ActionDone, Env, Import, Imported, Option, TableRows
 
-__all__ = ["COMMANDS", "CUTS", "FACTS", "IMPORTS", "SCRATCH", "actions", "check", "config", "cuts", "state", "tables"]
+__all__ = ["COMMANDS", "CUTS", "FACTS", "IMPORTS", "SCRATCH", "actions", "check", "config", "cuts", "programs", "state",
+           "tables"]  # fmt: skip
 
 FACTS = ("addresses", "netdevs")
 SCRATCH = frozenset({"packet_in", "packet_out"})
+PROGRAMS, SETS = range(6), (6, 7)  # enum iptables_program
+SRC, DST = 1, 2  # enum sets
 CUTS = {"connections": "those that it tracks"}
 LAYERED = frozenset({"bridge", "bond", "team", "openvswitch"})
 """Kinds of netdev that packets of those which they are the master of come up at, or leave by: there they meet the rules."""
@@ -38,10 +42,17 @@ SENDING = frozenset({"", "veth", "tun"})
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
-_STAGED = ("cells", "pages", "versions", "rules", "places", "details", "counters")
+_STAGED = ("cells", "pages", "versions", "rules", "places", "details", "counters", "sets", "set_hosts", "set_prefixes")
 _ARRAYS = ("epoch", "versions", "pages", "decided")
 _COUNTED = ("counters",)
 NOTHING = bytes(16)  # of a counter that is new
+
+
+def programs(config: Config) -> dict[str, Sequence[int]]:
+    """All but those that look for sets, which few rule sets ask for."""
+    asks = any("src-set" in rule or "dst-set" in rule for chain in config.get("chain", ()) for rule in chain.get("rule", ()))
+    chosen = [*PROGRAMS, *(SETS if asks else ())]
+    return {"ingress": chosen, "egress": chosen}
 
 
 def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, TableRows]:
@@ -50,7 +61,7 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
     assert tables["cells"].key.size == KEY.size
     assert tables["details"].value.size == DETAILS.size
     chains = chains_of(config)
-    found = _in_force(config, chains, env)
+    found = {**_in_force(config, chains, env), **set_rows(config.get("set", ()), env.cube, env.live, env.facts)}
     found["rules"] = {LABEL.pack(rule.identity): to_row(chain, rule) for chain in chains.values() for rule in chain.rules}
     found["chains"] = {INDEX.pack(chain.number): chain_row(chain) for chain in chains.values()}
     found["local"] = {_wide(text): INDEX.pack(1) for texts in env.facts.get("addresses", {}).values() for text in texts}
@@ -63,6 +74,7 @@ def _in_force(config: Config, chains: Mapping[str, Chain], env: Env) -> dict[str
     """What packets meet, and the labels and counters that go with it."""
     laid = laid_out(chains)
     netdevs = {name: netdev["index"] for name, netdev in env.facts.get("netdevs", {}).items()}
+    numbers = numbers_of((each["name"] for each in config.get("set", ())), env.live)
     known = {LABEL.unpack(key)[0]: LABEL.unpack(row)[0] for key, row in env.live.get("places", {}).items()}
     before = codec.head_in_force(env.live)
     heads: list[codec.ChainHead] = []
@@ -74,14 +86,21 @@ def _in_force(config: Config, chains: Mapping[str, Chain], env: Env) -> dict[str
         rules: Sequence[Laid] = laid.get(name, ())
         given = labels([rule.identity for rule in rules], known)
         order = [given[rule.identity] for rule in rules]
-        chosen = select(tuple(pieces_of(rules, netdevs)), number, before.chains[number].grid if before else None)
+        chosen = select(tuple(pieces_of(rules, netdevs, numbers)), number, before.chains[number].grid if before else None)
         wanted |= {key: _cells(some, order) for key, some in chosen.cells.items()}
         tuples.append(tuple_rows(chosen, order))
         heads.append(codec.ChainHead(ACTIONS[chains[name].default] if name in chains else 0, len(tuples[-1]), chosen.grid))
         places |= {LABEL.pack(identity): LABEL.pack(label) for identity, label in given.items()}
-    head = codec.Head(config.get("conntrack", "ON") == "ON", tuple(heads))
+    asked = tuple(_asked(laid.get(name, ())) for name in BUILT_IN)
+    head = codec.Head(config.get("conntrack", "ON") == "ON", tuple(heads), asked)
     found = put_in_force({"cells": wanted}, {"pages": lambda bank: _bank(tuples, bank)}, head.pack(), env.live)
     return {**found.rows, "places": places, "details": details, "counters": dict.fromkeys(places, NOTHING)}
+
+
+def _asked(rules: Sequence[Laid]) -> int:
+    """enum sets: whose sets the rules of a chain ask for."""
+    matches = [match for laid in rules for match in laid.matches]
+    return (SRC if any(match.src_set for match in matches) else 0) | (DST if any(match.dst_set for match in matches) else 0)
 
 
 def _cells(some: Iterable[Any], order: Sequence[int]) -> list[bytes]:
@@ -147,7 +166,7 @@ def state(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(config: Config, env: Env) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
-    return problems(config)
+    return problems(config, env.cube)
 
 
 def actions(call: ActionCall) -> ActionDone:

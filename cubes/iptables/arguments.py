@@ -11,12 +11,22 @@ from cubes.iptables.rules import FLAGS, PROTOCOLS, STATES
 from cubes.iptables.spoken import Leaves, Reader, Refused, Spoken, Words
 from cubes.iptables.targets import TARGETS
 
-_MODULES = frozenset({"tcp", "udp", "sctp", "icmp", "multiport", "conntrack", "state", "comment", "limit"})
+_MODULES = frozenset({"tcp", "udp", "sctp", "icmp", "multiport", "conntrack", "state", "comment", "limit", "set", "addrtype"})
 _LONG = {
     "-p": "--protocol", "--proto": "--protocol", "-s": "--source", "--src": "--source", "-d": "--destination",
     "--dst": "--destination", "-i": "--in-interface", "-o": "--out-interface", "-j": "--jump", "-m": "--match",
     "--source-port": "--sport", "--destination-port": "--dport", "--source-ports": "--sports", "--destination-ports": "--dports",
     "--state": "--ctstate", "-g": "--goto", "-f": "--fragment", "-c": "--set-counters",
+}  # fmt: skip
+OWN = "own-addresses"
+"""The set that is this host's own addresses (addrtype LOCAL)."""
+_ELSEWHERE = {
+    "mac": "the service firewall asks who sent a frame (smac), at a netdev: pcn import iptables-save --netdev NETDEV",
+}
+_TRANSLATED = "it is never so here, as the cube does not see what the kernel's NAT does; the service nat translates by itself"
+_NEVER = {
+    "SNAT": _TRANSLATED, "DNAT": _TRANSLATED,
+    "UNTRACKED": "it is never so here, as every packet is followed unless conntrack is OFF, and then there are no states",
 }  # fmt: skip
 _REFUSED = {
     "--fragment": "whether a packet is a fragment is not asked",
@@ -38,7 +48,7 @@ def read_option(word: str, inverted: bool, words: Words, spoken: Spoken) -> bool
     if reader is None:
         return False
     if inverted and option not in _INVERTIBLE:
-        raise Refused(f"! {word}: what must not be can be said of addresses, interfaces and ports alone")
+        raise Refused(f"! {word}: what must not be can be said of addresses, interfaces, ports, states and sets alone")
     reader(words, "!" if inverted else "", spoken, word)
     return True
 
@@ -178,12 +188,41 @@ def _icmp_type(words: Words, _: str, spoken: Spoken, option: str) -> None:
     spoken.leaves["icmp-type"] = int(text) if text.isdigit() else text
 
 
-def _states(words: Words, _: str, spoken: Spoken, option: str) -> None:
+def _states(words: Words, inverted: str, spoken: Spoken, option: str) -> None:
+    """Beside others, what never is here is left out: the rule matches what it matched."""
     said = words.value(option).split(",")
     for word in said:
-        if word not in STATES:
+        if word not in STATES and word not in _NEVER:
             raise Refused(f"{option} {word}: states are {', '.join(STATES)}")
-    spoken.leaves["conntrack"] = ",".join(word for word in STATES if word in said)
+    wanted = [word for word in STATES if (word in said) != bool(inverted)]
+    if not wanted:
+        reasons = "; ".join(dict.fromkeys(_NEVER[word] for word in said if word in _NEVER)) or "no state is left"
+        raise Refused(f"{'! ' if inverted else ''}{option} {','.join(said)}: {reasons}")
+    if len(wanted) < len(STATES):
+        spoken.leaves["conntrack"] = ",".join(wanted)
+
+
+def _match_set(words: Words, inverted: str, spoken: Spoken, option: str) -> None:
+    name, end = words.value(option), words.value(option)
+    if end not in ("src", "dst"):
+        raise Refused(f"{option} {name} {end}: sets are of addresses here, of src or of dst")
+    _name_set(spoken, f"{end}-set", inverted + name, option)
+
+
+def _address_type(leaf: str) -> Reader:
+    def read(words: Words, inverted: str, spoken: Spoken, option: str) -> None:
+        said = words.value(option)
+        if said != "LOCAL":
+            raise Refused(f"{option} {said}: of kinds of addresses there is LOCAL; for others write the address with -s or -d")
+        _name_set(spoken, leaf, inverted + OWN, option)
+
+    return read
+
+
+def _name_set(spoken: Spoken, leaf: str, name: str, option: str) -> None:
+    if leaf in spoken.leaves:
+        raise Refused(f"{option}: a rule asks for one set of each end: lead to a chain, or make a set of both")
+    spoken.leaves[leaf] = name
 
 
 def _comment(words: Words, _: str, spoken: Spoken, option: str) -> None:
@@ -195,6 +234,8 @@ def _comment(words: Words, _: str, spoken: Spoken, option: str) -> None:
 
 def _module(words: Words, _: str, __: Spoken, option: str) -> None:
     name = words.value(option)
+    if name in _ELSEWHERE:
+        raise Refused(f"-m {name}: {_ELSEWHERE[name]}")
     if name not in _MODULES:
         raise Refused(f"-m {name}: this match is not there; there are {', '.join(sorted(_MODULES))}")
 
@@ -220,10 +261,14 @@ _OPTIONS: dict[str, Reader] = {
     "--icmp-type": _icmp_type,
     "--ctstate": _states,
     "--comment": _comment,
+    "--match-set": _match_set,
+    "--src-type": _address_type("src-set"),
+    "--dst-type": _address_type("dst-set"),
     **TARGETS,
 }
 _INVERTIBLE = frozenset(
     {"--source", "--destination", "--in-interface", "--out-interface", "--sport", "--dport", "--sports", "--dports"}
+    | {"--ctstate", "--match-set", "--src-type", "--dst-type"}
 )
 
 

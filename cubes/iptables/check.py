@@ -9,6 +9,7 @@ from typing import Any
 from cubes.iptables.layout import circles, laid_out
 from cubes.iptables.match import address, spans
 from cubes.iptables.rules import ACTIONS, BUILT_IN, ICMPS, PROTOCOLS, TEXT, WITH_PORTS, chains_of, protocol, said_of, text_of
+from cubes.lib.set_check import problems_of_sets, unknown_sets
 
 Said = tuple[tuple[str | int, ...], str, str]
 Leaves = Mapping[str, Any]
@@ -16,19 +17,30 @@ _NAMES = {number: name for name, number in PROTOCOLS.items()}
 _RESERVED = (*ACTIONS, "QUEUE")
 
 
-def problems(config: Mapping[str, Any]) -> Iterator[Said]:
+def problems(config: Mapping[str, Any], cube: str = "") -> Iterator[Said]:
     """(steps from the cube, sentence, "error" or "warning")."""
     wrong = False
     if config.get("forward-by") == "XDP" and config.get("type", "TC") == "TC":
         yield ("forward-by",), "forward-by XDP needs type XDP_SKB or XDP_DRV", "error"
     chains = config.get("chain", ())
     names = {str(chain["name"]) for chain in chains}
+    for said in (*problems_of_sets(config.get("set", ()), cube), *_of_named_sets(config)):
+        wrong = True
+        yield said
     for place, chain in enumerate(chains):
         for at, leaf, sentence, how in _of_chain(chain, names, tracked=config.get("conntrack", "ON") == "ON"):
             wrong = wrong or how == "error"
             yield ("chain", place, *at, leaf), sentence, how
     if not wrong:
         yield from _together(config)
+
+
+def _of_named_sets(config: Mapping[str, Any]) -> Iterator[Said]:
+    names = [each["name"] for each in config.get("set", ())]
+    for index, chain in enumerate(config.get("chain", ())):
+        for place, rule in enumerate(chain.get("rule", ())):
+            for leaf, sentence in unknown_sets(rule, names):
+                yield ("chain", index, "rule", place, leaf), sentence, "error"
 
 
 def _together(config: Mapping[str, Any]) -> Iterator[Said]:

@@ -10,6 +10,7 @@ from typing import Any
 from cubes.iptables.layout import laid_out
 from cubes.iptables.pieces import LABEL
 from cubes.iptables.rules import ACTIONS, BUILT_IN, PROTOCOLS, Chain, chain_from_row, chains_of, from_row
+from cubes.lib.address_sets import written_sets
 from cubes.lib.connections import sessions
 from cubes.lib.epochs import INDEX, epoch_of
 
@@ -29,14 +30,16 @@ class ChainHead:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a version says beside its rules; `chains` in the order of BUILT_IN."""
+    """What a version says beside its rules; `chains` in the order of BUILT_IN, and so is `sets` (enum sets of bpf/lib)."""
 
     tracked: bool
     chains: tuple[ChainHead, ...]
+    sets: tuple[int, ...] = (0, 0, 0)
 
     def pack(self) -> bytes:
         words = [word for chain in self.chains for word in (chain.default, chain.tuples, chain.grid, 0)]
-        return _VERSION.pack(TRACK if self.tracked else 0, 0, *words)
+        asked = sum(said << 8 * place for place, said in enumerate(self.sets))
+        return _VERSION.pack(TRACK if self.tracked else 0, asked, *words)
 
 
 def head_in_force(live: Live) -> Head | None:
@@ -44,8 +47,9 @@ def head_in_force(live: Live) -> Head | None:
     row = live.get("versions", {}).get(INDEX.pack(epoch & 1)) if epoch else None
     if not row:
         return None
-    mode, _, *words = _VERSION.unpack(row)
-    return Head(bool(mode & TRACK), tuple(ChainHead(*words[at : at + 3]) for at in range(0, len(words), 4)))
+    mode, asked, *words = _VERSION.unpack(row)
+    chains = tuple(ChainHead(*words[at : at + 3]) for at in range(0, len(words), 4))
+    return Head(bool(mode & TRACK), chains, tuple(asked >> 8 * place & 255 for place in range(len(BUILT_IN))))
 
 
 def config(rows: Live) -> dict[str, Any]:
@@ -67,7 +71,8 @@ def config(rows: Live) -> dict[str, Any]:
             chains[number]["rule"].append(leaves)
     for chain in chains.values():
         chain["rule"].sort(key=lambda leaves: leaves["id"])
-    return {"conntrack": "ON" if head.tracked else "OFF", "chain": list(chains.values())}
+    sets = written_sets(rows)
+    return {**({"set": sets} if sets else {}), "conntrack": "ON" if head.tracked else "OFF", "chain": list(chains.values())}
 
 
 # -- state ------------------------------------------------------------------------------------------------------------

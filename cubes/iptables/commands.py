@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cubes.iptables.arguments import OWN
 from cubes.iptables.command_line import Asked, read_command
 from cubes.iptables.listing import Counts, saved, table
 from cubes.iptables.rules import ACTIONS, BUILT_IN, is_taken
@@ -14,7 +15,7 @@ from reconciler.service.sdk import Command, CommandCall, CommandDone, UsageError
 CUBE = TOPOLOGY = "pcn-iptables"
 FAILED = 2  # as iptables ends for an argument that it does not take
 EMPTY: Leaves = {
-    "name": CUBE, "service-name": "iptables", "type": "TC",
+    "name": CUBE, "service-name": "iptables", "type": "TC", "set": [{"name": OWN, "own-addresses": True}],
     "chain": [{"name": name, "default": "ACCEPT"} for name in BUILT_IN],
 }  # fmt: skip
 ATTACHMENTS = [{"netdevs": "all", "tcubes": [CUBE]}, {"netdev": "lo", "tcubes": [CUBE]}]

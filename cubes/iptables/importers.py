@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cubes.iptables.arguments import read_rule
+from cubes.iptables.arguments import OWN, read_rule
 from cubes.iptables.rules import ACTIONS, BUILT_IN, is_taken
 from cubes.iptables.spoken import Refused
+from cubes.lib.ipset import IpSet, read_line
 from reconciler.service.sdk import DocumentError, Imported, Position, Problem
 
 NAME = "host-fw"
@@ -21,11 +22,13 @@ Leaves = dict[str, Any]
 
 @dataclass(slots=True)
 class _Filter:
-    """The chains as they are read, and what is lost."""
+    """The chains as they are read, and what is lost; `sets` are ipset's, of which the rules ask for those of `used`."""
 
     chains: dict[str, Leaves] = field(default_factory=dict)
     lost: list[Problem] = field(default_factory=list)
     renamed: dict[str, str] = field(default_factory=dict)
+    sets: dict[str, IpSet] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
 
 
 def read(texts: Mapping[str, str], options: Mapping[str, Sequence[str]]) -> Imported:
@@ -40,7 +43,9 @@ def read(texts: Mapping[str, str], options: Mapping[str, Sequence[str]]) -> Impo
         "kind": "Topology",
         "metadata": {"name": NAME},
         "spec": {
-            "cubes": [{"name": NAME, "service-name": "iptables", "type": "TC", "chain": list(found.chains.values())}],
+            "cubes": [
+                {"name": NAME, "service-name": "iptables", "type": "TC", **_sets(found), "chain": list(found.chains.values())}
+            ],
             "attachments": [{"netdevs": selector, "tcubes": [NAME]}, {"netdev": "lo", "tcubes": [NAME]}],
         },
     }
@@ -53,7 +58,10 @@ def _read_file(file: str, text: str, found: _Filter) -> None:
         where = Position(file, number, 1)
         if not line.strip() or line.startswith("#"):
             continue
-        if line.startswith("*"):
+        if not table and line.startswith(("create ", "add ")):
+            if wrong := read_line(line.split(), found.sets):
+                raise DocumentError([Problem(wrong, where=where)])
+        elif line.startswith("*"):
             table = line[1:].strip()
         elif line.startswith(":") and table == "filter":
             _declare(line, where, found)
@@ -99,12 +107,31 @@ def _rule(line: str, where: Position, found: _Filter) -> None:
         return
     try:
         rules = read_rule(words[2:])
+        _name_sets(rules, found)
     except Refused as error:
         found.lost.append(Problem(str(error), where=where, hint=f"the rule is left out, so {_MAY_DIFFER}"))
         return
     entries = found.chains[words[1]]["rule"]
     for rule in rules:
         entries.append({"id": len(entries), **rule})
+
+
+def _name_sets(rules: Sequence[Leaves], found: _Filter) -> None:
+    """Raises Refused for a set that is not there, or cannot be."""
+    for name in {rule[leaf].removeprefix("!") for rule in rules for leaf in ("src-set", "dst-set") if leaf in rule}:
+        known = found.sets.get(name)
+        if name != OWN and (known is None or known.unsaid):
+            why = known.unsaid if known is not None else f"set {name} is not in the file: print what `ipset save` says into it"
+            raise Refused(f"--match-set {name}: {why}")
+        if known is not None and known.fades and name not in found.used:
+            found.lost.append(Problem(f"some entries of set {name} go by themselves, and stay here", severity="warning"))
+        found.used.add(name)
+
+
+def _sets(found: _Filter) -> dict[str, Any]:
+    own = [{"name": OWN, "own-addresses": True}] if OWN in found.used else []
+    named = [{"name": name, "prefix": found.sets[name].written} for name in sorted(found.used - {OWN})]
+    return {"set": own + named} if own or named else {}
 
 
 def _nowhere(chains: Mapping[str, Leaves]) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cubes.iptables.arguments import OWN
 from cubes.iptables.details import BURST
 from cubes.iptables.names import REJECT_WITH
 from cubes.iptables.rules import BUILT_IN, FLAGS, STATES, flags_of
@@ -52,6 +53,13 @@ def _ports(option: str, said: str) -> Sequence[str]:
 
 def _modules(leaves: Leaves) -> Iterator[Sequence[str]]:
     """Matches of modules that are for any protocol."""
+    for end in ("src", "dst"):
+        name = str(leaves.get(f"{end}-set", ""))
+        inverted = ["!"] if name.startswith("!") else []
+        if name.removeprefix("!") == OWN:
+            yield ["-m", "addrtype", *inverted, f"--{end}-type", "LOCAL"]
+        elif name:
+            yield ["-m", "set", *inverted, "--match-set", name.removeprefix("!"), end]
     if "conntrack" in leaves:
         said_states = str(leaves["conntrack"]).split(",")
         yield ["-m", "conntrack", "--ctstate", ",".join(word for word in STATES if word in said_states)]
@@ -183,6 +191,7 @@ def _details(rule: Leaves) -> str:
     found += [f"{short}:{rule[leaf]}" for leaf, short in (("sport", "spt"), ("dport", "dpt")) if leaf in rule]
     found += [f"icmptype {rule['icmp-type']}"] if "icmp-type" in rule else []
     found += [f"flags:{rule['tcpflags']}"] if "tcpflags" in rule else []
+    found += [f"match-set {rule[f'{end}-set']} {end}" for end in ("src", "dst") if f"{end}-set" in rule]
     found += [f"ctstate {rule['conntrack']}"] if "conntrack" in rule else []
     found += [f"limit: avg {rate(rule['limit'])} burst {rule.get('limit-burst', BURST)}"] if "limit" in rule else []
     found += ["[goto]"] if rule.get("goto") else []

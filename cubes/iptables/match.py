@@ -37,7 +37,8 @@ class Address:
 @dataclass(frozen=True, slots=True)
 class Match:
     """No address, protocol or port: any. Of ICMP `sports` are types, `dports` codes. `flags` is (mask, value), `states` a mask, 0
-    for any. `ins` and `outs` are names of netdevs, '!' in front of those that it must not be, and all of them are asked for."""
+    for any. `ins` and `outs` are names of netdevs, '!' in front of those that it must not be, and all of them are asked for. A
+    set's name may have a '!' before it, too."""
 
     src: Address | None = None
     dst: Address | None = None
@@ -48,6 +49,8 @@ class Match:
     states: int = 0
     ins: tuple[str, ...] = ()
     outs: tuple[str, ...] = ()
+    src_set: str = ""
+    dst_set: str = ""
 
     @property
     def needs_ports(self) -> bool:
@@ -101,7 +104,7 @@ def _beside(apart: list[Span]) -> Iterator[Span]:
 
 
 def both(one: Match, other: Match) -> list[Match]:
-    """What is asked where both are: nothing if no packet can be both."""
+    """What is asked where both are: nothing if no packet can be both. Raises ValueError for two sets of one end."""
     proto = other.proto if one.proto is None else one.proto
     mask = one.flags[0] & other.flags[0]
     states = one.states & other.states if one.states and other.states else one.states | other.states
@@ -115,13 +118,25 @@ def both(one: Match, other: Match) -> list[Match]:
         return []
     flags = (one.flags[0] | other.flags[0], one.flags[1] | other.flags[1])
     ins, outs = (tuple(dict.fromkeys(names)) for names in (one.ins + other.ins, one.outs + other.outs))
-    rest = Match(None, None, proto, sports, dports, flags, states, ins, outs)
+    src_set, dst_set = _one_set(one.src_set, other.src_set), _one_set(one.dst_set, other.dst_set)
+    if src_set is None or dst_set is None:
+        return []
+    rest = Match(None, None, proto, sports, dports, flags, states, ins, outs, src_set, dst_set)
     return [
         replace(rest, src=src, dst=dst)
         for src in _together(one.src, other.src)
         for dst in _together(one.dst, other.dst)
         if src is None or dst is None or src.family == dst.family
     ]
+
+
+def _one_set(name: str, other: str) -> str | None:
+    """None: no address is in both."""
+    if not name or not other or name == other:
+        return name or other
+    if name.removeprefix("!") == other.removeprefix("!"):
+        return None
+    raise ValueError(f"a rule and one that leads to it ask for two sets of one end, {name} and {other}: make a set of both")
 
 
 def _common(some: tuple[Span, ...], others: tuple[Span, ...]) -> tuple[Span, ...]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from cubes.iptables.layout import Laid
 from cubes.iptables.match import WIDTH, Address, Match
+from cubes.lib.address_sets import to_word
 from cubes.lib.epochs import INDEX
 from cubes.lib.ranges import Span, mask16, pieces
 from cubes.lib.selection import Selection, rounded
@@ -29,8 +30,8 @@ SRC, DST, IN, OUT = 1, 2, 4, 8  # of `inverted`
 NOWHERE = 0xFFFFFFFF  # index of a netdev that there is none of
 _NONE = bytes(16)
 
-Mask = tuple[int, bytes, bytes, int, int]
-"""A tuple: its chain, the masks of addresses and ports, the protocol's."""
+Mask = tuple[int, bytes, bytes, int, int, int]
+"""A tuple: its chain, the masks of addresses and ports, the protocol's, and the sets that its rules ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +56,23 @@ class Piece:
     dport: Span
     device_in: Device
     device_out: Device
+    sets: int = 0
 
     def __hash__(self) -> int:
         return hash((self.identity, self.order, self.sport, self.dport, self.device_in))
 
 
-def pieces_of(rules: Sequence[Laid], netdevs: Mapping[str, int]) -> Iterator[Piece]:
-    """All pieces of a chain, in order. `netdevs`: the indexes of those there are."""
+def pieces_of(rules: Sequence[Laid], netdevs: Mapping[str, int], numbers: Mapping[str, int]) -> Iterator[Piece]:
+    """All pieces of a chain, in order. `netdevs`: the indexes of those there are; `numbers`: of the sets."""
     for order, laid in enumerate(rules):
         for match in laid.matches:
+            sets = to_word(match.src_set, match.dst_set, numbers)
             for device_in in devices(match.ins, netdevs):
                 for device_out in devices(match.outs, netdevs):
                     for sport in match.sports:
                         for dport in match.dports:
                             yield Piece(laid.identity, order, laid.skip, laid.rule.verdict, bool(laid.rule.leaf("limit")),
-                                        match, sport, dport, device_in, device_out)  # fmt: skip
+                                        match, sport, dport, device_in, device_out, sets)  # fmt: skip
 
 
 def devices(names: Sequence[str], netdevs: Mapping[str, int]) -> list[Device]:
@@ -104,7 +107,7 @@ def _keys(piece: Piece, chain: int, step: int, split: bool) -> Iterator[tuple[by
     for sport, sport_length in pieces(piece.sport, split):
         for dport, dport_length in pieces(piece.dport, split):
             ports = mask16(sport_length) << 16 | mask16(dport_length)
-            mask = (chain, src_mask, dst_mask, ports, 0 if match.proto is None else 255)
+            mask = (chain, src_mask, dst_mask, ports, 0 if match.proto is None else 255, piece.sets)
             yield KEY.pack(_space(mask), src, dst, sport << 16 | dport, 0, match.proto or 0, 0), mask
 
 
@@ -125,8 +128,8 @@ def mask_of(length: int) -> bytes:
 @functools.lru_cache(maxsize=1 << 16)
 def _space(mask: Mask) -> int:
     """A tuple's number."""
-    chain, src, dst, ports, proto = mask
-    text = bytes([chain, proto]) + src + dst + INDEX.pack(ports)
+    chain, src, dst, ports, proto, sets = mask
+    text = bytes([chain, proto]) + src + dst + INDEX.pack(ports) + (INDEX.pack(sets) if sets else b"")
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "little")
 
 
@@ -136,8 +139,8 @@ def tuple_rows(chosen: Selection[Piece, Mask], labels: Sequence[int]) -> list[by
 
 
 def _tuple_row(label: int, space: int, mask: Mask) -> bytes:
-    _, src, dst, ports, proto = mask
-    return _TUPLE.pack(label, space, ports, src, dst, proto, 0)
+    _, src, dst, ports, proto, sets = mask
+    return _TUPLE.pack(label, space, ports, src, dst, proto, sets)
 
 
 # -- cells ------------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ ACTIONS = {"ACCEPT": 0, "DROP": 1, "LOG": 2, "RETURN": 3, "REJECT": 4}
 BUILT_IN = ("INPUT", "FORWARD", "OUTPUT")
 LEAVES = (
     "in-iface", "out-iface", "src", "dst", "l4proto", "sport", "dport", "icmp-type", "tcpflags", "conntrack", "action",
-    "reject-with", "limit", "limit-burst", "log-prefix", "goto",
+    "reject-with", "limit", "limit-burst", "log-prefix", "goto", "src-set", "dst-set",
 )  # fmt: skip
 """What makes a rule what it is, in the order in which they are kept."""
 _FIRST_LEAVES = 11  # of these, which always were: a rule that says no other one has the identity that it had
@@ -136,6 +136,8 @@ def match_of(said: tuple[str, ...]) -> Match:
         sum(STATES[word] for word in set(leaves["conntrack"].split(",")) - {""}),
         (leaves["in-iface"],) if leaves["in-iface"] else (),
         (leaves["out-iface"],) if leaves["out-iface"] else (),
+        leaves["src-set"],
+        leaves["dst-set"],
     )
 
 

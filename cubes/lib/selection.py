@@ -87,12 +87,14 @@ def select(rules: Sequence[Rule], before: int | None, keys: Keys[Rule, Mask], gr
 
 
 def _on(rules: Sequence[Rule], number: int, keys: Keys[Rule, Mask]) -> Selection[Rule, Mask]:
+    """Raises ValueError for two masks of one number, which are as seldom as a number of 32 bits is met."""
     cells: dict[bytes, list[Rule]] = {}
     masks: dict[int, Mask] = {}
     for rule in rules:
         for key, mask in keys(rule, number):
             cells.setdefault(key, []).append(rule)
-            masks[INDEX.unpack_from(key)[0]] = mask
+            if masks.setdefault(INDEX.unpack_from(key)[0], mask) != mask:
+                raise ValueError("two kinds of rules have one number, by chance: change any rule")
     return Selection(number, cells, masks)
 
 

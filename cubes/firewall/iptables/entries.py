@@ -7,8 +7,9 @@ from typing import Any
 from cubes.firewall.iptables.address_box import ICMPS, AddressBox, Network, Span
 from cubes.firewall.iptables.fold import Folded
 from cubes.firewall.iptables.known import OWN
-from cubes.firewall.iptables.named_sets import Sets, written
+from cubes.firewall.iptables.named_sets import Sets
 from cubes.firewall.rules import FLAGS, PROTOCOLS
+from cubes.lib.ipset import written
 
 ANY = {4: "0.0.0.0/0", 6: "::/0"}
 _PROTOCOLS = {number: name for name, number in PROTOCOLS.items()}

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from cubes.firewall.iptables.address_box import Network
-from cubes.firewall.iptables.ipset import IpSet
 from cubes.firewall.iptables.parser import SavedTable
+from cubes.lib.ipset import IpSet
 
 OWN = "own-addresses"
 """The set that is the host's own addresses, whichever they are."""

@@ -11,10 +11,10 @@ from itertools import pairwise
 from typing import Any
 
 from cubes.firewall.iptables.address_box import Case
-from cubes.firewall.iptables.ipset import IpSet
 from cubes.firewall.iptables.lexer import ACK_ALONE, HARMLESS
 from cubes.firewall.iptables.parser import Chain, Save, SavedTable
 from cubes.firewall.iptables.rule import Rule
+from cubes.lib.ipset import IpSet
 from reconciler.service.sdk import Position, Problem
 
 _WAY = {

@@ -14,8 +14,8 @@ from typing import Any
 
 from cubes.firewall.iptables.address_box import Network
 from cubes.firewall.iptables.expand import TooMuch
-from cubes.firewall.iptables.ipset import IpSet
 from cubes.firewall.iptables.known import OWN
+from cubes.lib.ipset import IpSet, written
 
 
 class Unsayable(Exception):
@@ -59,14 +59,9 @@ class Sets:
 
     def written(self) -> list[dict[str, Any]]:
         own = [{"name": OWN, "own-addresses": True}] if OWN in self.used else []
-        used = {name: self.ipsets[said].entries for said, name in self.used.items() if said != OWN}
-        named = {name: list(map(written, _merged(entries))) for name, entries in used.items()}
+        named = {name: self.ipsets[said].written for said, name in self.used.items() if said != OWN}
         made = {name: list(prefixes) for prefixes, name in self.lists.items()}
         return own + [{"name": name, "prefix": prefixes} for name, prefixes in (named | made).items()]
-
-
-def written(network: Network) -> str:
-    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
 
 
 def _merged(some: Iterable[Network]) -> list[Network]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cubes.firewall.iptables.ipset import IpSet, read_line
+from cubes.lib.ipset import IpSet, read_line
 from reconciler.service.sdk import DocumentError, Position, Problem
 
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"(?=\s|$)|([^\s"]\S*)')

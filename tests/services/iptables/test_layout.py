@@ -109,7 +109,7 @@ def test_what_is_laid_out_says_what_the_chains_say(seed: int) -> None:
         chain.append({"name": name, "rule": [{"id": n, **rule(chance, choice)} for n in range(chance.randrange(6))]})
     chains = chains_of({"chain": chain})
     rules = laid_out(chains)["INPUT"]
-    some = list(pieces_of(rules, NETDEVS))
+    some = list(pieces_of(rules, NETDEVS, {}))
     for _ in range(60):
         each = packet(chance)
         assert search(rules, each) == walk(chains, "INPUT", each), each

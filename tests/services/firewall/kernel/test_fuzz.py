@@ -4,6 +4,7 @@
 """
 from __future__ import annotations
 
+import contextlib
 import random
 
 import pytest
@@ -39,6 +40,17 @@ FOUND = [(0.9775985560658853, 2)]
 @pytest.mark.parametrize(("seed", "size"), FOUND)
 def test_what_was_different_once_is_not(machine, seed, size):
     assert differences(machine, seed, size, PACKETS) == []
+
+
+@pytest.mark.exhaustive
+def test_a_thousand_rule_sets_with_sets_lists_and_stations(machine):
+    """A thousand packets each: as `python -m benchmarks.firewall_fuzz --largest 60 --seed 2911`."""
+    rng, wrong = random.Random(2911), []
+    for number in range(1000):
+        size, seed = round(60 ** rng.random()), rng.random()
+        with contextlib.suppress(ValueError):  # the rules are too unlike each other
+            wrong += [(number, seed, size, line) for line in differences(machine, seed, size, PACKETS)]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("hook", ["TC", "XDP_DRV"])

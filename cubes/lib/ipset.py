@@ -12,8 +12,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cubes.firewall.iptables.address_box import Network
-
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _KINDS = frozenset({"hash:ip", "hash:net", "bitmap:ip"})
 
 
@@ -24,6 +23,15 @@ class IpSet:
     entries: list[Network] = field(default_factory=list)
     unsaid: str = ""
     fades: bool = False
+
+    @property
+    def written(self) -> list[str]:
+        """The entries, each once, as a model has them."""
+        return list(dict.fromkeys(map(written, self.entries)))
+
+
+def written(network: Network) -> str:
+    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
 
 
 def read_line(words: Sequence[str], sets: dict[str, IpSet]) -> str:

@@ -16,11 +16,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_network
+from typing import Any
 
 from cubes.lib.epochs import INDEX
 from reconciler.service.sdk import Facts, row_delta, unchanged
 
-WORDS = 8  # SET_WORDS of bpf/firewall/firewall.h
+WORDS = 8  # SET_WORDS of bpf/lib/address_sets.h
 MEMBERS = struct.Struct(f"={WORDS}Q")
 MOST_SETS = 64 * WORDS - 1  # 0 is the number of no set
 NOT = 0x8000
@@ -322,6 +323,24 @@ def _around(place: Place, order: Sequence[Place]) -> list[Place]:
         if at < len(order) and order[at] == outer:
             found.append(outer)
     return found
+
+
+def written_sets(live: Live) -> list[dict[str, Any]]:
+    """The leaves of a model's list `set`, as the tables hold them."""
+    own = own_of(live)
+    found = sorted(entries(live).items())
+    return [{"name": name, **({"own-addresses": True} if name in own else {"prefix": some})} for name, some in found]
+
+
+def set_rows(said: Iterable[Mapping[str, Any]], cube: str, live: Live, facts: Facts) -> dict[str, Rows]:
+    """The rows of the tables of bpf/lib/address_sets.h, of a model's list `set`. Raises ValueError for too many sets."""
+    said = list(said)
+    own = frozenset(each["name"] for each in said if each.get("own-addresses"))
+    here = own_addresses(facts) if own else ()
+    lists = {each["name"]: here if each["name"] in own else each.get("prefix", ()) for each in said}
+    numbers = numbers_of(lists, live)
+    rows = memory_of(cube).rows(lists, numbers, live)
+    return {"sets": name_rows(numbers, own), "set_hosts": rows.hosts, "set_prefixes": rows.prefixes}
 
 
 def name_rows(numbers: Mapping[str, int], own: frozenset[str] = frozenset()) -> dict[bytes, bytes]:

@@ -1,0 +1,51 @@
+"""What no schema can say of named sets of addresses (address_sets.py), and of rules that name them."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from cubes.lib.address_sets import place_of, problem
+from reconciler.service.sdk import Distinct, EntryMemo
+
+Said = tuple[tuple[str | int, ...], str, str]
+_PREFIXES: EntryMemo[str] = EntryMemo()
+
+
+def problems_of_sets(sets: Iterable[Mapping[str, Any]], cube: str) -> Iterator[Said]:
+    """(steps from the cube, sentence, "error")."""
+    for index, each in enumerate(sets):
+        some = each.get("prefix", [])
+        if each.get("own-addresses") and some:
+            yield ("set", index, "prefix"), "this host's addresses are what is in it", "error"
+        said = _PREFIXES.each(some, lambda _, text: problem(text))
+        for place, sentence in enumerate(said) if any(said) else ():
+            if sentence:
+                yield ("set", index, "prefix", place), sentence, "error"
+        if not any(said) and not _distinct(cube, each["name"]).holds(some):
+            yield from _repeated(index, some)
+
+
+def _repeated(index: int, some: Sequence[str]) -> Iterator[Said]:
+    seen: dict[tuple[int, int], str] = {}
+    for place, text in enumerate(some):
+        first = seen.setdefault(place_of(text), text)
+        if first is not text:
+            yield ("set", index, "prefix", place), f"it is there twice: {first} is the same", "error"
+
+
+@functools.lru_cache(maxsize=512)
+def _distinct(cube: str, name: str) -> Distinct:
+    """Of the set that this was the last time."""
+    return Distinct(place_of)
+
+
+def unknown_sets(rule: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(leaf, sentence) of each set that a rule asks for and that is not there."""
+    for leaf in ("src-set", "dst-set"):
+        name = rule.get(leaf, "").removeprefix("!")
+        if name and name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            yield leaf, f"there is no set {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
