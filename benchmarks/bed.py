@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from benchmarks import machine, programs
+from benchmarks.queues import set_queues
 from reconciler.document import Document
 from reconciler.document.load import parse
 from reconciler.engine.apply import ApplyResult, Options, apply
@@ -130,6 +131,15 @@ class Bed:
         """Let a host send a frame; without one, one that nobody answers, so that a bridge learns where the host is."""
         unasked = bytes.fromhex("ff" * 6 + self.mac(host).replace(":", "")) + b"\x88\xb5" + bytes(46)
         send_frames(self.space(host), "eth0", [frame or unasked])
+
+    def on_all_cpus(self) -> None:
+        """Wires with a queue for each CPU, so that what one puts in is carried on by it."""
+        many = os.cpu_count() or 1
+        for host in self.hosts:
+            ends = ((host, self.middle), ("eth0", self.space(host)))
+            for sends in (1, many):
+                for name, space in ends:
+                    set_queues(name, space, many, sends)
 
     @contextlib.contextmanager
     def attached(self, program: int, kind: str, host: str) -> Iterator[None]:

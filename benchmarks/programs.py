@@ -14,6 +14,7 @@ import struct
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from reconciler.compiler import toolchain
 from reconciler.kernel import bpf, maps, programs
@@ -95,16 +96,23 @@ class Counter:
 def written(text: str, kind: str, rows: Mapping[str, bytes] | None = None, **macros: int) -> Iterator[int]:
     """The program `run` of a C text, loaded; `macros` are defined for it, and `rows` has the first row of its tables. They live
     as long as the block."""
+    with compiled(text, **macros) as module:
+        for table, value in (rows or {}).items():
+            maps.update(module[table.encode()].map_fd, bytes(4), value)
+        yield module.load_func(b"run", _TYPES[kind]).fd
+
+
+@contextlib.contextmanager
+def compiled(text: str, **macros: int) -> Iterator[Any]:
+    """BCC's module of a C text, with its tables."""
     from bcc import BPF  # type: ignore[import-not-found, unused-ignore]
 
     with tempfile.TemporaryDirectory(prefix="pcn-bench-") as directory:
         os.environ["BCC_KERNEL_SOURCE"] = str(toolchain.header_tree(Path(directory)))
         flags = [*toolchain.flags(), *(f"-D{name}={value}" for name, value in macros.items())]
         module = BPF(text=text.encode(), cflags=flags)
-        for table, value in (rows or {}).items():
-            maps.update(module[table.encode()].map_fd, bytes(4), value)
         try:
-            yield module.load_func(b"run", _TYPES[kind]).fd
+            yield module
         finally:
             module.cleanup()
 

@@ -11,7 +11,7 @@ from reconciler.service.sdk import Env
 from tests.lib.packets import tcp_exchange, udp_exchange
 from tests.lib.scapy_packets import ICMP, IP, TCP, UDP, Packet, Raw
 from tests.services.nat.iptables_lab import LinuxNat
-from tests.services.nat.kernel.test_differential import like
+from tests.services.nat.kernel.test_differential import PATIENT, like
 from tests.services.nat.lab import NatLab
 from tests.services.nat.machine import ETH, Machine, echo, ends
 
@@ -75,7 +75,7 @@ IPTABLES = [
     f"-A POSTROUTING -o v1 -m conntrack --ctorigdst {FORWARD} -j SNAT --to-source {FORWARD}",
     f"-A POSTROUTING -o v1 -m conntrack --ctorigdst {DNAT} -j SNAT --to-source {DNAT}",
 ]
-RULES = {
+RULES = PATIENT | {
     "hairpin": True,
     "dnat": [{"id": 1, "external-ip": DNAT, "internal-ip": "10.0.0.3"}],
     "port_forwarding": [

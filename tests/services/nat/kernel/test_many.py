@@ -1,6 +1,7 @@
 """Many flows at once on all CPUs: no two have one tuple, by what comes out and by the table of sessions."""
 from __future__ import annotations
 
+import logging
 import struct
 import threading
 from typing import Any
@@ -11,12 +12,14 @@ from reconciler.kernel import programs
 from reconciler.kernel.bpffs import Bpffs
 from tests.lib.scapy_packets import IP, UDP, built
 from tests.services.nat.machine import ETH, Machine
+from tests.services.nat.storm import ON_TCP, ON_UDP, Storm
 
 pytestmark = pytest.mark.kernel
+log = logging.getLogger(__name__)
 
 SENDERS, FAR = 4, "198.51.100.9"
 PORT_AT, SOURCE_AT = 34, 26  # in a frame
-NO_PORT = "9"
+FULL, NO_PORT = "8", "9"
 
 
 def flood(nat: Machine, flows: int) -> list[bytes]:
@@ -80,3 +83,39 @@ def test_a_million_sessions_where_the_document_says_so() -> None:
         assert refused < 2_000, nat.refusals()
         tuples = held(nat)
         assert len(tuples) == len(set(tuples)) == 1_000_000 - refused
+
+
+# -- with real packets, from four hosts on all CPUs -----------------------------------------------------------------------
+
+
+def check_storm(flows: int, seconds: float, sessions: int) -> None:
+    """So many sessions of each sender stay open while new ones begin and end around them."""
+    with Storm(sessions) as storm:
+        begun = storm.begin(ON_UDP, flows)
+        refused = sum(storm.drops().values())
+        open_ones = storm.seen(ON_UDP)
+        assert storm.told() == (begun - refused, 0, 0)
+        assert len(open_ones) == len(set(open_ones.values())) == begun - refused >= 0.98 * begun, storm.drops()
+        kept = storm.sessions(ON_UDP)
+        assert kept.keys() == open_ones.keys()
+        sent = storm.rage(ON_TCP, seconds)
+        arrived, twice, unknown = storm.told()
+        drops = storm.drops()
+        log.info("%d sessions, %d refused; then %d connections, %.0f a second, dropped %s", begun, refused, sent, sent / seconds, drops)
+        assert (twice, unknown) == (0, 0)
+        assert set(drops) <= {int(FULL), int(NO_PORT)}
+        assert arrived + sum(drops.values()) == begun + sent
+        assert storm.sessions(ON_UDP) == kept
+        last, live = storm.seen(ON_TCP), storm.sessions(ON_TCP)
+        assert live.keys() <= last.keys()
+        assert all(key[15] == 1 and key[14] == last[outside][0] for outside, key in live.items()), "a session is of another sender than was seen"
+
+
+def test_no_tuple_is_had_by_two_flows_of_four_hosts_while_new_connections_come_as_fast_as_they_can() -> None:
+    check_storm(2_000, 0.5, 60_000)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(900)
+def test_two_hundred_thousand_sessions_are_open_while_new_connections_come_for_thirty_seconds() -> None:
+    check_storm(50_000, 30, 1_000_000)
