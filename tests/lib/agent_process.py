@@ -165,6 +165,14 @@ class Stream:
                 found.append((start, self.sent[number], count + 1))
         return found
 
+    def losses_after(self, began: dict[str, float]) -> dict[str, int]:
+        """Datagrams that did not arrive, by what was begun last before they were sent."""
+        found: dict[str, int] = {}
+        for at, _, count in self.losses():
+            last = max((name for name in began if began[name] <= at), key=lambda name: began[name], default="")
+            found[last] = found.get(last, 0) + count
+        return found
+
 
 class Bench:
     """A lab whose topology is a file that an agent watches."""
