@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 FEW = 32  # entries; in a shorter list all are worked on again
 _LISTS = 64  # that are remembered by one kind of work
+_ENTRIES = 65_536  # and so many of theirs in all, but for the last two lists: what they keep alive is the documents' memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +68,8 @@ class EntryMemo(Generic[T]):
         self._last.appendleft(done)
         for end in (done.entries[0], done.entries[-1]):
             self._by_end[id(end)] = done
-        while len(self._by_end) > 2 * _LISTS:
-            self._by_end.popitem(last=False)
+            self._by_end.move_to_end(id(end))
+        entries = sum(len(known.entries) for known in self._by_end.values()) // 2
+        while len(self._by_end) > 4 and (len(self._by_end) > 2 * _LISTS or entries > _ENTRIES):
+            _, oldest = self._by_end.popitem(last=False)
+            entries -= len(oldest.entries) // 2

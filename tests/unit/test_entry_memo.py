@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import random
+import weakref
 
 from reconciler.check.normal import normalise
 from reconciler.incremental.derived import Node
@@ -56,3 +57,16 @@ def test_entries_that_have_lists_of_their_own_are_normalised_once_and_equal_keys
     for _ in range(2):
         _, equal = normalise(SCHEMA, {"service": twice}, lambda _: None)
         assert [(each.path, each.key) for each in equal] == [(("service", 40, "backend"), ("10.0.0.1",))]
+
+
+def test_long_lists_that_are_read_anew_again_and_again_do_not_all_stay() -> None:
+    class Entry:
+        pass
+
+    known, seen = EntryMemo[int](), []
+    for _ in range(6):
+        entries = [Entry() for _ in range(30_000)]
+        seen.append(weakref.ref(entries[0]))
+        known.each(entries, lambda place, _: place)
+        del entries
+    assert [ref() is not None for ref in seen] == [False, False, False, False, True, True]
