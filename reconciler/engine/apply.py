@@ -7,17 +7,16 @@ drift(...)      where the kernel left what was last applied   read only
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from reconciler import pins
 from reconciler.document import Document, collector_paused
 from reconciler.engine.builder import Builder
+from reconciler.engine.options import ApplyResult, Options
 from reconciler.engine.own_code import say_where
 from reconciler.engine.preflight import Places, preflight, refuse_old_kernel, without_ethernet
-from reconciler.engine.session import Reconciler, Session, SessionCache
+from reconciler.engine.session import Reconciler, Session
 from reconciler.engine.transaction import carry_out
 from reconciler.errors import CompileError, DocumentError, Position, Problem, VerifierError
 from reconciler.facts import links
@@ -34,67 +33,16 @@ from reconciler.graph.records import (
     global_records,
 )
 from reconciler.incremental.row_delta import may_differ
-from reconciler.kernel.bpffs import DEFAULT_ROOT, Bpffs
+from reconciler.kernel.bpffs import Bpffs
 from reconciler.live.applied import APPLIED, applied_documents, name_of
 from reconciler.live.quarantine import HELD
 from reconciler.model import Topology
-from reconciler.plan.steps import Plan, Rank, Step, cubes_of
-from reconciler.service.registry import Services
+from reconciler.plan.steps import Rank, cubes_of
 
-
-@dataclass(slots=True)
-class Options:
-    """How to go about it. `prune`: topologies that the documents do not name are removed (else they stay as applied);
-    `drop`: these of them, by name. `hold`: applied topologies that stay as they are, whatever would be done to them.
-
-    `doing` is told what begins, in a word or two.
-
-    `kept` is what one call takes over from the one before: whoever calls again keeps the options. `recent` is what was read
-    before, when all was as it should be, and will do for an edit that writes nothing but rows, or, with `connecting`, to connect
-    netdevs that came since. Whoever gives it looks at everything soon afterwards.
-
-    `partial`: netdevs that no cube can work on are left out and named in the result; else they are errors.
-
-    `warn` is told of applied topologies that had to be left out by what only reads.
-    `planned` is called with the result once it is planned, under the lock and before the first step; what it raises ends
-    the apply with nothing done.
-    """
-
-    root: str = field(default_factory=lambda: os.environ.get("PCN_BPFFS", DEFAULT_ROOT))
-    services: Services = field(default_factory=Services)
-    lock_timeout: float = 10.0
-    prune: bool = False
-    drop: frozenset[str] = frozenset()
-    hold: frozenset[str] = frozenset()
-    merge: bool = False
-    partial: bool = False
-    progress: Callable[[int, int, Any], None] | None = None
-    compiling: Callable[[int, int, str], None] | None = None
-    doing: Callable[[str], object] = str
-    planned: Callable[[Any], object] | None = None
-    warn: Callable[[Sequence[Problem]], object] | None = None
-    before: Callable[[int, Step], Any] | None = None
-    kept: SessionCache = field(default_factory=SessionCache)
-    recent: Live | None = None
-    connecting: bool = False
-
-
-@dataclass(slots=True)
-class ApplyResult:
-    """What was (or would be) done. `warnings` are about the documents; `topologies` are those of the documents that were given,
-    `wanted` these and those that stay. `refused` is what was left out of it (see Options.partial). `verified` is what was read
-    back, if nothing was done but that rows were written or netdevs connected: what the kernel holds now."""
-
-    session: Session
-    warnings: tuple[Problem, ...] = ()
-    topologies: tuple[Topology, ...] = ()
-    wanted: tuple[Topology, ...] = ()
-    refused: tuple[Problem, ...] = ()
-    verified: Live | None = None
-
-    @property
-    def plan(self) -> Plan:
-        return self.session.plan
+__all__ = [
+    "ApplyResult", "Options", "apply", "drift", "drift_session", "placed", "plan_for", "quarantined_warnings", "read_back",
+    "unfinished",
+]  # fmt: skip
 
 
 def _reconciler(options: Options, *, stored: bool = False) -> Reconciler:

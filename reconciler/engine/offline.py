@@ -13,7 +13,8 @@ from reconciler.check import check
 from reconciler.document import Document
 from reconciler.engine.apply import ApplyResult, Options
 from reconciler.engine.builder import Builder, by_digest
-from reconciler.engine.session import Reconciler, Session, configs_of
+from reconciler.engine.session import Reconciler, Session
+from reconciler.engine.states import configs_of
 from reconciler.graph.diff import diff, without_documents
 from reconciler.graph.records import CubeRecord, Live, State, TableRecord, TopologyRecord
 from reconciler.model import Topology

@@ -14,6 +14,7 @@ from typing import Any
 from reconciler import pins
 from reconciler.document import Document
 from reconciler.engine.builder import Builder, by_digest
+from reconciler.engine.states import configs_of, drift_between, network, network_of, only_more, with_namespaces
 from reconciler.errors import CompileError, DocumentError, NotPermitted
 from reconciler.facts import SHADOW
 from reconciler.facts.selector import LOOPBACK
@@ -23,21 +24,7 @@ from reconciler.graph.diff import Change, diff, is_other_code, without_documents
 from reconciler.graph.documents import StoredDocument
 from reconciler.graph.incremental import DesiredCache
 from reconciler.graph.parts import Built, Desired, LiveCubes
-from reconciler.graph.records import (
-    Grouped,
-    HookRecord,
-    LinkRecord,
-    Live,
-    NamespaceRecord,
-    OfNetwork,
-    Record,
-    RecordGroup,
-    State,
-    TableRecord,
-    TopologyRecord,
-    global_records,
-    grouped,
-)
+from reconciler.graph.records import Grouped, Live, Record, RecordGroup, State, grouped
 from reconciler.graph.shadows import as_imported, with_shadows
 from reconciler.graph.taps import with_taps
 from reconciler.kernel.read_cache import ReadCache
@@ -46,7 +33,7 @@ from reconciler.live.applied import applied_documents, name_of
 from reconciler.live.quarantine import HELD, UNREADABLE, of_unknown_services, readable, without
 from reconciler.model import BuildKey, Tap, Topology
 from reconciler.plan import make_plan
-from reconciler.plan.context import Configs, Surroundings, taken
+from reconciler.plan.context import Surroundings, taken
 from reconciler.plan.steps import Plan
 from reconciler.service.model.codec import Env
 from reconciler.service.registry import Services
@@ -162,7 +149,7 @@ class Reconciler:
         (documents, _), cubes = documents_of(reader), {pins.unescape(name) for name in reader.names("cubes")}
         same = [(each.name, each.document) for each in documents] == [(each.name, each.document) for each in live.documents]
         netdevs = rtnl.links()
-        same = same and (netdevs == live.netdevs or (connecting and _only_more(netdevs, live)))
+        same = same and (netdevs == live.netdevs or (connecting and only_more(netdevs, live)))
         if not same or cubes != live.generations.keys() or asked.read(self.root) != live.taps:
             return None
         self.builder.built |= self.kept.built
@@ -221,7 +208,7 @@ class Reconciler:
         names = {cube.service for topology in topologies for cube in topology.cubes}
         found = [service for name in names if (service := self.services.get(name)) is not None]
         known = host_facts((fact for service in found for fact in service.facts), live.netdevs)
-        return known | shadow_facts(Reader(Bpffs(self.root)), _with_namespaces(topologies, self.services))
+        return known | shadow_facts(Reader(Bpffs(self.root)), with_namespaces(topologies, self.services))
 
     def build_desired(
         self,
@@ -308,7 +295,7 @@ class Reconciler:
         try:
             return self.build_desired(applied, base, self.kept.intended, facts)
         except CompileError:
-            return _network_of(applied)
+            return network_of(applied)
 
     def _facts_then(self, applied: Iterable[Topology], base: Live, facts: Mapping[str, Any]) -> Mapping[str, Any]:
         """The facts with what cubes were last made of in the place of what is in their namespaces now: what Linux tools change
@@ -333,7 +320,7 @@ class Reconciler:
         before = None if applied is wanted and facts_then == facts else self._applied(applied, base, facts_then)
         desired = self.build_desired(wanted, base, self.kept.intended, facts)
         before, base = desired if before is None else before, self._with_layouts(base, wanted)
-        own, known = _network(desired.state), _network(before.state)
+        own, known = network(desired.state), network(before.state)
         state, conflicts = self.with_links(base, {**known, **own}.values())
         self._find_adoptable(base, desired)
         then = state if known == own else self.with_links(base, known.values())[0]
@@ -346,7 +333,7 @@ class Reconciler:
             at |= entrances(changes(old, now, desired.state, self.services), desired.state, self.services).keys()
         around = Surroundings(own_netdevs(at, base.netdevs), old, now)
         plan = make_plan(desired, live, self.services, self.builder.built, objects, around)
-        drift = _drift(before.state, then, base.sealed)
+        drift = drift_between(before.state, then, base.sealed)
         upgrade = [change for change in drift if is_other_code(change)] if plan.resets else []
         return Session(
             desired,
@@ -359,59 +346,3 @@ class Reconciler:
             conflicts,
             facts,
         )
-
-
-def _only_more(netdevs: Mapping[str, Any], live: Live) -> bool:
-    """Whether all netdevs that were there are the same ones, and nothing is known of those that came."""
-    if not all(name in netdevs and netdevs[name].index == was.index for name, was in live.netdevs.items()):
-        return False
-    return not any(record.netdev not in live.netdevs for record in _hooks(live.state))
-
-
-def _hooks(state: State) -> Iterable[HookRecord]:
-    return (record for record in global_records(state).values() if isinstance(record, HookRecord))
-
-
-def _with_namespaces(topologies: Iterable[Topology], services: Services) -> set[str]:
-    """The cubes whose services want to know what is in their namespaces."""
-    cubes = (cube for topology in topologies for cube in topology.cubes if cube.shadow)
-    return {cube.name for cube in cubes if SHADOW in getattr(services.get(cube.service), "facts", ())}
-
-
-def configs_of(topologies: Iterable[Topology]) -> Configs:
-    return {cube.name: cube.config for topology in topologies for cube in topology.cubes}
-
-
-def _network(state: State) -> State:
-    """Its records of netdevs and namespaces."""
-    return {
-        a: record
-        for a, record in global_records(state).items()
-        if isinstance(record, OfNetwork)
-    }
-
-
-def without_network(live: Live) -> Live:
-    """What was read below the root, without the network that was seen beside it."""
-    network = _network(live.state)
-    rest = {address: record for address, record in global_records(live.state).items() if address not in network}
-    if isinstance(live.state, Grouped):
-        return replace(live, state=live.state.but({"": RecordGroup(rest)}))
-    return replace(live, state=rest)
-
-
-def _network_of(topologies: Sequence[Topology]) -> Desired:
-    desired = Desired()
-    for topology in topologies:
-        desired.add(NamespaceRecord(name, topology.name) for name in topology.namespaces)
-        desired.add(LinkRecord(link, topology.name) for link in topology.links)
-    return desired
-
-
-def _drift(applied: State, live: State, sealed: Collection[str]) -> list[Change]:
-    """Where the live graph differs from the applied one. A document that is gone is drift too; a table of the whole host is none
-    where topologies are sealed, whose cubes may use it."""
-    changes = diff(applied, live)
-    if sealed:
-        changes = [c for c in changes if not (c.after is None and isinstance(c.before, TableRecord) and not c.before.cube)]
-    return [change for change in changes if not isinstance(change.before, TopologyRecord) or change.after is None]

@@ -12,7 +12,8 @@ from typing import Any
 
 from reconciler.engine.apply import ApplyResult, Options
 from reconciler.engine.builder import Builder
-from reconciler.engine.session import Reconciler, without_network
+from reconciler.engine.session import Reconciler
+from reconciler.engine.states import without_network
 from reconciler.facts import SHADOW
 from reconciler.graph.records import Live, OfNetwork, Record
 from reconciler.kernel.bpffs import Bpffs

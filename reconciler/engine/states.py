@@ -1,0 +1,79 @@
+"""What a session compares of states: the network, what is below the root, and where live and applied differ. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from reconciler.facts import SHADOW
+from reconciler.graph.diff import Change, diff
+from reconciler.graph.parts import Desired
+from reconciler.graph.records import (
+    Grouped,
+    HookRecord,
+    LinkRecord,
+    Live,
+    NamespaceRecord,
+    OfNetwork,
+    RecordGroup,
+    State,
+    TableRecord,
+    TopologyRecord,
+    global_records,
+)
+from reconciler.model import Topology
+from reconciler.plan.context import Configs
+from reconciler.service.registry import Services
+
+
+def only_more(netdevs: Mapping[str, Any], live: Live) -> bool:
+    """Whether all netdevs that were there are the same ones, and nothing is known of those that came."""
+    if not all(name in netdevs and netdevs[name].index == was.index for name, was in live.netdevs.items()):
+        return False
+    return not any(record.netdev not in live.netdevs for record in _hooks(live.state))
+
+
+def _hooks(state: State) -> Iterable[HookRecord]:
+    return (record for record in global_records(state).values() if isinstance(record, HookRecord))
+
+
+def network(state: State) -> State:
+    """Its records of netdevs and namespaces."""
+    return {address: record for address, record in global_records(state).items() if isinstance(record, OfNetwork)}
+
+
+def without_network(live: Live) -> Live:
+    """What was read below the root, without the network that was seen beside it."""
+    of_network = network(live.state)
+    rest = {address: record for address, record in global_records(live.state).items() if address not in of_network}
+    if isinstance(live.state, Grouped):
+        return replace(live, state=live.state.but({"": RecordGroup(rest)}))
+    return replace(live, state=rest)
+
+
+def network_of(topologies: Sequence[Topology]) -> Desired:
+    desired = Desired()
+    for topology in topologies:
+        desired.add(NamespaceRecord(name, topology.name) for name in topology.namespaces)
+        desired.add(LinkRecord(link, topology.name) for link in topology.links)
+    return desired
+
+
+def drift_between(applied: State, live: State, sealed: Collection[str]) -> list[Change]:
+    """Where the live graph differs from the applied one. A document that is gone is drift too; a table of the whole host is none
+    where topologies are sealed, whose cubes may use it."""
+    changes = diff(applied, live)
+    if sealed:
+        changes = [c for c in changes if not (c.after is None and isinstance(c.before, TableRecord) and not c.before.cube)]
+    return [change for change in changes if not isinstance(change.before, TopologyRecord) or change.after is None]
+
+
+def with_namespaces(topologies: Iterable[Topology], services: Services) -> set[str]:
+    """The cubes whose services want to know what is in their namespaces."""
+    cubes = (cube for topology in topologies for cube in topology.cubes if cube.shadow)
+    return {cube.name for cube in cubes if SHADOW in getattr(services.get(cube.service), "facts", ())}
+
+
+def configs_of(topologies: Iterable[Topology]) -> Configs:
+    return {cube.name: cube.config for topology in topologies for cube in topology.cubes}
