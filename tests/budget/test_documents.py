@@ -75,7 +75,7 @@ def test_by_an_agent(documents: list[Document]) -> None:
     options = Options()
     apply(documents, options)
     done = apply(documents, options)
-    unchanged = UnchangedCheck(options, done, 0.0)
+    unchanged = UnchangedCheck(options, done)
     assert unchanged.is_unchanged()
     found = {}
     with decoded() as calls:
