@@ -4,8 +4,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from reconciler.service.cube_type import _as_of_today
 from reconciler.service.model.codec import Env
-from reconciler.service.registry import _as_of_today
 
 ROWS = {"old": {bytes(20): bytes(96)}, "same": {bytes(4): bytes(8)}, "empty": {}, "gone": {bytes(2): bytes(2)}}
 TABLES = {name: SimpleNamespace(key=SimpleNamespace(size=key), value=SimpleNamespace(size=value))
