@@ -12,7 +12,7 @@ import contextlib
 import os
 import struct
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +93,13 @@ class Counter:
 
 
 @contextlib.contextmanager
-def written(text: str, kind: str, rows: Mapping[str, bytes] | None = None, **macros: int) -> Iterator[int]:
-    """The program `run` of a C text, loaded; `macros` are defined for it, and `rows` has the first row of its tables. They live
-    as long as the block."""
+def written(text: str, kind: str, rows: Mapping[str, bytes | Sequence[bytes]] | None = None, **macros: int) -> Iterator[int]:
+    """The program `run` of a C text, loaded; `macros` are defined for it, and `rows` has the first row of its arrays, or their
+    first rows. They live as long as the block."""
     with compiled(text, **macros) as module:
-        for table, value in (rows or {}).items():
-            maps.update(module[table.encode()].map_fd, bytes(4), value)
+        for table, values in (rows or {}).items():
+            fd, listed = module[table.encode()].map_fd, [values] if isinstance(values, bytes) else values
+            maps.update_many(fd, maps.info(fd).spec, {struct.pack("=I", at): value for at, value in enumerate(listed)})
         yield module.load_func(b"run", _TYPES[kind]).fd
 
 

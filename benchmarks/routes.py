@@ -49,23 +49,23 @@ Routes = dict[tuple[int, int], str]
 # row, so that the generator waits for no memory.
 GENERATOR = """
 struct target { u16 check, address[HALVES]; };
-struct targets { u32 next; struct target of[TARGETS]; };
-BPF_TABLE("array", u32, struct targets, targets, 1);
+BPF_TABLE("array", u32, struct target, targets, TARGETS);
+BPF_TABLE("array", u32, u32, place, 1);
 int run(struct xdp_md *ctx) {
-  u32 zero = 0, *into = (void *)(long)ctx->data;
-  struct targets *all = targets.lookup(&zero);
-  if (!all || (void *)(into + WORDS) > (void *)(long)ctx->data_end)
+  u32 zero = 0, *into = (void *)(long)ctx->data, *next = place.lookup(&zero);
+  if (!next || (void *)(into + WORDS) > (void *)(long)ctx->data_end)
     return XDP_DROP;
-  u32 number = all->next < TARGETS ? all->next : 0;
-  all->next = number + 1;
+  u32 number = *next < TARGETS ? *next : 0;
+  *next = number + 1;
+  struct target *target = targets.lookup(&number);
+  if (!target)
+    return XDP_DROP;
   STORES
-  if (number >= TARGETS)
-    return XDP_DROP;
   if (HALVES == 2)
-    *(u16 *)((void *)into + 24) = all->of[number].check;
+    *(u16 *)((void *)into + 24) = target->check;
 #pragma unroll
   for (int half = 0; half < HALVES; half++)
-    *(u16 *)((void *)into + AT + 2 * half) = all->of[number].address[half];
+    *(u16 *)((void *)into + AT + 2 * half) = target->address[half];
   return bpf_redirect(OUT, 0);
 }
 """
@@ -141,8 +141,7 @@ def flow(
             out = rtnl.links()["eth0"].index
         stores = "\n".join(f"into[{at}] = {word}u;" for at, (word,) in enumerate(struct.iter_unpack("<I", frame)))
         text = GENERATOR.replace("STORES", stores)
-        rows = {"targets": bytes(4) + b"".join(addressed(frame, target, at) for target in targets)}
-        rows["targets"] += bytes(-len(rows["targets"]) % 4)
+        rows = {"targets": [addressed(frame, target, at) for target in targets]}
         macros = {"TARGETS": len(targets), "WORDS": len(frame) // 4, "OUT": out, "AT": at, "HALVES": HALVES[at]}
         generator = stack.enter_context(programs.written(text, "XDP", rows, **macros))
         yield Flow(bed.space(ends[0]), generator, frame, counter)
