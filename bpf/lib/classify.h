@@ -75,7 +75,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
       take(packet, label, &verdict);
     }
   }
-  if (++packet->passes >= PASSES)
+  if (++packet->passes > PASSES) /* a full one may have been the last: the next one sees that */
     return pcn_count_drop(DROP_TOO_DEEP);
   return tail_call_next(ctx, SELF);
 }

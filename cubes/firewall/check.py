@@ -9,8 +9,10 @@ from typing import Any
 from cubes.firewall.discovery import Discovery
 from cubes.firewall.rules import CHAINS, FLAGS, ICMPS, PROTOCOLS, WITH_PORTS, Rule, problem_of_lists, rule_list, said_flags
 from cubes.firewall.shadow import Shadows
-from cubes.firewall.tuple_space import matches_all_of
+from cubes.firewall.tuple_selection import most_undecided, select_tuples
+from cubes.firewall.tuple_space import Numbers, matches_all_of
 from cubes.firewall.values import is_plain_port, span
+from cubes.lib.epochs import MOST_LOOKUPS
 from cubes.lib.set_check import problems_of_sets, unknown_sets
 from reconciler.service.sdk import EntryMemo, Env
 
@@ -42,8 +44,8 @@ def problems(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
         for later, earlier in _shadows(env.cube, number).of(rules):
             sentence = f"the rule never matches: rule {found.ids[earlier]} comes first, and takes all that it could"
             yield ("chain", index, "rule", places[later], "id"), sentence, "warning"
-        for place in too_many_undecided(rules):
-            sentence = f"its packets have matched {UNDECIDED} rules that log or have a limit: with more they may be dropped"
+        for place, count in too_many_undecided(rules):
+            sentence = f"its packets have matched {count} rules that log or have a limit: with more they may be dropped"
             yield ("chain", index, "rule", places[place], "id"), sentence, "warning"
         if chain.get("default") == "DROP" and (lacking := _discovery(env.cube, number).lacking(rules)):
             without = " and no ".join(lacking)
@@ -53,18 +55,33 @@ def problems(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
             yield from _names(index, entries)
 
 
-UNDECIDED = 30
-"""Rules that log or have a limit which one packet may match on its way (bpf/lib/undecided.h), if few tuples lie before them."""
-_COMPARED = 128  # such rules, each with each: this is a warning, and nobody waits for one
+_COMPARED = 128  # rules that log or have a limit, each with each: this is a warning, and nobody waits for one
+_LAID_OUT = 1024  # rules that are laid out to know how many look-ups they need; of more it is taken that these are few
 
 
-def too_many_undecided(rules: Sequence[Rule]) -> Sequence[int]:
-    """The place of the first rule whose packets surely have matched too many that do not decide, if one is found."""
+def too_many_undecided(rules: Sequence[Rule]) -> Sequence[tuple[int, int]]:
+    """The place of the first rule whose packets surely have matched all that they may of those that do not decide, and how many
+    these are; if one is found."""
     found = [(place, rule) for place, rule in enumerate(rules) if not rule.decides][:_COMPARED]
-    for count, (place, rule) in enumerate(found[UNDECIDED:], UNDECIDED):
-        if sum(matches_all_of(earlier, rule) for _, earlier in found[:count]) >= UNDECIDED:
-            return [place]
+    fewest = most_undecided(MOST_LOOKUPS)
+    for count, (place, rule) in enumerate(found[fewest:], fewest):
+        matched = sum(matches_all_of(earlier, rule) for _, earlier in found[:count])
+        if matched >= fewest:
+            most = min((most_undecided(_lookups(rules, family)) for family in rule.families), default=matched + 1)
+            if matched >= most:
+                return [(place, most)]
     return ()
+
+
+def _lookups(rules: Sequence[Rule], family: int) -> int:
+    """Look-ups that no packet of the family exceeds."""
+    if len(rules) > _LAID_OUT:
+        return 0
+    names = sorted({name.lstrip("!") for rule in rules for name in (rule.src_set, rule.dst_set) if name})
+    try:
+        return select_tuples(tuple(rules), family, None, Numbers({}, {name: number for number, name in enumerate(names, 1)})).most
+    except ValueError:  # they are refused
+        return 0
 
 
 def _of_sets(config: Mapping[str, Any], cube: str) -> Iterator[Said]:

@@ -17,12 +17,12 @@ _MANY = MOST_LOOKUPS // 4  # look-ups: a LOG rule, or one beyond its limit, is f
 
 
 def is_crowded(sizes: Sizes, cells: Iterable[bytes]) -> bool:
-    """Whether what an edit left behind makes searches much longer than the rules do. `sizes` is what the rules need; `cells` are
-    the keys of the cells there are then, of those at least whose number the edit changes."""
+    """Whether what an edit left behind makes searches much longer than the rules do, or longer than they may be. `sizes` is
+    what the rules need; `cells` are the keys of the cells there are then, of those at least whose number the edit changes."""
     longest = {number: max(counts) for number, counts in sizes.items()}
     for key, seats in Counter(map(seated_none, cells)).items():
         number = key[:8]
         if number in longest:
             longest[number] = max(seats, longest[number])
     found = sum(longest.values())
-    return found > _MANY and found > 1.5 * most(sizes)
+    return found > MOST_LOOKUPS or (found > _MANY and found > 1.5 * most(sizes))

@@ -48,6 +48,12 @@ def most(sizes: Sizes) -> int:
     return sum(max(counts) for counts in sizes.values())
 
 
+def most_undecided(lookups: int) -> int:
+    """Rules that log or have a limit which a packet may match, of rules that need so many look-ups: every four of them
+    (bpf/lib/undecided.h) cost a search, and all searches for a packet may have 16 passes of 32 look-ups (bpf/lib/classify.h)."""
+    return next((count for fewer, count in ((64, 30), (128, 16), (256, 8)) if lookups < fewer), 4)
+
+
 def cost(sizes: Sizes) -> float:
     """Look-ups of a search that finds its keys in use: each tuple, and what an average cell shares its key with."""
     counts = [pair for each in sizes.values() for pair in each.items()]

@@ -10,8 +10,13 @@ import ctypes
 import os
 import struct
 import time
+from collections import Counter, defaultdict
 from typing import Any
 
+from cubes.firewall.epochs import head_in_force
+from cubes.firewall.rules import CHAINS
+from cubes.firewall.tuple_space import TUPLE
+from cubes.lib.epochs import BANK_PAGES, INDEX, epoch_of, seated_none
 from reconciler.engine.builder import Builder
 from reconciler.kernel import bpf, maps, rtnl
 from reconciler.kernel.bpffs import Bpffs
@@ -135,10 +140,32 @@ class Machine:
 
     def malformed(self) -> int:
         """How many frames were dropped as malformed."""
+        return self._dropped(4)
+
+    def too_deep(self) -> int:
+        """How many frames were dropped because they needed more than a packet may."""
+        return self._dropped(8)
+
+    def _dropped(self, reason: int) -> int:
         spec = maps.info(self.drops).spec
-        row = maps.lookup(self.drops, spec, struct.pack("<I", 4))
+        row = maps.lookup(self.drops, spec, struct.pack("<I", reason))
         assert row is not None
         return sum(struct.unpack(f"<{len(row) // 8}Q", row))
+
+    def lookups(self) -> dict[tuple[str, int], int]:
+        """Look-ups that no packet's search exceeds, by chain and family, with what the last edit left behind."""
+        head, found = head_in_force(self.rows), {}
+        for family, place in ((4, 0), (6, 1)):
+            longest: dict[bytes, int] = defaultdict(lambda: 1)
+            for key, seats in Counter(map(seated_none, self.rows[f"cells{family}"])).items():
+                longest[key[:8]] = max(seats, longest[key[:8]])
+            size = TUPLE[family].size
+            for name, chain in CHAINS.items() if head else ():
+                first = (chain * 2 + (epoch_of(self.rows) & 1)) * BANK_PAGES
+                listed = b"".join(self.rows[f"pages{family}"].get(INDEX.pack(page), b"") for page in range(first, first + BANK_PAGES))
+                tuples = [listed[at : at + size] for at in range(0, head.counts[chain][place] * size, size)]
+                found[name, family] = sum(longest[each[8:12] + each[-4:]] for each in tuples)
+        return found
 
     def state(self, *, settled: bool = False) -> dict[str, Any]:
         """What `pcn show --state` would print of the cube; with `settled`, as if it had no table of unsettled connections."""

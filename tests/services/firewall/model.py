@@ -1,7 +1,7 @@
 """What the firewall should do, written to be read and not to be fast: docs/services/firewall.md as a program.
 
     model = Model(config)                       # the cube's leaves, as in a topology
-    model.judge("INGRESS", frame)               # "ACCEPT", "DROP", "REJECT" or "MALFORMED"
+    model.judge("INGRESS", frame)               # "ACCEPT", "DROP", "REJECT" or "MALFORMED"; "TOO DEEP": see `lookups`
     model.counters["INGRESS", 10].packets       # by chain and rule id, "default" and "established"
     model.connections[...]                      # what is tracked
 
@@ -13,7 +13,7 @@ import copy
 import ipaddress
 import struct
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,7 +75,11 @@ class Connection:
 
 @dataclass
 class Model:
+    """`lookups`: what a search for a packet may need, by chain and family, where it matters. A packet that has no right to more
+    may be dropped ("Limits" in docs/services/firewall.md); it is "TOO DEEP" then, and counts and changes nothing here."""
+
     config: Mapping[str, Any]
+    lookups: Mapping[tuple[str, int], int] = field(default_factory=dict)
     connections: dict[Any, Connection] = field(default_factory=dict)
     fragments: dict[Any, Any] = field(default_factory=dict)
     counters: dict[tuple[str, Any], Counter] = field(default_factory=lambda: defaultdict(Counter))
@@ -105,10 +109,16 @@ class Model:
             return "ACCEPT" if self.default(chain) == "ACCEPT" else "DROP"
         state, becomes = self.follow(packet) if self.tracks else (None, None)
         doubtful = self.tracks and not packet.whole and self.says_news(packet, state, becomes)
-        by, verdict = self.decide(chain, packet, state, device)
-        if verdict == "ACCEPT" and doubtful:
-            state, becomes = "INVALID", None
-            by, verdict = self.decide(chain, packet, state, device)
+        asked = [self.decide(chain, packet, state, device)]
+        if asked[0].verdict == "ACCEPT" and doubtful:
+            becomes = None
+            asked.append(self.decide(chain, packet, "INVALID", device))
+        if is_too_deep(asked, self.lookups.get((chain, packet.family), 0)):
+            return "TOO DEEP"
+        self.remember_fragment(packet)
+        for rule in [rule for each in asked for rule in each.logs]:
+            self.count(chain, rule, packet.length)
+        by, verdict = asked[-1].by, asked[-1].verdict
         self.count(chain, by, packet.length)
         if verdict == "ACCEPT" and becomes is not None:
             key, connection = becomes
@@ -128,16 +138,19 @@ class Model:
         known = self.connections.get(becomes[0])
         return known is None or known.state != becomes[1].state or known.settled != becomes[1].settled
 
-    def decide(self, chain: str, packet: Packet, state: str | None, device: str) -> tuple[Any, str]:
-        """(what decides, what it says); LOG rules before it are counted."""
+    def decide(self, chain: str, packet: Packet, state: str | None, device: str) -> Decision:
         if state == "ESTABLISHED" and self.config.get("accept-established", "ON") == "ON":
-            return "established", "ACCEPT"
-        for rule in self.rules.get(chain, ()):
-            if rule.matches(packet, state, device):
-                if rule.action != "LOG":
-                    return rule.id, rule.action
-                self.count(chain, rule.id, packet.length)
-        return "default", self.default(chain)
+            return Decision("established", "ACCEPT", [], 0)
+        matched = [rule for rule in self.rules.get(chain, ()) if rule.matches(packet, state, device)]
+        logs, undecided = [], 0
+        for rule in matched:
+            undecided += rule.action == "LOG" or rule.limited
+            if rule.over:
+                continue
+            if rule.action != "LOG":
+                return Decision(rule.id, rule.action, logs, undecided)
+            logs.append(rule.id)
+        return Decision("default", self.default(chain), logs, undecided)
 
     def default(self, chain: str) -> str:
         found: str = self.chains.get(chain, {}).get("default", "ACCEPT")
@@ -150,12 +163,13 @@ class Model:
 
     def with_ports_of_first(self, packet: Packet) -> Packet:
         """A later fragment has the ports (or the type, code and identifier) of the first, if that was seen."""
-        if packet.fragment_of is not None:
-            if packet.later_fragment:
-                packet.ports, packet.icmp, packet.message = self.fragments.get(packet.fragment_of, (None, None, None))
-            elif packet.ports is not None or packet.icmp is not None:
-                self.fragments[packet.fragment_of] = packet.ports, packet.icmp, packet.message
+        if packet.fragment_of is not None and packet.later_fragment:
+            packet.ports, packet.icmp, packet.message = self.fragments.get(packet.fragment_of, (None, None, None))
         return packet
+
+    def remember_fragment(self, packet: Packet) -> None:
+        if packet.fragment_of is not None and not packet.later_fragment and (packet.ports is not None or packet.icmp is not None):
+            self.fragments[packet.fragment_of] = packet.ports, packet.icmp, packet.message
 
     # -- connections ------------------------------------------------------------------------------------------------
 
@@ -176,10 +190,30 @@ class Model:
         return state, (key, becomes) if becomes else None
 
 
+@dataclass
+class Decision:
+    """What decides and what it says; the LOG rules that match before it, and how many match up to it that log or have a limit."""
+
+    by: Any
+    verdict: str
+    logs: list[Any]
+    undecided: int
+
+
+def is_too_deep(asked: Sequence[Decision], lookups: int) -> bool:
+    """Whether a packet, about which the rules were asked once or twice, may be dropped where a search needs so many look-ups."""
+    most = next((most for most, fewer in ((30, 64), (16, 128), (8, 256)) if lookups < fewer), 4)
+    if len(asked) == 2:
+        most //= 2
+        if lookups >= 256:
+            return True
+    return any(each.undecided > most for each in asked)
+
+
 class Condition:
     def __init__(self, rule: Mapping[str, Any], sets: Mapping[str, list[Any]]) -> None:
         self.id, self.action = rule["id"], rule.get("action", "ACCEPT")
-        self.over = str(rule.get("limit", "")).startswith("over ")  # no test of this model comes to a limit
+        self.limited, self.over = "limit" in rule, str(rule.get("limit", "")).startswith("over ")  # no test of this model comes to a limit
         self.src, self.dst = (Several(rule[leaf], addresses_of) if leaf in rule else None for leaf in ("src", "dst"))
         self.sets = [(place, leaf[0] == "!", sets[leaf.lstrip("!")]) for place, leaf in enumerate((rule.get("src-set"), rule.get("dst-set"))) if leaf]
         proto = rule.get("l4proto")
@@ -193,8 +227,6 @@ class Condition:
         self.states, self.device = rule["conntrack"].split(",") if "conntrack" in rule else None, rule.get("in-interface")
 
     def matches(self, packet: Packet, state: str | None, device: str) -> bool:
-        if self.over:
-            return False
         if self.proto is not None and (packet.proto != self.proto or (self.proto, packet.family) in ((1, 6), (58, 4))):
             return False
         for several, address in ((self.src, packet.src), (self.dst, packet.dst)):

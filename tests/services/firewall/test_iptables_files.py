@@ -71,7 +71,7 @@ def test_packets_fare_as_with_iptables(case) -> None:
         if local and packet.dst not in local:
             continue  # FORWARD is asked where they leave; random tables are compared there (test_iptables_import.py)
         wanted = original.judge("INPUT", seen)
-        _, verdict = firewalls[came_by].decide("INGRESS", packet, ours, came_by)
+        verdict = firewalls[came_by].decide("INGRESS", packet, ours, came_by).verdict
         if verdict != wanted and (not LOSSES.get(name) or verdict == "ACCEPT") and not loose(theirs, ours):
             different.append((packet, theirs, wanted, verdict))
     assert different == []

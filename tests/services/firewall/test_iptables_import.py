@@ -34,7 +34,7 @@ def models(found) -> dict[str, Model]:
 
 def verdict(model: Model, chain: str, packet: Packet, state: str, device: str = "") -> str:
     """`state` is what the firewall's own tracking says."""
-    return model.decide(chain, packet, state, device)[1]
+    return model.decide(chain, packet, state, device).verdict
 
 
 @pytest.mark.parametrize("family", [4, 6])

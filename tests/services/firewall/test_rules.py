@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cubes.firewall import sizes
 from cubes.firewall.check import problems
+from cubes.firewall.crowding import is_crowded
 from cubes.firewall.rule_rows import from_row, to_row
 from cubes.firewall.rules import rules_of
 from cubes.firewall.shadow import Shadows
@@ -169,6 +170,30 @@ def test_ipv6_behind_default_drop_wants_neighbour_discovery(rules, words):
         if each[0] == ("chain", 0, "default")
     ]  # fmt: skip
     assert [(severity, all(word in sentence for word in words)) for _, sentence, severity in found] == [("warning", True)] * bool(words)
+
+
+@pytest.mark.parametrize(("logs", "lookups", "most"), [(31, 63, 30), (30, 63, None), (17, 127, 16), (9, 255, 8), (5, 256, 4), (4, 500, None), (9, 1100, None)])
+def test_a_rule_whose_packets_have_matched_all_that_they_may_is_a_warning(logs, lookups, most):
+    """By the look-ups that the rules need, in a chain of up to 1,024 rules."""
+    others = [{"in-interface": f"d{place}", "action": "DROP"} for place in range(lookups - logs)]
+    found = [(path[3], sentence) for path, sentence, _ in said(*[{"action": "LOG"}] * logs, *others)]
+    assert [place for place, _ in found] == [most] * (most is not None)
+    assert all(f"matched {most} rules that log or have a limit" in sentence for _, sentence in found)
+
+
+def test_a_packet_of_many_logs_behind_long_lists_is_a_warning():
+    """What the fuzzer's rules had; the lists are of IPv6, and for IPv4 there is nothing to say."""
+    lists = {"dst": "!2001:db8:0:1::1-2001:db8:0:1::9,2001:db8:0:2::faa7", "action": "LOG"}
+    families = {"l4proto": "ICMP"}, {"l4proto": "ICMPV6"}
+    four, six = (said(lists, *[{**family, "action": "LOG"}] * 10) for family in families)
+    assert four == []
+    assert [path[3] for path, _, _ in six] == [9]
+
+
+def test_what_an_edit_leaves_behind_never_makes_more_lookups_than_a_packet_may_have():
+    cells = [bytes(8) + seat.to_bytes(2, "little") + bytes(2) for seat in range(513)]
+    assert is_crowded({bytes(8): {450: 1}}, cells)
+    assert not is_crowded({bytes(8): {450: 1}}, cells[:512])
 
 
 def test_a_state_without_tracking_is_a_warning():

@@ -194,12 +194,14 @@ def test_thirty_rules_that_log_or_are_over_their_limit_lose_no_packet(lab):
 
 def test_rules_that_log_behind_long_lists_cost_no_packet_of_a_wrong_checksum(lab):
     """It is asked about twice, each time in as many tuples as an address of IPv6 has prefixes around it."""
+    packet = ipv6(17, 0xFD00 << 112 | 1, 0xFD00 << 112 | 2, struct.pack("!HHHH", 1000, 53, 8, 1), None)
     outside = {"dst": "!2001:db8::/128,2001:db8::-2001:db8::6", "action": "LOG"}
     lab.chain("INGRESS", outside, {**outside, "l4proto": "UDP"}, {"action": "LOG"}, default="ACCEPT")
     lab.chain("EGRESS", default="ACCEPT")
     lab.apply()
-    lab.send("h1", MACS + b"\x86\xdd" + ipv6(17, 0xFD00 << 112 | 1, 0xFD00 << 112 | 2, struct.pack("!HHHH", 1000, 53, 8, 1), None))
+    lab.send("h1", MACS + b"\x86\xdd" + packet[:-2] + b"\x12\x34")
     assert lab.stats("INGRESS")["default"][0] == 1
+    assert [lab.stats("INGRESS")[rule][0] for rule in "012"] == [2, 2, 2]
 
 
 def test_a_limit_by_source_and_minute_lets_a_burst_of_each_through(lab):

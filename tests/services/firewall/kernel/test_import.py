@@ -87,7 +87,7 @@ def test_what_the_real_programs_print_means_what_was_given_to_them(flavour, fami
             for packet in packets(chance, family, 50):
                 theirs, ours = states(chance, packet)
                 wanted = Tables(text).judge("INPUT", Seen(packet, theirs, "v1"))
-                assert firewall.decide("INGRESS", packet, ours, "v1")[1] == wanted, (packet, theirs, text, printed)
+                assert firewall.decide("INGRESS", packet, ours, "v1").verdict == wanted, (packet, theirs, text, printed)
 
 
 def test_both_families_in_one_stream_of_the_real_programs(tmp_path):
