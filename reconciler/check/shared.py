@@ -19,7 +19,7 @@ copied.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -55,8 +55,8 @@ class _Written:
 
 
 _CHECKS = 4
-_KNOWN: deque[dict[int, _Written]] = deque([{}], _CHECKS)
-"""The cubes of the last checks, by the number of the object that is written."""
+_KNOWN: deque[dict[str, _Written]] = deque([{}], _CHECKS)
+"""The cubes of the last checks, by name; that one is the very same object is seen then."""
 
 
 def written_out(document: Document, services: Services) -> tuple[Document, list[Problem]]:
@@ -113,9 +113,10 @@ def _cube(
     document: _Document, place: int, raw: Any, lists: Mapping[str, SharedList], problems: list[Problem]
 ) -> _Written:
     """As the last time if it and the lists that it uses are the same objects."""
+    name = str(raw.get("name")) if isinstance(raw, Mapping) else ""
     for check in _KNOWN:
-        known = check.get(id(raw))
-        if known is not None and known.raw is raw and all(_is_same(known, name, lists) for name in known.used):
+        known = check.get(name)
+        if known is not None and known.raw is raw and all(_is_same(known, used, lists) for used in known.used):
             break
     else:
         service = service_of(raw, document.services)
@@ -126,7 +127,7 @@ def _cube(
         known = _Written(raw, {name: (lists[name].entries, lists[name].path) for name in work.used}, cube, work.runs)
         if len(problems) > before:
             return known
-    _KNOWN[-1][id(raw)] = known
+    _KNOWN[-1][name] = known
     return known
 
 
@@ -248,7 +249,8 @@ def _is_reference(entry: Any, items: Mapping[str, Any]) -> bool:
 
 
 _ENTRIES: EntryMemo[bool] = EntryMemo()
-_LISTS: OrderedDict[int, tuple[list[Any], bool]] = OrderedDict()
+_LISTS: deque[tuple[list[Any], bool]] = deque(maxlen=2 * FEW)
+"""The lists that were looked at last, and whether they have references."""
 
 
 def _has_reference(value: Any) -> bool:
@@ -259,10 +261,9 @@ def _has_reference(value: Any) -> bool:
         return False
     if len(value) < FEW:
         return any(map(_has_reference, value))
-    known = _LISTS.get(id(value))
-    if known is None or known[0] is not value:
-        known = value, any(_ENTRIES.each(value, lambda _, entry: _has_reference(entry)))
-        _LISTS[id(value)] = known
-        while len(_LISTS) > 2 * FEW:
-            _LISTS.popitem(last=False)
-    return known[1]
+    for known, answer in _LISTS:
+        if known is value:
+            return answer
+    found = any(_ENTRIES.each(value, lambda _, entry: _has_reference(entry)))
+    _LISTS.append((value, found))
+    return found
