@@ -1,9 +1,10 @@
 """One edit, from the save to its effect.
 
 A file is put in place with one thing changed, and the clock runs until the kernel's table has it: a forwarder's action among
-1,000 cubes in a ring, an address among 100,000 rows of a blacklist, a rule among 10,000 of a firewall. *pcn-agent* watches the
-file, and waits until it has been quiet for a moment before it reads it; the line below has that taken off. *In a running process*
-is the apply alone, from the document's text. *pcn-apply* is the command, started anew.
+1,000 cubes in a ring, an address among 100,000 rows of a blacklist, a rule among 10,000 of a firewall, an address among 100,000
+of a firewall's set. *pcn-agent* watches the file, and waits until it has been quiet for a moment before it reads it; the line
+below has that taken off. *In a running process* is the apply alone, from the document's text. *pcn-apply* is the command, started
+anew.
 """
 
 from __future__ import annotations
@@ -53,6 +54,12 @@ def run(effort: Effort) -> list[Table]:
             lambda edited: topologies.rules(rules, longer=edited),
             topologies.of_rules(root),
             effort,
+        ),
+        table(
+            f"Among {rows:,} entries of a firewall's set",
+            lambda edited: topologies.address_set(rows, longer=edited),
+            topologies.of_address_set(root),
+            effort.at_most(3),
         ),
     ]
 

@@ -47,6 +47,16 @@ def rules(count: int, *, longer: bool = False) -> str:
     return f"{_HEAD}{head}{''.join(lines)}"
 
 
+def address_set(entries: int, *, longer: bool = False) -> str:
+    """A firewall with a set of so many addresses. `longer`: the one edit, an address more in the middle."""
+    addresses = [f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}" for number in range(entries)]
+    if longer:
+        addresses.insert(entries // 2, "10.99.0.1")
+    head = "  - name: fw\n    service-name: firewall\n    loglevel: 'OFF'\n"
+    chain = "    chain:\n    - name: INGRESS\n      rule:\n      - {id: 10, src-set: refused, action: DROP}\n"
+    return f"{_HEAD}{head}{chain}    set:\n    - name: refused\n      prefix:\n" + "".join(f"      - {ip}\n" for ip in addresses)
+
+
 def _rule(number: int, source: str, protocol: str, port: int) -> str:
     return f"      - {{id: {number}, src: {source}, l4proto: {protocol}, dport: {port}, action: DROP}}\n"
 
@@ -97,6 +107,10 @@ def of_ring(root: str, count: int) -> Watched:
 def of_lists(root: str) -> Watched:
     key = bytes(10) + b"\xff\xff" + bytes((10, 99, 0, 1))
     return Watched(root, "cubes/guard/tables/srcblacklist", key, None)
+
+
+def of_address_set(root: str) -> Watched:
+    return Watched(root, "cubes/fw/tables/set_hosts", bytes(10) + b"\xff\xff" + bytes((10, 99, 0, 1)), None)
 
 
 def of_rules(root: str) -> Watched:
