@@ -199,14 +199,24 @@ class Agent:
 
     async def _job(self, work: Callable[[], T]) -> T:
         """Have something done in the thread, where alone files and healer are touched."""
-        if not self._busy:
-            self._said = status(self.files, self.healer, self.started, None)
+        if self._busy:
+            work = partial(self._after_another, work)
+        else:
+            self._say()
         self._busy += 1
         self._gets_on()
         try:
             return await self.loop.in_thread(work)
         finally:
             self._busy -= 1
+
+    def _after_another(self, work: Callable[[], T]) -> T:
+        """In the thread: with one job after the other, what is said has to follow what each of them did."""
+        self._say()
+        return work()
+
+    def _say(self) -> None:
+        self._said = status(self.files, self.healer, self.started, None)
 
     def _gets_on(self, *_: object) -> None:
         self._progress = time.monotonic()

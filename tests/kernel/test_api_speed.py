@@ -99,7 +99,7 @@ def test_writes_one_after_the_other_read_the_kernel_once_each(own, monkeypatch):
     live = Reconciler.live
     monkeypatch.setattr(Reconciler, "live", lambda self, **how: looks.append(how) or live(self, **how))
     assert append(own, src="11.0.0.2") == 201
-    assert [set(how) for how in looks] == [{"since"}], "what was written is read back, and nothing before"
+    assert [set(how) for how in looks] == [{"known", "since"}], "the rows written are read back, and nothing before"
     monkeypatch.setattr(store, "_FRESH", 0.0)
     assert append(own, src="11.0.0.3") == 201
     assert len(looks) == 3
