@@ -185,7 +185,7 @@ def test_pcn_log_follows_one_cube_in_text_and_json(made):
         following.wait(10)
         following.stdout.close()
         following.stderr.close()
-    assert following.returncode == 0, said
+    assert following.returncode == 0, (said, found[-1:])
     assert said == "following the log of c1; Ctrl-C ends it\n"
     assert {json.loads(line)["cube"] for line in found} == {"c1"}
     assert [json.loads(line)["text"] for line in found[:6]] == [f"at {level.lower()}" for level in LEVELS]
