@@ -57,6 +57,7 @@ def document_schema() -> Schema:
     """The schema of a topology document in which a cube is any object with a name and a service-name."""
     file = File(__file__).resolve().parents[2] / "schemas" / "json" / "topology.schema.json"
     schema: dict[str, Any] = json.loads(file.read_text("utf-8"), object_hook=Node)
+    del schema["definitions"]  # which only what an editor is told of cubes refers to
     cubes = schema["properties"]["spec"]["properties"]["cubes"]
     name = cubes["items"]["properties"]["name"]
     properties = Node(name=name, **{"service-name": Node(type="string")})

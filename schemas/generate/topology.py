@@ -32,6 +32,15 @@ _SHARED: Schema = {
     },
     "examples": [[{"name": "office", "entries": ["10.0.0.0/8", "192.0.2.7"]}]],
 }  # fmt: skip
+# A value that has `shared` somewhere within. Such a cube is as its service's schema says only once its lists are written out,
+# which `pcn validate` does and an editor does not.
+_HAS_SHARED: Schema = {
+    "anyOf": [
+        {"type": "object", "required": ["shared"]},
+        {"type": "object", "not": {"additionalProperties": {"not": {"$ref": "#/definitions/has-shared"}}}},
+        {"type": "array", "contains": {"$ref": "#/definitions/has-shared"}},
+    ],
+}
 _ANNOTATIONS: Schema = {
     "description": "What is asked of whoever applies the topology, such as pcn/suspend.",
     "type": "object", "properties": {}, "additionalProperties": {"type": "string"}, "examples": [{"pcn/suspend": "true"}],
@@ -56,9 +65,10 @@ def topology_schema(module: Statement, services: Iterable[str]) -> Schema:
     items["additionalProperties"] = True
     service_name = items["properties"]["service-name"]
     service_name["anyOf"] = [{"enum": names}, {"type": service_name.pop("type")}]
-    items["allOf"] = [
+    items["if"] = {"not": {"$ref": "#/definitions/has-shared"}}
+    items["then"] = {"allOf": [
         {"if": {"properties": {"service-name": {"const": name}}, "required": ["service-name"]},
          "then": {"$ref": f"{name}.schema.json"}}
         for name in names
-    ]
-    return schema
+    ]}  # fmt: skip
+    return {**schema, "definitions": {"has-shared": _HAS_SHARED}}

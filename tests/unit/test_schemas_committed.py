@@ -22,11 +22,13 @@ def read(name: str) -> dict[str, Any]:
 
 
 def schemas_below(node: Any) -> Iterator[dict[str, Any]]:
-    """All objects in a schema file: subschemas, and a few things that are none and look like none."""
+    """All objects in a schema file: subschemas, and a few things that are none and look like none. Not conditions, which describe
+    nothing."""
     if isinstance(node, dict):
         yield node
-        for value in node.values():
-            yield from schemas_below(value)
+        for key, value in node.items():
+            if key != "definitions":
+                yield from schemas_below(value)
     elif isinstance(node, list):
         for value in node:
             yield from schemas_below(value)

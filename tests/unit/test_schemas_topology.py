@@ -124,6 +124,18 @@ def test_a_cube_is_checked_by_the_schema_of_its_service(validator: jsonschema.Dr
     assert errors(validator, document) == [("spec/cubes/0/fdb", "additionalProperties")]
 
 
+def test_a_cube_with_shared_lists_is_left_to_validate(validator: jsonschema.Draft7Validator) -> None:
+    rule = {"id": 1, "shared": "web", "src-set": "office"}
+    firewall = {"name": "fw", "service-name": "firewall", "set": [{"name": "office", "prefix": {"shared": "office"}}],
+                "chain": [{"name": "INGRESS", "rule": [rule]}]}  # fmt: skip
+    shared = [{"name": "office", "entries": ["192.0.2.7"]}, {"name": "web", "entries": [{"action": "DROP"}]}]
+    assert errors(validator, {**DOCUMENT, "spec": {"shared": shared, "cubes": [firewall]}}) == []
+    assert errors(validator, {**DOCUMENT, "spec": {"shared": shared, "cubes": [{**firewall, "set": [], "name": 1}]}}) != []
+    del rule["shared"]
+    firewall["set"] = [{"name": "office", "prefix": 1}]
+    assert errors(validator, {**DOCUMENT, "spec": {"cubes": [firewall]}}) != []
+
+
 def test_a_cube_has_a_name_and_a_service(validator: jsonschema.Draft7Validator) -> None:
     assert errors(validator, {**DOCUMENT, "spec": {"cubes": [{}]}}) == [("spec/cubes/0", "required")] * 2
 
