@@ -203,6 +203,10 @@ class Interrupted(PcnError):
     """SIGINT or SIGTERM; the kernel holds what it held before."""
 
 
+class Overtaken(PcnError):
+    """A look at the kernel made way for somebody who waits behind it."""
+
+
 def kernel_error(attempt: str, errno: int, detail: str = "") -> KernelError:
     """The KernelError that fits an errno: permission has a class and an exit code of its own."""
     if errno in (errno_names.EPERM, errno_names.EACCES):

@@ -9,7 +9,7 @@ from typing import Any
 
 from cubes.lib import maglev
 from cubes.lib.balancer import ring_size, shares
-from reconciler.service.sdk import EntryMemo
+from reconciler.service.sdk import EntryMemo, Sums
 
 Said = tuple[tuple[str | int, ...], str, str]
 Config = Mapping[str, Any]
@@ -33,20 +33,29 @@ class _Checked:
 
 def check_services(services: Sequence[Any]) -> Iterator[Said]:
     """(steps from the cube, sentence, "error" or "warning") for all that is wrong with its services, or has no effect."""
-    seen: dict[tuple[str, int, str], str] = {}
-    backends = ranges = pages = 0
-    for place, one in enumerate(_OF_SERVICES.each(services, lambda _, service: _checked(service))):
-        backends, ranges, pages = backends + one.backends, ranges + one.ranges, pages + one.pages
-        for steps, sentence, severity in one.said:
-            yield ("service", place, *steps), sentence, severity
-        for claim in one.claims:  # one port of one protocol is one service's
-            if (other := seen.setdefault(claim, one.proto)) != one.proto:
-                vip, vport, word = claim
-                yield ("service", place, "proto"), f"{word} on {vip} {vport} is in the service with proto {other} too", "error"
+    checked = _OF_SERVICES.each(services, lambda _, service: _checked(service))
+    backends, ranges, pages, words, whole = _SUMS.of(checked) or (0,) * 5
+    if words:
+        for place, one in enumerate(checked):
+            for steps, sentence, severity in one.said:
+                yield ("service", place, *steps), sentence, severity
+    if whole:
+        yield from _claims(checked)
     yield from _room({"service": len(services), "backend": backends, "source-range": ranges}, pages)
 
 
+def _claims(checked: Sequence[_Checked]) -> Iterator[Said]:
+    """One port of one protocol is one service's. Two need one of proto ALL, since both are in the list's key."""
+    seen: dict[tuple[str, int, str], str] = {}
+    for place, one in enumerate(checked):
+        for claim in one.claims:
+            if (other := seen.setdefault(claim, one.proto)) != one.proto:
+                vip, vport, word = claim
+                yield ("service", place, "proto"), f"{word} on {vip} {vport} is in the service with proto {other} too", "error"
+
+
 _OF_SERVICES: EntryMemo[_Checked] = EntryMemo()
+_SUMS = Sums(lambda one: (one.backends, one.ranges, one.pages, len(one.said), int(one.proto == "ALL")))
 
 
 def _checked(service: Config) -> _Checked:

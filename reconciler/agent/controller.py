@@ -9,7 +9,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -24,7 +24,7 @@ from reconciler.document import Document
 from reconciler.engine.apply import ApplyResult, Options, apply, plan_for
 from reconciler.engine.confirm import refuse_while_unconfirmed
 from reconciler.engine.unchanged import UnchangedCheck
-from reconciler.errors import ApplyFailed, DocumentError, Interrupted, KernelError, LockBusy, PcnError, Problem
+from reconciler.errors import ApplyFailed, DocumentError, Interrupted, KernelError, LockBusy, Overtaken, PcnError, Problem
 from reconciler.graph.desired import document_text
 from reconciler.graph.documents import documents_equal, stored
 from reconciler.graph.records import CubeRecord, LinkRecord, Live, PortRecord, Record, TopologyRecord
@@ -36,7 +36,7 @@ HEAL, NO_HEAL, OBSERVE = "heal", "no-heal", "observe"
 BUSY_RETRY, LAST_BUSY_RETRY = 0.1, 1.0  # seconds
 SOON = 0.05  # seconds until everything is looked at after an edit that was applied by a look at what was edited
 AFTER_NETDEVS = 0.3  # the same after a netdev was connected: where one comes, more do, and that look would be in their way
-IN_A_ROW = 1.0  # seconds for which netdevs that come one after another are connected before everything is looked at
+IN_A_ROW = 1.0  # seconds for which netdevs, or edits, that come one after another are applied before everything is looked at
 _NAMED = 4  # addresses in a log line
 _KEEP = "set_document"  # the operation that keeps an applied document
 log = logging.getLogger("pcn.agent")
@@ -48,6 +48,7 @@ class Controller:
     the last look found: addresses, addresses, and (cube, port, netdev); `refused` is what it left out. `moved` are
     netdevs that came, went or changed since all was well, `facts` those of the host that were planned with then, and `published`
     those of workers. `sealed` says which topologies cannot be read here, `busy_with` whom the last look had to wait for,
+    `is_awaited` says whether somebody waits for the thread,
     `concluded` whether any attempt has come to an end, and `withdrawn` what its source took back. `netdevs` and
     `records` are what was there, and the records of what was wanted, when all was well for the last time."""
 
@@ -55,6 +56,7 @@ class Controller:
     mode: str = HEAL
     prune: bool = False
     sources: Callable[[], Mapping[str, str]] = dict
+    is_awaited: Callable[[], bool] = lambda: False
     wanted: DesiredDocuments = field(default_factory=DesiredDocuments)
     good: DesiredDocuments = field(default_factory=DesiredDocuments)
     tally: AgentCounters = field(default_factory=AgentCounters)
@@ -82,8 +84,8 @@ class Controller:
     _busy: int = 0
     _unchanged: UnchangedCheck | None = None
     _last_unchanged: UnchangedCheck | None = None
-    _unread: bool = False
-    _connected: tuple[float, Live | None] = 0.0, None
+    _unread: float = 0.0
+    _verified: tuple[float, Live | None] = 0.0, None
     netdevs: Mapping[str, NetdevState] = field(default_factory=dict)
     records: Mapping[str, Record] = field(default_factory=dict)
     _calm_for: str = ""
@@ -148,6 +150,8 @@ class Controller:
             self._busy += 1
             self.busy_with = str(busy)
             return min(BUSY_RETRY * self._busy, LAST_BUSY_RETRY)
+        except Overtaken:
+            return SOON
         except Interrupted as stopped:
             log.warning("%s", stopped)
             return BUSY_RETRY
@@ -155,46 +159,64 @@ class Controller:
             self._failed(chosen, error, began)
         self._busy, self.busy_with, self.concluded = 0, "", True
         if self._unread:
-            return AFTER_NETDEVS if self._connected[1] is not None else SOON
+            return self._unread
         return self._retries.seconds_to_next(began)
 
     def _attempt(self, chosen: DesiredDocuments, began: float) -> None:
-        self._unread = False
+        self._unread = 0.0
         connects = self._connects(chosen)
         is_calm = not connects and chosen.digest == self.good.digest == self._calm_for
-        if is_calm and self._unchanged is not None and self._unchanged.is_unchanged():
-            self.tally.looks += 1
-            self.last_success = time.time()
-            return
+        if is_calm and self._unchanged is not None:
+            with self._giving_way():
+                same = self._unchanged.is_unchanged()
+            if same:
+                self.tally.looks += 1
+                self.last_success = time.time()
+                return
         since, recent = self._known(connects, began)
         options = replace(self.options, drop=self._dropped(chosen), partial=True, planned=self._ask)
         if self._is_edit(chosen) or connects:
             quick = replace(options, recent=recent, connecting=connects)
             try:
-                if self._apply_at_once(chosen, quick, began, since if connects else None):
-                    self._unread = recent is not None
+                if self._apply_at_once(chosen, quick, began, since):
+                    self._unread = (AFTER_NETDEVS if connects else SOON) if recent is not None else 0.0
                     return
             except (ApplyFailed, KernelError):  # all is undone
                 if recent is None:
                     raise
                 log.info("somebody else wrote to the kernel meanwhile: looking at everything")
-        self._apply_thoroughly(chosen, options, began)
+        try:
+            self._apply_thoroughly(chosen, options, began)
+        except Overtaken:  # what was known is so still
+            self._verified = since, recent
+            raise
+
+    @contextlib.contextmanager
+    def _giving_way(self) -> Iterator[None]:
+        """What is read meanwhile is read for nobody, and ends as soon as somebody waits. Raises Overtaken."""
+        memory = self.options.kept.memory
+        memory.gives_way = self.is_awaited
+        try:
+            yield
+        finally:
+            memory.gives_way = None
 
     def _known(self, connects: bool, now: float) -> tuple[float, Live | None]:
         """What is known of the kernel, and will do, from here on only once; and when all of it was last read. While netdevs come,
-        it is what the last whole look read, or else what was verified when the last of them was connected."""
+        or edits, it is what the last whole look read, or else what was verified when the last of them was applied."""
         edited, self._last_unchanged = self._last_unchanged, None
         calm, self._unchanged = self._unchanged, None
-        (since, connected), self._connected = self._connected, (now, None)
-        if not connects:
-            return now, edited.recent() if edited is not None else None
-        if calm is not None:
+        (since, verified), self._verified = self._verified, (now, None)
+        if connects and calm is not None:
             return now, calm.last()
-        return (since, connected) if now - since <= IN_A_ROW else (now, None)
+        if not connects and edited is not None:
+            return now, edited.recent()
+        return (since, verified) if now - since <= IN_A_ROW else (now, None)
 
     def _apply_thoroughly(self, chosen: DesiredDocuments, options: Options, began: float) -> None:
         documents = chosen.documents
-        seen = plan_for(documents, options)
+        with self._giving_way() if chosen.digest == self.good.digest and not self.moved else contextlib.nullcontext():
+            seen = plan_for(documents, options)
         lost = self._lost_documents(seen, documents, options)
         if lost:
             documents = (*documents, *lost)
@@ -241,9 +263,9 @@ class Controller:
         awaited = {netdev for _, _, netdev in self.waiting}
         return self.mode == HEAL and chosen.digest == self.good.digest and not awaited.isdisjoint(self.moved)
 
-    def _apply_at_once(self, chosen: DesiredDocuments, options: Options, began: float, connects: float | None) -> bool:
-        """False: an applied document has vanished, or state would be reset, which is to be looked into first. `connects`: netdevs
-        have come, and all was read at that time."""
+    def _apply_at_once(self, chosen: DesiredDocuments, options: Options, began: float, since: float) -> bool:
+        """False: an applied document has vanished, or state would be reset, which is to be looked into first. `since`: when all
+        was last read."""
 
         def planned(result: ApplyResult) -> None:
             if self._vanished(result, options):
@@ -256,8 +278,7 @@ class Controller:
         except (_Vanished, ConsentNeeded):
             return False
         self.tally.looks += 1
-        if connects is not None:
-            self._connected = connects, done.verified
+        self._verified = since, done.verified
         self._done(chosen, done, began, chosen.topologies | {topology.name for topology in done.topologies})
         return True
 

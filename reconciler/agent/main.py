@@ -98,6 +98,7 @@ class Agent:
     _ready: bool = False
     _stopping: bool = False
     _busy: int = 0  # jobs that the thread has, or waits for
+    _awaited: int = 0  # of these, those for which a source waits
     _progress: float = 0.0  # when the thread last got on
     _said: dict[str, Any] = field(default_factory=dict)  # the status as it was before the thread began
     _moved: set[str] = field(default_factory=set)  # netdevs that no look has been told of
@@ -118,6 +119,7 @@ class Agent:
         ]
         self.published = PublishedFacts(options.services)
         self.healer = Controller(options, self.settings.mode, self.settings.prune, self.files.texts)
+        self.healer.is_awaited = lambda: self._awaited > 0
         self.healer.accepts_state_reset = self.settings.accepts_state_reset
         options.compiling = self._gets_on
         options.progress = self._step
@@ -130,6 +132,7 @@ class Agent:
             stack.callback(self.loop.close)
             Bpffs(self.settings.options.root).format()
             self._open(stack)
+            self.tidier.begin()
             self.loop.start(self._begin())
             self.loop.run()
             self.notifier.stopping()
@@ -154,7 +157,7 @@ class Agent:
         answers: dict[str, Answer] = {"": lambda _: json.dumps(self.status()).encode(), "log": self.slow_log.drain}
         for what, answer in answers.items():
             self._listen(stack, what, partial(Server, self.loop, answer=answer))
-        handover = Handover(self.files, self.healer, self._job, self._read, self._looked_anew, self._look_ended)
+        handover = Handover(self.files, self.healer, self._job_awaited, self._read, self._looked_anew, self._look_ended)
         functions: dict[str, Work] = {**handover.functions(), "POST /sync": Sync(self.feeds, self._anew, self.status)}
         self._listen(stack, "documents", partial(SourceServer, self.loop, functions=functions))
         if self.settings.metrics:
@@ -209,6 +212,14 @@ class Agent:
             return await self.loop.in_thread(work)
         finally:
             self._busy -= 1
+
+    async def _job_awaited(self, work: Callable[[], T]) -> T:
+        """A job for which a source waits: a look that finds nothing new for anybody makes way for it."""
+        self._awaited += 1
+        try:
+            return await self._job(work)
+        finally:
+            self._awaited -= 1
 
     def _after_another(self, work: Callable[[], T]) -> T:
         """In the thread: with one job after the other, what is said has to follow what each of them did."""

@@ -314,7 +314,7 @@ def read_back(session: Session, reconciler: Reconciler, *, whole: bool = True) -
     from reconciler.live.rows_after import rows_after  # commands read
 
     records = (record for cube in session.live.generations.keys() - since for record in state.groups.get(cube, {}).values())
-    return reconciler.live(since=since, known=rows_after(Bpffs(reconciler.root), records, steps))
+    return reconciler.live(since=since, known=rows_after(Bpffs(reconciler.root), records, steps, session.desired.state))
 
 
 def unfinished(session: Session, reconciler: Reconciler, live: Live) -> list[str]:

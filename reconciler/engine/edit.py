@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 from reconciler.check.schema import Services, service_of
@@ -187,10 +188,12 @@ def _with_entry(
 
 def _find(entries: Sequence[Any], key: Mapping[str, Any]) -> int:
     """The place of the entry with a key; behind the last one if there is none."""
-    if len(key) == 1:
-        ((name, value),) = key.items()
-        return next((at for at, entry in enumerate(entries) if entry.get(name) == value), len(entries))
-    return next((at for at, entry in enumerate(entries) if all(entry.get(k) == v for k, v in key.items())), len(entries))
+    name, value = next(iter(key.items()))
+    same = [entry.get(name) == value for entry in entries]  # of most, the first leaf tells
+    for at in compress(range(len(entries)), same):
+        if all(entries[at].get(each) == wanted for each, wanted in key.items()):
+            return at
+    return len(entries)
 
 
 def _with_key(value: Any, key: Mapping[str, Any], where: str) -> Any:

@@ -21,7 +21,7 @@ from reconciler.kernel.reader import Reader
 from reconciler.live.facts import host_facts
 from reconciler.live.shadows import shadow_facts
 
-_FRESH = 0.8  # seconds since its end for which a look will do: there is one at least as often, and one directly after an edit
+_FRESH = 2.0  # seconds since its end for which a look will do: there is one about as often, and one directly after an edit
 
 
 class UnchangedCheck:

@@ -18,7 +18,7 @@ from reconciler.graph.records import (
     TopologyRecord,
     TrampolineRecord,
 )
-from reconciler.incremental.row_delta import may_differ
+from reconciler.incremental.row_delta import learn, may_differ
 
 _NONE = RecordGroup({})
 
@@ -90,6 +90,7 @@ def diff_rows(wanted: TableRecord, live: TableRecord | None) -> RowChanges:
         write = dict(compress(rows.items(), map(ne, map(now.get, rows), rows.values())))
         none_goes = len(now) + sum(key not in now for key in write) == len(rows)
         doomed = () if none_goes else tuple(filterfalse(rows.__contains__, now))
+        learn(now, rows, (*write, *doomed))
     return RowChanges(write, doomed, {key: now[key] for key in (*write, *doomed) if key in now})
 
 

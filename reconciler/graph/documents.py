@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import weakref
 from collections import Counter
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -99,8 +100,13 @@ def _same(one: Any, other: Any) -> bool:
             for name, value in one.items()
         )
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and _same_entries([pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]])
+        return len(one) == len(other) and _same_entries(list(_pairs_that_differ(one, other)))
     return type(one) is type(other) and bool(one == other)
+
+
+def _pairs_that_differ(one: list[Any], other: list[Any]) -> Iterator[tuple[Any, Any]]:
+    """Entries at the same place. Most are the very same object."""
+    return ((ours, theirs) for ours, theirs in zip(one, other, strict=True) if ours is not theirs and ours != theirs)
 
 
 def _same_entries(pairs: list[tuple[Any, Any]]) -> bool:

@@ -10,12 +10,14 @@ that was spliced remembers from which it came, by a mark and not by itself: it k
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from operator import is_
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 _BLOCK = 512  # that are compared at once
+_LISTS = 6  # that are remembered: those of a few cubes of a kind
 
 
 class PersistentList(list[T]):
@@ -88,20 +90,60 @@ class Distinct:
 
     def __init__(self, key: Callable[[Any], Hashable]) -> None:
         self.key = key
-        self._last: Sequence[Any] = ()
-        self._keys: set[Hashable] = set()
+        self._known: _Recent[set[Hashable]] = _Recent()
 
     def holds(self, entries: Sequence[Any]) -> bool:
         """Raises what `key` raises."""
-        last, keys = self._last, self._keys
-        self._last, self._keys = (), set()  # until it is known of these
-        start, rest = unchanged(last, entries)
-        if start + rest < len(entries) // 2:
-            keys = set(map(self.key, entries))
-        else:
+        last, keys = self._known.taken(entries) or ((), set())
+        if last:
+            start, rest = unchanged(last, entries)
             keys.difference_update(map(self.key, last[start : len(last) - rest]))
             keys.update(map(self.key, entries[start : len(entries) - rest]))
+        else:
+            keys = set(map(self.key, entries))
         if len(keys) != len(entries):
             return False
-        self._last, self._keys = entries, keys
+        self._known.remember(entries, keys)
         return True
+
+
+class Sums:
+    """Sums of some numbers of each entry of a list. Of a list that was spliced, only what is new is looked at."""
+
+    def __init__(self, numbers: Callable[[Any], Sequence[int]]) -> None:
+        self.numbers = numbers
+        self._known: _Recent[tuple[int, ...]] = _Recent()
+
+    def of(self, entries: Sequence[Any]) -> tuple[int, ...]:
+        """() of no entries. Raises what `numbers` raises."""
+        last, sums = self._known.taken(entries) or ((), ())
+        if last:
+            start, rest = unchanged(last, entries)
+            gone = (tuple(-number for number in self.numbers(each)) for each in last[start : len(last) - rest])
+            new = map(self.numbers, entries[start : len(entries) - rest])
+            sums = tuple(map(sum, zip(sums, *gone, *new, strict=True)))
+        else:
+            sums = tuple(map(sum, zip(*map(self.numbers, entries), strict=True)))
+        self._known.remember(entries, sums)
+        return sums
+
+
+class _Recent(Generic[T]):
+    """What was made of the last few lists, each until another one is made from it."""
+
+    def __init__(self) -> None:
+        self._lists: deque[tuple[Sequence[Any], T]] = deque(maxlen=_LISTS)
+
+    def taken(self, entries: Sequence[Any]) -> tuple[Sequence[Any], T] | None:
+        """A list that shares half of these entries, with what was made of it, which is no longer kept."""
+        for at, known in enumerate(self._lists if len(entries) > 1 else ()):
+            if known[0][0] is entries[0] or known[0][-1] is entries[-1]:
+                start, rest = unchanged(known[0], entries)
+                if start + rest >= len(entries) // 2:
+                    del self._lists[at]
+                    return known
+        return None
+
+    def remember(self, entries: Sequence[Any], made: T) -> None:
+        if len(entries) > 1:
+            self._lists.appendleft((entries, made))

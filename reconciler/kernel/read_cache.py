@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,11 +35,12 @@ class ReadCache:
     An inode of bpffs is one object for life: which program or map it is, which maps a program uses, a map's shape and a
     symlink's text are read once for each inode, and anew for another inode at the same path. A directory lists the same inodes
     for as long as its time of change is the same. What changes in place (rows, slots, what a link runs) is read in every look;
-    but what was made of it is kept for as long as it reads the same.
+    but what was made of it is kept for as long as it reads the same. While `gives_way` is set and says yes, nobody reads on.
     """
 
     directories: dict[str, Directory] = field(default_factory=dict)
     results: dict[str, CachedResult] = field(default_factory=dict)
+    gives_way: Callable[[], bool] | None = None
 
     def tables(self) -> dict[int, maps.MapInfo]:
         """All maps that were seen pinned, by id."""

@@ -12,10 +12,9 @@ import os
 import struct
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
-from reconciler.errors import kernel_error
+from reconciler.errors import Overtaken, kernel_error
 from reconciler.kernel import batch_read, bpf, hooks, maps, programs
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.document_values import unpack_document
@@ -235,14 +234,21 @@ class Reader:
         found = self.table(relative)
         return found.spec if found is not None else None
 
-    def rows(self, relative: str, *, sparse: bool = False) -> tuple[maps.MapSpec, Rows] | None:
-        """All rows of a table, which nobody may change: they are the same object in the next look, if they read the same. Where
-        it is `sparse`, an array's rows of zeros may be left out."""
+    def rows(
+        self, relative: str, *, sparse: bool = False, of: Callable[[Rows], Rows] | None = None
+    ) -> tuple[maps.MapSpec, Rows] | None:
+        """All rows of a table, or what `of` makes of them, which nobody may change: they are the same object in the next look, if
+        they read the same. Where it is `sparse`, an array's rows of zeros may be left out."""
         if relative in self._known and (spec := self.spec(relative)) is not None:
             if self._noted is not None:
                 self._noted.contents[relative, None] = _UNKNOWN  # which no content is
             return spec, self._known[relative]
-        return self._made(relative, None, f"rows, sparse {sparse}", partial(maps.rows_of, sparse=sparse))
+
+        def make(raw: maps.Content, spec: maps.MapSpec) -> Rows:
+            rows = maps.rows_of(raw, spec, sparse=sparse)
+            return rows if of is None else of(rows)
+
+        return self._made(relative, None, f"rows, sparse {sparse}, of {of}", make)
 
     def keys(self, relative: str) -> tuple[maps.MapSpec, dict[bytes, bytes]] | None:
         """As `rows`, with values of zeros: whatever happens to values, they read the same as long as the keys do."""
@@ -289,6 +295,8 @@ class Reader:
         return answer
 
     def _content(self, relative: str, question: tuple[int, ...] | str | None) -> Any:
+        if self._memory.gives_way is not None and self._memory.gives_way():
+            raise Overtaken("somebody waits")
         directory, _, name = relative.rpartition("/")
         fd = self._open(relative) if name in self._directory(directory).inodes else None
         if fd is None:
@@ -312,7 +320,7 @@ class Reader:
         found, spec = self._content(relative, None), self.spec(relative)
         return next(iter(maps.rows_of(found, spec).values()), b"") if found is not None and spec is not None else b""
 
-    def document(self, relative: str) -> str | None:
+    def document(self, relative: str, unpack: Callable[[bytes], str | None] = unpack_document) -> str | None:
         """The text kept in a one-value map by `pack_document`: the same object in the next look, if it reads the same."""
         raw = self._only_value(relative)
         if not raw:
@@ -321,7 +329,7 @@ class Reader:
         facts, said = self._directory(directory).facts, _in_short(raw)
         known: tuple[Any, str | None] | None = facts.get(("document", name))
         if known is None or known[0] != said:
-            known = facts["document", name] = said, unpack_document(raw)
+            known = facts["document", name] = said, unpack(raw)
         return known[1]
 
 

@@ -14,9 +14,10 @@ from itertools import accumulate
 from typing import Any
 
 from reconciler.errors import KernelError, VerifierError, kernel_error
+from reconciler.incremental.packed_text import PACKER
 from reconciler.kernel import bpf, hooks, link_values, maps, programs
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.kernel.document_values import pack_document
+from reconciler.kernel.document_values import document_value
 from reconciler.kernel.rcu import wait_for_grace_period
 from reconciler.link import trampoline
 from reconciler.live.execute_network import Network
@@ -154,7 +155,7 @@ class Executor:
         wait_for_grace_period()
 
     def _set_document(self, path: str, text: str) -> None:
-        value = pack_document(text)
+        value = document_value(PACKER.pack(text))
         fd = maps.create(maps.MapSpec(maps.ARRAY, 4, len(value), 1), "topology")
         draft = f"{path}~"
         self._root.make_directory(path.rpartition("/")[0])

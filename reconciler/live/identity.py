@@ -5,12 +5,15 @@ A damaged cube is still a cube, with all that it learned; one that an interrupte
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from reconciler import pins
 from reconciler.graph.documents import StoredDocument, is_topology
 from reconciler.graph.records import GONE, Live, TopologyRecord
 from reconciler.incremental.derived import derived
+from reconciler.incremental.packed_text import PACKER
+from reconciler.kernel.document_values import unpack_document
 from reconciler.kernel.reader import Reader
 
 
@@ -61,11 +64,14 @@ def _begun(reader: Reader, home: str, said: dict[str, Any], about: dict[str, Any
     return other or any(name.startswith(f"{home.rpartition('/')[2]}~") for name in reader.names("cubes"))
 
 
+_unpack = partial(unpack_document, unpacked=PACKER.unpack)
+
+
 def documents_of(reader: Reader) -> tuple[tuple[TopologyRecord, ...], tuple[str, ...]]:
     """The applied documents, and the names of those that cannot be read: they are damaged, or another version's."""
     documents, unreadable = [], []
     for name in (pins.unescape(name) for name in reader.names("topologies") if not name.endswith("~")):
-        text = reader.document(pins.topology(name))
+        text = reader.document(pins.topology(name), _unpack)
         record = TopologyRecord(name, text) if text is not None else None
         if record is not None and is_topology(record.stored):
             documents.append(record)

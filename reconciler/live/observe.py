@@ -29,6 +29,7 @@ from reconciler.graph.records import (
     assemble,
 )
 from reconciler.graph.tables import PUBLIC
+from reconciler.incremental.row_delta import marked
 from reconciler.kernel.maps import PER_CPU, MapInfo, MapSpec, fold_cpus
 from reconciler.kernel.reader import Reader
 from reconciler.live.adopt import is_another
@@ -227,7 +228,7 @@ def _tables(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> None:
             continue
         _, wanted, value_size = shape[path]
         only_keys = not snapshot.state and not any(wanted.mask)  # are configuration's, and nobody looks at more
-        found = reader.keys(path) if only_keys else reader.rows(path, sparse=wanted.sparse)
+        found = reader.keys(path) if only_keys else reader.rows(path, sparse=wanted.sparse, of=marked)
         pinned = reader.table(path)
         if found is None or pinned is None or _is_another(snapshot, cube, path, name, pinned):
             continue

@@ -2,49 +2,56 @@
 
 A table of 100,000 rows takes 20 ms to read, and an edit of one service among 5,000 writes a row of it. Its rows are those that
 were read before, with what is found now under the keys that steps name. What somebody else has written in between to others of
-its rows is found by the look at everything that follows an edit.
+its rows is found by the look at everything that follows an edit. Where what is found is what is wanted, they are those very rows:
+nothing is copied then, and nothing compared.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from reconciler.graph.records import Record, TableRecord
-from reconciler.incremental.row_delta import row_delta
+from reconciler.incremental.row_delta import MANY, may_differ, row_delta
 from reconciler.kernel import maps
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.plan.steps import Step
 
-LONG = 1000  # rows; a shorter table is read
 Rows = dict[bytes, bytes]
 
 
-def rows_after(root: Bpffs, before: Iterable[Record], steps: Iterable[Step]) -> dict[str, Rows]:
-    """By path, of tables among the records `before`, which were read before these steps. Raises OSError."""
+def rows_after(root: Bpffs, before: Iterable[Record], steps: Iterable[Step], wanted: Mapping[str, Record]) -> dict[str, Rows]:
+    """By path, of tables among the records `before`, which were read before these steps. `wanted`: records by address. Raises
+    OSError."""
     named: dict[str, set[bytes]] = {}
     for step in steps:
         path, rows = step.operation.args.get("path"), step.operation.args.get("rows") or step.operation.args.get("keys")
         if isinstance(path, str) and rows:
             named.setdefault(path, set()).update(map(bytes.fromhex, rows))
     tables = [record for record in before if isinstance(record, TableRecord) and _is_long(record)]
-    return {each.path: _now(root, each.path, cast("Rows", each.rows), named.get(each.path)) for each in tables}
+    return {each.path: _now(root, each, named.get(each.path), wanted.get(each.address)) for each in tables}
 
 
 def _is_long(record: TableRecord) -> bool:
     """And a hash whose rows are configuration to the last bit, so that a look-up tells what a read would."""
     whole = record.mask == b"\xff" * len(record.mask)
-    return record.spec[0] == maps.HASH and whole and not record.sparse and len(record.rows or ()) >= LONG
+    return record.spec[0] == maps.HASH and whole and not record.sparse and len(record.rows or ()) >= MANY
 
 
-def _now(root: Bpffs, path: str, rows: Rows, keys: set[bytes] | None) -> Rows:
+def _now(root: Bpffs, record: TableRecord, keys: set[bytes] | None, wanted: Record | None) -> Rows:
+    rows = cast("Rows", record.rows)
     if not keys:
         return rows
-    fd = root.open_pin(path)
+    fd = root.open_pin(record.path)
     try:
         spec = maps.info(fd).spec
         there = {key: value for key in keys if (value := maps.lookup(fd, spec, key)) is not None}
     finally:
         os.close(fd)
+    if isinstance(wanted, TableRecord) and wanted.rows is not None:
+        others = may_differ(rows, wanted.rows)
+        now = {**{key: rows.get(key) for key in others or ()}, **{key: there.get(key) for key in keys}}
+        if others is not None and all(wanted.rows.get(key) == value for key, value in now.items()):
+            return cast("Rows", wanted.rows)
     return row_delta(rows, keys - there.keys(), there)

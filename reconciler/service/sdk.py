@@ -14,7 +14,7 @@ from reconciler.errors import DocumentError, Position, Problem, UsageError
 from reconciler.facts import Facts
 from reconciler.facts.netdevs import Netdev
 from reconciler.incremental.entry_memo import EntryMemo
-from reconciler.incremental.persistent_list import Distinct, PersistentList, splice, unchanged
+from reconciler.incremental.persistent_list import Distinct, PersistentList, Sums, splice, unchanged
 from reconciler.incremental.row_delta import row_delta
 from reconciler.service.commands import Command, CommandCall, CommandDone
 from reconciler.service.implementation import ActionCall, ActionDone, ServiceImpl
@@ -46,6 +46,7 @@ __all__ = [
     "Position",
     "Problem",
     "ServiceImpl",
+    "Sums",
     "TableHandle",
     "TableRows",
     "UsageError",

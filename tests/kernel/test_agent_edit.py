@@ -162,3 +162,28 @@ def test_cubes_that_come_and_go_are_no_edit_of_others(agent: Agent) -> None:
     agent.save(text("t", MANY - 1))
     assert drift() == []
     assert not os.path.lexists(agent.path(f"t{MANY - 1}"))
+
+
+def test_edits_in_a_row_are_planned_by_what_was_verified_of_the_one_before(agent: Agent) -> None:
+    os.unlink(agent.path("t1/ports/a"))
+    for number in range(4):
+        assert agent.save(text("t", MANY, "DROP" if number % 2 else "FORWARD, outport: a")) == SOON
+        assert [change.address for change in drift()] == ["cube/t1/port/a"], "in force, and nothing else was looked at"
+    while agent.healer.poll():
+        pass
+    assert drift() == []
+
+
+def test_a_look_makes_way_for_an_edit_which_is_planned_by_the_look_before_it(agent: Agent) -> None:
+    looks = agent.healer.tally.looks
+    agent.healer.is_awaited = lambda: True
+    assert agent.healer.poll() == SOON
+    assert agent.healer.tally.looks == looks, "it ended early"
+    os.unlink(agent.path("t1/ports/a"))
+    assert agent.save(text("t", MANY, "DROP")) == SOON
+    assert agent.healer.poll() == SOON, "the look after it, too"
+    assert agent.save(text("t", MANY, "FORWARD, outport: a")) == SOON
+    assert [change.address for change in drift()] == ["cube/t1/port/a"]
+    agent.healer.is_awaited = lambda: False
+    agent.healer.poll()
+    assert drift() == []

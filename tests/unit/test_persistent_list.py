@@ -5,7 +5,7 @@ import random
 import weakref
 
 from reconciler.document.line_index import LineIndex
-from reconciler.incremental.persistent_list import Distinct, PersistentList, splice, unchanged
+from reconciler.incremental.persistent_list import Distinct, PersistentList, Sums, splice, unchanged
 
 
 def looked_at(old: list, new: list) -> tuple[int, int]:
@@ -94,3 +94,17 @@ def test_lines_after_an_edit_are_those_of_the_longer_text() -> None:
                 assert lines[place] == plain[place]
                 for line in (plain[place] - 1, plain[place], plain[place] + 1):
                     assert lines.until(line) == sum(each <= line for each in plain)
+
+
+def test_sums_of_edited_lists_are_those_of_all_entries() -> None:
+    chance, looked_at = random.Random(7), []
+    sums = Sums(lambda entry: looked_at.append(entry) or (entry[0], 1))
+    entries = PersistentList([[number] for number in range(500)])
+    for number in range(200):
+        start, gone = chance.randint(0, len(entries) - 3), chance.randint(0, 2)
+        new = [[number] for _ in range(chance.randint(0, 2))]
+        entries = splice(entries, start, new, len(entries) - start - gone)
+        assert sums.of(entries) == (sum(each[0] for each in entries), len(entries))
+        assert sums.of([]) == ()
+        assert sums.of([[7]]) == (7, 1)
+    assert len(looked_at) < 500 + 200 * 6
