@@ -21,9 +21,10 @@ from cubes.firewall.rules import ACTIONS, CHAINS, Asks, Rule, rule_list, rules_o
 from cubes.firewall.texts import rows_of_limits_and_logs
 from cubes.firewall.tuple_selection import TupleSelection, select_tuples
 from cubes.firewall.tuple_space import KEY, Numbers, other_grid
-from cubes.lib.address_sets import numbers_of, set_rows
+from cubes.lib.address_sets import numbers_of
 from cubes.lib.older import accepts
 from cubes.lib.order_labels import labels, runs
+from cubes.lib.set_rows import set_rows
 from reconciler.service.sdk import Env, Import, Imported, Option, TableRows
 
 __all__ = ["CUTS", "FACTS", "IMPORTS", "MIGRATIONS", "SCRATCH", "check", "config", "cuts", "programs", "sizes", "state", "tables"]

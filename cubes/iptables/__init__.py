@@ -20,10 +20,11 @@ from cubes.iptables.layout import Laid, laid_out
 from cubes.iptables.match import address
 from cubes.iptables.pieces import KEY, LABEL, cell, pieces_of, select, tuple_rows
 from cubes.iptables.rules import ACTIONS, BUILT_IN, ROW, Chain, chain_row, chains_of, to_row
-from cubes.lib.address_sets import numbers_of, set_rows
+from cubes.lib.address_sets import numbers_of
 from cubes.lib.epochs import BANK_PAGES, INDEX, page_rows, put_in_force
 from cubes.lib.older import accepts
 from cubes.lib.order_labels import labels
+from cubes.lib.set_rows import set_rows
 from reconciler.service.sdk import ActionCall, ActionDone, Env, Import, Imported, Option, TableRows
 
 __all__ = ["COMMANDS", "CUTS", "FACTS", "IMPORTS", "SCRATCH", "actions", "check", "config", "cuts", "programs", "state",

@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import functools
 import struct
-from bisect import bisect_left, insort
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address, ip_network
 from typing import Any
 
 from cubes.lib.epochs import INDEX
-from reconciler.service.sdk import Facts, row_delta, unchanged
+from reconciler.service.sdk import Facts
 
 WORDS = 8  # SET_WORDS of bpf/lib/address_sets.h
 MEMBERS = struct.Struct(f"={WORDS}Q")
@@ -28,8 +25,7 @@ NOT = 0x8000
 OWN = 0x80  # in the first byte of a name, which is ASCII: the set is this host's addresses
 _MAPPED = bytes(10) + b"\xff\xff"
 _LENGTH = struct.Struct("=I")
-_ALL_OF_4 = (int.from_bytes(_MAPPED + bytes(4), "big"), 96)
-_FEW = 4096  # entries; where more change at once, all are gone through
+ALL_OF_4 = (int.from_bytes(_MAPPED + bytes(4), "big"), 96)
 
 Rows = Mapping[bytes, bytes]
 Live = Mapping[str, Rows]
@@ -95,8 +91,13 @@ def place_of(text: str) -> Place:
     address, slash, length = text.partition("/")
     if ":" in address:
         return int(IPv6Address(address)), int(length) if slash else 128
-    number = _ALL_OF_4[0] | int.from_bytes(bytes(map(int, address.split("."))), "big")
+    number = ALL_OF_4[0] | int.from_bytes(bytes(map(int, address.split("."))), "big")
     return number, 96 + int(length) if slash else 128
+
+
+def host_key(text: str) -> bytes:
+    """The key of an address, which is no prefix."""
+    return IPv6Address(text).packed if ":" in text else _MAPPED + bytes(map(int, text.split(".")))
 
 
 def written(place: Place) -> str:
@@ -109,11 +110,13 @@ def written(place: Place) -> str:
 
 
 def problem(text: str) -> str:
-    """What is wrong with an entry, or an empty string."""
+    """What is wrong with an entry that fits its pattern and is in its one spelling, or an empty string."""
+    if "/" not in text and ":" not in text:
+        return ""
     number, length = place_of(text)
     if number & ((1 << (128 - length)) - 1):
         return f"{text} has bits set beyond its length"
-    if ":" in text and number >> 32 == _ALL_OF_4[0] >> 32:
+    if ":" in text and number >> 32 == ALL_OF_4[0] >> 32:
         return f"{text} is of IPv4, and is written {written((number, length))}"
     return f"{text} is written {text.partition('/')[0]}" if length == 128 and "/" in text else ""
 
@@ -134,195 +137,21 @@ def entries(live: Live) -> dict[str, list[str]]:
 
 @functools.lru_cache(maxsize=1 << 12)
 def _numbers(members: bytes) -> tuple[int, ...]:
-    mask = _mask(members)
+    mask = mask_of_members(members)
     return tuple(number for number in range(64 * WORDS) if mask >> number & 1)
 
 
-def _mask(members: bytes) -> int:
+def mask_of_members(members: bytes) -> int:
     return sum(value << 64 * place for place, value in enumerate(MEMBERS.unpack(members)))
 
 
 @functools.lru_cache(maxsize=1 << 12)
-def _packed(mask: int) -> bytes:
+def packed(mask: int) -> bytes:
     return MEMBERS.pack(*(mask >> 64 * place & (1 << 64) - 1 for place in range(WORDS)))
 
 
-def _prefix_key(place: Place) -> bytes:
+def prefix_key(place: Place) -> bytes:
     return _LENGTH.pack(place[1]) + place[0].to_bytes(16, "big")
-
-
-# -- rows -------------------------------------------------------------------------------------------------------------
-
-Lists = Mapping[str, Sequence[str]]
-"""The entries of each set, by name."""
-
-
-@dataclass(slots=True)
-class SetRows:
-    """Rows of sets as they were made of these lists; `own` are the prefixes that are written and their sets, and `order` all of
-    them, so that those within another one follow it."""
-
-    lists: Lists
-    numbers: Mapping[str, int]
-    hosts: Rows
-    prefixes: Rows
-    own: dict[Place, int]
-    order: list[Place]
-
-    def is_of(self, lists: Lists, numbers: Mapping[str, int]) -> bool:
-        return numbers == self.numbers and all(
-            lists[name] is some or (len(lists[name]) == len(some) and unchanged(some, lists[name])[0] == len(some))
-            for name, some in self.lists.items()
-        )
-
-    def go_on_with(self, live: Live) -> None:
-        """Of rows that are equal those that are there are gone on with, so that whoever compares them finds the same objects."""
-        hosts, prefixes = live.get("set_hosts", {}), live.get("set_prefixes", {})
-        if hosts is not self.hosts and hosts == self.hosts:
-            self.hosts = hosts
-        if prefixes is not self.prefixes and prefixes == self.prefixes:
-            self.prefixes = prefixes
-
-
-@dataclass(slots=True)
-class SetMemory:
-    """The sets of one cube as they were the last times."""
-
-    last: deque[SetRows] = field(default_factory=lambda: deque(maxlen=4))
-
-    def rows(self, lists: Lists, numbers: Mapping[str, int], live: Live) -> SetRows:
-        found = next((known for known in self.last if known.is_of(lists, numbers)), None)
-        if found is None:
-            found = next(filter(None, (_edited(known, lists, numbers, live) for known in self.last)), None)
-            found = found or _anew(lists, numbers)
-            self.last.appendleft(found)
-        found.go_on_with(live)
-        return found
-
-
-def _anew(lists: Lists, numbers: Mapping[str, int]) -> SetRows:
-    masks: dict[Place, int] = {}
-    for name, some in lists.items():
-        bit = 1 << numbers[name]
-        for text in some:
-            place = place_of(text)
-            masks[place] = masks.get(place, 0) | bit
-    hosts = {(raw := place[0].to_bytes(16, "big")): raw + _packed(mask) for place, mask in masks.items() if place[1] == 128}
-    own = {place: mask for place, mask in masks.items() if place[1] < 128}
-    order = _with_barrier(sorted(own))
-    return SetRows(lists, numbers, hosts, dict(_prefix_rows(order, own, ())), own, order)
-
-
-def _with_barrier(order: list[Place]) -> list[Place]:
-    if order and _ALL_OF_4 not in order:
-        insort(order, _ALL_OF_4)
-    return order
-
-
-def _prefix_rows(order: Iterable[Place], own: Mapping[Place, int], outer: Iterable[Place]) -> Iterator[tuple[bytes, bytes]]:
-    """Rows of prefixes that are in order; `outer` are those around the first of them, the widest first."""
-    around: list[tuple[Place, int]] = []
-    for place in (*outer, *order):
-        while around and not _holds(around[-1][0], place):
-            around.pop()
-        mask = own.get(place, 0)
-        every = mask | (around[-1][1] if around and place != _ALL_OF_4 else 0)
-        around.append((place, every))
-        yield _prefix_key(place), _packed(every) + _packed(mask)
-
-
-def _holds(outer: Place, inner: Place) -> bool:
-    return outer[1] <= inner[1] and not (outer[0] ^ inner[0]) >> (128 - outer[1])
-
-
-def _edited(known: SetRows, lists: Lists, numbers: Mapping[str, int], live: Live) -> SetRows | None:
-    """The rows of lists that are `known`'s but for a few entries; None: they are not."""
-    if any(known.numbers.get(name, number) != number for name, number in numbers.items()):
-        return None
-    gone, new = {}, {}
-    count = 0
-    for name in {**known.lists, **lists}:
-        before, after = known.lists.get(name, ()), lists.get(name, ())
-        start, rest = unchanged(before, after)
-        gone[name], new[name] = before[start : len(before) - rest], after[start : len(after) - rest]
-        count += len(gone[name]) + len(new[name])
-        if count > _FEW:
-            return None
-    known.go_on_with(live)
-    numbered = {**known.numbers, **numbers}
-    hosts: dict[int, int] = {}
-    own: dict[Place, int] = {}
-
-    def mask_of(place: Place) -> int:
-        if place[1] < 128:
-            return own.get(place, known.own.get(place, 0))
-        if place[0] in hosts:
-            return hosts[place[0]]
-        row = known.hosts.get(place[0].to_bytes(16, "big"))
-        return _mask(row[16:]) if row else 0
-
-    def put(place: Place, mask: int) -> None:
-        if place[1] < 128:
-            own[place] = mask
-        else:
-            hosts[place[0]] = mask
-
-    _change(gone, new, numbered, mask_of, put)
-    host_rows = {(raw := number.to_bytes(16, "big")): raw + _packed(mask) for number, mask in hosts.items() if mask}
-    doomed = [number.to_bytes(16, "big") for number, mask in hosts.items() if not mask]
-    made = row_delta(known.hosts, doomed, host_rows) if hosts else known.hosts
-    if not own:
-        return SetRows(lists, numbers, made, known.prefixes, known.own, known.order)
-    return SetRows(lists, numbers, made, *_edited_prefixes(known, own))
-
-
-def _change(
-    gone: Lists, new: Lists, numbers: Mapping[str, int], mask_of: Callable[[Place], int], put: Callable[[Place, int], None]
-) -> None:
-    for name, number in numbers.items():
-        for text in gone.get(name, ()):
-            place = place_of(text)
-            put(place, mask_of(place) & ~(1 << number))
-        for text in new.get(name, ()):
-            place = place_of(text)
-            put(place, mask_of(place) | 1 << number)
-
-
-def _edited_prefixes(known: SetRows, changed: Mapping[Place, int]) -> tuple[Rows, dict[Place, int], list[Place]]:
-    """The rows of prefixes, of which some are in other sets now; and what goes with them."""
-    own = {place: mask for place, mask in {**known.own, **changed}.items() if mask}
-    order = list(known.order)
-    for place in changed:
-        at = bisect_left(order, place)
-        there = at < len(order) and order[at] == place
-        if place in own and not there:
-            order.insert(at, place)
-        elif place not in own and there and place != _ALL_OF_4:
-            del order[at]
-    order = _with_barrier(order) if own else []
-    rows: dict[bytes, bytes] = {}
-    for place in changed:
-        at = bisect_left(order, place)
-        after = bisect_left(order, (place[0] | (1 << (128 - place[1])) - 1, 129))
-        rows |= _prefix_rows(order[at:after], own, _around(place, order))
-    for place in (_ALL_OF_4,) if own else ():
-        if _prefix_key(place) not in known.prefixes and place not in changed:
-            rows |= _prefix_rows([place], own, ())
-    doomed = [_prefix_key(place) for place in changed if place not in own and place != _ALL_OF_4]
-    if not own:
-        doomed, rows = list(known.prefixes), {}
-    return row_delta(known.prefixes, doomed, {key: row for key, row in rows.items() if key not in doomed}), own, order
-
-
-def _around(place: Place, order: Sequence[Place]) -> list[Place]:
-    """The prefixes around one, the widest first."""
-    found = []
-    for length in range(place[1]):
-        outer = place[0] >> (128 - length) << (128 - length), length
-        at = bisect_left(order, outer)
-        if at < len(order) and order[at] == outer:
-            found.append(outer)
-    return found
 
 
 def written_sets(live: Live) -> list[dict[str, Any]]:
@@ -330,17 +159,6 @@ def written_sets(live: Live) -> list[dict[str, Any]]:
     own = own_of(live)
     found = sorted(entries(live).items())
     return [{"name": name, **({"own-addresses": True} if name in own else {"prefix": some})} for name, some in found]
-
-
-def set_rows(said: Iterable[Mapping[str, Any]], cube: str, live: Live, facts: Facts) -> dict[str, Rows]:
-    """The rows of the tables of bpf/lib/address_sets.h, of a model's list `set`. Raises ValueError for too many sets."""
-    said = list(said)
-    own = frozenset(each["name"] for each in said if each.get("own-addresses"))
-    here = own_addresses(facts) if own else ()
-    lists = {each["name"]: here if each["name"] in own else each.get("prefix", ()) for each in said}
-    numbers = numbers_of(lists, live)
-    rows = memory_of(cube).rows(lists, numbers, live)
-    return {"sets": name_rows(numbers, own), "set_hosts": rows.hosts, "set_prefixes": rows.prefixes}
 
 
 def name_rows(numbers: Mapping[str, int], own: frozenset[str] = frozenset()) -> dict[bytes, bytes]:
@@ -357,9 +175,3 @@ def own_addresses(facts: Facts) -> tuple[str, ...]:
     there = facts.get("addresses", {})
     whole = {str(ip_network(each, strict=False)).removesuffix("/32") for each in there.get("lo", ()) if ":" not in each}
     return tuple(sorted(whole | {each.partition("/")[0] for some in there.values() for each in some}))
-
-
-@functools.lru_cache(maxsize=256)
-def memory_of(cube: str) -> SetMemory:
-    return SetMemory()
-

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cubes.lib.address_sets import place_of, problem
+from cubes.lib.address_sets import Place, place_of, problem
 from reconciler.service.sdk import Distinct, EntryMemo
 
 Said = tuple[tuple[str | int, ...], str, str]
@@ -29,17 +29,22 @@ def problems_of_sets(sets: Iterable[Mapping[str, Any]], cube: str) -> Iterator[S
 
 
 def _repeated(index: int, some: Sequence[str]) -> Iterator[Said]:
-    seen: dict[tuple[int, int], str] = {}
+    seen: dict[str | Place, int] = {}
     for place, text in enumerate(some):
-        first = seen.setdefault(place_of(text), text)
-        if first is not text:
-            yield ("set", index, "prefix", place), f"it is there twice: {first} is the same", "error"
+        first = seen.setdefault(_key(text), place)
+        if first != place:
+            yield ("set", index, "prefix", place), f"it is there twice: {some[first]} is the same", "error"
+
+
+def _key(text: str) -> str | Place:
+    """The same for entries that are the same. An address of IPv4 has one spelling only."""
+    return place_of(text) if ":" in text or "/" in text else text
 
 
 @functools.lru_cache(maxsize=512)
 def _distinct(cube: str, name: str) -> Distinct:
     """Of the set that this was the last time."""
-    return Distinct(place_of)
+    return Distinct(_key)
 
 
 def unknown_sets(rule: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -180,7 +180,11 @@ class _Builder:
         lines: list[int] = []
         while not isinstance(event := self.next_event(), yaml.SequenceEndEvent):
             lines.append(event.start_mark.line)
-            result.append(self.value(event, (*path, len(result)), depth))
+            if isinstance(event, yaml.ScalarEvent) and event.anchor is None and event.tag is None and self.size < MAX_VALUES:
+                self.size += 1  # of addresses there may be very many
+                result.append(plain(event.value) if event.implicit[0] else event.value)
+            else:
+                result.append(self.value(event, (*path, len(result)), depth))
         if len(lines) >= self.shortest:
             self.lists[-1][path] = LineIndex(lines)
         return result

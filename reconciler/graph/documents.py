@@ -11,6 +11,7 @@ from typing import Any
 
 from reconciler.incremental.derived import Interned
 from reconciler.incremental.entry_memo import FEW, EntryMemo
+from reconciler.incremental.sharing import share
 
 _TEXTS: EntryMemo[str] = EntryMemo()
 
@@ -25,8 +26,11 @@ class StoredDocument:
 
     @cached_property
     def data(self) -> Any:
-        """The text decoded. Raises ValueError."""
-        return json.loads(self.text)
+        """The text decoded, with the objects of a document of the same name wherever they are equal, if one is alive: what
+        follows from them is remembered by them. Raises ValueError."""
+        said = json.loads(self.text)
+        known = _named_as(said, self) if len(self.text) >= _LONG else None
+        return said if known is None else share(known.data, said)
 
     def says_the_same_as(self, other: StoredDocument) -> bool:
         """Whether they differ in nothing but the order of what has none. Of the last one that was asked about it is known."""
@@ -38,6 +42,18 @@ class StoredDocument:
 
 
 stored: Interned[str, StoredDocument] = Interned(StoredDocument)
+_LONG = 1 << 16  # characters of a text that is worth it
+
+
+def _named_as(said: Any, document: StoredDocument) -> StoredDocument | None:
+    """The latest document that is decoded, and of a topology of this name."""
+    others = (other for other in reversed(stored.alive()) if other is not document and len(other.text) >= _LONG)
+    return next((other for other in others if "data" in other.__dict__ and _name(other.data) == _name(said)), None)
+
+
+def _name(data: Any) -> Any:
+    metadata = data.get("metadata") if isinstance(data, dict) else None
+    return metadata.get("name") if isinstance(metadata, dict) else None
 
 
 def document_data(document: str) -> Any:

@@ -70,5 +70,9 @@ class Interned(Generic[Key, Made]):
             found = self._alive[key] = self._make(key)
         return found
 
+    def alive(self) -> list[Made]:
+        """The objects that somebody holds, the latest last."""
+        return list(self._alive.values())
+
     def __len__(self) -> int:
         return len(self._alive)

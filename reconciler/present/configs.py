@@ -10,6 +10,8 @@ from typing import Any
 
 from reconciler.engine.session import Session
 from reconciler.graph.records import CubeRecord, TopologyRecord
+from reconciler.incremental.entry_memo import FEW
+from reconciler.incremental.persistent_list import unchanged
 from reconciler.plan.steps import Step
 from reconciler.present import ROWS, subject
 from reconciler.present.rows import Decoder, Leaves, entries
@@ -34,7 +36,8 @@ def configurations_of(session: Session, decoder: Decoder, steps: Iterable[Step])
     sides = [_cubes(session, state, shown) for state in (session.live.state, session.desired.state)] if shown else []
     found = {}
     for cube, service in shown.items():
-        was, now = (dict(_flat(service.schema, side.get(cube, {}))) for side in sides)
+        both = _apart(*(side.get(cube, {}) for side in sides))
+        was, now = (dict(_flat(service.schema, side)) for side in both)
         if was != now:
             found[cube] = {
                 "before": {entry: leaves for entry, leaves in was.items() if now.get(entry) != leaves},
@@ -54,6 +57,25 @@ def _cubes_of(state: Mapping[str, Any], owners: Collection[str]) -> dict[str, Ma
         if isinstance(record := state.get(f"topology/{owner}"), TopologyRecord):
             found |= {cube["name"]: cube for cube in record.stored.data.get("spec", {}).get("cubes", ())}
     return found
+
+
+def _apart(was: Any, now: Any) -> tuple[Any, Any]:
+    """Both without the entries of long lists that they share as the very same objects: in those they do not differ."""
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        both = {name: _apart(was[name], now[name]) for name in was.keys() & now.keys()}
+        one, other = ({name: pair[side] for name, pair in both.items()} for side in (0, 1))
+        return {**was, **one}, {**now, **other}
+    if not isinstance(was, list) or not isinstance(now, list):
+        return was, now
+    if len(was) < FEW and len(was) == len(now):
+        pairs = [_apart(*pair) if _key(pair[0]) == _key(pair[1]) else pair for pair in zip(was, now, strict=True)]
+        return [one for one, _ in pairs], [other for _, other in pairs]
+    start, rest = unchanged(was, now)
+    return was[start : len(was) - rest], now[start : len(now) - rest]
+
+
+def _key(entry: Any) -> Any:
+    return entry.get("name") if isinstance(entry, Mapping) else None
 
 
 def _flat(schema: Mapping[str, Any], cube: Mapping[str, Any]) -> Leaves:

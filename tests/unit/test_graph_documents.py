@@ -5,7 +5,7 @@ import json
 import random
 from typing import Any
 
-from reconciler.graph.documents import document_data, documents_equal, text_of
+from reconciler.graph.documents import document_data, documents_equal, stored, text_of
 
 
 def document(rules: list[dict[str, Any]], **spec: Any) -> dict[str, Any]:
@@ -45,3 +45,16 @@ def test_the_order_of_objects_says_nothing_and_all_else_does():
     swapped = document(some)
     swapped["spec"]["cubes"][0]["chain"].reverse()
     assert documents_equal(said(document(some)), said(swapped))
+
+
+def test_a_long_document_is_made_of_the_objects_of_one_of_its_name_that_is_alive():
+    """What follows from them is remembered by them."""
+    some = rules(3000)
+    before, other = stored(said(document(some))), stored(said({"metadata": {"name": "u"}, "spec": {"cubes": [{"rule": some}]}}))
+    assert before.data["spec"]["cubes"][0]["name"] == "fw"
+    assert other.data["spec"]["cubes"][0]["rule"] == some
+    after = stored(said(document([*some[:1500], {"id": -1}, *some[1500:]])))
+    assert after.data == json.loads(after.text)
+    ours, theirs = (each.data["spec"]["cubes"][0]["chain"][0]["rule"] for each in (before, after))
+    assert all(one is another for one, another in zip(ours, theirs[:1500] + theirs[1501:], strict=True))
+    assert not any(one is another for one, another in zip(ours, other.data["spec"]["cubes"][0]["rule"], strict=True))

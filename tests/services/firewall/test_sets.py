@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import pytest
 
 from cubes.firewall.check import problems
-from cubes.lib.address_sets import MEMBERS, MOST_SETS, SetMemory, SetRows, entries, name_rows, numbers_of
+from cubes.lib.address_sets import MEMBERS, MOST_SETS, entries, name_rows, numbers_of
+from cubes.lib.set_rows import SetMemory, SetRows
 from reconciler.service.model.codec import Env
 from tests.services.firewall.rulesets import Style
 
