@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from reconciler.incremental.persistent_list import unchanged
+
 KEYS = {"service": ("vip", "vport", "proto"), "set": ("name",)}  # long lists, and what their entries are known by
 MOST = 64  # edits; more are a document
 Edit = dict[str, Any]
@@ -37,6 +39,8 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Edit] | None
 
 
 def _entries(path: list[str], keys: Sequence[str], old: Sequence[Any], new: Sequence[Any]) -> Iterator[Edit]:
+    start, rest = unchanged(old, new)
+    old, new = old[start : len(old) - rest], new[start : len(new) - rest]
     same = set(map(id, old)).intersection(map(id, new))
     gone = {_key(each, keys): each for each in old if id(each) not in same}
     more = {_key(each, keys): each for each in new if id(each) not in same}

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from operator import is_
 from typing import Any
 
+from providers.kubernetes.known_services import Known
 from providers.kubernetes.overlay import Tunnel, overlay, tunnels_of
 from providers.kubernetes.policies import CUBE as POLICY
 from providers.kubernetes.policies import policy_cube
-from providers.kubernetes.services import Known, Served, served
+from providers.kubernetes.services import Served, served
 from providers.kubernetes.settings import Family, Settings, Side, family_of, mac, netdev, slots_of, station
 from providers.kubernetes.state import State, node_addresses, pod_ranges
 

@@ -24,6 +24,7 @@ from providers.kubernetes.settings import SOURCE, Family, Settings, family_of, n
 from providers.kubernetes.state import Attached, Name, State, node_addresses, pod_ranges, pods_of
 from providers.kubernetes.watch import Objects, follow, name_of, slim
 from reconciler.agent.client import DocumentsClient
+from reconciler.agent.gc_policy import GcPolicy
 from reconciler.rpc.contract import RpcError
 
 log = logging.getLogger("pcn.k8s")
@@ -59,6 +60,7 @@ class Provider:
     _last: NodeDocument | None = None
     _attached: Mapping[Name, Attached] = field(default_factory=dict)  # as they were when the state was last asked for
     _kept: Kept = field(default_factory=Kept)
+    _tidier: GcPolicy = field(default_factory=GcPolicy)
     _held: str = ""  # the revision under which the agent has the last document; '': it may have another one
 
     # -- state --------------------------------------------------------------------------------------------------------
@@ -127,6 +129,7 @@ class Provider:
 
     async def _deliver(self) -> None:
         pause = FIRST_AGAIN
+        self._tidier.begin()
         while True:
             await self._dirty.wait()
             self._dirty.clear()
@@ -134,6 +137,9 @@ class Provider:
                 continue
             if await self._put():
                 pause = FIRST_AGAIN
+                self._tidier.busy()
+                if not self._dirty.is_set():
+                    self._tidier.quiet()
             else:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, AGAIN)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import is_
 from typing import Any, NamedTuple
 
+from providers.kubernetes.known_services import Known
 from providers.kubernetes.settings import Family
 from providers.kubernetes.state import Object, State, node_addresses
 
@@ -62,6 +62,12 @@ class Served:
             vip, port, protocol = key
             self.notes.append(f"{row.get('name')}: {vip}:{port}/{protocol} is {known.get('name')}'s already")
 
+    def copy(self) -> Served:
+        """Its rows are the very same objects."""
+        rows = {balancer: dict(those) for balancer, those in self.rows.items()}
+        taken = {balancer: set(addresses) for balancer, addresses in self.taken.items()}
+        return Served(rows, taken, set(self.ports), dict(self.health), list(self.notes))
+
     def take(self, part: Served) -> None:
         """What came of one service. Its rows are the very same objects."""
         for balancer, rows in part.rows.items():
@@ -74,38 +80,24 @@ class Served:
         self.notes += part.notes
 
 
-@dataclass(slots=True)
-class Known:
-    """What came of each service the last time. It holds for the very same objects of the API, and for this node as it was."""
-
-    of: tuple[Any, ...] = ()
-    parts: dict[tuple[str, str], tuple[Object, list[Object], Served]] = field(default_factory=dict)
-
-
 def served(state: State, node: str, families: Mapping[int, Family], known: Known | None = None) -> Served:
     """All services of a cluster as this node has them. `known` is what was kept of the last time, and is left with what this one
     makes."""
-    found, known = Served(), known or Known()
-    slices: dict[tuple[str, str], list[Object]] = {}
-    for (namespace, _), each in sorted(state.slices.items()):
-        service = (each.get("metadata", {}).get("labels") or {}).get("kubernetes.io/service-name")
-        if service:
-            slices.setdefault((namespace, service), []).append(each)
     mine = node_addresses(state.nodes.get(("", node), {}))
-    before = known.parts if known.of == (node, families, mine) else {}
-    known.of, known.parts = (node, families, mine), {}
-    for name, service in sorted(state.services.items()):
-        if _is_served(service):
-            own = slices.get(name, [])
-            part = before.get(name)
-            if part is None or part[0] is not service or len(part[1]) != len(own) or not all(map(is_, part[1], own)):
-                part = service, own, Served()
-                _service(part[2], name, service, own, node, families, mine)
-            known.parts[name] = part
-            found.take(part[2])
-    for name, pod in sorted(state.pods.items()):
-        if name in state.attached:
-            _host_ports(found, name, pod, state.attached[name].addresses, families)
+
+    def make(name: tuple[str, str], service: Object, own: list[Object]) -> Served | None:
+        if not _is_served(service):
+            return None
+        found = Served()
+        _service(found, name, service, own, node, families, mine)
+        return found
+
+    whole = (known or Known()).of_services(state, (node, families, mine), make, Served)
+    if not state.attached:
+        return whole
+    found = whole.copy()
+    for name in sorted(state.attached.keys() & state.pods.keys()):
+        _host_ports(found, name, state.pods[name], state.attached[name].addresses, families)
     return found
 
 

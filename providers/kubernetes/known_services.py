@@ -1,0 +1,107 @@
+"""What came of each service the last time, so that an endpoint that changes costs one service among 5,000, and not all of them.
+
+The objects of the API are known by being the very same ones: whoever watches puts another one in the place of what has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from operator import is_
+from typing import TYPE_CHECKING, Any
+
+from providers.kubernetes.state import Name, Object, State
+
+if TYPE_CHECKING:
+    from providers.kubernetes.services import Served
+
+LABEL = "kubernetes.io/service-name"
+_MOST = 64  # services that are others; with more, all are put together anew
+Make = Callable[[Name, Object, list[Object]], "Served | None"]
+
+
+@dataclass(slots=True)
+class Known:
+    """`parts` by service, with the objects that they were made of, in the order of the names; `whole` is all of them together.
+    `of` is what else they follow from, `services` and `slices` what the API said then, and `own` the slices of each service."""
+
+    of: tuple[Any, ...] = ()
+    services: Mapping[Name, Object] = field(default_factory=dict)
+    slices: Mapping[Name, Object] = field(default_factory=dict)
+    own: dict[Name, dict[Name, Object]] = field(default_factory=dict)
+    parts: dict[Name, tuple[Object, list[Object], Served]] = field(default_factory=dict)
+    whole: Served | None = None
+
+    def of_services(self, state: State, of: tuple[Any, ...], make: Make, empty: Callable[[], Served]) -> Served:
+        """All services together, which nobody may change. `make` gives what follows from one, None for one that is not served."""
+        if self.of != of:
+            self.parts, self.whole = {}, None
+        whole = self._edited(state, make) or self._anew(state, make, empty)
+        self.of, self.services, self.slices, self.whole = of, state.services, state.slices, whole
+        return whole
+
+    def _anew(self, state: State, make: Make, empty: Callable[[], Served]) -> Served:
+        self.own = {}
+        for name, each in sorted(state.slices.items()):
+            if service := _service_of(name, each):
+                self.own.setdefault(service, {})[name] = each
+        before, self.parts, whole = self.parts, {}, empty()
+        for name, service in sorted(state.services.items()):
+            own, part = list(self.own.get(name, {}).values()), before.get(name)
+            if part is None or part[0] is not service or not _are(part[1], own):
+                made = make(name, service, own)
+                part = (service, own, made) if made is not None else None
+            if part is not None:
+                self.parts[name] = part
+                whole.take(part[2])
+        return whole
+
+    def _edited(self, state: State, make: Make) -> Served | None:
+        """With other rows in the place of those of the services that have changed; None where more than that is another."""
+        if self.whole is None or state.services.keys() != self.services.keys():
+            return None
+        changed = {name for name, each in state.services.items() if self.services[name] is not each}
+        for name in _others(self.slices, state.slices):
+            for each in (self.slices.get(name), state.slices.get(name)):
+                if each is not None and (service := _service_of(name, each)):
+                    changed.add(service)
+                    own = {**self.own.get(service, {}), name: each}
+                    self.own[service] = dict(sorted((slice_, it) for slice_, it in own.items() if state.slices.get(slice_) is it))
+        if len(changed) > _MOST:
+            return None
+        rows = {balancer: dict(those) for balancer, those in self.whole.rows.items()}
+        for name in sorted(changed & state.services.keys()):
+            own, old = list(self.own.get(name, {}).values()), self.parts.get(name)
+            made = make(name, state.services[name], own)
+            if old is None and made is None:
+                continue
+            if old is None or made is None or not self._is_edit(old[2], made):
+                return None
+            self.parts[name] = state.services[name], own, made
+            for balancer, those in made.rows.items():
+                rows[balancer].update(those)
+        return replace(self.whole, rows=rows) if changed else self.whole
+
+    def _is_edit(self, old: Served, new: Served) -> bool:
+        """Whether the rows have other words, and all else is the same; and the old ones are in force, not another service's."""
+        assert self.whole is not None
+        for balancer, rows in old.rows.items():
+            there = self.whole.rows[balancer]
+            if rows.keys() != new.rows[balancer].keys() or any(there[key] is not row for key, row in rows.items()):
+                return False
+        return replace(old, rows={}) == replace(new, rows={})
+
+
+def _service_of(name: Name, each: Object) -> Name | None:
+    service = (each.get("metadata", {}).get("labels") or {}).get(LABEL)
+    return (name[0], service) if service else None
+
+
+def _others(old: Mapping[Name, Object], new: Mapping[Name, Object]) -> Iterable[Name]:
+    if old is new:
+        return ()
+    return [name for name in {**old, **new} if old.get(name) is not new.get(name)]
+
+
+def _are(some: list[Object], others: list[Object]) -> bool:
+    return len(some) == len(others) and all(map(is_, some, others))
