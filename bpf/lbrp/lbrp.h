@@ -76,6 +76,19 @@ static __always_inline int to_program(struct CTXTYPE *ctx, u32 program) {
   return pcn_count_drop(PCN_DROP_NOT_READY);
 }
 
+/* Out of a FRONTEND port. With delivery PEER a frame is put straight behind the far end of the netdev's veth: it is received there, in that
+ * namespace, without a wait in a queue. It came as one for the cube's side of the wire, and is the client's from here on. */
+static __always_inline int to_frontend(struct CTXTYPE *ctx, struct pkt_metadata *md, u32 port) {
+#if !PCN_XDP
+  struct pcn_hop *hop = PCN_CONST(PEER) ? pcn_hops.lookup(&port) : NULL;
+  if (hop && hop->kind == PCN_HOP_NETDEV) {
+    bpf_skb_change_type(ctx, 0 /* PACKET_HOST */);
+    return bpf_redirect_peer(hop->ifindex, 0);
+  }
+#endif
+  return pcn_pkt_redirect(ctx, md, port);
+}
+
 /* To the client at this address. */
 static __always_inline int to_client(struct CTXTYPE *ctx, struct pkt_metadata *md, struct lb_port *port, const void *address) {
   if (!PCN_CONST(MULTI))
@@ -83,7 +96,7 @@ static __always_inline int to_client(struct CTXTYPE *ctx, struct pkt_metadata *m
   struct address key;
   __builtin_memcpy(&key, address, 16);
   u32 *frontend = frontends.lookup(&key);
-  return frontend ? pcn_pkt_redirect(ctx, md, *frontend) : refuse(md, DROP_UNKNOWN_CLIENT);
+  return frontend ? to_frontend(ctx, md, *frontend) : refuse(md, DROP_UNKNOWN_CLIENT);
 }
 
 /* ---- src-ip-rewrite ---- */

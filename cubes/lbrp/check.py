@@ -21,6 +21,11 @@ def check(config: Config, env: Env) -> Iterator[Said]:
     yield from _rewriting(config.get("src-ip-rewrite", {}))
     if config.get("check-source") and config.get("port_mode", "SINGLE") != "MULTI":
         yield ("check-source",), "without port_mode MULTI no client's address is known, so nothing is checked", "warning"
+    if config.get("delivery") == "PEER":
+        if config.get("type", "TC") != "TC":
+            yield ("delivery",), "packets are put behind a netdev's far end by TC alone: the cube's type has to be TC", "error"
+        elif config.get("port_mode", "SINGLE") != "MULTI":
+            yield ("delivery",), "without port_mode MULTI there are no clients' ports, so it changes nothing", "warning"
     services = config.get("service", ())
     yield from check_services(services)
     yield from _health(services)

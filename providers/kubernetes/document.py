@@ -116,6 +116,7 @@ def _pods(found: Served, families: Mapping[int, Family], settings: Settings) -> 
         "service-name": "lbrp",
         "port_mode": "MULTI",
         "check-source": True,
+        "delivery": "PEER",
         **own,
         "ports": ports,
         "service": rows,

@@ -34,7 +34,7 @@ def test_policies_hold_from_the_first_packet_and_change_with_pods_and_labels(tmp
             lab.within(10, lambda: lab.ask(stranger.netns, web.ip, 8080, 0.5) == "")
 
 
-@pytest.mark.parametrize("count", [4, pytest.param(50, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("count", [4, pytest.param(200, marks=pytest.mark.exhaustive)])
 def test_pods_under_a_deny_all_policy_send_nothing_from_their_first_instruction_on(tmp_path, count):
     """Each sends without a pause from before it has a netdev until it goes."""
     with NodeLab(tmp_path, slots=60) as lab:
