@@ -43,8 +43,8 @@ class Known:
     def _anew(self, state: State, make: Make, empty: Callable[[], Served]) -> Served:
         self.own = {}
         for name, each in sorted(state.slices.items()):
-            if service := _service_of(name, each):
-                self.own.setdefault(service, {})[name] = each
+            if whose := _service_of(name, each):
+                self.own.setdefault(whose, {})[name] = each
         before, self.parts, whole = self.parts, {}, empty()
         for name, service in sorted(state.services.items()):
             own, part = list(self.own.get(name, {}).values()), before.get(name)
@@ -65,8 +65,8 @@ class Known:
             for each in (self.slices.get(name), state.slices.get(name)):
                 if each is not None and (service := _service_of(name, each)):
                     changed.add(service)
-                    own = {**self.own.get(service, {}), name: each}
-                    self.own[service] = dict(sorted((slice_, it) for slice_, it in own.items() if state.slices.get(slice_) is it))
+                    those = {**self.own.get(service, {}), name: each}
+                    self.own[service] = {at: those[at] for at in sorted(those) if state.slices.get(at) is those[at]}
         if len(changed) > _MOST:
             return None
         rows = {balancer: dict(those) for balancer, those in self.whole.rows.items()}
@@ -78,8 +78,8 @@ class Known:
             if old is None or made is None or not self._is_edit(old[2], made):
                 return None
             self.parts[name] = state.services[name], own, made
-            for balancer, those in made.rows.items():
-                rows[balancer].update(those)
+            for balancer, its in made.rows.items():
+                rows[balancer].update(its)
         return replace(self.whole, rows=rows) if changed else self.whole
 
     def _is_edit(self, old: Served, new: Served) -> bool:
