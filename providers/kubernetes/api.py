@@ -133,9 +133,8 @@ class Api:
         where = urlsplit(self._access.server)
         port = where.port or (443 if where.scheme == "https" else 80)
         try:
-            reader, writer = await asyncio.wait_for(
-                asyncio.open_connection(where.hostname, port, ssl=self._access.tls, limit=_CHUNK), 10.0
-            )
+            async with asyncio.timeout(10.0):
+                reader, writer = await asyncio.open_connection(where.hostname, port, ssl=self._access.tls, limit=_CHUNK)
         except (OSError, TimeoutError) as error:
             raise ApiError(0, f"the API server {self._access.server} is away: {error}") from None
         http = h11.Connection(h11.CLIENT)
@@ -156,14 +155,17 @@ class Api:
         finally:
             writer.close()
             with suppress(OSError, TimeoutError):
-                await asyncio.wait_for(writer.wait_closed(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await writer.wait_closed()
 
     async def _events(self, reader: asyncio.StreamReader, http: h11.Connection) -> AsyncIterator[bytes]:
         status, refused = 0, b""
         while True:
             event = http.next_event()
             if event is h11.NEED_DATA:
-                http.receive_data(await asyncio.wait_for(reader.read(_CHUNK), _QUIET_SECONDS))
+                async with asyncio.timeout(_QUIET_SECONDS):  # Python 3.11's wait_for may take an end that came with data for none
+                    part = await reader.read(_CHUNK)
+                http.receive_data(part)
             elif isinstance(event, h11.Response):
                 status = event.status_code
             elif isinstance(event, h11.Data) and 200 <= status < 300:

@@ -63,7 +63,8 @@ class Topologies:
     async def _deliver(self) -> None:
         while True:
             with suppress(TimeoutError):  # nodes' labels may have changed
-                await asyncio.wait_for(self._dirty.wait(), AGAIN)
+                async with asyncio.timeout(AGAIN):
+                    await self._dirty.wait()
             self._dirty.clear()
             items = {name: item for (_, name), item in self.objects.by_name.items()}
             wanted = {name: item for name, item in items.items() if self._is_here(name, item)}

@@ -5,6 +5,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 
+import h11
 import pytest
 
 from providers.kubernetes.api import Access, Api, ApiError, from_kubeconfig, in_cluster
@@ -125,3 +126,30 @@ def test_a_kubeconfig_with_a_token(tmp_path):
     access = from_kubeconfig(str(tmp_path / "config"))
     assert (access.server, access.bearer()) == ("https://10.0.0.1:6443", "secret")
     assert name_of({"metadata": {"name": "x"}}) == ("", "x")
+
+
+@pytest.mark.parametrize("later", range(6))
+def test_a_watch_that_is_ended_just_as_data_comes_ends(later: int) -> None:
+    """A provider is to leave at once, however busy the cluster is; it once went on until the server ended the watch."""
+
+    async def work() -> None:
+        reader, http = asyncio.StreamReader(), h11.Connection(h11.CLIENT)
+        http.send(h11.Request(method="GET", target="/", headers=[("Host", "x")]))
+        http.send(h11.EndOfMessage())
+
+        async def read() -> None:
+            async for _ in Api(Access("http://127.0.0.1"))._events(reader, http):
+                pass
+
+        task = asyncio.create_task(read())
+        reader.feed_data(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
+        await asyncio.sleep(0.01)
+        reader.feed_data(b"2\r\n{}\r\n")
+        for _ in range(later):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=0.5)
+        assert done, "it goes on"
+        assert task.cancelled()
+
+    asyncio.run(work())
