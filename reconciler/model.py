@@ -56,6 +56,10 @@ class Link:
     peer: LinkEnd | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def ends(self) -> tuple[LinkEnd, ...]:
+        return (self.end,) if self.peer is None else (self.end, self.peer)
+
 
 @dataclass(frozen=True, slots=True)
 class Port:

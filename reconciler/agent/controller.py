@@ -30,6 +30,7 @@ from reconciler.graph.documents import documents_equal, stored
 from reconciler.graph.records import CubeRecord, LinkRecord, Live, PortRecord, Record, TopologyRecord
 from reconciler.kernel.netstate import NetdevState
 from reconciler.live.applied import applied_document, name_of
+from reconciler.plan.operations import SetDocument
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
 
 HEAL, NO_HEAL, OBSERVE = "heal", "no-heal", "observe"
@@ -38,7 +39,6 @@ SOON = 0.05  # seconds until everything is looked at after an edit that was appl
 AFTER_NETDEVS = 0.3  # the same after a netdev was connected: where one comes, more do, and that look would be in their way
 IN_A_ROW = 1.0  # seconds for which netdevs, or edits, that come one after another are applied before everything is looked at
 _NAMED = 4  # addresses in a log line
-_KEEP = "set_document"  # the operation that keeps an applied document
 log = logging.getLogger("pcn.agent")
 
 
@@ -406,7 +406,7 @@ class Controller:
         """Whether all that the kernel lacks is the document of one of these: then nothing of it is pending, though it looks
         as if everything were."""
         kept = {record.name for record in done.session.live.documents}
-        return bool(names & self.applied.keys() - kept) and all(s.operation.kind == _KEEP for s in done.plan.steps)
+        return bool(names & self.applied.keys() - kept) and all(isinstance(s.operation, SetDocument) for s in done.plan.steps)
 
     def _failed(self, chosen: DesiredDocuments, error: Exception, began: float) -> None:
         said = words(error, self.sources())

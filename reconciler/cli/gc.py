@@ -68,7 +68,9 @@ def leftovers(reconciler: Reconciler, live: Live) -> Plan:
 
 def _is_rubbish(step: Step, wanted: set[str]) -> bool:
     """Whole things only: a row or a port too many in a cube that is wanted is drift, and not for here."""
-    if step.operation.kind == "detach_hook":
+    from reconciler.plan.operations import DetachHook
+
+    if isinstance(step.operation, DetachHook):
         return step.action == "delete"
     whole = step.address.partition("/")[0] in ("leftover", "link", "links", "namespace", "shared") or step.address.count("/") == 1
     return step.rank.phase == "retire" and whole and step.address not in wanted

@@ -17,7 +17,8 @@ from reconciler import pins
 from reconciler.document.suggest import did_you_mean
 from reconciler.errors import UsageError
 from reconciler.graph.records import Live, TableRecord
-from reconciler.plan.steps import Disruption, Operation, Plan, Rank, Step
+from reconciler.plan.operations import FlushRows, ZeroRows
+from reconciler.plan.steps import Disruption, Plan, Rank, Step
 from reconciler.service.registry import Service
 
 
@@ -93,7 +94,7 @@ def plan_action(action: Action, cube: str, live: Live) -> Plan:
             f"cube/{cube}/table/{name}",
             "flush",
             action.path,
-            Operation("flush_rows", {"path": pins.table(cube, name)}),
+            FlushRows(pins.table(cube, name)),
             disruption=Disruption.STATE_RESET,
         )
         for name in action.flush
@@ -104,7 +105,7 @@ def plan_action(action: Action, cube: str, live: Live) -> Plan:
             f"cube/{cube}/table/{name}",
             "zero",
             action.path,
-            Operation("zero_rows", {"path": pins.table(cube, name), "keep": _mask(live, cube, name).hex()}),
+            ZeroRows(pins.table(cube, name), _mask(live, cube, name)),
         )
         for name in action.zero
     ]

@@ -153,18 +153,20 @@ def _session_of_edit(documents: Sequence[Document], options: Options, reconciler
     result = _session(documents, options, reconciler, delete=False, live=live)
     if not (result.plan.steps or options.connecting):
         return None
-    few = _CONNECTS if options.connecting else _OF_ROWS
-    more = cubes_of(step for step in result.plan.steps if step.operation.kind not in few)
+    from reconciler.plan.effects import CONNECTING, OF_ROWS
+
+    few = CONNECTING if options.connecting else OF_ROWS
+    more = cubes_of(step for step in result.plan.steps if not isinstance(step.operation, few))
     return None if more & {pins.cube(cube) for cube in live.generations} else result
-
-
-_OF_ROWS = frozenset({"write_rows", "delete_rows"})
-_CONNECTS = _OF_ROWS | {"set_hop", "set_member", "attach_hook"}
 
 
 def _leaves_what_it_read(result: ApplyResult) -> bool:
     """Whether nothing was done after it was verified, and nothing that a read cannot see."""
-    return all(step.operation.kind in (*_CONNECTS, "set_document") for step in result.plan.steps)
+    if not result.plan.steps:
+        return True
+    from reconciler.plan.effects import SEEN
+
+    return all(isinstance(step.operation, SEEN) for step in result.plan.steps)
 
 
 def _session(

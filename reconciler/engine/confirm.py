@@ -112,11 +112,13 @@ def refuse_while_unconfirmed(root: str) -> None:
 
 def refuse_loss(steps: Sequence[Step]) -> None:
     """Raise ApplyFailed if taking the steps back would not bring everything back; nothing has been done then."""
+    from reconciler.plan.operations import DeleteNamespace
+
     lost = []
     for step in steps:
         if step.disruption == Disruption.STATE_RESET:
             lost.append(f"{step.address}: {step.reason}; what it learned and counted would be lost")
-        elif step.operation.kind == "delete_namespace":
+        elif isinstance(step.operation, DeleteNamespace):
             lost.append(f"{step.address}: whatever else is in it would be lost")
     if lost:
         shown = lost[:10] + ([f"and {len(lost) - 10} more"] if len(lost) > 10 else [])

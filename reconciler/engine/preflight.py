@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.document import Document, Path
 from reconciler.document.paths import display
@@ -14,6 +14,9 @@ from reconciler.errors import FeatureMissing, HookHeld, NotEnoughMemory, Positio
 from reconciler.graph.records import Record
 from reconciler.kernel.release import is_older_than, release
 from reconciler.service.registry import Services
+
+if TYPE_CHECKING:
+    from reconciler.plan.operations import AttachHook
 
 Places = Callable[[str, str], Position | None]
 """Where an entry of one of a topology's lists ('cubes', 'links') is written, by its name; None: in no file that was given."""
@@ -43,18 +46,27 @@ def refuse_old_kernel(documents: Sequence[Document], services: Services) -> None
 def refuse_conflicts(session: Session) -> None:
     """Raise HookHeld for what is wanted and is somebody else's: found before anything is written."""
     found = list(session.conflicts)
-    for step in session.plan.steps:
-        if step.operation.kind == "attach_hook" and step.operation.args["point"] == "xdp" and step.action == "create":
-            state = session.live.netdevs.get(step.operation.args["netdev"])
+    for attach in _attaching(session):
+        if attach.point == "xdp":
+            state = session.live.netdevs.get(attach.netdev)
             if state is not None and state.xdp is not None:
                 from reconciler.kernel.hooks import holders
 
                 holder = holders(state.index, "xdp")
                 found.append(f"{state.name}'s XDP hook is held by {holder}, which pcn did not attach; detach it first")
-        elif step.operation.kind == "attach_hook" and step.action == "create":
-            found += _ghosts(session, step.operation.args["netdev"], step.operation.args["point"])
+        else:
+            found += _ghosts(session, attach.netdev, attach.point)
     if found:
         raise HookHeld("\n".join(found))
+
+
+def _attaching(session: Session) -> Iterator[AttachHook]:
+    """The hooks that come where none of ours is."""
+    steps = session.plan.steps
+    if steps:
+        from reconciler.plan.operations import AttachHook
+
+        yield from (step.operation for step in steps if isinstance(step.operation, AttachHook) and step.action == "create")
 
 
 def _ghosts(session: Session, netdev: str, point: str) -> list[str]:
@@ -69,9 +81,13 @@ def _ghosts(session: Session, netdev: str, point: str) -> list[str]:
 
 def refuse_unknown_kinds(session: Session, place_of: Places) -> None:
     """Raise FeatureMissing for netdevs of kinds that this kernel cannot make."""
-    made = [step.operation.args["link"] for step in session.plan.steps if step.operation.kind == "create_link"]
+    if not session.plan.steps:
+        return
+    from reconciler.plan.operations import CreateLink
+
+    made = [step.operation.link for step in session.plan.steps if isinstance(step.operation, CreateLink)]
     there = {netdev.kind for netdev in session.live.netdevs.values()}
-    first = {link["kind"]: link["end"]["name"] for link in reversed(made) if link["kind"] not in there}
+    first = {link.kind: link.end.name for link in reversed(made) if link.kind not in there}
     for kind, name in first.items():
         from reconciler.kernel.linkkinds import can_make
         from reconciler.kernel.linkspec import kind_missing

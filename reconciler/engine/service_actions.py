@@ -20,7 +20,8 @@ from reconciler.facts import of_cube
 from reconciler.graph.desired import full_config
 from reconciler.graph.records import CubeRecord, Live, TableRecord
 from reconciler.model import Cube
-from reconciler.plan.steps import MAP_WRITES, Operation, Plan, Rank, Step
+from reconciler.plan.operations import DeleteRows, WriteRows
+from reconciler.plan.steps import MAP_WRITES, Plan, Rank, Step
 from reconciler.service.implementation import ActionCall, ActionDone
 from reconciler.service.model.codec import Env
 from reconciler.service.registry import Service
@@ -130,18 +131,14 @@ def _steps(
     before = {key: there[key] for key in rows if key in there}
     written = {key: value for key, value in rows.items() if value is not None and there.get(key) != value}
     deleted = [key for key, value in rows.items() if value is None and key in there]
-    mask = (b"\xff" * layout.value.size).hex()
-
-    def write(some: Mapping[bytes, bytes]) -> Operation:
-        return Operation("write_rows", {"path": path, "mask": mask, "rows": {k.hex(): v.hex() for k, v in some.items()}})
-
-    def delete(keys: Sequence[bytes]) -> Operation:
-        return Operation("delete_rows", {"path": path, "keys": [key.hex() for key in keys], "sparse": False})
-
+    mask = b"\xff" * layout.value.size
     address = f"cube/{cube}/table/{name}"
     if written:
-        undo = [write({key: before[key] for key in written if key in before}), delete([k for k in written if k not in before])]
-        yield Step(Rank.ROWS, address, "write", action.path, write(written), tuple(undo), counts=MAP_WRITES, count=len(written))
+        old = {key: before[key] for key in written if key in before}
+        undo = (WriteRows(path, old, mask), DeleteRows(path, tuple(key for key in written if key not in before)))
+        write = WriteRows(path, written, mask)
+        yield Step(Rank.ROWS, address, "write", action.path, write, undo, counts=MAP_WRITES, count=len(written))
     if deleted:
-        undo = [write({key: before[key] for key in deleted})]
-        yield Step(Rank.ROWS, address, "delete", action.path, delete(deleted), tuple(undo), counts=MAP_WRITES, count=len(deleted))
+        back = (WriteRows(path, {key: before[key] for key in deleted}, mask),)
+        delete = DeleteRows(path, tuple(deleted))
+        yield Step(Rank.ROWS, address, "delete", action.path, delete, back, counts=MAP_WRITES, count=len(deleted))

@@ -11,10 +11,13 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from reconciler.errors import ApplyFailed, Interrupted, PcnError, RollbackIncomplete, VerifyFailed
-from reconciler.plan.steps import Operation, Plan, Step
+from reconciler.plan.steps import Plan, Step
+
+if TYPE_CHECKING:
+    from reconciler.plan.operations import Operation
 
 Progress = Callable[[int, int, Step], None]
 
@@ -89,12 +92,14 @@ def _undo(done: list[Step], performer: Performer, cause: Exception) -> None:
 def _backwards(done: list[Step]) -> Iterator[tuple[Step, Operation]]:
     """What takes the steps back, and of which. Links that were made one after the other go at once: the kernel deletes many
     in the time of one."""
+    from reconciler.plan.operations import DeleteLinks
+
     operations = [(step, operation) for step in reversed(done) for operation in step.undo]
-    for deletions, group in groupby(operations, key=lambda each: each[1].kind == "delete_links"):
+    for deletions, group in groupby(operations, key=lambda each: isinstance(each[1], DeleteLinks)):
         if deletions:
             together = list(group)
-            links = [link for _, operation in together for link in operation.args["links"]]
-            yield together[-1][0], Operation("delete_links", {"links": links})
+            links = (link for _, operation in together if isinstance(operation, DeleteLinks) for link in operation.links)
+            yield together[-1][0], DeleteLinks(tuple(links))
         else:
             yield from group
 

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 
 from reconciler.live.load import Loaded, load_cube
-from reconciler.plan.steps import Operation
+from reconciler.plan.operations import LoadProgram, Operation
 
 WORTH = 16  # programs; of fewer the first ones would be all that is saved
 _PAUSE = 0.003  # seconds
@@ -27,7 +27,7 @@ class Prefetcher:
     be loaded once all its tables are in it. `objects` are the compiled ones by digest."""
 
     def __init__(self, operations: Iterable[Operation], fds: Mapping[str, int], objects: Mapping[str, Any]) -> None:
-        self._left = {str(each.args["path"]): each.args for each in operations if each.kind == "load_program"}
+        self._left = {each.path: each for each in operations if isinstance(each, LoadProgram)}
         self._fds, self._objects = fds, objects
         self._done: dict[str, Loaded] = {}
         self._busy = ""
@@ -61,10 +61,10 @@ class Prefetcher:
 
     def _run(self) -> None:
         while (found := self._next()) is not None:
-            args, tables = found
+            program, tables = found
             loaded = None
             try:
-                loaded = load_cube(self._objects[args["object"]], tables, bytes.fromhex(args["constants"]), args["name"])
+                loaded = load_cube(self._objects[program.object], tables, program.constants, program.name)
             except Exception:  # noqa: BLE001, S110 - whoever asks for it tries again, and can say at which step it fails
                 pass
             with self._changed:
@@ -73,16 +73,16 @@ class Prefetcher:
                 self._busy = ""
                 self._changed.notify_all()
 
-    def _next(self) -> tuple[Mapping[str, Any], Mapping[str, int]] | None:
+    def _next(self) -> tuple[LoadProgram, Mapping[str, int]] | None:
         """What is to be loaded next, and the descriptors of its tables; waits for one. None: there will be none."""
         with self._changed:
             while self._left:
                 for path in reversed(list(islice(self._left, _WINDOW))):
-                    args = self._left[path]
-                    tables = {symbol: self._fds.get(pin or args["calls"], -1) for symbol, pin in args["maps"].items()}
+                    program = self._left[path]
+                    tables = {symbol: self._fds.get(pin or program.calls, -1) for symbol, pin in program.maps.items()}
                     if -1 not in tables.values():
                         self._busy = path
                         del self._left[path]
-                        return args, tables
+                        return program, tables
                 self._changed.wait(_PAUSE)  # nobody says that a table is there
             return None

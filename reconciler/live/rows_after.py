@@ -16,6 +16,7 @@ from reconciler.graph.records import Record, TableRecord
 from reconciler.incremental.row_delta import MANY, may_differ, row_delta
 from reconciler.kernel import maps
 from reconciler.kernel.bpffs import Bpffs
+from reconciler.plan.operations import DeleteRows, WriteRows
 from reconciler.plan.steps import Step
 
 Rows = dict[bytes, bytes]
@@ -26,9 +27,9 @@ def rows_after(root: Bpffs, before: Iterable[Record], steps: Iterable[Step], wan
     OSError."""
     named: dict[str, set[bytes]] = {}
     for step in steps:
-        path, rows = step.operation.args.get("path"), step.operation.args.get("rows") or step.operation.args.get("keys")
-        if isinstance(path, str) and rows:
-            named.setdefault(path, set()).update(map(bytes.fromhex, rows))
+        match step.operation:
+            case WriteRows(path, rows) | DeleteRows(path, rows):
+                named.setdefault(path, set()).update(rows)
     tables = [record for record in before if isinstance(record, TableRecord) and _is_long(record)]
     return {each.path: _now(root, each, named.get(each.path), wanted.get(each.address)) for each in tables}
 

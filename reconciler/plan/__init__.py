@@ -1,64 +1,22 @@
 """From what differs to the ordered work that mends it. Pure: a plan can be made, printed and thrown away.
 
 Each kind of record has one function that knows how a change of it is done hitlessly; `Rank` puts their steps in an
-order in which no packet ever meets a target that is not ready.
+order in which no packet ever meets a target that is not ready. Where nothing differs none of them is imported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
-from reconciler import pins
-from reconciler.graph.diff import Change, diff
+from reconciler.graph.diff import diff
 from reconciler.graph.parts import Built, Desired
-from reconciler.graph.records import (
-    CubeRecord,
-    Grouped,
-    HookRecord,
-    LinkRecord,
-    Live,
-    MemberRecord,
-    NamespaceRecord,
-    NextHopRecord,
-    OffloadRecord,
-    PortRecord,
-    ProgramRecord,
-    PromiscuousRecord,
-    Record,
-    State,
-    TableRecord,
-    TopologyRecord,
-    TrampolineRecord,
-    WaitingRecord,
-)
+from reconciler.graph.records import Live
 from reconciler.model import BuildKey
-from reconciler.plan.context import ASIDE, Context, Surroundings, what
-from reconciler.plan.cube import plan_cube, plan_document, plan_port, plan_table, plan_waiting
-from reconciler.plan.forwarding import plan_hook, plan_member, plan_next_hop
-from reconciler.plan.network import merge_link_deletions, plan_link, plan_namespace, plan_offload, plan_promiscuous
-from reconciler.plan.programs import plan_programs
-from reconciler.plan.recreate import mark_recreated
-from reconciler.plan.steps import Disruption, Lockout, Operation, Plan, Rank, Step, ordered
-from reconciler.plan.trampolines import plan_trampoline, refused_chains, stale_chains
+from reconciler.plan.context import Context, Surroundings
+from reconciler.plan.notes import other_names, refused_chains
+from reconciler.plan.steps import Plan
 from reconciler.service.registry import Services
-
-_PLANNERS: tuple[tuple[type[Any], Callable[[Change, Any], Iterable[Step]]], ...] = (
-    (NamespaceRecord, plan_namespace),
-    (LinkRecord, plan_link),
-    (OffloadRecord, plan_offload),
-    (PromiscuousRecord, plan_promiscuous),
-    (CubeRecord, plan_cube),
-    (PortRecord, plan_port),
-    (WaitingRecord, plan_waiting),
-    (TableRecord, plan_table),
-    (TrampolineRecord, plan_trampoline),
-    (NextHopRecord, plan_next_hop),
-    (MemberRecord, plan_member),
-    (HookRecord, plan_hook),
-    (TopologyRecord, plan_document),
-)
 
 NOWHERE = Surroundings()
 
@@ -73,157 +31,11 @@ def make_plan(
 ) -> Plan:
     """The plan that turns `live` into `desired`. `objects` by digest; `around` is for what is said of connections."""
     context = Context(desired, live, services, built, objects)
-    steps: list[Step] = []
-    context.state = dict(live.state)
-    for record in _other_cubes(desired.state, live.state):
-        steps += _rename_aside(record, context)
-    mark_recreated(context)
-    changes = diff(desired.state, context.state if context.altered else live.state)
-    context.fresh = {c.after.name for c in changes if c.before is None and isinstance(c.after, CubeRecord)}
-    context.growing = {c.after.cube for c in changes if c.before is None and isinstance(c.after, ProgramRecord)}
-    doomed = {c.before.name for c in changes if c.after is None and isinstance(c.before, CubeRecord)}
-    relevant = [change for change in changes if not _goes_with_its_cube(change, doomed)]
-    by_kind: dict[type[Any], list[Change]] = {kind: [] for kind, _ in _PLANNERS}
-    for change in relevant:
-        by_kind.setdefault(type(change.after or change.before), []).append(change)
-    for kind, planner in _PLANNERS:
-        for change in by_kind[kind]:
-            steps += planner(change, context)
-        if kind is TableRecord:
-            by_kind[TrampolineRecord] += stale_chains(context)
-    steps += plan_programs(relevant, context)
-    steps += [
-        Step(Rank.RETIRE, f"leftover/{path}", "delete", "left by an interrupted apply", Operation("remove", {"path": path}))
-        for path in live.orphans
-        if path not in context.cleared | _written(steps)
-    ]
-    if any(step.rank == Rank.RETIRE for step in steps):
-        steps.append(Step(Rank.GRACE, "packets", "wait", "until none is inside what goes", Operation("grace")))
-    if steps and live.format != pins.FORMAT:
-        steps += _format(live.format)
-    notes = (*desired.notes, *refused_chains(context), *_other_names(context))
-    steps, lockouts = _with_cuts(merge_link_deletions(steps), context, around)
-    return Plan(ordered(annotate_blast_radius(steps, desired)), tuple(desired.pending), notes, lockouts)
+    changes = diff(desired.state, live.state)
+    notes = (*desired.notes, *refused_chains(desired, live), *other_names(desired, live))
+    if not changes and not live.orphans:
+        return Plan((), tuple(desired.pending), notes)
+    from reconciler.plan.assemble import plan_steps
 
-
-def _with_cuts(steps: list[Step], context: Context, around: Surroundings) -> tuple[list[Step], tuple[Lockout, ...]]:
-    if not steps:
-        return steps, ()
-    from reconciler.plan.cuts import with_cuts
-
-    return with_cuts(steps, context, around)
-
-
-def _other_names(context: Context) -> Iterator[str]:
-    """What is written by another name waits for ever where the netdev is named otherwise, too (graph/altnames.py)."""
-    waiting = {netdev for *_, netdev in context.desired.pending}
-    for name, netdev in context.live.netdevs.items() if waiting else ():
-        for other in waiting.intersection(netdev.other_names):
-            yield f"{other} is another name (altname) of {name}, which is named elsewhere too: write {name}"
-
-
-def _format(before: int) -> Iterator[Step]:
-    """What is made has this code's layout, from which older code has to keep away. Where nothing is to be done the layout stays
-    the one that it was."""
-    said = {pins.FORMAT_PIN: str(pins.FORMAT)}
-    undo = Operation("set_link", {"path": pins.FORMAT_PIN, "text": str(before)})
-    if before == 1:
-        said = {pins.KEEP_OUT: pins.KEEP_OUT_TEXT, **said}
-    for path, text in said.items():
-        yield Step(
-            Rank.FORMAT,
-            f"format/{path}",
-            "update",
-            "the layout of what is in bpffs",
-            Operation("set_link", {"path": path, "text": text}),
-            (undo if before > 1 else Operation("remove", {"path": path}),),
-            before,
-            pins.FORMAT,
-        )
-
-
-def _other_cubes(wanted: State, live: State) -> Iterator[CubeRecord]:
-    """The cubes that are wanted, without those of which it is known that all is as it is live."""
-    if isinstance(wanted, Grouped) and isinstance(live, Grouped):
-        groups = (group for cube, group in wanted.groups.items() if not group.is_known_to_be(live.groups.get(cube)))
-        records: Iterable[Record] = (record for group in groups for record in group.values())
-    else:
-        records = wanted.values()
-    return (record for record in records if isinstance(record, CubeRecord))
-
-
-def _written(steps: Iterable[Step]) -> set[str]:
-    """The pins that steps put in place: what an interrupted apply left at one of them is replaced, not removed afterwards."""
-    written = set()
-    for step in steps:
-        if step.rank.phase != "retire":
-            args = step.operation.args
-            written |= {args.get("path", ""), args.get("to", "")}
-            if step.operation.kind == "attach_hook":
-                written.add(args["pin"])
-    return written
-
-
-def _goes_with_its_cube(change: Change, doomed: set[str]) -> bool:
-    """Parts of a cube that is removed need no step of their own: its directory goes at once."""
-    record = change.before
-    return change.after is None and not isinstance(record, CubeRecord | HookRecord) and getattr(record, "cube", None) in doomed
-
-
-def _rename_aside(wanted: CubeRecord, context: Context) -> Iterator[Step]:
-    """Another service, hook or init-only leaf under an old name, or room for more ports: the old one forwards, aside, until the
-    new one takes over."""
-    old = context.state.get(wanted.address)
-    if not isinstance(old, CubeRecord):
-        return
-    other = old.init and wanted.init and old.init != wanted.init
-    room = [_room(state, old.name) for state in (context.state, context.desired.state)]
-    if (old.service, old.type) == (wanted.service, wanted.type) and not other and (None in room or room[0] == room[1]):
-        return
-    now, then = (what(each) + (f" {each.init}" if other else "") for each in (old, wanted))
-    if now == then:
-        now, then = (f"{now} with {each} ways out" for each in room)
-    home = pins.cube(old.name)
-    away = context.unused(home + ASIDE)
-    context.moved[home], context.altered = away, True
-    yield Step(
-        Rank.RENAME_ASIDE,
-        wanted.address,
-        "replace",
-        f"{now} becomes {then}",
-        Operation("rename", {"path": home, "to": away}),
-        (Operation("rename", {"path": away, "to": home}),),
-        now,
-        then,
-        Disruption.STATE_RESET,
-    )
-    yield Step(Rank.RETIRE, wanted.address, "delete", "was replaced", Operation("remove", {"path": away}))
-    for address, record in list(context.state.items()):
-        if getattr(record, "cube", None) == old.name or address == wanted.address:
-            del context.state[address]
-        elif isinstance(record, NextHopRecord) and record.target.startswith(f"{home}/"):
-            context.state[address] = replace(record, target=away + record.target.removeprefix(home))
-        elif isinstance(record, HookRecord) and record.stub.startswith(f"{home}/"):
-            context.state[address] = replace(record, stub=away + record.stub.removeprefix(home))
-
-
-def _room(state: State, cube: str) -> int | None:
-    """For how many ways out a cube has room."""
-    hops = state.get(f"cube/{cube}/table/hops")
-    return hops.spec[3] if isinstance(hops, TableRecord) else None
-
-
-def annotate_blast_radius(steps: Iterable[Step], desired: Desired) -> list[Step]:
-    """Name, for each disruptive step, the cubes next door that feel it."""
-    found = list(steps)
-    if any(step.disruption for step in found):
-        from reconciler.graph import neighbours
-
-        near = neighbours(desired.state)
-        found = [replace(step, reaches=near.get(_cube_of(step.address), ())) if step.disruption else step for step in found]
-    return found
-
-
-def _cube_of(address: str) -> str:
-    parts = address.split("/")
-    return parts[1] if parts[0] in ("cube", "hook", "link") and len(parts) > 1 else ""
+    steps, lockouts = plan_steps(changes, context, around)
+    return Plan(steps, tuple(desired.pending), notes, lockouts)

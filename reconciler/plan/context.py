@@ -10,11 +10,11 @@ from reconciler import pins
 from reconciler.graph.parts import Built, Desired
 from reconciler.graph.records import GONE, CubeRecord, HookRecord, Live, NextHopRecord, State, global_records
 from reconciler.model import BuildKey
-from reconciler.plan.steps import Operation
 from reconciler.service.registry import Services
 
 if TYPE_CHECKING:
     from reconciler.facts.own import OwnNetdev
+    from reconciler.plan.operations import Operation
 
 ASIDE = "~old"  # where a cube that is replaced goes on working until its successor has taken over
 NEW = "~new"  # a table that will take over from one of another shape

@@ -11,7 +11,18 @@ from dataclasses import replace
 
 from reconciler.graph.records import HookRecord
 from reconciler.plan.context import Context, Surroundings
-from reconciler.plan.lockouts import ends_of, lockouts_by, lockouts_of, lost_addresses
+from reconciler.plan.lockouts import lockouts_by, lockouts_of, lost_addresses
+from reconciler.plan.operations import (
+    AttachHook,
+    ConfigureEnd,
+    CreateLink,
+    CreateMap,
+    DeleteLinks,
+    DeleteRows,
+    SetHop,
+    UpdateHook,
+    WriteRows,
+)
 from reconciler.plan.steps import Disruption, Lockout, Rank, Step
 from reconciler.plan.ways import arrivals, changes, is_taken, place_of, service_of
 
@@ -30,23 +41,22 @@ def with_cuts(steps: Sequence[Step], context: Context, around: Surroundings) -> 
 
 
 def _made(steps: Sequence[Step]) -> Iterator[str]:
-    made = (step.operation.args["link"] for step in steps if step.operation.kind == "create_link")
-    yield from (end["name"] for link in made for end in ends_of(link) if end["netns"] is None)
+    made = (step.operation.link for step in steps if isinstance(step.operation, CreateLink))
+    yield from (end.name for link in made for end in link.ends if end.netns is None)
 
 
 def _cuts(step: Step, context: Context, around: Surroundings) -> Iterator[str]:
-    kind = step.operation.kind
-    if kind == "configure_end":
-        end, before = step.operation.args["end"], step.operation.args["before"]
-        if lost := lost_addresses(end, before):
-            yield f"those of {', '.join(lost)}"
-    elif kind == "delete_links" and step.rank == Rank.RETIRE_LINK:
-        if lost := [address for link in step.operation.args["links"] for end in ends_of(link) for address in end["addresses"]]:
-            yield f"those of {', '.join(lost)}"
-    elif kind in ("attach_hook", "update_hook", "set_hop"):
-        yield from _on_the_way(step, context, around)
-    elif kind in ("delete_rows", "create_map"):
-        yield from _of_rows(step, context)
+    match step.operation:
+        case ConfigureEnd(end, before):
+            if lost := lost_addresses(end, before):
+                yield f"those of {', '.join(lost)}"
+        case DeleteLinks(links) if step.rank == Rank.RETIRE_LINK:
+            if lost := [address for link in links for end in link.ends for address in end.addresses]:
+                yield f"those of {', '.join(lost)}"
+        case AttachHook() | UpdateHook() | SetHop():
+            yield from _on_the_way(step, context, around)
+        case DeleteRows() | CreateMap():
+            yield from _of_rows(step, context)
 
 
 def _of_rows(step: Step, context: Context) -> Iterator[str]:
@@ -54,7 +64,7 @@ def _of_rows(step: Step, context: Context) -> Iterator[str]:
     _, cube, _, table = (*step.address.split("/", 3), "", "", "")[:4]
     service = service_of(cube, context.desired.state, context.services)
     said = service.implementation.cut_with.get(table) if service is not None else None
-    if said and (step.operation.kind == "delete_rows" or step.disruption):
+    if said and (isinstance(step.operation, DeleteRows) or step.disruption):
         yield said
 
 
@@ -73,7 +83,7 @@ def _changed(steps: list[Step], said: Mapping[str, str]) -> list[Step]:
     """With what changes of configurations cut; the first rows of a cube that are written say it."""
     left = dict(said)
     for number, step in enumerate(steps):
-        cube = step.address.split("/")[1] if step.operation.kind == "write_rows" else ""
+        cube = step.address.split("/")[1] if isinstance(step.operation, WriteRows) else ""
         if words := left.pop(cube, ""):
             steps[number] = replace(step, disruption=max(step.disruption, Disruption.CONNECTIONS_CUT), cuts=words)
     return steps

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reconciler import pins
 from reconciler.graph.diff import Change
-from reconciler.graph.records import GONE, HookRecord, MemberRecord, NextHopRecord, PortRecord, TrampolineRecord
+from reconciler.graph.records import GONE, HookRecord, MemberRecord, NextHopRecord, PortRecord, Record, TrampolineRecord
 from reconciler.graph.wiring import is_hidden
 from reconciler.model import family_of
 from reconciler.plan.learned import forget_learned
-from reconciler.plan.steps import LINK_CHANGES, Disruption, Operation, Rank, Step
+from reconciler.plan.operations import AttachHook, DetachHook, MoveHook, Remove, SetHop, SetMember, UpdateHook
+from reconciler.plan.steps import LINK_CHANGES, Disruption, Rank, Step
 
 if TYPE_CHECKING:
     from reconciler.plan.context import Context
@@ -68,11 +69,11 @@ def _port_behind_another_netdev(old: NextHopRecord | None, new: NextHopRecord | 
     return None
 
 
-def next_hop_operation(home: str, record: NextHopRecord, to: NextHopRecord | None) -> Operation:
+def next_hop_operation(home: str, record: NextHopRecord, to: NextHopRecord | None) -> SetHop:
     kind, target = (to.kind, to.target) if to is not None else ("none", "")
     if target.startswith(GONE):
         kind, target = "none", ""
-    return Operation("set_hop", {"home": f"{home}/{record.side}", "row": record.row, "kind": kind, "target": target})
+    return SetHop(f"{home}/{record.side}", record.row, kind, target)
 
 
 def _target(record: NextHopRecord | None) -> str | None:
@@ -100,11 +101,11 @@ def plan_member(change: Change, context: Context) -> Iterator[Step]:
     )
 
 
-def member_operation(home: str, family: str, index: int, member: Any) -> Operation:
+def member_operation(home: str, family: str, index: int, member: Record | None) -> SetMember:
     """Row `index` of a flood table as `member` has it; empty if that is none, or names a netdev that is gone."""
-    gone = not isinstance(member, MemberRecord) or member.netdev.startswith(GONE)
-    ends = {"netdev": "", "far": ""} if gone else {"netdev": member.netdev, "far": member.far}
-    return Operation("set_member", {"home": home, "family": family, "index": index, **ends})
+    if not isinstance(member, MemberRecord) or member.netdev.startswith(GONE):
+        return SetMember(home, family, index)
+    return SetMember(home, family, index, member.netdev, member.far)
 
 
 def plan_hook(change: Change, context: Context) -> Iterator[Step]:
@@ -122,21 +123,17 @@ def plan_hook(change: Change, context: Context) -> Iterator[Step]:
         yield _attach_hook(old, new, pin, context)
         yield from _move_hook(new, pin, context)
         if old is not None and old.stub == GONE and old.path != pin:
-            yield Step(Rank.RETIRE, change.address, "delete", "its netdev is gone", Operation("remove", {"path": old.path}))
+            yield Step(Rank.RETIRE, change.address, "delete", "its netdev is gone", Remove(old.path))
     elif old is not None:
         yield _detach_hook(old, context)
 
 
-def _place(record: HookRecord, pin: str = "") -> dict[str, Any]:
-    return {"netdev": record.netdev, "point": record.point, "pin": pin or record.path}
+def _attach(record: HookRecord, stub: str, pin: str = "") -> AttachHook:
+    return AttachHook(record.netdev, record.point, pin or record.path, stub, record.mode)
 
 
-def _attached(record: HookRecord, stub: str, pin: str = "") -> Operation:
-    return Operation("attach_hook", {**_place(record, pin), "stub": stub, "mode": record.mode})
-
-
-def _detached(record: HookRecord, pin: str = "") -> Operation:
-    return Operation("detach_hook", _place(record, pin))
+def _detach(record: HookRecord) -> DetachHook:
+    return DetachHook(record.netdev, record.point, record.path)
 
 
 def _is_free(path: str, own: HookRecord | None, context: Context) -> bool:
@@ -146,14 +143,17 @@ def _is_free(path: str, own: HookRecord | None, context: Context) -> bool:
 
 
 def _update_hook(old: HookRecord, new: HookRecord, context: Context) -> Step:
-    place = _place(new, old.path)
+
+    def to(stub: str) -> UpdateHook:
+        return UpdateHook(new.netdev, new.point, old.path, stub)
+
     return Step(
         Rank.ATTACH,
         new.address,
         "update",
         "leads to another program",
-        Operation("update_hook", {**place, "stub": context.rebuilt.get(new.stub, new.stub)}),
-        (Operation("update_hook", {**place, "stub": old.stub}),),
+        to(context.rebuilt.get(new.stub, new.stub)),
+        (to(old.stub),),
         old.stub,
         new.stub,
         counts=LINK_CHANGES,
@@ -165,8 +165,8 @@ def _move_hook(new: HookRecord, pin: str, context: Context) -> Iterator[Step]:
     """Pin a hook where its netdev's name says; beside that as long as another hook is there, so that names can be exchanged."""
 
     def step(rank: Rank, path: str, to: str) -> Step:
-        forth, back = (Operation("move_hook", {"path": one, "to": other}) for one, other in ((path, to), (to, path)))
-        return Step(rank, new.address, "update", "its netdev was renamed", forth, (back,))
+        move = MoveHook(path, to)
+        return Step(rank, new.address, "update", "its netdev was renamed", move, (move.inverse(),))
 
     if pin == new.path:
         return
@@ -185,8 +185,8 @@ def _change_mode(old: HookRecord, new: HookRecord) -> Step:
         new.address,
         "replace",
         f"XDP mode {old.mode or 'none'} becomes {new.mode}",
-        _detached(old),
-        (_attached(old, old.stub),),
+        _detach(old),
+        (_attach(old, old.stub),),
         disruption=Disruption.PACKETS_LOST,
     )
 
@@ -194,13 +194,14 @@ def _change_mode(old: HookRecord, new: HookRecord) -> Step:
 def _attach_hook(old: HookRecord | None, new: HookRecord, pin: str, context: Context) -> Step:
     """A hidden netdev's hook is ready before the first flooded copy goes there."""
     replaced = old is not None and old.stub != GONE
+    attach = _attach(new, context.rebuilt.get(new.stub, new.stub), pin)
     return Step(
         Rank.NEW_HOP if is_hidden(new.netdev) and not replaced else Rank.ATTACH,
         new.address,
         "create" if old is None else "restore",
         "leads to its cube" if old is None else "its netdev was made anew",
-        _attached(new, context.rebuilt.get(new.stub, new.stub), pin),
-        (_detached(new, pin),),
+        attach,
+        (attach.inverse(),),
         old.stub if old else None,
         new.stub,
         counts=LINK_CHANGES,
@@ -221,8 +222,8 @@ def _detach_hook(old: HookRecord, context: Context) -> Step:
         old.address,
         "delete",
         "nothing is wanted here",
-        _detached(old),
-        () if hidden else (_attached(old, old.stub) if old.stub != GONE else _detached(old),),
+        _detach(old),
+        () if hidden else (_attach(old, old.stub) if old.stub != GONE else _detach(old),),
         old.stub,
         None,
         Disruption.PACKETS_LOST if lost else Disruption.NONE,

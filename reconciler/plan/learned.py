@@ -11,7 +11,8 @@ from typing import Any
 from reconciler import pins
 from reconciler.graph.records import PortRecord
 from reconciler.plan.context import Context
-from reconciler.plan.steps import Operation, Rank, Step
+from reconciler.plan.operations import PurgeRows
+from reconciler.plan.steps import Rank, Step
 from reconciler.service.model.packing import place
 from reconciler.service.registry import Service
 
@@ -36,9 +37,9 @@ def forget_at(
                 layout = tables[learned].key if in_key else tables[learned].value
                 offset, size = place(layout, column.place)
                 path = pins.table(port.cube, learned, tables[learned].scope)
-                rows = {"fields": [[in_key, offset, size]], "values": [port.index.to_bytes(size, "little").hex()]}
+                index = port.index.to_bytes(size, "little")
                 address = f"cube/{port.cube}/table/{learned}"
-                yield Step(Rank.NAMES, address, "forget", reason, Operation("purge_rows", {"path": path, **rows}))
+                yield Step(Rank.NAMES, address, "forget", reason, PurgeRows(path, ((in_key, offset, size),), (index,)))
 
 
 def record_address(cube: str, table: str, tables: Mapping[str, Any]) -> str:

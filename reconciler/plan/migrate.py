@@ -8,7 +8,8 @@ from reconciler.graph.memory_estimate import ARRAY, HASH, LPM_TRIE, LRU_HASH, LR
 from reconciler.graph.records import TableRecord
 from reconciler.graph.tables import PUBLIC
 from reconciler.plan.context import Context
-from reconciler.plan.steps import Disruption, Operation, Rank, Step
+from reconciler.plan.operations import MigrateRows
+from reconciler.plan.steps import Disruption, Rank, Step
 
 _ALIKE = ({HASH, LRU_HASH}, {PERCPU_HASH, LRU_PERCPU_HASH}, {ARRAY}, {PERCPU_ARRAY}, {LPM_TRIE})
 _PER_CPU = {PERCPU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY}
@@ -33,7 +34,7 @@ def carry_over(live: TableRecord, record: TableRecord, new: str, old: str, conte
     service = _service(live, record, context)
     if service is None or (record.rows is not None and not any(byte != 0xFF for byte in record.mask)):
         return []
-    common = {"service": service, "table": record.name, "mask": record.mask.hex() if record.rows is not None else ""}
+    mask = record.mask if record.rows is not None else b""
     passes = (
         (Rank.POPULATE, "migrate", "what was learned", live.path, new),
         (Rank.CATCH_UP, "migrate", "what was learned meanwhile", live.path, new),
@@ -41,7 +42,7 @@ def carry_over(live: TableRecord, record: TableRecord, new: str, old: str, conte
         (Rank.LAST_ROWS, "migrate", "what was learned by packets that were still inside", old, record.path),
     )
     return [
-        Step(rank, record.address, action, reason, Operation("migrate_rows", {"source": source, "path": target, **common}))
+        Step(rank, record.address, action, reason, MigrateRows(source, target, service, record.name, mask))
         for rank, action, reason, source, target in passes
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,19 @@ from reconciler import pins
 from reconciler.graph.diff import Change
 from reconciler.graph.records import GONE, LinkRecord, NamespaceRecord, OffloadRecord, PromiscuousRecord
 from reconciler.model import Link, LinkEnd
-from reconciler.plan.steps import LINK_CHANGES, Disruption, Operation, Rank, Step
+from reconciler.plan.operations import (
+    ClaimLink,
+    ConfigureEnd,
+    CreateLink,
+    CreateNamespace,
+    DeleteLinks,
+    Operation,
+    Remove,
+    SetOffload,
+    SetPromiscuous,
+    TellEnd,
+)
+from reconciler.plan.steps import LINK_CHANGES, Disruption, Rank, Step
 
 if TYPE_CHECKING:
     from reconciler.plan.context import Context
@@ -21,31 +33,22 @@ UNTOUCHED = {"gro": False, "tx-checksum": True, "tx-vlan": True}  # as the kerne
 def plan_namespace(change: Change, context: Context) -> Iterator[Step]:
     record = change.after or change.before
     assert isinstance(record, NamespaceRecord)
-    args = {"name": record.name, "topology": record.topology}
+    create = CreateNamespace(record.name, record.topology)
     if change.after is None:
-        yield Step(
-            Rank.RETIRE_NAMESPACE, change.address, "delete", "no longer in a topology", Operation("delete_namespace", args)
-        )
+        yield Step(Rank.RETIRE_NAMESPACE, change.address, "delete", "no longer in a topology", create.inverse())
     elif not isinstance(change.before, NamespaceRecord) or change.before.topology == GONE:  # its mark may be there
-        yield Step(
-            Rank.NAMESPACE,
-            change.address,
-            "create",
-            "in the topology",
-            Operation("create_namespace", args),
-            (Operation("delete_namespace", args),),
-        )
+        yield Step(Rank.NAMESPACE, change.address, "create", "in the topology", create, (create.inverse(),))
     else:
         yield Step(
             Rank.NAMES,
             change.address,
             "update",
             "belongs to another topology now",
-            Operation("create_namespace", args),
+            create,
             (
-                Operation("create_namespace", {"name": record.name, "topology": change.before.topology})
+                CreateNamespace(record.name, change.before.topology)
                 if change.before.topology
-                else Operation("remove", {"path": pins.namespace(record.name)}),  # its mark was lost
+                else Remove(pins.namespace(record.name)),  # its mark was lost
             ),
         )
 
@@ -70,19 +73,18 @@ def plan_link(change: Change, context: Context) -> Iterator[Step]:
     elif isinstance(before, LinkRecord):
         yield _delete_link(before, Rank.RETIRE_LINK, "no longer in a topology")
         if told := before.link.options.get("told"):
-            yield Step(Rank.RETIRE, change.address, "forget", "is told nothing any more", Operation("remove", {"path": told}))
+            yield Step(Rank.RETIRE, change.address, "forget", "is told nothing any more", Remove(told))
 
 
 def _claim(before: LinkRecord, after: LinkRecord) -> Step:
     """Whose a netdev is, is written on it. An apply that was killed while making it may not have come so far."""
-    link = link_data(after.link)
     return Step(
         Rank.NAMES,
         after.address,
         "update",
         "belongs to another topology now",
-        Operation("claim_link", {"link": link, "topology": after.topology}),
-        (Operation("claim_link", {"link": link, "topology": before.topology}),),
+        ClaimLink(after.link, after.topology),
+        (ClaimLink(after.link, before.topology),),
         before.topology,
         after.topology,
     )
@@ -104,13 +106,14 @@ def _why_anew(before: Link, after: Link) -> str:
 
 def _create_link(record: LinkRecord, address: str) -> Iterator[Step]:
     link = record.link
+    create = CreateLink(link, record.topology)
     yield Step(
         Rank.LINK,
         address,
         "create",
         "in the topology",
-        Operation("create_link", {"link": link_data(link), "topology": record.topology}),
-        (Operation("delete_links", {"links": [link_data(link)]}),),
+        create,
+        (create.inverse(),),
         None,
         _brief(link),
         counts=LINK_CHANGES,
@@ -133,7 +136,7 @@ def _delete_link(record: LinkRecord, rank: Rank, reason: str, undo: tuple[Operat
         record.address,
         "delete",
         reason,
-        Operation("delete_links", {"links": [link_data(record.link)]}),
+        DeleteLinks((record.link,)),
         undo,
         _brief(record.link),
         None,
@@ -149,12 +152,12 @@ def merge_link_deletions(steps: Iterable[Step]) -> list[Step]:
     doomed = [step for step in steps if step.rank == Rank.RETIRE_LINK]
     merged += [step for step in steps if step.rank != Rank.RETIRE_LINK]
     if doomed:
-        links = [link for step in doomed for link in step.operation.args["links"]]
+        links = tuple(link for step in doomed if isinstance(step.operation, DeleteLinks) for link in step.operation.links)
         merged.append(
             replace(
                 doomed[0],
                 address=doomed[0].address if len(doomed) == 1 else "links",
-                operation=Operation("delete_links", {"links": links}),
+                operation=DeleteLinks(links),
                 before={step.address: step.before for step in doomed} if len(doomed) > 1 else doomed[0].before,
                 count=len(doomed),
             )
@@ -163,15 +166,15 @@ def merge_link_deletions(steps: Iterable[Step]) -> list[Step]:
 
 
 def _configure(address: str, old: LinkEnd, new: LinkEnd, told: str = "") -> Step:
-    kind, kept = ("tell_end", {"told": told}) if told else ("configure_end", {})
+    change = TellEnd(new, old, told) if told else ConfigureEnd(new, old)
     worse = Disruption.PACKETS_LOST if old.up and not new.up else Disruption.NONE
     return Step(
         Rank.LINK_SETTINGS,
         address,
         "update",
         "its settings differ",
-        Operation(kind, {"end": end_data(new), "before": end_data(old), **kept}),
-        (Operation(kind, {"end": end_data(old), "before": end_data(new), **kept}),),
+        change,
+        (change.inverse(),),
         _settings(old, new),
         _settings(new, old),
         worse,
@@ -182,7 +185,7 @@ def _configure(address: str, old: LinkEnd, new: LinkEnd, told: str = "") -> Step
 
 def _settings(end: LinkEnd, other: LinkEnd) -> dict[str, Any]:
     """What of an end differs from the other."""
-    ours, theirs = end_data(end), end_data(other)
+    ours, theirs = asdict(end), asdict(other)
     return {name: value for name, value in ours.items() if value != theirs[name]}
 
 
@@ -191,25 +194,9 @@ def _brief(link: Link) -> str:
     return f"{link.kind}{peer}"
 
 
-def end_data(end: LinkEnd) -> dict[str, Any]:
-    return asdict(end)
-
-
-def link_data(link: Link) -> dict[str, Any]:
-    return {
-        "kind": link.kind,
-        "end": end_data(link.end),
-        "peer": end_data(link.peer) if link.peer else None,
-        "options": dict(link.options),
-    }
-
-
 def plan_offload(change: Change, context: Context) -> Iterator[Step]:
     record = change.after or change.before
     assert isinstance(record, OffloadRecord)
-
-    def operation(settings: Mapping[str, bool]) -> Operation:
-        return Operation("set_offload", {"netdev": record.netdev, "netns": record.netns, "settings": dict(settings)})
 
     old = offloads(change.before) if isinstance(change.before, OffloadRecord) else UNTOUCHED
     new = offloads(change.after) if isinstance(change.after, OffloadRecord) else UNTOUCHED
@@ -218,8 +205,8 @@ def plan_offload(change: Change, context: Context) -> Iterator[Step]:
         change.address,
         "update",
         "XDP traffic needs it" if change.after else "XDP is gone",
-        operation(new),
-        (operation(old),),
+        SetOffload(record.netdev, record.netns, new),
+        (SetOffload(record.netdev, record.netns, old),),
         old,
         new,
         counts=LINK_CHANGES,
@@ -239,8 +226,8 @@ def plan_promiscuous(change: Change, context: Context) -> Iterator[Step]:
     if change.after is None and not record.ours:
         return
 
-    def operation(on: bool) -> Operation:
-        return Operation("set_promiscuous", {"netdev": record.netdev, "topology": record.topology, "on": on})
+    def switch(on: bool) -> Operation:
+        return SetPromiscuous(record.netdev, record.topology, on)
 
     wanted = change.after is not None
     yield Step(
@@ -248,8 +235,8 @@ def plan_promiscuous(change: Change, context: Context) -> Iterator[Step]:
         change.address,
         "create" if wanted else "delete",
         "a bridge hears frames for others" if wanted else "no bridge's port any more",
-        operation(wanted),
-        (operation(False),) if wanted else (),
+        switch(wanted),
+        (switch(False),) if wanted else (),
         counts=LINK_CHANGES,
         count=1,
     )

@@ -9,7 +9,17 @@ from reconciler import pins
 from reconciler.graph.diff import Change
 from reconciler.graph.records import ProgramRecord, TrampolineRecord
 from reconciler.plan.context import Context
-from reconciler.plan.steps import PROGRAM_LOADS, Operation, Rank, Step
+from reconciler.plan.operations import (
+    ClearSlot,
+    KeepProgram,
+    LoadProgram,
+    MakeDirectory,
+    RecordGeneration,
+    Remove,
+    SetLink,
+    SetSlot,
+)
+from reconciler.plan.steps import PROGRAM_LOADS, Rank, Step
 from reconciler.plan.trampolines import load_step, maps_of
 
 
@@ -50,14 +60,8 @@ def _generation(cube: str, wanted: list[ProgramRecord], context: Context) -> Ite
         number += 1
     home, directory = pins.cube(cube), pins.generation(cube, number)
     address = f"cube/{cube}/generation/{number}"
-    yield Step(
-        Rank.DIRECTORY,
-        address,
-        "create",
-        "its programs change" if old else "is new",
-        Operation("make_directory", {"path": directory}),
-        (Operation("remove", {"path": directory}),),
-    )
+    make = MakeDirectory(directory)
+    yield Step(Rank.DIRECTORY, address, "create", "its programs change" if old else "is new", make, (make.inverse(),))
     names: dict[str, str] = {}
     called: dict[str, str] = {}
     calling = {record.side for record in wanted if "" in maps_of(record, context).values()}
@@ -73,41 +77,22 @@ def _generation(cube: str, wanted: list[ProgramRecord], context: Context) -> Ite
             called[record.name] = calls.rpartition("/")[2]
         yield from _load(record, directory, pins.generation(cube, old) if kept else "", calls, context)
         yield _swap(record, directory, pins.generation(cube, old) if old else "", fresh, address)
-    yield Step(
-        Rank.NEW_ENTRY,
-        address,
-        "record",
-        "what was loaded",
-        Operation("record_generation", {"path": directory, "objects": names, "called": called}),
-    )
+    yield Step(Rank.NEW_ENTRY, address, "record", "what was loaded", RecordGeneration(directory, names, called))
     rank = Rank.NEW_CUBE if fresh else Rank.NAMES
-    undo = (
-        Operation("set_link", {"path": f"{home}/current", "text": f"g{old}"})
-        if old
-        else Operation("remove", {"path": f"{home}/current"})
-    )
-    yield Step(
-        rank, address, "commit", "in force", Operation("set_link", {"path": f"{home}/current", "text": f"g{number}"}), (undo,)
-    )
+    undo = SetLink(f"{home}/current", f"g{old}") if old else Remove(f"{home}/current")
+    yield Step(rank, address, "commit", "in force", SetLink(f"{home}/current", f"g{number}"), (undo,))
     if old:
-        yield Step(
-            Rank.RETIRE, address, "delete", "was replaced", Operation("remove", {"path": pins.generation(cube, old)})
-        )
+        yield Step(Rank.RETIRE, address, "delete", "was replaced", Remove(pins.generation(cube, old)))
 
 
 def _load(record: ProgramRecord, directory: str, kept: str, calls: str, context: Context) -> Iterator[Step]:
     """`kept`: the generation that has this very program already. `calls`: the array of those that µCubes go on in, if any
     program of this generation does; all are in it, also those that go nowhere themselves."""
     path = f"{directory}/{record.name}"
-    place = {"calls": "" if record.direction == pins.INJECT else calls, "row": pins.entry_row(record.direction, record.index)}
+    calls, row = "" if record.direction == pins.INJECT else calls, pins.entry_row(record.direction, record.index)
     if kept:
-        yield Step(
-            Rank.PROGRAM,
-            record.address,
-            "keep",
-            "does not change",
-            Operation("keep_program", {"path": path, "source": f"{kept}/{record.name}", **place}),
-        )
+        keep = KeepProgram(path, f"{kept}/{record.name}", calls, row)
+        yield Step(Rank.PROGRAM, record.address, "keep", "does not change", keep)
         return
     before = context.state.get(record.address)
     why = (
@@ -120,16 +105,8 @@ def _load(record: ProgramRecord, directory: str, kept: str, calls: str, context:
         record.address,
         "create" if before is None else "update",
         why,
-        Operation(
-            "load_program",
-            {
-                "path": path,
-                "object": record.object,
-                "constants": record.constants.hex(),
-                "maps": maps_of(record, context),
-                **place,
-                "name": f"{record.cube}_{record.name}",
-            },
+        LoadProgram(
+            path, record.object, record.constants, maps_of(record, context), calls, row, f"{record.cube}_{record.name}"
         ),
         before=before.object[:12] if isinstance(before, ProgramRecord) else None,
         after=record.object[:12],
@@ -141,16 +118,12 @@ def _load(record: ProgramRecord, directory: str, kept: str, calls: str, context:
 def _swap(record: ProgramRecord, directory: str, old: str, fresh: bool, address: str) -> Step:
     slot = pins.entry_row(record.direction, record.index)
     entry = f"{pins.cube(record.cube)}/{record.side}entry"
-    undo = (
-        Operation("set_slot", {"path": entry, "index": slot, "program": f"{old}/{record.name}"})
-        if old
-        else Operation("clear_slot", {"path": entry, "index": slot})
-    )
+    undo = SetSlot(entry, slot, f"{old}/{record.name}") if old else ClearSlot(entry, slot)
     return Step(
         Rank.NEW_ENTRY if fresh else Rank.PUBLISH,
         record.address,
         "swap" if old else "enter",
         "becomes the cube's entry",
-        Operation("set_slot", {"path": entry, "index": slot, "program": f"{directory}/{record.name}"}),
+        SetSlot(entry, slot, f"{directory}/{record.name}"),
         () if fresh else (undo,),  # a new cube's directory goes as a whole
     )

@@ -24,8 +24,8 @@ from reconciler.graph.records import (
 from reconciler.model import family_of
 from reconciler.plan.context import Context
 from reconciler.plan.forwarding import member_operation, next_hop_operation
-from reconciler.plan.network import in_place, link_data, offloads
-from reconciler.plan.steps import Operation
+from reconciler.plan.network import in_place, offloads
+from reconciler.plan.operations import AttachHook, CreateLink, Operation, SetOffload, SetPromiscuous
 
 
 def mark_recreated(context: Context) -> None:
@@ -90,16 +90,15 @@ def _ends(record: LinkRecord) -> set[tuple[str, str | None]]:
 
 def _restore(record: LinkRecord, context: Context) -> Iterator[Operation]:
     """Make a netdev again as it was, with its offloads, what was attached to it and what led to it."""
-    yield Operation("create_link", {"link": link_data(record.link), "topology": record.topology, "again": True})
+    yield CreateLink(record.link, record.topology, again=True)
     names, ends = _names(record), _ends(record)
     for live in {**context.live.state, **context.live.network}.values():
         if isinstance(live, OffloadRecord) and (live.netdev, live.netns) in ends:
-            yield Operation("set_offload", {"netdev": live.netdev, "netns": live.netns, "settings": offloads(live)})
+            yield SetOffload(live.netdev, live.netns, offloads(live))
         elif isinstance(live, PromiscuousRecord) and live.netdev in names:
-            yield Operation("set_promiscuous", {"netdev": live.netdev, "topology": live.topology, "on": True})
+            yield SetPromiscuous(live.netdev, live.topology, on=True)
         elif isinstance(live, HookRecord) and live.netdev in names and live.stub != GONE:
-            place = {"netdev": live.netdev, "point": live.point, "pin": live.path}
-            yield Operation("attach_hook", {**place, "stub": context.path_now(live.stub), "mode": live.mode})
+            yield AttachHook(live.netdev, live.point, live.path, context.path_now(live.stub), live.mode)
         elif isinstance(live, NextHopRecord) and live.kind == "netdev" and live.target in names:
             yield next_hop_operation(context.path_now(pins.cube(live.cube)), live, live)
         elif isinstance(live, MemberRecord) and {live.netdev, live.far} & names:

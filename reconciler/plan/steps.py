@@ -6,10 +6,13 @@ it decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reconciler.plan.operations import Operation
 
 PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES = "program_loads", "map_writes", "link_changes"
 
@@ -70,14 +73,6 @@ class Rank(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
-    """A verb of `execute` and its arguments: strings, numbers, and plain containers of them."""
-
-    kind: str
-    args: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
     """`undo` is done in order; a retiring step has none. `counts` says which of the plan's totals it adds `count` to.
     `reaches` are the cubes that a disruption is felt by, `cuts` the connections that are cut, in words."""
@@ -125,8 +120,12 @@ class Plan:
     @property
     def resets(self) -> tuple[str, ...]:
         """Addresses of the tables that are made anew although what was learned in them is lost, in cubes that stay."""
-        made = (step for step in self.steps if step.operation.kind == "create_map")
-        return tuple(step.address for step in made if step.disruption == Disruption.STATE_RESET)
+        resetting = [step for step in self.steps if step.disruption == Disruption.STATE_RESET]
+        if not resetting:
+            return ()
+        from reconciler.plan.operations import CreateMap
+
+        return tuple(step.address for step in resetting if isinstance(step.operation, CreateMap))
 
 
 def ordered(steps: Iterable[Step]) -> tuple[Step, ...]:
@@ -137,8 +136,8 @@ def cubes_of(steps: Iterable[Step]) -> set[str]:
     """The homes (cubes/<cube>) of all cubes that one of these steps names, or may write to."""
     found = set()
     for step in steps:
-        for value in step.operation.args.values():
-            if isinstance(value, str) and value.startswith("cubes/"):
+        for value in step.operation.texts():
+            if value.startswith("cubes/"):
                 end = value.find("/", len("cubes/"))
                 found.add(value if end < 0 else value[:end])
     return found

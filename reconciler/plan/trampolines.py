@@ -13,15 +13,17 @@ from reconciler.graph.diff import Change
 from reconciler.graph.records import ChainPart, HookRecord, NextHopRecord, ProgramRecord, TrampolineRecord
 from reconciler.graph.tables import scope_of, used_tables
 from reconciler.plan.context import NEW, Context
-from reconciler.plan.cube import promote
-from reconciler.plan.steps import PROGRAM_LOADS, Operation, Rank, Step
+from reconciler.plan.notes import chained, cubes_of_chain
+from reconciler.plan.operations import LinkedCube, LoadChain, LoadStub, Operation, Remove, SetSlot, UpdateHook
+from reconciler.plan.steps import PROGRAM_LOADS, Rank, Step
+from reconciler.plan.tables import promote
 
 
 def plan_trampoline(change: Change, context: Context) -> Iterator[Step]:
     record, before = change.after, change.before
     if not isinstance(record, TrampolineRecord):
         assert isinstance(before, TrampolineRecord)
-        yield Step(Rank.RETIRE, change.address, "delete", "its port is gone", Operation("remove", {"path": before.path}))
+        yield Step(Rank.RETIRE, change.address, "delete", "its port is gone", Remove(before.path))
     elif before is None:
         yield load_step(record, record.path, context)
     else:
@@ -38,52 +40,25 @@ def stale_chains(context: Context) -> list[Change]:
     new = set(context.rebuilt.values())
     return [
         Change(record.address, record, record)
-        for record in _chained(context)
+        for record in chained(context.desired)
         if new and context.state.get(record.address) == record
         and any(new & set(_tables(part, context).values()) for part in record.parts)
     ]
-
-
-def refused_chains(context: Context) -> Iterator[str]:
-    """Notes on chains that are wanted and that the verifier refused."""
-    for record in _chained(context):
-        before = context.live.state.get(record.address)
-        if isinstance(before, TrampolineRecord) and before.refused and before == record:
-            yield f"{_cubes(record)} go by hops, for the verifier refused them as one program"
-
-
-def _chained(context: Context) -> Iterator[TrampolineRecord]:
-    for address in context.desired.chains:
-        record = context.desired.state.get(address)
-        if isinstance(record, TrampolineRecord):
-            yield record
-
-
-def _cubes(record: TrampolineRecord) -> str:
-    return ", ".join(part.cube for part in record.parts)
 
 
 def load_step(record: TrampolineRecord, path: str, context: Context) -> Step:
     """Load a stub, or the chain that stands in its place, and pin it at `path`."""
     entry = f"{pins.cube(record.cube)}/{record.side}entry"
     row = pins.entry_row(record.direction)
-    common = {"path": path, "flavour": record.flavour, "port": record.index, "row": row, "entry": entry}
+    load = LoadStub(path, record.flavour, record.index, row, entry)
     if record.parts:
-        parts = [
-            {
-                "cube": part.cube,
-                "object": part.object,
-                "constants": part.constants.hex(),
-                "maps": _tables(part, context),
-                "port": part.index,
-                "row": part.row,
-            }
+        parts = tuple(
+            LinkedCube(part.cube, part.object, part.constants, _tables(part, context), part.index, part.row)
             for part in record.parts
-        ]
-        operation = Operation("load_chain", {**common, "chain": record.chain, "parts": parts})
-        why = f"one program: {_cubes(record)}"
+        )
+        load = LoadChain(path, record.flavour, record.index, row, entry, record.chain, parts)
+        why = f"one program: {cubes_of_chain(record)}"
     else:
-        operation = Operation("load_stub", common)
         why = (
             "the way back from the slow path"
             if record.direction == pins.INJECT
@@ -95,8 +70,8 @@ def load_step(record: TrampolineRecord, path: str, context: Context) -> Step:
         record.address,
         "create" if before is None else "update",
         why,
-        operation,
-        (Operation("remove", {"path": path}),),
+        load,
+        (load.inverse(),),
         counts=PROGRAM_LOADS,
         count=1,
     )
@@ -107,9 +82,9 @@ def _lead(holder: HookRecord | NextHopRecord, record: TrampolineRecord, new: str
 
     def to(path: str) -> Operation:
         if isinstance(holder, HookRecord):
-            return Operation("update_hook", {"netdev": holder.netdev, "point": holder.point, "stub": path, "pin": holder.path})
+            return UpdateHook(holder.netdev, holder.point, holder.path, path)
         array = f"{pins.cube(holder.cube)}/{holder.side}next"
-        return Operation("set_slot", {"path": array, "index": holder.row, "program": path})
+        return SetSlot(array, holder.row, path)
 
     return Step(
         Rank.ATTACH if isinstance(holder, HookRecord) else Rank.PUBLISH,

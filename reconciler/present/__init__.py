@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.errors import DocumentError, PcnError, Problem
 from reconciler.graph.records import GONE, ProgramRecord
+from reconciler.model import Link, LinkEnd
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Disruption, Step
 
 if TYPE_CHECKING:
@@ -126,37 +127,42 @@ def subject(address: str) -> str:
 
 def _sides(step: Step, report: Report, told: Collection[str]) -> tuple[Any, Any]:
     """Before and after, in the model's leaves where the model knows them."""
-    kind, args = step.operation.kind, step.operation.args
-    if kind in ("write_rows", "delete_rows"):
+    operation = step.operation
+    from reconciler.plan.operations import ConfigureEnd, DeleteLinks, LoadProgram
+
+    if operation.kind in ROWS:
         _, cube, _, table = step.address.split("/", 3)
         if report.most is not None and cube in told and report.decoder is not None and not report.decoder.is_bound(cube, table):
             return {}, {}
         return _rows(step.before, step, report, live=True), _rows(step.after, step, report, live=False)
-    if kind == "configure_end":
-        return {_end_words(args["end"]): step.before}, {_end_words(args["end"]): step.after}
-    if kind == "delete_links":
-        return {_end_words(link["end"]): _link_words(link) for link in args["links"]}, None
-    if kind == "load_program" and step.action == "update" and report.session is not None and report.decoder is not None:
+    if isinstance(operation, ConfigureEnd):
+        return {_end_words(operation.end): step.before}, {_end_words(operation.end): step.after}
+    if isinstance(operation, DeleteLinks):
+        return {_end_words(link.end): _link_words(link) for link in operation.links}, None
+    swaps = isinstance(operation, LoadProgram) and step.action == "update"
+    if swaps and report.session is not None and report.decoder is not None:
         old, new = (state.get(step.address) for state in (report.session.live.state, report.session.desired.state))
         if isinstance(old, ProgramRecord) and isinstance(new, ProgramRecord) and old.object == new.object:
             return differing(report.decoder.constants(old), report.decoder.constants(new))
     return _words(step.before), _words(step.after)
 
 
-def _link_words(link: Mapping[str, Any]) -> str:
-    return str(link["kind"]) if link["peer"] is None else f"{link['kind']} to {_end_words(link['peer'])}"
+def _link_words(link: Link) -> str:
+    return link.kind if link.peer is None else f"{link.kind} to {_end_words(link.peer)}"
 
 
-def _end_words(end: Mapping[str, Any]) -> str:
-    return f"{end['netns']}/{end['name']}" if end["netns"] else str(end["name"])
+def _end_words(end: LinkEnd) -> str:
+    return f"{end.netns}/{end.name}" if end.netns else end.name
 
 
-def _rows(rows: Mapping[str, str] | None, step: Step, report: Report, *, live: bool) -> Any:
-    if rows is None or report.decoder is None:
-        return rows
+def _rows(rows: Mapping[bytes, bytes] | None, step: Step, report: Report, *, live: bool) -> Any:
+    if rows is None:
+        return None
+    if report.decoder is None:
+        return {key.hex(): value.hex() for key, value in rows.items()}
     most = report.most if step.after else report.most and SORTED
     chosen = list(rows if report.most is None else step.after or sorted(step.before or ()))[:most]
-    raw = {bytes.fromhex(key): bytes.fromhex(rows[key]) for key in chosen if key in rows}
+    raw = {key: rows[key] for key in chosen if key in rows}
     _, cube, _, table = step.address.split("/", 3)
     found = report.decoder.rows(cube, table, raw, live=live, written=report.most is not None)
     return found if step.after else dict(sorted(found.items(), key=lambda entry: in_order(entry[0]))[: report.most])

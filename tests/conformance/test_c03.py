@@ -8,6 +8,7 @@ import pytest
 
 from reconciler.kernel import linkwrite, netlink, offload
 from reconciler.model import LinkEnd
+from reconciler.plan.operations import AttachHook
 from tests.lib import packets
 from tests.lib.lab import HOOKS, Counts, Lab, counts
 from tests.lib.netns_topology import settle
@@ -96,7 +97,7 @@ def test_its_return_is_attached_with_link_operations_only(bench, applied_between
     done = counts(result)
     assert done == Counts(link_changes=done.link_changes)
     assert {step.operation.kind for step in result.plan.steps} <= {"attach_hook", "set_hop"}
-    assert sorted(step.operation.args["netdev"] for step in result.plan.steps if step.operation.kind == "attach_hook") == ["v1", "v1"]
+    assert sorted(step.operation.netdev for step in result.plan.steps if isinstance(step.operation, AttachHook)) == ["v1", "v1"]
     assert lab.loaded("hw0") == loaded
     assert bench.ok()
     assert not lab.drift()

@@ -100,7 +100,7 @@ def test_a_deleted_route_leaves_nothing_behind_and_a_row_that_is_changed_by_hand
     lab.cube("r1")["route"] = []
     lab.apply()
     assert "remote" not in {kind for kind, *_ in lab.fib("r1").values()}
-    lab.flush("r1", f"fib{lab.family}_root", operation="zero_rows")
+    lab.flush("r1", f"fib{lab.family}_root", zero=True)
     assert lab.fib("r1") == {}
     assert lab.drift()
     lab.apply()

@@ -9,7 +9,8 @@ from typing import Any
 
 from reconciler.errors import KernelError
 from reconciler.live.execute import Executor
-from reconciler.plan.steps import Operation, Step
+from reconciler.plan.operations import Operation
+from reconciler.plan.steps import Step
 
 
 class Fault(KernelError):

@@ -102,7 +102,7 @@ import reconciler.live.execute as e
 from reconciler.errors import KernelError
 old = e.Executor.do
 def do(self, operation):
-    if operation.kind == "set_document" and "FORWARD" not in operation.args["text"]: raise KernelError("write the document", 28)
+    if operation.kind == "set_document" and "FORWARD" not in operation.text: raise KernelError("write the document", 28)
     old(self, operation)
 e.Executor.do = do
 """

@@ -42,7 +42,7 @@ def test_a_root_of_a_format_that_is_not_known_is_refused_in_words_and_nothing_is
 def test_the_format_is_said_by_the_first_step_of_an_apply_and_is_not_there_when_that_fails(own_root: str) -> None:
     bench, data = Bench(own_root), unique(example("simplebridge"))
     steps = bench.plan(data).plan.steps
-    assert [step.operation.args["path"] for step in steps[:2]] == [pins.KEEP_OUT, pins.FORMAT_PIN]
+    assert [step.operation.path for step in steps[:2]] == [pins.KEEP_OUT, pins.FORMAT_PIN]
 
     def fail(number: int, _: object) -> None:
         if number == 20:

@@ -13,7 +13,7 @@ from reconciler.errors import DocumentError
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
 from reconciler.live.execute import Executor
-from reconciler.plan.steps import Operation
+from reconciler.plan.operations import SetDocument
 from reconciler.present.show import show
 
 NAMES = ("jleft", "jright", "jalone")
@@ -49,7 +49,7 @@ def break_document(root: str, name: str) -> None:
     text = Reader(Bpffs(root)).document(f"topologies/{name}")
     assert text is not None
     executor = Executor(Bpffs(root), {})
-    executor.do(Operation("set_document", {"path": f"topologies/{name}", "text": text.replace('"p1"', '"p 1"')}))
+    executor.do(SetDocument(f"topologies/{name}", text.replace('"p1"', '"p 1"')))
     executor.close()
 
 

@@ -10,7 +10,8 @@ from benchmarks import topologies
 from reconciler.document.load import parse
 from reconciler.engine.apply import Options, apply, drift
 from reconciler.errors import KernelError, VerifierError
-from reconciler.live import execute, prefetch
+from reconciler.live import prefetch
+from reconciler.live.execute import programs
 from reconciler.plan.steps import Step
 
 COUNT = 24
@@ -27,7 +28,7 @@ def loaders(monkeypatch):
         return really(compiled, tables, constants, name)
 
     monkeypatch.setattr(prefetch, "load_cube", load)
-    monkeypatch.setattr(execute, "load_cube", load)
+    monkeypatch.setattr(programs, "load_cube", load)
     return found
 
 
@@ -70,7 +71,7 @@ def test_what_the_verifier_refuses_is_said_at_its_step(own_root, monkeypatch):
         return really(compiled, tables, constants, name)
 
     monkeypatch.setattr(prefetch, "load_cube", load)
-    monkeypatch.setattr(execute, "load_cube", load)
+    monkeypatch.setattr(programs, "load_cube", load)
     with pytest.raises(VerifierError, match="here is why") as error:
         apply(DOCUMENT, Options(root=own_root))
     assert f"cube/c{COUNT - 3}/program" in "".join(error.value.__notes__)

@@ -34,7 +34,8 @@ from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.maps import fold_cpus
 from reconciler.kernel.reader import Reader
 from reconciler.pins import unescape
-from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Operation, Step
+from reconciler.plan.operations import FlushRows, ZeroRows
+from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Step
 from reconciler.present.show import show
 from tests.lib import packets
 from tests.lib.fusion import as_chosen
@@ -151,13 +152,13 @@ class Lab:
 
         return main([*words, "--bpffs", self.root])
 
-    def flush(self, cube: str, table: str, *, operation: str = "flush_rows") -> None:
-        """Empty a table (an array by `zero_rows`), whether or not the cube's model has an action for it."""
+    def flush(self, cube: str, table: str, *, zero: bool = False) -> None:
+        """Empty a table (an array by `zero`), whether or not the cube's model has an action for it."""
         from reconciler.live.execute import Executor
 
         executor = Executor(Bpffs(self.root), {})
         try:
-            executor.do(Operation(operation, {"path": f"cubes/{cube}/tables/{table}"}))
+            executor.do((ZeroRows if zero else FlushRows)(f"cubes/{cube}/tables/{table}"))
         finally:
             executor.close()
 

@@ -97,7 +97,7 @@ def test_zeroing_a_table_keeps_the_bits_that_are_configuration() -> None:
     chosen = find_action(SERVICES.get("ddosmitigator"), "reset-counters")  # type: ignore[arg-type]
     record = TableRecord("d1", "srcblacklist", "cubes/d1/tables/srcblacklist", (1, 4, 8, 9, 0), {}, b"\xff\xff\0\0\0\0\0\0")
     plan = plan_action(chosen, "d1", Live({record.address: record}))
-    kept = {step.address.rpartition("/")[2]: step.operation.args["keep"] for step in plan.steps}
+    kept = {step.address.rpartition("/")[2]: step.operation.keep.hex() for step in plan.steps}
     assert kept["srcblacklist"] == "ffff000000000000"
     assert {step.operation.kind for step in plan.steps} == {"zero_rows"}
 

@@ -10,14 +10,14 @@ import pytest
 from reconciler.live import prefetch
 from reconciler.live.load import Loaded
 from reconciler.live.prefetch import WORTH, Prefetcher
-from reconciler.plan.steps import Operation
+from reconciler.plan.operations import LoadProgram
 
 
-def operations(count: int) -> list[Operation]:
+def operations(count: int) -> list[LoadProgram]:
     return [
-        Operation("load_program", {"path": f"p{n}", "object": "o", "constants": "", "name": f"c{n}", "calls": f"calls{n}", "maps": {"a": f"m{n}"}})
+        LoadProgram(f"p{n}", "o", b"", {"a": f"m{n}"}, f"calls{n}", 0, f"c{n}")
         for n in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def open_fds() -> int:
@@ -48,7 +48,7 @@ def test_each_is_loaded_once_and_taken_by_whoever_asks(loaded):
     deadline = time.monotonic() + 5
     while len(loaded) < 5 and time.monotonic() < deadline:
         time.sleep(0.001)
-    taken = [made.take(each.args["path"]) for each in some]
+    taken = [made.take(each.path) for each in some]
     made.close()
     found = [each for each in taken if each is not None]
     assert len(found) == len(loaded) >= 5

@@ -7,11 +7,23 @@ from reconciler.graph.diff import Change
 from reconciler.graph.records import (
     ProgramRecord,
 )
-from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Operation, Plan, Rank, Step
+from reconciler.model import Link, LinkEnd
+from reconciler.plan.operations import (
+    AttachHook,
+    ConfigureEnd,
+    CreateLink,
+    CreateNamespace,
+    DeleteLinks,
+    DeleteRows,
+    LoadStub,
+    MakeDirectory,
+    SetLink,
+)
+from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Plan, Rank, Step
 from reconciler.present import Report, document
 from reconciler.present.rows import Decoder
 from reconciler.present.text import render
-from tests.unit.data.steps import AGING, HOP, SERVICES, Compiled, entry, load, session, shown, state, write
+from tests.unit.data.steps import AGING, HOP, SERVICES, Compiled, entry, load, raw, session, shown, state, write
 
 
 def test_one_change_is_one_line_in_the_words_of_the_model_with_its_cost() -> None:
@@ -38,7 +50,7 @@ def test_entries_of_a_list_are_named_by_their_key_and_shown_by_what_changes() ->
 
 def test_removed_entries_are_shown_with_what_they_said() -> None:
     key, value = entry(1, 0)
-    gone = Step(Rank.ROWS, "cube/br1/table/fdb_static", "delete", "no longer configured", Operation("delete_rows", {"keys": [key]}), (), {key: value}, None,
+    gone = Step(Rank.ROWS, "cube/br1/table/fdb_static", "delete", "no longer configured", DeleteRows("", (bytes.fromhex(key),)), (), raw({key: value}), None,
                 counts=MAP_WRITES, count=1)  # fmt: skip
     assert shown(gone).splitlines()[:2] == ["~ br1   1 map write", "    - fdb/entry[02:00:00:00:00:01]: port p1"]
 
@@ -63,7 +75,7 @@ def test_rows_of_a_table_that_nobody_knows_stay_hexadecimal() -> None:
 
 def test_removed_rows_are_said_in_the_order_in_which_people_count() -> None:
     rows = dict(entry(number, 0) for number in (2, 16, 1, 9, 3, 4, 5, 6))
-    gone = Step(Rank.ROWS, "cube/br1/table/fdb_static", "delete", "no longer configured", Operation("delete_rows", {"keys": [*rows]}), (), rows, None,
+    gone = Step(Rank.ROWS, "cube/br1/table/fdb_static", "delete", "no longer configured", DeleteRows("", tuple(raw(rows))), (), raw(rows), None,
                 counts=MAP_WRITES, count=8)  # fmt: skip
     lines = shown(gone).splitlines()
     assert [line.partition("[")[2][15:17] for line in lines[1:7]] == ["01", "02", "03", "04", "05", "06"]
@@ -71,8 +83,8 @@ def test_removed_rows_are_said_in_the_order_in_which_people_count() -> None:
 
 
 def test_netdevs_that_go_at_once_are_named_among_what_loses_packets() -> None:
-    links = [{"kind": "veth", "end": {"name": name, "netns": None}, "peer": None} for name in ("v1", "v2", "pcnf16f6ba9n")]
-    step = replace(HOP, address="links", operation=Operation("delete_links", {"links": links}), reaches=("r1",))
+    links = tuple(Link("veth", LinkEnd(name)) for name in ("v1", "v2", "pcnf16f6ba9n"))
+    step = replace(HOP, address="links", operation=DeleteLinks(links), reaches=("r1",))
     assert shown(step).endswith("disruption: packets lost (r1, v1, v2).")
 
 
@@ -103,7 +115,7 @@ def test_a_program_swap_for_new_code_says_so() -> None:
 
 def test_a_cube_with_very_many_changes_says_how_many_more_there_are_and_hides_nothing_that_costs() -> None:
     ports = [
-        Step(Rank.NAMES, f"cube/br1/port/p{number}", "create", "", Operation("set_link", {}), (), None, "-")
+        Step(Rank.NAMES, f"cube/br1/port/p{number}", "create", "", SetLink("", ""), (), None, "-")
         for number in range(128)
     ]
     lines = shown(*ports, HOP).splitlines()
@@ -118,7 +130,7 @@ def test_what_disrupts_is_never_hidden_and_says_who_feels_it() -> None:
 
 
 def test_noise_is_left_out_and_shown_only_in_full() -> None:
-    noise = Step(Rank.NAMES, "cube/br1/generation/2", "commit", "in force", Operation("set_link", {}))
+    noise = Step(Rank.NAMES, "cube/br1/generation/2", "commit", "in force", SetLink("", ""))
     plan = document(Report(steps=[noise, replace(AGING, before=None)]))
     assert "generation" not in render(plan, done=False)
     assert "~ commit  commit   cube/br1/generation/2  in force" in render(plan, done=False, verbose=True)
@@ -130,22 +142,22 @@ def test_a_new_cube_and_netdev_have_one_group_each() -> None:
         "link/:veth1",
         "create",
         "in the topology",
-        Operation("create_link", {}),
+        CreateLink(Link("veth", LinkEnd("veth1")), "t"),
         (),
         None,
         "veth to h1/eth0",
         counts=LINK_CHANGES,
         count=1,
     )
-    end = {"name": "eth0", "netns": "h1"}
-    settings = Step(Rank.LINK_SETTINGS, "link/:veth1", "update", "its settings differ", Operation("configure_end", {"end": end}), (),
+    end = LinkEnd("eth0", "h1")
+    settings = Step(Rank.LINK_SETTINGS, "link/:veth1", "update", "its settings differ", ConfigureEnd(end, end), (),
                     {"addresses": ()}, {"addresses": ("10.0.0.1/24",)})  # fmt: skip
     hook = Step(
         Rank.ATTACH,
         "hook/veth1/tcx_ingress",
         "create",
         "",
-        Operation("attach_hook", {}),
+        AttachHook("veth1", "tcx_ingress", "", "cubes/br1/in/0_p1"),
         (),
         None,
         "cubes/br1/in/0_p1",
@@ -153,14 +165,14 @@ def test_a_new_cube_and_netdev_have_one_group_each() -> None:
         count=1,
     )
     cube = Step(
-        Rank.DIRECTORY, "cube/br1", "create", "in the topology", Operation("make_directory", {}), (), None, "simplebridge (TC)"
+        Rank.DIRECTORY, "cube/br1", "create", "in the topology", MakeDirectory("cubes/br1"), (), None, "simplebridge (TC)"
     )
-    port = Step(Rank.NEW_HOP, "cube/br1/port/p1", "create", "names its peer", Operation("set_link", {}), (), None, "veth1")
+    port = Step(Rank.NEW_HOP, "cube/br1/port/p1", "create", "names its peer", SetLink("", ""), (), None, "veth1")
     stub = Step(
-        Rank.STUB, "stub/cubes/br1/in/0_p1", "create", "the way in", Operation("load_stub", {}), (), counts=PROGRAM_LOADS, count=1
+        Rank.STUB, "stub/cubes/br1/in/0_p1", "create", "the way in", LoadStub("", "TC", 0, 0, ""), (), counts=PROGRAM_LOADS, count=1
     )
     spaces = [
-        Step(Rank.NAMESPACE, f"namespace/h{number}", "create", "in the topology", Operation("create_namespace", {}))
+        Step(Rank.NAMESPACE, f"namespace/h{number}", "create", "in the topology", CreateNamespace(f"h{number}", "t"))
         for number in (1, 2)
     ]
     assert shown(*spaces, link, settings, cube, port, stub, hook) == (
@@ -174,16 +186,16 @@ def test_a_new_cube_and_netdev_have_one_group_each() -> None:
 
 
 def test_netdevs_that_go_at_once_are_named_one_by_one() -> None:
-    links = [
-        {"kind": "veth", "end": {"name": "veth1", "netns": None}, "peer": {"name": "eth0", "netns": "h1"}},
-        {"kind": "veth", "end": {"name": "eth0", "netns": "h2"}, "peer": {"name": "veth2", "netns": None}},
-    ]
+    links = (
+        Link("veth", LinkEnd("veth1"), LinkEnd("eth0", "h1")),
+        Link("veth", LinkEnd("eth0", "h2"), LinkEnd("veth2")),
+    )
     step = Step(
         Rank.RETIRE_LINK,
         "links",
         "delete",
         "no longer in a topology",
-        Operation("delete_links", {"links": links}),
+        DeleteLinks(links),
         counts=LINK_CHANGES,
         count=2,
     )

@@ -8,7 +8,8 @@ from reconciler.engine.session import Session
 from reconciler.graph.parts import Built, Desired
 from reconciler.graph.records import CubeRecord, Live, State, TopologyRecord
 from reconciler.model import BuildKey
-from reconciler.plan.steps import MAP_WRITES, Operation, Plan, Rank, Step
+from reconciler.plan.operations import SetDocument, WriteRows
+from reconciler.plan.steps import MAP_WRITES, Plan, Rank, Step
 from reconciler.present import Report, document
 from reconciler.present.fields import name, said
 from reconciler.present.renumbered import changed_entries
@@ -53,8 +54,8 @@ def side(rules: list[dict[str, object]]) -> State:
 
 
 def plan(before: list[dict[str, object]], after: list[dict[str, object]], most: int | None) -> dict[str, object]:
-    rows = {table: {f"{number:016x}": "01000000" for number in range(count)} for table, count in (("cells4", 9), ("versions", 1))}
-    steps = [Step(Rank.ROWS, f"cube/fw/table/{table}", "write", "configuration", Operation("write_rows", {"rows": each}), (), {}, each,
+    rows = {table: {number.to_bytes(8, "big"): b"\1\0\0\0" for number in range(count)} for table, count in (("cells4", 9), ("versions", 1))}
+    steps = [Step(Rank.ROWS, f"cube/fw/table/{table}", "write", "configuration", WriteRows("", each, b""), (), {}, each,
                   counts=MAP_WRITES, count=len(each)) for table, each in rows.items()]  # fmt: skip
     built = {BuildKey("firewall", "TC"): Built({0: Compiled()})}
     session = Session(Desired(side(after)), Live(side(before)), Plan(), built=built, objects={Compiled.digest: Compiled()})
@@ -109,7 +110,7 @@ def test_a_description_that_changes_is_said_although_nothing_in_the_kernel_does(
     def described(text: str) -> State:
         return side([{"id": 1, "dport": 80, "description": text}])
 
-    record = Step(Rank.DOCUMENT, "topology/t", "update", "the applied document", Operation("keep_document", {}), (), None, None)
+    record = Step(Rank.DOCUMENT, "topology/t", "update", "the applied document", SetDocument("topologies/t", ""), (), None, None)
     session = Session(Desired(described("new")), Live(described("old")), Plan())
     found = document(Report(session, Decoder(session, Services()), [record], most=6))
     assert render(found, done=False).splitlines()[0] == "~ fw  chain[INGRESS]/rule[1]/description: old -> new"

@@ -23,9 +23,9 @@ class Owned:
     fields: tuple[tuple[bool, int, int], ...]
     of_owner: tuple[tuple[int, int], ...]
 
-    def values(self, keys: Iterable[bytes]) -> list[str]:
-        """What the fields of rows that these keys' rows own say, one after the other, in hexadecimal."""
-        return [b"".join(key[at : at + size] for at, size in self.of_owner).hex() for key in keys]
+    def values(self, keys: Iterable[bytes]) -> tuple[bytes, ...]:
+        """What the fields of rows that these keys' rows own say, one after the other."""
+        return tuple(b"".join(key[at : at + size] for at, size in self.of_owner) for key in keys)
 
 
 def owned_by(table: str, bound: Sequence[Binding], tables: Mapping[str, TableLayout]) -> Iterator[Owned]:

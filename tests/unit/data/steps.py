@@ -14,7 +14,8 @@ from reconciler.graph.records import (
     State,
 )
 from reconciler.model import BuildKey
-from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Disruption, Operation, Plan, Rank, Step
+from reconciler.plan.operations import LoadProgram, SetHop, WriteRows
+from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS, Disruption, Plan, Rank, Step
 from reconciler.present import Report, document
 from reconciler.present.rows import Decoder
 from reconciler.present.text import render
@@ -65,18 +66,21 @@ def shown(*steps: Step, done: bool = False, most: int | None = 6, **rest) -> str
     return render(document(Report(found, Decoder(found, SERVICES), steps, most=most)), done=done)
 
 
+def raw(rows: dict[str, str]) -> dict[bytes, bytes]:
+    return {bytes.fromhex(key): bytes.fromhex(value) for key, value in rows.items()}
+
+
 def write(rows: dict[str, str], before: dict[str, str] | None = None, table: str = "fdb_static") -> Step:
-    args = {"path": f"cubes/br1/tables/{table}", "rows": rows, "mask": "ffffffff00000000"}
     address = f"cube/br1/table/{table}"
     return Step(
         Rank.ROWS,
         address,
         "write",
         "configuration",
-        Operation("write_rows", args),
+        WriteRows(f"cubes/br1/tables/{table}", raw(rows), bytes.fromhex("ffffffff00000000")),
         (),
-        before,
-        rows,
+        None if before is None else raw(before),
+        raw(rows),
         counts=MAP_WRITES,
         count=len(rows),
     )
@@ -87,10 +91,10 @@ def entry(number: int, port: int) -> tuple[str, str]:
 
 
 AGING = write({"00000000": "3c000000"}, {"00000000": "78000000"}, "fdb_config")
-HOP = Step(Rank.REMOVE_NEXT_HOP, "cube/br1/hop/1", "delete", "leads nowhere now", Operation("set_hop", {}), (), "netdev veth2", None, Disruption.PACKETS_LOST,
+HOP = Step(Rank.REMOVE_NEXT_HOP, "cube/br1/hop/1", "delete", "leads nowhere now", SetHop("cubes/br1/", 1, "none"), (), "netdev veth2", None, Disruption.PACKETS_LOST,
            LINK_CHANGES, 1, ("r1",))  # fmt: skip
 
 
 def load(before: str, after: str) -> Step:
-    return Step(Rank.PROGRAM, "cube/br1/program/ingress_0", "update", "its constants change", Operation("load_program", {}), (), before, after,
-                counts=PROGRAM_LOADS, count=1)  # fmt: skip
+    return Step(Rank.PROGRAM, "cube/br1/program/ingress_0", "update", "its constants change",
+                LoadProgram("cubes/br1/g2/ingress_0", after, b"", {}, "", 0, "br1_ingress_0"), (), before, after, counts=PROGRAM_LOADS, count=1)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Perform the operations on the network around the cubes: namespaces, netdevs, offloads."""
+"""Perform the operations on the network around the cubes: namespaces, netdevs, their settings."""
 
 from __future__ import annotations
 
@@ -6,26 +6,50 @@ import contextlib
 import errno
 import json
 import socket
-from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from typing import cast
 
 from reconciler import pins
 from reconciler.errors import KernelError, kernel_error
 from reconciler.kernel import linkwrite, netlink, netns, offload, rtnl
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.linkspec import diff_end, told_changes, told_routes
+from reconciler.live.execute.opened import Performers
 from reconciler.live.observe_links import OWN_OPTIONS, alias, group_of
-from reconciler.model import Link, LinkEnd, Route
+from reconciler.model import Link, LinkEnd
+from reconciler.plan.operations import (
+    ClaimLink,
+    ConfigureEnd,
+    CreateLink,
+    CreateNamespace,
+    DeleteLinks,
+    DeleteNamespace,
+    SetOffload,
+    SetPromiscuous,
+    TellEnd,
+)
 
 
 class Network:
-    """Verbs of `execute` for what topologies own of the network. `root` marks what is made."""
+    """`root` marks what is made. What was deleted and is made again gets the MACs that it had."""
 
-    def __init__(self, root: str) -> None:
-        self._root, self._group = Bpffs(root), group_of(root)
+    def __init__(self, root: Bpffs) -> None:
+        self._root, self._group = root, group_of(str(root.root))
         self._writer: netlink.Netlink | None = None
         self._macs: dict[tuple[str | None, str], str] = {}
+
+    def performers(self) -> Performers:
+        return {
+            CreateNamespace: self._create_namespace,
+            DeleteNamespace: self._delete_namespace,
+            CreateLink: self._create_link,
+            DeleteLinks: self._delete_links,
+            ClaimLink: self._claim_link,
+            ConfigureEnd: self._configure_end,
+            TellEnd: self._tell_end,
+            SetPromiscuous: self._set_promiscuous,
+            SetOffload: self._set_offload,
+        }
 
     @property
     def _netlink(self) -> netlink.Netlink:
@@ -38,47 +62,32 @@ class Network:
             self._writer.close()
             self._writer = None
 
-    def index(self, netdev: str) -> int:
-        """A netdev's ifindex now. Raises KernelError (ENODEV)."""
-        try:
-            return socket.if_nametoindex(netdev)
-        except OSError:
-            raise kernel_error(f"find netdev {netdev!r}", errno.ENODEV) from None
-
-    def index_or_none(self, netdev: str) -> int:
-        """A netdev's ifindex now, 0 if it is gone."""
-        try:
-            return socket.if_nametoindex(netdev)
-        except OSError:
-            return 0
-
-    def create_namespace(self, name: str, topology: str) -> None:
+    def _create_namespace(self, do: CreateNamespace) -> None:
         """The mark first: a namespace without its mark would be taken for somebody else's."""
         self._root.make_directory("namespaces")
-        self._root.set_link(pins.namespace(name), topology)
-        if name not in netns.names():
-            netns.create(name)
+        self._root.set_link(pins.namespace(do.name), do.topology)
+        if do.name not in netns.names():
+            netns.create(do.name)
 
-    def delete_namespace(self, name: str, topology: str) -> None:  # noqa: ARG002 - the inverse of create_namespace, with its arguments
-        netns.delete(name)
-        self._root.remove(pins.namespace(name))
+    def _delete_namespace(self, do: DeleteNamespace) -> None:
+        netns.delete(do.name)
+        self._root.remove(pins.namespace(do.name))
 
-    def create_link(self, link: Mapping[str, Any], topology: str, again: bool = False) -> None:
-        """`again`: it was deleted before; make it with its settings, and with the MACs it had."""
-        made = self._as_it_was(_link(link)) if again else _link(link)
+    def _create_link(self, do: CreateLink) -> None:
+        made = self._as_it_was(do.link) if do.again else do.link
         plain = replace(made, options={name: value for name, value in made.options.items() if name not in OWN_OPTIONS})
         quiet = made.options.get("quiet", False)
         if not quiet:
             from reconciler.live.steady_mac import with_steady_macs
 
             plain = with_steady_macs(plain)
-        self._netlink.create_link(_down(plain) if quiet else plain, self._group, alias(str(self._root.root), topology))
+        self._netlink.create_link(_down(plain) if quiet else plain, self._group, alias(str(self._root.root), do.topology))
         if quiet:
             for end in (made.end, made.peer):
                 if end is not None:
                     _silence(end)
                     netlink.configure(end)
-        if again:
+        if do.again:
             for end in (made.end, made.peer):
                 if end is not None:
                     netlink.configure(end)
@@ -89,9 +98,9 @@ class Network:
 
         return replace(link, end=known(link.end), peer=known(link.peer) if link.peer else None)
 
-    def delete_links(self, links: list[Mapping[str, Any]]) -> None:
+    def _delete_links(self, do: DeleteLinks) -> None:
         by_namespace: dict[str | None, list[str]] = {}
-        for made in map(_link, links):
+        for made in do.links:
             by_namespace.setdefault(made.end.netns, []).append(made.end.name)
             for end in (made.end, made.peer):
                 state = rtnl.end(end.name, end.netns) if end is not None else None
@@ -100,16 +109,14 @@ class Network:
         for namespace, names in by_namespace.items():
             netlink.delete_group(self._group, names, namespace)
 
-    def claim_link(self, link: Mapping[str, Any], topology: str) -> None:
-        made = _link(link)
-        for end in (made.end, made.peer):
+    def _claim_link(self, do: ClaimLink) -> None:
+        mark = alias(str(self._root.root), do.topology) if do.topology else ""
+        for end in (do.link.end, do.link.peer):
             if end is not None:
-                mark = alias(str(self._root.root), topology) if topology else ""
                 linkwrite.set_link(end.name, end.netns, alias=mark, group=self._group)
 
-    def configure_end(self, end: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-        """Make an end as wanted; what the kernel does not have and `before` names is not asked for."""
-        wanted, old = _end(end), _end(before)
+    def _configure_end(self, do: ConfigureEnd) -> None:
+        wanted, old = do.end, do.before
         state = rtnl.end(wanted.name, wanted.netns)
         if state is None:
             raise kernel_error(f"configure netdev {wanted.name!r}", errno.ENODEV)
@@ -127,10 +134,9 @@ class Network:
         )
         netlink.apply_changes(wanted.name, wanted.netns, changes)
 
-    def tell_end(self, end: Mapping[str, Any], before: Mapping[str, Any], told: str) -> None:
-        """Tell an end what is another than it was told `before`, and nothing else: the rest is whoever's made it so. What it was
-        told is kept. A route that has no gateway there by now is left out."""
-        wanted, old = _end(end), _end(before)
+    def _tell_end(self, do: TellEnd) -> None:
+        """A route that has no gateway there by now is left out."""
+        wanted, old = do.end, do.before
         state = rtnl.end(wanted.name, wanted.netns)
         if state is None:
             raise kernel_error(f"configure netdev {wanted.name!r}", errno.ENODEV)
@@ -139,23 +145,23 @@ class Network:
             with contextlib.suppress(KernelError):
                 netlink.apply_changes(wanted.name, wanted.netns, [change])
         said = {"mac": wanted.mac, "addresses": list(wanted.addresses), "routes": [asdict(route) for route in wanted.routes]}
-        self._root.make_directory(told.rpartition("/")[0])
-        self._root.set_link(told, json.dumps(said, separators=(",", ":")))
+        self._root.make_directory(do.told.rpartition("/")[0])
+        self._root.set_link(do.told, json.dumps(said, separators=(",", ":")))
 
-    def set_promiscuous(self, netdev: str, topology: str, on: bool) -> None:
+    def _set_promiscuous(self, do: SetPromiscuous) -> None:
         """The mark comes before, and goes after. One of a netdev that has gone meanwhile says nothing of another of its name."""
-        path = pins.promiscuous(netdev)
-        if on:
+        path = pins.promiscuous(do.netdev)
+        if do.on:
             self._root.make_directory(pins.PROMISCUOUS)
-            self._root.set_link(path, f"{self.index(netdev)} {topology}")
-            linkwrite.set_promiscuous(netdev, on=True)
+            self._root.set_link(path, f"{index(do.netdev)} {do.topology}")
+            linkwrite.set_promiscuous(do.netdev, on=True)
             return
-        index = self._promiscuous(path)
+        number = self._promiscuous(path)
         marks = (f"{pins.PROMISCUOUS}/{name}" for name in self._root.names(pins.PROMISCUOUS))
         others = {self._promiscuous(mark) for mark in marks if mark != path}
         with contextlib.suppress(OSError):  # it is gone
-            if index not in others:
-                linkwrite.set_promiscuous(socket.if_indextoname(index), on=False)
+            if number not in others:
+                linkwrite.set_promiscuous(socket.if_indextoname(number), on=False)
         self._root.remove(path)
 
     def _promiscuous(self, path: str) -> int:
@@ -163,14 +169,30 @@ class Network:
         number = (self._root.read_link(path) or "").partition(" ")[0]
         return int(number) if number.isdecimal() else 0
 
-    def set_offload(self, netdev: str, netns: str | None, settings: Mapping[offload.Offload, bool]) -> None:
+    def _set_offload(self, do: SetOffload) -> None:
         with contextlib.suppress(FileNotFoundError):
             try:
-                for name, on in settings.items():
-                    offload.put(netdev, name, on, netns)
+                for name, on in do.settings.items():
+                    offload.put(do.netdev, cast("offload.Offload", name), on, do.netns)
             except KernelError as error:
                 if error.errno != errno.ENODEV:  # it went with its link
                     raise
+
+
+def index(netdev: str) -> int:
+    """A netdev's ifindex now. Raises KernelError (ENODEV)."""
+    try:
+        return socket.if_nametoindex(netdev)
+    except OSError:
+        raise kernel_error(f"find netdev {netdev!r}", errno.ENODEV) from None
+
+
+def index_or_none(netdev: str) -> int:
+    """A netdev's ifindex now, 0 if it is gone."""
+    try:
+        return socket.if_nametoindex(netdev)
+    except OSError:
+        return 0
 
 
 def _silence(end: LinkEnd) -> None:
@@ -193,12 +215,3 @@ def _down(link: Link) -> Link:
     lowered = down(link.end)
     assert lowered is not None
     return Link(link.kind, lowered, down(link.peer), link.options)
-
-
-def _link(data: Mapping[str, Any]) -> Link:
-    return Link(data["kind"], _end(data["end"]), _end(data["peer"]) if data["peer"] else None, data["options"])
-
-
-def _end(data: Mapping[str, Any]) -> LinkEnd:
-    routes = tuple(Route(**route) if isinstance(route, Mapping) else route for route in data["routes"])
-    return LinkEnd(data["name"], data["netns"], tuple(data["addresses"]), routes, data["mtu"], data["mac"], data["up"])

@@ -1,0 +1,113 @@
+"""Operations on the network around the cubes: namespaces, netdevs, their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reconciler.model import Link, LinkEnd
+from reconciler.plan.operations.base import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class CreateNamespace(Operation):
+    """Make a network namespace, with the mark of its topology; of one that is there, set the mark."""
+
+    subject: ClassVar[str] = "name"
+    name: str
+    topology: str
+
+    def inverse(self) -> DeleteNamespace:
+        return DeleteNamespace(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteNamespace(Operation):
+    subject: ClassVar[str] = "name"
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _OfLink(Operation):
+    link: Link
+    topology: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.replace('_', ' ')} {self.link.end.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateLink(_OfLink):
+    """Make a netdev. `again`: it was deleted before; make it with its settings, and with the MACs it had."""
+
+    again: bool = False
+
+    def inverse(self) -> DeleteLinks:
+        return DeleteLinks((self.link,))
+
+
+class ClaimLink(_OfLink):
+    """Write on a netdev which topology's it is ('': nobody's)."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteLinks(Operation):
+    """Delete netdevs, all at once in each namespace."""
+
+    links: tuple[Link, ...]
+
+    def __str__(self) -> str:
+        return f"delete links {', '.join(link.end.name for link in self.links)}"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigureEnd(Operation):
+    """Make an end as wanted, which was as `before`; what the kernel does not have and `before` names is not asked for."""
+
+    end: LinkEnd
+    before: LinkEnd
+
+    def __str__(self) -> str:
+        return f"{self.kind.replace('_', ' ')} {self.end.name}"
+
+    def inverse(self) -> ConfigureEnd:
+        return ConfigureEnd(self.before, self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class TellEnd(Operation):
+    """Tell an end what is another than it was told `before`, and nothing else; the rest is whoever's made it so. What it was told
+    is kept at `told`."""
+
+    end: LinkEnd
+    before: LinkEnd
+    told: str
+
+    def __str__(self) -> str:
+        return f"tell end {self.end.name}"
+
+    def inverse(self) -> TellEnd:
+        return TellEnd(self.before, self.end, self.told)
+
+
+@dataclass(frozen=True, slots=True)
+class SetPromiscuous(Operation):
+    """Have a netdev hear frames for others, or no more, unless somebody else asks for it too."""
+
+    subject: ClassVar[str] = "netdev"
+    netdev: str
+    topology: str
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetOffload(Operation):
+    """Switch offloads of a netdev, by the names that kernel.offload has for them."""
+
+    subject: ClassVar[str] = "netdev"
+    netdev: str
+    netns: str | None
+    settings: Mapping[str, bool]
