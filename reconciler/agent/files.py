@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any
 
 from reconciler.document import Document, hosts
@@ -18,7 +19,8 @@ from reconciler.document.hosts import Host, this_host
 from reconciler.document.incremental_parse import reparse
 from reconciler.document.load import MAX_BYTES, SUFFIXES, decode, parse
 from reconciler.errors import DocumentError, PcnError, Problem
-from reconciler.incremental.sharing import share
+from reconciler.incremental.entry_memo import FEW
+from reconciler.incremental.sharing import pooled, share
 from reconciler.live.applied import name_of
 from reconciler.service.registry import Services
 
@@ -74,7 +76,7 @@ class Files:
     def give(self, path: str, data: Mapping[str, Any], revision: str, *, is_shared: bool = False) -> None:
         """Take a document from a source. What it says as before are the objects of before, which `is_shared` says already."""
         old = self.given.get(path)
-        data = share(old.data, data) if old is not None and not is_shared else data
+        data = _among_cubes(share(old.data, data) if old is not None and not is_shared else data)
         self.revisions[path] = revision
         if old is None or data is not old.data:
             self.given[path] = Document(path, "", data)
@@ -202,6 +204,26 @@ class Files:
             self._said[path, file.digest] = None
             while len(self._said) > 1000:
                 del self._said[next(iter(self._said))]
+
+
+def _among_cubes(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The document, in which cubes of one service have the very same objects for entries of long lists that say the same."""
+    spec = data.get("spec")
+    cubes = spec.get("cubes") if isinstance(spec, Mapping) else None
+    if not isinstance(cubes, list) or not all(isinstance(cube, dict) for cube in cubes):
+        return data
+    lists: dict[tuple[Any, str], Sequence[Any]] = {}
+    made = [{leaf: _pooled(lists, cube, leaf, value) for leaf, value in cube.items()} for cube in cubes]
+    made = [cube if all(cube[leaf] is new[leaf] for leaf in new) else new for cube, new in zip(cubes, made, strict=True)]
+    return data if all(map(is_, cubes, made)) else {**data, "spec": {**data["spec"], "cubes": made}}
+
+
+def _pooled(lists: dict[tuple[Any, str], Sequence[Any]], cube: Mapping[str, Any], leaf: str, value: Any) -> Any:
+    """`lists`: the first one of each service and leaf."""
+    if not isinstance(value, list) or len(value) < FEW:
+        return value
+    first = lists.setdefault((str(cube.get("service-name")), leaf), value)
+    return value if first is value else pooled(first, value)
 
 
 def _not_suspended(documents: Sequence[Document], good: Sequence[Document]) -> Iterator[Document]:
