@@ -157,7 +157,7 @@ class Agent:
         answers: dict[str, Answer] = {"": lambda _: json.dumps(self.status()).encode(), "log": self.slow_log.drain}
         for what, answer in answers.items():
             self._listen(stack, what, partial(Server, self.loop, answer=answer))
-        handover = Handover(self.files, self.healer, self._job_awaited, self._read, self._looked_anew, self._look_ended)
+        handover = Handover(self.files, self.healer, self._job_awaited, self._read, self._looked_anew, self._look_overtaken)
         functions: dict[str, Work] = {**handover.functions(), "POST /sync": Sync(self.feeds, self._anew, self.status)}
         self._listen(stack, "documents", partial(SourceServer, self.loop, functions=functions))
         if self.settings.metrics:
@@ -377,6 +377,14 @@ class Agent:
         """Ends with the look that is under way; at once if there is none."""
         if self._under_way is not None:
             await self._under_way.wait()
+
+    async def _look_overtaken(self) -> None:
+        """As `_look_ended`, for a source that waits: a look that finds nothing new for anybody ends early."""
+        self._awaited += 1
+        try:
+            await self._look_ended()
+        finally:
+            self._awaited -= 1
 
     def _serve(self, found: Discovery) -> None:
         self.published.serve(found.cubes)
