@@ -83,11 +83,27 @@ def read(texts: Mapping[str, str], options: Mapping[str, Sequence[str]]) -> Impo
         "kind": "Topology",
         "metadata": {"name": "firewall"},
         "spec": {
+            **_shared(cubes),
             "cubes": cubes,
             "attachments": [{"netdev": net, "tcubes": [cube["name"]]} for net, cube in zip(netdevs, cubes, strict=True)],
         },
     }
     return Imported(document, list(_once(sorted(problems, key=_in_order))))
+
+
+def _shared(cubes: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Sets that several firewalls have alike, as shared lists; in the firewalls is then a reference to them."""
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for each in (each for cube in cubes for each in cube.get("set", ()) if each.get("prefix")):
+        alike.setdefault(each["name"], []).append(each)
+    lists = []
+    for name, users in alike.items():
+        entries = users[0]["prefix"]
+        if len(users) > 1 and all(user["prefix"] == entries for user in users):
+            lists.append({"name": name, "entries": entries})
+            for user in users:
+                user["prefix"] = {"shared": name}
+    return {"shared": lists} if lists else {}
 
 
 def _once(problems: Sequence[Problem]) -> Iterator[Problem]:

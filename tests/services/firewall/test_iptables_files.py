@@ -17,6 +17,7 @@ import yaml
 from cubes.firewall import IMPORTS
 from cubes.firewall.check import problems
 from reconciler.service.model.codec import Env
+from tests.services.firewall.imported import cubes_of
 from tests.services.firewall.iptables_model import Seen, Tables, states
 from tests.services.firewall.model import Model, Packet
 
@@ -50,7 +51,7 @@ def test_what_is_lost_is_listed_and_nothing_else_is(case) -> None:
 def test_a_file_becomes_no_more_than_five_times_its_rules_and_nothing_to_complain_of(case) -> None:
     _, text, _, found = case
     (table,) = re.findall(r"^\*filter$(.*?)^COMMIT$", text, re.MULTILINE | re.DOTALL)
-    for cube in found.document["spec"]["cubes"]:
+    for cube in cubes_of(found.document):
         assert sum(len(chain["rule"]) for chain in cube["chain"]) <= 5 * max(4, table.count("\n-A ") + table.count("] -A "))
         assert list(problems(cube, Env(cube=cube["name"]))) == []
 
@@ -61,8 +62,8 @@ def test_packets_fare_as_with_iptables(case) -> None:
     rng, options = random.Random(name), options_of(text, family)
     local = [ipaddress.ip_interface(address).ip for address in options.get("address", [])]
     original = Tables(table, local=local)
-    spec = found.document["spec"]
-    firewalls = {at["netdev"]: Model(cube) for at, cube in zip(spec["attachments"], spec["cubes"], strict=True)}
+    places = found.document["spec"]["attachments"]
+    firewalls = {at["netdev"]: Model(cube) for at, cube in zip(places, cubes_of(found.document), strict=True)}
     pool, different = Pool(rng, table, family, local), []
     for _ in range(PROBES):
         packet, came_by = pool.packet(), rng.choice(options["netdev"])

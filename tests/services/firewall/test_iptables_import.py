@@ -10,6 +10,7 @@ import pytest
 
 from cubes.firewall import IMPORTS
 from reconciler.errors import DocumentError, UsageError
+from tests.services.firewall.imported import cubes_of
 from tests.services.firewall.iptables_model import STATES, Seen, Tables, packets, random_save, states
 from tests.services.firewall.model import Model, Packet
 
@@ -26,10 +27,10 @@ OWN = {4: ["10.0.0.2", "127.0.0.0/8"], 6: ["fd00::2", "::1"]}
 
 def models(found) -> dict[str, Model]:
     """The firewalls, by their netdev, on a host with the addresses of OWN."""
-    spec = found.document["spec"]
-    for each in (each for cube in spec["cubes"] for each in cube.get("set", ()) if each.get("own-addresses")):
+    cubes = cubes_of(found.document)
+    for each in (each for cube in cubes for each in cube.get("set", ()) if each.get("own-addresses")):
         each["prefix"] = OWN[4] + OWN[6]
-    return {at["netdev"]: Model(cube) for at, cube in zip(spec["attachments"], spec["cubes"], strict=True)}
+    return {at["netdev"]: Model(cube) for at, cube in zip(found.document["spec"]["attachments"], cubes, strict=True)}
 
 
 def verdict(model: Model, chain: str, packet: Packet, state: str, device: str = "") -> str:
@@ -303,6 +304,16 @@ COMMIT
                            {"name": "addresses-1", "prefix": []}]  # fmt: skip
     assert "some entries of set fine go by themselves, and stay here" in {problem.message for problem in found.lost}
     assert not [problem for problem in found.lost if problem.severity == "error"]
+
+
+def test_a_set_that_two_firewalls_have_is_written_once() -> None:
+    lines = "-A INPUT -m set --match-set fine src -j DROP\n-A INPUT -i eth1 -m set --match-set neighbours src -j DROP\nCOMMIT\n"
+    document = imported(HEAD + lines, SETS, host=[], netdev=["eth0", "eth1"]).document
+    assert document["spec"]["shared"] == [{"name": "fine", "entries": ["10.0.0.1", "10.0.0.7"]}]
+    first, second = (cube["set"] for cube in document["spec"]["cubes"])
+    assert first == [{"name": "fine", "prefix": {"shared": "fine"}}]
+    assert [each["name"] for each in second if isinstance(each["prefix"], list)] == ["neighbours"]
+    assert [cube["set"][0]["prefix"] for cube in cubes_of(document)] == [["10.0.0.1", "10.0.0.7"]] * 2
 
 
 def test_a_state_that_no_table_gives_never_is() -> None:

@@ -88,7 +88,7 @@ def test_packets_come_through_as_they_do_through_the_kernels_iptables(file: Path
         came, wanted = host.fates(addressed(host, sent))
     document = IMPORTS["iptables-save"].read({"f": text}, options).document
     with InputHost(options["netdev"], family, options.get("address", ())) as host:
-        host.spec |= {"cubes": document["spec"]["cubes"], "attachments": document["spec"]["attachments"]}
+        host.spec |= {name: document["spec"][name] for name in ("shared", "cubes", "attachments") if name in document["spec"]}
         host.apply()
         _, passed = host.fates(addressed(host, sent))
     compared = len(came)
