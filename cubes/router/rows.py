@@ -75,13 +75,14 @@ def _fib_rows(fib: Fib, env: Env, tables: Mapping[str, Any]) -> tuple[list[Prefi
     martians: dict[str, dict[bytes, bytes]] = {"martians4": {}, "martians6": {}}
     made: dict[Row, bytes] = {}
     for network, row in fib.rows.items():
-        if row not in made:
-            made[row] = pack(tables["fib4_ways"].value, kind=row.kind, port=env.ports[row.port], via=wide(row.via))
+        way = made.get(row)
+        if way is None:
+            way = made[row] = pack(tables["fib4_ways"].value, kind=row.kind, port=env.ports[row.port], via=wide(row.via))
         length = length4(network)
         if length is not None:
-            four.append((length, network[16:], made[row]))
+            four.append((length, network[16:], way))
         else:
-            six.append((number(network[:4]), network[4:], made[row]))
+            six.append((number(network[:4]), network[4:], way))
         if row.kind in (LOCAL, DISCARD):
             family, address = ("martians6", network[4:]) if length is None else ("martians4", network[16:])
             martians[family][address] = index(row.kind)

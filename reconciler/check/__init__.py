@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from reconciler.check.cube_memo import MEMO
@@ -40,6 +41,15 @@ def check(documents: Sequence[Document], services: Services, *, merge: bool = Fa
     answer = _check(documents, services, merge)
     _LAST.append((asked, services.stamps(), answer))
     return list(answer[0]), list(answer[1])
+
+
+def shared(document: Document) -> Document:
+    """An applied document, with what it has in common with one of the last checks as the very same objects."""
+    spec = document.data.get("spec") if isinstance(document.data, dict) else None
+    cubes = spec.get("cubes") if isinstance(spec, dict) else None
+    if not isinstance(spec, dict) or not isinstance(cubes, list) or not all(isinstance(cube, dict) for cube in cubes):
+        return document
+    return replace(document, data={**document.data, "spec": {**spec, "cubes": [MEMO.shared(cube) for cube in cubes]}})
 
 
 _LAST: deque[tuple[tuple[object, ...], tuple[object, ...], tuple[list[Topology], list[Problem]]]] = deque(maxlen=2)

@@ -66,7 +66,10 @@ def _network(host: str, length: int, wide: bool) -> str | None:
     """The same by the C library, in a tenth of the time; None if it spells it otherwise (IPv4 in IPv6) or cannot read it."""
     family, bits = (socket.AF_INET6, 128) if wide else (socket.AF_INET, 32)
     with contextlib.suppress(OSError, ValueError):
-        value = int.from_bytes(socket.inet_pton(family, host), "big") >> bits - length << bits - length
+        whole = int.from_bytes(socket.inet_pton(family, host), "big")
+        value = whole >> bits - length << bits - length
+        if value == whole and not wide:
+            return f"{host}/{length}"  # which IPv4 spells in one way only
         said = socket.inet_ntop(family, value.to_bytes(bits // 8, "big"))
         return None if wide and "." in said else f"{said}/{length}"
     return None

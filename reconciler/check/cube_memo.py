@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.errors import Problem
+from reconciler.incremental.entry_memo import FEW
+from reconciler.incremental.persistent_list import alike
 from reconciler.model import Cube
 
 _CHECKS = 4  # files, what is applied, and both together
@@ -67,6 +69,32 @@ class CubeMemo:
 
     def _note(self, right: CheckedCube) -> None:
         self._checks[-1][_name(right.raw)] = self._checks[-1][_name(right.normal)] = right
+
+
+    def shared(self, cube: dict[str, Any]) -> dict[str, Any]:
+        """A cube as an applied document has it, with the entries of one that was checked lately wherever they say the same: so of
+        what is applied only that is checked and built which is not wanted any more."""
+        for check in reversed(self._checks):
+            found = check.get(_name(cube))
+            if found is not None and found.built is not None:
+                return _shared(cube, found.built[0], found.raw)
+        return cube
+
+
+def _shared(data: dict[str, Any], canonical: dict[str, Any], raw: Any) -> dict[str, Any]:
+    """`data` with entries of `raw` in its long lists, of which `canonical` was made: those that come to the same."""
+    made = dict(data)
+    for name, value in data.items():
+        one, other = canonical.get(name), raw.get(name)
+        if isinstance(value, dict) and isinstance(one, dict) and isinstance(other, dict):
+            made[name] = _shared(value, one, other)
+        elif isinstance(value, list) and isinstance(one, list) and isinstance(other, list) and len(one) == len(other) >= FEW:
+            start, rest = alike(one, value)
+            made[name] = [*other[:start], *value[start : len(value) - rest], *other[len(other) - rest :]]
+        elif all(isinstance(each, list) and len(each) == len(value) for each in (value, one, other)):
+            trios = zip(value, one, other, strict=True)  # type: ignore[arg-type]
+            made[name] = [_shared(*trio) if all(isinstance(each, dict) for each in trio) else trio[0] for trio in trios]
+    return made
 
 
 def _name(cube: object) -> str:

@@ -1,6 +1,7 @@
 """A model's defaults: put in for those who work with the data, left out of what is kept and compared.
 
-Both need valid data. `strip(schema, fill(schema, data))` is `strip(schema, data)`.
+Both need valid data. `strip(schema, fill(schema, data))` is `strip(schema, data)`. An object of which nothing is left out is the
+same object afterwards, so that what was made of the entries of a long list before (`incremental.entry_memo`) is found again.
 """
 from __future__ import annotations
 
@@ -41,16 +42,30 @@ def _memo(_schema: Schema, _work: Work) -> EntryMemo[Any]:
 def _fill_object(schema: Schema, data: Mapping[str, Any]) -> dict[str, Any]:
     properties: Mapping[str, Schema] = schema.get("properties", {})
     result: dict[str, Any] = {}
-    for name, part in properties.items():
+    for name, part, depends in _parts(schema):
         if name in data:
             value = data[name]
             result[name] = fill(part, value) if isinstance(value, _CONTAINERS) else value
+        elif depends is None or (depends and not applies(schema, name, data)):
+            continue
         elif "default" in part:
-            if applies(schema, name, data):
-                result[name] = part["default"] if part["default"].__class__ is not list else deepcopy(part["default"])
-        elif _is_plain_container(part) and applies(schema, name, data) and (filled := _fill_object(part, {})):
+            result[name] = part["default"] if part["default"].__class__ is not list else deepcopy(part["default"])
+        elif filled := _fill_object(part, {}):
             result[name] = filled
-    return result | {name: value for name, value in data.items() if name not in properties}
+    return result if data.keys() <= properties.keys() else result | {n: v for n, v in data.items() if n not in properties}
+
+
+@derived
+def _parts(schema: Schema) -> tuple[tuple[str, Schema, bool | None], ...]:
+    """Each property, and whether it depends on the others that it is put in; None if it never is."""
+    return tuple(
+        (name, part, _depends(schema, name, part) if "default" in part or _is_plain_container(part) else None)
+        for name, part in schema.get("properties", {}).items()
+    )
+
+
+def _depends(schema: Schema, name: str, part: Schema) -> bool:
+    return "x-yang-when" in part or any(True for _ in _cases_of(schema, name))
 
 
 def strip(schema: Schema, data: Any) -> Any:
@@ -64,14 +79,16 @@ def strip(schema: Schema, data: Any) -> Any:
 
 def _strip_object(schema: Schema, data: Mapping[str, Any]) -> dict[str, Any]:
     properties: Mapping[str, Schema] = schema.get("properties", {})
-    kept = _names_in_choices(schema).union(schema.get("required", ()))
+    kept, same = _kept(schema), True
     result: dict[str, Any] = {}
     for name, value in data.items():
-        part = properties.get(name)
-        short = strip(part, value) if part is not None and isinstance(value, _CONTAINERS) else value
+        part, short = properties.get(name), value
+        if part is not None and isinstance(value, _CONTAINERS):
+            short = strip(part, value)
+            same = same and short is value
         if part is None or name in kept or not _says_nothing(part, short):
             result[name] = short
-    return result
+    return data if same and len(result) == len(data) and data.__class__ is dict else result
 
 
 def _says_nothing(part: Schema, value: Any) -> bool:
@@ -112,7 +129,12 @@ def _case(choice: Schema, data: Mapping[str, Any]) -> str | None:
     return next(begun, choice.get("default"))
 
 
+@derived
+def _kept(schema: Schema) -> frozenset[str]:
+    """Nodes that are never left out: those that choose a case by being there, even with their default, and what is required."""
+    return _names_in_choices(schema).union(schema.get("required", ()))
+
+
 def _names_in_choices(schema: Schema) -> frozenset[str]:
-    """Nodes that choose a case by being there, even with their default."""
     choices = schema.get("x-yang-choice", {}).values()
     return frozenset(name for choice in choices for names in choice["cases"].values() for name in names)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from operator import itemgetter
+from operator import eq, is_, itemgetter
 from typing import Any
 
 from reconciler.check.addresses import canonical_of
@@ -48,7 +48,7 @@ class _EqualWithin(Exception):
 def normalise(schema: Mapping[str, Any], data: Any, text: SourceText, path: Path = ()) -> tuple[Any, list[EqualKeys]]:
     """`data` (which stands at `path`) in its one spelling; `data` itself is not changed.
 
-    `text` gives a scalar as it was written, by path.
+    `text` gives a scalar as it was written, by path. An object that is in its one spelling already is the same object afterwards.
     """
     run = _Run(text)
     result = _compiled(schema)(data, run, (), path)
@@ -92,7 +92,7 @@ def _object(schema: Mapping[str, Any]) -> Leaf:
                 result[name] = child(value[name], run, here, name)
         if len(result) < len(value):
             result |= {name: item for name, item in value.items() if name not in result}
-        return result
+        return value if all(map(is_, result.values(), value.values())) and all(map(eq, result, value)) else result
 
     return normal
 
@@ -109,8 +109,9 @@ def _list(schema: Mapping[str, Any]) -> Leaf:
             return value
         here = _joined(path, step)
 
+        own = _Run(run.text)
+
         def of(index: int, item: Any) -> Any:
-            own = _Run(run.text)
             made = entry(item, own, here, index)
             if own.equal:
                 raise _EqualWithin

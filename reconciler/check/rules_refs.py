@@ -35,7 +35,10 @@ def _in_value(schema: Mapping[str, Any], value: Any, place: Place) -> Iterator[t
         entries = schema.get("items", {})
         if "x-pcn-ref" in schema:  # a leaf-list says it of all its entries
             entries = {**entries, "x-pcn-ref": schema["x-pcn-ref"]}
+        names = {name for name, _ in _referring(entries)}
         for index, entry in enumerate(value):
+            if isinstance(entry, dict) and names.isdisjoint(entry):
+                continue  # as most of a long list
             yield from _in_value(entries, entry, place / index)
     elif schema.get("x-pcn-ref") == "port" and isinstance(value, str):
         yield value, place

@@ -7,7 +7,7 @@ size are bounded while reading; it is also faster than a tree of nodes, and need
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,6 +17,7 @@ from yaml.cyaml import CParser  # type: ignore[attr-defined]  # it is libyaml's 
 from reconciler.document import Path, collector_paused
 from reconciler.document.line_index import LineIndex
 from reconciler.document.paths import display
+from reconciler.document.plain_entries import Entries, taken_out
 from reconciler.document.syntax import MAX_DEPTH, TOO_DEEP, explain
 from reconciler.errors import DocumentError, Position, Problem
 
@@ -70,6 +71,9 @@ def construct(text: str, file: str) -> list[Any]:
 def read(text: str, file: str, *, shortest: int = LONG) -> tuple[list[Any], list[dict[Path, LineIndex]]]:
     """As `construct`, and for each document the lines (from 0) at which the entries of its lists begin, if they are as long as
     `shortest`."""
+    rest, entries = taken_out(text, plain)
+    if entries and (found := _read_around(rest, entries, file, shortest)) is not None:
+        return found
     builder = _Builder(text, file, shortest)
     documents: list[Any] = []
     stop: Problem | None = None
@@ -85,6 +89,19 @@ def read(text: str, file: str, *, shortest: int = LONG) -> tuple[list[Any], list
     if problems or stop:
         raise DocumentError(problems + ([stop] if stop else []))
     return documents, builder.lists
+
+
+def _read_around(
+    rest: str, entries: dict[int, Entries], file: str, shortest: int
+) -> tuple[list[Any], list[dict[Path, LineIndex]]] | None:
+    """As `read`, of a text from which entries were taken out; None if anything is wrong, or if they are no entries."""
+    builder = _Builder(rest, file, shortest, entries)
+    try:
+        with collector_paused():
+            documents = list(builder.documents())
+    except (yaml.YAMLError, _TooMuch):
+        return None
+    return None if builder.faults or builder.entries else (documents, builder.lists)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +132,9 @@ class _TooMuch(Exception):
 class _Builder:
     """Turns events into values, and collects what is wrong but can be read past."""
 
-    def __init__(self, text: str, file: str, shortest: int) -> None:
+    def __init__(self, text: str, file: str, shortest: int, entries: Mapping[int, Entries] | None = None) -> None:
         self.file, self.shortest = file, shortest
+        self.entries = dict(entries or {})  # that were taken out of the text, and are not in their list yet
         self.lists: list[dict[Path, LineIndex]] = []
         self.next_event: Callable[[], Any] = CParser(text).get_event
         self.faults: list[_Fault] = []
@@ -185,6 +203,11 @@ class _Builder:
                 result.append(plain(event.value) if event.implicit[0] else event.value)
             else:
                 result.append(self.value(event, (*path, len(result)), depth))
+            if (more := self.entries.pop(lines[-1], None)) is not None:
+                lines += range(lines[-1] + 1, lines[-1] + 1 + len(more.values))
+                result += more.values
+                self.size += more.size
+                self.check_size(event, path)
         if len(lines) >= self.shortest:
             self.lists[-1][path] = LineIndex(lines)
         return result

@@ -16,18 +16,18 @@ from typing import Any
 from reconciler.document import ELSEWHERE, Document, Lists, Path
 from reconciler.document.construct import LONG, read
 from reconciler.document.line_index import LineIndex
+from reconciler.document.plain_entries import OTHER_BREAKS
 from reconciler.errors import DocumentError
 from reconciler.incremental.persistent_list import splice
 
 _BLOCK = 1 << 16
 _MOST = 64  # entries that are read again at once
-_OTHER_BREAKS = ("\r", "\x85", "\u2028", "\u2029")
 
 
 def reparse(old: Document, text: str) -> Document | None:
     """The document that `text` is, if it is `old`, the only one of its file, with some entries of one list changed that follow
     one another; else None."""
-    if old.text == text or any(mark in text or mark in old.text for mark in _OTHER_BREAKS):
+    if old.text == text or any(mark in text or mark in old.text for mark in OTHER_BREAKS):
         return None
     start, tail = _change(old.text, text)
     line = old.text.count("\n", 0, start)

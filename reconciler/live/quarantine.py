@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from reconciler import pins
-from reconciler.check import check
+from reconciler.check import check, shared
 from reconciler.document import Document
 from reconciler.errors import DocumentError
 from reconciler.graph.documents import StoredDocument
@@ -47,7 +47,7 @@ def readable(documents: Sequence[Document], services: Services) -> tuple[list[To
     """The topologies of applied documents, and, by file, what is wrong with those that cannot be read, and in consequence
     with those that name their cubes."""
     wrong: dict[str, str] = {}
-    left = list(documents)
+    left = [shared(document) for document in documents]
     while left:
         try:
             return check(left, services)[0], wrong

@@ -5,13 +5,12 @@ that is applied with the one that is wanted.
 """
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from reconciler.engine.session import Session
 from reconciler.graph.records import CubeRecord, TopologyRecord
-from reconciler.incremental.entry_memo import FEW
-from reconciler.incremental.persistent_list import unchanged
+from reconciler.incremental.persistent_list import alike
 from reconciler.plan.steps import Step
 from reconciler.present import ROWS, subject
 from reconciler.present.rows import Decoder, Leaves, entries
@@ -36,8 +35,8 @@ def configurations_of(session: Session, decoder: Decoder, steps: Iterable[Step])
     sides = [_cubes(session, state, shown) for state in (session.live.state, session.desired.state)] if shown else []
     found = {}
     for cube, service in shown.items():
-        both = _apart(*(side.get(cube, {}) for side in sides))
-        was, now = (dict(_flat(service.schema, side)) for side in both)
+        old, new = _apart(service.schema, *(side.get(cube, {}) for side in sides))
+        was, now = dict(_flat(service.schema, old)), dict(_flat(service.schema, new))
         if was != now:
             found[cube] = {
                 "before": {entry: leaves for entry, leaves in was.items() if now.get(entry) != leaves},
@@ -59,23 +58,27 @@ def _cubes_of(state: Mapping[str, Any], owners: Collection[str]) -> dict[str, Ma
     return found
 
 
-def _apart(was: Any, now: Any) -> tuple[Any, Any]:
-    """Both without the entries of long lists that they share as the very same objects: in those they do not differ."""
-    if isinstance(was, Mapping) and isinstance(now, Mapping):
-        both = {name: _apart(was[name], now[name]) for name in was.keys() & now.keys()}
-        one, other = ({name: pair[side] for name, pair in both.items()} for side in (0, 1))
-        return {**was, **one}, {**now, **other}
-    if not isinstance(was, list) or not isinstance(now, list):
-        return was, now
-    if len(was) < FEW and len(was) == len(now):
-        pairs = [_apart(*pair) if _key(pair[0]) == _key(pair[1]) else pair for pair in zip(was, now, strict=True)]
-        return [one for one, _ in pairs], [other for _, other in pairs]
-    start, rest = unchanged(was, now)
-    return was[start : len(was) - rest], now[start : len(now) - rest]
+def _apart(schema: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both without the entries with which their lists begin and end alike, which are no difference."""
+    ours, theirs = dict(old), dict(new)
+    for name, value in old.items():
+        other, node = new.get(name), schema.get("properties", {}).get(name, {})
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            ours[name], theirs[name] = _apart(node, value, other)
+        elif isinstance(value, list) and isinstance(other, list):
+            start, rest = alike(value, other)
+            left = [each[start : len(each) - rest] for each in (value, other)]
+            if len(left[0]) == len(left[1]) and (keys := node.get("x-yang-key")):
+                pairs = [(was, now) for was, now in zip(*left, strict=True)]
+                apart = [_apart(node["items"], *pair) if _one(keys, *pair) else pair for pair in pairs]
+                left = [[was for was, _ in apart], [now for _, now in apart]]
+            ours[name], theirs[name] = left
+    return ours, theirs
 
 
-def _key(entry: Any) -> Any:
-    return entry.get("name") if isinstance(entry, Mapping) else None
+def _one(keys: Sequence[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether it is one entry that was changed."""
+    return all(old.get(key) == new.get(key) for key in keys)
 
 
 def _flat(schema: Mapping[str, Any], cube: Mapping[str, Any]) -> Leaves:

@@ -1,0 +1,85 @@
+"""Long lists of short entries, read line by line: what a large document is made of.
+
+libyaml's events of a line such as `- {network: 10.1.0.0/16, nexthop: 10.0.0.1}` take three times as long as to split it. So where
+many lines follow one another that are an entry each, in the plainest of YAML, the parser is given the first and the last of them
+with blank lines between, and whoever reads its events puts the others in their place. Whether they are entries of a list at all,
+and not part of a text, the parser says: only where it finds the first to be an entry of a list are the others its neighbours.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from sys import intern
+from typing import Any
+
+MANY = 64  # entries in a row of which it is worth the while
+OTHER_BREAKS = ("\r", "\x85", "\u2028", "\u2029")  # that YAML knows beside \n
+
+_WORD = r"[A-Za-z0-9](?:[\w./:-]*\w)?"
+_ENTRY = re.compile(rf"( *- )(\{{(?:[A-Za-z][\w-]*: {_WORD}(?:, |(?=\}})))+\}}|{_WORD})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What some lines are; `size`: how many values."""
+
+    values: list[Any]
+    size: int
+
+
+def taken_out(text: str, plain: Callable[[str], Any]) -> tuple[str, dict[int, Entries]]:
+    """The text with blank lines for those that are entries, and what these are, by the line (from 0) of the entry before them.
+    `plain`: what an unquoted scalar is."""
+    if text.count("\n") < MANY or any(mark in text for mark in OTHER_BREAKS):
+        return text, {}
+    lines, found = text.split("\n"), {}
+    for first, end in _runs(lines):
+        if entries := _entries(lines[first + 1 : end - 1], plain):
+            found[first] = entries
+            lines[first + 1 : end - 1] = [""] * (end - first - 2)
+    return ("\n".join(lines), found) if found else (text, {})
+
+
+def _runs(lines: list[str]) -> Iterator[tuple[int, int]]:
+    """From which line until before which they are entries, equally far to the right and all mappings or none."""
+    end = 0
+    for begins, some in groupby(lines, _beginning):
+        first, end = end, end + sum(1 for _ in some)
+        if begins and end - first >= MANY:
+            yield first, end
+
+
+def _beginning(line: str) -> str:
+    """What stands before an entry's words, '' if the line is none."""
+    found = _ENTRY.fullmatch(line)
+    return found[1] + ("{" if line[-1] == "}" else "") if found else ""
+
+
+def _entries(lines: list[str], plain: Callable[[str], Any]) -> Entries | None:
+    """None if one has a key twice."""
+    begin = lines[0].index("- ") + 2
+    if lines[0][-1] != "}":
+        return Entries([plain(line[begin:]) for line in lines], len(lines))
+    values, size, known = [], len(lines), _Known(plain)
+    for line in lines:
+        pairs = line[begin + 1 : -1].split(", ")
+        entry = {intern(name): known[word] for name, _, word in [pair.partition(": ") for pair in pairs]}
+        if len(entry) != len(pairs):
+            return None
+        values.append(entry)
+        size += 2 * len(pairs)
+    return Entries(values, size)
+
+
+class _Known(dict[str, Any]):
+    """What words are, each found out once."""
+
+    def __init__(self, plain: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._plain = plain
+
+    def __missing__(self, word: str) -> Any:
+        made = self[word] = self._plain(word)
+        return made
