@@ -167,7 +167,7 @@ class Flow:
     """Frames that one host puts onto its wire as fast as the CPU carries them to the end of their way."""
 
     def __init__(self, space: str, program: int, frame: bytes, counter: programs.Counter) -> None:
-        self._space, self._program, self._frame, self._counter = space, program, frame, counter
+        self._space, self._program, self._frame, self.counter = space, program, frame, counter
         self.lost = 0
 
     def send(self, packets: int) -> int:
@@ -182,7 +182,7 @@ class Flow:
 
     def arrived(self) -> int:
         """How many have come to the counter so far."""
-        return self._counter.value()
+        return self.counter.value()
 
     def turn(self, packets: int) -> float:
         """Nanoseconds (of CPU) a packet, from generator to counter. Raises RuntimeError if more than one of 100 is lost."""

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import linux, programs, router
 from benchmarks.bed import Bed, Flow
 from benchmarks.compare import Effort, Row, Table
+from benchmarks.flows import counting
+from benchmarks.two_cpus import carry
+from reconciler.kernel import netns, rtnl
 
 HOSTS = ("h1", "h2", "h3", "h4")
 PAIRS = (("h1", "h2"), ("h3", "h4"))
@@ -25,10 +28,21 @@ BARE, LINUX = "a bare redirect, XDP", "Linux forwarding"
 Prepare = Callable[[contextlib.ExitStack, Bed], None]
 
 
+@dataclass(frozen=True)
+class Contender:
+    """`pairs`: who sends to whom; where two have a netdev in common, it has a queue for each CPU. `to`: the address that is asked
+    for, if it is not the target's own."""
+
+    prepare: Prepare
+    subnets: bool = True
+    pairs: tuple[tuple[str, str], ...] = PAIRS
+    to: str = ""
+
+
 def run(effort: Effort) -> list[Table]:
     rounds, packets = min(effort.rounds, 15), effort.amount(20_000)
     with contextlib.ExitStack() as stack:
-        pairs = {name: _pair(stack, name, *how) for name, how in CONTENDERS.items()}
+        pairs = {name: _pair(stack, name, how) for name, how in CONTENDERS.items()}
         found: dict[str, list[float]] = {name: [] for name in pairs}
         for number in range(rounds + 1):
             for name, flows in pairs.items():
@@ -39,51 +53,30 @@ def run(effort: Effort) -> list[Table]:
     return [Table("Two CPUs on one cube", "times one CPU", rows)]
 
 
-def _pair(stack: contextlib.ExitStack, name: str, subnets: bool, prepare: Prepare) -> list[Flow]:
-    bed = stack.enter_context(Bed(HOSTS, subnets=subnets))
-    prepare(stack, bed)
-    into = "XDP" if "XDP" in name else "TC"
-    if not subnets:
+def _pair(stack: contextlib.ExitStack, name: str, how: Contender) -> list[Flow]:
+    bed = stack.enter_context(Bed(HOSTS, subnets=how.subnets))
+    if how.pairs is not PAIRS:
+        bed.on_all_cpus()
+    how.prepare(stack, bed)
+    if not how.subnets:
         for host in HOSTS:
             bed.say(host)
-    return [stack.enter_context(bed.flow(*pair, bed.udp(*pair), into=into)) for pair in PAIRS]
+    into = "XDP" if "XDP" in name else "TC"
+    counters = {target: stack.enter_context(counting(bed, target, into)) for target in {target for _, target in how.pairs}}
+    flows = []
+    for number, (source, target) in enumerate(how.pairs):
+        frame = bed.udp(source, target, ports=(1000 + number, 2000), to=how.to)
+        with netns.inside(bed.space(source)):
+            program = programs.generator(frame, out=rtnl.links()["eth0"].index)
+        stack.callback(os.close, program)
+        flows.append(Flow(bed.space(source), program, frame, counters[target]))
+    return flows
 
 
 def _times(flows: list[Flow], packets: int) -> float:
-    alone = [_together([flow], packets, [cpu])[0] for cpu, flow in enumerate(flows)]
-    both = _together(flows, packets, [0, 1])
+    alone = [carry([flow], packets, [cpu])[0] for cpu, flow in enumerate(flows)]
+    both = carry(flows, packets, [0, 1])
     return sum(one / other for one, other in zip(alone, both, strict=True))
-
-
-def _together(flows: list[Flow], packets: int, places: list[int]) -> list[float]:
-    """Nanoseconds of CPU a packet, of flows that begin at the same time."""
-    found = [0.0] * len(flows)
-    cpus, start = sorted(os.sched_getaffinity(0)), threading.Barrier(len(flows))
-
-    def carry(number: int) -> None:
-        os.sched_setaffinity(0, {cpus[places[number] % len(cpus)]})
-        with at_once():
-            start.wait()
-            found[number] = flows[number].turn(packets)
-
-    threads = [threading.Thread(target=carry, args=(number,)) for number in range(len(flows))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if not all(found):
-        raise RuntimeError("a flow did not come through")
-    return found
-
-
-@contextlib.contextmanager
-def at_once() -> Iterator[None]:
-    """This thread runs whenever it can."""
-    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 # -- contenders -------------------------------------------------------------------------------------------------------
@@ -127,12 +120,66 @@ SOURCES = [{"ip": f"198.18.0.{number}"} for number in range(1, 250)]
 LISTED = {"name": "dd", "service-name": "ddosmitigator", "blacklist-src": SOURCES}
 NAT = {"name": "nat1", "service-name": "nat", "rule": {"masquerade": {"enabled": True}}}
 HOOKS = ("TC", "XDP_DRV")
-CONTENDERS: dict[str, tuple[bool, Prepare]] = {
-    BARE: (True, _bare),
-    LINUX: (True, _linux),
-    **{f"{service}, {hook[:3]}": (False, _bridge(service, hook)) for service in ("simplebridge", "bridge") for hook in HOOKS},
-    **{f"router, {hook[:3]}": (True, _router(hook)) for hook in HOOKS},
-    **{f"firewall on a router, {hook[:3]}": (True, _router(hook, FIREWALL)) for hook in HOOKS},
-    **{f"ddosmitigator on a router, {hook[:3]}": (True, _router(hook, LISTED)) for hook in HOOKS},
-    "nat on a router, TC": (True, _router("TC", NAT, ("h2", "h4"))),
-}
+VIP = "10.97.0.10"
+
+
+def _pbforwarder(hook: str) -> Prepare:
+    def prepare(_: contextlib.ExitStack, bed: Bed) -> None:
+        forward = [{"in_port": source, "action": "FORWARD", "out_port": target} for source, target in PAIRS]
+        cube: dict[str, Any] = {"name": "pbf", "service-name": "pbforwarder", "type": hook, "loglevel": "OFF"}
+        cube |= {"ports": [{"name": host, "peer": host} for host in HOSTS]}
+        bed.apply({"cubes": [cube | {"rules": [{"id": number, **rule} for number, rule in enumerate(forward)]}]})
+
+    return prepare
+
+
+def _iptables(hook: str) -> Prepare:
+    def prepare(_: contextlib.ExitStack, bed: Bed) -> None:
+        linux.forwarding(bed)
+        rules = [{"id": 0, "conntrack": "NEW,ESTABLISHED", "action": "ACCEPT"}]
+        cube: dict[str, Any] = {"name": "fw", "service-name": "iptables", "type": hook, "loglevel": "OFF", "conntrack": "ON"}
+        cube["chain"] = [{"name": "FORWARD", "default": "DROP", "rule": rules}]
+        cube |= {"forward-by": "XDP"} if hook != "TC" else {}
+        bed.apply({"cubes": [cube], "attachments": [{"netdev": host, "tcubes": ["fw"]} for host in HOSTS]})
+
+    return prepare
+
+
+def _lbrp(hook: str) -> Prepare:
+    def prepare(_: contextlib.ExitStack, bed: Bed) -> None:
+        ports = [{"name": host, "peer": host, "type": "FRONTEND", "ip": bed.address(host)} for host in ("h1", "h3")]
+        ports.append({"name": "h2", "peer": "h2", "type": "BACKEND"})
+        service = {"vip": VIP, "vport": 2000, "proto": "UDP", "backend": [{"ip": bed.address("h2"), "port": 8080}]}
+        cube: dict[str, Any] = {"name": "lb", "service-name": "lbrp", "type": hook, "loglevel": "OFF", "port_mode": "MULTI"}
+        bed.apply({"cubes": [cube | {"ports": ports, "service": [service]}]})
+
+    return prepare
+
+
+def _lbdsr(hook: str) -> Prepare:
+    def prepare(_: contextlib.ExitStack, bed: Bed) -> None:
+        ports = [{"name": "h1", "peer": "h1", "type": "FRONTEND"}, {"name": "h2", "peer": "h2", "type": "BACKEND"}]
+        cube: dict[str, Any] = {"name": "lb", "service-name": "lbdsr", "type": hook, "loglevel": "OFF", "ports": ports}
+        cube |= {"frontend": {"vip": VIP, "mac": bed.gateway_mac("h1")}, "backend": {"pool": [{"id": 1, "mac": bed.mac("h2")}]}}
+        bed.apply({"cubes": [cube]})
+
+    return prepare
+
+
+ONE_TARGET, ONE_WAY = (("h1", "h2"), ("h3", "h2")), (("h1", "h2"), ("h1", "h2"))
+CONTENDERS: dict[str, Contender] = {
+    BARE: Contender(_bare),
+    LINUX: Contender(_linux),
+    **{
+        f"{service}, {hook[:3]}": Contender(_bridge(service, hook), subnets=False)
+        for service in ("simplebridge", "bridge") for hook in HOOKS
+    },
+    **{f"router, {hook[:3]}": Contender(_router(hook)) for hook in HOOKS},
+    **{f"firewall on a router, {hook[:3]}": Contender(_router(hook, FIREWALL)) for hook in HOOKS},
+    **{f"ddosmitigator on a router, {hook[:3]}": Contender(_router(hook, LISTED)) for hook in HOOKS},
+    "nat on a router, TC": Contender(_router("TC", NAT, ("h2", "h4"))),
+    **{f"pbforwarder, {hook[:3]}": Contender(_pbforwarder(hook), subnets=False) for hook in HOOKS},
+    **{f"iptables, {hook[:3]}": Contender(_iptables(hook)) for hook in HOOKS},
+    **{f"lbrp, {hook[:3]}": Contender(_lbrp(hook), pairs=ONE_TARGET, to=VIP) for hook in HOOKS},
+    **{f"lbdsr, {hook[:3]}": Contender(_lbdsr(hook), pairs=ONE_WAY, to=VIP) for hook in HOOKS},
+}  # fmt: skip

@@ -28,9 +28,9 @@ int run(struct xdp_md *ctx) {
     data[i] = frame->words[i];
   u64 flow = (*count)++ % FLOWS;
   u8 *bytes = (u8 *)data;
-  *(u16 *)(bytes + 34) = bpf_htons(1024 + flow % PORTS);
+  *(u16 *)(bytes + 34 + 2 * BACK) = bpf_htons(1024 + flow % PORTS);
 #if TO_PORTS
-  *(u16 *)(bytes + 36) = bpf_htons(bpf_ntohs(*(u16 *)(bytes + 36)) + flow / PORTS);
+  *(u16 *)(bytes + 36 - 2 * BACK) = bpf_htons(bpf_ntohs(*(u16 *)(bytes + 36 - 2 * BACK)) + flow / PORTS);
 #else
   bytes[29] += flow / PORTS; /* of the address, and less by as much of the identification: the checksum stays right */
   bytes[19] -= flow / PORTS;
@@ -52,15 +52,18 @@ def frame(bed: Bed, source: str, target: str, to: str, port: int) -> bytes:
 
 
 @contextlib.contextmanager
-def generator(bed: Bed, source: str, first: bytes, count: int, *, ports: int = PORTS, to_ports: bool = False) -> Iterator[int]:
+def generator(
+    bed: Bed, source: str, first: bytes, count: int, *, ports: int = PORTS, to_ports: bool = False, back: bool = False
+) -> Iterator[int]:
     """An XDP program for `inject` at a host, whose frames are of so many flows in turn. `ports`: of one source. `to_ports`:
-    further ones are to other ports, and not from other addresses."""
+    further ones are to other ports, and not from other addresses. `back`: the answers to such ones."""
     if count > ports * (_MOST + 1):
         raise ValueError(f"{count} flows are more than addresses and ports make")
     with netns.inside(bed.space(source)):
         out = rtnl.links()["eth0"].index
     rows = {"frames": first.ljust(_FRAME, b"\0")[:_FRAME]}
-    with programs.written(_TEXT, "XDP", rows, FLOWS=count, PORTS=ports, TO_PORTS=int(to_ports), OUT=out) as program:
+    macros = {"FLOWS": count, "PORTS": ports, "TO_PORTS": int(to_ports), "BACK": int(back), "OUT": out}
+    with programs.written(_TEXT, "XDP", rows, **macros) as program:
         yield program
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from benchmarks import machine
 from benchmarks.bed import Flow
@@ -12,35 +13,52 @@ from benchmarks.compare import Turn
 
 
 def turner(flows: Sequence[Flow], packets: int) -> Turn:
-    """A turn: nanoseconds of CPU a packet, from generator to counter, of so many packets on each CPU. The flows have one counter.
-    Raises RuntimeError if there are fewer CPUs than flows, or more than one of 100 packets is lost."""
-    cpus = sorted(os.sched_getaffinity(0))[: len(flows)]
-    if len(cpus) < len(flows):
-        raise RuntimeError(f"this takes {len(flows)} CPUs, and there is {len(cpus)}")
+    """A turn: nanoseconds of CPU a packet, from generator to counter, of so many packets on each CPU. Raises as `carry`."""
 
     def turn() -> float:
-        spent: list[int] = []
-        start, before = threading.Barrier(len(flows)), flows[0].arrived()
-        threads = [
-            threading.Thread(target=_carry, args=(flow, packets, cpu, start, spent))
-            for flow, cpu in zip(flows, cpus, strict=True)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        arrived, sent = flows[0].arrived() - before, packets * len(flows)
-        if len(spent) < len(flows) or arrived < 0.99 * sent:
-            raise RuntimeError(f"of {sent} packets {arrived} arrived")
-        return sum(spent) / arrived
+        found = carry(flows, packets, range(len(flows)))
+        return sum(found) / len(found)
 
     return turn
 
 
-def _carry(flow: Flow, packets: int, cpu: int, start: threading.Barrier, spent: list[int]) -> None:
-    """One thread's share; the CPU is its own, and not the process's."""
-    os.sched_setaffinity(0, {cpu})
-    start.wait(60)
-    began = machine.spent()
-    flow.put(packets)
-    spent.append(machine.spent() - began)
+def carry(flows: Sequence[Flow], packets: int, places: Sequence[int]) -> list[float]:
+    """Nanoseconds of CPU a packet of each of these flows, which begin at the same time on the CPUs of these places. Flows may
+    have a counter in common. Raises RuntimeError if there are fewer CPUs, or more than one packet of 100 is lost."""
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) <= max(places):
+        raise RuntimeError(f"this takes {max(places) + 1} CPUs, and there is {len(cpus)}")
+    spent: dict[int, int] = {}
+    start, before = threading.Barrier(len(flows)), _arrived(flows)
+
+    def put(number: int) -> None:
+        os.sched_setaffinity(0, {cpus[places[number]]})  # the thread's own, and not the process's
+        with at_once():
+            start.wait(60)
+            began = machine.spent()
+            flows[number].put(packets)
+            spent[number] = machine.spent() - began
+
+    threads = [threading.Thread(target=put, args=(number,)) for number in range(len(flows))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    arrived, sent = _arrived(flows) - before, packets * len(flows)
+    if len(spent) < len(flows) or arrived < 0.99 * sent:
+        raise RuntimeError(f"of {sent} packets {arrived} arrived")
+    return [spent[number] / packets for number in range(len(flows))]
+
+
+def _arrived(flows: Sequence[Flow]) -> int:
+    return sum(counter.value() for counter in {flow.counter for flow in flows})
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """This thread runs whenever it can."""
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import linux, programs
+from benchmarks import full_table, linux, programs
 from benchmarks.bed import Bed
 from benchmarks.control import Ring
 from benchmarks.flows import counting, flows, frame
@@ -65,6 +65,18 @@ def test_two_cpus_carry_flows_of_their_own_at_once_and_losses_are_an_error() -> 
         linux.forwarding(bed)
         assert turn() > 50
         assert counter.value() == 1000
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU")
+def test_a_router_is_held_against_the_model_with_every_packet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(full_table, "EDITS", 1)
+    found = full_table.phases("XDP", 300)
+    assert [phase.name for phase in found] == ["nothing applied", "all loaded", "all replaced", "one changed (1)", "all removed"]
+    assert all(phase.sent >= 20_000 and phase.lost == phase.wrong == 0 for phase in found), found
+    right = full_table.hops_of
+    monkeypatch.setattr(full_table, "hops_of", lambda *given: [1 + hop % 10 for hop in right(*given)])
+    wrong = full_table.phases("XDP", 300)
+    assert all(phase.wrong for phase in wrong), wrong
 
 
 def test_a_jump_goes_on_in_the_other_program() -> None:
