@@ -2,9 +2,9 @@
 
 A file is put in place with one thing changed, and the clock runs until the kernel's table has it: a forwarder's action among
 1,000 cubes in a ring, an address among 100,000 rows of a blacklist, a rule among 10,000 of a firewall, an address among 100,000
-of a firewall's set. *pcn-agent* watches the file, and waits until it has been quiet for a moment before it reads it; the line
-below has that taken off. *In a running process* is the apply alone, from the document's text. *pcn-apply* is the command, started
-anew.
+of a firewall's set, a route among 60,000. *pcn-agent* watches the file, and waits until it has been quiet for a moment before it
+reads it; the line below has that taken off. *In a running process* is the apply alone, from the document's text. *pcn-apply* is
+the command, started anew.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Text = Callable[[bool], str]
 def run(effort: Effort) -> list[Table]:
     effort = effort.at_most(2 if effort.quick else 5)
     root, cubes, rows = os.environ["PCN_BPFFS"], effort.amount(1000), effort.amount(100_000)
-    rules = effort.amount(10_000)
+    rules, routes = effort.amount(10_000), effort.amount(60_000)
     return [
         table(
             f"Among {cubes:,} cubes",
@@ -60,6 +60,12 @@ def run(effort: Effort) -> list[Table]:
             lambda edited: topologies.address_set(rows, longer=edited),
             topologies.of_address_set(root),
             effort.at_most(3),
+        ),
+        table(
+            f"Among {routes:,} routes",
+            lambda edited: topologies.routes(routes, longer=edited),
+            topologies.of_routes(root),
+            effort.at_most(5),
         ),
     ]
 

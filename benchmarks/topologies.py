@@ -57,6 +57,16 @@ def address_set(entries: int, *, longer: bool = False) -> str:
     return f"{_HEAD}{head}{chain}    set:\n    - name: refused\n      prefix:\n" + "".join(f"      - {ip}\n" for ip in addresses)
 
 
+def routes(count: int, *, longer: bool = False) -> str:
+    """A router with so many routes of 24 bits. `longer`: the one edit, a route more."""
+    networks = (f"{20 + (number >> 16)}.{number >> 8 & 255}.{number & 255}.0/24" for number in range(count))
+    lines = [f"    - {{network: {network}, nexthop: 192.0.2.{2 + number % 9}}}\n" for number, network in enumerate(networks)]
+    if longer:
+        lines.insert(count // 2, "    - {network: 203.0.113.0/24, nexthop: 192.0.2.9}\n")
+    head = "  - name: gw\n    service-name: router\n    loglevel: 'OFF'\n    ports:\n    - {name: p, ip: 192.0.2.1/24}\n"
+    return f"{_HEAD}{head}    route:\n{''.join(lines)}"
+
+
 def _rule(number: int, source: str, protocol: str, port: int) -> str:
     return f"      - {{id: {number}, src: {source}, l4proto: {protocol}, dport: {port}, action: DROP}}\n"
 
@@ -111,6 +121,12 @@ def of_lists(root: str) -> Watched:
 
 def of_address_set(root: str) -> Watched:
     return Watched(root, "cubes/fw/tables/set_hosts", bytes(10) + b"\xff\xff" + bytes((10, 99, 0, 1)), None)
+
+
+def of_routes(root: str) -> Watched:
+    mapped = bytes(10) + b"\xff\xff"
+    key = struct.pack("=I", 96 + 24) + mapped + bytes((203, 0, 113, 0)) + mapped + bytes((192, 0, 2, 9))
+    return Watched(root, "cubes/gw/tables/routes", key, None)
 
 
 def of_rules(root: str) -> Watched:
