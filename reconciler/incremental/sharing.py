@@ -1,4 +1,4 @@
-"""A value that says the same as another one for the most part, made of that one's objects wherever they are equal.
+"""A value that states the same as another one for the most part, made of that one's objects wherever they are equal.
 
     share({"rule": [a, b, c]}, {"rule": [a2, b2, d]})     # a2 == a, b2 == b: {"rule": [a, b, d]}
 
@@ -17,21 +17,47 @@ from reconciler.incremental.persistent_list import splice
 def share(old: Any, new: Any) -> Any:
     """`new`, with objects of `old` in it. Neither is changed. Takes time in proportion to both."""
     if isinstance(old, dict) and isinstance(new, dict):
-        if old == new:
+        if is_same(old, new):
             return old
         return {name: share(old[name], value) if name in old else value for name, value in new.items()}
     if isinstance(old, list) and isinstance(new, list):
-        return old if old == new else _list(old, new)
-    return old if type(old) is type(new) and old == new else new
+        return old if is_same(old, new) else _list(old, new)
+    return old if is_same(old, new) else new
+
+
+def is_same(old: Any, new: Any) -> bool:
+    """Whether two values of JSON are written alike: to Python `true`, 1 and 1.0 are equal, and to a schema they are not."""
+    return bool(old == new) and _is_of_same_types((old,), (new,))
+
+
+def _is_of_same_types(old: Sequence[Any], new: Sequence[Any]) -> bool:
+    """Of values that are equal. Those that hold no others are compared in one go."""
+    types = [*map(type, old)]
+    if _PLAIN.issuperset(types):
+        return types == [*map(type, new)]
+    for one, other in zip(old, new, strict=True):
+        if one is other:
+            continue
+        if isinstance(one, dict):
+            same = _is_of_same_types([*one.values()], [*map(other.__getitem__, one)])
+        elif isinstance(one, list):
+            same = _is_of_same_types(one, other)
+        else:
+            same = type(one) is type(other)
+        if not same:
+            return False
+    return True
+
+
+_PLAIN = frozenset({str, int, bool, float, type(None)})
 
 
 def _list(old: Sequence[Any], new: Sequence[Any]) -> Sequence[Any]:
     """Equal entries at the start and at the end are the old ones; those between are paired if they are as many on both sides, and
     by their names if they have some."""
     shorter = min(len(old), len(new))
-    start = next((at for at in range(shorter) if old[at] != new[at]), shorter)
-    most = shorter - start
-    rest = next((at for at in range(most) if old[-1 - at] != new[-1 - at]), most)
+    start = _alike(old, new, shorter)
+    rest = _alike(old[::-1], new[::-1], shorter - start)
     was, now = old[start : len(old) - rest], new[start : len(new) - rest]
     if len(was) == len(now):
         between = [share(before, after) for before, after in zip(was, now, strict=True)]
@@ -39,6 +65,14 @@ def _list(old: Sequence[Any], new: Sequence[Any]) -> Sequence[Any]:
         named = {entry["name"]: entry for entry in was if isinstance(entry, dict) and isinstance(entry.get("name"), str)}
         between = [share(named.get(_name(entry)), entry) for entry in now]
     return splice(old, start, between, rest)
+
+
+def _alike(old: Sequence[Any], new: Sequence[Any], most: int) -> int:
+    """How many entries at the start are written alike, of `most`."""
+    equal = next((at for at in range(most) if old[at] != new[at]), most)
+    if _is_of_same_types(old[:equal], new[:equal]):
+        return equal
+    return next(at for at in range(equal) if not is_same(old[at], new[at]))
 
 
 def _name(entry: Any) -> str:
@@ -56,7 +90,7 @@ def pooled(first: Sequence[Any], second: Sequence[Any]) -> Sequence[Any]:
     theirs = set(map(id, second))
     known = {_word(each): each for each in first if id(each) not in theirs and isinstance(each, dict)}
     found = {at: known.get(_word(second[at])) for at in others if isinstance(second[at], dict)}
-    same = {at: each for at, each in found.items() if each is not None and each == second[at]}
+    same = {at: each for at, each in found.items() if each is not None and is_same(each, second[at])}
     if not same:
         return second
     start, end = min(same), max(same) + 1
