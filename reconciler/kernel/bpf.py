@@ -55,6 +55,18 @@ class Named(ctypes.Structure):
     _fields_ = (("path", ctypes.c_char_p), ("fd", ctypes.c_uint32), ("flags", ctypes.c_uint32))
 
 
+class Row(ctypes.Structure):
+    """Attributes of the commands on one row of a map. What is pointed at stays where it is, and is kept."""
+
+    _fields_ = (("fd", ctypes.c_uint32), ("key", ctypes.c_char_p), ("value", ctypes.c_char_p), ("flags", ctypes.c_uint64))
+
+
+class SoughtRow(ctypes.Structure):
+    """The same of a lookup, which writes to a buffer at `value`."""
+
+    _fields_ = (("fd", ctypes.c_uint32), ("key", ctypes.c_char_p), ("value", ctypes.c_void_p), ("flags", ctypes.c_uint64))
+
+
 class _Described(ctypes.Structure):
     _fields_ = (("fd", ctypes.c_uint32), ("size", ctypes.c_uint32), ("info", ctypes.c_void_p))
 

@@ -130,22 +130,10 @@ def _seen(kind: int, key: int, value: int, entries: int, flags: int) -> MapSpec:
     return MapSpec(kind, key, value, entries, flags)
 
 
-class _Row(ctypes.Structure):
-    """Attributes of the commands on one row. What is pointed at stays where it is, and is kept."""
-
-    _fields_ = (("fd", ctypes.c_uint32), ("key", ctypes.c_char_p), ("value", ctypes.c_char_p), ("flags", ctypes.c_uint64))
-
-
-class _Sought(ctypes.Structure):
-    """The same of a lookup, which writes to a buffer at `value`."""
-
-    _fields_ = (("fd", ctypes.c_uint32), ("key", ctypes.c_char_p), ("value", ctypes.c_void_p), ("flags", ctypes.c_uint64))
-
-
 def lookup(fd: int, spec: MapSpec, key: bytes) -> bytes | None:
     value = (ctypes.c_char * spec.value_bytes)()
     try:
-        bpf.bpf(bpf.MAP_LOOKUP, _Sought(fd, key, ctypes.addressof(value)))
+        bpf.bpf(bpf.MAP_LOOKUP, bpf.SoughtRow(fd, key, ctypes.addressof(value)))
     except OSError as error:
         if error.errno == errno.ENOENT:
             return None
@@ -154,13 +142,13 @@ def lookup(fd: int, spec: MapSpec, key: bytes) -> bytes | None:
 
 
 def update(fd: int, key: bytes, value: bytes) -> None:
-    bpf.bpf(bpf.MAP_UPDATE, _Row(fd, key, value))
+    bpf.bpf(bpf.MAP_UPDATE, bpf.Row(fd, key, value))
 
 
 def insert(fd: int, key: bytes, value: bytes) -> bool:
     """Write a row unless there is one by now; False if there is no room for it."""
     try:
-        bpf.bpf(bpf.MAP_UPDATE, _Row(fd, key, value, _BPF_NOEXIST))
+        bpf.bpf(bpf.MAP_UPDATE, bpf.Row(fd, key, value, _BPF_NOEXIST))
     except OSError as error:
         if error.errno not in (errno.EEXIST, errno.E2BIG):
             raise
@@ -171,7 +159,7 @@ def insert(fd: int, key: bytes, value: bytes) -> bool:
 def delete(fd: int, key: bytes) -> bool:
     """Remove a row; False if there was none."""
     try:
-        bpf.bpf(bpf.MAP_DELETE, _Row(fd, key))
+        bpf.bpf(bpf.MAP_DELETE, bpf.Row(fd, key))
     except OSError as error:
         if error.errno == errno.ENOENT:
             return False
