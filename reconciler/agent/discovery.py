@@ -14,7 +14,7 @@ from typing import Any
 from reconciler import pins
 from reconciler.facts import HOST, SHADOW, of_cube
 from reconciler.graph import shadows
-from reconciler.graph.desired import full_config, told
+from reconciler.graph.cube_part import full_config, told
 from reconciler.graph.documents import StoredDocument, is_topology, stored
 from reconciler.graph.wiring import family, hidden_pair
 from reconciler.kernel import maps, rtnl

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler import pins
 from reconciler.errors import CompileError, DocumentError, FeatureMissing, NotPermitted, Problem
-from reconciler.graph.desired import build_key, program_slots
+from reconciler.graph.cube_part import build_key, program_slots
 from reconciler.graph.parts import Built, ProgramSlot
 from reconciler.model import BuildKey, Cube, Topology, family_of
 from reconciler.service.registry import SHADOW, Service, Services

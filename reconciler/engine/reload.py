@@ -17,7 +17,7 @@ from reconciler.engine.session import Reconciler, Session
 from reconciler.engine.transaction import carry_out
 from reconciler.errors import DocumentError, Problem, UsageError
 from reconciler.graph.chains import fuse
-from reconciler.graph.desired import full_config, pack_constants
+from reconciler.graph.cube_part import full_config, pack_constants
 from reconciler.graph.parts import Built, Desired
 from reconciler.graph.records import Live, ProgramRecord, TableRecord
 from reconciler.graph.tables import Tables

@@ -17,7 +17,7 @@ from reconciler.engine.perform import Continued
 from reconciler.engine.session import Reconciler
 from reconciler.errors import PcnError, UsageError, of_code
 from reconciler.facts import of_cube
-from reconciler.graph.desired import full_config
+from reconciler.graph.cube_part import full_config
 from reconciler.graph.records import CubeRecord, Live, TableRecord
 from reconciler.model import Cube
 from reconciler.plan.operations import DeleteRows, WriteRows

@@ -6,9 +6,7 @@ Pure: takes the topologies, what the services and their compiled objects say, an
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -16,60 +14,29 @@ from reconciler import facts as facts_
 from reconciler import pins
 from reconciler.errors import DocumentError, Problem
 from reconciler.facts import links
-from reconciler.graph import shadows
+from reconciler.graph.cube_part import build_key, cube_part, shadow_fact
 from reconciler.graph.documents import StoredDocument, stored_of
 from reconciler.graph.incremental import CachedGraph, DesiredCache, Inputs, Skeleton, rebuild
 from reconciler.graph.parents import parents
-from reconciler.graph.parts import Built, CubePart, Desired, LiveCubes, ProgramSlot
+from reconciler.graph.parts import Built, CubePart, Desired, LiveCubes
 from reconciler.graph.places import Places, places_of
 from reconciler.graph.records import (
-    CubeRecord,
     LinkRecord,
     NamespaceRecord,
     NextHopRecord,
-    PortRecord,
-    ProgramRecord,
     Record,
     TableRecord,
     TopologyRecord,
-    TrampolineRecord,
 )
-from reconciler.graph.tables import Tables, grown
+from reconciler.graph.tables import Tables
 from reconciler.graph.wiring import Wiring, wire
 from reconciler.incremental.derived import derived
-from reconciler.model import BuildKey, Cube, Topology, family_of
+from reconciler.model import BuildKey, Cube, Topology
 from reconciler.service.model.codec import Env
 from reconciler.service.registry import Service, Services
 
 if TYPE_CHECKING:
-    from reconciler.service.sources import CubeSources
-
-# Constants that would make programs differ from host to host, or be loaded again, for nothing where they are not used.
-_ONLY_IF_USED = frozenset({"LEAP_SECONDS", "PORTS"})
-ENTRY_SPEC = (3, 4, 4, 65, 0)  # pcn_entry of pcn.h
-
-
-def program_slots(service: Service, flavour: str, sources: CubeSources | None = None) -> tuple[ProgramSlot, ...]:
-    """The programs of a cube of this family. XDP has no egress hook, so an XDP cube's egress side is there twice; and no way to
-    send each port of a group its own copy, so the ingress side of one that does that is too."""
-    slots = [
-        ProgramSlot(pins.MAIN, direction, index, flavour)
-        for direction in ("ingress", "egress", pins.INJECT)
-        for index, _ in enumerate(service.programs(direction, sources))
-    ]
-    if flavour == "XDP":
-        twins = ("ingress", "egress") if service.floods_groups else ("egress",)
-        slots += [
-            ProgramSlot(pins.TWIN, way, index, "TC") for way in twins for index, _ in enumerate(service.programs(way, sources))
-        ]
-    return tuple(slots)
-
-
-def build_key(cube: Cube, service: Service) -> tuple[BuildKey, CubeSources | None]:
-    """What a cube's programs are compiled for, and its own C if it has any. Raises ValueError."""
-    sources = service.sources(full_config(cube)) if service.has_sources else None
-    return BuildKey(cube.service, family_of(cube.type), sources.digest if sources else ""), sources
-
+    pass
 
 def build_desired(
     topologies: Sequence[Topology],
@@ -109,14 +76,14 @@ def build_desired(
             rows, part, others = all_rows.get(cube.name, {}), old.get(cube.name), recorded.get(cube.name, {})
             seen, own = rows if service.implementation.derives else None, places.named.get(cube.name)
             given = {**published.get(cube.name, {}), **(parent.get(cube.name, {}) if own is None else {})}
-            given |= _shadow_fact(cube, service, facts)
+            given |= shadow_fact(cube, service, facts)
             wanted = facts_.of_cube(service.facts, facts, given)
             same = part is not None and part.places == own and part.edition == service.edition
             if part is None or not same or not part.holds_for(cube, whole, known_indices, others, seen, wanted):
                 names = own if own is not None else [port.name for port in cube.ports]
                 ports = port_indices(names, known_indices, service.max_ports if own is None else pins.MOST_PLACES)
                 env = Env(ports, cube=cube.name, facts=wanted, live=rows)
-                part = _part(cube, service, key, whole, env, others, own)
+                part = cube_part(cube, service, key, whole, env, others, own)
             parts[cube.name] = part
         except (ValueError, KeyError) as error:
             problems.append(Problem(str(error.args[0] if error.args else error), f"/spec/cubes/{cube.name}"))
@@ -223,122 +190,6 @@ def _service(cube: Cube, services: Services) -> Service:
     if service is None:
         raise KeyError(f"no service {cube.service!r}")
     return service
-
-
-def _part(
-    cube: Cube,
-    service: Service,
-    key: BuildKey,
-    whole: Built,
-    env: Env,
-    recorded: Mapping[str, str],
-    places: tuple[str, ...] | None,
-) -> CubePart:
-    """What one cube asks for by itself."""
-    config = full_config(cube)
-    made = _chosen(whole, service.chosen(config))
-    records = [_as_recorded(record, recorded) for record in _records(cube, service, key, made, config, env, places)]
-    rows = service.rows(config, made.tables, env)
-    sizes = {**service.sizes(config), **grown(service.grows, rows, made.tables)}
-    return CubePart(cube, env, made, whole, records, rows, recorded, sizes, places, service.edition)
-
-
-def _as_recorded(record: Record, recorded: Mapping[str, str]) -> Record:
-    """A program that comes to the same as the one that runs keeps the name by which the kernel has it."""
-    if isinstance(record, ProgramRecord) and record.address in recorded:
-        return replace(record, object=recorded[record.address])
-    return record
-
-
-def _records(
-    cube: Cube,
-    service: Service,
-    key: BuildKey,
-    made: Built,
-    config: Mapping[str, Any],
-    env: Env,
-    places: tuple[str, ...] | None,
-) -> list[Record]:
-    said = cube.topology, cube.type, cube.fuse, service.init_only(config), key.sources
-    records: list[Record] = [CubeRecord(cube.name, cube.service, *said)]
-    records += [PortRecord(cube.name, port.name, env.ports[port.name], port.peer or "-") for port in cube.ports]
-    records += [PortRecord(cube.name, name, env.ports[name], "-" if ":" in name else name) for name in places or ()]
-    if cube.shadow:
-        records += shadows.network(cube, told(cube, service))
-    values = service.constants(cube.name, cube.loglevel, config, env.ports)
-    for slot, compiled in made.objects.items():
-        records.append(
-            ProgramRecord(cube.name, slot.side, slot.direction, slot.index, compiled.digest, pack_constants(compiled, values))
-        )
-    records += [
-        TableRecord(cube.name, "entry", f"{pins.cube(cube.name)}/{side}entry", ENTRY_SPEC)
-        for side in {slot.side for slot in made.objects}
-    ]
-    return records + _stubs(cube, service, made, env.ports, places)
-
-
-def _chosen(made: Built, chosen: Mapping[str, Collection[int]] | None) -> Built:
-    """Only the programs that this configuration needs, where the service makes a choice."""
-    if chosen is None:
-        return made
-    return Built(
-        {
-            slot: compiled
-            for slot, compiled in made.objects.items()
-            if slot.direction == pins.INJECT or slot.index in chosen.get(slot.direction, ())
-        }
-    )
-
-
-def full_config(cube: Cube) -> dict[str, Any]:
-    """The cube's data as its model has it: the service's leaves, its type, and the ports with theirs."""
-    ports = [{"name": port.name, **({"peer": port.peer} if port.peer else {}), **port.config} for port in cube.ports]
-    shadow = {leaf: True for leaf in ("shadow", "span") if getattr(cube, leaf)}
-    return {**cube.config, **shadow, "type": cube.type, "ports": ports}
-
-
-def _shadow_fact(cube: Cube, service: Service, of_host: Mapping[str, Any]) -> dict[str, Any]:
-    if not cube.shadow or facts_.SHADOW not in service.facts:
-        return {}
-    return {facts_.SHADOW: shadows.fact(of_host.get(facts_.SHADOW, {}).get(cube.name, {}), told(cube, service))}
-
-
-def told(cube: Cube, service: Service) -> Mapping[str, Mapping[str, Any]]:
-    """What the netdevs in a cube's namespace are told by its configuration, by port."""
-    return shadows.kept_in_a_page(service.implementation.namespace(full_config(cube), cube.name))
-
-
-def pack_constants(compiled: Any, values: Mapping[str, int]) -> bytes:
-    """The frozen map's bytes for one object. Raises KeyError for a constant that nobody declares."""
-    raw = bytearray(compiled.const_size)
-    used = {relocation.symbol for relocation in compiled.relocations if relocation.kind == "const"}
-    for name, offset in compiled.constants.items():
-        if name not in values:
-            raise KeyError(f"the C asks for constant {name}, which neither the model nor the Python half gives")
-        if name not in _ONLY_IF_USED or name in used:
-            struct.pack_into("<I", raw, offset, values[name])
-    return bytes(raw)
-
-
-def _stubs(
-    cube: Cube, service: Service, made: Built, indices: Mapping[str, int], named: tuple[str, ...] | None
-) -> list[Record]:
-    """Every port has its stubs whatever its peer, so that changing a peer loads no program; and so has every place."""
-    records: list[Record] = []
-    for slot in made.objects:
-        if slot.index:
-            continue
-        places: Iterable[tuple[str, int]]
-        if slot.direction == pins.INJECT:
-            places = (("cube", 0),)
-        elif service.kind == "standard":
-            places = indices.items()
-        elif named is not None:
-            places = ((name, 2 * indices[name] + (slot.direction == "egress")) for name in named)
-        else:
-            places = (("wire", 0),) if slot.direction == "ingress" else (("inner", 1),)
-        records += [TrampolineRecord(cube.name, slot.side, slot.direction, index, name, slot.flavour) for name, index in places]
-    return records
 
 
 def _drop_idle_twins(desired: Desired, wiring: Wiring) -> None:

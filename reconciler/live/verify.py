@@ -14,7 +14,7 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.errors import VerifierError
-from reconciler.graph.desired import pack_constants
+from reconciler.graph.cube_part import pack_constants
 from reconciler.graph.tables import merged, types_of, used_tables
 from reconciler.kernel import maps, programs
 from reconciler.link.chain import link
