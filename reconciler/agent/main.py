@@ -9,71 +9,53 @@ One loop, and one thread in which looks and applies run, one after the other. Sl
 """
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from reconciler.agent import singleton
 from reconciler.agent.carriers import forget_behind
-from reconciler.agent.controller import HEAL, OBSERVE, Controller
+from reconciler.agent.controller import OBSERVE, Controller
 from reconciler.agent.discovery import Discovery, discover
 from reconciler.agent.facts import PublishedFacts
 from reconciler.agent.files import Files
 from reconciler.agent.following import facts_changed
 from reconciler.agent.gc_policy import GcPolicy
 from reconciler.agent.handover import Handover
+from reconciler.agent.jobs import Jobs
+from reconciler.agent.looks import Looks
 from reconciler.agent.loop import Loop
 from reconciler.agent.netlink_events import LinkEvents
 from reconciler.agent.notify import Notifier
+from reconciler.agent.report import Report
 from reconciler.agent.server import Answer, Server, http, metrics_listener, unix_listener
+from reconciler.agent.settings import Settings
 from reconciler.agent.slowlog import SlowLog
 from reconciler.agent.sources import SourceServer, Work
-from reconciler.agent.status import resident, status, summary
+from reconciler.agent.status import resident, status
 from reconciler.agent.sync import Sync
 from reconciler.agent.watch import Watcher
-from reconciler.engine.apply import Options
 from reconciler.errors import Interrupted, LockBusy
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.plan.steps import Step
 from reconciler.slowpath.supervisor import Supervisor
-from reconciler.sources.feed import Care, Feed
-from reconciler.sources.source import Source
-from reconciler.sources.spool import Spool
+from reconciler.sources.feed import Feed
 
 QUIET, AT_MOST, POLL = 0.3, 5.0, 5.0  # seconds: without a change before files are read, to wait for that, between polls
-INTERVAL = 0.5  # seconds between looks, so that drift is healed within one
 LATEST = 0.7  # ... even if looking takes long; between the two, it takes no more than this share of a CPU
 SHARE = 0.03
 _AFTER_POKE = 0.03  # an editor writes and renames: what quiet is counted from shall not wait for a look
 _AFTER_LINKS = 0.01  # netdevs come in twos and threes
 _AFTER_FACTS = 0.02  # and so may facts
 FIRST_SERVED = 5.0  # seconds that an agent waits for its workers before it says that it is ready
-STUCK = 120.0  # seconds without progress in the thread, after which systemd shall think that the agent hangs
 log = logging.getLogger("pcn.agent")
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """`paths` are files and directories; `metrics` an address, '' for none; `mode` as in `heal`."""
-
-    paths: Sequence[str]
-    options: Options
-    mode: str = HEAL
-    prune: bool = False
-    metrics: str = ""
-    accepts_state_reset: bool = False
-    interval: float = INTERVAL
-    feeds: Sequence[tuple[Source, Spool]] = ()
-    care: Care = field(default_factory=Care)
 
 
 @dataclass(slots=True)
@@ -82,7 +64,9 @@ class Agent:
 
     settings: Settings
     loop: Loop = field(default_factory=Loop)
-    notifier: Notifier = field(default_factory=Notifier)
+    jobs: Jobs = field(init=False)
+    looks: Looks = field(init=False)
+    report: Report = field(init=False)
     started: float = field(default_factory=time.time)
     files: Files = field(init=False)
     healer: Controller = field(init=False)
@@ -95,18 +79,8 @@ class Agent:
     tidier: GcPolicy = field(default_factory=GcPolicy)
     _first_poke: float = 0.0
     _begun: bool = False  # the first look is over, and what is asked is answered
-    _ready: bool = False
     _stopping: bool = False
-    _busy: int = 0  # jobs that the thread has, or waits for
-    _awaited: int = 0  # of these, those for which a source waits
-    _progress: float = 0.0  # when the thread last got on
-    _said: dict[str, Any] = field(default_factory=dict)  # the status as it was before the thread began
-    _moved: set[str] = field(default_factory=set)  # netdevs that no look has been told of
     _stamps: tuple[Any, ...] = ()
-    _looking: bool = False
-    _look_again: bool = False
-    _until_looked: list[asyncio.Event] = field(default_factory=list)
-    _under_way: asyncio.Event | None = None  # set when the look that is under way has ended
     _found: Discovery | None = None
     _servers: list[Callable[[], object]] = field(default_factory=list)
 
@@ -119,9 +93,12 @@ class Agent:
         ]
         self.published = PublishedFacts(options.services)
         self.healer = Controller(options, self.settings.mode, self.settings.prune, self.files.texts)
-        self.healer.is_awaited = lambda: self._awaited > 0
+        self.jobs = Jobs(self.loop, lambda: status(self.files, self.healer, self.started, None))
+        self.looks = Looks(self.loop, self._look_once, self._reported, self.settings.interval)
+        self.report = Report(self.loop, self.jobs, Notifier())
+        self.healer.is_awaited = lambda: self.jobs.is_awaited
         self.healer.accepts_state_reset = self.settings.accepts_state_reset
-        options.compiling = self._gets_on
+        options.compiling = self.jobs.gets_on
         options.progress = self._step
 
     def run(self) -> int:
@@ -135,7 +112,7 @@ class Agent:
             self.tidier.begin()
             self.loop.start(self._begin())
             self.loop.run()
-            self.notifier.stopping()
+            self.report.notifier.stopping()
             self.loop.run_until(self.workers.close())
             log.info("leaving; what was applied stays in the kernel")
         return 0
@@ -157,7 +134,7 @@ class Agent:
         answers: dict[str, Answer] = {"": lambda _: json.dumps(self.status()).encode(), "log": self.slow_log.drain}
         for what, answer in answers.items():
             self._listen(stack, what, partial(Server, self.loop, answer=answer))
-        handover = Handover(self.files, self.healer, self._job_awaited, self._read, self._looked_anew, self._look_overtaken)
+        handover = Handover(self.files, self.healer, self.jobs.do_awaited, self._read, self.looks.anew, self._look_overtaken)
         functions: dict[str, Work] = {**handover.functions(), "POST /sync": Sync(self.feeds, self._anew, self.status)}
         self._listen(stack, "documents", partial(SourceServer, self.loop, functions=functions))
         if self.settings.metrics:
@@ -179,7 +156,7 @@ class Agent:
 
     def status(self) -> dict[str, Any]:
         """How it is now; while the thread is at work, how it was when that began."""
-        said = self._said if self._busy else status(self.files, self.healer, self.started, None)
+        said = self.jobs.status()
         slow_path = {**self.workers.counters(), "published": self.slow_log.published}
         feeds = [feed.about() for feed in self.feeds]
         lost = [feed["problem"] for feed in feeds if feed["problem"]]
@@ -191,54 +168,20 @@ class Agent:
         self.loop.from_thread(self._files_poked_by_feed)
 
     async def _files_poked_by_feed(self) -> None:
-        if self._begun and await self._job(self.files.changed):
+        if self._begun and await self.jobs.do(self.files.changed):
             await self._read_files()
 
     def _asked(self) -> dict[str, Any] | None:
         """In a feed's thread: the status."""
         return singleton.ask(self.settings.options.root, 2.0)
 
-    # -- the thread -------------------------------------------------------------------------------------------------
-
-    async def _job(self, work: Callable[[], T]) -> T:
-        """Have something done in the thread, where alone files and healer are touched."""
-        if self._busy:
-            work = partial(self._after_another, work)
-        else:
-            self._say()
-        self._busy += 1
-        self._gets_on()
-        try:
-            return await self.loop.in_thread(work)
-        finally:
-            self._busy -= 1
-
-    async def _job_awaited(self, work: Callable[[], T]) -> T:
-        """A job for which a source waits: a look that finds nothing new for anybody makes way for it."""
-        self._awaited += 1
-        try:
-            return await self._job(work)
-        finally:
-            self._awaited -= 1
-
-    def _after_another(self, work: Callable[[], T]) -> T:
-        """In the thread: with one job after the other, what is said has to follow what each of them did."""
-        self._say()
-        return work()
-
-    def _say(self) -> None:
-        self._said = status(self.files, self.healer, self.started, None)
-
-    def _gets_on(self, *_: object) -> None:
-        self._progress = time.monotonic()
+    # -- signals ----------------------------------------------------------------------------------------------------
 
     def _step(self, _number: int, _total: int, step: Step) -> None:
         """An apply has come to this step; what has to leave takes it back."""
-        self._gets_on()
+        self.jobs.gets_on()
         if self._stopping and step.rank.phase != "retire":
             raise Interrupted("stopped by SIGTERM")
-
-    # -- signals ----------------------------------------------------------------------------------------------------
 
     def _stop(self) -> None:
         self._stopping = True
@@ -252,9 +195,9 @@ class Agent:
 
     async def _anew(self) -> None:
         """Try what failed, read all files, and look at everything."""
-        await self._job(self.healer.forget)
-        await self._job(self._read)
-        await self._looked_anew()
+        await self.jobs.do(self.healer.forget)
+        await self.jobs.do(self._read)
+        await self.looks.anew()
 
     # -- files ------------------------------------------------------------------------------------------------------
 
@@ -264,21 +207,21 @@ class Agent:
         self.watcher.discard()
         now = time.monotonic()
         if not self._first_poke:
-            self.loop.at("look", now + _AFTER_POKE, self._look)
+            self.loop.at("look", now + _AFTER_POKE, self.looks.now)
         self._first_poke = self._first_poke or now
         self.loop.at("files", min(now + QUIET, self._first_poke + AT_MOST), self._files_quiet)
 
     async def _files_quiet(self) -> None:
-        if not await self._job(self.files.settled) and time.monotonic() < self._first_poke + 2 * AT_MOST:
+        if not await self.jobs.do(self.files.settled) and time.monotonic() < self._first_poke + 2 * AT_MOST:
             self.loop.after("files", 0.05, self._files_quiet)
             return
         self._first_poke = 0.0
-        if await self._job(self.files.changed):
+        if await self.jobs.do(self.files.changed):
             await self._read_files()
 
     async def _read_files(self) -> None:
-        await self._job(self._read)
-        await self._look()
+        await self.jobs.do(self._read)
+        await self.looks.now()
 
     def _read(self) -> None:
         self.healer.want(self.files.refresh(self.settings.options.services))
@@ -290,11 +233,11 @@ class Agent:
     async def _poll(self) -> None:
         """What no event told."""
         self.loop.after("poll", POLL, self._poll)
-        if not self._first_poke and await self._job(self.files.changed):
+        if not self._first_poke and await self.jobs.do(self.files.changed):
             self._files_poked()
         elif self.files.waits:
             await self._read_files()
-        await self._job(lambda: self.watcher.follow(self.files.paths()))
+        await self.jobs.do(lambda: self.watcher.follow(self.files.paths()))
 
     def _services_changed(self) -> bool:
         """Whether a service that is not installed may be another one, or is back. What failed for want of it is tried at once."""
@@ -313,16 +256,16 @@ class Agent:
         changes = self.links.changes()
         dead = changes.keys() & self.links.without_carrier()
         if changes:
-            await self._look_ended()
+            await self.looks.ended()
             changes = {name: what for name, what in changes.items() if not self.links.is_as(name, self.healer.netdevs.get(name))}
         if changes:
             log.debug("%s", ", ".join(f"{name} {what}" for name, what in changes.items()))
-            self._moved |= changes.keys()
+            self.looks.moved |= changes.keys()
         if dead:  # which no look acts upon
-            await self._job(lambda: self._forget_behind(dead))
-        is_needed = bool(changes) or await self._job(self._facts_changed)
+            await self.jobs.do(lambda: self._forget_behind(dead))
+        is_needed = bool(changes) or await self.jobs.do(self._facts_changed)
         if is_needed:
-            await self._look()
+            await self.looks.now()
 
     def _forget_behind(self, netdevs: Collection[str]) -> None:
         """In the thread."""
@@ -340,51 +283,19 @@ class Agent:
         if kind != "fact":
             self.slow_log.take(kind, said)
         elif self.published.take(said):
-            self.loop.sooner("facts", _AFTER_FACTS, self._look)
+            self.loop.sooner("facts", _AFTER_FACTS, self.looks.now)
 
-    async def _look(self) -> None:
-        """Look, now or as soon as the look that is under way is done."""
-        self._look_again = True
-        if self._looking:
-            return
-        self._looking, pause = True, self.settings.interval
-        try:
-            while self._look_again:
-                self._look_again, moved, self._moved = False, self._moved, set()
-                waiting, self._until_looked, self._under_way = self._until_looked, [], asyncio.Event()
-                try:
-                    pause, found = await self._job(lambda moved=moved: self._looked(moved))  # type: ignore[misc]
-                finally:
-                    for event in (*waiting, self._under_way):
-                        event.set()
-                self._serve(found)
-                self.slow_log.forget({cube.name for cube in found.cubes})
-        finally:
-            self._looking, self._under_way = False, None
-            self.loop.after("look", pause, self._look)
-        if self._begun:
-            self._report()
-
-    async def _looked_anew(self, moved: Collection[str] = ()) -> None:
-        """Ends with a look that began after this was called; without one if that fails. `moved`: netdevs that may have."""
-        self._moved |= set(moved)
-        event = asyncio.Event()
-        self._until_looked.append(event)
-        self.loop.start(self._look())
-        await event.wait()
-
-    async def _look_ended(self) -> None:
-        """Ends with the look that is under way; at once if there is none."""
-        if self._under_way is not None:
-            await self._under_way.wait()
+    async def _look_once(self, moved: Collection[str]) -> float:
+        """Seconds until the next look. `moved`: netdevs that came, went or changed."""
+        pause, found = await self.jobs.do(lambda: self._looked(moved))
+        self._serve(found)
+        self.slow_log.forget({cube.name for cube in found.cubes})
+        return pause
 
     async def _look_overtaken(self) -> None:
-        """As `_look_ended`, for a source that waits: a look that finds nothing new for anybody ends early."""
-        self._awaited += 1
-        try:
-            await self._look_ended()
-        finally:
-            self._awaited -= 1
+        """Ends with the look that is under way; since a source waits, one that finds nothing new for anybody ends early."""
+        with self.jobs.awaited():
+            await self.looks.ended()
 
     def _serve(self, found: Discovery) -> None:
         self.published.serve(found.cubes)
@@ -418,7 +329,7 @@ class Agent:
     async def _begin(self) -> None:
         """The first look, and then all that goes on. What programs of an older version hand up is served before: the first apply
         may remove the pin of the ring that it is in."""
-        found = await self._job(self._discovered)
+        found = await self.jobs.do(self._discovered)
         self._serve(found)
         await self._read_files()
         await self.workers.settled(FIRST_SERVED)
@@ -427,27 +338,11 @@ class Agent:
         for feed in self.feeds:
             feed.start()
         self._begun = True
-        self._report()
-        if self.notifier.period:
-            self._sign_of_life()
+        self._reported()
+        self.report.begin()
         await self._poll()
 
-    def _report(self) -> None:
-        """Tell systemd how it goes. An agent is ready once it has applied its files, or said why not: what is ordered after it
-        relies on that. Until then it waits, for as long as another writer or a trial takes."""
-        if self._ready and not self.notifier.listened_to:
-            return
-        said = summary(self.status())
-        self.notifier.status(said)
-        if not self.healer.concluded:
-            self.notifier.not_yet()
-        elif not self._ready:
-            self._ready = True
-            self.notifier.ready()
-            log.info("ready: %s", said)
-
-    def _sign_of_life(self) -> None:
-        """Withheld if the thread hangs."""
-        self.loop.after("alive", self.notifier.period, self._sign_of_life)
-        if not self._busy or time.monotonic() - self._progress < STUCK:
-            self.notifier.alive()
+    def _reported(self) -> None:
+        """Before the first look is over there is nothing to report."""
+        if self._begun:
+            self.report.tell(self.status, is_concluded=self.healer.concluded)

@@ -80,7 +80,8 @@ def run(run: Run) -> int:
 
 def _run(run: Run) -> int:
     from reconciler.agent.log_format import set_up
-    from reconciler.agent.main import Agent, Settings
+    from reconciler.agent.main import Agent
+    from reconciler.agent.settings import Settings
     from reconciler.cli.feeds import feeds
     from reconciler.sources.feed import Care
 

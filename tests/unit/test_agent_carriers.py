@@ -29,8 +29,8 @@ def test_what_was_learned_behind_a_netdev_goes_with_its_carrier_whoever_saw_it_f
         changes=lambda: {"eth7": LOST}, without_carrier=lambda: {"eth7", "eth8"}, is_as=lambda name, _: seen
     )
     agent: Any = SimpleNamespace(
-        links=links, healer=SimpleNamespace(netdevs={}), _moved=set(), _job=job, _look_ended=ended, _look=look,
-        _forget_behind=forgotten.append, _facts_changed=lambda: False,
+        links=links, healer=SimpleNamespace(netdevs={}), jobs=SimpleNamespace(do=job),
+        looks=SimpleNamespace(moved=set(), ended=ended, now=look), _forget_behind=forgotten.append, _facts_changed=lambda: False,
     )  # fmt: skip
     asyncio.run(Agent._links_settled(agent))
     assert forgotten == [{"eth7"}]

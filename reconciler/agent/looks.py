@@ -1,0 +1,55 @@
+"""When the agent polls the kernel: one look at a time, and another one if something happened meanwhile."""
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+
+from reconciler.agent.loop import Loop
+
+
+class Looks:
+    """`look` does one, is told which netdevs moved, and gives the seconds until the next; `usual` are they if it fails. `done` is
+    called after the last of a row. `moved` are netdevs that no look has been told of."""
+
+    def __init__(
+        self, loop: Loop, look: Callable[[Collection[str]], Awaitable[float]], done: Callable[[], None], usual: float
+    ) -> None:
+        self._loop, self._look, self._done, self._usual = loop, look, done, usual
+        self.moved: set[str] = set()
+        self._running = False
+        self._again = False
+        self._waiting: list[asyncio.Event] = []  # set when a look has ended that began later
+        self._under_way: asyncio.Event | None = None  # set when the look that is under way has ended
+
+    async def now(self) -> None:
+        """Look, now or as soon as the look that is under way is done."""
+        self._again = True
+        if self._running:
+            return
+        self._running, pause = True, self._usual
+        try:
+            while self._again:
+                self._again, moved, self.moved = False, self.moved, set()
+                waiting, self._waiting, self._under_way = self._waiting, [], asyncio.Event()
+                try:
+                    pause = await self._look(moved)
+                finally:
+                    for event in (*waiting, self._under_way):
+                        event.set()
+        finally:
+            self._running, self._under_way = False, None
+            self._loop.after("look", pause, self.now)
+        self._done()
+
+    async def anew(self, moved: Collection[str] = ()) -> None:
+        """Ends with a look that began after this was called; without one if that fails. `moved`: netdevs that may have."""
+        self.moved |= set(moved)
+        event = asyncio.Event()
+        self._waiting.append(event)
+        self._loop.start(self.now())
+        await event.wait()
+
+    async def ended(self) -> None:
+        """Ends with the look that is under way; at once if there is none."""
+        if self._under_way is not None:
+            await self._under_way.wait()
