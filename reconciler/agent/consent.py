@@ -5,8 +5,12 @@ nobody has touched the kernel. It waits until somebody who knows that connection
 """
 from __future__ import annotations
 
+import logging
+
 from reconciler.engine.apply import ApplyResult
 from reconciler.graph.records import CubeRecord
+
+log = logging.getLogger("pcn.agent")
 
 
 class ConsentNeeded(Exception):
@@ -18,6 +22,14 @@ def held(seen: ApplyResult) -> frozenset[str]:
     cubes = [seen.session.desired.state.get("/".join(address.split("/")[:2])) for address in seen.plan.resets]
     owners = [cube.topology for cube in cubes if isinstance(cube, CubeRecord)]
     return frozenset(owners) if len(owners) == len(cubes) else frozenset()
+
+
+def ask_consent(planned: ApplyResult, *, accepts_reset: bool) -> None:
+    """Raises ConsentNeeded for what would reset state; warns of what may cut off whoever looks after the host."""
+    if not accepts_reset and planned.plan.resets:
+        raise ConsentNeeded
+    for lockout in planned.plan.lockouts:
+        log.warning("this host may be reached no more: %s", lockout.sentence)
 
 
 def problem_of(addresses: tuple[str, ...]) -> str:

@@ -7,38 +7,43 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from reconciler.agent.consent import ConsentNeeded, held, problem_of
+from reconciler.agent.consent import ConsentNeeded, ask_consent, held, problem_of
 from reconciler.agent.counters import AgentCounters
 from reconciler.agent.files import DesiredDocuments, words
-from reconciler.agent.following import followers, is_followed
+from reconciler.agent.findings import (
+    document_before,
+    is_document_lost,
+    lacked_by,
+    others_versions,
+    totals_of,
+    waiting_in,
+)
+from reconciler.agent.following import only_follows
+from reconciler.agent.known import Known, giving_way
+from reconciler.agent.outcome_log import few, log_failure, log_success, log_waiting
 from reconciler.agent.retry import Retries
 from reconciler.agent.trials import Trials
+from reconciler.agent.vanished import Vanished, lost_documents, vanished
 from reconciler.document import Document
 from reconciler.engine.apply import ApplyResult, Options, apply, plan_for
 from reconciler.engine.confirm import refuse_while_unconfirmed
 from reconciler.engine.unchanged import UnchangedCheck
 from reconciler.errors import ApplyFailed, DocumentError, Interrupted, KernelError, LockBusy, Overtaken, PcnError, Problem
 from reconciler.graph.desired import document_text
-from reconciler.graph.documents import documents_equal, stored
-from reconciler.graph.records import CubeRecord, LinkRecord, Live, PortRecord, Record, TopologyRecord
+from reconciler.graph.records import Record
 from reconciler.kernel.netstate import NetdevState
-from reconciler.live.applied import applied_document, name_of
-from reconciler.plan.operations import SetDocument
-from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
+from reconciler.live.applied import name_of
 
 HEAL, NO_HEAL, OBSERVE = "heal", "no-heal", "observe"
 BUSY_RETRY, LAST_BUSY_RETRY = 0.1, 1.0  # seconds
 SOON = 0.05  # seconds until everything is looked at after an edit that was applied by a look at what was edited
 AFTER_NETDEVS = 0.3  # the same after a netdev was connected: where one comes, more do, and that look would be in their way
-IN_A_ROW = 1.0  # seconds for which netdevs, or edits, that come one after another are applied before everything is looked at
-_NAMED = 4  # addresses in a log line
 log = logging.getLogger("pcn.agent")
 
 
@@ -82,10 +87,8 @@ class Controller:
     concluded: bool = False
     sealed: tuple[str, ...] = ()
     _busy: int = 0
-    _unchanged: UnchangedCheck | None = None
-    _last_unchanged: UnchangedCheck | None = None
+    _known: Known = field(default_factory=Known)
     _unread: float = 0.0
-    _verified: tuple[float, Live | None] = 0.0, None
     netdevs: Mapping[str, NetdevState] = field(default_factory=dict)
     records: Mapping[str, Record] = field(default_factory=dict)
     _calm_for: str = ""
@@ -99,22 +102,12 @@ class Controller:
     def lacks(self, port: str) -> str:
         """The netdev that a port ("cube:port") is not connected to, as the last look left it: one that is not there, that is
         another one now, or that could not be connected. '' for a port that lacks none, and for one that nobody knows."""
-        for cube, name, netdev in self.waiting:
-            if port == f"{cube}:{name}":
-                return netdev
-        cube, _, name = port.partition(":")
-        found = self.records.get(f"cube/{cube}/port/{name}")
-        peer = found.peer if isinstance(found, PortRecord) else "-"
-        if peer == "-" or ":" in peer:
-            return ""
-        with contextlib.suppress(OSError):
-            return "" if peer in self.netdevs and socket.if_nametoindex(peer) == self.netdevs[peer].index else peer
-        return peer
+        return lacked_by(port, self.waiting, self.records, self.netdevs)
 
     def want(self, desired: DesiredDocuments) -> None:
         """The files say something else now."""
         self._said, desired = desired, self.trials.allowed(desired)
-        self._last_unchanged, self._unchanged = self._unchanged, None
+        self._known.edited()
         if desired.digest != self.wanted.digest:
             self._retries.passed(self.wanted.digest)
         self.withdrawn -= desired.topologies
@@ -127,7 +120,7 @@ class Controller:
 
     def forget(self) -> None:
         """Try at once what failed, and look at everything."""
-        self._unchanged = None
+        self._known.unchanged = None
         self._retries.reset()
 
     def poll(self) -> float:
@@ -166,15 +159,16 @@ class Controller:
         self._unread = 0.0
         connects = self._connects(chosen)
         is_calm = not connects and chosen.digest == self.good.digest == self._calm_for
-        if is_calm and self._unchanged is not None:
-            with self._giving_way():
-                same = self._unchanged.is_unchanged()
+        if is_calm and self._known.unchanged is not None:
+            with giving_way(self.options, self.is_awaited):
+                same = self._known.unchanged.is_unchanged()
             if same:
                 self.tally.looks += 1
                 self.last_success = time.time()
                 return
-        since, recent = self._known(connects, began)
-        options = replace(self.options, drop=self._dropped(chosen), partial=True, planned=self._ask)
+        since, recent = self._known.taken(began, connects=connects)
+        ask = partial(ask_consent, accepts_reset=self.accepts_state_reset)
+        options = replace(self.options, drop=self._dropped(chosen), partial=True, planned=ask)
         if self._is_edit(chosen) or connects:
             quick = replace(options, recent=recent, connecting=connects)
             try:
@@ -188,36 +182,15 @@ class Controller:
         try:
             self._apply_thoroughly(chosen, options, began)
         except Overtaken:  # what was known is so still
-            self._verified = since, recent
+            self._known.verified = since, recent
             raise
-
-    @contextlib.contextmanager
-    def _giving_way(self) -> Iterator[None]:
-        """What is read meanwhile is read for nobody, and ends as soon as somebody waits. Raises Overtaken."""
-        memory = self.options.kept.memory
-        memory.gives_way = self.is_awaited
-        try:
-            yield
-        finally:
-            memory.gives_way = None
-
-    def _known(self, connects: bool, now: float) -> tuple[float, Live | None]:
-        """What is known of the kernel, and will do, from here on only once; and when all of it was last read. While netdevs come,
-        or edits, it is what the last whole look read, or else what was verified when the last of them was applied."""
-        edited, self._last_unchanged = self._last_unchanged, None
-        calm, self._unchanged = self._unchanged, None
-        (since, verified), self._verified = self._verified, (now, None)
-        if connects and calm is not None:
-            return now, calm.last()
-        if not connects and edited is not None:
-            return now, edited.recent()
-        return (since, verified) if now - since <= IN_A_ROW else (now, None)
 
     def _apply_thoroughly(self, chosen: DesiredDocuments, options: Options, began: float) -> None:
         documents = chosen.documents
-        with self._giving_way() if chosen.digest == self.good.digest and not self.moved else contextlib.nullcontext():
+        is_for_nobody = chosen.digest == self.good.digest and not self.moved
+        with giving_way(self.options, self.is_awaited) if is_for_nobody else contextlib.nullcontext():
             seen = plan_for(documents, options)
-        lost = self._lost_documents(seen, documents, options)
+        lost = lost_documents(seen, self.applied, documents, options)
         if lost:
             documents = (*documents, *lost)
             seen = plan_for(documents, options)
@@ -228,7 +201,7 @@ class Controller:
             return
         if not seen.plan.steps:
             self._succeeded(chosen, seen)
-            self._unchanged, self._calm_for = UnchangedCheck(options, seen), chosen.digest
+            self._known.unchanged, self._calm_for = UnchangedCheck(options, seen), chosen.digest
             return
         if not self._may_write(seen):
             self._say_observed(tuple(step.address for step in seen.plan.steps))
@@ -268,17 +241,17 @@ class Controller:
         was last read."""
 
         def planned(result: ApplyResult) -> None:
-            if self._vanished(result, options):
-                raise _Vanished
-            self._ask(result)
+            if vanished(result, self.applied, options.drop):
+                raise Vanished
+            ask_consent(result, accepts_reset=self.accepts_state_reset)
 
         refuse_while_unconfirmed(options.root)
         try:
             done = apply(chosen.documents, replace(options, planned=planned))
-        except (_Vanished, ConsentNeeded):
+        except (Vanished, ConsentNeeded):
             return False
         self.tally.looks += 1
-        self._verified = since, done.verified
+        self._known.verified = since, done.verified
         self._done(chosen, done, began, chosen.topologies | {topology.name for topology in done.topologies})
         return True
 
@@ -291,15 +264,7 @@ class Controller:
             return False
         if self.mode == HEAL or seen.session.pending:
             return True
-        following = followers(seen, self.options.services, self.facts, self.published)
-        return all(is_followed(seen.session.drift, self.moved, following))
-
-    def _ask(self, planned: ApplyResult) -> None:
-        """Raises ConsentNeeded."""
-        if not self.accepts_state_reset and planned.plan.resets:
-            raise ConsentNeeded
-        for lockout in planned.plan.lockouts:
-            log.warning("this host may be reached no more: %s", lockout.sentence)
+        return only_follows(seen, self.options.services, self.moved, self.facts, self.published)
 
     def _waits_for_consent(self, seen: ApplyResult) -> bool:
         """Whether what is to be done would reset state, and nobody has agreed: then it is pending, and none of it is drift."""
@@ -316,24 +281,6 @@ class Controller:
         gone = self.withdrawn | self.claimed if self.prune else self.withdrawn
         return gone - chosen.topologies if chosen.digest == self.wanted.digest else frozenset()
 
-    def _lost_documents(self, seen: ApplyResult, documents: Sequence[Document], options: Options) -> list[Document]:
-        """Applied documents that vanished from the kernel although all that they describe is still there. A topology
-        that was deleted is not meant, even if the one who deleted it was killed in the middle: its hooks are gone."""
-        texts = {name: self.applied[name] for name in sorted(self._vanished(seen, options))}
-        lost = [applied_document(stored(text), name) for name, text in texts.items()]
-        if lost and len(plan_for([*documents, *lost], options).plan.steps) > len(lost):
-            return []
-        return lost
-
-    def _vanished(self, seen: ApplyResult, options: Options) -> set[str]:
-        kept = {record.name for record in seen.session.live.documents}
-        missing = self.applied.keys() - kept - options.drop - {topology.name for topology in seen.topologies}
-        if not missing:
-            return set()
-        live = seen.session.live.state.values()
-        owners = {record.topology for record in live if isinstance(record, CubeRecord | LinkRecord)}
-        return owners & missing
-
     # -- what came of it --------------------------------------------------------------------------------------------
 
     def _note(self, seen: ApplyResult) -> None:
@@ -342,11 +289,8 @@ class Controller:
         self.drift = tuple(change.address for change in session.drift)
         self.pending = tuple(change.address for change in session.pending)
         self.sealed = tuple(f"topology {name} is left as it is: {why}" for name, why in sorted(session.live.sealed.items()))
-        there = {name for name, netdev in session.live.netdevs.items() if not netdev.carries_ethernet}
-        waiting = tuple(each for each in seen.plan.pending if each[2] not in there)
-        for cube, port, netdev in waiting:
-            if (cube, port, netdev) not in self.waiting:
-                log.info("%s waits for netdev %s", f"port {cube}:{port}" if cube else "an attachment", netdev)
+        waiting = waiting_in(seen)
+        log_waiting(each for each in waiting if each not in self.waiting)
         self.waiting = waiting
         if fresh := [problem for problem in seen.refused if problem not in self.refused]:
             log.error("left out, while all else is applied:\n%s", words(DocumentError(fresh), self.sources()))
@@ -368,45 +312,24 @@ class Controller:
     def _done(self, chosen: DesiredDocuments, done: ApplyResult, began: float, names: frozenset[str]) -> None:
         """Log and count an apply of these topologies that worked."""
         session, duration = done.session, time.monotonic() - began
-        others = self._others_versions(done) if chosen.digest == self.good.digest else []
+        others = others_versions(done, self.good.topologies, self.applied) if chosen.digest == self.good.digest else []
         self._note(done)
-        forgotten = self._is_forgotten(names, done)
+        forgotten = is_document_lost(done, names & self.applied.keys())
         drift = self.drift if not forgotten else tuple(dict.fromkeys(step.address for step in done.plan.steps))
         pending = bool(session.pending) and not forgotten
         result = "applied" if pending or chosen.digest != self.good.digest else "healed"
-        self.trials.begin(chosen.documents, self.good.documents, partial(_before, session.live.documents))
+        self.trials.begin(chosen.documents, self.good.documents, partial(document_before, session.live.documents))
         self._succeeded(chosen, done)
         if not done.plan.steps:  # somebody else was faster
             return
         self.tally.count(result, duration, done)
-        for name in others:
-            log.warning("somebody applied another version of %s; what its file says is in force again", name)
-        for warning in done.warnings:
-            log.warning("%s", warning)
-        totals = {what: done.plan.total(what) for what in (PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES)}
-        self.last = {"result": result, "at": time.time(), "seconds": round(duration, 4), **totals}
+        self.last = {"result": result, "at": time.time(), "seconds": round(duration, 4), **totals_of(done)}
         self.last["disruption"] = str(done.plan.disruption)
-        said = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in totals.items())
         if drift:
             self.tally.drift_healed += len(drift)
             self.healed = [*self.healed, {"at": time.time(), "addresses": list(drift), "seconds": round(duration, 4)}][-20:]
-            log.info("healed %s (%s, %.0f ms)", _few(drift), said, duration * 1000)
-        if pending:
-            log.info("applied %s: %s, disruption: %s, %.0f ms", ", ".join(sorted(chosen.topologies)) or "nothing", said,
-                     done.plan.disruption, duration * 1000)
+        log_success(done, others, drift, chosen.topologies if pending else None, duration)
         self.drift, self.pending = (), ()
-
-    def _others_versions(self, done: ApplyResult) -> list[str]:
-        """Topologies of the files of which the kernel held another version than was last in force here."""
-        held = ((record.name, record.document) for record in done.session.live.documents)
-        ours = self.good.topologies & self.applied.keys()
-        return sorted(name for name, document in held if name in ours and not documents_equal(document, self.applied[name]))
-
-    def _is_forgotten(self, names: frozenset[str], done: ApplyResult) -> bool:
-        """Whether all that the kernel lacks is the document of one of these: then nothing of it is pending, though it looks
-        as if everything were."""
-        kept = {record.name for record in done.session.live.documents}
-        return bool(names & self.applied.keys() - kept) and all(isinstance(s.operation, SetDocument) for s in done.plan.steps)
 
     def _failed(self, chosen: DesiredDocuments, error: Exception, began: float) -> None:
         said = words(error, self.sources())
@@ -414,13 +337,7 @@ class Controller:
         heal = chosen.digest == self.good.digest
         tries, delay = self._retries.failed(chosen.digest, said, time.monotonic(), heal=heal)
         self.last = {"result": "failed", "at": time.time(), "seconds": round(time.monotonic() - began, 4), "error": said}
-        if tries == (2 if heal else 1):  # what heals may have met a netdev that came or went just then
-            what = "what was applied cannot be healed" if heal else "what the files say is not applied; what was applied stays"
-            log.error("%s (next try in %g s):\n%s", what, delay, said)
-        elif heal and tries == 1:
-            log.info("not yet, next try in %g s: %s", delay, said.splitlines()[0])
-        else:
-            log.info("still so at try %d, next in %g s", tries, delay)
+        log_failure(said, tries, delay, heal=heal)
 
     def _say_observed(self, steps: tuple[str, ...]) -> None:
         """What is left as it is, once for each such set of steps."""
@@ -428,18 +345,6 @@ class Controller:
             return
         self._shown = steps
         if self.drift:
-            log.warning("drift: %s (not healed: --%s)", _few(self.drift), self.mode)
+            log.warning("drift: %s (not healed: --%s)", few(self.drift), self.mode)
         if self.pending:
-            log.warning("pending: %s (not applied: --%s)", _few(self.pending), self.mode)
-
-
-class _Vanished(Exception):
-    """An applied document is not in the kernel any more, though what it describes is."""
-
-
-def _before(applied: Sequence[TopologyRecord], name: str) -> Document | None:
-    return next((applied_document(each.stored, name) for each in applied if each.name == name), None)
-
-
-def _few(addresses: Sequence[str]) -> str:
-    return ", ".join(addresses[:_NAMED]) + (f" and {more} more" if (more := len(addresses) - _NAMED) > 0 else "")
+            log.warning("pending: %s (not applied: --%s)", few(self.pending), self.mode)

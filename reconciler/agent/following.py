@@ -32,6 +32,13 @@ def facts_changed(facts: Mapping[str, Any], root: str = "") -> bool:
     return SHADOW in facts and shadow_facts(Reader(Bpffs(root)), facts[SHADOW])[SHADOW] != facts[SHADOW]
 
 
+def only_follows(
+    seen: ApplyResult, services: Services, moved: Collection[str], facts: Mapping[str, Any], published: Mapping[str, Any]
+) -> bool:
+    """Whether all drift comes of netdevs that `moved`, or of facts that are others than these of the host and of workers."""
+    return all(is_followed(seen.session.drift, moved, followers(seen, services, facts, published)))
+
+
 def is_followed(drift: Sequence[Change], netdevs: Collection[str], following: Collection[str]) -> Iterator[bool]:
     """Of each change, whether it comes of netdevs that came, went or changed, or of facts that the cubes `following` want."""
     placed = places_at(drift, netdevs)

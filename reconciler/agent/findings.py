@@ -1,0 +1,64 @@
+"""What the controller reads from a look or an apply. Pure, but for `lacked_by`, which asks for an ifindex."""
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from reconciler.document import Document
+from reconciler.engine.apply import ApplyResult
+from reconciler.graph.documents import documents_equal
+from reconciler.graph.records import PortRecord, Record, TopologyRecord
+from reconciler.kernel.netstate import NetdevState
+from reconciler.live.applied import applied_document
+from reconciler.plan.operations import SetDocument
+from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
+
+Waiting = tuple[str, str, str]
+"""A cube's port, or '' twice for an attachment, and the netdev that it waits for."""
+
+
+def waiting_in(seen: ApplyResult) -> tuple[Waiting, ...]:
+    """What waits for a netdev to appear: not for one that is there, but whose packets have no Ethernet header."""
+    there = {name for name, netdev in seen.session.live.netdevs.items() if not netdev.carries_ethernet}
+    return tuple(each for each in seen.plan.pending if each[2] not in there)
+
+
+def lacked_by(
+    port: str, waiting: Iterable[Waiting], records: Mapping[str, Record], netdevs: Mapping[str, NetdevState]
+) -> str:
+    """The netdev that a port ("cube:port") is not connected to; '' for one that lacks none, and for one that nobody knows.
+    `records` and `netdevs` are those of the last look that found all well."""
+    for cube, name, netdev in waiting:
+        if port == f"{cube}:{name}":
+            return netdev
+    cube, _, name = port.partition(":")
+    found = records.get(f"cube/{cube}/port/{name}")
+    peer = found.peer if isinstance(found, PortRecord) else "-"
+    if peer == "-" or ":" in peer:
+        return ""
+    with contextlib.suppress(OSError):
+        return "" if peer in netdevs and socket.if_nametoindex(peer) == netdevs[peer].index else peer
+    return peer
+
+
+def others_versions(done: ApplyResult, good: Collection[str], applied: Mapping[str, str]) -> list[str]:
+    """Topologies of the files (`good`) of which the kernel held another version than was last in force here (`applied`)."""
+    held = ((record.name, record.document) for record in done.session.live.documents)
+    ours = {name for name in good if name in applied}
+    return sorted(name for name, document in held if name in ours and not documents_equal(document, applied[name]))
+
+
+def is_document_lost(done: ApplyResult, names: Collection[str]) -> bool:
+    """Whether all that the kernel lacked is the document of one of these: then nothing of it was pending, though it looks as if
+    everything had been."""
+    kept = {record.name for record in done.session.live.documents}
+    return bool(set(names) - kept) and all(isinstance(step.operation, SetDocument) for step in done.plan.steps)
+
+
+def totals_of(done: ApplyResult) -> dict[str, int]:
+    return {what: done.plan.total(what) for what in (PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES)}
+
+
+def document_before(applied: Sequence[TopologyRecord], name: str) -> Document | None:
+    return next((applied_document(each.stored, name) for each in applied if each.name == name), None)
