@@ -16,7 +16,7 @@ The tree (exit codes follow sysexits(3) where it has a word for it):
     ├── FeatureMissing           69   this kernel lacks what the document needs
     ├── HookHeld                  1   somebody else's program is where ours should go
     ├── NotEnoughMemory       1   the tables would not fit; nothing was written
-    ├── NewerFormat              76   what is in bpffs was made by a newer pcn; nothing was read or touched
+    ├── NewerFormat              76   what is in bpffs was created by a newer pcn; nothing was read or touched
     ├── LockBusy                 75   another writer is at work on the same bpffs root
     ├── ApplyFailed               1   a step failed; everything done was undone
     │   ├── VerifyFailed          4   applied, read back, not equal; undone
@@ -47,7 +47,7 @@ class Position:
 
 
 class Hint:
-    """Words that are looked for only when they are shown: finding a near miss among 20,000 names takes a while, and a document
+    """Words that are searched for only when they are shown: finding a near miss among 20,000 names takes a while, and a document
     may have as many unknown names, of which 20 are shown."""
 
     def __init__(self, look: Callable[[], str]) -> None:
@@ -109,8 +109,8 @@ class DocumentError(PcnError):
 
 
 class EditRefused(PcnError):
-    """An edit of a document cannot be made; the document is as it was. `tag` is what RFC 8040 calls the reason, `path` where it
-    is, `info` the name of the node that is to blame."""
+    """An edit of a document cannot be made; the document is as it was. `tag` is what RFC 8040 calls the reason, `path` where
+    it is, `info` the name of the node that is to blame."""
 
     exit_code = 65
 
@@ -160,7 +160,7 @@ class NotPermitted(KernelError):
 
 
 class NotTrusted(PcnError):
-    """A directory, a file or a socket that root would rely on is, or can be changed by, an ordinary user's. It is left alone."""
+    """A directory, a file or a socket that root would rely on is, or can be changed by, an ordinary user's. It is untouched."""
 
     exit_code = 77
 
@@ -174,7 +174,7 @@ class HookHeld(PcnError):
 
 
 class NotEnoughMemory(PcnError):
-    """Tables that are to be made take more memory than there is. Nothing has been touched."""
+    """Tables that are to be created take more memory than there is. Nothing has been touched."""
 
 
 class LockBusy(PcnError):
@@ -204,7 +204,7 @@ class Interrupted(PcnError):
 
 
 class Overtaken(PcnError):
-    """A look at the kernel made way for somebody who waits behind it."""
+    """A poll of the kernel made way for somebody who waits behind it."""
 
 
 def kernel_error(attempt: str, errno: int, detail: str = "") -> KernelError:

@@ -13,7 +13,7 @@ HookType = Literal["TC", "XDP_SKB", "XDP_DRV"]
 
 
 class BuildKey(NamedTuple):
-    """What programs are compiled for: a service, TC or XDP, and what stands for the sources, if they are a cube's own."""
+    """What programs are compiled for: a service, TC or XDP, and what represents the sources, if they are a cube's own."""
 
     service: str
     family: str
@@ -100,7 +100,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """A transparent cube that a running command asks for and no document: at a port ('br1:p1') or a netdev, next to what it is
+    """A transparent cube that a running command requests and no document: at a port ('br1:p1') or a netdev, next to what it is
     on; or, with `outside`, on the wire's side of that transparent cube there."""
 
     cube: Cube
@@ -110,7 +110,7 @@ class Tap:
 
 @dataclass(frozen=True)  # what follows from one is kept on it (incremental.derived)
 class Topology:
-    """One checked document. `document` is its canonical plain form (defaults left out, as the user wrote it, keys in
+    """One checked document. `document` is its canonical plain form (defaults omitted, as the user wrote it, keys in
     model order): what the kernel keeps as the applied document."""
 
     name: str

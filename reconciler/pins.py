@@ -10,7 +10,7 @@
     cubes/<cube>/slowpath         RINGBUF: packets that its programs hand to its slow path
     cubes/<cube>/slow/0_cube      stub by which packets of the slow path come back
     cubes/<cube>/ports/<port>     symlink: the peer
-    cubes/<cube>/told/<port>      symlink, of a cube with a shadow: what its namespace was told of the port last, as JSON
+    cubes/<cube>/told/<port>      symlink, of a cube with a shadow: what its namespace was notified of the port last, as JSON
     cubes/<cube>/shadow_hops      the netdevs that lead into its namespace, by port
     cubes/<cube>/facts/<name>     symlink: what its worker published last, as JSON (reconciler/facts)
     cubes/<cube>/waits            symlink, of a transparent cube that no packet can reach yet: its place and the netdev or port
@@ -18,10 +18,10 @@
                                   of its ingress side, if it floods groups of ports
     links/<netdev>/<hook>         bpf_link
     promiscuous/<netdev>          symlink: index and topology, of a netdev that was made to hear all frames
-    shared/<table>                the framework's tables of the whole host
+    shared/<table>                the framework's tables of the entire host
     format                        symlink: the number of this layout; without one it is 1
     shared/needs-a-newer-pcn      symlink: keeps code away that knows no format (see `KEEP_OUT`)
-    public/<table>                tables that services declare for the whole host
+    public/<table>                tables that services declare for the entire host
 
 Names: the kernel refuses a dot in a bpffs name, so names are percent-encoded ('eth0.100' is 'eth0%2E100').
 """
@@ -163,7 +163,7 @@ def table(cube_name: str, table_name: str, scope: str = "private", side: str = M
 
 
 def is_hidden(netdev: str) -> bool:
-    """Whether a name is that of an end of a hidden veth pair, which carries a cube's copies and nobody asked for by name."""
+    """Whether a name is that of an end of a hidden veth pair, which carries a cube's copies and nobody requested by name."""
     digits = netdev[3:-1]
     return len(netdev) == 12 and netdev[:3] == "pcn" and netdev[-1] in "nf" and all(c in "0123456789abcdef" for c in digits)
 

@@ -55,11 +55,11 @@ class DocumentsClient:
         return list(found["topologies"])
 
     async def look(self, ports: Collection[str] = (), *, wait: float = 0.0) -> dict[str, Any]:
-        """Have the agent look at the kernel now, and wait until none of these ports ("cube:port") lacks its netdev."""
+        """Have the agent examine the kernel now, and wait until none of these ports ("cube:port") lacks its netdev."""
         return await self._call("POST", "look", {"ports": list(ports), "wait": wait}, wait)
 
     async def sync(self, *, wait: float = 30.0) -> dict[str, Any]:
-        """Have the agent ask all its sources, read all files and look at the kernel, now."""
+        """Have the agent ask all its sources, read all files and examine the kernel, now."""
         return await self._call("POST", "sync", {"wait": wait}, wait)
 
     async def _call(self, method: str, what: str, said: Any, wait: float) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def held(seen: ApplyResult) -> frozenset[str]:
 
 
 def ask_consent(planned: ApplyResult, *, accepts_reset: bool) -> None:
-    """Raises ConsentNeeded for what would reset state; warns of what may cut off whoever looks after the host."""
+    """Raises ConsentNeeded for what would reset state; warns of what may cut off the administrator of the host."""
     if not accepts_reset and planned.plan.resets:
         raise ConsentNeeded
     for lockout in planned.plan.lockouts:

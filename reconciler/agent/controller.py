@@ -1,7 +1,7 @@
-"""Look at the kernel, and make it hold what it should: what the files say, and what was applied by hand beside them.
+"""Examine the kernel, and make it hold what it should: what the files declare, and what was applied by hand beside them.
 
-One look reads and plans. Only if there is something to do is the writers' lock taken, and the plan made again under it. A
-desired set that fails is tried again later and later, while the one before it goes on being healed; a new one is tried at once.
+One poll reads and plans. Only if there is something to do is the writers' lock taken, and the plan made again under it. A
+desired set that fails is tried again later and later, while the one before it continues being healed; a new one is tried at once.
 """
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ log = logging.getLogger("pcn.agent")
 
 @dataclass(slots=True)
 class Controller:
-    """`wanted` is what the files say now, `good` what of that was last in force. `drift`, `pending` and `waiting` are what
-    the last look found: addresses, addresses, and (cube, port, netdev); `refused` is what it left out. `moved` are
-    netdevs that came, went or changed since all was well, `facts` those of the host that were planned with then, and `published`
-    those of workers. `sealed` says which topologies cannot be read here, `busy_with` whom the last look had to wait for,
-    `is_awaited` says whether somebody waits for the thread,
+    """`wanted` is what the files declare now, `good` what of that was last in force. `drift`, `pending` and `waiting` are what
+    the last poll found: addresses, addresses, and (cube, port, netdev); `refused` is what it omitted. `moved` are
+    netdevs that appeared, disappeared or changed since all was well, `facts` those of the host that were planned with then, and
+    `published` those of workers. `sealed`: which topologies cannot be read here, `busy_with` whom the last poll had to wait for,
+    `is_awaited`: whether somebody waits for the thread,
     `concluded` whether any attempt has come to an end, and `withdrawn` what its source took back. `netdevs` and
     `records` are what was there, and the records of what was wanted, when all was well for the last time."""
 
@@ -96,16 +96,16 @@ class Controller:
 
     @property
     def problem(self) -> str:
-        """Why what the files say is not in force; '' if it is."""
+        """Why what the files declare is not in force; '' if it is."""
         return self._retries.problem
 
     def lacks(self, port: str) -> str:
-        """The netdev that a port ("cube:port") is not connected to, as the last look left it: one that is not there, that is
+        """The netdev that a port ("cube:port") is not connected to, as the last poll left it: one that is not there, that is
         another one now, or that could not be connected. '' for a port that lacks none, and for one that nobody knows."""
         return lacked_by(port, self.waiting, self.records, self.netdevs)
 
     def want(self, desired: DesiredDocuments) -> None:
-        """The files say something else now."""
+        """The files declare something else now."""
         self._said, desired = desired, self.trials.allowed(desired)
         self._known.edited()
         if desired.digest != self.wanted.digest:
@@ -119,14 +119,14 @@ class Controller:
         self.claimed |= desired.topologies
 
     def forget(self) -> None:
-        """Try at once what failed, and look at everything."""
+        """Try at once what failed, and examine everything."""
         self._known.unchanged = None
         self._retries.reset()
 
     def poll(self) -> float:
-        """Read, compare, and put right what may be put right.
+        """Read, compare, and repair what may be repaired.
 
-        Gives the seconds until it makes sense to look again at the latest; 0: no need before the usual time.
+        Returns the seconds until it makes sense to look again at the latest; 0: no need before the usual time.
         """
         if self.trials.running and self.trials.settle():
             self.withdrawn |= self.trials.gone()
@@ -216,7 +216,7 @@ class Controller:
     def _apply_beside(
         self, waiting: frozenset[str], chosen: DesiredDocuments, documents: Sequence[Document], options: Options, began: float
     ) -> None:
-        """Apply what concerns no topology that waits for consent. Where another one leads to one that waits, all of them do."""
+        """Apply what concerns no topology that waits for consent. Where another one points to one that waits, all of them do."""
         if not waiting or self.mode != HEAL or not all(map(name_of, documents)):
             return
         options, others = replace(options, hold=waiting), [each for each in documents if name_of(each) not in waiting]
@@ -227,8 +227,8 @@ class Controller:
                 self._done(chosen, apply(others, options), began, frozenset(topology.name for topology in seen.topologies))
 
     def _is_edit(self, chosen: DesiredDocuments) -> bool:
-        """Whether the files say something else than what is in force: then something will be written, and a plan that is
-        made before the lock is taken would only be made again."""
+        """Whether the files declare something else than what is in force: then something will be written, and a plan that is
+        made before the lock is taken would only be created again."""
         return self.mode == HEAL and bool(self.good.documents) and chosen.digest != self.good.digest
 
     def _connects(self, chosen: DesiredDocuments) -> bool:
@@ -258,8 +258,8 @@ class Controller:
     # -- what may be done -------------------------------------------------------------------------------------------
 
     def _may_write(self, seen: ApplyResult) -> bool:
-        """Where healing is off, netdevs that came or went are still connected, and cubes follow the facts that they want: that is
-        no drift, but what was asked for."""
+        """Where healing is off, netdevs that appeared or disappeared are still connected, and cubes follow the facts that they
+        want: that is no drift, but what was requested."""
         if self.mode == OBSERVE:
             return False
         if self.mode == HEAL or seen.session.pending:
@@ -284,7 +284,7 @@ class Controller:
     # -- what came of it --------------------------------------------------------------------------------------------
 
     def _note(self, seen: ApplyResult) -> None:
-        """Keep what a look found."""
+        """Keep what a poll found."""
         session = seen.session
         self.drift = tuple(change.address for change in session.drift)
         self.pending = tuple(change.address for change in session.pending)

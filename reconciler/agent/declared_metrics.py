@@ -26,7 +26,7 @@ class Sample(NamedTuple):
 
 
 def shown(root: str, services: Services, cubes: Collection[CubeStats]) -> list[dict[str, Any]]:
-    """Those of these cubes that have such metrics, as `pcn show --state` has them, by name; none if they are left out. Raises
+    """Those of these cubes that have such metrics, as `pcn show --state` has them, by name; none if they are omitted. Raises
     KernelError, CompileError."""
     wanted = _having(services, cubes)
     if not wanted or left_out(services, cubes):
@@ -37,7 +37,7 @@ def shown(root: str, services: Services, cubes: Collection[CubeStats]) -> list[d
 
 
 def left_out(services: Services, cubes: Collection[CubeStats]) -> int:
-    """How many of a host's cubes have such metrics that are left out, as all tables have more than MOST_ROWS rows together."""
+    """How many of a host's cubes have such metrics that are omitted, as all tables have more than MOST_ROWS rows together."""
     if sum(count for cube in cubes for count in cube.entries.values()) <= MOST_ROWS:
         return 0
     wanted = _having(services, cubes)
@@ -68,7 +68,7 @@ def exposing(services: Services, names: Iterable[str]) -> dict[str, str]:
 
 
 def exposed(services: Services, cubes: Collection[Mapping[str, Any]]) -> Iterator[Any]:
-    """What such texts say, with the label that pcn's other metrics have. What is called as the agent's own is left out."""
+    """What such texts say, with the label that pcn's other metrics have. What is called as the agent's own is omitted."""
     from prometheus_client.core import Metric as Family
     from prometheus_client.parser import text_string_to_metric_families
 

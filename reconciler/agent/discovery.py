@@ -32,8 +32,8 @@ log = logging.getLogger("pcn.slowpath")
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What was found at one look: of the applied `documents` the `slow` cubes, each with the netdev that it is attached to.
-    `signature` stands for all else that `cubes` was made from, but for `facts`, those of the host. `shared_ring`: the kernel's
+    """What was found at one poll: of the applied `documents` the `slow` cubes, each with the netdev that it is attached to.
+    `signature` represents all else that `cubes` was built from, but for `facts`, those of the host. `shared_ring`: the kernel's
     number of the one ring that programs of older versions write to, 0 if there is none."""
 
     documents: tuple[tuple[str, StoredDocument | None], ...]
@@ -96,7 +96,7 @@ def has_slow_path(name: str, services: Services) -> bool:
 
 
 def _is_same(reader: Reader, cube: ServedCube) -> bool:
-    """Whether what a cube uses by name is what it was: a ring, table or netdev that is made anew is another one."""
+    """Whether what a cube uses by name is what it was: a ring, table or netdev that is recreated is another one."""
     own = {name: value for name, value in cube.facts.items() if name not in (*HOST, SHADOW)}
     same = cube.ring == _ring(reader, cube.name) and cube.objects == _objects(reader, cube)
     return same and own == published(reader, cube.name)

@@ -1,7 +1,7 @@
 """What workers publish: kept in the kernel, below the cube, so that whoever plans finds it there.
 
 The agent remembers the last values for as long as the cube is served, and writes them again where they are not kept any more: a
-cube that was made anew begins with nothing.
+cube that was recreated begins with nothing.
 """
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PublishedFacts:
         self.said = {key: text for key, text in self.said.items() if key[0] in self._cubes}
 
     def take(self, said: Mapping[str, Any]) -> bool:
-        """As a worker says it; whether it is to be kept."""
+        """As a worker reports it; whether it is to be kept."""
         cube, name = str(said["cube"]), str(said["name"])
         service = self._services.get(self._cubes.get(cube, ""))
         if service is None:  # it was published just before the cube went

@@ -29,7 +29,7 @@ _SETTLED = 0.05  # seconds since the last write after which a file counts as who
 
 @dataclass(frozen=True, slots=True)
 class DesiredDocuments:
-    """What the files say: `documents` of `topologies` (names). `digest` tells one desired set from another."""
+    """What the files declare: `documents` of `topologies` (names). `digest` tells one desired set from another."""
 
     documents: tuple[Document, ...] = ()
     topologies: frozenset[str] = frozenset()

@@ -1,4 +1,4 @@
-"""What the controller reads from a look or an apply. Pure, but for `lacked_by`, which asks for an ifindex."""
+"""What the controller reads from a poll or an apply. Pure, but for `lacked_by`, which requests an ifindex."""
 from __future__ import annotations
 
 import contextlib
@@ -28,7 +28,7 @@ def lacked_by(
     port: str, waiting: Iterable[Waiting], records: Mapping[str, Record], netdevs: Mapping[str, NetdevState]
 ) -> str:
     """The netdev that a port ("cube:port") is not connected to; '' for one that lacks none, and for one that nobody knows.
-    `records` and `netdevs` are those of the last look that found all well."""
+    `records` and `netdevs` are those of the last poll that found all well."""
     for cube, name, netdev in waiting:
         if port == f"{cube}:{name}":
             return netdev

@@ -40,7 +40,8 @@ def only_follows(
 
 
 def is_followed(drift: Sequence[Change], netdevs: Collection[str], following: Collection[str]) -> Iterator[bool]:
-    """Of each change, whether it comes of netdevs that came, went or changed, or of facts that the cubes `following` want."""
+    """Of each change, whether it comes of netdevs that appeared, disappeared or changed, or of facts that the cubes `following`
+    want."""
     placed = places_at(drift, netdevs)
     for change in drift:
         yield concerns(change, netdevs) or is_rows_of(change, following) or is_way_of(change, placed)

@@ -1,8 +1,8 @@
 """GC policy, when the collector of cycles runs: after an edit, once all is quiet, and not in the middle of the next one.
 
-What an agent knows of a thousand cubes are a million objects that stay. A full collection looks at all of them and takes
+What an agent knows of a thousand cubes are a million objects that stay. A full collection examines all of them and takes
 0.2 s, and Python begins one whenever enough is new: as likely as not while an edit, or a packet of a slow path, is waited
-for. So what has stayed is set aside, and only what is new is looked at, in the middle of work when that is very much.
+for. So what has stayed is set aside, and only what is new is examined, in the middle of work when that is very much.
 """
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST = 256  # times that something is set aside before all of it is looked at a
 
 
 class GcPolicy:
-    """`begin` is for the whole process. `busy` says that there is something to do, `quiet` that there is nothing."""
+    """`begin` is for the entire process. `busy` says that there is something to do, `quiet` that there is nothing."""
 
     def __init__(self) -> None:
         self._untidy, self._times = True, 0

@@ -22,9 +22,9 @@ _PAUSE = 0.03  # seconds between two looks while somebody waits for a port, or a
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """`job` has something done in the thread where alone `files` and `healer` are touched; `read` takes what the files say now;
-    `looked` ends with a look at the kernel that began after it was called, and is told which netdevs may have moved; `ended` ends
-    with the one that is under way."""
+    """`job` has something done in the thread where alone `files` and `healer` are touched; `read` takes what the files declare
+    now; `looked` ends with a poll of the kernel that began after it was called, and is informed which netdevs may have moved;
+    `ended` ends with the one that is in progress."""
 
     files: Files
     healer: Controller
@@ -58,7 +58,7 @@ class Handover:
 
     async def _look(self, said: Any) -> dict[str, Any]:
         """`ports`: answered when each of these ("cube:port") is connected to the netdev that is there now, or after `wait`
-        seconds; `waiting` names those that are not. Without them, after a look."""
+        seconds; `waiting` names those that are not. Without them, after a poll."""
         ports = said.get("ports", []) if isinstance(said, dict) else []
         wanted = {port for port in ports if isinstance(port, str)}
         deadline = time.monotonic() + wait_of(said)

@@ -43,7 +43,7 @@ class Jobs:
 
     @contextlib.contextmanager
     def awaited(self) -> Iterator[None]:
-        """Meanwhile a source waits: a look that finds nothing new for anybody makes way for it."""
+        """Meanwhile a source waits: a poll that finds nothing new for anybody yields for it."""
         self._awaited += 1
         try:
             yield

@@ -25,7 +25,7 @@ def giving_way(options: Options, is_awaited: Callable[[], bool]) -> Iterator[Non
 
 @dataclass(slots=True)
 class Known:
-    """`unchanged` compares the kernel with the last look that found all well; `verified` is what the last edit was verified with,
+    """`unchanged` compares the kernel with the last poll that found all well; `verified` is what the last edit was verified with,
     and when everything was last read."""
 
     unchanged: UnchangedCheck | None = None
@@ -33,12 +33,12 @@ class Known:
     _of_edit: UnchangedCheck | None = None
 
     def edited(self) -> None:
-        """The files say something else: the last look is good for one edit."""
+        """The files declare something else: the last poll is good for one edit."""
         self._of_edit, self.unchanged = self.unchanged, None
 
     def taken(self, now: float, *, connects: bool) -> tuple[float, Live | None]:
         """What is known of the kernel, and will do, from here on only once; and when all of it was last read. While netdevs come
-        (`connects`), or edits, it is what the last whole look read, or else what was verified when the last of them was
+        (`connects`), or edits, it is what the last full poll read, or else what was verified when the last of them was
         applied."""
         edited, self._of_edit = self._of_edit, None
         calm, self.unchanged = self.unchanged, None

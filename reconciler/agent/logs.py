@@ -1,6 +1,6 @@
 """What cubes log: the records that `pcn_log` writes (bpf/framework/log.h), how they become text, and the lines of slow paths.
 
-`decode` and `render` are pure. A format is known by its number; the compiled objects of the live cubes have the texts.
+`decode` and `render` are pure. A format is identified by its number; the compiled objects of the live cubes have the texts.
 """
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def _take(directory: str) -> int:
 
 @dataclass(slots=True)
 class Names:
-    """What the numbers in records stand for, for the cubes that are live: cubes, their ports, and formats."""
+    """What the numbers in records represent, for the cubes that are live: cubes, their ports, and formats."""
 
     cubes: dict[int, str] = field(default_factory=dict)
     ports: dict[str, dict[int, str]] = field(default_factory=dict)

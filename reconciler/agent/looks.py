@@ -1,4 +1,4 @@
-"""When the agent polls the kernel: one look at a time, and another one if something happened meanwhile."""
+"""When the agent polls the kernel: one poll at a time, and another one if something happened meanwhile."""
 from __future__ import annotations
 
 import asyncio
@@ -8,8 +8,8 @@ from reconciler.agent.loop import Loop
 
 
 class Looks:
-    """`look` does one, is told which netdevs moved, and gives the seconds until the next; `usual` are they if it fails. `done` is
-    called after the last of a row. `moved` are netdevs that no look has been told of."""
+    """`look` does one, is informed which netdevs moved, and returns the seconds until the next; `usual` are they if it fails.
+    `done` is called after the last of a row. `moved` are netdevs that no poll has been notified of."""
 
     def __init__(
         self, loop: Loop, look: Callable[[Collection[str]], Awaitable[float]], done: Callable[[], None], usual: float
@@ -22,7 +22,7 @@ class Looks:
         self._under_way: asyncio.Event | None = None  # set when the look that is under way has ended
 
     async def now(self) -> None:
-        """Look, now or as soon as the look that is under way is done."""
+        """Look, now or as soon as the poll that is in progress is done."""
         self._again = True
         if self._running:
             return
@@ -42,7 +42,7 @@ class Looks:
         self._done()
 
     async def anew(self, moved: Collection[str] = ()) -> None:
-        """Ends with a look that began after this was called; without one if that fails. `moved`: netdevs that may have."""
+        """Ends with a poll that began after this was called; without one if that fails. `moved`: netdevs that may have."""
         self.moved |= set(moved)
         event = asyncio.Event()
         self._waiting.append(event)
@@ -50,6 +50,6 @@ class Looks:
         await event.wait()
 
     async def ended(self) -> None:
-        """Ends with the look that is under way; at once if there is none."""
+        """Ends with the poll that is in progress; at once if there is none."""
         if self._under_way is not None:
             await self._under_way.wait()

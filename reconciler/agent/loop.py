@@ -1,8 +1,8 @@
 """The agent's event loop: asyncio's, with timers that have names, and one thread for what takes long.
 
 Reading files, planning and applying run in that thread, one after the other, so that nothing in them needs a lock; signals,
-supervision of slow paths, status and metrics are served meanwhile. A callback that fails is logged and the loop goes on: an agent
-that ends over a bug would leave the slow paths without anybody.
+supervision of slow paths, status and metrics are served meanwhile. A callback that fails is logged and the loop continues: an
+agent that ends over a bug would leave the slow paths without anybody.
 """
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class Agent:
             stack.callback(listener.close)
 
     def _listen(self, stack: ExitStack, what: str, serve: Callable[..., object]) -> None:
-        """Answer whoever connects there, from the first look on: before it there is nothing true to say."""
+        """Answer whoever connects there, from the first poll on: before it there is nothing true to say."""
         path = singleton.socket_path(self.settings.options.root, what)
         listener = unix_listener(path)
         stack.callback(os.unlink, path)
@@ -194,7 +194,7 @@ class Agent:
         await self._anew()
 
     async def _anew(self) -> None:
-        """Try what failed, read all files, and look at everything."""
+        """Try what failed, read all files, and examine everything."""
         await self.jobs.do(self.healer.forget)
         await self.jobs.do(self._read)
         await self.looks.anew()
@@ -202,7 +202,7 @@ class Agent:
     # -- files ------------------------------------------------------------------------------------------------------
 
     def _files_poked(self) -> None:
-        """Something happened in a watched directory: read once it is quiet. Looking at the kernel now leaves less to look at
+        """Something happened in a watched directory: read once it is quiet. Looking at the kernel now leaves less to examine
         then."""
         self.watcher.discard()
         now = time.monotonic()
@@ -286,7 +286,7 @@ class Agent:
             self.loop.sooner("facts", _AFTER_FACTS, self.looks.now)
 
     async def _look_once(self, moved: Collection[str]) -> float:
-        """Seconds until the next look. `moved`: netdevs that came, went or changed."""
+        """Seconds until the next poll. `moved`: netdevs that appeared, disappeared or changed."""
         pause, found = await self.jobs.do(lambda: self._looked(moved))
         self._serve(found)
         self.slow_log.forget({cube.name for cube in found.cubes})
@@ -302,7 +302,7 @@ class Agent:
         self.workers.serve(found.cubes, found.shared_ring)
 
     def _looked(self, moved: Collection[str]) -> tuple[float, Discovery]:
-        """In the thread: how long until the next look, and which cubes have a slow path now."""
+        """In the thread: how long until the next poll, and which cubes have a slow path now."""
         self.healer.moved.update(moved)
         if self._services_changed():
             self._read()
@@ -327,8 +327,8 @@ class Agent:
     # -- what is said -----------------------------------------------------------------------------------------------
 
     async def _begin(self) -> None:
-        """The first look, and then all that goes on. What programs of an older version hand up is served before: the first apply
-        may remove the pin of the ring that it is in."""
+        """The first poll, and then all that continues. What programs of an older version hand up is served before: the first
+        apply may remove the pin of the ring that it is in."""
         found = await self.jobs.do(self._discovered)
         self._serve(found)
         await self._read_files()
@@ -343,6 +343,6 @@ class Agent:
         await self._poll()
 
     def _reported(self) -> None:
-        """Before the first look is over there is nothing to report."""
+        """Before the first poll is over there is nothing to report."""
         if self._begun:
             self.report.tell(self.status, is_concluded=self.healer.concluded)

@@ -67,7 +67,7 @@ class Page:
         ProcessCollector(registry=self._registry)
 
     def render(self) -> bytes:
-        """The page, made anew unless somebody asks so often that the agent would do little else: then it is the last one."""
+        """The page, recreated unless somebody asks so often that the agent would do little else: then it is the last one."""
         from prometheus_client import generate_latest
 
         if not self._text or self._budget.allows(time.monotonic()):

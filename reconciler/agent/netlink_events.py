@@ -18,7 +18,7 @@ LOST = "lost its carrier"
 
 
 class LinkEvents:
-    """The netdevs of the network namespace that this is made in."""
+    """The netdevs of the network namespace that this is created in."""
 
     def __init__(self) -> None:
         self._sock = nlmsg.open_socket()
@@ -42,7 +42,7 @@ class LinkEvents:
                     raise
 
     def changes(self) -> dict[str, str]:
-        """What is otherwise since the last time, by netdev: 'appeared', 'went away', 'lost its carrier'."""
+        """What is otherwise since the last time, by netdev: 'came', 'went away', 'lost its carrier'."""
         before, now = self._last, _look()
         self._last = now
         found = {name: "appeared" for name in now if name not in before}

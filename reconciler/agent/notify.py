@@ -22,7 +22,7 @@ class Notifier:
 
     @property
     def period(self) -> float:
-        """Seconds between signs of life: a third of what systemd allows, 0 if it does not ask for any."""
+        """Seconds between signs of life: a third of what systemd allows, 0 if it does not request any."""
         ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         allowed = os.environ.get("WATCHDOG_USEC", "")
         return int(allowed) / 3e6 if ours and allowed.isdigit() else 0.0
@@ -31,7 +31,7 @@ class Notifier:
         self._send("READY=1")
 
     def not_yet(self) -> None:
-        """The start goes on: it is waiting for somebody, which shall not count as a failure to start."""
+        """The start continues: it is waiting for somebody, which shall not count as a failure to start."""
         if time.monotonic() > self._extended + _PATIENCE / 3:
             self._extended = time.monotonic()
             self._send(f"EXTEND_TIMEOUT_USEC={_PATIENCE * 1_000_000}")

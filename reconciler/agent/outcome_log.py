@@ -1,4 +1,4 @@
-"""What the log says of looks and applies."""
+"""What the log reports of looks and applies."""
 from __future__ import annotations
 
 import logging
@@ -34,8 +34,8 @@ def log_success(
 
 
 def log_failure(said: str, tries: int, delay: float, *, heal: bool) -> None:
-    """In full once: at the first try, and of what heals at the second, for it may have met a netdev that came or went just then.
-    `delay`: seconds until the next."""
+    """In full once: at the first try, and of what heals at the second, for it may have met a netdev that appeared or
+    disappeared just then. `delay`: seconds until the next."""
     if tries == (2 if heal else 1):
         what = "what was applied cannot be healed" if heal else "what the files say is not applied; what was applied stays"
         log.error("%s (next try in %g s):\n%s", what, delay, said)

@@ -1,4 +1,4 @@
-"""What systemd is told of an agent: readiness, a line of status, signs of life."""
+"""Notifications to systemd: readiness, a line of status, signs of life."""
 from __future__ import annotations
 
 import logging

@@ -1,7 +1,7 @@
 """Answers on sockets, inside the loop: a status to whoever connects, and metrics over HTTP.
 
 Nobody who connects can hold the agent up: nothing is waited for, requests are short, and connections are few and end soon. Nor
-can they keep others out: where there are too many, the oldest one that has asked for nothing yet makes way. On a unix socket only
+can they keep others out: where there are too many, the oldest one that has requested nothing yet yields. On a unix socket only
 root is answered.
 """
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MOST_BYTES, _MOST_CONNECTIONS, _PATIENCE = 8192, 32, 5.0
 
 
 class Server:
-    """`answer` turns a request, which ends with `until`, into the whole reply; with no `until` nothing is asked."""
+    """`answer` turns a request, which ends with `until`, into the entire reply; with no `until` nothing is asked."""
 
     def __init__(self, loop: Loop, listener: socket.socket, answer: Answer, until: bytes = b"") -> None:
         self._loop, self._listener, self._answer, self._until = loop, listener, answer, until
@@ -98,7 +98,7 @@ class _Connection:
 
 def unix_listener(path: str) -> socket.socket:
     """A socket at `path`, for root only, in a directory where nobody else can put anything. A socket that a killed agent left
-    there makes way, and nothing else does. Raises UsageError, NotTrusted."""
+    there yields, and nothing else does. Raises UsageError, NotTrusted."""
     directory, name = os.path.split(os.path.abspath(path))
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:

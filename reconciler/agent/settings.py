@@ -1,4 +1,4 @@
-"""What an agent is told when it begins."""
+"""An agent's settings."""
 from __future__ import annotations
 
 from collections.abc import Sequence

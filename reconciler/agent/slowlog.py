@@ -22,7 +22,7 @@ class SlowLog:
         self.published: dict[str, dict[str, Any]] = {}
 
     def take(self, kind: str, said: Mapping[str, Any]) -> None:
-        """As a worker says it: see slowpath/handle.py, `Say`."""
+        """As a worker reports it: see slowpath/handle.py, `Say`."""
         cube, name, value = str(said["cube"]), str(said["name"]), said["value"]
         if kind == "mistake":
             log.error("cube %s: its slow path failed in %s\n%s", cube, name, value)
@@ -42,5 +42,5 @@ class SlowLog:
         return json.dumps({"lines": lines}).encode()
 
     def forget(self, cubes: set[str]) -> None:
-        """Keep nothing of cubes that are gone."""
+        """Keep nothing of cubes that no longer exist."""
         self.published = {cube: values for cube, values in self.published.items() if cube in cubes}

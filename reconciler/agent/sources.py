@@ -6,7 +6,7 @@
     DELETE /topology  {"source": "kubernetes", "topology": "node", "wait": 5}
     GET /topologies   all that was handed in
     POST /sync        ask Git and etcd now (agent/sync)
-    POST /look        look at the kernel now; answered after that look, with the ports that wait for a netdev
+    POST /look        examine the kernel now; answered after that poll, with the ports that wait for a netdev
 
 HTTP/1.1 with JSON on /run/pcn/<root>.documents.sock. What is handed in counts as a file of that name (`source:topology`): it is
 checked with all others, its last good version stays in force while a later one is refused, and it is healed. The answer comes
@@ -16,7 +16,7 @@ when it is in force, or when it is clear why not:
      "waiting": [{"port", "netdev"}]}
 
 PATCH changes a few entries of a document of which the agent has the version `since`; if it has another one, or an edit is none,
-that is an error, and nothing is changed: then the whole document is handed in. Paths and operations are those of `engine/edit`.
+that is an error, and nothing is changed: then the entire document is handed in. Paths and operations are those of `engine/edit`.
 
 `revision` is the source's own word for the document, and is given back. The agent keeps nothing on disk: after its restart the
 kernel holds what it held, and a source says its documents again when GET does not name them.

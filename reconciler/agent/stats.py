@@ -38,7 +38,7 @@ class PortStats:
 
 @dataclass(frozen=True, slots=True)
 class CubeStats:
-    """Totals since the cube was made. `drops` by reason, without zeroes; `entries` are the rows of each hash table."""
+    """Totals since the cube was created. `drops` by reason, without zeroes; `entries` are the rows of each hash table."""
 
     name: str
     service: str
@@ -69,7 +69,7 @@ def read(root: str, services: Services, names: Collection[str] = (), *, entries:
 
 
 def between(cubes: Collection[CubeStats]) -> list[str]:
-    """The ports ('br1:p1') that lead to another cube, where no netdev counts."""
+    """The ports ('br1:p1') that point to another cube, where no netdev counts."""
     return [f"{cube.name}:{port.name}" for cube in cubes for port in cube.ports if port.between_cubes]
 
 
@@ -92,7 +92,7 @@ def _drops(reader: Reader, cube: str, own: Sequence[str]) -> dict[str, int]:
 
 
 def reason_name(number: int, own: Sequence[str] = ()) -> str:
-    """A row of pcn_drops in words; `own` are the service's names."""
+    """A row of pcn_drops as text; `own` are the service's names."""
     names, at = (own, number - OWN_REASONS) if number >= OWN_REASONS else (REASONS, number)
     return names[at] if at < len(names) else f"reason_{number}"
 
@@ -126,7 +126,7 @@ def plain(cubes: Collection[CubeStats]) -> list[dict[str, Any]]:
 
 def rates(before: Collection[CubeStats], after: Collection[CubeStats], seconds: float) -> list[dict[str, Any]]:
     """As `plain`, each cube and port with `rates`: what each counter grew by in a second. What is new has none; a counter
-    that fell belongs to a netdev that was made anew, and starts at 0."""
+    that fell belongs to a netdev that was recreated, and starts at 0."""
     old = {cube["name"]: cube for cube in plain(before)}
     found = plain(after)
     for cube in found:

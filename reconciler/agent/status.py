@@ -1,4 +1,4 @@
-"""What an agent says of itself: plain data, and the same as a few lines of text."""
+"""What an agent reports of itself: plain data, and the same as a few lines of text."""
 from __future__ import annotations
 
 import os
@@ -15,7 +15,7 @@ FORMAT_VERSION = "1.0"
 
 
 def status(files: Files, healer: Controller, started: float, slow_path: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Times are seconds since the epoch. `healthy`: the kernel holds what the files say, and what was applied."""
+    """Times are seconds since the epoch. `healthy`: the kernel holds what the files declare, and what was applied."""
     problems = [file.problem for file in files.files.values() if file.problem]
     problems += [f"{files.absent} is not there"] if files.absent else []
     problems += [healer.problem] if healer.problem else []

@@ -1,4 +1,4 @@
-"""Sync now: every feed asks its source, every file is read, and the kernel looked at, without waiting for its time.
+"""Sync now: every feed asks its source, every file is read, and the kernel examined, without waiting for its time.
 
     POST /sync    {"wait": 30}    ->    {"healthy", "problems", "feeds": [{"source", "revision", "problem", "since"}]}
 """
@@ -19,7 +19,7 @@ _PAUSE = 0.03  # seconds between two looks at whether the feeds have asked
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """`anew` forgets what is being waited for, reads all files, and ends with a look that began after it was called."""
+    """`anew` forgets what is being waited for, reads all files, and ends with a poll that began after it was called."""
 
     feeds: Sequence[Feed]
     anew: Callable[[], Awaitable[None]]

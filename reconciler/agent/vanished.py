@@ -1,4 +1,4 @@
-"""Applied documents that vanished from the kernel although all that they describe is still there: they are put back."""
+"""Applied documents that vanished from the kernel although all that they describe is still there: they are restored."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
@@ -28,8 +28,8 @@ def vanished(seen: ApplyResult, applied: Collection[str], drop: Collection[str])
 def lost_documents(
     seen: ApplyResult, applied: Mapping[str, str], documents: Sequence[Document], options: Options
 ) -> list[Document]:
-    """Those to be put back. A topology that was deleted is not meant, even if the one who deleted it was killed in the middle:
-    its hooks are gone. `applied`: texts by name."""
+    """Those to be restored. A topology that was deleted is not meant, even if the one who deleted it was killed in the middle:
+    its hooks no longer exist. `applied`: texts by name."""
     texts = {name: applied[name] for name in sorted(vanished(seen, applied, options.drop))}
     lost = [applied_document(stored(text), name) for name, text in texts.items()]
     if lost and len(plan_for([*documents, *lost], options).plan.steps) > len(lost):

@@ -1,4 +1,4 @@
-"""Live cubes in Polycube's words: the short form that lists have, and the whole tree. Pure, but for what `Store` reads."""
+"""Live cubes in Polycube's words: the short form that lists have, and the entire tree. Pure, but for what `Store` reads."""
 
 from __future__ import annotations
 

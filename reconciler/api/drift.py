@@ -1,4 +1,4 @@
-"""Drift as the page and `/events` tell it, looked for again and again: while the kernel is as it was, what was said stands."""
+"""Drift as the page and `/events` tell it, searched for again and again: while the kernel is as it was, what was said stands."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """GET /events: what happens, as server-sent events. Each listener has a queue; one that does not read loses the oldest.
 
     write      a request that writes: who, method, path, status        apply, failed   what came of the apply
-    plan       a write whose plan was asked for: the same, and what it would do
-    log        what the cubes log, for who asked for it (cube_log)
+    plan       a write whose plan was requested: the same, and what it would do
+    log        what the cubes log, for who requested it (cube_log)
     graph      what the page draws: cubes, ports, netdevs, chains     drift    what `pcn drift` says, as data
     topology   the applied documents are others than before: name and revision
-    agent      what the agent says, when it changes: healthy, problems, drift, pending, waiting, last
+    agent      what the agent reports, when it changes: healthy, problems, drift, pending, waiting, last
     counters   what the cubes dropped and the ports carried, every few seconds
 """
 
@@ -69,7 +69,7 @@ class Hub:
             await self._came_for_log.wait()
 
     def tell(self, event: str, data: Mapping[str, Any], *, log: bool = False) -> str:
-        """`log`: only those who asked for the cubes' log."""
+        """`log`: only those who requested the cubes' log."""
         self._count += 1
         words = f"id: {self._count}\nevent: {event}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
         for queue, with_log in self._queues.items():

@@ -1,4 +1,5 @@
-"""Whose a cube is: the API writes to its own topology and to no other. Where a file says what there is, the file is edited."""
+"""Whose a cube is: the API writes to its own topology and to no other. Where a file declares what there is, the file is
+edited."""
 
 from __future__ import annotations
 
@@ -20,14 +21,14 @@ FIXED = (
 
 
 def refuse_reserved(store: Store, name: str) -> None:
-    """Raise Refusal for a cube that no path could lead to."""
+    """Raise Refusal for a cube that no path could point to."""
     if name in FIXED or store.options.services.get(name) is not None:
         what = "a fixed word of the API" if name in FIXED else "the name of a service"
         raise Refusal(400, "invalid-value", f'"{name}" is {what}, and cubes have names beside these', f"/cubes/{name}", "name")
 
 
 def refuse_others(store: Store, document: Mapping[str, Any], name: str, *, creates: bool = False) -> None:
-    """Raise Refusal if the cube is another topology's, or (unless it is to be made) nobody's."""
+    """Raise Refusal if the cube is another topology's, or (unless it is to be created) nobody's."""
     if any(cube["name"] == name for cube in document["spec"].get("cubes", ())):
         return
     owner = store.owners().get(name)
@@ -54,7 +55,7 @@ def refuse_two_sources(store: Store) -> None:
 
 
 def place_of(store: Store, cube: str, topology: str) -> str:
-    """Where a cube of another topology is to be edited, in words."""
+    """Where a cube of another topology is to be edited, as text."""
     for path in watched(store.options.root):
         for document in _documents(path):
             for number, found in enumerate(_cubes(document.data)):
@@ -66,7 +67,7 @@ def place_of(store: Store, cube: str, topology: str) -> str:
 
 
 def _documents(path: str) -> list[Document]:
-    """What a file says; nothing if it cannot be read."""
+    """What a file declares; nothing if it cannot be read."""
     try:
         return load([path])
     except PcnError:

@@ -48,7 +48,7 @@ def file_response(method: str, words: tuple[str, ...]) -> Response | None:
 
 
 def model(store: Store, name: str) -> dict[str, object]:
-    """The JSON Schema of a service, from which forms are made. Raises Refusal."""
+    """The JSON Schema of a service, from which forms are created. Raises Refusal."""
     service = store.options.services.get(name)
     if service is None:
         raise Refusal(404, "data-missing", f"there is no service {name!r}", f"/web/models/{name}")

@@ -52,7 +52,7 @@ def _netdev(seen: Seen, name: str, hosts: Mapping[str, Mapping[str, Any]]) -> di
 
 
 def _hosts(seen: Seen) -> Iterator[tuple[str, dict[str, Any]]]:
-    """By netdev: the namespace that is behind it, as the applied documents say, with the name and addresses it has there."""
+    """By netdev: the namespace that is behind it, as the applied documents declare, with the name and addresses it has there."""
     for record in seen.live.documents:
         for link in record.stored.data.get("spec", {}).get("links", ()):
             near, far = link, link.get("peer")

@@ -20,7 +20,7 @@ PREFIX = ("polycube", "v1")
 
 
 def answer(request: Request, store: Store) -> Answer:
-    """The answer to a request, whatever comes of it. Errors that are not pcn's own are raised."""
+    """The answer to a request, whatever the outcome. Errors that are not pcn's own are raised."""
     return _asked(request, store, _answer)
 
 

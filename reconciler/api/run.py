@@ -60,7 +60,7 @@ class Runs:
         self._count = 0
 
     async def start(self, order: Mapping[str, Any]) -> AsyncIterator[str]:
-        """Have a process do it; gives what it prints as lines. From here on a change ends by itself, whoever goes away."""
+        """Have a process do it; returns what it prints as lines. From here on a change ends by itself, whoever disappears."""
         if self._count >= MOST_AT_ONCE:
             return _busy()
         self._count += 1

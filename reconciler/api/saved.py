@@ -46,7 +46,7 @@ class SavedTopology:
         return found[0] if found else None
 
     def replace(self, document: Mapping[str, Any]) -> bytes | None:
-        """Write another document: whoever reads meanwhile reads the old one or the new one. Gives what was there."""
+        """Write another document: whoever reads meanwhile reads the old one or the new one. Returns what was there."""
         try:
             before = self._bytes()
             self._write(self._head.encode() + self.text(document).encode())

@@ -194,7 +194,7 @@ def _answered(question: Callable[[], Any]) -> Any:
 
 
 def _agent(root: str) -> dict[str, Any]:
-    """What the agent says of what may change by itself."""
+    """What the agent reports of what may change by itself."""
     said = singleton.ask(root, 1.0)
     told = ("healthy", "problems", "drift", "pending", "waiting", "last")
     return {"running": said is not None, **{name: said[name] for name in told if said is not None and name in said}}

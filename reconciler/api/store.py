@@ -1,7 +1,7 @@
 """The live graph as the API reads and changes it: one caller at a time, which is the queue that requests wait in.
 
-A read takes what the kernel says still holds from the read before. A write edits the document that the kernel keeps of the API's
-topology, and applies it as one transaction; if somebody else has applied it meanwhile, it is edited again.
+A read takes what the kernel reports still holds from the read before. A write edits the document that the kernel keeps of the
+API's topology, and applies it as one transaction; if somebody else has applied it meanwhile, it is edited again.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Moved(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One look: the records of each cube beside one another, what is joined to what, and what is compiled by its digests."""
+    """One poll: the records of each cube beside one another, what is joined to what, and what is compiled by its digests."""
 
     live: Live
     traced: Traced
@@ -151,7 +151,7 @@ class Store:
         return cube_data(record, live, reconciler, seen.traced, self.said(record, seen), True, facts)
 
     def said(self, record: CubeRecord, seen: Seen) -> Mapping[str, Any]:
-        """What the applied document says of a cube."""
+        """What the applied document declares of a cube."""
         document = next((each.stored for each in seen.live.documents if each.name == record.topology), None)
         return cubes_of(document).get(record.name, {}) if document is not None else {}
 
@@ -161,7 +161,7 @@ class Store:
     # -- writing ----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Make the kernel hold what the file says, if there is one. Raises PcnError."""
+        """Make the kernel hold what the file declares, if there is one. Raises PcnError."""
         document = self.saved.read()
         if document is None:
             return

@@ -46,7 +46,7 @@ def _key(schema: Mapping[str, Any], word: str, where: str) -> Any:
 def with_all_keys(
     request: Request, store: Store, name: str, places: Sequence[Place], words: Sequence[str]
 ) -> tuple[str, ...]:
-    """The words of an entry whose last keys the path leaves out: a new one has them in its body, and one that is there is
+    """The words of an entry whose last keys the path omits: a new one has them in its body, and one that is there is
     the only one that can be meant. Some of Polycube's lists have fewer keys than ours. Raises Refusal."""
     place = places[-1]
     absent = place.keys[len(place.words) :]

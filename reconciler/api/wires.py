@@ -15,7 +15,7 @@ Document = Mapping[str, Any]
 
 
 def connect(document: Document, one: str, other: str) -> dict[str, Any]:
-    """Join two ports, or a port and a netdev. What has a peer already is left alone. Raises EditRefused."""
+    """Join two ports, or a port and a netdev. What has a peer already is untouched. Raises EditRefused."""
     ends = [end for end in (one, other) if _port(document, end) is not None]
     if not ends:
         raise EditRefused("data-missing", f"neither {one} nor {other} is a port (cube:port) that can be changed here")

@@ -44,7 +44,7 @@ class Anonymous:
         return bytes(made)
 
     def address(self, address: bytes) -> bytes:
-        """The one that stands for a whole address, MAC, IPv4 or IPv6, by its length."""
+        """The one that represents a whole address, MAC, IPv4 or IPv6, by its length."""
         if address == _BROADCAST or not any(address):
             return address
         found = self._known.get(address)

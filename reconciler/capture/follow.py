@@ -40,7 +40,7 @@ class Capture:
     anonymous: bool = False
 
     def head(self, version: str) -> bytes:
-        """What each file begins with. An interface stands for a place."""
+        """What each file begins with. An interface represents a place."""
         found = pcapng.section(f"pcn {version}", self.comment)
         for place in self.places.values():
             found += pcapng.interface(place, f"pcn cube {self.cube}", f"seen at {place}", self.snaplen, self.filter)
@@ -57,8 +57,8 @@ class Written:
 
 def follow(root: str, capture: Capture, output: Output, ending: Callable[[], bool], most: int = 0) -> Written:
     """Write packets as they come: so many (0: any number), or until it is `ending` and all that came before is written, or the
-    cube is gone. Only those count as lost for which there was no room since this began. Raises LockBusy if somebody else reads,
-    UsageError if there is no such cube, and what the output raises."""
+    cube no longer exists. Only those count as lost for which there was no room since this began. Raises LockBusy if somebody
+    else reads, UsageError if there is no such cube, and what the output raises."""
     path = f"{root}/{pins.table(capture.cube, TABLE)}"
     with ExitStack() as stack:
         stack.callback(os.close, _alone(os.path.dirname(path), capture.cube))

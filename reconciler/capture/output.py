@@ -1,7 +1,7 @@
 """Where a capture is written: a pipe, or a file that becomes another one when it is large or old.
 
 Each file is whole: it begins with what says where its packets were seen. The one that is written has the name that was asked
-for; those before it are NAME.1, NAME.2 and so on, the newest first. A file is ours alone, is made where nobody else can
+for; those before it are NAME.1, NAME.2 and so on, the newest first. A file is ours alone, is created where nobody else can
 exchange it, and takes no place but that of a capture before it: root may write where others can, as in /var/tmp.
 """
 

@@ -1,8 +1,8 @@
 """A tap: a cube that captures, placed between what is there already for as long as a command runs.
 
-No document has it. The command asks for it (`live/taps`), and whoever plans takes what is asked for beside what was applied; so
+No document has it. The command requests it (`live/taps`), and whoever plans takes what is requested beside what was applied; so
 placing it is an apply of what is applied, with the tap, which swaps the programs around it as any edit does, and while it is
-asked for it is no drift. A process of its own waits for the command's end, however it ends, and then does the same again,
+requested it is no drift. A process of its own waits for the command's end, however it ends, and then does the same again,
 without the tap. If that one is killed too, the next apply, the agent or `pcn gc` removes it.
 """
 

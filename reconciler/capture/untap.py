@@ -1,4 +1,4 @@
-"""The process that removes taps when the command that asked for them has ended: see `tap`."""
+"""The process that removes taps when the command that requested them has ended: see `tap`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PAUSE = 0.02
 
 
 def main() -> int:
-    """Wait for the end of standard input, and for nobody to ask for the taps; then apply what is applied."""
+    """Wait for the end of standard input, and for nobody to request the taps; then apply what is applied."""
     root, said, *directories = sys.argv[1:]
     names = said.split(",")
     while os.read(0, 1):

@@ -1,6 +1,6 @@
 """Documents to topologies: everything that can be known to be wrong without looking at the kernel is found here.
 
-Pure. All problems are collected, so that a document is mended in one go.
+Pure. All problems are collected, so that a document is mended at once.
 """
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ def _check(documents: Sequence[Document], services: Services, merge: bool) -> tu
 
 
 def _is_foreign(data: Any) -> str | None:
-    """What to say of a document that is meant for another program, so that one sentence is enough; None if it is meant for us."""
+    """What to say of a document that is intended for another program, so that one sentence is enough; None if it is intended
+    for us."""
     if isinstance(data, list) and any(isinstance(entry, dict) for entry in data):
         return None
     if isinstance(data, dict):

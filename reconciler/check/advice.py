@@ -1,6 +1,6 @@
 """What is not wrong, and yet seldom meant: for `pcn validate`, which people ask before they apply.
 
-An apply does not say it again: a netdev may come later, and a cube may be attached by the next edit.
+An apply does not say it again: a netdev may arrive later, and a cube may be attached by the next edit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def advice(
     documents: Sequence[Document], services: Services, netdevs: Collection[str], others: Others = dict
 ) -> list[Problem]:
     """Warnings about documents in which `check` found no error. `netdevs` are those of this machine; `others` gives the further
-    names (altnames) that they have, with those that they are known by, and is asked only for a name that is not among them."""
+    names (altnames) that they have, with those that they are identified by, and is asked only for a name that is not among
+    them."""
     drafts = [check_schema(topology_of(document, services)[0], services) for document in documents]
     world = symbol_table(drafts, services)
     found = [*_attached_nowhere(world), *_not_there(world, netdevs, others), *_prefixes(world), *_small_mtus(world)]

@@ -1,8 +1,8 @@
 """The cubes that the last checks found right, so that of a document that was edited only what is new is checked and built.
 
-A cube is known by being the very same object. Documents are never changed, and one that was edited shares with the one before
-all that the edit left alone (`document.incremental_parse`), so the same object says the same. What a cube is next to, and what
-others say of it, is looked at every time.
+A cube is identified by being the very same object. Documents are never changed, and one that was edited shares with the one
+before all that the edit did not touch (`document.incremental_parse`), so the same object says the same. What a cube is next to,
+and what others say of it, is examined every time.
 """
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHECKS = 4  # files, what is applied, and both together
 @dataclass(slots=True)
 class CheckedCube:
     """`raw` as it was written, by `service`'s schema `normal` and without fault. `passed`: the rules about a cube alone found
-    nothing. `shape` is what the rules about the whole graph look at. `built` for `key` are its canonical data and the cube."""
+    nothing. `shape` is what the rules about the entire graph examine. `built` for `key` are its canonical data and the cube."""
 
     raw: Any
     service: object

@@ -1,4 +1,4 @@
-"""A model's defaults: put in for those who work with the data, left out of what is kept and compared.
+"""A model's defaults: put in for those who work with the data, omitted of what is kept and compared.
 
 Both need valid data. `strip(schema, fill(schema, data))` is `strip(schema, data)`. An object of which nothing is left out is the
 same object afterwards, so that what was made of the entries of a long list before (`incremental.entry_memo`) is found again.

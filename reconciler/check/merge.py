@@ -102,7 +102,7 @@ def _entries(part: Part) -> Iterator[Part]:
 
 
 def _key(entry: Any, names: Sequence[str], needed: Collection[str]) -> tuple[Any, ...] | None:
-    """An entry's key, None for a part that may be left out and is; None if it has no key."""
+    """An entry's key, None for a part that may be omitted and is; None if it has no key."""
     if not isinstance(entry, dict) or any(name in needed and entry.get(name) is None for name in names):
         return None
     key = tuple(entry.get(name) for name in names)

@@ -1,4 +1,4 @@
-"""What a schema has against a value, in words that can be acted on.
+"""What a schema has against a value, as text that can be acted on.
 
 jsonschema finds the errors; its sentences are for those who know JSON Schema ("'acton' does not match any of the
 regexes"), so they are not used.
@@ -55,7 +55,7 @@ def quoted(value: Any) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """What sort of value it is, in words."""
+    """What sort of value it is, as text."""
     kinds = {dict: "a mapping", list: "a list", str: f"text ({quoted(value)})", bool: quoted(value), type(None): "no value"}
     return kinds.get(type(value), str(value))
 

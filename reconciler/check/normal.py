@@ -1,7 +1,7 @@
 """Data as its model means it: one spelling for each value, whatever the YAML looked like.
 
 A plain 1.10 or 0123 is text where the model wants text, `drop` is DROP, 02:00:00:AA:00:01 and 02:00:00:aa:00:01 are one
-address, keys stand in the model's order. What does not fit is left as it is, for the check that follows to say why.
+address, keys stand in the model's order. What does not fit is left as it is, for the check that follows to state why.
 Only equal list keys are found here, since they are equal only once they are spelled alike.
 
 A schema is compiled into functions once, because a rule set has many entries and few kinds of leaf.
@@ -227,7 +227,7 @@ def _integer(value: Any, _run: _Run, _path: Path, _step: Step) -> Any:
 
 
 def _big_integer(value: Any, run: _Run, path: Path, step: Step) -> Any:
-    """RFC 7951 writes 64-bit numbers as strings; here they are numbers, so that their range is looked at."""
+    """RFC 7951 writes 64-bit numbers as strings; here they are numbers, so that their range is examined."""
     if value.__class__ is str and value.removeprefix("-").isdecimal() and value.isascii():
         return int(value)
     return _integer(value, run, path, step)

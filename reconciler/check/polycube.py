@@ -2,7 +2,7 @@
 
 It is turned into a topology before anything is checked. What is Polycube's own is taken as it is meant there: `parent`
 says where a transparent cube sits, a port's `tcubes` count from the cube outwards (here: from the wire inwards), and a
-dump carries state, which is left out with a warning.
+dump carries state, which is omitted with a warning.
 """
 from __future__ import annotations
 

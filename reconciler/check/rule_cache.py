@@ -1,6 +1,6 @@
 """Cache of graph fingerprints that passed the cross-cube rules; a hit skips those rules.
 
-The rules about the whole graph look at what cubes are, at their ports with peers and transparent cubes, and at all that is not
+The rules about the entire graph read what cubes are, their ports with peers and transparent cubes, and all that is not
 about cubes. Where that is the same as the last time and nothing was wrong, nothing is. Rules about a cube alone are another
 matter: see `cube_memo`.
 """
@@ -22,7 +22,7 @@ _GRAPHS: deque[tuple[Fingerprint, Peers]] = deque(maxlen=4)  # files, what is ap
 
 
 def fingerprint(drafts: Sequence[Draft]) -> Fingerprint | None:
-    """What the rules about the whole graph look at; None if it is not as it should be, and all rules are to be asked."""
+    """What the rules about the entire graph examine; None if it is not as it should be, and all rules are to be asked."""
     found = []
     for draft in drafts:
         spec = draft.data["spec"]

@@ -37,7 +37,7 @@ def unique_names(world: SymbolTable) -> Iterator[Problem]:
 
 
 def max_ports(world: SymbolTable) -> Iterator[Problem]:
-    """A cube's ports are numbered, and its service says how many numbers there are."""
+    """A cube's ports are numbered, and its service declares how many numbers there are."""
     for cube in world.cubes:
         if cube.service is not None and not cube.is_transparent and len(cube.ports) > cube.service.max_ports:
             most = f"a {cube.service.name} has at most {cube.service.max_ports}"

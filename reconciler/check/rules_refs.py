@@ -50,7 +50,7 @@ Parts = tuple[tuple[str, Mapping[str, Any]], ...]
 
 
 def _refers(schema: Mapping[str, Any]) -> bool:
-    """Whether there is a reference anywhere in a schema: most have none, and their data need not be looked at."""
+    """Whether there is a reference anywhere in a schema: most have none, and their data need not be examined."""
     return "x-pcn-ref" in schema or bool(_referring(schema)) or ("items" in schema and _refers(schema["items"]))
 
 

@@ -1,6 +1,6 @@
 """Rules for transparent cubes: a packet passes each once, and the hooks of a chain fit.
 
-On a port, all run at the hook of the port's cube. On a netdev, XDP comes before TC: what XDP lets pass goes on to the TC
+On a port, all run at the hook of the port's cube. On a netdev, XDP comes before TC: what XDP lets pass continues to the TC
 hook, so an XDP blacklist can stand in front of a TC bridge; behind an XDP cube's redirect no TC cube would see a packet.
 """
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The JSON Schemas as the checks use them: the document's own, and a way to find the part that a path leads to.
+"""The JSON Schemas as the checks use them: the document's own, and a way to find the part that a path points to.
 
 A cube is checked with its own service's schema and with no other: one schema that knows all services would answer a
 misspelt key with a page about every service that it does not fit.
@@ -75,7 +75,7 @@ def topology_schema() -> Schema:
 
 
 def service_of(cube: object, services: Services) -> Service | None:
-    """The service that a cube says it is an instance of, if it says so and the service is known."""
+    """The service that a cube says it is an instance of, if it states so and the service is known."""
     name = cube.get("service-name") if isinstance(cube, Mapping) else None
     return services.get(name) if isinstance(name, str) else None
 

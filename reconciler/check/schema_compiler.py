@@ -40,7 +40,7 @@ class _NotKnown(Exception):
 
 @derived
 def quick_test(schema: Any) -> Test:
-    """A function that is true only for data that is valid by `schema`; it is made once for a schema object."""
+    """A function that is true only for data that is valid by `schema`; it is created once for a schema object."""
     try:
         return _compile(schema)
     except _NotKnown:

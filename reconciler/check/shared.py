@@ -10,10 +10,10 @@
           set: [{name: office, prefix: {shared: office}}]                           in the place of a list: all of it
           chain: [{name: INGRESS, rule: [{id: 10, shared: web, src-set: office}]}]  in that of an entry: each of its entries
 
-In the place of an entry what stands beside `shared` is said of each, and a number that is the list's key counts up. All is
-written out before anything is checked, so that no service knows of it; what is wrong in an entry is said where it is written.
+In the place of an entry what stands beside `shared` is reported of each, and a number that is the list's key counts up. All is
+written out before anything is checked, so that no service knows of it; what is wrong in an entry is reported where it is written.
 
-A cube that says what it said, with lists that are what they were, is the very same object; a list that is used whole is never
+A cube that states what it said, with lists that are what they were, is the very same object; a list that is used whole is never
 copied.
 """
 
@@ -138,7 +138,7 @@ def _is_same(known: _Written, name: str, lists: Mapping[str, SharedList]) -> boo
 
 @dataclass(slots=True)
 class _Writing:
-    """One cube, which stands at `start`. `runs`: of each list that is put together, where its entries came from."""
+    """One cube, which stands at `start`. `runs`: of each list that is assembled, where its entries originated from."""
 
     document: _Document
     lists: Mapping[str, SharedList]
@@ -190,7 +190,7 @@ class _Writing:
         return made
 
     def several(self, entries: list[Any], path: Path, origin: Path, schema: Mapping[str, Any]) -> list[Any]:
-        """A list of which some entries stand for others."""
+        """A list of which some entries represent others."""
         made: list[Any] = []
         runs: list[Run] = []
         items = schema.get("items", {})

@@ -1,4 +1,4 @@
-"""Where the entries of a list that was put together are written: found when somebody asks, since a list may have 100,000."""
+"""Where the entries of a list that was assembled are written: found when somebody asks, since a list may have 100,000."""
 
 from __future__ import annotations
 

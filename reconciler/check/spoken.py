@@ -1,7 +1,7 @@
 """Values as commands and requests have them, as what the model means: 80 where it wants text, "80" where it wants a number.
 
 A command line cannot tell one from the other, and clients guess. The first reading that the model accepts is taken; what it
-accepts in none stays as it is, for the check that follows to say why.
+accepts in none stays as it is, for the check that follows to state why.
 """
 
 from __future__ import annotations

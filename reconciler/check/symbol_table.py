@@ -1,7 +1,7 @@
-"""What the documents say of the graph, with all that is not well formed left out.
+"""What the documents declare of the graph, with all that is not well formed omitted.
 
-The rules look at these facts, so a port without a name does not hide that another port's peer is missing: whatever is
-left out here has been complained of by the schema.
+The rules examine these facts, so a port without a name does not hide that another port's peer is missing: whatever is
+omitted here has been complained of by the schema.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pcn agent: keep the kernel as files say it should be, for as long as it runs; and how that is going."""
+"""pcn agent: keep the kernel as files declare it should be, for as long as it runs; and how that is going."""
 from __future__ import annotations
 
 import os
@@ -23,7 +23,7 @@ _BUSY = 0.2  # seconds to wait for another writer before the loop goes on and co
 
 
 def main() -> int:
-    """`pcn-agent` is `pcn agent run`, also where run is said, and `pcn-agent status` is `pcn agent status`; so is sync."""
+    """`pcn-agent` is `pcn agent run`, with or without the word, and `pcn-agent status` is `pcn agent status`; so is sync."""
     from reconciler.cli.main import main as front_door
 
     words = sys.argv[1:]
@@ -99,7 +99,8 @@ def _run(run: Run) -> int:
 
 
 def _can_be_watched(path: str) -> None:
-    """A file may come later, by its name in a directory that is there; anything else that is not there is a slip. UsageError."""
+    """A file may arrive later, by its name in a directory that is there; anything else that is not there is a slip.
+    UsageError."""
     from reconciler.document.load import SUFFIXES
     from reconciler.document.suggest import did_you_mean
 

@@ -1,4 +1,4 @@
-"""pcn apply: make the kernel hold what files say."""
+"""pcn apply: make the kernel hold what files declare."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def _wait(run: Run, watchdog: Watchdog) -> str:
 
 
 def _keyboard() -> int | None:
-    """Where Enter would come from; None if nobody sits there. Standard input may be the document itself."""
+    """Where Enter would originate from; None if nobody sits there. Standard input may be the document itself."""
     if sys.stdin is not None and sys.stdin.isatty():
         return sys.stdin.fileno()
     return None

@@ -55,7 +55,7 @@ def run(run: Run) -> int:
 
 
 def _wanted(run: Run, builder: Builder) -> set[BuildKey]:
-    """What is asked for: for TC and for XDP each, of every service the C that is its own."""
+    """What is requested: for TC and for XDP each, of every service the C that is its own."""
     from reconciler.model import BuildKey
     from reconciler.service.registry import SHADOW
 

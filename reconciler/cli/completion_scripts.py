@@ -1,4 +1,4 @@
-"""What each shell wants to be told of the verbs and their options. Pure: descriptions in, scripts out."""
+"""What each shell has to know of the verbs and their options. Pure: descriptions in, scripts out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """`words` can follow as an argument; `files` says whether files can."""
+    """`words` can follow as an argument; `files`: whether files can."""
 
     name: str
     about: str

@@ -1,4 +1,4 @@
-"""What pcn doctor says of services: whether this kernel is new enough, what is compiled, and what the verifier says of it."""
+"""What pcn doctor says of services: whether this kernel is new enough, what is compiled, and what the verifier reports of it."""
 
 from __future__ import annotations
 

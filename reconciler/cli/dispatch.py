@@ -1,4 +1,4 @@
-"""Runs a verb, and turns whatever comes of it into words and an exit code: the only place where a command ends.
+"""Runs a verb, and turns whatever the outcome into words and an exit code: the only place where a command ends.
 
 The exit codes are those of docs/commands.md, and there are no others.
 """
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 def dispatch(
     verb: str, words: Sequence[str], prog: str, *, given: Given | None = None, colour: Sequence[bool] | None = None
 ) -> int:
-    """Run a verb with its arguments; `prog` is what the command calls itself. Gives the exit code. For another host: `given` are
-    its files, and `colour` is whether its output and its errors have some."""
+    """Run a verb with its arguments; `prog` is what the command calls itself. Returns the exit code. For another host: `given`
+    are its files, and `colour` is whether its output and its errors have some."""
     try:
         args = verb_parser(verb, prog, words).parse_args(words)
     except UsageError as error:
@@ -59,7 +59,7 @@ def _module(verb: str) -> str:
 
 
 def _carry_out(run: Run) -> int:
-    """Run the verb. Whatever happens is said in one place, and in the form that was asked for."""
+    """Run the verb. Whatever happens is said in one place, and in the form that was requested."""
     verb = sys.modules[_module(run.verb)]
     try:
         with _no_search_for_garbage() if run.verb not in ("agent", "api") else nullcontext():

@@ -1,4 +1,4 @@
-"""Arguments that say where documents come from beside files: Git and etcd."""
+"""Arguments that say where documents originate from beside files: Git and etcd."""
 
 from __future__ import annotations
 

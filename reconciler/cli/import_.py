@@ -1,4 +1,4 @@
-"""pcn import: other programs' files as topologies. What the formats are, services say (reconciler/service/importers.py)."""
+"""pcn import: other programs' files as topologies. What the formats are, services declare (reconciler/service/importers.py)."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ the answer could not be written, 75 lock busy,
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; gives its exit code."""
+    """Run one command line; returns its exit code."""
     try:
         return _main(arguments)
     except KeyboardInterrupt:
@@ -91,7 +91,7 @@ def apply_main() -> int:
 
 
 def _stopped() -> int:
-    """Ctrl-C while a verb is looked for, or its modules are: once it runs, it says itself what becomes of it."""
+    """Ctrl-C while a verb is searched for, or its modules are: once it runs, it says itself what becomes of it."""
     from reconciler.cli.terminal import write_error
 
     write_error("error: stopped by Ctrl-C; nothing was changed")

@@ -29,7 +29,7 @@ _SEE = "what was begun there ends by itself: 'pcn --host {} plan FILE' says what
 
 
 def main(words: Sequence[str]) -> int:
-    """`words` begin with --host. Gives the exit code."""
+    """`words` begin with --host. Returns the exit code."""
     terminal = Terminal()
     try:
         where, verb, rest = _split(words)

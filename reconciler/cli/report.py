@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def report(run: Run, results: list[ApplyResult], *, done: bool) -> dict[str, Any]:
-    """Print what was done, or would be; gives the document that was printed."""
+    """Print what was done, or would be; returns the document that was printed."""
     from reconciler.present import DONE, PLANNED, ROWS_IN_TEXT, Report, document
     from reconciler.present.rows import Decoder
 
@@ -50,7 +50,7 @@ def report(run: Run, results: list[ApplyResult], *, done: bool) -> dict[str, Any
 
 
 def _idle(run: Run, result: ApplyResult) -> str:
-    """What is said where nothing is to be done."""
+    """What is reported where nothing is to be done."""
     if not getattr(run.args, "delete", False):
         return "Nothing to do: the kernel holds what the file says."
     there = ", ".join(sorted(record.name for record in result.session.live.documents))

@@ -104,7 +104,7 @@ class Run:
         return word == "-" or "/" in word or word.endswith(SUFFIXES) or os.path.exists(word)
 
     def load_for_here(self, paths: Sequence[str]) -> list[Document]:
-        """As `load`, without the topologies that are for other hosts, of which it is said."""
+        """As `load`, without the topologies that are for other hosts, of which it is reported."""
         from reconciler.document import hosts
 
         documents, host = self.load(paths), hosts.this_host()
@@ -115,7 +115,7 @@ class Run:
 
     def need(self, what: str, *, change: bool = False) -> None:
         """Raise NotPermitted, in one sentence, where the kernel would say no to everything. What a step needs beyond that (of
-        namespaces: CAP_SYS_ADMIN), the kernel says at that step."""
+        namespaces: CAP_SYS_ADMIN), the kernel reports at that step."""
         wanted = ("CAP_BPF", "CAP_NET_ADMIN", *(("CAP_PERFMON",) if change else ()))  # who is on a hook: CAP_NET_ADMIN
         if missing := lacking(wanted):
             error = NotPermitted(what, errno.EPERM)
@@ -161,7 +161,7 @@ class Run:
         return error.exit_code
 
     def interrupted(self) -> int:
-        """Ctrl-C while no step was under way: those that are stop by themselves, and are undone."""
+        """Ctrl-C while no step was in progress: those that are stop by themselves, and are undone."""
         what = "what was applied stays" if self.started else "nothing was changed"
         self.finished = True
         return self.failed(Interrupted(f"stopped by Ctrl-C; {what}"))

@@ -22,7 +22,7 @@ _PATIENCE = 60.0  # seconds to wait for another writer: a script goes on to the 
 
 
 def main(words: Sequence[str] | None = None, name: str | None = None) -> int:
-    """Gives the exit code."""
+    """Returns the exit code."""
     called = os.path.basename(sys.argv[0]) if name is None else name
     given = list(sys.argv[1:] if words is None else words)
     from reconciler.service.commands import commands
@@ -96,7 +96,8 @@ def _edit(services: Services) -> Any:
 
 
 def _store(command: Command, services: Services) -> Store:
-    """Where the topology is kept; what its file says is applied first if the kernel holds nothing of it, as after a reboot."""
+    """Where the topology is kept; what its file declares is applied first if the kernel holds nothing of it, as after a
+    reboot."""
     from reconciler.api.saved import SavedTopology
     from reconciler.api.store import Store
     from reconciler.engine.apply import Options

@@ -62,7 +62,7 @@ def _sorted_out(run: Run) -> tuple[list[str], frozenset[str]]:
 
 
 def _cubes_of(document: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    """What a topology says of some of its cubes: a part of it, which is no topology and cannot be applied."""
+    """What a topology declares of some of its cubes: a part of it, which is no topology and cannot be applied."""
     return {"cubes": [cube for cube in document["spec"]["cubes"] if cube["name"] in names]}
 
 

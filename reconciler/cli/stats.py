@@ -69,7 +69,7 @@ def _watch(run: Run, options: Options) -> int:
 
 @contextmanager
 def _reading(run: Run, options: Options) -> Iterator[Callable[[], list[CubeStats]]]:
-    """What reads the cubes once; within it ports between cubes are counted, if that was asked for."""
+    """What reads the cubes once; within it ports between cubes are counted, if that was requested."""
     names = run.args.cubes
     if not run.args.between:
         yield lambda: _read(options, names)

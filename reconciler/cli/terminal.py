@@ -1,4 +1,4 @@
-"""The terminal: colour, progress, and output whose reader may go away."""
+"""The terminal: colour, progress, and output whose reader may disappear."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Terminal:
             _write(self.err, err)
 
     def wait(self, seconds: float) -> bool:
-        """Sleep, unless the reader of answers goes away (`| head -2`); gives whether it is still there."""
+        """Sleep, unless the reader of answers disappears (`| head -2`); returns whether it is still there."""
         import select
 
         reader = select.poll()
@@ -73,7 +73,7 @@ class Terminal:
 
     def ended(self, code: int) -> int:
         """The exit code of a command that ends with `code`. An answer that was lost for want of a reader is nobody's loss; any
-        other is said, and 0 becomes UNWRITTEN: what was done is done, but whoever asked has not been told."""
+        other is reported, and 0 becomes UNWRITTEN: what was done is done, but whoever asked has not been told."""
         if self.lost is None or isinstance(self.lost, BrokenPipeError):
             return code
         self.complain(f"{self.paint_err('red', 'error:')} {unwritten(self.lost)}")
@@ -150,7 +150,7 @@ def answer_lost(error: OSError) -> int:
 
 
 def write_answer(text: str) -> int:
-    """As `Terminal.print`, where there is no terminal yet; gives the exit code."""
+    """As `Terminal.print`, where there is no terminal yet; returns the exit code."""
     error = _write(sys.stdout, f"{text}\n")
     return answer_lost(error) if error is not None else 0
 
@@ -174,7 +174,7 @@ def open_missing_streams() -> None:
 
 
 def _write(stream: TextIO, text: str) -> OSError | None:
-    """Write all of it; gives why that failed. What comes after a failure goes nowhere."""
+    """Write all of it; returns why that failed. What comes after a failure goes nowhere."""
     try:
         stream.write(text)
         stream.flush()

@@ -53,7 +53,7 @@ def run(run: Run) -> int:
 
 
 def _other_names() -> dict[str, str]:
-    """The altnames of netdevs, each with the name that its netdev is known by; none where netlink is not to be had."""
+    """The altnames of netdevs, each with the name that its netdev is identified by; none where netlink is not to be had."""
     from reconciler.errors import KernelError
     from reconciler.kernel import rtnl
 

@@ -1,4 +1,5 @@
-"""What an apply by hand is told of the agent: whose a topology is that it follows, and which cubes want one that is not there."""
+"""What an apply by hand learns of the agent: whose a topology is that it follows, and which cubes want one that is not
+there."""
 
 from __future__ import annotations
 

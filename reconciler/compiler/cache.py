@@ -1,4 +1,4 @@
-"""Compiled programs, kept by what they were made from.
+"""Compiled programs, kept by what they were built from.
 
 A file is named <key>-<compiler>.json. The key covers every input but the compiler, so that a machine without one can
 use what another machine compiled. What is read here goes into the kernel: a file is taken only if it is whole, bears
@@ -114,7 +114,7 @@ class _Open:
 
 @functools.lru_cache(maxsize=256)
 def _parsed(source: _Open, wanted: str) -> Object | None:
-    """Kept, because an agent asks for the same objects again and again."""
+    """Kept, because an agent requests the same objects again and again."""
     try:
         data = json.loads(source.file.read())
         return Object.from_json(data["object"]) if data["key"] == wanted else None
@@ -135,7 +135,7 @@ def store(wanted: str, found: Object) -> Path | None:
 
 
 def _write(home: int, name: str, text: str) -> None:
-    """The whole file or none of it; on a full disk nothing is left either."""
+    """The entire file or none of it; on a full disk nothing is left either."""
     draft = f".new-{os.getpid()}_{time.monotonic_ns()}"
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=home)
     try:
@@ -151,7 +151,7 @@ def _write(home: int, name: str, text: str) -> None:
 
 def prune(max_bytes: int = MAX_BYTES) -> int:
     """Remove what was of no use for the longest time, until at most `max_bytes` are left, what killed writers left, and what is
-    no file at all. Gives the bytes removed; a cache that is not there, or not to be touched, has none."""
+    no file at all. Returns the bytes removed; a cache that is not there, or not to be touched, has none."""
     kept = removed = 0
     try:
         with _opened() as home:

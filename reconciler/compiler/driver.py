@@ -119,7 +119,7 @@ def _told(unit: Unit, outcome: Any) -> Any:
 
 def _run(directory: Path, lot: Lot, total: int, progress: Progress | None) -> list[int]:
     """Let children fill `directory` with the outcome of each unit; child i does units i, i + n, ... Ends them, whatever happens.
-    Gives how each ended, as `Popen.returncode`."""
+    Returns how each ended, as `Popen.returncode`."""
     headers, library = toolchain.header_tree(directory), toolchain.library()
     below = directory / toolchain.UAPI.relative_to("/")  # where a child that sees no other file finds what our headers lead to
     below.mkdir(parents=True)

@@ -34,9 +34,9 @@ _NAMES = {number: name for name, number in TYPES.items()}
 class TableSpec:
     """A map that the program uses, as its C declares it.
 
-    `scope`: private (to the cube), shared:<namespace>, public (to the host) or framework. An `extern` table is made by
+    `scope`: private (to the cube), shared:<namespace>, public (to the host) or framework. An `extern` table is created by
     another program that declares it: its type is 0 and its max_entries is 0, its key and value are to be compared.
-    `inner` is the table that a map of maps is made from.
+    `inner` is the table that a map of maps is built from.
     """
 
     name: str
@@ -100,7 +100,7 @@ class Object:
     seal: str = ""
 
     def line_of(self, index: int) -> Line | None:
-        """The C line that instruction `index` comes from."""
+        """The C line that instruction `index` originates from."""
         at = bisect_right(self.lines, index, key=lambda line: line.index)
         return self.lines[at - 1] if at else None
 

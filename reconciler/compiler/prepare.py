@@ -5,7 +5,7 @@ log formats and the names of filters become numbers, the scopes of tables are no
 
 No line is added to or taken from the middle of a file. BCC shifts lines while it rewrites, and it tells the line of an
 instruction only in its main file; so every line of the unit is numbered by a `#line` of its own wherever one may
-stand, and `Prepared.lines` says which real line each number is.
+stand, and `Prepared.lines`: which real line each number is.
 """
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _CONVERSION = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?(?:hh?|ll?|z|j)?([A-Za-z])
 class Prepared:
     """A unit ready for BCC. Line n of its diagnostics is `lines[n - 1]`: a source and a line in it.
 
-    `constants` are byte offsets; `scopes` holds shared:<namespace> and public tables only; `inner` says which table
-    a map of maps is made from.
+    `constants` are byte offsets; `scopes` holds shared:<namespace> and public tables only; `inner`: which table
+    a map of maps is built from.
     """
 
     text: str

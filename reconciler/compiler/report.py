@@ -40,7 +40,7 @@ def diagnostics(said: str, unit: Prepared) -> str:
 
 
 def _blocks(said: str) -> Iterator[list[str]]:
-    """Each diagnostic with the lines that follow it; disassembly and counts are left out."""
+    """Each diagnostic with the lines that follow it; disassembly and counts are omitted."""
     block: list[str] = []
     for line in said.splitlines():
         if _DIAGNOSTIC.match(line):
@@ -84,7 +84,7 @@ def _moved(text: str, unit: Prepared) -> str:
 
 
 def _other(said: str, unit: Prepared) -> str:
-    """The end of what was said, when none of it is a diagnostic: BCC's own sentences and LLVM's last ones."""
+    """The end of what was reported, when none of it is a diagnostic: BCC's own sentences and LLVM's last ones."""
     lines = [line for line in said.splitlines() if line.strip() and not _COUNTS.match(line)]
     kept = [line for line in lines if "error" in line.lower()] or lines[-_MOST:]
     return "\n".join(_moved(line, unit) for line in kept[:_MOST]) or f"{unit.service.path}: the compiler gave up without a word"

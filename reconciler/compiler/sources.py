@@ -25,7 +25,7 @@ _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"\n]*)"', re.MULTILINE)
 @dataclass(frozen=True, slots=True)
 class Unit:
     """One program to be compiled. `flavour` is TC or XDP, `direction` ingress or egress, `kind` standard or
-    transparent; `defines` are further macros. `text` stands for the content of `source`, and is
+    transparent; `defines` are further macros. `text` represents the content of `source`, and is
     called `path` where something is wrong with it; in it, names are taken for others by `renames`."""
 
     source: Path
@@ -65,9 +65,9 @@ class Sources:
 
 
 def gather(unit: Unit) -> Sources:
-    """Read what a unit is made of. Raises CompileError for a source that cannot be read.
+    """Read what a unit is built from. Raises CompileError for a source that cannot be read.
 
-    A name that leads nowhere is no error here: it may stand in a comment. `prepare` knows.
+    A name that points nowhere is no error here: it may stand in a comment. `prepare` knows.
     """
     framework = _read(f"{BPF}/{FRAMEWORK}")
     home = str(unit.source.parent)
@@ -99,7 +99,7 @@ def plain(name: str) -> bool:
 
 
 def _stands_in(directory: str, name: str) -> bool:
-    """Whether a file is really there: a symlink may lead to another file of the same directory, and to none elsewhere."""
+    """Whether a file is really there: a symlink may point to another file of the same directory, and to none elsewhere."""
     path = os.path.join(directory, name)
     try:
         mode = os.lstat(path).st_mode

@@ -80,7 +80,7 @@ def leaves(layout: StructLayout) -> tuple[Leaf, ...]:
 
 def is_laid_out_alike(old: StructLayout, new: StructLayout) -> bool:
     """Whether what was written as one type can be read as the other. A field that has another name but the place of one that is
-    gone was renamed. Of bytes nothing is known, so nothing is said."""
+    gone was renamed. Of bytes nothing is known, so nothing is reported."""
     if "bytes" in (old.kind, new.kind):
         return old.size == new.size
     before, after = ({name: place for name, *place in leaves(each)} for each in (old, new))

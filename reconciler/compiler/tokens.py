@@ -79,7 +79,7 @@ class Call(NamedTuple):
 
 
 def calls(found: Sequence[Token], names: frozenset[str]) -> Iterator[Call]:
-    """Every use of one of `names` with arguments, except in the `#define` that makes it."""
+    """Every use of one of `names` with arguments, except in the `#define` that creates it."""
     ends = closings(found)
     for index, token in enumerate(found):
         if token.kind == "name" and token.text in names and index + 1 in ends and not _defines(found, index):

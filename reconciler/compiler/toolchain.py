@@ -65,7 +65,7 @@ def flags() -> list[str]:
 def fingerprint() -> str:
     """A digest of what turns sources into objects besides BCC: this package, our headers and the flags.
 
-    A cached object is thus never older than the code that would make it anew.
+    A cached object is thus never older than the code that would make it again.
     """
     digest = hashlib.sha256("\0".join(flags()).encode())
     ours = [*Path(__file__).parent.glob("*.py"), *(path for path in (BPF / "include").rglob("*.h") if path.is_file())]

@@ -37,8 +37,8 @@ _FEW = 64  # places that are looked for apart; who asks for more is better off w
 class Document:
     """One YAML or JSON document. `index` counts the documents of a file from 0.
 
-    `places` is for a document that was made from others (a list of cubes turned into a topology, a merge): it says
-    for a path, and for all paths below it that are not listed themselves, which document and path it came from.
+    `places` is for a document that was built from others (a list of cubes turned into a topology, a merge): it says
+    for a path, and for all paths below it that are not listed themselves, which document and path it originated from.
 
     `lists` has the lines (from 0) at which the entries of its long lists begin, for `document.incremental_parse` and for
     positions.

@@ -3,7 +3,7 @@
 Somebody changes one cube of a thousand, or one row of a hundred thousand. If the edit lies within one entry of a list, only that
 entry's lines are parsed, and the new document shares everything else with the old one, object by object. It is sound because
 an entry of a block list begins at a line of its own and ends before the next entry's: nothing that stands before or after it
-has a say in how it is read, but for anchors and document marks, and with those the whole text is read. In any other case, and
+has a say in how it is read, but for anchors and document marks, and with those the entire text is read. In any other case, and
 whatever is wrong, that is done too.
 """
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The lines at which the entries of a long list begin, so kept that an edit which moves all that follow it moves little.
 
 The lines are in blocks, each of which counts from a line of its own. Where an edit makes the text longer, the lines of one block
-are written anew, and the later blocks begin further down.
+are rewritten, and the later blocks begin further down.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ _USUAL_KEYS = ("name", "id", "netdev")
 
 
 def display(path: Path, data: Any, keys_of: KeyFinder | None = None) -> str:
-    """The path with list keys for indices where they are known, else with `[index]`. `data` is the whole document."""
+    """The path with list keys for indices where they are known, else with `[index]`. `data` is the entire document."""
     parts: list[str] = []
     for depth, step in enumerate(path):
         parts.append(step if isinstance(step, str) else entry_name(_at(data, step), step, keys_of and keys_of(path[:depth])))

@@ -1,4 +1,4 @@
-"""What a topology asks for by its annotations before it is kept: that something can still be reached from the host.
+"""What a topology requests by its annotations before it is kept: that something can still be reached from the host.
 
     metadata:
       annotations: {pcn/try: 30s, pcn/probe: "10.0.0.1:443"}
@@ -36,7 +36,7 @@ class Terms:
 
 
 def terms(document: Document) -> Terms | None:
-    """None for a topology that asks for no trial. What is wrong is said by `wrong`."""
+    """None for a topology that requests no trial. What is wrong is said by `wrong`."""
     metadata = document.data.get("metadata") if isinstance(document.data, Mapping) else None
     said = metadata.get("annotations") if isinstance(metadata, Mapping) else None
     if not isinstance(said, Mapping) or TRY not in said or list(wrong(said)):

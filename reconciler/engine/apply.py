@@ -115,7 +115,7 @@ _OF_NETDEVS = frozenset({Rank.LINK, Rank.LINK_AWAY, Rank.LINK_SETTINGS})
 def _once_more(
     documents: Sequence[Document], root: Bpffs, reconciler: Reconciler, options: Options, *, delete: bool
 ) -> tuple[Problem, ...]:
-    """A netdev has its number once it is made, and until then no row can say it."""
+    """A netdev has its number once it is created, and until then no row can say it."""
     found = _session(documents, options, reconciler, delete)
     return _carry_out(found.session, root, reconciler, options)[0] if found.plan.steps else ()
 
@@ -144,7 +144,7 @@ def _carry_out(
 
 
 def _session_of_edit(documents: Sequence[Document], options: Options, reconciler: Reconciler) -> ApplyResult | None:
-    """What there is to do, seen by a look of a moment ago. None if that will not do: somebody has applied something meanwhile,
+    """What there is to do, seen by a poll of a moment ago. None if that will not do: somebody has applied something meanwhile,
     more is to be done to a cube than that rows are written, or nothing is. If somebody else has written to those rows since, that
     is found when what was done is verified, and of what nothing is done for nothing is."""
     live = reconciler.still(options.recent, connecting=options.connecting) if options.recent is not None else None
@@ -224,7 +224,7 @@ def _wanted(
     given: Sequence[Document], replaced: Collection[str], live: Live, reconciler: Reconciler, options: Options
 ) -> tuple[list[Topology], list[Problem]]:
     """The given documents beside those that stay as they were applied, and warnings. What stays must be right with what is
-    given: if it was right before, the change is refused, and if it was not, it is left out."""
+    given: if it was right before, the change is refused, and if it was not, it is omitted."""
     from reconciler.check import check
 
     def stays() -> list[Document]:
@@ -242,7 +242,7 @@ def _wanted(
 
 
 def placed(problem: Problem, documents: Sequence[Document]) -> Problem:
-    """What only the compiled tables, or libpcap, could tell of a cube: it is said where the cube, or its leaf, is written."""
+    """What only the compiled tables, or libpcap, could tell of a cube: it is reported where the cube, or its leaf, is written."""
     _, *steps = problem.path.split("/")
     is_of_cube = problem.where is None and steps[:2] == ["spec", "cubes"]
     where = _position("cubes", steps[2], documents, tuple(steps[3:])) if is_of_cube else None
@@ -282,7 +282,7 @@ def quarantined_warnings(live: Live) -> list[Problem]:
 
 
 def _is_applied(wanted: Sequence[Topology], live: Live) -> bool:
-    """Whether the kernel's own documents say just this: the common case, which then needs no second look at them."""
+    """Whether the kernel's own documents declare just this: the common case, which then needs no second comparison."""
     kept = {record.name: record for record in live.documents}
     return kept == {topology.name: TopologyRecord(topology.name, document_text(topology)) for topology in wanted}
 

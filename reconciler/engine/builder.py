@@ -1,4 +1,4 @@
-"""Compiled services for one command or one look: each kind once, from the cache, the compiler, or what is kept in the root."""
+"""Compiled services for one command or one poll: each kind once, from the cache, the compiler, or what is kept in the root."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Progress = Callable[[int, int, str], None]
 
 class Builder:
     """Compiled services, each once. `root`: where it is kept what cubes were compiled to; `stored`: look there first, before any
-    cache, and fall back on what is there where nothing can be compiled: for who only reads or removes. `digests` stand for what
+    cache, and fall back on what is there where nothing can be compiled: for who only reads or removes. `digests` represent what
     each was compiled from.
 
     Of cubes with C of their own, `sources` has it as far as their configuration is known. What is live can be read before that:
@@ -54,7 +54,7 @@ class Builder:
         return {self.key_of(cube) for topology in topologies for cube in topology.cubes}
 
     def ensure(self, wanted: Iterable[BuildKey]) -> dict[BuildKey, Built]:
-        """Compile what is not there yet, all in one go. Raises CompileError."""
+        """Compile what is not there yet, all at once. Raises CompileError."""
         lots: list[_Lot] = []
         for key in sorted({key for key in wanted if key not in self.built}):
             service = self._services.get(key.service)

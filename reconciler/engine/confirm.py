@@ -8,10 +8,10 @@ nobody. Only who decides speaks to it, on a socket beside the seat:
     keep      -> 'kept'
     back      -> 'rolled back', or 'failed <why>'
 
-Older versions had an abstract socket, which any user can bind. Theirs is still looked at, and ours is bound for them, but only
+Older versions had an abstract socket, which any user can bind. Theirs is still examined, and ours is bound for them, but only
 root's is believed.
 
-The command that started it has the other end of its standard input. It says 'applied' when it is done; if it goes away before,
+The command that started it has the other end of its standard input. It says 'applied' when it is done; if it disappears before,
 what it half did is taken back at once.
 """
 
@@ -56,7 +56,7 @@ def old_address(root: str) -> str:
 
 
 def ask(root: str, question: str) -> str | None:
-    """The answer of the trial that is under way at this root; None if there is none."""
+    """The answer of the trial that is in progress at this root; None if there is none."""
     talk = _connection(root)
     if talk is None:
         return None
@@ -89,7 +89,7 @@ def _old_trial(root: str) -> socket.socket | None:
 
 
 def refuse_while_unconfirmed(root: str) -> None:
-    """Raise LockBusy while a trial is under way: rolling it back would take back whatever is done now."""
+    """Raise LockBusy while a trial is in progress: rolling it back would take back whatever is done now."""
     try:
         said = rundir.holder(seat_of(root))
     except _NOWHERE:  # there is not even a place for a root

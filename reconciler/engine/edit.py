@@ -69,7 +69,7 @@ def empty_topology(name: str) -> dict[str, Any]:
 
 
 def revision_of(document: Mapping[str, Any] | str) -> str:
-    """What stands for a document, or for its text as the kernel keeps it, in optimistic locking."""
+    """What represents a document, or for its text as the kernel keeps it, in optimistic locking."""
     text = document if isinstance(document, str) else text_of(document)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,6 +1,6 @@
-"""What somebody gives for a place in a model: read as it is meant, and refused by name where the model says no.
+"""What somebody gives for a place in a model: read as it is meant, and refused by name where the model declares no.
 
-What depends on more than the value itself (a peer that is not there, a `when`) is left to the check of the whole document.
+What depends on more than the value itself (a peer that is not there, a `when`) is left to the check of the entire document.
 """
 
 from __future__ import annotations

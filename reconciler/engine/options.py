@@ -21,15 +21,15 @@ class Options:
     """How to go about it. `prune`: topologies that the documents do not name are removed (else they stay as applied);
     `drop`: these of them, by name. `hold`: applied topologies that stay as they are, whatever would be done to them.
 
-    `doing` is told what begins, in a word or two.
+    `doing` is informed what begins, in a word or two.
 
     `kept` is what one call takes over from the one before: whoever calls again keeps the options. `recent` is what was read
     before, when all was as it should be, and will do for an edit that writes nothing but rows, or, with `connecting`, to connect
-    netdevs that came since. Whoever gives it looks at everything soon afterwards.
+    netdevs that came since. Whoever gives it examines everything soon afterwards.
 
-    `partial`: netdevs that no cube can work on are left out and named in the result; else they are errors.
+    `partial`: netdevs that no cube can work on are omitted and named in the result; else they are errors.
 
-    `warn` is told of applied topologies that had to be left out by what only reads.
+    `warn` is notified of applied topologies that had to be omitted by what only reads.
     `planned` is called with the result once it is planned, under the lock and before the first step; what it raises ends
     the apply with nothing done.
     """
@@ -56,7 +56,7 @@ class Options:
 @dataclass(slots=True)
 class ApplyResult:
     """What was (or would be) done. `warnings` are about the documents; `topologies` are those of the documents that were given,
-    `wanted` these and those that stay. `refused` is what was left out of it (see Options.partial). `verified` is what was read
+    `wanted` these and those that stay. `refused` is what was omitted of it (see Options.partial). `verified` is what was read
     back, if nothing was done but that rows were written or netdevs connected: what the kernel holds now."""
 
     session: Session

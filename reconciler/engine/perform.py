@@ -19,15 +19,16 @@ Make = Callable[["Reconciler", "Live"], "Plan | Continued"]
 
 @dataclass(frozen=True, slots=True)
 class Continued:
-    """A plan after which there is more to do: `then` is asked for the next one, once no packet is under way that saw old rows."""
+    """A plan after which there is more to do: `then` returns the next one, once no packet is in progress that saw old
+    rows."""
 
     plan: Plan
     then: Make
 
 
 def perform(options: Options, make: Make) -> Plan:
-    """Look, plan, and carry the plan out, all as the one writer; and again while a plan is continued. Gives the last one. Raises
-    LockBusy and what the steps raise."""
+    """Look, plan, and carry the plan out, all as the one writer; and again while a plan is continued. Returns the last one.
+    Raises LockBusy and what the steps raise."""
     from reconciler.kernel.bpffs import Bpffs
     from reconciler.kernel.rcu import wait_for_grace_period
 

@@ -31,7 +31,7 @@ def preflight(session: Session, place_of: Places) -> None:
 
 
 def refuse_old_kernel(documents: Sequence[Document], services: Services) -> None:
-    """Raise FeatureMissing for cubes of services whose model asks for a newer kernel: found before any of them is compiled."""
+    """Raise FeatureMissing for cubes of services whose model requests a newer kernel: found before any of them is compiled."""
     found = []
     for document in documents:
         for number, cube in enumerate(document.data.get("spec", {}).get("cubes") or ()):
@@ -99,7 +99,7 @@ def refuse_unknown_kinds(session: Session, place_of: Places) -> None:
 
 
 def refuse_what_does_not_fit(session: Session, place_of: Places) -> None:
-    """Raise NotEnoughMemory if the tables that are to be made or filled take more than there is."""
+    """Raise NotEnoughMemory if the tables that are to be created or filled take more than there is."""
     if not session.plan.steps:
         return
     from reconciler.graph.memory_estimate import needed

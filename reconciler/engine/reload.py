@@ -33,7 +33,7 @@ def reload(
     """Swap the program of µCube `index` of a live cube for `code`, C text (of the file `path`, in errors) or a file of it,
     which may include what is beside the service's own source.
 
-    Tables are kept, and those that only the new code declares are made. Raises CompileError, VerifierError, UsageError for
+    Tables are kept, and those that only the new code declares are created. Raises CompileError, VerifierError, UsageError for
     a cube or index that is not there, DocumentError for tables that do not fit, and as `apply`.
     """
     chosen = options or Options()

@@ -59,7 +59,7 @@ class Session:
 class SessionCache:
     """What whoever looks again and again keeps, so that not everything is worked out again. None of it is needed: it holds only
     for the very same input, or by the kernel's own word (see ReadCache). `topologies` are applied ones by their documents,
-    `state` is what the last look found, `built` what it found compiled, `seen` what of that it took from the root, and `recorded`
+    `state` is what the last poll found, `built` what it found compiled, `seen` what of that it took from the root, and `recorded`
     what was found out of programs that are recorded under digests which are not today's."""
 
     memory: ReadCache = field(default_factory=ReadCache)
@@ -73,7 +73,7 @@ class SessionCache:
 
 @dataclass(slots=True)
 class Reconciler:
-    """Reads one root once, and makes sessions of it. Topologies of services that are not here are left out of all
+    """Reads one root once, and makes sessions of it. Topologies of services that are not here are omitted of all
     that it reads, unless they are to be dropped; so are those to `hold`, which stay as they are."""
 
     root: str
@@ -92,7 +92,7 @@ class Reconciler:
         known: Mapping[str, dict[bytes, bytes]] | None = None,
     ) -> Live:
         """The kernel below the root, read now; with `state`, the datapath's own tables too. Of the cubes in `since`, what the
-        last look that kept the same found is taken as it is, and so are the rows of tables that are `known`, by path. Topologies
+        last poll that kept the same found is taken as it is, and so are the rows of tables that are `known`, by path. Topologies
         that cannot be read are sealed, but for those to `spare`, which are about to be replaced or removed."""
         from reconciler.kernel import rtnl
         from reconciler.kernel.bpffs import Bpffs
@@ -129,7 +129,7 @@ class Reconciler:
             return False
 
     def tapped(self, topologies: Sequence[Topology], live: Live) -> Sequence[Topology]:
-        """The topologies with the own names of netdevs, with the taps that are asked for now, and with what shadows have beside
+        """The topologies with the own names of netdevs, with the taps that are requested now, and with what shadows have beside
         their cubes."""
         if any(netdev.other_names for netdev in live.netdevs.values()):
             from reconciler.graph.altnames import with_own_names

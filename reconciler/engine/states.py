@@ -61,8 +61,8 @@ def network_of(topologies: Sequence[Topology]) -> Desired:
 
 
 def drift_between(applied: State, live: State, sealed: Collection[str]) -> list[Change]:
-    """Where the live graph differs from the applied one. A document that is gone is drift too; a table of the whole host is none
-    where topologies are sealed, whose cubes may use it."""
+    """Where the live graph differs from the applied one. A document that no longer exists is drift too; a table of the entire
+    host is none where topologies are sealed, whose cubes may use it."""
     changes = diff(applied, live)
     if sealed:
         changes = [c for c in changes if not (c.after is None and isinstance(c.before, TableRecord) and not c.before.cube)]

@@ -37,7 +37,7 @@ def carry_out(
     """Do every step. `verify` says in sentences what is not as planned once the commit is done; `before` is called ahead
     of each step (fault injection). Raises ApplyFailed, VerifyFailed, RollbackIncomplete or Interrupted.
 
-    Gives what could not be retired: the apply holds all the same.
+    Returns what could not be retired: the apply holds all the same.
     """
     staged = [step for step in plan.steps if step.rank.phase != "retire"]
     retired = [step for step in plan.steps if step.rank.phase == "retire"]
@@ -73,7 +73,7 @@ def carry_out(
 
 
 def _undo(done: list[Step], performer: Performer, cause: Exception) -> None:
-    """Take back, last first, and go on past what fails: as much as can be is restored."""
+    """Take back, last first, and continue past what fails: as much as can be is restored."""
     failures = []
     undone = False  # the step that failed need not have done what its undo takes back
     for step, operation in _backwards(done):
@@ -90,7 +90,7 @@ def _undo(done: list[Step], performer: Performer, cause: Exception) -> None:
 
 
 def _backwards(done: list[Step]) -> Iterator[tuple[Step, Operation]]:
-    """What takes the steps back, and of which. Links that were made one after the other go at once: the kernel deletes many
+    """What takes the steps back, and of which. Links that were created one after the other go at once: the kernel deletes many
     in the time of one."""
     from reconciler.plan.operations import DeleteLinks
 

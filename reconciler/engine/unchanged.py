@@ -1,8 +1,8 @@
 """Fast path of the poll: compare a fresh read with the snapshot of the last poll in sync.
 
-Checking documents, building the desired graph and planning are two thirds of a look, and say the same every time as long as
+Checking documents, building the desired graph and planning are two thirds of a poll, and say the same every time as long as
 nothing has changed. So what was read when there was nothing to do is kept, and compared with what is read now. Any difference,
-whatever it means, leads to a whole look.
+whatever it means, causes a full poll.
 """
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FRESH = 2.0  # seconds since its end for which a look will do: there is one abo
 
 
 class UnchangedCheck:
-    """The kernel as it was when it was as wanted, which a look has just found."""
+    """The kernel as it was when it was as wanted, which a poll has just found."""
 
     def __init__(self, options: Options, seen: ApplyResult) -> None:
         session = seen.session
@@ -57,9 +57,9 @@ class UnchangedCheck:
         return host_facts(self._facts, live.netdevs) | shadow_facts(Reader(root), self._facts.get(SHADOW, {}))
 
     def recent(self) -> Live | None:
-        """What the last look read, if that will do for something that is to be applied now; None if it was too long ago."""
+        """What the last poll read, if that will do for something that is to be applied now; None if it was too long ago."""
         return self._read if time.monotonic() - self._ended <= _FRESH else None
 
     def last(self) -> Live:
-        """What the last look read, however long ago that was."""
+        """What the last poll read, however long ago that was."""
         return self._read

@@ -66,8 +66,8 @@ def main() -> int:
 
 
 def _for_older_versions(root: str, stack: ExitStack) -> list[socket.socket]:
-    """The socket where an older version looks for a trial, an agent that was not restarted yet; none if somebody has it: then who
-    looks there is misled, and that cannot be helped from here."""
+    """The socket where an older version searches for a trial, an agent that was not restarted yet; none if somebody has it:
+    then who looks there is misled, and that cannot be helped from here."""
     listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
     try:
         listener.bind(old_address(root))
@@ -104,7 +104,7 @@ def _way_back(settings: Mapping[str, Any]) -> tuple[list[Document], Options]:
 
 
 def _line(parent: socket.socket, heard: bytearray) -> str:
-    """The next line; what came with it stays in `heard`. '' if the parent is gone."""
+    """The next line; what came with it stays in `heard`. '' if the parent no longer exists."""
     while b"\n" not in heard:
         more = parent.recv(1 << 16)
         if not more:

@@ -1,4 +1,4 @@
-"""Facts: what rows depend on and no file says, such as the netdevs that there are.
+"""Facts: what rows depend on and no file declares, such as the netdevs that there are.
 
 A service names those that it wants (`FACTS = ("netdevs", "health")`), and its pure functions find them in `Env.facts`. One of the
 host's (`HOST`) is read when a session begins; any other name is one that the cube's own worker publishes, and is absent until it
@@ -24,7 +24,7 @@ Facts = Mapping[str, Any]
 
 
 def host(names: Sequence[str] | frozenset[str] | set[str], states: Mapping[str, Any], read_addresses: Any) -> dict[str, Any]:
-    """Those of the host's facts that are named. `states` are all netdevs; addresses are read only if they are asked for."""
+    """Those of the host's facts that are named. `states` are all netdevs; addresses are read only if they are requested."""
     found: dict[str, Any] = {}
     if netdevs.NAME in names:
         found[netdevs.NAME] = netdevs.of(states)

@@ -1,4 +1,4 @@
-"""The fact `addresses`: the host's own, by netdev, with their prefix lengths; a netdev without any is left out."""
+"""The fact `addresses`: the host's own, by netdev, with their prefix lengths; a netdev without any is omitted."""
 
 from __future__ import annotations
 

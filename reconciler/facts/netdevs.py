@@ -11,7 +11,7 @@ NAME = "netdevs"
 
 
 class Netdev(TypedDict):
-    """`kind` is '' for hardware and the loopback; `up` is what was asked for, `carrier` whether packets get through; `master` is
+    """`kind` is '' for hardware and the loopback; `up` is what was requested, `carrier` whether packets get through; `master` is
     the bridge, bond or the like that it is part of, '' if none."""
 
     index: int

@@ -54,7 +54,7 @@ def of(names: Iterable[str], states: Mapping[str, Any], addresses: Iterable[Any]
 
 
 def routes_of(names: Iterable[str], states: Mapping[str, Any], read: Callable[[None, int], Iterable[Any]]) -> list[Any]:
-    """The routes out of these netdevs and what is on them. They are asked for one by one: a router has many others."""
+    """The routes out of these netdevs and what is on them. They are requested one by one: a router has many others."""
     lower = [states[name] for name in names if name in states]
     indices = {each.index for state in lower for each in (state, *_above(state, states))}
     return [route for index in sorted(indices) for route in read(None, index)]

@@ -1,4 +1,4 @@
-"""Selectors of netdevs: `all`, `eth*`, `kind:veth`, each with `!` in front to leave out what it matches. Pure.
+"""Selectors of netdevs: `all`, `eth*`, `kind:veth`, each with `!` in front to omit what it matches. Pure.
 
 `kind` is the kernel's word; 'physical' is hardware. The loopback is selected by no word, nor are the ends of hidden pairs.
 """

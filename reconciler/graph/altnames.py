@@ -15,7 +15,7 @@ from reconciler.model import Cube, Topology
 
 
 def own_names(written: Collection[str], netdevs: Mapping[str, Any]) -> dict[str, str]:
-    """The own names of netdevs by those altnames among `written` that stand for one that nothing else there does."""
+    """The own names of netdevs by those altnames among `written` that represent one that nothing else there does."""
     others = {other: name for name, netdev in netdevs.items() for other in netdev.other_names}
     found = {other: others[other] for other in written if other in others and other not in netdevs}
     meant = list(found.values())

@@ -1,6 +1,6 @@
-"""BTF of a table's key and value, of the layouts that BCC described: what the kernel asks for where a value holds a spin lock.
+"""BTF of a table's key and value, of the layouts that BCC described: what the kernel requests where a value holds a spin lock.
 
-Types are numbered from 1: the key is KEY, the value VALUE, and what they are made of follows.
+Types are numbered from 1: the key is KEY, the value VALUE, and what they are built from follows.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Which cubes run as one program. Pure: reads a desired graph, and says of each stub what is linked into it.
 
-From a stub that no cube leads to, or a branching one, one goes from cube to cube while there is but one way on. What is met is
+From a stub that no cube points to, or a branching one, one goes from cube to cube while there is but one way on. What is met is
 linked into that stub, in order, and runs without a jump between programs. Every other way out of a cube stays a hop. What counts
 are the ways there would be if every netdev was there, so that the coming and going of one loads nothing.
 
-A cube is left out, and entered by its entry as ever, if it says `fuse: false`, if it goes on in other programs of its own, or if
+A cube is omitted, and entered by its entry as ever, if it says `fuse: false`, if it continues in other programs of its own, or if
 it has so many ports that its exchange would be that of as many programs.
 """
 
@@ -42,7 +42,7 @@ _LAST = -1  # the row of a part that nothing follows
 
 @dataclass(frozen=True, slots=True)
 class _Code:
-    """What linking has to know of an object: `leaves` says whether it looks at its hops; of each of its `tables` the name,
+    """What linking has to know of an object: `leaves`: whether it examines its hops; of each of its `tables` the name,
     whether it is the cube's own, and whether each side has one."""
 
     size: int
@@ -81,7 +81,7 @@ def fuse(
 
 
 def digest(parts: Iterable[ChainPart]) -> str:
-    """What a chain is made of, as 16 bytes in hex: it is kept in the chain's own map."""
+    """What a chain is built from, as 16 bytes in hex: it is kept in the chain's own map."""
     said = [(part.cube, part.side, part.direction, part.index, part.row, part.object, part.constants) for part in parts]
     return hashlib.sha256(repr(said).encode()).hexdigest()[:32]
 
@@ -165,7 +165,7 @@ class _Fuser:
         return tuple(parts), met[-1][0], is_cut
 
     def _ways_on(self, stub: TrampolineRecord) -> Iterator[tuple[int, str]]:
-        """(row, stub) of every hop by which a packet that came by a stub may go on in another program."""
+        """(row, stub) of every hop by which a packet that came by a stub may continue in another program."""
         hops = self.hops.get((stub.cube, stub.side))
         if not hops:
             return iter(())
@@ -179,7 +179,7 @@ class _Fuser:
         return ((row, hops[row]) for row in rows if row in hops)
 
     def _linkable(self, stub: TrampolineRecord) -> _Code | None:
-        """What is known of the program that a stub leads to, if it can be linked."""
+        """What is known of the program that a stub points to, if it can be linked."""
         record, cube = self.firsts.get(_way(stub)), self.cubes.get(stub.cube)
         if record is None or cube is None or not cube.fuse or self.ports[cube.name] > MOST_PORTS or stub.direction == pins.INJECT:
             return None

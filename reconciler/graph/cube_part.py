@@ -1,4 +1,4 @@
-"""What one cube asks for by itself: its records, its programs' constants, and the rows of its tables. Pure."""
+"""What one cube requests by itself: its records, its programs' constants, and the rows of its tables. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENTRY_SPEC = (3, 4, 4, 65, 0)  # pcn_entry of pcn.h
 
 
 def program_slots(service: Service, flavour: str, sources: CubeSources | None = None) -> tuple[ProgramSlot, ...]:
-    """The programs of a cube of this family. XDP has no egress hook, so an XDP cube's egress side is there twice; and no way to
+    """The programs of a cube of this family. XDP has no egress hook, so an XDP cube's egress side is there twice; and no means to
     send each port of a group its own copy, so the ingress side of one that does that is too."""
     slots = [
         ProgramSlot(pins.MAIN, direction, index, flavour)
@@ -56,7 +56,7 @@ def cube_part(
     recorded: Mapping[str, str],
     places: tuple[str, ...] | None,
 ) -> CubePart:
-    """What one cube asks for by itself."""
+    """What one cube requests by itself."""
     config = full_config(cube)
     made = _chosen(whole, service.chosen(config))
     records = [_as_recorded(record, recorded) for record in _records(cube, service, key, made, config, env, places)]

@@ -1,7 +1,7 @@
 """From checked topologies to the desired graph: every object that the kernel should hold.
 
-Pure: takes the topologies, what the services and their compiled objects say, and which netdevs exist; gives records.
-`wiring` works out where packets go; this module adds the objects that cubes are made of.
+Pure: takes the topologies, what the services and their compiled objects say, and which netdevs exist; returns records.
+`wiring` works out where packets go; this module adds the objects that cubes are built from.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def _service(cube: Cube, services: Services) -> Service:
 
 
 def _drop_idle_twins(desired: Desired, wiring: Wiring) -> None:
-    """Take out the TC twins that no netdev's egress hook leads to: they would never run."""
+    """Take out the TC twins that no netdev's egress hook points to: they would never run."""
     idle = [
         address
         for address, record in desired.state.items()

@@ -119,7 +119,7 @@ def without_documents(changes: list[Change]) -> list[Change]:
 
 
 def without_parts(changes: Iterable[Change]) -> list[Change]:
-    """A cube that is gone is one thing, not a line for each of its parts."""
+    """A cube that no longer exists is one thing, not a line for each of its parts."""
     changes = list(changes)
     gone = {change.after.name for change in changes if change.before is None and isinstance(change.after, CubeRecord)}
     extra = {change.before.name for change in changes if change.after is None and isinstance(change.before, CubeRecord)}

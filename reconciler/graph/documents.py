@@ -57,7 +57,7 @@ def _name(data: Any) -> Any:
 
 
 def document_data(document: str) -> Any:
-    """What a document says that the kernel keeps, as data that nobody may change. Raises ValueError."""
+    """What a document declares that the kernel keeps, as data that nobody may change. Raises ValueError."""
     return stored(document).data
 
 
@@ -76,7 +76,7 @@ def is_topology(document: StoredDocument) -> bool:
 
 def text_of(data: Any) -> str:
     """The inverse of `document_data`. Of an edited document, only the entries of long lists that are other objects than before
-    are written anew."""
+    are rewritten."""
     return _text(data)
 
 
@@ -137,7 +137,7 @@ def _same_entries(pairs: list[tuple[Any, Any]]) -> bool:
 
 
 def _frozen(data: Any) -> Any:
-    """Equal for data that says the same, and can be counted."""
+    """Equal for data that states the same, and can be counted."""
     if isinstance(data, dict):
         return frozenset((name, tuple(sorted(value)) if name == "namespaces" else _frozen(value)) for name, value in data.items())
     if isinstance(data, list):

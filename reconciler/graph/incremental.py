@@ -2,7 +2,7 @@
 
 Somebody changes the configuration of one cube of a thousand. Its part of the graph is another one then, and the parts of all
 others are the very same objects. If where packets go is not touched, and no program is another one, all that differs are that
-cube's own records and the document; in any other case the whole graph is made anew.
+cube's own records and the document; in any other case the entire graph is recreated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from reconciler.model import Attachment, BuildKey, Link, Topology
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """All that a graph is made of, but for its cubes. `netdevs` are those that exist or are the topologies' own."""
+    """All that a graph is built from, but for its cubes. `netdevs` are those that exist or are the topologies' own."""
 
     services: object
     topologies: tuple[tuple[str, tuple[str, ...], tuple[Link, ...], tuple[Attachment, ...], tuple[str, ...]], ...]
@@ -64,7 +64,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class CachedGraph:
-    """A graph, what was asked for and what it was made of; `parts` are those of its cubes, by name."""
+    """A graph, what was requested and what it was built from; `parts` are those of its cubes, by name."""
 
     asked: Inputs
     frame: Skeleton
@@ -74,7 +74,7 @@ class CachedGraph:
 
 @dataclass(slots=True)
 class DesiredCache:
-    """The last graph, and what there was of which there is one object for as long as it says the same: the services' objects by
+    """The last graph, and what there was of which there is one object for as long as it states the same: the services' objects by
     what they were compiled for, and the host's facts by name."""
 
     graph: CachedGraph | None = None

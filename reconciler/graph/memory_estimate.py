@@ -21,7 +21,7 @@ Spec = tuple[int, int, int, int, int]
 
 
 def needed(desired: Mapping[str, Record], live: Mapping[str, Record], cpus: int) -> dict[str, int]:
-    """Bytes by address, of tables that are to be made or to grow. A table that another replaces is there until the end."""
+    """Bytes by address, of tables that are to be created or to grow. A table that another replaces is there until the end."""
     found = {}
     for address, record in desired.items():
         if isinstance(record, TableRecord):

@@ -56,7 +56,7 @@ class LiveCubes(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CubePart:
-    """What one cube asks for by itself: its own records, and `rows` for the tables of the objects that it runs (`made`, some of
+    """What one cube requests by itself: its own records, and `rows` for the tables of the objects that it runs (`made`, some of
     its service's `whole`). `recorded` are its programs that the kernel has under another digest, `sizes` how many rows those
     tables hold that are not as large as the C says, and `places` the names of a transparent cube's, if it may be at several.
     `edition` is its service's."""
@@ -75,7 +75,7 @@ class CubePart:
     def holds_for(
         self, cube: Cube, whole: Built, indices: Mapping[str, int], recorded: Mapping[str, str], rows: Any, facts: Any
     ) -> bool:
-        """Whether it would come out the same. `indices` are those of the live cube's ports. A Python half may look at live `rows`
+        """Whether it would come out the same. `indices` are those of the live cube's ports. A Python half may examine live `rows`
         too (None: there is no half), and at the `facts` that it wants."""
         same = self.cube is cube and self.whole is whole and self.env.ports == indices and self.recorded == recorded
         return same and (rows is None or self.env.live == rows) and self.env.facts == facts
@@ -84,7 +84,7 @@ class CubePart:
 @dataclass(slots=True)
 class Desired:
     """The desired graph; `pending` are (cube, port, netdev) that wait for a netdev; `ways` the hops and hooks there would be if
-    none did; `notes` go to the user; `linked` says whether its stubs have their chains,
+    none did; `notes` go to the user; `linked`: whether its stubs have their chains,
     and `chains` are the addresses of those that have one."""
 
     state: State = field(default_factory=dict)

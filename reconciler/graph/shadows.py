@@ -80,8 +80,8 @@ def ways(cube: Cube, port: Port, indices: Mapping[str, Mapping[str, int]], out: 
 
 
 def as_imported(seen: Mapping[str, Mapping[str, Any]], held: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What was seen when the rows were made that say the same as `held`, which is what a namespace would be told of them; where
-    that comes to the same as what is seen now, just this."""
+    """What was seen when the rows were created that say the same as `held`, which is what a namespace would be notified of
+    them; where that comes to the same as what is seen now, just this."""
     found = {}
     for port, now in seen.items():
         then = {part: held[port][part] for part in ("mac", "addresses", "routes") if part in held.get(port, {})}
@@ -92,12 +92,12 @@ def as_imported(seen: Mapping[str, Mapping[str, Any]], held: Mapping[str, Mappin
 
 
 def _alike(one: Sequence[Any], other: Sequence[Any], told: Sequence[Any]) -> bool:
-    """In another order, or without what the document says anyway."""
+    """In another order, or without what the document declares anyway."""
     return all(each in other or each in told for each in one) and all(each in one or each in told for each in other)
 
 
 def fact(seen: Mapping[str, Mapping[str, Any]], told: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What a service is to know of its cube's namespace, by port, once that has been told what is to be `told`: `mac`,
+    """What a service is to know of its cube's namespace, by port, once that has been informed what is to be `told`: `mac`,
     `addresses`, and those `routes` that are the namespace's own. `seen`: as it is, with what it was told last."""
     found = {}
     for port, now in seen.items():

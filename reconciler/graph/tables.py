@@ -20,7 +20,7 @@ SPECIAL = frozenset({"bpf_spin_lock", "bpf_timer"})  # structs that the kernel k
 
 
 def is_framework(name: str) -> bool:
-    """Whether a table is pcn.h's own; those are known by the name of their pin."""
+    """Whether a table is pcn.h's own; those are identified by the name of their pin."""
     return name.startswith("pcn_")
 
 
@@ -87,7 +87,7 @@ class Declaration:
 
     @property
     def said(self) -> str:
-        """What is said of it where it disagrees with another."""
+        """What is reported of it where it disagrees with another."""
         table = self.table
         sizes = f"key of {table.key_size} bytes, value of {table.value_size}"
         shape = "extern" if table.extern else f"{table.type_name} of {table.max_entries} entries, flags {table.flags}"
@@ -96,7 +96,7 @@ class Declaration:
 
 @dataclass(slots=True)
 class Tables:
-    """The tables of a whole graph, put together one cube at a time. `problems` are sentences, each with its cube."""
+    """The tables of a whole graph, assembled one cube at a time. `problems` are sentences, each with its cube."""
 
     declared: dict[str, Declaration] = field(default_factory=dict)
     referred: list[Declaration] = field(default_factory=list)

@@ -1,4 +1,5 @@
-"""Taps put into topologies: what is to be in force is what documents say, and the taps that running commands ask for. Pure."""
+"""Taps put into topologies: what is to be in force is what documents declare, and the taps that running commands request.
+Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from reconciler.model import Attachment, Cube, Port, Tap, Topology
 
 def with_taps(topologies: Sequence[Topology], taps: Iterable[Tap]) -> list[Topology]:
     """Each topology with the taps that are at its cubes' ports, or at netdevs where it has an attachment. Its document stays as
-    it is: a tap is part of none. A tap whose place is not there is left out."""
+    it is: a tap is part of none. A tap whose place is not there is omitted."""
     found = list(topologies)
     for tap in taps:
         for number, topology in enumerate(found):

@@ -79,7 +79,7 @@ class _Tracer:
 
 def trace(live: Live, services: Services, hints: Mapping[str, Sequence[str]]) -> Traced:
     """Follow everything. `hints`: the netdevs and ports where the documents have transparent cubes, for where both readings
-    fit, and for what nothing leads to."""
+    fit, and for what nothing points to."""
     tracer = _Tracer(live, services)
     found = Traced(netdevs=live.netdevs)
     arriving: dict[tuple[str, str], list[str]] = {}
@@ -123,7 +123,8 @@ def _without_taps(found: Mapping[_Place, Sequence[str]]) -> dict[_Place, list[st
 
 
 def _add_detached(tracer: _Tracer, found: Traced, hints: Mapping[str, Sequence[str]]) -> None:
-    """A netdev that went away took its hooks with it, and only the documents say what was attached there: it may come again."""
+    """A netdev that disappeared took its hooks with it, and only the documents declare what was attached there: it may come
+    again."""
     placed = {name for names in (*found.tcubes.values(), *found.attachments.values()) for name in names}
     for name, places in hints.items():
         several = len(places) > 1
@@ -139,7 +140,7 @@ def _add_detached(tracer: _Tracer, found: Traced, hints: Mapping[str, Sequence[s
 
 
 def _add_waiting(live: Live, found: Traced) -> None:
-    """Transparent cubes that nothing leads to yet: they say themselves where they are to be."""
+    """Transparent cubes that nothing points to yet: they say themselves where they are to be."""
     waiting = sorted((r for r in live.state.values() if isinstance(r, WaitingRecord)), key=lambda record: record.place)
     for record in waiting:
         cube, colon, port = record.at.partition(":")

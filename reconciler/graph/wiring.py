@@ -41,7 +41,7 @@ _HIDDEN = re.compile("pcn[0-9a-f]{8}[nf]")
 
 @dataclass(slots=True)
 class Wiring:
-    """`twins` are the XDP cubes whose TC twin some egress hook leads to."""
+    """`twins` are the XDP cubes whose TC twin some egress hook points to."""
 
     records: list[Record] = field(default_factory=list)
     pending: list[tuple[str, str, str]] = field(default_factory=list)
@@ -128,8 +128,8 @@ class _Wirer:
         return "program", TrampolineRecord(cube.name, side, direction, index, port, "").path
 
     def _row(self, cube: Cube, way: int, place: str) -> int:
-        """A transparent cube's row for a way at a place. A packet that comes from the one side comes by a stub with the number of
-        the other way's row."""
+        """A transparent cube's row for a way at a place. A packet that originates from the one side comes by a stub with the
+        number of the other way's row."""
         return 2 * self.indices[cube.name][place] + way if cube.name in self.places.named else way
 
     def _transparent(self, names: Sequence[str], direction: str, hook: str | None = None) -> list[Cube]:
@@ -171,7 +171,7 @@ class _Wirer:
             self._member(cube, port, target)
 
     def _shadow(self, cube: Cube, port: Port, target: Target) -> None:
-        """What leaves by the port leaves by its transparent cubes, also if it comes from the namespace."""
+        """What leaves by the port leaves by its transparent cubes, also if it originates from the namespace."""
         hidden, here = self.cubes[pins.shadow(cube.name)], f"{cube.name}:{port.name}"
         if not cube.span:
             self._hop(hidden, self._row(hidden, OUTWARD, here), target)
@@ -275,7 +275,7 @@ class _Wirer:
         self._let_wait(self.attached.get(netdev, ()), netdev)
 
     def _let_wait(self, names: Sequence[str], at: str) -> None:
-        """Of a cube that is at one place; where one of several is to be, the document says."""
+        """Of a cube that is at one place; where one of several is to be, the document declares."""
         waiting = [(place, name) for place, name in enumerate(names) if name in self.cubes and name not in self.places.named]
         self.wiring.records += [WaitingRecord(name, at, place) for place, name in waiting]
 

@@ -6,8 +6,9 @@
     stored = Interned(StoredDocument)
     stored(text) is stored(text)                                          while somebody holds it
 
-So a cache needs no size: it is as large as the snapshots that are held, and what no snapshot has any more is gone. An agent holds
-what it read last and what is wanted; of an object that both have there is one, and what was made of it for one is there for all.
+So a cache needs no size: it is as large as the snapshots that are held, and what no snapshot has any more no longer exists. An
+agent holds what it read last and what is wanted; of an object that both have there is one, and what was built from it for one
+is there for all.
 """
 
 from __future__ import annotations

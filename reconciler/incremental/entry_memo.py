@@ -3,9 +3,9 @@
     names = Entries()
     names.each(list_of_objects, work)     # [work(0, list_of_objects[0]), ...]
 
-An entry is known by being the very same object. Documents are never changed, and an edited one shares with the one before all
-that the edit left alone (`document.incremental_parse`). So a list is compared with the last one that began or ended with the same
-entry, from both ends, and only what is between them is worked on.
+An entry is identified by being the very same object. Documents are never changed, and an edited one shares with the one before
+all that the edit did not touch (`document.incremental_parse`). So a list is compared with the last one that began or ended with
+the same entry, from both ends, and only what is between them is worked on.
 """
 
 from __future__ import annotations

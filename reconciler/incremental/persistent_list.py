@@ -1,10 +1,10 @@
 """Persistent lists: long lists that share all but a few entries, and know which.
 
     new = splice(old, 500, [entry], 9499)   # 10,000 entries with one in the place of one
-    unchanged(old, new)                     # (500, 9499), without a look at the others
+    unchanged(old, new)                     # (500, 9499), without reading the others
 
 Somebody edits one rule of 10,000, and a dozen lists follow from it, each made from the one before (`incremental.entry_memo`).
-Whoever asks in what two of them differ would go through all entries to find what was known when the second was made. So a list
+Whoever asks in what two of them differ would go through all entries to find what was known when the second was created. So a list
 that was spliced remembers from which it came, by a mark and not by itself: it keeps no other list alive.
 """
 
@@ -94,7 +94,7 @@ def _alike_at_the_end(old: Sequence[Any], new: Sequence[Any], begin: int, most: 
 
 
 class Distinct:
-    """Whether no two entries of a list have the same key. Of a list that was spliced, only what is new is looked at."""
+    """Whether no two entries of a list have the same key. Of a list that was spliced, only what is new is examined."""
 
     def __init__(self, key: Callable[[Any], Hashable]) -> None:
         self.key = key
@@ -116,7 +116,7 @@ class Distinct:
 
 
 class Sums:
-    """Sums of some numbers of each entry of a list. Of a list that was spliced, only what is new is looked at."""
+    """Sums of some numbers of each entry of a list. Of a list that was spliced, only what is new is examined."""
 
     def __init__(self, numbers: Callable[[Any], Sequence[int]]) -> None:
         self.numbers = numbers
@@ -137,13 +137,13 @@ class Sums:
 
 
 class _Recent(Generic[T]):
-    """What was made of the last few lists, each until another one is made from it."""
+    """What was built from the last few lists, each until another one is built from it."""
 
     def __init__(self) -> None:
         self._lists: deque[tuple[Sequence[Any], T]] = deque(maxlen=_LISTS)
 
     def taken(self, entries: Sequence[Any]) -> tuple[Sequence[Any], T] | None:
-        """A list that shares half of these entries, with what was made of it, which is no longer kept."""
+        """A list that shares half of these entries, with what was built from it, which is no longer kept."""
         for at, known in enumerate(self._lists if len(entries) > 1 else ()):
             if known[0][0] is entries[0] or known[0][-1] is entries[-1]:
                 start, rest = unchanged(known[0], entries)

@@ -58,7 +58,7 @@ class RowDelta(dict[bytes, bytes]):
 
 
 def row_delta(old: Mapping[bytes, bytes], gone: Iterable[bytes], more: Mapping[bytes, bytes]) -> RowDelta:
-    """`old` without the keys that are gone, and then with more rows."""
+    """`old` without the keys that no longer exist, and then with more rows."""
     gone = list(gone)
     made = RowDelta(old)
     for key in gone:

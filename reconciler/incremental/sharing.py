@@ -31,7 +31,7 @@ def is_same(old: Any, new: Any) -> bool:
 
 
 def _is_of_same_types(old: Sequence[Any], new: Sequence[Any]) -> bool:
-    """Of values that are equal. Those that hold no others are compared in one go."""
+    """Of values that are equal. Those that hold no others are compared at once."""
     types = [*map(type, old)]
     if _PLAIN.issuperset(types):
         return types == [*map(type, new)]
@@ -82,7 +82,8 @@ def _name(entry: Any) -> str:
 
 def pooled(first: Sequence[Any], second: Sequence[Any]) -> Sequence[Any]:
     """The second list, with the objects of the first one for entries that say the same, wherever they stand. Two balancers may
-    have the same 5,000 services: what is made of an entry of one is then there for the other. Takes 1 ms if they share most."""
+    have the same 5,000 services: what is built from an entry of one is then there for the other. Takes 1 ms if they share
+    most."""
     mine = set(map(id, first))
     others = [at for at, each in enumerate(second) if id(each) not in mine]
     if not others:

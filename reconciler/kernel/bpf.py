@@ -101,7 +101,7 @@ def object_info(fd: int, size: int) -> bytes:
 
 
 def describe(fd: int, info: ctypes.Array[ctypes.c_char]) -> None:
-    """As `object_info`, into a buffer that says what more is wanted."""
+    """As `object_info`, into a buffer that states what more is wanted."""
     bpf(OBJ_INFO, _Described(fd, len(info), ctypes.addressof(info)))
 
 
@@ -127,7 +127,7 @@ def fd_by_id(command: int, identity: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """A bpf_link. `ifindex` 0: its netdev is gone and the link is defunct. `attach_type` is 0 for XDP links."""
+    """A bpf_link. `ifindex` 0: its netdev no longer exists and the link is defunct. `attach_type` is 0 for XDP links."""
 
     identity: int
     kind: int
@@ -142,7 +142,7 @@ XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE = 2, 4
 
 
 def link_create(program: int, ifindex: int, attach_type: int, flags: int = 0) -> int:
-    """Attach a program; gives the link's descriptor. Raises OSError (EBUSY: held by another; EOPNOTSUPP: no native XDP)."""
+    """Attach a program; returns the link's descriptor. Raises OSError (EBUSY: held by another; EOPNOTSUPP: no native XDP)."""
     return bpf(LINK_CREATE, struct.pack("<IIIIIIQ", program, ifindex, attach_type, flags, 0, 0, 0))
 
 

@@ -49,7 +49,7 @@ class Bpffs:
         return f"{self.root}/{relative}"
 
     def _at(self, relative: str) -> str:
-        """A path by which system calls reach it, whatever the root's own path leads to meanwhile. Raises FileNotFoundError where
+        """A path by which system calls reach it, whatever the root's own path points to meanwhile. Raises FileNotFoundError where
         there is no root."""
         if relative.startswith("/") or ".." in relative:
             raise ValueError(f"{relative!r} is not a path below {self.root}")
@@ -113,7 +113,8 @@ class Bpffs:
             os.close(fd)
 
     def changed(self, relative: str) -> tuple[int, int] | None:
-        """A directory's own inode, and when something in it last came or went (nanoseconds); None if it is not there."""
+        """A directory's own inode, and when something in it last appeared or disappeared (nanoseconds); None if it is not
+        there."""
         try:
             status = os.stat(self._at(relative))
         except _NOT_THERE:
@@ -173,8 +174,8 @@ class Bpffs:
         self._kept = select.epoll.fromfd(opened)
 
     def make_directory(self, relative: str) -> None:
-        """A directory, and those above it, if they are not there yet. What is there is looked at: once this was called, a path
-        through the directory leads nowhere else."""
+        """A directory, and those above it, if they are not there yet. What is there is examined: once this was called, a path
+        through the directory points nowhere else."""
         try:
             os.mkdir(self._at(relative), _MODE)
         except FileNotFoundError:
@@ -281,7 +282,7 @@ class Bpffs:
 
     @property
     def identity(self) -> str:
-        """What stands for this root, in whichever network or mount namespace it is seen, and even while it is not there."""
+        """What represents this root, in whichever network or mount namespace it is seen, and even while it is not there."""
         try:
             fd = trusted.open_directory(self.root.parent, sticky=True)
         except PermissionError as error:

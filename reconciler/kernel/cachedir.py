@@ -1,4 +1,4 @@
-"""Where what can be made again is kept: compiled programs, and answers of services elsewhere."""
+"""Where what can be created again is kept: compiled programs, and answers of services elsewhere."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What this kernel can do, found out by trying: version numbers lie on distributions that backport, or leave things out.
 
 Each probe makes the smallest object that needs the feature and drops it at once, or only reads. What needs a netdev is tried
-in a network namespace without a name, which is gone afterwards even if the process is killed. No probe loads a module.
+in a network namespace without a name, which no longer exists afterwards even if the process is killed. No probe loads a module.
 """
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def has_tcx() -> bool:
 
 
 def attach(root: Bpffs, path: str, program: int, ifindex: int, point: str, mode: str = "") -> None:
-    """Attach and pin. The pin of a link that is attached to nothing gives way. Raises KernelError, HookHeld (by errno EBUSY).
+    """Attach and pin. The pin of a link that is attached to nothing yields. Raises KernelError, HookHeld (by errno EBUSY).
 
     A link of ours that is there still is updated: unpinned, it would be gone only some time later, and in the way until then.
     """
@@ -81,7 +81,7 @@ def update(root: Bpffs, path: str, program: int, ifindex: int, point: str) -> No
 
 
 def detach(root: Bpffs, path: str, ifindex: int, point: str) -> None:
-    """Detach and unpin; whatever of it is gone already is no error. `ifindex` 0: the netdev is gone."""
+    """Detach and unpin; whatever of it no longer exists is no error. `ifindex` 0: the netdev no longer exists."""
     if root.exists(path):
         with contextlib.suppress(OSError, KernelError), root.opened(path) as pinned:
             if bpf.link_info(pinned).kind in _LINKS:
@@ -93,7 +93,7 @@ def detach(root: Bpffs, path: str, ifindex: int, point: str) -> None:
 
 
 def move(root: Bpffs, path: str, to: str) -> None:
-    """Give the pin of a hook another name, which changes nothing for packets. A pin of what is attached to nothing gives way."""
+    """Give the pin of a hook another name, which changes nothing for packets. A pin of what is attached to nothing yields."""
     if root.exists(to) and _attached_to(root, to):
         raise KernelError(f"rename {path} to {to}", errno.EEXIST)
     root.make_directory(to.rpartition("/")[0])

@@ -11,13 +11,13 @@ _ALIASES = Path("/lib/modules")
 
 
 def can_make(kind: str) -> bool:
-    """Whether a netdev of this kind can be made: the kernel knows the kind, or has a module of it to load. Where the modules
+    """Whether a netdev of this kind can be created: the kernel knows the kind, or has a module of it to load. Where the modules
     of this kernel are not to be seen (in a container), True: the kernel may find them all the same."""
     return _knows(kind) or _has_module(kind)
 
 
 def _knows(kind: str) -> bool:
-    """A dump of one kind leaves out all others; of a kind that the kernel does not know, it leaves out nothing, not even lo,
+    """A dump of one kind omits all others; of a kind that the kernel does not know, it omits nothing, not even lo,
     which has no kind and is in every network namespace."""
     return all(netdev.kind == kind for netdev in rtnl.links_of_kind(kind))
 

@@ -1,5 +1,5 @@
 """Making netdevs. The attributes of each kind nest differently, and pyroute2 knows them; it costs 0.13 s to import and
-0.9 ms (and four descriptors) a socket, so it is opened when the first link is made and then kept.
+0.9 ms (and four descriptors) a socket, so it is opened when the first link is created and then kept.
 
 A netdev is born in its namespace, with its name, group, MTU and MAC: a kill leaves it either absent or marked as ours.
 """
@@ -65,10 +65,10 @@ class LinkMaker:
 
 
 def _creation_place(link: Link) -> tuple[str | None, int]:
-    """In which namespace to ask for the netdev, and the index of its lower device there (0: none).
+    """In which namespace to request the netdev, and the index of its lower device there (0: none).
 
-    A lower device is looked for beside the netdev first, then in our own namespace (a macvlan of a host's NIC, given to a
-    container). The kinds that need none can all be made from our own namespace, through one socket.
+    A lower device is searched for beside the netdev first, then in our own namespace (a macvlan of a host's NIC, given to a
+    container). The kinds that need none can all be built from our own namespace, through one socket.
     """
     if link.kind not in _LOWER_KINDS:
         return None, 0

@@ -1,6 +1,6 @@
 """What a wanted netdev means to the kernel, and where a netdev that is there differs from it. Pure; no system call.
 
-`diff_end` is the one place that says what counts as drift of a link end: only what somebody asked for. Link-local
+`diff_end` is the one place that states what counts as drift of a link end: only what somebody requested. Link-local
 addresses, leases, and routes of a routing daemon come and go by themselves and are nobody's business here.
 """
 from __future__ import annotations
@@ -125,7 +125,7 @@ def creation(end: LinkEnd, kind: str, options: Mapping[str, Any], lower: int) ->
 
 
 def tuning(end: LinkEnd) -> dict[str, Any]:
-    """What can be asked for at birth of any netdev."""
+    """What can be requested at birth of any netdev."""
     return {name: value for name, value in (("mtu", end.mtu), ("address", end.mac)) if value is not None}
 
 
@@ -143,7 +143,7 @@ def canonical_address(address: str) -> str:
 
 
 def canonical_route(route: Route) -> Route:
-    """The same route as the kernel says it: host bits cleared, 'default' as a prefix. Raises ValueError."""
+    """The same route as the kernel reports it: host bits cleared, 'default' as a prefix. Raises ValueError."""
     via = _canonical_ip(route.via) if route.via else None
     to = route.to
     if to == "default":

@@ -1,7 +1,7 @@
 """Single changes of a netdev, its addresses and its routes, as one raw netlink request each.
 
-All can be repeated: an address or a route that is there already, or is gone already, is no error. Each opens the socket it
-needs in the namespace it needs it in (40 us), so that a thousand hosts do not mean a thousand open descriptors.
+All can be repeated: an address or a route that is there already, or no longer exists, is no error. Each opens the
+socket it needs in the namespace it needs it in (40 us), so that a thousand hosts do not mean a thousand open descriptors.
 """
 from __future__ import annotations
 

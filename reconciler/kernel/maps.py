@@ -122,7 +122,7 @@ _Described = ctypes.c_char * _INFO.size
 
 @functools.lru_cache(maxsize=256)
 def _seen(kind: int, key: int, value: int, entries: int, flags: int) -> MapSpec:
-    """A map's shape by what the kernel says of it. Kept, since there are a thousand maps of a shape and few shapes."""
+    """A map's shape by what the kernel reports of it. Kept, since there are a thousand maps of a shape and few shapes."""
     if kind in (DEVMAP, DEVMAP_HASH):
         flags &= ~BPF_F_RDONLY_PROG  # the kernel adds it by itself
     if kind == ARRAY:
@@ -187,7 +187,7 @@ def keys(fd: int, spec: MapSpec) -> Iterator[bytes]:
 
 
 def rows(fd: int, spec: MapSpec) -> dict[bytes, bytes]:
-    """All rows. Mapped or batched where the map type allows; a row that goes away meanwhile is left out."""
+    """All rows. Mapped or batched where the map type allows; a row that disappears meanwhile is omitted."""
     return rows_of(content(fd, spec), spec)
 
 
@@ -258,7 +258,7 @@ _NO_BATCHES = frozenset({errno.EINVAL, errno.EOPNOTSUPP, 524})  # 524: ENOTSUPP,
 
 
 def lookup_many(fd: int, spec: MapSpec, wanted: Collection[bytes]) -> dict[bytes, bytes]:
-    """Those of these rows that are there. Many of them are read with the whole table, and of an empty one none."""
+    """Those of these rows that are there. Many of them are read with the entire table, and of an empty one none."""
     if len(wanted) > _FEW:
         if spec.type not in ARRAYS and next(keys(fd, spec), None) is None:
             return {}
@@ -272,7 +272,7 @@ def update_many(fd: int, spec: MapSpec, wanted: Mapping[bytes, bytes]) -> None:
     """Write rows, in one call where possible. Raises OSError; rows before the failing one are then written.
 
     A table that is not allocated in advance takes its rows from a small stock, which the kernel fills up in the background.
-    Thousands of rows at once may find it empty (ENOMEM): then they wait for it, as long as it goes on.
+    Thousands of rows at once may find it empty (ENOMEM): then they wait for it, as long as it continues.
     """
     done, waits = 0, 0
     while len(wanted) > 1 and spec.type in _BATCHED:

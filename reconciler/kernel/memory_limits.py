@@ -1,6 +1,6 @@
 """How much memory there is to be had: what the machine has free, and what the memory cgroups that we are in still allow.
 
-The kernel charges a table to the cgroup of the process that makes it.
+The kernel charges a table to the cgroup of the process that creates it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _bounds(proc: Path, cgroups: Path) -> Iterator[Available]:
 
 
 def _of_group(mount: Path, path: str, names: tuple[str, str, str]) -> Iterator[Available]:
-    """The bounds of a cgroup and of those around it. Files in the page cache make way."""
+    """The bounds of a cgroup and of those around it. Files in the page cache yield."""
     limit, usage, reclaimable = names
     group = mount / path.lstrip("/")
     for each in (group, *group.parents):

@@ -1,6 +1,6 @@
 """Changing the kernel's network: netdevs, their addresses and routes. Reading is `reconciler.kernel.rtnl`.
 
-Links are made by pyroute2 (`reconciler.kernel.linkmake`); single changes are raw requests (`reconciler.kernel.linkwrite`).
+Links are created by pyroute2 (`reconciler.kernel.linkmake`); single changes are raw requests (`reconciler.kernel.linkwrite`).
 Here are the changes that take more than one request, and must not stop half-way.
 """
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Netlink:
 
 
 def configure(end: LinkEnd) -> list[Change]:
-    """Make a netdev that exists as `end` says; gives what was changed. Raises KernelError (ENODEV if it does not exist)."""
+    """Make a netdev that exists as `end` says; returns what was changed. Raises KernelError (ENODEV if it does not exist)."""
     changes = linkspec.diff_end(end, _must_exist(end.name, end.netns))
     apply_changes(end.name, end.netns, changes)
     return changes
@@ -125,10 +125,10 @@ def _add_missing(before: EndState, changes: Sequence[Change], *, up: bool) -> No
 
 
 def delete_group(group: int, names: Collection[str], netns: str | None = None) -> list[str]:
-    """Delete those of the named netdevs that are in `group` (or `owned_groups(group)`), all at once; gives their names.
+    """Delete those of the named netdevs that are in `group` (or `owned_groups(group)`), all at once; returns their names.
 
     Deleting a veth costs the kernel 20 ms of waiting, but all links of a group are deleted with one wait. The doomed ones
-    are put in a group of their own for it, so that no other link can be hit. Raises KernelError.
+    are inserted in a group of their own for it, so that no other link can be hit. Raises KernelError.
     """
     owned, present = owned_groups(group), rtnl.links(netns)
     doomed = [present[name] for name in dict.fromkeys(names) if name in present and present[name].group in owned]

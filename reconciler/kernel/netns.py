@@ -108,7 +108,8 @@ def inside(name: str | None) -> Iterator[None]:
 
 @contextmanager
 def throwaway() -> Iterator[None]:
-    """Run the block with this thread in a new, unnamed namespace, which is gone afterwards even if the process is killed."""
+    """Run the block with this thread in a new, unnamed namespace, which no longer exists afterwards even if the process is
+    killed."""
     with _returning():
         if _libc.unshare(_CLONE_NEWNET):
             code = ctypes.get_errno()

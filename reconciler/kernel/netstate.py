@@ -28,7 +28,7 @@ class NetdevState:
     `peer_index` is the other end of a veth or the lower device of a vlan or macvlan, 0 if none, and is an index of the
     namespace `peer_netnsid` (see `namespace_ids`), or of the same one if that is None. `options` are the kind's own, with
     the names of model.Link.options, except that `link` is an index. `link_type` is one of ARPHRD_*. `other_names` are altnames,
-    which are taken too. `running` follows `carrier`, what is on the wire, a little later. `promiscuous` is what was asked for,
+    which are taken too. `running` follows `carrier`, what is on the wire, a little later. `promiscuous` is what was requested,
     and not what a bridge or a sniffer has done.
     """
 
@@ -63,7 +63,7 @@ class NetdevState:
 class AddressState:
     """An address with its prefix length ('10.0.0.1/24') on the netdev `index`.
 
-    `automatic` ones were not asked for by anybody: link-local and loopback's ones, and those with a
+    `automatic` ones were not requested by anybody: link-local and loopback's ones, and those with a
     lifetime (DHCP, router advertisements).
     """
 
@@ -97,7 +97,7 @@ class EndState:
 
 @dataclass(frozen=True, slots=True)
 class NetdevCounters:
-    """What a netdev has received and sent since it was made: packets, bytes, errors, drops. In the kernel's order."""
+    """What a netdev has received and sent since it was created: packets, bytes, errors, drops. In the kernel's order."""
 
     rx_packets: int = 0
     tx_packets: int = 0

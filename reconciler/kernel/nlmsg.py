@@ -2,7 +2,7 @@
 
 A netlink library decodes every attribute of every link into objects, 0.2-0.35 ms a link: a third of a second for a
 thousand links, before anything has been compared. What a reconcile reads, it reads through this module instead, and only
-the attributes that somebody looks at are decoded (see `reconciler.kernel.rtnl`).
+the attributes that somebody examines are decoded (see `reconciler.kernel.rtnl`).
 """
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ _LITTLE = struct.pack("=H", 1) == b"\1\0"
 def dump(sock: socket.socket, kind: int, body: bytes) -> list[memoryview]:
     """The bodies of all messages that answer a dump request, from one consistent pass.
 
-    The kernel marks a dump during which the dumped list changed; such a dump is asked for again. Raises OSError.
+    The kernel marks a dump during which the dumped list changed; such a dump is requested again. Raises OSError.
     """
     found: list[memoryview] = []
     for _ in range(_DUMP_TRIES):
@@ -169,7 +169,7 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, int, memoryview]]:
 
 
 def _error(body: memoryview, flags: int) -> OSError | None:
-    """What an NLMSG_ERROR says: None for an acknowledgement; with capped acks the request's own body is left out."""
+    """What an NLMSG_ERROR says: None for an acknowledgement; with capped acks the request's own body is omitted."""
     (code,) = struct.unpack_from("=i", body)
     if code == 0:
         return None

@@ -19,7 +19,7 @@ _FOREIGN_TO_VERIFIER = (errno.EPERM, errno.ENOMEM, errno.E2BIG)
 
 
 class ProgramInfo(NamedTuple):
-    """`tag` is the kernel's digest of the instructions with map addresses left out; `xlated` bytes after verification."""
+    """`tag` is the kernel's digest of the instructions with map addresses omitted; `xlated` bytes after verification."""
 
     identity: int
     type: int
@@ -30,9 +30,9 @@ class ProgramInfo(NamedTuple):
 
 
 def load(instructions: bytes, program_type: int, name: str) -> int:
-    """Load a GPL program; gives its descriptor.
+    """Load a GPL program; returns its descriptor.
 
-    The first try asks for no log, which is much the quicker way; only a refusal is asked for again with one.
+    The first try requests no log, which is much the quicker way; only a refusal is requested again with one.
     Raises VerifierError with the log in `detail`, or another KernelError.
     """
     try:
@@ -103,7 +103,7 @@ _MapIds = ctypes.c_uint32 * 64  # the most maps that a program can use
 
 
 def instructions(fd: int) -> bytes:
-    """What is really run: the instructions after verification, 8 bytes each; dead ones are gone."""
+    """What is really run: the instructions after verification, 8 bytes each; dead ones no longer exist."""
     code = ctypes.create_string_buffer(info(fd).xlated)
     described = ctypes.create_string_buffer(232)
     struct.pack_into("<I", described, 20, len(code))

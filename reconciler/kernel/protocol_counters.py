@@ -1,4 +1,4 @@
-"""What the kernel's protocols have counted in this network namespace (/proc/net/snmp), read when it is first asked for."""
+"""What the kernel's protocols have counted in this network namespace (/proc/net/snmp), read when it is first requested."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class Directory:
 
 @dataclass(slots=True)
 class CachedResult:
-    """What was made of `given` and of what was read; `reads` are the directories, and the contents by the question asked."""
+    """What was built from `given` and of what was read; `reads` are the directories, and the contents by the question asked."""
 
     given: Any
     directories: dict[str, Directory] = field(default_factory=dict)
@@ -30,12 +30,12 @@ class CachedResult:
 
 @dataclass(slots=True)
 class ReadCache:
-    """What one look may take over from the one before, because the kernel says whether it still holds.
+    """What one poll may take over from the one before, because the kernel reports whether it still holds.
 
     An inode of bpffs is one object for life: which program or map it is, which maps a program uses, a map's shape and a
     symlink's text are read once for each inode, and anew for another inode at the same path. A directory lists the same inodes
-    for as long as its time of change is the same. What changes in place (rows, slots, what a link runs) is read in every look;
-    but what was made of it is kept for as long as it reads the same. While `gives_way` is set and says yes, nobody reads on.
+    for as long as its time of change is the same. What changes in place (rows, slots, what a link runs) is read in every poll;
+    but what was built from it is kept for as long as it reads the same. While `gives_way` is set and says yes, nobody reads on.
     """
 
     directories: dict[str, Directory] = field(default_factory=dict)

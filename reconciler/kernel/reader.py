@@ -1,7 +1,7 @@
-"""Everything that observing the live graph needs of the kernel, and no way to change it.
+"""Everything that observing the live graph needs of the kernel, and no means to change it.
 
-A plan is made with a Reader. It opens pins below one root, keeps nothing open, and turns what is missing into None:
-an object that went away while we looked is simply not there. Opening a pin is what costs (7 us), so each is opened once.
+A plan is created with a Reader. It opens pins below one root, keeps nothing open, and turns what is missing into None:
+an object that disappeared while we looked is simply not there. Opening a pin is what costs (7 us), so each is opened once.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _ABSENT = Directory((0, 0))
 
 
 class Reader:
-    """Reads pins by their path relative to the root. It is for one look: a directory is listed once, and a pin asked once what
-    it is. With a `memory`, this look goes on from the last one, and leaves what it learned in it; what was made under one of
-    the names in `since` is not even read again. Of tables in `known` (by their paths) the rows are given, and the next look reads
-    what holds them again. Whoever asks for tables by their number reads in a `with` block."""
+    """Reads pins by their path relative to the root. It is for one poll: a directory is listed once, and a pin asked once what
+    it is. With a `memory`, this poll continues from the last one, and leaves what it learned in it; what was created under one of
+    the names in `since` is not even read again. Of tables in `known` (by their paths) the rows are given, and the next poll reads
+    what holds them again. Whoever requests tables by their number reads in a `with` block."""
 
     def __init__(
         self, root: Bpffs, memory: ReadCache | None = None, since: Collection[str] = (), known: Mapping[str, Rows] | None = None
@@ -61,7 +61,7 @@ class Reader:
             os.close(self._arrays.pop())
 
     def remembered(self, name: str, given: object, make: Callable[[], T]) -> T:
-        """What `make` makes of `given` and of what it reads here; made anew only if either differs from the last time."""
+        """What `make` makes of `given` and of what it reads here; recreated only if either differs from the last time."""
         known = self._memory.results.get(name)
         is_same = known is not None and known.given == given
         if known is None or not is_same or not (name in self._since or (not self._known and self._reads_the_same(known))):
@@ -237,8 +237,8 @@ class Reader:
     def rows(
         self, relative: str, *, sparse: bool = False, of: Callable[[Rows], Rows] | None = None
     ) -> tuple[maps.MapSpec, Rows] | None:
-        """All rows of a table, or what `of` makes of them, which nobody may change: they are the same object in the next look, if
-        they read the same. Where it is `sparse`, an array's rows of zeros may be left out."""
+        """All rows of a table, or what `of` makes of them, which nobody may change: they are the same object in the next poll, if
+        they read the same. Where it is `sparse`, an array's rows of zeros may be omitted."""
         if relative in self._known and (spec := self.spec(relative)) is not None:
             if self._noted is not None:
                 self._noted.contents[relative, None] = _UNKNOWN  # which no content is
@@ -321,7 +321,7 @@ class Reader:
         return next(iter(maps.rows_of(found, spec).values()), b"") if found is not None and spec is not None else b""
 
     def document(self, relative: str, unpack: Callable[[bytes], str | None] = unpack_document) -> str | None:
-        """The text kept in a one-value map by `pack_document`: the same object in the next look, if it reads the same."""
+        """The text kept in a one-value map by `pack_document`: the same object in the next poll, if it reads the same."""
         raw = self._only_value(relative)
         if not raw:
             return None

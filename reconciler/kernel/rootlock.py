@@ -78,8 +78,8 @@ def _holders(fd: int) -> list[str]:
 
 
 def _is_believed(process: str, fd: int) -> bool:
-    """Whether a process is root's (or our own user's) and has the lock itself: the number of one that is gone, whose child has
-    the lock now, may be another's."""
+    """Whether a process is root's (or our own user's) and has the lock itself: the number of one that no longer exists, whose
+    child has the lock now, may be another's."""
     inode = f":{os.fstat(fd).st_ino} "
     try:
         if os.stat(f"/proc/{process}").st_uid not in (0, os.geteuid()):

@@ -1,6 +1,6 @@
 """What the kernel's network holds, read fast: netdevs, addresses, routes, as plain values.
 
-Only reading is here, so that a plan can be made with nothing that writes (writing: `reconciler.kernel.netlink`).
+Only reading is here, so that a plan can be created with nothing that writes (writing: `reconciler.kernel.netlink`).
 Everything takes the name of a network namespace; None is the one that this thread is in.
 """
 from __future__ import annotations
@@ -100,7 +100,7 @@ def ends(netns: str | None = None) -> dict[str, EndState]:
 
 
 def namespace_ids(names: Iterable[str], within: str | None = None) -> dict[int, str]:
-    """Which of the named namespaces the numbers in `NetdevState.peer_netnsid`, as seen from `within`, stand for."""
+    """Which of the named namespaces the numbers in `NetdevState.peer_netnsid`, as seen from `within`, represent."""
     found: dict[int, str] = {}
     with namespaces.inside(within), nlmsg.open_socket() as sock:
         for name in names:

@@ -41,7 +41,7 @@ def directory() -> Path:
 
 @contextmanager
 def opened(*, make: bool = True, below: str = "") -> Iterator[int]:
-    """A descriptor of the directory, or of one `below` it, which is made if it is not there (not `make`: FileNotFoundError).
+    """A descriptor of the directory, or of one `below` it, which is created if it is not there (not `make`: FileNotFoundError).
     Raises NotTrusted, KernelError."""
     path = directory() / below
     try:

@@ -89,7 +89,7 @@ def refuse_shared(path: str | os.PathLike[str]) -> None:
 
 def own_directory(path: str | os.PathLike[str], *, make: bool = True) -> int:
     """A descriptor of a directory that is root's (or our own) alone, mode 0700. One that is not is refused. Another mode is
-    mended; if others could write there until now, all that is in it is looked at. Raises as `open_directory`."""
+    mended; if others could write there until now, all that is in it is examined. Raises as `open_directory`."""
     above, _, name = os.path.abspath(path).rpartition("/")
     parent = open_directory(above or "/", sticky=True)
     try:

@@ -2,8 +2,8 @@
 
     prologue   keep the context
     cube 1     its code, unchanged but for its exits, which jump to the glue, and for the port of arrival and the row by which
-               the next cube follows, which are filled in where it asks for them
-    glue       a verdict of the kernel's: exit. On to the next cube: go on below. Another row: tail call
+               the next cube follows, which are filled in where it requests them
+    glue       a verdict of the kernel's: exit. On to the next cube: continue below. Another row: tail call
     prologue   the context again
     cube 2     ...
 
@@ -40,7 +40,7 @@ class Exits:
 @dataclass(frozen=True, slots=True)
 class Member:
     """A cube's code, descriptors filled in. `exits` None: it never leaves by a row. `port` None: it is where the packet
-    arrived. `row` leads to the member that follows."""
+    arrived. `row` points to the member that follows."""
 
     code: bytes
     exits: Exits | None
@@ -79,7 +79,7 @@ def link(members: Sequence[Member], flavour: str, arrival: int = -1, mark: int =
 
 
 def _arrival(flavour: str, arrival: int) -> bytes:
-    """Leave the port of arrival where the cube looks for it."""
+    """Leave the port of arrival where the cube searches for it."""
     if flavour == "TC":
         return code.load32(2, 1, code.CB0) + code.store32(_FP, PORT, 2)
     refuse = code.set_register(0, code.XDP_DROP) + code.leave()
@@ -94,7 +94,7 @@ def _arrival(flavour: str, arrival: int) -> bytes:
 
 
 def _filled(member: Member) -> bytes:
-    """The code with constants in place of the loads by which it asks for them."""
+    """The code with constants in place of the loads by which it requests them."""
     filled, values = bytearray(member.code), {PORT: member.port, ROW: member.row}
     for at in code.places(member.code, code.LOAD32):
         asked = code.asks_for(member.code[8 * at : 8 * at + 8])
@@ -105,8 +105,8 @@ def _filled(member: Member) -> bytes:
 
 
 def _shortened(body: bytes, glue: int) -> bytes:
-    """The code with each way to its exit that surely goes on by NEXT led straight past the end and so many instructions of glue:
-    a third of the jumps of a small cube, and of the cache lines that a packet touches."""
+    """The code with each way to its exit that surely continues by NEXT led straight past the end and so many instructions of
+    glue: a third of the jumps of a small cube, and of the cache lines that a packet touches."""
     size, met = code.slots(body), code.targets(body)
     shortened = bytearray(body)
     for at in code.places(body, code.JUMP):
@@ -128,7 +128,7 @@ def _open_ended(body: bytes) -> bytes:
 
 
 def _glue(exits: Exits, row: int, shot: int) -> bytes:
-    """What a verdict in r0 comes to. Whatever comes after this code is the member that `row` leads to, by NEXT."""
+    """What a verdict in r0 comes to. Whatever comes after this code is the member that `row` points to, by NEXT."""
     failed = (
         code.look_up(exits.drops, _NOT_READY, PORT)
         + code.insn(0x15, 0, offset=3)  # if there is no counter (there always is) skip

@@ -1,11 +1,11 @@
 """Classic BPF, as libpcap compiles filters to it, made into eBPF that stands in the middle of a cube's code.
 
-The code is given the context in r1 and gives the filter's answer in r0: how many bytes of the packet it wants, 0 for none. r1
+The code is given the context in r1 and returns the filter's answer in r0: how many bytes of the packet it wants, 0 for none. r1
 to r5 are lost, and no helper is called. What it keeps beside (M[], a tag, a length) is on the stack below `depth`, what the
 cube's C uses of it.
 
-A filter sees the packet as it is on a wire. Under TC a VLAN tag is beside the packet: its four bytes are put in the view from
-byte 12 on, and all that follows is 4 bytes further back in the packet. Only bytes between data and data_end are seen:
+A filter sees the packet as it is on a wire. Under TC a VLAN tag is beside the packet: its four bytes are inserted in the view
+from byte 12 on, and all that follows is 4 bytes further back in the packet. Only bytes between data and data_end are seen:
 bpf/lib/capture.h pulls as many as `reach` says before.
 """
 
@@ -61,7 +61,7 @@ def reach(program: Sequence[Classic]) -> int:
 
 
 def translate(program: Sequence[Classic], flavour: str, depth: int) -> bytes:
-    """`flavour` TC or XDP; `depth` bytes of stack are in use. Raises ValueError for what no program can be made of."""
+    """`flavour` TC or XDP; `depth` bytes of stack are in use. Raises ValueError for what no program can be built from."""
     if not 0 < len(program) <= MOST:
         raise ValueError(f"a filter of {len(program)} instructions; {MOST} is the most")
     return _Translation(program, flavour == "TC", -(depth + 7) // 8 * 8).done()

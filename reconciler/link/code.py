@@ -49,7 +49,7 @@ def target(body: bytes, at: int) -> int:
 
 @functools.lru_cache(maxsize=64)
 def targets(body: bytes) -> frozenset[int]:
-    """The slots that some jump leads to."""
+    """The slots that some jump points to."""
     return frozenset(target(body, at) for at in jumps(body))
 
 
@@ -95,7 +95,7 @@ def store64(base: int, offset: int, register: int) -> bytes:
 
 
 def put32(base: int, offset: int, value: int) -> bytes:
-    """Store a constant; the verifier goes on knowing it where the offset is a multiple of eight."""
+    """Store a constant; the verifier continues knowing it where the offset is a multiple of eight."""
     return insn(0x62, base, 0, offset, value)
 
 

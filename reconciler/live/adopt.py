@@ -1,6 +1,6 @@
 """Tables that lost their pin while programs still use them: found again, so that what they learned is not lost.
 
-A program keeps its tables alive, and the kernel lists them. A lost pin is put back on the very table that is in use. Not
+A program keeps its tables alive, and the kernel lists them. A lost pin is restored on the very table that is in use. Not
 so a program array: the kernel empties it when its last pin goes, and it holds nothing that was learned.
 """
 

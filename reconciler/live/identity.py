@@ -18,7 +18,7 @@ from reconciler.kernel.reader import Reader
 
 
 def said_of(live: Live) -> dict[str, dict[str, Any]]:
-    """What the applied documents say of each cube that a lost `about` would have said; and of namespaces, whose mark can be
+    """What the applied documents declare of each cube that a lost `about` would have said; and of namespaces, whose mark can be
     lost, that they are ours."""
     found: dict[str, dict[str, Any]] = {}
     for record in live.documents:

@@ -39,7 +39,7 @@ def _relocated(compiled: Any, descriptors: Mapping[str, int], base: int) -> byte
 
 
 def described(objects: Sequence[Any], starts: Sequence[int]) -> Any:
-    """What is known of linked objects, as one object: whose C line each instruction of the program comes from."""
+    """What is known of linked objects, as one object: whose C line each instruction of the program originates from."""
     lines = [
         replace(line, index=start + line.index)
         for compiled, start in zip(objects, starts, strict=True)

@@ -15,7 +15,8 @@ TYPES = {"TC": bpf.SCHED_CLS, "XDP": bpf.XDP}
 
 
 def load(members: Sequence[Member], objects: Sequence[Any], flavour: str, name: str, *, arrival: int = -1, mark: int = -1) -> int:
-    """Load one program of `members`, which were made of `objects`; gives its descriptor. `arrival` and `mark` are for the linker.
+    """Load one program of `members`, which were built from `objects`; returns its descriptor. `arrival` and `mark` are for the
+    linker.
 
     Raises VerifierError that names the line of C, or another KernelError.
     """
@@ -55,7 +56,7 @@ def load_cube(compiled: Any, descriptors: Mapping[str, int], constants: bytes, n
 
 
 def frozen(raw: bytes, name: str) -> int:
-    """A map of one value that never changes: the verifier reads it while it checks a program. Gives its descriptor."""
+    """A map of one value that never changes: the verifier reads it while it checks a program. Returns its descriptor."""
     fd = maps.create(maps.MapSpec(maps.ARRAY, 4, len(raw), 1, maps.BPF_F_RDONLY_PROG), name)
     maps.update(fd, bytes(4), raw)
     maps.freeze(fd)

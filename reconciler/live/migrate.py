@@ -28,9 +28,9 @@ class Migration:
 
     def carry(self, source: tuple[int, maps.MapSpec], target: tuple[int, maps.MapSpec]) -> int:
         """Carry over what has changed in `source` since the last time; at first, everything. A row that somebody else has written
-        to `target` since is newer than any of the old table, and stays. Gives the number of rows that do not fit.
+        to `target` since is newer than any of the old table, and stays. Returns the number of rows that do not fit.
 
-        Between the look at a row and the write some microseconds pass: what a program writes to the new row just then is lost."""
+        Between the read of a row and the write some microseconds pass: what a program writes to the new row just then is lost."""
         (fd, spec), (to, wanted) = source, target
         first, before, now = self._seen is None, self._seen or {}, maps.rows(fd, spec)
         made = self._made({key: row for key, row in now.items() if before.get(key) != row}, spec, wanted)

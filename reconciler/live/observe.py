@@ -1,7 +1,7 @@
 """Read the live graph back from the kernel: the arrow `observe` of the design, and the only reader of bpffs.
 
-What is found is what is there: a program is known by its id and tag and by what its slot holds, a hop by the row and
-the jump, a table by its content. Nothing is printed or compared from memory of what was once asked for.
+What is found is what is there: a program is identified by its id and tag and by what its slot holds, a hop by the row and
+the jump, a table by its content. Nothing is printed or compared from memory of what was once requested.
 
 Order: first every stub, so that a program id in a slot or a hook can be named; then what refers to them.
 """
@@ -58,7 +58,7 @@ def observe_bpffs(
 ) -> Live:
     """All that is below the root. `build` gives compiled objects, from the cache;
     None if they cannot be had, and then its tables are left undecoded. `state`: read the datapath's tables too. `before` is the
-    state that the last look found."""
+    state that the last poll found."""
     live = Live(netdevs=dict(netdevs), format=reader.root.format())
     snapshot = Snapshot(reader, services, build, netdevs, {netdev.index: name for name, netdev in netdevs.items()}, live, state)
     live.documents, live.unreadable = documents_of(reader)
@@ -115,7 +115,7 @@ def _alone(snapshot: Snapshot, name: str, about: Mapping[str, Any], current: str
 
 
 def _cube_objects(snapshot: Snapshot, name: str, about: Mapping[str, Any], current: str) -> list[str]:
-    """A cube's own objects; gives the leftovers in its directory."""
+    """A cube's own objects; returns the leftovers in its directory."""
     reader, home = snapshot.reader, pins.cube(name)
     said = (about.get("service", ""), about.get("topology", ""), about.get("type", "TC"), about.get("fuse", True))
     snapshot.add([CubeRecord(name, *said, about.get("init", ""), about.get("sources", ""))])
@@ -245,7 +245,7 @@ def _tables(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> None:
 
 
 def _shape(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> dict[str, tuple[str, TableRows, int]]:
-    """Of each table that holds configuration, by its pin: its name, what an empty configuration says of it, and the size of
+    """Of each table that holds configuration, by its pin: its name, what an empty configuration declares of it, and the size of
     its values."""
     key = key_of(about)
     if key not in snapshot.shapes:

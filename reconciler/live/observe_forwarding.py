@@ -99,7 +99,7 @@ def _near_end(far: str) -> str:
 
 
 def hooks(snapshot: Snapshot) -> list[str]:
-    """Hooks under the names that their netdevs have now, wherever they are pinned; gives the leftovers. What is attached goes
+    """Hooks under the names that their netdevs have now, wherever they are pinned; returns the leftovers. What is attached goes
     before what has lost its netdev, and what is pinned where it belongs before what is not."""
     found: dict[str, HookRecord] = {}
     leftovers: list[str] = []

@@ -1,7 +1,7 @@
 """Read back the network around the cubes: namespaces, netdevs and offload settings that topologies own.
 
 A netdev has more properties than a document can name, and most are nobody's business. So a live link is the wanted one
-*as the kernel has it*: equal to the wanted record exactly when nothing that was asked for differs.
+*as the kernel has it*: equal to the wanted record exactly when nothing that was requested differs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from reconciler.model import Link, LinkEnd, Route
 
 def group_of(root: str) -> int:
     """The group of every netdev that pcn made for a root; 'pcn' for the usual one. A netdev is born in it, so that one which
-    a killed apply had no time to mark is known by it, and by nobody else's root."""
+    a killed apply had no time to mark is identified by it, and by nobody else's root."""
     return 0x70636E if root == DEFAULT_ROOT else 0x50000000 + zlib.crc32(root.encode()) % 0x200000 * (1 + SCRATCH_GROUPS)
 
 

@@ -23,7 +23,7 @@ _WINDOW = 16  # of the programs that come next; the thread takes the last that i
 
 
 class Prefetcher:
-    """`operations` are those that will be asked for, in order. `fds` has what is open by path, and grows meanwhile: a program can
+    """`operations` are those that will be requested, in order. `fds` has what is open by path, and grows meanwhile: a program can
     be loaded once all its tables are in it. `objects` are the compiled ones by digest."""
 
     def __init__(self, operations: Iterable[Operation], fds: Mapping[str, int], objects: Mapping[str, Any]) -> None:

@@ -34,7 +34,7 @@ HELD = "newer code would reset its state"
 
 
 def of_unknown_services(documents: Iterable[TopologyRecord], services: Services) -> dict[str, str]:
-    """Those of the applied documents that have a cube of an unknown service, each with what is to be said of it."""
+    """Those of the applied documents that have a cube of an unknown service, each with what is to be reported of it."""
     found = {}
     for record in documents:
         unknown = sorted(name for name in services_of(record.stored) if services.get(name) is None)
@@ -61,7 +61,7 @@ def readable(documents: Sequence[Document], services: Services) -> tuple[list[To
 
 @derived
 def services_of(document: StoredDocument) -> frozenset[str]:
-    """Names of the services that an applied document asks for."""
+    """Names of the services that an applied document requests."""
     return frozenset(cube["service-name"] for cube in document.data.get("spec", {}).get("cubes", ()))
 
 

@@ -2,7 +2,7 @@
 
 A table of 100,000 rows takes 20 ms to read, and an edit of one service among 5,000 writes a row of it. Its rows are those that
 were read before, with what is found now under the keys that steps name. What somebody else has written in between to others of
-its rows is found by the look at everything that follows an edit. Where what is found is what is wanted, they are those very rows:
+its rows is found by the poll of everything that follows an edit. Where what is found is what is wanted, they are those very rows:
 nothing is copied then, and nothing compared.
 """
 

@@ -27,7 +27,7 @@ def told(reader: Reader, path: str) -> Mapping[str, Any]:
 
 
 def _namespace(reader: Reader, cube: str) -> dict[str, dict[str, Any]]:
-    """Addresses of the link itself belong to nobody, and are left out."""
+    """Addresses of the link itself belong to nobody, and are omitted."""
     name = pins.shadow_namespace(cube)
     found = {}
     for port, state in sorted(rtnl.ends(name).items()) if netns.exists(name) else ():

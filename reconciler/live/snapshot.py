@@ -39,7 +39,7 @@ class Ends:
 
 @dataclass(slots=True)
 class Snapshot:
-    """One look at one root. `stubs` names stubs by program id."""
+    """One poll of one root. `stubs` names stubs by program id."""
 
     reader: Reader
     services: Services

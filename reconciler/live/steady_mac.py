@@ -1,6 +1,6 @@
-"""The MAC of a veth's end for which nobody says one: the same each time that it is made, so that neighbours find it again.
+"""The MAC of a veth's end for which nobody says one: the same each time that it is created, so that neighbours find it again.
 
-A random one would leave them with a stale entry, for up to a minute of silence after a deleted veth was made again. It follows
+A random one would leave them with a stale entry, for up to a minute of silence after a deleted veth was created again. It follows
 from the boot, the network namespace and the names, so no other host, nor another namespace of this one, has it.
 """
 
@@ -18,7 +18,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def with_steady_macs(link: Link) -> Link:
-    """A veth with the MACs that its ends are to be born with; what the document says goes before."""
+    """A veth with the MACs that its ends are to be born with; what the document declares goes before."""
     if link.kind != "veth" or link.peer is None or (link.end.mac and link.peer.mac):
         return link
     place = f"{_BOOT.read_text(encoding='ascii').strip()} {os.stat(_HERE).st_ino} {link.end.netns or ''}/{link.end.name}"

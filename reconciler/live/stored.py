@@ -3,7 +3,7 @@
     built/<service>:<TC|XDP>[+<sources>]:<digest>    a map of one value, like an applied document: objects by slot, compressed
 
 A cache: it is part of no plan and compared with nothing, and whoever finds none (an older version applied) compiles. The digest
-stands for all that the kind was compiled from: where the sources are others by now, these objects are the last resort.
+represents all that the kind was compiled from: where the sources are others by now, these objects are the last resort.
 """
 
 from __future__ import annotations

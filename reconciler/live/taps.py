@@ -1,7 +1,7 @@
-"""The taps that running commands ask for: each is a seat in /run/pcn, held by a lock for as long as the command runs.
+"""The taps that running commands request: each is a seat in /run/pcn, held by a lock for as long as the command runs.
 
 The kernel drops the lock when the command ends, however it does. So a tap is never state that somebody left behind: whoever
-plans next finds that nobody asks for it any more.
+plans next finds that nobody requests it any more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from reconciler.model import Cube, Tap
 
 
 def read(root: str) -> tuple[Tap, ...]:
-    """Those that are asked for at this root, in a stable order. Waits for nobody."""
+    """Those that are requested at this root, in a stable order. Waits for nobody."""
     try:
         said = rundir.holders(_prefix(root))
     except (KernelError, NotTrusted, OSError):
@@ -25,7 +25,7 @@ def read(root: str) -> tuple[Tap, ...]:
 
 
 def ask_for(root: str, tap: Tap) -> rundir.Seat:
-    """Ask for a tap until the seat is released, or this process ends."""
+    """Request a tap until the seat is released, or this process ends."""
     seat = rundir.take(f"{_prefix(root)}{tap.cube.name}")
     seat.write(json.dumps(asdict(tap)))
     return seat

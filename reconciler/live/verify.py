@@ -44,7 +44,7 @@ def verify(compiled: Sequence[Any]) -> Iterator[Verdict]:
 
 
 def demanding(compiled: Any) -> bytes:
-    """Constants with which no branch of a program can be left out: everything is on, logged, and of the largest size."""
+    """Constants with which no branch of a program can be omitted: everything is on, logged, and of the largest size."""
     hops = compiled.tables.get("pcn_hops")
     ports = 128 if hops is None or hops.max_entries <= 2 * pins.AFTER_EGRESS else 384
     return pack_constants(compiled, dict.fromkeys(compiled.constants, 1) | {"LOGLEVEL": 0, "PORTS": ports})

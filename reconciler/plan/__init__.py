@@ -1,4 +1,4 @@
-"""From what differs to the ordered work that mends it. Pure: a plan can be made, printed and thrown away.
+"""From what differs to the ordered work that mends it. Pure: a plan can be created, printed and thrown away.
 
 Each kind of record has one function that knows how a change of it is done hitlessly; `Rank` puts their steps in an
 order in which no packet ever meets a target that is not ready. Where nothing differs none of them is imported.
@@ -29,7 +29,7 @@ def make_plan(
     objects: Mapping[str, Any],
     around: Surroundings = NOWHERE,
 ) -> Plan:
-    """The plan that turns `live` into `desired`. `objects` by digest; `around` is for what is said of connections."""
+    """The plan that turns `live` into `desired`. `objects` by digest; `around` is for what is reported of connections."""
     context = Context(desired, live, services, built, objects)
     changes = diff(desired.state, live.state)
     notes = (*desired.notes, *refused_chains(desired, live), *other_names(desired, live))

@@ -100,8 +100,8 @@ def _of_records(changes: list[Change], context: Context) -> Iterator[Step]:
 
 
 def _format(before: int) -> Iterator[Step]:
-    """What is made has this code's layout, from which older code has to keep away. Where nothing is to be done the layout stays
-    the one that it was."""
+    """What is created has this code's layout, from which older code has to keep away. Where nothing is to be done the layout
+    stays the one that it was."""
     said = {pins.FORMAT_PIN: str(pins.FORMAT)}
     undo = SetLink(pins.FORMAT_PIN, str(before))
     if before == 1:

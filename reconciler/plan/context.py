@@ -1,4 +1,4 @@
-"""What planning may look at, and what it has decided so far. Shared by the planners of each kind of record."""
+"""What planning may examine, and what it has decided so far. Shared by the planners of each kind of record."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def taken(wanted: State, live: State) -> set[str]:
 
 @dataclass(slots=True)
 class Context:
-    """What planning may look at. `built` is what is compiled, `objects` by digest; `rebuilt` are tables and stubs in whose
+    """What planning may examine. `built` is what is compiled, `objects` by digest; `rebuilt` are tables and stubs in whose
     place another one comes, with where it is pinned until it takes the name;
     `growing` are cubes that get more programs than they have, to which rows may lead;
     `cleared` are leftovers that go before something new takes their place; `moved` says where replaced cubes stand aside;
-    `state` is the live one with what will be in the way taken for gone, and `altered` says whether anything was;
-    `restore` has, by the address of a link that is made anew, what makes the old one again."""
+    `state` is the live one with what will be in the way taken for gone, and `altered`: whether anything was;
+    `restore` has, by the address of a link that is recreated, what makes the old one again."""
 
     desired: Desired
     live: Live
@@ -73,7 +73,7 @@ class Context:
         return self._hooks.get(path)
 
     def referrers(self, stub: str) -> list[HookRecord | NextHopRecord]:
-        """The hooks and hops that lead to a stub and stay as they are."""
+        """The hooks and hops that point to a stub and stay as they are."""
         if self._referrers is None:
             self._referrers = {}
             for record in self.desired.state.values():

@@ -1,7 +1,7 @@
 """Which steps cut connections. Pure.
 
 What a step costs packets and tables, its planner says. What it costs connections follows from more than the step: what is there
-before and after, whose addresses are at a netdev, and what a service says of itself.
+before and after, whose addresses are at a netdev, and what a service declares of itself.
 """
 
 from __future__ import annotations

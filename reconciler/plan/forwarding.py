@@ -1,4 +1,4 @@
-"""How changes of a packet's way are made: hops, flood members, hooks."""
+"""How changes of a packet's path are made: hops, flood members, hooks."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def plan_member(change: Change, context: Context) -> Iterator[Step]:
 
 
 def member_operation(home: str, family: str, index: int, member: Record | None) -> SetMember:
-    """Row `index` of a flood table as `member` has it; empty if that is none, or names a netdev that is gone."""
+    """Row `index` of a flood table as `member` has it; empty if that is none, or names a netdev that no longer exists."""
     if not isinstance(member, MemberRecord) or member.netdev.startswith(GONE):
         return SetMember(home, family, index)
     return SetMember(home, family, index, member.netdev, member.far)

@@ -1,4 +1,4 @@
-"""What was learned at a port is forgotten when the port is gone, leads elsewhere, or loses its carrier.
+"""What was learned at a port is forgotten when the port no longer exists, points elsewhere, or loses its carrier.
 
 Rows that point there would send packets where their stations are not.
 """
@@ -28,7 +28,7 @@ def forget_learned(port: PortRecord, reason: str, context: Context) -> Iterator[
 def forget_at(
     port: PortRecord, reason: str, service: Service, tables: Mapping[str, Any], has: Callable[[str], bool]
 ) -> Iterator[Step]:
-    """`tables` are the layouts of the cube's tables, by name; `has` says whether there is one at an address."""
+    """`tables` are the layouts of the cube's tables, by name; `has`: whether there is one at an address."""
     for binding in service.bindings:
         for column in (*binding.keys, *binding.values):
             learned = binding.of_datapath

@@ -1,4 +1,4 @@
-"""What may cut off whoever looks after this host: its netdevs are taken, its addresses go. Pure."""
+"""What may cut off the administrator of this host: its netdevs are taken, its addresses go. Pure."""
 
 from __future__ import annotations
 

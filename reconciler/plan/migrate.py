@@ -28,9 +28,9 @@ def carry_over(live: TableRecord, record: TableRecord, new: str, old: str, conte
     """The steps that carry its rows over; none where that cannot be done. `new`: where the table is pinned until it takes the
     name; `old`: where the one that it replaces is by the end.
 
-    Programs go on writing to the old table until they are exchanged, and those that are in it finish even then. So all is copied
-    before any program is loaded, and what has changed since just before the exchange, just after it, and when nobody can be
-    writing any more."""
+    Programs continue writing to the old table until they are exchanged, and those that are in it finish even then. So all is
+    copied before any program is loaded, and what has changed since just before the exchange, just after it, and when nobody can
+    be writing any more."""
     service = _service(live, record, context)
     if service is None or (record.rows is not None and not any(byte != 0xFF for byte in record.mask)):
         return []

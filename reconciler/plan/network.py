@@ -91,7 +91,7 @@ def _claim(before: LinkRecord, after: LinkRecord) -> Step:
 
 
 def in_place(before: Link, after: Link) -> bool:
-    """Whether the kernel can turn one into the other without making it anew."""
+    """Whether the kernel can turn one into the other without making it again."""
     same_peer = (before.peer is None) == (after.peer is None) and (
         before.peer is None or after.peer is None or (before.peer.name, before.peer.netns) == (after.peer.name, after.peer.netns)
     )
@@ -220,7 +220,7 @@ def offloads(record: OffloadRecord) -> dict[str, bool]:
 
 
 def plan_promiscuous(change: Change, context: Context) -> Iterator[Step]:
-    """What somebody else has asked for stays. Where a netdev is made anew, it is asked for anew."""
+    """What somebody else has requested stays. Where a netdev is recreated, it is requested anew."""
     record = change.after or change.before
     assert isinstance(record, PromiscuousRecord)
     if change.after is None and not record.ours:

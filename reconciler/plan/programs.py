@@ -86,7 +86,7 @@ def _generation(cube: str, wanted: list[ProgramRecord], context: Context) -> Ite
 
 
 def _load(record: ProgramRecord, directory: str, kept: str, calls: str, context: Context) -> Iterator[Step]:
-    """`kept`: the generation that has this very program already. `calls`: the array of those that µCubes go on in, if any
+    """`kept`: the generation that has this very program already. `calls`: the array of those that µCubes continue in, if any
     program of this generation does; all are in it, also those that go nowhere themselves."""
     path = f"{directory}/{record.name}"
     calls, row = "" if record.direction == pins.INJECT else calls, pins.entry_row(record.direction, record.index)

@@ -29,7 +29,7 @@ from reconciler.plan.operations import AttachHook, CreateLink, Operation, SetOff
 
 
 def mark_recreated(context: Context) -> None:
-    """Let everything on a netdev that will be made, or must make room for one, count as gone; and note how what is there now
+    """Let everything on a netdev that will be created, or must make room for one, count as gone; and note how what is there now
     comes back."""
     taken: set[tuple[str, str | None]] = set()
     kept: set[tuple[str, str | None]] = set()
@@ -89,7 +89,7 @@ def _ends(record: LinkRecord) -> set[tuple[str, str | None]]:
 
 
 def _restore(record: LinkRecord, context: Context) -> Iterator[Operation]:
-    """Make a netdev again as it was, with its offloads, what was attached to it and what led to it."""
+    """Make a netdev again as it was, with its offloads, what was attached to it and what pointed to it."""
     yield CreateLink(record.link, record.topology, again=True)
     names, ends = _names(record), _ends(record)
     for live in {**context.live.state, **context.live.network}.values():

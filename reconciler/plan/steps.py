@@ -74,8 +74,8 @@ class Rank(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`undo` is done in order; a retiring step has none. `counts` says which of the plan's totals it adds `count` to.
-    `reaches` are the cubes that a disruption is felt by, `cuts` the connections that are cut, in words."""
+    """`undo` is done in order; a retiring step has none. `counts`: which of the plan's totals it adds `count` to.
+    `reaches` are the cubes that a disruption is felt by, `cuts` the connections that are cut, as text."""
 
     rank: Rank
     address: str
@@ -94,7 +94,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Lockout:
-    """What may cut off whoever looks after this host: the netdev, which addresses of the host are concerned, and a sentence."""
+    """What may cut off the administrator of this host: the netdev, which addresses of the host are concerned, and a sentence."""
 
     netdev: str
     addresses: tuple[str, ...]
@@ -119,7 +119,7 @@ class Plan:
 
     @property
     def resets(self) -> tuple[str, ...]:
-        """Addresses of the tables that are made anew although what was learned in them is lost, in cubes that stay."""
+        """Addresses of the tables that are recreated although what was learned in them is lost, in cubes that stay."""
         resetting = [step for step in self.steps if step.disruption == Disruption.STATE_RESET]
         if not resetting:
             return ()

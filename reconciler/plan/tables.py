@@ -17,8 +17,8 @@ from reconciler.service.model.owned import owned_by
 
 
 def forget_owned(record: TableRecord, keys: Sequence[bytes], context: Context) -> Iterator[Step]:
-    """Rows of state go with the rows that own them: once those are gone and no packet is at hand that saw one, so that none
-    comes back, and an apply that fails has lost nothing."""
+    """Rows of state go with the rows that own them: once those no longer exist and no packet is at hand that saw one, so that
+    none comes back, and an apply that fails has lost nothing."""
     cube = context.cube(record.cube)
     service = context.services.get(cube.service) if cube else None
     if cube is None or service is None:
@@ -76,7 +76,7 @@ def plan_table(change: Change, context: Context) -> Iterator[Step]:
 
 
 def promote(record: TableRecord | TrampolineRecord, path: str, new: str) -> Iterator[Step]:
-    """What was made anew takes its old one's name once those that use it are in place."""
+    """What was recreated takes its old one's name once those that use it are in place."""
     old = path + ASIDE
     for rename in (Rename(path, old), Rename(new, path)):
         yield Step(Rank.NAMES, record.address, "rename", "takes over", rename, (rename.inverse(),))

@@ -1,7 +1,7 @@
 """How ways in change: stubs, and chains of cubes that are linked into them.
 
 Hooks and neighbours hold a stub's program, not its name. So a chain that changes is loaded beside the old one, its holders are
-led to it one by one, each with one atomic write, and then it takes the name.
+pointed to it one by one, each with one atomic write, and then it takes the name.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ _INWARDS = ("tcx_ingress", "xdp")
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The `cubes` in a packet's order, the last a standard one if there is one; `host`: what is meant for the host reaches it."""
+    """The `cubes` in a packet's order, the last a standard one if there is one; `host`: what is intended for the host reaches
+    it."""
 
     cubes: tuple[str, ...] = ()
     host: bool = True

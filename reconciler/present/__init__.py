@@ -1,4 +1,4 @@
-"""A plan, or what came of it, as one plain document: what `-o json` prints, and what the text is made from.
+"""A plan, or the outcome, as one plain document: what `-o json` prints, and what the text is built from.
 
 Everything that is said to a reader is taken from this document, the exit code too, so that no two of them can disagree.
 Its form is stable (docs/commands.md): keys may be added, none is taken away or changes its meaning without a new major
@@ -87,7 +87,8 @@ def exit_code_of_plan(planned: Mapping[str, Any]) -> int:
 
 
 def step_data(step: Step, report: Report, *, told: Collection[str] = ()) -> dict[str, Any]:
-    """`told` are the cubes of which the whole change of the configuration is said: in a text, what is derived is then counted."""
+    """`told` are the cubes of which the entire change of the configuration is reported: in a text, what is derived is then
+    counted."""
     before, after = _sides(step, report, told)
     return {
         "phase": step.rank.phase,
@@ -182,7 +183,7 @@ def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str,
 
 
 def _words(value: Any) -> Any:
-    """Pins of stubs as the port that they lead to; anything else as it is."""
+    """Pins of stubs as the port that they point to; anything else as it is."""
     return pretty_target(value) if isinstance(value, str) else value
 
 

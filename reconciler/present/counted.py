@@ -1,4 +1,4 @@
-"""Configured lists with what was counted of each entry: a model says which list of state counts which (pcn:counts). Pure.
+"""Configured lists with what was counted of each entry: a model declares which list of state counts which (pcn:counts). Pure.
 
     chain INGRESS  default=DROP
       pkts  bytes  id       rule

@@ -32,7 +32,7 @@ def _entry(change: Change, decoder: Decoder | None) -> dict[str, Any]:
 
 
 def _is_gone(record: Record | None) -> bool:
-    """A hook whose netdev is gone, or a namespace of which only the mark is left, is there in name only."""
+    """A hook whose netdev no longer exists, or a namespace of which only the mark is left, is there in name only."""
     if isinstance(record, HookRecord):
         return record.stub == GONE
     return isinstance(record, NamespaceRecord) and record.topology == GONE

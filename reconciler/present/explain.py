@@ -1,6 +1,6 @@
 """What a key of a topology file means, and what a change of it costs: read off the models, for `pcn explain`. Pure.
 
-The cost follows from the same x- keywords by which a plan is made, so it needs neither a kernel nor a compiler.
+The cost follows from the same x- keywords by which a plan is created, so it needs neither a kernel nor a compiler.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _child(steps: Sequence[PathStep], word: str) -> PathStep:
 
 
 def usage(service: Service) -> list[str]:
-    """Lines of a topology file in which a cube of the service is made and joined to others."""
+    """Lines of a topology file in which a cube of the service is created and joined to others."""
     name = f"{service.name}1"
     if service.kind == "transparent":
         return [

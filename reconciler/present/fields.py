@@ -23,7 +23,7 @@ class FieldLayout(Protocol):
 
 def said(layout: FieldLayout, raw: bytes) -> dict[str, Any]:
     """Field to value; a type without fields has one, called 'value'. Structs inside are flattened: 'life/born'. Of an array
-    of numbers or structs, elements that are zero are left out."""
+    of numbers or structs, elements that are zero are omitted."""
     if not layout.fields:
         return {"value": _scalar(raw, signed=False)}
     found: dict[str, Any] = {}

@@ -156,7 +156,7 @@ class _Draughtsman:
 
 
 def port_lines(cube: Cube) -> Iterator[str]:
-    """What is to be said of a cube's ports in its box: their addresses, and which lead nowhere."""
+    """What is to be reported of a cube's ports in its box: their addresses, and which point nowhere."""
     for port in cube.ports:
         said = addresses(port.config)
         words = [" ".join(said)] * bool(said) + ["not connected"] * is_open(port)

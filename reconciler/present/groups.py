@@ -1,6 +1,6 @@
 """The steps of a plan, gathered by the cube, netdev or namespace that they belong to, and said in a line for each change.
 
-What a step is for is said; how it is done (directories, stubs, hops that follow from a peer) is only counted. Pure.
+What a step is for is reported; how it is done (directories, stubs, hops that follow from a peer) is only counted. Pure.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _texts(steps: Steps) -> Iterator[ChangeGroup]:
 
 
 def _one_each(steps: Steps) -> Iterator[Mapping[str, Any]]:
-    """Netdevs that are removed in one go, one by one."""
+    """Netdevs that are removed at once, one by one."""
     for step in steps:
         if step["operation"] != "delete_links":
             yield step
@@ -207,7 +207,7 @@ def _fill_cube(group: ChangeGroup, steps: Steps) -> None:
 
 
 def _without_switches(lines: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Without those that only say that a list has entries now, where its entries are said."""
+    """Without those that only say that a list has entries now, where its entries are reported."""
     lines = list(lines)
     lists = {words.partition("[")[0] for _, words in lines}
     switches = {f"{name} has entries" for name in lists}

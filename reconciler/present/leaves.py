@@ -1,4 +1,4 @@
-"""What is added, changed and removed between two sets of leaves, in words. Pure."""
+"""What is added, changed and removed between two sets of leaves, as text. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A plan as Markdown, for a comment on a proposed change: the totals first, what is felt next, and every change in a fold.
 
-Pure: the document of `present` in, text out. What a file says stands in code blocks, where no Markdown of its own counts.
+Pure: the document of `present` in, text out. What a file declares stands in code blocks, where no Markdown of its own counts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reconciler.present.text import WORDS, render, totals
 
 
 def render_markdown(document: Mapping[str, Any]) -> str:
-    """The whole comment."""
+    """The entire comment."""
     return "\n".join(_lines(document))
 
 

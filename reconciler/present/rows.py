@@ -75,7 +75,7 @@ class Decoder:
         return None
 
     def is_bound(self, cube: str, table: str) -> bool:
-        """Whether the model says what the rows of a table are."""
+        """Whether the model declares what the rows of a table are."""
         service = self.service(cube)
         return service is not None and any(binding.table == table for binding in service.bindings)
 
@@ -123,7 +123,7 @@ def _walk(schema: Mapping[str, Any], data: Mapping[str, Any], entry: str, inner:
 
 
 def _named_constants(words: Mapping[str, int], service: Service) -> Leaves:
-    """Constants by the leaf that each comes from; one that the model does not know keeps its own name."""
+    """Constants by the leaf that each originates from; one that the model does not know keeps its own name."""
     found: Leaves = {name: number for name, number in words.items() if name not in _HIDDEN_CONSTANTS}
     if "LOGLEVEL" in found and found["LOGLEVEL"] < len(LEVELS):
         found["loglevel"] = LEVELS[found.pop("LOGLEVEL")]

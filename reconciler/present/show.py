@@ -181,7 +181,8 @@ def cube_data(
 
 
 def _shadow(cube: str, live: Live, said: Mapping[str, Any]) -> dict[str, bool]:
-    """Whether a cube has a namespace, and whether packets pass what copies them into it; where none can, the document says."""
+    """Whether a cube has a namespace, and whether packets pass what copies them into it; where none can, the document
+    declares."""
     hidden = pins.shadow(cube)
     if f"cube/{hidden}" not in live.state:
         return {}
@@ -245,7 +246,7 @@ def _constants(record: CubeRecord, live: Live, service: Service, by_digest: Mapp
 
 
 def _add_unbound(schema: Mapping[str, Any], config: dict[str, Any], said: Mapping[str, Any]) -> None:
-    """Leaves that no table holds (a description) come from the document, where the entry they describe is live."""
+    """Leaves that no table holds (a description) originate from the document, where the entry they describe is live."""
     known = ("name", "service-name", "type", "fuse", "shadow", "span", "ports") if "x-pcn-service" in schema else ()
     for name, node in schema.get("properties", {}).items():
         if name not in said or name in known or "x-pcn-const" in node:

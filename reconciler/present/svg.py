@@ -100,7 +100,7 @@ class _Picture:
         )
 
     def _ends(self) -> dict[tuple[int, str], tuple[float, float, int]]:
-        """(wire's number, box) to (x, y, side): the ends at each side of a box, in the order of what they lead to."""
+        """(wire's number, box) to (x, y, side): the ends at each side of a box, in the order of what they point to."""
         sides: dict[tuple[str, int], list[int]] = {}
         for number, wire in enumerate(self.wires):
             for here, there in ((wire.one, wire.other), (wire.other, wire.one)):

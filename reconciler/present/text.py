@@ -29,7 +29,7 @@ def plain(style: str, text: str) -> str:
 def render(
     document: Mapping[str, Any], *, done: bool, paint: Paint = plain, verbose: bool = False, idle: str = _IDLE
 ) -> str:
-    """The whole text, ending with the line of totals. `done`: it was applied, not only planned; `idle`: nothing had to be."""
+    """The entire text, ending with the line of totals. `done`: it was applied, not only planned; `idle`: nothing had to be."""
     steps = document["steps"]
     groups = [] if verbose else grouped(steps, document["configurations"])
     if document["summary"]["pending"]:
@@ -74,7 +74,7 @@ def _name(address: str) -> str:
 
 
 def _mark_drift(groups: Sequence[ChangeGroup], drift: set[str], pending: set[str]) -> None:
-    """Where some of the plan is asked for by the files, what mends drift is marked as such."""
+    """Where some of the plan is requested by the files, what mends drift is marked as such."""
     for group in groups:
         if group.objects & drift:
             group.name += " (drift too)" if group.objects & pending else " (drift)"

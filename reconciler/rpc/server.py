@@ -21,7 +21,7 @@ _CHUNK = 1 << 16
 
 
 class Connection:
-    """One peer. `functions` by method and path, such as 'POST /tick'. Whoever waits for it looks at `closed` after each call of
+    """One peer. `functions` by method and path, such as 'POST /tick'. Whoever waits for it examines `closed` after each call of
     `readable` or `writable`, and waits for writing while `unsent`."""
 
     def __init__(self, sock: socket.socket, functions: Mapping[str, Function], bounds: Bounds = BOUNDS) -> None:

@@ -1,6 +1,6 @@
 """Commands that a service brings: what its Python half may offer under the name COMMANDS, {name of the program: Command}.
 
-Such a command edits a topology of its own, as the REST API does, so that scripts which speak another program's language go on
+Such a command edits a topology of its own, as the REST API does, so that scripts which speak another program's language continue
 working. It is pure: words and a document in, a document and what is to be printed out (reconciler/cli/service_command.py does the
 rest).
 """
@@ -16,7 +16,7 @@ Document = Mapping[str, Any]
 
 class Edit(Protocol):
     """reconciler/engine/edit.py: `operation` is create, replace, merge or delete, or, of the numbered list `among`, append,
-    insert or remove. Gives the new document; raises EditRefused."""
+    insert or remove. Returns the new document; raises EditRefused."""
 
     def __call__(self, document: Document, path: str, operation: str, value: Any = None, among: str = "") -> Document: ...
 

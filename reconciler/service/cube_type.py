@@ -20,14 +20,15 @@ The Python half is pure and optional; of these it defines what it needs (`Servic
     check(config, env) -> iterable of (path, sentence, "error" | "warning")   what the schema cannot say;
                                                    `path`: steps from the cube, such as ("route", 0, "nexthop")
     MIGRATIONS {table: {(key size, value size): migrate}}   what rows become that were learned in an older layout
-    sizes(config) -> {table: rows}                 how many rows tables hold, where a cube's configuration says so and not the C
-    FACTS ("netdevs", ...)                         which facts it wants in env.facts (reconciler/facts)
+    sizes(config) -> {table: rows}                 how many rows tables hold, where a cube's configuration declares so and not
+    the C FACTS ("netdevs", ...)                         which facts it wants in env.facts (reconciler/facts)
     SCRATCH {table}                                tables in which nothing is kept from one packet to the next
     IMPORTS {format: Import}                       other programs' files that it can make topologies of (service/importers.py)
     COMMANDS {program: Command}                    programs that edit a topology in another one's language (service/commands.py)
 
-Whoever asks again gives the entries of long lists that an edit left alone as the very same objects, and nothing of what is given
-is ever changed. So a half may keep what it made of them (incremental/entry_memo.py), if it gives what it would give without.
+Whoever asks again gives the entries of long lists that an edit did not touch as the very same objects, and nothing of what is
+given is ever changed. So a half may keep what it made of them (incremental/entry_memo.py), if it gives what it would give
+without.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ class Service:
         return tuple(model_bindings.sizes(self.schema))
 
     def constants(self, cube: str, loglevel: str, config: Mapping[str, Any], ports: Mapping[str, int]) -> dict[str, int]:
-        """Every constant that the cube's programs may ask for, by name; u32 values. `ports` are the indices of its ports."""
+        """Every constant that the cube's programs may request, by name; u32 values. `ports` are the indices of its ports."""
         values = {"CUBE": cube_number(cube), "LOGLEVEL": LEVELS.index(loglevel)}
         values["SHADOW"] = bool(config.get("shadow", False)) + bool(config.get("span", False))
         values |= {"LEAP_SECONDS": leap_seconds(), "PORTS": room_for(ports.values())}
@@ -267,7 +268,7 @@ def _forget(_key: bytes, _value: bytes) -> None:
 
 
 def _value_at(config: Mapping[str, Any], path: Iterable[str]) -> Any:
-    """What the configuration says there, or None."""
+    """What the configuration declares there, or None."""
     value: Any = config
     for step in path:
         value = value.get(step) if isinstance(value, Mapping) else None

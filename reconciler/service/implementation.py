@@ -1,6 +1,6 @@
 """What a service's own code answers, wherever it runs: `ServiceImpl`, and the adapter that makes one of a Python module.
 
-A module defines what it needs, under the names here; the adapter answers for what it leaves out, so that nobody else asks what a
+A module defines what it needs, under the names here; the adapter answers for what it omits, so that nobody else asks what a
 module has. A remote service implements the same (docs/rpc.md).
 """
 
@@ -56,7 +56,7 @@ class ServiceImpl(Protocol):
     `chooses`, `derives`, `reads`, `checks` and `acts` say whether there is any code of the service's own behind `sources`,
     `tables`, `config` and `state`, `check`, and `actions`. `scratch` are tables in which programs put something down for a
     moment, `migrations` by table, and by sizes of key and value, what makes rows of today of those that were learned in that
-    layout. `cut_with` are tables with whose rows connections go, and which those are, in words; `leaves_host`: a standard cube of
+    layout. `cut_with` are tables with whose rows connections go, and which those are, as text; `leaves_host`: a standard cube of
     it lets through to the host's stack what is the host's own."""
 
     chooses: bool
@@ -148,5 +148,5 @@ class ModuleImpl:
 
     def cuts(self, before: Config | None, config: Config) -> str:
         """Which connections are cut that are there when a cube comes into their way with this configuration (`before` None), or
-        when it changes to it, in words; '' if none is."""
+        when it changes to it, as text; '' if none is."""
         return str(self._ask("cuts", "", before, config))

@@ -21,7 +21,7 @@ class Services(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """`--name METAVAR`, as often as one likes; without a metavar, a switch. It says what the files cannot."""
+    """`--name METAVAR`, as often as one likes; without a metavar, a switch. It states what the files cannot."""
 
     name: str
     metavar: str

@@ -3,7 +3,7 @@
     [project.entry-points."pcn.services"]
     turnstile = "pcn_turnstile:DIRECTORY"
 
-What cannot be used is left out with the reason: it must not keep pcn from all that has nothing to do with it.
+What cannot be used is omitted with the reason: it must not keep pcn from all that has nothing to do with it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _look(point: Any) -> Installed:
 
 
 def _unmet(requirements: Iterable[str]) -> Iterator[str]:
-    """What of these asks for another pcn than this one."""
+    """What of these requests another pcn than this one."""
     ours = metadata.version("pcn")
     for requirement in requirements:
         said = requirement.partition(";")[0].strip()

@@ -1,6 +1,6 @@
 """The services that can be had, found by name.
 
-They come from the built-in tree, from distributions that declare an entry point in group `pcn.services` (a directory), from
+They originate from the built-in tree, from distributions that declare an entry point in group `pcn.services` (a directory), from
 directories given on the command line, and, registered in /run/pcn/services or /etc/pcn/services, from elsewhere (service/remote).
 A directory holds <service>.schema.json (generated from <service>.yang), <service>.c and perhaps <service>.py.
 """

@@ -91,7 +91,7 @@ class Question(Protocol):
 
 
 class Answer(Protocol):
-    """What came of it (reconciler/slowpath/questions.py)."""
+    """The outcome (reconciler/slowpath/questions.py)."""
 
     @property
     def question(self) -> Question: ...

@@ -1,8 +1,8 @@
-"""What of a cube's programs depends on its configuration: C that a service's Python half gives, held against what may be said,
-and filters of packets.
+"""What of a cube's programs depends on its configuration: C that a service's Python half gives, held against what may be
+reported, and filters of packets.
 
-A text that comes from a configuration is a user's. It is compiled like any other, in the compiler's own confined process, and
-is never a part of another text; its name is a plain one, since it stands in messages and beside the service's own files.
+A text that originates from a configuration is a user's. It is compiled like any other, in the compiler's own confined process,
+and is never a part of another text; its name is a plain one, since it stands in messages and beside the service's own files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One µCube: a file of the service's, or a text that is called so, in which names stand for others (`renames`)."""
+    """One µCube: a file of the service's, or a text that is called so, in which names represent others (`renames`)."""
 
     name: str
     text: str | None = None
@@ -33,7 +33,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter in tcpdump's syntax: the name by which C asks for it (pcn_filter), the steps from the cube to its leaf, its
+    """A filter in tcpdump's syntax: the name by which C requests it (pcn_filter), the steps from the cube to its leaf, its
     text."""
 
     name: str
@@ -43,7 +43,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class CubeSources:
-    """A cube's programs by direction, in µCube order, and the filters in them. `digest` stands for all of it."""
+    """A cube's programs by direction, in µCube order, and the filters in them. `digest` represents all of it."""
 
     programs: Mapping[str, tuple[Program, ...]]
     digest: str
@@ -53,7 +53,7 @@ class CubeSources:
 def cube_sources(
     said: Mapping[str, Sequence[Any]], own: Mapping[str, Sequence[str]], filters: tuple[Filter, ...] = ()
 ) -> CubeSources | None:
-    """What a Python half's `sources` gave, and the filters that the configuration has; None if that is what the model says
+    """What a Python half's `sources` gave, and the filters that the configuration has; None if that is what the model declares
     anyway. `own`: the service's files by direction.
 
     A direction of which nothing is said keeps its files. Raises ValueError.

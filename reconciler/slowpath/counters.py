@@ -1,6 +1,6 @@
 """What is counted of each cube's slow path, in memory that outlives the worker that counts.
 
-The supervisor makes the block and gives each cube a slot; a worker writes its slots and the next one goes on with them. So a
+The supervisor makes the block and gives each cube a slot; a worker writes its slots and the next one continues with them. So a
 counter never falls, and what a killed worker had not answered is a difference of two of them.
 """
 

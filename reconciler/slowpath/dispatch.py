@@ -25,7 +25,7 @@ _QUIET = 1.0  # seconds between two reports of the same cube's mistakes
 
 
 class _Cube:
-    """A cube, its half, its ring, and how it fares. `half` None: it could not be made."""
+    """A cube, its half, its ring, and how it fares. `half` None: it could not be created."""
 
     def __init__(self, open_pin: OpenPin, cube: ServedCube, implementation: type[Any], counts: Counts, say: Say) -> None:
         self.handle, self.counts = CubeHandle(open_pin, cube, counts, say), counts
@@ -122,7 +122,7 @@ class Dispatcher:
         self._epoll.close()
 
     def adopt(self, cubes: Iterable[tuple[ServedCube, type[Any], Counts]]) -> bool:
-        """Serve these cubes, each by a half of this class. A cube that stays keeps its half, which is told of changes.
+        """Serve these cubes, each by a half of this class. A cube that stays keeps its half, which is notified of changes.
         False: a ring that should be there cannot be opened."""
         wanted = {cube.name: (cube, implementation, counts) for cube, implementation, counts in cubes}
         for name in [n for n, known in self._cubes.items() if n not in wanted or _is_another(known.handle.cube, wanted[n][0])]:
@@ -159,7 +159,7 @@ class Dispatcher:
         known.close()
 
     def drain(self) -> int:
-        """Handle packets that wait, of each cube its share; gives how many there were."""
+        """Handle packets that wait, of each cube its share; returns how many there were."""
         count, oldest = 0, time.monotonic_ns() - int(MAX_AGE * 1e9)
         ready = self._epoll.poll(0)
         share = SHARE if len(ready) > 1 else ALONE

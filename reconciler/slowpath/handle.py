@@ -155,7 +155,7 @@ class CubeHandle:
         self._questions.close()
 
     def log(self, level: str, text: str) -> None:
-        """`level` as in pcn_log: 'TRACE' to 'CRITICAL'. Below the cube's own nothing is said."""
+        """`level` as in pcn_log: 'TRACE' to 'CRITICAL'. Below the cube's own nothing is reported."""
         known = level if level in LEVELS[:-1] else "INFO"
         if LEVELS.index(known) >= LEVELS.index(self.cube.loglevel):
             self._say("log", self.name, known, text)
@@ -175,7 +175,7 @@ class CubeHandle:
 
     def ask(self, of: bytes, address: str, port: int, seconds: float, send: bytes = b"") -> bool:
         """Ask over TCP, from the host's network namespace, whether a connection is taken within so many seconds, and what is said
-        to `send`; `of` is how the half knows the question. Nothing waits for it: `answers` has what came of it. False: 256 are
+        to `send`; `of` is how the half knows the question. Nothing waits for it: `answers` has the outcome. False: 256 are
         open already. Raises OSError if this host cannot ask."""
         return self._questions.ask(Question(of, address, port, seconds, send), time.monotonic())
 
@@ -193,10 +193,10 @@ class CubeHandle:
         return self._tables[name]
 
     def send_packet_out(self, packet: bytes | Sequence[bytes], port: str = "", direction: str = EGRESS) -> int:
-        """Send one packet, or several that go the same way; gives how many went, the others are counted as refused.
+        """Send one packet, or several that go the same way; returns how many went, the others are counted as refused.
 
         A standard cube: INGRESS is as if it had arrived at that port now, EGRESS is out of that port, through what sits
-        on it. Of a transparent cube INGRESS goes on inwards after it, EGRESS outwards; `port` is the place, '' if it is at
+        on it. Of a transparent cube INGRESS continues inwards after it, EGRESS outwards; `port` is the place, '' if it is at
         one only. Raises KeyError for an unknown port.
         """
         packets = (packet,) if isinstance(packet, bytes | bytearray) else packet

@@ -31,7 +31,7 @@ class PacketOut:
         self._socket.close()
 
     def send(self, packets: Sequence[bytes], port: int, direction: str) -> int:
-        """Send packets in at a port, or out of it; gives how many went. The others found no room, or were too long."""
+        """Send packets in at a port, or out of it; returns how many went. The others found no room, or were too long."""
         where = port | (EGRESS_BIT if direction == EGRESS else 0)
         if self._trailer:
             said = struct.pack("<I", where)

@@ -1,7 +1,7 @@
-"""Connections that a half asks for, without ever waiting: opened, written to and read from as far as the kernel allows now.
+"""Connections that a half requests, without ever waiting: opened, written to and read from as far as the kernel allows now.
 
 A half has no sockets of its own. It asks (`CubeHandle.ask`) and takes the answers with its next tick (`CubeHandle.answers`). The
-connections are made in the worker's network namespace, which is the host's.
+connections are created in the worker's network namespace, which is the host's.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """`error`: '' for none, 'REFUSED', 'TIMEOUT', 'UNREACHABLE', 'CLOSED'; 'OURS': this host could not go on, which says nothing
-    of the other one. `line`: the first line of what was said, or as much of it as came."""
+    """`error`: '' for none, 'REFUSED', 'TIMEOUT', 'UNREACHABLE', 'CLOSED'; 'OURS': this host could not continue, which says
+    nothing of the other one. `line`: the first line of what was reported, or as much of it as came."""
 
     question: Question
     error: str
@@ -64,7 +64,7 @@ class Asked:
         self._socket.close()
 
     def ready(self) -> None:
-        """Something happened: go on as far as it goes."""
+        """Something happened: continue as far as it goes."""
         try:
             self._connected() if self.waits_for == select.POLLOUT else self._receive()
         except BlockingIOError:

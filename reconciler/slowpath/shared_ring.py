@@ -1,4 +1,4 @@
-"""The one ring that all programs of older versions write to, emptied until the last of them is gone.
+"""The one ring that all programs of older versions write to, emptied until the last of them no longer exists.
 
 A host is upgraded under traffic: the new agent meets programs that the old one loaded, which hand their packets to
 `shared/slowpath`. Its records are those of today. They are given to the workers over RPC; it is a way for minutes, not for speed.
@@ -34,7 +34,7 @@ class SharedRing:
         self.unclaimed = 0
 
     def follow(self, identity: int) -> None:
-        """The kernel's number of the ring that is pinned now, 0 if there is none. Called at every look."""
+        """The kernel's number of the ring that is pinned now, 0 if there is none. Called at every poll."""
         if self._ring is not None and self._ring.identity != identity:
             if self._gone and not self._handing and not self._ring.waiting():  # for a whole look no program has had it
                 self._let_go()

@@ -1,6 +1,6 @@
 """The agent's side of the workers: which there should be, that they live, and what they say.
 
-One worker serves all cubes of a service, or one cube where the service's half asks for it (`worker = "cube"`). A worker gets its
+One worker serves all cubes of a service, or one cube where the service's half requests it (`worker = "cube"`). A worker gets its
 cubes when it starts and whenever something about them changes. It dies with the agent, and its cubes' packets wait in their rings
 for the next one. Used from asyncio's loop, in the main thread: a worker ends with the thread that started it.
 """
@@ -107,7 +107,7 @@ class Supervised:
             await asyncio.sleep(delay)
 
     async def _life(self) -> str:
-        """One process, from its start to its end; gives why it ended."""
+        """One process, from its start to its end; returns why it ended."""
         process, sockets = self._start()
         self.pid, self._client = process.pid, Client(self.name, inherited(sockets), Bounds(in_flight=CONNECTIONS))
         why = ""
@@ -196,7 +196,7 @@ async def _finish(process: subprocess.Popen[bytes]) -> bool:
 
 
 class Supervisor:
-    """The workers of one root. `serve` is told what is live."""
+    """The workers of one root. `serve` is informed what is live."""
 
     def __init__(self, root: str, services: Services, say: Say) -> None:
         self._root, self._services, self._say = root, services, say

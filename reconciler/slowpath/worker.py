@@ -1,6 +1,6 @@
 """One worker: a process that serves the cubes of one service, or one cube, until its agent ends.
 
-Its loop waits for packets in its cubes' rings, for what the agent says over RPC, and for the next tick. It ticks by itself, so
+Its loop waits for packets in its cubes' rings, for what the agent reports over RPC, and for the next tick. It ticks by itself, so
 that what a half has promised its peers (a heartbeat, a question asked again) does not wait for an agent that is busy.
 """
 

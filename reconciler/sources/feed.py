@@ -24,8 +24,8 @@ log = logging.getLogger("pcn.feed")
 
 @dataclass(frozen=True, slots=True)
 class Care:
-    """How a host takes what comes. `spread`: seconds over which hosts apply a revision; `prune`: topologies that are gone go;
-    `reports`: its status is kept where the documents are from."""
+    """How a host takes what comes. `spread`: seconds over which hosts apply a revision; `prune`: topologies that no longer
+    exist go; `reports`: its status is kept where the documents are from."""
 
     spread: float = 0.0
     prune: bool = False
@@ -57,7 +57,7 @@ class Feed:
         self._thread.start()
 
     def sync(self) -> None:
-        """Look at the source now."""
+        """Examine the source now."""
         self._poked.set()
 
     def close(self) -> None:
@@ -125,7 +125,7 @@ class Feed:
         return self._care.spread * int.from_bytes(number[:4], "big") / (1 << 32)
 
     def _hold(self, seconds: float) -> None:
-        """Wait for this host's turn, or until somebody asks for it now. It goes on saying how it does: it is not away."""
+        """Wait for this host's turn, or until somebody requests it now. It continues saying how it does: it is not away."""
         until = time.monotonic() + seconds
         while not self._poked.is_set() and (left := until - time.monotonic()) > 0:
             self._report()

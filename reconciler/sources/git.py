@@ -1,6 +1,6 @@
 """A directory of a Git repository: `URL[#branch][:path]`. Nothing that the repository says is run.
 
-`ls-remote` says whether there is anything new; then one commit is fetched into a bare repository of our own, whose configuration
+`ls-remote`: whether there is anything new; then one commit is fetched into a bare repository of our own, whose configuration
 and hooks are ours, and its files are read from it: there is no work tree. A status is a blob of JSON, refs/pcn/status/<host>.
 """
 

@@ -1,4 +1,4 @@
-"""What a feed asks of a place that documents come from."""
+"""What a feed asks of a place that documents originate from."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Spool:
         return {}
 
     def publish(self, files: Mapping[str, bytes]) -> None:
-        """Raises OSError, and SourceError for a name that would lead elsewhere."""
+        """Raises OSError, and SourceError for a name that would point elsewhere."""
         if odd := [name for name in files if not is_plain(name)]:
             raise SourceError(f"{odd[0]!r} is no plain name of a file")
         before = self.directory.resolve() if self.directory.is_symlink() else None

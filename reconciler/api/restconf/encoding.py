@@ -1,4 +1,4 @@
-"""Values as JSON has them in YANG (RFC 7951), and the part of a tree that a query asks for (RFC 8040, 4.8). Pure."""
+"""Values as JSON has them in YANG (RFC 7951), and the part of a tree that a query requests (RFC 8040, 4.8). Pure."""
 
 from __future__ import annotations
 

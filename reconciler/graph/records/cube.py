@@ -9,8 +9,8 @@ from reconciler.model import BuildKey, family_of
 
 @dataclass(frozen=True, slots=True)
 class CubeRecord:
-    """`fuse`: it may run as one program with the cubes around it. `init`: its init-only leaves as JSON; live, '' if it was made
-    by a version that did not note them. `sources` stands for its C where that depends on its configuration."""
+    """`fuse`: it may run as one program with the cubes around it. `init`: its init-only leaves as JSON; live, '' if it was
+    created by a version that did not note them. `sources` represents its C where that depends on its configuration."""
 
     name: str
     service: str
@@ -46,7 +46,7 @@ class PortRecord:
 @dataclass(frozen=True, slots=True)
 class WaitingRecord:
     """A transparent cube to which no packet finds its way yet: the netdev `at` which it is to be attached is not there, or the
-    port `at` which it sits leads nowhere. `place` is its place in the list there. No hook or hop says so, and it must not be
+    port `at` which it sits points nowhere. `place` is its place in the list there. No hook or hop says so, and it must not be
     forgotten: it may be what protects the netdev that comes."""
 
     cube: str

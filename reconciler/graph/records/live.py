@@ -23,11 +23,11 @@ class Live:
     are among the records, and `unreadable` the names of those that cannot be read;
     `netdevs` has every netdev of this namespace by name; `tables` the raw rows
     of tables by cube. `adoptable` are tables that lost their pin but are in use: map ids by path, and, in `adopted`, what
-    they hold. `overfull` are the pins of tables that have more rows than they are to hold. `sealed` topologies were left out, for
+    they hold. `overfull` are the pins of tables that have more rows than they are to hold. `sealed` topologies were omitted, for
     the reason given (see `live.quarantine`). `recorded` are the digests under which programs are recorded. `namespaces` are those
     that the applied documents name, with their topologies; `network` is the network as seen beside what was applied, where
     `state` has it as seen beside what is wanted. `published` are the facts that workers published, by cube. `format` is that of
-    the layout in bpffs. `taps` are those that running commands ask for."""
+    the layout in bpffs. `taps` are those that running commands request."""
 
     state: State = field(default_factory=dict)
     orphans: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ def link_address(name: str, netns: str | None) -> str:
 @dataclass(frozen=True, slots=True)
 class LinkRecord:
     """Netdevs that a topology owns. `alias` marks them as pcn's. Live, `link` holds what was read back, and None
-    addresses what could not be read because the far end is gone."""
+    addresses what could not be read because the far end no longer exists."""
 
     link: Link
     topology: str
@@ -58,7 +58,7 @@ class OffloadRecord:
 
 @dataclass(frozen=True, slots=True)
 class PromiscuousRecord:
-    """A netdev that hears frames for other stations, as a bridge's port has to. Live, `ours` says whether it was asked for here;
+    """A netdev that hears frames for other stations, as a bridge's port has to. Live, `ours`: whether it was requested here;
     its mark is a symlink below bpffs, and may be all that is left of it."""
 
     netdev: str

@@ -48,7 +48,7 @@ class ChainPart:
 class TrampolineRecord:
     """The few instructions by which a packet enters (ingress) or leaves (egress) a cube at port `index`; or, with a `chain`, the
     cube itself and those that follow it. `chain` is the digest of its parts; live, 'foreign:…' if what runs is not what was
-    linked from what is there now, and `refused` if the verifier would not have it, so that a plain stub leads to hops."""
+    linked from what is there now, and `refused` if the verifier would not have it, so that a plain stub points to hops."""
 
     cube: str
     side: str

@@ -1,4 +1,4 @@
-"""States: records by address, in groups by cube, of which most are the same objects from one look to the next."""
+"""States: records by address, in groups by cube, of which most are the same objects from one poll to the next."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class RecordGroup(dict[str, Record]):
 
 
 class Grouped(State):
-    """A state that nobody changes, put together from `groups`: one for each cube by its name, and '' for what is of none. Most
-    groups are the same objects from one look to the next, and are not compared then."""
+    """A state that nobody changes, assembled from `groups`: one for each cube by its name, and '' for what is of none. Most
+    groups are the same objects from one poll to the next, and are not compared then."""
 
     __slots__ = ("groups",)
 

@@ -14,7 +14,7 @@ class TableRecord:
     configuration's. `mask` marks the bits of a value that are; `sparse`: all-zero rows count as absent.
     `init` marks the bits of init-only leaves: a row in which one of them changes is replaced. Live, `relaid` says that its rows
     are laid out in another way than today's programs have it. `btf`: its types, where the kernel has to know them. `bits`: each
-    bit is set before what it stands for is there, and cleared after it went."""
+    bit is set before what it represents is there, and cleared after it went."""
 
     cube: str
     name: str

@@ -20,7 +20,7 @@ from reconciler.service.registry import Services
 
 class Executor:
     """Performs operations below one root. `objects` are the compiled objects by digest; `planned` are the operations that will be
-    asked for, in order, of which programs may be loaded ahead. `services` know how rows of an older layout become newer ones."""
+    requested, in order, of which programs may be loaded ahead. `services` know how rows of an older layout become newer ones."""
 
     def __init__(
         self, root: Bpffs, objects: Mapping[str, Any], planned: Iterable[Operation] = (), services: Services | None = None

@@ -1,4 +1,4 @@
-"""Perform the operations on a packet's way: next hops, members of a flood, hooks of netdevs."""
+"""Perform the operations on a packet's path: next hops, members of a flood, hooks of netdevs."""
 
 from __future__ import annotations
 

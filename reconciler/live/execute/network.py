@@ -31,7 +31,7 @@ from reconciler.plan.operations import (
 
 
 class Network:
-    """`root` marks what is made. What was deleted and is made again gets the MACs that it had."""
+    """`root` marks what is created. What was deleted and is created again gets the MACs that it had."""
 
     def __init__(self, root: Bpffs) -> None:
         self._root, self._group = root, group_of(str(root.root))
@@ -135,7 +135,7 @@ class Network:
         netlink.apply_changes(wanted.name, wanted.netns, changes)
 
     def _tell_end(self, do: TellEnd) -> None:
-        """A route that has no gateway there by now is left out."""
+        """A route that has no gateway there by now is omitted."""
         wanted, old = do.end, do.before
         state = rtnl.end(wanted.name, wanted.netns)
         if state is None:
@@ -188,7 +188,7 @@ def index(netdev: str) -> int:
 
 
 def index_or_none(netdev: str) -> int:
-    """A netdev's ifindex now, 0 if it is gone."""
+    """A netdev's ifindex now, 0 if it no longer exists."""
     try:
         return socket.if_nametoindex(netdev)
     except OSError:

@@ -60,7 +60,7 @@ class Opened:
         self.fds[path] = fd
 
     def replace(self, fd: int, path: str) -> None:
-        """As `keep`, in the place of what is pinned there: an interrupted apply's, or something that was made anew."""
+        """As `keep`, in the place of what is pinned there: an interrupted apply's, or something that was recreated."""
         self.ensure_directory(path.rpartition("/")[0])
         try:
             self.root.pin(fd, path)

@@ -81,7 +81,7 @@ class Programs:
     def _load_chain(self, do: LoadChain) -> None:
         """Link cubes to one program. Their constants are in one map, which begins with the chain's digest: the program holds it,
         so that what it was linked from can be read back. If the verifier refuses what it took cube by cube, a stub that holds
-        the map stands there instead, and the cubes go on by hops."""
+        the map stands there instead, and the cubes continue by hops."""
         objects = [self._objects[part.object] for part in do.parts]
         constants = [bytes.fromhex(do.chain), *(part.constants for part in do.parts)]
         bases = accumulate(map(len, constants))

@@ -22,7 +22,7 @@ class Operation:
         cls.kind = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
     def __str__(self) -> str:
-        """What it does, in words: 'create map cubes/br1/tables/fdb'."""
+        """What it does, as text: 'create map cubes/br1/tables/fdb'."""
         words = self.kind.replace("_", " ")
         return f"{words} {getattr(self, self.subject)}" if self.subject in self.__match_args__ else words
 

@@ -1,4 +1,4 @@
-"""Operations on a packet's way: next hops, members of a flood, hooks of netdevs."""
+"""Operations on a packet's path: next hops, members of a flood, hooks of netdevs."""
 
 from __future__ import annotations
 

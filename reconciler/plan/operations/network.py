@@ -65,7 +65,7 @@ class DeleteLinks(Operation):
 
 @dataclass(frozen=True, slots=True)
 class ConfigureEnd(Operation):
-    """Make an end as wanted, which was as `before`; what the kernel does not have and `before` names is not asked for."""
+    """Make an end as wanted, which was as `before`; what the kernel does not have and `before` names is not requested."""
 
     end: LinkEnd
     before: LinkEnd
@@ -95,7 +95,7 @@ class TellEnd(Operation):
 
 @dataclass(frozen=True, slots=True)
 class SetPromiscuous(Operation):
-    """Have a netdev hear frames for others, or no more, unless somebody else asks for it too."""
+    """Have a netdev hear frames for others, or no more, unless somebody else requests it too."""
 
     subject: ClassVar[str] = "netdev"
     netdev: str

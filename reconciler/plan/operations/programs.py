@@ -12,7 +12,7 @@ from reconciler.plan.operations.names import Remove
 @dataclass(frozen=True, slots=True)
 class LoadProgram(Operation):
     """Load a cube's program and pin it. `object` is the digest of what was compiled, `maps` the pin of each of its tables by its
-    name in C, '' for the array `calls` by which µCubes go on; in that the program has the row `row`."""
+    name in C, '' for the array `calls` by which µCubes continue; in that the program has the row `row`."""
 
     path: str
     object: str
@@ -35,7 +35,7 @@ class KeepProgram(Operation):
 
 @dataclass(frozen=True, slots=True)
 class RecordGeneration(Operation):
-    """Note what was loaded: the digest of each program's object by name. `called`: of each program that others go on in, the
+    """Note what was loaded: the digest of each program's object by name. `called`: of each program that others continue in, the
     array by which they do."""
 
     path: str
@@ -59,7 +59,8 @@ class LoadStub(Operation):
 
 @dataclass(frozen=True, slots=True)
 class LinkedCube:
-    """One cube of a chain: its object by digest, its constants and tables, the port of arrival and the row that it goes on by."""
+    """One cube of a chain: its object by digest, its constants and tables, the port of arrival and the row that it continues
+    by."""
 
     cube: str
     object: str

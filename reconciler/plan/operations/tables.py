@@ -47,7 +47,7 @@ class WriteRows(Operation):
 
 @dataclass(frozen=True, slots=True)
 class DeleteRows(Operation):
-    """Delete rows by key. In a `sparse` table a row of zeros stands for none."""
+    """Delete rows by key. In a `sparse` table a row of zeros represents none."""
 
     path: str
     keys: tuple[bytes, ...]

@@ -1,6 +1,6 @@
 """Where each leaf of a model lives in the kernel, read off the model's JSON Schema.
 
-The schema says it with x-pcn- keywords (docs/models.md). This module gathers them into bindings: one for each list or
+The schema declares it with x-pcn- keywords (docs/models.md). This module gathers them into bindings: one for each list or
 group of leaves that is kept in a table. `rows` then turns configuration into rows and back with nothing else known.
 """
 
@@ -15,8 +15,8 @@ Schema = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One leaf. `level` counts the lists around it (0: none); `path` leads to it from that list's entry.
-    `place` is the C field ('' is the whole key or value). `state` leaves are the datapath's, never written. `until`: the
+    """One leaf. `level` counts the lists around it (0: none); `path` points to it from that list's entry.
+    `place` is the C field ('' is the entire key or value). `state` leaves are the datapath's, never written. `until`: the
     path from the root of the leaf that limits an age. `init`: a change of it replaces the entry."""
 
     level: int
@@ -32,10 +32,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """One table's share of a model. `segments` lead to the entries: (name, whether it is a list).
+    """One table's share of a model. `segments` point to the entries: (name, whether it is a list).
 
     No keys: the single row with key 0. `learned` names the datapath's own table of rows of the same shape. `state`: a list of
-    state (config false): the whole table is the datapath's, its keys too. `owner`: the path of the configured list whose
+    state (config false): the entire table is the datapath's, its keys too. `owner`: the path of the configured list whose
     rows own these.
     """
 
@@ -214,7 +214,7 @@ def sizes(schema: Schema) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
 
 
 def grows(schema: Schema) -> Iterator[str]:
-    """The tables of a model that are made larger than the C says when lists have more entries."""
+    """The tables of a model that are created larger than the C says when lists have more entries."""
     for member in schema.get("properties", {}).values():
         yield from member.get("x-pcn-grows", "").split()
         if member.get("type") in ("object", "array"):

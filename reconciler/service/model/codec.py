@@ -1,6 +1,6 @@
 """Leaves to bytes and back: how a value of a YANG model lies in a field of a C struct.
 
-An encoding is a word in the model (`x-pcn-encoding`); the size comes from the compiled C. Nothing here knows a
+An encoding is a word in the model (`x-pcn-encoding`); the size originates from the compiled C. Nothing here knows a
 service. Every encoder raises ValueError with a sentence when a value does not fit.
 """
 
@@ -19,7 +19,7 @@ class Env:
     """What encoding needs to know of the world: the indices of the cube's ports, the time in CLOCK_MONOTONIC seconds (only
     to show ages), the cube's name (what is derived from it is the same on every host), the facts that its service wants
     (reconciler/facts; one that is not known is absent), and the rows that the cube's tables hold now, by table: a half that keeps
-    order labels, or adds to a version, goes on from those. For `state` alone: `config` is the cube's configuration as it was
+    order labels, or adds to a version, continues from those. For `state` alone: `config` is the cube's configuration as it was
     applied, and `counters` what the host's protocols have counted (kernel/protocol_counters)."""
 
     ports: Mapping[str, int] = field(default_factory=dict)
@@ -94,7 +94,7 @@ def _prefix(text: str) -> bytes:
 
 
 def decode(encoding: str, raw: bytes, env: Env, enum: Mapping[str, int] | None = None) -> Any:
-    """The inverse of `encode`; a number that no name stands for comes back as '#<number>', so that damage shows."""
+    """The inverse of `encode`; a number that no name represents comes back as '#<number>', so that damage shows."""
     number = int.from_bytes(raw, sys.byteorder)
     if encoding == "uint":
         return number

@@ -48,7 +48,7 @@ def refuse_misfits(bound: Iterable[Binding], tables: Mapping[str, TableLayout]) 
 
 
 def entries(config: Any, segments: Sequence[tuple[str, bool]]) -> Iterator[tuple[Any, ...]]:
-    """Each entry that segments lead to, as the chain of (root, outer entry, ..., entry)."""
+    """Each entry that segments point to, as the chain of (root, outer entry, ..., entry)."""
     if not any(is_list for _, is_list in segments):
         yield (config,)  # leaves of an unkeyed row are addressed from the root
         return

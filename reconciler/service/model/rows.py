@@ -1,7 +1,7 @@
 """Configuration to table rows, and rows back to configuration, by a model's bindings.
 
 Both directions are pure. They are each other's inverse on configuration leaves; leaves that the datapath owns are
-masked out on the way in and can be asked for on the way out.
+masked out on the way in and can be requested on the way out.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Migrate = Callable[[bytes, bytes], tuple[bytes, bytes] | None]
 class TableRows:
     """What configuration asks of one table: its rows, and which bits of a value configuration owns.
 
-    `sparse`: an array whose all-zero rows count as absent. `staged`: nothing leads to a new row before another table is
+    `sparse`: an array whose all-zero rows count as absent. `staged`: nothing points to a new row before another table is
     written, so rows are written ahead of the commit and deleted after it; a service that keeps many rows that belong
-    together in staged tables, and leads to them from one row of another, changes them all at once. `init`: the bits of a value
+    together in staged tables, and points to them from one row of another, changes them all at once. `init`: the bits of a value
     that are init-only leaves, b"" if none is. `state`: no row of it is configuration's; the table is there for the slow path,
     though no program uses it. `entries`: how many rows a table of `pcn:grows` is to hold, if more than there are: an array's
     numbers have gaps, and tables that are numbered alike grow together. `bits`: a row is bits, each
-    of which stands for rows of other tables (a filter in front of them): those that come are set before any other row is written,
+    of which represents rows of other tables (a filter in front of them): those that come are set before any other row is written,
     those that go are cleared after."""
 
     rows: Mapping[bytes, bytes] = field(default_factory=dict)

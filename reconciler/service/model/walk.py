@@ -2,7 +2,8 @@
 
     chain/INGRESS/rule/7/action      list, its entry, list, its entry (keys in the model's order), leaf
 
-Each step is a Place: what kind of node it is and the part of the schema that says what may be there. Pure, and knows no service.
+Each step is a Place: what kind of node it is and the part of the schema that states what may be there. Pure, and knows no
+service.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class NoSuchPlace(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`schema`: of an entry, that of the list's entries. `words` are the keys of an entry as they were said, and `state` says
+    """`schema`: of an entry, that of the list's entries. `words` are the keys of an entry as they were reported, and `state` says
     that the datapath owns what is here (config false); `numbered`, that there are actions which append to the list."""
 
     kind: str

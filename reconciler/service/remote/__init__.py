@@ -3,7 +3,7 @@
     places     where they are: sockets in /run/pcn/services, files in /etc/pcn/services
     manifest   what one says of itself: model, C, functions; its digest is its identity
     kept       what is kept on disk of each: its manifest, and answers by digest of the question
-    contact    calls one, and makes sure that it is still the one that was agreed on
+    contact    calls one, and ensures that it is still the one that was agreed on
     impl       a `ServiceImpl` that asks it; `wire` writes questions and reads answers; `honesty` holds them against one another
     slowpath   hands it packets, in its worker
     offer      the other side: a service of a directory as functions that can be served

@@ -1,4 +1,4 @@
-"""Calls a service elsewhere, and makes sure with each connection that it is still the one that was agreed on."""
+"""Calls a service elsewhere, and ensures with each connection that it is still the one that was agreed on."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ AGAIN = 5.0  # seconds after which one that could not be had is asked again
 @dataclass(frozen=True, slots=True)
 class Found:
     """A service of a `directory`, whose code is there; or one whose model and C are kept there, with what asks the rest of it,
-    by `credentials`: paths of what it is known by, and we are. `stamp`: what `now` was when it was found."""
+    by `credentials`: paths of what it is identified by, and we are. `stamp`: what `now` was when it was found."""
 
     directory: Path
     implementation: RemoteImpl | None = None

@@ -27,7 +27,7 @@ def difference(config: Any, read: Any, path: str = "") -> str:
 
 
 def _in_one_order(config: Sequence[Any], read: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Rows have no order, so the entries that are made of them may come in another one."""
+    """Rows have no order, so the entries that are built from them may come in another one."""
     names = read[0].keys() if read and isinstance(read[0], Mapping) else ()
 
     def key(entry: Any) -> str:

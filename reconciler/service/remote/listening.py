@@ -1,4 +1,4 @@
-"""What a service elsewhere says of its own accord (POST /out): a thread asks for it, and the worker does it in its own time."""
+"""What a service elsewhere says of its own accord (POST /out): a thread requests it, and the worker does it in its own time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAUSE, AWAY = 0.1, 1.0  # seconds between two questions, however soon the first 
 
 
 class Listener:
-    """One answer waits to be taken, and no other is asked for meanwhile. `lost`: it was away, and may have forgotten its
+    """One answer waits to be taken, and no other is requested meanwhile. `lost`: it was away, and may have forgotten its
     cubes."""
 
     def __init__(self, contact: Contact) -> None:

@@ -1,4 +1,4 @@
-"""What a service says of itself at GET /service, and the digest that is its identity."""
+"""What a service declares of itself at GET /service, and the digest that is its identity."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _MOST_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`file` is the YAML file that says so, '' if a socket does. `socket` is a unix socket's path, else `host` and `port` are
+    """`file` is the YAML file that states so, '' if a socket does. `socket` is a unix socket's path, else `host` and `port` are
     called by TLS. `digest` is what root has agreed to, '' if nothing. `stamp` is another one when it may be another service."""
 
     name: str
