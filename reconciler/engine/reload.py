@@ -78,7 +78,7 @@ def _session(
         built[key] = whole = builder.with_text(key, direction, index, *code)
     except IndexError as error:
         raise UsageError(str(error)) from None
-    desired = Desired(dict(live.state))
+    state = dict(live.state)
     service = reconciler.services.get(cube.service)
     assert service is not None
     values = service.constants(cube.name, cube.loglevel, full_config(cube), live.ports[cube.name])
@@ -86,15 +86,16 @@ def _session(
     found = [r for r in live.state.values() if isinstance(r, ProgramRecord) and _is(r, cube.name, direction, index)]
     for record in found:
         compiled = sides[record.side]
-        desired.state[record.address] = replace(record, object=compiled.digest, constants=pack_constants(compiled, values))
+        state[record.address] = replace(record, object=compiled.digest, constants=pack_constants(compiled, values))
     if not found:
         raise UsageError(f"cube {cube.name!r} does not run {direction} program {index}")
     for table in _tables(cube, topologies, built, builder, reconciler.services, live):
-        known = desired.state.setdefault(table.address, table)
+        known = state.setdefault(table.address, table)
         if isinstance(known, TableRecord) and known.spec != table.spec:
             raise DocumentError([Problem(f"table {table.name} is live in another shape: {known.spec} and not {table.spec}")])
     objects = reconciler.objects(live) | by_digest(built)
-    desired.chains = fuse(desired.state, reconciler.build_desired(topologies, live).ways, reconciler.services, built, objects)
+    chains = fuse(state, reconciler.build_desired(topologies, live).ways, reconciler.services, built, objects)
+    desired = Desired(state, chains=chains)
     plan = make_plan(desired, live, reconciler.services, built, objects)
     return Session(desired, live, plan, objects=objects, built=built)
 

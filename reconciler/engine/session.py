@@ -30,7 +30,7 @@ from reconciler.graph.taps import with_taps
 from reconciler.kernel.read_cache import ReadCache
 from reconciler.live import taps as asked
 from reconciler.live.applied import applied_documents, name_of
-from reconciler.live.quarantine import HELD, UNREADABLE, of_unknown_services, readable, without
+from reconciler.live.quarantine import HELD, UNREADABLE, of_unknown_services, readable, sealed, without
 from reconciler.model import BuildKey, Tap, Topology
 from reconciler.plan import make_plan
 from reconciler.plan.context import Surroundings, taken
@@ -114,12 +114,12 @@ class Reconciler:
                 live = replace(look(), taps=taps)
         self.kept.built, self.kept.seen = dict(self.builder.built), dict(self.builder.seen)
         unknown = of_unknown_services(live.documents, self.services)
-        self._seal(live, {name: why for name, why in unknown.items() if name not in self.drop})
-        self._seal(live, dict.fromkeys(self.hold.intersection(record.name for record in live.documents), HELD))
         going = self.drop.union(spare)
-        live.orphans += tuple(pins.topology(name) for name in live.unreadable if name in going)
-        self._seal(live, dict.fromkeys(set(live.unreadable) - going, UNREADABLE))
-        return live
+        held = self.hold.intersection(record.name for record in live.documents)
+        reasons = dict.fromkeys(held, HELD) | {name: why for name, why in unknown.items() if name not in self.drop}
+        reasons |= dict.fromkeys(set(live.unreadable) - going, UNREADABLE)
+        orphans = tuple(pins.topology(name) for name in live.unreadable if name in going)
+        return sealed(replace(live, orphans=live.orphans + orphans) if orphans else live, reasons)
 
     def _can_be(self, tap: Tap) -> bool:
         """Whether a tap can be built here: one that cannot is not to keep anything else from being applied."""
@@ -155,13 +155,6 @@ class Reconciler:
         self.builder.built |= self.kept.built
         return replace(live, netdevs=netdevs, adoptable={}, adopted={}, overfull=frozenset(), sealed=dict(live.sealed))
 
-    def _seal(self, live: Live, reasons: Mapping[str, str]) -> None:
-        if reasons:
-            live.sealed |= reasons
-            live.state = without(live.state, reasons)
-            live.documents = tuple(record for record in live.documents if record.name not in reasons)
-            live.ports = {cube: ports for cube, ports in live.ports.items() if f"cube/{cube}" in live.state}
-
     def expected(self, documents: Sequence[Document], named: Collection[str], *, merge: bool) -> list[StoredDocument]:
         """What the kernel will keep of these documents, if all that it keeps now is of their names: held while the kernel is
         read, it spares the decoding of what says the same. What is wrong with a document is said later."""
@@ -183,7 +176,8 @@ class Reconciler:
             return [self.kept.topologies[document.text] for document in kept]
         topologies, wrong = readable(kept, self.services)
         names = {document.file: name_of(document) for document in kept}
-        self._seal(live, {names[file]: why for file, why in wrong.items() if names[file] not in spare})
+        rest = sealed(live, {names[file]: why for file, why in wrong.items() if names[file] not in spare})
+        live.sealed, live.state, live.documents, live.ports = rest.sealed, rest.state, rest.documents, rest.ports
         return topologies
 
     def with_links(self, live: Live, wanted: Iterable[Record]) -> tuple[State, list[str]]:
@@ -239,8 +233,11 @@ class Reconciler:
         cubes = LiveCubes(live.tables, live.published, recorded)
         desired = build_desired(topologies, self.services, built, live.ports, others, cubes, facts, before)
         if not desired.linked:
-            desired.chains = fuse(desired.state, desired.ways, self.services, built, self.objects(live))
-            desired.state, desired.linked = grouped(desired.state), True
+            state = dict(desired.state)
+            chains = fuse(state, desired.ways, self.services, built, self.objects(live))
+            desired = replace(desired, state=grouped(state), chains=chains, linked=True)
+            if before is not None:
+                before.keep(desired)
         return desired
 
     def _recorded(self, live: Live) -> dict[str, Any]:
@@ -280,14 +277,15 @@ class Reconciler:
         tables = {cube: self.builder.built[key].tables for cube, key in keys if key in self.builder.built}
         return replace(live, state=laid_out_anew(live, tables, known))
 
-    def _find_adoptable(self, base: Live, desired: Desired) -> None:
+    def _with_adoptable(self, base: Live, desired: Desired) -> Live:
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
         from reconciler.live.adopt import adoptable, overfull
 
         with Reader(Bpffs(self.root), self.kept.memory) as reader:
-            base.adoptable, base.adopted = adoptable(reader, base, desired.state)
-            base.overfull = overfull(reader, base.state, desired.state)
+            pins_lost, adopted = adoptable(reader, base, desired.state)
+            full = overfull(reader, base.state, desired.state)
+        return replace(base, adoptable=pins_lost, adopted=adopted, overfull=full)
 
     def _applied(self, applied: Sequence[Topology], base: Live, facts: Mapping[str, Any]) -> Desired:
         """The applied graph. A service that cannot be compiled any more must not keep its topology from being deleted:
@@ -322,7 +320,7 @@ class Reconciler:
         before, base = desired if before is None else before, self._with_layouts(base, wanted)
         own, known = network(desired.state), network(before.state)
         state, conflicts = self.with_links(base, {**known, **own}.values())
-        self._find_adoptable(base, desired)
+        base = self._with_adoptable(base, desired)
         then = state if known == own else self.with_links(base, known.values())[0]
         live = replace(base, state=state, network=then)
         objects = self.objects(base)

@@ -8,7 +8,7 @@ from typing import Any
 
 from reconciler.facts import SHADOW
 from reconciler.graph.diff import Change, diff
-from reconciler.graph.parts import Desired
+from reconciler.graph.parts import Desired, by_address
 from reconciler.graph.records import (
     Grouped,
     HookRecord,
@@ -16,6 +16,7 @@ from reconciler.graph.records import (
     Live,
     NamespaceRecord,
     OfNetwork,
+    Record,
     RecordGroup,
     State,
     TableRecord,
@@ -53,11 +54,11 @@ def without_network(live: Live) -> Live:
 
 
 def network_of(topologies: Sequence[Topology]) -> Desired:
-    desired = Desired()
+    found: dict[str, Record] = {}
     for topology in topologies:
-        desired.add(NamespaceRecord(name, topology.name) for name in topology.namespaces)
-        desired.add(LinkRecord(link, topology.name) for link in topology.links)
-    return desired
+        found |= by_address(NamespaceRecord(name, topology.name) for name in topology.namespaces)
+        found |= by_address(LinkRecord(link, topology.name) for link in topology.links)
+    return Desired(found)
 
 
 def drift_between(applied: State, live: State, sealed: Collection[str]) -> list[Change]:

@@ -18,13 +18,14 @@ from reconciler.graph.cube_part import build_key, cube_part, shadow_fact
 from reconciler.graph.documents import StoredDocument, stored_of
 from reconciler.graph.incremental import CachedGraph, DesiredCache, Inputs, Skeleton, rebuild
 from reconciler.graph.parents import parents
-from reconciler.graph.parts import Built, CubePart, Desired, LiveCubes
+from reconciler.graph.parts import Built, CubePart, Desired, LiveCubes, by_address
 from reconciler.graph.places import Places, places_of
 from reconciler.graph.records import (
     LinkRecord,
     NamespaceRecord,
     NextHopRecord,
     Record,
+    State,
     TableRecord,
     TopologyRecord,
 )
@@ -93,8 +94,7 @@ def build_desired(
     documents = [TopologyRecord(topology.name, document_text(topology)) for topology in topologies]
     desired = rebuild(known.graph, frame, parts, documents) if known.graph is not None else None
     if desired is None:
-        desired = _whole(topologies, services, frame.netdevs, parts, places)
-        desired.add(_promiscuous(topologies, services, kinds))
+        desired = _whole(topologies, services, frame.netdevs, parts, places, _promiscuous(topologies, services, kinds))
     known.graph = CachedGraph(asked, frame, parts, desired)
     return desired
 
@@ -119,34 +119,39 @@ def _whole(
     netdevs: Collection[str],
     parts: Mapping[str, CubePart],
     places: Places,
+    more: Iterable[Record],
 ) -> Desired:
-    """The graph of these topologies, of whose cubes these are the parts."""
-    desired = Desired(indices={cube: dict(part.env.ports) for cube, part in parts.items()})
+    """The graph of these topologies, of whose cubes these are the parts. `more` are records that are of no topology."""
+    indices, state = {cube: dict(part.env.ports) for cube, part in parts.items()}, dict[str, Record]()
+
+    def add(records: Iterable[Record]) -> None:
+        state.update(by_address(records))
+
     for topology in topologies:
-        desired.add(NamespaceRecord(name, topology.name) for name in topology.namespaces)
-        desired.add(LinkRecord(link, topology.name) for link in topology.links)
-        desired.add([TopologyRecord(topology.name, document_text(topology))])
+        add(NamespaceRecord(name, topology.name) for name in topology.namespaces)
+        add(LinkRecord(link, topology.name) for link in topology.links)
+        add([TopologyRecord(topology.name, document_text(topology))])
         for cube in topology.cubes:
-            desired.add(parts[cube.name].records)
+            add(parts[cube.name].records)
     tables, problems = _tables(parts.values())
     if problems:
         raise DocumentError(problems)
-    desired.add(tables)
-    wiring = wire(topologies, services, desired.indices, netdevs, places)
-    desired.add(_that_have_tables(wiring.records, desired))
+    add(tables)
+    wiring = wire(topologies, services, indices, netdevs, places)
+    add(_that_have_tables(wiring.records, state))
     if any(slot.side == pins.TWIN for part in parts.values() for slot in part.made.objects):
-        _drop_idle_twins(desired, wiring)
+        _drop_idle_twins(state, wiring)
+    add(more)
     missing = {netdev for *_, netdev in wiring.pending}
-    whole = wire(topologies, services, desired.indices, {*netdevs, *missing}, places) if missing else wiring
-    desired.pending, desired.ways, desired.notes = wiring.pending, whole.records, wiring.notes
-    return desired
+    whole = wire(topologies, services, indices, {*netdevs, *missing}, places) if missing else wiring
+    return Desired(state, tuple(wiring.pending), tuple(whole.records), tuple(wiring.notes), indices)
 
 
-def _that_have_tables(records: Iterable[Record], desired: Desired) -> Iterator[Record]:
+def _that_have_tables(records: Iterable[Record], state: State) -> Iterator[Record]:
     """Without the ways into namespaces of cubes whose programs never go there."""
     for record in records:
         leads_there = isinstance(record, NextHopRecord) and record.side == pins.SHADOW
-        if not leads_there or f"cube/{record.cube}/table/{pins.SHADOW}hops" in desired.state:  # type: ignore[union-attr]
+        if not leads_there or f"cube/{record.cube}/table/{pins.SHADOW}hops" in state:  # type: ignore[union-attr]
             yield record
 
 
@@ -192,19 +197,19 @@ def _service(cube: Cube, services: Services) -> Service:
     return service
 
 
-def _drop_idle_twins(desired: Desired, wiring: Wiring) -> None:
+def _drop_idle_twins(state: dict[str, Record], wiring: Wiring) -> None:
     """Take out the TC twins that no netdev's egress hook points to: they would never run."""
     idle = [
         address
-        for address, record in desired.state.items()
+        for address, record in state.items()
         if getattr(record, "side", pins.MAIN) == pins.TWIN and getattr(record, "cube", "") not in wiring.twins
     ]
     idle += [
         address
-        for address, record in desired.state.items()
+        for address, record in state.items()
         if isinstance(record, TableRecord)
         and record.cube not in ("", *wiring.twins)
         and pins.side_of(record.path) == pins.TWIN
     ]
     for address in idle:
-        desired.state.pop(address, None)
+        state.pop(address, None)

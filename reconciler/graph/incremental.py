@@ -81,6 +81,11 @@ class DesiredCache:
     built: dict[BuildKey, Built] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def keep(self, linked: Desired) -> None:
+        """The last graph with its chains: the next build starts from it."""
+        if self.graph is not None:
+            self.graph = replace(self.graph, desired=linked)
+
     def same_facts(self, facts: Mapping[str, Any]) -> Mapping[str, Any]:
         self.facts |= {name: value for name, value in facts.items() if name not in self.facts or self.facts[name] != value}
         return {name: self.facts[name] for name in facts}

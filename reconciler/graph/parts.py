@@ -81,20 +81,20 @@ class CubePart:
         return same and (rows is None or self.env.live == rows) and self.env.facts == facts
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Desired:
     """The desired graph; `pending` are (cube, port, netdev) that wait for a netdev; `ways` the hops and hooks there would be if
-    none did; `notes` go to the user; `linked`: whether its stubs have their chains,
-    and `chains` are the addresses of those that have one."""
+    none did; `notes` go to the user; `linked`: whether its stubs have their chains, and `chains` are the addresses of those that
+    have one. Once built, it is replaced, never changed."""
 
     state: State = field(default_factory=dict)
-    pending: list[tuple[str, str, str]] = field(default_factory=list)
-    ways: list[Record] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    indices: dict[str, dict[str, int]] = field(default_factory=dict)
+    pending: tuple[tuple[str, str, str], ...] = ()
+    ways: tuple[Record, ...] = ()
+    notes: tuple[str, ...] = ()
+    indices: Mapping[str, dict[str, int]] = field(default_factory=dict)
     linked: bool = False
     chains: tuple[str, ...] = ()
 
-    def add(self, records: Iterable[Record]) -> None:
-        for record in records:
-            self.state[record.address] = record
+
+def by_address(records: Iterable[Record]) -> dict[str, Record]:
+    return {record.address: record for record in records}

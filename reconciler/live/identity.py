@@ -22,7 +22,7 @@ def said_of(live: Live) -> dict[str, dict[str, Any]]:
     lost, that they are ours."""
     found: dict[str, dict[str, Any]] = {}
     for record in live.documents:
-        live.namespaces |= dict.fromkeys(record.stored.data.get("spec", {}).get("namespaces", ()), record.name)
+        live.namespaces.update(dict.fromkeys(record.stored.data.get("spec", {}).get("namespaces", ()), record.name))
         found |= _said(record.stored, record.name)
     return found
 

@@ -59,9 +59,9 @@ def observe_bpffs(
     """All that is below the root. `build` gives compiled objects, from the cache;
     None if they cannot be had, and then its tables are left undecoded. `state`: read the datapath's tables too. `before` is the
     state that the last poll found."""
-    live = Live(netdevs=dict(netdevs), format=reader.root.format())
+    documents, unreadable = documents_of(reader)
+    live = Live(netdevs=dict(netdevs), format=reader.root.format(), documents=documents, unreadable=unreadable)
     snapshot = Snapshot(reader, services, build, netdevs, {netdev.index: name for name, netdev in netdevs.items()}, live, state)
-    live.documents, live.unreadable = documents_of(reader)
     snapshot.add(live.documents)
     kept = {pins.topology(name) for name in (*(record.name for record in live.documents), *live.unreadable)}
     leftovers = [path for name in reader.names("topologies") if (path := f"topologies/{name}") not in kept]
@@ -82,9 +82,7 @@ def observe_bpffs(
     groups = {cube: _group(snapshot, own, in_use) for cube, own in cubes.items()}
     leftovers += [*snapshot.orphans, *hooks(snapshot)]
     leftovers += _shared(snapshot, groups)
-    live.orphans = tuple(leftovers)
-    live.state = assemble({"": RecordGroup(live.state), **groups}, before)
-    return live
+    return replace(live, orphans=tuple(leftovers), state=assemble({"": RecordGroup(live.state), **groups}, before))
 
 
 def _group(snapshot: Snapshot, own: Snapshot, in_use: Collection[int]) -> RecordGroup:

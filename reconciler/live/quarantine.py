@@ -7,7 +7,8 @@ other topology can be applied, shown and healed as ever, and these themselves be
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from reconciler import pins
 from reconciler.check import check, shared
@@ -18,6 +19,7 @@ from reconciler.graph.records import (
     CubeRecord,
     HookRecord,
     LinkRecord,
+    Live,
     NamespaceRecord,
     PromiscuousRecord,
     Record,
@@ -63,6 +65,16 @@ def readable(documents: Sequence[Document], services: Services) -> tuple[list[To
 def services_of(document: StoredDocument) -> frozenset[str]:
     """Names of the services that an applied document requests."""
     return frozenset(cube["service-name"] for cube in document.data.get("spec", {}).get("cubes", ()))
+
+
+def sealed(live: Live, reasons: Mapping[str, str]) -> Live:
+    """Without the topologies that `reasons` names, and with why."""
+    if not reasons:
+        return live
+    state = without(live.state, reasons)
+    documents = tuple(record for record in live.documents if record.name not in reasons)
+    ports = {cube: ports for cube, ports in live.ports.items() if f"cube/{cube}" in state}
+    return replace(live, sealed={**live.sealed, **reasons}, state=state, documents=documents, ports=ports)
 
 
 def without(state: State, topologies: Collection[str]) -> State:

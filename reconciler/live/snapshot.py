@@ -74,7 +74,7 @@ class Snapshot:
         self.live.ports.update(own.live.ports)
         self.live.tables.update(own.live.tables)
         self.live.published.update(own.live.published)
-        self.live.recorded |= own.live.recorded
+        self.live.recorded.update(own.live.recorded)
         self.stubs.update(own.stubs)
         self.orphans += own.orphans
 

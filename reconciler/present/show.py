@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reconciler import pins
@@ -65,7 +65,7 @@ def shown(options: Options, names: Collection[str] = (), *, state: bool = False)
             options.warn(quarantined_warnings(live))
         facts = reconciler.facts(applied, live)
         before = reconciler.build_desired(applied, live, facts=facts)
-        live.state, _ = reconciler.with_links(live, before.state.values())
+        live = replace(live, state=reconciler.with_links(live, before.state.values())[0])
     documents = _documents(live, reconciler, {topology.name: topology.document for topology in applied}, names, state, facts)
     if state:
         return Shown(documents, live.sealed)

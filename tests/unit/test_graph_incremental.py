@@ -42,7 +42,11 @@ def graph(document: Document, known: DesiredCache | None, netdevs: tuple[str, ..
     topologies = check([document], SERVICES)[0]
     built, indices = BUILDER.ensure(BUILDER.keys_of(topologies)), {f"c{number}": {"a": 0, "b": 1} for number in range(3)}
     desired = build_desired(topologies, SERVICES, built, indices, dict.fromkeys(netdevs), before=known)
-    desired.state = grouped(desired.state)
+    if isinstance(desired.state, Grouped):
+        return desired
+    desired = replace(desired, state=grouped(desired.state))
+    if known is not None:
+        known.keep(desired)
     return desired
 
 
