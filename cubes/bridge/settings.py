@@ -1,4 +1,4 @@
-"""What a bridge's configuration says of its ports and VLANs, with what follows from it."""
+"""What a bridge's configuration declares of its ports and VLANs, with what follows from it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Port:
 
 
     def identity(self, cube: str) -> int:
-        """Never 0; another one where the port leads elsewhere."""
+        """Never 0; another one where the port points elsewhere."""
         return zlib.crc32(f"{cube}:{self.name}:{self.peer}".encode()) | 1
 
 

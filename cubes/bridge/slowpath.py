@@ -1,7 +1,8 @@
 """The bridge's slow path: spanning trees, and what is to be forgotten when a link goes down.
 
 Only BPDUs come up, so they wait for nothing else: each cube has a ring of its own, and each service a worker. What a port was
-cleared for, and what each tree knows, is in tables: the next worker goes on from there, and without any ports stay what they are.
+cleared for, and what each tree knows, is in tables: the next worker continues from there, and without any ports stay what they
+are.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class SlowPath:
         self._publish(None)
 
     def _configure(self, vlan: int, settings: Settings) -> None:
-        """A port that leads elsewhere now begins anew."""
+        """A port that points elsewhere now begins anew."""
         tree = self._trees[vlan]
         if tree.settings != settings:
             self._do(vlan, Configured(settings), at_once=False)

@@ -2,8 +2,8 @@
 
 The number of rows is a power of two, with 8 bits or more for each address, so that of the addresses that are not listed about
 one in 33 is looked up all the same. The three lie in one row, so that a packet takes one access to memory. An edit of one address
-among 100,000 is one row: which addresses a row has is remembered from one time to the next, and what is made of them is the same
-as what is made from nothing.
+among 100,000 is one row: which addresses a row has is remembered from one time to the next, and what is built from them is the
+same as what is built from nothing.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MADE: deque[_Made] = deque(maxlen=8)
 
 
 def count_of(addresses: int) -> int:
-    """How many rows are made for so many addresses."""
+    """How many rows are created for so many addresses."""
     return max(LEAST, 1 << (-(-addresses * EACH // ROW) - 1).bit_length())
 
 

@@ -52,7 +52,7 @@ def type_of(metric: Mapping[str, Any]) -> str:
 
 
 def exposition(config: Mapping[str, Any], rows: Rows, tables: Mapping[str, Any]) -> Iterator[str]:
-    """The text's lines. `rows` by the tables' names in the user's C. Of a name that both directions have, `path` says which."""
+    """The text's lines. `rows` by the tables' names in the user's C. Of a name that both directions have, `path`: which."""
     named: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for direction in PATHS:
         for metric in metrics_of(config, direction):

@@ -1,4 +1,4 @@
-"""What a dynamic monitor's configuration says, with what is left out filled in."""
+"""What a dynamic monitor's configuration declares, with what is omitted filled in."""
 
 from __future__ import annotations
 

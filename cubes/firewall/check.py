@@ -104,7 +104,7 @@ _RULES: EntryMemo[tuple[tuple[str, str], ...]] = EntryMemo()
 
 @functools.lru_cache(maxsize=512)
 def _shadows(cube: str, chain: int) -> Shadows:
-    """What was found of a chain the last time; for another one of that name too, of which then all is looked at."""
+    """What was found of a chain the last time; for another one of that name too, of which then all is examined."""
     return Shadows()
 
 

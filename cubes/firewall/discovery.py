@@ -1,7 +1,7 @@
 """Chains that let IPv6 through and not what finds its neighbours: with a default of DROP nobody learns a MAC, and nothing passes.
 
-A node asks for a MAC address by a neighbour solicitation (ICMPv6 type 135) and is answered by an advertisement (136). Of a chain
-that is an edit of the one before, only those rules are looked at that came or went.
+A node requests a MAC address by a neighbour solicitation (ICMPv6 type 135) and is answered by an advertisement (136). Of a chain
+that is an edit of the one before, only those rules are examined that appeared or disappeared.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _accepted(rules: Sequence[Rule]) -> Iterator[int]:
 
 
 def _messages(rule: Rule) -> Iterable[int]:
-    """Which of the two a rule is taken to accept. Solicitations go to groups, so one that asks for a destination accepts them
+    """Which of the two a rule is taken to accept. Solicitations go to groups, so one that requests a destination accepts them
     only if it is about ICMPv6: then whoever wrote it has thought of it."""
     if rule.proto is None:
         return () if rule.dst or rule.dst_set or "dst" in dict(rule.texts) else _NAMES

@@ -83,7 +83,7 @@ def derive(
 def put_in_force(
     wanted: Mapping[int, Wanted], pages: Pages, head: Head, live: Mapping[str, Mapping[bytes, bytes]]
 ) -> Derived:
-    """`wanted` by family. Cells that neither it nor `live` has are not in the answer: whoever leaves out some that are right puts
+    """`wanted` by family. Cells that neither it nor `live` has are not in the answer: whoever omits some that are right puts
     them back."""
     found = lib.put_in_force(
         {f"cells{family}": cells for family, cells in wanted.items()},

@@ -120,8 +120,8 @@ class RuleIndexes:
 
 @dataclass(slots=True)
 class CachedAnswer:
-    """One answer: of `chains`, `head`, `numbers` and the rows `live` it is `rows`. `index` goes on to the answer that is made of
-    this one, which then is not the `first` any more; `seen` are rows that were found to be just these."""
+    """One answer: of `chains`, `head`, `numbers` and the rows `live` it is `rows`. `index` continues to the answer that is
+    built from this one, which then is not the `first` any more; `seen` are rows that were found to be just these."""
 
     chains: Chains
     order: Mapping[int, int]
@@ -143,7 +143,7 @@ class CachedAnswer:
         )
 
     def holds_for(self, live: Live) -> bool:
-        """Whether these are the rows that the answer was given for, or those that it asked for."""
+        """Whether these are the rows that the answer was given for, or those that it requested."""
         return self.is_in_force(live) or _agree(live, self.live)
 
     def warm_index(self, live: Live) -> None:
@@ -153,8 +153,8 @@ class CachedAnswer:
             self.unsettled = {family: _unsettled(keys, family, live) for family, keys in self.unsettled.items()}
 
     def is_in_force(self, live: Live) -> bool:
-        """Kept, because it is asked several times for the very same rows; and of two that are equal those that are there are gone
-        on with, so that whoever compares them next finds them to be the same objects."""
+        """Kept, because it is asked several times for the very same rows; and of two that are equal those that are there are
+        continued with, so that whoever compares them next finds them to be the same objects."""
         same = bool(self.seen) and all(live.get(name) is self.seen.get(name) for name in _ASKED)
         if not same and _agree(live, self.rows):
             self.seen, same = dict(live), True
@@ -186,7 +186,7 @@ def _said(rows: Mapping[bytes, bytes]) -> Rows:
 
 
 def apply_delta(known: CachedAnswer, chains: Chains, head: Head, live: Live, numbers: Numbers) -> CachedAnswer | None:
-    """The answer for a configuration that is `known`'s with some rules changed; None: derive it anew."""
+    """The answer for a configuration that is `known`'s with some rules changed; None: derive it again."""
     before = head_in_force(live)
     if not (
         chains.keys() == known.chains.keys() and known.numbers.agrees_with(numbers) and known.is_in_force(live)

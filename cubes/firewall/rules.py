@@ -1,7 +1,7 @@
 """A firewall rule as the control plane works with it.
 
-A rule is known by its identity: a number that follows from its name, or else from its content, and from its chain. Its id is its
-place only, so renumbering changes nothing; nor is the same rule parsed twice in the life of a process.
+A rule is identified by its identity: a number that follows from its name, or else from its content, and from its chain. Its id
+is its place only, so renumbering changes nothing; nor is the same rule parsed twice in the life of a process.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ Leaves = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`families` are those whose packets it can match. Ports None: not asked for; of ICMP they are type and code. `flags` is
-    (mask, value), `states` a mask; 0 asks for nothing. `said_flags` are the flags as they are written. A set's name may have
+    """`families` are those whose packets it can match. Ports None: not requested; of ICMP they are type and code. `flags` is
+    (mask, value), `states` a mask; 0 requests nothing. `said_flags` are the flags as they are written. A set's name may have
     a '!' before it. Leaves of several values stand in `texts`, as they are written; the rule is then what its `parts` are
-    together, which each ask for one of the values and have its identity."""
+    together, which each request one of the values and have its identity."""
 
     identity: int
     chain: int

@@ -4,7 +4,7 @@ Found are rules that one earlier rule covers, not those that it takes several to
 a protocol and single ports; those are looked up by the forms that earlier ones have, as packets are. The others are compared
 one by one, and of very long lists not all are: this is a warning, and nobody waits a minute for one.
 
-Of a list that is an edit of the one before, only those are looked at that a rule which came or went has to do with.
+Of a list that is an edit of the one before, only those are examined that a rule which appeared or disappeared has to do with.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def shadowed(rules: Sequence[Rule]) -> list[tuple[int, int]]:
 
 
 def _misses(ours: int | bool | None, theirs: int | bool | None) -> bool:
-    """Whether a rule that looks at so much of a field cannot cover one that says so much of it."""
+    """Whether a rule that examines so much of a field cannot cover one that states so much of it."""
     return bool(ours) and (theirs is None or theirs < ours) if ours is not None else False
 
 
@@ -147,7 +147,7 @@ def _form(rule: Rule) -> Form:
 
 
 def _is_odd(rule: Rule) -> bool:
-    """Whether it asks for more than whole prefixes, a protocol and single ports."""
+    """Whether it requests more than whole prefixes, a protocol and single ports."""
     single = all(span is None or span[0] == span[1] for span in (rule.sport, rule.dport))
     return bool(rule.texts or rule.flags[0] or rule.states or rule.device or rule.src_set or rule.dst_set or not single)
 
@@ -157,7 +157,7 @@ def _fits(length: int | None, prefix: Prefix | None) -> bool:
 
 
 def _under(form: Form, rule: Rule) -> Values:
-    """What a form looks at in a rule. A range is no single port, and so is like no rule that is known here."""
+    """What a form examines in a rule. A range is no single port, and so is like no rule that is known here."""
     src, dst = (
         None if length is None or prefix is None else prefix.value >> (prefix.width - length) | prefix.width << 128
         for length, prefix in zip(form[:2], (rule.src, rule.dst), strict=True)

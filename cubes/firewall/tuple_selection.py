@@ -62,7 +62,7 @@ def cost(sizes: Sizes) -> float:
 
 
 def stays(grid: int, sizes: Sizes, rules: int) -> bool:
-    """Whether `select_tuples` surely keeps the grid that so many rules are on, without a look at others."""
+    """Whether `select_tuples` surely keeps the grid that so many rules are on, without reading others."""
     cells = sum(size * keys for each in sizes.values() for size, keys in each.items())
     fits = len(sizes) <= MOST_TUPLES and cells <= _most_cells(rules)
     return not rules or (fits and most(sizes) <= MOST_LOOKUPS and cost(sizes) <= 2 * _ENOUGH and 0 <= grid < len(GRIDS))
@@ -73,7 +73,7 @@ def select_tuples(rules: tuple[Rule, ...], family: int, before: int | None, numb
     """The rules of one chain and family on the grid that suits them; `before` is the one that they are on now, which
     is kept while no other is much better. Raises ValueError if none will do.
 
-    Kept for the chains asked about last: one apply asks four times, for what is written, what was, and what came of it."""
+    Kept for the chains asked about last: one apply asks four times, for what is written, what was, and the outcome."""
     own = [part for rule in rules for part in rule.alternatives if family in part.families]
     tuples = _tuples(own, family, before is not None and before < len(GRIDS) and GRIDS[before].is_other)
     best = None
@@ -99,7 +99,7 @@ def select_tuples(rules: tuple[Rule, ...], family: int, before: int | None, numb
 
 def _tuples(rules: Iterable[Rule], family: int, is_other: bool) -> dict[int, int]:
     """How many tuples there are on each grid of one kind, by its number; grids on which there would be too many of them, or of
-    cells, are left out."""
+    cells, are omitted."""
     shapes = Counter(_shape(rule) for rule in rules)
     width, found = WIDTH[family], {}
     asks = any(shape[-1] for shape in shapes)

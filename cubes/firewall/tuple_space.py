@@ -1,9 +1,9 @@
 """Where a rule's cells lie: which bits of a packet are its key, on one of several grids.
 
-A tuple is a set of bits that rules look at: so many of the source address, of the destination, of each port, and whether the
+A tuple is a set of bits that rules examine: so many of the source address, of the destination, of each port, and whether the
 protocol. A search looks once into each tuple, so there should be few; and once at each cell of a key, so cells of a key
 should be few too. A grid rounds lengths down, which trades the one for the other, and which grid is best depends on the rules.
-What the key leaves out, the cell itself asks (bpf/lib/classify.h), so a grid is a matter of speed only.
+What the key omits, the cell itself asks (bpf/lib/classify.h), so a grid is a matter of speed only.
 """
 
 from __future__ import annotations

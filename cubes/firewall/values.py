@@ -1,6 +1,6 @@
 """Leaves of a rule that say several things: lists, ranges, names of services, and '!' before them.
 
-What such a rule matches is cut into parts that each ask for one prefix and one range, as other rules do.
+What such a rule matches is cut into parts that each request one prefix and one range, as other rules do.
 """
 
 from __future__ import annotations

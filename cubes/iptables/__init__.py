@@ -50,7 +50,7 @@ NOTHING = bytes(16)  # of a counter that is new
 
 
 def programs(config: Config) -> dict[str, Sequence[int]]:
-    """All but those that look for sets, which few rule sets ask for."""
+    """All but those that search for sets, which few rule sets request."""
     asks = any("src-set" in rule or "dst-set" in rule for chain in config.get("chain", ()) for rule in chain.get("rule", ()))
     chosen = [*PROGRAMS, *(SETS if asks else ())]
     return {"ingress": chosen, "egress": chosen}
@@ -99,7 +99,7 @@ def _in_force(config: Config, chains: Mapping[str, Chain], env: Env) -> dict[str
 
 
 def _asked(rules: Sequence[Laid]) -> int:
-    """enum sets: whose sets the rules of a chain ask for."""
+    """enum sets: whose sets the rules of a chain request."""
     matches = [match for laid in rules for match in laid.matches]
     return (SRC if any(match.src_set for match in matches) else 0) | (DST if any(match.dst_set for match in matches) else 0)
 

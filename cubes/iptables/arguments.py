@@ -189,7 +189,7 @@ def _icmp_type(words: Words, _: str, spoken: Spoken, option: str) -> None:
 
 
 def _states(words: Words, inverted: str, spoken: Spoken, option: str) -> None:
-    """Beside others, what never is here is left out: the rule matches what it matched."""
+    """Beside others, what never is here is omitted: the rule matches what it matched."""
     said = words.value(option).split(",")
     for word in said:
         if word not in STATES and word not in _NEVER:

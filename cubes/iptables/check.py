@@ -44,7 +44,7 @@ def _of_named_sets(config: Mapping[str, Any]) -> Iterator[Said]:
 
 
 def _together(config: Mapping[str, Any]) -> Iterator[Said]:
-    """Chains that lead to themselves; what is too much as a whole."""
+    """Chains that point to themselves; what is too much as a whole."""
     chains = chains_of(config)
     targets = {name: tuple(rule.action for rule in chain.rules if rule.action in chains) for name, chain in chains.items()}
     turning = list(circles(targets))

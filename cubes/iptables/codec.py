@@ -96,8 +96,8 @@ Counts = Mapping[int, tuple[int, int]]
 
 
 def counts(chains: Mapping[str, Chain], rows: Live) -> Counts:
-    """Packets and bytes of each written rule, by its identity: at all places where it is laid out together. What leads to a chain
-    has those of the rules there that decide, or lead back."""
+    """Packets and bytes of each written rule, by its identity: at all places where it is laid out together. What points to a
+    chain has those of the rules there that decide, or lead back."""
     counters = rows.get("counters", {})
     found: dict[int, tuple[int, int]] = {}
     for rules in laid_out(chains).values():

@@ -82,7 +82,7 @@ def _counts(state: Mapping[str, Any]) -> Counts:
 
 
 def _same(rule: Leaves, other: Leaves) -> bool:
-    """Whether a rule of the document, where defaults may be left out, is the one that was spoken."""
+    """Whether a rule of the document, where defaults may be omitted, is the one that was spoken."""
     return {"action": "ACCEPT"} | {name: value for name, value in rule.items() if name != "id"} == dict(other)
 
 

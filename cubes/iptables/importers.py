@@ -1,6 +1,6 @@
 """What iptables-save prints of a host, as its firewall: the import 'iptables-save' with --service iptables.
 
-The table filter is carried over line by line. A line that cannot be is left out and listed.
+The table filter is carried over line by line. A line that cannot be is omitted and listed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Leaves = dict[str, Any]
 
 @dataclass(slots=True)
 class _Filter:
-    """The chains as they are read, and what is lost; `sets` are ipset's, of which the rules ask for those of `used`."""
+    """The chains as they are read, and what is lost; `sets` are ipset's, of which the rules request those of `used`."""
 
     chains: dict[str, Leaves] = field(default_factory=dict)
     lost: list[Problem] = field(default_factory=list)
@@ -135,7 +135,7 @@ def _sets(found: _Filter) -> dict[str, Any]:
 
 
 def _nowhere(chains: Mapping[str, Leaves]) -> Iterator[Problem]:
-    """Rules that lead to chains which are not there go, too."""
+    """Rules that point to chains which are not there go, too."""
     for chain in chains.values():
         bad = [rule for rule in chain["rule"] if rule["action"] not in ACTIONS and rule["action"] not in chains]
         for rule in bad:

@@ -1,8 +1,8 @@
-"""Chains as one list of rules each, in which those of one's own are laid out where rules lead to them.
+"""Chains as one list of rules each, in which those of one's own are laid out where rules point to them.
 
-A search for the first rule that matches does not know chains. So where a rule leads to a chain, that chain's rules stand, each
-asking what both ask together. RETURN goes on behind the last rule of what was laid out. Behind the rules of a chain that is gone
-to (`goto`) stands a RETURN of the chain that it was gone to from.
+A search for the first rule that matches does not know chains. So where a rule points to a chain, that chain's rules stand, each
+asking what both ask together. RETURN continues behind the last rule of what was laid out. Behind the rules of a chain that
+is entered by `goto` stands a RETURN of the chain that it was entered from.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Building:
 
 
 def laid_out(chains: Mapping[str, Chain]) -> dict[str, list[Laid]]:
-    """The rules of each built-in chain that is written. Raises ValueError for chains that lead to one another in a circle, are
+    """The rules of each built-in chain that is written. Raises ValueError for chains that point to one another in a circle, are
     missing, or together too long."""
     found = {}
     for name in BUILT_IN:
@@ -53,7 +53,7 @@ def laid_out(chains: Mapping[str, Chain]) -> dict[str, list[Laid]]:
 
 
 def _shortened(rules: list[Laid]) -> list[Laid]:
-    """A packet goes on behind a LOG, a RETURN or a limit, and not often (MOST_BEHIND). Where there are more of these, a RETURN
+    """A packet continues behind a LOG, a RETURN or a limit, and not often (MOST_BEHIND). Where there are more of these, a RETURN
     that is a chain's last rule, as in each of fail2ban's, matches nothing: it would lead where the chain's end does."""
     if sum(laid.rule.action in ("LOG", "RETURN") or bool(laid.rule.leaf("limit")) for laid in rules) > MOST_BEHIND:
         for place, laid in enumerate(rules):
@@ -63,7 +63,7 @@ def _shortened(rules: list[Laid]) -> list[Laid]:
 
 
 def _lay(building: _Building, name: str, within: list[Match], path: tuple[int, ...], names: tuple[str, ...]) -> None:
-    """A chain that is led to: its end, and RETURN, lead back to behind it."""
+    """A chain that is pointed to: its end, and RETURN, lead back to behind it."""
     returns: list[Laid] = []
     _lay_rules(building, name, within, path, names, returns)
     for laid in returns:
@@ -73,7 +73,7 @@ def _lay(building: _Building, name: str, within: list[Match], path: tuple[int, .
 def _lay_rules(
     building: _Building, name: str, within: list[Match], path: tuple[int, ...], names: tuple[str, ...], returns: list[Laid]
 ) -> None:
-    """`returns` are the rules so far that lead back to where this chain, or the one that it was gone to from, was led to."""
+    """`returns` are the rules so far that lead back to where this chain, or the one that it was gone to from, was pointed to."""
     if len(names) > DEEPEST:
         raise ValueError(f"chains lead to one another more than {DEEPEST} deep: {', '.join(names)}")
     for rule in building.chains[name].rules:
@@ -111,7 +111,7 @@ def identity_of(path: tuple[int, ...]) -> int:
 
 
 def circles(chains: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
-    """Chains that lead to themselves; `chains` are the names that each one leads to."""
+    """Chains that point to themselves; `chains` are the names that each one points to."""
     for name in chains:
         ways: list[tuple[str, ...]] = [(name,)]
         known: set[str] = set()

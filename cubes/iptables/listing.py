@@ -138,7 +138,7 @@ Counts = Mapping[str, Mapping[str, tuple[int, int]]]
 
 
 def table(chains: Sequence[Leaves], wanted: str | None, counts: Counts, *, verbose: bool, numbers: bool) -> Iterator[str]:
-    """The lines of -L; what is in `counts` is shown if it is asked for."""
+    """The lines of -L; what is in `counts` is shown if it is requested."""
     led: dict[str, int] = {}
     for chain in chains:
         for rule in chain.get("rule", ()):

@@ -1,7 +1,7 @@
 """What a rule asks of a packet, and what two rules ask of it together.
 
-A chain of one's own is laid out where a rule leads to it, so each of its rules asks what the two say together; most often that is
-a match again. Where it takes several, `both` gives several, and a packet that is in any of them is meant.
+A chain of one's own is laid out where a rule points to it, so each of its rules asks what the two say together; most often that
+is a match again. Where it takes several, `both` gives several, and a packet that is in any of them is meant.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Address:
 @dataclass(frozen=True, slots=True)
 class Match:
     """No address, protocol or port: any. Of ICMP `sports` are types, `dports` codes. `flags` is (mask, value), `states` a mask, 0
-    for any. `ins` and `outs` are names of netdevs, '!' in front of those that it must not be, and all of them are asked for. A
+    for any. `ins` and `outs` are names of netdevs, '!' in front of those that it must not be, and all of them are requested. A
     set's name may have a '!' before it, too."""
 
     src: Address | None = None

@@ -1,6 +1,6 @@
 """What a rule that is laid out has in the tables that packets meet: pieces, each with its keys and its cell.
 
-A rule has a piece for each pair of ranges of ports and netdevs that it asks for; all say the same, so it does not matter which is
+A rule has a piece for each pair of ranges of ports and netdevs that it requests; all say the same, so it does not matter which is
 found.
 """
 
@@ -44,7 +44,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """`order` is the rule's place in its chain, `skip` the place of the last rule that it leaves out, if it is a RETURN."""
+    """`order` is the rule's place in its chain, `skip` the place of the last rule that it omits, if it is a RETURN."""
 
     identity: int
     order: int
@@ -76,7 +76,7 @@ def pieces_of(rules: Sequence[Laid], netdevs: Mapping[str, int], numbers: Mappin
 
 
 def devices(names: Sequence[str], netdevs: Mapping[str, int]) -> list[Device]:
-    """What all of these names ask for together."""
+    """What all of these names request together."""
     if not names:
         return [Device()]
     if len(names) == 1 and not names[0].endswith("+"):
@@ -169,6 +169,6 @@ def _bits(address: Address | None) -> tuple[bytes, bytes]:
 
 
 def _family(match: Match) -> int:
-    """What an inverted address asks for; 0 for any. Others have it in their bits."""
+    """What an inverted address requests; 0 for any. Others have it in their bits."""
     wanted = {address.family for address in (match.src, match.dst) if address is not None and address.inverted}
     return wanted.pop() if wanted else 0

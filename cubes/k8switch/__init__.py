@@ -31,7 +31,8 @@ _LENGTHS = ("cluster_length", "length", "virtual_length")  # of `struct subnets`
 
 
 def constants(config: Config) -> dict[str, int]:
-    """Without services a packet is looked up in fwd-table and nowhere else; without a NODEPORT port nobody comes from outside."""
+    """Without services a packet is looked up in fwd-table and nowhere else; without a NODEPORT port nobody originates from
+    outside."""
     return {"SERVES": int(_serves(config)), "NODEPORT": int(any(_kind(port) == "NODEPORT" for port in config.get("ports", ())))}
 
 

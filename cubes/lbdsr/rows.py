@@ -1,7 +1,7 @@
 """What packets are sent by, as it follows from virtual addresses and their pools: `services`, `members`, `rings`.
 
-A backend is known by its MAC address and its tunnel's end, so that its number stays when its id is another one. Two of a pool
-that have both in common are one.
+A backend is identified by its MAC address and its tunnel's end, so that its number stays when its id is another one. Two of a
+pool that have both in common are one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def health_key(pool: bytes, entry: Config) -> bytes:
 
 
 def _left_out(config: Config, down: frozenset[str]) -> dict[bytes, list[Config]]:
-    """The pools that have backends which are to be left out, by key; these as if they were DOWN."""
+    """The pools that have backends which are to be omitted, by key; these as if they were DOWN."""
     pools: dict[bytes, list[tuple[bytes, Config]]] = {}
     for pool, _, _, entry in checked(config) if down else ():
         pools.setdefault(pool, []).append((health_key(pool, entry), entry))
@@ -53,7 +53,7 @@ def _left_out(config: Config, down: frozenset[str]) -> dict[bytes, list[Config]]
 
 
 def derive(config: Config, tables: Mapping[str, Any], down: frozenset[str] = frozenset()) -> dict[str, Rows]:
-    """`down`: the backends of pools with a health-check that are to be left out (lib/health.py). A ring's size follows from what
+    """`down`: the backends of pools with a health-check that are to be omitted (lib/health.py). A ring's size follows from what
     is configured, so that it stays the same then."""
     found: dict[str, Rows] = {"services": {}, "members": {}, "rings": {}}
     taken: set[int] = set()

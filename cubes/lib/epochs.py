@@ -172,7 +172,7 @@ def put_in_force(
     live: Mapping[str, Mapping[bytes, bytes]],
 ) -> InForce:
     """`wanted` by the table of the cells, `pages` by theirs: the rows of a bank. Cells that neither `wanted` nor `live` has are
-    not in the answer: whoever leaves out some that are right puts them back."""
+    not in the answer: whoever omits some that are right puts them back."""
     epoch = epoch_of(live)
     sorted_cells = {name: _sort(cells, live.get(name, {}), epoch) for name, cells in wanted.items()}
     wrong = {

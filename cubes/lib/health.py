@@ -1,7 +1,8 @@
-"""Health checks of a load balancer's backends: whom to ask what, what their answers come to, and what the mapping is told of it.
+"""Health checks of a load balancer's backends: whom to ask what, what their answers come to, and what the mapping is notified
+of it.
 
-A backend's worker asks it, and counts answers (`judged`). Who is to be left out is the fact `health`: the digests of their keys,
-since a fact is a page at most. A backend that nothing is said of is there.
+A backend's worker asks it, and counts answers (`judged`). Who is to be omitted is the fact `health`: the digests of their keys,
+since a fact is a page at most. A backend that nothing is reported of is there.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def digest(key: bytes) -> str:
 
 
 def fact_of(verdicts: Mapping[bytes, Verdict]) -> dict[str, str]:
-    """Those that are left out; of more than MOST_DOWN those that were first."""
+    """Those that are omitted; of more than MOST_DOWN those that were first."""
     down = sorted((verdict.since, key) for key, verdict in verdicts.items() if not verdict.healthy)
     return {"down": "".join(sorted(digest(key) for _, key in down[:MOST_DOWN]))}
 
@@ -128,7 +129,7 @@ def down_of(facts: Mapping[str, Any]) -> frozenset[str]:
 
 
 def without_down(entries: Iterable[Config], keys: Iterable[bytes], down: Collection[str]) -> Iterator[Config]:
-    """Backends, of which those that are left out are as if they were configured so."""
+    """Backends, of which those that are omitted are as if they were configured so."""
     for entry, key in zip(entries, keys, strict=True):
         yield {**entry, "state": "DOWN"} if digest(key) in down else entry
 

@@ -1,7 +1,7 @@
-"""The slow path of a load balancer with health checks: asks backends, and publishes who is to be left out.
+"""The slow path of a load balancer with health checks: asks backends, and publishes who is to be omitted.
 
-No packet comes up here, so none waits for what is asked; and nothing here waits either: what is open is looked at with each tick.
-What is known stands in the table `health`, from which the next worker goes on; the fact outlives both.
+No packet comes up here, so none waits for what is asked; and nothing here waits either: what is open is examined with each tick.
+What is known stands in the table `health`, from which the next worker continues; the fact outlives both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reconciler.service.sdk import CubeHandle
 
 
 class HealthWorker:
-    """One cube. A service says whom to ask (`targets`)."""
+    """One cube. A service declares whom to ask (`targets`)."""
 
     packets = False
 

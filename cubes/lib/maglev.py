@@ -35,7 +35,7 @@ def ring(size: int, weights: Mapping[bytes, int]) -> list[bytes]:
 
 
 def _order(name: bytes, size: int) -> tuple[int, int]:
-    """Where a backend begins, and how it goes on."""
+    """Where a backend begins, and how it continues."""
     first, second = struct.unpack("<QQ", hashlib.blake2b(name, digest_size=16).digest())
     return first % size, second % (size - 1) + 1
 
@@ -115,7 +115,7 @@ def _rotl(word: int, by: int) -> int:
 
 
 def slot_of(found: int, size: int) -> int:
-    """The slot that a hash leads to."""
+    """The slot that a hash points to."""
     return found * size >> 32
 
 

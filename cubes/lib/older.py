@@ -1,4 +1,4 @@
-"""Whether a firewall that comes before connections lets those go on that are older than it. Pure.
+"""Whether a firewall that comes before connections lets those continue that are older than it. Pure.
 
 Of an older TCP connection the first packet that is seen is NEW if connections are picked up in their middle, and INVALID if not.
 """

@@ -31,7 +31,7 @@ def labels(order: Sequence[int], known: Mapping[int, int]) -> dict[int, int]:
 
 
 def _rising(values: Sequence[int]) -> list[tuple[int, int]]:
-    """(place, label) of the longest rising part; 0 stands for none."""
+    """(place, label) of the longest rising part; 0 represents none."""
     if all(low < high for low, high in pairwise(values)) and values and values[0]:
         return list(enumerate(values))
     tails: list[int] = []
@@ -121,7 +121,7 @@ def is_rising(values: Iterable[int]) -> bool:
 
 
 class Rising:
-    """Whether numbers rise. Of a list that was spliced, only what is new is looked at."""
+    """Whether numbers rise. Of a list that was spliced, only what is new is examined."""
 
     def __init__(self) -> None:
         self._last: Sequence[int] = ()

@@ -1,8 +1,8 @@
 """Which grid suits a set of rules for tuple space search (bpf/lib/classify.h), and the cells that they have on it.
 
 A tuple is a mask that some rules have. A search looks once into each tuple, and once at each cell of a key, so both should be
-few. A grid makes fewer masks of many, and what a key leaves out the cell itself asks, so a grid is a matter of speed only. A
-service says which keys a rule has on a grid (`Keys`); a key begins with its tuple's number.
+few. A grid makes fewer masks of many, and what a key omits the cell itself asks, so a grid is a matter of speed only. A
+service declares which keys a rule has on a grid (`Keys`); a key begins with its tuple's number.
 """
 
 from __future__ import annotations

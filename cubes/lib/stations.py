@@ -1,4 +1,4 @@
-"""The MAC that a rule asks for (`smac`), as the programs know it.
+"""The MAC that a rule requests (`smac`), as the programs know it.
 
 A station is six bytes. The first two and the last four are words, as the kernel's own order of bytes makes them; a key has both,
 mixed, in the place of its ports.

@@ -56,7 +56,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`value` and `mask` are vectors; `proto` 0 and `port` -1 ask for nothing. `row` is what the `rules` table has."""
+    """`value` and `mask` are vectors; `proto` 0 and `port` -1 request nothing. `row` is what the `rules` table has."""
 
     identity: int
     id: int

@@ -1,7 +1,7 @@
 """The router's control plane: its configuration as rows of its tables, and back.
 
 What was written is kept in tables of its own (`ports`, `secondary_addresses`, `routes`), which `config` reads back. What
-packets are sent by (`fib4_…`, `fib6_…`) and what none may come from (`martians…`) is derived from it, so a difference
+packets are sent by (`fib4_…`, `fib6_…`) and what none may originate from (`martians…`) is derived from it, so a difference
 there is drift.
 """
 
@@ -89,7 +89,7 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
 
 
 def _known_of(cube: str) -> tuple[Branches, Branches6]:
-    """What the trees of a cube were made of the last time. An apply plans with it twice, and an edit changes little of it."""
+    """What the trees of a cube were built from the last time. An apply plans with it twice, and an edit changes little of it."""
     known = _BRANCHES.pop(cube, ({}, {}))
     for oldest in list(_BRANCHES)[: 1 - KEPT]:
         del _BRANCHES[oldest]

@@ -1,7 +1,8 @@
-"""A router's network namespace, if it has one (`shadow`): what it is told of the ports, and what Linux tools made of them.
+"""A router's network namespace, if it has one (`shadow`): what it is notified of the ports, and what Linux tools made of them.
 
-What the document says is what the namespace is told, once, and again when it says something else. From then on the addresses and
-the MAC of a netdev there are the port's, whoever set them. Routes of the namespace's own are used beside those of the document.
+What the document declares is what the namespace is told, once, and again when it says something else. From then on the
+addresses and the MAC of a netdev there are the port's, whoever set them. Routes of the namespace's own are used beside those of
+the document.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def namespace(config: Config, cube: str) -> dict[str, dict[str, Any]]:
 
 
 def in_force(config: Config, facts: Mapping[str, Any], cube: str) -> Config:
-    """The configuration with what is in the namespace in the place of what the document says of ports."""
+    """The configuration with what is in the namespace in the place of what the document declares of ports."""
     seen: Mapping[str, Mapping[str, Any]] = facts.get("shadow", {})
     if not config.get("shadow") or not seen:
         return config
@@ -45,7 +46,7 @@ def in_force(config: Config, facts: Mapping[str, Any], cube: str) -> Config:
 
 
 def _port(port: Config, seen: Mapping[str, Any], cube: str) -> Config:
-    """The address that the document says is the primary one, if it is there; else the first of its family."""
+    """The address that the document declares is the primary one, if it is there; else the first of its family."""
     said = [port[leaf] for leaf in ("ip", "ipv6") if leaf in port] + [entry["ip"] for entry in port.get("secondaryip", ())]
     found = [each for each in said if str(ip_interface(each)) in seen["addresses"]]
     found += [each for each in seen["addresses"] if each not in {str(ip_interface(known)) for known in found}]

@@ -70,7 +70,7 @@ def keyed(rows: Mapping[int, bytes]) -> dict[bytes, bytes]:
 
 
 def uncovered(prefixes: Iterable[tuple[int, bytes]]) -> Iterator[tuple[tuple[int, bytes], bytes]]:
-    """Of each prefix (length, address of 16 bytes) the first address that is in no longer one; one that has none is left out."""
+    """Of each prefix (length, address of 16 bytes) the first address that is in no longer one; one that has none is omitted."""
     open_: list[tuple[int, int, int, bytes]] = []  # of prefixes around this place: next free address, end, length, address
     ordered = sorted({(int.from_bytes(address, "big"), length, address) for length, address in prefixes})
     for start, length, address in [*ordered, (1 << 128, 0, b"")]:

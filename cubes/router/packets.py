@@ -34,7 +34,7 @@ def target_of(frame: bytes) -> Address | None:
 
 
 def source_of(frame: bytes) -> Address | None:
-    """Where an IP packet says that it comes from; None for what is none."""
+    """Where an IP packet says that it originates from; None for what is none."""
     (kind,) = struct.unpack_from("!H", frame, 12)
     if kind == IPV4 and len(frame) >= 34:
         return ipaddress.IPv4Address(frame[26:30])

@@ -42,7 +42,8 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class _Branch:
-    """All below one value of the first byte: what it was made of, and its slot and blocks. `default` is what lies around it."""
+    """All below one value of the first byte: what it was built from, and its slot and blocks. `default` is what lies around
+    it."""
 
     default: int
     prefixes: list[Prefix]
@@ -56,7 +57,7 @@ Branches = dict[int, _Branch]
 
 def grow(prefixes: Iterable[Prefix], live: Tree, known: Branches | None = None) -> Tree:
     """The tree of these prefixes, with the numbers of `live` wherever it can have them. `known`: branches made before, which stay
-    as they are if they are asked for again and are live; it is left with those of this tree."""
+    as they are if they are requested again and are live; it is left with those of this tree."""
     ways, blocks = Numbers(live.ways), Numbers(live.blocks)
     short, long = _sorted(prefixes)
     slots = {way: ways.of(way) for way in sorted({way for each in (short, *long.values()) for _, _, way in each})}
@@ -114,7 +115,7 @@ def _branch(default: int, prefixes: list[Prefix], slots: Mapping[bytes, int], bl
 
 
 def _slot(block: array[int], blocks: Numbers) -> int:
-    """What leads to a block; one that says the same everywhere takes none."""
+    """What points to a block; one that states the same everywhere takes none."""
     first, content = block[0], block.tobytes()
     if first == block[255] and not first & DEEPER and content == content[:4] * 256:
         return first
@@ -122,7 +123,7 @@ def _slot(block: array[int], blocks: Numbers) -> int:
 
 
 def _filled(default: int, prefixes: Iterable[Prefix], slots: Mapping[bytes, int]) -> list[dict[bytes, array[int]]]:
-    """The blocks below one of the first, by level and by the bytes that lead to them. A block begins with what its prefix has in
+    """The blocks below one of the first, by level and by the bytes that point to them. A block begins with what its prefix has in
     the one above; prefixes come by length, so that is complete by then."""
     levels: list[dict[bytes, array[int]]] = [{}, {}, {}, {}]
     for length, address, way in prefixes:

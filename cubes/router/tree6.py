@@ -53,7 +53,7 @@ class Tree6:
 
 @dataclass(frozen=True, slots=True)
 class _Branch:
-    """All of some prefixes that begin alike: what it was made of, and its slot and rows. `default` is what lies around it."""
+    """All of some prefixes that begin alike: what it was built from, and its slot and rows. `default` is what lies around it."""
 
     default: int
     prefixes: Sequence[Prefix]
@@ -69,7 +69,7 @@ Branches6 = dict[tuple[int, int], _Branch]
 
 def grow6(prefixes: Iterable[Prefix], live: Tree6, known: Branches6 | None = None) -> Tree6:
     """The tree of these prefixes, with the numbers of `live` wherever it can have them. `known`: branches made before, which stay
-    as they are if they are asked for again and are live; it is left with those of this tree."""
+    as they are if they are requested again and are live; it is left with those of this tree."""
     growing = _Growing(prefixes, live, known or {})
     every = growing.prefixes
     first = 1 if every and every[0][0] == 0 else 0  # of length 0: what lies around all others
@@ -106,7 +106,7 @@ class _Growing:
         return node if common == depth else self._test(start >> 128 - 4 * common << 128 - 4 * common, 4 * common, node, default)
 
     def _node(self, first: int, end: int, depth: int, default: int, *, branch: bool) -> int:
-        """A slot for each value of the digit: first what ends in it, longer prefixes over shorter ones, then what goes on."""
+        """A slot for each value of the digit: first what ends in it, longer prefixes over shorter ones, then what continues."""
         slots, shift = array("I", (default,)) * 16, 124 - 4 * depth
         while first < end:
             digits = self.values[first] >> shift

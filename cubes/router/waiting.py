@@ -1,4 +1,4 @@
-"""Packets whose next hop's MAC address is being asked for, with a bound on each queue, on next hops and on packets in all. Pure.
+"""Packets whose next hop's MAC address is being requested, with a bound on each queue, on next hops and on packets in all. Pure.
 
 What is full makes room at the cost of whoever holds most of it, by port of arrival and source address; so a source that asks
 for much loses its own packets, and not those of others.
@@ -33,7 +33,7 @@ class Packet:
 
 @dataclass(slots=True)
 class Queue:
-    """What waits for one next hop; `opener` is the source whose packet made it be asked for."""
+    """What waits for one next hop; `opener` is the source whose packet made it be requested."""
 
     opener: Source
     packets: deque[Packet] = field(default_factory=deque)
@@ -88,7 +88,7 @@ class WaitingRoom:
         return queue
 
     def pop(self, hop: Hop) -> list[Packet]:
-        """Those that waited for a next hop, which is not asked for any more."""
+        """Those that waited for a next hop, which is not requested any more."""
         queue = self._queues.pop(hop, None)
         if queue is None:
             return []
@@ -99,7 +99,7 @@ class WaitingRoom:
         return list(queue.packets)
 
     def _may_open(self, source: Source) -> bool:
-        """Whether there is, or can be made, room for another next hop of this source: the oldest of a greater one goes."""
+        """Whether there is, or can be created, room for another next hop of this source: the oldest of a greater one goes."""
         if len(self._queues) < HOPS:
             return True
         victim, most = self._opened.most_common(1)[0]

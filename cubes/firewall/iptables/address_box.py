@@ -43,7 +43,7 @@ EVERYTHING = AddressBox()
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`sure` says that what holds for the box holds for the rule; else the rule asks for more than a box can say, and
+    """`sure` says that what holds for the box holds for the rule; else the rule requests more than a box can say, and
     the box is the least one around it."""
 
     box: AddressBox

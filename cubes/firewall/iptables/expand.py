@@ -1,10 +1,10 @@
 """Chains of iptables as one list in which the first match decides.
 
-A jump is the rules of its chain, each with what the jump asks for. RETURN, and '!' before a protocol, skip rules: for packets
+A jump is the rules of its chain, each with what the jump requests. RETURN, and '!' before a protocol, skip rules: for packets
 that skip, what comes behind the skipped rules is written once more, with what they have in common, before the skipped ones.
 
 Unsure rules (iptables_box.Case) never accept. One that drops or rejects is kept, and so refuses more than it should; one that
-accepts is left out; in the chain of an unsure jump nothing accepts; an unsure RETURN goes through what it might have skipped,
+accepts is omitted; in the chain of an unsure jump nothing accepts; an unsure RETURN goes through what it might have skipped,
 with nothing accepted there. So what is accepted here iptables accepts too.
 """
 
@@ -46,7 +46,7 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class _Then:
-    """Where a packet goes on that comes to the end of a chain, or returns from it."""
+    """Where a packet continues that comes to the end of a chain, or returns from it."""
 
     chain: str
     place: int
@@ -100,7 +100,7 @@ class Expansion:
             yield from self._one(rule, both, behind, case.sure)
 
     def _one(self, rule: Rule, both: AddressBox, behind: _Then, is_sure: bool) -> Iterator[Flat]:
-        """One rule, for packets that match it as far as that can be said."""
+        """One rule, for packets that match it as far as that can be reported."""
         sure, then = behind.sure and is_sure, behind.then
         if rule.action == "ACCEPT" and sure:
             yield Flat(both, "ACCEPT", rule)
@@ -123,7 +123,7 @@ class Expansion:
                 yield from self._rest(_Then(behind.chain, behind.place, False, then), both)
 
     def _ends(self, rule: Rule, sure: bool, sure_case: bool) -> bool:
-        """Whether no packet that matches goes on in the chain."""
+        """Whether no packet that matches continues in the chain."""
         if rule.action == "jump" and not rule.unless:
             return sure and sure_case and self._is_closed(rule.target)
         return _ends(rule, sure, sure_case)
@@ -163,8 +163,8 @@ def _fits(said: tuple[str, bool] | None, device: str) -> bool:
 
 
 def _ends(rule: Rule, sure: bool, sure_case: bool) -> bool:
-    """Whether no packet that matches goes on in the chain. What refuses only because it is unsure does not count, so that what is
-    behind it is looked at as well."""
+    """Whether no packet that matches continues in the chain. What refuses only because it is unsure does not count, so that
+    what is behind it is examined as well."""
     if rule.limit:
         return False
     if rule.action == "ACCEPT":

@@ -23,8 +23,8 @@ _MOST = 256  # combinations of one rule's lists, but for addresses, which may be
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """Boxes with one verdict: each field has the values that it may have, (None,) where nothing is said. `rule` is the one that
-    they came of, None if it was a policy."""
+    """Boxes with one verdict: each field has the values that it may have, (None,) where nothing is reported. `rule` is the one
+    that they came of, None if it was a policy."""
 
     boxes: tuple[AddressBox, ...]
     fields: tuple[tuple[Any, ...], ...]

@@ -1,6 +1,7 @@
-"""The sets of a firewall that is made of iptables' rules: long lists of addresses, those of ipset, and the host's own addresses.
+"""The sets of a firewall that is built from iptables' rules: long lists of addresses, those of ipset, and the host's own
+addresses.
 
-A rule asks for one set of each end. Where it is to be in several, or not in some, a set is made that is all of that.
+A rule requests one set of each end. Where it is to be in several, or not in some, a set is created that is all of that.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _MOST = 1_000_000  # pairs of entries that are compared for a set of several
 
 @dataclass(slots=True)
 class Sets:
-    """`ipsets` are those that the rules may name. `lists` has what was made, by what is in it; `used` are the names here of those
-    of ipset's that rules ask for."""
+    """`ipsets` are those that the rules may name. `lists` has what was created, by what is in it; `used` are the names here of
+    those of ipset's that rules request."""
 
     ipsets: Mapping[str, IpSet] = field(default_factory=dict)
     lists: dict[tuple[str, ...], str] = field(default_factory=dict)

@@ -293,7 +293,7 @@ class RuleParser:
 
 
 def _fragment(reader: RuleParser, option: Word, negated: bool) -> None:
-    """Where connections are tracked, which they are as soon as a rule asks for a state, iptables sees whole packets only: the
+    """Where connections are tracked, which they are as soon as a rule requests a state, iptables sees whole packets only: the
     condition never holds, and '!' before it always does."""
     if not negated:
         reader.choices.append([])
