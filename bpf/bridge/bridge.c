@@ -105,7 +105,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   struct ethhdr *eth = data;
   struct fdb_key source = {}, target = {};
   struct bridge_frame frame;
-  u32 now = bpf_ktime_get_coarse_ns() / 1000000000, in_port = md->in_port, zero = 0;
+  u32 now = clock_seconds(), in_port = md->in_port, zero = 0;
   md->reason = PCN_DROP_MALFORMED;
   if (data + sizeof(*eth) > data_end)
     return RX_DROP;

@@ -1,5 +1,6 @@
 /* The bridge's tables. Sets of ports are a bit for each port's number (struct pcn_ports of framework/flood.h). */
 #include "lib/addr.h"
+#include "lib/clock.h"
 #include "lib/ratelimit.h"
 
 enum bridge_drop { DROP_VLAN = PCN_DROP_SERVICE, DROP_RESERVED, DROP_BLOCKED, DROP_LIMITED };

@@ -180,7 +180,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return handle_nd(ctx, md, port, is);
   if (is_of_link(is, is->src) || is_of_link(is, is->dst))
     return pass(ctx, md, port);
-  packet->now = bpf_ktime_get_coarse_ns();
+  packet->now = clock_ns();
   if (is_error(is))
     return to_program(ctx, DISPATCHER_ERROR);
   bool whole = find_ends(packet);

@@ -9,6 +9,7 @@
  * docs/services/k8sdispatcher.md says what is meant.
  */
 #include "lib/addr.h"
+#include "lib/clock.h"
 #include "lib/lpm.h"
 #include "lib/parse.h"
 #include "lib/rewrite.h"

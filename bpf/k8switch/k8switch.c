@@ -54,7 +54,7 @@ static __always_inline int to_no_service(struct CTXTYPE *ctx, struct pkt_metadat
 /* Every virtual address is in `services` with ICMP, so that one look-up tells apart what is for none. */
 static __always_inline int to_service(struct CTXTYPE *ctx, struct pkt_metadata *md, const struct parsed *is, const struct switch_port *port, u32 *to) {
   struct flow_key key;
-  u32 now = now_seconds(), alias = 0, reason = 0;
+  u32 now = clock_seconds(), alias = 0, reason = 0;
   if (!find_service(is->dst, 0, is->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMP6) || !key_of(is, &key, false))
     return to_no_service(ctx, md, is);
   struct flow *flow = flows.lookup(&key);
@@ -85,7 +85,7 @@ static __always_inline int from_service(struct CTXTYPE *ctx, struct pkt_metadata
   struct reply *reply = key_of(is, &key, true) ? replies.lookup(&key) : NULL;
   if (!reply)
     return is_virtual(subnets_of(is->dst), is->dst) ? refuse(md, DROP_NO_FLOW) : NOT_SERVED;
-  u32 now = now_seconds(), vip[4];
+  u32 now = clock_seconds(), vip[4];
   if (reply->seen != now)
     reply->seen = now;
   __builtin_memcpy(vip, reply->vip, 16);

@@ -73,7 +73,7 @@ static __always_inline int handle_fragment(struct CTXTYPE *ctx, struct pkt_metad
 
 static __always_inline int balance(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet, u32 out) {
   struct flow_key key;
-  u32 now = now_seconds();
+  u32 now = clock_seconds();
   if (!key_of(&packet->is, &key))
     return refuse(md, DROP_NO_SERVICE);
   packet->hash = hash_words((const u32 *)&key, sizeof(key) / 4);

@@ -8,6 +8,7 @@
  * host order. docs/services/lbdsr.md says what is meant.
  */
 #include "lib/addr.h"
+#include "lib/clock.h"
 #include "lib/health.h"
 #include "lib/maglev.h"
 #include "lib/parse.h"
@@ -125,7 +126,6 @@ static __always_inline struct settings *settings_of(void) {
   return settings.lookup(&zero);
 }
 
-static __always_inline u32 now_seconds(void) { return bpf_ktime_get_coarse_ns() / 1000000000; }
 
 static __always_inline int refuse(struct pkt_metadata *md, u32 reason) {
   md->reason = reason;

@@ -36,7 +36,7 @@ static __always_inline int handle_fragment(struct CTXTYPE *ctx, struct pkt_metad
 
 static __always_inline int from_frontend(struct CTXTYPE *ctx, struct pkt_metadata *md, const struct parsed *is, struct lb_port *port) {
   struct flow_key key;
-  u32 now = now_seconds(), alias = 0, reason = 0;
+  u32 now = clock_seconds(), alias = 0, reason = 0;
   if (!key_of(is, &key, false))
     return pcn_pkt_redirect(ctx, md, port->other);
   struct flow *flow = flows.lookup(&key);
@@ -73,7 +73,7 @@ static __always_inline int from_backend(struct CTXTYPE *ctx, struct pkt_metadata
       return refuse(md, DROP_NO_FLOW);
     return to_client(ctx, md, port, is->dst);
   }
-  u32 now = now_seconds(), vip[4], client[4];
+  u32 now = clock_seconds(), vip[4], client[4];
   if (reply->seen != now)
     reply->seen = now;
   __builtin_memcpy(vip, reply->vip, 16);

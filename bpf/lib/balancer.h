@@ -13,6 +13,7 @@
 #ifndef PCN_LIB_BALANCER_H
 #define PCN_LIB_BALANCER_H
 #include "lib/addr.h"
+#include "lib/clock.h"
 #include "lib/maglev.h"
 #include "lib/parse.h"
 
@@ -144,8 +145,6 @@ static __always_inline struct counted *counted(void) {
   u32 zero = 0;
   return counters.lookup(&zero);
 }
-
-static __always_inline u32 now_seconds(void) { return bpf_ktime_get_coarse_ns() / 1000000000; }
 
 static __always_inline int refuse(struct pkt_metadata *md, u32 reason) {
   md->reason = reason;

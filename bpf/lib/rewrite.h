@@ -118,6 +118,8 @@ static __always_inline bool rewrite_end(struct CTXTYPE *ctx, const struct rewrit
     asm volatile("" : "+r"(field));
     if ((void *)(field + 1) > data_end)
       return false;
+    if (*field == (u16)port) /* as of most who have their own port outside, too: nothing to write, and no checksum */
+      return rewrite_check(ctx, at, addresses, 0);
     ports = (u64)(u16)~*field + (u16)port;
     *field = port;
   }

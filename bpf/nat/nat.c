@@ -102,7 +102,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return refuse(md, PCN_DROP_MALFORMED);
   if (is_of_link(is, is->src) || is_of_link(is, is->dst))
     return RX_OK;
-  packet->now = bpf_ktime_get_coarse_ns();
+  packet->now = clock_ns();
   if (is_error(is))
     return to_program(ctx, NAT_ERROR);
   bool known_ends = find_ends(packet);

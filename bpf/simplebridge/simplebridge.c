@@ -5,6 +5,7 @@
  * Ageing is checked at look-up: a station not seen for longer than aging_time floods.
  */
 #include "lib/addr.h"
+#include "lib/clock.h"
 
 struct fdb_key {
   u8 mac[6];
@@ -66,7 +67,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
   struct ethhdr *eth = data;
   struct fdb_key source = {}, target = {};
-  u32 now = bpf_ktime_get_coarse_ns() / 1000000000;
+  u32 now = clock_seconds();
   if (data + sizeof(*eth) > data_end) {
     md->reason = PCN_DROP_MALFORMED;
     return RX_DROP;

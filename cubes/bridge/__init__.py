@@ -16,9 +16,10 @@ from cubes.bridge.slowpath import SlowPath
 from cubes.lib.layout import index, number, pack, unpack
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["FACTS", "SlowPath", "check", "config", "state", "tables"]
+__all__ = ["FACTS", "SCRATCH", "SlowPath", "check", "config", "state", "tables"]
 
 FACTS = ("netdevs",)  # the worker looks at carriers
+SCRATCH = frozenset({"clocks"})
 USED, TRUNK, ALL, NO_NATIVE, EDGE, GUARD, SHARED = 1, 2, 4, 8, 16, 32, 64  # enum port_flags in bpf/bridge/bridge.h
 ARRAYS = ("ports", "vlans")
 EVERY_VLAN = 0  # the row of `vlans` for the ports that carry all

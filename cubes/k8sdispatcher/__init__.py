@@ -12,17 +12,17 @@ from typing import Any
 from cubes.k8sdispatcher.check import check
 from cubes.lib.layout import index, number, pack, unpack
 from cubes.lib.ranges import span_of
-from cubes.lib.sessions import rows_for
+from cubes.lib.sessions import MIGRATIONS, rows_for
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["CUTS", "LEAVES_HOST", "SCRATCH", "check", "config", "sizes", "state", "tables"]
+__all__ = ["CUTS", "LEAVES_HOST", "MIGRATIONS", "SCRATCH", "check", "config", "sizes", "state", "tables"]
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
 
 KINDS = {"BACKEND": 1, "FRONTEND": 2}  # enum port_kind in bpf/k8sdispatcher/k8sdispatcher.h
 POD_TO_EXT, NODEPORT_CLUSTER = 1, 2  # enum kind
-SCRATCH = frozenset({"packets"})
+SCRATCH = frozenset({"clocks", "packets"})
 CUTS = {"sessions": "all sessions"}
 LEAVES_HOST = True
 INTERNAL = ("internal-src-ip", "internal-src-ipv6")

@@ -27,7 +27,7 @@ Live = Mapping[str, Mapping[bytes, bytes]]
 KINDS = {"FRONTEND": 1, "BACKEND": 2}  # enum port_kind in bpf/lbdsr/lbdsr.h
 SAID = {"vip": 1, "mac": 2, "tunnel-ip": 4, "tunnel-ipv6": 8}  # enum said
 FACTS = (health.FACT,)
-SCRATCH = frozenset({"packets"})
+SCRATCH = frozenset({"clocks", "packets"})
 CUTS = {"members": "flows to the backends that go", "flows": "all flows"}
 _STAGED = ("members", "rings")  # nothing leads to their rows but what is written after them
 

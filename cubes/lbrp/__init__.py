@@ -28,7 +28,7 @@ KINDS = {"FRONTEND": 1, "BACKEND": 2}  # enum port_kind in bpf/lbrp/lbrp.h
 _IPV4, _IPV6 = 1, 2  # of lb_port.flags
 _HAIRPIN = {"hairpin-ip": 1, "hairpin-ipv6": 0}  # leaves, and indices of hairpins
 FACTS = (health.FACT,)
-SCRATCH = frozenset({"packets"})
+SCRATCH = frozenset({"clocks", "packets"})
 CUTS = {"members": "flows to the backends that go", "flows": "all flows"}
 _STAGED = ("members", "rings", "client_ranges")  # nothing leads to their rows but what is written after them
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from cubes.lib.layout import index, number, pack, unpack
 from cubes.lib.ranges import span_of
-from cubes.lib.sessions import rows_for
+from cubes.lib.sessions import MIGRATIONS, rows_for
 from cubes.nat.check import check
 from cubes.nat.prefixes import IN_SUBNET, adjustment, mask
 from cubes.nat.rules import (
@@ -36,12 +36,13 @@ from cubes.nat.rules import (
 )
 from reconciler.service.sdk import Env, TableRows, decode, encode
 
-__all__ = ["CUTS", "FACTS", "SCRATCH", "check", "config", "constants", "sizes", "state", "tables"]
+__all__ = ["CUTS", "FACTS", "MIGRATIONS", "SCRATCH", "check", "config", "constants", "sizes", "state", "tables"]
 
 HAS_LAST, HAS_PORTS, HAS_IPV4, HAS_IPV6, ENABLED = 1, 2, 4, 8, 16  # of struct rule_said
 FACTS = ("parent", "addresses")
-SCRATCH = frozenset({"packet_in", "packet_out"})
+SCRATCH = frozenset({"clocks", "packet_in", "packet_out"})
 CUTS = {"rules": "sessions of the rules that go", "sessions": "all sessions"}
+MARKS = 1024  # RULE_MARKS of bpf/nat/nat.h
 CUBE = 0  # the kind under which the cube's own leaves are kept
 _PROTO_NAMES = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPV6"}
 _SAID = {number: name for name, number in PROTOCOLS.items()}
@@ -65,8 +66,10 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
     """Raises ValueError if masquerade has no address."""
     out: list[Source] = list(source_rules(config, masquerades(config, env)))
     back: list[Target] = list(target_rules(config))
+    numbers = {rule.number for rule in out} | {rule.number for rule in back}
     found: dict[str, dict[bytes, bytes]] = {
-        "rules": {index(number): index(1) for number in (*(rule.number for rule in out), *(rule.number for rule in back))},
+        "rules": {index(number): index(1) for number in numbers},
+        "rule_marks": {index(number % MARKS): index(number) for number in sorted(numbers, reverse=True)},
         "rules_said": dict(_said(config, tables["rules_said"])),
         "sources": {},
         "targets": {_target_key(rule, tables["targets"]): _target(rule, tables["targets"]) for rule in back},
@@ -82,7 +85,7 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
         inside, outside = (ipaddress.IPv6Network(entry[leaf]) for leaf in ("internal-prefix", "external-prefix"))
         for name, before, after in (("npt_out", inside, outside), ("npt_in", outside, inside)):
             found[name][encode("prefix", str(before), 20, env)] = _npt(before, after, tables[name])
-    return {name: TableRows(rows, b"\xff" * tables[name].value.size) for name, rows in found.items()}
+    return {name: TableRows(rows, b"\xff" * tables[name].value.size, name == "rule_marks") for name, rows in found.items()}
 
 
 def masquerades(config: Config, env: Env) -> dict[int, Address]:

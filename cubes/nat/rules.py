@@ -58,7 +58,7 @@ class Target:
 
 def number_of(rule: Source | Target) -> int:
     """The same for the same content, wherever and whenever: sessions by another content of a rule are not by this rule."""
-    return zlib.crc32(repr(rule).encode())
+    return zlib.crc32(repr(rule).encode()) or 1  # 0 is no rule's
 
 
 def entries(config: Config, kind: int) -> list[Config]:

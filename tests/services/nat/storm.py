@@ -13,16 +13,19 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from benchmarks import programs, router
 from benchmarks.bed import Bed, inject
+from cubes.lib.sessions import TABLES
 from reconciler.kernel import bpf, maps, netns, rtnl
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
 
 SENDERS, FAR = ("h1", "h2", "h3", "h4"), "out"
-POOL = "203.0.113.8", "203.0.113.11"
+POOL = "203.0.113.8"
 ON_TCP, ON_UDP = 6, 17
 TRANSITORY = 2  # seconds that a connection lives which is not answered
 BATCH = 6_400
@@ -88,8 +91,10 @@ _DROP = 2
 
 
 class Storm:
-    def __init__(self, sessions: int) -> None:
-        self._sessions = sessions
+    """`addresses`: so many outside."""
+
+    def __init__(self, sessions: int, addresses: int = 4) -> None:
+        self._sessions, self._last = sessions, str(ip_address(POOL) + addresses - 1)
         self.bed = Bed([*SENDERS, FAR], subnets=True)
 
     def __enter__(self) -> Storm:
@@ -98,7 +103,7 @@ class Storm:
             bed.on_all_cpus()
             gateway: dict[str, Any] = router.cube(bed, "TC")
             next(port for port in gateway["ports"] if port["name"] == FAR)["tcubes"] = ["nat1"]
-            rule = {"id": 1, "internal-net": "10.0.0.0/16", "external-ip": POOL[0], "last-external-ip": POOL[1]}
+            rule = {"id": 1, "internal-net": "10.0.0.0/16", "external-ip": POOL, "last-external-ip": self._last}
             bed.apply({"cubes": [gateway, {"name": "nat1", "service-name": "nat", "loglevel": "OFF", "sessions": self._sessions,
                                            "timeouts": {"tcp-transitory": TRANSITORY, "udp": 36_000}, "rule": {"snat": {"entry": [rule]}}}]})  # fmt: skip
             second = 10**9
@@ -117,7 +122,7 @@ class Storm:
         with netns.inside(self.bed.space(host)):
             out = rtnl.links()["eth0"].index
         rows = {"frames": self._frame(host, proto)}
-        said = {"PORTS": PORTS, "FAR_ENDS": 1 if proto == ON_UDP else 16, "NUMBER_AT": 0 if proto == ON_TCP else 4, "OUT": out}
+        said = {"PORTS": PORTS, "FAR_ENDS": 16, "NUMBER_AT": 0 if proto == ON_TCP else 4, "OUT": out}
         return programs.written(_SEND, "XDP", rows, **said)
 
     def _frame(self, host: str, proto: int) -> bytes:
@@ -135,7 +140,7 @@ class Storm:
     # -- what senders do ------------------------------------------------------------------------------------------------
 
     def begin(self, proto: int, flows: int) -> int:
-        """So many of each sender; gives how many."""
+        """So many of each sender, to one far end for each 50,000; gives how many."""
         self._all(proto, lambda sent: min(BATCH, flows - sent))
         return flows * len(SENDERS)
 
@@ -188,6 +193,15 @@ class Storm:
                     raise ValueError(f"two sessions have {outside.hex()}")
                 found[outside] = key
         return found
+
+    def memory(self) -> int:
+        """Bytes that the kernel holds for the tables of sessions."""
+        root, total = Bpffs(self.bed.options.root), 0
+        for table in TABLES:
+            with root.opened(f"cubes/nat1/tables/{table}") as fd:
+                said = Path(f"/proc/self/fdinfo/{fd}").read_text()
+            total += int(said.split("memlock:")[1].split()[0])
+        return total
 
     def drops(self) -> dict[int, int]:
         """Of the nat, by the numbers of its reasons."""

@@ -7,6 +7,7 @@ from ipaddress import IPv6Address, IPv6Network
 
 import pytest
 
+from cubes.lib.sessions import MIGRATIONS
 from cubes.nat import sizes
 from cubes.nat.prefixes import adjustment
 from reconciler.check import check
@@ -90,6 +91,11 @@ def test_more_rules_than_a_table_holds_are_refused_at_their_list() -> None:
 
 def test_tables_of_sessions_have_a_quarter_more_rows_than_there_may_be_sessions() -> None:
     assert sizes({"sessions": 1_000_000}) == dict.fromkeys(("sessions", "session_ways", "session_slots"), 1_250_000)
+
+
+def test_sessions_of_the_older_layout_go_on() -> None:
+    migrate = MIGRATIONS["sessions"][40, 48]
+    assert migrate(bytes(40), bytes(range(48))) == (bytes(40), bytes(range(40)))
 
 
 def neutral(address: IPv6Address, before: IPv6Network, after: IPv6Network) -> IPv6Address:

@@ -1,13 +1,16 @@
 """What the nat does to packets, one by one: both families, both hooks, against what scapy makes of the packets."""
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
-from ipaddress import IPv6Address
+from ipaddress import IPv4Network, IPv6Address, ip_address
 from typing import Any
 
 import pytest
 
+from cubes.nat import MARKS
+from cubes.nat.rules import SNAT, Source
 from tests.lib.scapy_packets import ICMP, IP, UDP, Ether, ICMPv6DestUnreach, IPv6, IPv6ExtHdrFragment, Raw, built
 from tests.services.nat.machine import ETH, Machine, echo, ends, is_right, tcp, udp
 
@@ -274,3 +277,39 @@ def test_sessions_end_with_their_rule_and_with_its_content_and_others_stay(made:
     assert nat.sessions() == []
     assert ends(nat.back(udp(FAR[4], 53, "192.0.2.1", 4000))) == (FAR[4], 53, "192.0.2.1", 4000)
     assert ends(nat.out(udp(IN[4], 4000, FAR[4], 53))) == ("192.0.2.3", 4000, FAR[4], 53)
+
+
+def alike() -> list[dict[str, Any]]:
+    """Two rules of different contents, whose numbers have the same lowest bits."""
+    found: dict[int, dict[str, Any]] = {}
+    for n in itertools.count(2):
+        outside = str(ip_address("192.0.2.0") + n)
+        inside = IPv4Network(("10.0.0.1", 32)) if n % 2 else IPv4Network(("10.0.0.2", 32))
+        rule = {"id": 1 + n % 2, "internal-net": str(inside), "external-ip": outside}
+        number = Source(SNAT, 1 + n % 2, inside, ip_address(outside), ip_address(outside), 1024, 65535).number
+        other = found.setdefault(number % MARKS, rule)
+        if other["id"] != rule["id"]:
+            return [other, rule]
+    raise AssertionError
+
+
+def test_of_two_rules_that_share_a_mark_each_has_sessions_until_it_goes(made: Make) -> None:
+    """One is marked, and the other found by the longer way."""
+    rules = alike()
+    nat = made(snat=rules)
+    assert len(nat.table("nat1", "rules")) == 2
+    marked = nat.table("nat1", "rule_marks")
+    assert sum(any(mark) for mark in marked.values()) == 1
+    for kept in rules:
+        nat.set(snat=rules)
+        nat.apply()
+        for rule in rules:
+            near = str(rule["internal-net"]).removesuffix("/32")
+            nat.out(udp(near, 4000, FAR[4], 53))
+            assert ends(nat.back(udp(FAR[4], 53, rule["external-ip"], 4000))) == (FAR[4], 53, near, 4000)
+        nat.set(snat=[kept])
+        nat.apply()
+        for rule in rules:
+            near = str(rule["internal-net"]).removesuffix("/32") if rule == kept else rule["external-ip"]
+            assert ends(nat.back(udp(FAR[4], 53, rule["external-ip"], 4000))) == (FAR[4], 53, near, 4000)
+        assert nat.drift() == []
