@@ -26,16 +26,16 @@ def entries(rules: Rules, kind: str) -> list[dict[str, Any]]:
     return found
 
 
-# What is done to the rules, and the most rows that it writes: what is said, by what it is known, who is translated, and to what
+# What is done to the rules, and the most rows that it writes: what is said, by what it is known and its mark, who is translated, and to what
 ROWS: dict[str, tuple[Callable[[Rules], Any], int]] = {
-    "a dnat rule more among 500": (lambda rules: entries(rules, "dnat").append({"id": 900, "external-ip": "192.0.2.9", "internal-ip": "10.0.1.1"}), 4),
-    "another address inside": (lambda rules: entries(rules, "dnat")[250].update({"internal-ip": "10.0.1.9"}), 5),
-    "a dnat rule less": (lambda rules: entries(rules, "dnat").pop(100), 4),
-    "a port forwarded": (lambda rules: entries(rules, "port-forwarding").append(dict(FORWARD)), 4),
-    "to another port": (lambda rules: entries(rules, "port-forwarding")[0].update({"internal-port": 8081}), 5),
-    "a snat rule for others": (lambda rules: entries(rules, "snat").append(dict(SNAT)), 3),
+    "a dnat rule more among 500": (lambda rules: entries(rules, "dnat").append({"id": 900, "external-ip": "192.0.2.9", "internal-ip": "10.0.1.1"}), 5),
+    "another address inside": (lambda rules: entries(rules, "dnat")[250].update({"internal-ip": "10.0.1.9"}), 7),
+    "a dnat rule less": (lambda rules: entries(rules, "dnat").pop(100), 5),
+    "a port forwarded": (lambda rules: entries(rules, "port-forwarding").append(dict(FORWARD)), 5),
+    "to another port": (lambda rules: entries(rules, "port-forwarding")[0].update({"internal-port": 8081}), 7),
+    "a snat rule for others": (lambda rules: entries(rules, "snat").append(dict(SNAT)), 4),
     "a prefix": (lambda rules: entries(rules, "nptv6").append(dict(NPT)), 3),
-    "no port forwarded": (lambda rules: rules.pop("port-forwarding"), 4),
+    "no port forwarded": (lambda rules: rules.pop("port-forwarding"), 5),
 }
 LEAVES: dict[str, Any] = {"mapping": "endpoint-independent", "filtering": "endpoint-independent", "hairpin": True,
                           "timeouts": {"udp": 200}, "sessions": 1000, "loglevel": "WARN"}  # fmt: skip
