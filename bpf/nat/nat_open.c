@@ -5,7 +5,8 @@
  * What no rule is for passes as it is.
  *
  * With endpoint-independent mapping, what leaves gets the tuple of its near end's mapping. Where there is none yet, one is made, and the packet
- * comes here once more: two sessions are opened by code that is there once.
+ * comes here once more: two sessions are opened by code that is there once. With hairpin, what is for another one's mapping turns around, from
+ * the sender's own (RFC 4787 REQ-9).
  */
 #include "nat.h"
 
@@ -25,6 +26,18 @@ static __always_inline bool may_begin(struct packet *packet) {
 static __always_inline int open_session(struct packet *packet) {
   int done = session_open(&packet->inside, &packet->way, PCN_EGRESS ? &packet->pool : NULL, &packet->next, packet->has_port, packet->now);
   return done == SESSION_FULL ? DROP_TABLE_FULL : done == SESSION_NO_PLACE ? DROP_NO_PORT : 0;
+}
+
+/* Whether an address and port outside are a mapping's here, so that what comes from there turned around, and what is for it is to. `of`: any
+ * packet of it, for its protocol. */
+static __always_inline bool is_mapped(const struct session_tuple *of, const u32 *address, u16 port) {
+  struct session_tuple key;
+  if (!PCN_CONST(HAIRPIN) || !PCN_CONST(MAPPING) || !port)
+    return false;
+  session_of_any(&key, of);
+  __builtin_memcpy(key.near, address, 16);
+  key.near_port = port;
+  return session_ways.lookup(&key);
 }
 
 #if PCN_EGRESS
@@ -83,13 +96,14 @@ static __always_inline int open_outwards(struct CTXTYPE *ctx, struct pkt_metadat
     if (!may_begin(packet) && !packet->is.later_fragment && is_the_only(source, packet->is.src))
       return RX_OK; /* it is of nobody inside, but of who has this address himself */
     __builtin_memcpy(&packet->pool, source, sizeof(packet->pool));
-    begin(packet, source->rule, source->id, source->kind, 0);
+    bool turns = is_mapped(&packet->key, packet->is.dst, packet->key.far_port);
+    begin(packet, source->rule, source->id, source->kind, turns ? SESSION_TURNS : 0);
   }
   if (packet->is.later_fragment)
     return refuse(md, DROP_FRAGMENT);
   if (!may_begin(packet))
     return refuse(md, DROP_NO_SESSION);
-  if (PCN_CONST(MAPPING) && packet->has_port && !(packet->next.flags & SESSION_TURNS))
+  if (PCN_CONST(MAPPING) && packet->has_port && packet->next.kind != KIND_HAIRPIN)
     by_mapping(packet);
   if (packet->mapped > 1)
     return refuse(md, DROP_NO_PORT); /* it was made and lost again */
@@ -121,7 +135,8 @@ static __always_inline bool find_mapped(struct packet *packet) {
   struct session *mapping = sessions.lookup(&key);
   if (!mapping || !session_is_live(mapping, packet->now))
     return false;
-  begin(packet, mapping->rule, mapping->id, mapping->kind, 0);
+  bool turned = is_mapped(&packet->key, packet->is.src, packet->key.far_port);
+  begin(packet, mapping->rule, mapping->id, mapping->kind, turned ? SESSION_TURNS : 0);
   return true;
 }
 
@@ -144,8 +159,8 @@ static __always_inline int open_inwards(struct CTXTYPE *ctx, struct pkt_metadata
   if (packet->is.later_fragment)
     return RX_OK; /* its first one passed, or is for nobody */
   packet->inside = packet->way = packet->key;
-  if (!find_target(packet) && !find_mapped(packet))
-    return RX_OK;
+  if (!find_target(packet) && !find_mapped(packet)) /* what has turned around is not let out again */
+    return is_mapped(&packet->key, packet->is.src, packet->key.far_port) ? refuse(md, DROP_NO_SESSION) : RX_OK;
   if (!may_begin(packet))
     return refuse(md, DROP_NO_SESSION);
   int done = open_session(packet);

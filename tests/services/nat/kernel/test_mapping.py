@@ -24,7 +24,7 @@ OTHER = {4: "10.0.0.2", 6: "fd00::2"}
 FAR = {4: "198.51.100.9", 6: "2001:db8:f::9"}
 THIRD = {4: "198.51.100.10", 6: "2001:db8:f::10"}
 RULE = {"masquerade": {"enabled": True, "external-ip": OUT[4], "external-ipv6": OUT[6]}}
-NO_PORT = "9"
+NO_PORT, NO_SESSION = "9", "10"
 Make = Callable[..., Machine]
 
 
@@ -204,3 +204,56 @@ def test_a_port_that_is_anothers_for_a_far_end_is_refused_there_and_not_exchange
     assert ends(nat.out(udp(IN[4], 4000, THIRD[4], 53))) == (OUT[4], 4000, THIRD[4], 53)
     assert nat.out(udp(IN[4], 4000, FAR[4], 53)) is None
     assert nat.refusals() == {NO_PORT: 1}
+
+
+# -- two that are both inside, each by the other's mapping (RFC 4787 REQ-9) -----------------------------------------------
+
+
+def two_mapped(settings: dict[str, Any], family: int, make: Callable[..., Any], stack: ExitStack) -> tuple[Machine, tuple[str, int], tuple[str, int]]:
+    """A nat, and the mappings of IN and of OTHER, both of port 4000."""
+    nat = stack.enter_context(Machine(hook="TC", hairpin=True, **{**RULE, **settings}))
+    seen = [(ends(nat.out(make(host[family], 4000, FAR[family], 53))) or ("", 0))[:2] for host in (IN, OTHER)]
+    assert seen[0] == (OUT[family], 4000) != seen[1]
+    return nat, seen[0], seen[1]
+
+
+@pytest.mark.parametrize("make", [tcp, udp])
+@pytest.mark.parametrize("family", [4, 6])
+def test_two_inside_speak_by_their_mappings_and_see_each_other_as_strangers_do(family: int, make: Callable[..., Any]) -> None:
+    with ExitStack() as stack:
+        nat, one, other = two_mapped(OPEN, family, make, stack)
+        assert ends(nat.turned(make(IN[family], 4000, *other))) == (*one, OTHER[family], 4000)
+        answer = make(OTHER[family], 4000, *one, *(["SA"] if make is tcp else []))
+        assert ends(nat.turned(answer)) == (*other, IN[family], 4000)
+        assert ends(nat.turned(make(IN[family], 4001, *other))) == (OUT[family], 4001, OTHER[family], 4000)  # who had no mapping gets one
+        assert ends(nat.out(make(IN[family], 4000, FAR[family], 53))) == (*one, FAR[family], 53)
+        assert nat.verdict != "redirect"
+        assert nat.refusals() == {}
+
+
+def test_an_error_about_what_turned_around_to_a_mapping_does_so_too() -> None:
+    with ExitStack() as stack:
+        nat, one, other = two_mapped(OPEN, 4, udp, stack)
+        came = nat.turned(udp(IN[4], 4000, *other))
+        assert came is not None
+        back = nat.turned(ETH / IP(src=OTHER[4], dst=one[0]) / ICMP(type=3, code=3) / Raw(bytes(Ether(built(came)).payload)[:28]))
+        assert back is not None
+        assert (back[IP].src, back[IP].dst) == (other[0], IN[4])
+
+
+def test_where_only_who_was_spoken_to_may_answer_both_have_to_speak_first() -> None:
+    with ExitStack() as stack:
+        nat, one, other = two_mapped(EVERYBODYS, 4, udp, stack)
+        assert nat.turned(udp(IN[4], 4000, *other)) is None
+        assert nat.refusals() == {NO_SESSION: 1}
+        assert ends(nat.turned(udp(OTHER[4], 4000, *one))) == (*other, IN[4], 4000)
+        assert ends(nat.turned(udp(IN[4], 4000, *other))) == (*one, OTHER[4], 4000)
+
+
+def test_without_hairpin_what_is_for_a_mapping_goes_out() -> None:
+    with ExitStack() as stack:
+        nat, _, other = two_mapped(OPEN, 4, udp, stack)
+        nat.set(hairpin=False)
+        nat.apply()
+        assert ends(nat.out(udp(IN[4], 4000, *other))) == (OUT[4], 4000, *other)
+        assert nat.verdict != "redirect"
