@@ -20,12 +20,11 @@ from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.document_values import unpack_document
 from reconciler.kernel.link_values import unpacked
 from reconciler.kernel.netstate import NetdevState
-from reconciler.kernel.read_cache import CachedResult, Directory, ReadCache
+from reconciler.kernel.read_cache import CachedResult, Directory, ReadCache, in_short
 
 _SLOTS = maps.MapSpec(maps.PROG_ARRAY, 4, 4, 1)
 _SETTLED = 50_000_000  # nanoseconds since its last change after which a directory's time tells every further one
 _UNKNOWN: Any = object()
-_SHORT = 64  # bytes
 KEYS = "keys"  # what is asked of a table of whose values nothing is to be known
 # Seconds until the kernel has surely emptied an array of programs that lost its last pin, even if all CPUs are busy. Linux (6.18
 # at the latest) forgets for good to free one that is opened by its number and closed before that.
@@ -88,7 +87,7 @@ class Reader:
             return False
         for question, before in known.contents.items():
             answer = self._just_read[question] = self._content(*question)
-            if _in_short(answer) != before:
+            if in_short(answer) != before:
                 return False
         return True
 
@@ -262,7 +261,7 @@ class Reader:
             return None
         directory, _, name = relative.rpartition("/")
         facts = self._directory(directory).facts
-        said = _in_short(raw)
+        said = in_short(raw)
         before, made = facts.get((kind, name), (None, None))
         if made is None or before != said:
             made = make(raw, found.spec)
@@ -291,7 +290,7 @@ class Reader:
         if answer is _UNKNOWN:
             answer = self._content(relative, question)
         if self._noted is not None:
-            self._noted.contents[relative, question] = _in_short(answer)
+            self._noted.contents[relative, question] = in_short(answer)
         return answer
 
     def _content(self, relative: str, question: tuple[int, ...] | str | None) -> Any:
@@ -326,7 +325,7 @@ class Reader:
         if not raw:
             return None
         directory, _, name = relative.rpartition("/")
-        facts, said = self._directory(directory).facts, _in_short(raw)
+        facts, said = self._directory(directory).facts, in_short(raw)
         known: tuple[Any, str | None] | None = facts.get(("document", name))
         if known is None or known[0] != said:
             known = facts["document", name] = said, unpack(raw)
@@ -337,16 +336,6 @@ class Reader:
 def _object(text: str) -> dict[str, Any] | None:
     """The JSON object that a text is, which nobody may change; None if it is none. Kept, since cubes of a kind say the same."""
     return unpacked(text)
-
-
-def _in_short(content: Any) -> Any:
-    """What is kept of a map's content to compare with: itself, or its length and Python's own hash, which has a key that nobody
-    knows and takes a fifth of the time of those that need none."""
-    if isinstance(content, bytes) and len(content) > _SHORT:
-        return len(content), hash(content)
-    if isinstance(content, batch_read.Block) and len(content.keys) > _SHORT:
-        return tuple((len(part), hash(part)) for part in content)
-    return content
 
 
 def _keys_alone(raw: bytes, spec: maps.MapSpec) -> dict[bytes, bytes]:
