@@ -1,5 +1,5 @@
 /* Sets of addresses, which rules name by their numbers: an entry is a row, and in no rule. docs/decisions has the reasons, and
- * cubes/lib/address_sets.py fills the tables. */
+ * cubes/lib/set_rows.py fills the tables. */
 #ifndef PCN_LIB_ADDRESS_SETS_H
 #define PCN_LIB_ADDRESS_SETS_H
 #include "lib/lpm.h"

@@ -21,6 +21,7 @@ def machine(request):
         yield machine
 
 
+@pytest.mark.timeout(480)  # the model takes most of it
 def test_random_packets_meet_the_fate_that_the_model_says(machine):
     rng, refused = random.Random(20), 0
     for number in range(SETS):
