@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks import linux, router
 from benchmarks.bed import Bed
 from benchmarks.compare import Effort, Goal, Table, Turn, compare
-from benchmarks.flows import counting, flows, frame
+from benchmarks.flows import PORTS, counting, flows, frame
 from benchmarks.two_cpus import turner
 
 LINUX = "iptables MASQUERADE"
@@ -65,8 +65,11 @@ def _table(title: str, count: int, effort: Effort, packets: int, hosts: tuple[st
             prepare(bed, max(ROOM, count * len(hosts) * 5 // 4) if known else ROOM)
             counter = stack.enter_context(counting(bed, "h2"))
             sent = {host: frame(bed, host, "h2", bed.address("h2"), 2000) for host in hosts}
+            ports = PORTS // len(hosts)  # together they want no more of the one address outside than it has
+            many = count if known else count // len(hosts)
             ways = [
-                stack.enter_context(flows(bed, host, "h2", sent[host], count, to_ports=True, counter=counter)) for host in hosts
+                stack.enter_context(flows(bed, host, "h2", sent[host], many, ports=ports, to_ports=True, counter=counter))
+                for host in hosts
             ]
             for way in ways if known else ():
                 way.send(max(count, 1000))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from benchmarks import machine
 from benchmarks.bed import Flow
@@ -33,11 +32,10 @@ def carry(flows: Sequence[Flow], packets: int, places: Sequence[int]) -> list[fl
 
     def put(number: int) -> None:
         os.sched_setaffinity(0, {cpus[places[number]]})  # the thread's own, and not the process's
-        with at_once():
-            start.wait(60)
-            began = machine.spent()
-            flows[number].put(packets)
-            spent[number] = machine.spent() - began
+        start.wait(60)
+        began = machine.spent()
+        flows[number].put(packets)
+        spent[number] = machine.spent() - began
 
     threads = [threading.Thread(target=put, args=(number,)) for number in range(len(flows))]
     for thread in threads:
@@ -52,13 +50,3 @@ def carry(flows: Sequence[Flow], packets: int, places: Sequence[int]) -> list[fl
 
 def _arrived(flows: Sequence[Flow]) -> int:
     return sum(counter.value() for counter in {flow.counter for flow in flows})
-
-
-@contextlib.contextmanager
-def at_once() -> Iterator[None]:
-    """This thread runs whenever it can."""
-    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
