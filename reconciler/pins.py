@@ -10,7 +10,7 @@
     cubes/<cube>/slowpath         RINGBUF: packets that its programs hand to its slow path
     cubes/<cube>/slow/0_cube      stub by which packets of the slow path come back
     cubes/<cube>/ports/<port>     symlink: the peer
-    cubes/<cube>/told/<port>      symlink, of a cube with a shadow: what its namespace was notified of the port last, as JSON
+    cubes/<cube>/told/<port>      symlink, of a cube with a shadow: what its namespace was told of the port last, as JSON
     cubes/<cube>/shadow_hops      the netdevs that lead into its namespace, by port
     cubes/<cube>/facts/<name>     symlink: what its worker published last, as JSON (reconciler/facts)
     cubes/<cube>/waits            symlink, of a transparent cube that no packet can reach yet: its place and the netdev or port

@@ -63,7 +63,7 @@ def _shortened(rules: list[Laid]) -> list[Laid]:
 
 
 def _lay(building: _Building, name: str, within: list[Match], path: tuple[int, ...], names: tuple[str, ...]) -> None:
-    """A chain that is pointed to: its end, and RETURN, lead back to behind it."""
+    """A chain that is jumped to: its end, and RETURN, lead back to behind it."""
     returns: list[Laid] = []
     _lay_rules(building, name, within, path, names, returns)
     for laid in returns:
@@ -73,7 +73,7 @@ def _lay(building: _Building, name: str, within: list[Match], path: tuple[int, .
 def _lay_rules(
     building: _Building, name: str, within: list[Match], path: tuple[int, ...], names: tuple[str, ...], returns: list[Laid]
 ) -> None:
-    """`returns` are the rules so far that lead back to where this chain, or the one that it was gone to from, was pointed to."""
+    """`returns` are the rules so far that lead back to where this chain, or the one that it was gone to from, was jumped to."""
     if len(names) > DEEPEST:
         raise ValueError(f"chains lead to one another more than {DEEPEST} deep: {', '.join(names)}")
     for rule in building.chains[name].rules:

@@ -1,8 +1,8 @@
-"""Health checks of a load balancer's backends: whom to ask what, what their answers come to, and what the mapping is notified
+"""Health checks of a load balancer's backends: whom to ask what, what their answers come to, and what the mapping is told
 of it.
 
 A backend's worker asks it, and counts answers (`judged`). Who is to be omitted is the fact `health`: the digests of their keys,
-since a fact is a page at most. A backend that nothing is reported of is there.
+since a fact is a page at most. A backend without a report counts as there.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     create bad hash:net family inet hashsize 1024 maxelem 65536
     add bad 192.0.2.0/24 timeout 300
 
-Sets of addresses and of prefixes are carried over; others are read past, and a rule that names one cannot be reported.
+Sets of addresses and of prefixes are carried over; others are read past, and a rule that names one cannot be expressed.
 """
 
 from __future__ import annotations

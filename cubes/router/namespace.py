@@ -1,4 +1,4 @@
-"""A router's network namespace, if it has one (`shadow`): what it is notified of the ports, and what Linux tools made of them.
+"""A router's network namespace, if it has one (`shadow`): what it is told of the ports, and what Linux tools made of them.
 
 What the document declares is what the namespace is told, once, and again when it says something else. From then on the
 addresses and the MAC of a netdev there are the port's, whoever set them. Routes of the namespace's own are used beside those of

@@ -1,7 +1,7 @@
 """Examine the kernel, and make it hold what it should: what the files declare, and what was applied by hand beside them.
 
 One poll reads and plans. Only if there is something to do is the writers' lock taken, and the plan made again under it. A
-desired set that fails is tried again later and later, while the one before it continues being healed; a new one is tried at once.
+desired set that fails is tried again later and later, while the one before it is still healed; a new one is tried at once.
 """
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from reconciler.agent.loop import Loop
 
 class Looks:
     """`look` does one, is informed which netdevs moved, and returns the seconds until the next; `usual` are they if it fails.
-    `done` is called after the last of a row. `moved` are netdevs that no poll has been notified of."""
+    `done` is called after the last of a row. `moved` are netdevs that no poll knows of."""
 
     def __init__(
         self, loop: Loop, look: Callable[[Collection[str]], Awaitable[float]], done: Callable[[], None], usual: float

@@ -112,7 +112,7 @@ def _of_list(kind: str, place: Place, entries: Sequence[Mapping[str, Any]], comp
 
 
 def _entries(data: Any, places: Sequence[Place]) -> list[Mapping[str, Any]]:
-    """What a list has, of those entries that begin with the keys that are reported."""
+    """What a list has, of those entries that begin with the keys that are given."""
     place = places[-1]
     try:
         found = value_at(data, places if place.kind == LIST else places[:-1], "")

@@ -10,7 +10,7 @@
           set: [{name: office, prefix: {shared: office}}]                           in the place of a list: all of it
           chain: [{name: INGRESS, rule: [{id: 10, shared: web, src-set: office}]}]  in that of an entry: each of its entries
 
-In the place of an entry what stands beside `shared` is reported of each, and a number that is the list's key counts up. All is
+In the place of an entry what stands beside `shared` holds for each, and a number that is the list's key counts up. All is
 written out before anything is checked, so that no service knows of it; what is wrong in an entry is reported where it is written.
 
 A cube that states what it said, with lists that are what they were, is the very same object; a list that is used whole is never

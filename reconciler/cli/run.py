@@ -104,7 +104,7 @@ class Run:
         return word == "-" or "/" in word or word.endswith(SUFFIXES) or os.path.exists(word)
 
     def load_for_here(self, paths: Sequence[str]) -> list[Document]:
-        """As `load`, without the topologies that are for other hosts, of which it is reported."""
+        """As `load`, without the topologies that are for other hosts, which it reports."""
         from reconciler.document import hosts
 
         documents, host = self.load(paths), hosts.this_host()

@@ -29,7 +29,7 @@ class Options:
 
     `partial`: netdevs that no cube can work on are omitted and named in the result; else they are errors.
 
-    `warn` is notified of applied topologies that had to be omitted by what only reads.
+    `warn` is called for applied topologies that what only reads had to omit.
     `planned` is called with the result once it is planned, under the lock and before the first step; what it raises ends
     the apply with nothing done.
     """

@@ -80,7 +80,7 @@ def ways(cube: Cube, port: Port, indices: Mapping[str, Mapping[str, int]], out: 
 
 
 def as_imported(seen: Mapping[str, Mapping[str, Any]], held: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What was seen when the rows were created that say the same as `held`, which is what a namespace would be notified of
+    """What was seen when the rows were created that say the same as `held`, which is what a namespace would be told of
     them; where that comes to the same as what is seen now, just this."""
     found = {}
     for port, now in seen.items():

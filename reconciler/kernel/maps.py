@@ -272,7 +272,7 @@ def update_many(fd: int, spec: MapSpec, wanted: Mapping[bytes, bytes]) -> None:
     """Write rows, in one call where possible. Raises OSError; rows before the failing one are then written.
 
     A table that is not allocated in advance takes its rows from a small stock, which the kernel fills up in the background.
-    Thousands of rows at once may find it empty (ENOMEM): then they wait for it, as long as it continues.
+    Thousands of rows at once may find it empty (ENOMEM): then they wait for it, as long as that lasts.
     """
     done, waits = 0, 0
     while len(wanted) > 1 and spec.type in _BATCHED:

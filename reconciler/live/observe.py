@@ -243,7 +243,7 @@ def _tables(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> None:
 
 
 def _shape(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> dict[str, tuple[str, TableRows, int]]:
-    """Of each table that holds configuration, by its pin: its name, what an empty configuration declares of it, and the size of
+    """Of each table that holds configuration, by its pin: its name, what it has in an empty configuration, and the size of
     its values."""
     key = key_of(about)
     if key not in snapshot.shapes:

@@ -100,7 +100,7 @@ class Expansion:
             yield from self._one(rule, both, behind, case.sure)
 
     def _one(self, rule: Rule, both: AddressBox, behind: _Then, is_sure: bool) -> Iterator[Flat]:
-        """One rule, for packets that match it as far as that can be reported."""
+        """One rule, for packets that match it as far as that can be expressed."""
         sure, then = behind.sure and is_sure, behind.then
         if rule.action == "ACCEPT" and sure:
             yield Flat(both, "ACCEPT", rule)

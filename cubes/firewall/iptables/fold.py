@@ -23,7 +23,7 @@ _MOST = 256  # combinations of one rule's lists, but for addresses, which may be
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """Boxes with one verdict: each field has the values that it may have, (None,) where nothing is reported. `rule` is the one
+    """Boxes with one verdict: each field has the values that it may have, (None,) where nothing is asked. `rule` is the one
     that they came of, None if it was a policy."""
 
     boxes: tuple[AddressBox, ...]

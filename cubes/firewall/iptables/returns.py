@@ -4,7 +4,7 @@
     -A syn_flood -j DROP
 
 is said the other way round: what is over the limit is dropped, and the rest returns. Where anything else follows, the limit
-cannot be reported.
+cannot be expressed.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from reconciler.api.answers import Refusal
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One node; `module` is empty where it is the one above's, `keys` where none are reported."""
+    """One node; `module` is empty where it is the one above's, `keys` where none are given."""
 
     name: str
     module: str = ""
