@@ -19,8 +19,7 @@ def describe(root: str, services: Services, name: str) -> tuple[Capture, Cube]:
     from reconciler.document.suggest import did_you_mean
 
     reconciler = Reconciler(root, services, Builder(services, root=root, stored=True))
-    live = reconciler.live()
-    applied = reconciler.applied(live)
+    applied, live = reconciler.applied(reconciler.live())
     cubes = {cube.name: cube for topology in applied for cube in topology.cubes}
     if name not in cubes:
         hint = did_you_mean(name, cubes)

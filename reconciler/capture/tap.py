@@ -97,8 +97,8 @@ def _applied(options: Options) -> tuple[list[Topology], Builder, Mapping[str, An
     """The topologies, with the own names of netdevs; and the netdevs."""
     builder = Builder(options.services, options.compiling, options.root)
     reconciler = Reconciler(options.root, options.services, builder)
-    live = reconciler.live()
-    return list(with_own_names(reconciler.applied(live), live.netdevs)), builder, live.netdevs
+    applied, live = reconciler.applied(reconciler.live())
+    return list(with_own_names(applied, live.netdevs)), builder, live.netdevs
 
 
 def _placed(options: Options) -> list[Cube]:

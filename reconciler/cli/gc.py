@@ -59,7 +59,7 @@ def leftovers(reconciler: Reconciler, live: Live) -> Plan:
     """Of the plan that would bring back what was applied, the steps that remove what has no part in it."""
     from reconciler.plan.steps import Plan, Rank
 
-    applied = reconciler.applied(live)
+    applied, live = reconciler.applied(live)
     session = reconciler.session(applied, applied, live)
     wanted = set(session.desired.state)
     rubbish = [step for step in session.plan.steps if _is_rubbish(step, wanted)]

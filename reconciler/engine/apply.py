@@ -187,7 +187,7 @@ def _session(
     if delete and not named <= known:  # what an interrupted apply left of them is found by what they say
         doomed = [t for t in check(documents, options.services, merge=options.merge)[0] if t.name not in known]
     given = [] if delete else documents
-    wanted, warnings = _wanted(given, named | options.drop, live, reconciler, options)
+    wanted, warnings, live = _wanted(given, named | options.drop, live, reconciler, options)
     if not delete:
         refuse_old_kernel(formed, options.services)
     options.doing("planning")
@@ -196,7 +196,7 @@ def _session(
         options.kept.topologies = {texts[topology.name]: topology for topology in wanted}
         applied: Sequence[Topology] = wanted
     else:
-        applied = reconciler.applied(live, named | options.drop)
+        applied, live = reconciler.applied(live, named | options.drop)
     try:
         session = reconciler.session(wanted, [*applied, *doomed] if doomed else applied, live)
     except DocumentError as error:
@@ -222,23 +222,22 @@ def _formed(documents: Sequence[Document], options: Options) -> list[Document]:
 
 def _wanted(
     given: Sequence[Document], replaced: Collection[str], live: Live, reconciler: Reconciler, options: Options
-) -> tuple[list[Topology], list[Problem]]:
-    """The given documents beside those that stay as they were applied, and warnings. What stays must be right with what is
-    given: if it was right before, the change is refused, and if it was not, it is omitted."""
+) -> tuple[list[Topology], list[Problem], Live]:
+    """The given documents beside those that stay as they were applied, warnings, and the live state without what is omitted: what
+    stays must be right with what is given. If it was right before, the change is refused; if it was not, it is left out."""
     from reconciler.check import check
 
-    def stays() -> list[Document]:
+    def stays(live: Live) -> list[Document]:
         return [] if options.prune else [d for d in applied_documents(live) if name_of(d) not in replaced]
 
-    while together := [*stays(), *given]:
+    while together := [*stays(live), *given]:
         try:
-            return check(together, options.services, merge=options.merge)
+            return *check(together, options.services, merge=options.merge), live
         except DocumentError as error:
-            sealed = len(live.sealed)
-            reconciler.applied(live, replaced)
-            if len(live.sealed) == sealed:
+            before, (_, live) = live, reconciler.applied(live, replaced)
+            if len(live.sealed) == len(before.sealed):
                 raise DocumentError([_of_what_stays(problem) for problem in error.problems]) from None
-    return [], []
+    return [], [], live
 
 
 def placed(problem: Problem, documents: Sequence[Document]) -> Problem:
@@ -298,7 +297,7 @@ def drift_session(options: Options | None = None) -> Session:
     reconciler = _reconciler(chosen, stored=True)
     with Bpffs(chosen.root).read_locked(chosen.lock_timeout):
         live = reconciler.live()
-        applied = reconciler.applied(live)
+        applied, live = reconciler.applied(live)
         if chosen.warn:
             chosen.warn(quarantined_warnings(live))
         return reconciler.session(applied, applied, live)

@@ -42,7 +42,7 @@ def reload(
     root = Bpffs(chosen.root)
     with root.locked(chosen.lock_timeout):
         live = reconciler.live()
-        topologies = reconciler.applied(live)
+        topologies, live = reconciler.applied(live)
         found = next((c for topology in topologies for c in topology.cubes if c.name == cube), None)
         if found is None:
             raise UsageError(f"there is no cube {cube!r}")

@@ -79,7 +79,7 @@ def _asked(
 ) -> Plan | Continued:
     service = reconciler.services.get(record.service)
     live = reconciler.live(state=True)
-    topologies = reconciler.applied(live)
+    topologies, live = reconciler.applied(live)
     cube = next((each for topology in topologies for each in topology.cubes if each.name == record.name), None)
     if cube is None or service is None:
         raise UsageError(f"what was applied of {record.name} cannot be read here")

@@ -153,7 +153,7 @@ class Reconciler:
         if not same or cubes != live.generations.keys() or asked.read(self.root) != live.taps:
             return None
         self.builder.built |= self.kept.built
-        return replace(live, netdevs=netdevs, adoptable={}, adopted={}, overfull=frozenset(), sealed=dict(live.sealed))
+        return replace(live, netdevs=netdevs, adoptable={}, adopted={}, overfull=frozenset())
 
     def expected(self, documents: Sequence[Document], named: Collection[str], *, merge: bool) -> list[StoredDocument]:
         """What the kernel will keep of these documents, if all that it keeps now is of their names: held while the kernel is
@@ -168,17 +168,15 @@ class Reconciler:
         except DocumentError:
             return []
 
-    def applied(self, live: Live, spare: Collection[str] = ()) -> list[Topology]:
-        """The topologies that the kernel's own documents describe. Those of which nothing can be known are sealed, but for
-        those to `spare`, which are about to be replaced or removed."""
+    def applied(self, live: Live, spare: Collection[str] = ()) -> tuple[list[Topology], Live]:
+        """The topologies that the kernel's own documents describe, and the live state without those that cannot be read. Those to
+        `spare`, which are about to be replaced or removed, stay in it all the same."""
         kept = applied_documents(live)
         if all(document.text in self.kept.topologies for document in kept):
-            return [self.kept.topologies[document.text] for document in kept]
+            return [self.kept.topologies[document.text] for document in kept], live
         topologies, wrong = readable(kept, self.services)
         names = {document.file: name_of(document) for document in kept}
-        rest = sealed(live, {names[file]: why for file, why in wrong.items() if names[file] not in spare})
-        live.sealed, live.state, live.documents, live.ports = rest.sealed, rest.state, rest.documents, rest.ports
-        return topologies
+        return topologies, sealed(live, {names[file]: why for file, why in wrong.items() if names[file] not in spare})
 
     def with_links(self, live: Live, wanted: Iterable[Record]) -> tuple[State, list[str]]:
         """The live state with the network as seen beside these wanted records."""

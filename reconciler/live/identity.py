@@ -5,26 +5,30 @@ A damaged cube is still a cube, with all that it learned; one that an interrupte
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 from reconciler import pins
 from reconciler.graph.documents import StoredDocument, is_topology
-from reconciler.graph.records import GONE, Live, TopologyRecord
+from reconciler.graph.records import GONE, TopologyRecord
 from reconciler.incremental.derived import derived
 from reconciler.incremental.packed_text import PACKER
 from reconciler.kernel.document_values import unpack_document
 from reconciler.kernel.reader import Reader
 
 
-def said_of(live: Live) -> dict[str, dict[str, Any]]:
-    """What the applied documents declare of each cube that a lost `about` would have said; and of namespaces, whose mark can be
-    lost, that they are ours."""
+def declared_cubes(documents: Iterable[TopologyRecord]) -> dict[str, dict[str, Any]]:
+    """By cube, what the applied documents declare of it that its `about` has, too, which may be lost."""
     found: dict[str, dict[str, Any]] = {}
-    for record in live.documents:
-        live.namespaces.update(dict.fromkeys(record.stored.data.get("spec", {}).get("namespaces", ()), record.name))
+    for record in documents:
         found |= _said(record.stored, record.name)
     return found
+
+
+def declared_namespaces(documents: Iterable[TopologyRecord]) -> dict[str, str]:
+    """The namespaces that applied documents declare, each with its topology: they are ours even where their mark is lost."""
+    return {name: record.name for record in documents for name in record.stored.data.get("spec", {}).get("namespaces", ())}
 
 
 @derived

@@ -34,7 +34,7 @@ from reconciler.kernel.maps import PER_CPU, MapInfo, MapSpec, fold_cpus
 from reconciler.kernel.reader import Reader
 from reconciler.live.adopt import is_another
 from reconciler.live.facts import published
-from reconciler.live.identity import documents_of, identity, said_of
+from reconciler.live.identity import declared_cubes, declared_namespaces, documents_of, identity
 from reconciler.live.observe_forwarding import chains, ends_of, flooded, hooks, hops, members, wires
 from reconciler.live.snapshot import Snapshot, key_of
 from reconciler.model import BuildKey
@@ -60,13 +60,12 @@ def observe_bpffs(
     None if they cannot be had, and then its tables are left undecoded. `state`: read the datapath's tables too. `before` is the
     state that the last poll found."""
     documents, unreadable = documents_of(reader)
-    live = Live(netdevs=dict(netdevs), format=reader.root.format(), documents=documents, unreadable=unreadable)
-    snapshot = Snapshot(reader, services, build, netdevs, {netdev.index: name for name, netdev in netdevs.items()}, live, state)
-    snapshot.add(live.documents)
-    kept = {pins.topology(name) for name in (*(record.name for record in live.documents), *live.unreadable)}
+    snapshot = Snapshot(reader, services, build, netdevs, {netdev.index: name for name, netdev in netdevs.items()}, state)
+    snapshot.add(documents)
+    kept = {pins.topology(name) for name in (*(record.name for record in documents), *unreadable)}
     leftovers = [path for name in reader.names("topologies") if (path := f"topologies/{name}") not in kept]
     cubes: dict[str, Snapshot] = {}
-    said = said_of(live)
+    said = declared_cubes(documents)
     for escaped in reader.names("cubes"):
         name = pins.unescape(escaped)
         about, current = _identity(reader, escaped, name, said.get(name))
@@ -82,7 +81,20 @@ def observe_bpffs(
     groups = {cube: _group(snapshot, own, in_use) for cube, own in cubes.items()}
     leftovers += [*snapshot.orphans, *hooks(snapshot)]
     leftovers += _shared(snapshot, groups)
-    return replace(live, orphans=tuple(leftovers), state=assemble({"": RecordGroup(live.state), **groups}, before))
+    return Live(
+        state=assemble({"": RecordGroup(snapshot.records), **groups}, before),
+        orphans=tuple(leftovers),
+        generations=snapshot.generations,
+        ports=snapshot.ports,
+        tables=snapshot.tables,
+        documents=documents,
+        unreadable=unreadable,
+        netdevs=dict(netdevs),
+        namespaces=declared_namespaces(documents),
+        format=reader.root.format(),
+        published=snapshot.published,
+        recorded=frozenset(snapshot.recorded),
+    )
 
 
 def _group(snapshot: Snapshot, own: Snapshot, in_use: Collection[int]) -> RecordGroup:
@@ -90,7 +102,7 @@ def _group(snapshot: Snapshot, own: Snapshot, in_use: Collection[int]) -> Record
     ends = ends_of(snapshot, own, in_use)
     if own.group is None or own.group[0] != ends:
         linked: list[Record] = [*chains(own, ends), *hops(own, ends), *members(own, ends)]
-        own.group = ends, RecordGroup(own.live.state | {record.address: record for record in linked})
+        own.group = ends, RecordGroup(own.records | {record.address: record for record in linked})
     like = own.group[1].like
     if like is not None and not any(isinstance(record, TrampolineRecord) and record.chain for record in like.values()):
         own.group = ends, like  # what is wanted says the same of this cube, to the last bit: one of two is enough
@@ -119,7 +131,7 @@ def _cube_objects(snapshot: Snapshot, name: str, about: Mapping[str, Any], curre
     snapshot.add([CubeRecord(name, *said, about.get("init", ""), about.get("sources", ""))])
     leftovers = []
     indices: dict[str, int] = {}
-    ports = snapshot.live.ports[name] = {}
+    ports = snapshot.ports[name] = {}
     entries = reader.names(home)
     for entry in entries:
         if entry.endswith("~") or (entry[0] == "g" and entry[1:].isdigit() and entry != current):
@@ -137,9 +149,9 @@ def _cube_objects(snapshot: Snapshot, name: str, about: Mapping[str, Any], curre
     place, _, at = (reader.link_text(pins.waits(name)) or "").partition(" ")
     if place.isdigit() and at:
         snapshot.add([WaitingRecord(name, at, int(place))])
-    snapshot.live.generations[name] = int(current[1:]) if current[1:].isdigit() else 0
+    snapshot.generations[name] = int(current[1:]) if current[1:].isdigit() else 0
     if "facts" in entries:
-        snapshot.live.published[name] = published(reader, name)
+        snapshot.published[name] = published(reader, name)
     _tables(snapshot, name, about)
     return leftovers
 
@@ -200,7 +212,7 @@ def _programs(snapshot: Snapshot, cube: str, current: str) -> None:
             snapshot.uses.setdefault((cube, side), set()).update(pinned.maps)
         found = f"foreign:{pinned.tag if pinned else 'no pin'}/{slot or 'empty slot'}" + (f"/{called}" if calls else "")
         digest = said.get("object", "") if true else found
-        snapshot.live.recorded.update({digest} if true else ())
+        snapshot.recorded.update({digest} if true else ())
         snapshot.add(
             [ProgramRecord(cube, side, direction, int(index), digest, snapshot.reader.constants(f"{home}/{name}_const"))]
         )
@@ -216,7 +228,7 @@ def _tables(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> None:
                 if below in _FILES:
                     _plain_table(snapshot, cube, f"{home}/twin/{below}", below)
     shape = _shape(snapshot, cube, about)
-    kept = snapshot.live.tables.setdefault(cube, {})
+    kept = snapshot.tables.setdefault(cube, {})
     own = {f"{home}/tables/{entry}": entry.rpartition(":")[2] for entry in reader.names(f"{home}/tables")}
     for path, name in (own | {path: name for path, (name, _, _) in shape.items() if path not in own}).items():
         if path not in shape:
@@ -239,7 +251,7 @@ def _tables(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> None:
         owner = "" if path.startswith(f"{PUBLIC}/") else cube
         known = rows if spec.value_size == value_size else None
         record = TableRecord(owner, name, path, _spec(spec), known, wanted.mask, wanted.sparse, wanted.staged, bits=wanted.bits)
-        (snapshot.live.state if owner else snapshot.public)[record.address] = record
+        (snapshot.records if owner else snapshot.public)[record.address] = record
 
 
 def _shape(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> dict[str, tuple[str, TableRows, int]]:
@@ -298,6 +310,6 @@ def _shared(snapshot: Snapshot, groups: Mapping[str, RecordGroup]) -> list[str]:
             snapshot.add([TableRecord("", name, f"shared/{name}", _spec(spec))])
     for name in snapshot.reader.names(PUBLIC):
         spec = snapshot.reader.spec(f"{PUBLIC}/{name}")
-        if spec is not None and f"{PUBLIC}/{name}" not in snapshot.live.state:
+        if spec is not None and f"{PUBLIC}/{name}" not in snapshot.records:
             snapshot.add([TableRecord("", name, f"{PUBLIC}/{name}", _spec(spec))])
     return [f"namespaces/{name}" for name in snapshot.reader.names("namespaces") if name.endswith("~")]

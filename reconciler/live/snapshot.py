@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.graph.parts import Built
-from reconciler.graph.records import GONE, Live, Record, RecordGroup, State, TrampolineRecord
+from reconciler.graph.records import GONE, Record, RecordGroup, State, TrampolineRecord
 from reconciler.kernel.reader import Reader
 from reconciler.model import BuildKey, family_of
 from reconciler.service.model.rows import TableRows
@@ -39,15 +39,20 @@ class Ends:
 
 @dataclass(slots=True)
 class Snapshot:
-    """One poll of one root. `stubs` names stubs by program id."""
+    """One poll of one root while it is being read; what it found becomes a `Live`. `stubs` names stubs by program id."""
 
     reader: Reader
     services: Services
     build: Callable[[BuildKey], Built | None]
     netdevs: Mapping[str, Any]
     names: Mapping[int, str]
-    live: Live
     state: bool = False
+    records: State = field(default_factory=dict)
+    generations: dict[str, int] = field(default_factory=dict)
+    ports: dict[str, dict[str, int]] = field(default_factory=dict)
+    tables: dict[str, dict[str, dict[bytes, bytes]]] = field(default_factory=dict)
+    published: dict[str, dict[str, Any]] = field(default_factory=dict)
+    recorded: set[str] = field(default_factory=set)
     stubs: dict[int, str] = field(default_factory=dict)
     flooded: tuple[Flooded, ...] = ()
     public: State = field(default_factory=dict)  # tables of the whole host
@@ -64,17 +69,17 @@ class Snapshot:
 
     def apart(self) -> Snapshot:
         """The same look, for one cube: what is found goes to it alone."""
-        to = self.reader, self.services, self.build, self.netdevs, self.names, Live(), self.state
+        to = self.reader, self.services, self.build, self.netdevs, self.names, self.state
         return Snapshot(*to, seals=self.seals, shapes=self.shapes)
 
     def take(self, own: Snapshot) -> None:
         """What was found of one cube, but for its records, in which others may have a say."""
-        self.live.state.update(own.public)
-        self.live.generations.update(own.live.generations)
-        self.live.ports.update(own.live.ports)
-        self.live.tables.update(own.live.tables)
-        self.live.published.update(own.live.published)
-        self.live.recorded.update(own.live.recorded)
+        self.records.update(own.public)
+        self.generations.update(own.generations)
+        self.ports.update(own.ports)
+        self.tables.update(own.tables)
+        self.published.update(own.published)
+        self.recorded.update(own.recorded)
         self.stubs.update(own.stubs)
         self.orphans += own.orphans
 
@@ -88,7 +93,7 @@ class Snapshot:
 
     def add(self, records: Iterable[Record]) -> None:
         for record in records:
-            self.live.state[record.address] = record
+            self.records[record.address] = record
 
     def netdev(self, index: int) -> str:
         return self.names.get(index, f"{GONE}#{index}") if index else GONE

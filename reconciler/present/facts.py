@@ -18,7 +18,7 @@ def facts_now(options: Options) -> list[dict[str, Any]]:
     reconciler = Reconciler(options.root, options.services, Builder(options.services, root=options.root, stored=True))
     with Bpffs(options.root).read_locked(options.lock_timeout):
         live = reconciler.live()
-        topologies = reconciler.applied(live)
+        topologies, live = reconciler.applied(live)
     cubes = {cube.name: options.services.get(cube.service) for topology in topologies for cube in topology.cubes}
     wanted = {name: service.facts for name, service in cubes.items() if service is not None}
     of_host = host_facts(facts.HOST, rtnl.links())

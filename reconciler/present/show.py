@@ -60,7 +60,7 @@ def shown(options: Options, names: Collection[str] = (), *, state: bool = False)
     reconciler = Reconciler(options.root, options.services, builder)
     with Bpffs(options.root).read_locked(options.lock_timeout):
         live = reconciler.live(state=state)
-        applied = reconciler.applied(live)
+        applied, live = reconciler.applied(live)
         if options.warn:
             options.warn(quarantined_warnings(live))
         facts = reconciler.facts(applied, live)

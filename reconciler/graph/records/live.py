@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +15,11 @@ from reconciler.model import Tap
 GONE = "(gone)"  # stands for a netdev or a program that is no longer there
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Live:
-    """The kernel as it was read: records by address, what no record accounts for, and the netdevs there are.
+    """The kernel as it was read; nobody changes it. Records by address, what no record accounts for, and the netdevs there are.
 
-    `leftovers` are paths below the root that an interrupted apply left; nothing refers to them. `generations` is the
+    `orphans` are paths below the root that an interrupted apply left; nothing refers to them. `generations` is the
     number of each cube's current generation, and `ports` has the indices of its ports; `documents` are the applied ones, which
     are among the records, and `unreadable` the names of those that cannot be read;
     `netdevs` has every netdev of this namespace by name; `tables` the raw rows
@@ -31,19 +32,19 @@ class Live:
 
     state: State = field(default_factory=dict)
     orphans: tuple[str, ...] = ()
-    generations: dict[str, int] = field(default_factory=dict)
-    ports: dict[str, dict[str, int]] = field(default_factory=dict)
+    generations: Mapping[str, int] = field(default_factory=dict)
+    ports: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     documents: tuple[TopologyRecord, ...] = ()
     unreadable: tuple[str, ...] = ()
-    netdevs: dict[str, Any] = field(default_factory=dict)
-    tables: dict[str, dict[str, dict[bytes, bytes]]] = field(default_factory=dict)
-    adoptable: dict[str, int] = field(default_factory=dict)
-    sealed: dict[str, str] = field(default_factory=dict)
-    adopted: dict[str, TableRecord] = field(default_factory=dict)
+    netdevs: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, Mapping[str, dict[bytes, bytes]]] = field(default_factory=dict)
+    adoptable: Mapping[str, int] = field(default_factory=dict)
+    sealed: Mapping[str, str] = field(default_factory=dict)
+    adopted: Mapping[str, TableRecord] = field(default_factory=dict)
     overfull: frozenset[str] = frozenset()
-    recorded: set[str] = field(default_factory=set)
-    namespaces: dict[str, str] = field(default_factory=dict)
+    recorded: frozenset[str] = frozenset()
+    namespaces: Mapping[str, str] = field(default_factory=dict)
     network: State = field(default_factory=dict)
-    published: dict[str, dict[str, Any]] = field(default_factory=dict)
+    published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     format: int = pins.FORMAT
     taps: tuple[Tap, ...] = ()
