@@ -13,7 +13,7 @@ from typing import Any
 
 from reconciler.errors import Problem
 from reconciler.incremental.entry_memo import FEW
-from reconciler.incremental.persistent_list import alike
+from reconciler.incremental.sharing import alike
 from reconciler.model import Cube
 
 _CHECKS = 4  # files, what is applied, and both together

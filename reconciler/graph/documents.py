@@ -11,7 +11,7 @@ from typing import Any
 
 from reconciler.incremental.derived import Interned
 from reconciler.incremental.entry_memo import FEW, EntryMemo
-from reconciler.incremental.sharing import share
+from reconciler.incremental.sharing import is_same, share
 
 _TEXTS: EntryMemo[str] = EntryMemo()
 
@@ -121,8 +121,8 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _pairs_that_differ(one: list[Any], other: list[Any]) -> Iterator[tuple[Any, Any]]:
-    """Entries at the same place. Most are the very same object."""
-    return ((ours, theirs) for ours, theirs in zip(one, other, strict=True) if ours is not theirs and ours != theirs)
+    """Entries at the same place. Most are the very same object. To Python `true` and 1 are equal, and here they are not."""
+    return ((ours, theirs) for ours, theirs in zip(one, other, strict=True) if ours is not theirs and not is_same(ours, theirs))
 
 
 def _same_entries(pairs: list[tuple[Any, Any]]) -> bool:

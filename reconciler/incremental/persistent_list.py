@@ -53,14 +53,6 @@ def unchanged(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int]:
     return start, _alike_at_the_end(old, new, min(rest, most), most)
 
 
-def alike(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int]:
-    """As `unchanged`, of entries that are equal, be they the same objects or not."""
-    most = min(len(old), len(new))
-    start = next((place for place in range(most) if old[place] != new[place]), most)
-    most -= start
-    return start, next((place for place in range(most) if old[-1 - place] != new[-1 - place]), most)
-
-
 def _known(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int]:
     """At least so many are the same."""
     if not isinstance(old, PersistentList) or not isinstance(new, PersistentList):

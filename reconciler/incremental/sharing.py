@@ -55,9 +55,7 @@ _PLAIN = frozenset({str, int, bool, float, type(None)})
 def _list(old: Sequence[Any], new: Sequence[Any]) -> Sequence[Any]:
     """Equal entries at the start and at the end are the old ones; those between are paired if they are as many on both sides, and
     by their names if they have some."""
-    shorter = min(len(old), len(new))
-    start = _alike(old, new, shorter)
-    rest = _alike(old[::-1], new[::-1], shorter - start)
+    start, rest = alike(old, new)
     was, now = old[start : len(old) - rest], new[start : len(new) - rest]
     if len(was) == len(now):
         between = [share(before, after) for before, after in zip(was, now, strict=True)]
@@ -65,6 +63,13 @@ def _list(old: Sequence[Any], new: Sequence[Any]) -> Sequence[Any]:
         named = {entry["name"]: entry for entry in was if isinstance(entry, dict) and isinstance(entry.get("name"), str)}
         between = [share(named.get(_name(entry)), entry) for entry in now]
     return splice(old, start, between, rest)
+
+
+def alike(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int]:
+    """How many entries at the start are written alike (`is_same`), and how many at the end, not counting those again."""
+    shorter = min(len(old), len(new))
+    start = _alike(old, new, shorter)
+    return start, _alike(old[::-1], new[::-1], shorter - start)
 
 
 def _alike(old: Sequence[Any], new: Sequence[Any], most: int) -> int:

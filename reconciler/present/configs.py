@@ -10,7 +10,7 @@ from typing import Any
 
 from reconciler.engine.session import Session
 from reconciler.graph.records import CubeRecord, TopologyRecord
-from reconciler.incremental.persistent_list import alike
+from reconciler.incremental.sharing import alike, is_same
 from reconciler.plan.steps import Step
 from reconciler.present import ROWS, subject
 from reconciler.present.rows import Decoder, Leaves, entries
@@ -30,7 +30,7 @@ def configurations_of(session: Session, decoder: Decoder, steps: Iterable[Step])
         touched = {subject(step.address).partition("/")[2] for step in steps}
         named = (_cubes_of(state, written) for state in (session.live.state, session.desired.state))
         old, new = ({name: cube for name, cube in side.items() if name not in touched} for side in named)
-        silent = [name for name in new if name in old and old[name] != new[name]]
+        silent = [name for name in new if name in old and not is_same(old[name], new[name])]
         shown |= {name: service for name in silent if (service := decoder.service(name)) is not None}
     sides = [_cubes(session, state, shown) for state in (session.live.state, session.desired.state)] if shown else []
     found = {}

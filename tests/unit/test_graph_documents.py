@@ -47,6 +47,16 @@ def test_the_order_of_objects_says_nothing_and_all_else_does():
     assert documents_equal(said(document(some)), said(swapped))
 
 
+def test_true_and_one_are_different():
+    """To Python they are equal."""
+    for one, other in ((True, 1), (False, 0), (1, 1.0)):
+        for more in ([], rules(40)):
+            before, after = (said(document([*more, {"id": -1, "at": [{"log": each}]}])) for each in (one, other))
+            assert not documents_equal(before, after)
+            assert not stored(after).says_the_same_as(stored(before))
+        assert not documents_equal(said(document([], flags=[one])), said(document([], flags=[other])))
+
+
 def test_a_long_document_is_made_of_the_objects_of_one_of_its_name_that_is_alive():
     """What follows from them is remembered by them."""
     some = rules(3000)
