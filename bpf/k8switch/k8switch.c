@@ -55,7 +55,7 @@ static __always_inline int to_no_service(struct CTXTYPE *ctx, struct pkt_metadat
 static __always_inline int to_service(struct CTXTYPE *ctx, struct pkt_metadata *md, const struct parsed *is, const struct switch_port *port, u32 *to) {
   struct flow_key key;
   u32 now = clock_seconds(), alias = 0, reason = 0;
-  if (!find_service(is->dst, 0, is->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMP6) || !key_of(is, &key, false))
+  if (!may_be_vip(is->dst) || !find_service(is->dst, 0, is->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMP6) || !key_of(is, &key, false))
     return to_no_service(ctx, md, is);
   struct flow *flow = flows.lookup(&key);
   struct member *member = flow ? known_member(is, flow, &key, now) : NULL;

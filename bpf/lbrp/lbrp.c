@@ -37,7 +37,7 @@ static __always_inline int handle_fragment(struct CTXTYPE *ctx, struct pkt_metad
 static __always_inline int from_frontend(struct CTXTYPE *ctx, struct pkt_metadata *md, const struct parsed *is, struct lb_port *port) {
   struct flow_key key;
   u32 now = clock_seconds(), alias = 0, reason = 0;
-  if (!key_of(is, &key, false))
+  if (!may_be_vip(is->dst) || !key_of(is, &key, false))
     return pcn_pkt_redirect(ctx, md, port->other);
   struct flow *flow = flows.lookup(&key);
   struct member *member = flow ? known_member(is, flow, &key, now) : NULL;
@@ -136,13 +136,12 @@ static __always_inline int handle_other(struct CTXTYPE *ctx, struct pkt_metadata
 }
 
 /* MULTI: a client speaks for itself only. */
-static __always_inline bool is_spoofed(struct pkt_metadata *md, const struct parsed *is, const struct lb_port *port) {
-  struct address key;
+static __always_inline bool is_spoofed(const struct parsed *is, const struct lb_port *port) {
   if (!PCN_CONST(CHECK_SOURCE) || !PCN_CONST(MULTI) || port->kind != PORT_FRONTEND)
     return false;
-  __builtin_memcpy(&key, is->src, 16);
-  u32 *frontend = frontends.lookup(&key);
-  return !frontend || *frontend != md->in_port;
+  if (is->family == 4)
+    return !(port->flags & PORT_IPV4) || port->ipv4 != is->src[3];
+  return !(port->flags & PORT_IPV6) || !same_address(port->ipv6, is->src);
 }
 
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
@@ -155,7 +154,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return refuse(md, PCN_DROP_MALFORMED);
   if (found != IS_IP)
     return handle_other(ctx, md, is, port);
-  if (is_spoofed(md, is, port))
+  if (is_spoofed(is, port))
     return refuse(md, DROP_SPOOFED);
   if (is->later_fragment)
     return handle_fragment(ctx, md, is, port);

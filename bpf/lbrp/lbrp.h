@@ -27,12 +27,12 @@ BPF_F_TABLE("hash", struct backend_key, struct health, health, HEALTH_CHECKED, B
 /* ---- What follows from it. ---- */
 
 enum port_kind { PORT_FRONTEND = 1, PORT_BACKEND };
+enum port_flags { PORT_IPV4 = 1, PORT_IPV6 = 2 }; /* which of the client's addresses are said */
 struct lb_port {
   u32 kind;
-  u32 other;  /* the port on the other side; MULTI: of a BACKEND port none */
-  u32 flags;  /* the client's addresses that are said, to be read back: 1 IPv4, 2 IPv6 */
-  u8 ipv4[4];
-  u8 ipv6[16];
+  u32 other; /* the port on the other side; MULTI: of a BACKEND port none */
+  u32 flags;
+  u32 ipv4, ipv6[4];
 };
 BPF_TABLE("array", u32, struct lb_port, ports, PCN_MAX_PORTS);
 

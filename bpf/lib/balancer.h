@@ -77,6 +77,11 @@ struct service {
 };
 BPF_F_TABLE("hash", struct service_key, struct service, services, 262144, BPF_F_NO_PREALLOC);
 
+/* In front of all look-ups by a virtual address: a bit for each, by a hash of it, so that what is for none costs no look-up but this one.
+ * Few others have a virtual address' bit. cubes/lib/vip_marks.py sets them. */
+#define VIP_MARKS 1024 /* words */
+BPF_TABLE("array", u32, u64, vip_marks, VIP_MARKS);
+
 struct member_key {
   u32 service, backend; /* numbers */
 };
@@ -149,6 +154,13 @@ static __always_inline struct counted *counted(void) {
 static __always_inline int refuse(struct pkt_metadata *md, u32 reason) {
   md->reason = reason;
   return RX_DROP;
+}
+
+/* False: no service has this address. */
+static __always_inline bool may_be_vip(const u32 *address) {
+  u32 hash = (address[0] ^ address[1] ^ address[2] ^ address[3]) * 0x9e3779b1u, at = hash >> 22;
+  u64 *word = vip_marks.lookup(&at);
+  return word && *word >> (hash >> 16 & 63) & 1;
 }
 
 /* ---- Translating ---- */

@@ -58,9 +58,10 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
         "subnets": dict(_subnet_rows(config, tables["subnets"].value)),
     }
     found |= derive(config, tables)
-    arrays = ("ports", "subnets")
+    arrays = ("ports", "subnets", "vip_marks")
     return {
-        name: TableRows(rows, b"\xff" * tables[name].value.size, name in arrays, name in _STAGED) for name, rows in found.items()
+        name: TableRows(rows, b"\xff" * tables[name].value.size, name in arrays, name in _STAGED, bits=name == "vip_marks")
+        for name, rows in found.items()
     }
 
 

@@ -46,9 +46,10 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
         "hairpins": dict(_hairpin_rows(config, env)),
     }
     found |= derive(config, tables, health.down_of(env.facts))
-    arrays = ("ports", "rewritings", "hairpins")
+    arrays = ("ports", "rewritings", "hairpins", "vip_marks")
     made = {
-        name: TableRows(rows, b"\xff" * tables[name].value.size, name in arrays, name in _STAGED) for name, rows in found.items()
+        name: TableRows(rows, b"\xff" * tables[name].value.size, name in arrays, name in _STAGED, bits=name == "vip_marks")
+        for name, rows in found.items()
     }
     return made | (health.TABLE if SlowPath.serves(config) else {})
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from cubes.lib import maglev
 from cubes.lib.balancer import ECHO, Config, Layouts, Made, Rows, echo_key, make
 from cubes.lib.layout import pack
+from cubes.lib.vip_marks import marks, marks_after
 from reconciler.service.sdk import EntryMemo, row_delta, unchanged
 
 TABLES = ("services", "members", "rings", "client_ranges")
@@ -89,6 +90,7 @@ def _anew(services: Sequence[Config], made: Sequence[Made], layouts: Layouts, do
         for name in TABLES:
             rows[name].update(each.rows[name])
     rows["services"].update(_echoes(at, at, layouts))
+    rows["vip_marks"] = marks(at)
     return _Answer(made, rows, None if moved else frozenset(taken), at)
 
 
@@ -118,7 +120,9 @@ def _edited(known: _Answer, made: Sequence[Made], layouts: Layouts) -> _Answer |
     after["services"] |= _echoes(there, at, layouts)
     for vip in vips - there:
         del at[vip]
-    return _Answer(made, {name: _changed(known.rows[name], before[name], after[name]) for name in TABLES}, numbers | wanted, at)
+    rows = {name: _changed(known.rows[name], before[name], after[name]) for name in TABLES}
+    rows["vip_marks"] = marks_after(known.rows["vip_marks"], (vip for vip in vips if (vip in at) != (vip in known.at)), at)
+    return _Answer(made, rows, numbers | wanted, at)
 
 
 def _rows_of(some: Iterable[Made], table: str) -> Rows:

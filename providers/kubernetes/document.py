@@ -1,13 +1,14 @@
 """A node's whole network as one topology: a pure function of what is known of the cluster.
 
-    pod<i> ═ pods:s<i>   pods:up [policy] ═ local ═ gateway:pods
+    pod<i> ═ pods:s<i>   pods:up [policy] ═ (local ═) gateway:pods
                                                     gateway:up               ═ pcn-up    what knows pods' addresses
                                                     gateway:out [masquerade] ═ pcn-out   all else
                                                     gateway:services ═ [source] host ═ pcn-host   the host's way to services
     eth0 [edge]
 
 `pods`, `local` and `host` are load balancers (services.py says which serves what), `gateway` is a router, `policy` a firewall;
-`masquerade`, `source` and `edge` translate addresses. Which cube does what is decided here and nowhere else.
+`masquerade`, `source` and `edge` translate addresses. `local` is there while it has a service, since each packet of a pod would
+pass it. Which cube does what is decided here and nowhere else.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def node_document(state: State, node: str, settings: Settings, kept: Kept | None
         "cubes": [
             _pods(found, families, settings),
             policy,
-            _local(found),
+            *_local(found),
             _gateway(state, found, families, settings),
             _host(found),
             *_translators(state, node, found, families),
@@ -105,7 +106,8 @@ def _pods(found: Served, families: Mapping[int, Family], settings: Settings) -> 
     """The balancer that pods are at. All slots are ports from the start, which wait for their netdevs."""
     leaf = {4: "ip", 6: "ipv6"}
     slots = min(slots_of(family, settings) for family in families.values())
-    ports: list[dict[str, Any]] = [{"name": "up", "peer": "local:back", "type": "BACKEND", "tcubes": [POLICY]}]
+    inward = _inward(found, "local:back", "gateway:pods")
+    ports: list[dict[str, Any]] = [{"name": "up", "peer": inward, "type": "BACKEND", "tcubes": [POLICY]}]
     for slot in range(slots):
         own = {leaf[version]: str(family.slot(slot)) for version, family in families.items()}
         ports.append({"name": f"s{slot}", "peer": netdev(slot), "type": "FRONTEND", **own})
@@ -126,7 +128,7 @@ def _pods(found: Served, families: Mapping[int, Family], settings: Settings) -> 
 def _gateway(state: State, found: Served, families: Mapping[int, Family], settings: Settings) -> dict[str, Any]:
     """The router. Neighbours do not change while a slot's address is its own, so none is ever asked for."""
     ports: list[dict[str, Any]] = [
-        {"name": "pods", "peer": "local:front", "mac": gateway_mac(families)},
+        {"name": "pods", "peer": _inward(found, "local:front", "pods:up"), "mac": gateway_mac(families)},
         {"name": "up", "peer": _near(UP)},
         {"name": "services", "peer": "host:back"},
         {"name": "out", "peer": _near(OUT), "tcubes": ["masquerade"]},
@@ -174,12 +176,19 @@ def _routes(state: State, found: Served, family: Family, settings: Settings) -> 
 # -- the host ------------------------------------------------------------------------------------------------------------------
 
 
-def _local(found: Served) -> dict[str, Any]:
+def _inward(found: Served, local: str, other: str) -> str:
+    """What is between the pods and the gateway: the port of `local`, if it is there."""
+    return local if found.rows["local"] else other
+
+
+def _local(found: Served) -> Iterator[dict[str, Any]]:
     """The balancer for clients that keep their address. It is where all that pods answer passes, whoever asked."""
+    if not found.rows["local"]:
+        return
     front = {"name": "front", "peer": "gateway:pods", "type": "FRONTEND"}
     back = {"name": "back", "peer": "pods:up", "type": "BACKEND"}
     rows = list(found.rows["local"].values())
-    return {"name": "local", "service-name": "lbrp", "max-flows": FLOWS, "ports": [front, back], "service": rows}
+    yield {"name": "local", "service-name": "lbrp", "max-flows": FLOWS, "ports": [front, back], "service": rows}
 
 
 def _host(found: Served) -> dict[str, Any]:

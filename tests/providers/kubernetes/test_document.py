@@ -128,11 +128,24 @@ def test_a_host_port_is_served_with_the_clients_address():
     assert backends(rows(state, "local")["100.126.112.3", 80]) == ["10.244.1.8:8080"]
 
 
+def test_the_balancer_for_clients_that_keep_their_address_is_there_while_it_has_a_service():
+    port = {**HTTP, "nodePort": 30080}
+    for policy, is_there in (("Cluster", False), ("Local", True)):
+        own = objects.service("web", "10.96.0.1", type="NodePort", ports=[port], externalTrafficPolicy=policy)
+        made = node_document(node_state(own), "n1", SETTINGS).topology
+        problems(made)
+        cubes = {cube["name"]: cube for cube in made["spec"]["cubes"]}
+        peers = {cube["name"]: next(each["peer"] for each in cube["ports"] if each["name"] == name)
+                 for cube, name in ((cubes["pods"], "up"), (cubes["gateway"], "pods"))}  # fmt: skip
+        assert ("local" in cubes) == is_there
+        assert peers == ({"pods": "local:back", "gateway": "local:front"} if is_there else {"pods": "gateway:pods", "gateway": "pods:up"})
+
+
 def test_without_services_there_are_no_rows():
     state = node_state(objects.service("web", "10.96.0.1", ports=[HTTP]))
     made = node_document(state, "n1", Settings(services="none", slots=4)).topology
     problems(made)
-    assert [cube.get("service", []) for cube in made["spec"]["cubes"] if cube["service-name"] == "lbrp"] == [[], [], []]
+    assert [cube.get("service", []) for cube in made["spec"]["cubes"] if cube["service-name"] == "lbrp"] == [[], []]
 
 
 def test_only_netdevs_of_slots_are_taken_for_pods():

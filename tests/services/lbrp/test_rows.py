@@ -131,13 +131,13 @@ def test_10000_services_of_three_backends_take_a_row_of_their_ring_each_and_an_e
     config = {"service": services(10000)}
     rows = derive(config, TABLES)
     assert {name: len(found) for name, found in rows.items()} == {
-        "services": 20000, "members": 30000, "rings": 10000, "client_ranges": 0,
+        "services": 20000, "members": 30000, "rings": 10000, "client_ranges": 0, "vip_marks": 1024,
     }  # fmt: skip
     edited = {"service": list(config["service"])}
     edited["service"][77] = {**edited["service"][77], "backend": edited["service"][77]["backend"][:2]}
-    assert differing(rows, derive(edited, TABLES)) == {"services": 0, "members": 1, "rings": 1, "client_ranges": 0}
+    assert differing(rows, derive(edited, TABLES)) == {"services": 0, "members": 1, "rings": 1, "client_ranges": 0, "vip_marks": 0}
     fewer = {"service": config["service"][:77] + config["service"][78:]}
-    assert differing(rows, derive(fewer, TABLES)) == {"services": 2, "members": 3, "rings": 1, "client_ranges": 0}
+    assert differing(rows, derive(fewer, TABLES)) == {"services": 2, "members": 3, "rings": 1, "client_ranges": 0, "vip_marks": 1}
 
 
 def test_rows_do_not_depend_on_the_order_of_what_is_written():

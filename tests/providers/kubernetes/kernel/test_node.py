@@ -1,6 +1,11 @@
 """Pods of one node by CNI calls, with real packets: pods, services of all kinds, the host, the outside."""
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
+
 import pytest
 
 from tests.providers.kubernetes import objects
@@ -59,6 +64,24 @@ def test_services_of_all_kinds_for_pods_the_host_and_the_outside(tmp_path):
         assert "200 OK" in lab.say(None, "127.0.0.1", 32000, health)
         lab.api.delete("slices", "default", "near-ipv4-x")
         lab.within(10, lambda: "503" in lab.say(None, "127.0.0.1", 32000, health))
+
+
+def test_no_packet_is_lost_while_the_balancer_for_clients_that_keep_their_address_comes_and_goes(tmp_path):
+    with NodeLab(tmp_path) as lab:
+        a, b = lab.add("a"), lab.add("b")
+        near = objects.service("near", "10.96.0.11", ports=[{"port": 80, "nodePort": 30081}], type="NodePort", externalTrafficPolicy="Local")
+        words = ["ip", "netns", "exec", b.netns, "ping", "-q", "-i", "0.002", "-c", "100000", a.ip]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as ping:
+            for _ in range(3):
+                lab.api.put("services", near)
+                lab.within(20, lambda: os.path.exists(f"{lab.root}/cubes/local"))
+                lab.api.delete("services", "default", "near")
+                lab.within(20, lambda: not os.path.exists(f"{lab.root}/cubes/local"))
+            ping.send_signal(signal.SIGINT)
+            said = ping.communicate(timeout=20)[0]
+        sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+) received", said).groups())
+        assert sent > 100
+        assert sent - received <= 1, said  # one may be under way
 
 
 def test_pods_and_services_of_another_node(tmp_path):

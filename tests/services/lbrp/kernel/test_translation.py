@@ -1,8 +1,11 @@
 """What becomes of a packet of a service, there and back: taken apart by scapy, which makes all checksums anew to compare."""
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 
+from cubes.lib.vip_marks import place_of
 from tests.lib.scapy_packets import (
     ICMP,
     IP,
@@ -80,6 +83,19 @@ def test_what_is_for_no_service_passes_as_it_is_both_ways(lab):
             raw = built(packet, 60)
             assert lab.through(port, raw) == (True, raw)
     assert ends(lab.reply(sport=4)) == (lab.backend(11), 8080, lab.client(), 4)  # no flow of a service
+
+
+def test_an_address_that_has_the_mark_of_a_virtual_one_passes_as_it_is(lab):
+    def place(number):
+        address = lab.vip(number)
+        return place_of(bytes(10) + b"\xff\xff" + ipaddress.IPv4Address(address).packed if lab.family == 4 else ipaddress.IPv6Address(address).packed)
+
+    lab.add((11, 8080), vip=1)
+    lab.apply()
+    twin = next(number for number in range(2, 1 << 24) if place(number) == place(1))
+    raw = built(lab.ask(vip=twin), 60)
+    assert lab.through("front", raw) == (True, raw)
+    assert ends(lab.request(sport=5000))[2:] == (lab.backend(11), 8080)
 
 
 def test_two_services_on_one_backend_port_are_told_apart(lab):
