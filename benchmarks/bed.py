@@ -19,7 +19,7 @@ import os
 import struct
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 from benchmarks import machine, programs
 from benchmarks.queues import set_queues
@@ -39,7 +39,7 @@ class Bed:
     def __init__(self, hosts: Sequence[str], *, subnets: bool = False, gro: bool = True) -> None:
         self.hosts, self.subnets, self._gro = list(hosts), subnets, gro
 
-    def __enter__(self) -> Bed:
+    def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             self.world = stack.enter_context(NetnsTopology())
             self.options = Options(root=self.world.bpffs)

@@ -39,18 +39,20 @@ Served = tuple[str, int, str, str]
 """A service's port: address, port, protocol (tcp or udp), and the address and port of its endpoint."""
 
 
-def kube_proxy(bed: Bed, services: int | Sequence[Served]) -> None:
+def kube_proxy(bed: Bed, services: int | Sequence[Served], version: int = 4) -> None:
     """What kube-proxy's iptables mode leaves on a node with these services of one endpoint each (or so many, of the last host),
     and a bridge that asks iptables, as most CNI plug-ins of that kind have it. Bridged packets then meet connection tracking and
-    FORWARD."""
-    bed.run("sysctl -qw net.bridge.bridge-nf-call-iptables=1")
+    FORWARD. `version` of IP: with 6, endpoints are written [address]:port."""
+    tables = "iptables" if version == 4 else "ip6tables"
+    bed.run(f"sysctl -qw net.bridge.bridge-nf-call-{tables}=1")
     if isinstance(services, int):
         places = [CLUSTER.format(number // 250, number % 250 + 1) for number in range(services)]
         services = [(place, 80, "tcp", f"{bed.address(bed.hosts[-1])}:8080") for place in places]
-    bed.feed("iptables-restore", "\n".join([*_nat(services), *_filter()]))
+    pods, bits = ("10.0.0.0/8", 32) if version == 4 else ("fd00:244::/32", 128)
+    bed.feed(f"{tables}-restore", "\n".join([*_nat(services, pods, bits), *_filter()]))
 
 
-def _nat(services: Sequence[Served]) -> Iterator[str]:
+def _nat(services: Sequence[Served], pods: str, bits: int) -> Iterator[str]:
     yield from ("*nat", ":KUBE-SERVICES - [0:0]", ":KUBE-POSTROUTING - [0:0]", ":KUBE-MARK-MASQ - [0:0]")
     yield from (f":KUBE-{kind}-{number} - [0:0]" for number in range(len(services)) for kind in ("SVC", "SEP"))
     yield from ("-A PREROUTING -j KUBE-SERVICES", "-A OUTPUT -j KUBE-SERVICES", "-A POSTROUTING -j KUBE-POSTROUTING")
@@ -59,11 +61,11 @@ def _nat(services: Sequence[Served]) -> Iterator[str]:
     yield "-A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0"
     yield "-A KUBE-POSTROUTING -j MASQUERADE --random-fully"
     for number, (place, port, proto, endpoint) in enumerate(services):
-        meant = f"-d {place}/32 -p {proto} -m comment --comment ns/svc{number} -m {proto} --dport {port}"
+        meant = f"-d {place}/{bits} -p {proto} -m comment --comment ns/svc{number} -m {proto} --dport {port}"
         yield f"-A KUBE-SERVICES {meant} -j KUBE-SVC-{number}"
-        yield f"-A KUBE-SVC-{number} ! -s 10.0.0.0/8 {meant} -j KUBE-MARK-MASQ"
+        yield f"-A KUBE-SVC-{number} ! -s {pods} {meant} -j KUBE-MARK-MASQ"
         yield f"-A KUBE-SVC-{number} -j KUBE-SEP-{number}"
-        yield f"-A KUBE-SEP-{number} -s {endpoint.partition(':')[0]}/32 -j KUBE-MARK-MASQ"
+        yield f"-A KUBE-SEP-{number} -s {endpoint.rpartition(':')[0].strip('[]')}/{bits} -j KUBE-MARK-MASQ"
         yield f"-A KUBE-SEP-{number} -p {proto} -m {proto} -j DNAT --to-destination {endpoint}"
     yield "COMMIT"
 
