@@ -17,6 +17,7 @@ from reconciler.agent.consent import ConsentNeeded, ask_consent, held, problem_o
 from reconciler.agent.counters import AgentCounters
 from reconciler.agent.files import DesiredDocuments, words
 from reconciler.agent.findings import (
+    are_of_ports,
     document_before,
     is_document_lost,
     lacked_by,
@@ -36,7 +37,7 @@ from reconciler.engine.confirm import refuse_while_unconfirmed
 from reconciler.engine.unchanged import UnchangedCheck
 from reconciler.errors import ApplyFailed, DocumentError, Interrupted, KernelError, LockBusy, Overtaken, PcnError, Problem
 from reconciler.graph.desired import document_text
-from reconciler.graph.records import Record
+from reconciler.graph.records import State
 from reconciler.kernel.netstate import NetdevState
 from reconciler.live.applied import name_of
 
@@ -90,7 +91,7 @@ class Controller:
     _known: Known = field(default_factory=Known)
     _unread: float = 0.0
     netdevs: Mapping[str, NetdevState] = field(default_factory=dict)
-    records: Mapping[str, Record] = field(default_factory=dict)
+    records: State = field(default_factory=dict)
     _calm_for: str = ""
     _shown: tuple[str, ...] = ()
 
@@ -180,15 +181,14 @@ class Controller:
                     raise
                 log.info("somebody else wrote to the kernel meanwhile: looking at everything")
         try:
-            self._apply_thoroughly(chosen, options, began)
+            self._apply_thoroughly(chosen, options, began, for_nobody=not connects and chosen.digest == self.good.digest)
         except Overtaken:  # what was known is so still
             self._known.verified = since, recent
             raise
 
-    def _apply_thoroughly(self, chosen: DesiredDocuments, options: Options, began: float) -> None:
+    def _apply_thoroughly(self, chosen: DesiredDocuments, options: Options, began: float, *, for_nobody: bool) -> None:
         documents = chosen.documents
-        is_for_nobody = chosen.digest == self.good.digest and not self.moved
-        with giving_way(self.options, self.is_awaited) if is_for_nobody else contextlib.nullcontext():
+        with giving_way(self.options, self.is_awaited) if for_nobody else contextlib.nullcontext():
             seen = plan_for(documents, options)
         lost = lost_documents(seen, self.applied, documents, options)
         if lost:
@@ -232,9 +232,9 @@ class Controller:
         return self.mode == HEAL and bool(self.good.documents) and chosen.digest != self.good.digest
 
     def _connects(self, chosen: DesiredDocuments) -> bool:
-        """Whether a netdev that a port waits for has moved: then it is most likely there, and somebody waits for it."""
-        awaited = {netdev for _, _, netdev in self.waiting}
-        return self.mode == HEAL and chosen.digest == self.good.digest and not awaited.isdisjoint(self.moved)
+        """Whether a netdev that a port waits for or has moved: most likely it came, and somebody waits for it, or it went."""
+        is_as_before = self.mode == HEAL and chosen.digest == self.good.digest
+        return is_as_before and are_of_ports(self.moved, self.waiting, self.records)
 
     def _apply_at_once(self, chosen: DesiredDocuments, options: Options, began: float, since: float) -> bool:
         """False: an applied document has vanished, or state would be reset, which is to be looked into first. `since`: when all

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from reconciler.document import Document
 from reconciler.engine.apply import ApplyResult
 from reconciler.graph.documents import documents_equal
-from reconciler.graph.records import PortRecord, Record, TopologyRecord
+from reconciler.graph.records import HookRecord, PortRecord, Record, State, TopologyRecord, global_records
 from reconciler.kernel.netstate import NetdevState
 from reconciler.live.applied import applied_document
 from reconciler.plan.operations import SetDocument
@@ -22,6 +22,14 @@ def waiting_in(seen: ApplyResult) -> tuple[Waiting, ...]:
     """What waits for a netdev to appear: not for one that is there, but whose packets have no Ethernet header."""
     there = {name for name, netdev in seen.session.live.netdevs.items() if not netdev.carries_ethernet}
     return tuple(each for each in seen.plan.pending if each[2] not in there)
+
+
+def are_of_ports(netdevs: Collection[str], waiting: Iterable[Waiting], wanted: State) -> bool:
+    """Whether any of the netdevs is one that a port waits for, or that a cube is to be connected to."""
+    if not netdevs:
+        return False
+    hooks = (record.netdev for record in global_records(wanted).values() if isinstance(record, HookRecord))
+    return any(netdev in netdevs for _, _, netdev in waiting) or not set(netdevs).isdisjoint(hooks)
 
 
 def lacked_by(

@@ -14,7 +14,7 @@ from typing import Any
 from reconciler import pins
 from reconciler.document import Document
 from reconciler.engine.builder import Builder, by_digest
-from reconciler.engine.states import configs_of, drift_between, network, network_of, only_more, with_namespaces
+from reconciler.engine.states import configs_of, drift_between, network, network_of, same_texts, with_namespaces
 from reconciler.errors import CompileError, DocumentError, NotPermitted
 from reconciler.facts import SHADOW
 from reconciler.facts.selector import LOOPBACK
@@ -139,21 +139,23 @@ class Reconciler:
 
     def still(self, live: Live, *, connecting: bool = False) -> Live | None:
         """`live`, which was read before, if the documents, the names of cubes and the netdevs are what they were. Where
-        netdevs are connected, more of them may be there than then, but none under the name of one that was."""
+        netdevs come and go (`connecting`), these and hooks are read now, and cubes stand as they were."""
         from reconciler.kernel import rtnl
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
         from reconciler.live.identity import documents_of
 
+        self.builder.built |= self.kept.built
+        if connecting:
+            now = self.live(since=live.generations)
+            same = same_texts(now.documents, live.documents) and now.generations.keys() == live.generations.keys()
+            return now if same and now.taps == live.taps else None
         reader = Reader(Bpffs(self.root), self.kept.memory)
         (documents, _), cubes = documents_of(reader), {pins.unescape(name) for name in reader.names("cubes")}
-        same = [(each.name, each.document) for each in documents] == [(each.name, each.document) for each in live.documents]
-        netdevs = rtnl.links()
-        same = same and (netdevs == live.netdevs or (connecting and only_more(netdevs, live)))
+        same = same_texts(documents, live.documents) and rtnl.links() == live.netdevs
         if not same or cubes != live.generations.keys() or asked.read(self.root) != live.taps:
             return None
-        self.builder.built |= self.kept.built
-        return replace(live, netdevs=netdevs, adoptable={}, adopted={}, overfull=frozenset())
+        return replace(live, adoptable={}, adopted={}, overfull=frozenset())
 
     def expected(self, documents: Sequence[Document], named: Collection[str], *, merge: bool) -> list[StoredDocument]:
         """What the kernel will keep of these documents, if all that it keeps now is of their names: held while the kernel is

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from reconciler.facts import SHADOW
 from reconciler.graph.diff import Change, diff
 from reconciler.graph.parts import Desired, by_address
 from reconciler.graph.records import (
     Grouped,
-    HookRecord,
     LinkRecord,
     Live,
     NamespaceRecord,
@@ -28,15 +26,9 @@ from reconciler.plan.context import Configs
 from reconciler.service.registry import Services
 
 
-def only_more(netdevs: Mapping[str, Any], live: Live) -> bool:
-    """Whether all netdevs that were there are the same ones, and nothing is known of those that came."""
-    if not all(name in netdevs and netdevs[name].index == was.index for name, was in live.netdevs.items()):
-        return False
-    return not any(record.netdev not in live.netdevs for record in _hooks(live.state))
-
-
-def _hooks(state: State) -> Iterable[HookRecord]:
-    return (record for record in global_records(state).values() if isinstance(record, HookRecord))
+def same_texts(documents: Sequence[TopologyRecord], others: Sequence[TopologyRecord]) -> bool:
+    """Whether they are the same to the last letter."""
+    return [(each.name, each.document) for each in documents] == [(each.name, each.document) for each in others]
 
 
 def network(state: State) -> State:
