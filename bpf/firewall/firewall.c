@@ -9,6 +9,16 @@
 #include "lib/fragments.h"
 #include "lib/own_answer.h"
 
+/* The number of these rules and sets: twice as many, as there is a step in between, and each sum is greater than the one before. */
+static __always_inline u32 rule_version(u32 epoch) {
+  u32 zero = 0, one = 1;
+  struct set_version *even = set_versions.lookup(&zero), *odd = set_versions.lookup(&one);
+  if (!even || !odd)
+    return 0;
+  u32 here = even->number, there = odd->number;
+  return epoch + 2 * (here > there ? here : there) + !(here && there);
+}
+
 /* Everything that the rule set says is taken down now, so that all µCubes speak of one version. */
 static __always_inline bool open_version(struct packet *packet) {
   u32 zero = 0;
@@ -21,6 +31,8 @@ static __always_inline bool open_version(struct packet *packet) {
   if (!version)
     return false;
   packet->mode = version->mode;
+  if (packet->mode & MODE_REMATCH)
+    packet->version = rule_version(packet->epoch) & ACCEPTED_VERSION;
   packet->sets = version->sets >> (CHAIN * 8) & 0xff;
   packet->default_action = version->chains[CHAIN].action;
   packet->tuples = packet->family == 4 ? version->chains[CHAIN].tuples4 : version->chains[CHAIN].tuples6;
@@ -35,6 +47,8 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   if (take_own_answer(ctx))
     return RX_OK;
   packet->state = packet->settled = packet->settles = packet->news = 0;
+  packet->answers = packet->turned = 0;
+  packet->outdated = UP_TO_DATE;
   packet->at = packet->seat = packet->passes = 0;
   packet->after = 0;
   packet->undecided.some = 0;
@@ -50,7 +64,7 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   if (found == MALFORMED || !open_version(packet))
     return RX_DROP;
   if (found == HIDDEN_IP) {
-    count_decided(DECIDER_DEFAULT, packet->length);
+    count_decided(DECIDER_DEFAULT, 0, packet->length);
     md->reason = PCN_DROP_POLICY;
     return packet->default_action == ACTION_ACCEPT ? RX_OK : RX_DROP;
   }

@@ -1,7 +1,7 @@
 /* What the firewall's µCubes share: the tables, and what is known of the packet at hand.
  *
  * firewall.c          every frame arrives here: IP is read, all else passes
- * firewall_track.c    finds the connection that the packet belongs to
+ * firewall_track.c    finds the connection that the packet belongs to (firewall_rematch.h: whether the rules were others meanwhile)
  * firewall_tcp.c      what becomes of it, if it is TCP and the packet is not of the usual kind
  * firewall_ipv4.c     finds the first rule that matches (firewall_classify.h, lib/classify.h)
  * firewall_ipv6.c     the same for IPv6
@@ -37,7 +37,7 @@ enum firewall_drop { DROP_TOO_DEEP = PCN_DROP_SERVICE /* more look-ups than a pa
 
 enum action { ACTION_ACCEPT, ACTION_DROP, ACTION_LOG, ACTION_REJECT, ACTION_AGAIN /* no rule's: see lib/undecided.h */ };
 #define ACTION_KIND 15 /* the bits of an action that are an enum action; those above say what a REJECT answers */
-enum mode { MODE_TRACK = 1, MODE_ACCEPT_ESTABLISHED = 2, MODE_STRICT = 4 /* a connection begins with a SYN */ };
+enum mode { MODE_TRACK = 1, MODE_ACCEPT_ESTABLISHED = 2, MODE_STRICT = 4 /* a connection begins with a SYN */, MODE_REMATCH = 8 };
 
 #define CHAIN PCN_EGRESS
 
@@ -57,6 +57,14 @@ struct version {
 };
 BPF_TABLE("array", u32, u32, epoch, 1);
 BPF_TABLE("array", u32, struct version, versions, 2);
+
+/* How often sets have changed, for MODE_REMATCH. Of two rows one is zeros, but while an edit is made: a change writes the next number
+ * in one, then takes the members away that go, and then the row of before. So each step has another sum (rule_version). */
+struct set_version {
+  u32 number, zero;
+  u64 members; /* the control plane's own: what the sets are, in short */
+};
+BPF_TABLE("array", u32, struct set_version, set_versions, 2);
 
 /* A tuple: the bits that some rules look at. Those rules are in `cells` under the bits' values. Tuples are in the order of
  * `best`, the first label among their rules. */
@@ -184,6 +192,8 @@ struct verdict {
 };
 #include "lib/undecided.h"
 
+enum outdated { UP_TO_DATE, OUTDATED /* not accepted by the rules of now */, MATCHED_ANEW };
+
 /* ---- The packet at hand. A tail call stays on its CPU, and nothing else of this direction runs there meanwhile. ---- */
 
 struct packet {
@@ -201,8 +211,14 @@ struct packet {
   u8 was;              /* enum connection_state of the connection that is known, or none */
   u8 sender;           /* which end of the key sent the packet: 1 the high one */
   u8 news;             /* it is taken for what it says only if its checksum is right: see lib/l4_sum.h */
+  u8 answers;          /* it comes from the end that did not begin its connection */
+  u8 outdated;         /* enum outdated */
+  u8 turned;           /* src, dst and ports are those of what it answers: see firewall_rematch.h */
+  u8 own_flags;
+  u32 own_ports;
 
   u32 epoch, mode, default_action;
+  u32 version; /* of rules and sets */
   u32 tuples, page; /* of this chain and family: how many, and where the first is */
   u32 sets;         /* enum sets */
 
@@ -256,8 +272,9 @@ static __always_inline void add(struct counter *counter, u32 bytes) {
 
 static __always_inline void count(u64 rule, u32 bytes) { add(counters.lookup(&rule), bytes); }
 
-static __always_inline void count_decided(enum decider decider, u32 bytes) {
-  u32 index = CHAIN * DECIDERS + decider;
+/* `turned`: 1 where the other chain was asked. */
+static __always_inline void count_decided(enum decider decider, u32 turned, u32 bytes) {
+  u32 index = (CHAIN ^ turned) * DECIDERS + decider;
   add(decided.lookup(&index), bytes);
 }
 
@@ -270,7 +287,7 @@ static __always_inline int finish_lookup(struct CTXTYPE *ctx, struct pkt_metadat
   if (found)
     count(packet->rule, packet->length);
   else
-    count_decided(DECIDER_DEFAULT, packet->length);
+    count_decided(DECIDER_DEFAULT, packet->turned & 1, packet->length);
   md->reason = PCN_DROP_POLICY;
   return action == ACTION_ACCEPT ? RX_OK : RX_DROP;
 }

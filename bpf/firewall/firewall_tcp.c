@@ -2,7 +2,7 @@
  * is known of the connection is in packet->next, and becomes what the connection is after this packet.
  */
 #define FOLLOW_STRICT(packet) ((packet)->mode & MODE_STRICT)
-#include "firewall.h"
+#include "firewall_rematch.h"
 #include "lib/follow_tcp.h"
 
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
@@ -11,6 +11,8 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return RX_DROP;
   follow_segment(ctx, packet);
   packet->news = says_news(packet);
+  if (is_outdated(packet) && !rematch(packet))
+    return RX_DROP;
   if (packet->state == STATE_ESTABLISHED && packet->mode & MODE_ACCEPT_ESTABLISHED)
     return tail_call_next(ctx, FIREWALL_VERDICT);
   return classify(ctx, md, packet);

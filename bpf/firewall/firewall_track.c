@@ -7,7 +7,7 @@
  * of TCP that belongs to nothing and begins nothing is INVALID, as are flags that do not go together, and an ICMP error about nothing
  * that is known or for somebody else. So is what would change something and has a wrong checksum: the last µCube sees to that.
  */
-#include "firewall.h"
+#include "firewall_rematch.h"
 #include "lib/addr.h"
 #include "lib/tcp_proceed.h"
 
@@ -15,20 +15,22 @@
 static __always_inline bool proceed(struct CTXTYPE *ctx, struct packet *packet, struct connection *known, u64 now) {
   u8 flags = packet->flags & (FIN | SYN | RST | ACK | URG);
   if (known->state != TCP_ESTABLISHED || known->seen != (SEEN_REPLY | SEEN_ASSURED) || flags != ACK || packet->fragment || !packet->settled ||
-      !(packet->mode & MODE_ACCEPT_ESTABLISHED))
+      packet->outdated || !(packet->mode & MODE_ACCEPT_ESTABLISHED))
     return false;
   const struct tcp_head *head = tcp_plain_head(ctx, packet->l4);
   return head && tcp_proceed(known, head, packet->payload_end - packet->l4, known->opener != packet->sender, now);
 }
 
 static __always_inline int accept_established(struct packet *packet) {
-  count_decided(DECIDER_ESTABLISHED, packet->length);
+  count_decided(DECIDER_ESTABLISHED, 0, packet->length);
   return RX_OK;
 }
 
 /* What comes of other protocols, and of errors: the rules are asked about it, or the last µCube writes what is new. */
 static __always_inline int go_on(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet, struct connection *known) {
   packet->news = says_news(packet);
+  if (is_outdated(packet) && !rematch(packet))
+    return RX_DROP;
   if (packet->state != STATE_ESTABLISHED || !(packet->mode & MODE_ACCEPT_ESTABLISHED))
     return classify(ctx, md, packet);
   if (packet->news || !known || packet->settles != packet->settled)
@@ -50,6 +52,8 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   u32 sender = connection_key(&packet->connection, packet->src, packet->dst, packet->talk, packet->proto);
   struct connection *known = find_connection(packet, &packet->connection, now);
   packet->sender = sender;
+  if (known && packet->mode & MODE_REMATCH)
+    known = find_accepted(packet, known);
   packet->was = known ? known->state : CONNECTION_NONE;
   if (packet->has_flags) {
     if (known && proceed(ctx, packet, known, now))

@@ -1,5 +1,5 @@
 /* The firewall's µCube 4: counts the packet, does what was decided, and keeps the connection. */
-#include "firewall.h"
+#include "firewall_rematch.h"
 #include "firewall_limit.h"
 #include "firewall_log.h"
 #include "lib/l4_sum.h"
@@ -16,6 +16,7 @@ static __always_inline int search_after(struct CTXTYPE *ctx, struct pkt_metadata
 
 /* What was to be accepted is not what it says: all rules are asked what is to become of it. */
 static __always_inline int search_as_invalid(struct CTXTYPE *ctx, struct pkt_metadata *md, struct packet *packet) {
+  take_as_it_is(packet);
   packet->state = STATE_INVALID;
   packet->next.state = CONNECTION_NONE;
   packet->news = 0;
@@ -70,13 +71,16 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   if (packet->best != NO_LABEL)
     count(packet->rule, packet->length);
   else
-    count_decided(is_established(packet) ? DECIDER_ESTABLISHED : DECIDER_DEFAULT, packet->length);
-  if ((action & ACTION_KIND) == ACTION_REJECT)
+    count_decided(is_established(packet) ? DECIDER_ESTABLISHED : DECIDER_DEFAULT, packet->turned & 1, packet->length);
+  if ((action & ACTION_KIND) == ACTION_REJECT) {
+    take_as_it_is(packet);
     return tail_call_next(ctx, FIREWALL_REJECT);
+  }
   if (action != ACTION_ACCEPT) {
     md->reason = PCN_DROP_POLICY;
     return RX_DROP;
   }
+  note_accepted(packet);
   keep_connection(packet);
   return RX_OK;
 }

@@ -36,7 +36,7 @@ struct connection {
   u8 last_said, last_direction;
   u32 mark; /* TCP: what a challenge acknowledged (RFC 5961); others: when it began, in CONNECTION_TICKs */
   u8 last_scale, last_flags;
-  u8 unused[2];
+  u16 accepted; /* enum accepted: under which rules; 0 where nobody asks */
 };
 
 enum connection_state {
@@ -66,6 +66,11 @@ enum tcp_flag {
   END_HAS_ACKED = 32,
   CHALLENGED = 64,  /* of last_flags: a SYN in LAST_ACK may be answered by an ACK that is not the last one */
   SIMULTANEOUS = 128
+};
+enum accepted { /* by which chains of the rules, in the direction of who began it */
+  ACCEPTED_VERSION = 0xfff, /* of the rules and sets, the last bits of its number */
+  ACCEPTED_BY = 0x1000,     /* under this version by chain 0; twice that by chain 1 */
+  ACCEPTED_ONCE = 0x4000    /* under this one or an earlier one, likewise */
 };
 enum tcp_said { SAID_SYN, SAID_SYN_ACK, SAID_FIN, SAID_ACK, SAID_RST, SAID_NOTHING };
 

@@ -13,6 +13,7 @@
  *     struct connection next     what the connection becomes if the packet is accepted; no state: nothing
  *     struct connection_key connection
  *     struct tcp_segment segment
+ * and may say in FOLLOW_RELATES(packet, known) whether an error about what is known belongs to it.
  */
 #ifndef PCN_LIB_FOLLOW_H
 #define PCN_LIB_FOLLOW_H
@@ -28,6 +29,9 @@ BPF_TABLE("lru_hash", struct connection_key, struct connection, connections, 655
 BPF_TABLE("lru_hash", struct connection_key, struct connection, streams, 32768);     /* of other protocols */
 BPF_TABLE("lru_hash", struct connection_key, struct connection, openings, 32768);
 
+#ifndef FOLLOW_RELATES
+#define FOLLOW_RELATES(packet, known) ((known) != NULL)
+#endif
 #define CONNECTION_TICK (1 << 20) /* nanoseconds */
 #define STREAM_TICKS 1907         /* two seconds: what is used for longer is no question and its answer */
 #define QUOTED_EXTENSIONS 4 /* of IPv6, in what an error quotes */
@@ -213,7 +217,7 @@ static __always_inline u8 follow_error(struct CTXTYPE *ctx, struct packet *packe
   }
   if (!same_address(src, packet->dst) || offset > packet->payload_end)
     return STATE_INVALID;
-  connection_key(key, src, dst, ports, proto);
-  return find_connection(packet, key, now) ? STATE_RELATED : STATE_INVALID;
+  packet->sender = !connection_key(key, src, dst, ports, proto);
+  return FOLLOW_RELATES(packet, find_connection(packet, key, now)) ? STATE_RELATED : STATE_INVALID;
 }
 #endif

@@ -18,13 +18,14 @@ from cubes.firewall.incremental import CachedAnswer, apply_delta, derive_afresh
 from cubes.firewall.migrate import MIGRATIONS
 from cubes.firewall.rule_rows import ROW
 from cubes.firewall.rules import ACTIONS, CHAINS, Asks, Rule, rule_list, rules_of
+from cubes.firewall.set_versions import version_rows
 from cubes.firewall.texts import rows_of_limits_and_logs
 from cubes.firewall.tuple_selection import TupleSelection, select_tuples
 from cubes.firewall.tuple_space import KEY, Numbers, other_grid
 from cubes.lib.address_sets import numbers_of
 from cubes.lib.older import accepts
 from cubes.lib.order_labels import labels, runs
-from cubes.lib.set_rows import set_rows
+from cubes.lib.set_rows import set_digest, set_rows
 from reconciler.service.sdk import Env, Import, Imported, Option, TableRows
 
 __all__ = ["CUTS", "FACTS", "IMPORTS", "MIGRATIONS", "SCRATCH", "check", "config", "cuts", "programs", "sizes", "state", "tables"]
@@ -40,9 +41,9 @@ Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
 _STAGED = (
     "cells4", "cells6", "pages4", "pages6", "versions", "counters", "rules", "ids",
-    "texts", "limits", "logging_rules", "sets", "set_hosts", "set_prefixes",
+    "texts", "limits", "logging_rules", "sets", "set_hosts", "set_prefixes", "set_versions",
 )  # fmt: skip
-_ARRAYS = ("epoch", "versions", "pages4", "pages6")
+_ARRAYS = ("epoch", "versions", "pages4", "pages6", "set_versions")
 _COUNTED = ("counters",)
 _SOME_ROWS = 16384  # of `limits` and `logging_rules`, as the C has it
 
@@ -84,7 +85,10 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
     _agree(tables)
     chains = {CHAINS[chain["name"]]: chain for chain in config.get("chain", ())}
     known = _answer(config, chains, env)
-    found = {**known.rows, **set_rows(config.get("set", ()), env.cube, env.live, env.facts), **_rows_of_some(chains)}
+    sets = set_rows(config.get("set", ()), env.cube, env.live, env.facts)
+    found = {**known.rows, **sets, **_rows_of_some(chains)}
+    rematches = config.get("policy-rematch", "OFF") == "ON"
+    found["set_versions"] = version_rows(env.live, set_digest(env.cube, sets) if rematches else None)
     found["ids"] = _ids(chains)
     there = env.live.get("counters", {})
     found["counters"] = there if there == found["counters"] else found["counters"]  # the same object is not compared again

@@ -24,6 +24,8 @@ def problems(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
     """(steps from the cube, sentence, "error" or "warning")."""
     tracked = config.get("conntrack", "ON") == "ON"
     yield from _of_sets(config, env.cube)
+    if config.get("policy-rematch", "OFF") == "ON":
+        yield from _of_rematch(config)
     for index, chain in enumerate(config.get("chain", ())):
         entries, number = chain.get("rule", []), CHAINS[chain["name"]]
         said = _LEAVES.each(entries, lambda _, entry: tuple(_of_leaves(entry)))
@@ -53,6 +55,19 @@ def problems(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
             yield ("chain", index, "default"), sentence, "warning"
         if not found.all_differ:  # two of one name would be one rule
             yield from _names(index, entries)
+
+
+def _of_rematch(config: Mapping[str, Any]) -> Iterator[Said]:
+    if config.get("accept-established", "ON") == "OFF":
+        yield ("policy-rematch",), "the rules decide on all packets: accept-established is off", "error"
+    for index, chain in enumerate(config.get("chain", ())):
+        entries = chain.get("rule", ())
+        asks = rule_list(CHAINS[chain["name"]], entries).asks
+        for place, entry in enumerate(entries) if asks.devices or asks.smac else ():
+            for leaf in ("in-interface", "smac"):
+                if leaf in entry:
+                    sentence = f"with policy-rematch the rules are asked about answers, too, and {leaf} is another one there"
+                    yield ("chain", index, "rule", place, leaf), sentence, "error"
 
 
 _COMPARED = 128  # rules that log or have a limit, each with each: this is a warning, and nobody waits for one

@@ -18,7 +18,7 @@ from cubes.lib.order_labels import from_runs
 
 PAIR = struct.Struct("=II")  # struct run_key, struct run
 COUNTER = struct.Struct("=QQ")
-TRACK, ACCEPT_ESTABLISHED, STRICT = 1, 2, 4  # enum mode
+TRACK, ACCEPT_ESTABLISHED, STRICT, REMATCH = 1, 2, 4, 8  # enum mode
 DECIDERS = ("default", "established")
 """What decides where no rule does (enum decider of bpf/firewall/firewall.h)."""
 
@@ -28,7 +28,8 @@ Live = Mapping[str, Mapping[bytes, bytes]]
 def mode_of(config: Mapping[str, Any]) -> int:
     track = TRACK if config.get("conntrack", "ON") == "ON" else 0
     strict = STRICT if config.get("pick-up", "ON") == "OFF" else 0
-    return track | strict | (ACCEPT_ESTABLISHED if config.get("accept-established", "ON") == "ON" else 0)
+    rematch = REMATCH if config.get("policy-rematch", "OFF") == "ON" else 0
+    return track | strict | rematch | (ACCEPT_ESTABLISHED if config.get("accept-established", "ON") == "ON" else 0)
 
 
 def default_of(chain: Mapping[str, Any]) -> int:
@@ -52,6 +53,7 @@ def config(rows: Live) -> dict[str, Any]:
         "conntrack": "ON" if head.mode & TRACK else "OFF",
         "accept-established": "ON" if head.mode & ACCEPT_ESTABLISHED else "OFF",
         "pick-up": "OFF" if head.mode & STRICT else "ON",
+        "policy-rematch": "ON" if head.mode & REMATCH else "OFF",
         "chain": chains,
     }
 

@@ -7,6 +7,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 from cubes.lib.address_sets import (
@@ -42,12 +43,19 @@ class SetRows:
     prefixes: Rows
     own: dict[Place, int]
     order: list[Place]
+    summed: int | None = None  # the digest, once it was asked for
 
     def is_of(self, lists: Lists, numbers: Mapping[str, int]) -> bool:
         return numbers == self.numbers and all(
             lists[name] is some or (len(lists[name]) == len(some) and unchanged(some, lists[name])[0] == len(some))
             for name, some in self.lists.items()
         )
+
+    def digest(self) -> int:
+        """A number of 64 bits for what is in the sets: the sum of the rows' own, so that an edit adds and takes away its rows."""
+        if self.summed is None:
+            self.summed = (_sum(self.hosts, self.hosts) + _sum(self.prefixes, self.prefixes)) & _64_BITS
+        return self.summed
 
     def go_on_with(self, live: Live) -> None:
         """Of rows that are equal those that are there are gone on with, so that whoever compares them finds the same objects."""
@@ -56,6 +64,14 @@ class SetRows:
             self.hosts = hosts
         if prefixes is not self.prefixes and prefixes == self.prefixes:
             self.prefixes = prefixes
+
+
+_64_BITS = (1 << 64) - 1
+
+
+def _sum(rows: Rows, keys: Iterable[bytes]) -> int:
+    found = (key + rows[key] for key in keys if key in rows)
+    return sum(int.from_bytes(blake2b(row, digest_size=8).digest(), "little") for row in found)
 
 
 @dataclass(slots=True)
@@ -148,9 +164,16 @@ def _edited(known: SetRows, lists: Lists, numbers: Mapping[str, int], live: Live
     host_rows = {(raw := number.to_bytes(16, "big")): raw + packed(mask) for number, mask in hosts.items() if mask}
     doomed = [number.to_bytes(16, "big") for number, mask in hosts.items() if not mask]
     made = row_delta(known.hosts, doomed, host_rows) if hosts else known.hosts
-    if not own:
-        return SetRows(lists, numbers, made, known.prefixes, known.own, known.order)
-    return SetRows(lists, numbers, made, *_edited_prefixes(known, own))
+    keys: list[bytes] = []
+    prefixes, owned, order = known.prefixes, known.own, known.order
+    if own:
+        prefixes, owned, order, keys = _edited_prefixes(known, own)
+    found = SetRows(lists, numbers, made, prefixes, owned, order)
+    if known.summed is not None:
+        more = _sum(made, [*host_rows]) + _sum(prefixes, keys)
+        less = _sum(known.hosts, [*host_rows, *doomed]) + _sum(known.prefixes, keys)
+        found.summed = (known.summed + more - less) & _64_BITS
+    return found
 
 
 def _change(
@@ -165,8 +188,8 @@ def _change(
             put(place, mask_of(place) | 1 << number)
 
 
-def _edited_prefixes(known: SetRows, changed: Mapping[Place, int]) -> tuple[Rows, dict[Place, int], list[Place]]:
-    """The rows of prefixes, of which some are in other sets now; and what goes with them."""
+def _edited_prefixes(known: SetRows, changed: Mapping[Place, int]) -> tuple[Rows, dict[Place, int], list[Place], list[bytes]]:
+    """The rows of prefixes, of which some are in other sets now; what goes with them; and at which keys they may differ."""
     own = {place: mask for place, mask in {**known.own, **changed}.items() if mask}
     order = list(known.order)
     for place in changed:
@@ -188,7 +211,8 @@ def _edited_prefixes(known: SetRows, changed: Mapping[Place, int]) -> tuple[Rows
     doomed = [prefix_key(place) for place in changed if place not in own and place != ALL_OF_4]
     if not own:
         doomed, rows = list(known.prefixes), {}
-    return row_delta(known.prefixes, doomed, {key: row for key, row in rows.items() if key not in doomed}), own, order
+    more = {key: row for key, row in rows.items() if key not in doomed}
+    return row_delta(known.prefixes, doomed, more), own, order, [*doomed, *more]
 
 
 def _around(place: Place, order: Sequence[Place]) -> list[Place]:
@@ -211,6 +235,12 @@ def set_rows(said: Iterable[Mapping[str, Any]], cube: str, live: Live, facts: Fa
     numbers = numbers_of(lists, live)
     rows = memory_of(cube).rows(lists, numbers, live)
     return {"sets": name_rows(numbers, own), "set_hosts": rows.hosts, "set_prefixes": rows.prefixes}
+
+
+def set_digest(cube: str, rows: Mapping[str, Rows]) -> int:
+    """The digest of rows that set_rows has just given (SetRows.digest)."""
+    hosts, prefixes = rows["set_hosts"], rows["set_prefixes"]
+    return next(each.digest() for each in memory_of(cube).last if each.hosts is hosts and each.prefixes is prefixes)
 
 
 @functools.lru_cache(maxsize=256)

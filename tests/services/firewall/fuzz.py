@@ -1,6 +1,7 @@
 """The comparison of a firewall's programs with the reference model, on random packets under random rules."""
 from __future__ import annotations
 
+import ipaddress
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -54,6 +55,58 @@ def differences(machine: Machine, seed: float, size: int, packets: int, *, damag
     settled = {key: talk for key, talk in model.connections.items() if talk.settled}
     differ = sorted(_sessions(machine.state(settled=True)) ^ _talks(settled))
     return found + [f"settled: {talk}" for talk in differ if talk.startswith("TCP ")]  # others settle with time
+
+
+def differences_as_rules_change(machine: Machine, seed: float, size: int, packets: int, changes: int) -> list[str]:
+    """With `policy-rematch`, where they disagree about random packets while rules and sets change. The machine begins with no connections."""
+    rng = random.Random(seed)
+    style = Style(rng)
+    config = {**rule_set(rng, size, style=style), "accept-established": "ON", "policy-rematch": "ON"}
+    for chain in config["chain"]:
+        chain["rule"] = [{leaf: value for leaf, value in rule.items() if leaf not in ("smac", "in-interface")} for rule in chain["rule"]]
+    _refuse(config)
+    machine.load(config)
+    machine.forget()
+    model, found = Model(config, machine.lookups()), []
+    for number, (chain, frame) in enumerate(frames(rng, style, packets)):
+        if number and number % (packets // changes) == 0:
+            config = _changed(rng, config, style)
+            machine.load(config)
+            model.change(config)
+            model.lookups = machine.lookups()
+        wanted = model.judge(chain, frame, machine.device(chain))
+        if wanted == "TOO DEEP":
+            continue
+        verdict = machine.run(chain, frame)
+        if verdict not in ALLOWED[wanted]:
+            found.append(f"{chain} packet {number} {frame.hex()}: {verdict}, the model says {wanted}")
+    return found + sorted(_sessions(machine.state()) ^ _talks(model.connections))
+
+
+def _changed(rng: random.Random, config: dict[str, Any], style: Style) -> dict[str, Any]:
+    """One entry of a set comes or goes, or a rule does, or a rule's action is the other one."""
+    if style.sets and rng.random() < 0.5:
+        at = rng.randrange(len(config["set"]))
+        one = config["set"][at]
+        family = rng.choice(style.families)
+        entry = str((ipaddress.IPv4Address if family == 4 else ipaddress.IPv6Address)(style.address(family)))
+        prefixes = [each for each in one["prefix"] if each != entry]
+        prefixes = [*prefixes, entry] if len(prefixes) == len(one["prefix"]) else prefixes
+        if prefixes and rng.random() < 0.4:
+            prefixes = prefixes[1:]
+        return {**config, "set": [*config["set"][:at], {**one, "prefix": prefixes}, *config["set"][at + 1 :]]}
+    at = rng.randrange(len(config["chain"]))
+    chain, kind = config["chain"][at], rng.random()
+    rules = list(chain["rule"])
+    if kind < 0.3 or not rules:
+        chain = {**chain, "default": rng.choice([each for each in ("ACCEPT", "DROP") if each != chain["default"]])}
+    elif kind < 0.6:
+        del rules[rng.randrange(len(rules))]
+    else:
+        place = rng.randrange(len(rules))
+        rule = {leaf: value for leaf, value in rules[place].items() if leaf != "reject-with"}
+        rules[place] = {**rule, "action": rng.choice([each for each in ("ACCEPT", "DROP") if each != rule["action"]])}
+    return {**config, "chain": [*config["chain"][:at], {**chain, "rule": rules}, *config["chain"][at + 1 :]]}
 
 
 def _refuse(config: dict[str, Any]) -> None:

@@ -71,6 +71,8 @@ class Connection:
     settled: bool = False
     replied: bool = False
     track: Track | None = None  # of TCP
+    begins: bool = False  # it is another one than was known under these ports
+    accepted: dict[str, int] = field(default_factory=dict)  # by chain, of who began it: the last version of the rules that did
 
 
 @dataclass
@@ -83,6 +85,7 @@ class Model:
     connections: dict[Any, Connection] = field(default_factory=dict)
     fragments: dict[Any, Any] = field(default_factory=dict)
     counters: dict[tuple[str, Any], Counter] = field(default_factory=lambda: defaultdict(Counter))
+    version: int = 0
 
     def __post_init__(self) -> None:
         self.chains = {chain["name"]: chain for chain in self.config.get("chain", ())}
@@ -91,6 +94,15 @@ class Model:
             name: [Condition(rule, sets) for rule in sorted(chain.get("rule", ()), key=lambda rule: rule["id"])]
             for name, chain in self.chains.items()
         }
+
+    def change(self, config: Mapping[str, Any]) -> None:
+        """Other rules or sets, and what is known of connections stays."""
+        self.config, self.version = config, self.version + 1
+        self.__post_init__()
+
+    @property
+    def rematches(self) -> bool:
+        return self.tracks and self.config.get("policy-rematch", "OFF") == "ON"
 
     @property
     def tracks(self) -> bool:
@@ -107,27 +119,41 @@ class Model:
         except HiddenIp:
             self.count(chain, "default", len(frame))
             return "ACCEPT" if self.default(chain) == "ACCEPT" else "DROP"
-        state, becomes = self.follow(packet) if self.tracks else (None, None)
-        doubtful = self.tracks and not packet.whole and self.says_news(packet, state, becomes)
-        asked = [self.decide(chain, packet, state, device)]
-        if asked[0].verdict == "ACCEPT" and doubtful:
+        known = self.known(packet, chain) if self.tracks else None
+        state, becomes = self.follow(packet, known, chain) if self.tracks else (None, None)
+        doubtful = self.tracks and not packet.whole and self.says_news(packet, state, becomes, known)
+        state, first, as_asked = self.as_asked(chain, packet, state, known)
+        asked = [(first, self.decide(first, as_asked, state, device))]
+        if asked[0][1].verdict == "ACCEPT" and doubtful:
             becomes = None
-            asked.append(self.decide(chain, packet, "INVALID", device))
-        if is_too_deep(asked, self.lookups.get((chain, packet.family), 0)):
+            asked.append((chain, self.decide(chain, packet, "INVALID", device)))
+        if is_too_deep([each for _, each in asked], self.lookups.get((chain, packet.family), 0)):
             return "TOO DEEP"
         self.remember_fragment(packet)
-        for rule in [rule for each in asked for rule in each.logs]:
-            self.count(chain, rule, packet.length)
-        by, verdict = asked[-1].by, asked[-1].verdict
-        self.count(chain, by, packet.length)
+        for where, rule in [(where, rule) for where, each in asked for rule in each.logs]:
+            self.count(where, rule, packet.length)
+        by, verdict = asked[-1][1].by, asked[-1][1].verdict
+        self.count(asked[-1][0], by, packet.length)
         if verdict == "ACCEPT" and becomes is not None:
             key, connection = becomes
+            if known is not None and not connection.begins and connection.opener == known.opener:
+                connection.accepted = dict(known.accepted)
+            if state == "NEW":
+                connection.accepted[first] = self.version
             self.connections[key] = connection
             if connection.track is not None and connection.track.over:
                 del self.connections[key]
         return verdict
 
-    def says_news(self, packet: Packet, state: str | None, becomes: tuple[Any, Connection] | None) -> bool:
+    def as_asked(self, chain: str, packet: Packet, state: str | None, known: Connection | None) -> tuple[str | None, str, Packet]:
+        """What the rules are asked about, and of which chain: of a connection that older ones accepted, what began it."""
+        if self.rematches and state == "ESTABLISHED" and known is not None:
+            other = asked_by(chain, answers=known.opener != talk_of(packet)[1])
+            if known.accepted.get(other) != self.version:
+                return "NEW", other, as_it_began(packet, answers=other != chain)
+        return state, chain, packet
+
+    def says_news(self, packet: Packet, state: str | None, becomes: tuple[Any, Connection] | None, known: Connection | None) -> bool:
         """Whether its checksum is looked at before it is accepted."""
         if state == "INVALID":
             return False
@@ -135,7 +161,6 @@ class Model:
             return packet.icmp is not None and not packet.later_fragment
         if packet.proto == 6 and (packet.flags or 0) & 7:
             return True
-        known = self.connections.get(becomes[0])
         return known is None or known.state != becomes[1].state or known.settled != becomes[1].settled
 
     def decide(self, chain: str, packet: Packet, state: str | None, device: str) -> Decision:
@@ -173,14 +198,29 @@ class Model:
 
     # -- connections ------------------------------------------------------------------------------------------------
 
-    def follow(self, packet: Packet) -> tuple[str, tuple[Any, Connection] | None]:
+    def known(self, packet: Packet, chain: str) -> Connection | None:
+        """The packet's connection. To its answers it is none where the chain of who began it has never accepted it."""
+        key, sender = talk_of(packet)
+        found = self.connections.get(key)
+        if found is None or not self.rematches or found.opener == sender or asked_by(chain, answers=True) in found.accepted:
+            return found
+        return None
+
+    def relates(self, quoted: Packet, chain: str) -> bool:
+        """Whether what an error is about is known, and accepted by the rules of now."""
+        key, sender = talk_of(quoted)
+        found = self.connections.get(key)
+        if found is None or not self.rematches:
+            return found is not None
+        return found.accepted.get(asked_by(chain, answers=found.opener == sender)) == self.version
+
+    def follow(self, packet: Packet, known: Connection | None, chain: str) -> tuple[str, tuple[Any, Connection] | None]:
         """The packet's state, and what its connection becomes if the packet is accepted."""
         if is_error(packet):
             quoted = parse_quoted(packet)
-            ours = quoted is not None and quoted.src == packet.dst and talk_of(quoted)[0] in self.connections
+            ours = quoted is not None and quoted.src == packet.dst and self.relates(quoted, chain)
             return ("RELATED" if ours else "INVALID"), None
         key, sender = talk_of(packet)
-        known = self.connections.get(key)
         if packet.proto == 6:
             state, becomes = follow_tcp(packet, known, sender, loose=self.config.get("pick-up", "ON") == "ON")
         elif packet.proto == (1 if packet.family == 4 else 58):
@@ -285,6 +325,23 @@ def talk_of(packet: Packet) -> tuple[Any, Any]:
     return (packet.proto, frozenset(ends)), ends[0]
 
 
+def asked_by(chain: str, *, answers: bool) -> str:
+    return {"INGRESS": "EGRESS", "EGRESS": "INGRESS"}[chain] if answers else chain
+
+
+def as_it_began(packet: Packet, *, answers: bool) -> Packet:
+    """The packet that began the connection, as far as rules ask."""
+    found = copy.copy(packet)
+    found.flags = None if packet.flags is None else 2
+    if answers:
+        found.src, found.dst = packet.dst, packet.src
+        found.ports = packet.ports[::-1] if packet.ports is not None else None
+        if packet.message is not None:
+            asks = {answer: question for question, answer in QUESTIONS[packet.family].items()}
+            found.message = asks.get(packet.message[0], packet.message[0]), 0
+    return found
+
+
 QUESTIONS = {4: {8: 0, 13: 14, 15: 16, 17: 18}, 6: {128: 129, 139: 140}}
 
 
@@ -331,7 +388,7 @@ def follow_tcp(packet: Packet, known: Connection | None, sender: Any, *, loose: 
         track.seen[0].liberal = track.seen[1].liberal = True
     settled = track.assured and track.state not in ("TIME_WAIT", "CLOSE")
     state = "INVALID" if verdict == "outside" else "ESTABLISHED" if way or replied else "NEW"
-    return state, Connection(track.state, opener, settled, track.replied, track)
+    return state, Connection(track.state, opener, settled, track.replied, track, begins=anew)
 
 
 def follow_icmp(packet: Packet, known: Connection | None, sender: Any) -> tuple[str, Connection | None]:

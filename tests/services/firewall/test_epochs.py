@@ -20,7 +20,7 @@ from cubes.lib.ranges import pieces
 from reconciler.service.model.codec import Env
 from tests.services.firewall.rulesets import rule_set
 
-SIZES = {"rules": ROW.size, "cells4": 104, "cells6": 176, "sets": 64, "texts": 64, "limits": 24, "logging_rules": 32, "set_hosts": 80, "set_prefixes": 128, "counters": 16, "epoch": 4, "versions": 40, "pages4": 256, "pages6": 512,
+SIZES = {"rules": ROW.size, "cells4": 104, "cells6": 176, "sets": 64, "texts": 64, "limits": 24, "logging_rules": 32, "set_hosts": 80, "set_prefixes": 128, "set_versions": 16, "counters": 16, "epoch": 4, "versions": 40, "pages4": 256, "pages6": 512,
          "ids": 8}  # fmt: skip
 LAYOUTS = {
     name: SimpleNamespace(value=SimpleNamespace(size=size), key=SimpleNamespace(size=KEY[4 if name[-1] == "4" else 6].size))

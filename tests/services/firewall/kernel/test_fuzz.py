@@ -10,7 +10,7 @@ import random
 import pytest
 
 from benchmarks.firewall_fuzz import in_test_runs, on_a_wire
-from tests.services.firewall.fuzz import differences
+from tests.services.firewall.fuzz import differences, differences_as_rules_change
 
 SETS, PACKETS = 100, 1000
 
@@ -32,6 +32,20 @@ def test_random_packets_meet_the_fate_that_the_model_says(machine):
             found, refused = [], refused + 1
         assert found == [], (number, size)
     assert refused <= SETS // 8
+
+
+@pytest.mark.timeout(480)
+@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=[pytest.mark.exhaustive, pytest.mark.timeout(7200)])])
+def test_connections_are_matched_anew_as_rules_and_sets_change(machine, count):
+    rng, refused = random.Random(23), 0
+    for number in range(count):
+        size = rng.choice([1, 2, 5, 20, 60])
+        try:
+            found = differences_as_rules_change(machine, rng.random(), size, PACKETS, 20)
+        except ValueError:
+            found, refused = [], refused + 1
+        assert found == [], (number, size)
+    assert refused <= count // 8
 
 
 FOUND = [(0.9775985560658853, 2), (0.2745986738216486, 31), (0.5595499357439725, 36)]
