@@ -4,7 +4,8 @@
 
 A selector is a named set of addresses: pods that come and go are rows of sets, and rules change only with policies. The rules
 of a chain: what a policy allows is accepted, then what is for an isolated pod (or from one) is dropped, by a rule for each set of
-policies that isolates pods, and all else passes.
+policies that isolates pods, and all else passes. Connections that are open are asked again when rules or sets change; between two pods
+of the node one passes both chains, and each has to accept it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ LOG_PREFIX = "refused: "  # of the lines that tell who was refused
 _STEP = 10  # between the numbers of rules
 Rule = dict[str, Any]
 Peer = dict[str, str]  # the leaves of a rule that say who the other end is
+_RELATED: Rule = {"conntrack": "RELATED", "description": "ICMP errors about connections"}
 
 
 @dataclass(slots=True)
@@ -47,8 +49,8 @@ def policy_cube(
     itself). `log`: what is refused is written to the log, too."""
     namespaces = {name[1]: each.get("metadata", {}).get("labels") or {} for name, each in state.namespaces.items()}
     firewall = _Firewall(tuple(pods_of(state, node)), namespaces, notes=notes)
-    incoming: list[Rule] = [{"src": address} for address in always]
-    outgoing: list[Rule] = []
+    incoming: list[Rule] = [_RELATED, *({"src": address} for address in always)]
+    outgoing: list[Rule] = [_RELATED]
     isolated: dict[str, dict[str, list[str]]] = {"in": {}, "out": {}}  # by address, the policies that do it
     for (namespace, name), policy in sorted(state.policies.items()):
         spec = policy.get("spec", {})
@@ -68,7 +70,7 @@ def policy_cube(
     outgoing += _refusals(firewall, "out", "src-set", isolated["out"], log=log)
     sets = [{"name": name, "prefix": list(found)} for name, found in sorted(firewall.sets.items())]
     chains = [_chain("INGRESS", incoming), _chain("EGRESS", outgoing)]
-    return {"name": CUBE, "service-name": "firewall", **({"set": sets} if sets else {}), "chain": chains}
+    return {"name": CUBE, "service-name": "firewall", "policy-rematch": "ON", **({"set": sets} if sets else {}), "chain": chains}
 
 
 def _isolate(isolated: dict[str, list[str]], pods: Sequence[Pod], policy: str) -> None:

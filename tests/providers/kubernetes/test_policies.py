@@ -106,6 +106,8 @@ class Rules:
         return True
 
     def _matches(self, rule: dict[str, Any], flow: Flow) -> bool:
+        if "conntrack" in rule:
+            return "NEW" in rule["conntrack"]
         for end, address in (("src", flow.src), ("dst", flow.dst)):
             found = ipaddress.ip_address(address)
             if end in rule and found not in ipaddress.ip_network(rule[end]):

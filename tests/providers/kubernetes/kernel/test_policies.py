@@ -1,10 +1,15 @@
 """Policies in force before a pod's first packet, and for pods that are there, with real packets."""
 from __future__ import annotations
 
+import contextlib
+import socket
+
 import pytest
 
+from reconciler.kernel import netns
+from tests.lib.open_flows import open_flow, passes
 from tests.providers.kubernetes import objects
-from tests.providers.kubernetes.kernel.lab import NodeLab
+from tests.providers.kubernetes.kernel.lab import FAR_POD, NodeLab
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(500)]
 ONLY_FRIENDS = {"ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "friend"}}}], "ports": [{"port": 8080}]}]}
@@ -32,6 +37,61 @@ def test_policies_hold_from_the_first_packet_and_change_with_pods_and_labels(tmp
             lab.within(10, lambda: lab.ask(mute.netns, stranger.ip, 8080, 0.5) == f"s {mute.ip}")
             lab.api.put("pods", objects.pod("stranger", "n1", ips=stranger.ips))
             lab.within(10, lambda: lab.ask(stranger.netns, web.ip, 8080, 0.5) == "")
+
+
+def test_connections_that_are_open_stop_when_policies_refuse_them_and_others_go_on(tmp_path):
+    """By a label, by a policy, and by one that comes; between two pods of the node in both families, and from a pod of another one."""
+    with NodeLab(tmp_path) as lab, contextlib.ExitStack() as stack:
+        only = {"ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "friend"}}}, {"ipBlock": {"cidr": "10.244.2.0/24"}}]}]}
+        lab.api.put("policies", objects.policy("friends", select={"matchLabels": {"app": "web"}}, **only))
+        friend, other, web = lab.add("friend", app="friend"), lab.add("other", app="friend"), lab.add("web", app="web")
+        flows, others = [], []
+        for at, kind in enumerate((socket.SOCK_STREAM, socket.SOCK_DGRAM)):
+            for number, address in enumerate(web.ips):
+                flows.append(stack.enter_context(open_flow(friend.netns, web.netns, address, 7000 + 10 * at + number, kind)))
+                others.append(stack.enter_context(open_flow(other.netns, web.netns, address, 7100 + 10 * at + number, kind)))
+            flows.append(stack.enter_context(open_flow(lab.outside, web.netns, web.ip, 7200 + at, kind, source=FAR_POD)))
+            others.append(stack.enter_context(open_flow(None, web.netns, web.ip, 7300 + at, kind)))
+        inside, outside = [flows[at] for at in (0, 1, 3, 4)], [flows[at] for at in (2, 5)]
+
+        def stop(some) -> None:
+            lab.within(10, lambda: not any(passes(server, client, 0.2) or passes(client, server, 0.2) for client, server in some))
+
+        def go_on(some) -> None:
+            assert all(passes(server, client) and passes(client, server) for client, server in some)
+
+        lab.api.put("pods", objects.pod("friend", "n1", ips=friend.ips))
+        stop(inside)
+        go_on([*outside, *others])
+        lab.api.put("pods", objects.pod("friend", "n1", ips=friend.ips, app="friend"))
+        lab.within(20, lambda: all(passes(client, server, 0.5) for client, server in inside))
+        go_on(inside)
+        only = {"ingress": [{"from": only["ingress"][0]["from"][:1]}]}
+        lab.api.put("policies", objects.policy("friends", select={"matchLabels": {"app": "web"}}, **only))
+        stop(outside)
+        go_on([*inside, *others])
+        lab.api.put("policies", objects.policy("mute", select={"matchLabels": {"app": "friend"}}, policyTypes=["Egress"]))
+        stop([*inside, *others[:2]])
+        go_on([others[2], others[5]])
+
+
+def test_what_a_policy_of_its_target_refused_cannot_be_answered(tmp_path):
+    """The target may send nothing of its own: what it sends was taken for an answer, as its source's side had let the question pass."""
+    with NodeLab(tmp_path) as lab:
+        lab.api.put("policies", objects.policy("closed", select={"matchLabels": {"app": "closed"}}, policyTypes=["Ingress", "Egress"]))
+        client, closed, free = lab.add("client"), lab.add("closed", app="closed"), lab.add("free")
+        for target, arrives in ((closed, False), (free, True)):
+            ends = []
+            for pod, port in ((client, 5000), (target, 5353)):
+                with netns.inside(pod.netns):
+                    ends.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                ends[-1].bind((pod.ip, port))
+                ends[-1].setblocking(False)
+            with ends[0] as asks, ends[1] as answers:
+                asks.connect((target.ip, 5353))
+                answers.connect((client.ip, 5000))
+                assert passes(asks, answers, 0.5) == arrives
+                assert passes(answers, asks, 0.5) == arrives
 
 
 @pytest.mark.parametrize("count", [4, pytest.param(200, marks=pytest.mark.exhaustive)])

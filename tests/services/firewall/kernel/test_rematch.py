@@ -4,14 +4,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-import time
 from collections.abc import Iterator
 
 import pytest
 
-from reconciler.kernel import netns
 from reconciler.plan.steps import Rank
 from tests.lib.lab import HOOKS, Lab, counts
+from tests.lib.open_flows import open_flow, passes
 from tests.services.firewall.frames import MACS, ipv4
 from tests.services.firewall.lab import FirewallLab
 from tests.services.firewall.machine import Machine
@@ -44,45 +43,8 @@ class Lab2(Lab):
         self.cube("fw").update({"chain": chains, "set": [{"name": "friends", "prefix": self.friends}]})
         return super().apply()
 
-    @contextlib.contextmanager
-    def connection(self, family: int, kind: socket.SocketKind) -> Iterator[tuple[socket.socket, socket.socket]]:
-        inet = socket.AF_INET if family == 4 else socket.AF_INET6
-        with contextlib.ExitStack() as stack:
-            with netns.inside(self.space("h2")):
-                server = stack.enter_context(socket.socket(inet, kind))
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            server.bind((SERVER[family], PORT))
-            with netns.inside(self.space("h1")):
-                client = stack.enter_context(socket.socket(inet, kind))
-            client.settimeout(3)
-            if kind == socket.SOCK_STREAM:
-                server.listen()
-                client.connect((SERVER[family], PORT))
-                server = stack.enter_context(server.accept()[0])
-            else:
-                client.connect((SERVER[family], PORT))
-                client.send(b"first")
-                server.settimeout(3)
-                server.connect(server.recvfrom(100)[1])
-            for sock in (client, server):
-                sock.setblocking(False)
-            assert passes(client, server)
-            assert passes(server, client)
-            yield client, server
-
-
-def passes(sender: socket.socket, receiver: socket.socket, seconds: float = 3.0) -> bool:
-    """Whether something new arrives; what came before is read away."""
-    with contextlib.suppress(BlockingIOError):
-        while receiver.recv(65536):
-            pass
-    sender.send(b"more")
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with contextlib.suppress(BlockingIOError):
-            return bool(receiver.recv(100))
-        time.sleep(0.005)
-    return False
+    def connection(self, family: int, kind: socket.SocketKind) -> contextlib.AbstractContextManager[tuple[socket.socket, socket.socket]]:
+        return open_flow(self.space("h1"), self.space("h2"), SERVER[family], PORT, kind)
 
 
 @pytest.fixture(params=HOOKS)
