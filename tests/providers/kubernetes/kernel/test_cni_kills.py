@@ -24,9 +24,9 @@ SLOTS = 4
 
 
 @contextlib.contextmanager
-def killed_at(process: int, call: int) -> Iterator[None]:
+def killed_at(process: int, call: int, calls: str = CALLS) -> Iterator[None]:
     """Meanwhile that process dies before its call of this number, over all its threads."""
-    words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={CALLS}", "-e", f"inject={CALLS}:signal=KILL:when={call}", "-p", str(process)]
+    words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:signal=KILL:when={call}", "-p", str(process)]
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as tracer:
         status = Path(f"/proc/{process}/status")
         while "TracerPid:\t0" in status.read_text() and tracer.poll() is None:
