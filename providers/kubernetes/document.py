@@ -59,8 +59,9 @@ class Kept:
 def node_document(state: State, node: str, settings: Settings, kept: Kept | None = None) -> NodeDocument:
     """The topology of one node. Raises ValueError if the API does not say its pod range yet, or one without room."""
     kept = kept or Kept()
-    ranges = pod_ranges(state.nodes.get(("", node), {}))
-    if not ranges:
+    said = pod_ranges(state.nodes.get(("", node), {}))
+    ranges = state.ranges or said
+    if not said:
         raise ValueError(f"node {node} has no pod range (spec.podCIDR) yet")
     families = {family.version: family for family in (family_of(each, settings) for each in ranges)}
     found = served(state, node, families, kept.services) if settings.services == "all" else Served()
@@ -84,7 +85,13 @@ def node_document(state: State, node: str, settings: Settings, kept: Kept | None
         "attachments": [{"netdev": settings.uplink, "tcubes": ["edge"]}],
     }
     topology = {"apiVersion": "polycube.network/v1", "kind": "Topology", "metadata": {"name": settings.topology}, "spec": spec}
-    return NodeDocument(topology, (*found.notes, *notes), found.health, routes, tunnels)
+    return NodeDocument(topology, (*_of_ranges(said, ranges), *found.notes, *notes), found.health, routes, tunnels)
+
+
+def _of_ranges(said: Sequence[str], ranges: Sequence[str]) -> Iterator[str]:
+    if set(ranges) != set(said):
+        news = f"the API says {', '.join(said) or 'no'} pod range now"
+        yield f"{news}, and {', '.join(ranges)} stays in use until no pod of this node has an address of it"
 
 
 def _policy(
@@ -295,5 +302,5 @@ def _host_routes(state: State, node: str, families: Mapping[int, Family]) -> Ite
         hops = {ipaddress.ip_address(each).version: each for each in reversed(node_addresses(other))}
         for prefix in pod_ranges(other) if name != node else ():
             version = ipaddress.ip_network(prefix).version
-            if version in families and version in hops:
+            if version in families and version in hops and ipaddress.ip_network(prefix) != families[version].pods:
                 yield prefix, hops[version]

@@ -6,14 +6,14 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import ip_network
 
 from providers.kubernetes import overlay
 from providers.kubernetes.document import HOST, OUT, UP
 from providers.kubernetes.overlay import Tunnel
-from reconciler.kernel import nlmsg
+from reconciler.kernel import nlmsg, rtnl
 
 PROTOCOL = 112  # of routes that are this provider's: no other program's in rt_protos
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
@@ -46,6 +46,14 @@ def keep(routes: Iterable[tuple[str, str]], tunnels: Sequence[Tunnel] = ()) -> N
                 failures.append(f"{route[0]} via {route[1]}: {error.strerror}")
     if failures:
         raise OSError(errno.EHOSTUNREACH, "; ".join(failures))
+
+
+def ranges_in_use(gateways: Collection[str]) -> tuple[str, ...]:
+    """The pod ranges that the host has routes to by the gateway's addresses. Single addresses are those of services.
+    Raises KernelError."""
+    up = rtnl.link(UP)
+    routes = rtnl.routes(index=up.index) if up is not None else ()
+    return tuple(each.to for each in routes if each.via in gateways and ip_network(each.to).num_addresses > 1)
 
 
 def _stations(tunnels: Sequence[Tunnel]) -> None:

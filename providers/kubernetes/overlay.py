@@ -33,7 +33,7 @@ def tunnels_of(state: State, node: str, families: Mapping[int, Family]) -> Itera
         far = next((each for each in node_addresses(other) if ipaddress.ip_address(each).version == version), "")
         ranges = [ipaddress.ip_network(each) for each in pod_ranges(other)] if name != node and far else []
         for pods in ranges:
-            if pods.version in families:
+            if pods.version in families and pods != families[pods.version].pods:
                 yield Tunnel(str(pods), str(pods[0]), mac(ranges[0][0]), far)
 
 

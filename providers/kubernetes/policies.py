@@ -4,8 +4,8 @@
 
 A selector is a named set of addresses: pods that come and go are rows of sets, and rules change only with policies. The rules
 of a chain: what a policy allows is accepted, then what is for an isolated pod (or from one) is dropped, by a rule for each set of
-policies that isolates pods, and all else passes. Connections that are open are asked again when rules or sets change; between two pods
-of the node one passes both chains, and each has to accept it.
+policies that isolates pods, and all else passes. Connections that are open are looked up again when rules or sets change; between
+two pods of the node one passes both chains, and each has to accept it.
 """
 
 from __future__ import annotations

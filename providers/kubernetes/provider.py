@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from providers.kubernetes import host
 from providers.kubernetes.api import Api, ApiError
 from providers.kubernetes.changes import Edit, changes
 from providers.kubernetes.cni import netdevs
@@ -21,7 +22,7 @@ from providers.kubernetes.cni.contract import TRY_LATER, CniError, Request
 from providers.kubernetes.document import Kept, NodeDocument, node_document
 from providers.kubernetes.refused import names_of
 from providers.kubernetes.settings import SOURCE, Family, Settings, family_of, netdev
-from providers.kubernetes.state import Attached, Name, State, node_addresses, pod_ranges, pods_of
+from providers.kubernetes.state import Attached, Name, State, node_addresses, pod_ranges, pods_of, ranges_in_use
 from providers.kubernetes.watch import Objects, follow, name_of, slim
 from reconciler.agent.client import DocumentsClient
 from reconciler.agent.gc_policy import GcPolicy
@@ -61,6 +62,7 @@ class Provider:
     _attached: Mapping[Name, Attached] = field(default_factory=dict)  # as they were when the state was last asked for
     _kept: Kept = field(default_factory=Kept)
     _tidier: GcPolicy = field(default_factory=GcPolicy)
+    _ranges: tuple[str, ...] = ()  # of pods, which are in use
     _held: str = ""  # the revision under which the agent has the last document; '': it may have another one
 
     # -- state --------------------------------------------------------------------------------------------------------
@@ -77,14 +79,17 @@ class Provider:
         if self._attached != self.attached:
             self._attached = dict(self.attached)
         kinds: dict[str, Mapping[Name, Any]] = {kind: each.all() for kind, each in self.objects.items()}
-        return State(**kinds, attached=self._attached)
+        return State(**kinds, attached=self._attached, ranges=self._ranges)
 
     def families(self) -> Mapping[int, Family]:
-        """The node's, as the API has its pod ranges; none before it has."""
-        ranges = pod_ranges(self.objects["nodes"].by_name.get(("", self.node), {}))
+        """The node's, by its pod ranges; none before the API has any."""
+        ranges = self._ranges or self._said()
         with suppress(ValueError):
             return {family.version: family for family in (family_of(each, self.settings) for each in ranges)}
         return {}
+
+    def _said(self) -> tuple[str, ...]:
+        return pod_ranges(self.objects["nodes"].by_name.get(("", self.node), {}))
 
     def pending(self) -> list[str]:
         """What has to come yet until all that is known is in force."""
@@ -151,6 +156,8 @@ class Provider:
         if not self.attached and self._last is None:
             self._adopt()
         asked = self._asked
+        addresses = [address for each in self.attached.values() for address in each.addresses]
+        self._ranges = ranges_in_use(self._said(), self._ranges, addresses)
         try:
             made = node_document(self.state(), self.node, self.settings, self._kept)
             edits = changes(self._last.topology, made.topology) if self._held and self._last is not None else None
@@ -167,8 +174,6 @@ class Provider:
         if self.problem:
             log.info("in force: %d pods, %d services, %d policies", len(self.attached),
                      len(self.objects["services"].by_name), len(self.objects["policies"].by_name))  # fmt: skip
-        for note in made.notes if self._last is None or made.notes != self._last.notes else ():
-            log.warning("%s", note)
         self.problem, self._held, self.landed_at = "", str(asked), time.time()
         return await self._is_in_force(made, asked)
 
@@ -187,6 +192,8 @@ class Provider:
 
     async def _is_in_force(self, made: NodeDocument, asked: int) -> bool:
         """Tell whoever waits for the changes up to `asked`."""
+        for note in made.notes if self._last is None or made.notes != self._last.notes else ():
+            log.warning("%s", note)
         self._last = made
         self.in_force(made)
         async with self._landed:
@@ -216,7 +223,8 @@ class Provider:
     # -- pods -----------------------------------------------------------------------------------------------------------
 
     def _adopt(self) -> None:
-        """The pods that have a netdev here, whoever made it."""
+        """The pods that have a netdev here, whoever made it, in the ranges that the kernel has."""
+        self._ranges = host.ranges_in_use({str(each.up.gateway) for each in self.families().values()})
         families = self.families()
         pods = {netdevs.pod_word(*name, "", ""): name for name in self.objects["pods"].by_name}
         for slot, owner in netdevs.owned().items():

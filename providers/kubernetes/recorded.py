@@ -16,7 +16,7 @@ KINDS = {
 
 def state_of(listed: Mapping[str, Any]) -> State:
     """What a provider would know, but for the pods that are attached: those that the API says are on this node have no slot."""
-    kinds: dict[str, dict[tuple[str, str], Any]] = {kind: {} for kind in KINDS.values()}
+    kinds: dict[str, Any] = {kind: {} for kind in KINDS.values()}
     for item in listed.get("items", ()):
         if item.get("kind") in KINDS:
             kinds[KINDS[item["kind"]]][name_of(item)] = item

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 Object = Mapping[str, Any]
@@ -20,7 +21,8 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Objects of the API by kind. `attached` is by the namespace and name of the pod."""
+    """Objects of the API by kind. `attached` is by the namespace and name of the pod. `ranges`: the node's pod
+    ranges that are in use (ranges_in_use); none: those that the API says."""
 
     nodes: Mapping[Name, Object] = field(default_factory=dict)
     namespaces: Mapping[Name, Object] = field(default_factory=dict)
@@ -29,6 +31,7 @@ class State:
     slices: Mapping[Name, Object] = field(default_factory=dict)
     policies: Mapping[Name, Object] = field(default_factory=dict)
     attached: Mapping[Name, Attached] = field(default_factory=dict)
+    ranges: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,15 @@ def pod_ranges(node: Object) -> tuple[str, ...]:
     """Of one node, at most one for each family."""
     spec = node.get("spec", {})
     return tuple(spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else []))
+
+
+def ranges_in_use(said: Sequence[str], used: Sequence[str], addresses: Iterable[str]) -> tuple[str, ...]:
+    """A node's pod ranges: those that the API says; those in use as long as one of `addresses`, of the node's pods, is of one
+    that the API does not say any more."""
+    known = {ip_network(each) for each in said}
+    gone = [each for each in map(ip_network, used) if each not in known]
+    stay = any(ip_address(each) in network for each in addresses for network in gone)
+    return tuple(used) if stay or not said else tuple(said)
 
 
 def node_addresses(node: Object) -> tuple[str, ...]:

@@ -99,6 +99,34 @@ def test_a_document_that_says_the_same_is_not_handed_in_again_unless_the_agent_b
     assert len(agent.taken) == 3
 
 
+def test_a_pod_range_that_changes_is_used_once_no_pod_has_an_address_of_the_old_one(monkeypatch, caplog):
+    monkeypatch.setattr(netdevs, "owned", dict)
+    agent = Agent()
+    found = Provider(Settings(slots=4), "n1", None, agent)  # type: ignore[arg-type]
+
+    def put(pods: str) -> str:
+        """The gateway's address among the pods."""
+        found.objects["nodes"].by_name["", "n1"] = objects.node("n1", (pods,), "172.30.0.11")
+        found.objects["nodes"].by_name["", "n2"] = objects.node("n2", ("10.244.1.0/24",), "172.30.0.12")  # it may be another's by now
+        found.changed()
+        assert asyncio.run(found._put())
+        assert found._last is not None
+        assert "10.244.1.0/24" not in dict(found._last.routes) or not found.attached
+        gateway = next(cube for cube in found._last.topology["spec"]["cubes"] if cube["name"] == "gateway")
+        return str(gateway["ports"][0]["ip"])
+
+    assert put("10.244.1.0/24") == "10.244.1.1/24"
+    found.attached["default", "a"] = Attached(0, ("10.244.1.8",))
+    assert put("10.244.9.0/24") == "10.244.1.1/24"
+    assert found._last is not None
+    assert ["10.244.9.0/24 pod range now" in note for note in found._last.notes] == [True]
+    assert "10.244.1.0/24 stays in use" in caplog.text
+    assert str(found.families()[4].slot(1)) == "10.244.1.9", "a pod that comes has an address that works"
+    del found.attached["default", "a"]
+    assert put("10.244.9.0/24") == "10.244.9.1/24"
+    assert found._last.notes == ()
+
+
 def test_an_endpoint_that_is_another_one_is_an_edit_of_its_service_and_of_nothing_else(monkeypatch):
     monkeypatch.setattr(netdevs, "owned", dict)
     agent = Agent()

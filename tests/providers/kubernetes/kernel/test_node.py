@@ -99,3 +99,26 @@ def test_pods_and_services_of_another_node(tmp_path):
             assert lab.ask(lab.outside, a.ip, 8081, source=FAR_POD) == f"a {FAR_POD}"
             lab.api.delete("nodes", "", "n2")
             lab.within(10, lambda: lab.ask(a.netns, FAR_POD, 8080, 0.5) == f"far {NODE}")  # nobody's in the cluster any more
+
+
+def test_a_pod_range_that_changes_cuts_no_pod_off_even_if_the_provider_begins_anew(tmp_path):
+    with NodeLab(tmp_path) as lab:
+        old = lab.add("old")
+        others = ("10.244.77.0/24", "fd00:244:0:77::/64")
+        with lab.serving(old.netns, 8080, "old"), lab.serving(old.netns, 8081, "old", v6=True):
+            lab.api.put("nodes", objects.node("n1", others, NODE, NODE6))
+            lab.until(lambda said: any("stays in use" in note for note in said["notes"]))
+            assert "10.244.77.0/24, fd00:244:0:77::/64 pod range now" in lab.command("status")
+            for _ in range(2):
+                assert lab.ask(None, old.ip, 8080).startswith("old")
+                assert lab.ask(None, old.ips[1], 8081).startswith("old")
+                lab.provider.terminate()
+                lab.provider.wait(10)
+                lab.start_provider()
+            beside = lab.add("beside")
+            assert beside.ip.startswith("10.244.1."), beside
+            assert lab.ask(beside.netns, old.ip, 8080) == f"old {beside.ip}"
+        for pod in (old, beside):
+            lab.remove(pod)
+        lab.until(lambda said: not said["notes"] and not said["pending"])
+        assert lab.add("new").ip.startswith("10.244.77.")
