@@ -98,7 +98,9 @@ def _policy(
     state: State, node: str, always: Sequence[str], settings: Settings, kept: Kept
 ) -> tuple[Mapping[str, Any], Sequence[str]]:
     """The firewall and its notes: the ones of before, if nothing that they follow from is another object."""
-    given, wanted = (state.pods, state.namespaces, state.policies, state.attached), (node, tuple(always), settings)
+    admin = (state.admin_policies, state.baseline_policies)
+    given = (state.pods, state.namespaces, state.policies, state.attached, *admin, state.nodes if any(admin) else None)
+    wanted = (node, tuple(always), settings)
     if not kept.policies_of or kept.policies_for != wanted or not all(map(is_, kept.policies_of, given)):
         notes: list[str] = []
         kept.policies = policy_cube(state, node, always, notes, log=settings.log_refused), notes

@@ -37,6 +37,10 @@ KINDS = {
     "nodes": "/api/v1/nodes", "namespaces": "/api/v1/namespaces", "pods": "/api/v1/pods", "services": "/api/v1/services",
     "policies": "/apis/networking.k8s.io/v1/networkpolicies",
 }  # fmt: skip
+OPTIONAL_KINDS = {
+    "admin_policies": "/apis/policy.networking.k8s.io/v1alpha1/adminnetworkpolicies",
+    "baseline_policies": "/apis/policy.networking.k8s.io/v1alpha1/baselineadminnetworkpolicies",
+}
 SLICES = ("/apis/discovery.k8s.io/v1/endpointslices", "/apis/discovery.k8s.io/v1beta1/endpointslices")
 
 
@@ -49,7 +53,7 @@ class Provider:
     api: Api
     agent: DocumentsClient
     in_force: Callable[[NodeDocument], None] = lambda _: None
-    objects: dict[str, Objects] = field(default_factory=lambda: {kind: Objects() for kind in (*KINDS, "slices")})
+    objects: dict[str, Objects] = field(default_factory=lambda: {kind: Objects() for kind in (*KINDS, "slices", *OPTIONAL_KINDS)})
     attached: dict[Name, Attached] = field(default_factory=dict)
     problem: str = "the API server has not answered yet"
     last_problem: tuple[float, str] | None = None  # when it was, in seconds since 1970
@@ -78,7 +82,7 @@ class Provider:
     def state(self) -> State:
         if self._attached != self.attached:
             self._attached = dict(self.attached)
-        kinds: dict[str, Mapping[Name, Any]] = {kind: each.all() for kind, each in self.objects.items()}
+        kinds: dict[str, Any] = {kind: each.all() for kind, each in self.objects.items()}
         return State(**kinds, attached=self._attached, ranges=self._ranges)
 
     def families(self) -> Mapping[int, Family]:
@@ -116,6 +120,8 @@ class Provider:
         async with asyncio.TaskGroup() as tasks:
             for kind, path in KINDS.items():
                 tasks.create_task(follow(self.api, path, self.objects[kind], self.changed))
+            for kind, path in OPTIONAL_KINDS.items():
+                tasks.create_task(follow(self.api, path, self.objects[kind], self.changed, optional=True))
             tasks.create_task(self._follow_slices())
             tasks.create_task(self._deliver())
             tasks.create_task(self._keep())

@@ -10,7 +10,7 @@ from providers.kubernetes.watch import name_of
 
 KINDS = {
     "Node": "nodes", "Namespace": "namespaces", "Pod": "pods", "Service": "services", "EndpointSlice": "slices",
-    "NetworkPolicy": "policies",
+    "NetworkPolicy": "policies", "AdminNetworkPolicy": "admin_policies", "BaselineAdminNetworkPolicy": "baseline_policies",
 }  # fmt: skip
 
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from providers.kubernetes.policies import CUBE, LOG_PREFIX
+from providers.kubernetes.policies import CUBE
+from providers.kubernetes.policy_rules import LOG_PREFIX
 
 _WORD = re.compile(r"([A-Z]+)=(\S*)")
 _WAYS = {"INGRESS": "ingress", "EGRESS": "egress"}  # as the API says it: to pods, from pods

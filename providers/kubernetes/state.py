@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from providers.kubernetes.selectors import selects
+
 Object = Mapping[str, Any]
 Name = tuple[str, str]  # namespace ('' where there is none) and name
 
@@ -32,6 +34,8 @@ class State:
     policies: Mapping[Name, Object] = field(default_factory=dict)
     attached: Mapping[Name, Attached] = field(default_factory=dict)
     ranges: tuple[str, ...] = ()
+    admin_policies: Mapping[Name, Object] = field(default_factory=dict)
+    baseline_policies: Mapping[Name, Object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,13 @@ def ranges_in_use(said: Sequence[str], used: Sequence[str], addresses: Iterable[
     gone = [each for each in map(ip_network, used) if each not in known]
     stay = any(ip_address(each) in network for each in addresses for network in gone)
     return tuple(used) if stay or not said else tuple(said)
+
+
+def host_addresses(state: State, selector: Object) -> list[str]:
+    """Of the nodes that a selector means, inside and outside."""
+    chosen = (node for node in state.nodes.values() if selects(selector, node.get("metadata", {}).get("labels") or {}))
+    said = (each for node in chosen for each in node.get("status", {}).get("addresses") or ())
+    return [each["address"] for each in said if each.get("type") in ("InternalIP", "ExternalIP")]
 
 
 def node_addresses(node: Object) -> tuple[str, ...]:

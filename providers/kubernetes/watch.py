@@ -20,7 +20,8 @@ from providers.kubernetes.state import Name, Object
 log = logging.getLogger("pcn.k8s")
 PAGE = 500
 _SHORTEST, _LONGEST = 300, 360  # seconds that a watch is asked to last: each its own time, so that they do not end together
-_FIRST_PAUSE, _LAST_PAUSE = 0.2, 10.0
+_FIRST_PAUSE, _LAST_PAUSE, _ABSENT_PAUSE = 0.2, 10.0, 30.0
+_ABSENT = (403, 404)  # the server has no such kind, or does not let this provider see it
 
 
 @dataclass(slots=True)
@@ -83,8 +84,11 @@ def slim(item: dict[str, Any]) -> Object:
     return item
 
 
-async def follow(api: Api, path: str, objects: Objects, changed: Callable[[], None], query: str = "") -> None:
-    """For ever. What goes wrong is tried again, later and later, with a jitter; meanwhile what is known stays."""
+async def follow(
+    api: Api, path: str, objects: Objects, changed: Callable[[], None], query: str = "", *, optional: bool = False
+) -> None:
+    """For ever. What goes wrong is tried again, later and later, with a jitter; meanwhile what is known stays. An `optional`
+    kind that is not there counts as listed, and is asked for now and then."""
     pause = _FIRST_PAUSE
     while True:
         try:
@@ -97,11 +101,23 @@ async def follow(api: Api, path: str, objects: Objects, changed: Callable[[], No
                 log.info("%s: the server has forgotten version %s, so all is listed again", path, objects.version)
                 objects.version = ""
                 continue
+            if optional and error.status in _ABSENT:
+                _is_absent(objects, changed)
+                await asyncio.sleep(_ABSENT_PAUSE)
+                continue
             log.warning("%s: %s", path, error)
         except (TimeoutError, ValueError, KeyError) as error:
             log.warning("%s: %s: %s", path, type(error).__name__, error)
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
         pause = min(_LAST_PAUSE, pause * 2)
+
+
+def _is_absent(objects: Objects, changed: Callable[[], None]) -> None:
+    """Objects that are known stay: a server that begins anew may not serve them yet."""
+    objects.version = ""
+    if not objects.is_synced:
+        objects.is_synced = True
+        changed()
 
 
 async def _list(api: Api, path: str, objects: Objects, changed: Callable[[], None], query: str) -> None:

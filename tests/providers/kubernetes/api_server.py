@@ -15,19 +15,22 @@ KINDS = {
     "nodes": "/api/v1/nodes", "namespaces": "/api/v1/namespaces", "pods": "/api/v1/pods", "services": "/api/v1/services",
     "policies": "/apis/networking.k8s.io/v1/networkpolicies", "slices": "/apis/discovery.k8s.io/v1/endpointslices",
     "topologies": "/apis/polycube.network/v1/topologies",
+    "admin_policies": "/apis/policy.networking.k8s.io/v1alpha1/adminnetworkpolicies",
+    "baseline_policies": "/apis/policy.networking.k8s.io/v1alpha1/baselineadminnetworkpolicies",
 }
 
 
 class ApiServer:
-    """Listens in the network namespace of its maker. `asked` are the requests, `bookmarks` how often one is sent (seconds)."""
+    """Listens in the network namespace of its maker. `asked` are the requests, `bookmarks` how often one is sent (seconds);
+    without `admin` administrators' policies are not there."""
 
-    def __init__(self, *, slices: str = "v1", bookmarks: float = 0.2) -> None:
+    def __init__(self, *, slices: str = "v1", bookmarks: float = 0.2, admin: bool = True) -> None:
         self.objects: dict[str, dict[tuple[str, str], dict[str, Any]]] = {kind: {} for kind in KINDS}
         self.events: list[tuple[int, str, dict[str, Any]]] = []  # version, kind, event
         self.version, self.oldest, self.bookmarks = 100, 0, bookmarks
         self.changed = threading.Condition()
         self.asked: list[str] = []
-        self.paths = {path.replace("/v1/endpoint", f"/{slices}/endpoint"): kind for kind, path in KINDS.items()}
+        self.paths = {path.replace("/v1/endpoint", f"/{slices}/endpoint"): kind for kind, path in KINDS.items() if admin or "policy." not in path}
         self.is_away = False
         self.generation = 0
         self.pages: dict[str, list[Any]] = defaultdict(list)

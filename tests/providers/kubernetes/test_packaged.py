@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from providers.kubernetes.provider import KINDS, SLICES
+from providers.kubernetes.provider import KINDS, OPTIONAL_KINDS, SLICES
 from providers.kubernetes.topologies import PATH
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "packaging/kubernetes"
@@ -22,7 +22,7 @@ def test_the_role_reads_what_is_watched_and_writes_one_status():
     role = next(each for each in documents() if each["kind"] == "ClusterRole")
     reading = [rule for rule in role["rules"] if rule["verbs"] == ["get", "list", "watch"]]
     allowed = {(group, resource) for rule in reading for group in rule["apiGroups"] for resource in rule["resources"]}
-    paths = (*KINDS.values(), *SLICES, PATH)
+    paths = (*KINDS.values(), *OPTIONAL_KINDS.values(), *SLICES, PATH)
     assert allowed == {(path.split("/")[2] if path.startswith("/apis/") else "", path.rpartition("/")[2]) for path in paths}
     others = [(rule["resources"], rule["verbs"]) for rule in role["rules"] if rule not in reading]
     assert others == [(["topologies/status"], ["patch"])]

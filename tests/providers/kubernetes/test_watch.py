@@ -153,3 +153,25 @@ def test_a_watch_that_is_ended_just_as_data_comes_ends(later: int) -> None:
         assert task.cancelled()
 
     asyncio.run(work())
+
+
+def test_a_kind_that_the_server_has_not_counts_as_listed_and_what_is_known_of_it_stays(caplog):
+    kind = "/apis/policy.networking.k8s.io/v1alpha1/adminnetworkpolicies"
+
+    async def work(api: ApiServer, found: Objects, changes: list[int]) -> None:
+        asked = Api(Access(f"http://127.0.0.1:{api.port}"))
+        task = asyncio.create_task(follow(asked, kind, found, lambda: changes.append(1), optional=True))
+        async with asyncio.timeout(5):
+            await until(lambda: found.is_synced and bool(changes))
+            await asyncio.sleep(0.1)
+        task.cancel()
+
+    known = Objects({("", "x"): {"metadata": {"name": "x"}}})
+    for found in (Objects(), known):
+        with ApiServer(admin=False) as api:
+            changes: list[int] = []
+            asyncio.run(work(api, found, changes))
+            assert len(changes) == 1
+            assert len(api.asked) == 1
+    assert known.by_name
+    assert not caplog.records

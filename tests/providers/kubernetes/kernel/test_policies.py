@@ -75,6 +75,34 @@ def test_connections_that_are_open_stop_when_policies_refuse_them_and_others_go_
         go_on([others[2], others[5]])
 
 
+def test_administrators_tiers_stand_before_and_behind_network_policies(tmp_path):
+    def tier(kind: str, name: str, *ingress: dict, **more: int) -> None:
+        lab.api.put(kind, {"metadata": {"name": name}, "spec": {"subject": {"namespaces": {}}, "ingress": list(ingress), **more}})
+
+    def pods(app: str) -> list[dict]:
+        return [{"pods": {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": app}}}}]
+
+    with NodeLab(tmp_path) as lab:
+        web, client = lab.add("web", app="web"), lab.add("client", app="client")
+        tier("baseline_policies", "default", {"action": "Deny", "from": [{"namespaces": {}}]})
+
+        def reaches() -> bool:
+            return lab.ask(client.netns, web.ip, 8080, 0.3) == f"web {client.ip}"
+
+        with lab.serving(web.netns, 8080, "web"):
+            lab.within(10, lambda: not reaches())
+            lab.api.put("policies", objects.policy("web", select={"matchLabels": {"app": "web"}}, ingress=[{"ports": [{"port": 8080}]}]))
+            lab.within(10, reaches)
+            tier("admin_policies", "shut", {"action": "Deny", "from": pods("client"), "ports": [{"portNumber": {"protocol": "TCP", "port": 8080}}]}, priority=9)
+            lab.within(10, lambda: not reaches())
+            tier("admin_policies", "but", {"action": "Pass", "from": pods("client")}, priority=5)
+            lab.within(10, reaches)
+            lab.api.delete("policies", "default", "web")
+            lab.within(10, lambda: not reaches())
+            tier("admin_policies", "but", {"action": "Allow", "from": pods("client")}, priority=5)
+            lab.within(10, reaches)
+
+
 def test_what_a_policy_of_its_target_refused_cannot_be_answered(tmp_path):
     """The target may send nothing of its own: what it sends was taken for an answer, as its source's side had let the question pass."""
     with NodeLab(tmp_path) as lab:

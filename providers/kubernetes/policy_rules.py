@@ -1,0 +1,80 @@
+"""Rules and sets of a firewall: what NetworkPolicies and administrators' policies have in common."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from providers.kubernetes.selectors import digest, selects
+from providers.kubernetes.state import Object, Pod
+
+LOG_PREFIX = "refused: "  # of the lines that tell who was refused
+Rule = dict[str, Any]
+Peer = dict[str, str]  # the leaves of a rule that say who the other end is
+Others = tuple[Peer, Sequence[Pod] | None]
+"""Who the other end may be, as leaves of a rule; with the pods, where pods are meant."""
+
+
+@dataclass(slots=True)
+class Firewall:
+    """One node's sets and rules, as they are found. `notes` say what cannot be said in rules."""
+
+    pods: Sequence[Pod]
+    namespaces: Mapping[str, Mapping[str, str]]
+    sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def named(self, kind: str, key: tuple[Any, ...], addresses: Iterable[str]) -> str:
+        """A set by what it stands for, whatever is in it now."""
+        name = f"{kind}-{digest(*key)}"
+        self.sets[name] = tuple(sorted(set(addresses)))
+        return name
+
+    def chosen(self, spaces: Object | None, pods: Object | None, own: str = "") -> list[Pod]:
+        """Pods by the selectors of their namespaces and of themselves. Without one of namespaces those of `own` are meant,
+        without one of pods all of the namespaces chosen."""
+        return [pod for pod in self.pods if self._is_chosen(pod, spaces, pods, own)]
+
+    def _is_chosen(self, pod: Pod, spaces: Object | None, pods: Object | None, own: str) -> bool:
+        space = pod.name[0]
+        in_space = space == own if spaces is None else selects(spaces, self.namespaces.get(space, {}))
+        return in_space and (pods is None or selects(pods, pod.labels))
+
+
+def addresses_of(pods: Iterable[Pod]) -> set[str]:
+    return {address for pod in pods for address in pod.addresses}
+
+
+def to_named(
+    firewall: Firewall, leaf: str, key: tuple[Any, ...], pods: Sequence[Pod], name: str, protocol: str, other: Peer
+) -> Iterator[Rule]:
+    """A port's name is what each pod that gets the packet says it is: a set of pods for each number. `protocol` '' is any."""
+    numbers: dict[tuple[str, int], list[Pod]] = {}
+    for pod in pods:
+        for said in {(proto, number) for found, proto, number in pod.ports if found == name and protocol in ("", proto)}:
+            numbers.setdefault(said, []).append(pod)
+    for (proto, number), having in sorted(numbers.items()):
+        chosen = firewall.named("port", (*key, name, proto, number), addresses_of(having))
+        yield {leaf: chosen, **other, "l4proto": proto, "dport": number}
+
+
+def prefix_of(said: str) -> str:
+    """The API takes 10.0.0.5/24 for 10.0.0.0/24."""
+    return str(ipaddress.ip_network(said, strict=False))
+
+
+def port_rule(protocol: str, first: int | None, last: int | None = None) -> Rule:
+    """A port by number, a range, or all of a protocol."""
+    said: Rule = {"l4proto": protocol}
+    if first is None:
+        return said
+    return {**said, "dport": f"{first}-{last}" if last is not None and last != first else first}
+
+
+def refused(rule: Rule, *, log: bool) -> Iterator[Rule]:
+    """A rule that drops, behind one that logs, if it is to."""
+    if log:
+        yield {**rule, "action": "LOG", "log-prefix": LOG_PREFIX}
+    yield {**rule, "action": "DROP"}
