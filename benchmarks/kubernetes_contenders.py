@@ -9,11 +9,12 @@ from typing import Any
 from benchmarks import linux
 from benchmarks.kubernetes_bed import OUTSIDE, PORTS, SERVER, Nodes, prefix_length, slot
 from providers.kubernetes import host
+from providers.kubernetes.cni.netdevs import BIG_TCP
 from providers.kubernetes.document import gateway_mac, node_document
 from providers.kubernetes.overlay import NETDEV
 from providers.kubernetes.settings import Settings, mac, station
 from providers.kubernetes.state import Attached, State
-from reconciler.kernel import netns
+from reconciler.kernel import linkwrite, netns
 from tests.providers.kubernetes import objects
 
 
@@ -71,6 +72,18 @@ class Pcn(Nodes):
                       f"route replace {gateway} dev eth0", f"route replace default via {gateway}",
                       f"route delete {self.plan.pods[node]} dev eth0"):  # fmt: skip
             self.run(f"ip -{self.plan.version} {words}", host=pod)
+
+
+class BigTcp(Pcn):
+    """With `--big-tcp`: as the CNI plugin makes pods' netdevs then."""
+
+    def prepare(self) -> None:
+        for node in range(self.layout.nodes):
+            for pod in self.pods_of(node):
+                for name, space in ((pod, self.spaces[node]), ("eth0", self.space(pod))):
+                    with netns.inside(space):
+                        linkwrite.set_link(name, segments=BIG_TCP)
+        super().prepare()
 
 
 class Bridge(Nodes):

@@ -18,6 +18,7 @@ from reconciler.kernel import netns as namespaces
 from reconciler.model import Route
 
 MAC, IFNAME, MTU, ALIAS, GROUP = 1, 3, 4, 20, 27  # IFLA_*
+_SEGMENTS = 41, 58, 63, 64  # IFLA_GSO_MAX_SIZE, IFLA_GRO_MAX_SIZE, and the same of IPv4
 
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_NEWROUTE, _RTM_DELROUTE = 20, 21, 24, 25
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_F_NODAD = 1, 2, 0x02
@@ -28,9 +29,9 @@ _CREATE = nlmsg.NLM_F_CREATE | nlmsg.NLM_F_EXCL
 
 
 def set_link(name: str, netns: str | None = None, *, up: bool | None = None, mtu: int | None = None, mac: str | None = None,
-             alias: str | None = None, group: int | None = None) -> None:  # fmt: skip
+             alias: str | None = None, group: int | None = None, segments: int = 0) -> None:  # fmt: skip
     """Change what is given of a netdev, in one request. Raises KernelError."""
-    body = b""
+    body = segment_sizes(segments)
     if mac is not None:
         body += nlmsg.attribute(MAC, bytes.fromhex(mac.replace(":", "")))
     if alias is not None:
@@ -129,6 +130,12 @@ def requesting(attempt: str, netns: str | None) -> Iterator[socket.socket]:
         words = str(failure.args[1]) if len(failure.args) > 1 else ""
         place = f" in the network namespace '{netns}'" if netns else ""
         raise kernel_error(attempt + place, code, words if words != os.strerror(code) else "") from failure
+
+
+def segment_sizes(size: int) -> bytes:
+    """Attributes of a netdev by which TCP's segments may have so many bytes on it, sent and received; 0: no attribute. More than
+    65536 is BIG TCP; of IPv4, kernels before 6.3 pass over it."""
+    return b"".join(nlmsg.u32(each, size) for each in _SEGMENTS if size)
 
 
 def ifinfo(index: int, flags: int = 0, mask: int = 0) -> bytes:

@@ -25,6 +25,7 @@ _CREATE, _REPLACE = nlmsg.NLM_F_CREATE | nlmsg.NLM_F_EXCL, nlmsg.NLM_F_CREATE | 
 _NODAD, _PERMANENT = 0x02, 0x80
 _MAIN, _STATIC, _LINK, _UNICAST = 254, 4, 253, 1
 _LONGEST = 250  # bytes of an alias
+BIG_TCP = 192 << 10  # bytes of a segment: as much as others recommend; the kernel has room for 512 KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +59,16 @@ def owned() -> dict[int, Owner | None]:
     return found
 
 
-def make(name: str, target: str, owner: Owner, station: str, mtu: int) -> bool:
-    """A veth with its far end in the namespace `target`; False if the name is taken. Raises KernelError, OSError."""
+def make(name: str, target: str, owner: Owner, station: str, mtu: int, *, big_tcp: bool = False) -> bool:
+    """A veth with its far end in the namespace `target`; False if the name is taken. `big_tcp`: TCP's segments may have
+    192 KiB on it. Raises KernelError, OSError."""
+    both = nlmsg.u32(linkwrite.MTU, mtu) + linkwrite.segment_sizes(BIG_TCP if big_tcp else 0)
     with open(target, "rb") as file, linkwrite.requesting(f"make the netdev '{name}'", None) as sock:
-        far = linkwrite.ifinfo(0) + nlmsg.text(linkwrite.IFNAME, owner.ifname) + nlmsg.u32(linkwrite.MTU, mtu)
+        far = linkwrite.ifinfo(0) + nlmsg.text(linkwrite.IFNAME, owner.ifname) + both
         far += nlmsg.attribute(linkwrite.MAC, bytes.fromhex(station.replace(":", ""))) + nlmsg.u32(_NET_NS_FD, file.fileno())
         data = nlmsg.attribute(_INFO_DATA | nlmsg.NESTED, nlmsg.attribute(_PEER | nlmsg.NESTED, far))
         info = nlmsg.attribute(_LINKINFO | nlmsg.NESTED, nlmsg.text(_INFO_KIND, "veth") + data)
-        body = linkwrite.ifinfo(0) + nlmsg.text(linkwrite.IFNAME, name) + nlmsg.u32(linkwrite.MTU, mtu) + info
+        body = linkwrite.ifinfo(0) + nlmsg.text(linkwrite.IFNAME, name) + both + info
         try:
             nlmsg.request(sock, rtnl.RTM_NEWLINK, _CREATE, body)
         except FileExistsError as error:

@@ -112,7 +112,8 @@ class Plugin:
         if claimed is not None:
             return claimed, True
         for slot in self._free(taken):
-            if netdevs.make(netdev(slot), request.netns, owner, station(self.families()), self.settings.mtu):
+            own = station(self.families()), self.settings.mtu
+            if netdevs.make(netdev(slot), request.netns, owner, *own, big_tcp=self.settings.big_tcp):
                 self._last = slot
                 netdevs.set_up(request.netns, request.ifname)
                 return slot, True

@@ -21,7 +21,7 @@ def there(monkeypatch) -> dict[str, Owner]:
     """The netdevs that are there, and whose."""
     found: dict[str, Owner] = {}
 
-    def make(name: str, _target: str, owner: Owner, *_: Any) -> bool:
+    def make(name: str, _target: str, owner: Owner, *_: Any, **__: Any) -> bool:
         return found.setdefault(name, owner) is owner
 
     monkeypatch.setattr(netdevs, "owned", lambda: {slot_of(name): owner for name, owner in found.items()})
