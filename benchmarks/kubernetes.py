@@ -4,8 +4,8 @@ A node with two pods, and a host behind its uplink. On one side the topology tha
 the CNI plugin `bridge` makes, with the iptables rules of kube-proxy and connection tracking. *Packets*: 60-byte UDP of one known
 flow, CPU time from netdev to netdev. *Requests*: one TCP connection, 64 bytes there and back (sockperf). *Throughput*: one TCP
 connection with all offloads (iperf3), with `--big-tcp` as well where both pods are on one node. All on one CPU. From pod to pod,
-from a pod to a service (ClusterIP) among 1 and among 1,000, and from the host outside to a pod. A node has 1,000 services, but for
-"one service".
+from a pod to a service (ClusterIP) among 1 and among 1,000, and from the host outside to a pod. A node has 1,000 services, but
+for "one service".
 
 *Two nodes* are on one wire with a pod each, by host routes to each other's pods (direct routing) or in VXLAN; the service's
 endpoint is on the other node. *IPv6* is one node, with packets of 70 bytes; sockperf knows no IPv6.

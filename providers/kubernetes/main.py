@@ -46,7 +46,7 @@ def main(words: Sequence[str] | None = None) -> int:
         verb.add_argument("--kubeconfig", default=config, help="how to reach the API server; '': as a pod is told")
     logged = "write a line to pcn's log for what policies refuse (at most 100 a second and CPU)"
     runs.add_argument("--log-refused", action="store_true", help=logged)
-    big = "let pods' TCP use segments of 192 KiB (BIG TCP): faster between pods of a node, slower to where the uplink has to cut them"
+    big = "let pods' TCP use segments of 192 KiB (BIG TCP): faster between pods of a node, slower where they are cut"
     runs.add_argument("--big-tcp", action="store_true", help=big)
     runs.add_argument("--health", default="", metavar="ADDRESS", help="where health checks are answered; '': everywhere")
     document = verbs.choices["document"]
@@ -90,7 +90,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     mtu = arguments.mtu or _mtu_of(arguments.uplink) - (OVERHEAD if overlay else 0)
     return Settings(uplink=arguments.uplink, services=arguments.services, service_ranges=ranges, slots=arguments.slots, mtu=mtu,
                     overlay=overlay, vxlan_id=arguments.vxlan_id, not_masqueraded=tuple(arguments.not_masqueraded),
-                    log_refused=getattr(arguments, "log_refused", False), big_tcp=getattr(arguments, "big_tcp", False))  # fmt: skip
+                    log_refused=getattr(arguments, "log_refused", False),
+                    big_tcp=getattr(arguments, "big_tcp", False))  # fmt: skip
 
 
 def _mtu_of(uplink: str) -> int:
@@ -111,7 +112,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return 64
     settings = _settings(arguments)
     if settings.big_tcp and settings.overlay:
-        print("pcn-k8s: --big-tcp: not with an overlay, through which the kernel carries no segment of more than 64 KiB", file=sys.stderr)
+        print("pcn-k8s: --big-tcp: not with an overlay, which carries no segment of more than 64 KiB", file=sys.stderr)
         return 64
     if settings.services == "all" and (why := _kube_proxy()):
         print(f"pcn-k8s: {why}", file=sys.stderr)

@@ -20,7 +20,7 @@ class Settings:
     prefixes that pods reach with their own address. `transit` and `transit6` are for the links between gateway and host, and
     mean something on this node only. `slots`: how many pods a node has at most. `mtu`: of pods. `overlay`: 'vxlan' where the
     network between nodes does not know pods' addresses, '' where pods of another node are reached by a route to its address.
-    `log_refused`: a line of the log for what policies refuse. `big_tcp`: pods' TCP segments may be longer than 64 KiB (BIG TCP)."""
+    `log_refused`: a line of the log for what policies refuse. `big_tcp`: pods' TCP segments may exceed 64 KiB (BIG TCP)."""
 
     topology: str = "kubernetes-node"
     uplink: str = "eth0"
