@@ -48,6 +48,10 @@ def main(words: Sequence[str] | None = None) -> int:
     runs.add_argument("--log-refused", action="store_true", help=logged)
     big = "let pods' TCP use segments of 192 KiB (BIG TCP): faster between pods of a node, slower where they are cut"
     runs.add_argument("--big-tcp", action="store_true", help=big)
+    when_away = "pods that are added while the API server is away: strict: they wait; best-effort: they begin without labels"
+    runs.add_argument("--policy", choices=("strict", "best-effort"), default="strict", help=when_away)
+    figures = "serve Prometheus metrics there: 127.0.0.1:9478, or unix:/a/path"
+    runs.add_argument("--metrics", default="", metavar="ADDRESS", help=figures)
     runs.add_argument("--health", default="", metavar="ADDRESS", help="where health checks are answered; '': everywhere")
     document = verbs.choices["document"]
     document.add_argument("file", help="a List of API objects, in JSON; - for standard input")
@@ -91,7 +95,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     return Settings(uplink=arguments.uplink, services=arguments.services, service_ranges=ranges, slots=arguments.slots, mtu=mtu,
                     overlay=overlay, vxlan_id=arguments.vxlan_id, not_masqueraded=tuple(arguments.not_masqueraded),
                     log_refused=getattr(arguments, "log_refused", False),
-                    big_tcp=getattr(arguments, "big_tcp", False))  # fmt: skip
+                    big_tcp=getattr(arguments, "big_tcp", False),
+                    best_effort=getattr(arguments, "policy", "") == "best-effort")  # fmt: skip
 
 
 def _mtu_of(uplink: str) -> int:
@@ -106,6 +111,8 @@ def _mtu_of(uplink: str) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from providers.kubernetes.node import Node
+    from reconciler.agent.server import metrics_listener
+    from reconciler.errors import UsageError
 
     access = _access(arguments)
     if access is None:
@@ -117,9 +124,14 @@ def _run(arguments: argparse.Namespace) -> int:
     if settings.services == "all" and (why := _kube_proxy()):
         print(f"pcn-k8s: {why}", file=sys.stderr)
         return 1
+    try:
+        metrics = metrics_listener(arguments.metrics) if arguments.metrics else None
+    except UsageError as error:
+        print(f"pcn-k8s: {error}", file=sys.stderr)
+        return 64
 
     async def work() -> None:
-        node = Node(settings, arguments.node, access, arguments.bpffs, arguments.cni_conf, arguments.health)
+        node = Node(settings, arguments.node, access, arguments.bpffs, arguments.cni_conf, arguments.health, metrics)
         running = asyncio.create_task(node.run())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)
@@ -166,12 +178,13 @@ def _kube_proxy() -> str:
 
 def _document(arguments: argparse.Namespace) -> int:
     from providers.kubernetes.document import node_document
-    from providers.kubernetes.recorded import state_of
+    from providers.kubernetes.recorded import left_out, state_of
 
     text = sys.stdin.read() if arguments.file == "-" else Path(arguments.file).read_text(encoding="utf-8")
-    made = node_document(state_of(json.loads(text)), arguments.node, _settings(arguments))
+    listed = json.loads(text)
+    made = node_document(state_of(listed), arguments.node, _settings(arguments))
     print(json.dumps(made.topology, indent=1))
-    for note in made.notes:
+    for note in (*made.notes, *left_out(listed)):
         print(f"note: {note}", file=sys.stderr)
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from providers.kubernetes.cni.plugin import Plugin
 from providers.kubernetes.cni.server import CniServer
 from providers.kubernetes.document import NodeDocument
 from providers.kubernetes.health import HealthChecks
+from providers.kubernetes.metrics import serve
 from providers.kubernetes.provider import Provider
 from providers.kubernetes.settings import Settings
 from providers.kubernetes.topologies import Topologies
@@ -30,8 +32,9 @@ class Node:
     """One node. `configuration` is where the CNI configuration is written after the first sync, '' for nowhere."""
 
     def __init__(
-        self, settings: Settings, name: str, access: Access, root: str, configuration: str = "", health: str = ""
-    ) -> None:
+        self, settings: Settings, name: str, access: Access, root: str, configuration: str = "", health: str = "",
+        metrics: socket.socket | None = None,
+    ) -> None:  # fmt: skip
         self._root, self._configuration = root, configuration
         self._agent = DocumentsClient(root)
         self.provider = Provider(settings, name, Api(access), self._agent, self._in_force)
@@ -40,6 +43,8 @@ class Node:
         self._cni = CniServer(root, plugin)
         self._topologies = Topologies(provider.api, self._agent, name, self._labels, settings.topology)
         self._health = HealthChecks(health)
+        self._metrics = metrics
+        self._page: asyncio.Server | None = None
         self._answers = {socket_name(root, "k8s"): self.status, socket_name(root, "k8s-names"): provider.names}
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -51,6 +56,8 @@ class Node:
         await self._cni.start()
         for name, answer in self._answers.items():
             self._servers.append(await asyncio.start_unix_server(_telling(answer), sock=rundir.listen(name)))
+        if self._metrics is not None:
+            self._page = await serve(self._metrics, self.status)
         self._start(self._topologies.run())
         await self.provider.run()
 
@@ -63,6 +70,8 @@ class Node:
         """What is in the kernel stays there."""
         await self._cni.close()
         await self._health.close()
+        if self._page is not None:
+            self._page.close()
         for server, name in zip(self._servers, self._answers, strict=False):
             server.close()
             rundir.unlink(name)

@@ -271,7 +271,10 @@ class Provider:
         try:
             found = await self.api.get(f"/api/v1/namespaces/{namespace}/pods/{name}")
         except (ApiError, TimeoutError) as error:
-            raise CniError(TRY_LATER, f"the API server does not tell of pod {namespace}/{name}: {error}") from None
+            if not self.settings.best_effort or (isinstance(error, ApiError) and error.status):
+                raise CniError(TRY_LATER, f"the API server does not tell of pod {namespace}/{name}: {error}") from None
+            log.warning("pod %s/%s begins without its labels, as the API server is away: %s", namespace, name, error)
+            found = {"metadata": {"namespace": namespace, "name": name}, "spec": {"nodeName": self.node}}
         pods[name_of(found)] = slim(found)
 
     @staticmethod

@@ -14,6 +14,18 @@ KINDS = {
 }  # fmt: skip
 
 
+INSTEAD = {
+    "PolycubeNetworkPolicy": "what it allows is a NetworkPolicy, what it drops by a priority an AdminNetworkPolicy",
+}
+"""What other providers' kinds are to be written as."""
+
+
+def left_out(listed: Mapping[str, Any]) -> list[str]:
+    """A sentence for each object of a kind that has another place here."""
+    items = [item for item in listed.get("items", ()) if item.get("kind") in INSTEAD]
+    return [f"{item['kind']} {'/'.join(filter(None, name_of(item)))} is not looked at: {INSTEAD[item['kind']]}" for item in items]
+
+
 def state_of(listed: Mapping[str, Any]) -> State:
     """What a provider would know, but for the pods that are attached: those that the API says are on this node have no slot."""
     kinds: dict[str, Any] = {kind: {} for kind in KINDS.values()}

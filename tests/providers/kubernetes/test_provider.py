@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from providers.kubernetes.api import ApiError
 from providers.kubernetes.cni import netdevs
 from providers.kubernetes.cni.contract import CniError, Request
 from providers.kubernetes.cni.netdevs import Owner, pod_word
 from providers.kubernetes.provider import Provider
 from providers.kubernetes.settings import Settings
-from providers.kubernetes.state import Attached
+from providers.kubernetes.state import Attached, pods_of
 from providers.kubernetes.watch import Objects
 from reconciler.rpc.contract import RpcError
 from tests.providers.kubernetes import objects
@@ -186,6 +187,32 @@ def test_a_running_pod_that_is_added_again_in_vain_stays_known(monkeypatch):
 
     asyncio.run(work())
     assert found.attached.keys() == {("default", "a")}
+
+
+class AwayApi:
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+    async def get(self, _: str) -> Any:
+        raise ApiError(self.status, "it is away" if not self.status else "there is none")
+
+
+@pytest.mark.parametrize(("best_effort", "status", "begins"), [(False, 0, False), (True, 0, True), (True, 404, False)])
+def test_a_pod_that_nobody_has_told_of_begins_without_labels_if_that_is_meant_and_the_api_is_away(monkeypatch, best_effort, status, begins):
+    monkeypatch.setattr("providers.kubernetes.provider.POD_PATIENCE", 0.05)
+    found = Provider(Settings(best_effort=best_effort), "n1", AwayApi(status), None)  # type: ignore[arg-type]
+    request = Request("ADD", "1.0.0", {}, "c", "eth0", "/x", ("default", "a"))
+    if begins:
+        asyncio.run(found._know(request))
+        found.attached["default", "a"] = Attached(0, ("10.244.1.8",))
+        (pod,) = pods_of(found.state(), "n1")
+        assert (pod.name, pod.labels, pod.is_here) == (("default", "a"), {}, True)
+        told = {"metadata": {**objects.pod("a", "n1", app="web")["metadata"], "resourceVersion": "7"}, "spec": {"nodeName": "n1"}}
+        assert found.objects["pods"].take({"type": "ADDED", "object": told})
+        assert next(pods_of(found.state(), "n1")).labels == {"app": "web"}
+    else:
+        with pytest.raises(CniError):
+            asyncio.run(found._know(request))
 
 
 class AwayAgent:

@@ -144,7 +144,7 @@ def test_pods_under_a_deny_all_policy_send_nothing_from_their_first_instruction_
 
 
 def test_who_is_refused_is_told_by_names_of_pods_and_policies(tmp_path):
-    with NodeLab(tmp_path, more=("--log-refused",)) as lab:
+    with NodeLab(tmp_path, more=("--log-refused", "--metrics", f"unix:{tmp_path}/metrics")) as lab:
         lab.api.put("policies", objects.policy("friends", select={"matchLabels": {"app": "web"}}, **ONLY_FRIENDS))
         stranger, web = lab.add("stranger"), lab.add("web", app="web")
         with lab.serving(web.netns, 8080, "web"), lab.refusals() as told:
@@ -156,3 +156,7 @@ def test_who_is_refused_is_told_by_names_of_pods_and_policies(tmp_path):
         status = lab.command("status")
         assert "node n1: in force" in status
         assert "pods here: 2 of 12" in status
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(f"{tmp_path}/metrics")
+            sock.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            assert b"\npcn_k8s_pods 2\n" in sock.makefile("rb").read()
