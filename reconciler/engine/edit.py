@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
+from operator import indexOf, methodcaller
 from typing import Any
 
 from reconciler.check.schema import Services, service_of
@@ -189,11 +189,14 @@ def _with_entry(
 def _find(entries: Sequence[Any], key: Mapping[str, Any]) -> int:
     """The place of the entry with a key; behind the last one if there is none."""
     name, value = next(iter(key.items()))
-    same = [entry.get(name) == value for entry in entries]  # of most, the first leaf tells
-    for at in compress(range(len(entries)), same):
+    leaves, at = map(methodcaller("get", name), entries), -1  # of most, the first leaf tells
+    while True:
+        try:
+            at += 1 + indexOf(leaves, value)
+        except ValueError:
+            return len(entries)
         if all(entries[at].get(each) == wanted for each, wanted in key.items()):
             return at
-    return len(entries)
 
 
 def _with_key(value: Any, key: Mapping[str, Any], where: str) -> Any:
