@@ -27,7 +27,7 @@ from reconciler.agent.findings import (
 )
 from reconciler.agent.following import only_follows
 from reconciler.agent.known import Known, giving_way
-from reconciler.agent.outcome_log import few, log_failure, log_success, log_waiting
+from reconciler.agent.outcome_log import log_failure, log_left, log_success, log_waiting, log_warnings
 from reconciler.agent.retry import Retries
 from reconciler.agent.trials import Trials
 from reconciler.agent.vanished import Vanished, lost_documents, vanished
@@ -54,15 +54,16 @@ class Controller:
     the last poll found: addresses, addresses, and (cube, port, netdev); `refused` is what it omitted. `moved` are
     netdevs that appeared, disappeared or changed since all was well, `facts` those of the host that were planned with then, and
     `published` those of workers. `sealed`: which topologies cannot be read here, `busy_with` whom the last poll had to wait for,
-    `is_awaited`: whether somebody waits for the thread,
-    `concluded` whether any attempt has come to an end, and `withdrawn` what its source took back. `netdevs` and
-    `records` are what was there, and the records of what was wanted, when all was well for the last time."""
+    `is_awaited`: whether somebody waits for the thread, `in_force` is called as soon as an edit is, `concluded`: whether any
+    attempt has come to an end, and `withdrawn` what its source took back. `netdevs` and `records` are what was there, and the
+    records of what was wanted, when all was well for the last time."""
 
     options: Options
     mode: str = HEAL
     prune: bool = False
     sources: Callable[[], Mapping[str, str]] = dict
     is_awaited: Callable[[], bool] = lambda: False
+    in_force: Callable[[], object] = lambda: None
     wanted: DesiredDocuments = field(default_factory=DesiredDocuments)
     good: DesiredDocuments = field(default_factory=DesiredDocuments)
     tally: AgentCounters = field(default_factory=AgentCounters)
@@ -152,9 +153,7 @@ class Controller:
         except (PcnError, OSError) as error:
             self._failed(chosen, error, began)
         self._busy, self.busy_with, self.concluded = 0, "", True
-        if self._unread:
-            return self._unread
-        return self._retries.seconds_to_next(began)
+        return self._unread or self._retries.seconds_to_next(began)
 
     def _attempt(self, chosen: DesiredDocuments, began: float) -> None:
         self._unread = 0.0
@@ -211,7 +210,8 @@ class Controller:
             done = apply(documents, options)
         except ConsentNeeded:  # somebody changed something in between: the next look says what waits
             return
-        self._done(chosen, done, began, chosen.topologies | {topology.name for topology in seen.topologies})
+        log_warnings(done)
+        self._done(chosen, done, began, chosen.names_with(seen.topologies))
 
     def _apply_beside(
         self, waiting: frozenset[str], chosen: DesiredDocuments, documents: Sequence[Document], options: Options, began: float
@@ -224,7 +224,8 @@ class Controller:
             seen = plan_for(others, options)
             if seen.plan.steps:
                 refuse_while_unconfirmed(options.root)
-                self._done(chosen, apply(others, options), began, frozenset(topology.name for topology in seen.topologies))
+                log_warnings(done := apply(others, options))
+                self._done(chosen, done, began, frozenset(topology.name for topology in seen.topologies))
 
     def _is_edit(self, chosen: DesiredDocuments) -> bool:
         """Whether the files declare something else than what is in force: then something will be written, and a plan that is
@@ -233,8 +234,7 @@ class Controller:
 
     def _connects(self, chosen: DesiredDocuments) -> bool:
         """Whether a netdev that a port waits for or has moved: most likely it came, and somebody waits for it, or it went."""
-        is_as_before = self.mode == HEAL and chosen.digest == self.good.digest
-        return is_as_before and are_of_ports(self.moved, self.waiting, self.records)
+        return self.mode == HEAL and chosen.digest == self.good.digest and are_of_ports(self.moved, self.waiting, self.records)
 
     def _apply_at_once(self, chosen: DesiredDocuments, options: Options, began: float, since: float) -> bool:
         """False: an applied document has vanished, or state would be reset, which is to be looked into first. `since`: when all
@@ -245,14 +245,18 @@ class Controller:
                 raise Vanished
             ask_consent(result, accepts_reset=self.accepts_state_reset)
 
+        def in_force(done: ApplyResult) -> None:
+            self.tally.looks += 1
+            self._done(chosen, done, began, chosen.names_with(done.topologies))
+            self.in_force()
+
         refuse_while_unconfirmed(options.root)
         try:
-            done = apply(chosen.documents, replace(options, planned=planned))
+            done = apply(chosen.documents, replace(options, planned=planned, in_force=in_force))
         except (Vanished, ConsentNeeded):
             return False
-        self.tally.looks += 1
+        log_warnings(done)
         self._known.verified = since, done.verified
-        self._done(chosen, done, began, chosen.topologies | {topology.name for topology in done.topologies})
         return True
 
     # -- what may be done -------------------------------------------------------------------------------------------
@@ -341,10 +345,6 @@ class Controller:
 
     def _say_observed(self, steps: tuple[str, ...]) -> None:
         """What is left as it is, once for each such set of steps."""
-        if self._shown == steps:
-            return
+        if self._shown != steps:
+            log_left(self.drift, self.pending, self.mode)
         self._shown = steps
-        if self.drift:
-            log.warning("drift: %s (not healed: --%s)", few(self.drift), self.mode)
-        if self.pending:
-            log.warning("pending: %s (not applied: --%s)", few(self.pending), self.mode)

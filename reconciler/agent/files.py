@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import is_
 from typing import Any
@@ -22,6 +22,7 @@ from reconciler.errors import DocumentError, PcnError, Problem
 from reconciler.incremental.entry_memo import FEW
 from reconciler.incremental.sharing import pooled, share
 from reconciler.live.applied import name_of
+from reconciler.model import Topology
 from reconciler.service.registry import Services
 
 _SETTLED = 0.05  # seconds since the last write after which a file counts as whole
@@ -34,6 +35,9 @@ class DesiredDocuments:
     documents: tuple[Document, ...] = ()
     topologies: frozenset[str] = frozenset()
     digest: str = ""
+
+    def names_with(self, others: Iterable[Topology]) -> frozenset[str]:
+        return self.topologies | {topology.name for topology in others}
 
 
 @dataclass(slots=True)

@@ -54,13 +54,17 @@ class Jobs:
     def is_awaited(self) -> bool:
         return self._awaited > 0
 
+    def in_force(self) -> None:
+        """In the thread: whoever is answered from now on has the status of now, though the job is not over."""
+        self._before = self._read()
+
     def _after_another(self, work: Callable[[], T]) -> T:
         """In the thread: with one job after the other, the status has to follow what each of them did."""
         self._before = self._read()
         return work()
 
     def status(self) -> dict[str, Any]:
-        """How it is now; while the thread is at work, how it was when that began."""
+        """How it is now; while the thread is at work, how it was when that began, or when what it did was in force."""
         return self._before if self._busy else self._read()
 
     def gets_on(self, *_: object) -> None:

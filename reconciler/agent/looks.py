@@ -18,7 +18,8 @@ class Looks:
         self.moved: set[str] = set()
         self._running = False
         self._again = False
-        self._waiting: list[asyncio.Event] = []  # set when a look has ended that began later
+        self._waiting: list[asyncio.Event] = []  # set when a look has ended that began later, or what it applied is in force
+        self._waiting_for_this: list[asyncio.Event] = []
         self._under_way: asyncio.Event | None = None  # set when the look that is under way has ended
 
     async def now(self) -> None:
@@ -30,19 +31,25 @@ class Looks:
         try:
             while self._again:
                 self._again, moved, self.moved = False, self.moved, set()
-                waiting, self._waiting, self._under_way = self._waiting, [], asyncio.Event()
+                self._waiting_for_this, self._waiting, self._under_way = self._waiting, [], asyncio.Event()
                 try:
                     pause = await self._look(moved)
                 finally:
-                    for event in (*waiting, self._under_way):
-                        event.set()
+                    self.in_force()
+                    self._under_way.set()
         finally:
             self._running, self._under_way = False, None
             self._loop.after("look", pause, self.now)
         self._done()
 
+    def in_force(self) -> None:
+        """What the look that is under way applied is in force: what it does yet, nobody has to wait for."""
+        for event in self._waiting_for_this:
+            event.set()
+
     async def anew(self, moved: Collection[str] = ()) -> None:
-        """Ends with a poll that began after this was called; without one if that fails. `moved`: netdevs that may have."""
+        """Ends with a poll that began after this was called, or once what that applied is in force; without one if it fails.
+        `moved`: netdevs that may have."""
         self.moved |= set(moved)
         event = asyncio.Event()
         self._waiting.append(event)

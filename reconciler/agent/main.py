@@ -97,6 +97,7 @@ class Agent:
         self.looks = Looks(self.loop, self._look_once, self._reported, self.settings.interval)
         self.report = Report(self.loop, self.jobs, Notifier())
         self.healer.is_awaited = lambda: self.jobs.is_awaited
+        self.healer.in_force = self._in_force
         self.healer.accepts_state_reset = self.settings.accepts_state_reset
         options.compiling = self.jobs.gets_on
         options.progress = self._step
@@ -291,6 +292,11 @@ class Agent:
         self._serve(found)
         self.slow_log.forget({cube.name for cube in found.cubes})
         return pause
+
+    def _in_force(self) -> None:
+        """In the thread, before the look is over."""
+        self.jobs.in_force()
+        self.loop.from_thread(self.looks.in_force)
 
     async def _look_overtaken(self) -> None:
         """Ends with the look that is under way; since a source waits, one that finds nothing new for anybody ends early."""

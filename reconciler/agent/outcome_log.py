@@ -23,14 +23,18 @@ def log_success(
     which something was pending, None if nothing was."""
     for name in others:
         log.warning("somebody applied another version of %s; what its file says is in force again", name)
-    for warning in done.warnings:
-        log.warning("%s", warning)
     said, took = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in totals_of(done).items()), seconds * 1000
     if drift:
         log.info("healed %s (%s, %.0f ms)", few(drift), said, took)
     if applied is not None:
         names = ", ".join(sorted(applied)) or "nothing"
         log.info("applied %s: %s, disruption: %s, %.0f ms", names, said, done.plan.disruption, took)
+
+
+def log_warnings(done: ApplyResult) -> None:
+    """Those of an apply that did something, once it is over."""
+    for warning in done.warnings if done.plan.steps else ():
+        log.warning("%s", warning)
 
 
 def log_failure(said: str, tries: int, delay: float, *, heal: bool) -> None:
@@ -43,6 +47,14 @@ def log_failure(said: str, tries: int, delay: float, *, heal: bool) -> None:
         log.info("not yet, next try in %g s: %s", delay, said.splitlines()[0])
     else:
         log.info("still so at try %d, next in %g s", tries, delay)
+
+
+def log_left(drift: Sequence[str], pending: Sequence[str], mode: str) -> None:
+    """What is left as it is, since the agent shall only observe, or not heal."""
+    if drift:
+        log.warning("drift: %s (not healed: --%s)", few(drift), mode)
+    if pending:
+        log.warning("pending: %s (not applied: --%s)", few(pending), mode)
 
 
 def few(addresses: Sequence[str]) -> str:

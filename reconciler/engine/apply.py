@@ -7,7 +7,7 @@ drift(...)      where the kernel left what was last applied   read only
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from reconciler import pins
@@ -19,7 +19,6 @@ from reconciler.engine.preflight import Places, preflight, refuse_old_kernel, wi
 from reconciler.engine.session import Reconciler, Session
 from reconciler.engine.transaction import carry_out
 from reconciler.errors import CompileError, DocumentError, Position, Problem, VerifierError
-from reconciler.facts import links
 from reconciler.graph.desired import document_text
 from reconciler.graph.diff import Change, diff
 from reconciler.graph.records import (
@@ -37,7 +36,7 @@ from reconciler.kernel.bpffs import Bpffs
 from reconciler.live.applied import APPLIED, applied_documents, name_of
 from reconciler.live.quarantine import HELD
 from reconciler.model import Topology
-from reconciler.plan.steps import Rank, cubes_of
+from reconciler.plan.steps import cubes_of
 
 __all__ = [
     "ApplyResult", "Options", "apply", "drift", "drift_session", "placed", "plan_for", "quarantined_warnings", "read_back",
@@ -81,12 +80,9 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
             if chosen.planned:
                 chosen.planned(result)
             if result.plan.steps:
-                warnings, read = _carry_out(result.session, root, reconciler, chosen)
-                result.warnings += warnings
-                result.verified = read if _leaves_what_it_read(result) else None
-                if _is_news(result):
-                    result.warnings += _once_more(documents, root, reconciler, chosen, delete=delete)
-                chosen.kept.topologies = {document_text(topology): topology for topology in result.wanted}
+                _do(result, documents, root, reconciler, chosen, delete=delete)
+            else:
+                chosen.in_force(result)
             builder = reconciler.builder
             wanted = reconciler.tapped(result.wanted, result.session.live)
             built = {key: builder.built[key] for key in builder.keys_of(wanted) if key in builder.built}
@@ -99,17 +95,31 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
     return result
 
 
-def _is_news(result: ApplyResult) -> bool:
-    """Whether what was done may be what rows or attachments follow from: netdevs and addresses that this topology makes."""
-    ranks = _OF_NETDEVS.intersection(step.rank for step in result.plan.steps)
-    if not ranks:
-        return False
-    foreseen = set() if Rank.LINK_SETTINGS in ranks else {links.NAME}  # what is made is up
-    asked = result.session.facts.keys() - foreseen
-    return bool(asked) or any(each.netdevs for topology in result.wanted for each in topology.attachments)
+def _do(
+    result: ApplyResult, documents: Sequence[Document], root: Bpffs, reconciler: Reconciler, options: Options, *, delete: bool
+) -> None:
+    """Carry out what is planned."""
+    from reconciler.plan.effects import SEEN, SOON_OVER, is_all, is_news
 
+    steps, found = result.plan.steps, list[Live]()
+    early = is_all(SOON_OVER, steps)
 
-_OF_NETDEVS = frozenset({Rank.LINK, Rank.LINK_AWAY, Rank.LINK_SETTINGS})
+    def verified(read: Live) -> None:
+        found.append(read)
+        if early:
+            options.in_force(result)
+
+    result.warnings += (warnings := _carry_out(result.session, root, reconciler, options, verified))
+    if early and is_all(SEEN, steps):
+        result.verified = found[0]
+    elif early and not warnings:
+        from reconciler.live.rows_after import after_retirement  # commands that apply an edit have no use for it
+        result.verified = after_retirement(found[0], steps, result.session.desired.state)
+    if is_news(steps, result.session.facts, result.wanted):
+        result.warnings += _once_more(documents, root, reconciler, options, delete=delete)
+    options.kept.topologies = {document_text(topology): topology for topology in result.wanted}
+    if not early:
+        options.in_force(result)
 
 
 def _once_more(
@@ -117,28 +127,29 @@ def _once_more(
 ) -> tuple[Problem, ...]:
     """A netdev has its number once it is created, and until then no row can say it."""
     found = _session(documents, options, reconciler, delete)
-    return _carry_out(found.session, root, reconciler, options)[0] if found.plan.steps else ()
+    return _carry_out(found.session, root, reconciler, options) if found.plan.steps else ()
 
 
 def _carry_out(
-    session: Session, root: Bpffs, reconciler: Reconciler, options: Options
-) -> tuple[tuple[Problem, ...], Live | None]:
-    """Warnings about what was done in another way, and what could not be cleared away afterwards; and what was read back."""
+    session: Session, root: Bpffs, reconciler: Reconciler, options: Options, verified: Callable[[Live], object] = lambda _: None
+) -> tuple[Problem, ...]:
+    """Warnings about what was done in another way, and what could not be cleared away afterwards. `verified` is given what was
+    read back, if that is as wanted, before anything is cleared away."""
     from reconciler.live.execute import Executor
-
-    read: list[Live] = []
 
     def verify() -> list[str]:
         options.doing("verifying")
-        read.append(read_back(session, reconciler, whole=options.recent is None))
-        return unfinished(session, reconciler, read[-1])
+        read = read_back(session, reconciler, whole=options.recent is None)
+        if not (wrong := unfinished(session, reconciler, read)):
+            verified(read)
+        return wrong
 
     executor = Executor(root, session.objects, (step.operation for step in session.plan.steps), options.services)
     try:
         left = carry_out(session.plan, executor, verify, progress=options.progress, before=options.before)
         otherwise = [Problem(words, severity="warning") for words in executor.warnings]
         uncleared = [Problem(words, severity="warning", hint="the next apply clears it away") for words in left]
-        return (*otherwise, *uncleared), read[-1] if read else None
+        return (*otherwise, *uncleared)
     finally:
         executor.close()
 
@@ -158,15 +169,6 @@ def _session_of_edit(documents: Sequence[Document], options: Options, reconciler
     few = CONNECTING if options.connecting else OF_ROWS
     more = cubes_of(step for step in result.plan.steps if not isinstance(step.operation, few))
     return None if more & {pins.cube(cube) for cube in live.generations} else result
-
-
-def _leaves_what_it_read(result: ApplyResult) -> bool:
-    """Whether nothing was done after it was verified, and nothing that a read cannot see."""
-    if not result.plan.steps:
-        return True
-    from reconciler.plan.effects import SEEN
-
-    return all(isinstance(step.operation, SEEN) for step in result.plan.steps)
 
 
 def _session(

@@ -31,7 +31,8 @@ class Options:
 
     `warn` is called for applied topologies that what only reads had to omit.
     `planned` is called with the result once it is planned, under the lock and before the first step; what it raises ends
-    the apply with nothing done.
+    the apply with nothing done. `in_force` is called with the result, under the lock, once all is done; as soon as it is
+    verified, if all that is left to do is to wait for packets and to delete rows that none of them looks up any more.
     """
 
     root: str = field(default_factory=lambda: os.environ.get("PCN_BPFFS", DEFAULT_ROOT))
@@ -46,6 +47,7 @@ class Options:
     compiling: Callable[[int, int, str], None] | None = None
     doing: Callable[[str], object] = str
     planned: Callable[[Any], object] | None = None
+    in_force: Callable[[Any], object] = id
     warn: Callable[[Sequence[Problem]], object] | None = None
     before: Callable[[int, Step], Any] | None = None
     kept: SessionCache = field(default_factory=SessionCache)

@@ -9,14 +9,15 @@ nothing is copied then, and nothing compared.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import cast
 
-from reconciler.graph.records import Record, TableRecord
+from reconciler.graph.records import Grouped, Live, Record, RecordGroup, TableRecord
 from reconciler.incremental.row_delta import MANY, may_differ, row_delta
 from reconciler.kernel import maps
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.plan.operations import DeleteRows, WriteRows
+from reconciler.plan.operations import DeleteRows, Grace, WriteRows
 from reconciler.plan.steps import Step
 
 Rows = dict[bytes, bytes]
@@ -56,3 +57,36 @@ def _now(root: Bpffs, record: TableRecord, keys: set[bytes] | None, wanted: Reco
         if others is not None and all(wanted.rows.get(key) == value for key, value in now.items()):
             return cast("Rows", wanted.rows)
     return row_delta(rows, keys - there.keys(), there)
+
+
+def after_retirement(live: Live, steps: Iterable[Step], wanted: Mapping[str, Record]) -> Live | None:
+    """What was read before the rows went that these steps deleted last, without those rows; None if more than rows of hashes
+    went."""
+    state, tables = live.state, live.tables
+    for step in steps:
+        if step.rank.phase != "retire":
+            continue
+        match step.operation, state.get(step.address):
+            case Grace(), _:
+                continue
+            case DeleteRows(path, gone, sparse=False), TableRecord(rows=dict()) as record if (
+                record.path == path and isinstance(state, Grouped)
+            ):
+                rows, raw = _without(record, gone, wanted.get(step.address)), tables[record.cube][record.name]
+                group = state.groups[record.cube] | {record.address: replace(record, rows=rows)}
+                state = state.but({record.cube: RecordGroup(group)})
+                own = {**tables[record.cube], record.name: rows if raw is record.rows else row_delta(raw, gone, {})}
+                tables = {**tables, record.cube: own}
+            case _:
+                return None
+    return replace(live, state=state, tables=tables)
+
+
+def _without(record: TableRecord, gone: Collection[bytes], wanted: Record | None) -> Rows:
+    """Its rows without these keys; the very rows that are wanted, if those are the same."""
+    rows = cast("Rows", record.rows)
+    if isinstance(wanted, TableRecord) and wanted.rows is not None:
+        others = may_differ(rows, wanted.rows)
+        if others is not None and set(gone).issuperset(others) and wanted.rows.keys().isdisjoint(gone):
+            return cast("Rows", wanted.rows)
+    return row_delta(rows, gone, {})

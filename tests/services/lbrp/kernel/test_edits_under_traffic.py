@@ -59,6 +59,29 @@ def test_no_request_is_lost_over_edits_of_each_kind_and_each_writes_its_own_rows
         assert lab.drift() == []
 
 
+def test_an_edit_is_in_force_while_rows_are_there_that_packets_may_still_look_up():
+    with LbLab() as lab:
+        service = lab.add(*BACKENDS, proto="UDP")
+        lab.apply()
+        before, seen = lab.table("lb", "members"), []
+        lab.options.in_force = lambda _: seen.append(lab.table("lb", "members"))
+        without(service, 14, lab)
+        done = lab.apply()
+        after = lab.table("lb", "members")
+        assert done.verified.state["cube/lb/table/members"].rows == done.verified.tables["lb"]["members"] == after, "and what is known then"
+        assert len(seen) == 1
+        assert before.keys() - after.keys(), "the backend's row is gone"
+        assert seen[0].keys() == before.keys() | after.keys()
+        seen.clear()
+        lab.cube("lb")["max-flows"] = 1024  # a table is another one: there is more to do than to wait
+        lab.apply()
+        assert len(seen) == 1
+        seen.clear()
+        lab.apply()
+        assert len(seen) == 1, "nothing is to be done"
+        lab.options.in_force = id
+
+
 def test_a_larger_table_of_flows_under_traffic_loses_none():
     with LbLab() as lab:
         lab.add(*BACKENDS, proto="UDP")

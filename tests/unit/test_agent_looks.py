@@ -1,0 +1,64 @@
+"""When looks begin, and for whom they are over."""
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from reconciler.agent.looks import Looks
+from reconciler.agent.loop import Loop
+
+
+def test_who_waits_for_a_look_goes_on_as_soon_as_what_it_applied_is_in_force() -> None:
+    loop, said = Loop(), list[str]()
+    over = asyncio.Event()
+
+    async def look(_: Collection[str]) -> float:
+        await asyncio.sleep(0)
+        said.append("in force")
+        looks.in_force()
+        await over.wait()
+        said.append("over")
+        return 60.0
+
+    looks = Looks(loop, look, lambda: said.append("all over"), 60.0)
+
+    async def ask() -> None:
+        await looks.anew()
+        said.append("answered")
+        ended = asyncio.ensure_future(looks.ended())
+        await asyncio.sleep(0)
+        assert not ended.done(), "the look itself goes on"
+        over.set()
+        await ended
+        said.append("ended")
+
+    loop.run_until(ask())
+    loop.close()
+    assert said[:3] == ["in force", "answered", "over"]
+    assert "ended" in said
+
+
+def test_who_asks_while_a_look_is_over_but_for_its_rest_waits_for_the_next_one() -> None:
+    loop, begun = Loop(), list[int]()
+    rest = asyncio.Event()
+
+    async def look(_: Collection[str]) -> float:
+        begun.append(len(begun))
+        looks.in_force()
+        await rest.wait()
+        return 60.0
+
+    looks = Looks(loop, look, lambda: None, 60.0)
+
+    async def ask() -> None:
+        await looks.anew()
+        later = asyncio.ensure_future(looks.anew())
+        await asyncio.sleep(0.01)
+        assert not later.done()
+        assert begun == [0]
+        rest.set()
+        await later
+        assert begun == [0, 1]
+
+    loop.run_until(ask())
+    loop.close()
