@@ -35,6 +35,7 @@ NAMES = (
     "pods",
     "kubernetes",
     "cni",
+    "endpoints",
     "releases",
     "control",
     "edit",

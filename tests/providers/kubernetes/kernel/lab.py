@@ -53,12 +53,13 @@ class Pod:
 
 
 class NodeLab:
-    """`slots` as of the provider, and `more` of its words. `beside` another one, it is a second node, n2, on the same wire. What is made is taken away at the end."""
+    """`slots` as of the provider, and `more` of its words; `known` puts in the API what is there from the start. `beside` another one, it is a second node, n2, on the same wire. What is made is taken away at the end."""
 
     def __init__(self, directory: Path, *, slots: int = 12, ranges: tuple[str, ...] = PODS, more: tuple[str, ...] = (),
-                 beside: NodeLab | None = None) -> None:
+                 beside: NodeLab | None = None, known: Callable[[ApiServer], object] = id) -> None:
         self.directory, self.slots, self.ranges, self.more, self.beside = directory, slots, ranges, more, beside
         self.node = "n1" if beside is None else "n2"
+        self._known = known
         self.pods: dict[str, Pod] = {}
         self._open = contextlib.ExitStack()
         self._serial = 0
@@ -75,6 +76,7 @@ class NodeLab:
             self.api.put("nodes", objects.node("n1", self.ranges if self.beside is None else PODS, NODE, NODE6))
             self.api.put("nodes", objects.node("n2", ("10.244.2.0/24", "fd00:244:0:2::/64"), OTHER, "fd00:30::12"))
             self.api.put("namespaces", objects.namespace("default", **{"kubernetes.io/metadata.name": "default"}))
+            self._known(self.api)
             self.config = self.directory / "kubeconfig"
             self.config.write_text(json.dumps({
                 "current-context": "x", "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
