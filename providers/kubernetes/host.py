@@ -13,6 +13,7 @@ from ipaddress import ip_network
 from providers.kubernetes import overlay
 from providers.kubernetes.document import HOST, OUT, UP
 from providers.kubernetes.overlay import Tunnel
+from providers.kubernetes.settings import OVERHEAD, Settings
 from reconciler.kernel import nlmsg, rtnl
 
 PROTOCOL = 112  # of routes that are this provider's: no other program's in rt_protos
@@ -46,6 +47,12 @@ def keep(routes: Iterable[tuple[str, str]], tunnels: Sequence[Tunnel] = ()) -> N
                 failures.append(f"{route[0]} via {route[1]}: {error.strerror}")
     if failures:
         raise OSError(errno.EHOSTUNREACH, "; ".join(failures))
+
+
+def mtu_for(settings: Settings) -> int:
+    """Of pods: the uplink's, less what the overlay adds, if it is to follow that and the uplink is there. Raises KernelError."""
+    uplink = rtnl.link(settings.uplink) if settings.mtu_follows else None
+    return uplink.mtu - (OVERHEAD if settings.overlay else 0) if uplink is not None else settings.mtu
 
 
 def ranges_in_use(gateways: Collection[str]) -> tuple[str, ...]:

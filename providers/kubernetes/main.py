@@ -19,10 +19,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from providers.kubernetes.settings import OVERHEAD, Settings
+from providers.kubernetes.settings import Settings
 
 if TYPE_CHECKING:
     from providers.kubernetes.api import Access
@@ -89,21 +90,17 @@ def _of_a_node(verb: argparse.ArgumentParser) -> None:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
+    from providers.kubernetes.host import mtu_for
+
     ranges = tuple(arguments.service_range or Settings().service_ranges)
     overlay = arguments.overlay if arguments.overlay != "none" else ""
-    mtu = arguments.mtu or _mtu_of(arguments.uplink) - (OVERHEAD if overlay else 0)
-    return Settings(uplink=arguments.uplink, services=arguments.services, service_ranges=ranges, slots=arguments.slots, mtu=mtu,
-                    overlay=overlay, vxlan_id=arguments.vxlan_id, not_masqueraded=tuple(arguments.not_masqueraded),
-                    log_refused=getattr(arguments, "log_refused", False),
-                    big_tcp=getattr(arguments, "big_tcp", False),
-                    best_effort=getattr(arguments, "policy", "") == "best-effort")  # fmt: skip
-
-
-def _mtu_of(uplink: str) -> int:
-    from reconciler.kernel import rtnl
-
-    found = rtnl.link(uplink)
-    return found.mtu if found is not None else Settings().mtu
+    found = Settings(
+        uplink=arguments.uplink, services=arguments.services, service_ranges=ranges, slots=arguments.slots, overlay=overlay,
+        vxlan_id=arguments.vxlan_id, not_masqueraded=tuple(arguments.not_masqueraded), mtu=arguments.mtu or Settings().mtu,
+        mtu_follows=not arguments.mtu, log_refused=getattr(arguments, "log_refused", False),
+        big_tcp=getattr(arguments, "big_tcp", False), best_effort=getattr(arguments, "policy", "") == "best-effort",
+    )  # fmt: skip
+    return replace(found, mtu=mtu_for(found))
 
 
 # -- verbs -----------------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class Node:
         self._agent = DocumentsClient(root)
         self.provider = Provider(settings, name, Api(access), self._agent, self._in_force)
         provider = self.provider
-        plugin = Plugin(settings, root, provider.families, provider.attach, provider.gone, provider.trouble)
+        plugin = Plugin(lambda: provider.settings, root, provider.families, provider.attach, provider.gone, provider.trouble)
         self._cni = CniServer(root, plugin)
         self._topologies = Topologies(provider.api, self._agent, name, self._labels, settings.topology)
         self._health = HealthChecks(health)

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from providers.kubernetes import host
@@ -219,12 +219,21 @@ class Provider:
         while True:
             await asyncio.sleep(CHECK_EVERY)
             await self.gone()
+            self._follow_mtu()
             with suppress(RpcError):
                 found = await self.agent.topologies()
                 if self._last is not None and not any(each["topology"] == self.settings.topology for each in found):
                     log.info("the agent has begun anew: handing in the document again")
                     self._held = ""
                     self._dirty.set()
+
+    def _follow_mtu(self) -> None:
+        """Pods that come have the uplink's, those that are there keep theirs."""
+        mtu = host.mtu_for(self.settings)
+        if mtu != self.settings.mtu:
+            log.info("the MTU of %s is another one: pods that come have %d bytes", self.settings.uplink, mtu)
+            self.settings = replace(self.settings, mtu=mtu)
+            self.changed()
 
     # -- pods -----------------------------------------------------------------------------------------------------------
 

@@ -20,9 +20,9 @@ class Settings:
     prefixes that pods reach with their own address. `transit` and `transit6` are for the links between gateway and host, and
     mean something on this node only. `slots`: how many pods a node has at most. `mtu`: of pods. `overlay`: 'vxlan' where the
     network between nodes does not know pods' addresses, '' where pods of another node are reached by a route to its address.
-    `log_refused`: a line of the log for what policies refuse. `big_tcp`: pods' TCP segments may exceed 64 KiB (BIG TCP). `best_effort`: a
-    pod that is added while the API server is away, and of which nothing is known, begins with
-    what policies say of one without labels."""
+    `log_refused`: a line of the log for what policies refuse. `big_tcp`: pods' TCP segments may exceed 64 KiB (BIG TCP).
+    `best_effort`: a pod that is added while the API server is away, and of which nothing is known, begins with what policies say
+    of one without labels. `mtu_follows`: the MTU becomes another one with the uplink's."""
 
     topology: str = "kubernetes-node"
     uplink: str = "eth0"
@@ -38,6 +38,7 @@ class Settings:
     log_refused: bool = False
     big_tcp: bool = False
     best_effort: bool = False
+    mtu_follows: bool = False
 
 
 class Side(NamedTuple):

@@ -42,7 +42,7 @@ class Plugin:
     are in force, and raises CniError; `gone` is called after netdevs were removed; `trouble` says why nothing can be added now,
     '' if it can. `root` is the agent's in bpffs."""
 
-    settings: Settings
+    settings: Callable[[], Settings]
     root: str
     families: Callable[[], Families]
     attach: Callable[[Request, int], Awaitable[None]]
@@ -112,8 +112,8 @@ class Plugin:
         if claimed is not None:
             return claimed, True
         for slot in self._free(taken):
-            own = station(self.families()), self.settings.mtu
-            if netdevs.make(netdev(slot), request.netns, owner, *own, big_tcp=self.settings.big_tcp):
+            own = station(self.families()), self.settings().mtu
+            if netdevs.make(netdev(slot), request.netns, owner, *own, big_tcp=self.settings().big_tcp):
                 self._last = slot
                 netdevs.set_up(request.netns, request.ifname)
                 return slot, True
@@ -124,7 +124,7 @@ class Plugin:
         netdevs.set_up(request.netns, request.ifname, addresses, gateway_mac(self.families()))
 
     def _slots(self) -> int:
-        return min(slots_of(family, self.settings) for family in self.families().values())
+        return min(slots_of(family, self.settings()) for family in self.families().values())
 
     def _free(self, taken: Mapping[int, Any]) -> list[int]:
         """Free slots, beginning behind the one that was given out last: an address rests as long as possible before it is another
@@ -138,7 +138,7 @@ class Plugin:
         addresses = tuple(
             (f"{family.slot(slot)}/{32 if version == 4 else 128}", str(family.gateway)) for version, family in families.items()
         )
-        return Given(netdev(slot), station(families), request.ifname, request.netns, self.settings.mtu, addresses)
+        return Given(netdev(slot), station(families), request.ifname, request.netns, self.settings().mtu, addresses)
 
     # -- the others ---------------------------------------------------------------------------------------------------
 
@@ -207,7 +207,7 @@ async def standalone(environment: Mapping[str, str], stdin: bytes, root: str) ->
     async def gone() -> None:
         """Whoever serves next sees it."""
 
-    plugin = Plugin(Settings(), root, dict, attach, gone, nothing)
+    plugin = Plugin(Settings, root, dict, attach, gone, nothing)
     if environment.get("CNI_COMMAND") == "CHECK":
         return 1, json.dumps(CniError(TRY_LATER, nothing()).json(VERSIONS[-1]))
     return await plugin.call(environment, stdin)

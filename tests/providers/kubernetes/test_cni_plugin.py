@@ -52,7 +52,7 @@ def test_an_add_that_fails_after_its_pod_was_deleted_leaves_the_next_pods_netdev
             pass
 
         families = {4: family_of("10.244.1.0/24", SETTINGS)}
-        plugin = Plugin(SETTINGS, "/nowhere", lambda: families, attach, gone, str)
+        plugin = Plugin(lambda: SETTINGS, "/nowhere", lambda: families, attach, gone, str)
         adding = asyncio.create_task(call(plugin, "ADD", "a"))
         await asyncio.sleep(0)
         assert plugin._one.locked()
@@ -82,7 +82,7 @@ def test_an_add_that_is_said_again_and_fails_leaves_the_running_pod_its_netdev(t
     async def work() -> None:
         nonlocal is_away
         families = {4: family_of("10.244.1.0/24", Settings(slots=2))}
-        plugin = Plugin(Settings(slots=2), "/nowhere", lambda: families, attach, gone, str)
+        plugin = Plugin(lambda: Settings(slots=2), "/nowhere", lambda: families, attach, gone, str)
         assert (await call(plugin, "ADD", "a"))[0] == 0
         is_away = True
         assert (await call(plugin, "ADD", "a"))[0] == 1

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 
 import pytest
 
@@ -54,3 +55,16 @@ def test_pods_of_two_nodes_reach_each_other_in_vxlan(tmp_path):
             assert datagram(one, a.netns, b.ips[1], 8080, MTU - HEADERS[6]) > 0
             with pytest.raises(OSError, match="too long"):
                 datagram(one, a.netns, b.ip, 9000, MTU - HEADERS[4] + 1)
+
+
+def test_an_uplink_whose_mtu_changes_is_followed(tmp_path):
+    with NodeLab(tmp_path, more=("--overlay", "vxlan")) as lab:
+        old = lab.add("old")
+        subprocess.run(["ip", "link", "set", "eth0", "mtu", "1400"], check=True)
+        lab.within(15, lambda: {rtnl.links()[name].mtu for name in ("pcn-vxlan", "pcn-up", "pcn-up-gw")} == {1330})
+        new = lab.add("new")
+        assert rtnl.links(new.netns)["eth0"].mtu == 1330
+        assert rtnl.links(old.netns)["eth0"].mtu == MTU, "a pod that is there keeps its own"
+        with lab.serving(old.netns, 8080, "old"):
+            assert lab.ask(new.netns, old.ip, 8080) == f"old {new.ip}"
+            assert lab.ask(None, old.ip, 8080).startswith("old")
