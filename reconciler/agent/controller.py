@@ -311,6 +311,7 @@ class Controller:
         self.last_success = time.time()
         if chosen.digest == self.wanted.digest:
             self.good = chosen
+            self._retries.only(chosen.digest)
             self.claimed, self.withdrawn = chosen.topologies, frozenset()
 
     def _done(self, chosen: DesiredDocuments, done: ApplyResult, began: float, names: frozenset[str]) -> None:

@@ -37,6 +37,10 @@ class Retries:
     def passed(self, digest: str) -> None:
         self._failures.pop(digest, None)
 
+    def only(self, digest: str) -> None:
+        """Forget the failures of all other sets: nobody wants them any more."""
+        self._failures = {each: failure for each, failure in self._failures.items() if each == digest}
+
     def reset(self) -> None:
         """Try everything again now."""
         for failure in self._failures.values():

@@ -13,6 +13,7 @@ from reconciler.agent.files import Files
 from reconciler.document.load import parse
 from reconciler.engine import unchanged
 from reconciler.engine.apply import Options, apply, drift
+from reconciler.errors import PcnError
 from reconciler.kernel import maps
 from reconciler.kernel.bpffs import Bpffs
 
@@ -79,6 +80,27 @@ def test_a_table_that_was_removed_since_is_made_anew_and_nothing_has_failed(agen
     os.unlink(agent.path("t0/tables/actions"))
     assert agent.save(text("t", MANY, "DROP")) == 0, "everything was looked at"
     assert drift() == []
+
+
+def test_what_was_in_force_before_and_failed_meanwhile_is_no_problem_once_the_edit_is(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An edit fails; while it waits for its next try, so does healing what was in force, of which a netdev has just gone."""
+
+    def fails(*_: object) -> None:
+        raise PcnError("cannot find netdev 'pod11'")
+
+    agent.file.write_text(text("t", MANY, "DROP"))
+    agent.healer.want(agent.files.refresh(agent.options.services))
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Controller, "_attempt", fails)
+        agent.healer.poll()
+        agent.healer.poll()
+    agent.healer.forget()
+    for _ in range(5):
+        agent.healer.poll()
+    assert drift() == []
+    assert agent.healer.problem == ""
 
 
 def test_a_row_that_somebody_wrote_since_does_not_stay(agent: Agent) -> None:
