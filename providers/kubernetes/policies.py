@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from providers.kubernetes.admin_policies import admin_rules, baseline_rules, with_first_tier
-from providers.kubernetes.policy_rules import Firewall, Others, Rule, addresses_of, port_rule, prefix_of, refused, to_named
+from providers.kubernetes.policy_rules import Firewall, Others, Rule, addresses_of, member_of, port_rule, prefix_of, refused, to_named
 from providers.kubernetes.selectors import selects
 from providers.kubernetes.state import Object, Pod, State, pods_of
 
@@ -143,7 +143,7 @@ def _peers(
         if block:
             said = {end: prefix_of(block["cidr"])}
             if block.get("except"):
-                excepted = sorted(prefix_of(each) for each in block["except"])
+                excepted = sorted({member_of(each) for each in block["except"]})
                 without = firewall.named("except", tuple(excepted), excepted)
                 said[f"{end}-set"] = f"!{without}"
             yield said, list(_in_block(firewall.pods, block))

@@ -65,6 +65,12 @@ def prefix_of(said: str) -> str:
     return str(ipaddress.ip_network(said, strict=False))
 
 
+def member_of(said: str) -> str:
+    """A prefix as it is written in a set, where that of one address is the address."""
+    network = ipaddress.ip_network(said, strict=False)
+    return str(network if network.num_addresses > 1 else network.network_address)
+
+
 def port_rule(protocol: str, first: int | None, last: int | None = None) -> Rule:
     """A port by number, a range, or all of a protocol."""
     said: Rule = {"l4proto": protocol}

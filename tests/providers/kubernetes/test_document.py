@@ -61,6 +61,18 @@ def test_the_document_of_a_random_cluster_is_valid_and_the_same_each_time(seed):
     assert json.dumps(made.topology) == json.dumps(node_document(state, "n1", SETTINGS).topology)
 
 
+def test_a_block_without_one_address_or_without_the_same_range_twice_is_valid():
+    block = {"cidr": "10.244.0.0/16", "except": ["10.244.0.33/32", "10.244.5.0/24", "10.244.5.7/24"]}
+    six = {"cidr": "fd00::/16", "except": ["fd00::1/128"]}
+    made = objects.policy("p", policyTypes=["Egress"], egress=[{"to": [{"ipBlock": block}, {"ipBlock": six}]}])
+    pods = {("default", "a"): objects.pod("a", "n1", ips=["10.244.1.8"])}
+    state = State(NODES, {("", "default"): objects.namespace("default")}, pods, policies={("default", "p"): made})
+    topology = node_document(state, "n1", SETTINGS).topology
+    problems(topology)
+    sets = next(cube["set"] for cube in topology["spec"]["cubes"] if cube["name"] == "policy")
+    assert ["10.244.0.33", "10.244.5.0/24"] in [each["prefix"] for each in sets]
+
+
 @pytest.mark.parametrize("ranges", [("10.244.1.0/24",), ("fd00:244:0:1::/64",), ("10.244.1.0/28", "fd00:1::/64")])
 def test_each_family_alone_and_a_small_range_are_valid(ranges):
     nodes = {("", "n1"): objects.node("n1", ranges, "172.30.0.11", "fd00:30::11")}

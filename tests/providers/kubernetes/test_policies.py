@@ -70,7 +70,7 @@ def port(rng: random.Random) -> dict[str, Any]:
 def peer(rng: random.Random) -> dict[str, Any]:
     if rng.random() < 0.25:
         cidr = rng.choice(("10.244.0.0/16", "10.244.1.0/24", "0.0.0.0/0", "192.0.2.0/24"))
-        inner = [rng.choice(("10.244.1.8/29", "10.244.2.0/28", "192.0.2.128/25")) for _ in range(rng.randint(0, 2))]
+        inner = [rng.choice(("10.244.1.8/29", "10.244.2.0/28", "192.0.2.128/25", "10.244.1.9/32")) for _ in range(rng.randint(0, 2))]
         fits = [each for each in inner if ipaddress.ip_network(each).subnet_of(ipaddress.ip_network(cidr))]
         return {"ipBlock": {"cidr": cidr, **({"except": fits} if fits else {})}}
     found: dict[str, Any] = {}
