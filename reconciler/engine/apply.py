@@ -306,25 +306,26 @@ def drift_session(options: Options | None = None) -> Session:
 
 
 def read_back(session: Session, reconciler: Reconciler, *, whole: bool = True) -> Live:
-    """The kernel after a commit. Of cubes that no step names, what was read before the first step stands: steps write below the
-    paths that they name and nowhere else, and no other writer had the lock meanwhile. All others are read again, like hooks and
-    netdevs; but for long tables, if not `whole`, of which the rows are looked up that steps name (live/rows_after)."""
-    steps, state = session.plan.steps, session.live.state
-    touched = cubes_of(steps)
-    since = {cube for cube in session.live.generations if pins.cube(cube) not in touched}
+    """The kernel after a commit. Of cubes that no step names, what was read before stands: steps write below the paths that they
+    name and nowhere else, and no other writer had the lock. All else is read again, like hooks and netdevs; but, if not `whole`,
+    of cubes whose hops alone were set no more than these, and of long tables the rows that steps name (live/rows_after)."""
+    from reconciler.live.observe import ways_of
+    from reconciler.plan.effects import OF_WAYS
+    steps, state, cubes = session.plan.steps, session.live.state, session.live.generations.keys()
+    touched = cubes_of(step for step in steps if whole or not isinstance(step.operation, OF_WAYS))
+    since = {cube for cube in cubes if pins.cube(cube) not in touched}
+    stands = since | {ways_of(cube) for cube in cubes if pins.cube(cube) not in cubes_of(steps)}
     if whole or not isinstance(state, Grouped):
-        return reconciler.live(since=since)
+        return reconciler.live(since=stands)
     from reconciler.live.rows_after import rows_after  # commands read
 
-    records = (record for cube in session.live.generations.keys() - since for record in state.groups.get(cube, {}).values())
-    return reconciler.live(since=since, known=rows_after(Bpffs(reconciler.root), records, steps, session.desired.state))
+    records = (record for cube in cubes - since for record in state.groups.get(cube, {}).values())
+    return reconciler.live(since=stands, known=rows_after(Bpffs(reconciler.root), records, steps, session.desired.state))
 
 
 def unfinished(session: Session, reconciler: Reconciler, live: Live) -> list[str]:
     """What is still otherwise than planned in what was read back, as sentences. What will be retired may be there."""
-    network = [
-        r for r in global_records(session.desired.state).values() if isinstance(r, OfNetwork)
-    ]
+    network = [r for r in global_records(session.desired.state).values() if isinstance(r, OfNetwork)]
     state, _ = reconciler.with_links(live, network)
     return [
         f"{change.address}: wanted {_short(change.after)}, found {_short(change.before)}"

@@ -144,10 +144,11 @@ class Reconciler:
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
         from reconciler.live.identity import documents_of
+        from reconciler.live.observe import ways_of
 
         self.builder.built |= self.kept.built
         if connecting:
-            now = self.live(since=live.generations)
+            now = self.live(since={*live.generations, *map(ways_of, live.generations)})
             same = same_texts(now.documents, live.documents) and now.generations.keys() == live.generations.keys()
             return now if same and now.taps == live.taps else None
         reader = Reader(Bpffs(self.root), self.kept.memory)

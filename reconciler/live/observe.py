@@ -36,7 +36,7 @@ from reconciler.live.adopt import is_another
 from reconciler.live.facts import published
 from reconciler.live.identity import declared_cubes, declared_namespaces, documents_of, identity
 from reconciler.live.observe_forwarding import chains, ends_of, flooded, hooks, hops, members, wires
-from reconciler.live.snapshot import Snapshot, key_of
+from reconciler.live.snapshot import Flooded, Snapshot, Wire, key_of
 from reconciler.model import BuildKey
 from reconciler.service.model.rows import TableRows
 from reconciler.service.registry import Services
@@ -45,6 +45,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _FILES = {"entry", "hops", "next", "drops", "flood", "reenter", "slowpath", f"{pins.SHADOW}hops"}
+
+
+def ways_of(cube: str) -> str:
+    """The name under which a reader remembers where a cube's packets go; its own name is for all else of it."""
+    return f"{cube}/ways"
 
 
 def observe_bpffs(
@@ -73,8 +78,10 @@ def observe_bpffs(
             leftovers.append(f"cubes/{escaped}")
         else:
             given = about, current, state, snapshot.compiled(about)
+            ways = reader.remembered(ways_of(name), given, partial(_ways, snapshot, name, about))
             cubes[name] = reader.remembered(name, given, partial(_alone, snapshot, name, about, current))
-    reader.forget_all_but(cubes.keys())
+            cubes[name].lead(*ways)
+    reader.forget_all_but({*cubes, *map(ways_of, cubes)})
     for own in cubes.values():
         snapshot.take(own)
     in_use = set[int]().union(*(own.in_use for own in cubes.values())) if any(own.chains for own in cubes.values()) else set()
@@ -118,10 +125,13 @@ def _identity(reader: Reader, escaped: str, name: str, said: dict[str, Any] | No
 def _alone(snapshot: Snapshot, name: str, about: Mapping[str, Any], current: str) -> Snapshot:
     """A cube's own objects, and nothing that depends on another's."""
     own = snapshot.apart()
-    own.wires = wires(own, name)  # what has to be read of a table comes first, and then it is known what it is as well
     own.orphans += _cube_objects(own, name, about, current)
-    own.flooded = flooded(own, name, about)
     return own
+
+
+def _ways(snapshot: Snapshot, name: str, about: Mapping[str, Any]) -> tuple[list[Wire], tuple[Flooded, ...]]:
+    """Where a cube's packets go. What has to be read of a table comes first, and then it is known what it is as well."""
+    return wires(snapshot, name), flooded(snapshot, name, about)
 
 
 def _cube_objects(snapshot: Snapshot, name: str, about: Mapping[str, Any], current: str) -> list[str]:

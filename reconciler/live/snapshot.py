@@ -72,6 +72,11 @@ class Snapshot:
         to = self.reader, self.services, self.build, self.netdevs, self.names, self.state
         return Snapshot(*to, seals=self.seals, shapes=self.shapes)
 
+    def lead(self, wires: list[Wire], flooded: tuple[Flooded, ...]) -> None:
+        """Say of one cube where its packets go."""
+        if self.wires is not wires or self.flooded is not flooded:
+            self.wires, self.flooded, self.group = wires, flooded, None
+
     def take(self, own: Snapshot) -> None:
         """What was found of one cube, but for its records, in which others may have a say."""
         self.records.update(own.public)

@@ -11,7 +11,9 @@ from reconciler.plan.steps import Rank, Step
 
 OF_ROWS = (WriteRows, DeleteRows)
 """Write rows of tables and nothing else."""
-CONNECTING = (*OF_ROWS, SetHop, SetMember, AttachHook, DetachHook)
+OF_WAYS = (SetHop, SetMember, AttachHook, DetachHook)
+"""Change where packets go and nothing else: of a cube its hops and the members that it floods."""
+CONNECTING = (*OF_ROWS, *OF_WAYS)
 """What it takes that a netdev came, or went."""
 SEEN = (*CONNECTING, SetDocument)
 """After these a read sees all that was done."""

@@ -27,6 +27,7 @@ def plan_next_hop(change: Change, context: Context) -> Iterator[Step]:
     fresh = record.cube in context.fresh
     idle = new is None and (not context.is_reachable(record.cube) or _is_of_no_place(record, context))
     rank = Rank.RETIRE if idle else Rank.REMOVE_NEXT_HOP if new is None else Rank.NEW_HOP if fresh else Rank.HOP
+    is_dead = old is not None and old.target.startswith(GONE)  # what went there is lost already
     home = pins.cube(record.cube)
     led = replace(new, target=context.rebuilt.get(new.target, new.target)) if new else None
     before, after = next_hop_operation(home, record, old), next_hop_operation(home, record, led)
@@ -39,7 +40,7 @@ def plan_next_hop(change: Change, context: Context) -> Iterator[Step]:
         () if fresh or idle else (before,),  # a new cube's directory goes as a whole, and what retires stays so
         _target(old),
         _target(new),
-        Disruption.PACKETS_LOST if new is None and not idle else Disruption.NONE,
+        Disruption.PACKETS_LOST if new is None and not idle and not is_dead else Disruption.NONE,
         LINK_CHANGES,
         1,
     )

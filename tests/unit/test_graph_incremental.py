@@ -82,6 +82,7 @@ def test_a_graph_after_an_edit_is_the_one_that_is_made_anew(after: str, netdevs:
     assert dict(before.state) == said, "the graph before is left as it was"
 
 
+@pytest.mark.timeout(300)
 def test_netdevs_that_come_and_go_make_the_graph_that_is_made_anew() -> None:
     """In all examples, of which the links are taken away, so that their ports wait for netdevs of somebody else."""
     chance, kept_ways = Random(7), 0
@@ -97,7 +98,7 @@ def test_netdevs_that_come_and_go_make_the_graph_that_is_made_anew() -> None:
         peers = [port.peer for port in ports if port.peer and ":" not in port.peer]
         peers += [each.netdev for topology in topologies for each in topology.attachments if each.netdev]
         known, ways = DesiredCache(), None
-        for _ in range(6):
+        for _ in range(4):
             there = dict.fromkeys([name for name in (*peers, "other0") if chance.random() < 0.6], "veth")
             made, anew = (build(topologies, built, there, cache) for cache in (known, None))
             assert made.state == anew.state, (path.name, there)
@@ -105,7 +106,7 @@ def test_netdevs_that_come_and_go_make_the_graph_that_is_made_anew() -> None:
             assert by_address(made.ways) == by_address(anew.ways)
             kept_ways += made.ways is ways
             ways = made.ways
-    assert kept_ways > 20, "most of them need not be made anew"
+    assert kept_ways > 10, "most of them need not be made anew"
 
 
 def build(topologies: Sequence[Topology], built: Any, netdevs: dict[str, str], known: DesiredCache | None) -> Desired:
