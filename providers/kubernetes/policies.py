@@ -17,7 +17,17 @@ from dataclasses import replace
 from typing import Any
 
 from providers.kubernetes.admin_policies import admin_rules, baseline_rules, with_first_tier
-from providers.kubernetes.policy_rules import Firewall, Others, Rule, addresses_of, member_of, port_rule, prefix_of, refused, to_named
+from providers.kubernetes.policy_rules import (
+    Firewall,
+    Others,
+    Rule,
+    addresses_of,
+    member_of,
+    port_rule,
+    prefix_of,
+    refused,
+    to_named,
+)
 from providers.kubernetes.selectors import selects
 from providers.kubernetes.state import Object, Pod, State, pods_of
 
