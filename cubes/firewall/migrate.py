@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from cubes.lib.connections import CONNECTION
+from cubes.lib.connections import CONNECTION, SPARE_NAMED
 
 _OLD = struct.Struct("=QII")  # expires, state, opener
 _STATES = (0, 1, 2, 3, 4, 6, 7, 10, 11)  # enum connection_state, by the older one
@@ -35,4 +35,8 @@ def _migrated(key: bytes, row: bytes, *, assured: bool) -> tuple[bytes, bytes] |
     return key, bytes(new)
 
 
-MIGRATIONS = {"connections": {(40, 16): settled}, "openings": {(40, 16): unsettled}}
+MIGRATIONS = {
+    "connections": {(40, 16): settled, **SPARE_NAMED},
+    "openings": {(40, 16): unsettled, **SPARE_NAMED},
+    "streams": SPARE_NAMED,
+}

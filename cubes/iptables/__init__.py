@@ -20,6 +20,7 @@ from cubes.iptables.layout import Laid, laid_out
 from cubes.iptables.match import address
 from cubes.iptables.pieces import KEY, LABEL, cell, pieces_of, select, tuple_rows
 from cubes.iptables.rules import ACTIONS, BUILT_IN, ROW, Chain, chain_row, chains_of, to_row
+from cubes.lib import connections
 from cubes.lib.address_sets import numbers_of
 from cubes.lib.epochs import BANK_PAGES, INDEX, page_rows, put_in_force
 from cubes.lib.older import accepts
@@ -27,14 +28,15 @@ from cubes.lib.order_labels import labels
 from cubes.lib.set_rows import set_rows
 from reconciler.service.sdk import ActionCall, ActionDone, Env, Import, Imported, Option, TableRows
 
-__all__ = ["COMMANDS", "CUTS", "FACTS", "IMPORTS", "SCRATCH", "actions", "check", "config", "cuts", "programs", "state",
-           "tables"]  # fmt: skip
+__all__ = ["COMMANDS", "CUTS", "FACTS", "IMPORTS", "MIGRATIONS", "SCRATCH", "actions", "check", "config", "cuts", "programs",
+           "state", "tables"]  # fmt: skip
 
 FACTS = ("addresses", "netdevs")
 SCRATCH = frozenset({"packet_in", "packet_out"})
 PROGRAMS, SETS = range(6), (6, 7)  # enum iptables_program
 SRC, DST = 1, 2  # enum sets
 CUTS = {"connections": "those that it tracks"}
+MIGRATIONS = dict.fromkeys(connections.TABLES, connections.SPARE_NAMED)
 LAYERED = frozenset({"bridge", "bond", "team", "openvswitch"})
 """Kinds of netdev that packets of those which they are the master of come up at, or leave by: there they meet the rules."""
 

@@ -16,6 +16,14 @@ STATES = (
 )  # fmt: skip
 
 
+def unchanged(key: bytes, row: bytes) -> tuple[bytes, bytes]:
+    """The migration of a row whose spare bytes have a name now: they were zeros, which say that nothing is known."""
+    return key, row
+
+
+SPARE_NAMED = {(CONNECTION_KEY.size, CONNECTION.size): unchanged}
+
+
 def sessions(rows: Mapping[str, Mapping[bytes, bytes]], now: int, protocols: Mapping[str, int]) -> list[dict[str, Any]]:
     """The connections that are not over; `now` in seconds. Protocols that have no name are numbers."""
     return [entry for table in TABLES for entry in _of_table(rows.get(table, {}), now, protocols)]

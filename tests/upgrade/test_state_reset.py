@@ -34,6 +34,18 @@ def wider(tmp_path: Path, compiled_programs: Path) -> Release:
 
 
 @pytest.fixture
+def renamed(tmp_path: Path, compiled_programs: Path) -> Release:
+    """Code in which bytes of a connection are what they were before they had a name."""
+
+    def edit(home: Path) -> None:
+        substitute(home, "bpf", "  u16 accepted;", "  u8 unused[2];")
+        for row in ("known->", "packet->next."):
+            substitute(home, "bpf", f"{row}accepted", f"{row}unused[0]")
+
+    return edited_release("a release with bytes to spare", tmp_path / "renamed", edit, compiled_programs)
+
+
+@pytest.fixture
 def larger(tmp_path: Path, compiled_programs: Path) -> Release:
     """Newer code, in which the table of connections has twice as many rows."""
 
@@ -64,6 +76,14 @@ def test_an_agent_of_newer_code_reports_a_state_reset_as_pending_and_the_connect
     assert "No drift" in told
     assert any(line.startswith("Pending: ") and TABLE in line and "state reset" in line for line in told.splitlines())
     assert host.losses(wider) == []
+
+
+def test_connections_whose_spare_bytes_have_a_name_now_go_on_without_a_question(host: Host, renamed: Release) -> None:
+    agent = restarted(host, renamed)
+    agent.until_in_sync()
+    assert agent.status()["pending"] == []
+    assert "state reset" not in agent.text()
+    assert host.losses(renamed) == []
 
 
 def test_who_applies_by_hand_is_told_and_agrees(host: Host, wider: Release) -> None:

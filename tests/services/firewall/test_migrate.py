@@ -16,7 +16,7 @@ STATES = ["SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "LAST_ACK", "TIME_W
 @pytest.mark.parametrize(("number", "state"), list(enumerate(STATES, 1)))
 @pytest.mark.parametrize("table", ["connections", "openings"])
 def test_a_connection_keeps_its_state_its_opener_and_its_time(table, number, state):
-    ((_, migrate),) = MIGRATIONS[table].items()
+    migrate = MIGRATIONS[table][40, 16]
     found = migrate(KEY, struct.pack("=QII", 90_000_000_000, number, 1))
     assert found is not None
     key, row = found
@@ -26,7 +26,7 @@ def test_a_connection_keeps_its_state_its_opener_and_its_time(table, number, sta
 
 
 def test_a_tcp_connection_is_followed_without_its_windows_which_nobody_knew():
-    ((_, migrate),) = MIGRATIONS["connections"].items()
+    migrate = MIGRATIONS["connections"][40, 16]
     found = migrate(KEY, struct.pack("=QII", 1, 3, 0))
     assert found is not None
     assert found[1][10] == 3, "answered and assured"
@@ -35,5 +35,5 @@ def test_a_tcp_connection_is_followed_without_its_windows_which_nobody_knew():
 
 
 def test_a_state_that_nobody_knows_is_not_kept():
-    ((_, migrate),) = MIGRATIONS["connections"].items()
+    migrate = MIGRATIONS["connections"][40, 16]
     assert migrate(KEY, struct.pack("=QII", 1, 99, 0)) is None
