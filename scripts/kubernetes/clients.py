@@ -90,7 +90,7 @@ def until(wanted: Callable[[], bool], seconds: float = 20) -> bool:
     while time.monotonic() < end:
         if wanted():
             return True
-        time.sleep(0.2)
+        time.sleep(0.05)
     return False
 
 

@@ -196,9 +196,18 @@ def without(address: str) -> Iterator[list[float]]:
 
 def restart(node: int, name: str) -> None:
     own = f"{RUN}/n{node}"
-    os.kill(int(Path(f"{own}/{name}.pid").read_text()), 9)
+    process = int(Path(f"{own}/{name}.pid").read_text())
+    os.kill(process, 9)
+    until(lambda: _has_ended(process), 10)  # a killed process may be in the kernel for a while, and an agent lets no other in
     time.sleep(0.3)
     with open(f"{own}/{name}.log", "ab") as log:
         words = ["nsenter", "-t", Path(f"{own}/pid").read_text().strip(), "-m", "-n", "sh", f"{own}/run-{name}"]
         again = subprocess.Popen(words, stdout=log, stderr=log)
     Path(f"{own}/{name}.pid").write_text(str(again.pid))
+
+
+def _has_ended(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
