@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import threading
+from bisect import bisect_right
 from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -69,7 +70,8 @@ class ApiServer:
             self.changed.notify_all()
 
     def since(self, kind: str, version: int) -> list[dict[str, Any]]:
-        return [event for at, of, event in self.events if of == kind and at > version]
+        first = bisect_right(self.events, version, key=lambda event: event[0])
+        return [event for _, of, event in self.events[first:] if of == kind]
 
     def compact(self) -> None:
         """Forget all versions but the last one, and end the watches."""
