@@ -310,9 +310,8 @@ class Controller:
         self.applied = {topology.name: document_text(topology) for topology in seen.wanted}
         self.last_success = time.time()
         if chosen.digest == self.wanted.digest:
-            self.good = chosen
+            self.good, self.claimed, self.withdrawn = chosen, chosen.topologies, frozenset()
             self._retries.only(chosen.digest)
-            self.claimed, self.withdrawn = chosen.topologies, frozenset()
 
     def _done(self, chosen: DesiredDocuments, done: ApplyResult, began: float, names: frozenset[str]) -> None:
         """Log and count an apply of these topologies that worked."""
