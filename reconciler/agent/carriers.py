@@ -6,17 +6,28 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from reconciler.engine.perform import perform
-from reconciler.graph.records import CubeRecord, Live, PortRecord
-from reconciler.plan.learned import forget_at
+from reconciler.graph.records import CubeRecord, Live, PortRecord, State
+from reconciler.plan.learned import forget_at, learns_ports
 from reconciler.plan.steps import Plan, Step
 
 if TYPE_CHECKING:
     from reconciler.engine.apply import Options
     from reconciler.engine.session import Reconciler
+    from reconciler.service.registry import Services
 
 
-def forget_behind(netdevs: Collection[str], options: Options) -> Plan:
-    """Raises LockBusy, KernelError."""
+def learn_behind(netdevs: Collection[str], wanted: State, services: Services) -> bool:
+    """Whether any cube of this graph may have learned what is behind one of these netdevs."""
+    ports = (record for record in wanted.values() if isinstance(record, PortRecord) and record.peer in netdevs)
+    cubes = {wanted.get(f"cube/{port.cube}") for port in ports}
+    found = (services.get(cube.service) for cube in cubes if isinstance(cube, CubeRecord))
+    return any(learns_ports(service) for service in found if service is not None)
+
+
+def forget_behind(netdevs: Collection[str], options: Options, wanted: State) -> Plan:
+    """`wanted` is the graph in force; empty where it is not known. Raises LockBusy, KernelError."""
+    if wanted and not learn_behind(netdevs, wanted, options.services):
+        return Plan()
     return perform(options, lambda reconciler, live: Plan(tuple(_steps(netdevs, reconciler, live))))
 
 

@@ -255,7 +255,7 @@ class Agent:
 
     async def _links_settled(self) -> None:
         changes = self.links.changes()
-        dead = changes.keys() & self.links.without_carrier()
+        dead = self.links.lost(changes)
         if changes:
             await self.looks.ended()
             changes = {name: what for name, what in changes.items() if not self.links.is_as(name, self.healer.netdevs.get(name))}
@@ -273,7 +273,7 @@ class Agent:
         if self.settings.mode == OBSERVE:
             return
         try:
-            forget_behind(netdevs, self.settings.options)
+            forget_behind(netdevs, self.settings.options, self.healer.records)
         except LockBusy:
             log.warning("somebody else writes: what was learned behind %s stays until it ages", ", ".join(sorted(netdevs)))
 

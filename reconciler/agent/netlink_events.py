@@ -7,6 +7,7 @@ message that was lost in a burst (ENOBUFS) costs nothing, and there is nothing t
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 
 from reconciler.kernel import nlmsg, rtnl
 from reconciler.kernel.netstate import NetdevState
@@ -14,7 +15,7 @@ from reconciler.kernel.netstate import NetdevState
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _GROUPS = (1, 5, 9)  # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
 _Seen = dict[str, tuple[int, str, bool, bool, tuple[str, ...]]]
-LOST = "lost its carrier"
+CAME, RAISED, LOST = "appeared", "was set up", "lost its carrier"
 
 
 class LinkEvents:
@@ -45,7 +46,7 @@ class LinkEvents:
         """What is otherwise since the last time, by netdev: 'came', 'went away', 'lost its carrier'."""
         before, now = self._last, _look()
         self._last = now
-        found = {name: "appeared" for name in now if name not in before}
+        found = {name: CAME for name in now if name not in before}
         found |= {name: "went away" for name in before if name not in now}
         for name in now.keys() & before.keys():
             (old_index, old_mac, old_up, had, old_names), (index, mac, is_up, has, names) = before[name], now[name]
@@ -54,7 +55,7 @@ class LinkEvents:
             elif mac != old_mac:
                 found[name] = f"has MAC {mac} now"
             elif is_up != old_up:
-                found[name] = f"was set {'up' if is_up else 'down'}"
+                found[name] = RAISED if is_up else "was set down"
             elif has != had:
                 found[name] = "has a carrier" if has else LOST
             elif names != old_names:
@@ -65,9 +66,11 @@ class LinkEvents:
         """Whether a netdev is, as far as `changes` has seen, what somebody else saw of it, who has acted upon that."""
         return netdev is not None and self._last.get(name) == _of(netdev)
 
-    def without_carrier(self) -> set[str]:
-        """Those that no packet gets through, as far as `changes` has seen."""
-        return {name for name, (_, _, is_up, has, _) in self._last.items() if not (is_up and has)}
+    def lost(self, changes: Mapping[str, str]) -> set[str]:
+        """Of these `changes`, the netdevs that no packet gets through any more. By one that has just come, or was just set up,
+        none did before."""
+        dead = {name for name, (_, _, is_up, has, _) in self._last.items() if not (is_up and has)}
+        return {name for name, what in changes.items() if what not in (CAME, RAISED)} & dead
 
     def close(self) -> None:
         self._sock.close()

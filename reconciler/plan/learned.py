@@ -25,6 +25,15 @@ def forget_learned(port: PortRecord, reason: str, context: Context) -> Iterator[
     yield from forget_at(port, reason, service, context.built_for(port.cube).tables, context.desired.state.__contains__)
 
 
+def learns_ports(service: Service) -> bool:
+    """Whether its datapath may keep in a table at which port something is."""
+    return any(
+        binding.of_datapath and column.encoding == "port"
+        for binding in service.bindings
+        for column in (*binding.keys, *binding.values)
+    )
+
+
 def forget_at(
     port: PortRecord, reason: str, service: Service, tables: Mapping[str, Any], has: Callable[[str], bool]
 ) -> Iterator[Step]:

@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
+from reconciler.agent.carriers import forget_behind
 from reconciler.agent.main import Agent
-from reconciler.agent.netlink_events import LOST
+from reconciler.agent.netlink_events import CAME, LOST, RAISED, LinkEvents
+from reconciler.engine.options import Options
+from reconciler.errors import FeatureMissing
+from reconciler.graph.records import CubeRecord, PortRecord
 
 
 @pytest.mark.parametrize("seen", [False, True])
@@ -26,7 +30,7 @@ def test_what_was_learned_behind_a_netdev_goes_with_its_carrier_whoever_saw_it_f
         looks.append(True)
 
     links = SimpleNamespace(
-        changes=lambda: {"eth7": LOST}, without_carrier=lambda: {"eth7", "eth8"}, is_as=lambda name, _: seen
+        changes=lambda: {"eth7": LOST}, lost=set, is_as=lambda name, _: seen
     )
     agent: Any = SimpleNamespace(
         links=links, healer=SimpleNamespace(netdevs={}), jobs=SimpleNamespace(do=job),
@@ -35,3 +39,19 @@ def test_what_was_learned_behind_a_netdev_goes_with_its_carrier_whoever_saw_it_f
     asyncio.run(Agent._links_settled(agent))
     assert forgotten == [{"eth7"}]
     assert len(looks) == (not seen), "who has seen it has acted upon it"
+
+
+def test_by_a_netdev_that_has_just_come_or_was_just_set_up_nothing_has_got_lost() -> None:
+    links = LinkEvents.__new__(LinkEvents)
+    links._last = {name: (1, "", True, name == "lively", ()) for name in ("new", "raised", "dead", "lively")}
+    assert links.lost({"new": CAME, "raised": RAISED, "dead": LOST, "lively": LOST, "gone": "went away"}) == {"dead"}
+
+
+def test_the_kernel_is_not_read_for_a_netdev_behind_which_no_cube_learns(tmp_path) -> None:
+    balancer = [CubeRecord("lb", "lbrp", "t", "TC"), PortRecord("lb", "p", 0, "eth7")]
+    bridge = [CubeRecord("br", "simplebridge", "t", "TC"), PortRecord("br", "p", 0, "eth8")]
+    wanted = {record.address: record for record in (*balancer, *bridge)}
+    options = Options(root=str(tmp_path / "nothing"))
+    assert not forget_behind({"eth7", "eth9"}, options, wanted).steps
+    with pytest.raises(FeatureMissing, match="bpf filesystem"):
+        forget_behind({"eth8"}, options, wanted)
