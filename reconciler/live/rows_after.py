@@ -2,8 +2,8 @@
 
 A table of 100,000 rows takes 20 ms to read, and an edit of one service among 5,000 writes a row of it. Its rows are those that
 were read before, with what is found now under the keys that steps name. What somebody else has written in between to others of
-its rows is found by the poll of everything that follows an edit. Where what is found is what is wanted, they are those very rows:
-nothing is copied then, and nothing compared.
+its rows is found by the poll of everything that follows an edit. Where what is found is what is wanted, but for rows that are
+deleted last, they are those very rows: nothing is copied then, and nothing compared.
 """
 
 from __future__ import annotations
@@ -27,12 +27,17 @@ def rows_after(root: Bpffs, before: Iterable[Record], steps: Iterable[Step], wan
     """By path, of tables among the records `before`, which were read before these steps. `wanted`: records by address. Raises
     OSError."""
     named: dict[str, set[bytes]] = {}
+    last: dict[str, set[bytes]] = {}
     for step in steps:
         match step.operation:
             case WriteRows(path, rows) | DeleteRows(path, rows):
-                named.setdefault(path, set()).update(rows)
-    tables = [record for record in before if isinstance(record, TableRecord) and _is_long(record)]
-    return {each.path: _now(root, each, named.get(each.path), wanted.get(each.address)) for each in tables}
+                (last if step.rank.phase == "retire" else named).setdefault(path, set()).update(rows)
+    nothing = set[bytes]()
+    return {
+        each.path: _now(root, each, named.get(each.path, nothing), last.get(each.path, nothing), wanted.get(each.address))
+        for each in before
+        if isinstance(each, TableRecord) and _is_long(each)
+    }
 
 
 def _is_long(record: TableRecord) -> bool:
@@ -41,8 +46,9 @@ def _is_long(record: TableRecord) -> bool:
     return record.spec[0] == maps.HASH and whole and not record.sparse and len(record.rows or ()) >= MANY
 
 
-def _now(root: Bpffs, record: TableRecord, keys: set[bytes] | None, wanted: Record | None) -> Rows:
-    rows = cast("Rows", record.rows)
+def _now(root: Bpffs, record: TableRecord, named: set[bytes], last: set[bytes], wanted: Record | None) -> Rows:
+    """`last` are the keys of rows that have yet to be deleted, `named` those of all others that steps write or delete."""
+    rows, keys = cast("Rows", record.rows), named | last
     if not keys:
         return rows
     fd = root.open_pin(record.path)
@@ -53,7 +59,8 @@ def _now(root: Bpffs, record: TableRecord, keys: set[bytes] | None, wanted: Reco
         os.close(fd)
     if isinstance(wanted, TableRecord) and wanted.rows is not None:
         others = may_differ(rows, wanted.rows)
-        now = {**{key: rows.get(key) for key in others or ()}, **{key: there.get(key) for key in keys}}
+        now = {key: there.get(key) if key in named else rows.get(key) for key in named.union(others or ())}
+        now |= dict.fromkeys(last)
         if others is not None and all(wanted.rows.get(key) == value for key, value in now.items()):
             return cast("Rows", wanted.rows)
     return row_delta(rows, keys - there.keys(), there)

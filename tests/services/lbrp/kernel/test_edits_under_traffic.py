@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler.engine.states import without_network
 from tests.lib.lab import own_counts
 from tests.services.lbrp.lab import LbLab, Requests
 
@@ -80,6 +81,24 @@ def test_an_edit_is_in_force_while_rows_are_there_that_packets_may_still_look_up
         lab.apply()
         assert len(seen) == 1, "nothing is to be done"
         lab.options.in_force = id
+
+
+def test_an_edit_among_many_rows_is_known_as_the_kernel_has_it_without_a_read_of_all():
+    with LbLab() as lab:
+        service = lab.add(*BACKENDS, proto="UDP")
+        for other in range(520):
+            lab.add((31, 80), (32, 80), vip=100 + other, proto="UDP")
+        lab.apply()
+        lab.options.recent = without_network(lab.plan().session.live)
+        for host in (14, 13, 12):
+            without(service, host, lab)
+            done = lab.apply()
+            known, wanted = (state["cube/lb/table/members"] for state in (done.verified.state, done.session.desired.state))
+            assert known.rows == wanted.rows
+            assert done.verified.tables["lb"]["members"] == lab.table("lb", "members") == wanted.rows
+            lab.options.recent = done.verified
+        lab.options.recent = None
+        assert lab.drift() == []
 
 
 def test_a_larger_table_of_flows_under_traffic_loses_none():
