@@ -108,7 +108,7 @@ class Tap:
     outside: str = ""
 
 
-@dataclass(frozen=True)  # what follows from one is kept on it (incremental.derived)
+@dataclass(frozen=True)  # what follows from one is kept on it (incremental.memo)
 class Topology:
     """One checked document. `document` is its canonical plain form (defaults omitted, as the user wrote it, keys in
     model order): what the kernel keeps as the applied document."""

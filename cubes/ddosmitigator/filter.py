@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cubes.lib.layout import index
-from reconciler.service.sdk import EntryMemo, Env, encode, row_delta, unchanged
+from reconciler.service.sdk import EntryMemo, Env, Owned, encode, row_delta, unchanged
 
 ROW = 512  # bits
 BYTES = ROW // 8
@@ -26,7 +26,7 @@ _PLACES = (0, 9, 18)  # of the bits' numbers in a hash, whose highest bits are t
 _OF_ROW = (1 << 27) - 1
 
 _ALL = (1 << 64) - 1
-_HASHES: tuple[EntryMemo[int], EntryMemo[int]] = (EntryMemo(), EntryMemo())
+_HASHES: tuple[Owned[EntryMemo[int]], ...] = (Owned(EntryMemo), Owned(EntryMemo))
 Members = Mapping[int, tuple[int, ...]]
 """Of each row its addresses' lowest bits of the hash, in no order; what two have is there twice."""
 
@@ -39,7 +39,7 @@ class _Made:
     rows: Mapping[bytes, bytes]
 
 
-_MADE: deque[_Made] = deque(maxlen=8)
+_MADE: Owned[deque[_Made]] = Owned(lambda: deque(maxlen=8))
 
 
 def count_of(addresses: int) -> int:
@@ -56,16 +56,18 @@ def hash_of(address: bytes, number: int) -> int:
 
 def hashes(entries: Sequence[Any], number: int, env: Env) -> list[int]:
     """Of the entries of a list, in a list that nobody may change."""
-    return _HASHES[number].each(entries, lambda _, entry: hash_of(encode("ip", entry["ip"], 16, env), number))
+    return _HASHES[number]().each(entries, lambda _, entry: hash_of(encode("ip", entry["ip"], 16, env), number))
 
 
 def rows_of(listed: Sequence[Sequence[int]], count: int) -> Mapping[bytes, bytes]:
     """The rows for the hashes of all lists. `count`: how many there are, a power of two."""
-    for made in _MADE:
+    answers = _MADE()
+    for made in answers:
         if made.count == count and all(old is new or old == new for old, new in zip(made.listed, listed, strict=True)):
             return made.rows
-    made = next((found for old in _MADE if old.count == count and (found := _edited(old, listed))), None) or _anew(listed, count)
-    _MADE.appendleft(made)
+    edited = (_edited(old, listed) for old in answers if old.count == count)
+    made = next(filter(None, edited), None) or _anew(listed, count)
+    answers.appendleft(made)
     return made.rows
 
 

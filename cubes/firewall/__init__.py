@@ -7,7 +7,7 @@ kept under its identity (firewall_rules) and stay where they are as long as it d
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +26,7 @@ from cubes.lib.address_sets import numbers_of
 from cubes.lib.older import accepts
 from cubes.lib.order_labels import labels, runs
 from cubes.lib.set_rows import set_digest, set_rows
-from reconciler.service.sdk import Env, Import, Imported, Option, TableRows
+from reconciler.service.sdk import Env, Import, Imported, Option, Owned, TableRows
 
 __all__ = ["CUTS", "FACTS", "IMPORTS", "MIGRATIONS", "SCRATCH", "check", "config", "cuts", "programs", "sizes", "state", "tables"]
 
@@ -101,19 +101,16 @@ def _rows_of_some(chains: Mapping[int, Config]) -> dict[str, dict[bytes, bytes]]
     return rows_of_limits_and_logs(each)
 
 
-_ANSWERS: OrderedDict[str, deque[CachedAnswer]] = OrderedDict()
-"""The last answers, by cube: what is in force, what is planned."""
-_CUBES, _OF_A_CUBE = 256, 3
+_OF_A_CUBE = 3  # answers: what is in force, what is planned
+_ANSWERS: Owned[deque[CachedAnswer]] = Owned(lambda: deque(maxlen=_OF_A_CUBE))
+"""The last ones, by cube."""
 
 
 def _answer(config: Config, chains: Mapping[int, Config], env: Env) -> CachedAnswer:
     rules = {number: rules_of(*_list_of(chain)) for number, chain in chains.items()}
     numbers = _numbers(config, chains, env)
     before = head_in_force(env.live)
-    answers = _ANSWERS.setdefault(env.cube, deque(maxlen=_OF_A_CUBE))
-    _ANSWERS.move_to_end(env.cube)
-    if len(_ANSWERS) > _CUBES:
-        _ANSWERS.popitem(last=False)
+    answers = _ANSWERS.of(env.cube)
     if before is not None:
         head = _head(config, chains, {(n, at): before.grids[n][at] for n in rules for at in (0, 1)})
         for known in answers:

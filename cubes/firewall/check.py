@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from cubes.firewall.tuple_space import Numbers, matches_all_of
 from cubes.firewall.values import is_plain_port, span
 from cubes.lib.epochs import MOST_LOOKUPS
 from cubes.lib.set_check import problems_of_sets, unknown_sets
-from reconciler.service.sdk import EntryMemo, Env
+from reconciler.service.sdk import EntryMemo, Env, Owned
 
 Said = tuple[tuple[str | int, ...], str, str]
 _NAMES = {number: name for name, number in PROTOCOLS.items()}
@@ -28,13 +27,13 @@ def problems(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
         yield from _of_rematch(config)
     for index, chain in enumerate(config.get("chain", ())):
         entries, number = chain.get("rule", []), CHAINS[chain["name"]]
-        said = _LEAVES.each(entries, lambda _, entry: tuple(_of_leaves(entry)))
+        said = _LEAVES().each(entries, lambda _, entry: tuple(_of_leaves(entry)))
         wrong = any(said)
         for place, leaf, sentence in _placed(range(len(entries)), said) if wrong else ():
             yield ("chain", index, "rule", place, leaf), sentence, "error"
         found = rule_list(number, entries)
         rules, places = found.rules, found.places
-        said = _RULES.each(rules, lambda _, rule: tuple(_of_rule(rule)))
+        said = _RULES().each(rules, lambda _, rule: tuple(_of_rule(rule)))
         for place, leaf, sentence in _placed(places, said) if any(said) else ():
             yield ("chain", index, "rule", place, leaf), sentence, "error"
         if wrong:
@@ -43,13 +42,13 @@ def problems(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
             if rule.states:
                 sentence = "the rule never matches: connection tracking is off"
                 yield ("chain", index, "rule", place, "conntrack"), sentence, "warning"
-        for later, earlier in _shadows(env.cube, number).of(rules):
+        for later, earlier in _SHADOWS.of((env.cube, number)).of(rules):
             sentence = f"the rule never matches: rule {found.ids[earlier]} comes first, and takes all that it could"
             yield ("chain", index, "rule", places[later], "id"), sentence, "warning"
         for place, count in too_many_undecided(rules):
             sentence = f"its packets have matched {count} rules that log or have a limit: with more they may be dropped"
             yield ("chain", index, "rule", places[place], "id"), sentence, "warning"
-        if chain.get("default") == "DROP" and (lacking := _discovery(env.cube, number).lacking(rules)):
+        if chain.get("default") == "DROP" and (lacking := _DISCOVERY.of((env.cube, number)).lacking(rules)):
             without = " and no ".join(lacking)
             sentence = f"rules let IPv6 through, but no {without}: nobody finds a neighbour; add {{l4proto: ICMPV6}}"
             yield ("chain", index, "default"), sentence, "warning"
@@ -113,20 +112,10 @@ def _placed(places: Sequence[int], said: Sequence[Sequence[tuple[str, str]]]) ->
     return ((place, *each) for place, some in zip(places, said, strict=True) for each in some)
 
 
-_LEAVES: EntryMemo[tuple[tuple[str, str], ...]] = EntryMemo()
-_RULES: EntryMemo[tuple[tuple[str, str], ...]] = EntryMemo()
-
-
-@functools.lru_cache(maxsize=512)
-def _shadows(cube: str, chain: int) -> Shadows:
-    """What was found of a chain the last time; for another one of that name too, of which then all is examined."""
-    return Shadows()
-
-
-@functools.lru_cache(maxsize=512)
-def _discovery(cube: str, chain: int) -> Discovery:
-    """Of that chain, as it was the last time."""
-    return Discovery()
+_LEAVES: Owned[EntryMemo[tuple[tuple[str, str], ...]]] = Owned(EntryMemo)
+_RULES: Owned[EntryMemo[tuple[tuple[str, str], ...]]] = Owned(EntryMemo)
+_SHADOWS = Owned(Shadows)  # by cube and chain: what was found of it the last time
+_DISCOVERY = Owned(Discovery)  # likewise
 
 
 def _names(index: int, entries: Sequence[Mapping[str, Any]]) -> Iterator[Said]:

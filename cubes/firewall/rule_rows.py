@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import struct
 from collections.abc import Mapping
 from ipaddress import IPv6Address
@@ -12,6 +11,7 @@ from cubes.firewall.rules import ACTIONS, FLAGS, ICMPS, KIND, PROTOCOLS, Rule
 from cubes.firewall.values import STATES, Prefix
 from cubes.lib.address_sets import from_word, to_word
 from cubes.lib.ranges import FULL
+from reconciler.service.sdk import memoised
 
 SRC_ADDRESS, DST_ADDRESS, PROTO, SPORT, DPORT = 1, 2, 4, 8, 16  # bits of `said` in struct rule
 ROW = struct.Struct("=Q16s16sBBBB4H8sIBBBB16sI")
@@ -27,7 +27,7 @@ def to_row(rule: Rule, label: int, sets: Mapping[str, int]) -> bytes:
     return _LABEL.pack(label) + _beside_label(rule, to_word(rule.src_set, rule.dst_set, sets))
 
 
-@functools.lru_cache(maxsize=1 << 18)
+@memoised
 def _beside_label(rule: Rule, sets: int) -> bytes:
     said = (SRC_ADDRESS if rule.src and rule.src.is_address else 0) | (DST_ADDRESS if rule.dst and rule.dst.is_address else 0)
     said |= (PROTO if rule.proto is not None else 0) | (SPORT if rule.sport else 0) | (DPORT if rule.dport else 0)

@@ -6,7 +6,6 @@ is its place only, so renumbering changes nothing; nor is the same rule parsed t
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import math
@@ -22,7 +21,7 @@ from cubes.firewall.values import Prefix, message, prefix, span
 from cubes.lib.answers import ANSWER, ANSWERS
 from cubes.lib.order_labels import Rising
 from cubes.lib.ranges import Span
-from reconciler.service.sdk import Distinct, EntryMemo, unchanged
+from reconciler.service.sdk import Distinct, EntryMemo, Owned, memoised, unchanged
 
 PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "GRE": 47, "ESP": 50, "AH": 51, "ICMPV6": 58, "SCTP": 132}
 WITH_PORTS = frozenset({6, 17, 132})
@@ -139,14 +138,14 @@ class _Chain:
     last: deque[RuleList] = field(default_factory=lambda: deque(maxlen=16))
 
 
-_CHAINS: dict[int, _Chain] = {number: _Chain() for number in CHAINS.values()}
+_CHAINS = {number: Owned(_Chain) for number in CHAINS.values()}
 _LATEST = 4  # of these, with which a list is compared entry by entry
 
 
 def rule_list(chain: int, entries: Sequence[Leaves]) -> RuleList:
     """Worked out once for each list, for an apply asks six times for what is written, and for what was before; and of a list that
     was edited, only for what is new."""
-    known = _CHAINS[chain]
+    known = _CHAINS[chain]()
     for last in known.last:
         if last.entries is entries:
             return last
@@ -205,13 +204,13 @@ def _told_apart(rules: Sequence[Rule]) -> list[Rule]:
     return found
 
 
-@functools.lru_cache(maxsize=1 << 12)
+@memoised
 def _another(rule: Rule, count: int) -> Rule:
     identity = _number(f"{rule.identity}#{count}")
     return replace(rule, identity=identity, parts=tuple(replace(part, identity=identity) for part in rule.parts))
 
 
-@functools.lru_cache(maxsize=1 << 18)
+@memoised
 def parse(chain: int, leaves: tuple[Any, ...]) -> Rule:
     """The rule that these leaves are, which are in the order of _KEYS."""
     texts = _texts(leaves)

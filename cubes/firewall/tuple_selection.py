@@ -12,6 +12,7 @@ from cubes.firewall.tuple_space import GRIDS, WIDTH, Numbers, covers, keys, roun
 from cubes.lib.epochs import MOST_LOOKUPS, MOST_TUPLES
 from cubes.lib.ranges import FULL, Span, pieces
 from cubes.lib.stations import is_in_key
+from reconciler.service.sdk import recent
 
 _ENOUGH = 24  # look-ups at which no better grid is searched for
 
@@ -68,7 +69,7 @@ def stays(grid: int, sizes: Sizes, rules: int) -> bool:
     return not rules or (fits and most(sizes) <= MOST_LOOKUPS and cost(sizes) <= 2 * _ENOUGH and 0 <= grid < len(GRIDS))
 
 
-@functools.lru_cache(maxsize=8)
+@recent
 def select_tuples(rules: tuple[Rule, ...], family: int, before: int | None, numbers: Numbers) -> TupleSelection:
     """The rules of one chain and family on the grid that suits them; `before` is the one that they are on now, which
     is kept while no other is much better. Raises ValueError if none will do.

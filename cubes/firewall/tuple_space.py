@@ -8,7 +8,6 @@ What the key omits, the cell itself asks (bpf/lib/classify.h), so a grid is a ma
 
 from __future__ import annotations
 
-import functools
 import struct
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from cubes.firewall.values import Prefix
 from cubes.lib.address_sets import to_word
 from cubes.lib.ranges import FULL, Span, mask16, pieces
 from cubes.lib.stations import SMAC_TUPLE, is_in_key, mixed, packed
+from reconciler.service.sdk import memoised
 
 KEY = {4: struct.Struct("=II4s4sIHBB"), 6: struct.Struct("=II16s16sIHBB")}
 CONDITIONS = struct.Struct("=Q4HIIBBBBBB2sI4s")  # struct conditions without its label
@@ -109,12 +109,10 @@ def tuple_row(begin: bytes, family: int, best: int) -> bytes:
     return TUPLE[6].pack(best, number, ports, src.to_bytes(16, "big"), dst.to_bytes(16, "big"), 255 * space.proto, sets)
 
 
-@functools.cache
 def _mask(length: int, width: int) -> int:
     return ((1 << width) - 1) ^ ((1 << (width - length)) - 1)
 
 
-@functools.cache
 def _mask_bytes(length: int, width: int) -> bytes:
     return _mask(length, width).to_bytes(width // 8, "big")
 
@@ -136,7 +134,7 @@ def _asked_of_a_tuple(rule: Rule, sets: Mapping[str, int]) -> int:
     return to_word(rule.src_set, rule.dst_set, sets) | (SMAC_TUPLE if is_in_key(rule.smac) else 0)
 
 
-@functools.lru_cache(maxsize=1 << 18)
+@memoised
 def _known_keys(rule: Rule, family: int, grid: Grid, sets: int) -> tuple[bytes, ...]:
     return tuple(_keys(rule, family, grid, sets))
 
@@ -177,7 +175,7 @@ def conditions(rule: Rule, family: int, numbers: Numbers) -> bytes:
     return _conditions(rule, family, device, to_word(rule.src_set, rule.dst_set, numbers.sets))
 
 
-@functools.lru_cache(maxsize=1 << 19)
+@memoised
 def _conditions(rule: Rule, family: int, device: int, sets: int) -> bytes:
     asks_smac, smac_high, smac_low = packed(rule.smac)
     asked = CONDITIONS.pack(

@@ -6,13 +6,13 @@ What such a rule matches is cut into parts that each request one prefix and one 
 from __future__ import annotations
 
 import difflib
-import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
 
 from cubes.lib.ranges import FULL, Span
 from cubes.lib.service_names import SERVICES
+from reconciler.service.sdk import memoised
 
 STATES = {"NEW": 1, "ESTABLISHED": 2, "RELATED": 4, "INVALID": 8}
 MOST_PARTS = 1024
@@ -37,7 +37,7 @@ class Prefix:
         return bool(self.value & ((1 << (self.width - self.length)) - 1))
 
 
-@functools.lru_cache(maxsize=1 << 16)
+@memoised
 def prefix(text: str) -> Prefix:
     address, slash, length = text.partition("/")
     family, width = (6, 128) if ":" in address else (4, 32)
@@ -100,7 +100,7 @@ def _prefix_of(family: int, value: int, length: int) -> Prefix:
     return Prefix(family, value, length, False, value.to_bytes(_WIDTH[family] // 8, "big"))
 
 
-@functools.lru_cache(maxsize=1 << 14)
+@memoised
 def spans(text: str | int) -> tuple[Span, ...]:
     """The ranges that a list of ports, ranges and services is, or with '!' all others. Raises ValueError."""
     written = str(text)

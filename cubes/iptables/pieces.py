@@ -6,7 +6,6 @@ found.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from cubes.lib.epochs import INDEX
 from cubes.lib.ranges import Span, mask16, pieces
 from cubes.lib.selection import Selection, rounded
 from cubes.lib.selection import select as choose
+from reconciler.service.sdk import memoised, recent
 
 _CONDITIONS = struct.Struct("=QQ16s16s16s16s4HII8B")  # struct conditions without its label
 KEY = struct.Struct("=I16s16sIHBB")
@@ -94,7 +94,7 @@ def _is_named(name: str, word: str) -> bool:
 # -- keys -------------------------------------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=8)
+@recent
 def select(some: tuple[Piece, ...], chain: int, before: int | None) -> Selection[Piece, Mask]:
     """The pieces of a chain on the grid that suits them. Raises ValueError if none will do."""
     return choose(some, before, lambda piece, number: _keys(piece, chain, *GRIDS[number]), len(GRIDS), "packet")
@@ -111,21 +111,19 @@ def _keys(piece: Piece, chain: int, step: int, split: bool) -> Iterator[tuple[by
             yield KEY.pack(_space(mask), src, dst, sport << 16 | dport, 0, match.proto or 0, 0), mask
 
 
-@functools.lru_cache(maxsize=1 << 16)
+@memoised
 def _coarse(address: Address | None, step: int) -> tuple[bytes, bytes]:
     """An address's bits and mask, as far as they are in the key; what is inverted the cell alone asks."""
     if address is None or address.inverted:
         return _NONE, _NONE
-    mask = rounded(mask_of(address.length), step)
+    mask = rounded(_MASKS[address.length], step)
     return (address.value & int.from_bytes(mask, "big")).to_bytes(16, "big"), mask
 
 
-@functools.lru_cache(maxsize=WIDTH + 1)
-def mask_of(length: int) -> bytes:
-    return ((1 << WIDTH) - (1 << (WIDTH - length))).to_bytes(16, "big")
+_MASKS = tuple(((1 << WIDTH) - (1 << (WIDTH - length))).to_bytes(16, "big") for length in range(WIDTH + 1))
 
 
-@functools.lru_cache(maxsize=1 << 16)
+@memoised
 def _space(mask: Mask) -> int:
     """A tuple's number."""
     chain, src, dst, ports, proto, sets = mask
@@ -152,7 +150,7 @@ def cell(piece: Piece, labels: Sequence[int]) -> bytes:
     return LABEL.pack(labels[piece.order]) + _conditions(piece, skip)
 
 
-@functools.lru_cache(maxsize=1 << 17)
+@memoised
 def _conditions(piece: Piece, skip: int) -> bytes:
     match = piece.match
     inverted = (SRC if match.src and match.src.inverted else 0) | (DST if match.dst and match.dst.inverted else 0)
@@ -165,7 +163,7 @@ def _conditions(piece: Piece, skip: int) -> bytes:
 
 
 def _bits(address: Address | None) -> tuple[bytes, bytes]:
-    return (_NONE, _NONE) if address is None else (address.value.to_bytes(16, "big"), mask_of(address.length))
+    return (_NONE, _NONE) if address is None else (address.value.to_bytes(16, "big"), _MASKS[address.length])
 
 
 def _family(match: Match) -> int:

@@ -6,7 +6,6 @@ Of two that are alike in one chain the second is another one.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import struct
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 from cubes.iptables.match import Match, address, spans
 from cubes.lib.answers import ANSWER, ANSWERS
 from cubes.lib.ranges import FULL
+from reconciler.service.sdk import memoised
 
 PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "GRE": 47, "ESP": 50, "AH": 51, "ICMPV6": 58, "SCTP": 132}
 WITH_PORTS = frozenset({6, 17, 132})
@@ -110,14 +110,14 @@ def _text(value: Any) -> str:
     return ("true" if value else "") if isinstance(value, bool) else str(value)
 
 
-@functools.lru_cache(maxsize=1 << 17)
+@memoised
 def _identity(chain: str, said: tuple[str, ...], again: int) -> int:
     used = next((place for place in range(len(said), _FIRST_LEAVES, -1) if said[place - 1]), _FIRST_LEAVES)
     text = "\0".join((chain, *said[:used], str(again)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-@functools.lru_cache(maxsize=1 << 17)
+@memoised
 def match_of(said: tuple[str, ...]) -> Match:
     """Raises ValueError."""
     leaves = dict(zip(LEAVES, said, strict=True))

@@ -9,14 +9,13 @@ IPv4 addresses are ::ffff:a.b.c.d; where there are prefixes, a row for all of IP
 
 from __future__ import annotations
 
-import functools
 import struct
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address, ip_network
 from typing import Any
 
 from cubes.lib.epochs import INDEX
-from reconciler.service.sdk import Facts
+from reconciler.service.sdk import Facts, memoised
 
 WORDS = 8  # SET_WORDS of bpf/lib/address_sets.h
 MEMBERS = struct.Struct(f"={WORDS}Q")
@@ -135,7 +134,7 @@ def entries(live: Live) -> dict[str, list[str]]:
     return {name: [written(place) for place in sorted(places)] for name, places in found.items()}
 
 
-@functools.lru_cache(maxsize=1 << 12)
+@memoised
 def _numbers(members: bytes) -> tuple[int, ...]:
     mask = mask_of_members(members)
     return tuple(number for number in range(64 * WORDS) if mask >> number & 1)
@@ -145,7 +144,7 @@ def mask_of_members(members: bytes) -> int:
     return sum(value << 64 * place for place, value in enumerate(MEMBERS.unpack(members)))
 
 
-@functools.lru_cache(maxsize=1 << 12)
+@memoised
 def packed(mask: int) -> bytes:
     return MEMBERS.pack(*(mask >> 64 * place & (1 << 64) - 1 for place in range(WORDS)))
 

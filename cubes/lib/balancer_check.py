@@ -9,7 +9,7 @@ from typing import Any
 
 from cubes.lib import maglev
 from cubes.lib.balancer import ring_size, shares
-from reconciler.service.sdk import EntryMemo, Sums
+from reconciler.service.sdk import EntryMemo, Owned, Sums
 
 Said = tuple[tuple[str | int, ...], str, str]
 Config = Mapping[str, Any]
@@ -33,8 +33,8 @@ class _Checked:
 
 def check_services(services: Sequence[Any]) -> Iterator[Said]:
     """(steps from the cube, sentence, "error" or "warning") for all that is wrong with its services, or has no effect."""
-    checked = _OF_SERVICES.each(services, lambda _, service: _checked(service))
-    backends, ranges, pages, words, whole = _SUMS.of(checked) or (0,) * 5
+    checked = _OF_SERVICES().each(services, lambda _, service: _checked(service))
+    backends, ranges, pages, words, whole = _SUMS().of(checked) or (0,) * 5
     if words:
         for place, one in enumerate(checked):
             for steps, sentence, severity in one.said:
@@ -54,8 +54,8 @@ def _claims(checked: Sequence[_Checked]) -> Iterator[Said]:
                 yield ("service", place, "proto"), f"{word} on {vip} {vport} is in the service with proto {other} too", "error"
 
 
-_OF_SERVICES: EntryMemo[_Checked] = EntryMemo()
-_SUMS = Sums(lambda one: (one.backends, one.ranges, one.pages, len(one.said), int(one.proto == "ALL")))
+_OF_SERVICES: Owned[EntryMemo[_Checked]] = Owned(EntryMemo)
+_SUMS = Owned(lambda: Sums(lambda one: (one.backends, one.ranges, one.pages, len(one.said), int(one.proto == "ALL"))))
 
 
 def _checked(service: Config) -> _Checked:

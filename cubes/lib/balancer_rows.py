@@ -15,7 +15,7 @@ from cubes.lib import maglev
 from cubes.lib.balancer import ECHO, Config, Layouts, Made, Rows, echo_key, make
 from cubes.lib.layout import pack
 from cubes.lib.vip_marks import marks, marks_after
-from reconciler.service.sdk import EntryMemo, row_delta, unchanged
+from reconciler.service.sdk import EntryMemo, Owned, row_delta, unchanged
 
 TABLES = ("services", "members", "rings", "client_ranges")
 _MOST = 256  # services; more that come and go at once are put together anew
@@ -33,46 +33,50 @@ class _Answer:
     at: Mapping[bytes, tuple[Made, ...]]
 
 
-_SERVICES: EntryMemo[Made] = EntryMemo()
-_ANSWERS: deque[_Answer] = deque(maxlen=8)
+@dataclass(slots=True)
+class _Partial:
+    """What follows from a service without some of its backends: the last answer, since a long ring takes a while."""
+
+    service: Config | None = None
+    down: frozenset[str] = frozenset()
+    made: Made | None = None
+
+
+_SERVICES: Owned[EntryMemo[Made]] = Owned(EntryMemo)
+_ANSWERS: Owned[deque[_Answer]] = Owned(lambda: deque(maxlen=8))
 _OF_A_LIST = 2  # what is in force, and what is planned
-_LEFT_OUT: dict[bytes, tuple[Config, frozenset[str], Made]] = {}  # by the service's name
-_MOST_LEFT_OUT = 1024  # services that are remembered
+_PARTIAL = Owned(_Partial)  # by the service's name
 
 
 def derive(config: Config, layouts: Layouts, down: frozenset[str] = frozenset()) -> Mapping[str, Rows]:
     """Rows by table. `down`: the backends of services with a health-check that are to be left out (lib/health.py)."""
     services = config.get("service", ())
-    made: Sequence[Made] = _SERVICES.each(services, lambda _, service: make(service, layouts))
+    made: Sequence[Made] = _SERVICES().each(services, lambda _, service: make(service, layouts))
     if down:
         made = [_without(services[place], whole, down, layouts) for place, whole in enumerate(made)]
     if len(made) < _FEW:
         return _anew(services, made, layouts, down).rows
-    related = [known for known in _ANSWERS if known.made[0] is made[0] or known.made[-1] is made[-1]]
+    answers = _ANSWERS()
+    related = [known for known in answers if known.made[0] is made[0] or known.made[-1] is made[-1]]
     for known in related:
         if known.made is made:
             return known.rows
     edited = (_edited(known, made, layouts) for known in related)
     answer = next((found for found in edited if found is not None), None) or _anew(services, made, layouts, down)
     for old in related[_OF_A_LIST - 1 :]:
-        _ANSWERS.remove(old)
-    _ANSWERS.appendleft(answer)
+        answers.remove(old)
+    answers.appendleft(answer)
     return answer.rows
 
 
 def _without(service: Config, whole: Made, down: frozenset[str], layouts: Layouts) -> Made:
-    """What follows from a service when some of its backends are left out; remembered, since a long ring takes a while."""
     own = whole.asked & down
     if not own:
         return whole
-    known = _LEFT_OUT.get(whole.name)
-    if known is not None and known[0] is service and known[1] == own:
-        return known[2]
-    if len(_LEFT_OUT) >= _MOST_LEFT_OUT:
-        _LEFT_OUT.clear()
-    made = make(service, layouts, down=own)
-    _LEFT_OUT[whole.name] = service, own, made
-    return made
+    known = _PARTIAL.of(whole.name)
+    if known.made is None or known.service is not service or known.down != own:
+        known.service, known.down, known.made = service, own, make(service, layouts, down=own)
+    return known.made
 
 
 def _anew(services: Sequence[Config], made: Sequence[Made], layouts: Layouts, down: frozenset[str]) -> _Answer:

@@ -8,14 +8,13 @@ since a fact is a page at most. A backend without a report counts as there.
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from reconciler.service.sdk import TableRows
+from reconciler.service.sdk import TableRows, memoised
 
 FACT = "health"
 MOST_DOWN = 400  # that are left out at once: a fact has at most 3500 bytes
@@ -112,7 +111,7 @@ def shown(verdict: Verdict, now: int) -> dict[str, Any]:
     return found | ({"last-status": verdict.status} if verdict.status else {})
 
 
-@functools.lru_cache(maxsize=1 << 16)
+@memoised
 def digest(key: bytes) -> str:
     return base64.b64encode(hashlib.blake2b(key, digest_size=6).digest()).decode()
 

@@ -10,7 +10,8 @@ import hashlib
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+
+from reconciler.service.sdk import memoised
 
 SIZES = (251, 4093, 65537)  # primes, so that every step goes through all slots
 FAIR = 50  # slots that the least share must be: with so many it is right within 2 %
@@ -94,7 +95,7 @@ def _dealt(backends: tuple[tuple[bytes, int], ...], size: int) -> Dealt:
     return Dealt(len(slots), {name: struct.pack("=I", found) for name, found in numbers.items()}, rows)
 
 
-_remembered = lru_cache(1 << 13)(_dealt)  # of short rings: two balancers of one host have the same ones
+_remembered = memoised(_dealt)  # of short rings: two balancers of one host have the same ones
 
 
 def murmur3(data: bytes) -> int:

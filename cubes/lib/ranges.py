@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
+
+from reconciler.service.sdk import memoised
 
 Span = tuple[int, int]
 FULL = (0, 65535)
@@ -19,15 +20,17 @@ def mask16(length: int) -> int:
     return 0xFFFF ^ ((1 << (16 - length)) - 1)
 
 
-@functools.lru_cache(maxsize=1 << 16)
 def pieces(span: Span, split: bool) -> tuple[tuple[int, int], ...]:
     """(value, length) of the prefixes that a range is kept under; together they contain it. `split`: they are just the range, and
     else a few."""
-    low, high = span
-    if low == high:
-        return ((low, 16),)
     if span == FULL:
         return ((0, 0),)
+    return ((span[0], 16),) if span[0] == span[1] else _pieces(span, split)
+
+
+@memoised
+def _pieces(span: Span, split: bool) -> tuple[tuple[int, int], ...]:
+    low, high = span
     if split:
         return tuple(_prefixes(low, high))
     if high - low < 4:

@@ -98,7 +98,6 @@ def _on(rules: Sequence[Rule], number: int, keys: Keys[Rule, Mask]) -> Selection
     return Selection(number, cells, masks)
 
 
-@functools.lru_cache(maxsize=1 << 16)
 def rounded(mask: bytes, step: int) -> bytes:
     """An address's mask of 16 bytes with no more bits than its first ones, by `step`; whole addresses stay whole."""
     if step == 1 or mask == b"\xff" * 16:

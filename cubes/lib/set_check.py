@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cubes.lib.address_sets import Place, place_of, problem
-from reconciler.service.sdk import Distinct, EntryMemo
+from reconciler.service.sdk import Distinct, EntryMemo, Owned
 
 Said = tuple[tuple[str | int, ...], str, str]
-_PREFIXES: EntryMemo[str] = EntryMemo()
+_PREFIXES: Owned[EntryMemo[str]] = Owned(EntryMemo)
 
 
 def problems_of_sets(sets: Iterable[Mapping[str, Any]], cube: str) -> Iterator[Said]:
@@ -20,11 +19,11 @@ def problems_of_sets(sets: Iterable[Mapping[str, Any]], cube: str) -> Iterator[S
         some = each.get("prefix", [])
         if each.get("own-addresses") and some:
             yield ("set", index, "prefix"), "this host's addresses are what is in it", "error"
-        said = _PREFIXES.each(some, lambda _, text: problem(text))
+        said = _PREFIXES().each(some, lambda _, text: problem(text))
         for place, sentence in enumerate(said) if any(said) else ():
             if sentence:
                 yield ("set", index, "prefix", place), sentence, "error"
-        if not any(said) and not _distinct(cube, each["name"]).holds(some):
+        if not any(said) and not _DISTINCT.of((cube, each["name"])).holds(some):
             yield from _repeated(index, some)
 
 
@@ -41,10 +40,7 @@ def _key(text: str) -> str | Place:
     return place_of(text) if ":" in text or "/" in text else text
 
 
-@functools.lru_cache(maxsize=512)
-def _distinct(cube: str, name: str) -> Distinct:
-    """Of the set that this was the last time."""
-    return Distinct(_key)
+_DISTINCT = Owned(lambda: Distinct(_key))  # by cube and set: of what was in it the last time
 
 
 def unknown_sets(rule: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from cubes.lib.address_sets import (
     place_of,
     prefix_key,
 )
-from reconciler.service.sdk import Facts, row_delta, unchanged
+from reconciler.service.sdk import Facts, Owned, row_delta, unchanged
 
 _FEW = 4096  # entries; where more change at once, all are gone through
 
@@ -52,9 +51,8 @@ class SetRows:
         )
 
     def digest(self) -> int:
-        """A number of 64 bits for what is in the sets: the sum of the rows' own, so that an edit adds and takes away its rows."""
         if self.summed is None:
-            self.summed = (_sum(self.hosts, self.hosts) + _sum(self.prefixes, self.prefixes)) & _64_BITS
+            self.summed = digest(self.hosts, self.prefixes)
         return self.summed
 
     def go_on_with(self, live: Live) -> None:
@@ -67,6 +65,11 @@ class SetRows:
 
 
 _64_BITS = (1 << 64) - 1
+
+
+def digest(hosts: Rows, prefixes: Rows) -> int:
+    """A number of 64 bits for the content of sets: the sum of the rows' own digests, so that an edit adds and subtracts its rows."""
+    return (_sum(hosts, hosts) + _sum(prefixes, prefixes)) & _64_BITS
 
 
 def _sum(rows: Rows, keys: Iterable[bytes]) -> int:
@@ -233,16 +236,16 @@ def set_rows(said: Iterable[Mapping[str, Any]], cube: str, live: Live, facts: Fa
     here = own_addresses(facts) if own else ()
     lists = {each["name"]: here if each["name"] in own else each.get("prefix", ()) for each in said}
     numbers = numbers_of(lists, live)
-    rows = memory_of(cube).rows(lists, numbers, live)
+    rows = _MEMORY.of(cube).rows(lists, numbers, live)
     return {"sets": name_rows(numbers, own), "set_hosts": rows.hosts, "set_prefixes": rows.prefixes}
 
 
+_MEMORY = Owned(SetMemory)  # by cube
+
+
 def set_digest(cube: str, rows: Mapping[str, Rows]) -> int:
-    """The digest of rows that set_rows has just given (SetRows.digest)."""
+    """Of what is in the sets with these rows; of those that set_rows has just returned, from the digest before an edit."""
     hosts, prefixes = rows["set_hosts"], rows["set_prefixes"]
-    return next(each.digest() for each in memory_of(cube).last if each.hosts is hosts and each.prefixes is prefixes)
-
-
-@functools.lru_cache(maxsize=256)
-def memory_of(cube: str) -> SetMemory:
-    return SetMemory()
+    known = (each for each in _MEMORY.of(cube).last if each.hosts is hosts and each.prefixes is prefixes)
+    found = next(known, None)
+    return digest(hosts, prefixes) if found is None else found.digest()

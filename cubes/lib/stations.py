@@ -6,14 +6,12 @@ mixed, in the place of its ports.
 
 from __future__ import annotations
 
-import functools
 import sys
 
 SMAC_TUPLE = 0x4000  # TUPLE_SMAC of bpf/firewall/firewall.h
 ANY, IS, IS_NOT = range(3)  # enum smac
 
 
-@functools.lru_cache(maxsize=1 << 16)
 def packed(smac: str) -> tuple[int, bytes, bytes]:
     """(enum smac, its first two bytes, its last four) of '02:00:00:00:00:01', '!02:…' or ''."""
     if not smac:
@@ -22,7 +20,6 @@ def packed(smac: str) -> tuple[int, bytes, bytes]:
     return (IS_NOT if smac.startswith("!") else IS), raw[:2], raw[2:]
 
 
-@functools.lru_cache(maxsize=1 << 16)
 def mixed(smac: str) -> int:
     """What is mixed into the ports of a key, 32 bits (bpf/firewall/firewall_smac.h)."""
     _, high, low = packed(smac)

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cubes.pbforwarder.rules import ETHERTYPES, PROTOCOLS, SETS, WITH_PORTS, address, mac, prefix_length, protocol, span
-from reconciler.service.sdk import EntryMemo
+from reconciler.service.sdk import EntryMemo, Owned
 
 Said = tuple[tuple[str | int, ...], str, str]
 Leaves = Mapping[str, Any]
-_FOUND: EntryMemo[tuple[tuple[str, str], ...]] = EntryMemo()
+_FOUND: Owned[EntryMemo[tuple[tuple[str, str], ...]]] = Owned(EntryMemo)
 
 
 def problems(config: Mapping[str, Any]) -> Iterator[Said]:
     """(steps from the cube, sentence, "error" or "warning")."""
     entries = config.get("rules", [])
-    for place, some in enumerate(_FOUND.each(entries, lambda _, entry: tuple(_of(entry)))):
+    for place, some in enumerate(_FOUND().each(entries, lambda _, entry: tuple(_of(entry)))):
         for leaf, sentence in some:
             yield ("rules", place, leaf), sentence, "error"
 

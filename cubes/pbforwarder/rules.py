@@ -6,7 +6,6 @@ A rule's identity follows from its row, id included: one that changes is another
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import ipaddress
 import struct
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cubes.lib.ranges import FULL, Span
+from reconciler.service.sdk import memoised
 
 PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "GRE": 47, "ESP": 50, "AH": 51, "ICMPV6": 58, "SCTP": 132}
 WITH_PORTS = frozenset({6, 17, 132})
@@ -86,7 +86,7 @@ def rule(entry: Leaves, ports: Mapping[str, int]) -> Rule:
     return _rule(int(entry["id"]), tuple([get(leaf) for leaf in LEAVES]), numbers)
 
 
-@functools.lru_cache(maxsize=1 << 17)
+@memoised
 def _rule(number: int, said: tuple[Any, ...], ports: tuple[int, ...]) -> Rule:
     leaves = {leaf: value for leaf, value in zip(LEAVES, said, strict=True) if value is not None}
     src, dst = (address(leaves[leaf]) if leaf in leaves else None for leaf in ("src_ip", "dst_ip"))
@@ -154,14 +154,14 @@ def span(text: str | int) -> Span:
     return int(low), int(high if dash else low)
 
 
-@functools.lru_cache(maxsize=1 << 16)
+@memoised
 def mac(text: str) -> tuple[bytes, bytes]:
     """A MAC address, and the bits of it that count."""
     value, _, mask = text.partition("/")
     return bytes.fromhex(value.replace(":", "")), bytes.fromhex(mask.replace(":", "")) if mask else b"\xff" * 6
 
 
-@functools.lru_cache(maxsize=1 << 16)
+@memoised
 def address(text: str) -> Match:
     """An address, a prefix, or an address and a mask. Raises ValueError for what is none."""
     value, slash, rest = text.partition("/")

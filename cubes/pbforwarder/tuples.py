@@ -6,7 +6,6 @@ all prefixes that they are.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import struct
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from cubes.lib.ranges import mask16, pieces
 from cubes.lib.selection import Selection, rounded
 from cubes.lib.selection import select as choose
 from cubes.pbforwarder.rules import Rule
+from reconciler.service.sdk import memoised, recent
 
 _CONDITIONS = struct.Struct("=QQHHHHBBBBBBH")  # struct conditions
 _KEY = struct.Struct("=I52sHBB")
@@ -28,13 +28,13 @@ Mask = tuple[bytes, int, int]
 """A tuple: the vector's mask, the protocol's, that of the port of arrival."""
 
 
-@functools.lru_cache(maxsize=8)
+@recent
 def select(rules: tuple[Rule, ...], before: int | None) -> Selection[Rule, Mask]:
     """Rules on the grid that suits them (cubes/lib/selection.py). Raises ValueError if none will do."""
     return choose(rules, before, lambda rule, number: _keys(rule, *GRIDS[number]), len(GRIDS), "frame")
 
 
-@functools.lru_cache(maxsize=1 << 17)
+@memoised
 def _keys(rule: Rule, step: int, split: bool) -> tuple[tuple[bytes, Mask], ...]:
     return tuple(_keys_of(rule, step, split))
 
@@ -53,7 +53,7 @@ def _masked(value: bytes, mask: bytes) -> bytes:
     return (int.from_bytes(value, "big") & int.from_bytes(mask, "big")).to_bytes(len(mask), "big")
 
 
-@functools.lru_cache(maxsize=1 << 16)
+@memoised
 def _space(mask: Mask) -> int:
     """A tuple's number."""
     return int.from_bytes(hashlib.blake2b(mask[0] + bytes(mask[1:]), digest_size=4).digest(), "little")
@@ -68,7 +68,7 @@ def _tuple_row(label: int, space: int, mask: Mask) -> bytes:
     return _TUPLE.pack(label, space, INDEX.unpack(mask[0][_PORTS])[0], *mask)
 
 
-@functools.lru_cache(maxsize=1 << 17)
+@memoised
 def conditions(rule: Rule) -> bytes:
     """What a cell says, without whose it is and its lifetime."""
     asked = _CONDITIONS.pack(

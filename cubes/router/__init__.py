@@ -29,7 +29,7 @@ from cubes.router.slowpath import SlowPath
 from cubes.router.state import fib_of
 from cubes.router.tree import Branches, grow, rows_of, tree_of
 from cubes.router.tree6 import Branches6, grow6, rows_of6, tree6_of
-from reconciler.service.sdk import Env, TableRows, decode, encode
+from reconciler.service.sdk import Env, Owned, TableRows, decode, encode
 
 __all__ = ["FACTS", "SCRATCH", "SlowPath", "check", "config", "constants", "namespace", "programs", "sources", "state", "tables"]
 
@@ -40,8 +40,9 @@ USED, IPV4, IPV6, OWN_MAC = 1, 2, 4, 8  # enum port_flags in bpf/router/router.h
 STAGED = ("fib4_blocks", "fib4_ways", "fib6_nodes", "fib6_tests", "fib6_ways")  # nothing leads there but `…_root`
 MAIN, IPV6_PROGRAM, ERROR, RESOLVE = range(4)  # enum router_program
 
-MANY, KEPT = 1000, 16  # prefixes of a tree that is kept in memory, and cubes that have one
-_BRANCHES: dict[str, tuple[Branches, Branches6]] = {}
+MANY = 1000  # prefixes of a tree that is kept in memory
+_BRANCHES: Owned[tuple[Branches, Branches6]] = Owned(lambda: ({}, {}))
+"""By cube, what its trees were built from the last time. An apply plans with it twice, and an edit changes little of it."""
 
 Config = Mapping[str, Any]
 Live = Mapping[str, Mapping[bytes, bytes]]
@@ -80,21 +81,12 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
     }
     rows = dict(made.rows) | {name: table_rows(each, tables[name], name in ARRAYS) for name, each in ports.items()}
     four, six = made.four, made.six
-    known4, known6 = _known_of(env.cube) if len(four) + len(six) >= MANY else (None, None)
+    known4, known6 = _BRANCHES.of(env.cube) if len(four) + len(six) >= MANY else (None, None)
     tree, tree6 = grow(four, tree_of(env.live), known4), grow6(six, tree6_of(env.live), known6)
     for each, entries in ((rows_of(tree), tree.entries), (rows_of6(tree6), tree6.entries)):
         for name, content in each.items():
             rows[name] = replace(table_rows(content, tables[name], True), staged=name in STAGED, entries=entries)
     return rows
-
-
-def _known_of(cube: str) -> tuple[Branches, Branches6]:
-    """What the trees of a cube were built from the last time. An apply plans with it twice, and an edit changes little of it."""
-    known = _BRANCHES.pop(cube, ({}, {}))
-    for oldest in list(_BRANCHES)[: 1 - KEPT]:
-        del _BRANCHES[oldest]
-    _BRANCHES[cube] = known
-    return known
 
 
 def _port_rows(config: Config, env: Env, table: Any) -> Iterator[tuple[bytes, bytes]]:

@@ -8,7 +8,6 @@ next best in its place as a whole.
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from cubes.lib.layout import index
-from reconciler.service.sdk import EntryMemo, Env, decode, encode
+from reconciler.service.sdk import EntryMemo, Env, Owned, decode, encode, memoised
 
 LOCAL, CONNECTED, REMOTE, DISCARD = 1, 2, 3, 4  # enum route_kind in bpf/router/router.h
 KINDS = {LOCAL: "local", CONNECTED: "connected", REMOTE: "remote", DISCARD: "discard"}
@@ -85,11 +84,11 @@ class Fib:
 
 
 # Routes have few next hops, and what the library makes of a text does not change.
-ip_address = functools.lru_cache(4096)(ipaddress.ip_address)
-ip_interface = functools.lru_cache(4096)(ipaddress.ip_interface)
+ip_address = memoised(ipaddress.ip_address)
+ip_interface = memoised(ipaddress.ip_interface)
 MAPPED = bytes(10) + b"\xff\xff"
 _LENGTHS = {index(96 + length): length for length in range(33)}
-_ROUTES: EntryMemo[Route] = EntryMemo()
+_ROUTES: Owned[EntryMemo[Route]] = Owned(EntryMemo)
 _NOWHERE = Env()
 
 
@@ -131,7 +130,7 @@ def own_addresses(config: Mapping[str, Any]) -> Iterator[Own]:
 
 def routes(config: Mapping[str, Any]) -> list[Route]:
     """In the order of the configuration."""
-    return _ROUTES.each(config.get("route", ()), lambda _, entry: _route(entry))
+    return _ROUTES().each(config.get("route", ()), lambda _, entry: _route(entry))
 
 
 def _route(entry: Mapping[str, Any]) -> Route:
@@ -140,7 +139,7 @@ def _route(entry: Mapping[str, Any]) -> Route:
     return Route(network, nexthop, address, entry.get("interface"), entry.get("pathcost", 1), version)
 
 
-@functools.lru_cache(4096)
+@memoised
 def _nexthop(text: str) -> tuple[Address, bytes]:
     address = ip_address(text)
     return address, wide(address)
@@ -167,18 +166,19 @@ def links_of(config: Mapping[str, Any], facts: Mapping[str, Any]) -> Links:
     return Links(*(frozenset(port for port, state in states.items() if state == wanted) for wanted in ("down", "no-carrier")))
 
 
-_DERIVED: deque[tuple[list[Own], list[Route], Links, Fib]] = deque(maxlen=4)
+_DERIVED: Owned[deque[tuple[list[Own], list[Route], Links, Fib]]] = Owned(lambda: deque(maxlen=4))
 
 
 def derive(config: Mapping[str, Any], links: Links = ALL_UP) -> Fib:
     """The rows that a configuration means. Of two ports with one subnet, the one that comes first by name has it. An apply asks
     several times; what was asked lately is the same object, which nobody may change."""
     owned, known = list(own_addresses(config)), routes(config)
-    for asked in tuple(_DERIVED):
+    answers = _DERIVED()
+    for asked in tuple(answers):
         if asked[:3] == (owned, known, links):
             return asked[3]
     fib = _derive(config, known, links)
-    _DERIVED.append((owned, known, links, fib))
+    answers.append((owned, known, links, fib))
     return fib
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from cubes.lib.layout import index, number, pack
 from cubes.router.fib import DISCARD, LOCAL, Fib, Route, Row, length4, routes, wide
 from cubes.router.numbers import Prefix
-from reconciler.service.sdk import Env, TableRows
+from reconciler.service.sdk import Env, Owned, TableRows
 
 ARRAYS = ("ports", "martian_filter")
 LAYOUTS = ("routes", "fib4_ways")  # whose C structs are filled here
@@ -34,12 +34,13 @@ class Made:
     rows: dict[str, TableRows]
 
 
-_MADE: deque[Made] = deque(maxlen=4)
+_MADE: Owned[deque[Made]] = Owned(lambda: deque(maxlen=4))
 
 
 def made_of(fib: Fib, config: Mapping[str, Any], env: Env, tables: Mapping[str, Any]) -> Made:
     """An apply asks several times; what was asked lately is the same object, since `fib` is."""
-    for made in tuple(_MADE):
+    known = _MADE()
+    for made in tuple(known):
         if made.fib is fib and made.ports == env.ports and all(made.tables[name] is tables[name] for name in LAYOUTS):
             return made
     four, six, found = _fib_rows(fib, env, tables)
@@ -47,7 +48,7 @@ def made_of(fib: Fib, config: Mapping[str, Any], env: Env, tables: Mapping[str, 
     martians = [*found["martians4"], *found["martians6"]]
     found["martian_filter"] = {index(0): _filter(martians)} if martians else {}
     rows = {name: table_rows(each, tables[name], name in ARRAYS) for name, each in found.items()}
-    _MADE.append(made := Made(fib, dict(env.ports), tables, four, six, rows))
+    known.append(made := Made(fib, dict(env.ports), tables, four, six, rows))
     return made
 
 

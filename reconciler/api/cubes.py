@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from reconciler.api.store import Seen, Store
 from reconciler.check.defaults import fill
+from reconciler.incremental.memo import once
 from reconciler.service.model.walk import Place, always_has, members
 from reconciler.service.registry import LEVELS
 
@@ -106,7 +106,7 @@ def port_configuration(port: Any) -> Any:
     return {name: value for name, value in port.items() if name not in (*_STATE, "status") and (name, value) != ("peer", "")}
 
 
-@functools.cache
+@once
 def _host() -> uuid.UUID:
     """This boot of this host, of which names are unique."""
     return uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())

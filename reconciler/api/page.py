@@ -5,13 +5,13 @@ The page speaks to the same API as everybody: /polycube/v1, /events, and three r
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 from starlette.responses import Response
 
 from reconciler.api.answers import Refusal, not_allowed
 from reconciler.api.store import Store
+from reconciler.incremental.memo import once
 
 HOME = Path(__file__).with_name("web")
 WORD = "web"
@@ -23,7 +23,7 @@ POLICY = (
 """Nothing from elsewhere, nothing inline, no markup made of text: names that somebody chose are never more than text."""
 
 
-@functools.cache
+@once
 def files() -> dict[str, tuple[bytes, str]]:
     """All files of the page by their path below /web, each with its media type. Nothing else is ever opened."""
     found = {str(path.relative_to(HOME)): path for path in sorted(HOME.rglob("*")) if path.suffix in _KINDS}

@@ -12,6 +12,7 @@ from reconciler.document.emitter import dump_yaml
 from reconciler.document.load import MAX_BYTES, decode, parse
 from reconciler.errors import ApplyFailed, DocumentError, Problem
 from reconciler.incremental.entry_memo import FEW, EntryMemo
+from reconciler.incremental.memo import Memo
 from reconciler.kernel import trusted
 
 _HEAD = "# Written by pcn-api, which applies it when it starts. Apply it elsewhere with pcn-apply.\n"
@@ -23,6 +24,7 @@ class SavedTopology:
     def __init__(self, path: str, head: str = _HEAD) -> None:
         self.path, self._head = os.path.abspath(path), head
         self._home, self._name = os.path.split(self.path)
+        self._texts = Memo()
         self._lines: EntryMemo[str] = EntryMemo()
         self._deep: EntryMemo[bool] = EntryMemo()
 
@@ -69,22 +71,25 @@ class SavedTopology:
     def _text(self, value: Any, indent: int) -> list[str]:
         """Blocks where a long list is further down; else what the emitter makes of it."""
         if not _has_long_list(value):
-            return [_indented(dump_yaml(value), indent)]
+            return [_indented(dump_yaml(value, self._texts), indent)]
         parts = []
         if isinstance(value, Mapping):
             for name, part in value.items():
                 if _has_long_list(part):
                     parts += [f"{' ' * indent}{_key(name)}:\n", *self._text(part, indent + 2)]
                 else:
-                    parts.append(_indented(dump_yaml({name: part}), indent))
+                    parts.append(_indented(dump_yaml({name: part}, self._texts), indent))
             return parts
         if len(value) >= FEW and not any(self._deep.each(value, lambda _, entry: _has_long_list(entry))):
             margin = " " * indent
-            return self._lines.each(value, lambda _, entry: _entry(entry, margin))
+            return self._lines.each(value, lambda _, entry: self._entry(entry, margin))
         for entry in value:
             block = "".join(self._text(entry, indent + 2))
             parts.append(f"{' ' * indent}- {block[indent + 2 :]}")
         return parts
+
+    def _entry(self, entry: Any, margin: str) -> str:
+        return margin + dump_yaml([entry], self._texts).replace("\n", f"\n{margin}").rstrip(" ")
 
     def _bytes(self) -> bytes | None:
         try:
@@ -118,10 +123,6 @@ def _has_long_list(value: Any) -> bool:
 def _indented(text: str, indent: int) -> str:
     margin = " " * indent
     return "".join(f"{margin}{line}" for line in text.splitlines(keepends=True))
-
-
-def _entry(entry: Any, margin: str) -> str:
-    return margin + dump_yaml([entry]).replace("\n", f"\n{margin}").rstrip(" ")
 
 
 def _key(name: str) -> str:

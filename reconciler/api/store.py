@@ -27,7 +27,7 @@ from reconciler.graph.desired import document_text
 from reconciler.graph.documents import StoredDocument, document_data, stored
 from reconciler.graph.records import CubeRecord, Live, PortRecord, ProgramRecord
 from reconciler.graph.trace import Traced, trace, without_taps
-from reconciler.incremental.derived import derived
+from reconciler.incremental.memo import derived
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.reader import Reader
 from reconciler.live.facts import host_facts

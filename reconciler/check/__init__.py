@@ -17,11 +17,12 @@ from reconciler.check.polycube import topology_of
 from reconciler.check.rule_cache import fingerprint, not_passed, peers_of, store
 from reconciler.check.rules import broken_rules, broken_rules_alone
 from reconciler.check.rules_peers import symmetric
-from reconciler.check.schema import Services
+from reconciler.check.schema import Services, memo_of
 from reconciler.check.schema_check import check_schema
 from reconciler.check.symbol_table import symbol_table
 from reconciler.document import Document, hosts
 from reconciler.errors import DocumentError, Problem
+from reconciler.incremental.memo import Owned
 from reconciler.model import Topology
 
 _VERSION = "polycube.network/v1"
@@ -33,31 +34,42 @@ def check(documents: Sequence[Document], services: Services, *, merge: bool = Fa
 
     Two documents with one name are an error, or with `merge` one topology.
     """
-    asked, editions = (*documents, services, merge), services.stamps()
-    for known, before, (topologies, warnings) in _LAST:
-        same = len(known) == len(asked) and before == editions
-        if same and all(ours is theirs for ours, theirs in zip(known, asked, strict=True)):
-            return list(topologies), list(warnings)
-    answer = _check(documents, services, merge)
-    _LAST.append((asked, services.stamps(), answer))
-    return list(answer[0]), list(answer[1])
+    topologies, warnings = memo_of(services).run(_checked, documents, services, merge)
+    return list(topologies), list(warnings)
 
 
-def shared(document: Document) -> Document:
+def shared(document: Document, services: Services) -> Document:
     """An applied document, with what it has in common with one of the last checks as the very same objects."""
+    return memo_of(services).run(_shared, document)
+
+
+def _shared(document: Document) -> Document:
     spec = document.data.get("spec") if isinstance(document.data, dict) else None
     cubes = spec.get("cubes") if isinstance(spec, dict) else None
     if not isinstance(spec, dict) or not isinstance(cubes, list) or not all(isinstance(cube, dict) for cube in cubes):
         return document
-    return replace(document, data={**document.data, "spec": {**spec, "cubes": [MEMO.shared(cube) for cube in cubes]}})
+    return replace(document, data={**document.data, "spec": {**spec, "cubes": [MEMO().shared(cube) for cube in cubes]}})
 
 
-_LAST: deque[tuple[tuple[object, ...], tuple[object, ...], tuple[list[Topology], list[Problem]]]] = deque(maxlen=2)
+Checked = tuple[list[Topology], list[Problem]]
+_LAST: Owned[deque[tuple[tuple[object, ...], tuple[object, ...], Checked]]] = Owned(lambda: deque(maxlen=2))
 """The last questions, by identity, and their answers: an agent checks files as they change, and applies just those."""
 
 
-def _check(documents: Sequence[Document], services: Services, merge: bool) -> tuple[list[Topology], list[Problem]]:
-    MEMO.new_check()
+def _checked(documents: Sequence[Document], services: Services, merge: bool) -> Checked:
+    asked, editions = (*documents, merge), services.stamps()
+    last = _LAST()
+    for known, before, answer in last:
+        same = len(known) == len(asked) and before == editions
+        if same and all(ours is theirs for ours, theirs in zip(known, asked, strict=True)):
+            return answer
+    answer = _check(documents, services, merge)
+    last.append((asked, services.stamps(), answer))
+    return answer
+
+
+def _check(documents: Sequence[Document], services: Services, merge: bool) -> Checked:
+    MEMO().new_check()
     found: list[Problem] = []
     formed = []
     for document in documents:

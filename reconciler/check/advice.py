@@ -16,7 +16,7 @@ from reconciler.check.messages import quoted
 from reconciler.check.polycube import topology_of
 from reconciler.check.rules_links import MIN_IPV6_MTU
 from reconciler.check.rules_peers import target_of
-from reconciler.check.schema import Services
+from reconciler.check.schema import Services, memo_of
 from reconciler.check.schema_check import check_schema
 from reconciler.check.symbol_table import Place, SymbolTable, symbol_table
 from reconciler.document import Document
@@ -33,7 +33,8 @@ def advice(
     """Warnings about documents in which `check` found no error. `netdevs` are those of this machine; `others` gives the further
     names (altnames) that they have, with those that they are identified by, and is asked only for a name that is not among
     them."""
-    drafts = [check_schema(topology_of(document, services)[0], services) for document in documents]
+    memo = memo_of(services)
+    drafts = [memo.run(check_schema, topology_of(document, services)[0], services) for document in documents]
     world = symbol_table(drafts, services)
     found = [*_attached_nowhere(world), *_not_there(world, netdevs, others), *_prefixes(world), *_small_mtus(world)]
     return [replace(problem, severity="warning") for problem in found]

@@ -13,6 +13,7 @@ from typing import Any
 
 from reconciler.errors import Problem
 from reconciler.incremental.entry_memo import FEW
+from reconciler.incremental.memo import Owned
 from reconciler.incremental.sharing import alike
 from reconciler.model import Cube
 
@@ -70,7 +71,6 @@ class CubeMemo:
     def _note(self, right: CheckedCube) -> None:
         self._checks[-1][_name(right.raw)] = self._checks[-1][_name(right.normal)] = right
 
-
     def shared(self, cube: dict[str, Any]) -> dict[str, Any]:
         """A cube as an applied document has it, with the entries of one that was checked lately wherever they say the same: so of
         what is applied only that is checked and built which is not wanted any more."""
@@ -102,4 +102,4 @@ def _name(cube: object) -> str:
     return str(cube.get("name")) if isinstance(cube, dict) else ""
 
 
-MEMO = CubeMemo()
+MEMO = Owned(CubeMemo)

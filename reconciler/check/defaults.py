@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
-from reconciler.incremental.derived import derived
 from reconciler.incremental.entry_memo import EntryMemo
+from reconciler.incremental.memo import derived
 
 Schema = Mapping[str, Any]
 Work = Callable[[Schema, Any], Any]

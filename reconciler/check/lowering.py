@@ -48,7 +48,7 @@ def _built(
 ) -> tuple[dict[str, Any], Cube]:
     """A cube's canonical data and itself; as the last time if it and its peers are the same."""
     key = topology, fuse, *(peers.get((cube["name"], port["name"])) for port in cube.get("ports", ()))
-    right = MEMO.of_normal(cube)
+    right = MEMO().of_normal(cube)
     if right is not None and right.built is not None and right.key == key:
         return right.built
     canonical = strip(_schema(cube, services), _with_peers(cube, peers, services))

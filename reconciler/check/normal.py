@@ -15,8 +15,8 @@ from typing import Any
 
 from reconciler.check.addresses import canonical_of
 from reconciler.document import Path
-from reconciler.incremental.derived import derived
 from reconciler.incremental.entry_memo import FEW, EntryMemo
+from reconciler.incremental.memo import derived
 from reconciler.incremental.persistent_list import Distinct
 
 SourceText = Callable[[Path], str | None]

@@ -14,11 +14,12 @@ from reconciler.check.cube_memo import MEMO, CheckedCube
 from reconciler.check.schema import Services
 from reconciler.check.schema_check import Draft
 from reconciler.check.symbol_table import CubeFact, Place, breaks_loops, cube_fact
+from reconciler.incremental.memo import Owned
 
 Fingerprint = list[tuple[Any, list[Any]]]
 Peers = Mapping[tuple[str, str], str]
 
-_GRAPHS: deque[tuple[Fingerprint, Peers]] = deque(maxlen=4)  # files, what is applied, and both together
+_GRAPHS: Owned[deque[tuple[Fingerprint, Peers]]] = Owned(lambda: deque(maxlen=4))  # files, what is applied, and both together
 
 
 def fingerprint(drafts: Sequence[Draft]) -> Fingerprint | None:
@@ -26,7 +27,7 @@ def fingerprint(drafts: Sequence[Draft]) -> Fingerprint | None:
     found = []
     for draft in drafts:
         spec = draft.data["spec"]
-        rights = [MEMO.of_normal(cube) for cube in spec.get("cubes", ())]
+        rights = [MEMO().of_normal(cube) for cube in spec.get("cubes", ())]
         cubes = [right.shape or _of_cube(right) for right in rights if right is not None]
         if len(cubes) < len(rights):
             return None
@@ -45,11 +46,11 @@ def _of_cube(right: CheckedCube) -> Any:
 
 def peers_of(shape: Fingerprint | None) -> Peers | None:
     """The peers that were found in a graph of this shape, with which nothing was wrong; None if there was none."""
-    return next((peers for known, peers in _GRAPHS if known == shape), None) if shape is not None else None
+    return next((peers for known, peers in _GRAPHS() if known == shape), None) if shape is not None else None
 
 
 def store(shape: Fingerprint, peers: Peers) -> None:
-    _GRAPHS.append((shape, peers))
+    _GRAPHS().append((shape, peers))
 
 
 def not_passed(drafts: Sequence[Draft], services: Services) -> Iterator[CubeFact]:
@@ -57,7 +58,7 @@ def not_passed(drafts: Sequence[Draft], services: Services) -> Iterator[CubeFact
     for draft in drafts:
         place = Place(draft, ("spec", "cubes"))
         for index, cube in enumerate(draft.data["spec"].get("cubes", ())):
-            right = MEMO.of_normal(cube)
+            right = MEMO().of_normal(cube)
             fact = cube_fact(place / index, cube, services) if right is None or not right.passed else None
             if fact is not None:
                 yield fact

@@ -30,4 +30,4 @@ def broken_rules(world: SymbolTable) -> Iterator[Problem]:
 
 def broken_rules_alone(cube: CubeFact) -> Iterator[Problem]:
     """What is wrong with a cube whatever is around it; nothing, if nothing was the last time."""
-    return MEMO.passed(cube.data, chain(references(cube), services(cube)))
+    return MEMO().passed(cube.data, chain(references(cube), services(cube)))

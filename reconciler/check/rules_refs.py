@@ -8,7 +8,7 @@ from reconciler.check.messages import quoted
 from reconciler.check.symbol_table import CubeFact, Place
 from reconciler.document.suggest import near_miss
 from reconciler.errors import Problem
-from reconciler.incremental.derived import derived
+from reconciler.incremental.memo import derived
 
 
 def references(cube: CubeFact) -> Iterator[Problem]:

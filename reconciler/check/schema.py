@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from functools import cache
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Any, Protocol
 
 from reconciler.document import Path
 from reconciler.document.paths import KeyFinder
-from reconciler.incremental.derived import Node
+from reconciler.incremental.memo import Memo, Node, derived, once
 
 if TYPE_CHECKING:
     from reconciler.service.implementation import ServiceImpl
@@ -52,7 +51,13 @@ class Services(Protocol):
     def stamps(self) -> tuple[object, ...]: ...  # another value when a service may be another one
 
 
-@cache
+@derived
+def memo_of(_services: Services) -> Memo:
+    """What checks with these services keep for the checks to come."""
+    return Memo()
+
+
+@once
 def document_schema() -> Schema:
     """The schema of a topology document in which a cube is any object with a name and a service-name."""
     file = File(__file__).resolve().parents[2] / "schemas" / "json" / "topology.schema.json"
@@ -65,7 +70,7 @@ def document_schema() -> Schema:
     return schema
 
 
-@cache
+@once
 def topology_schema() -> Schema:
     """The same of a document as it is for one host (document/hosts.py), and with shared lists written out (shared.py)."""
     schema = deepcopy(document_schema())

@@ -58,7 +58,7 @@ def check_schema(document: Document, services: Services) -> Draft:
             found += _unknown_service(path, cube, services)
             continue
         raw = document.data["spec"]["cubes"][path[-1]]
-        right = MEMO.find(raw, service)
+        right = MEMO().find(raw, service)
         if right is not None:
             data["spec"]["cubes"][path[-1]] = right.normal
             continue
@@ -66,7 +66,7 @@ def check_schema(document: Document, services: Services) -> Draft:
         data["spec"]["cubes"][path[-1]] = normal
         wrong = [_of_equal_keys(each) for each in equal] + [_below(path, finding) for finding in _invalid_cube(service, normal)]
         if not wrong:
-            MEMO.add(raw, service, normal)
+            MEMO().add(raw, service, normal)
         found += wrong
     return Draft(document, data, services, (*wrong_lists, *_problems(draft, found)))
 

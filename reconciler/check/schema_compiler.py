@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from reconciler.incremental.derived import derived
 from reconciler.incremental.entry_memo import FEW, EntryMemo
+from reconciler.incremental.memo import derived
 from reconciler.incremental.persistent_list import Distinct
 
 Test = Callable[[Any], bool]

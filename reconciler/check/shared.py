@@ -32,6 +32,7 @@ from reconciler.document.paths import display
 from reconciler.document.suggest import near_miss
 from reconciler.errors import Hint, Problem
 from reconciler.incremental.entry_memo import FEW, EntryMemo
+from reconciler.incremental.memo import Owned
 
 HERE: Path = ("spec", "shared")
 _REFERENCE = "shared"
@@ -55,7 +56,7 @@ class _Written:
 
 
 _CHECKS = 4
-_KNOWN: deque[dict[str, _Written]] = deque([{}], _CHECKS)
+_KNOWN: Owned[deque[dict[str, _Written]]] = Owned(lambda: deque([{}], _CHECKS))
 """The cubes of the last checks, by name; that one is the very same object is seen then."""
 
 
@@ -68,7 +69,7 @@ def written_out(document: Document, services: Services) -> tuple[Document, list[
     lists = dict(_declared(given, spec[_REFERENCE], problems))
     said = spec.get("cubes")
     cubes = said if isinstance(said, list) else []
-    _KNOWN.append({})
+    _KNOWN().append({})
     written = [_cube(given, place, cube, lists, problems) for place, cube in enumerate(cubes)]
     for name in lists.keys() - {name for each in written for name in each.used}:
         unused = f"nothing uses the shared list {quoted(name)}"
@@ -114,7 +115,7 @@ def _cube(
 ) -> _Written:
     """As the last time if it and the lists that it uses are the same objects."""
     name = str(raw.get("name")) if isinstance(raw, Mapping) else ""
-    for check in _KNOWN:
+    for check in _KNOWN():
         known = check.get(name)
         if known is not None and known.raw is raw and all(_is_same(known, used, lists) for used in known.used):
             break
@@ -127,7 +128,7 @@ def _cube(
         known = _Written(raw, {name: (lists[name].entries, lists[name].path) for name in work.used}, cube, work.runs)
         if len(problems) > before:
             return known
-    _KNOWN[-1][name] = known
+    _KNOWN()[-1][name] = known
     return known
 
 
@@ -248,8 +249,8 @@ def _is_reference(entry: Any, items: Mapping[str, Any]) -> bool:
     return is_one and _REFERENCE not in items.get("properties", {})
 
 
-_ENTRIES: EntryMemo[bool] = EntryMemo()
-_LISTS: deque[tuple[list[Any], bool]] = deque(maxlen=2 * FEW)
+_ENTRIES: Owned[EntryMemo[bool]] = Owned(EntryMemo)
+_LISTS: Owned[deque[tuple[list[Any], bool]]] = Owned(lambda: deque(maxlen=2 * FEW))
 """The lists that were looked at last, and whether they have references."""
 
 
@@ -261,9 +262,9 @@ def _has_reference(value: Any) -> bool:
         return False
     if len(value) < FEW:
         return any(map(_has_reference, value))
-    for known, answer in _LISTS:
+    for known, answer in _LISTS():
         if known is value:
             return answer
-    found = any(_ENTRIES.each(value, lambda _, entry: _has_reference(entry)))
-    _LISTS.append((value, found))
+    found = any(_ENTRIES().each(value, lambda _, entry: _has_reference(entry)))
+    _LISTS().append((value, found))
     return found

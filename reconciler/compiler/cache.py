@@ -6,7 +6,6 @@ the name it should, and could have been written by nobody but root or the user, 
 """
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -21,8 +20,9 @@ from typing import IO
 
 from reconciler.compiler import toolchain
 from reconciler.compiler.object import FORMAT, Object
-from reconciler.compiler.sources import Sources, Unit
+from reconciler.compiler.sources import Source, Sources, Unit
 from reconciler.errors import NotTrusted
+from reconciler.incremental.memo import Interned, derived
 from reconciler.kernel import trusted
 from reconciler.kernel.cachedir import directory
 
@@ -39,12 +39,12 @@ def key(unit: Unit, sources: Sources) -> str:
     defined = [sorted(unit.macros().items()), sorted(unit.renames.items())]
     return hashlib.sha256(json.dumps([
         FORMAT, toolchain.fingerprint(), unit.flavour, unit.direction, *defined,
-        [[text.name, _digest(text.text)] for text in texts]]).encode()).hexdigest()
+        [[text.name, _digest(text)] for text in texts]]).encode()).hexdigest()
 
 
-@functools.lru_cache(maxsize=256)
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+@derived
+def _digest(source: Source) -> str:
+    return hashlib.sha256(source.text.encode()).hexdigest()
 
 
 @contextmanager
@@ -97,8 +97,12 @@ def _read(home: int, name: str, wanted: str, seal: str = "") -> Object | None:
         if seal and f'"{seal}"'.encode() not in file.read():
             return None
         file.seek(0)
-        found = _parsed(_Open(file, (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)), wanted)
-        if found is not None and time.time() - about.st_mtime > _TOUCH_SECONDS:
+        identity = about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
+        try:
+            found = _parsed(_Open(file, identity, wanted))
+        except (ValueError, KeyError, TypeError):
+            return None
+        if time.time() - about.st_mtime > _TOUCH_SECONDS:
             with suppress(OSError):  # a cache on a read-only file system serves as well
                 os.utime(fd)
     return found
@@ -106,20 +110,23 @@ def _read(home: int, name: str, wanted: str, seal: str = "") -> Object | None:
 
 @dataclass(frozen=True)
 class _Open:
-    """An open file; the same one if it is the same file, and was not written to."""
+    """An open file, of what is kept under `key`; the same one if it is the same file, and was not written to."""
 
     file: IO[bytes] = field(compare=False)
     identity: tuple[int, ...]
+    key: str
 
 
-@functools.lru_cache(maxsize=256)
-def _parsed(source: _Open, wanted: str) -> Object | None:
-    """Kept, because an agent requests the same objects again and again."""
-    try:
-        data = json.loads(source.file.read())
-        return Object.from_json(data["object"]) if data["key"] == wanted else None
-    except (ValueError, KeyError, TypeError):
-        return None
+def _parse(source: _Open) -> Object:
+    """Raises ValueError, KeyError, TypeError."""
+    data = json.loads(source.file.read())
+    if data["key"] != source.key:
+        raise ValueError
+    return Object.from_json(data["object"])
+
+
+_parsed = Interned(_parse)
+"""An agent asks for the same objects again and again, and holds them meanwhile."""
 
 
 def store(wanted: str, found: Object) -> Path | None:

@@ -77,7 +77,7 @@ class Line:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Object:
     """One compiled program. `digest` covers what the kernel is given: instructions, and the tables that they refer to with
     the places and sizes of their fields, by whatever names. `seal` covers all content but for lines and compiler, and keeps a

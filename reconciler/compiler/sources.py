@@ -6,7 +6,6 @@ because it runs on every apply: what it gathers is the key by which a compiled p
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import re
 import stat
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.errors import CompileError
+from reconciler.incremental.memo import derived, memoised
 
 BPF = Path(__file__).resolve().parents[2] / "bpf"  # beside `reconciler`, in a checkout as in site-packages
 FRAMEWORK = "pcn.h"
@@ -46,7 +46,7 @@ class Unit:
         return f"{self.source.name} ({self.flavour}, {self.direction})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Source:
     """A text and where it is from. `name` is as it is included; `path` is shown to people."""
 
@@ -78,7 +78,7 @@ def gather(unit: Unit) -> Sources:
     pending = [(service, home), (framework, str(BPF))]
     while pending:
         source, home = pending.pop()
-        for name in _included(source.text):
+        for name in _included(source):
             if name in beside or name == FRAMEWORK or not plain(name):
                 continue
             found = next((d for d in ((home, str(BPF)) if "/" not in name else (str(BPF),)) if _stands_in(d, name)), None)
@@ -88,9 +88,9 @@ def gather(unit: Unit) -> Sources:
     return Sources(framework, service, beside)
 
 
-@functools.lru_cache(maxsize=256)
-def _included(text: str) -> tuple[str, ...]:
-    return tuple(_INCLUDE.findall(text))
+@derived
+def _included(source: Source) -> tuple[str, ...]:
+    return tuple(_INCLUDE.findall(source.text))
 
 
 def plain(name: str) -> bool:
@@ -120,7 +120,7 @@ def _read(path: str) -> Source:
         raise CompileError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-@functools.lru_cache(maxsize=256)
+@memoised
 def _read_once(path: str, _identity: tuple[int, ...]) -> Source:
     """Kept for as long as it is the same file and was not written to: many units include the same texts."""
     return Source(os.path.basename(path), path, Path(path).read_text("utf-8").replace("\r\n", "\n"))

@@ -1,13 +1,13 @@
 """Which compiler this machine has, found out without loading it."""
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import re
 from pathlib import Path
 
 from reconciler.compiler.sources import BPF
+from reconciler.incremental.memo import once
 
 LIBRARY = "libbcc.so.0"
 UAPI = Path("/usr/include")
@@ -61,7 +61,7 @@ def flags() -> list[str]:
     return ["-Werror=implicit-function-declaration", f"-DPAGE_SIZE={os.sysconf('SC_PAGE_SIZE')}"]
 
 
-@functools.cache
+@once
 def fingerprint() -> str:
     """A digest of what turns sources into objects besides BCC: this package, our headers and the flags.
 

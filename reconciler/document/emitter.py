@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
 import yaml
 
 from reconciler.document.construct import plain
+from reconciler.incremental.memo import Memo, memoised
 
 WIDTH = 120
 """Columns that a mapping on one line may reach."""
@@ -23,8 +23,13 @@ _ALWAYS_BLOCK = "service-name"
 """A mapping with this key is a cube, and starts a block however small it is."""
 
 
-def dump_yaml(document: Any) -> str:
-    """`document` (mappings, lists, text, numbers, booleans, None) as YAML, in the order that it has."""
+def dump_yaml(document: Any, memo: Memo | None = None) -> str:
+    """`document` (mappings, lists, text, numbers, booleans, None) as YAML, in the order that it has. Whoever writes many has a
+    memo of how texts are written."""
+    return (memo or Memo()).run(_dump, document)
+
+
+def _dump(document: Any) -> str:
     if isinstance(document, Mapping) and document:
         return "\n".join(_mapping(document, 0, top=True)) + "\n"
     if isinstance(document, list) and document:
@@ -83,7 +88,7 @@ def _flow(value: Any) -> str:
     return {True: "true", False: "false", None: "null"}[value] if value is None or isinstance(value, bool) else repr(value)
 
 
-@lru_cache(maxsize=4096)
+@memoised
 def _text(text: str) -> str:
     if _SAFE.fullmatch(text) and isinstance(plain(text), str) and not _was_no_text(text):
         return text

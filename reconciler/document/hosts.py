@@ -19,7 +19,7 @@ from typing import Any
 
 from reconciler.document import Document, Path
 from reconciler.errors import DocumentError, Position, Problem
-from reconciler.incremental.derived import derived
+from reconciler.incremental.memo import derived
 
 SUSPEND = "pcn/suspend"
 _HOSTS, _ANNOTATIONS = ("spec", "hosts"), ("metadata", "annotations")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler import pins
+from reconciler.check.schema import memo_of
 from reconciler.errors import CompileError, DocumentError, FeatureMissing, NotPermitted, Problem
 from reconciler.graph.cube_part import build_key, program_slots
 from reconciler.graph.parts import Built, ProgramSlot
@@ -55,6 +56,9 @@ class Builder:
 
     def ensure(self, wanted: Iterable[BuildKey]) -> dict[BuildKey, Built]:
         """Compile what is not there yet, all at once. Raises CompileError."""
+        return memo_of(self._services).run(self._ensure, wanted)
+
+    def _ensure(self, wanted: Iterable[BuildKey]) -> dict[BuildKey, Built]:
         lots: list[_Lot] = []
         for key in sorted({key for key in wanted if key not in self.built}):
             service = self._services.get(key.service)

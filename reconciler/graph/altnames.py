@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from reconciler.incremental.derived import derived
+from reconciler.incremental.memo import derived
 from reconciler.model import Cube, Topology
 
 

@@ -31,7 +31,7 @@ from reconciler.graph.records import (
 )
 from reconciler.graph.tables import Tables
 from reconciler.graph.wiring import Wiring, wire
-from reconciler.incremental.derived import derived
+from reconciler.incremental.memo import derived
 from reconciler.model import BuildKey, Cube, Topology
 from reconciler.service.model.codec import Env
 from reconciler.service.registry import Service, Services

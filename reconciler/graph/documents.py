@@ -6,23 +6,23 @@ import json
 import weakref
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from reconciler.incremental.derived import Interned
-from reconciler.incremental.entry_memo import FEW, EntryMemo
+from reconciler.incremental.entry_memo import EntryMemo
+from reconciler.incremental.memo import Interned
 from reconciler.incremental.sharing import is_same, share
-
-_TEXTS: EntryMemo[str] = EntryMemo()
 
 
 class StoredDocument:
-    """A document as the kernel keeps it: `text`, and what it says. Nobody changes it, so what follows from it is kept on it
-    (`incremental.derived`). Where two of one text are alive, they are one object (`stored`)."""
+    """A document as the kernel stores it: `text`, and its `data`. It is immutable, and derived values are memoised on it
+    (`incremental.memo`). Equal texts are one object while it is referenced (`stored`)."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._compared: tuple[weakref.ref[StoredDocument], bool] | None = None
+        self.texts: EntryMemo[str] | None = None  # of the entries of its long lists, with those documents that it was edited from
 
     @cached_property
     def data(self) -> Any:
@@ -43,6 +43,7 @@ class StoredDocument:
 
 stored: Interned[str, StoredDocument] = Interned(StoredDocument)
 _LONG = 1 << 16  # characters of a text that is worth it
+_MANY = 512  # entries of a list; fewer are soon written
 
 
 def _named_as(said: Any, document: StoredDocument) -> StoredDocument | None:
@@ -75,44 +76,57 @@ def is_topology(document: StoredDocument) -> bool:
 
 
 def text_of(data: Any) -> str:
-    """The inverse of `document_data`. Of an edited document, only the entries of long lists that are other objects than before
-    are rewritten."""
-    return _text(data)
+    """The inverse of `document_data`."""
+    return stored_of(data).text
 
 
 def stored_of(data: Any) -> StoredDocument:
-    """A document as the kernel would keep it. It has this very data, which shares with that of the edits to come."""
-    made = stored(_text(data))
-    made.__dict__["data"] = data
+    """A document as the kernel would keep it. It has this very data, which shares with that of the edits to come. If a document
+    of this name is alive, only the entries of long lists that are other objects than in that one are written."""
+    writer = _Writer(_name(data))
+    made = stored(writer.text(data))
+    made.__dict__["data"], made.texts = data, writer.texts
     return made
 
 
-def _text(data: Any) -> str:
-    return "".join(_parts(data))
+@dataclass(slots=True)
+class _Writer:
+    """Of the document of this name. `texts` is the memo of the one before; None as long as no list is long enough for it."""
 
+    name: Any
+    texts: EntryMemo[str] | None = None
 
-def _parts(data: Any) -> Iterator[str]:
-    """They are joined once: each copy of a long text takes a millisecond."""
-    if data.__class__ is dict:
-        opened = "{"
-        for name, value in data.items():
-            yield f"{opened}{_short(name)}:"
-            yield from _parts(value)
-            opened = ","
-        yield "}" if data else "{}"
-    elif isinstance(data, list) and len(data) >= FEW:
-        yield "["
-        yield ",".join(_TEXTS.each(data, lambda _, entry: _short(entry)))
-        yield "]"
-    elif isinstance(data, list):
-        opened = "["
-        for entry in data:
-            yield opened
-            yield from _parts(entry)
-            opened = ","
-        yield "]" if data else "[]"
-    else:
-        yield _short(data)
+    def text(self, data: Any) -> str:
+        return "".join(self._parts(data))
+
+    def _parts(self, data: Any) -> Iterator[str]:
+        """They are joined once: each copy of a long text takes a millisecond."""
+        if data.__class__ is dict:
+            opened = "{"
+            for name, value in data.items():
+                yield f"{opened}{_short(name)}:"
+                yield from self._parts(value)
+                opened = ","
+            yield "}" if data else "{}"
+        elif isinstance(data, list) and len(data) >= _MANY:
+            yield "["
+            yield ",".join(self._memo().each(data, lambda _, entry: _short(entry)))
+            yield "]"
+        elif isinstance(data, list):
+            opened = "["
+            for entry in data:
+                yield opened
+                yield from self._parts(entry)
+                opened = ","
+            yield "]" if data else "[]"
+        else:
+            yield _short(data)
+
+    def _memo(self) -> EntryMemo[str]:
+        if self.texts is None:
+            written = (other for other in reversed(stored.alive()) if other.texts is not None)
+            self.texts = next((other.texts for other in written if _name(other.data) == self.name), None) or EntryMemo()
+        return self.texts
 
 
 _short = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

@@ -13,7 +13,7 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.graph.records import HookRecord, LinkRecord, NamespaceRecord, NextHopRecord, Record
-from reconciler.incremental.derived import derived
+from reconciler.incremental.memo import derived
 from reconciler.model import Cube, Link, LinkEnd, Port, Route, Topology
 from reconciler.service.registry import SHADOW
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reconciler.errors import KernelError
+from reconciler.incremental.memo import once
 from reconciler.kernel import bpf, maps, netns, programs
 from reconciler.kernel.linkkinds import can_make
 from reconciler.kernel.release import is_older_than
@@ -43,7 +44,7 @@ def features() -> dict[str, Feature]:
     return {name: feature(name) for name in _PROBES}
 
 
-@functools.cache
+@once
 def feature(name: str) -> Feature:
     """One feature, probed once a process. Raises KeyError for a name that is not in `features()`."""
     probe, needs = _PROBES[name]

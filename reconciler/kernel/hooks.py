@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
 import re
 import struct
@@ -16,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.errors import HookHeld, KernelError, kernel_error
+from reconciler.incremental.memo import once
 from reconciler.kernel import bpf, clsact, programs
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.kernel.netstate import NetdevState
@@ -31,7 +31,7 @@ _DETACHED = 1.0  # seconds within which the kernel has surely let go of a link t
 _LOOPBACK = 1
 
 
-@functools.cache
+@once
 def has_tcx() -> bool:
     """Whether this kernel has TCX. PCN_NO_TCX=1 says no, to try the other way on a kernel that has it."""
     if os.environ.get("PCN_NO_TCX") == "1":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import functools
 import mmap
 import os
 import re
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from reconciler.errors import kernel_error
+from reconciler.incremental.memo import once
 from reconciler.kernel import batch_read, bpf
 
 HASH, ARRAY, PROG_ARRAY, PERF_ARRAY, PERCPU_HASH, PERCPU_ARRAY = range(1, 7)
@@ -59,7 +59,7 @@ class MapInfo(NamedTuple):
     name: str
 
 
-@functools.cache
+@once
 def cpus() -> int:
     """Number of possible CPUs: how many values a per-CPU row has."""
     with open("/sys/devices/system/cpu/possible", encoding="ascii") as file:
@@ -120,7 +120,7 @@ _INFO = struct.Struct("<6I16s")
 _Described = ctypes.c_char * _INFO.size
 
 
-@functools.lru_cache(maxsize=256)
+@once
 def _seen(kind: int, key: int, value: int, entries: int, flags: int) -> MapSpec:
     """A map's shape by what the kernel reports of it. Kept, since there are a thousand maps of a shape and few shapes."""
     if kind in (DEVMAP, DEVMAP_HASH):
@@ -230,7 +230,7 @@ def keys_of(raw: Content, spec: MapSpec) -> bytes:
     """All keys, one after the other."""
     if isinstance(raw, batch_read.Block):
         return raw.keys
-    return b"".join(raw if isinstance(raw, dict) else _array_keys(spec.max_entries))
+    return b"".join(raw if isinstance(raw, dict) else _array_keys(spec.max_entries)[: spec.max_entries])
 
 
 def _mapped(fd: int, spec: MapSpec) -> bytes | None:
@@ -246,8 +246,13 @@ def _stride(spec: MapSpec) -> int:
     return (spec.value_size + 7) // 8 * 8
 
 
-@functools.lru_cache(maxsize=8)
 def _array_keys(count: int) -> tuple[bytes, ...]:
+    """At least so many rows' keys."""
+    return _keys_below(1 << max(0, count - 1).bit_length())
+
+
+@once
+def _keys_below(count: int) -> tuple[bytes, ...]:
     return tuple(index.to_bytes(4, sys.byteorder) for index in range(count))
 
 

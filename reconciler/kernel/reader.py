@@ -7,7 +7,6 @@ an object that disappeared while we looked is simply not there. Opening a pin is
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import struct
 import time
@@ -144,7 +143,7 @@ class Reader:
 
     def _read_json(self, relative: str) -> dict[str, Any] | None:
         text = self.root.read_link(relative)
-        return _object(text) if text else None
+        return unpacked(text) if text else None
 
     def _open(self, relative: str) -> int | None:
         try:
@@ -330,12 +329,6 @@ class Reader:
         if known is None or known[0] != said:
             known = facts["document", name] = said, unpack(raw)
         return known[1]
-
-
-@functools.lru_cache(maxsize=256)
-def _object(text: str) -> dict[str, Any] | None:
-    """The JSON object that a text is, which nobody may change; None if it is none. Kept, since cubes of a kind say the same."""
-    return unpacked(text)
 
 
 def _keys_alone(raw: bytes, spec: maps.MapSpec) -> dict[bytes, bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import struct
 
 CTX, PORT, ROW = -512, -504, -496  # slots below the frame pointer, two of which bpf/pcn.h knows; the C has the stack above them
@@ -47,7 +46,6 @@ def target(body: bytes, at: int) -> int:
     return at + 1 + int(struct.unpack_from("<h", body, 8 * at + 2)[0])
 
 
-@functools.lru_cache(maxsize=64)
 def targets(body: bytes) -> frozenset[int]:
     """The slots that some jump points to."""
     return frozenset(target(body, at) for at in jumps(body))

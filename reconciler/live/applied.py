@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from reconciler.document import Document
 from reconciler.graph.documents import StoredDocument
 from reconciler.graph.records import Live
-from reconciler.incremental.derived import derived
+from reconciler.incremental.memo import derived
 
 APPLIED = "applied topology "  # what stands for the file of a document that the kernel keeps
 

@@ -12,7 +12,7 @@ from typing import Any
 from reconciler import pins
 from reconciler.graph.documents import StoredDocument, is_topology
 from reconciler.graph.records import GONE, TopologyRecord
-from reconciler.incremental.derived import derived
+from reconciler.incremental.memo import derived
 from reconciler.incremental.packed_text import PACKER
 from reconciler.kernel.document_values import unpack_document
 from reconciler.kernel.reader import Reader

@@ -26,7 +26,7 @@ from reconciler.graph.records import (
     State,
     TopologyRecord,
 )
-from reconciler.incremental.derived import derived
+from reconciler.incremental.memo import derived
 from reconciler.model import Topology
 from reconciler.service.registry import Services
 
@@ -49,7 +49,7 @@ def readable(documents: Sequence[Document], services: Services) -> tuple[list[To
     """The topologies of applied documents, and, by file, what is wrong with those that cannot be read, and in consequence
     with those that name their cubes."""
     wrong: dict[str, str] = {}
-    left = [shared(document) for document in documents]
+    left = [shared(document, services) for document in documents]
     while left:
         try:
             return check(left, services)[0], wrong

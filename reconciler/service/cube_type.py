@@ -20,15 +20,15 @@ The Python half is pure and optional; of these it defines what it needs (`Servic
     check(config, env) -> iterable of (path, sentence, "error" | "warning")   what the schema cannot say;
                                                    `path`: steps from the cube, such as ("route", 0, "nexthop")
     MIGRATIONS {table: {(key size, value size): migrate}}   what rows become that were learned in an older layout
-    sizes(config) -> {table: rows}                 how many rows tables hold, where a cube's configuration declares so and not
-    the C FACTS ("netdevs", ...)                         which facts it wants in env.facts (reconciler/facts)
+    sizes(config) -> {table: rows}                 sizes of tables that depend on a cube's configuration
+    FACTS ("netdevs", ...)                         which facts it wants in env.facts (reconciler/facts)
     SCRATCH {table}                                tables in which nothing is kept from one packet to the next
     IMPORTS {format: Import}                       other programs' files that it can make topologies of (service/importers.py)
     COMMANDS {program: Command}                    programs that edit a topology in another one's language (service/commands.py)
 
-Whoever asks again gives the entries of long lists that an edit did not touch as the very same objects, and nothing of what is
-given is ever changed. So a half may keep what it made of them (incremental/entry_memo.py), if it gives what it would give
-without.
+Arguments are never changed, and entries of long lists that an edit did not touch are the very same objects in the next call. So
+a half may memoise (`memoised`, `recent`, `Owned` and `EntryMemo` of the SDK), as long as its results stay the same. A memo
+belongs to the service that calls, never to a module, and ends with it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler import pins
 from reconciler.errors import PcnError, of_code
-from reconciler.incremental.derived import Node
+from reconciler.incremental.memo import Node
 from reconciler.service.directories import ServiceFiles
 from reconciler.service.implementation import ModuleImpl, ServiceImpl
 from reconciler.service.model import bindings as model_bindings

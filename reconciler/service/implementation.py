@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from reconciler.incremental.memo import Memo
 from reconciler.service.model.codec import Env
 from reconciler.service.model.rows import Migrate, TableRows
 
@@ -87,10 +88,11 @@ class ServiceImpl(Protocol):
 
 
 class ModuleImpl:
-    """A Python module as a `ServiceImpl`; without a module, one that says nothing. `slow_path` is its class `SlowPath`."""
+    """A Python module as a `ServiceImpl`; without a module, one that says nothing. `slow_path` is its class `SlowPath`. What the
+    module memoises (`sdk.memoised`, `sdk.Owned`) is kept here."""
 
     def __init__(self, module: ModuleType | None = None) -> None:
-        self.module = module
+        self.module, self._memo = module, Memo()
         self.chooses, self.derives = hasattr(module, "sources"), hasattr(module, "tables")
         self.checks, self.acts = hasattr(module, "check"), hasattr(module, "actions")
         self.reads = hasattr(module, "config") or hasattr(module, "state")
@@ -105,7 +107,7 @@ class ModuleImpl:
 
     def _ask(self, name: str, otherwise: Any, *arguments: Any) -> Any:
         function = getattr(self.module, name, None)
-        return otherwise if function is None else function(*arguments)
+        return otherwise if function is None else self._memo.run(function, *arguments)
 
     def sources(self, config: Config) -> Mapping[str, Sequence[Any]]:
         found: Mapping[str, Sequence[Any]] = self._ask("sources", {}, config)
@@ -136,7 +138,7 @@ class ModuleImpl:
         return found
 
     def check(self, config: Config, env: Env) -> Iterable[Found]:
-        return tuple(self._ask("check", (), config, env))
+        return self._memo.run(lambda: tuple(self._ask("check", (), config, env)))
 
     def namespace(self, config: Config, cube: str) -> Mapping[str, Config]:
         found: Mapping[str, Config] = self._ask("namespace", {}, config, cube)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reconciler.incremental.derived import Node
+from reconciler.incremental.memo import Node
 from reconciler.service.directories import ServiceFiles, in_directory, in_tree
 from reconciler.service.ownership import refuse_others
 

@@ -14,6 +14,7 @@ from reconciler.errors import DocumentError, Position, Problem, UsageError
 from reconciler.facts import Facts
 from reconciler.facts.netdevs import Netdev
 from reconciler.incremental.entry_memo import EntryMemo
+from reconciler.incremental.memo import Owned, memoised, recent
 from reconciler.incremental.persistent_list import Distinct, PersistentList, Sums, splice, unchanged
 from reconciler.incremental.row_delta import row_delta
 from reconciler.service.commands import Command, CommandCall, CommandDone
@@ -42,6 +43,7 @@ __all__ = [
     "Migrate",
     "Netdev",
     "Option",
+    "Owned",
     "PersistentList",
     "Position",
     "Problem",
@@ -52,7 +54,9 @@ __all__ = [
     "UsageError",
     "decode",
     "encode",
+    "memoised",
     "place",
+    "recent",
     "row_delta",
     "splice",
     "unchanged",

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reconciler.incremental.memo import Memo
 from reconciler.kernel.bpffs import Bpffs
 from reconciler.rpc.contract import VERSION, RpcError, to_bytes
 from reconciler.rpc.server import LATER, Connection
@@ -165,7 +166,7 @@ def main() -> None:
     worker.prepare()
     privileges.drop(_readable(order["services"]))
     os.chdir("/")
-    worker.run()
+    Memo().run(worker.run)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from reconciler import check
 from reconciler.document import Document
 from reconciler.document.load import parse
 from reconciler.engine.apply import Options, apply, drift
@@ -48,7 +47,6 @@ def decoded() -> Iterator[Counter[str]]:
 
 def forget(others: frozenset[str], but: int = 0) -> None:
     """As in a process that has just begun: of what was made of documents here only what options keep is left."""
-    check._LAST.clear()
     gc.collect()
     assert sum(each.text not in others for each in stored.alive()) == but
 
@@ -64,7 +62,6 @@ def topologies(odd: str = "FORWARD") -> list[Document]:
 @pytest.fixture
 def others() -> frozenset[str]:
     """The documents of tests before, which something in this process keeps alive."""
-    check._LAST.clear()
     gc.collect()
     return frozenset(each.text for each in stored.alive())
 

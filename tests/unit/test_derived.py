@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from reconciler.incremental.derived import Interned, Node, derived
+from reconciler.incremental.memo import Interned, Node, derived
 
 
 class Text:

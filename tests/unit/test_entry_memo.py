@@ -5,8 +5,8 @@ import random
 import weakref
 
 from reconciler.check.normal import normalise
-from reconciler.incremental.derived import Node
 from reconciler.incremental.entry_memo import EntryMemo
+from reconciler.incremental.memo import Node
 from reconciler.incremental.persistent_list import unchanged
 
 

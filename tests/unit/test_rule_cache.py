@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.check import check, rule_cache
+from reconciler.check.schema import memo_of
 from reconciler.document.incremental_parse import reparse
 from reconciler.document.load import parse
 from reconciler.errors import DocumentError
@@ -53,6 +54,6 @@ def test_what_is_wrong_after_an_edit_is_what_is_wrong_with_the_text(after: str) 
     new = reparse(old, after)
     again = [new] if new is not None else parse(after, "f")
     said = outcome(again)
-    rule_cache._GRAPHS.clear()
+    memo_of(SERVICES).run(lambda: rule_cache._GRAPHS().clear())
     assert said == outcome(parse(after, "f"))
     assert isinstance(outcome([old]), tuple), "what was right is right"

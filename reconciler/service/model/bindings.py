@@ -30,7 +30,7 @@ class Column:
     init: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Binding:
     """One table's share of a model. `segments` point to the entries: (name, whether it is a list).
 

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any
 
 from reconciler.incremental.entry_memo import FEW, EntryMemo
+from reconciler.incremental.memo import derived
 from reconciler.incremental.persistent_list import unchanged
 from reconciler.incremental.row_delta import row_delta
 from reconciler.service.model.bindings import Binding
@@ -51,7 +52,10 @@ class _Made:
         return sum(map(len, pairs)) if self.nested else len(pairs)
 
 
-_MADE: dict[Binding, _Made] = {}
+@derived
+def _last_of(_binding: Binding) -> list[_Made]:
+    """What was made for the last layouts, if there were any."""
+    return []
 
 
 def is_of_entries_alone(binding: Binding) -> bool:
@@ -68,9 +72,10 @@ def rows_of_entries(binding: Binding, layout: TableLayout, config: Mapping[str, 
     below: Any = config
     for name, _ in binding.segments[: outermost + 1]:
         below = below.get(name) if isinstance(below, Mapping) else None
-    known = _MADE.get(binding)
-    if known is None or known.key != layout.key or known.value != layout.value:
-        known = _MADE[binding] = _Made(layout.key, layout.value, bool(within))
+    last = _last_of(binding)
+    if not last or last[0].key != layout.key or last[0].value != layout.value:
+        last[:] = [_Made(layout.key, layout.value, bool(within))]
+    known = last[0]
     row = packer(binding, layout, env)
 
     def work(_: int, entry: Any) -> Row | tuple[Row, ...]:

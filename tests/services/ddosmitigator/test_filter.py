@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, ip_address
 import pytest
 
 from cubes.ddosmitigator import constants, filter, sizes, tables
+from reconciler.incremental.memo import Memo
 from reconciler.service.model.codec import Env
 
 ENV = Env({}, "guard")
@@ -21,8 +22,7 @@ def rows(source: list, target: list | tuple = ()) -> dict[bytes, bytes]:
 
 
 def anew(source: list, target: list | tuple = ()) -> dict[bytes, bytes]:
-    filter._MADE.clear()
-    return rows(source, target)
+    return Memo().run(rows, source, target)
 
 
 def test_each_address_of_both_lists_has_its_bits() -> None:

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from cubes import firewall
+from reconciler.incremental.memo import Memo
 from reconciler.service.model.codec import Env
 from tests.services.firewall.rulesets import rule_set
 from tests.services.firewall.test_epochs import LAYOUTS
@@ -16,11 +17,7 @@ def derived(config: dict, live: dict, cube: str) -> dict[str, dict[bytes, bytes]
 
 
 def derived_anew(config: dict, live: dict) -> dict[str, dict[bytes, bytes]]:
-    kept, firewall._ANSWERS = firewall._ANSWERS, type(firewall._ANSWERS)()
-    try:
-        return derived(config, live, "anew")
-    finally:
-        firewall._ANSWERS = kept
+    return Memo().run(derived, config, live, "anew")
 
 
 def edited(rng: random.Random, config: dict, spare: list[dict]) -> dict:
