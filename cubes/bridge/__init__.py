@@ -1,7 +1,7 @@
-"""The bridge's control plane: its configuration as rows of its tables, and back.
+"""The bridge's control plane: converts its configuration to table rows, and back.
 
-`ports` says how each port treats tags, `vlans` which ports carry each VLAN. What spanning trees do is state, and the worker's
-(`slowpath`).
+`ports` has each port's tagging, `vlans` the ports that carry each VLAN. The state of spanning trees belongs to the slow-path
+worker (`slowpath`).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _port_row(port: Port, env: Env, layout: Any) -> bytes:
 
 
 def _vlan_rows(ports: list[Port], env: Env, layout: Any) -> Iterator[tuple[int, bytes]]:
-    """Sets of ports are a bit for each port's number. A native VLAN has a row even where row 0 says that the port carries it."""
+    """Sets of ports as bitmaps of port numbers. A native VLAN has a row even where row 0 already includes the port."""
     members: dict[int, int] = {}
     untagged: dict[int, int] = {}
     for port in ports:

@@ -61,7 +61,7 @@ def encode(bpdu: Bpdu) -> bytes:
 
 
 def decode(raw: bytes) -> Bpdu | None:
-    """None for what is no BPDU, or one that nobody may have sent (9.3.4)."""
+    """None for a frame that is no BPDU, or an invalid one (9.3.4)."""
     if len(raw) < 4 or raw[:2] != b"\0\0":
         return None
     if raw[3] == TCN:
@@ -78,7 +78,7 @@ def decode(raw: bytes) -> Bpdu | None:
 
 
 def frame(bpdu: Bpdu, source: bytes, vlan: int, *, tagged: bool) -> bytes:
-    """As it leaves a port: without a tag as every bridge sends it, with one as those do that have a tree by VLAN (PVST+)."""
+    """The Ethernet frame as a port sends it: untagged like any bridge, or tagged like bridges with one tree per VLAN (PVST+)."""
     body = encode(bpdu)
     if not tagged:
         body = _LLC + body

@@ -1,4 +1,4 @@
-"""What no schema can say of a bridge: which VLANs its ports and entries have to do with one another."""
+"""Rules of a bridge that no schema can express: how the VLANs of ports and of entries relate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a spanning tree knows at a port as bytes, for the next worker (`stp_memory` of bpf/bridge/bridge.h)."""
+"""The state of a spanning tree at a port as bytes, for the next worker (`stp_memory` of bpf/bridge/bridge.h)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The machines of one port (IEEE 802.1D-2004, 17.29 to 17.31): from role to role, to learning and forwarding, and what a
-change of the topology brings. Each function gives whether anything changed; they are called until nothing does."""
+"""The state machines of one port (IEEE 802.1D-2004, 17.29 to 17.31): role transitions, port states, and topology changes.
+Each function returns whether anything changed; they are called until nothing does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cubes.bridge.tree import Port, Role, Tree
 
 
 class Run(Protocol):
-    """What a port sees of the step that is made (`steps`)."""
+    """What a port sees of the current step (`steps`)."""
 
     tree: Tree
     now: float

@@ -1,8 +1,7 @@
-"""The bridge's slow path: spanning trees, and what is to be forgotten when a link goes down.
+"""The bridge's slow path: runs the spanning trees, and flushes learned addresses when a link goes down.
 
-Only BPDUs come up, so they wait for nothing else: each cube has a ring of its own, and each service a worker. What a port was
-cleared for, and what each tree knows, is in tables: the next worker continues from there, and without any ports stay what they
-are.
+Only BPDUs are received, on a ring per cube and a worker per service, so nothing else delays them. The port states and each
+tree's state are in tables, from which the next worker continues; without a worker, ports keep their states.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ class SlowPath:
             self._do(vlan, Received(port.name, bpdu))
 
     def changed(self) -> None:
-        """Another configuration, or links that went up or down."""
+        """The configuration changed, or links went up or down."""
         if not self._started:
             return
         self._ports = {port.name: port for port in ports_of(self.cube.config) if port.name in self.cube.ports}
@@ -84,7 +83,7 @@ class SlowPath:
         self._publish(None)
 
     def _configure(self, vlan: int, settings: Settings) -> None:
-        """A port that points elsewhere now begins anew."""
+        """A port with another peer starts from the beginning."""
         tree = self._trees[vlan]
         if tree.settings != settings:
             self._do(vlan, Configured(settings), at_once=False)
@@ -126,8 +125,8 @@ class SlowPath:
             self._publish([vlan])
 
     def _publish(self, vlans: Iterable[int] | None) -> None:
-        """Ports do what was decided before it is remembered and told: a worker that ends between remembers too little, and a
-        neighbour is not told of what is not so yet."""
+        """Port states are written before the tree's state is stored and BPDUs are sent: a worker that dies in between has
+        stored too little, and no neighbour hears of a state that is not in force yet."""
         if self._moved:
             self._moved = False
             self._clear()
@@ -142,8 +141,8 @@ class SlowPath:
         return self._ports[name].identity(self.cube.name)
 
     def _restored(self, vlan: int, settings: Settings) -> Tree:
-        """As the worker before left it. What was heard is believed for as long as it takes to hear it again: nothing that was not
-        cleared forwards meanwhile."""
+        """The state that the previous worker stored. Received information is trusted for as long as it takes to be received
+        again: a port that was not forwarding does not start to meanwhile."""
         tree = Tree(settings)
         for name in settings.ports:
             row = self.cube.table("stp_memory").get(_key(self.cube.ports[name], vlan))
@@ -158,7 +157,7 @@ class SlowPath:
         return tree
 
     def _remember(self, vlans: Iterable[int] | None) -> None:
-        """What trees know. None: of all of them, and what belongs to none goes."""
+        """Store the trees' state; None: of all trees, and the rows of trees that no longer exist are deleted."""
         wanted = {
             _key(self.cube.ports[name], vlan): memory.memory(port, self._identity(name))
             for vlan in (self._trees if vlans is None else vlans)
@@ -176,7 +175,7 @@ class SlowPath:
                 self._kept[key] = row
 
     def _clear(self) -> None:
-        """Write what ports may do; first what they may not any more, so that no frame goes round between two rows."""
+        """Write the port states; those that stop forwarding first, so that there is no loop between two writes."""
         table = self.cube.table("stp_ports")
         wanted = {self.cube.ports[name]: (self._identity(name), *_words(self._trees, name)) for name in self._ports}
         changed = {at: words for at, words in wanted.items() if self._cleared.get(at) != words}

@@ -1,9 +1,9 @@
-"""What happens to a spanning tree: (tree, event, now) gives another tree, the BPDUs to send, and what to forget. Pure.
+"""What happens to a spanning tree: (tree, event, now) returns a new tree, the BPDUs to send, and what to flush. Pure.
 
-The state machines are those of IEEE 802.1D-2004, clause 17, run until none has anything to do. It is the rapid protocol and the
-older one at once: without `rapid` a bridge sends the older BPDUs, agrees to nothing, and every port waits for its time; and so
-does the port of a rapid one whose neighbour speaks the older protocol. One thing is as it was in 802.1D-1998 there: what is heard
-holds for as long as its sender says (max-message-age), and is not gone after three lost hellos.
+The state machines are those of IEEE 802.1D-2004, clause 17, run until none has anything to do. It implements RSTP and STP:
+without `rapid` a bridge sends STP BPDUs, makes no agreements, and its ports wait for the forward delay; so does a port of an
+RSTP bridge whose neighbour runs STP. As in 802.1D-1998, received information then expires after the sender's max-message-age,
+not after three lost hellos.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Enabled:
-    """A port's link came up, or went down."""
+    """A port's link went up or down."""
 
     port: str
     up: bool
@@ -193,7 +193,7 @@ class _Run:
         return change_role(self, name, port) | note_topology(self, name, port) | changed
 
     def _adopt(self, port: Port) -> None:
-        """UPDATE of 17.27: the port goes by what this bridge says."""
+        """UPDATE of 17.27: the port takes this bridge's information."""
         port.proposing = port.proposed = False
         port.agreed = port.agreed and port.info == Info.MINE and port.designated <= port.vector
         port.synced = port.synced and port.agreed

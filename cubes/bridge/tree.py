@@ -1,6 +1,6 @@
-"""A spanning tree as one bridge sees it: plain data. What happens to it is in `steps`.
+"""A spanning tree from one bridge's point of view: plain data. Its transitions are in `steps`.
 
-Variables are those of IEEE 802.1D-2004, 17.19; what counts down there is a point in time here, and over when that has come.
+Variables are those of IEEE 802.1D-2004, 17.19; timers are deadlines here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Role(IntEnum):
 
 
 class Info(IntEnum):
-    """Where what a port knows is from."""
+    """Where a port's information originates from."""
 
     DISABLED = 0
     AGED = 1
@@ -73,7 +73,7 @@ WORST = Vector(2**64 - 1, 2**32 - 1, 2**64 - 1, 2**16 - 1)
 
 @dataclass(slots=True)
 class Port:
-    """`vector` and `times` are the port's priority and times, whoever they are from."""
+    """`vector` and `times` are the port's priority and times, from whichever source."""
 
     enabled: bool = False
     edge: bool = False  # operational
@@ -113,7 +113,7 @@ class Port:
 
     @property
     def state(self) -> str:
-        """In Polycube's words."""
+        """By Polycube's name."""
         if self.role == Role.DISABLED:
             return "disabled"
         if self.forward:

@@ -1,9 +1,8 @@
-"""The bits in front of the blacklists: three for each address, by a hash of it, in a row of 512.
+"""Bloom filter in front of the blacklists: three bits for each address, by its hash, in a row of 512.
 
-The number of rows is a power of two, with 8 bits or more for each address, so that of the addresses that are not listed about
-one in 33 is looked up all the same. The three lie in one row, so that a packet takes one access to memory. An edit of one address
-among 100,000 is one row: which addresses a row has is remembered from one time to the next, and what is built from them is the
-same as what is built from nothing.
+The number of rows is a power of two, with 8 bits or more per address, so about one in 33 addresses that are not listed is
+looked up in vain. The three bits share a row, so a packet costs one memory access. An edit of one address among 100,000 is
+one row: the members of each row are memoised, and the result equals that of a build from scratch.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def hash_of(address: bytes, number: int) -> int:
 
 
 def hashes(entries: Sequence[Any], number: int, env: Env) -> list[int]:
-    """Of the entries of a list, in a list that nobody may change."""
+    """Of the entries of a list; the result must not be changed."""
     return _HASHES[number]().each(entries, lambda _, entry: hash_of(encode("ip", entry["ip"], 16, env), number))
 
 
@@ -81,7 +80,7 @@ def _anew(listed: Sequence[Sequence[int]], count: int) -> _Made:
 
 
 def _edited(made: _Made, listed: Sequence[Sequence[int]]) -> _Made | None:
-    """What an edit makes of it; None if most is another."""
+    """The answer after an edit; None if most entries differ."""
     gone: list[int] = []
     more: list[int] = []
     for old, new in zip(made.listed, listed, strict=True):

@@ -1,7 +1,7 @@
 """The dynamic monitor's control plane: the user's C as the cube's programs, and its tables as metrics.
 
-A table that is swapped when it is read is there twice: the user's program is compiled a second time with another name in place of
-the table's, and one row says which of the two programs packets go to (bpf/dynmon/dynmon_turn.c).
+A table that is swapped when it is read exists twice: the user's program is compiled a second time with the table renamed, and
+one row selects the program that packets enter (bpf/dynmon/dynmon_turn.c).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def actions(call: ActionCall) -> ActionDone:
 
 
 def _emptied(call: ActionCall, rows: Rows) -> ActionDone:
-    """The metrics of these rows, and the rows that go."""
+    """The metrics of these rows, and the rows to delete."""
     turned = 1 - _turn(call.env.live)
     gone: dict[str, dict[bytes, bytes | None]] = {}
     for metric in (metric for direction in PATHS for metric in metrics_of(call.config, direction)):

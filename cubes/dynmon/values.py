@@ -21,7 +21,7 @@ def value_of(table: Any, rows: Mapping[bytes, bytes]) -> list[Any]:
 
 
 def plain(layout: Any, raw: bytes) -> Any:
-    """A number, a mapping of a struct's fields, or hexadecimal digits of what BCC says nothing about."""
+    """A number, a mapping of a struct's fields, or hexadecimal digits where BCC does not describe the type."""
     if layout.kind == "scalar":
         return _number(raw, layout.signed)
     if layout.kind == "bytes":

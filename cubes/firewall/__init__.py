@@ -1,8 +1,8 @@
 """The firewall's control plane: its configuration as rows of its tables, and back.
 
-`rules` and `ids` hold what is written; what packets meet (`cells4`, `cells6`, `pages4`, `pages6`, `versions`, `epoch`) is derived
-from it and from the rows that are there, so that a change costs what it changes (firewall_version). A rule's counters are
-kept under its identity (firewall_rules) and stay where they are as long as it does.
+`rules` and `ids` hold the rules as written; the lookup tables (`cells4`, `cells6`, `pages4`, `pages6`, `versions`, `epoch`)
+is derived from them and from the live rows, so that an edit costs in proportion to what it changes (firewall_version). A
+rule's counters are kept under its identity (firewall_rules) and stay where they are as long as it does.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ _SOME_ROWS = 16384  # of `limits` and `logging_rules`, as the C has it
 
 
 def programs(config: Config) -> dict[str, Sequence[int]]:
-    """All but those that answer what is rejected, and that look for sets and MACs, which few rule sets ask for. The others are
-    in a packet's path only where the version in force says so, so that no change of rules or modes loads one."""
+    """All but those for rejecting, and for looking up sets and MACs, which few rule sets need. The others are always loaded,
+    and in a packet's path only where the version in force needs them, so that no edit of rules or modes loads a program."""
     chains = config.get("chain", ())
     asked = [rule_list(*_list_of(chain)).asks for chain in chains]
     rejects = any(chain.get("default") == "REJECT" for chain in chains) or any(asks.rejects for asks in asked)
@@ -127,7 +127,7 @@ def _answer(config: Config, chains: Mapping[int, Config], env: Env) -> CachedAns
 
 
 def _numbers(config: Config, chains: Mapping[int, Config], env: Env) -> Numbers:
-    """Of what rules name: other netdevs and sets may come and go."""
+    """Numbers of the netdevs and sets that rules name; other netdevs and sets may appear and disappear."""
     asked = [rule_list(*_list_of(chain)).asks for chain in chains.values()]
     there, sets = env.facts.get("netdevs", {}), numbers_of((each["name"] for each in config.get("set", ())), env.live)
     netdevs = {name: there[name]["index"] for asks in asked for name in asks.devices if name in there}
@@ -177,7 +177,7 @@ def _head(config: Config, chains: Mapping[int, Config], grids: Mapping[tuple[int
 
 
 def _asked(chain: Config | None) -> int:
-    """enum sets: whose sets the rules of a chain ask for, and whether any asks for a MAC."""
+    """enum sets: whose sets the rules of a chain match on, and whether any matches on a MAC."""
     asks = rule_list(*_list_of(chain)).asks if chain else Asks()
     return (SRC if asks.src_sets else 0) | (DST if asks.dst_sets else 0) | (SMAC if asks.smac else 0)
 
@@ -196,7 +196,7 @@ def _ids(chains: Mapping[int, Config]) -> dict[bytes, bytes]:
 
 
 def _agree(tables: Mapping[str, Any]) -> None:
-    """The rows made here are of the shape that the C declares; two people may have changed one of them each."""
+    """Asserts that rows built here have the sizes that the C declares, in case only one of the two was changed."""
     for name, size in (("rules", ROW.size), ("cells4", 104), ("cells6", 176), ("set_hosts", 80), ("set_prefixes", 128)):
         assert tables[name].value.size == size, f"{name}: {tables[name].value.size} bytes in C, {size} in Python"
     for family in FAMILIES:
@@ -217,7 +217,7 @@ def check(config: Config, env: Env) -> Iterable[tuple[tuple[str | int, ...], str
 
 
 def cuts(before: Config | None, config: Config) -> str:
-    """Those older than it, where it comes, or where it begins to track connections."""
+    """Connections older than the cube, where it is inserted, or where it starts to track connections."""
     tracks = config.get("conntrack", "ON") == "ON"
     if before is not None and (not tracks or before.get("conntrack", "ON") == "ON"):
         return ""

@@ -1,4 +1,4 @@
-"""What no schema can say of a firewall: which conditions make sense together, and which rules can never match."""
+"""Rules of a firewall that no schema can express: which conditions fit together, and which rules can never match."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def too_many_undecided(rules: Sequence[Rule]) -> Sequence[tuple[int, int]]:
 
 
 def _lookups(rules: Sequence[Rule], family: int) -> int:
-    """Look-ups that no packet of the family exceeds."""
+    """An upper bound of the look-ups for a packet of the family."""
     if len(rules) > _LAID_OUT:
         return 0
     names = sorted({name.lstrip("!") for rule in rules for name in (rule.src_set, rule.dst_set) if name})
@@ -144,7 +144,7 @@ def _of_what_it_does(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _of_what_it_matches(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Leaves that belong to other protocols; values that say nothing, or the same as another spelling."""
+    """Leaves that belong to other protocols; values without effect, or equal to another spelling."""
     proto = PROTOCOLS.get(str(entry.get("l4proto")), entry.get("l4proto"))
     for leaf in ("sport", "dport"):
         if leaf in entry and proto not in WITH_PORTS:

@@ -1,8 +1,8 @@
-"""How long a search can be next to what an edit left behind.
+"""How much longer searches take while deleted cells are still in the chains.
 
-A cell that dies with an edit stays in the chain of its key until the next one, and packets that come by that key pass it. After
-an edit that exchanges most of a large rule set, a search could need many times the look-ups of the rules themselves. So there
-is each grid twice, and on the other one (tuple_space.other_grid) the keys are others and the chains new.
+A cell that an edit deletes stays in the chain of its key until the next edit, and packets with that key pass it. After an
+edit that exchanges most of a large rule set, a search could need many times the look-ups of the rules alone. So each grid
+exists twice, and the second one (tuple_space.other_grid) has other keys and therefore empty chains.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _MANY = MOST_LOOKUPS // 4  # look-ups: a LOG rule, or one beyond its limit, is f
 
 
 def is_crowded(sizes: Sizes, cells: Iterable[bytes]) -> bool:
-    """Whether what an edit left behind makes searches much longer than the rules do, or longer than they may be. `sizes` is
-    what the rules need; `cells` are the keys of the cells there are then, of those at least whose number the edit changes."""
+    """Whether deleted cells make searches much longer than the rules alone, or longer than the limit. `sizes` are the rules'
+    own; `cells` are the keys of all cells after the edit, at least where the edit changes their number."""
     longest = {number: max(counts) for number, counts in sizes.items()}
     for key, seats in Counter(map(seated_none, cells)).items():
         number = key[:8]

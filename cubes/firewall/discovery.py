@@ -1,7 +1,7 @@
-"""Chains that let IPv6 through and not what finds its neighbours: with a default of DROP nobody learns a MAC, and nothing passes.
+"""Chains that accept IPv6 but not neighbour discovery: with default DROP no MAC address is ever resolved, and nothing passes.
 
-A node requests a MAC address by a neighbour solicitation (ICMPv6 type 135) and is answered by an advertisement (136). Of a chain
-that is an edit of the one before, only those rules are examined that appeared or disappeared.
+A node requests a MAC address by a neighbour solicitation (ICMPv6 type 135) and is answered by an advertisement (136). If the
+chain is an edit of the previous one, only added and removed rules are examined.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _IPV6 = 6  # counted under it: rules that accept from or to IPv6 addresses, and 
 
 @dataclass(slots=True)
 class Discovery:
-    """The rules of one chain as they were last asked about. `counts`: how many accept each of what this is about."""
+    """The rules of one chain when they were last examined. `counts`: how many rules accept each kind."""
 
     rules: Sequence[Rule] = ()
     counts: Counter[int] = field(default_factory=Counter)
@@ -46,8 +46,8 @@ def _accepted(rules: Sequence[Rule]) -> Iterator[int]:
 
 
 def _messages(rule: Rule) -> Iterable[int]:
-    """Which of the two a rule is taken to accept. Solicitations go to groups, so one that requests a destination accepts them
-    only if it is about ICMPv6: then whoever wrote it has thought of it."""
+    """Which of the two message types a rule is assumed to accept. Solicitations go to multicast groups, so a rule with a
+    destination counts only if it is about ICMPv6: its author has then thought of it."""
     if rule.proto is None:
         return () if rule.dst or rule.dst_set or "dst" in dict(rule.texts) else _NAMES
     return _NAMES if rule.sport is None else [kind for kind in _NAMES if rule.sport[0] <= kind <= rule.sport[1]]

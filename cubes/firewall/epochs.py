@@ -1,6 +1,5 @@
-"""A rule set as rows, made from the rows that are there: what is new is added, what goes is marked, and one word tells which
-version is in force (cubes/lib/epochs.py).
-"""
+"""A rule set as rows, built from the live rows: new cells are added, removed ones marked, and one word selects the version in
+force (cubes/lib/epochs.py)."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ _WRITTEN = 1 << 16  # bit of `layout`: the chain is in the document
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a version says beside its rules; `actions`, `grids`, `written` and `sets` (enum sets) by chain."""
+    """A version's content beside its rules; `actions`, `grids`, `written` and `sets` (enum sets) by chain."""
 
     mode: int
     actions: tuple[int, int]
@@ -62,7 +61,7 @@ def head_in_force(live: Mapping[str, Mapping[bytes, bytes]]) -> Head | None:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """Rows of epoch, versions, pages and cells. `unsettled`: keys by family whose rows say more than what is in force."""
+    """Rows of epoch, versions, pages and cells. `unsettled`: keys by family whose rows have cells of other versions, too."""
 
     rows: dict[str, Rows]
     unsettled: Mapping[int, set[bytes]]
@@ -83,8 +82,8 @@ def derive(
 def put_in_force(
     wanted: Mapping[int, Wanted], pages: Pages, head: Head, live: Mapping[str, Mapping[bytes, bytes]]
 ) -> Derived:
-    """`wanted` by family. Cells that neither it nor `live` has are not in the answer: whoever omits some that are right puts
-    them back."""
+    """`wanted` by family. The result lacks the cells that are neither in it nor in `live`; the caller adds those that it
+    omitted though they are right."""
     found = lib.put_in_force(
         {f"cells{family}": cells for family, cells in wanted.items()},
         {f"pages{family}": functools.partial(_bank_rows, pages, family) for family in FAMILIES},

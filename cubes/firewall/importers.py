@@ -1,8 +1,8 @@
-"""What iptables does on a host, as firewalls on its netdevs: the import 'iptables-save'.
+"""The import 'iptables-save': a host's iptables rules as firewalls on its netdevs.
 
-Without addresses, what comes by a netdev is taken to be for this host: INPUT is its chain INGRESS, and OUTPUT is EGRESS. With
---address it is a router: INPUT is for packets to these addresses, and FORWARD is asked where packets leave, of those that came
-by a netdev that is named too. docs/services/firewall.md has the table of what becomes of what.
+Without addresses, all packets that arrive are assumed to be for this host: INPUT becomes chain INGRESS, and OUTPUT EGRESS.
+With --address the host is a router: INPUT applies to packets to these addresses, and FORWARD where packets leave, if they
+arrived by a named netdev. docs/services/firewall.md has the complete mapping.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _shared(cubes: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _once(problems: Sequence[Problem]) -> Iterator[Problem]:
-    """A warning that many lines give is given once."""
+    """Reports a warning once, however many lines cause it."""
     counts = Counter(problem.message for problem in problems if problem.severity == "warning")
     for problem in problems:
         more = counts.pop(problem.message, 0) - 1 if problem.severity == "warning" else 0
@@ -135,7 +135,7 @@ def _lost(some: Filter, netdevs: Sequence[str], *, routes: bool, host: bool) -> 
 
 
 def _reachable(some: Filter, chains: Iterable[str]) -> list[Rule]:
-    """The rules of these chains, and of those that they lead to."""
+    """The rules of these chains, and of those that they jump to."""
     left, found = list(chains), dict.fromkeys(chains)
     while left:
         for rule in some.rules[left.pop()]:
@@ -149,7 +149,7 @@ def _reachable(some: Filter, chains: Iterable[str]) -> list[Rule]:
 
 
 def _local(text: str) -> Iterator[Network]:
-    """The address of an interface, and the broadcast address that comes with it."""
+    """The address of an interface, and its broadcast address."""
     try:
         found = ipaddress.ip_interface(text)
     except ValueError:
@@ -160,7 +160,7 @@ def _local(text: str) -> Iterator[Network]:
 
 
 def _types(addresses: Sequence[Network], texts: Sequence[str]) -> dict[str, list[Network]]:
-    """The addresses of each type (addrtype) that is known: without --address, only those that are the same everywhere."""
+    """The known addresses of each type (addrtype): without --address, only those that are the same everywhere."""
     own = [ipaddress.ip_network(ipaddress.ip_interface(text).ip) for text in texts]
     every: dict[str, list[Network]] = {"MULTICAST": [ipaddress.ip_network("224.0.0.0/4"), ipaddress.ip_network("ff00::/8")]}
     if own:

@@ -1,10 +1,9 @@
-"""Rows after an edit, made from the rows before it: what is derived of rules that did not change is kept.
+"""Incremental derivation of rows: after an edit, cells of unchanged rules are reused.
 
-`cubes.firewall.tables` is a function of a configuration and of the rows that are there. An agent asks again and again, about
-the same rules but for one, and about the rows that came of the last answer. Then the answer is the last one, with those keys
-worked out again that a rule came to or went from. It is what all rules together give
-(tests/services/firewall/test_incremental.py), and where it might be something else, `after` gives nothing, and all is derived
-anew.
+`cubes.firewall.tables` is a function of a configuration and of the live rows. An agent calls it repeatedly, with the same
+rules but for one, and with the rows of the last answer. Then the answer is the last one, with only the keys derived again
+that a rule was added to or removed from. It equals a full derivation (tests/services/firewall/test_incremental.py); where it
+might not, `after` returns nothing, and everything is derived.
 """
 
 from __future__ import annotations
@@ -143,7 +142,7 @@ class CachedAnswer:
         )
 
     def holds_for(self, live: Live) -> bool:
-        """Whether these are the rows that the answer was given for, or those that it requested."""
+        """Whether these are the rows from which the answer was derived, or those that it results in."""
         return self.is_in_force(live) or _agree(live, self.live)
 
     def warm_index(self, live: Live) -> None:
@@ -153,8 +152,8 @@ class CachedAnswer:
             self.unsettled = {family: _unsettled(keys, family, live) for family, keys in self.unsettled.items()}
 
     def is_in_force(self, live: Live) -> bool:
-        """Kept, because it is asked several times for the very same rows; and of two that are equal those that are there are
-        continued with, so that whoever compares them next finds them to be the same objects."""
+        """Memoised, since it is called several times for the very same rows. Of equal tables the live ones are kept, so that
+        later comparisons find identical objects."""
         same = bool(self.seen) and all(live.get(name) is self.seen.get(name) for name in _ASKED)
         if not same and _agree(live, self.rows):
             self.seen, same = dict(live), True
@@ -186,7 +185,7 @@ def _said(rows: Mapping[bytes, bytes]) -> Rows:
 
 
 def apply_delta(known: CachedAnswer, chains: Chains, head: Head, live: Live, numbers: Numbers) -> CachedAnswer | None:
-    """The answer for a configuration that is `known`'s with some rules changed; None: derive it again."""
+    """The answer for a configuration that differs from `known`'s in some rules; None: derive it in full."""
     before = head_in_force(live)
     if not (
         chains.keys() == known.chains.keys() and known.numbers.agrees_with(numbers) and known.is_in_force(live)
@@ -267,7 +266,7 @@ def _derived(known: CachedAnswer, index: RuleIndexes, touched: Mapping[int, set[
 
 
 def _unsettled(keys: Iterable[bytes], family: int, live: Live) -> set[bytes]:
-    """Of keys whose cells were to change when these rows are in force, those of which some are still to go."""
+    """Of the keys whose cells change once these rows are in force, those with cells still to be deleted."""
     rows, epoch = live.get(f"cells{family}", {}), epoch_of(live)
     return {key for key in keys if not all(is_settled(row, epoch) for row in _cells(rows, [key]).values())}
 

@@ -1,4 +1,4 @@
-"""What becomes of connections that an older release knows: they continue, as if they had been picked up."""
+"""Migration of connections of older releases: they continue, as if they had been picked up."""
 
 from __future__ import annotations
 

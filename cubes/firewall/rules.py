@@ -38,10 +38,10 @@ Leaves = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`families` are those whose packets it can match. Ports None: not requested; of ICMP they are type and code. `flags` is
-    (mask, value), `states` a mask; 0 requests nothing. `said_flags` are the flags as they are written. A set's name may have
-    a '!' before it. Leaves of several values stand in `texts`, as they are written; the rule is then what its `parts` are
-    together, which each request one of the values and have its identity."""
+    """`families` are those whose packets it can match. Ports None: any; of ICMP they are type and code. `flags` is (mask,
+    value), `states` a mask; 0 matches any. `said_flags` are the flags as they are written. A set's name may have a '!' before
+    it. Leaves with several values are in `texts`, as written; the rule is then the union of its `parts`, each of which
+    matches one of the values and has the rule's identity."""
 
     identity: int
     chain: int
@@ -77,7 +77,7 @@ class Rule:
 
     @property
     def decides(self) -> bool:
-        """Whether no later rule is asked about a packet that matches."""
+        """Whether a matching packet gets its verdict here."""
         return self.action != ACTIONS["LOG"] and not self.limit
 
 
@@ -90,8 +90,8 @@ _FIRST_KEYS = 11  # of these, which always were
 
 @dataclass(frozen=True, slots=True)
 class RuleList:
-    """A chain's list of rules. `rules` are in the order of their `ids`, and `places` says where in the list they stand. Of two
-    that are alike the second is another rule, and then not `all_differ`."""
+    """A chain's list of rules. `rules` are sorted by their `ids`, and `places` has their indices in the list. The second of
+    two equal rules gets an identity of its own; then not `all_differ`."""
 
     entries: Sequence[Leaves]
     rules: list[Rule]
@@ -103,8 +103,8 @@ class RuleList:
 
 @dataclass(frozen=True, slots=True)
 class Asks:
-    """What some rules name: netdevs, and sets without '!'. `rejects`: any of them does; `has_rows`: any has a row beside its own,
-    for a LOG or a limit; `smac`: any asks who sent the frame."""
+    """What some rules refer to: netdevs, and sets without '!'. `rejects`: any of them does; `has_rows`: any has an additional
+    row, for LOG or a limit; `smac`: any matches on the sender's MAC."""
 
     devices: frozenset[str] = frozenset()
     src_sets: frozenset[str] = frozenset()
@@ -129,7 +129,7 @@ _src_set, _dst_set, _rate, _smac = attrgetter("src_set"), attrgetter("dst_set"),
 
 @dataclass(slots=True)
 class _Chain:
-    """What is known of the lists of one chain. `last` are the lists asked about last."""
+    """The memo of one chain's lists. `last` are the most recent ones."""
 
     parsed: EntryMemo[Rule] = field(default_factory=EntryMemo)
     ids: EntryMemo[int] = field(default_factory=EntryMemo)
@@ -143,8 +143,8 @@ _LATEST = 4  # of these, with which a list is compared entry by entry
 
 
 def rule_list(chain: int, entries: Sequence[Leaves]) -> RuleList:
-    """Worked out once for each list, for an apply asks six times for what is written, and for what was before; and of a list that
-    was edited, only for what is new."""
+    """Memoised by the list, since an apply needs it six times, for the new rules and for the previous ones; of an edited
+    list, only new entries are parsed."""
     known = _CHAINS[chain]()
     for last in known.last:
         if last.entries is entries:
@@ -212,7 +212,7 @@ def _another(rule: Rule, count: int) -> Rule:
 
 @memoised
 def parse(chain: int, leaves: tuple[Any, ...]) -> Rule:
-    """The rule that these leaves are, which are in the order of _KEYS."""
+    """The rule with these leaves, in the order of _KEYS."""
     texts = _texts(leaves)
     if texts:
         return _of_parts(chain, leaves, texts)
@@ -244,7 +244,7 @@ def parse(chain: int, leaves: tuple[Any, ...]) -> Rule:
 
 
 def _texts(leaves: tuple[Any, ...]) -> tuple[tuple[str, str | int], ...]:
-    """The leaves that say several things, or a thing by a name, or what only some rules have."""
+    """The leaves with several values, with symbolic names, or that only some rules have."""
     found = [(key, said) for key, said in zip(_KEYS[1:3], leaves[1:3], strict=True) if said and not values.is_plain_address(said)]
     found += [
         (key, said)
@@ -257,7 +257,7 @@ def _texts(leaves: tuple[Any, ...]) -> tuple[tuple[str, str | int], ...]:
 
 
 def _of_parts(chain: int, leaves: tuple[Any, ...], texts: tuple[tuple[str, str | int], ...]) -> Rule:
-    """A rule of several parts. One whose leaves make no sense, or too many parts, has none (check.py says why)."""
+    """A rule of several parts. One with invalid leaves, or too many parts, has none (check.py reports why)."""
     said = dict(texts)
     plain = tuple(None if key in said and key != "conntrack" else value for key, value in zip(_KEYS, leaves, strict=True))
     rate = values.rate(leaves[9], *leaves[14:16])
@@ -308,8 +308,8 @@ def _identity_of(chain: int, leaves: tuple[Any, ...]) -> int:
 
 
 def _content(leaves: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What makes a rule without a name. Leaves that the model got later count up to the last one that is there, so that rules of
-    before keep their identities."""
+    """The content that identifies a rule without a name. Leaves that were added to the model later count up to the last one
+    present, so that older rules keep their identities."""
     end = len(leaves)
     while end > _FIRST_KEYS and leaves[end - 1] is None:
         end -= 1

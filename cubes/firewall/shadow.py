@@ -1,10 +1,10 @@
-"""Rules that can never match, because an earlier one matches all that they could.
+"""Rules that can never match, because an earlier one matches everything that they could.
 
-Found are rules that one earlier rule covers, not those that it takes several to cover. Most rules ask only for whole prefixes,
-a protocol and single ports; those are looked up by the forms that earlier ones have, as packets are. The others are compared
-one by one, and of very long lists not all are: this is a warning, and nobody waits a minute for one.
+Only rules that a single earlier rule covers are found, not those that several cover together. Most rules match on prefixes, a
+protocol and single ports only; those are found by tuple space search, like packets. The others are compared one by one, and
+in very long lists not all of them: this is a warning, and must not take a minute.
 
-Of a list that is an edit of the one before, only those are examined that a rule which appeared or disappeared has to do with.
+Of an edited list, only rules are examined that an added or removed rule could affect.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ Values = tuple[int | None, ...]
 
 @dataclass(slots=True)
 class Shadows:
-    """The rules of one chain as they were last asked about. `found`: by the identity of each rule that never matches, the one
-    that is in its way. `by_form` has all rules, `odd` those that are compared one by one."""
+    """The rules of one chain as they were last examined. `found`: by the identity of each rule that never matches, the one
+    that covers it. `by_form` has all rules, `odd` those that are compared one by one."""
 
     rules: Sequence[Rule] = ()
     found: dict[int, Rule] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Shadows:
     places: dict[int, int] = field(default_factory=dict)
 
     def of(self, rules: Sequence[Rule]) -> list[tuple[int, int]]:
-        """(place of a rule that never matches, place of the one that is in its way), of each that is found."""
+        """(index of a rule that never matches, index of the one that covers it), of each one found."""
         start, rest = unchanged(self.rules, rules)
         gone, new = self.rules[start : len(self.rules) - rest], rules[start : len(rules) - rest]
         if start and not gone and not rest:  # some came behind the others
@@ -105,7 +105,7 @@ class Shadows:
         self.found.pop(rule.identity, None)
 
     def _in_the_way_of(self, rule: Rule, place: int) -> Rule | None:
-        """The first that covers it; those that are compared one by one come last."""
+        """The first rule that covers it; those that are compared one by one come last."""
         candidates = []
         if place * len(self.by_form) < _MOST_LOOKUPS:
             for form, by_values in self.by_form.items():
@@ -130,7 +130,7 @@ class Shadows:
 
 
 def shadowed(rules: Sequence[Rule]) -> list[tuple[int, int]]:
-    """`Shadows.of` for whoever asks once."""
+    """`Shadows.of` without a memo."""
     return Shadows().of(rules)
 
 
@@ -147,7 +147,7 @@ def _form(rule: Rule) -> Form:
 
 
 def _is_odd(rule: Rule) -> bool:
-    """Whether it requests more than whole prefixes, a protocol and single ports."""
+    """Whether it matches on more than prefixes, a protocol and single ports."""
     single = all(span is None or span[0] == span[1] for span in (rule.sport, rule.dport))
     return bool(rule.texts or rule.flags[0] or rule.states or rule.device or rule.src_set or rule.dst_set or not single)
 
@@ -157,7 +157,7 @@ def _fits(length: int | None, prefix: Prefix | None) -> bool:
 
 
 def _under(form: Form, rule: Rule) -> Values:
-    """What a form examines in a rule. A range is no single port, and so is like no rule that is known here."""
+    """The fields of a rule that a form compares. A range is no single port, and therefore equals none."""
     src, dst = (
         None if length is None or prefix is None else prefix.value >> (prefix.width - length) | prefix.width << 128
         for length, prefix in zip(form[:2], (rule.src, rule.dst), strict=True)

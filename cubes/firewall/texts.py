@@ -1,5 +1,4 @@
-"""Rows that only some rules have: leaves that do not fit in a rule's row, as text in pieces that is read back; limits; what LOG
-writes."""
+"""Rows that only some rules have: leaves that do not fit in a rule's row, as chunks of text; limits; and prefixes of LOG."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ _LIMIT, _LOGGING = struct.Struct("=QQII"), struct.Struct("=I28s")  # struct rule
 
 
 def rows_of_limits_and_logs(rules: Iterable[tuple[int, Rule]]) -> dict[str, dict[bytes, bytes]]:
-    """What the programs read of rules that log, or that have a limit of more than a number; given with their ids."""
+    """The rows that the programs read for rules that log, or whose limit is more than a number; rules with their ids."""
     limits, logs = {}, {}
     for number, rule in rules:
         if rule.rate is not None:

@@ -45,18 +45,19 @@ Sizes = Mapping[bytes, Mapping[int, int]]
 
 
 def most(sizes: Sizes) -> int:
-    """Look-ups that no packet's search can exceed."""
+    """An upper bound of the look-ups of any packet."""
     return sum(max(counts) for counts in sizes.values())
 
 
 def most_undecided(lookups: int) -> int:
-    """Rules that log or have a limit which a packet may match, of rules that need so many look-ups: every four of them
-    (bpf/lib/undecided.h) cost a search, and all searches for a packet may have 16 passes of 32 look-ups (bpf/lib/classify.h)."""
+    """How many rules with LOG or a limit a packet may match, in a rule set with so many look-ups: every four of them
+    (bpf/lib/undecided.h) cost a search, and all searches for a packet are limited to 16 passes of 32 look-ups
+    (bpf/lib/classify.h)."""
     return next((count for fewer, count in ((64, 30), (128, 16), (256, 8)) if lookups < fewer), 4)
 
 
 def cost(sizes: Sizes) -> float:
-    """Look-ups of a search that finds its keys in use: each tuple, and what an average cell shares its key with."""
+    """Expected look-ups of a search that matches existing keys: each tuple, and the average cells per key."""
     counts = [pair for each in sizes.values() for pair in each.items()]
     cells = sum(size * keys for size, keys in counts)
     return len(sizes) + sum(size * size * keys for size, keys in counts) / max(1, cells) + cells / 50_000
@@ -71,10 +72,11 @@ def stays(grid: int, sizes: Sizes, rules: int) -> bool:
 
 @recent
 def select_tuples(rules: tuple[Rule, ...], family: int, before: int | None, numbers: Numbers) -> TupleSelection:
-    """The rules of one chain and family on the grid that suits them; `before` is the one that they are on now, which
-    is kept while no other is much better. Raises ValueError if none will do.
+    """The rules of one chain and family on the grid that suits them; `before` is their present grid, which is kept while no
+    other is much better. Raises ValueError if none will do.
 
-    Kept for the chains asked about last: one apply asks four times, for what is written, what was, and the outcome."""
+    Memoised: an apply needs it four times, for the new rules, the previous ones, and the result.
+    """
     own = [part for rule in rules for part in rule.alternatives if family in part.families]
     tuples = _tuples(own, family, before is not None and before < len(GRIDS) and GRIDS[before].is_other)
     best = None

@@ -1,9 +1,9 @@
-"""Where a rule's cells lie: which bits of a packet are its key, on one of several grids.
+"""The keys of a rule's cells: which bits of a packet form the key, on one of several grids.
 
-A tuple is a set of bits that rules examine: so many of the source address, of the destination, of each port, and whether the
-protocol. A search looks once into each tuple, so there should be few; and once at each cell of a key, so cells of a key
-should be few too. A grid rounds lengths down, which trades the one for the other, and which grid is best depends on the rules.
-What the key omits, the cell itself asks (bpf/lib/classify.h), so a grid is a matter of speed only.
+A tuple is a set of bits that rules match on: so many of the source address, of the destination, of each port, and whether the
+protocol. A search does one look-up per tuple, so there should be few; and one per cell of a key, so cells of a key should be
+few too. A grid rounds lengths down, which trades one for the other; the best grid depends on the rules. The cell itself
+matches the bits that the key omits (bpf/lib/classify.h), so a grid affects speed only.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ NOWHERE = 0xFFFFFFFF  # index of a netdev that there is none of
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """`step`: address lengths are rounded down to a multiple of it, but whole addresses stay whole. `split`: port ranges
-    are cut into prefixes that say all; else into at most a few, and the cell asks the rest. `sets`: those that a rule names
-    belong to its tuple, which costs nothing where the packet is not in them, and so does its MAC. `is_other`: the same once
-    more under keys of its own, for an edit after which old cells would crowd the new ones' keys (crowding.py)."""
+    """`step`: address lengths are rounded down to a multiple of it, but whole addresses stay whole. `split`: port ranges are
+    split into prefixes exactly; else into at most a few that contain them, and the cell matches the range. `sets`: the sets
+    that a rule names are part of its tuple, which costs nothing if the packet is not in them; and so is its MAC. `is_other`:
+    the same grid with other keys, for an edit after which deleted cells would crowd the keys of the new ones (crowding.py)."""
 
     step: int
     split: bool
@@ -85,7 +85,7 @@ NUMBER = struct.Struct("=II")
 
 @dataclass(frozen=True)
 class Numbers:
-    """What the kernel knows by a number, of the names that rules have: indices of netdevs, and sets."""
+    """The kernel's numbers of names in rules: indices of netdevs, and of sets."""
 
     netdevs: Mapping[str, int]
     sets: Mapping[str, int]

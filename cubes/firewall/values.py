@@ -1,6 +1,6 @@
-"""Leaves of a rule that say several things: lists, ranges, names of services, and '!' before them.
+"""Leaves of a rule with several values: lists, ranges, service names, and '!' before them.
 
-What such a rule matches is cut into parts that each request one prefix and one range, as other rules do.
+Such a rule is split into parts that each match one prefix and one range, as other rules do.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ MOST_PARTS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """`value` is the address as a number of 32 or 128 bits and `raw` the same as bytes; bits beyond `length` there are none,
-    unless somebody wrote them (firewall_check refuses those)."""
+    """`value` is the address as a number of 32 or 128 bits and `raw` the same as bytes; bits beyond `length` are zero, unless
+    the document has others (firewall_check refuses those)."""
 
     family: int
     value: int
@@ -166,7 +166,7 @@ _BURST = 5
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`cost`: nanoseconds from one packet to the next; `burst`: how many at once. `over`: what is beyond it is meant."""
+    """`cost`: nanoseconds between packets; `burst`: how many at once. `over`: the packets beyond the limit match."""
 
     cost: int
     burst: int
@@ -175,7 +175,7 @@ class Rate:
 
 
 def rate(limit: str | int | None, burst: int | None, by: str | None) -> Rate | None:
-    """Of a limit that says more than so many a second."""
+    """Of a limit that is not a plain number of packets a second."""
     if limit is None or (isinstance(limit, int) and burst is None and by != "SOURCE"):
         return None
     count, _, unit = str(limit).removeprefix(OVER).partition("/")

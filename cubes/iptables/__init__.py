@@ -74,7 +74,7 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
 
 
 def _in_force(config: Config, chains: Mapping[str, Chain], env: Env) -> dict[str, Mapping[bytes, bytes]]:
-    """What packets meet, and the labels and counters that go with it."""
+    """The rows that packets match, with labels and counters."""
     laid = laid_out(chains)
     netdevs = {name: netdev["index"] for name, netdev in env.facts.get("netdevs", {}).items()}
     numbers = numbers_of((each["name"] for each in config.get("set", ())), env.live)
@@ -107,7 +107,7 @@ def _asked(rules: Sequence[Laid]) -> int:
 
 
 def _cells(some: Iterable[Any], order: Sequence[int]) -> list[bytes]:
-    """Two pieces of a rule may come to the same cell of a key."""
+    """Two pieces of a rule may result in the same cell of a key."""
     return list(dict.fromkeys(cell(piece, order) for piece in some))
 
 
@@ -124,7 +124,7 @@ def _wide(text: str) -> bytes:
 
 
 def _enslaved(netdevs: Mapping[str, Any]) -> Iterable[tuple[bytes, bytes]]:
-    """Netdevs whose packets come up at another one, or have met the rules there before they leave by them."""
+    """Netdevs whose packets arrive at another one, or have passed the rules there before they leave."""
     for netdev in netdevs.values():
         master = netdevs.get(netdev.get("master", ""))
         if master is not None and master["kind"] in LAYERED:
@@ -147,7 +147,7 @@ def _table(name: str, rows: Mapping[bytes, bytes], size: int) -> TableRows:
 
 
 def cuts(before: Config | None, config: Config) -> str:
-    """Those older than it, where it comes, or where it begins to track connections."""
+    """Connections older than the cube, where it is inserted, or where it starts to track connections."""
     tracks = config.get("conntrack", "ON") == "ON"
     if before is not None and (not tracks or before.get("conntrack", "ON") == "ON"):
         return ""

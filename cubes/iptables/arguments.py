@@ -1,4 +1,4 @@
-"""iptables' own arguments as leaves of a rule. What the model does not have is refused, with a sentence."""
+"""iptables' own arguments as leaves of a rule. Those that the model lacks are refused, with a sentence."""
 
 from __future__ import annotations
 

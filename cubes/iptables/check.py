@@ -1,4 +1,4 @@
-"""What no schema can say of a host's firewall: which conditions make sense together, and where chains lead."""
+"""Rules of a host's firewall that no schema can express: which conditions fit together, and where chains jump to."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _of_named_sets(config: Mapping[str, Any]) -> Iterator[Said]:
 
 
 def _together(config: Mapping[str, Any]) -> Iterator[Said]:
-    """Chains that point to themselves; what is too much as a whole."""
+    """Chains with a cycle of jumps; sizes beyond a limit."""
     chains = chains_of(config)
     targets = {name: tuple(rule.action for rule in chain.rules if rule.action in chains) for name, chain in chains.items()}
     turning = list(circles(targets))

@@ -30,7 +30,7 @@ class ChainHead:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a version says beside its rules; `chains` in the order of BUILT_IN, and so is `sets` (enum sets of bpf/lib)."""
+    """A version's content beside its rules; `chains` in the order of BUILT_IN, and so is `sets` (enum sets of bpf/lib)."""
 
     tracked: bool
     chains: tuple[ChainHead, ...]
@@ -96,8 +96,8 @@ Counts = Mapping[int, tuple[int, int]]
 
 
 def counts(chains: Mapping[str, Chain], rows: Live) -> Counts:
-    """Packets and bytes of each written rule, by its identity: at all places where it is laid out together. What points to a
-    chain has those of the rules there that decide, or lead back."""
+    """Packets and bytes of each configured rule, by its identity: the sum over all places where it was inlined. A jump to a
+    chain counts the rules there that decide, or return."""
     counters = rows.get("counters", {})
     found: dict[int, tuple[int, int]] = {}
     for rules in laid_out(chains).values():

@@ -60,7 +60,7 @@ def read_command(words: Sequence[str]) -> Asked:
 
 
 def _apart(words: Sequence[str]) -> list[str]:
-    """-nvL as -n -v -L, -p=tcp left alone, -ptcp as -p tcp."""
+    """Splits -nvL into -n -v -L, and -ptcp into -p tcp; -p=tcp stays as it is."""
     found: list[str] = []
     for word in words:
         if word.startswith("-") and not word.startswith("--") and len(word) > 2 and set(word[1:]) <= set("nvxLSF"):

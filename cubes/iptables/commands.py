@@ -25,7 +25,7 @@ ATTACHMENTS = [{"netdevs": "all", "tcubes": [CUBE]}, {"netdev": "lo", "tcubes": 
 
 
 class _Failed(Exception):
-    """As iptables' exit code 1: what is asked is understood, and cannot be."""
+    """Like iptables' exit code 1: the request is valid, and cannot be done."""
 
 
 def run(call: CommandCall) -> CommandDone:
@@ -235,7 +235,7 @@ def init(call: CommandCall) -> CommandDone:
 
 
 def clean(call: CommandCall) -> CommandDone:
-    """pcn-iptables-clean: the cube goes, with all rules."""
+    """pcn-iptables-clean: removes the cube, with all rules."""
     _no_words(call)
     return CommandDone(call.edit(call.document, CUBE, "delete") if _cube(call.document) is not None else None)
 

@@ -135,7 +135,7 @@ def _sets(found: _Filter) -> dict[str, Any]:
 
 
 def _nowhere(chains: Mapping[str, Leaves]) -> Iterator[Problem]:
-    """Rules that point to chains which are not there go, too."""
+    """Also removes rules that jump to chains which do not exist."""
     for chain in chains.values():
         bad = [rule for rule in chain["rule"] if rule["action"] not in ACTIONS and rule["action"] not in chains]
         for rule in bad:

@@ -1,8 +1,8 @@
-"""Chains as one list of rules each, in which those of one's own are laid out where rules point to them.
+"""Flattens each built-in chain into one list of rules, with user-defined chains inlined where rules jump to them.
 
-A search for the first rule that matches does not know chains. So where a rule points to a chain, that chain's rules stand, each
-asking what both ask together. RETURN continues behind the last rule of what was laid out. Behind the rules of a chain that
-is entered by `goto` stands a RETURN of the chain that it was entered from.
+A search for the first matching rule knows no chains. So a jump is replaced by the rules of its chain, each combined with the
+conditions of the jump. RETURN continues behind the last inlined rule. The rules of a chain that is entered by `goto` are
+followed by a RETURN of the chain that it was entered from.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ END = 0  # in a path: the end of a chain that was gone to
 
 @dataclass(slots=True)
 class Laid:
-    """A rule at one place. `path` are the rules that led here and itself. `skip`: of a RETURN, the place in the list of the last
-    rule that is not asked any more."""
+    """A rule at one position. `path` are the jumps to it and itself. `skip`: of a RETURN, the index of the last rule that it
+    skips."""
 
     rule: Rule
     path: tuple[int, ...]
@@ -53,8 +53,8 @@ def laid_out(chains: Mapping[str, Chain]) -> dict[str, list[Laid]]:
 
 
 def _shortened(rules: list[Laid]) -> list[Laid]:
-    """A packet continues behind a LOG, a RETURN or a limit, and not often (MOST_BEHIND). Where there are more of these, a RETURN
-    that is a chain's last rule, as in each of fail2ban's, matches nothing: it would lead where the chain's end does."""
+    """A search can continue behind a LOG, a RETURN or a limit only a few times (MOST_BEHIND). Where there are more of these,
+    a RETURN that is a chain's last rule, as in each of fail2ban's, is left out: it would continue where the chain's end does."""
     if sum(laid.rule.action in ("LOG", "RETURN") or bool(laid.rule.leaf("limit")) for laid in rules) > MOST_BEHIND:
         for place, laid in enumerate(rules):
             if laid.rule.action == "RETURN" and laid.skip == place:
@@ -63,7 +63,7 @@ def _shortened(rules: list[Laid]) -> list[Laid]:
 
 
 def _lay(building: _Building, name: str, within: list[Match], path: tuple[int, ...], names: tuple[str, ...]) -> None:
-    """A chain that is jumped to: its end, and RETURN, lead back to behind it."""
+    """A chain that is jumped to: its end, and RETURN, continue behind the jump."""
     returns: list[Laid] = []
     _lay_rules(building, name, within, path, names, returns)
     for laid in returns:
@@ -73,7 +73,8 @@ def _lay(building: _Building, name: str, within: list[Match], path: tuple[int, .
 def _lay_rules(
     building: _Building, name: str, within: list[Match], path: tuple[int, ...], names: tuple[str, ...], returns: list[Laid]
 ) -> None:
-    """`returns` are the rules so far that lead back to where this chain, or the one that it was gone to from, was jumped to."""
+    """`returns` are the rules so far that continue where this chain, or the one that it was entered from by goto, was jumped
+    to."""
     if len(names) > DEEPEST:
         raise ValueError(f"chains lead to one another more than {DEEPEST} deep: {', '.join(names)}")
     for rule in building.chains[name].rules:

@@ -104,7 +104,7 @@ def tcp_flags(text: str) -> tuple[str, str]:
 
 
 def quoted(text: str) -> str:
-    """As iptables quotes, so that a shell gives it back."""
+    """Quoted like iptables does, for a shell."""
     if text and set(text) <= _PLAIN:
         return text
     escaped = "".join(f"\\{letter}" if letter in "\"\\'" else letter for letter in text)

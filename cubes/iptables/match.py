@@ -1,7 +1,7 @@
-"""What a rule asks of a packet, and what two rules ask of it together.
+"""A rule's match on packets, and the intersection of two.
 
-A chain of one's own is laid out where a rule points to it, so each of its rules asks what the two say together; most often that
-is a match again. Where it takes several, `both` gives several, and a packet that is in any of them is meant.
+A user-defined chain is inlined where a rule jumps to it, so each of its rules matches the intersection with that rule, which
+mostly is a single match again. If it takes several, `both` returns several, whose union it is.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def address(text: str) -> Address:
 
 
 def spans(said: str | int) -> tuple[Span, ...]:
-    """Ports as ranges, in order and apart: '80,1000-2000', '!22'. Raises ValueError for what is no range."""
+    """Ports as ranges, sorted and disjoint: '80,1000-2000', '!22'. Raises ValueError for an invalid range."""
     text = str(said)
     found = sorted(_span(part) for part in text.removeprefix("!").split(","))
     apart: list[Span] = []
@@ -104,7 +104,7 @@ def _beside(apart: list[Span]) -> Iterator[Span]:
 
 
 def both(one: Match, other: Match) -> list[Match]:
-    """What is asked where both are: nothing if no packet can be both. Raises ValueError for two sets of one end."""
+    """The intersection of two matches: none if no packet can match both. Raises ValueError for two sets of one end."""
     proto = other.proto if one.proto is None else one.proto
     mask = one.flags[0] & other.flags[0]
     states = one.states & other.states if one.states and other.states else one.states | other.states

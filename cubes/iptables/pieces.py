@@ -1,7 +1,7 @@
-"""What a rule that is laid out has in the tables that packets meet: pieces, each with its keys and its cell.
+"""The pieces of an inlined rule in the lookup tables, each with its keys and its cell.
 
-A rule has a piece for each pair of ranges of ports and netdevs that it requests; all say the same, so it does not matter which is
-found.
+A rule has a piece for each pair of port ranges and netdevs that it matches; all have the same action, so it does not matter
+which is found.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _keys(piece: Piece, chain: int, step: int, split: bool) -> Iterator[tuple[by
 
 @memoised
 def _coarse(address: Address | None, step: int) -> tuple[bytes, bytes]:
-    """An address's bits and mask, as far as they are in the key; what is inverted the cell alone asks."""
+    """An address's bits and mask, as far as they are in the key; a negated address is matched by the cell alone."""
     if address is None or address.inverted:
         return _NONE, _NONE
     mask = rounded(_MASKS[address.length], step)
@@ -145,7 +145,7 @@ def _tuple_row(label: int, space: int, mask: Mask) -> bytes:
 
 
 def cell(piece: Piece, labels: Sequence[int]) -> bytes:
-    """What a cell says, without whose it is and its lifetime."""
+    """The content of a cell, without its owner and lifetime."""
     skip = labels[piece.skip] if piece.skip >= 0 else 0
     return LABEL.pack(labels[piece.order]) + _conditions(piece, skip)
 

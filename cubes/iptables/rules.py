@@ -42,7 +42,7 @@ Leaves = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`action` is one of ACTIONS or the name of a chain; `matches` what it asks, without netdevs' numbers."""
+    """`action` is one of ACTIONS or the name of a chain; `matches` its conditions, without netdevs' numbers."""
 
     identity: int
     id: int
@@ -51,7 +51,7 @@ class Rule:
     said: tuple[str, ...]
 
     def leaf(self, name: str) -> str:
-        """As text, '' if it is not said."""
+        """As text, '' if it is absent."""
         return self.said[LEAVES.index(name)]
 
     @property
@@ -73,8 +73,8 @@ class Chain:
 
 
 def chains_of(config: Mapping[str, Any]) -> dict[str, Chain]:
-    """All chains that are written, by name; the number of one's own is its place among those, from 3 on. Raises ValueError for a
-    value that is none (check.py has said so before)."""
+    """All chains that are written, by name; user-defined ones are numbered from 3 on in their order. Raises ValueError for an
+    invalid value (check.py has reported it before)."""
     found: dict[str, Chain] = {}
     own = len(BUILT_IN)
     for entry in config.get("chain", ()):
@@ -97,12 +97,12 @@ def rules_of(chain: str, entries: Sequence[Leaves]) -> tuple[Rule, ...]:
 
 
 def is_taken(name: str) -> bool:
-    """Whether a chain's name is, but for capitals, a built-in chain's or an action's: in a document both are the same word."""
+    """Whether a chain's name equals, apart from case, a built-in chain's or an action's: documents do not distinguish them."""
     return name not in BUILT_IN and name.upper() in (*BUILT_IN, *ACTIONS)
 
 
 def said_of(entry: Leaves) -> tuple[str, ...]:
-    """A rule's content as texts, '' for what is not said."""
+    """A rule's content as texts, '' for absent leaves."""
     return tuple(_text(entry.get(leaf, "ACCEPT" if leaf == "action" else "")) for leaf in LEAVES)
 
 

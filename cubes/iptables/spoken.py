@@ -15,7 +15,7 @@ class Refused(ValueError):
 
 @dataclass(slots=True)
 class Words:
-    """The arguments that are left, the first one first."""
+    """The remaining arguments, in order."""
 
     left: list[str]
     at: int = 0
@@ -32,14 +32,14 @@ class Words:
         return self.left[self.at - 1]
 
     def follows(self) -> str | None:
-        """The next word, if it is no option."""
+        """The next argument, if it is no option."""
         word = self.left[self.at] if self.at < len(self.left) else None
         return None if word is None or word.startswith("-") or word == "!" else word
 
 
 @dataclass(slots=True)
 class Spoken:
-    """A rule as it was spoken: its leaves but for addresses, of which there may be several."""
+    """A rule from a command line: its leaves but for addresses, of which there may be several."""
 
     leaves: Leaves = field(default_factory=dict)
     sources: list[str] = field(default_factory=list)

@@ -1,6 +1,6 @@
-"""The dispatcher's control plane: its configuration as rows of its tables, and back.
+"""The dispatcher's control plane: converts its configuration to table rows, and back.
 
-The model's bindings fill the tables of rules and of subnets. Ports, addresses and ranges are here, and what sessions say.
+The model's bindings fill the tables of rules and of subnets. Ports, addresses, ranges and sessions are handled here.
 """
 
 from __future__ import annotations

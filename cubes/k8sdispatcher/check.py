@@ -1,4 +1,4 @@
-"""What no schema can say of a dispatcher: which ports, addresses, ranges and rules make sense together."""
+"""Rules of a dispatcher that no schema can express: which ports, addresses, ranges and rules fit together."""
 
 from __future__ import annotations
 

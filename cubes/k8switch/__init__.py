@@ -31,8 +31,7 @@ _LENGTHS = ("cluster_length", "length", "virtual_length")  # of `struct subnets`
 
 
 def constants(config: Config) -> dict[str, int]:
-    """Without services a packet is looked up in fwd-table and nowhere else; without a NODEPORT port nobody originates from
-    outside."""
+    """Without services packets are looked up in fwd-table only; without a NODEPORT port none arrives from outside."""
     return {"SERVES": int(_serves(config)), "NODEPORT": int(any(_kind(port) == "NODEPORT" for port in config.get("ports", ())))}
 
 

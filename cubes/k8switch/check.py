@@ -1,4 +1,4 @@
-"""What no schema can say of a switch of pods: which networks, ports and services make sense together."""
+"""Rules of a switch of pods that no schema can express: which networks, ports and services fit together."""
 
 from __future__ import annotations
 

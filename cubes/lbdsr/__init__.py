@@ -105,7 +105,7 @@ def config(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def state(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
-    """`config`, and what is known of backends that are checked."""
+    """`config`, and the health of checked backends."""
     asked = list(verdicts(env.config, rows.get("health", {}), env.now))
     return config(rows, env, tables) | ({"health": asked} if asked else {})
 

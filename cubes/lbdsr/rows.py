@@ -31,7 +31,7 @@ def pools(config: Config) -> Iterator[tuple[bytes, str | None, Sequence[Config]]
 
 
 def checked(config: Config) -> Iterator[tuple[bytes, str, Config, Config]]:
-    """(key of its pool, virtual address, the pool's health-check, backend) of each backend that is asked."""
+    """(key of its pool, virtual address, the pool's health-check, backend) of each backend with a health check."""
     parts = [(NO_VIP, config.get("frontend", {}).get("vip", ""), config.get("backend", {}))]
     parts += [(encode("ip", service["vip"], 16, Env()), service["vip"], service) for service in config.get("service", ())]
     for key, vip, part in parts:
@@ -76,7 +76,7 @@ def derive(config: Config, tables: Mapping[str, Any], down: frozenset[str] = fro
 
 
 def _name(entry: Config) -> bytes:
-    """The mode is not in it: a backend that is reached in another way is the same one."""
+    """Without the mode: a backend that is reached by another encapsulation is the same one."""
     address = encode("ip", entry["ip"], 16, Env()) if "ip" in entry else bytes(16)
     return encode("mac", entry["mac"], 6, Env()) + address
 

@@ -1,4 +1,4 @@
-"""Whom of a load balancer's backends to ask whether they are there: at an address of theirs, since all have the virtual one."""
+"""Health-check targets of a load balancer: each at an address of its own, since all have the virtual one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SlowPath(HealthWorker):
 
 
 def verdicts(config: Config, rows: health.Rows, now: int) -> Iterator[dict[str, Any]]:
-    """What is known of them, as entries of the model's list `health`."""
+    """The health of backends, as entries of the model's list `health`."""
     for pool, vip, _, entry in checked(config):
         row = rows.get(health_key(pool, entry))
         if row is not None:

@@ -1,8 +1,8 @@
-"""The load balancer's control plane: its configuration as rows of its tables, and back.
+"""The load balancer's control plane: converts its configuration to table rows, and back.
 
-What was written of services, backends and ranges is kept in tables of its own (`service_list`, `backend_list`, `range_list`),
-which the model's bindings fill and read. What packets are sent by follows from it in cubes/lib/balancer.py; what is said of
-ports and of src-ip-rewrite is here.
+Services, backends and ranges as written are in tables of their own (`service_list`, `backend_list`, `range_list`), which the
+model's bindings fill and read. The lookup tables are derived from them in cubes/lib/balancer.py; ports and src-ip-rewrite are
+handled here.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _ports_of(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[dict[
 
 
 def state(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
-    """`config`, the flows whose backends are there, and what is known of those that are checked."""
+    """`config`, the flows with existing backends, and the health of checked backends."""
     found = config(rows, env, tables) | {"session": list(sessions(rows, env, tables))}
     asked = list(verdicts(env.config, rows.get("health", {}), env.now))
     return found | ({"health": asked} if asked else {})

@@ -1,4 +1,4 @@
-"""What no schema can say of a load balancer: which ports, services and backends make sense together."""
+"""Rules of a load balancer that no schema can express: which ports, services and backends fit together."""
 
 from __future__ import annotations
 

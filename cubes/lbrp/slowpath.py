@@ -1,4 +1,4 @@
-"""Whom of a load balancer's backends to ask whether they are there."""
+"""Health-check targets of a load balancer's services."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _checked(config: Config) -> Iterator[tuple[Config, Config]]:
 
 
 def verdicts(config: Config, rows: health.Rows, now: int) -> Iterator[dict[str, Any]]:
-    """What is known of them, as entries of the model's list `health`."""
+    """The health of backends, as entries of the model's list `health`."""
     for service, backend in _checked(config):
         row = rows.get(health_key(service, backend))
         if row is not None:

@@ -1,1 +1,1 @@
-"""What cubes share: pure functions on bytes and addresses. It knows no cube."""
+"""Shared by cubes: pure functions on bytes and addresses. Names no cube."""

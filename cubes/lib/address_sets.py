@@ -1,10 +1,10 @@
 """Named sets of addresses, as rows.
 
-A set has a number. `set_hosts` says of an address, and `set_prefixes` of a prefix, in which sets it is, by their numbers; so an
-address needs two look-ups, however many sets there are. A prefix's row says also what holds because a shorter prefix is in a
-set; what is written stands beside that. So an entry is one row, but for a prefix in which others lie: those say it too.
+A set has a number. `set_hosts` maps an address, and `set_prefixes` a prefix, to the numbers of its sets; so an address needs
+two look-ups, however many sets there are. A prefix's row also includes the sets of the shorter prefixes around it, beside its
+own. So an entry is one row, but for a prefix with others inside: their rows include it too.
 
-IPv4 addresses are ::ffff:a.b.c.d; where there are prefixes, a row for all of IPv4 keeps out what IPv6's say.
+IPv4 addresses are ::ffff:a.b.c.d; where there are prefixes, a row for all of IPv4 shields it from IPv6's.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ Place = tuple[int, int]
 
 
 def numbers_of(names: Iterable[str], live: Live) -> dict[str, int]:
-    """The sets' numbers, each the one that it has. A new one gets one that none has, nor one that goes now: packets under way may
-    still meet rules for that. Raises ValueError if there are too many."""
+    """The sets' numbers; existing sets keep theirs. A new one gets a number that is neither in use nor freed by this edit:
+    packets in progress may still match rules that refer to it. Raises ValueError if there are too many."""
     known = names_of(live)
     has = {name: number for number, name in known.items()}
     free = (number for number in range(1, MOST_SETS + 1) if number not in known)
@@ -64,7 +64,7 @@ def own_of(live: Live) -> frozenset[str]:
 
 
 def to_word(src_set: str, dst_set: str, numbers: Mapping[str, int]) -> int:
-    """What a rule asks of both addresses, as the programs read it (`sets` of struct conditions)."""
+    """A rule's conditions on both addresses' sets, as the programs read them (`sets` of struct conditions)."""
     return _half(src_set, numbers) | _half(dst_set, numbers) << 16
 
 
@@ -170,7 +170,8 @@ def name_rows(numbers: Mapping[str, int], own: frozenset[str] = frozenset()) -> 
 
 
 def own_addresses(facts: Facts) -> tuple[str, ...]:
-    """What this host has, by the fact `addresses`. An IPv4 address of the loopback stands for its whole prefix, as in Linux."""
+    """This host's addresses, by the fact `addresses`. An IPv4 address of the loopback represents its entire prefix, as in
+    Linux."""
     there = facts.get("addresses", {})
     whole = {str(ip_network(each, strict=False)).removesuffix("/32") for each in there.get("lo", ()) if ":" not in each}
     return tuple(sorted(whole | {each.partition("/")[0] for some in there.values() for each in some}))

@@ -1,7 +1,7 @@
-"""What packets are sent by, as it follows from services and their backends: `services`, `members`, `rings`, `client_ranges`.
+"""The lookup tables, derived from services and their backends: `services`, `members`, `rings`, `client_ranges`.
 
-A service has a number, and so has each of its backends; both follow from addresses and ports. So an edit of one service writes
-rows of that one, and what is read back can be compared. Two that would have one number are told apart in the order of their keys.
+A service has a number, and so has each of its backends; both follow from addresses and ports. So an edit of one service
+writes only its rows, and read-back can be compared. A collision of numbers is resolved in the order of their keys.
 balancer_rows.py puts the rows of all services together.
 """
 
@@ -42,8 +42,8 @@ class Made:
 
 
 def make(service: Config, layouts: Layouts, *, number: int = 0, down: frozenset[str] = frozenset()) -> Made:
-    """`number` 0: the one that follows from its name. `down`: digests of the backends that are to be left out. A ring's size
-    follows from what is configured, so that it stays the same when one is."""
+    """`number` 0: derived from its name. `down`: digests of the backends to leave out. A ring's size depends on the
+    configuration only, so that it stays the same when a backend is down."""
     said = service.get("backend", ())
     size = ring_size(service)
     keys = [health_key(service, backend) for backend in said] if "health-check" in service else []

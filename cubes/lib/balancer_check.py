@@ -1,4 +1,4 @@
-"""What no schema can say of the services of a load balancer, and of their backends."""
+"""Rules that no schema can express about the services of a load balancer, and their backends."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _SUMS = Owned(lambda: Sums(lambda one: (one.backends, one.ranges, one.pages, len
 
 
 def _checked(service: Config) -> _Checked:
-    """Echo requests are the ICMP service's, or else that of the first with ALL: nobody else claims them."""
+    """Echo requests belong to the ICMP service, or else to the first one with ALL: they are not part of its claims."""
     words = ("TCP", "UDP") if service["proto"] == "ALL" else (service["proto"],)
     claims = tuple((service["vip"].lower(), service["vport"], word) for word in words)
     pages = -(-ring_size(service) // maglev.PAGE)

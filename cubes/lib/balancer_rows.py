@@ -1,8 +1,8 @@
-"""The rows of all services of a load balancer together, made from those before an edit where that is possible.
+"""The rows of all services of a load balancer, built incrementally.
 
-An agent asks again and again, about the same services but for one. Then the answer is the last one without the rows of what
-went and with those of what came: it is what all services together give (tests/services/lbrp/test_edits.py), and where it might be
-something else, all is put together anew.
+An agent calls it repeatedly, with the same services but for one. Then the answer is the last one without the rows of removed
+services and with those of added ones: it equals a build of all services (tests/services/lbrp/test_edits.py), and where it
+might not, everything is built.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _FEW = 32  # services; so many are not remembered
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Answer:
-    """The rows of these services. `numbers` are those that they have; None: some have other ones than follow from their names, by
-    whoever else is there. `at` has them by virtual address."""
+    """The rows of these services. `numbers` are theirs; None: some differ from what follows from their names, because of
+    collisions. `at` has the services by virtual address."""
 
     made: Sequence[Made]
     rows: Mapping[str, Rows]
@@ -99,7 +99,8 @@ def _anew(services: Sequence[Config], made: Sequence[Made], layouts: Layouts, do
 
 
 def _echoes(vips: Iterable[bytes], at: Mapping[bytes, tuple[Made, ...]], layouts: Layouts) -> Rows:
-    """Who gets echo requests to these addresses: the first service that would, or nobody, and they are answered."""
+    """Which service gets echo requests to these addresses: the first one that handles them; if none does, they are answered
+    here."""
     answers = pack(layouts["services"].value, flags=ECHO)
     return {echo_key(layouts, vip): next((each.word for each in at[vip] if each.echoes), answers) for vip in vips}
 

@@ -1,4 +1,4 @@
-"""Tables of connections (bpf/lib/conntrack.h) as lists: who speaks with whom, how far it has come, and for how long."""
+"""Tables of connections (bpf/lib/conntrack.h) as lists: endpoints, state and remaining lifetime."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""A rule set for tuple space search (bpf/lib/classify.h) as rows, made from the rows that are there: what is new is added, what
-goes is marked, and one word tells which version is in force.
+"""A rule set for tuple space search (bpf/lib/classify.h) as rows, built from the live rows: new cells are added, removed ones
+marked, and one word selects the version in force.
 
-A cell is there from the epoch `born` until before the epoch `dies`. Next to what is in force (epoch E) a change adds cells that
-are born at E + 1 and lets others die at E + 1, none of which a packet notices; then the word becomes E + 1. Cells that have
-died are deleted with the next change. The lists of tuples are in two banks, of which the epoch's last bit chooses one.
+A cell exists from the epoch `born` until before the epoch `dies`. Beside what is in force (epoch E) an edit adds cells that
+are born at E + 1 and sets others to die at E + 1, which no packet notices; then the word becomes E + 1. Dead cells are
+deleted with the next edit. The lists of tuples are in two banks, selected by the epoch's last bit.
 
-Rows follow from the configuration and the rows that are there; if these say what is wanted, they are what is wanted. Tables are
-`epoch` (one word), `versions` (two rows), and any number of tables of cells and of pages. A cell's key has its seat, 16 bits,
-four bytes before its end; a cell is its key, zeros up to a multiple of eight bytes, what it says, and its lifetime.
+Rows follow from the configuration and the live rows; if the live rows match the configuration, they are the result. Tables
+are `epoch` (one word), `versions` (two rows), and any number of tables of cells and of pages. A cell's key has its seat, 16
+bits, four bytes before its end; a cell is its key, zeros up to a multiple of eight bytes, its content, and its lifetime.
 """
 
 from __future__ import annotations
@@ -84,12 +84,12 @@ def seated_none(key: bytes) -> bytes:
 
 
 def cell_of(key: bytes, row: bytes) -> bytes:
-    """What a row says, without whose it is and its lifetime."""
+    """The content of a row, without its owner and lifetime."""
     return row[begin(key) : -LIFE.size]
 
 
 def begin(key: bytes) -> int:
-    """Where in a row of this key is what it says."""
+    """The offset of the content in a row of this key."""
     return (len(key) + 7) & ~7
 
 
@@ -115,7 +115,7 @@ def _latest(row: bytes) -> int:
 
 
 def _is_right(key: bytes, seats: _Seats, epoch: int) -> bool:
-    """Whether the cells of a key that are there say what is wanted, and can all be found."""
+    """Whether the live cells of a key have the wanted content, and can all be found."""
     alive = sorted(cell_of(key, row) for row in seats.live.values() if _alive(row, epoch))
     return (
         alive == sorted(seats.wanted)
@@ -159,7 +159,7 @@ Wanted = Mapping[bytes, Sequence[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """Rows of all tables. `unsettled`: keys, by their table, whose rows say more than what is in force."""
+    """Rows of all tables. `unsettled`: keys, by their table, whose rows have cells of other versions, too."""
 
     rows: dict[str, Rows]
     unsettled: Mapping[str, set[bytes]]
@@ -171,8 +171,8 @@ def put_in_force(
     version: bytes,
     live: Mapping[str, Mapping[bytes, bytes]],
 ) -> InForce:
-    """`wanted` by the table of the cells, `pages` by theirs: the rows of a bank. Cells that neither `wanted` nor `live` has are
-    not in the answer: whoever omits some that are right puts them back."""
+    """`wanted` by the table of the cells, `pages` by theirs: the rows of a bank. The result lacks the cells that are neither
+    in `wanted` nor in `live`; the caller adds those that it omitted though they are right."""
     epoch = epoch_of(live)
     sorted_cells = {name: _sort(cells, live.get(name, {}), epoch) for name, cells in wanted.items()}
     wrong = {

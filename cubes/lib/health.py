@@ -1,8 +1,7 @@
-"""Health checks of a load balancer's backends: whom to ask what, what their answers come to, and what the mapping is told
-of it.
+"""Health checks of a load balancer's backends: probes, verdicts, and how the mapping learns of them.
 
-A backend's worker asks it, and counts answers (`judged`). Who is to be omitted is the fact `health`: the digests of their keys,
-since a fact is a page at most. A backend without a report counts as there.
+A backend's worker probes it, and counts results (`judged`). Backends to be left out are the fact `health`: the digests of
+their keys, since a fact is a page at most. A backend without a report counts as up.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ Rows = Mapping[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A backend that is asked. `key`: of its row in `health`. `http` empty: whether it takes a connection is all that is
-    asked; else the request, and `status` is the answer that is expected."""
+    """A backend that is probed. `key`: of its row in `health`. `http` empty: the probe is a TCP connect; else it is the
+    request, and `status` the expected response."""
 
     key: bytes
     name: str
@@ -50,7 +49,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`since`: CLOCK_MONOTONIC, seconds. `against`: how many answers in a row say otherwise. `error`: of the last that failed."""
+    """`since`: CLOCK_MONOTONIC, seconds. `against`: how many consecutive results contradict it. `error`: of the last failure."""
 
     healthy: bool = True
     since: int = 0
@@ -83,7 +82,7 @@ def judged(before: Verdict, to: Target, error: str, status: int, now: float) -> 
 
 
 def judged_line(to: Target, line: bytes) -> tuple[str, int]:
-    """(error, status) of the first line of what it said."""
+    """(error, status) from the first line of a response."""
     words = line.split()
     if not to.http:
         return "NONE", 0

@@ -1,7 +1,7 @@
-"""The slow path of a load balancer with health checks: asks backends, and publishes who is to be omitted.
+"""The slow path of a load balancer with health checks: probes backends, and publishes which are to be left out.
 
-No packet comes up here, so none waits for what is asked; and nothing here waits either: what is open is examined with each tick.
-What is known stands in the table `health`, from which the next worker continues; the fact outlives both.
+It receives no packets and never blocks: open probes are polled with each tick. The state is in the table `health`, from which
+the next worker continues; the fact outlives both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reconciler.service.sdk import CubeHandle
 
 
 class HealthWorker:
-    """One cube. A service declares whom to ask (`targets`)."""
+    """One cube. A service defines the `targets`."""
 
     packets = False
 
@@ -42,7 +42,7 @@ class HealthWorker:
         return any(True for _ in cls.targets(config))
 
     def changed(self) -> None:
-        """The configuration may be another one: who stays is asked when it would have been."""
+        """The configuration may differ: remaining targets keep their schedule."""
         self._stale = True
 
     def tick(self, now: float) -> None:
@@ -78,8 +78,8 @@ class HealthWorker:
         return True
 
     def _follow(self, now: float) -> None:
-        """Whom to ask from now on. Those that come are taken to be there, unless a worker before this one knew better; they are
-        spread over their interval."""
+        """The targets from now on. New ones are assumed to be up, unless a previous worker recorded otherwise; their probes
+        are spread over the interval."""
         if self._config is self.cube.config or self._config == self.cube.config:
             return
         wanted = {to.key: to for to in self.targets(self.cube.config)}
@@ -102,7 +102,7 @@ class HealthWorker:
         self._publish()
 
     def _say(self, before: Mapping[bytes, Verdict]) -> None:
-        """What it has come to: to the table first, from which the next worker would say it."""
+        """Publish the result: to the table first, from which the next worker would publish it."""
         table, is_news = self.cube.table("health"), False
         for key, verdict in self._verdicts.items():
             was = before[key]

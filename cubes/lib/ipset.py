@@ -18,7 +18,7 @@ _KINDS = frozenset({"hash:ip", "hash:net", "bitmap:ip"})
 
 @dataclass(slots=True)
 class IpSet:
-    """`unsaid`: why it cannot be a set here, if it cannot; `fades`: some entries go by themselves."""
+    """`unsaid`: why it cannot be a set here, if so; `fades`: some entries expire."""
 
     entries: list[Network] = field(default_factory=list)
     unsaid: str = ""
@@ -35,7 +35,7 @@ def written(network: Network) -> str:
 
 
 def read_line(words: Sequence[str], sets: dict[str, IpSet]) -> str:
-    """Take in one line, whose first word is create or add; what is wrong with it."""
+    """Parse one line, a create or an add; returns what is wrong with it."""
     if len(words) < 3:
         return f"{words[0]} needs a set, and what it is" if words[0] == "create" else f"{words[0]} needs a set and an entry"
     command, name, said, *options = words

@@ -1,4 +1,4 @@
-"""MAC addresses that are nobody's: derived from names, so that they are the same on every host."""
+"""Locally administered MAC addresses, derived from names, so that they are the same on every host."""
 
 from __future__ import annotations
 

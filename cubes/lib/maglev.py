@@ -1,7 +1,8 @@
-"""Consistent hashing after Maglev (Eisenbud et al., NSDI 2016), as bpf/lib/maglev.h reads it: rings of slots that name backends.
+"""Consistent hashing after Maglev (Eisenbud et al., NSDI 2016), as bpf/lib/maglev.h reads it: rings of slots that name
+backends.
 
-A ring follows from its backends' names and weights alone, whatever the order in which they are given, so that read-back finds the
-same. Each backend goes through the slots in an order of its own and takes the next that is free, as often as its weight says.
+A ring follows from its backends' names and weights alone, in whatever order they are listed, so that read-back yields the
+same. Each backend goes through the slots in its own permutation and takes the next free one, as often as its weight.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ _remembered = memoised(_dealt)  # of short rings: two balancers of one host have
 
 
 def murmur3(data: bytes) -> int:
-    """MurmurHash3_x86_32 with seed 0, of whole words: `hash_words`."""
+    """MurmurHash3_x86_32 with seed 0, of 32-bit words: `hash_words`."""
     found = 0
     for (word,) in struct.iter_unpack("<I", data):
         found ^= _rotl(word * 0xCC9E2D51, 15) * 0x1B873593 & 0xFFFFFFFF

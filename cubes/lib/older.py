@@ -1,6 +1,6 @@
-"""Whether a firewall that comes before connections lets those continue that are older than it. Pure.
+"""Whether a firewall that is inserted lets connections continue that are older than it. Pure.
 
-Of an older TCP connection the first packet that is seen is NEW if connections are picked up in their middle, and INVALID if not.
+Of an older TCP connection, the first packet seen is NEW if connections are picked up in the middle, and INVALID if not.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ Leaves = Mapping[str, Any]
 
 
 def accepts(chain: Leaves, state: str) -> bool:
-    """Whether a chain accepts TCP of which a packet of this state is seen ('': nobody tracks it): all of it, or some that a rule
-    chooses. A rule for packets with SYN is for beginnings only. Another chain, to which a rule jumps, is taken to accept."""
+    """Whether a chain accepts TCP packets of this state ('': not tracked): all of them, or some that a rule selects. A rule
+    for packets with SYN matches connection starts only. A jump to another chain counts as accepting."""
     for rule in sorted(chain.get("rule", ()), key=lambda rule: int(rule["id"])):
         action = rule.get("action", "ACCEPT")
         if action in ("LOG", "RETURN") or not _is_asked(rule, state):

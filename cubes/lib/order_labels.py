@@ -1,7 +1,7 @@
-"""Places in an order that can be inserted into: labels with room between them, and ids as runs of equal steps.
+"""Order labels with gaps, into which entries can be inserted; and ids as runs of equal steps.
 
-A rule keeps its label while its place among the others is the same, so that an insertion in the middle of 100,000 rules gives
-one label. What is left where it is, is the longest part of the new order that the old labels already have.
+A rule keeps its label while its relative position is the same, so an insertion in the middle of 100,000 rules assigns one
+label. Rules that keep their labels are the longest increasing subsequence of the old labels in the new order.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ FIRST = 1 << 62
 
 
 def labels(order: Sequence[int], known: Mapping[int, int]) -> dict[int, int]:
-    """A label for each of `order`, rising, each that of `known` where possible; all are between 0 and
-    2**63 - 1, which is NO_LABEL as the classifier compares it."""
+    """A label for each of `order`, rising, each the one in `known` where possible; all are between 0 and 2**63 - 1, which is
+    NO_LABEL as the classifier compares it."""
     kept = _rising([known.get(item, 0) for item in order])
     if not kept:
         return {item: FIRST + place * STEP for place, item in enumerate(order)}

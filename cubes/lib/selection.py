@@ -1,8 +1,8 @@
-"""Which grid suits a set of rules for tuple space search (bpf/lib/classify.h), and the cells that they have on it.
+"""Selects the grid for a set of rules in tuple space search (bpf/lib/classify.h), and computes their cells on it.
 
-A tuple is a mask that some rules have. A search looks once into each tuple, and once at each cell of a key, so both should be
-few. A grid makes fewer masks of many, and what a key omits the cell itself asks, so a grid is a matter of speed only. A
-service declares which keys a rule has on a grid (`Keys`); a key begins with its tuple's number.
+A tuple is a mask shared by rules. A search does one look-up per tuple, and one per cell of a key found, so both should be
+few. A coarser grid has fewer masks, and the cell itself matches the bits that its key omits, so a grid affects speed only. A
+service defines the keys of a rule on a grid (`Keys`); a key begins with its tuple's number.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Selection(Generic[Rule, Mask]):
 
     @property
     def most(self) -> int:
-        """Look-ups that no packet's search can exceed."""
+        """An upper bound of the look-ups of any packet."""
         return sum(max(counts) for counts in self.crowds.values())
 
     @property
@@ -50,7 +50,7 @@ class Selection(Generic[Rule, Mask]):
 
     @property
     def cost(self) -> float:
-        """Look-ups of a search that finds its keys in use."""
+        """Expected look-ups of a search that matches existing keys."""
         pairs = [pair for counts in self.crowds.values() for pair in counts.items()]
         cells = sum(size * keys for size, keys in pairs)
         return len(self.crowds) + sum(size * size * keys for size, keys in pairs) / max(1, cells) + cells / 50_000
@@ -99,7 +99,7 @@ def _on(rules: Sequence[Rule], number: int, keys: Keys[Rule, Mask]) -> Selection
 
 
 def rounded(mask: bytes, step: int) -> bytes:
-    """An address's mask of 16 bytes with no more bits than its first ones, by `step`; whole addresses stay whole."""
+    """An address's mask of 16 bytes shortened to a multiple of `step` leading bits; full masks stay as they are."""
     if step == 1 or mask == b"\xff" * 16:
         return mask
     length = 128 - (((1 << 128) - 1) ^ int.from_bytes(mask, "big")).bit_length()

@@ -6,7 +6,7 @@ TABLES = ("sessions", "session_ways", "session_slots")
 
 
 def without_tail(key: bytes, row: bytes) -> tuple[bytes, bytes]:
-    """A row of `sessions` had eight bytes more, in which nothing was said."""
+    """Migration: a row of `sessions` used to have eight more bytes, which were unused."""
     return key, row[:40]
 
 

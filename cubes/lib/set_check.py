@@ -1,4 +1,4 @@
-"""What no schema can say of named sets of addresses (address_sets.py), and of rules that name them."""
+"""Rules that no schema can express about named sets of addresses (address_sets.py), and about rules that name them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _DISTINCT = Owned(lambda: Distinct(_key))  # by cube and set: of what was in it 
 
 
 def unknown_sets(rule: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(leaf, sentence) of each set that a rule asks for and that is not there."""
+    """(leaf, sentence) of each set that a rule refers to and that does not exist."""
     for leaf in ("src-set", "dst-set"):
         name = rule.get(leaf, "").removeprefix("!")
         if name and name not in names:

@@ -1,4 +1,4 @@
-"""The rows of named sets of addresses (address_sets.py), made of lists: of a list that was edited, only what the edit changes."""
+"""Rows of named sets of addresses (address_sets.py), built incrementally from lists."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ Lists = Mapping[str, Sequence[str]]
 
 @dataclass(slots=True)
 class SetRows:
-    """Rows of sets as they were made of these lists; `own` are the prefixes that are written and their sets, and `order` all of
-    them, so that those within another one follow it."""
+    """Rows of sets built from these lists; `own` are the listed prefixes with their sets, and `order` all of them sorted, so
+    that prefixes within another one follow it."""
 
     lists: Lists
     numbers: Mapping[str, int]
@@ -56,7 +56,7 @@ class SetRows:
         return self.summed
 
     def go_on_with(self, live: Live) -> None:
-        """Of rows that are equal those that are there are gone on with, so that whoever compares them finds the same objects."""
+        """Of equal tables the live ones are kept, so that later comparisons find identical objects."""
         hosts, prefixes = live.get("set_hosts", {}), live.get("set_prefixes", {})
         if hosts is not self.hosts and hosts == self.hosts:
             self.hosts = hosts
@@ -68,7 +68,7 @@ _64_BITS = (1 << 64) - 1
 
 
 def digest(hosts: Rows, prefixes: Rows) -> int:
-    """A number of 64 bits for the content of sets: the sum of the rows' own digests, so that an edit adds and subtracts its rows."""
+    """64 bits for the content of sets: the sum of the digests of rows, so that an edit adds and subtracts its own."""
     return (_sum(hosts, hosts) + _sum(prefixes, prefixes)) & _64_BITS
 
 
@@ -132,7 +132,7 @@ def _holds(outer: Place, inner: Place) -> bool:
 
 
 def _edited(known: SetRows, lists: Lists, numbers: Mapping[str, int], live: Live) -> SetRows | None:
-    """The rows of lists that are `known`'s but for a few entries; None: they are not."""
+    """The rows of lists that differ from `known`'s in a few entries; None: in more."""
     if any(known.numbers.get(name, number) != number for name, number in numbers.items()):
         return None
     gone, new = {}, {}
@@ -192,7 +192,7 @@ def _change(
 
 
 def _edited_prefixes(known: SetRows, changed: Mapping[Place, int]) -> tuple[Rows, dict[Place, int], list[Place], list[bytes]]:
-    """The rows of prefixes, of which some are in other sets now; what goes with them; and at which keys they may differ."""
+    """The rows of prefixes some of which are in other sets now, and the keys to delete."""
     own = {place: mask for place, mask in {**known.own, **changed}.items() if mask}
     order = list(known.order)
     for place in changed:

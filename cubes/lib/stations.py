@@ -1,7 +1,7 @@
-"""The MAC that a rule requests (`smac`), as the programs know it.
+"""The MAC address that a rule matches on (`smac`), as the programs have it.
 
-A station is six bytes. The first two and the last four are words, as the kernel's own order of bytes makes them; a key has both,
-mixed, in the place of its ports.
+A MAC address is six bytes, stored as two words in native byte order: the first two bytes and the last four. A key has both,
+mixed into its ports.
 """
 
 from __future__ import annotations
@@ -28,5 +28,5 @@ def mixed(smac: str) -> int:
 
 
 def is_in_key(smac: str) -> bool:
-    """Whether it is part of the key: of '!' the cell asks."""
+    """Whether it is part of the key; a negated one is matched by the cell alone."""
     return bool(smac) and not smac.startswith("!")

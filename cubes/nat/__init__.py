@@ -1,8 +1,8 @@
-"""The nat's control plane: its configuration as rows of its tables, and back.
+"""The nat's control plane: converts its configuration to table rows, and back.
 
-What was written is kept in a table of its own (`rules_said`), which `config` reads back. What packets meet (`sources`,
-`targets`, `outsides`, `npt_out`, `npt_in`) is derived from it, so a difference there is drift. `rules` has a row for each
-rule by the number of its content: a session whose rule has none is dead, from the moment that the row goes.
+The rules as written are in a table of their own (`rules_said`), which `config` reads back. The lookup tables (`sources`,
+`targets`, `outsides`, `npt_out`, `npt_in`) are derived from them, so a difference there is drift. `rules` has a row per rule,
+by a hash of its content: a session whose rule has no row is dead as soon as the row is deleted.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, Tab
 
 
 def masquerades(config: Config, env: Env) -> dict[int, Address]:
-    """Masquerade's addresses by family: what is said, else the parent's."""
+    """Masquerade's addresses by family: the configured ones, else the parent's."""
     said = config.get("rule", {}).get("masquerade", {})
     if not said.get("enabled", False):
         return {}

@@ -1,4 +1,4 @@
-"""What no schema can say of a nat: which addresses, ports and prefixes make sense together."""
+"""Rules of a nat that no schema can express: which addresses, ports and prefixes fit together."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _twice(config: Config, kind: int, leaf: str, what: Any) -> Iterator[Said]:
 
 
 def _pools(config: Config) -> Iterator[Said]:
-    """Two pools share all of their addresses or none: which of two rules a half-shared one belongs to, nobody could say."""
+    """Two pools share all of their addresses or none: a partly shared address would belong to two rules."""
     pools = []
     for index, entry in enumerate(entries(config, SNAT)):
         first, last = ip_address(entry["external-ip"]), ip_address(entry.get("last-external-ip", entry["external-ip"]))

@@ -1,4 +1,4 @@
-"""RFC 6296: by how much a word of an address makes up for another prefix, so that no checksum over the address changes."""
+"""RFC 6296: by how much one word of an address compensates for the other prefix, so that the checksum stays the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _sum(prefix: IPv6Network) -> int:
 
 
 def adjustment(before: IPv6Network, after: IPv6Network) -> int:
-    """What is to be added, in ones' complement, to a word of an address whose prefix becomes another."""
+    """The ones' complement sum to add to a word of an address whose prefix is replaced."""
     total = _sum(before) + (_sum(after) ^ 0xFFFF)
     total = (total & 0xFFFF) + (total >> 16)
     return 0 if total == 0xFFFF else total

@@ -67,7 +67,7 @@ def entries(config: Config, kind: int) -> list[Config]:
 
 
 def source_rules(config: Config, masquerades: Mapping[int, Address]) -> Iterator[Source]:
-    """Masquerade last: a snat rule for the same addresses goes before it. `masquerades`: its addresses by family."""
+    """Masquerade last: a snat rule for the same addresses has priority. `masquerades`: its addresses by family."""
     every = config.get("port-range", EVERY_PORT)
     for entry in entries(config, SNAT):
         first = ip_address(entry["external-ip"])

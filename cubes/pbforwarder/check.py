@@ -1,4 +1,4 @@
-"""What no schema can say of the forwarder's rules: which conditions make sense together, and how values are written."""
+"""Rules of the forwarder that no schema can express: which conditions fit together, and how values are spelled."""
 
 from __future__ import annotations
 

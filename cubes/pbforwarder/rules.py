@@ -1,7 +1,7 @@
 """A rule of the policy-based forwarder as the control plane works with it, and as a row of the `rules` table.
 
-What a rule asks of a frame's headers is a vector of values and a mask over it (bpf/pbforwarder/pbforwarder.h).
-A rule's identity follows from its row, id included: one that changes is another rule.
+A rule's match on a frame's headers is a vector of values and a mask (bpf/pbforwarder/pbforwarder.h). A rule's identity
+follows from its row, id included: one that changes is another rule.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _rule(number: int, said: tuple[Any, ...], ports: tuple[int, ...]) -> Rule:
 
 
 def _vectors(leaves: Leaves, src: Match | None, dst: Match | None) -> tuple[bytes, bytes]:
-    """What is asked of a frame beside its protocol, its port of arrival and ranges."""
+    """The match on a frame's headers, without its protocol, ingress port and ranges."""
     nothing = Match(0, bytes(16), bytes(16), is_whole=False)
     found = [src or nothing, dst or nothing]
     macs = [mac(leaves[leaf]) if leaf in leaves else (_NO_MAC, _NO_MAC) for leaf in ("dst_mac", "src_mac")]
@@ -183,7 +183,7 @@ def address(text: str) -> Match:
 
 
 def _new_address(text: str | None) -> bytes:
-    """IPv4 in the last word."""
+    """IPv4 in the last 32 bits."""
     return bytes(16) if text is None else ipaddress.ip_address(text).packed.rjust(16, b"\0")
 
 

@@ -1,4 +1,4 @@
-"""What becomes of a frame whose rule says SLOWPATH: it is logged, as by Polycube's, and goes no further."""
+"""Frames whose rule has action SLOWPATH: logged, as by Polycube's, and dropped."""
 
 from __future__ import annotations
 

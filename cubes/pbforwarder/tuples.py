@@ -1,7 +1,7 @@
-"""Which bits of a frame are a rule's key, on one of several grids, and what its cell says.
+"""Which bits of a frame form a rule's key, on each of several grids, and the content of its cell.
 
-Grids (cubes/lib/selection.py): lengths of addresses are rounded down; ranges of ports are one prefix that holds them, or, split,
-all prefixes that they are.
+Grids (cubes/lib/selection.py): address lengths are rounded down; a range of ports is one prefix around it, or, split, the
+prefixes that it consists of.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _tuple_row(label: int, space: int, mask: Mask) -> bytes:
 
 @memoised
 def conditions(rule: Rule) -> bytes:
-    """What a cell says, without whose it is and its lifetime."""
+    """The content of a cell, without its owner and lifetime."""
     asked = _CONDITIONS.pack(
         rule.id + 1, rule.identity, *rule.sport, *rule.dport, rule.needs_ports, rule.proto, 255 if rule.proto else 0,
         max(rule.port, 0), 255 if rule.port >= 0 else 0, rule.action, rule.out_port,

@@ -120,7 +120,7 @@ def config(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def state(rows: Live, env: Env, tables: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` with the routes that are in use told apart, and what packets are really sent by."""
+    """`config` with the routes in use marked, and the effective forwarding table."""
     found = config(rows, env, tables)
     words = {(entry["network"], entry["nexthop"]): active for entry, active in _live_routes(rows, env, tables)}
     for entry in found["route"]:

@@ -1,4 +1,4 @@
-"""What no schema can say of a router: which addresses and routes make sense together."""
+"""Rules of a router that no schema can express: which addresses and routes fit together."""
 
 from __future__ import annotations
 

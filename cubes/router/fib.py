@@ -1,9 +1,9 @@
-"""Which way packets go, worked out from what is configured: pure, and the same on every host.
+"""The forwarding table, derived from the configuration: pure, and the same on every host.
 
-A port's addresses make two kinds of rows of their own: local ones, for the addresses, and connected ones, for their subnets.
-Of the static routes to one network the cheapest wins whose next hop is in a connected subnet; local and connected rows
-always do. A row has its next hop and its port from one and the same route, so taking an address or a route away puts the
-next best in its place as a whole.
+A port's addresses yield two kinds of rows: local ones, for the addresses, and connected ones, for their subnets. Of the
+static routes to one network the cheapest wins whose next hop is in a connected subnet; local and connected rows have
+priority. A row has its next hop and its port from the same route, so that the removal of an address or a route replaces the
+row by the next best as a unit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """One of the router's addresses; `path` leads to it from the cube."""
+    """One of the router's addresses; `path` is its position within the cube."""
 
     port: str
     interface: Interface
@@ -61,7 +61,7 @@ class Route(NamedTuple):
 
     @property
     def rank(self) -> tuple[int, bytes, str]:
-        """The lowest is used; what comes after the path cost only makes the choice the same everywhere."""
+        """The lowest is used; the parts after the path cost only make the choice deterministic."""
         return self.pathcost, self.wide, self.interface or ""
 
     def __str__(self) -> str:
@@ -70,8 +70,8 @@ class Route(NamedTuple):
 
 @dataclass(slots=True)
 class Fib:
-    """`rows` by network, of both families (see Route). `ways`: of each route, in their order, the port that it would leave by, or
-    None and why not; `active`: of each whether packets are sent by it."""
+    """`rows` by network, of both families (see Route). `ways`: of each route, in their order, its egress port, or None and
+    the reason; `active`: of each whether it is in use."""
 
     rows: dict[bytes, Row] = field(default_factory=dict)
     ways: list[tuple[str | None, str]] = field(default_factory=list)
@@ -105,7 +105,7 @@ def prefix(address: Address, length: int) -> bytes:
 
 
 def length4(network: bytes) -> int | None:
-    """The length of a network of IPv4's, given as the kernel has it; None of one of IPv6's. More may follow."""
+    """The prefix length of an IPv4 network in the kernel's encoding; None for IPv6. The bytes may continue."""
     return _LENGTHS.get(network[:4]) if network.startswith(MAPPED, 4) else None
 
 
@@ -147,8 +147,8 @@ def _nexthop(text: str) -> tuple[Address, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Ports that packets do not get out by: `down` are those whose netdev is down or not there, which have no subnet then; those
-    without carrier are the last resort. Nothing is known of the others, and they are taken to be up."""
+    """Ports without a working link: `down` are those whose netdev is down or missing, which have no subnet then; those
+    without carrier are the last resort. All others are assumed to be up."""
 
     down: frozenset[str] = frozenset()
     no_carrier: frozenset[str] = frozenset()
@@ -170,8 +170,8 @@ _DERIVED: Owned[deque[tuple[list[Own], list[Route], Links, Fib]]] = Owned(lambda
 
 
 def derive(config: Mapping[str, Any], links: Links = ALL_UP) -> Fib:
-    """The rows that a configuration means. Of two ports with one subnet, the one that comes first by name has it. An apply asks
-    several times; what was asked lately is the same object, which nobody may change."""
+    """The forwarding table of a configuration. If two ports have one subnet, the first by name has it. Memoised for the last
+    few calls, since an apply needs it several times; the result must not be changed."""
     owned, known = list(own_addresses(config)), routes(config)
     answers = _DERIVED()
     for asked in tuple(answers):
@@ -223,7 +223,7 @@ def _own_rows(config: Mapping[str, Any], links: Links) -> dict[bytes, Row]:
 
 
 class _Connected:
-    """The rows of the ports' own addresses, to look next hops up in; each is looked up once."""
+    """The rows of the ports' own addresses, for next-hop look-ups; each is looked up once."""
 
     def __init__(self, rows: Mapping[bytes, Row], config: Mapping[str, Any], links: Links) -> None:
         self._own, self._down = Fib(dict(rows)), links.down
@@ -234,7 +234,7 @@ class _Connected:
         self._found: dict[tuple[bytes, str | None], tuple[str | None, str]] = {}
 
     def on_link(self, port: str, route: Route) -> Row:
-        """The row of a network that is behind a port without a next hop, from one of whose addresses it is asked."""
+        """The row of a network directly behind a port, from one of whose addresses ARP requests are sent."""
         own = self._addresses.get((port, route.version))
         return Row(CONNECTED, port, own if own is not None else route.nexthop)
 

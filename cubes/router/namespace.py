@@ -1,8 +1,9 @@
-"""A router's network namespace, if it has one (`shadow`): what it is told of the ports, and what Linux tools made of them.
+"""A router's network namespace, if it has one (`shadow`): how it is configured from the ports, and what Linux tools changed
+in it.
 
-What the document declares is what the namespace is told, once, and again when it says something else. From then on the
-addresses and the MAC of a netdev there are the port's, whoever set them. Routes of the namespace's own are used beside those of
-the document.
+The document's values are applied to the namespace once, and again when the document changes. From then on the addresses and
+the MAC of a netdev there are the port's, whoever set them. Routes of the namespace are used in addition to those of the
+document.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Config = Mapping[str, Any]
 
 
 def namespace(config: Config, cube: str) -> dict[str, dict[str, Any]]:
-    """What each port's netdev is told."""
+    """The configuration of each port's netdev."""
     told: dict[str, dict[str, Any]] = {}
     for port in config.get("ports", ()):
         own = [str(each.interface) for each in own_addresses({"ports": [port]})]

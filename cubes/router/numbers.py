@@ -20,8 +20,8 @@ Prefix = tuple[int, bytes, bytes]
 
 
 class Numbers:
-    """Numbers from 1 on by content: of what is there the one that it has, of what is new the lowest that is free. What is used of
-    what is there are its very objects, so that nobody compares them in vain."""
+    """Numbers from 1 on by content: existing content keeps its number, new content gets the lowest free one. Existing objects
+    are reused, so that comparisons find identical objects."""
 
     def __init__(self, live: Mapping[int, bytes]) -> None:
         self._known: dict[bytes, int] = {}
@@ -53,14 +53,14 @@ def root_rows(root: int, entries: int) -> dict[bytes, bytes]:
 
 
 def root_of(rows: Mapping[bytes, bytes]) -> tuple[int, int]:
-    """The slot that leads into a tree, and how many rows its tables have."""
+    """The root slot of a tree, and the sizes of its tables."""
     entries = number(rows.get(index(1), b""))
     sane = LEAST <= entries <= MOST and not entries & entries - 1
     return number(rows.get(index(0), b"")), entries if sane else LEAST
 
 
 def numbered(rows: Mapping[bytes, bytes]) -> dict[int, bytes]:
-    """Rows by number. Those of zeros are none, nor is what stands in row 0: slot 0 is no way, and no number is 0."""
+    """Rows by number. Rows of zeros are absent, and so is row 0: slot 0 means no route, and numbers start at 1."""
     return {number(key): row for key, row in rows.items() if any(key) and any(row)}
 
 

@@ -1,4 +1,5 @@
-"""The few packets that the router's slow path reads and makes, as bytes. Pure; the kernel's half of it is in bpf/router*.c."""
+"""The few packets that the router's slow path parses and builds, as bytes. Pure; the kernel's counterpart is in
+bpf/router*.c."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ class Station:
 
 
 def target_of(frame: bytes) -> Address | None:
-    """Where an IP packet goes; None for what is none."""
+    """The destination of an IP packet; None for any other."""
     (kind,) = struct.unpack_from("!H", frame, 12)
     if kind == IPV4 and len(frame) >= 34:
         return ipaddress.IPv4Address(frame[30:34])
@@ -34,7 +35,7 @@ def target_of(frame: bytes) -> Address | None:
 
 
 def source_of(frame: bytes) -> Address | None:
-    """Where an IP packet says that it originates from; None for what is none."""
+    """The source address of an IP packet; None for any other."""
     (kind,) = struct.unpack_from("!H", frame, 12)
     if kind == IPV4 and len(frame) >= 34:
         return ipaddress.IPv4Address(frame[26:30])
@@ -42,7 +43,7 @@ def source_of(frame: bytes) -> Address | None:
 
 
 def answer_of(frame: bytes) -> Address | None:
-    """Whose MAC address an ARP packet, an advertisement or a solicitation tells."""
+    """The address and MAC that an ARP packet, an advertisement or a solicitation announces."""
     (kind,) = struct.unpack_from("!H", frame, 12)
     if kind == ARP and len(frame) >= 42:
         return ipaddress.IPv4Address(frame[28:32])
@@ -52,7 +53,7 @@ def answer_of(frame: bytes) -> Address | None:
 
 
 def forwarded(frame: bytes, source: bytes, target: bytes) -> bytes:
-    """The frame on its next hop: other MACs, one less to live. The datapath has made sure that there is one to take."""
+    """The frame for its next hop: new MACs, TTL decremented. The datapath has checked that the TTL suffices."""
     head = target + source + frame[12:14]
     if frame[12:14] == struct.pack("!H", IPV6):
         return head + frame[14:21] + bytes([frame[21] - 1]) + frame[22:]
@@ -63,7 +64,7 @@ def forwarded(frame: bytes, source: bytes, target: bytes) -> bytes:
 
 
 def question(asker: Station, target: Address, known: bytes | None = None) -> bytes:
-    """An ARP request or a neighbour solicitation; `known`: to this station only, which should still have the address."""
+    """An ARP request or a neighbour solicitation; with `known`, unicast to the station that should still have the address."""
     if isinstance(target, ipaddress.IPv4Address):
         head = (known or BROADCAST) + asker.mac + struct.pack("!HHHBBH", ARP, 1, IPV4, 6, 4, 1)
         return head + asker.mac + asker.address.packed + bytes(6) + target.packed
@@ -74,7 +75,7 @@ def question(asker: Station, target: Address, known: bytes | None = None) -> byt
 
 
 def unreachable(frame: bytes, router: Station) -> bytes | None:
-    """The error that tells a packet's sender that the host does not answer; None where none may be sent."""
+    """The ICMP error to a packet's sender, host unreachable; None where none may be sent."""
     return _unreachable4(frame, router) if isinstance(router.address, ipaddress.IPv4Address) else _unreachable6(frame, router)
 
 

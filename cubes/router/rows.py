@@ -1,6 +1,6 @@
-"""What a router's routes come to: prefixes for the trees, and the rows of the tables that are no trees.
+"""Routes as prefixes for the trees, and as rows of the other tables.
 
-Pure, and done once for an apply, which asks several times.
+Pure, and done once per apply, which needs it several times.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LAYOUTS = ("routes", "fib4_ways")  # whose C structs are filled here
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a table of routes comes to: prefixes of IPv4 and of IPv6 for their trees, and the rows of other tables."""
+    """The result of a routing table: IPv4 and IPv6 prefixes for their trees, and rows of the other tables."""
 
     fib: Fib
     ports: Mapping[str, int]
@@ -38,7 +38,7 @@ _MADE: Owned[deque[Made]] = Owned(lambda: deque(maxlen=4))
 
 
 def made_of(fib: Fib, config: Mapping[str, Any], env: Env, tables: Mapping[str, Any]) -> Made:
-    """An apply asks several times; what was asked lately is the same object, since `fib` is."""
+    """Memoised for the last few calls by `fib`, since an apply needs it several times."""
     known = _MADE()
     for made in tuple(known):
         if made.fib is fib and made.ports == env.ports and all(made.tables[name] is tables[name] for name in LAYOUTS):
@@ -57,7 +57,7 @@ def table_rows(rows: Mapping[bytes, bytes], table: Any, sparse: bool) -> TableRo
 
 
 def _route_rows(known: Iterable[Route], fib: Fib, env: Env, table: Any) -> dict[bytes, bytes]:
-    """Of 100,000 routes few differ in their words: these are packed once. A key is network and next hop, one after the other."""
+    """Of 100,000 routes few have different values, so each value is packed once. A key is the network, then the next hop."""
     words: dict[tuple[int, str | None, bool], bytes] = {}
     found = {}
     for route, active in zip(known, fib.active, strict=True):
@@ -70,7 +70,7 @@ def _route_rows(known: Iterable[Route], fib: Fib, env: Env, table: Any) -> dict[
 
 
 def _fib_rows(fib: Fib, env: Env, tables: Mapping[str, Any]) -> tuple[list[Prefix], list[Prefix], dict[str, dict[bytes, bytes]]]:
-    """What packets are sent by, the prefixes of IPv4 and of IPv6 for their trees; and what none may come from."""
+    """The IPv4 and IPv6 prefixes to forward by, for their trees; and the martian source addresses."""
     four: list[Prefix] = []
     six: list[Prefix] = []
     martians: dict[str, dict[bytes, bytes]] = {"martians4": {}, "martians6": {}}

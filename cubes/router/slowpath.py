@@ -1,8 +1,8 @@
-"""The router's slow path: packets that wait until their next hop's MAC address is known.
+"""The router's slow path: queues packets until their next hop's MAC address is resolved.
 
-The datapath sends a packet here whose next hop it does not know, and the answer to a question that packets wait for. While
-this half says, each second, that it lives, the datapath relies on it; when it stops, the datapath asks by itself, and loses
-the packets that ask.
+The datapath hands up packets whose next hop is unresolved, and the replies for which packets wait. It relies on this worker
+for as long as it announces each second that it is alive; afterwards the datapath sends requests itself, and drops the packets
+that cause them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class SlowPath:
             self._wait(packet, md)
 
     def tick(self, now: float) -> None:
-        """Say that we live; ask again, or give up; look after neighbours that are in use."""
+        """Announce that the worker is alive; repeat or give up requests; refresh neighbours in use."""
         if now - self._heartbeat >= HEARTBEAT:
             self._heartbeat = now
             self._told.clear()
@@ -93,7 +93,7 @@ class SlowPath:
         return (row.via if row.kind == REMOTE else target), row.port
 
     def _release(self, hop: Hop) -> bool:
-        """Send all that wait for a next hop, in their order, if it is known."""
+        """Send all packets that wait for a next hop, in order, if it is resolved."""
         mac = self._known(hop) if self._waiting.get(hop) else None
         if mac is None:
             return False
@@ -116,7 +116,7 @@ class SlowPath:
             self.cube.send_packet_out(question(asker, hop[0]), hop[1], "EGRESS")
 
     def _asker(self, hop: Hop) -> Station | None:
-        """Who asks: the port's address beside the neighbour, or its link-local one."""
+        """The source of a request: the port's address in the neighbour's subnet, or its link-local one."""
         address, port = hop
         if port not in self._macs or port not in self.cube.ports:
             return None
@@ -134,14 +134,14 @@ class SlowPath:
                 self.cube.send_packet_out(error, packet.port, "EGRESS")
 
     def _speaker(self, port: str, version: int) -> Station | None:
-        """Whom an error about what came in by a port is from."""
+        """The source address of an ICMP error about a packet that arrived at a port."""
         said = self._ports.get(port, {}).get("ip" if version == 4 else "ipv6")
         return Station(self._macs[port], ipaddress.ip_interface(said).ip) if said and port in self.cube.ports else None
 
     # -- neighbours -------------------------------------------------------------------------------------------
 
     def _refresh(self, now: int) -> None:
-        """Ask those that are in use before they are forgotten, so that no packet has to wait."""
+        """Re-resolve neighbours in use before their entries expire, so that no packet has to wait."""
         for hop, mac in self._ageing(now):
             asker = self._asker(hop)
             if asker is not None:

@@ -1,7 +1,8 @@
-"""What packets are really sent by, read from the trees of their routes.
+"""The effective routes, read back from the trees.
 
-A tree holds no prefixes: it says of each address where it leads. So of each prefix that may have a row, because a port's address
-or a route says so, the first address is looked up that no longer prefix takes; it has its row if that leads where it says.
+A tree stores no prefixes: it maps each address to its route. So for each prefix that may have a row, because of a port's
+address or a configured route, the first address is looked up that no longer prefix covers; the prefix has its row if the
+result matches.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ Find = Callable[[bytes], bytes | None]
 def fib_of(
     version: int, ports: Iterable[Mapping[str, Any]], routes: Iterable[bytes], find: Find, table: Any
 ) -> Iterator[tuple[Key, bytes]]:
-    """Prefixes of a family, each with its way, in order. `routes`: the keys of that table; `find`: what a tree says of an address
-    of 16 bytes; `table`: the layout of ways."""
+    """Prefixes of a family, each with its next hop, in order. `routes`: the keys of that table; `find`: look-up of an address
+    of 16 bytes in a tree; `table`: the layout of next hops."""
     own: dict[Key, int] = {}
     for network, row in derive({"ports": list(ports)}).rows.items():
         if _version(network) == version:

@@ -1,7 +1,8 @@
-"""The tree by which IPv4 packets find their way (bpf/router/fib.h), made of prefixes.
+"""The IPv4 lookup tree (bpf/router/fib.h), built from prefixes.
 
-Blocks and ways have numbers (numbers.py), and one that packets may be in is never written. An edit then costs the blocks from
-its prefix up to the first, whatever the number of routes, and what it replaces goes once no packet can be there any more.
+Blocks and next hops are numbered (numbers.py), and one that packets may be reading is never written. So an edit costs the
+blocks from its prefix up to the root, whatever the number of routes, and replaced blocks are freed once no packet can read
+them any more.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Tree:
     entries: int = LEAST
 
     def find(self, address: bytes) -> bytes | None:
-        """The way that a packet to this address takes, as the program finds it."""
+        """The next hop of a packet to this address, as the program finds it."""
         slot = self.root
         for byte in address:
             if not slot & DEEPER:
@@ -42,8 +43,7 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class _Branch:
-    """All below one value of the first byte: what it was built from, and its slot and blocks. `default` is what lies around
-    it."""
+    """Everything below one value of the first byte: its input prefixes, slot and blocks. `default` is the route around it."""
 
     default: int
     prefixes: list[Prefix]
@@ -56,8 +56,8 @@ Branches = dict[int, _Branch]
 
 
 def grow(prefixes: Iterable[Prefix], live: Tree, known: Branches | None = None) -> Tree:
-    """The tree of these prefixes, with the numbers of `live` wherever it can have them. `known`: branches made before, which stay
-    as they are if they are requested again and are live; it is left with those of this tree."""
+    """The tree of these prefixes, reusing the numbers of `live` where possible. `known`: branches built before, reused if
+    their input is the same and they are live; it then holds those of this tree."""
     ways, blocks = Numbers(live.ways), Numbers(live.blocks)
     short, long = _sorted(prefixes)
     slots = {way: ways.of(way) for way in sorted({way for each in (short, *long.values()) for _, _, way in each})}
@@ -94,7 +94,7 @@ def _sorted(prefixes: Iterable[Prefix]) -> tuple[list[Prefix], dict[int, list[Pr
 
 
 def _stands(branch: _Branch, default: int, prefixes: list[Prefix], slots: Mapping[bytes, int], live: Tree) -> bool:
-    """Whether a branch is what these prefixes come to, and its blocks are there."""
+    """Whether a branch results from these prefixes, and its blocks are live."""
     same = branch.default == default and branch.prefixes == prefixes and all(slots[way] == slot for way, slot in branch.ways)
     return same and branch.blocks.items() <= live.blocks.items()
 
@@ -123,8 +123,8 @@ def _slot(block: array[int], blocks: Numbers) -> int:
 
 
 def _filled(default: int, prefixes: Iterable[Prefix], slots: Mapping[bytes, int]) -> list[dict[bytes, array[int]]]:
-    """The blocks below one of the first, by level and by the bytes that point to them. A block begins with what its prefix has in
-    the one above; prefixes come by length, so that is complete by then."""
+    """The blocks below a root slot, by level and by the bytes of the address that select them. A block starts with the value
+    of its prefix in its parent; prefixes are processed by length, so the parent is complete by then."""
     levels: list[dict[bytes, array[int]]] = [{}, {}, {}, {}]
     for length, address, way in prefixes:
         level = (length - 1) // 8

@@ -1,8 +1,8 @@
-"""The tree by which IPv6 packets find their way (bpf/router/fib6.h), made of prefixes.
+"""The IPv6 lookup tree (bpf/router/fib6.h), built from prefixes.
 
-As IPv4's (tree.py), rows that packets may be in are never written, and an edit costs what lies on the way to its prefix.
-Where only one prefix is left, or all that are left begin alike, one row asks whether an address begins so: it takes the place of
-all the nodes that would have one way on.
+As in IPv4's (tree.py), rows that packets may be reading are never written, and an edit costs the rows on the path to its
+prefix. Where only one prefix is left, or all that are left share a beginning, one row tests for that beginning in place of a
+series of nodes with a single child (path compression).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Tree6:
     entries: int = LEAST
 
     def find(self, address: bytes) -> bytes | None:
-        """The way that a packet to this address (16 bytes) takes, as the program finds it."""
+        """The next hop of a packet to this address (16 bytes), as the program finds it."""
         value, slot = int.from_bytes(address, "big"), self.root
         for _ in range(STEPS):
             if slot & NODE:
@@ -53,7 +53,7 @@ class Tree6:
 
 @dataclass(frozen=True, slots=True)
 class _Branch:
-    """All of some prefixes that begin alike: what it was built from, and its slot and rows. `default` is what lies around it."""
+    """All prefixes with one beginning: its input prefixes, slot and rows. `default` is the route around it."""
 
     default: int
     prefixes: Sequence[Prefix]
@@ -68,8 +68,8 @@ Branches6 = dict[tuple[int, int], _Branch]
 
 
 def grow6(prefixes: Iterable[Prefix], live: Tree6, known: Branches6 | None = None) -> Tree6:
-    """The tree of these prefixes, with the numbers of `live` wherever it can have them. `known`: branches made before, which stay
-    as they are if they are requested again and are live; it is left with those of this tree."""
+    """The tree of these prefixes, reusing the numbers of `live` where possible. `known`: branches built before, reused if
+    their input is the same and they are live; it then holds those of this tree."""
     growing = _Growing(prefixes, live, known or {})
     every = growing.prefixes
     first = 1 if every and every[0][0] == 0 else 0  # of length 0: what lies around all others
@@ -145,7 +145,7 @@ class _Growing:
         return found.slot
 
     def _stands(self, branch: _Branch, default: int, prefixes: Sequence[Prefix]) -> bool:
-        """Whether a branch is what these prefixes come to, and its rows are there."""
+        """Whether a branch results from these prefixes, and its rows are live."""
         same, live = branch.default == default and branch.prefixes == prefixes, self.live
         same = same and all(self.slots[way] == slot for way, slot in branch.ways)
         return same and branch.nodes.items() <= live.nodes.items() and branch.tests.items() <= live.tests.items()

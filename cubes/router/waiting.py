@@ -1,7 +1,7 @@
-"""Packets whose next hop's MAC address is being requested, with a bound on each queue, on next hops and on packets in all. Pure.
+"""Queues of packets whose next hop's MAC address is being resolved, bounded per queue, by next hops and in total. Pure.
 
-What is full makes room at the cost of whoever holds most of it, by port of arrival and source address; so a source that asks
-for much loses its own packets, and not those of others.
+Where a bound is reached, room is made at the cost of the largest user, by ingress port and source address; so a source that
+causes many requests loses its own packets, and not those of others.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Packet:
 
 @dataclass(slots=True)
 class Queue:
-    """What waits for one next hop; `opener` is the source whose packet made it be requested."""
+    """The packets for one next hop; `opener` is the source whose packet caused the request."""
 
     opener: Source
     packets: deque[Packet] = field(default_factory=deque)
@@ -99,7 +99,8 @@ class WaitingRoom:
         return list(queue.packets)
 
     def _may_open(self, source: Source) -> bool:
-        """Whether there is, or can be created, room for another next hop of this source: the oldest of a greater one goes."""
+        """Whether there is room, or room can be made, for another next hop of this source: the oldest one of a larger user is
+        dropped."""
         if len(self._queues) < HOPS:
             return True
         victim, most = self._opened.most_common(1)[0]

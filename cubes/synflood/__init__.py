@@ -1,4 +1,4 @@
-"""What is known of SYN floods: the host's counters of IP and TCP, as Polycube shows them, and the cube's own."""
+"""Evidence of SYN floods: the host's counters of IP and TCP, as Polycube shows them, and the cube's own."""
 
 from __future__ import annotations
 

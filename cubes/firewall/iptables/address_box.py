@@ -1,7 +1,7 @@
-"""Conditions that a firewall rule can have, as values that can be intersected: what packets a rule is about.
+"""Conditions of a firewall rule as boxes, values that can be intersected: which packets a rule matches.
 
-A box holds for a packet if all that it says does. What iptables can say and one box cannot (a list of ports, anything but
-a prefix) is several boxes that have no packet in common.
+A box matches a packet if all its fields do. A condition of iptables that one box cannot express (a list of ports, a negated
+prefix) is several disjoint boxes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ ICMPS = {4: 1, 6: 58}
 
 @dataclass(frozen=True, slots=True)
 class AddressBox:
-    """None says nothing. Of ICMP, the ports are type and code. `flags` are (mask, value), `state` a word of the rule's leaf
-    conntrack, `device` the netdev by which the packet came, `smac` the MAC that sent it. `src_sets` are named sets that all have
-    the source, or with '!' before the name have it not; `dst_sets` the same of the destination."""
+    """None matches all. Of ICMP, the ports are type and code. `flags` are (mask, value), `state` a value of the rule's leaf
+    conntrack, `device` the netdev by which the packet arrived, `smac` the MAC that sent it. `src_sets` are named sets that
+    all contain the source, or with '!' before the name do not; `dst_sets` the same of the destination."""
 
     src: Network | None = None
     dst: Network | None = None
@@ -43,8 +43,8 @@ EVERYTHING = AddressBox()
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`sure` says that what holds for the box holds for the rule; else the rule requests more than a box can say, and
-    the box is the least one around it."""
+    """`sure`: the box matches exactly what the rule matches; else the rule has conditions that no box can express, and the
+    box is the smallest one around it."""
 
     box: AddressBox
     sure: bool = True
@@ -112,7 +112,7 @@ def _meet_sets(some: frozenset[str], others: frozenset[str]) -> frozenset[str]:
 
 
 def product(choices: Iterable[Sequence[Case]]) -> tuple[Case, ...]:
-    """All ways to hold for one case of each choice."""
+    """All combinations of one case of each choice."""
     found = [Case(EVERYTHING)]
     for cases in choices:
         found = [

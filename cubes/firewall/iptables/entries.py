@@ -1,4 +1,4 @@
-"""Rules of the list as leaves of a firewall's rules."""
+"""Rules of the flat list as leaves of a firewall's rules."""
 
 from __future__ import annotations
 

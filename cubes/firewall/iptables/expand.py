@@ -1,11 +1,11 @@
-"""Chains of iptables as one list in which the first match decides.
+"""Flattens chains of iptables into one list in which the first match decides.
 
-A jump is the rules of its chain, each with what the jump requests. RETURN, and '!' before a protocol, skip rules: for packets
-that skip, what comes behind the skipped rules is written once more, with what they have in common, before the skipped ones.
+A jump becomes the rules of its chain, each combined with the conditions of the jump. RETURN, and '!' before a protocol, skip
+rules: for packets that skip, the rules behind the skipped ones are repeated before them, with the shared conditions.
 
 Unsure rules (iptables_box.Case) never accept. One that drops or rejects is kept, and so refuses more than it should; one that
-accepts is omitted; in the chain of an unsure jump nothing accepts; an unsure RETURN goes through what it might have skipped,
-with nothing accepted there. So what is accepted here iptables accepts too.
+accepts is omitted; within the chain of an unsure jump nothing accepts; an unsure RETURN continues with the rules that it
+might have skipped, with nothing accepted there. So whatever is accepted here iptables accepts too.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ class TooMuch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """A rule of the list: ACCEPT, DROP, REJECT or LOG for all packets of a box. `rule` is the one that it came of, None if it
-    came of a policy."""
+    """A rule of the list: ACCEPT, DROP, REJECT or LOG for all packets of a box. `rule` is its origin, None for a policy."""
 
     box: AddressBox
     action: str
@@ -38,7 +37,7 @@ class Flat:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """The netdevs by which a packet comes and goes, '' for none."""
+    """The netdevs by which a packet arrives and leaves, '' for none."""
 
     came_by: str = ""
     leaves_by: str = ""
@@ -46,7 +45,7 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class _Then:
-    """Where a packet continues that comes to the end of a chain, or returns from it."""
+    """Where a packet continues at the end of a chain, or after RETURN."""
 
     chain: str
     place: int
@@ -56,7 +55,7 @@ class _Then:
 
 @dataclass(slots=True)
 class Expansion:
-    """`met` are the rules that some packet can come to."""
+    """`met` are the rules that some packet can reach."""
 
     chains: Mapping[str, Sequence[Rule]]
     policy: str
@@ -129,7 +128,7 @@ class Expansion:
         return _ends(rule, sure, sure_case)
 
     def _is_closed(self, chain: str) -> bool:
-        """Whether every packet that surely comes to it meets a verdict there."""
+        """Whether every packet that surely reaches it gets a verdict there."""
         if chain not in self._closed:
             self._closed[chain] = self._closes(chain)
         return self._closed[chain]

@@ -1,7 +1,7 @@
-"""Rules that differ in one thing only, as one rule with a list; so that what iptables says in a line is not many.
+"""Folds rules that differ in one field into one rule with a list, so that a single line of iptables does not become many.
 
-A rule may move up to an earlier one where no packet meets another verdict by that: the rules between have no packet in common
-with it, or say the same.
+A rule may be moved up to an earlier one if no packet gets another verdict by that: the rules between are disjoint from it, or
+have the same verdict.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _MOST = 256  # combinations of one rule's lists, but for addresses, which may be
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """Boxes with one verdict: each field has the values that it may have, (None,) where nothing is asked. `rule` is the one
-    that they came of, None if it was a policy."""
+    """Boxes with one verdict: each field has its possible values, (None,) where there is no condition. `rule` is their
+    origin, None if that was a policy."""
 
     boxes: tuple[AddressBox, ...]
     fields: tuple[tuple[Any, ...], ...]
@@ -117,7 +117,7 @@ def _both(one: Rule | None, other: Rule | None) -> Rule | None:
 
 
 def _commute(one: Folded, other: Folded) -> bool:
-    """Whether it makes no difference which of the two comes first."""
+    """Whether the order of the two makes no difference."""
     same = (one.action, one.answer) == (other.action, other.answer)
     if same and one.action != "LOG" and not _is_limited(one) and not _is_limited(other):
         return True

@@ -1,4 +1,4 @@
-"""What is known beside the rules of a table: the host's addresses, its sets (ipset), and what other tables do."""
+"""The context of an import beside the rules of a table: the host's addresses, its sets (ipset), and other tables."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _NEVER = {"ACCEPT", "RETURN", "LOG", "DROP", "MARK", "CONNMARK"} | _BY["SNAT"] |
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """`types` has the addresses of each type (addrtype) that is known, `sets` are ipset's. `translated` are those of the
-    states SNAT and DNAT that a connection may have; `senders`: whether a firewall sees the MAC that iptables sees."""
+    """`types` has the known addresses of each type (addrtype), `sets` are ipset's. `translated` are those of the states SNAT
+    and DNAT that a connection may have; `senders`: whether a firewall sees the MAC that iptables sees."""
 
     types: Mapping[str, Sequence[Network]] = field(default_factory=dict)
     sets: Mapping[str, IpSet] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Single words of an iptables rule: addresses, ports, flags, states. What makes no sense is Misread, at its place."""
+"""Lexer of an iptables rule: addresses, ports, flags, states. Invalid ones are Misread, with their position."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MATCHES = frozenset({
 
 
 class Misread(Exception):
-    """Words that make no sense: (message, the word)."""
+    """An invalid value: (message, the text)."""
 
     def __init__(self, message: str, word: Word) -> None:
         super().__init__(message)
@@ -64,7 +64,7 @@ def range_of(word: Word, family: int) -> list[Network]:
 
 
 def network_of(text: str, word: Word, family: int) -> Network | None:
-    """None for a mask with holes, which no prefix can say."""
+    """None for a mask with holes, which is no prefix."""
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
@@ -103,9 +103,9 @@ def flags_of(word: Word) -> int:
 
 
 def states_of(wanted: set[str], family: int) -> Iterator[Case]:
-    """The two trackers agree but for TCP that is in the middle of a connection which nobody has seen begin: NEW for
-    iptables (unless nf_conntrack_tcp_loose is 0), INVALID here. Which of the two it was cannot be told here. Untracked are,
-    without a rule of the table raw, neighbour and multicast listener discovery of IPv6, which have no state but NEW here."""
+    """Both trackers agree but for TCP in the middle of a connection whose beginning was not seen: NEW for iptables (unless
+    nf_conntrack_tcp_loose is 0), INVALID here; the file does not tell which was in use. Neighbour and multicast listener
+    discovery of IPv6 are untracked without a rule of the table raw; here their only state is NEW."""
     if "UNTRACKED" in wanted and family == 6 and "NEW" not in wanted:
         for kind in _UNTRACKED:
             yield Case(AddressBox(proto=58, sport=(kind, kind)))

@@ -1,7 +1,7 @@
-"""What an import from iptables does not carry over, said of the line that says it.
+"""What an import from iptables cannot carry over, reported at its line.
 
-An error: packets may fare otherwise than before, and the hint says which way they do with --lossy. A warning: they do not, or
-it is a difference between the two programs that no rule could bridge.
+An error: some packets may be treated differently, and the hint states how with --lossy. A warning: they are not, or it is a
+difference between the two programs that no rule could bridge.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def of_routing(where: Position, netdevs: Sequence[str]) -> Problem:
 
 
 def of_packet_sockets(cubes: Iterable[Mapping[str, Any]]) -> Iterator[Problem]:
-    """A DHCP client reads its answers from a packet socket: those come before iptables, but behind a firewall at the netdev."""
+    """A DHCP client receives replies on a packet socket: before iptables sees them, but behind a firewall at the netdev."""
     chains = [chain for cube in cubes for chain in cube["chain"] if chain["name"] == "INGRESS"]
     refusing = [chain for chain in chains if {chain["default"], *(rule["action"] for rule in chain["rule"])} - {"ACCEPT", "LOG"}]
     if not all(any(map(_is_for_a_dhcp_client, chain["rule"])) for chain in refusing):
@@ -151,7 +151,7 @@ def of_families(families: Sequence[int]) -> Iterator[Problem]:
 
 
 def family_of(table: SavedTable) -> int:
-    """4 or 6, by what a table says where no comment tells. Raises UsageError if nothing does."""
+    """4 or 6, deduced from the table's content if no comment states it. Raises UsageError if nothing does."""
     from reconciler.service.sdk import UsageError
 
     for line in (line for chain in table.chains.values() for line in chain.lines):

@@ -38,7 +38,7 @@ def state(reader: RuleParser, option: Word, negated: bool) -> None:
 
 
 def address_type(reader: RuleParser, option: Word, negated: bool) -> None:
-    """LOCAL is a set of its own, unless somebody said which the host's addresses are."""
+    """LOCAL is a set of its own, unless the host's addresses were listed."""
     kinds, source, types = reader.value(option).text.split(","), option.text == "--src-type", reader.known.types
     if kinds == ["LOCAL"] and "LOCAL" not in types:
         _in_set(reader, OWN, negated, source=source)
@@ -69,7 +69,7 @@ def _in_set(reader: RuleParser, name: str, negated: bool, *, source: bool) -> No
 
 
 def sender(reader: RuleParser, option: Word, negated: bool) -> None:
-    """What a router forwards leaves with the router's own MAC, so that a firewall there cannot know who sent it."""
+    """A router forwards frames with its own source MAC, so a firewall behind it cannot match the original sender."""
     word = reader.value(option)
     mac = word.text.lower()
     if not _MAC.fullmatch(mac):

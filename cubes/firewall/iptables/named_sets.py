@@ -20,7 +20,7 @@ from cubes.lib.ipset import IpSet, written
 
 
 class Unsayable(Exception):
-    """Why two conditions cannot stand in one rule."""
+    """Why two conditions cannot be combined in one rule."""
 
 
 _MOST = 1_000_000  # pairs of entries that are compared for a set of several
@@ -40,7 +40,7 @@ class Sets:
 
     def together(self, names: frozenset[str], within: Sequence[Network] = ()) -> str:
         """The set that is in all of these and, with '!', in none of those; and in `within`, if anything is. Raises Unsayable
-        for the host's own addresses together with anything else: nobody knows them yet."""
+        for the host's own addresses combined with any others, since they are not known yet."""
         if len(names) == 1 and not within:
             (said,) = names
             return said[: len(said) - len(said.lstrip("!"))] + self._own_name(said.lstrip("!"))

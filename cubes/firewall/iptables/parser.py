@@ -1,6 +1,6 @@
-"""The text that iptables-save and ip6tables-save print, legacy and nft alike, as tables of chains of rules.
+"""Parser of the output of iptables-save and ip6tables-save, legacy and nft alike: tables of chains of rules.
 
-Only the form is read here: lines, words and where they stand. What the words mean is in iptables_rule.
+Only the syntax is read here: lines, words and their positions. Their meaning is in iptables_rule.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FAMILY = {"iptables": 4, "ip6tables": 6}
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """`quoted` words are values, whatever they look like."""
+    """`quoted` words are always values."""
 
     text: str
     where: Position
@@ -33,7 +33,7 @@ class Word:
 
 @dataclass(slots=True)
 class Line:
-    """One `-A`: the words after the chain's name."""
+    """One `-A`: the arguments after the chain's name."""
 
     where: Position
     words: tuple[Word, ...]
@@ -41,7 +41,7 @@ class Line:
 
 @dataclass(slots=True)
 class Chain:
-    """`policy` is '-' for chains that people made."""
+    """`policy` is '-' for user-defined chains."""
 
     name: str
     policy: str
@@ -51,7 +51,7 @@ class Chain:
 
 @dataclass(slots=True)
 class SavedTable:
-    """`family` is 4, 6, or 0 where no comment says which of the two programs printed it."""
+    """`family` is 4, 6, or 0 where no comment names the program that printed it."""
 
     name: str
     family: int
@@ -61,7 +61,7 @@ class SavedTable:
 
 @dataclass(slots=True)
 class Save:
-    """`hidden` are the places where the file itself says that there are more rules than it shows; `sets` are ipset's."""
+    """`hidden` are positions where the file itself indicates that there are more rules than it shows; `sets` are ipset's."""
 
     tables: list[SavedTable] = field(default_factory=list)
     hidden: list[Problem] = field(default_factory=list)

@@ -1,9 +1,9 @@
-"""A RETURN with a limit, and behind it what happens to those beyond it: the common way to bound a flood in iptables.
+"""A RETURN with a limit, followed by a verdict for the packets beyond it: the common idiom against floods in iptables.
 
     -A syn_flood -m limit --limit 25/sec -j RETURN
     -A syn_flood -j DROP
 
-is said the other way round: what is over the limit is dropped, and the rest returns. Where anything else follows, the limit
+is converted to the inverse: packets over the limit are dropped, and the others return. If anything else follows, the limit
 cannot be expressed.
 """
 
@@ -36,7 +36,7 @@ def without_limited_returns(rules: Sequence[Rule]) -> Iterator[Rule]:
 
 
 def _takes_the_rest(following: Rule, rule: Rule) -> bool:
-    """Whether all that is beyond the limit meets this verdict."""
+    """Whether all packets beyond the limit get this verdict."""
     if following.action not in VERDICTS or following.limit or following.unsaid or following.unless:
         return False
     same_ways = following.came_by in (None, rule.came_by) and following.leaves_by in (None, rule.leaves_by)

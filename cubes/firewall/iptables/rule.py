@@ -1,7 +1,7 @@
-"""What one rule of an iptables-save means: which packets it is about, and what it does with them.
+"""Interprets one rule of an iptables-save: which packets it matches, and its action.
 
-A condition that the firewall cannot have makes a rule's cases unsure and is named in `unsaid`; iptables_expand then sees to
-it that such a rule never accepts. Words that make no sense at all are problems.
+A condition that the firewall does not support makes a rule's cases unsure and is named in `unsaid`; iptables_expand then
+makes sure that such a rule never accepts. Invalid values are problems.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ _ANSWERS = {
 
 @dataclass(slots=True, eq=False)
 class Rule:
-    """`action`: a verdict, LOG, RETURN, 'jump' or 'goto' (to `target`), 'none', or 'refuse' for what nobody knows. Packets of
-    a box of `unless` are not meant. `limit` is how often it matches, and its burst (`limited_by` are its words); `prefix` is
-    of a LOG, `answer` of a REJECT. `unsaid` are conditions, with their places, that make no difference to `cases`."""
+    """`action`: a verdict, LOG, RETURN, 'jump' or 'goto' (to `target`), 'none', or 'refuse' for an unsupported one. Packets
+    of a box of `unless` are excluded. `limit` is how often it matches, and its burst (`limited_by` is its text); `prefix`
+    belongs to a LOG, `answer` to a REJECT. `unsaid` are conditions, with their positions, that `cases` do not express."""
 
     where: Position
     cases: tuple[Case, ...] = ()
@@ -137,7 +137,7 @@ class RuleParser:
             self.choices.append([Case(box) for box in some])
 
     def _resolve_negations(self) -> None:
-        """By the boxes that are left, or as what is not meant (`unless`), whichever makes fewer rules in the end."""
+        """As the boxes of the complement, or as exclusions (`unless`), whichever results in fewer rules."""
         room = _MOST_BOXES if self.rule.action in (*VERDICTS, "LOG", "refuse") else 1
         for some, others in sorted(self.negations, key=lambda both: len(both[1])):
             if len(others) <= room:
@@ -293,8 +293,8 @@ class RuleParser:
 
 
 def _fragment(reader: RuleParser, option: Word, negated: bool) -> None:
-    """Where connections are tracked, which they are as soon as a rule requests a state, iptables sees whole packets only: the
-    condition never holds, and '!' before it always does."""
+    """With connection tracking, which any rule that matches on a state enables, iptables sees reassembled packets only: the
+    condition never holds, and its negation always does."""
     if not negated:
         reader.choices.append([])
 
