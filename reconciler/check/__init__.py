@@ -1,6 +1,6 @@
-"""Documents to topologies: everything that can be known to be wrong without looking at the kernel is found here.
+"""From documents to topologies: all errors that can be detected without reading the kernel are found here.
 
-Pure. All problems are collected, so that a document is mended at once.
+Pure. All problems are collected, so that a document is corrected in one pass.
 """
 from __future__ import annotations
 
@@ -103,8 +103,7 @@ def _check(documents: Sequence[Document], services: Services, merge: bool) -> Ch
 
 
 def _is_foreign(data: Any) -> str | None:
-    """What to say of a document that is intended for another program, so that one sentence is enough; None if it is intended
-    for us."""
+    """The error for a document that belongs to another program, so that one sentence is enough; None if it is ours."""
     if isinstance(data, list) and any(isinstance(entry, dict) for entry in data):
         return None
     if isinstance(data, dict):

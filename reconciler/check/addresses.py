@@ -1,7 +1,7 @@
 """One spelling for each IP address, prefix and MAC address.
 
-What a leaf holds is known from its encoding, if it reaches the kernel, or else from what its pattern lets through: a
-pattern that takes a MAC address and refuses a word is a MAC address's, whatever typedef of whichever model it is from.
+The type of a leaf follows from its encoding, if it reaches the kernel, or else from the values that its pattern accepts: a
+pattern that accepts a MAC address and rejects a word is a MAC address's, whatever typedef of whichever model it is from.
 """
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SAMPLES = {
 
 
 def canonical_of(schema: Mapping[str, Any]) -> Callable[[str], str] | None:
-    """The function that makes the one spelling of this leaf's values; it returns what it cannot read. None: no address."""
+    """The function that normalises this leaf's values; it returns unparsable values unchanged. None: no address."""
     kinds = _kinds(schema)
     if "prefix" in kinds:
         return network if "x-pcn-key" in schema else interface

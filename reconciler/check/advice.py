@@ -1,6 +1,6 @@
-"""What is not wrong, and yet seldom meant: for `pcn validate`, which people ask before they apply.
+"""Warnings about valid documents that are seldom intended: for `pcn validate`, before an apply.
 
-An apply does not say it again: a netdev may arrive later, and a cube may be attached by the next edit.
+An apply does not repeat them: a netdev may arrive later, and a cube may be attached by the next edit.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ _ANY = {"0.0.0.0": "0.0.0.0/0", "::": "::/0"}  # noqa: S104 - no socket is bound
 def advice(
     documents: Sequence[Document], services: Services, netdevs: Collection[str], others: Others = dict
 ) -> list[Problem]:
-    """Warnings about documents in which `check` found no error. `netdevs` are those of this machine; `others` gives the further
-    names (altnames) that they have, with those that they are identified by, and is asked only for a name that is not among
-    them."""
+    """Warnings about documents in which `check` found no error. `netdevs` are those of this machine; `others` returns their
+    altnames, each with the netdev's own name, and is called only for a name that is not among `netdevs`."""
     memo = memo_of(services)
     drafts = [memo.run(check_schema, topology_of(document, services)[0], services) for document in documents]
     world = symbol_table(drafts, services)
@@ -50,7 +49,7 @@ def _attached_nowhere(world: SymbolTable) -> Iterator[Problem]:
 
 
 def _not_there(world: SymbolTable, netdevs: Collection[str], others: Others) -> Iterator[Problem]:
-    """Netdevs that neither a link makes nor this machine has."""
+    """Netdevs that no link creates and this machine lacks."""
     made = [end.name for link in world.links for end in link.ends if end.netns is None]
     known: Mapping[str, str] = {}
     for name, place in _netdevs(world):
@@ -76,7 +75,7 @@ def _netdevs(world: SymbolTable) -> Iterator[tuple[str, Place]]:
 
 
 def _prefixes(world: SymbolTable) -> Iterator[Problem]:
-    """Prefixes that are read otherwise than they look: with a host part, or without a length."""
+    """Ambiguous prefixes: with host bits, or without a length."""
     for cube in world.cubes:
         if cube.service is not None:
             raw = cube.place.draft.document.data["spec"]["cubes"][cube.place.path[-1]]

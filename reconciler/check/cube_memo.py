@@ -1,8 +1,8 @@
-"""The cubes that the last checks found right, so that of a document that was edited only what is new is checked and built.
+"""Memo of the cubes that passed the last checks, so that of an edited document only new cubes are checked and built.
 
-A cube is identified by being the very same object. Documents are never changed, and one that was edited shares with the one
-before all that the edit did not touch (`document.incremental_parse`), so the same object says the same. What a cube is next to,
-and what others say of it, is examined every time.
+A cube is identified by being the very same object. Documents are immutable, and an edited one shares everything that the edit
+did not touch with the previous one (`document.incremental_parse`), so the same object has the same content. A cube's
+neighbours, and references to it, are examined every time.
 """
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ class CubeMemo:
         self._checks[-1][_name(right.raw)] = self._checks[-1][_name(right.normal)] = right
 
     def shared(self, cube: dict[str, Any]) -> dict[str, Any]:
-        """A cube as an applied document has it, with the entries of one that was checked lately wherever they say the same: so of
-        what is applied only that is checked and built which is not wanted any more."""
+        """A cube of an applied document, with equal entries replaced by the objects of the same cube that was checked lately:
+        so of the applied document, only entries that are no longer wanted are checked and built."""
         for check in reversed(self._checks):
             found = check.get(_name(cube))
             if found is not None and found.built is not None:
@@ -82,7 +82,7 @@ class CubeMemo:
 
 
 def _shared(data: dict[str, Any], canonical: dict[str, Any], raw: Any) -> dict[str, Any]:
-    """`data` with entries of `raw` in its long lists, of which `canonical` was made: those that come to the same."""
+    """`data` with entries of `raw` in its long lists, where their canonical form (`canonical`) is equal."""
     made = dict(data)
     for name, value in data.items():
         one, other = canonical.get(name), raw.get(name)

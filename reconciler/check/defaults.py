@@ -1,7 +1,7 @@
-"""A model's defaults: put in for those who work with the data, omitted of what is kept and compared.
+"""A model's defaults: filled in for those who work with the data, stripped from what is stored and compared.
 
-Both need valid data. `strip(schema, fill(schema, data))` is `strip(schema, data)`. An object of which nothing is left out is the
-same object afterwards, so that what was made of the entries of a long list before (`incremental.entry_memo`) is found again.
+Both need valid data. `strip(schema, fill(schema, data))` is `strip(schema, data)`. An object without defaults is returned as
+the same object, so that memos of the entries of long lists (`incremental.entry_memo`) still apply.
 """
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _CONTAINERS = (dict, list)
 
 
 def fill(schema: Schema, data: Any) -> Any:
-    """`data` with the defaults of all leaves that are not there, in the model's order.
+    """`data` with the defaults of all absent leaves, in the model's order.
 
-    A container that has no meaning of its own (no `x-yang-presence`) is there if anything in it has a default.
+    A container without a meaning of its own (no `x-yang-presence`) exists if anything in it has a default.
     """
     if isinstance(data, dict):
         return _fill_object(schema, data)
@@ -35,7 +35,7 @@ def _of_entries(work: Work, schema: Schema, entries: list[Any]) -> list[Any]:
 
 @derived
 def _memo(_schema: Schema, _work: Work) -> EntryMemo[Any]:
-    """What this work made of lists whose entries have this schema."""
+    """The memo of this function's results for lists whose entries have this schema."""
     return EntryMemo()
 
 
@@ -57,7 +57,7 @@ def _fill_object(schema: Schema, data: Mapping[str, Any]) -> dict[str, Any]:
 
 @derived
 def _parts(schema: Schema) -> tuple[tuple[str, Schema, bool | None], ...]:
-    """Each property, and whether it depends on the others that it is put in; None if it never is."""
+    """Each property, and whether its default depends on the others; None if it is never filled in."""
     return tuple(
         (name, part, _depends(schema, name, part) if "default" in part or _is_plain_container(part) else None)
         for name, part in schema.get("properties", {}).items()
@@ -69,7 +69,7 @@ def _depends(schema: Schema, name: str, part: Schema) -> bool:
 
 
 def strip(schema: Schema, data: Any) -> Any:
-    """`data` without what says nothing: leaves with their default, empty lists, empty containers without a meaning."""
+    """`data` without redundant nodes: leaves with their default, empty lists, empty containers without a meaning."""
     if isinstance(data, dict):
         return _strip_object(schema, data)
     if isinstance(data, list) and "properties" in schema.get("items", ()):
@@ -131,7 +131,7 @@ def _case(choice: Schema, data: Mapping[str, Any]) -> str | None:
 
 @derived
 def _kept(schema: Schema) -> frozenset[str]:
-    """Nodes that are never left out: those that choose a case by being there, even with their default, and what is required."""
+    """Nodes that are never stripped: those whose presence selects a case, even with their default, and required ones."""
     return _names_in_choices(schema).union(schema.get("required", ()))
 
 

@@ -1,7 +1,7 @@
-"""A draft without faults as a `Topology`, and its canonical document.
+"""Lowers a valid draft to a `Topology`, and its canonical document.
 
-The document is what is kept in the kernel and compared with the next one: the user's words in the models' order, with
-values in their one spelling and both sides of each peering, but without what is only a default spelled out.
+The document is what the kernel stores and later applies are compared with: the user's content in the models' order, with
+normalised values and both sides of each peering, but without leaves that have their default.
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Several documents of one topology, made into one (`--merge`).
+"""Merges several documents of one topology (`--merge`).
 
-Mappings are merged key by key, lists entry by entry where their entries have keys. The same thing may be said twice;
-two different things are an error that names both places. Nothing overrides anything: files have no order.
+Mappings are merged key by key, lists entry by entry where their entries have keys. Equal values may be repeated; conflicting
+ones are an error that names both places. Nothing overrides anything: files have no order.
 """
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _Merge:
         return result
 
     def keyed(self, path: Path, parts: Sequence[Part], schema: Mapping[str, Any]) -> list[Any]:
-        """Entries with one key are one entry. Equal keys within one document stay apart, to be complained of later."""
+        """Entries with one key are one entry. Equal keys within one document stay separate, and are reported later."""
         groups: dict[Any, list[Part]] = {}
         for number, part in enumerate(parts):
             for entry in _entries(part):
@@ -87,7 +87,7 @@ class _Merge:
         return result
 
     def entry_schema(self, schema: Mapping[str, Any], group: Sequence[Part]) -> Mapping[str, Any]:
-        """A cube's schema is its service's, which one of the documents may leave to another to say."""
+        """The schema of a cube is its service's, which only one of the documents may name."""
         if schema.get("x-pcn-cubes"):
             found = [service for _, _, value in group if (service := service_of(value, self.services)) is not None]
             return found[0].schema if found else {}

@@ -48,7 +48,7 @@ def findings(error: Error, root: Mapping[str, Any], data: Any) -> Iterator[Findi
 
 
 def quoted(value: Any) -> str:
-    """A value as it may stand in a sentence: text in quotes, and cut if it is long."""
+    """A value as part of a sentence: text in quotes, and shortened if it is long."""
     text = {True: "true", False: "false", None: "no value"}.get(value) if value is None or value.__class__ is bool else None
     text = text or (f'"{value}"' if isinstance(value, str) else str(value))
     return text if len(text) <= _LONGEST else text[: _LONGEST - 2] + ('…"' if text.endswith('"') else "…")
@@ -73,7 +73,7 @@ def _unknown_keys(error: Error, _reason: str, path: Path) -> Iterator[Finding]:
 
 
 def _cut_at_a_comma(before: str, value: Any, key: str) -> str:
-    """In {flags: SYN,ACK} the comma ends the value, and ACK is a key without one. What to say of such a key, '' if it is none."""
+    """In {flags: SYN,ACK} the comma ends the value, and ACK is a key without one. The hint for such a key, '' if it is none."""
     return f'in braces a comma ends a value: quote it, {before}: "{value},{key}"' if isinstance(value, str) else ""
 
 
@@ -119,7 +119,7 @@ def _pattern(error: Error, _reason: str, path: Path) -> Iterator[Finding]:
 
 
 def _expected(schema: Mapping[str, Any]) -> str:
-    """What a pattern lets through, in the model's words; never the pattern, which is for machines."""
+    """What a pattern accepts, in the model's description; never the pattern, which is for machines."""
     examples = schema.get("examples") or ()
     otherwise = f"expected text such as {', '.join(map(str, examples))}" if examples else "it has not the form that it must have"
     return str(schema.get("patternErrorMessage") or otherwise)
@@ -157,7 +157,7 @@ def _unique(error: Error, _reason: str, path: Path) -> Iterator[Finding]:
 
 
 def _any_of(error: Error, reason: str, path: Path) -> Iterator[Finding]:
-    """For a union: what all members together allow. Ranges come as a union of bounds."""
+    """For a union: what all members accept, together. Ranges are unions of bounds."""
     members = [member for member in error.validator_value if "items" not in member]  # of lists: see pcn:list
     if all(set(member) <= {"minimum", "maximum"} for member in members):
         ranges = ", ".join(f"{member['minimum']}..{member['maximum']}" for member in members)
@@ -188,7 +188,7 @@ def _port_called(name: str) -> int:
 
 
 def _member_words(member: Mapping[str, Any]) -> str:
-    """One member of a union: 'a whole number, 0..65535', or what its pattern is for."""
+    """One member of a union: 'a whole number, 0..65535', or the purpose of its pattern."""
     if "patternErrorMessage" in member:
         return str(member["patternErrorMessage"]).removeprefix("expected ")
     if "enum" in member:
@@ -198,7 +198,7 @@ def _member_words(member: Mapping[str, Any]) -> str:
 
 
 def _not_here(error: Error, root: Mapping[str, Any], data: Any) -> Iterator[Finding]:
-    """A node that is not allowed beside what else is there. If that is wrong itself, it is enough to say so of that."""
+    """A node that is not allowed beside others. If one of those is wrong itself, only that is reported."""
     *parent, name = error.absolute_path
     where = tuple(parent)
     when = _schema_at(root, (*where, name)).get("x-yang-when", {})
@@ -214,7 +214,7 @@ def _not_here(error: Error, root: Mapping[str, Any], data: Any) -> Iterator[Find
 
 
 def _reason(error: Error, root: Any) -> str:
-    """What the model itself says to this error: the `errorMessage` nearest to the keyword that failed; '' if none."""
+    """The model's own text for this error: the `errorMessage` nearest to the keyword that failed; '' if none."""
     reason = root.get("errorMessage", "")
     for step in error.absolute_schema_path:
         root = root[step]

@@ -1,8 +1,8 @@
-"""Data as its model means it: one spelling for each value, whatever the YAML looked like.
+"""Normalises data by its model: one spelling for each value, however it was written in YAML.
 
-A plain 1.10 or 0123 is text where the model wants text, `drop` is DROP, 02:00:00:AA:00:01 and 02:00:00:aa:00:01 are one
-address, keys stand in the model's order. What does not fit is left as it is, for the check that follows to state why.
-Only equal list keys are found here, since they are equal only once they are spelled alike.
+A plain 1.10 or 0123 is text if the model has text there, `drop` is DROP, 02:00:00:AA:00:01 and 02:00:00:aa:00:01 are one
+address, keys are in the model's order. Invalid values are unchanged; the validation that follows reports them. Only duplicate
+list keys are found here, since keys are equal only once they are normalised.
 
 A schema is compiled into functions once, because a rule set has many entries and few kinds of leaf.
 """
@@ -46,9 +46,10 @@ class _EqualWithin(Exception):
 
 
 def normalise(schema: Mapping[str, Any], data: Any, text: SourceText, path: Path = ()) -> tuple[Any, list[EqualKeys]]:
-    """`data` (which stands at `path`) in its one spelling; `data` itself is not changed.
+    """`data` (at `path`) in normal form; `data` itself is not changed.
 
-    `text` gives a scalar as it was written, by path. An object that is in its one spelling already is the same object afterwards.
+    `text` returns a scalar as it was written, by path. An object that is already in normal form is returned as the same
+    object.
     """
     run = _Run(text)
     result = _compiled(schema)(data, run, (), path)
@@ -71,7 +72,7 @@ def _compile(schema: Any) -> Leaf:
 
 
 def _joined(path: Path, step: Step) -> Path:
-    """The path of a value; the outermost one's whole path is its step."""
+    """The path of a value; the outermost value has its entire path as step."""
     return path + step if isinstance(step, tuple) else (*path, step)
 
 
@@ -137,7 +138,7 @@ def _all_differ(entries: list[Any], distinct: Distinct) -> bool:
 
 
 def _equal_keys(entries: list[Any], keys: tuple[str, ...], needed: Collection[str], path: Path) -> Iterable[EqualKeys]:
-    """A part of a key that is not there tells entries apart too, unless it is needed: then its absence is the mistake."""
+    """An absent part of a key distinguishes entries, too, unless it is required: then its absence is the error."""
     seen: dict[tuple[Any, ...], int] = {}
     for index, entry in enumerate(entries):
         if entry.__class__ is not dict:
@@ -190,7 +191,7 @@ def _types(schema: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _spelling(schema: Mapping[str, Any]) -> Callable[[str], str] | None:
-    """What makes the one spelling of a text of this type; None if every text is its own."""
+    """The function that normalises a text of this type; None if every text is normal."""
     if "enum" in schema:
         return _enumeration(schema["enum"])
     members = [spelling for member in schema.get("anyOf", ()) if (spelling := _spelling(member)) is not None]
@@ -200,7 +201,7 @@ def _spelling(schema: Mapping[str, Any]) -> Callable[[str], str] | None:
 
 
 def _enumeration(names: list[Any]) -> Callable[[str], str] | None:
-    """Case-insensitive, as in Polycube; but names that differ only in case stay apart."""
+    """Case-insensitive, as in Polycube; but names that differ only in case stay distinct."""
     folded: dict[str, list[str]] = {}
     for name in names:
         folded.setdefault(str(name).casefold(), []).append(name)

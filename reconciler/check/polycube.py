@@ -1,8 +1,8 @@
 """Polycube's own documents: a bare list of cubes, as `polycubectl cubes show` prints and the daemon reads it.
 
-It is turned into a topology before anything is checked. What is Polycube's own is taken as it is meant there: `parent`
-says where a transparent cube sits, a port's `tcubes` count from the cube outwards (here: from the wire inwards), and a
-dump carries state, which is omitted with a warning.
+It is converted to a topology before anything is checked. Polycube's conventions are translated: `parent` names the place of a
+transparent cube, a port's `tcubes` count from the cube outwards (here: from the wire inwards), and a dump carries state,
+which is omitted with a warning.
 """
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OF_STANDARD = {"shadow": False, "span": False}
 
 
 def topology_of(document: Document, services: Services) -> tuple[Document, list[Problem]]:
-    """A document in topology form: as it is, or made from a list of cubes; and what is to be said about that."""
+    """A document in topology form, unchanged or converted from a list of cubes; and warnings about the conversion."""
     if not isinstance(document.data, list):
         return document, []
     work = _Conversion(document)
@@ -40,7 +40,7 @@ def topology_of(document: Document, services: Services) -> tuple[Document, list[
 
 
 def name_from(file: str) -> str:
-    """The name of a topology that does not say its own: that of its file."""
+    """The name of a topology that does not declare one: that of its file."""
     stem = "" if file == STDIN else re.sub("[^A-Za-z0-9_.-]+", "-", PurePath(file).name.split(".")[0]).strip("-._")
     return stem[:63] or "default"
 
@@ -87,7 +87,7 @@ class _Conversion:
         return result
 
     def without_state(self, data: Any, schema: Mapping[str, Any], path: Path, what: str = "") -> Any:
-        """A value without the leaves that its model calls state, at any depth."""
+        """A value without the leaves that are state in its model, at any depth."""
         if isinstance(data, list):
             return [self.without_state(entry, schema.get("items", {}), (*path, index)) for index, entry in enumerate(data)]
         if not isinstance(data, dict):
@@ -103,7 +103,7 @@ class _Conversion:
         return result
 
     def attach(self, cubes: list[Any]) -> list[dict[str, Any]]:
-        """Put transparent cubes where their parents say: into ports' tcubes; those on netdevs are returned."""
+        """Insert transparent cubes at their parents: into ports' tcubes; those on netdevs are returned."""
         netdevs: dict[str, list[str]] = {}
         for index, name, parent in self.parents:
             cube, colon, port = parent.partition(":")

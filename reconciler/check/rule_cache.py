@@ -1,8 +1,8 @@
 """Cache of graph fingerprints that passed the cross-cube rules; a hit skips those rules.
 
-The rules about the entire graph read what cubes are, their ports with peers and transparent cubes, and all that is not
-about cubes. Where that is the same as the last time and nothing was wrong, nothing is. Rules about a cube alone are another
-matter: see `cube_memo`.
+The rules about the entire graph read the kind of each cube, its ports with peers and transparent cubes, and everything
+outside cubes. If all of that is unchanged since a graph passed, it passes. Rules about a single cube have a memo of their
+own: see `cube_memo`.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GRAPHS: Owned[deque[tuple[Fingerprint, Peers]]] = Owned(lambda: deque(maxlen=4)
 
 
 def fingerprint(drafts: Sequence[Draft]) -> Fingerprint | None:
-    """What the rules about the entire graph examine; None if it is not as it should be, and all rules are to be asked."""
+    """Everything that the rules about the entire graph read; None if a cube is invalid, so that all rules have to run."""
     found = []
     for draft in drafts:
         spec = draft.data["spec"]
@@ -54,7 +54,7 @@ def store(shape: Fingerprint, peers: Peers) -> None:
 
 
 def not_passed(drafts: Sequence[Draft], services: Services) -> Iterator[CubeFact]:
-    """The cubes of which it is not known that nothing is wrong with them alone."""
+    """The cubes that have not passed the rules about a cube alone."""
     for draft in drafts:
         place = Place(draft, ("spec", "cubes"))
         for index, cube in enumerate(draft.data["spec"].get("cubes", ())):

@@ -1,6 +1,6 @@
-"""What the graph must be that no schema can say: every rule, and one order for what they find.
+"""Rules about the graph that no schema can express, and one order for their findings.
 
-No rule knows a service. What a service needs is in its schema's x- keywords, or in its own `check`.
+No rule names a service. A service's own constraints are in its schema's x- keywords, or in its own `check`.
 """
 from __future__ import annotations
 

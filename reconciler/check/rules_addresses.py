@@ -62,8 +62,8 @@ def _route(route: dict[str, Any], place: Place, on_link: list[Network]) -> Itera
 
 
 def _same_target(routes: Sequence[tuple[int, dict[str, Any]]], place: Place) -> Iterator[Problem]:
-    """Two routes to one prefix, of which the kernel refuses the second. 'default' is a prefix of its next hop's family. Two that
-    are alike to the letter are equal keys, of which the schema has told."""
+    """Two routes to one prefix, of which the kernel refuses the second. 'default' is a prefix of its next hop's family.
+    Identical ones are equal keys, which the schema has reported."""
     first: dict[Network, tuple[int, dict[str, Any]]] = {}
     for index, route in routes:
         via = route.get("via")

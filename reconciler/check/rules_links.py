@@ -16,7 +16,7 @@ Device = tuple[str | None, str]
 
 
 def links(world: SymbolTable) -> Iterator[Problem]:
-    """Devices that exist twice, are in a namespace that nobody makes, or are on a device that is not there."""
+    """Devices that exist twice, are in a namespace that nothing creates, or are on a device that does not exist."""
     namespaces = {name for name, _ in world.namespaces}
     devices = {(end.netns, end.name): end for link in reversed(world.links) for end in reversed(link.ends)}
     anywhere = {name: end for (_, name), end in reversed(devices.items())}
@@ -55,7 +55,7 @@ def _same_device(world: SymbolTable) -> Iterator[Problem]:
 
 
 def _same_key(one: Place, other: Place) -> bool:
-    """Whether both are entries of one list with one key, of which the schema has told."""
+    """Whether both are entries of one list with one key, which the schema has reported."""
     return one.draft is other.draft and len(one.path) == len(other.path) == len(("spec", "links", 0, "name"))
 
 
@@ -78,7 +78,7 @@ def _parent(end: EndFact, devices: Mapping[Device, EndFact], anywhere: Mapping[s
 
 
 def _circles(world: SymbolTable) -> Iterator[Problem]:
-    """Devices that are on themselves. Each circle is told once, at its first link."""
+    """Devices stacked on themselves. Each cycle is reported once, at its first link."""
     on_others = [link for link in world.links if isinstance(link.end.data.get("link"), str)]
     below = {(link.end.netns, link.end.name): link for link in reversed(on_others)}
     done: set[Device] = set()

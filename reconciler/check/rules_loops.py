@@ -13,7 +13,7 @@ from reconciler.errors import Problem
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Two ports that a frame goes between: as peers, or by a veth. `place` says so in the document."""
+    """Two ports that are connected: as peers, or by a veth. `place` is where the document declares it."""
 
     ends: tuple[PortFact, PortFact]
     place: Place
@@ -56,7 +56,7 @@ def _joins(world: SymbolTable) -> Iterator[Join]:
 
 
 def _path(tree: dict[str, list[tuple[str, Join]]], start: str, goal: str) -> list[Join] | None:
-    """The joins that lead from one cube to another; None if none do."""
+    """The joins that connect one cube to another; None if none do."""
     if start != goal and not (tree.get(start) and tree.get(goal)):
         return None
     came: dict[str, list[Join]] = {start: []}

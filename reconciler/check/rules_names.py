@@ -1,4 +1,4 @@
-"""Rules for names: they become directories in bpffs, words on command lines, and devices."""
+"""Rules for names: they become directories in bpffs, arguments on command lines, and devices."""
 from __future__ import annotations
 
 import re
@@ -29,7 +29,8 @@ def names(world: SymbolTable) -> Iterator[Problem]:
 
 
 def unique_names(world: SymbolTable) -> Iterator[Problem]:
-    """What exists once on the host and is said twice. Two in one document have one list key, which the schema tells."""
+    """Names that are unique on the host and are declared twice. Two in one document have one list key, which the schema
+    reports."""
     cubes = ((cube.name, cube.place) for cube in world.cubes)
     yield from _twice("cube", cubes)
     yield from _twice("namespace", world.namespaces)

@@ -1,4 +1,4 @@
-"""What a service's own Python half says of its cubes: the rules that only it knows."""
+"""The findings of services' own `check`: the rules that only a service can check."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Rules for transparent cubes: a packet passes each once, and the hooks of a chain fit.
 
-On a port, all run at the hook of the port's cube. On a netdev, XDP comes before TC: what XDP lets pass continues to the TC
-hook, so an XDP blacklist can stand in front of a TC bridge; behind an XDP cube's redirect no TC cube would see a packet.
+On a port, all run at the hook of the port's cube. On a netdev, XDP runs before TC: packets that XDP passes continue to the TC
+hook, so an XDP blacklist can precede a TC bridge; behind an XDP cube's redirect no TC cube would see a packet.
 """
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ LONGEST = 14  # transparent cubes at one place: with the cubes before and behind
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    """The transparent cubes at one place. `hook` is that of the cube behind them, None if it is the host; `wire` is the netdev
-    at which a packet comes, None if it is a cube's port, or whatever a selector matches."""
+    """The transparent cubes at one place. `hook` is that of the cube behind them, None if it is the host; `wire` is the
+    netdev at which packets arrive, None if it is a cube's port, or whatever a selector matches."""
 
     name: str
     hook: str | None
@@ -82,8 +82,8 @@ def _unusable(world: SymbolTable, name: str, place: Place) -> Problem | None:
 
 
 def _met_twice(used: Sequence[tuple[Place, _Chain]], name: str, place: Place, chain: _Chain) -> Problem | None:
-    """A packet would pass a cube twice that is at a netdev and at the port behind it: counted twice, and to be read back as
-    neither the one nor the other. Which netdevs a selector matches is not known here."""
+    """A packet would pass a cube twice that is at a netdev and at the port behind it: it would be counted twice, and
+    read-back would be ambiguous. Netdevs that a selector matches are not known here."""
     for there, other in used:
         port, netdev = (other, chain) if other.is_port else (chain, other)
         if port.is_port and not netdev.is_port and netdev.wire in (None, port.wire):

@@ -1,7 +1,7 @@
-"""The JSON Schemas as the checks use them: the document's own, and a way to find the part that a path points to.
+"""The JSON Schemas as the checks use them: the document's own, and a way to find the schema of any path.
 
-A cube is checked with its own service's schema and with no other: one schema that knows all services would answer a
-misspelt key with a page about every service that it does not fit.
+A cube is checked with its own service's schema and with no other: one schema of all services would answer a misspelt key with
+a page about every service that it does not fit.
 """
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Service(Protocol):
     def implementation(self) -> ServiceImpl: ...
 
     def check(self, config: Mapping[str, Any], env: Env, /) -> Iterable[tuple[Path, str, str]]:
-        """What its Python half says of a cube that its schema accepts: (path in the cube, sentence, severity)."""
+        """Findings of its Python half about a cube that is valid by its schema: (path in the cube, sentence, severity)."""
 
 
 class Services(Protocol):
-    """The services that are known here."""
+    """The known services."""
 
     def get(self, name: str, /) -> Service | None: ...
     def names(self) -> Iterable[str]: ...
@@ -53,7 +53,7 @@ class Services(Protocol):
 
 @derived
 def memo_of(_services: Services) -> Memo:
-    """What checks with these services keep for the checks to come."""
+    """The memo of checks with these services, which belongs to them."""
     return Memo()
 
 
@@ -80,7 +80,7 @@ def topology_schema() -> Schema:
 
 
 def service_of(cube: object, services: Services) -> Service | None:
-    """The service that a cube says it is an instance of, if it states so and the service is known."""
+    """The service that a cube names, if there is one of that name."""
     name = cube.get("service-name") if isinstance(cube, Mapping) else None
     return services.get(name) if isinstance(name, str) else None
 

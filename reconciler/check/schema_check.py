@@ -21,7 +21,7 @@ from reconciler.errors import Hint, Problem
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A document whose data has been examined by itself. `data` is normalised; what is wrong in it still stands there."""
+    """A document that was validated by itself. `data` is normalised, and still has the invalid values."""
 
     document: Document
     data: Any

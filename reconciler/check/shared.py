@@ -1,4 +1,5 @@
-"""Lists that are written once and used in several places: named sets of addresses, groups of rules, and whatever else is a list.
+"""Lists that are written once and used in several places: named sets of addresses, groups of rules, and whatever else is a
+list.
 
     spec:
       shared:
@@ -10,11 +11,10 @@
           set: [{name: office, prefix: {shared: office}}]                           in the place of a list: all of it
           chain: [{name: INGRESS, rule: [{id: 10, shared: web, src-set: office}]}]  in that of an entry: each of its entries
 
-In the place of an entry what stands beside `shared` holds for each, and a number that is the list's key counts up. All is
-written out before anything is checked, so that no service knows of it; what is wrong in an entry is reported where it is written.
+Leaves beside `shared` apply to each of the entries, and a number that is the list's key is incremented. References are
+expanded before anything is checked, so services never see them; errors in an entry are reported at its own position.
 
-A cube that states what it said, with lists that are what they were, is the very same object; a list that is used whole is never
-copied.
+A cube that is unchanged, with unchanged lists, is the very same object; a list that is used as a unit is never copied.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def written_out(document: Document, services: Services) -> tuple[Document, list[
 
 @dataclass(frozen=True, slots=True)
 class _Document:
-    """What is written, and how to say where."""
+    """The document, and the position of its parts for problems."""
 
     document: Document
     services: Services
@@ -139,7 +139,7 @@ def _is_same(known: _Written, name: str, lists: Mapping[str, SharedList]) -> boo
 
 @dataclass(slots=True)
 class _Writing:
-    """One cube, which stands at `start`. `runs`: of each list that is assembled, where its entries originated from."""
+    """The expansion of one cube, which is at `start`. `runs`: of each assembled list, where its entries originate from."""
 
     document: _Document
     lists: Mapping[str, SharedList]
@@ -151,7 +151,7 @@ class _Writing:
     left: int = _MOST
 
     def value(self, value: Any, path: Path, origin: Path, schema: Mapping[str, Any]) -> Any:
-        """What stands at `path` of the cube, and is written at `origin` of the document."""
+        """The expanded value at `path` of the cube, whose source is at `origin` of the document."""
         if isinstance(value, Mapping):
             name = value.get(_REFERENCE)
             if len(value) == 1 and isinstance(name, str) and "items" in schema:

@@ -1,4 +1,4 @@
-"""Where the entries of a list that was assembled are written: found when somebody asks, since a list may have 100,000."""
+"""Source positions of the entries of an assembled list: computed on demand, since a list may have 100,000."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from reconciler.document import Document, Path
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """From `start` on, entries are those of the list at `origin` from `place` on. Those of `leaves` stand at `beside`."""
+    """From `start` on, entries are those of the list at `origin` from `place` on. The leaves in `leaves` are written at
+    `beside`."""
 
     start: int
     origin: Path

@@ -17,7 +17,7 @@ from reconciler.errors import Hint, Problem
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """Where something stands in a document."""
+    """The position of a value in a document."""
 
     draft: Draft
     path: Path
@@ -150,7 +150,7 @@ def _cubes(place: Place, data: Any, services: Services) -> Iterator[CubeFact]:
 
 
 def breaks_loops(schema: Mapping[str, Any], cube: Mapping[str, Any]) -> bool:
-    """Whether no broadcast goes round through a cube, however it is joined: a leaf that its model names says so."""
+    """Whether the cube prevents broadcast loops, however it is connected: a leaf that its model names decides."""
     leaves = schema.get("properties", {}).items()
     return any(cube.get(name) is True for name, node in leaves if "x-pcn-breaks-loops" in node)
 

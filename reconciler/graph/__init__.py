@@ -64,7 +64,7 @@ def _peer(peer: str, state: State) -> str:
 
 
 def neighbours(state: State) -> dict[str, tuple[str, ...]]:
-    """The cubes that each cube's packets originate from or go to directly."""
+    """The cubes with which each cube exchanges packets directly."""
     graph = as_graph(state)
     near: dict[str, set[str]] = {}
     for one, other, data in graph.edges(data=True):

@@ -1,7 +1,8 @@
-"""Netdevs that are written by another name (altname): here they become the names by which netdevs are known. Pure.
+"""Replaces altnames of netdevs in topologies by the netdevs' own names. Pure.
 
-Everything behind this, and all that is kept in the kernel but the document, has the netdev's own name. An altname of a netdev
-that is written by another name too stays as it is, and waits: whether two places at one netdev go together was checked by names.
+Everything behind this, and everything that the kernel stores but the document, has the netdev's own name. If a netdev is
+referred to by several of its names, these stay as they are, and wait: whether two places at one netdev are compatible was
+checked by name.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Which cubes run as one program. Pure: reads a desired graph, and says of each stub what is linked into it.
+"""Which cubes are fused into one program. Pure: reads a desired graph, and determines what is linked into each stub.
 
-From a stub that no cube points to, or a branching one, one goes from cube to cube while there is but one way on. What is met is
-linked into that stub, in order, and runs without a jump between programs. Every other way out of a cube stays a hop. What counts
-are the ways there would be if every netdev was there, so that the coming and going of one loads nothing.
+Starting at a stub that no cube points to, or at a branching one, cubes are followed as long as there is only one successor.
+They are linked into that stub, in order, and run without a jump between programs. Every other edge stays a hop. Edges are
+those that there would be if every netdev existed, so that the appearance of a netdev loads no program.
 
-A cube is omitted, and entered by its entry as ever, if it says `fuse: false`, if it continues in other programs of its own, or if
-it has so many ports that its exchange would be that of as many programs.
+A cube is not fused, and entered through its entry, if it declares `fuse: false`, if it continues in other programs of its
+own, or if it has so many ports that exchanging it would mean exchanging many programs.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _LAST = -1  # the row of a part that nothing follows
 
 @dataclass(frozen=True, slots=True)
 class _Code:
-    """What linking has to know of an object: `leaves`: whether it examines its hops; of each of its `tables` the name,
-    whether it is the cube's own, and whether each side has one."""
+    """The linker's view of an object: `leaves`: whether it reads its hops; of each of its `tables` the name, whether it is
+    the cube's own, and whether each side has one."""
 
     size: int
     leaves: bool
@@ -61,8 +61,8 @@ def fuse(
     built: Mapping[BuildKey, Built],
     objects: Mapping[str, Any],
 ) -> tuple[str, ...]:
-    """Give every stub of a desired graph its chain, and tell which have one, by address. `ways` has the hops and hooks there
-    would be if every netdev was there; `objects` by digest."""
+    """Assign every stub of a desired graph its chain, and return the addresses of those that have one. `ways` has the hops
+    and hooks that there would be if every netdev existed; `objects` by digest."""
     ways = list(ways)
     hops = [record for record in ways if isinstance(record, NextHopRecord) and record.kind == "program"]
     if not hops:
@@ -117,7 +117,7 @@ class _Fuser:
         self._code: dict[tuple[BuildKey, str], _Code | None] = {}
 
     def chains(self) -> dict[str, tuple[ChainPart, ...]]:
-        """The parts of every stub that packets are known to come to; none of what is only passed on the way."""
+        """The parts of every stub that packets can enter at; none for stubs inside a chain."""
         found: dict[str, tuple[ChainPart, ...]] = {}
         led_to = {target for hops in self.hops.values() for target in hops.values()}
         waiting = [*(path for path in self.stubs if path not in led_to), *self.hooks]
@@ -165,7 +165,7 @@ class _Fuser:
         return tuple(parts), met[-1][0], is_cut
 
     def _ways_on(self, stub: TrampolineRecord) -> Iterator[tuple[int, str]]:
-        """(row, stub) of every hop by which a packet that came by a stub may continue in another program."""
+        """(row, stub) of every hop by which a packet that entered at a stub may continue in another program."""
         hops = self.hops.get((stub.cube, stub.side))
         if not hops:
             return iter(())
@@ -179,7 +179,7 @@ class _Fuser:
         return ((row, hops[row]) for row in rows if row in hops)
 
     def _linkable(self, stub: TrampolineRecord) -> _Code | None:
-        """What is known of the program that a stub points to, if it can be linked."""
+        """The code of the program behind a stub, if it can be linked."""
         record, cube = self.firsts.get(_way(stub)), self.cubes.get(stub.cube)
         if record is None or cube is None or not cube.fuse or self.ports[cube.name] > MOST_PORTS or stub.direction == pins.INJECT:
             return None

@@ -66,7 +66,7 @@ def cube_part(
 
 
 def _as_recorded(record: Record, recorded: Mapping[str, str]) -> Record:
-    """A program that comes to the same as the one that runs keeps the name by which the kernel has it."""
+    """A program that is equivalent to the live one keeps the digest that the kernel has recorded."""
     if isinstance(record, ProgramRecord) and record.address in recorded:
         return replace(record, object=recorded[record.address])
     return record
@@ -100,7 +100,7 @@ def _records(
 
 
 def _chosen(made: Built, chosen: Mapping[str, Collection[int]] | None) -> Built:
-    """Only the programs that this configuration needs, where the service makes a choice."""
+    """Only the programs that this configuration needs, if the service makes a choice."""
     if chosen is None:
         return made
     return Built(
@@ -113,7 +113,7 @@ def _chosen(made: Built, chosen: Mapping[str, Collection[int]] | None) -> Built:
 
 
 def full_config(cube: Cube) -> dict[str, Any]:
-    """The cube's data as its model has it: the service's leaves, its type, and the ports with theirs."""
+    """The cube's data in the form of its model: the service's leaves, its type, and the ports with theirs."""
     ports = [{"name": port.name, **({"peer": port.peer} if port.peer else {}), **port.config} for port in cube.ports]
     shadow = {leaf: True for leaf in ("shadow", "span") if getattr(cube, leaf)}
     return {**cube.config, **shadow, "type": cube.type, "ports": ports}
@@ -126,12 +126,12 @@ def shadow_fact(cube: Cube, service: Service, of_host: Mapping[str, Any]) -> dic
 
 
 def told(cube: Cube, service: Service) -> Mapping[str, Mapping[str, Any]]:
-    """What the netdevs in a cube's namespace are told by its configuration, by port."""
+    """The configuration of the netdevs in a cube's namespace, by port."""
     return shadows.kept_in_a_page(service.implementation.namespace(full_config(cube), cube.name))
 
 
 def pack_constants(compiled: Any, values: Mapping[str, int]) -> bytes:
-    """The frozen map's bytes for one object. Raises KeyError for a constant that nobody declares."""
+    """The frozen map's bytes for one object. Raises KeyError for a constant without a value."""
     raw = bytearray(compiled.const_size)
     used = {relocation.symbol for relocation in compiled.relocations if relocation.kind == "const"}
     for name, offset in compiled.constants.items():

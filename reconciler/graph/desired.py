@@ -1,7 +1,7 @@
 """From checked topologies to the desired graph: every object that the kernel should hold.
 
-Pure: takes the topologies, what the services and their compiled objects say, and which netdevs exist; returns records.
-`wiring` works out where packets go; this module adds the objects that cubes are built from.
+Pure: takes the topologies, the services with their compiled objects, and the existing netdevs; returns records. `wiring`
+determines where packets go; this module adds the objects that cubes consist of.
 """
 
 from __future__ import annotations
@@ -51,10 +51,9 @@ def build_desired(
 ) -> Desired:
     """The desired graph of these topologies.
 
-    `indices` are the port indices that the live cubes already have, which are kept; `netdevs` are those that exist now and are no
-    topology's, with their kinds; `facts` are the host's (reconciler/facts). `before` has what the last call made of each cube,
-    and is left with what this one makes.
-    Raises DocumentError for what only the compiled tables can tell.
+    `indices` are the port indices that the live cubes already have, which are kept; `netdevs` are those that exist now and
+    are no topology's, with their kinds; `facts` are the host's (reconciler/facts). `before` is the cache of the last build,
+    which is updated. Raises DocumentError for what only the compiled tables can tell.
     """
     known = before if before is not None else DesiredCache()
     given_facts = links.with_own(facts or {}, _owned(topologies))
@@ -148,7 +147,7 @@ def _whole(
 
 
 def _that_have_tables(records: Iterable[Record], state: State) -> Iterator[Record]:
-    """Without the ways into namespaces of cubes whose programs never go there."""
+    """Without hops into namespaces for cubes whose programs never use them."""
     for record in records:
         leads_there = isinstance(record, NextHopRecord) and record.side == pins.SHADOW
         if not leads_there or f"cube/{record.cube}/table/{pins.SHADOW}hops" in state:  # type: ignore[union-attr]
@@ -175,10 +174,11 @@ def stored_document(topology: Topology) -> StoredDocument:
 
 
 def port_indices(wanted: Sequence[str], known: Mapping[str, int], most: int = pins.MOST_PORTS) -> dict[str, int]:
-    """An index for each port, or place: the one it has, else the lowest free, so that learned state that names ports stays true.
+    """An index for each port, or place: the one it has, else the lowest free one, so that learned state that refers to ports
+    stays valid.
 
-    The index of a port that goes is the last choice: packets may be on their way to it. A service of at most `most` ports
-    has no index beyond them (one of two knows the other port by it).
+    The index of a removed port is the last choice: packets may be on their way to it. A service of at most `most` ports has
+    no index beyond them (one with two ports derives the other port from it).
     """
     kept = {name: index for name, index in known.items() if name in wanted}
     if len(kept) == len(wanted):

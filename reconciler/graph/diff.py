@@ -102,7 +102,7 @@ def differing_fields(change: Change) -> list[str]:
 
 
 def is_other_code(change: Change) -> bool:
-    """Whether what differs is that other code was loaded than there is now, and nobody has touched the kernel."""
+    """Whether the difference is only that newer code exists than was loaded, and the kernel was not tampered with."""
     live, wanted = change.before, change.after
     if isinstance(live, TableRecord) and isinstance(wanted, TableRecord):
         return live.spec != wanted.spec or live.relaid

@@ -1,4 +1,4 @@
-"""Documents as the kernel keeps them: what they say, and whether two of them say the same."""
+"""Documents as the kernel stores them: parsing, writing, and equality."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reconciler.incremental.sharing import is_same, share
 
 class StoredDocument:
     """A document as the kernel stores it: `text`, and its `data`. It is immutable, and derived values are memoised on it
-    (`incremental.memo`). Equal texts are one object while it is referenced (`stored`)."""
+    (`incremental.derived`). Equal texts are one object while it is referenced (`stored`)."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -33,7 +33,7 @@ class StoredDocument:
         return said if known is None else share(known.data, said)
 
     def says_the_same_as(self, other: StoredDocument) -> bool:
-        """Whether they differ in nothing but the order of what has none. Of the last one that was asked about it is known."""
+        """Whether they differ only in the order of unordered lists. Memoised for the last comparison."""
         if other is self or other.text == self.text:
             return True
         if self._compared is None or self._compared[0]() is not other:
@@ -58,12 +58,12 @@ def _name(data: Any) -> Any:
 
 
 def document_data(document: str) -> Any:
-    """What a document declares that the kernel keeps, as data that nobody may change. Raises ValueError."""
+    """The data of a stored document, which must not be changed. Raises ValueError."""
     return stored(document).data
 
 
 def is_topology(document: StoredDocument) -> bool:
-    """Whether what is kept as an applied document has the outer form of one, and so can be asked for its cubes."""
+    """Whether a stored document has the outer form of a topology, so that its cubes can be read."""
     try:
         data = document.data
     except ValueError:
@@ -81,8 +81,8 @@ def text_of(data: Any) -> str:
 
 
 def stored_of(data: Any) -> StoredDocument:
-    """A document as the kernel would keep it. It has this very data, which shares with that of the edits to come. If a document
-    of this name is alive, only the entries of long lists that are other objects than in that one are written."""
+    """A document as the kernel would store it. It has this very data, which shares with that of later edits. If a document of
+    this name is referenced, only the entries of long lists that are not in that one are serialised."""
     writer = _Writer(_name(data))
     made = stored(writer.text(data))
     made.__dict__["data"], made.texts = data, writer.texts
@@ -138,9 +138,9 @@ def documents_equal(document: str, other: str) -> bool:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Lists of objects are sets (YANG's ordered-by system); lists of words may be ordered and stay as they are.
+    """Lists of objects are sets (YANG's ordered-by system); lists of scalars may be ordered and are compared in order.
 
-    What is alike at the same place is quickly seen, so only the rest is compared in every order.
+    Equal entries at the same index are skipped first, so that only the rest is compared in every order.
     """
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(

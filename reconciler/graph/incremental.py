@@ -1,9 +1,8 @@
 """Incremental build of the desired graph: reuse the previous graph when only map rows of some cubes changed.
 
-Somebody changes the configuration of one cube of a thousand. Its part of the graph is another one then, and the parts of all
-others are the very same objects. If where packets go is not touched, and no program is another one, all that differs are that
-cube's own records and the document; where netdevs come and go, a hook and a hop differ (graph/arrivals). In any other case the
-entire graph is recreated.
+After an edit of one cube of a thousand, its part of the graph is new, and the parts of all others are the very same objects.
+If the wiring and the programs are unchanged, only that cube's own records and the document differ; where netdevs come and go,
+a hook and a hop differ (graph/arrivals). In any other case the entire graph is built.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class Skeleton:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """All that `intend` is given, but for the services."""
+    """All arguments of `build_desired`, but for the services."""
 
     topologies: tuple[Topology, ...]
     built: Mapping[BuildKey, Built]
@@ -148,7 +147,7 @@ def _is_known(document: TopologyRecord, desired: Desired) -> bool:
 
 
 def _differs_in_rows(was: CubePart, part: CubePart) -> bool:
-    """Whether one part differs from another in nothing but what its tables hold, and leads where that one leads."""
+    """Whether two parts differ only in the rows of their tables, and have the same wiring."""
     if was.sizes != part.sizes:
         return False
     return was.whole is part.whole and was.records == part.records and was.rows.keys() == part.rows.keys() and (

@@ -38,7 +38,7 @@ def _bytes(record: TableRecord, cpus: int) -> int:
 
 
 def table_bytes(spec: Spec, rows: int, cpus: int) -> int:
-    """`spec` is that of a TableRecord; `rows` count where each is allocated as it comes. `cpus`: the possible ones."""
+    """`spec` is that of a TableRecord; `rows` count where rows are allocated on demand. `cpus`: the number of possible CPUs."""
     kind, key, value, most, flags = spec
     values = cpus if kind in _PER_CPU else 1
     if kind in _HASHES:

@@ -1,7 +1,7 @@
-"""What transparent cubes are on, as a fact: a service that derives rows of it wants `parent`.
+"""The fact `parent`: where a transparent cube is attached, for services that derive rows from it.
 
-It is of the documents alone, so the same documents give the same rows: a port with its own leaves and its peer, or a netdev
-with the addresses that a topology gives it. A cube that is on nothing, or may be at several places, has none.
+It depends on the documents alone, so the same documents yield the same rows: a port with its own leaves and its peer, or a
+netdev with the addresses that a topology assigns. A cube that is attached nowhere, or may be at several places, has none.
 """
 
 from __future__ import annotations

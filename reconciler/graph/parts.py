@@ -46,8 +46,8 @@ class Built:
 
 
 class LiveCubes(NamedTuple):
-    """Of the cubes that are live, each by its name: the rows of their tables, the facts that their workers published, and, by
-    address, the digests under which programs are recorded that come to the same as today's under another one."""
+    """The live cubes, each by its name: the rows of their tables, the facts that their workers published, and, by address,
+    the recorded digests of programs that are equivalent to today's."""
 
     rows: Mapping[str, Mapping[str, Mapping[bytes, bytes]]] = MappingProxyType({})
     published: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
@@ -56,10 +56,10 @@ class LiveCubes(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CubePart:
-    """What one cube requests by itself: its own records, and `rows` for the tables of the objects that it runs (`made`, some of
-    its service's `whole`). `recorded` are its programs that the kernel has under another digest, `sizes` how many rows those
-    tables hold that are not as large as the C says, and `places` the names of a transparent cube's, if it may be at several.
-    `edition` is its service's."""
+    """The share of one cube in the graph: its own records, and `rows` for the tables of the objects that it runs (`made`,
+    some of its service's `whole`). `recorded` are its programs that the kernel has under another digest, `sizes` the sizes of
+    tables that differ from the C's, and `places` the names of a transparent cube's, if it may be at several. `edition` is its
+    service's."""
 
     cube: Cube
     env: Env
@@ -75,17 +75,17 @@ class CubePart:
     def holds_for(
         self, cube: Cube, whole: Built, indices: Mapping[str, int], recorded: Mapping[str, str], rows: Any, facts: Any
     ) -> bool:
-        """Whether it would come out the same. `indices` are those of the live cube's ports. A Python half may examine live `rows`
-        too (None: there is no half), and at the `facts` that it wants."""
+        """Whether a new build would have the same result. `indices` are those of the live cube's ports. A Python half may
+        also read live `rows` (None: there is no half), and the `facts` that it wants."""
         same = self.cube is cube and self.whole is whole and self.env.ports == indices and self.recorded == recorded
         return same and (rows is None or self.env.live == rows) and self.env.facts == facts
 
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """The desired graph; `pending` are (cube, port, netdev) that wait for a netdev; `ways` the hops and hooks there would be if
-    none did; `notes` go to the user; `linked`: whether its stubs have their chains, and `chains` are the addresses of those that
-    have one. Once built, it is replaced, never changed."""
+    """The desired graph; `pending` are (cube, port, netdev) that wait for a netdev; `ways` the hops and hooks that there
+    would be if none did; `notes` are for the user; `linked`: whether its stubs have their chains, and `chains` are the
+    addresses of those that have one. Once built, it is replaced, never changed."""
 
     state: State = field(default_factory=dict)
     pending: tuple[tuple[str, str, str], ...] = ()

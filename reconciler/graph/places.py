@@ -18,8 +18,8 @@ from reconciler.pins import MOST_PLACES
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """`attached`: the cubes at each netdev, from the wire inwards; those that are named there come before those that a selector
-    puts there. `named`: of each cube that is at several places, their names: netdevs, and ports as cube:port."""
+    """`attached`: the cubes at each netdev, from the wire inwards; those attached by name precede those attached by a
+    selector. `named`: of each cube that is at several places, their names: netdevs, and ports as cube:port."""
 
     attached: Mapping[str, tuple[str, ...]]
     named: Mapping[str, tuple[str, ...]]

@@ -1,7 +1,7 @@
-"""Shadows: what a cube with `shadow` has beside itself. Pure.
+"""Shadows: the objects that accompany a cube with `shadow`. Pure.
 
-A namespace pcn-CUBE, with a netdev for each port; and a transparent cube of no document, by whose way out a packet from such a
-netdev leaves by the port. With `span` it is also the innermost one at each port, and copies what passes into the namespace.
+A namespace pcn-CUBE, with a netdev for each port; and an internal transparent cube, through which packets from such a netdev
+leave by the port. With `span` it is also the innermost one at each port, and copies passing packets into the namespace.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ def places(topologies: Sequence[Topology]) -> dict[str, tuple[str, ...]]:
 
 
 def near_end(cube: str, port: str) -> str:
-    """The netdev that leads into the namespace, to the one that is called as the port is."""
+    """The netdev whose peer is the one in the namespace that has the port's name."""
     return f"pcn{zlib.crc32(f'{cube}:{port} shadow'.encode()):08x}n"
 
 
 def network(cube: Cube, told: Mapping[str, Mapping[str, Any]]) -> Iterator[Record]:
-    """The namespace and its netdevs. `told`: what its service has to tell those of ports, by port."""
+    """The namespace and its netdevs. `told`: their configuration by the service, by port."""
     namespace = pins.shadow_namespace(cube.name)
     yield NamespaceRecord(namespace, cube.topology)
     for port in cube.ports:
@@ -61,18 +61,18 @@ def network(cube: Cube, told: Mapping[str, Mapping[str, Any]]) -> Iterator[Recor
 
 
 def kept_in_a_page(told: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """With so many routes only that what a netdev was told is no longer than a symlink may be."""
+    """As many routes as fit into a symlink with the rest of a netdev's configuration."""
     return {port: {**said, "routes": said["routes"][:MOST_ROUTES]} if "routes" in said else said for port, said in told.items()}
 
 
 def end(port: str, namespace: str, told: Mapping[str, Any]) -> LinkEnd:
-    """A netdev in the namespace as it was told to be."""
+    """A netdev in the namespace with its configuration."""
     routes = tuple(Route(route["to"], route["via"]) for route in told.get("routes", ()))
     return LinkEnd(port, namespace, tuple(told.get("addresses", ())), routes, mac=told.get("mac"))
 
 
 def ways(cube: Cube, port: Port, indices: Mapping[str, Mapping[str, int]], out: str) -> Iterator[Record]:
-    """What leads into the namespace from a port, and out of it: to the stub `out`."""
+    """The hops into the namespace from a port, and out of it: to the stub `out`."""
     near, hidden = near_end(cube.name, port.name), pins.shadow(cube.name)
     yield HookRecord(near, "tcx_ingress", out)
     yield NextHopRecord(cube.name, pins.SHADOW, indices[cube.name][port.name], "netdev", near)
@@ -80,8 +80,8 @@ def ways(cube: Cube, port: Port, indices: Mapping[str, Mapping[str, int]], out: 
 
 
 def as_imported(seen: Mapping[str, Mapping[str, Any]], held: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What was seen when the rows were created that say the same as `held`, which is what a namespace would be told of
-    them; where that comes to the same as what is seen now, just this."""
+    """The observed values from which the rows of `held` (a namespace's configuration) were derived; if the present ones
+    result in the same, just these."""
     found = {}
     for port, now in seen.items():
         then = {part: held[port][part] for part in ("mac", "addresses", "routes") if part in held.get(port, {})}
@@ -97,8 +97,8 @@ def _alike(one: Sequence[Any], other: Sequence[Any], told: Sequence[Any]) -> boo
 
 
 def fact(seen: Mapping[str, Mapping[str, Any]], told: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What a service is to know of its cube's namespace, by port, once that has been informed what is to be `told`: `mac`,
-    `addresses`, and those `routes` that are the namespace's own. `seen`: as it is, with what it was told last."""
+    """A service's view of its cube's namespace, by port, once that has the configuration `told`: `mac`, `addresses`, and
+    those `routes` that are the namespace's own. `seen`: the namespace now, with its last configuration."""
     found = {}
     for port, now in seen.items():
         old, wanted = now["told"], told.get(port, {})

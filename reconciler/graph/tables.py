@@ -1,8 +1,8 @@
-"""Which tables a cube's programs use, and whose they are.
+"""The tables that a cube's programs use, and their owners.
 
 A private table belongs to its cube: µCubes that declare it alike use one. A shared one belongs to those µCubes of the cube
-that name its namespace. A public one is the host's: it is there as long as any cube is that declares it. An `extern`
-declaration makes nothing: it is bound to what another µCube, or another cube, declares, and must agree with it.
+that name its namespace. A public one is the host's: it exists as long as any cube does that declares it. An `extern`
+declaration creates nothing: it is bound to the declaration of another µCube, or another cube, and must agree with it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def is_framework(name: str) -> bool:
 
 def used_tables(compiled: Any) -> set[str]:
     """The names of the tables that a compiled program uses once it is linked: those that its instructions refer to, and those
-    by which packets come to it and leave it."""
+    for entering and leaving it."""
     used = {relocation.symbol for relocation in compiled.relocations if relocation.kind == "map"}
     used |= {*pins.GLUE} if "pcn_hops" in used else set()
     return used | ({"pcn_arrival"} if compiled.flavour == "XDP" else set())
 
 
 def merged(objects: Iterable[Any]) -> dict[str, Any]:
-    """All tables by their C names; what is declared goes before what is only referred to."""
+    """All tables by their C names; declarations have priority over references."""
     found: dict[str, Any] = {}
     for compiled in objects:
         for name, table in compiled.tables.items():
@@ -43,15 +43,15 @@ def merged(objects: Iterable[Any]) -> dict[str, Any]:
 
 
 def grown(names: Iterable[str], rows: Mapping[str, TableRows], tables: Mapping[str, Any]) -> dict[str, int]:
-    """How many rows those tables hold that have more of them than the C says: the next power of two."""
+    """The sizes of tables with more rows than the C's size: the next power of two."""
     counts = ((name, max(len(rows[name].rows), rows[name].entries)) for name in names if name in rows)
     return {name: 1 << (count - 1).bit_length() for name, count in counts if count > tables[name].max_entries}
 
 
 def scope_of(table: Any, objects: Iterable[Any]) -> str:
-    """Where a table of a program is to be found, given all objects of its cube: 'private', 'shared:<namespace>', 'public'.
+    """The scope of a program's table, given all objects of its cube: 'private', 'shared:<namespace>', 'public'.
 
-    An `extern` one is the cube's own if any of its µCubes declares it, else somebody's public one.
+    An `extern` one is the cube's own if any of its µCubes declares it, else another cube's public one.
     """
     if not table.extern:
         return str(table.scope)
@@ -72,7 +72,7 @@ def types_of(table: Any) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """A table as one program of one cube has it; `rows` is what the cube's configuration puts in it."""
+    """A table as one program of one cube declares it; `rows` is its content by the cube's configuration."""
 
     cube: str
     source: str
@@ -110,8 +110,8 @@ class Tables:
         rows: Mapping[str, TableRows],
         sizes: Mapping[str, int] | None = None,
     ) -> None:
-        """One cube's. `made` are the objects it runs, by slot; `whole` all that its service has; `sizes` how many rows tables
-        hold that this cube has larger or smaller than the C."""
+        """One cube's. `made` are the objects it runs, by slot; `whole` all of its service; `sizes` the sizes of tables that
+        differ from the C's."""
         objects = list(whole.values())
         for slot, compiled in made.items():
             public = {name for name, table in compiled.tables.items() if table.scope == PUBLIC and not table.extern}

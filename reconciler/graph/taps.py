@@ -1,4 +1,4 @@
-"""Taps put into topologies: what is to be in force is what documents declare, and the taps that running commands request.
+"""Inserts taps into topologies: the desired state is that of the documents, plus the taps that running commands request.
 Pure."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Peers, transparent cubes and attachments, followed through the live wiring: the inverse of `wiring`.
+"""Peers, transparent cubes and attachments, traced through the live wiring: the inverse of `wiring`.
 
-Inwards one starts at a netdev's hook, outwards at a port's hop, and goes from stub to stub. Transparent cubes met by
-their way in sit on the side of arrival; those met by their way out, on the side of departure.
+Inwards the trace starts at a netdev's hook, outwards at a port's hop, and follows stubs. Transparent cubes that are entered
+by their inward stub are on the ingress side; those entered by their outward stub, on the egress side.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Traced:
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """`out`, `into`: transparent cubes left through and entered by; `end`: (cube, port) of a standard cube, or a netdev."""
+    """`out`, `into`: transparent cubes passed outwards and inwards; `end`: (cube, port) of a standard cube, or a netdev."""
 
     out: tuple[str, ...]
     into: tuple[str, ...]
@@ -123,8 +123,7 @@ def _without_taps(found: Mapping[_Place, Sequence[str]]) -> dict[_Place, list[st
 
 
 def _add_detached(tracer: _Tracer, found: Traced, hints: Mapping[str, Sequence[str]]) -> None:
-    """A netdev that disappeared took its hooks with it, and only the documents declare what was attached there: it may come
-    again."""
+    """The hooks of a netdev vanish with it, and only the documents declare its attachments: it may appear again."""
     placed = {name for names in (*found.tcubes.values(), *found.attachments.values()) for name in names}
     for name, places in hints.items():
         several = len(places) > 1
@@ -140,7 +139,7 @@ def _add_detached(tracer: _Tracer, found: Traced, hints: Mapping[str, Sequence[s
 
 
 def _add_waiting(live: Live, found: Traced) -> None:
-    """Transparent cubes that nothing points to yet: they say themselves where they are to be."""
+    """Transparent cubes that nothing points to yet: their own records name their places."""
     waiting = sorted((r for r in live.state.values() if isinstance(r, WaitingRecord)), key=lambda record: record.place)
     for record in waiting:
         cube, colon, port = record.at.partition(":")
@@ -171,7 +170,7 @@ def _arrivals(
 
 
 def _merge(one: Sequence[str], other: Sequence[str]) -> list[str]:
-    """Two orders of overlapping names as one: what only `other` has goes after its predecessor there."""
+    """Merges two orders of overlapping names: a name that only `other` has follows its predecessor there."""
     merged = list(one)
     for position, name in enumerate(other):
         if name not in merged:

@@ -1,12 +1,13 @@
-"""Where packets go: hooks, hops, and flood members, worked out from peers, transparent cubes and attachments.
+"""Where packets go: hooks, hops, and flood members, derived from peers, transparent cubes and attachments.
 
-Everything is a chain of stubs. Inwards, a netdev's hook leads through the transparent cubes, from the wire inwards, to
-the port they sit on. Outwards, a port's hop leads through them in the exact reverse to the netdev or to the chain of
-the peer's port. A transparent cube has two rows of its own for each place where it is: an even one outwards, the next inwards.
+Everything is a chain of stubs. Inwards, a netdev's hook is the start of a chain through the transparent cubes, from the wire
+inwards, to the port behind them. Outwards, a port's hop passes them in the exact reverse, to the netdev or to the chain of
+the peer's port. A transparent cube has two rows of its own for each place where it is: an even one outwards, the next
+inwards.
 
-A standard cube's egress program runs where its packets meet a netdev, as in Polycube: at the netdev's egress hook under
-TC (so it sees what the host's own stack sends too), before the redirect under XDP, which has no such hook; there a TC
-twin meets the host's own packets.
+A standard cube's egress program runs where its packets meet a netdev, as in Polycube: at the netdev's egress hook under TC
+(so it sees what the host's own stack sends too), before the redirect under XDP, which has no such hook; there a TC twin
+handles the host's own packets.
 """
 
 from __future__ import annotations
@@ -128,8 +129,8 @@ class _Wirer:
         return "program", TrampolineRecord(cube.name, side, direction, index, port, "").path
 
     def _row(self, cube: Cube, way: int, place: str) -> int:
-        """A transparent cube's row for a way at a place. A packet that originates from the one side comes by a stub with the
-        number of the other way's row."""
+        """A transparent cube's row for a direction at a place. A packet enters by the stub that has the number of the other
+        direction's row."""
         return 2 * self.indices[cube.name][place] + way if cube.name in self.places.named else way
 
     def _transparent(self, names: Sequence[str], direction: str, hook: str | None = None) -> list[Cube]:
@@ -146,7 +147,7 @@ class _Wirer:
     # -- ports ------------------------------------------------------------------------------------------------
 
     def _way_in(self, cube: Cube, port: Port) -> Target:
-        """Where a packet that arrives at a port goes first: its outermost transparent cube, or the port itself."""
+        """The first stub of a packet that arrives at a port: its outermost transparent cube's, or the port's own."""
         target = self._stub(cube, "ingress", port.name)
         for outer in reversed(self._transparent(port.tcubes, "ingress")):
             target = self._stub(outer, "ingress", f"{cube.name}:{port.name}")
@@ -171,14 +172,14 @@ class _Wirer:
             self._member(cube, port, target)
 
     def _shadow(self, cube: Cube, port: Port, target: Target) -> None:
-        """What leaves by the port leaves by its transparent cubes, also if it originates from the namespace."""
+        """Packets that leave by the port pass its transparent cubes, also if they originate from the namespace."""
         hidden, here = self.cubes[pins.shadow(cube.name)], f"{cube.name}:{port.name}"
         if not cube.span:
             self._hop(hidden, self._row(hidden, OUTWARD, here), target)
         self.wiring.records += shadows.ways(cube, port, self.indices, self._stub(hidden, "egress", here)[1])
 
     def _way_out(self, cube: Cube, port: Port) -> Target:
-        """Where a packet goes that has left a port's transparent cubes."""
+        """The successor of a port's outermost transparent cube."""
         if port.peer is None:
             return NOWHERE
         if self._is_cube(port.peer):
@@ -198,7 +199,7 @@ class _Wirer:
         return target
 
     def _member(self, cube: Cube, port: Port, target: Target) -> None:
-        """A flood member: the netdev itself, or a hidden veth pair whose far end begins the port's way out."""
+        """A flood member: the netdev itself, or a hidden veth pair whose far end is the start of the port's outward chain."""
         index = self.indices[cube.name][port.name]
         if target[0] == "netdev":
             self.wiring.records.append(MemberRecord(cube.name, index, target[1]))
@@ -224,7 +225,7 @@ class _Wirer:
         self.wiring.records += records
 
     def _group_member(self, cube: Cube, index: int, netdev: str) -> bool:
-        """Of an XDP cube that floods groups of ports. Its TC twin does that, so it has the members, and ways out by netdevs."""
+        """Of an XDP cube that floods groups of ports. Its TC twin does that, so it has the members, and hops to netdevs."""
         if family(cube) == "TC" or not self._service(cube).floods_groups:
             return False
         self._hop(cube, index, ("netdev", netdev), self._twin(cube))
@@ -235,7 +236,8 @@ class _Wirer:
         return self._stub(cube, "ingress", port.name, self._twin(cube))
 
     def _slow_path(self, cube: Cube) -> None:
-        """A hidden veth pair: what the agent sends into its near end is taken up at its far end, and enters or leaves there."""
+        """A hidden veth pair: packets that the agent sends into its near end are received at its far end, and enter or leave
+        there."""
         near, far = hidden_pair(cube.name, "", family(cube))
         mtu = PAIR_MTU[family(cube)]
         point = "tcx_ingress" if family(cube) == "TC" else "xdp"
@@ -300,7 +302,8 @@ class _Wirer:
         return pins.TWIN
 
     def _offloads(self) -> None:
-        """The far ends of veths that XDP cubes forward to need NAPI, whole checksums and tags in the frame: set on own links."""
+        """The far ends of veths that XDP cubes forward to need NAPI, complete checksums and tags in the frame: set on own
+        links."""
         fast = {peer for peer, (cube, _) in self.peers.items() if family(cube) == "XDP" and not self._is_cube(peer)}
         for topology in self.topologies:
             for link in topology.links:

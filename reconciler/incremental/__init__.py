@@ -1,1 +1,1 @@
-"""What is kept from one run to the next: structure that is shared, work that is memoised."""
+"""Caches and persistent data: structure shared between versions, memoised work, and its owners."""

@@ -1,11 +1,11 @@
-"""Memo of work on the entries of long lists, done once for each entry: an edit of one of 10,000 leaves the others as they are.
+"""Memo of a function over the entries of long lists: an edit of one of 10,000 entries recomputes that one.
 
     names = Entries()
     names.each(list_of_objects, work)     # [work(0, list_of_objects[0]), ...]
 
-An entry is identified by being the very same object. Documents are never changed, and an edited one shares with the one before
-all that the edit did not touch (`document.incremental_parse`). So a list is compared with the last one that began or ended with
-the same entry, from both ends, and only what is between them is worked on.
+An entry is identified by being the very same object. Documents are immutable, and an edited one shares everything that the
+edit did not touch with the previous one (`document.incremental_parse`). So a list is compared with the last one with the same
+first or last entry, from both ends, and only the entries between are computed.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class _Done(Generic[T]):
 
 
 class EntryMemo(Generic[T]):
-    """What one kind of work made of the lists that it saw last. What it makes of an entry may depend on nothing but the entry."""
+    """The results of one function for the most recent lists. The result for an entry may depend on nothing but the entry."""
 
     def __init__(self) -> None:
         self._by_end: OrderedDict[int, _Done[T]] = OrderedDict()
         self._last: deque[_Done[T]] = deque(maxlen=2)  # what is applied, and what is wanted
 
     def each(self, entries: Sequence[Any], work: Callable[[int, Any], T]) -> list[T]:
-        """What `work` makes of each place and entry, in a list that nobody may change. Raises what it raises."""
+        """The results of `work(index, entry)` for all entries, in a list that must not be changed. Raises what it raises."""
         if len(entries) < FEW:
             return [work(place, entry) for place, entry in enumerate(entries)]
         for done in self._last:

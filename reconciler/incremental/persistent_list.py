@@ -1,11 +1,11 @@
-"""Persistent lists: long lists that share all but a few entries, and know which.
+"""Persistent lists: a list that was derived from another one records which entries they share.
 
     new = splice(old, 500, [entry], 9499)   # 10,000 entries with one in the place of one
     unchanged(old, new)                     # (500, 9499), without reading the others
 
-Somebody edits one rule of 10,000, and a dozen lists follow from it, each made from the one before (`incremental.entry_memo`).
-Whoever asks in what two of them differ would go through all entries to find what was known when the second was created. So a list
-that was spliced remembers from which it came, by a mark and not by itself: it keeps no other list alive.
+An edit of one rule of 10,000 results in a dozen lists, each derived from its previous version (`incremental.entry_memo`). A
+comparison of two versions would visit all entries to find what was known when the second one was created. So a spliced list
+records its source, by a mark instead of a reference: it keeps no other list alive.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LISTS = 6  # that are remembered: those of a few cubes of a kind
 
 
 class PersistentList(list[T]):
-    """A list that nobody changes. `mark` is its own; `source` is the mark of the list with which it shares `start` entries at the
+    """An immutable list. `mark` is its own; `source` is the mark of the list with which it shares `start` entries at the
     start and `rest` at the end."""
 
     __slots__ = ("mark", "rest", "source", "start")

@@ -1,12 +1,12 @@
-"""Row deltas: rows of a table that differ from others in a few keys, and know in which.
+"""Row deltas: rows of a table that record in which few keys they differ from others.
 
     new = row_delta(old, gone, more)   # old's rows without some keys and with more rows
     may_differ(old, new)               # these keys; None for rows of which nothing is known
 
-An edit of one rule of 100,000 writes five rows. To find them by a comparison of all rows, again and again, would cost more than
-all else that the edit takes. So rows that follow from others remember at which keys they may differ from them, and from those
-that these follow from. Two that were compared as a whole remember what was found, so that what was read of a table and what is
-wanted of it are compared once, and from then on by their edits. Others are remembered by a mark, which keeps none of them alive.
+An edit of one rule of 100,000 writes five rows. To find them by comparing all rows would cost more than the rest of the edit.
+So rows that are derived from others record the keys at which they may differ from those, and transitively from their sources.
+A full comparison of two records its result, so that live and desired rows are compared once, and from then on by their edits.
+The others are recorded by marks, which keep none of them alive.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Rows = dict[bytes, bytes]
 
 
 class RowDelta(dict[bytes, bytes]):
-    """Rows that nobody changes. `known` are the keys at which they may differ from others, by the marks of those, the last
-    ones first. `source` are rows without a mark from which they follow: they agree at all keys but `keys_of_edit`. Only the
-    latest edit remembers it, so that old rows do not stay for ever."""
+    """Immutable rows. `known` are the keys at which they may differ from others, by the marks of those, the latest first.
+    `source` are rows without a mark from which they are derived: they agree at all keys but `keys_of_edit`. Only the latest
+    edit has it, so that old rows are freed."""
 
     __slots__ = ("keys_of_edit", "known", "mark", "source")
     __hash__ = None  # as a dict's
@@ -53,7 +53,7 @@ class RowDelta(dict[bytes, bytes]):
         return not self == other
 
     def others(self) -> Mapping[object, Keys]:
-        """As `known`, with itself."""
+        """Like `known`, including itself."""
         return {self.mark: _NONE, **self.known}
 
 
@@ -74,7 +74,7 @@ def row_delta(old: Mapping[bytes, bytes], gone: Iterable[bytes], more: Mapping[b
 
 
 def may_differ(old: Mapping[bytes, bytes], new: Mapping[bytes, bytes]) -> Collection[bytes] | None:
-    """The keys at which two may differ: at all others they are known to agree. None: nothing is known."""
+    """The keys at which two may differ; at all others they agree. None: unknown."""
     if new is old:
         return ()
     if not isinstance(old, RowDelta) or not isinstance(new, RowDelta):

@@ -1,7 +1,7 @@
-"""Tables that lost their pin while programs still use them: found again, so that what they learned is not lost.
+"""Adopts tables that lost their pin while programs still use them, so that learned rows are not lost.
 
-A program keeps its tables alive, and the kernel lists them. A lost pin is restored on the very table that is in use. Not
-so a program array: the kernel empties it when its last pin goes, and it holds nothing that was learned.
+A program keeps its tables alive, and the kernel lists them. A lost pin is restored on the very table that is in use. Not so a
+program array: the kernel empties it when its last pin is removed, and it holds nothing that was learned.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def _in_use(reader: Reader, live: Live, record: TableRecord) -> list[MapInfo]:
 
 
 def _reaches(side: str, record: TableRecord) -> bool:
-    """Whether what is on a side of a cube uses this very table: each side has its own ways out, entry and flood
-    members, under the same names, and they share all else."""
+    """Whether a side of a cube uses this very table: each side has its own hops, entry and flood members, under the same
+    names, and they share all others."""
     own = record.path.rpartition("/")[2] in pins.OF_A_SIDE and "/tables/" not in record.path
     return not own or side == pins.side_of(record.path)
 

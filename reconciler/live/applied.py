@@ -19,7 +19,7 @@ def applied_documents(live: Live) -> list[Document]:
 
 @derived
 def applied_document(kept: StoredDocument, name: str) -> Document:
-    """A document that the kernel keeps. Whoever asks again is given the same one, of which most is worked out then."""
+    """A document that the kernel stores; the same object each time, so that memos derived from it apply."""
     return Document(f"{APPLIED}{name}", kept.text, kept.data, 0)
 
 

@@ -41,7 +41,7 @@ def published(reader: Reader, cube: str) -> dict[str, Any]:
 
 
 def keep(root: Bpffs, cube: str, name: str, text: str) -> bool:
-    """Keep a fact below its cube, if the cube is there. Whoever calls is the one writer."""
+    """Store a fact below its cube, if the cube exists. The caller is the only writer."""
     if not root.exists(f"{pins.cube(cube)}/current"):
         return False
     root.make_directory(pins.facts(cube))

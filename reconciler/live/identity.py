@@ -1,6 +1,6 @@
-"""Which cube a directory in bpffs holds: what its two symlinks say, or, if one was lost, what was last applied.
+"""The identity of a cube's directory in bpffs: from its two symlinks, or, if one was lost, from the applied document.
 
-A damaged cube is still a cube, with all that it learned; one that an interrupted apply had only begun is not.
+A damaged cube is still a cube, with its learned state; one that an interrupted apply had only begun is not.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ def identity(reader: Reader, home: str, said: dict[str, Any] | None) -> tuple[di
     """A cube's `about` and `current`. An applied cube that lost one of them is damaged, not gone: rebuilding it would lose
     what it learned. The wrong topology in a replaced `about` makes the damage a difference.
 
-    Not so a cube that an interrupted apply had only begun to put in the place of the applied one: it is of another kind,
-    or the applied one stands aside."""
+    Not so a cube with which an interrupted apply had only begun to replace the applied one: it is of another kind, or the
+    applied one is renamed aside.
+    """
     about, current = reader.json_link(f"{home}/about"), reader.link_text(f"{home}/current")
     if said is not None and about is None and current is not None:
         about = {**said, "topology": GONE}
@@ -63,7 +64,7 @@ def identity(reader: Reader, home: str, said: dict[str, Any] | None) -> tuple[di
 
 
 def _begun(reader: Reader, home: str, said: dict[str, Any], about: dict[str, Any]) -> bool:
-    """Whether a cube without `current` was being put in the place of the one that is applied."""
+    """Whether a cube without `current` was about to replace the applied one."""
     other = any(said[name] != about.get(name) for name in ("service", "type"))
     return other or any(name.startswith(f"{home.rpartition('/')[2]}~") for name in reader.names("cubes"))
 

@@ -1,4 +1,4 @@
-"""Compiled objects as what the linker takes: descriptors filled in, and what is known of their ways out."""
+"""Compiled objects as inputs of the linker: with descriptors filled in, and their exits."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _relocated(compiled: Any, descriptors: Mapping[str, int], base: int) -> byte
 
 
 def described(objects: Sequence[Any], starts: Sequence[int]) -> Any:
-    """What is known of linked objects, as one object: whose C line each instruction of the program originates from."""
+    """Linked objects as one object: the C line that each instruction of the program originates from."""
     lines = [
         replace(line, index=start + line.index)
         for compiled, start in zip(objects, starts, strict=True)

@@ -1,4 +1,4 @@
-"""Cubes' objects linked and loaded, and what is said when the verifier refuses them."""
+"""Links and loads cubes' objects, and explains refusals of the verifier."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ def as_it_is(key: bytes, value: bytes) -> tuple[bytes, bytes]:
 
 
 class Migration:
-    """What becomes of one table's rows. `migrate` makes a row of the new layout of one of the old, or says that it is not to be
-    kept (None). `mask`: the bits of a value that are configuration, and stay as they are in the new table; there only rows that
-    are configured are carried over. None: all rows are the datapath's."""
+    """The migration of one table's rows. `migrate` converts a row of the old layout to the new one, or returns None to drop
+    it. `mask`: the bits of a value that are configuration, and stay as they are in the new table; there only rows that are
+    configured are carried over. None: all rows are the datapath's."""
 
     def __init__(self, migrate: Migrate, mask: bytes | None) -> None:
         self._migrate, self._mask = migrate, mask
@@ -27,10 +27,11 @@ class Migration:
         self._written: dict[bytes, bytes] = {}  # what was made of them, by the new key
 
     def carry(self, source: tuple[int, maps.MapSpec], target: tuple[int, maps.MapSpec]) -> int:
-        """Carry over what has changed in `source` since the last time; at first, everything. A row that somebody else has written
-        to `target` since is newer than any of the old table, and stays. Returns the number of rows that do not fit.
+        """Carry over the changes in `source` since the last call; at first, all rows. A row in `target` that a program has
+        written since is newer than any of the old table, and stays. Returns the number of rows that do not fit.
 
-        Between the read of a row and the write some microseconds pass: what a program writes to the new row just then is lost."""
+        Between the read of a row and the write some microseconds pass: an update of the new row just then is lost.
+        """
         (fd, spec), (to, wanted) = source, target
         first, before, now = self._seen is None, self._seen or {}, maps.rows(fd, spec)
         made = self._made({key: row for key, row in now.items() if before.get(key) != row}, spec, wanted)
@@ -48,7 +49,7 @@ class Migration:
         return sum(not self._one(to, wanted, key, row) for key, row in made.items())
 
     def _one(self, to: int, wanted: maps.MapSpec, key: bytes, row: bytes) -> bool:
-        """Write one row, unless it is somebody else's by now. False: there is no room for it."""
+        """Write one row, unless a program has written it by now. False: there is no room for it."""
         there, before = maps.lookup(to, wanted, key), self._written.get(key)
         if there is None:
             if self._mask is not None:
@@ -67,7 +68,7 @@ class Migration:
         return True
 
     def _made(self, rows: Mapping[bytes, bytes], spec: maps.MapSpec, wanted: maps.MapSpec) -> dict[bytes, bytes]:
-        """Rows of the new layout. Raises ValueError for a migration that makes others."""
+        """Rows of the new layout. Raises ValueError if the migration returns others."""
         if self._migrate is as_it_is:
             made = dict(rows)
         else:

@@ -61,9 +61,8 @@ def observe_bpffs(
     state: bool = False,
     before: Grouped | None = None,
 ) -> Live:
-    """All that is below the root. `build` gives compiled objects, from the cache;
-    None if they cannot be had, and then its tables are left undecoded. `state`: read the datapath's tables too. `before` is the
-    state that the last poll found."""
+    """Everything below the root. `build` returns compiled objects, from the cache; None if they are unavailable, and then its
+    tables are left undecoded. `state`: read the datapath's tables too. `before` is the state that the last poll found."""
     documents, unreadable = documents_of(reader)
     snapshot = Snapshot(reader, services, build, netdevs, {netdev.index: name for name, netdev in netdevs.items()}, state)
     snapshot.add(documents)
@@ -275,7 +274,7 @@ def _shape(snapshot: Snapshot, cube: str, about: Mapping[str, Any]) -> dict[str,
 
 
 def _empty(snapshot: Snapshot, key: BuildKey) -> dict[str, tuple[Any, TableRows]]:
-    """The tables that hold a service's configuration, and what an empty one says of each."""
+    """The tables that hold a service's configuration, and their content for an empty one."""
     from reconciler.service.model.codec import Env
 
     service = snapshot.services.get(key.service)

@@ -17,7 +17,7 @@ POINTS = ("xdp", "tcx_ingress", "tcx_egress")
 
 
 def wires(snapshot: Snapshot, cube: str) -> list[Wire]:
-    """A cube's hops as they are in its tables: by numbers, which can be named once all cubes are known."""
+    """A cube's hops as in its tables: by numbers, which can be resolved once all cubes are read."""
     home = pins.cube(cube)
     found: list[Wire] = []
     there = snapshot.reader.names(home)
@@ -99,8 +99,8 @@ def _near_end(far: str) -> str:
 
 
 def hooks(snapshot: Snapshot) -> list[str]:
-    """Hooks under the names that their netdevs have now, wherever they are pinned; returns the leftovers. What is attached goes
-    before what has lost its netdev, and what is pinned where it belongs before what is not."""
+    """Hooks under the present names of their netdevs, wherever they are pinned; returns the orphans. Attached ones have
+    priority over those that lost their netdev, and those at the right pin over others."""
     found: dict[str, HookRecord] = {}
     leftovers: list[str] = []
     for record in sorted(_pinned_hooks(snapshot, leftovers), key=lambda hook: (hook.stub == GONE, hook.pin != "")):

@@ -1,7 +1,7 @@
 """Read back the network around the cubes: namespaces, netdevs and offload settings that topologies own.
 
-A netdev has more properties than a document can name, and most are nobody's business. So a live link is the wanted one
-*as the kernel has it*: equal to the wanted record exactly when nothing that was requested differs.
+A netdev has more properties than a document can name, and most do not matter. So a live link is the wanted one with the
+kernel's values: equal to the wanted record exactly when nothing that was requested differs.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from reconciler.model import Link, LinkEnd, Route
 
 
 def group_of(root: str) -> int:
-    """The group of every netdev that pcn made for a root; 'pcn' for the usual one. A netdev is born in it, so that one which
-    a killed apply had no time to mark is identified by it, and by nobody else's root."""
+    """The group of every netdev that pcn created for a root; 'pcn' for the default one. A netdev is created in it, so that
+    one which a killed apply had no time to mark is still identified as this root's."""
     return 0x70636E if root == DEFAULT_ROOT else 0x50000000 + zlib.crc32(root.encode()) % 0x200000 * (1 + SCRATCH_GROUPS)
 
 
@@ -46,8 +46,8 @@ class LiveLinks:
 
 
 def observe_links(reader: Reader, wanted: Iterable[Record], applied: Collection[str] = ()) -> LiveLinks:
-    """Those of the wanted records that exist, as they are; and netdevs that bear our mark and nobody wants. `applied` are the
-    namespaces that applied documents name: they are ours even if they have lost their mark."""
+    """Those of the wanted records that exist, with the kernel's values; and netdevs with our mark that are not wanted.
+    `applied` are the namespaces that applied documents name: they are ours even if they have lost their mark."""
     live = LiveLinks()
     records = list(wanted)
     present = set(netns.names())
@@ -79,8 +79,8 @@ def observe_links(reader: Reader, wanted: Iterable[Record], applied: Collection[
 
 
 def _promiscuous(reader: Reader, wanted: Collection[str], ends: _Ends) -> Iterable[PromiscuousRecord]:
-    """Netdevs that hear all frames, of those that are to, and of those that were made to. One that was renamed since is to be
-    marked again, under the name that it has now."""
+    """Promiscuous netdevs, of those that should be, and of those that were set by us. One that was renamed since is to be
+    marked again, under its present name."""
     marks = {pins.unescape(name): reader.link_text(f"{pins.PROMISCUOUS}/{name}") or "" for name in reader.names(pins.PROMISCUOUS)}
     renamed = {mark.partition(" ")[0] for name, mark in marks.items() if ends.get(None, name) is None}
     for name in sorted({*wanted, *marks}):
@@ -94,8 +94,8 @@ def _promiscuous(reader: Reader, wanted: Collection[str], ends: _Ends) -> Iterab
 
 
 def _led_into(records: Iterable[Record], ends: _Ends, root: str) -> set[str]:
-    """Namespaces into which a wanted veth leads whose end here bears our mark: they are ours, even if bpffs was lost with all the
-    marks in it. What is in the namespace itself is not asked, for others may be root there."""
+    """Namespaces with the peer of a wanted veth whose end here has our mark: they are ours, even if bpffs was lost with all
+    marks in it. Marks inside the namespace do not count, for others may be root there."""
     mark, groups = f"{root}/topologies/", owned_groups(group_of(root))
     found = set()
     for record in records:
@@ -158,7 +158,7 @@ def _link(record: LinkRecord, ends: _Ends, reader: Reader, live: LiveLinks) -> N
 
 
 def _as_seen(link: Link, seen: EndState, ends: _Ends, reader: Reader) -> Link:
-    """`link` with whatever of it the kernel has otherwise; of an end that is told how to be, what it was told otherwise."""
+    """`link` with the kernel's values where they differ; for a configured end, with the configuration that it got last."""
     quiet = {name: value for name, value in link.options.items() if name in OWN_OPTIONS}
     plain = replace(link, options={name: value for name, value in link.options.items() if name not in OWN_OPTIONS})
     differing = linkspec.differing_options(plain, seen.netdev, lambda name: _index(ends, link.end.netns, name))
@@ -213,7 +213,7 @@ def _routes(routes: Iterable[Any]) -> Iterable[Route]:
 
 
 def _orphans(ends: _Ends, known: Collection[tuple[str | None, str]], root: str) -> list[Record]:
-    """Netdevs of this namespace that bear the mark of this root, or had no time to get it, and that nobody wants any more."""
+    """Netdevs of this namespace with the mark of this root, or with none yet, that are not wanted any more."""
     mark, groups = f"{root}/topologies/", owned_groups(group_of(root))
     return [
         LinkRecord(Link(state.netdev.kind, LinkEnd(name)), state.netdev.alias.removeprefix(mark))

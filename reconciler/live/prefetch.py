@@ -1,8 +1,8 @@
 """Prefetch of program loads: a thread loads them ahead of their steps.
 
-The verifier takes a millisecond for a small program and 30 for a large one, and Python's lock is free meanwhile. To load a
-program changes nothing: until its own step pins it nobody else can see it, and what is not taken in the end is closed. So the
-order of the steps, what each of them does, and what is undone are as they are without the thread.
+The verifier takes a millisecond for a small program and 30 for a large one, and the GIL is released meanwhile. Loading has no
+effect: until its own step pins it a program is invisible to others, and unused ones are closed. So the order of the steps,
+their effects, and the rollback are the same as without the thread.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Prefetcher:
             return self._done.pop(path, None)
 
     def close(self) -> None:
-        """End the thread, and close what nobody took."""
+        """End the thread, and close unused programs."""
         with self._changed:
             self._left.clear()
             self._changed.notify_all()

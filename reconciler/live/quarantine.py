@@ -1,8 +1,8 @@
-"""Quarantine of applied topologies that cannot be read here: left as they are, and in nobody's way.
+"""Quarantine of applied topologies that cannot be read here: left as they are, without affecting others.
 
-A host may hold cubes of a service that this caller did not name (--services), or a document that another version of pcn
-found right and this one does not. What they are cannot be checked or compared, so nothing of theirs is touched; every
-other topology can be applied, shown and healed as ever, and these themselves be applied anew or deleted.
+A host may hold cubes of a service that this caller did not name (--services), or a document that another version of pcn found
+right and this one does not. They cannot be checked or compared, so nothing of theirs is touched; every other topology can be
+applied, shown and healed as usual, and these themselves can be applied again or deleted.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Programs that are recorded under a digest that no program of today has: what they were compiled to, if that can be found.
+"""Programs that are recorded under a digest that no program of today has: finds the objects that they were loaded from.
 
-Of a program that runs, a cube's generation names the object that it was loaded from. Older versions named it by all that was
-known of it, the names of its file and of fields included; and since then its source may have changed. The object is among those
-that were kept when it was applied, or in the cache. If it comes to the same as today's, the program is today's.
+A cube's generation records the object that each program was loaded from. Older versions computed the digest of all metadata,
+the names of its file and of fields included; and since then its source may have changed. The object is among those that were
+stored when it was applied, or in the cache. If it is equivalent to today's, the program is today's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Names = Mapping[str, Mapping[str, str]]
 
 
 def find(reader: Reader, wanted: Iterable[str], today: Iterable[Object]) -> dict[str, Object | None]:
-    """What is recorded under each of these digests; None if nobody knows any more."""
+    """The object that is recorded under each of these digests; None if it is lost."""
     from reconciler.compiler import cache
 
     sealed = {made.seal: made for made in today}
@@ -47,8 +47,8 @@ def names(live: Live, known: Mapping[str, Object | None]) -> Names:
 
 
 def laid_out_anew(live: Live, today: Mapping[str, Mapping[str, Any]], known: Mapping[str, Object | None]) -> State:
-    """The live state, with those tables marked whose rows are laid out in another way than in `today`'s of the same sizes (by
-    cube and name), as far as it is known what the programs that write them were compiled to."""
+    """The live state, with those tables marked whose rows have another layout than in `today`'s of the same sizes (by cube
+    and name), as far as the objects of the programs that write them are known."""
     marked: dict[str, dict[str, Record]] = {}
     by_path = {record.path: record for record in live.state.values() if isinstance(record, TableRecord)} if known else {}
     for cube, recorded in names(live, known).items():

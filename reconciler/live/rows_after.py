@@ -1,9 +1,9 @@
-"""What long tables hold after steps that write nothing but rows, without reading them whole.
+"""The content of long tables after steps that write only rows, without reading all of it.
 
-A table of 100,000 rows takes 20 ms to read, and an edit of one service among 5,000 writes a row of it. Its rows are those that
-were read before, with what is found now under the keys that steps name. What somebody else has written in between to others of
-its rows is found by the poll of everything that follows an edit. Where what is found is what is wanted, but for rows that are
-deleted last, they are those very rows: nothing is copied then, and nothing compared.
+A table of 100,000 rows takes 20 ms to read, and an edit of one service among 5,000 writes a row of it. Its rows are those
+that were read before, updated by look-ups of the keys that steps name. Other rows that another program has written in between
+are found by the full poll that follows an edit. If the result equals the wanted rows, but for rows that are deleted last, it is
+those very objects: nothing is copied then, and nothing compared.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def rows_after(root: Bpffs, before: Iterable[Record], steps: Iterable[Step], wan
 
 
 def _is_long(record: TableRecord) -> bool:
-    """And a hash whose rows are configuration to the last bit, so that a look-up tells what a read would."""
+    """And a hash whose rows are configuration to the last bit, so that a look-up suffices."""
     whole = record.mask == b"\xff" * len(record.mask)
     return record.spec[0] == maps.HASH and whole and not record.sparse and len(record.rows or ()) >= MANY
 

@@ -1,4 +1,4 @@
-"""What Linux tools made of the netdevs in the namespaces of shadows, and what these were told last."""
+"""What Linux tools changed at the netdevs in the namespaces of shadows, and their last configuration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def shadow_facts(reader: Reader, cubes: Collection[str]) -> dict[str, Any]:
 
 
 def told(reader: Reader, path: str) -> Mapping[str, Any]:
-    """What a netdev was told last; {} if nothing is known of it."""
+    """The last configuration of a netdev; {} if there is none."""
     with suppress(ValueError):
         said = json.loads(reader.link_text(path) or "{}")
         return said if isinstance(said, dict) else {}
@@ -27,7 +27,7 @@ def told(reader: Reader, path: str) -> Mapping[str, Any]:
 
 
 def _namespace(reader: Reader, cube: str) -> dict[str, dict[str, Any]]:
-    """Addresses of the link itself belong to nobody, and are omitted."""
+    """Link-local addresses are omitted."""
     name = pins.shadow_namespace(cube)
     found = {}
     for port, state in sorted(rtnl.ends(name).items()) if netns.exists(name) else ():

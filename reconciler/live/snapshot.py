@@ -19,8 +19,8 @@ Wire = tuple[str, str, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Flooded:
-    """The members of a cube's flood table as they are in the kernel: row, number of the netdev, that of the netdev by which
-    copies come in again (0: none), and whether the first one is the far end of a pair."""
+    """The members of a cube's flood table as in the kernel: row, index of the netdev, index of the netdev by which copies
+    come back (0: none), and whether the first one is the far end of a pair."""
 
     cube: str
     side: str
@@ -29,8 +29,8 @@ class Flooded:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """What a cube's records say of others: the targets of its wires, the netdevs that its flood members go to and come in again
-    by, and of each of its chains whether all tables that it uses are in use still."""
+    """The parts of a cube's records that depend on other cubes: the targets of its wires, the netdevs of its flood members,
+    and of each of its chains whether all tables that it uses are still in use."""
 
     targets: list[str]
     members: list[tuple[str, str]]
@@ -68,7 +68,7 @@ class Snapshot:
     shapes: dict[BuildKey, Mapping[str, tuple[Any, TableRows]]] = field(default_factory=dict)
 
     def apart(self) -> Snapshot:
-        """The same look, for one cube: what is found goes to it alone."""
+        """The same poll, for one cube: results are stored in it alone."""
         to = self.reader, self.services, self.build, self.netdevs, self.names, self.state
         return Snapshot(*to, seals=self.seals, shapes=self.shapes)
 
@@ -78,7 +78,7 @@ class Snapshot:
             self.wires, self.flooded, self.group = wires, flooded, None
 
     def take(self, own: Snapshot) -> None:
-        """What was found of one cube, but for its records, in which others may have a say."""
+        """Add the results of one cube, but for its records, which may depend on others."""
         self.records.update(own.public)
         self.generations.update(own.generations)
         self.ports.update(own.ports)

@@ -1,9 +1,9 @@
-"""What cubes were compiled to, kept in the root beside them: reading, comparing and removing need neither compiler nor cache.
+"""Compiled objects of cubes, stored in the root beside them: reading, comparing and removing need neither compiler nor cache.
 
     built/<service>:<TC|XDP>[+<sources>]:<digest>    a map of one value, like an applied document: objects by slot, compressed
 
-A cache: it is part of no plan and compared with nothing, and whoever finds none (an older version applied) compiles. The digest
-represents all that the kind was compiled from: where the sources are others by now, these objects are the last resort.
+A cache: it is part of no plan and compared with nothing; where it has none (an older version applied), objects are compiled.
+The digest covers all that the kind was compiled from: if the sources have changed since, these objects are the last resort.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def everything(reader: Reader) -> Iterator[tuple[Object, Collection[str]]]:
 def keep(
     root: Bpffs, wanted: Mapping[BuildKey, Built], digests: Mapping[BuildKey, str], same: Mapping[str, Collection[str]]
 ) -> None:
-    """Keep these kinds, as far as their digests are told, and those of every other cube below the root (one that is quarantined
-    is in nobody's plan). `same`: the other digests under which live programs are recorded that come to the same as an object, by
-    its digest. What cannot be kept will be compiled."""
+    """Store these kinds, as far as their digests are known, and those of every other cube below the root (one in quarantine
+    is in no plan). `same`: the other digests under which live programs are recorded that are equivalent to an object, by its
+    digest. Objects that cannot be stored will be compiled."""
     there = set(root.names(HOME))
     names = {f"{_start(key)}{digest}": key for key, digest in digests.items() if key in wanted}
     with suppress(KernelError, OSError):
@@ -68,7 +68,7 @@ def keep(
 
 
 def _starts_in_use(root: Bpffs) -> set[str]:
-    """How the names begin of what the cubes below the root were compiled to, read off what each says of itself."""
+    """The prefixes of the names in use, by the records of the cubes below the root."""
     found = set()
     for cube in root.names("cubes"):
         with suppress(ValueError, KeyError):

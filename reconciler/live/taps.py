@@ -1,7 +1,7 @@
 """The taps that running commands request: each is a seat in /run/pcn, held by a lock for as long as the command runs.
 
-The kernel drops the lock when the command ends, however it does. So a tap is never state that somebody left behind: whoever
-plans next finds that nobody requests it any more.
+The kernel drops the lock when the command ends, however it does. So a tap never outlives its command: the next plan finds
+that it is not requested any more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from reconciler.model import Cube, Tap
 
 
 def read(root: str) -> tuple[Tap, ...]:
-    """Those that are requested at this root, in a stable order. Waits for nobody."""
+    """Those that are requested at this root, in a stable order. Does not block."""
     try:
         said = rundir.holders(_prefix(root))
     except (KernelError, NotTrusted, OSError):

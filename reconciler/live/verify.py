@@ -24,7 +24,7 @@ from reconciler.live.load import TYPES, frozen, load_cube
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the verifier said of a program: it walked through so many instructions; or its refusal."""
+    """The verifier's result for a program: the number of instructions that it processed; or its refusal."""
 
     program: Any
     instructions: int = 0
@@ -32,7 +32,7 @@ class Verdict:
 
 
 def verify(compiled: Sequence[Any]) -> Iterator[Verdict]:
-    """A verdict on each of the programs, which are all of one service that one compiler made. Leaves nothing.
+    """A verdict on each of the programs, which are all of one service and compiler. Leaves nothing behind.
 
     Raises KernelError if one could not be tried.
     """

@@ -1,7 +1,7 @@
-"""From what differs to the ordered work that mends it. Pure: a plan can be created, printed and thrown away.
+"""From differences to the ordered steps that remove them. Pure: a plan can be created, printed and discarded.
 
-Each kind of record has one function that knows how a change of it is done hitlessly; `Rank` puts their steps in an
-order in which no packet ever meets a target that is not ready. Where nothing differs none of them is imported.
+Each kind of record has one function that knows the hitless way to change it; `Rank` orders their steps so that no packet ever
+meets a target that is not ready. Where nothing differs none of them is imported.
 """
 
 from __future__ import annotations

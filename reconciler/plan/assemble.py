@@ -1,4 +1,4 @@
-"""The steps for what differs: each kind of record has its planner, and `Rank` puts what they give in order."""
+"""The steps for all differences: each kind of record has its planner, and `Rank` orders their results."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _format(before: int) -> Iterator[Step]:
 
 
 def _other_cubes(wanted: State, live: State) -> Iterator[CubeRecord]:
-    """The cubes that are wanted, without those of which it is known that all is as it is live."""
+    """The wanted cubes, without those that are known to be equal to the live ones."""
     if isinstance(wanted, Grouped) and isinstance(live, Grouped):
         groups = (group for cube, group in wanted.groups.items() if not group.is_known_to_be(live.groups.get(cube)))
         records: Iterable[Record] = (record for group in groups for record in group.values())
@@ -130,7 +130,7 @@ def _other_cubes(wanted: State, live: State) -> Iterator[CubeRecord]:
 
 
 def _written(steps: Iterable[Step]) -> set[str]:
-    """The pins that steps put in place: what an interrupted apply left at one of them is replaced, not removed afterwards."""
+    """The pins that steps create: an orphan of an interrupted apply at one of them is replaced, not removed afterwards."""
     written: set[str] = set()
     for step in steps:
         if step.rank.phase != "retire":
@@ -139,7 +139,7 @@ def _written(steps: Iterable[Step]) -> set[str]:
 
 
 def _goes_with_its_cube(change: Change, doomed: set[str]) -> bool:
-    """Parts of a cube that is removed need no step of their own: its directory goes at once."""
+    """Parts of a cube that is removed need no step of their own: its directory is removed as a unit."""
     record = change.before
     return change.after is None and not isinstance(record, CubeRecord | HookRecord) and getattr(record, "cube", None) in doomed
 
@@ -183,7 +183,7 @@ def _rename_aside(wanted: CubeRecord, context: Context) -> Iterator[Step]:
 
 
 def _room(state: State, cube: str) -> int | None:
-    """For how many ways out a cube has room."""
+    """The number of hops that fit into a cube's table."""
     hops = state.get(f"cube/{cube}/table/hops")
     return hops.spec[3] if isinstance(hops, TableRecord) else None
 

@@ -23,9 +23,9 @@ Configs = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What is neither in the wanted graph nor in the live one: what the host has at netdevs that are taken (facts/own.py),
-    and configurations by cube, those that are applied and those that are wanted. Of netdevs that the plan makes there are no
-    connections yet: `made`."""
+    """Inputs that are in neither the desired nor the live graph: the host's own use of netdevs that are attached
+    (facts/own.py), and configurations by cube, applied and wanted. Netdevs that the plan creates have no connections yet:
+    `made`."""
 
     own: Mapping[str, OwnNetdev] = field(default_factory=dict)
     before: Configs = field(default_factory=dict)
@@ -34,19 +34,18 @@ class Surroundings:
 
 
 def taken(wanted: State, live: State) -> set[str]:
-    """The netdevs at which packets are to go another way than now: of these it is asked what the host has there."""
+    """The netdevs where the path of packets changes: for these the host's own use is read."""
     hooks = (r for r in global_records(wanted).values() if isinstance(r, HookRecord) and not pins.is_hidden(r.netdev))
     return {hook.netdev for hook in hooks if live.get(hook.address) != hook}
 
 
 @dataclass(slots=True)
 class Context:
-    """What planning may examine. `built` is what is compiled, `objects` by digest; `rebuilt` are tables and stubs in whose
-    place another one comes, with where it is pinned until it takes the name;
-    `growing` are cubes that get more programs than they have, to which rows may lead;
-    `cleared` are leftovers that go before something new takes their place; `moved` says where replaced cubes stand aside;
-    `state` is the live one with what will be in the way taken for gone, and `altered`: whether anything was;
-    `restore` has, by the address of a link that is recreated, what makes the old one again."""
+    """All inputs of planning. `built` are compiled kinds, `objects` by digest; `rebuilt` are tables and stubs that are
+    replaced, with the temporary pins of their successors; `growing` are cubes that get more programs than they have, which
+    rows may refer to; `cleared` are orphans that are removed before new objects take their pins; `moved` has the pins to
+    which replaced cubes are renamed aside; `state` is the live one without objects that will be removed first, and `altered`:
+    whether there are any; `restore` has, by the address of a link that is recreated, how to create the old one again."""
 
     desired: Desired
     live: Live
@@ -83,7 +82,7 @@ class Context:
         return self._referrers.get(stub, [])
 
     def is_reachable(self, cube: str) -> bool:
-        """Whether any hook or hop of the desired graph leads into a cube: if none does, its own hops lose nothing."""
+        """Whether any hook or hop of the desired graph refers to a cube: if none does, its own hops lose no packet."""
         if self._reachable is None:
             leading = [r for r in self.desired.state.values() if isinstance(r, HookRecord | NextHopRecord)]
             targets = [r.stub if isinstance(r, HookRecord) else r.target for r in leading]
@@ -91,12 +90,12 @@ class Context:
         return pins.cube(cube) in self._reachable
 
     def path_now(self, path: str) -> str:
-        """Where something of a cube is once the cubes that are replaced stand aside."""
+        """The pin of a cube's object once the replaced cubes are renamed aside."""
         home = "/".join(path.split("/")[:2])
         return self.moved.get(home, home) + path.removeprefix(home)
 
     def unused(self, path: str) -> str:
-        """`path`, lengthened until no interrupted apply has left anything there: it may be what forwards packets now."""
+        """`path`, lengthened until it differs from all orphans of interrupted applies: such an orphan may be in use."""
         while path in self.live.orphans:
             path += "~"
         return path

@@ -1,4 +1,4 @@
-"""How changes of a cube's own objects are made: the cube, its ports, and the document that it is from."""
+"""Changes of a cube's own objects: the cube, its ports, and the document that it is from."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def plan_waiting(change: Change, context: Context) -> Iterator[Step]:
 
 
 def _leads_there_already(port: PortRecord, context: Context) -> bool:
-    """Whether the peer is a netdev that packets go to already: it was renamed, and nothing else."""
+    """Whether the peer is a netdev that the hop refers to already: it was renamed, and nothing else."""
     address = f"cube/{port.cube}/hop/{port.index}"
     wanted = context.desired.state.get(address)
     return isinstance(wanted, NextHopRecord) and wanted.kind == "netdev" and context.state.get(address) == wanted

@@ -1,7 +1,7 @@
 """Which steps cut connections. Pure.
 
-What a step costs packets and tables, its planner says. What it costs connections follows from more than the step: what is there
-before and after, whose addresses are at a netdev, and what a service declares of itself.
+A planner knows the cost of its step for packets and tables. The cost for connections depends on more than the step: the state
+before and after, whose addresses a netdev has, and a service's own declarations.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _cuts(step: Step, context: Context, around: Surroundings) -> Iterator[str]:
 
 
 def _of_rows(step: Step, context: Context) -> Iterator[str]:
-    """Rows with which connections go (`CUTS` of a service)."""
+    """Rows whose deletion cuts connections (`CUTS` of a service)."""
     _, cube, _, table = (*step.address.split("/", 3), "", "", "")[:4]
     service = service_of(cube, context.desired.state, context.services)
     said = service.implementation.cut_with.get(table) if service is not None else None
@@ -80,7 +80,7 @@ def _on_the_way(step: Step, context: Context, around: Surroundings) -> Iterator[
 
 
 def _changed(steps: list[Step], said: Mapping[str, str]) -> list[Step]:
-    """With what changes of configurations cut; the first rows of a cube that are written say it."""
+    """Changes of configurations that cut connections; reported at the first rows of a cube that are written."""
     left = dict(said)
     for number, step in enumerate(steps):
         cube = step.address.split("/")[1] if isinstance(step.operation, WriteRows) else ""

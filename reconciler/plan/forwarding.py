@@ -1,4 +1,4 @@
-"""How changes of a packet's path are made: hops, flood members, hooks."""
+"""Changes of a packet's path: hops, flood members, hooks."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def plan_next_hop(change: Change, context: Context) -> Iterator[Step]:
 
 
 def _is_of_no_place(record: NextHopRecord, context: Context) -> bool:
-    """Whether a row is of a place where a transparent cube is no more: by then no packet comes there."""
+    """Whether a row belongs to a place where a transparent cube no longer is: by then no packet arrives there."""
     cube = context.cube(record.cube)
     service = context.services.get(cube.service) if cube is not None else None
     if service is None or service.kind != "transparent":
@@ -163,7 +163,7 @@ def _update_hook(old: HookRecord, new: HookRecord, context: Context) -> Step:
 
 
 def _move_hook(new: HookRecord, pin: str, context: Context) -> Iterator[Step]:
-    """Pin a hook where its netdev's name says; beside that as long as another hook is there, so that names can be exchanged."""
+    """Pin a hook under its netdev's name; beside that as long as another hook is there, so that names can be exchanged."""
 
     def step(rank: Rank, path: str, to: str) -> Step:
         move = MoveHook(path, to)
@@ -193,7 +193,7 @@ def _change_mode(old: HookRecord, new: HookRecord) -> Step:
 
 
 def _attach_hook(old: HookRecord | None, new: HookRecord, pin: str, context: Context) -> Step:
-    """A hidden netdev's hook is ready before the first flooded copy goes there."""
+    """A hidden netdev's hook is ready before the first flooded copy is sent there."""
     replaced = old is not None and old.stub != GONE
     attach = _attach(new, context.rebuilt.get(new.stub, new.stub), pin)
     return Step(

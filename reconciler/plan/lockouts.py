@@ -1,4 +1,4 @@
-"""What may cut off the administrator of this host: its netdevs are taken, its addresses go. Pure."""
+"""Steps that may cut off the administrator of this host: its netdevs are attached to, its addresses are removed. Pure."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _PER_CPU = {PERCPU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY}
 
 
 def disruption_of(live: TableRecord, record: TableRecord, context: Context) -> Disruption:
-    """What making a table anew costs: nothing if no row that somebody will miss is left behind."""
+    """The cost of recreating a table: none if every row worth keeping is carried over."""
     if record.rows is not None and not any(byte != 0xFF for byte in record.mask):
         return Disruption.NONE  # all of it is configuration, which is written anew
     if live.path in context.live.overfull or _service(live, record, context) is None:
@@ -25,12 +25,13 @@ def disruption_of(live: TableRecord, record: TableRecord, context: Context) -> D
 
 
 def carry_over(live: TableRecord, record: TableRecord, new: str, old: str, context: Context) -> list[Step]:
-    """The steps that carry its rows over; none where that cannot be done. `new`: where the table is pinned until it takes the
-    name; `old`: where the one that it replaces is by the end.
+    """The steps that carry its rows over; none where that is impossible. `new`: the table's temporary pin; `old`: the final
+    pin of the one that it replaces.
 
-    Programs continue writing to the old table until they are exchanged, and those that are in it finish even then. So all is
-    copied before any program is loaded, and what has changed since just before the exchange, just after it, and when nobody can
-    be writing any more."""
+    Programs continue to write to the old table until they are exchanged, and running ones finish even then. So all rows are
+    copied before any program is loaded, and the changes since just before the exchange, just after it, and when no program
+    can be writing any more.
+    """
     service = _service(live, record, context)
     if service is None or (record.rows is not None and not any(byte != 0xFF for byte in record.mask)):
         return []
@@ -48,7 +49,7 @@ def carry_over(live: TableRecord, record: TableRecord, new: str, old: str, conte
 
 
 def _service(live: TableRecord, record: TableRecord, context: Context) -> str | None:
-    """Whose function makes the new rows of the old ones: a service's name, '' if they stay as they are; None: nobody's."""
+    """The service whose function migrates the rows, '' if they stay as they are; None: there is no migration."""
     (kind, *old, _, _), (wanted, *new, _, _) = live.spec, record.spec
     of_a_service = "/tables/" in record.path or record.path.startswith(f"{PUBLIC}/")  # the framework's are filled by other steps
     rows = any(kind in alike for alike in _ALIKE) and any(wanted in alike for alike in _ALIKE)

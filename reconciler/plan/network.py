@@ -1,4 +1,4 @@
-"""How changes around the cubes are made: namespaces, netdevs, offloads."""
+"""Changes around the cubes: namespaces, netdevs, offloads."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def plan_link(change: Change, context: Context) -> Iterator[Step]:
 
 
 def _claim(before: LinkRecord, after: LinkRecord) -> Step:
-    """Whose a netdev is, is written on it. An apply that was killed while making it may not have come so far."""
+    """The owner of a netdev is its mark. An apply that was killed while creating it may not have written it."""
     return Step(
         Rank.NAMES,
         after.address,
@@ -126,7 +126,7 @@ def _create_link(record: LinkRecord, address: str) -> Iterator[Step]:
 
 
 def _told(link: Link, end: LinkEnd | None) -> str:
-    """Where it is kept what an end was told, if others may change it then and nobody minds."""
+    """The pin of an end's last configuration, if others may change that end later."""
     return link.options.get("told", "") if end is link.peer else ""
 
 
@@ -147,7 +147,7 @@ def _delete_link(record: LinkRecord, rank: Rank, reason: str, undo: tuple[Operat
 
 
 def merge_link_deletions(steps: Iterable[Step]) -> list[Step]:
-    """Netdevs that retire go in one step: the kernel deletes many in the time of one."""
+    """Netdevs are deleted in one step: the kernel deletes many in the time of one."""
     merged: list[Step] = []
     doomed = [step for step in steps if step.rank == Rank.RETIRE_LINK]
     merged += [step for step in steps if step.rank != Rank.RETIRE_LINK]
@@ -220,7 +220,7 @@ def offloads(record: OffloadRecord) -> dict[str, bool]:
 
 
 def plan_promiscuous(change: Change, context: Context) -> Iterator[Step]:
-    """What somebody else has requested stays. Where a netdev is recreated, it is requested anew."""
+    """A mode that another program has requested stays. Where a netdev is recreated, it is requested again."""
     record = change.after or change.before
     assert isinstance(record, PromiscuousRecord)
     if change.after is None and not record.ours:

@@ -86,8 +86,8 @@ def _generation(cube: str, wanted: list[ProgramRecord], context: Context) -> Ite
 
 
 def _load(record: ProgramRecord, directory: str, kept: str, calls: str, context: Context) -> Iterator[Step]:
-    """`kept`: the generation that has this very program already. `calls`: the array of those that µCubes continue in, if any
-    program of this generation does; all are in it, also those that go nowhere themselves."""
+    """`kept`: the generation that has this very program already. `calls`: the program array by which µCubes continue in
+    others, if any program of this generation does; all are in it, including those that continue nowhere."""
     path = f"{directory}/{record.name}"
     calls, row = "" if record.direction == pins.INJECT else calls, pins.entry_row(record.direction, record.index)
     if kept:

@@ -1,7 +1,7 @@
-"""Netdevs that must be recreated: what goes with them, and how it comes back if the apply fails.
+"""Netdevs that must be recreated, with everything attached to them, and how they are restored if the apply fails.
 
-A netdev takes its hooks with it, and its successor has another index, which hops and flood members name. So whatever
-refers to it counts as gone from the start, and is planned like anything else that is missing.
+The hooks of a netdev are deleted with it, and its successor has another index, which hops and flood members refer to. So
+everything that refers to it counts as missing from the start, and is planned like any other missing object.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from reconciler.plan.operations import AttachHook, CreateLink, Operation, SetOff
 
 
 def mark_recreated(context: Context) -> None:
-    """Let everything on a netdev that will be created, or must make room for one, count as gone; and note how what is there now
-    comes back."""
+    """Let everything on a netdev that will be created, or must make room for one, count as missing; and note how the present
+    state is restored."""
     taken: set[tuple[str, str | None]] = set()
     kept: set[tuple[str, str | None]] = set()
     for address, wanted in global_records(context.desired.state).items():

@@ -1,4 +1,4 @@
-"""How changes of a table and of its rows are made."""
+"""Changes of a table and of its rows."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from reconciler.service.model.owned import owned_by
 
 
 def forget_owned(record: TableRecord, keys: Sequence[bytes], context: Context) -> Iterator[Step]:
-    """Rows of state go with the rows that own them: once those no longer exist and no packet is at hand that saw one, so that
-    none comes back, and an apply that fails has lost nothing."""
+    """Rows of state are deleted with the rows that own them: once those no longer exist and no packet in progress has seen
+    one, so that none is written again, and an apply that fails has lost nothing."""
     cube = context.cube(record.cube)
     service = context.services.get(cube.service) if cube else None
     if cube is None or service is None:
@@ -84,7 +84,7 @@ def promote(record: TableRecord | TrampolineRecord, path: str, new: str) -> Iter
 
 
 def _renewed(rows: RowChanges, init: bytes) -> list[bytes]:
-    """The rows in which an init-only leaf is another: a whole row takes the place of the old one at once."""
+    """The rows in which an init-only leaf changes: the new row replaces the old one as a unit."""
     mask = int.from_bytes(init, "little")
 
     def changed(key: bytes) -> bool:
@@ -96,7 +96,7 @@ def _renewed(rows: RowChanges, init: bytes) -> list[bytes]:
 def _write(
     record: TableRecord, rank: Rank, path: str, written: Mapping[bytes, bytes], rows: RowChanges, *, anew: bool = False
 ) -> Step:
-    """Write the configuration's bits of rows; `anew`: all of them, so that nothing stays of what was counted."""
+    """Write the configuration's bits of rows; `anew`: all bits, so that counters are reset."""
     old = {key: rows.before[key] for key in written if key in rows.before}
     new = tuple(key for key in written if key not in rows.before)
     back = (WriteRows(path, old, record.mask),) if old else ()

@@ -1,7 +1,7 @@
-"""How ways in change: stubs, and chains of cubes that are linked into them.
+"""Changes of the entry points: stubs, and chains of cubes that are linked into them.
 
-Hooks and neighbours hold a stub's program, not its name. So a chain that changes is loaded beside the old one, its holders are
-pointed to it one by one, each with one atomic write, and then it takes the name.
+Hooks and neighbours hold a stub's program, not its name. So a chain that changes is loaded beside the old one, its holders
+are switched to it one by one, each with one atomic write, and then it is renamed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def stale_chains(context: Context) -> list[Change]:
 
 
 def load_step(record: TrampolineRecord, path: str, context: Context) -> Step:
-    """Load a stub, or the chain that stands in its place, and pin it at `path`."""
+    """Load a stub, or the chain that replaces it, and pin it at `path`."""
     entry = f"{pins.cube(record.cube)}/{record.side}entry"
     row = pins.entry_row(record.direction)
     load = LoadStub(path, record.flavour, record.index, row, entry)
@@ -78,7 +78,7 @@ def load_step(record: TrampolineRecord, path: str, context: Context) -> Step:
 
 
 def _lead(holder: HookRecord | NextHopRecord, record: TrampolineRecord, new: str) -> Step:
-    """One holder of a stub to the program that comes in its place."""
+    """Switch one holder of a stub to the new program."""
 
     def to(path: str) -> Operation:
         if isinstance(holder, HookRecord):

@@ -1,4 +1,4 @@
-"""Which cubes a packet meets behind a stub, and whether it comes to the host in the end; before a step and after it. Pure."""
+"""Which cubes a packet passes behind a stub, and whether it reaches the host in the end; before a step and after it. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Way:
 
 
 def way(stub: str, state: State, services: Services) -> Way:
-    """Behind this stub, as `state` has it. Where nothing is, all goes to the host."""
+    """The path behind this stub in `state`. Where there is none, packets go to the host."""
     met: list[str] = []
     while stub and stub != GONE:
         entry = state.get(f"stub/{stub}")
@@ -49,7 +49,7 @@ def service_of(cube: str, state: State, services: Services) -> Service | None:
 
 
 def place_of(step: Step, context: Context, around: Surroundings) -> tuple[Way, Way] | None:
-    """The ways before and after a step, where there may be connections now."""
+    """The paths before and after a step, where there may be connections now."""
     live, wanted = context.live.state, context.desired.state
     old, new = live.get(step.address), wanted.get(step.address)
     if isinstance(new, HookRecord):
@@ -67,12 +67,12 @@ def _stub(record: Any) -> str:
 
 
 def is_taken(hook: HookRecord, old: Way, new: Way) -> bool:
-    """Whether what came to the host does not any more."""
+    """Whether packets that reached the host do not any more."""
     return hook.point in _INWARDS and old.host and not new.host
 
 
 def arrivals(place: tuple[Way, Way], context: Context, around: Surroundings) -> Iterator[tuple[str, str]]:
-    """Cubes that come into the way of connections that are older, and which they cut."""
+    """Cubes that are inserted into the path of older connections, and which of these they cut."""
     old, new = place
     for cube in new.cubes:
         service = service_of(cube, context.desired.state, context.services)
@@ -95,7 +95,7 @@ def changes(before: Configs, after: Configs, state: State, services: Services) -
 
 
 def entrances(cubes: Collection[str], state: State, services: Services) -> dict[str, set[str]]:
-    """The netdevs by which packets come to these cubes, with those that they meet."""
+    """The netdevs at which packets for these cubes arrive, with the cubes that they pass."""
     found: dict[str, set[str]] = {}
     hooks = [each for each in global_records(state).values() if isinstance(each, HookRecord)] if cubes else []
     for hook in hooks:

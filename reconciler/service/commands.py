@@ -1,8 +1,7 @@
-"""Commands that a service brings: what its Python half may offer under the name COMMANDS, {name of the program: Command}.
+"""Commands that a service offers: its Python half may define COMMANDS, {name of the program: Command}.
 
-Such a command edits a topology of its own, as the REST API does, so that scripts which speak another program's language continue
-working. It is pure: words and a document in, a document and what is to be printed out (reconciler/cli/service_command.py does the
-rest).
+Such a command edits a topology of its own, as the REST API does, so that scripts written for another program continue to
+work. It is pure: arguments and a document in, a document and output out (reconciler/cli/service_command.py does the rest).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ class Edit(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CommandCall:
-    """`words` are the arguments, `document` is the command's topology now, `state` gives a cube as `pcn show --state` does."""
+    """`words` are the arguments, `document` is the command's topology now, `state` returns a cube as `pcn show --state` does."""
 
     words: Sequence[str]
     document: Document

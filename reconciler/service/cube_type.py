@@ -89,7 +89,7 @@ class Service:
 
     @property
     def min_kernel(self) -> str:
-        """The oldest Linux that takes its programs, such as 6.1; '' if its model does not say."""
+        """The oldest Linux that its programs load on, such as 6.1; '' if its model does not declare it."""
         return str(self.meta.get("min-kernel", ""))
 
     @property
@@ -112,8 +112,8 @@ class Service:
         return tuple(self.meta.get("drop-reasons", ()))
 
     def programs(self, direction: str, sources: CubeSources | None = None) -> tuple[Path, ...]:
-        """Its C files in a direction, or those of a cube with `sources` of its own, some of which may be texts that are called
-        so. One with a slow path has a way back from it, which is the framework's."""
+        """Its C files in a direction, or those of a cube with `sources` of its own, some of which may be texts under these
+        names. If it has a slow path, the framework's program for packets from there is added."""
         if direction == pins.INJECT:
             return (HERE / "bpf" / "framework" / "inject.c",) if self.takes_packets else ()
         names = self.meta.get(direction, ()) if sources is None else [each.name for each in sources.programs.get(direction, ())]
@@ -146,7 +146,8 @@ class Service:
 
     @property
     def takes_packets(self) -> bool:
-        """Whether its slow path has to do with packets. If not there is no ring and no way back, and no code for them."""
+        """Whether its slow path handles packets. If not, there are no ring, no stubs for injected packets, and no code for
+        either."""
         return self.slow_path is not None and bool(getattr(self.slow_path, "packets", True))
 
     def is_served(self, config: Mapping[str, Any]) -> bool:
@@ -209,17 +210,17 @@ class Service:
         return values | dict(self.implementation.constants(config))
 
     def sizes(self, config: Mapping[str, Any]) -> Mapping[str, int]:
-        """How many rows tables hold, by name, of those that are not as large as the C says."""
+        """The sizes of tables that differ from the C's, by name."""
         said = {table: _value_at(config, path) for path, tables in self._sizes for table in tables}
         return {table: int(size) for table, size in said.items() if size is not None} | dict(self.implementation.sizes(config))
 
     @functools.cached_property
     def grows(self) -> frozenset[str]:
-        """The tables that become larger than the C says where their rows need it."""
+        """The tables that become larger than the C's size if their rows need it."""
         return frozenset(model_bindings.grows(self.schema))
 
     def init_only(self, config: Mapping[str, Any]) -> str:
-        """The cube's init-only leaves as JSON, '' if it has none: with others, it is another cube."""
+        """The cube's init-only leaves as JSON, '' if it has none: if they change, the cube is recreated."""
         found = model_bindings.init_only(self.schema, config)
         return json.dumps(found, sort_keys=True, default=str) if found else ""
 
@@ -245,7 +246,7 @@ class Service:
         state: bool = False,
         said: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The inverse of `rows`. `said`: the applied configuration, for what rows cannot tell (see `decode_rows`)."""
+        """The inverse of `rows`. `said`: the applied configuration, for what rows cannot express (see `decode_rows`)."""
         found = decode_rows(self.bindings, rows, tables, env, state=state, said=said)
         found |= self.implementation.config(rows, env, tables)
         if state:
@@ -253,18 +254,18 @@ class Service:
         return found
 
     def migration(self, table: str, key_size: int, value_size: int) -> Migrate | None:
-        """What makes rows of today of those that were learned in a layout of these sizes; None: nothing does."""
+        """Converts learned rows of these sizes to today's layout; None: there is no migration."""
         if table in self.implementation.scratch:
             return _forget
         return self.implementation.migrations.get(table, {}).get((key_size, value_size))
 
     def check(self, config: Mapping[str, Any], env: Env) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
-        """What the Python half says of a cube that its schema accepts: (steps from the cube, sentence, severity)."""
+        """Findings of the Python half about a cube that is valid by its schema: (steps from the cube, sentence, severity)."""
         return self.implementation.check(config, env)
 
 
 def _forget(_key: bytes, _value: bytes) -> None:
-    """The migration of a row that nobody will miss."""
+    """The migration of rows that need not be kept."""
 
 
 def _value_at(config: Mapping[str, Any], path: Iterable[str]) -> Any:
@@ -288,13 +289,13 @@ def cube_number(name: str) -> int:
 
 
 def room_for(indices: Iterable[int]) -> int:
-    """What all port indices of a cube are below, in few steps: a program that goes through its ports has this as a constant."""
+    """An upper bound of a cube's port indices, out of few: the constant by which a program bounds its loop over ports."""
     most = max(indices, default=0)
     return next(room for room in (8, 32, 128, 384) if most < room)
 
 
 def _as_of_today(env: Env, tables: Mapping[str, Any]) -> Env:
-    """Without live rows that are laid out in another way than the tables of today, of other sizes: nobody here can read them."""
+    """Without live rows of another layout than today's tables (of other sizes): nothing here can decode them."""
     other = {name for name, rows in env.live.items() if name in tables and _differ(next(iter(rows.items()), None), tables[name])}
     return replace(env, live={name: rows for name, rows in env.live.items() if name not in other}) if other else env
 

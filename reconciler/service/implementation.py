@@ -1,7 +1,7 @@
-"""What a service's own code answers, wherever it runs: `ServiceImpl`, and the adapter that makes one of a Python module.
+"""The interface of a service's own code, wherever it runs: `ServiceImpl`, and its adapter for a Python module.
 
-A module defines what it needs, under the names here; the adapter answers for what it omits, so that nobody else asks what a
-module has. A remote service implements the same (docs/rpc.md).
+A module defines what it needs, under the names here; the adapter has defaults for the rest, so that no caller has to inspect
+a module. A remote service implements the same interface (docs/rpc.md).
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class ActionCall:
 
 @dataclass(frozen=True, slots=True)
 class ActionDone:
-    """What an action comes to: its `output`, and rows to set (None: to delete) by table. Only tables of state are the datapath's:
-    what is configuration is the file's, and an edit of it is another thing. `then` is asked what is left to do, once the rows
-    are written and every packet that saw the old ones is through, with the state that is there by then."""
+    """The result of an action: its `output`, and rows to set (None: to delete) by table. Only the datapath's tables of state:
+    configuration is changed by editing the document. `then` is called with the state at that time, once the rows are written
+    and every packet that saw the old ones is through, and returns what is left to do."""
 
     output: Config = field(default_factory=dict)
     rows: Mapping[str, Mapping[bytes, bytes | None]] = field(default_factory=dict)
@@ -52,13 +52,14 @@ class ActionDone:
 
 
 class ServiceImpl(Protocol):
-    """The pure half of a service: the same in, the same out. All that it is given is not to be changed.
+    """The pure half of a service: the same results for the same arguments, which must not be changed.
 
-    `chooses`, `derives`, `reads`, `checks` and `acts` say whether there is any code of the service's own behind `sources`,
-    `tables`, `config` and `state`, `check`, and `actions`. `scratch` are tables in which programs put something down for a
-    moment, `migrations` by table, and by sizes of key and value, what makes rows of today of those that were learned in that
-    layout. `cut_with` are tables with whose rows connections go, and which those are, as text; `leaves_host`: a standard cube of
-    it lets through to the host's stack what is the host's own."""
+    `chooses`, `derives`, `reads`, `checks` and `acts`: whether there is code of the service's own behind `sources`, `tables`,
+    `config` and `state`, `check`, and `actions`. `scratch` are tables for temporary values of a packet, `migrations` by
+    table, and by sizes of key and value, convert learned rows of that layout to today's. `cut_with` are tables whose rows are
+    connections, and a description of these; `leaves_host`: a standard cube of it passes the host's own packets to the host's
+    stack.
+    """
 
     chooses: bool
     derives: bool
@@ -88,8 +89,8 @@ class ServiceImpl(Protocol):
 
 
 class ModuleImpl:
-    """A Python module as a `ServiceImpl`; without a module, one that says nothing. `slow_path` is its class `SlowPath`. What the
-    module memoises (`sdk.memoised`, `sdk.Owned`) is kept here."""
+    """A Python module as a `ServiceImpl`; without a module, one of defaults. `slow_path` is its class `SlowPath`. It owns the
+    memo of the module's functions (`sdk.memoised`, `sdk.Owned`)."""
 
     def __init__(self, module: ModuleType | None = None) -> None:
         self.module, self._memo = module, Memo()
@@ -149,6 +150,6 @@ class ModuleImpl:
         return found
 
     def cuts(self, before: Config | None, config: Config) -> str:
-        """Which connections are cut that are there when a cube comes into their way with this configuration (`before` None), or
-        when it changes to it, as text; '' if none is."""
+        """A description of the existing connections that are cut when a cube is inserted into their path with this
+        configuration (`before` None), or when its configuration changes to it; '' if none is."""
         return str(self._ask("cuts", "", before, config))

@@ -30,8 +30,8 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A topology as it would be loaded, and what of the files is not in it. What is lost is an error if packets may fare
-    otherwise than before, and its hint then says which way; it is a warning if they do not."""
+    """A topology in document form, and warnings about what it lacks. A loss is an error if packets may be treated
+    differently, and its hint then states how; otherwise it is a warning."""
 
     document: Mapping[str, Any]
     lost: Sequence[Problem] = ()
@@ -39,8 +39,8 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """`read` takes the files' texts by name, and the values of each option that was given (a switch: none). Raises
-    DocumentError for a text that is not of the format, UsageError for an option that is missing or makes no sense."""
+    """`read` takes the files' texts by name, and the values of each option on the command line (a switch: none). Raises
+    DocumentError for a text in another format, UsageError for a missing or invalid option."""
 
     about: str
     read: Callable[[Mapping[str, str], Mapping[str, Sequence[str]]], Imported]

@@ -24,7 +24,7 @@ _OPERATORS = {
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """`problem` says why it is not used, '' if it is."""
+    """`problem`: why it is not used, '' if it is."""
 
     name: str
     distribution: str

@@ -1,4 +1,5 @@
-"""Whose a service's files are. Its Python half runs as whoever runs pcn, its C in the kernel: root believes root's files only."""
+"""The owners of a service's files. Its Python half runs as the user of pcn, its C in the kernel: root trusts root's files
+only."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ _KINDS = (".schema.json", ".c", ".h", ".py", ".pyc")
 
 
 def refuse_others(directory: str | Path) -> None:
-    """Raise NotTrusted if root is to use a directory that others can write to, or in which files are others'. As an ordinary user
-    nothing is asked: what they run is theirs to choose."""
+    """Raise NotTrusted if root is to use a directory that others can write to, or with files that others own. For an ordinary
+    user nothing is checked: what they run is their choice."""
     if os.geteuid() != 0:
         return
     from reconciler.kernel import trusted  # most commands name no directory, and need no system calls

@@ -1,8 +1,9 @@
-"""The services that can be had, found by name.
+"""The available services, found by name.
 
-They originate from the built-in tree, from distributions that declare an entry point in group `pcn.services` (a directory), from
-directories given on the command line, and, registered in /run/pcn/services or /etc/pcn/services, from elsewhere (service/remote).
-A directory holds <service>.schema.json (generated from <service>.yang), <service>.c and perhaps <service>.py.
+They originate from the built-in tree, from distributions that declare an entry point in group `pcn.services` (a directory),
+from directories on the command line, and, registered in /run/pcn/services or /etc/pcn/services, from elsewhere
+(service/remote). A directory holds <service>.schema.json (generated from <service>.yang), <service>.c and perhaps
+<service>.py.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Services:
         return sorted({*self._files, *self._finder.names()})
 
     def names_near(self) -> list[str]:
-        """Those of the directories given on the command line."""
+        """Those of the directories on the command line."""
         return sorted(name for directory in self.directories for name in in_directory(directory))
 
     def why_not(self, name: str) -> str:
@@ -71,7 +72,7 @@ class Services:
         return self._finder.why(name) or next((each.problem for each in self._installed if each.name == name), "")
 
     def stamps(self) -> tuple[Any, ...]:
-        """Another value when a service that is not installed may be another one: then `get` gives another object."""
+        """Changes when a service that is not installed may have changed: then `get` returns another object."""
         return self._finder.stamps() if "_finder" in self.__dict__ else ()
 
     def _get_elsewhere(self, name: str) -> Service | None:

@@ -1,8 +1,8 @@
-"""All that a service's Python imports of pcn: what it is given, what it gives back, and what it may raise.
+"""The only module of pcn that a service's Python imports: its arguments, its results, and its exceptions.
 
     cubes/<service>/__init__.py    from reconciler.service.sdk import Env, TableRows
 
-A service from elsewhere imports it too. What is not here may change with any version.
+A service from elsewhere imports it too. Everything else may change with any version.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class TableHandle(Protocol):
 
 
 class Question(Protocol):
-    """What was asked (`CubeHandle.ask`)."""
+    """A request that was sent (`CubeHandle.ask`)."""
 
     @property
     def of(self) -> bytes: ...

@@ -1,8 +1,9 @@
-"""What of a cube's programs depends on its configuration: C that a service's Python half gives, held against what may be
-reported, and filters of packets.
+"""The parts of a cube's programs that depend on its configuration: C from a service's Python half, which is validated, and
+packet filters.
 
-A text that originates from a configuration is a user's. It is compiled like any other, in the compiler's own confined process,
-and is never a part of another text; its name is a plain one, since it stands in messages and beside the service's own files.
+A text that originates from a configuration is a user's. It is compiled like any other, in the compiler's own confined
+process, and is never a part of another text; its name is a plain one, since it appears in messages and beside the service's
+own files.
 """
 
 from __future__ import annotations
@@ -53,10 +54,10 @@ class CubeSources:
 def cube_sources(
     said: Mapping[str, Sequence[Any]], own: Mapping[str, Sequence[str]], filters: tuple[Filter, ...] = ()
 ) -> CubeSources | None:
-    """What a Python half's `sources` gave, and the filters that the configuration has; None if that is what the model declares
-    anyway. `own`: the service's files by direction.
+    """The result of a Python half's `sources`, and the filters in the configuration; None if it equals the model's
+    declaration. `own`: the service's files by direction.
 
-    A direction of which nothing is said keeps its files. Raises ValueError.
+    A direction without an entry keeps its files. Raises ValueError.
     """
     programs = {direction: tuple(Program(name) for name in names) for direction, names in own.items()}
     kept = dict(programs)

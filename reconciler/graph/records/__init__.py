@@ -1,8 +1,7 @@
-"""What the kernel should hold, or holds: one record for each object, found by its address.
+"""The objects that the kernel should hold, or holds: one record for each, found by its address.
 
-The desired graph and the live graph are both made of these, so that a diff is a comparison of values. Records name each
-other by address or path, never by kernel number: an ifindex or a program id is resolved at the edge, on the way in
-and on the way out.
+The desired graph and the live graph both consist of these, so that a diff is a comparison of values. Records refer to each
+other by address or path, never by a kernel number: an ifindex or a program id is resolved at the edge.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Records of a cube, of its ports, and of one to which no packet finds its way yet."""
+"""Records of a cube, of its ports, and of a cube that no packet can reach yet."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class PortRecord:
 
 @dataclass(frozen=True, slots=True)
 class WaitingRecord:
-    """A transparent cube to which no packet finds its way yet: the netdev `at` which it is to be attached is not there, or the
-    port `at` which it sits points nowhere. `place` is its place in the list there. No hook or hop says so, and it must not be
-    forgotten: it may be what protects the netdev that comes."""
+    """A transparent cube that no packet can reach yet: the netdev `at` which it is to be attached does not exist, or the port
+    `at` which it is has no peer. `place` is its index in the list there. No hook or hop records it, and it must not be lost:
+    it may be what protects the netdev once that appears."""
 
     cube: str
     at: str

@@ -1,4 +1,4 @@
-"""Records of the ways that packets take: hops, members of a flood, hooks of netdevs."""
+"""Records of the forwarding paths: hops, members of a flood, hooks of netdevs."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class NextHopRecord:
 
 @dataclass(frozen=True, slots=True)
 class MemberRecord:
-    """Row `index` of a cube's flood table: `netdev` leads out of the port. `far` is the far end of the hidden veth
-    pair (then `netdev` is the near end), '' if the port is a plain netdev, and in a twin's table, as it sends out by the near
+    """Row `index` of a cube's flood table: `netdev` is the egress of the port. `far` is the far end of the hidden veth pair
+    (then `netdev` is the near end), '' if the port is a plain netdev, and in a twin's table, as it sends through the near
     end."""
 
     cube: str
@@ -41,8 +41,8 @@ class MemberRecord:
 
 @dataclass(frozen=True, slots=True)
 class HookRecord:
-    """What runs at a netdev's hook ('xdp', 'tcx_ingress', 'tcx_egress'). `mode`: '' | 'skb' | 'drv' for XDP. `pin` is where it
-    is pinned, if that is not where its netdev's name says: the netdev was renamed."""
+    """The program at a netdev's hook ('xdp', 'tcx_ingress', 'tcx_egress'). `mode`: '' | 'skb' | 'drv' for XDP. `pin` is its
+    pin, if that is not under its netdev's name: the netdev was renamed."""
 
     netdev: str
     point: str

@@ -17,18 +17,19 @@ GONE = "(gone)"  # stands for a netdev or a program that is no longer there
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The kernel as it was read; nobody changes it. Records by address, what no record accounts for, and the netdevs there are.
+    """The kernel as it was read; immutable. Records by address, objects without a record, and the netdevs.
 
-    `orphans` are paths below the root that an interrupted apply left; nothing refers to them. `generations` is the
-    number of each cube's current generation, and `ports` has the indices of its ports; `documents` are the applied ones, which
-    are among the records, and `unreadable` the names of those that cannot be read;
-    `netdevs` has every netdev of this namespace by name; `tables` the raw rows
-    of tables by cube. `adoptable` are tables that lost their pin but are in use: map ids by path, and, in `adopted`, what
-    they hold. `overfull` are the pins of tables that have more rows than they are to hold. `sealed` topologies were omitted, for
-    the reason given (see `live.quarantine`). `recorded` are the digests under which programs are recorded. `namespaces` are those
-    that the applied documents name, with their topologies; `network` is the network as seen beside what was applied, where
-    `state` has it as seen beside what is wanted. `published` are the facts that workers published, by cube. `format` is that of
-    the layout in bpffs. `taps` are those that running commands request."""
+    `orphans` are paths below the root that an interrupted apply left behind; nothing refers to them. `generations` is the
+    number of each cube's current generation, and `ports` has the indices of its ports; `documents` are the applied ones,
+    which are among the records, and `unreadable` the names of those that cannot be parsed; `netdevs` has every netdev of this
+    namespace by name; `tables` the raw rows of tables by cube. `adoptable` are tables that lost their pin but are in use: map
+    ids by path, and, in `adopted`, their content. `overfull` are the pins of tables with more rows than their wanted size.
+    `sealed` topologies are in quarantine, for the reason given (see `live.quarantine`), and not in the state. `recorded` are
+    the digests under which programs are recorded. `namespaces` are those that the applied documents name, with their
+    topologies; `network` is the network as compared with what was applied, where `state` has it as compared with what is
+    wanted. `published` are the facts that workers published, by cube. `format` is that of the layout in bpffs. `taps` are
+    those that running commands request.
+    """
 
     state: State = field(default_factory=dict)
     orphans: tuple[str, ...] = ()

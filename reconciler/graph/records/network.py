@@ -1,4 +1,4 @@
-"""Records of the network: namespaces and links that a topology owns, and what is asked of other netdevs."""
+"""Records of the network: namespaces and links that a topology owns, and settings of other netdevs."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class LinkRecord:
 
 @dataclass(frozen=True, slots=True)
 class OffloadRecord:
-    """The far end of a veth that carries XDP traffic: GRO gives it the NAPI without which redirected frames are lost,
-    and its checksums must be whole and VLAN tags in the frame because XDP sees no offload metadata."""
+    """The far end of a veth that carries XDP traffic: GRO enables the NAPI without which redirected frames are lost, and
+    checksums must be complete and VLAN tags in the frame because XDP sees no offload metadata."""
 
     netdev: str
     netns: str | None
@@ -58,8 +58,8 @@ class OffloadRecord:
 
 @dataclass(frozen=True, slots=True)
 class PromiscuousRecord:
-    """A netdev that hears frames for other stations, as a bridge's port has to. Live, `ours`: whether it was requested here;
-    its mark is a symlink below bpffs, and may be all that is left of it."""
+    """A netdev in promiscuous mode, as a bridge's port has to be. Live, `ours`: whether it was requested here; its mark is a
+    symlink below bpffs, and may outlive the netdev."""
 
     netdev: str
     topology: str = field(default="", compare=False)

@@ -11,7 +11,7 @@ from reconciler import pins
 class ProgramRecord:
     """A µCube. `object` is the digest of the compiled object; `constants` the bytes of its frozen map.
 
-    Live, `object` says 'foreign:<tag>' if what runs is not what was loaded.
+    Live, `object` is 'foreign:<tag>' if another program runs than was loaded.
     """
 
     cube: str
@@ -32,8 +32,8 @@ class ProgramRecord:
 
 @dataclass(frozen=True, slots=True)
 class ChainPart:
-    """A cube's share of a program of several: its first program in a direction, entered at port `index`, and left by `row` for
-    the part that follows (-1: none does)."""
+    """A cube's share of a fused program: its first program in a direction, entered at port `index`, and its `row` for the
+    part that follows (-1: none does)."""
 
     cube: str
     side: str
@@ -46,9 +46,9 @@ class ChainPart:
 
 @dataclass(frozen=True, slots=True)
 class TrampolineRecord:
-    """The few instructions by which a packet enters (ingress) or leaves (egress) a cube at port `index`; or, with a `chain`, the
-    cube itself and those that follow it. `chain` is the digest of its parts; live, 'foreign:…' if what runs is not what was
-    linked from what is there now, and `refused` if the verifier would not have it, so that a plain stub points to hops."""
+    """The few instructions by which a packet enters (ingress) or leaves (egress) a cube at port `index`; or, with a `chain`,
+    the cube itself and those that follow it. `chain` is the digest of its parts; live, 'foreign:…' if the program differs
+    from what would be linked now, and `refused` if the verifier rejected it, so that a plain stub is used with hops."""
 
     cube: str
     side: str

@@ -31,8 +31,7 @@ State = dict[str, Record]
 
 
 class RecordGroup(dict[str, Record]):
-    """The records of one cube, or those of none, by address. Nobody changes it, so that `like`, which was found to be equal,
-    stays so."""
+    """The records of one cube, or those of none, by address. Immutable, so that `like`, an equal group, stays equal."""
 
     __slots__ = ("like",)
 
@@ -41,13 +40,13 @@ class RecordGroup(dict[str, Record]):
         self.like: RecordGroup | None = None
 
     def is_known_to_be(self, other: RecordGroup | None) -> bool:
-        """Whether it is known, without a comparison, that the other one says the same."""
+        """Whether the other one is equal, as far as is known without a comparison."""
         return other is self or (other is not None and other.like is self)
 
 
 class Grouped(State):
-    """A state that nobody changes, assembled from `groups`: one for each cube by its name, and '' for what is of none. Most
-    groups are the same objects from one poll to the next, and are not compared then."""
+    """An immutable state that consists of `groups`: one for each cube by its name, and '' for records of none. Most groups
+    are the same objects from one poll to the next, and are not compared then."""
 
     __slots__ = ("groups",)
 

@@ -10,11 +10,11 @@ from reconciler import pins
 
 @dataclass(frozen=True, slots=True)
 class TableRecord:
-    """A table. `spec` is (type, key size, value size, max entries, flags). `rows` None: content is not the
-    configuration's. `mask` marks the bits of a value that are; `sparse`: all-zero rows count as absent.
-    `init` marks the bits of init-only leaves: a row in which one of them changes is replaced. Live, `relaid` says that its rows
-    are laid out in another way than today's programs have it. `btf`: its types, where the kernel has to know them. `bits`: each
-    bit is set before what it represents is there, and cleared after it went."""
+    """A table. `spec` is (type, key size, value size, max entries, flags). `rows` None: content is not the configuration's.
+    `mask` marks the bits of a value that are; `sparse`: all-zero rows count as absent. `init` marks the bits of init-only
+    leaves: a row in which one of them changes is replaced. Live, `relaid`: its rows have another layout than today's programs
+    expect. `btf`: its types, where the kernel needs them. `bits`: each bit is set before the row that it represents is added,
+    and cleared after it is removed."""
 
     cube: str
     name: str

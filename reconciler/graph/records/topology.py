@@ -9,8 +9,8 @@ from reconciler.graph.documents import StoredDocument, stored
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TopologyRecord:
-    """The applied document, JSON as the user ordered it, and what is known of it. Records are equal if their documents declare
-    the same."""
+    """The applied document, JSON as the user ordered it, and its parsed form. Records are equal if their documents are
+    (`StoredDocument.says_the_same_as`)."""
 
     name: str
     document: str

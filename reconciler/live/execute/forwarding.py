@@ -28,7 +28,7 @@ class Forwarding:
         }
 
     def _set_hop(self, do: SetHop) -> None:
-        """The jump before the row that sends packets to it, and the other way round when it goes."""
+        """The tail-call slot is written before the row that refers to it, and removed after it."""
         if do.hop == "program":
             set_slot(self._opened, f"{do.home}next", do.row, do.target)
         ifindex = index(do.target) if do.hop == "netdev" else 0

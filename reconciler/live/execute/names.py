@@ -43,7 +43,7 @@ class Names:
         self._opened.remove(do.path)
 
     def _remove_cube(self, do: RemoveCube) -> None:
-        """`current` goes first: a cube without one is a leftover, should the rest be interrupted."""
+        """`current` is removed first: a cube without one is an orphan, should the rest be interrupted."""
         self._opened.forget(do.path)
         self._root.remove(f"{do.path}/current")
         self._root.remove(do.path)

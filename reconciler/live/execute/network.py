@@ -63,7 +63,7 @@ class Network:
             self._writer = None
 
     def _create_namespace(self, do: CreateNamespace) -> None:
-        """The mark first: a namespace without its mark would be taken for somebody else's."""
+        """The mark is created first: a namespace without one would be taken for another owner's."""
         self._root.make_directory("namespaces")
         self._root.set_link(pins.namespace(do.name), do.topology)
         if do.name not in netns.names():
@@ -149,7 +149,8 @@ class Network:
         self._root.set_link(do.told, json.dumps(said, separators=(",", ":")))
 
     def _set_promiscuous(self, do: SetPromiscuous) -> None:
-        """The mark comes before, and goes after. One of a netdev that has gone meanwhile says nothing of another of its name."""
+        """The mark is written before, and removed after. The mark of a removed netdev does not apply to a new one of its
+        name."""
         path = pins.promiscuous(do.netdev)
         if do.on:
             self._root.make_directory(pins.PROMISCUOUS)

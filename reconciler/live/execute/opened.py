@@ -82,7 +82,7 @@ class Opened:
         self.root.remove(path)
 
     def forget(self, path: str) -> None:
-        """What is known of a path, and of all below it."""
+        """Drop the cached state of a path, and of everything below it."""
         if path in self.fds:  # a pin, then, and nothing is below it
             os.close(self.fds.pop(path))
             self._specs.pop(path, None)

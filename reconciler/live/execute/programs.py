@@ -22,8 +22,8 @@ _CALLS = maps.MapSpec(maps.PROG_ARRAY, 4, 4, 64, 0)
 
 
 class Programs:
-    """`objects` are the compiled objects by digest, `ahead` has programs that were loaded already. `warnings` grows by what was
-    done otherwise than asked."""
+    """`objects` are the compiled objects by digest, `ahead` has prefetched programs. `warnings` collects deviations from the
+    plan."""
 
     def __init__(self, opened: Opened, objects: Mapping[str, Any], ahead: Prefetcher, warnings: list[str]) -> None:
         self._opened, self._root, self._objects, self._ahead = opened, opened.root, objects, ahead
@@ -79,9 +79,9 @@ class Programs:
         return {"object": digest, "tag": programs.info(self._opened.fd(path)).tag, "calls": calls}
 
     def _load_chain(self, do: LoadChain) -> None:
-        """Link cubes to one program. Their constants are in one map, which begins with the chain's digest: the program holds it,
-        so that what it was linked from can be read back. If the verifier refuses what it took cube by cube, a stub that holds
-        the map stands there instead, and the cubes continue by hops."""
+        """Link cubes to one program. Their constants are in one map, which begins with the chain's digest: the program holds
+        it, so that its inputs can be read back. If the verifier rejects the chain though it accepted each cube, a stub that
+        holds the map is loaded instead, and the cubes use hops."""
         objects = [self._objects[part.object] for part in do.parts]
         constants = [bytes.fromhex(do.chain), *(part.constants for part in do.parts)]
         bases = accumulate(map(len, constants))

@@ -20,7 +20,7 @@ from reconciler.service.registry import Services
 
 
 class Tables:
-    """`services` know how rows of an older layout become newer ones. `warnings` grows by what was done otherwise than asked."""
+    """`services` have the migrations of rows of older layouts. `warnings` collects deviations from the plan."""
 
     def __init__(self, opened: Opened, services: Services | None, warnings: list[str]) -> None:
         self._opened, self._migrations, self._warnings = opened, Migrations(services), warnings

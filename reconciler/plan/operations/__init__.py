@@ -1,6 +1,7 @@
-"""What a plan can ask of the kernel: one frozen value for each action, with its arguments and, where they say it, its inverse.
+"""The operations of a plan: one frozen value for each action, with its arguments and, where these suffice, its inverse.
 
-`live.execute` has a function for each of these types, in files of the same names."""
+`live.execute` has a function for each of these types, in files of the same names.
+"""
 
 from reconciler.plan.operations.base import Operation
 from reconciler.plan.operations.forwarding import AttachHook, DetachHook, MoveHook, SetHop, SetMember, UpdateHook

@@ -9,9 +9,10 @@ from typing import ClassVar
 
 class Operation:
     """One action on the kernel, as a frozen value. Subclasses are dataclasses, one for each action; `live.execute` performs
-    them by their type. Those whose fields say all that it takes have an `inverse`; for others the planner knows what was before.
+    them by their type. Those whose fields suffice have an `inverse`; for others the planner knows the previous state.
 
-    `kind` is the name in `-o json`; `subject` names the field that the sentence ends with."""
+    `kind` is the name in `-o json`; `subject` names the field that the sentence ends with.
+    """
 
     __slots__ = ()
     __match_args__: tuple[str, ...] = ()
@@ -32,5 +33,5 @@ class Operation:
         return (value for value in values if isinstance(value, str))
 
     def occupies(self) -> tuple[str, ...]:
-        """The paths at which a pin is put, written or removed."""
+        """The paths at which a pin is created, written or removed."""
         return tuple(getattr(self, name) for name in ("path", "to") if name in self.__match_args__)

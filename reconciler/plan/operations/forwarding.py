@@ -22,8 +22,8 @@ class SetHop(Operation):
 
 @dataclass(frozen=True, slots=True)
 class SetMember(Operation):
-    """Write row `index` of the flood table below `home`. `netdev` leads out of the port, '' for none; `far` is the far end of a
-    hidden veth pair, '' if the port is a plain netdev."""
+    """Write row `index` of the flood table below `home`. `netdev` is the egress of the port, '' for none; `far` is the far
+    end of a hidden veth pair, '' if the port is a plain netdev."""
 
     subject: ClassVar[str] = "home"
     home: str

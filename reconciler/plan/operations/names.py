@@ -28,7 +28,7 @@ class Remove(_AtPath):
 
 
 class RemoveCube(_AtPath):
-    """Remove a cube's directory, and what makes it a whole cube first."""
+    """Remove a cube's directory, `current` first, without which it counts as an orphan."""
 
     __slots__ = ()
 

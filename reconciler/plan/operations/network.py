@@ -48,7 +48,7 @@ class CreateLink(_OfLink):
 
 
 class ClaimLink(_OfLink):
-    """Write on a netdev which topology's it is ('': nobody's)."""
+    """Mark a netdev as a topology's ('': as no one's)."""
 
     __slots__ = ()
 
@@ -79,8 +79,8 @@ class ConfigureEnd(Operation):
 
 @dataclass(frozen=True, slots=True)
 class TellEnd(Operation):
-    """Tell an end what is another than it was told `before`, and nothing else; the rest is whoever's made it so. What it was told
-    is kept at `told`."""
+    """Configure an end where it differs from the configuration `before`, and nothing else; other settings may be another
+    program's. The configuration is stored at `told`."""
 
     end: LinkEnd
     before: LinkEnd
@@ -95,7 +95,7 @@ class TellEnd(Operation):
 
 @dataclass(frozen=True, slots=True)
 class SetPromiscuous(Operation):
-    """Have a netdev hear frames for others, or no more, unless somebody else requests it too."""
+    """Set or clear a netdev's promiscuous mode; it stays if another program requests it too."""
 
     subject: ClassVar[str] = "netdev"
     netdev: str

@@ -80,7 +80,7 @@ class LoadChain(LoadStub):
 
 @dataclass(frozen=True, slots=True)
 class SetSlot(Operation):
-    """Put the program that is pinned at `program` into a program array."""
+    """Write the program that is pinned at `program` into a program array."""
 
     path: str
     index: int

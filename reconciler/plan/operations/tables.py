@@ -80,8 +80,8 @@ class ZeroRows(Operation):
 
 @dataclass(frozen=True, slots=True)
 class MigrateRows(Operation):
-    """Carry over to the table at `path` what has changed in the one at `source` since the last time. `service`: whose function
-    makes rows of the new layout; '' if they stay as they are. `mask`: the bits that are configuration, b'' if no row is."""
+    """Carry over to the table at `path` the changes in the one at `source` since the last time. `service`: whose function
+    migrates the rows; '' if they stay as they are. `mask`: the bits that are configuration, b'' if no row is."""
 
     source: str
     path: str

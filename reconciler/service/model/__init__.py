@@ -1,1 +1,1 @@
-"""How the leaves of a model become rows of tables, and rows leaves."""
+"""The mapping between leaves of a model and rows of tables."""

@@ -1,7 +1,7 @@
-"""Where each leaf of a model lives in the kernel, read off the model's JSON Schema.
+"""Where each leaf of a model is stored in the kernel, by the model's JSON Schema.
 
 The schema declares it with x-pcn- keywords (docs/models.md). This module gathers them into bindings: one for each list or
-group of leaves that is kept in a table. `rows` then turns configuration into rows and back with nothing else known.
+group of leaves that is stored in a table. `rows` needs nothing else to convert configuration to rows and back.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ Schema = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One leaf. `level` counts the lists around it (0: none); `path` points to it from that list's entry.
-    `place` is the C field ('' is the entire key or value). `state` leaves are the datapath's, never written. `until`: the
-    path from the root of the leaf that limits an age. `init`: a change of it replaces the entry."""
+    """One leaf. `level` counts the lists around it (0: none); `path` is relative to that list's entry. `place` is the C field
+    ('' is the entire key or value). `state` leaves are the datapath's, never written. `until`: the path from the root of the
+    leaf that limits an age. `init`: a change of it replaces the entry."""
 
     level: int
     path: tuple[str, ...]
@@ -84,7 +84,7 @@ def bindings(schema: Schema) -> tuple[Binding, ...]:
 def _open(
     drafts: list[_Draft], node: Schema, segments: tuple[tuple[str, bool], ...], keys: list[Column], state: bool = False
 ) -> _Draft | None:
-    """The draft of the table that a node names; leaves of one unkeyed table share one draft wherever they stand."""
+    """The draft of the table that a node names; all leaves of one unkeyed table share one draft."""
     table = node.get("x-pcn-table")
     if table is None:
         return None
@@ -139,7 +139,7 @@ def _visit(
 
 
 def _full(home: _Draft, segments: tuple[tuple[str, bool], ...], path: tuple[str, ...], name: str) -> tuple[str, ...]:
-    """Columns of an unkeyed row are addressed from the root, as their leaves may stand in different containers."""
+    """Columns of an unkeyed row are addressed from the root, as their leaves may be in different containers."""
     return (*path, name) if home.keys else (*(segment for segment, _ in segments), name)
 
 
@@ -205,7 +205,7 @@ def _filters(node: Schema, config: Mapping[str, Any], steps: tuple[str, ...]) ->
 
 
 def sizes(schema: Schema) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """(path to a leaf, the tables that hold as many rows as it says) of a model."""
+    """(path to a leaf, the tables whose size it is) of a model."""
     for name, member in schema.get("properties", {}).items():
         if "x-pcn-size" in member:
             yield (name,), tuple(member["x-pcn-size"].split())
@@ -214,7 +214,7 @@ def sizes(schema: Schema) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
 
 
 def grows(schema: Schema) -> Iterator[str]:
-    """The tables of a model that are created larger than the C says when lists have more entries."""
+    """The tables of a model that are created larger than the C's size if lists have more entries."""
     for member in schema.get("properties", {}).values():
         yield from member.get("x-pcn-grows", "").split()
         if member.get("type") in ("object", "array"):
@@ -222,7 +222,7 @@ def grows(schema: Schema) -> Iterator[str]:
 
 
 def constants(schema: Schema) -> Iterator[tuple[str, tuple[tuple[str, bool], ...], Schema, bool]]:
-    """(constant's name, segments to its node, the node, whether it asks 'has the list entries?') of a model."""
+    """(constant's name, segments to its node, the node, whether it means 'the list has entries') of a model."""
     yield from _constants(schema, ())
 
 

@@ -1,7 +1,7 @@
-"""Leaves to bytes and back: how a value of a YANG model lies in a field of a C struct.
+"""Codec of leaves: values of a YANG model as fields of a C struct.
 
-An encoding is a word in the model (`x-pcn-encoding`); the size originates from the compiled C. Nothing here knows a
-service. Every encoder raises ValueError with a sentence when a value does not fit.
+An encoding is named in the model (`x-pcn-encoding`); the size is that of the compiled C. No service is named here. Every
+encoder raises ValueError with a sentence for a value that does not fit.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Env:
-    """What encoding needs to know of the world: the indices of the cube's ports, the time in CLOCK_MONOTONIC seconds (only
-    to show ages), the cube's name (what is derived from it is the same on every host), the facts that its service wants
-    (reconciler/facts; one that is not known is absent), and the rows that the cube's tables hold now, by table: a half that keeps
-    order labels, or adds to a version, continues from those. For `state` alone: `config` is the cube's configuration as it was
-    applied, and `counters` what the host's protocols have counted (kernel/protocol_counters)."""
+    """The context of encoding: the indices of the cube's ports, the time in CLOCK_MONOTONIC seconds (only to show ages), the
+    cube's name (values derived from it are the same on every host), the facts that its service wants (reconciler/facts; an
+    unknown one is absent), and the rows that the cube's tables hold now, by table: a half with order labels, or with
+    versions, continues from those. For `state` alone: `config` is the cube's applied configuration, and `counters` are those
+    of the host's protocols (kernel/protocol_counters)."""
 
     ports: Mapping[str, int] = field(default_factory=dict)
     now: int = 0
@@ -68,8 +68,8 @@ def _number(encoding: str, value: Any, env: Env, enum: Mapping[str, int] | None)
 
 
 def _wide(text: Any) -> bytes:
-    """An address in 16 bytes. The C library reads it in a tenth of the time that `ipaddress` takes; what it cannot read gets the
-    latter's words."""
+    """An address in 16 bytes. The C library parses it in a tenth of the time of `ipaddress`, whose error messages are used
+    for invalid ones."""
     try:
         if ":" in text:
             return socket.inet_pton(socket.AF_INET6, text)
@@ -94,7 +94,7 @@ def _prefix(text: str) -> bytes:
 
 
 def decode(encoding: str, raw: bytes, env: Env, enum: Mapping[str, int] | None = None) -> Any:
-    """The inverse of `encode`; a number that no name represents comes back as '#<number>', so that damage shows."""
+    """The inverse of `encode`; a number without a name is decoded as '#<number>', so that damage shows."""
     number = int.from_bytes(raw, sys.byteorder)
     if encoding == "uint":
         return number

@@ -1,4 +1,4 @@
-"""The rows of long lists, made from those before an edit: rows of entries that it left alone are kept."""
+"""Incremental rows of long lists: rows of entries that an edit did not touch are reused."""
 
 from __future__ import annotations
 
@@ -54,13 +54,12 @@ class _Made:
 
 @derived
 def _last_of(_binding: Binding) -> list[_Made]:
-    """What was made for the last layouts, if there were any."""
+    """The memo for the last layouts, if there were any."""
     return []
 
 
 def is_of_entries_alone(binding: Binding) -> bool:
-    """Whether each row follows from one entry of the outermost list and nothing else, so that an edit leaves the others as they
-    are."""
+    """Whether each row depends on one entry of the outermost list only, so that an edit leaves the other rows unchanged."""
     columns = (*binding.keys, *(column for column in binding.values if not column.state))
     lists = [is_list for _, is_list in binding.segments]
     return any(lists) and lists[-1] and all(column.level and column.encoding != "port" for column in columns)

@@ -33,7 +33,7 @@ class Metric:
 
 
 def metrics(schema: Mapping[str, Any]) -> Iterator[Metric]:
-    """All that a service's schema declares, but for those whose path Polycube left open."""
+    """All metrics that a service's schema declares, without those whose path is undefined in Polycube."""
     said = schema.get("x-pcn-metric")
     if said and said["path"] != "TODO":
         yield Metric(said["name"], said["type"].lower(), said.get("help", said["name"]), said["path"])
@@ -45,7 +45,7 @@ def metrics(schema: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def value(path: str, cube: Mapping[str, Any]) -> float:
-    """What a path comes to; what is not there counts as nothing. Raises ValueError for a path that is none."""
+    """The value at a path; a missing one counts as 0. Raises ValueError for an invalid path."""
     return float(sum(_term(term.strip(), cube) for term in path.split(" + ")))
 
 

@@ -1,7 +1,7 @@
-"""Rows of state that belong to a configured row and go when it goes: pcn:owned-by.
+"""Rows of state that belong to a configured row and are deleted with it: pcn:owned-by.
 
-The list of state has a leaf for each key of its owner, under the owner's own name, so that a row tells whose it is. A row is
-chosen by these fields' bytes: neither the owner's configuration nor the time at which the row was learned is asked.
+The list of state has a leaf for each key of its owner, under the owner's own name, so that a row names its owner. Rows are
+selected by these fields' bytes: neither the owner's configuration nor the time at which the row was learned matters.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Owned:
     of_owner: tuple[tuple[int, int], ...]
 
     def values(self, keys: Iterable[bytes]) -> tuple[bytes, ...]:
-        """What the fields of rows that these keys' rows own say, one after the other."""
+        """The fields by which the rows with these keys own others, concatenated."""
         return tuple(b"".join(key[at : at + size] for at, size in self.of_owner) for key in keys)
 
 

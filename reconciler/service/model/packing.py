@@ -56,7 +56,7 @@ def entries(config: Any, segments: Sequence[tuple[str, bool]]) -> Iterator[tuple
 
 
 def entries_below(node: Any, segments: Sequence[tuple[str, bool]], above: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    """The same of the entries under a node, to which those `above` lead."""
+    """The same of the entries under a node, which `above` lists from the root on."""
     if not segments:
         yield above
         return
@@ -69,7 +69,7 @@ def entries_below(node: Any, segments: Sequence[tuple[str, bool]], above: tuple[
 
 
 def packer(binding: Binding, layout: TableLayout, env: Env) -> Callable[[Sequence[Any]], Row]:
-    """What makes a row of (root, outer entry, ..., entry)."""
+    """A function from (root, outer entry, ..., entry) to a row."""
     keys = _placed(layout.key, binding.keys if binding.is_list else ())
     values = _placed(layout.value, [column for column in binding.values if not column.state])
     key_size, value_size = layout.key.size, layout.value.size

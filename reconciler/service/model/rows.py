@@ -1,7 +1,7 @@
 """Configuration to table rows, and rows back to configuration, by a model's bindings.
 
-Both directions are pure. They are each other's inverse on configuration leaves; leaves that the datapath owns are
-masked out on the way in and can be requested on the way out.
+Both directions are pure. They are each other's inverse on configuration leaves; leaves that the datapath owns are masked out
+when encoding and decoded on request.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Migrate = Callable[[bytes, bytes], tuple[bytes, bytes] | None]
 
 @dataclass(frozen=True, slots=True)
 class TableRows:
-    """What configuration asks of one table: its rows, and which bits of a value configuration owns.
+    """The configured content of one table: its rows, and which bits of a value configuration owns.
 
     `sparse`: an array whose all-zero rows count as absent. `staged`: nothing points to a new row before another table is
-    written, so rows are written ahead of the commit and deleted after it; a service that keeps many rows that belong
-    together in staged tables, and points to them from one row of another, changes them all at once. `init`: the bits of a value
-    that are init-only leaves, b"" if none is. `state`: no row of it is configuration's; the table is there for the slow path,
-    though no program uses it. `entries`: how many rows a table of `pcn:grows` is to hold, if more than there are: an array's
-    numbers have gaps, and tables that are numbered alike grow together. `bits`: a row is bits, each
-    of which represents rows of other tables (a filter in front of them): those that come are set before any other row is written,
-    those that go are cleared after."""
+    written, so rows are written ahead of the commit and deleted after it; a service with many related rows in staged tables,
+    which one row of another table points to, changes them all at once. `init`: the bits of a value that are init-only leaves,
+    b"" if none is. `state`: no row of it is configuration's; the table exists for the slow path, though no program uses it.
+    `entries`: how many rows a table of `pcn:grows` is to hold, if more than there are: an array's numbers have gaps, and
+    tables with common numbers grow together. `bits`: a row is bits, each of which represents rows of other tables (a filter
+    in front of them): added bits are set before any other row is written, removed ones are cleared after.
+    """
 
     rows: Mapping[bytes, bytes] = field(default_factory=dict)
     mask: bytes = b""
@@ -43,7 +43,8 @@ class TableRows:
     bits: bool = False
 
     def without_zeros(self) -> TableRows:
-        """Where rows of zeros count as absent, what is wanted has none either: nobody can tell one from the other."""
+        """If rows of zeros count as absent, they are removed from the wanted rows, too, since the two cannot be
+        distinguished."""
         nothing = bytes(len(self.mask))
         if not self.sparse or nothing not in self.rows.values():
             return self
@@ -103,7 +104,7 @@ def _mask(binding: Binding, layout: TableLayout) -> bytes:
 
 
 def _init_only(binding: Binding, layout: TableLayout) -> bytes:
-    """The bits of init-only leaves of a list's entries; those of the cube itself are the cube record's affair."""
+    """The bits of init-only leaves of a list's entries; those of the cube itself belong to the cube record."""
     columns = [column for column in binding.values if column.init and not column.state] if binding.is_list else []
     return _bits(layout, columns) if columns else b""
 
@@ -125,8 +126,8 @@ def decode_rows(
     state: bool = False,
     said: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Configuration as the tables hold it; with `state`, the datapath's leaves and learned rows too, but for those that are
-    too old to be used. An array cannot tell an entry whose row is all zeros from none: of those, `said` has the ones to give."""
+    """Configuration from the tables' content; with `state`, the datapath's leaves and learned rows too, without expired ones.
+    In an array, an entry whose row is all zeros cannot be distinguished from none: those in `said` are taken to exist."""
     config: dict[str, Any] = {}
     known: Known = {}
     in_tables = {binding.segments for binding in bound if binding.is_list}
@@ -161,7 +162,7 @@ def _zero_rows(binding: Binding, layout: TableLayout, said: Mapping[str, Any], e
 
 
 def _is_outdated(binding: Binding, layout: TableLayout, value: bytes, config: Mapping[str, Any], env: Env) -> bool:
-    """The limit is read before: in a model's order settings come ahead of what is learned."""
+    """The limit has been decoded before: in a model's order settings precede learned lists."""
     for column in binding.values:
         limit = leaf_at(config, column.until, None) if column.until else None
         offset, size = place(layout.value, column.place)
@@ -181,7 +182,7 @@ def _place_row(
     state: bool,
     in_tables: Collection[tuple[tuple[str, bool], ...]],
 ) -> None:
-    """Put a row where it belongs. The entries of outer lists that are in `in_tables` are there already, or it has no place."""
+    """Insert a row at its place. The entries of outer lists that are in `in_tables` exist already, or it has no place."""
     chain: list[Any] = [config]
     node: Any = config
     where: tuple[Any, ...] = ()

@@ -1,9 +1,8 @@
-"""A path of words, as a URL or a command has it, followed through a service's model.
+"""Resolves a path, as in a URL or a command, in a service's model.
 
     chain/INGRESS/rule/7/action      list, its entry, list, its entry (keys in the model's order), leaf
 
-Each step is a Place: what kind of node it is and the part of the schema that states what may be there. Pure, and knows no
-service.
+Each step is a Place: the kind of node and its part of the schema. Pure, and independent of services.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ class NoSuchPlace(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`schema`: of an entry, that of the list's entries. `words` are the keys of an entry as they were reported, and `state` says
-    that the datapath owns what is here (config false); `numbered`, that there are actions which append to the list."""
+    """`schema`: of an entry, that of the list's entries. `words` are the keys of an entry as they were written; `state`: the
+    datapath owns the node (config false); `numbered`: the list has actions that append to it."""
 
     kind: str
     name: str
@@ -49,7 +48,7 @@ class Place:
 
 
 def words_of(path: str) -> tuple[str, ...]:
-    """The words of a path; each may be percent-encoded, since a key may contain a slash."""
+    """The segments of a path; each may be percent-encoded, since a key may contain a slash."""
     return tuple(unquote(word) for word in path.split("/") if word)
 
 
@@ -59,7 +58,7 @@ def path_of(words: Sequence[str]) -> str:
 
 
 def walk(schema: Mapping[str, Any], words: Sequence[str]) -> tuple[Place, ...]:
-    """The places from a cube of this schema to where the words lead. Raises NoSuchPlace."""
+    """The places along a path, from a cube of this schema on. Raises NoSuchPlace."""
     places = [Place(CUBE, "", schema)]
     rest = list(words)
     while rest:
@@ -110,7 +109,7 @@ def members(place: Place) -> Iterator[Place]:
 
 
 def always_has(place: Place) -> bool:
-    """Whether a list's possible entries are few and known (its keys are enumerations), so that one which nobody wrote is there
-    with its defaults: a chain for each direction."""
+    """Whether a list's possible entries are few and fixed (its keys are enumerations), so that one which is not in the
+    document exists with its defaults: a chain for each direction."""
     properties = place.schema["items"]["properties"]
     return bool(place.keys) and all("enum" in properties[key] for key in place.keys)

@@ -22,7 +22,7 @@ from reconciler.service.remote.places import Place
 
 
 class _BySocket:
-    """By a unix socket, whose directory nobody else may write to."""
+    """By a unix socket in a directory that no other user can write to."""
 
     def __init__(self, place: Place) -> None:
         self._place, self._fd = place, -1
@@ -56,7 +56,7 @@ class _BySocket:
 
 
 class _ByTls:
-    """By TLS, to whoever proves to be the service of this name."""
+    """By TLS, to a peer that proves to be the service of this name."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -141,7 +141,7 @@ class Contact:
         return found
 
     def reach(self) -> None:
-        """Raises as `ask`, if a call now would."""
+        """Raises as `ask`, if a call would now."""
         self._greet(self.ask("service", method="GET"))
 
 

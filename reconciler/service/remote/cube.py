@@ -1,4 +1,4 @@
-"""The cube that a slow path is given where it is served elsewhere: what it does is collected, and carried out at the cube."""
+"""The cube handle of a slow path that runs elsewhere: its operations are collected, and performed at the cube."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ AGAIN = 5.0  # seconds after which one that could not be had is asked again
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A service of a `directory`, whose code is there; or one whose model and C are kept there, with what asks the rest of it,
-    by `credentials`: paths of what it is identified by, and we are. `stamp`: what `now` was when it was found."""
+    """A service of a `directory` with its code; or one whose model and C are stored there, with a client for the rest, and
+    its `credentials`: the files by which both sides identify each other. `stamp`: the value of `now` when it was found."""
 
     directory: Path
     implementation: RemoteImpl | None = None
@@ -33,12 +33,12 @@ class Found:
     credentials: tuple[str, ...] = ()
 
     def now(self) -> tuple[Any, ...]:
-        """Another value when it may be another one: other code, or other certificates to ask it with."""
+        """Changes when the service may have changed: other code, or other certificates."""
         return _contents(self.directory) if self.implementation is None else places.identities(self.credentials)
 
     @property
     def edition(self) -> str:
-        """Another one when the code is, or the worker that asks it must begin anew, since it cannot read files any more."""
+        """Changes with the code, or when the worker that calls it must restart, since it cannot read files any more."""
         version = self.implementation.version if self.implementation is not None else ""
         if version and not self.stamp:
             return version
@@ -46,7 +46,7 @@ class Found:
 
 
 class Finder:
-    """`find` gives the same object for as long as it is the same service."""
+    """`find` returns the same object for as long as it is the same service."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[tuple[Any, ...], Found | None]] = {}
@@ -57,11 +57,11 @@ class Finder:
         return places.names()
 
     def why(self, name: str) -> str:
-        """Why a service is not to be had, in a sentence; '' if nothing is known of it."""
+        """Why a service is unavailable, in a sentence; '' if it is not registered."""
         return self._why.get(name, "")
 
     def find(self, name: str) -> Found | None:
-        """None: nothing of it is known, or not believed. Nobody is asked who was asked before."""
+        """None: not registered, or not trusted. A service that was asked before is not asked again."""
         stamp = places.stamp(name)
         before, found = self._found.get(name, ((), None))
         soon = time.monotonic() < self._again.get(name, 0.0)
@@ -105,8 +105,8 @@ class Finder:
         return place.digest if place is not None and place.needs_pin and place.digest else manifest.digest
 
     def _manifest(self, place: Place, kept: Kept) -> Manifest | None:
-        """The one that may be used: root's pin says which, or, of what root serves on this host, whichever it is now. While that
-        is not to be had, the last one: what is loaded of it can still be read."""
+        """The manifest to use: root's pin selects it, or, for a service that root serves on this host, it is the present one.
+        While that is unavailable, the last one: what was loaded from it can still be read."""
         known = kept.manifest(place.digest) if place.digest else None
         if known is not None:
             kept.believe(known)
@@ -125,7 +125,7 @@ class Finder:
 
 
 def _contents(directory: Path) -> tuple[Any, ...]:
-    """Of a directory that somebody may edit: names and times of what is in it."""
+    """Of a directory that may be edited: names and modification times."""
     return tuple(sorted(_files(directory)))
 
 

@@ -1,4 +1,4 @@
-"""Whether a service's functions agree with one another: what it derives rows from must come back when they are read."""
+"""Checks that a service's functions agree: a configuration must be read back from the rows that were derived from it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 
 def difference(config: Any, read: Any, path: str = "") -> str:
-    """Where `read` says something else than `config`, as a sentence; '' if it says nothing that is not there. A service need not
-    read back what the model keeps in tables by itself."""
+    """Where `read` differs from `config`, as a sentence; '' if it does not. A service need not read back leaves that the
+    model's own tables hold."""
     if isinstance(read, Mapping) and isinstance(config, Mapping):
         for name, value in read.items():
             if name not in config:
@@ -27,7 +27,7 @@ def difference(config: Any, read: Any, path: str = "") -> str:
 
 
 def _in_one_order(config: Sequence[Any], read: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Rows have no order, so the entries that are built from them may come in another one."""
+    """Rows have no order, so the entries that are built from them may be in another one."""
     names = read[0].keys() if read and isinstance(read[0], Mapping) else ()
 
     def key(entry: Any) -> str:

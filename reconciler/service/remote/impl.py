@@ -1,5 +1,5 @@
-"""A service elsewhere as a `ServiceImpl`. What was asked before is answered from disk, so that healing, showing and comparing
-what is loaded needs nobody."""
+"""A remote service as a `ServiceImpl`. Earlier answers are read from disk, so that healing, showing and comparing what is
+loaded does not depend on the service."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DERIVE = ("sources", "programs", "constants", "sizes", "tables")
 
 
 class RemoteImpl:
-    """Raises ServiceAway where it would have to ask and nobody answers, ServiceRefused for an answer that is not believed."""
+    """Raises ServiceAway if a call is needed and fails, ServiceRefused for an answer that is not valid."""
 
     def __init__(self, manifest: Manifest, contact: Contact, answers: Answers, slow_path: Any) -> None:
         functions = manifest.functions
@@ -45,7 +45,7 @@ class RemoteImpl:
         return self._manifest.digest
 
     def _ask(self, function: str, said: Mapping[str, Any], believed: Callable[[Any], T]) -> T:
-        """What `believed` makes of the answer. One that it raises ServiceRefused for is not kept."""
+        """The answer, as validated by `believed`. One that it raises ServiceRefused for is not stored."""
         question = digest_of(function, json.dumps(said, sort_keys=True, separators=(",", ":")))
         known, answer = self._answers.get(question)
         if known:
@@ -116,7 +116,7 @@ class RemoteImpl:
             raise self._refused(str(error)) from None
 
     def _hold_to(self, config: Config, found: Mapping[str, TableRows], env: Env, tables: Layouts) -> None:
-        """What it makes of a configuration must come back: else drift would be shown where none is, or none where some is."""
+        """The configuration must be read back from its rows: otherwise drift would be shown where there is none, or missed."""
 
         def believed(answer: Any) -> None:
             if words := difference(config, self._object("config", answer)):
@@ -147,8 +147,8 @@ class RemoteImpl:
         return {}
 
     def check(self, config: Config, env: Env) -> Iterable[Found]:
-        """What it says of a configuration. Where that is a new one, it must be there: a document is refused before anything is
-        planned, and the others of a directory are not held up."""
+        """Its findings about a configuration. For a new configuration the service must be reachable: a document is refused
+        before anything is planned, and the others of a directory are not delayed."""
         plain = wire.plain(config)
         if "check" in self._manifest.functions:
             yield from self._ask("check", {"config": plain, "env": wire.env(env)}, self._findings)
@@ -174,5 +174,5 @@ class RemoteImpl:
             raise self._refused(str(error)) from None
 
     def cuts(self, before: Config | None, config: Config) -> str:  # noqa: ARG002 - as ServiceImpl has it
-        """The contract does not ask."""
+        """Not part of the contract."""
         return ""

@@ -1,10 +1,10 @@
-"""What is kept on disk of each service elsewhere, so that what was asked before needs nobody to answer.
+"""The cache on disk of each remote service, so that earlier answers need no call.
 
     <cache>/remote/<name>/current               the digest that was last believed; its time: when the service last answered
     <cache>/remote/<name>/<digest>/             manifest.json, <name>.schema.json and the C, as a directory of services has them
     <cache>/remote/<name>/<digest>/answers/     one file an answer, by the digest of the question
 
-The directory is the compiler's cache's, and trusted like it: root's, and writable by nobody else.
+The directory is the compiler cache's, and trusted like it: owned by root, and writable by no other user.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Kept:
         return self._home / digest.removeprefix("sha256:")
 
     def manifest(self, digest: str = "") -> Manifest | None:
-        """The one of a digest, or the last that was believed; None if it is not here, or not whole."""
+        """The one with a digest, or the last one accepted; None if it is not here, or incomplete."""
         try:
             wanted = digest or (self._home / "current").read_text().strip()
             found = read(json.loads((self.directory(wanted) / "manifest.json").read_text("utf-8")), self.name)
@@ -88,7 +88,7 @@ class Answers:
         self._memory: dict[str, Any] = {}
 
     def get(self, question: str) -> tuple[bool, Any]:
-        """Whether it was asked before, and what the answer was."""
+        """Whether there is an answer, and the answer."""
         if question in self._memory:
             return True, self._memory[question]
         try:

@@ -1,4 +1,5 @@
-"""What a service elsewhere says of its own accord (POST /out): a thread requests it, and the worker does it in its own time."""
+"""Messages that a remote service sends on its own (POST /out): a thread polls for them, and the worker handles them in its
+own time."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ class Listener:
         self._thread: threading.Thread | None = None
 
     def take(self) -> Any:
-        """What it said, once; None: nothing. The first call begins to listen, for as long as this process lives."""
+        """The messages, once; None: none. The first call starts the polling, which lasts as long as this process."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._listen, name="pcn-out", daemon=True)
             self._thread.start()

@@ -17,8 +17,8 @@ _FILE = re.compile(r"[A-Za-z0-9_][\w.-]*\.[ch]", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`schema` is its model as JSON Schema, `files` its C by name. `tables` are those that it derives rows of, `facts` and
-    `scratch` as in a Python half; `live`: it wants the rows that its tables hold now. `digest` is of all that it says."""
+    """`schema` is its model as JSON Schema, `files` its C by name. `tables` are those whose rows it derives, `facts` and
+    `scratch` as in a Python half; `live`: it needs the present rows of its tables. `digest` covers all of it."""
 
     name: str
     version: str

@@ -56,9 +56,9 @@ class Metadata(NamedTuple):
 
 
 class Offer:
-    """`service` is one of a directory (reconciler/service/registry.py). Its Python half says in TABLES of which tables it derives
-    rows, in LIVE whether it wants the rows that they hold now, and in SENDS whether a thread of its own sends at other times than
-    when it is called. Raises UsageError, ServiceRefused."""
+    """`service` is one of a directory (reconciler/service/registry.py). Its Python half declares in TABLES the tables whose
+    rows it derives, in LIVE whether it needs their present rows, and in SENDS whether a thread of its own sends at other
+    times than during a call. Raises UsageError, ServiceRefused."""
 
     def __init__(self, service: Any) -> None:
         self._service, self._impl = service, service.implementation
@@ -159,7 +159,7 @@ class Offer:
         return self._outcome()
 
     async def _out(self, said: Any) -> dict[str, Any]:
-        """What is said outside of all other calls, by a thread of the service's, as soon as there is anything."""
+        """Messages from a thread of the service's own, as soon as there are any."""
         self._heard, loop = asyncio.Event(), asyncio.get_running_loop()
         self._wake = lambda: loop.call_soon_threadsafe(self._heard.set)
         with suppress(TimeoutError):

@@ -46,7 +46,7 @@ class Place:
 
     @property
     def needs_pin(self) -> bool:
-        """Whether its C is somebody else's than this host's root."""
+        """Whether its C belongs to another user than this host's root."""
         return not self.directory and (not self.socket or self.uid != 0)
 
 
@@ -78,7 +78,7 @@ def _listed(directory: Path) -> list[Path]:
 
 
 def stamp(name: str) -> tuple[Any, ...]:
-    """Cheap to ask: another one when what `find` gives may be."""
+    """Cheap: changes when the result of `find` may."""
     return identities((files() / f"{name}.yaml", sockets() / f"{name}{SUFFIX}"))
 
 
@@ -96,7 +96,7 @@ def _identity(path: str | Path) -> tuple[int, ...]:
 
 
 def find(name: str) -> Place | None:
-    """Where a service of this name is said to be. Raises ServiceRefused for a file that says nothing useful, NotTrusted."""
+    """The registered address of a service. Raises ServiceRefused for an invalid file, NotTrusted."""
     if not is_name(name):
         return None
     path, seen = files() / f"{name}.yaml", stamp(name)
@@ -107,7 +107,7 @@ def find(name: str) -> Place | None:
 
 
 def absent(name: str) -> Place:
-    """Where one would be that nobody serves any more."""
+    """Where a service that is no longer served would be."""
     path = f"{sockets()}/{name}{SUFFIX}"
     return Place(name, f"unix:{path}", socket=path)
 

@@ -1,4 +1,4 @@
-"""Writes and removes the files that say where services elsewhere are."""
+"""Writes and removes the files that register remote services."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler.service.remote import places
 
 
 def write(name: str, said: Mapping[str, str]) -> Path:
-    """Say where a service is. Raises ServiceRefused for what says nothing useful, NotTrusted, OSError."""
+    """Register the address of a service. Raises ServiceRefused for an invalid one, NotTrusted, OSError."""
     from reconciler.kernel import trusted
 
     if not places.is_name(name):

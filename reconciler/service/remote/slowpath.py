@@ -1,7 +1,7 @@
-"""The slow path of a service elsewhere: a worker's half that hands packets to it, and does what it answers.
+"""The slow path of a remote service: a worker's half that forwards packets to it, and performs what it answers.
 
-While the service is away its packets wait in the cubes' rings, as they do for a worker that is slow: this half takes no more than
-one lot out of them, and waits. What has waited for 5 seconds is of no use to anybody, and is counted as stale.
+While the service is away its packets wait in the cubes' rings, as they do for a slow worker: this half takes at most one
+batch out of them, and waits. Packets older than 5 seconds are useless, and counted as stale.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_AGE, PATIENCE, PAUSE = 5.0, 1.0, 0.1  # seconds: of a packet; that the loop 
 
 
 def carrier(contact: Contact, manifest: Manifest) -> type[Any]:
-    """The class that a worker makes a half of for each of its cubes."""
+    """The class that a worker instantiates for each of its cubes."""
     shared = _Service(contact, manifest)
 
     class SlowPath(Carrier):
@@ -33,7 +33,7 @@ def carrier(contact: Contact, manifest: Manifest) -> type[Any]:
 
 
 class _Service:
-    """What all cubes of one service share: the connection, and what waits to be sent. `told`: it knows its cubes."""
+    """Shared by all cubes of one service: the connection, and the send queue. `told`: it has the list of its cubes."""
 
     def __init__(self, contact: Contact, manifest: Manifest) -> None:
         self.contact, self._manifest = contact, manifest
@@ -46,7 +46,7 @@ class _Service:
         return sum(not cube or said["cube"] == cube for _, said in self._pending)
 
     def add(self, said: dict[str, Any]) -> None:
-        """Raises ServiceAway if there is no room for it, and nobody to make some."""
+        """Raises ServiceAway if the queue is full and cannot be drained."""
         until = time.monotonic() + PATIENCE
         while len(self._pending) >= MOST_PACKETS and not self.flush():
             if time.monotonic() > until:
@@ -83,7 +83,7 @@ class _Service:
             raise ServiceAway(f"{stale} packets have waited for their service in vain")
 
     def _hear(self, listener: Listener) -> None:
-        """Do what it says of its own accord. Who was away is told again which its cubes are."""
+        """Handle its own messages. A service that was away gets the list of its cubes again."""
         if listener.lost.is_set() and self.told:
             listener.lost.clear()
             self.told = False
@@ -116,7 +116,7 @@ class _Service:
             half.cube.log(level, text)
 
     def _obey(self, answer: Any) -> None:
-        """Do what it says, to its own cubes and to no others."""
+        """Perform its operations, on its own cubes only."""
         for entry in _entries(answer, "rows"):
             table, key, value = self._half(entry).cube.table(str(entry["table"])), to_bytes(entry["key"]), entry["value"]
             table.delete(key) if value is None else table.set(key, to_bytes(value))
