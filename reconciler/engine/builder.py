@@ -22,12 +22,13 @@ Progress = Callable[[int, int, str], None]
 
 
 class Builder:
-    """Compiled services, each once. `root`: where it is kept what cubes were compiled to; `stored`: look there first, before any
-    cache, and fall back on what is there where nothing can be compiled: for who only reads or removes. `digests` represent what
-    each was compiled from.
+    """Compiled services, each once. `root`: where compiled objects of cubes are stored; `stored`: use these before any cache,
+    and as a last resort where nothing can be compiled: for callers that only read or remove. `digests` cover the inputs of
+    each.
 
-    Of cubes with C of their own, `sources` has it as far as their configuration is known. What is live can be read before that:
-    `seen` is what it was compiled to when it was applied, and `unknown` of which cubes that is lost."""
+    Of cubes with C of their own, `sources` has it as far as their configuration is known. Live cubes can be read before that:
+    `seen` are the objects with which they were applied, and `unknown` the kinds whose objects are lost.
+    """
 
     def __init__(self, services: Services, progress: Progress | None = None, root: str = "", *, stored: bool = False) -> None:
         self._services, self._progress, self._root, self._stored = services, progress, root, stored and bool(root)

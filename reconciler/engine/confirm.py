@@ -1,9 +1,9 @@
-"""Commit-confirmed: an apply is taken back after some seconds unless somebody confirms it, though the terminal die.
+"""Commit-confirmed: an apply is rolled back after some seconds unless it is confirmed, even if the terminal dies.
 
 A process of its own, the watchdog, keeps the documents that were applied before, and waits. It is started under the apply's
-lock and before its first step, in a session of its own. While it runs it has a seat in /run/pcn, named for the root itself, so
-that it counts in every network namespace; it says there until when it waits, and whoever wants to know reads that and waits for
-nobody. Only who decides speaks to it, on a socket beside the seat:
+lock and before its first step, in a session of its own. While it runs it has a seat in /run/pcn, named for the root itself,
+so that it counts in every network namespace; its content is the deadline, which can be read without waiting. Decisions are
+sent to a socket beside the seat:
 
     keep      -> 'kept'
     back      -> 'rolled back', or 'failed <why>'
@@ -11,8 +11,8 @@ nobody. Only who decides speaks to it, on a socket beside the seat:
 Older versions had an abstract socket, which any user can bind. Theirs is still examined, and ours is bound for them, but only
 root's is believed.
 
-The command that started it has the other end of its standard input. It says 'applied' when it is done; if it disappears before,
-what it half did is taken back at once.
+The command that started it has the other end of its standard input, and writes 'applied' when it is done; if it dies before,
+its partial apply is rolled back at once.
 """
 
 from __future__ import annotations

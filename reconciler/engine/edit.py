@@ -3,10 +3,9 @@
     edit(document, "fw1/chain/INGRESS/rule/7", Change("merge", {"action": "DROP"}), services)
     edit(document, "r1", Change("delete"), services, revision="5f2a…")
 
-The first word of a path is a cube's name, the others follow the model (service/model/walk.py); an empty path is the list of
-cubes. A document is never changed: the new one shares with it all that the edit leaves alone, entry by entry, so that what is
-worked out of 10,000 rules is not worked out again for one more (incremental/). Whether the new document is right as a whole,
-`check` says.
+The first segment of a path is a cube's name, the others follow the model (service/model/walk.py); an empty path is the list
+of cubes. A document is never changed: the new one shares all unchanged entries with it, so that memos of 10,000 rules apply
+to all but one of them (incremental/). `check` validates the new document.
 """
 
 from __future__ import annotations
@@ -200,7 +199,7 @@ def _find(entries: Sequence[Any], key: Mapping[str, Any]) -> int:
 
 
 def _with_key(value: Any, key: Mapping[str, Any], where: str) -> Any:
-    """An entry with the keys that its path says. Raises EditRefused if it says others itself."""
+    """An entry with the keys of its path. Raises EditRefused if it has other ones."""
     if not isinstance(value, dict):
         return value
     for name, word in key.items():
@@ -246,7 +245,7 @@ def _list(old: Any, place: Place, change: Change, where: str) -> list[Any]:
 
 
 def merged(schema: Mapping[str, Any], old: Any, new: Any, where: str = "") -> Any:
-    """`old` with what `new` says: objects member by member, lists entry by entry, leaves as they are."""
+    """`old` merged with `new`: objects member by member, lists entry by entry, leaves replaced."""
     if not isinstance(new, dict) or not isinstance(old, dict):
         return new
     result = dict(old)

@@ -114,7 +114,7 @@ def _removed(
 
 
 def _content(items: Mapping[str, Any], entry: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """What makes an entry equal to another: all but its number and what is said for people."""
+    """The content by which entries are equal: all but the number and the description."""
     return {name: value for name, value in fill(items, entry).items() if name != key and name not in _OF_PEOPLE}
 
 

@@ -1,6 +1,6 @@
-"""What somebody gives for a place in a model: read as it is meant, and refused by name where the model declares no.
+"""Values for a node of a model: normalised, and refused by name where the model lacks them.
 
-What depends on more than the value itself (a peer that is not there, a `when`) is left to the check of the entire document.
+Constraints on more than the value itself (a missing peer, a `when`) are left to the check of the entire document.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Schema = Mapping[str, Any]
 
 
 def vetted(schema: Schema, value: Any, path: str, *, whole: bool, given: Collection[str] = ()) -> Any:
-    """`value` as the model means it. `whole`: all that the model needs must be there, but for what is `given` elsewhere; else it
-    is a change of what is there already. Raises EditRefused."""
+    """`value` in the model's normal form. `whole`: all required nodes must be present, but for what is `given` elsewhere;
+    otherwise it is a partial change. Raises EditRefused."""
     kind = kind_of(schema)
     if kind == LIST:
         return [vetted_entry(schema, entry, f"{path}/{number}", whole) for number, entry in enumerate(_array(value, path))]

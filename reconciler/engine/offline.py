@@ -1,7 +1,7 @@
-"""A plan between two sets of documents, without a kernel: for a review, where nobody has the host at hand.
+"""A plan between two sets of documents, without a kernel: for a review, without access to the host.
 
-The old documents are taken for a kernel that holds exactly what they say, with every netdev that either side names; then it is
-planned as always. What only the host knows is not in it: its drift, its other netdevs, what was learned, its facts.
+The old documents are assumed to be exactly what a kernel holds, with every netdev that either side names; then the plan is
+made as usual. It lacks everything that only the host knows: drift, other netdevs, learned state, facts.
 """
 
 from __future__ import annotations

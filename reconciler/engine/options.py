@@ -1,4 +1,4 @@
-"""What whoever applies may choose, and what comes of it."""
+"""Options of an apply, and its result."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from reconciler.service.registry import Services
 
 @dataclass(slots=True)
 class Options:
-    """How to go about it. `prune`: topologies that the documents do not name are removed (else they stay as applied);
-    `drop`: these of them, by name. `hold`: applied topologies that stay as they are, whatever would be done to them.
+    """`prune`: topologies that the documents do not name are removed (else they stay as applied); `drop`: these of them, by
+    name. `hold`: applied topologies that stay as they are in any case.
 
-    `doing` is informed what begins, in a word or two.
+    `doing` is called with the name of each phase as it begins.
 
-    `kept` is what one call takes over from the one before: whoever calls again keeps the options. `recent` is what was read
-    before, when all was as it should be, and will do for an edit that writes nothing but rows, or, with `connecting`, to connect
-    netdevs that came since. Whoever gives it examines everything soon afterwards.
+    `kept` is the cache of a caller that reuses its options. `recent` is the result of a poll that was in sync, on which an
+    edit that only writes rows can be based, or, with `connecting`, the connection of new netdevs. Its caller does a full poll
+    soon afterwards.
 
     `partial`: netdevs that no cube can work on are omitted and named in the result; else they are errors.
 
-    `warn` is called for applied topologies that what only reads had to omit.
-    `planned` is called with the result once it is planned, under the lock and before the first step; what it raises ends
-    the apply with nothing done. `in_force` is called with the result, under the lock, once all is done; as soon as it is
-    verified, if all that is left to do is to wait for packets and to delete rows that none of them looks up any more.
+    `warn` is called for applied topologies that a read-only command had to omit. `planned` is called with the result once it
+    is planned, under the lock and before the first step; what it raises ends the apply with nothing done. `in_force` is
+    called with the result, under the lock, once all is done; as soon as it is verified, if all that is left to do is to wait
+    for packets and to delete rows that none of them looks up any more.
     """
 
     root: str = field(default_factory=lambda: os.environ.get("PCN_BPFFS", DEFAULT_ROOT))

@@ -13,7 +13,7 @@ from reconciler.service.registry import Service, Services
 
 
 def say_where(error: PcnError, documents: Sequence[Document], services: Services) -> None:
-    """Begin what the error says with the place in a document, if it is about a text that stands in one of `documents`."""
+    """Prefix an error with a position in a document, if it is about a text that one of `documents` contains."""
     words = "\n".join([str(error), *getattr(error, "__notes__", ())])
     for document, place, cube in _cubes(documents):
         service = services.get(str(cube.get("service-name")))

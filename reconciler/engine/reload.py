@@ -1,8 +1,8 @@
-"""Put another program in the place of one µCube of a live cube, while packets pass: Polycube's `reload`.
+"""Replaces one µCube's program in a live cube, while packets pass: Polycube's `reload`.
 
-It is an apply of a graph that differs from the live one in one program, so it is staged, committed with one write,
-verified and undone as any other. The source did not change, and pcn does not pretend that it did: the cube drifts from what
-was applied until its service's source says the same, or an apply puts the service's own program back.
+It is an apply of a graph that differs from the live one in one program, so it is staged, committed with one write, verified
+and undone as any other. The service's source is unchanged, so the cube has drifted until the source is changed, too, or an
+apply restores the service's own program.
 """
 
 from __future__ import annotations

@@ -65,8 +65,8 @@ def checked_input(action: Action, given: Mapping[str, Any]) -> dict[str, Any]:
 def ask(
     action: Action, given: Mapping[str, Any], record: CubeRecord, reconciler: Reconciler, output: dict[str, Any]
 ) -> Plan | Continued:
-    """Have the service's own code say what an action comes to: the plan. `output` is filled with the action's. The caller has the
-    lock. Raises UsageError."""
+    """The plan for an action, from the service's own code. `output` is filled with the action's. The caller has the lock.
+    Raises UsageError."""
     service, said = reconciler.services.get(record.service), checked_input(action, given)
     if service is None:
         raise UsageError(f"what was applied of {record.name} cannot be read here")

@@ -1,8 +1,8 @@
 """A session: one read of the kernel, with desired, applied and live side by side, and the plan that follows.
 
-Three-way without a state file. Desired is the documents given; applied is what the kernel keeps of the last apply; live
-is read back. *Pending*: desired differs from applied. *Drift*: live differs from applied. An *upgrade* that would reset state is
-pending, too: live is what was applied, with the code of then.
+Three-way without a state file. Desired are the documents; applied is the last apply as the kernel stores it; live is read
+back. *Pending*: desired differs from applied. *Drift*: live differs from applied. An *upgrade* that would reset state is
+pending, too: live is what was applied, with the code of that time.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class Session:
 
 @dataclass(slots=True)
 class SessionCache:
-    """What whoever looks again and again keeps, so that not everything is worked out again. None of it is needed: it holds only
-    for the very same input, or by the kernel's own word (see ReadCache). `topologies` are applied ones by their documents,
-    `state` is what the last poll found, `built` what it found compiled, `seen` what of that it took from the root, and `recorded`
-    what was found out of programs that are recorded under digests which are not today's."""
+    """The cache of a caller that polls repeatedly. All of it is optional: it applies only to identical input, or by the
+    kernel's own word (see ReadCache). `topologies` are applied ones by their documents, `state` is the last poll's, `built`
+    its compiled kinds, `seen` those of them that were read from the root, and `recorded` the objects of programs that are
+    recorded under other digests than today's."""
 
     memory: ReadCache = field(default_factory=ReadCache)
     intended: DesiredCache = field(default_factory=DesiredCache)
@@ -138,8 +138,8 @@ class Reconciler:
         return with_shadows(with_taps(topologies, live.taps) if live.taps else topologies)
 
     def still(self, live: Live, *, connecting: bool = False) -> Live | None:
-        """`live`, which was read before, if the documents, the names of cubes and the netdevs are what they were. Where
-        netdevs come and go (`connecting`), these and hooks are read now, and cubes stand as they were."""
+        """`live`, which was read before, if the documents, the names of cubes and the netdevs are unchanged. If netdevs may
+        have appeared or vanished (`connecting`), these and hooks are read now, and cubes are taken from `live`."""
         from reconciler.kernel import rtnl
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
@@ -159,8 +159,8 @@ class Reconciler:
         return replace(live, adoptable={}, adopted={}, overfull=frozenset())
 
     def expected(self, documents: Sequence[Document], named: Collection[str], *, merge: bool) -> list[StoredDocument]:
-        """What the kernel will keep of these documents, if all that it keeps now is of their names: held while the kernel is
-        read, it spares the decoding of what says the same. What is wrong with a document is said later."""
+        """The documents as the kernel will store them, if all stored ones have these names: held while the kernel is read,
+        they spare decoding equal ones. Errors in a document are reported later."""
         from reconciler.check import check
         from reconciler.kernel.bpffs import Bpffs
 
@@ -242,7 +242,7 @@ class Reconciler:
         return desired
 
     def _recorded(self, live: Live) -> dict[str, Any]:
-        """What live programs were compiled to that are recorded under digests which are not today's; None: nobody knows."""
+        """The objects of live programs that are recorded under other digests than today's; None: lost."""
         today = [made for built in self.builder.built.values() for made in built.objects.values()]
         others = live.recorded.difference(made.digest for made in today)
         if lacking := others - self.kept.recorded.keys():

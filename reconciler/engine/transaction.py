@@ -1,8 +1,8 @@
 """Carry a plan out so that the kernel holds all of it or none of it.
 
-Stage, commit, verify; if anything fails up to there, everything done is undone, last first. Retire comes after, and a
-failure there leaves only garbage, which the next apply removes. There is no journal: a killed apply leaves a live graph
-that the next apply reads like any other, and reconciles.
+Stage, commit, verify; if anything fails up to there, everything done is undone, last first. Retire follows, and a failure
+there leaves only garbage, which the next apply removes. There is no journal: a killed apply leaves a live graph that the next
+apply reads like any other, and reconciles.
 """
 
 from __future__ import annotations

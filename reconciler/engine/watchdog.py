@@ -1,7 +1,7 @@
-"""The watchdog of an apply on trial: a process of its own that takes the apply back unless it is told not to.
+"""The watchdog of an apply on trial: a process of its own that rolls the apply back unless it is told not to.
 
-It is started by `trial.Watchdog` and spoken to by `trial.ask`; see there for the words. It depends on no terminal and on no
-other process: once it has said that it is ready, nothing but its own death keeps it from rolling back.
+It is started by `confirm.Watchdog`, and `confirm.ask` is its client; the protocol is described there. It depends on no
+terminal and on no other process: once it is ready, nothing but its own death keeps it from rolling back.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def main() -> int:
 
 
 def _for_older_versions(root: str, stack: ExitStack) -> list[socket.socket]:
-    """The socket where an older version searches for a trial, an agent that was not restarted yet; none if somebody has it:
-    then who looks there is misled, and that cannot be helped from here."""
+    """The socket where an older version (an agent that was not restarted yet) looks for a trial; None if another process has
+    it, which cannot be helped from here."""
     listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
     try:
         listener.bind(old_address(root))
@@ -118,7 +118,7 @@ def _line(parent: socket.socket, heard: bytearray) -> str:
 def _wait(
     parent: socket.socket, heard: bytearray, listeners: list[socket.socket], deadline: float
 ) -> tuple[bool, socket.socket | None]:
-    """Until the time is over or somebody decides. (Whether to keep it, who asked.)"""
+    """Until the deadline or a decision. (Whether to keep it, who asked.)"""
     if heard:
         return _line(parent, heard) == "keep", None
     ended: list[int] = []
@@ -146,7 +146,7 @@ def _wait(
 
 
 def _heard(listener: socket.socket) -> tuple[socket.socket, str]:
-    """A visitor and what it asks; only root and our own user are listened to, and nobody else is waited for."""
+    """A client and its request; only root and our own user are accepted, and others are not waited for."""
     talk, _ = listener.accept()
     if not rundir.is_believed(talk):
         return talk, ""

@@ -1,7 +1,7 @@
-"""All rows of a hash table as the kernel gives them: keys in one piece, values in another.
+"""Batch read of a hash table: keys in one buffer, values in another.
 
-Reading 10,000 rows takes the kernel 5 ms, and making Python objects of them another 2. Whether they are what they were the last
-time is told without: two pieces of memory are compared.
+Reading 10,000 rows takes the kernel 5 ms, and making Python objects of them another 2. To detect a change, the buffers are
+compared instead.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The bpf filesystem: where the live graph is kept, one directory for each root.
+"""The bpf filesystem, which holds the live graph: one directory for each root.
 
-Everything pcn leaves in the kernel hangs off one root directory (default /sys/fs/bpf/pcn). Paths in here are relative
-to it and made of names that were escaped, so nothing outside the root can be named, let alone removed.
+Everything pcn leaves in the kernel hangs off one root directory (default /sys/fs/bpf/pcn). Paths are relative to it and
+consist of escaped names, so nothing outside the root can be named, let alone removed.
 
 The root is root's own: mode 0700, on a bpf filesystem, opened once and reached by its descriptor from then on. Symlinks below
 it are data, which is read and never followed: a directory is opened without following links before anything in it is touched.
@@ -220,8 +220,7 @@ class Bpffs:
             os.rmdir(name, dir_fd=fd)
 
     def remove_if_empty(self) -> None:
-        """Take away the directories below links that hold nothing, and the root itself once nothing is left in it but what says
-        its format."""
+        """Remove the empty directories below links, and the root itself once nothing is left in it but its format."""
         if not self.exists(""):
             return
         for relative in (*(f"links/{name}" for name in self.names("links")), *self.names()):

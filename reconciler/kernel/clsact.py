@@ -1,8 +1,8 @@
 """Programs on a netdev's ingress and egress for kernels without TCX (before 6.6): filters on a clsact qdisc.
 
-Unlike a bpf_link such a filter holds its program by itself, survives its maker, and is found again by its name and
-priority. A name that starts with `NAME` is ours; everything else belongs to somebody and is neither replaced nor removed.
-If the qdisc is ours too, each of our filters says so in its name, and the last one to go takes it along.
+Unlike a bpf_link such a filter holds its program by itself, survives its maker, and is found again by its name and priority.
+A name that starts with `NAME` is ours; everything else belongs to others and is neither replaced nor removed. If the qdisc is
+ours too, the names of our filters record it, and it is removed with the last one.
 """
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def query(ifindex: int, direction: Direction, netns: str | None = None) -> list[
 
 
 def attach(ifindex: int, direction: Direction, program_fd: int, netns: str | None = None, *, priority: int = PRIORITY) -> None:
-    """Attach a direct-action program, or put it in the place of the one that we have there, without a gap.
+    """Attach a direct-action program, or atomically replace ours that is there.
 
-    Raises HookHeld if somebody else has a filter of this priority, KernelError.
+    Raises HookHeld if another owner has a filter of this priority, KernelError.
     """
     present = query(ifindex, direction, netns)
     holder = next((entry for entry in present if entry.priority == priority and not entry.ours), None)

@@ -33,7 +33,7 @@ _LOOPBACK = 1
 
 @once
 def has_tcx() -> bool:
-    """Whether this kernel has TCX. PCN_NO_TCX=1 says no, to try the other way on a kernel that has it."""
+    """Whether this kernel has TCX. PCN_NO_TCX=1 disables it, to test the fallback."""
     if os.environ.get("PCN_NO_TCX") == "1":
         return False
     try:
@@ -185,8 +185,8 @@ def holders(ifindex: int, point: str) -> str:
 
 
 def unpinned(ifindex: int, point: str) -> str:
-    """The first program at a TC hook that is a stub or a chain of some pcn, with the link that holds it; '' if there is none. To
-    be asked of hooks at which this root has nothing. One whose pin has just gone is given time to go too."""
+    """The first program at a TC hook that is a stub or a chain of some pcn, with its link; '' if there is none. For hooks at
+    which this root has nothing. A link that has just lost its pin gets time to disappear."""
     deadline = time.monotonic() + _DETACHED
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Making netdevs. The attributes of each kind nest differently, and pyroute2 knows them; it costs 0.13 s to import and
+"""Creates netdevs. The attributes of each kind nest differently, and pyroute2 supports them; it costs 0.13 s to import and
 0.9 ms (and four descriptors) a socket, so it is opened when the first link is created and then kept.
 
 A netdev is born in its namespace, with its name, group, MTU and MAC: a kill leaves it either absent or marked as ours.

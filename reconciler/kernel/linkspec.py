@@ -1,7 +1,7 @@
-"""What a wanted netdev means to the kernel, and where a netdev that is there differs from it. Pure; no system call.
+"""The kernel's view of a wanted netdev, and where an existing netdev differs from it. Pure; no system call.
 
-`diff_end` is the one place that states what counts as drift of a link end: only what somebody requested. Link-local
-addresses, leases, and routes of a routing daemon come and go by themselves and are nobody's business here.
+`diff_end` alone defines the drift of a link end: only what was requested counts. Link-local addresses, leases, and routes of
+a routing daemon appear and disappear by themselves and are ignored here.
 """
 from __future__ import annotations
 

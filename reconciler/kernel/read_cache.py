@@ -22,7 +22,7 @@ class Directory:
 
 @dataclass(slots=True)
 class CachedResult:
-    """What was built from `given` and of what was read; `reads` are the directories, and the contents by the question asked."""
+    """The value built from `given` and from what was read; `reads` are the directories, and contents by what was read."""
 
     given: Any
     directories: dict[str, Directory] = field(default_factory=dict)
@@ -32,12 +32,13 @@ class CachedResult:
 
 @dataclass(slots=True)
 class ReadCache:
-    """What one poll may take over from the one before, because the kernel reports whether it still holds.
+    """Results of the last poll that this one may reuse, because the kernel tells whether they are still valid.
 
     An inode of bpffs is one object for life: which program or map it is, which maps a program uses, a map's shape and a
-    symlink's text are read once for each inode, and anew for another inode at the same path. A directory lists the same inodes
-    for as long as its time of change is the same. What changes in place (rows, slots, what a link runs) is read in every poll;
-    but what was built from it is kept for as long as it reads the same. While `gives_way` is set and says yes, nobody reads on.
+    symlink's text are read once for each inode, and anew for another inode at the same path. A directory lists the same
+    inodes for as long as its time of change is the same. Content that changes in place (rows, slots, a link's program) is
+    read in every poll; but values built from it are reused while it reads the same. A poll stops when `gives_way` is set and
+    returns true.
     """
 
     directories: dict[str, Directory] = field(default_factory=dict)
@@ -56,8 +57,8 @@ class ReadCache:
 
 
 def in_short(content: Any) -> Any:
-    """What is kept of a map's content to compare with: itself, or its length and Python's own hash, which has a key that nobody
-    knows and takes a fifth of the time of those that need none."""
+    """The fingerprint of a map's content for comparisons: itself, or its length and Python's own hash, which has a secret key
+    and takes a fifth of the time of unkeyed ones."""
     if isinstance(content, bytes) and len(content) > _SHORT:
         return len(content), hash(content)
     if isinstance(content, batch_read.Block) and len(content.keys) > _SHORT:

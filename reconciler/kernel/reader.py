@@ -34,10 +34,10 @@ _ABSENT = Directory((0, 0))
 
 
 class Reader:
-    """Reads pins by their path relative to the root. It is for one poll: a directory is listed once, and a pin asked once what
-    it is. With a `memory`, this poll continues from the last one, and leaves what it learned in it; what was created under one of
-    the names in `since` is not even read again. Of tables in `known` (by their paths) the rows are given, and the next poll reads
-    what holds them again. Whoever requests tables by their number reads in a `with` block."""
+    """Reads pins by their path relative to the root. It is for one poll: a directory is listed once, and a pin's type read
+    once. With a `memory`, this poll continues from the last one, and updates it; objects created under one of the names in
+    `since` are not even read again. Of tables in `known` (by their paths) the rows are an argument, and the next poll reads
+    their objects again. Tables by number are read within a `with` block."""
 
     def __init__(
         self, root: Bpffs, memory: ReadCache | None = None, since: Collection[str] = (), known: Mapping[str, Rows] | None = None
@@ -59,7 +59,8 @@ class Reader:
             os.close(self._arrays.pop())
 
     def remembered(self, name: str, given: object, make: Callable[[], T]) -> T:
-        """What `make` makes of `given` and of what it reads here; recreated only if either differs from the last time."""
+        """The result of `make`, which depends on `given` and on what it reads here; called again only if either differs from
+        the last time."""
         known = self._memory.results.get(name)
         is_same = known is not None and known.given == given
         if known is None or not is_same or not (name in self._since or (not self._known and self._reads_the_same(known))):
@@ -235,8 +236,8 @@ class Reader:
     def rows(
         self, relative: str, *, sparse: bool = False, of: Callable[[Rows], Rows] | None = None
     ) -> tuple[maps.MapSpec, Rows] | None:
-        """All rows of a table, or what `of` makes of them, which nobody may change: they are the same object in the next poll, if
-        they read the same. Where it is `sparse`, an array's rows of zeros may be omitted."""
+        """All rows of a table, or the result of `of` for them, which must not be changed: they are the same object in the
+        next poll, if they read the same. If `sparse`, an array's rows of zeros may be omitted."""
         if relative in self._known and (spec := self.spec(relative)) is not None:
             if self._noted is not None:
                 self._noted.contents[relative, None] = _UNKNOWN  # which no content is

@@ -1,8 +1,8 @@
 """One writer at a time for each bpffs root, or several readers.
 
-Two locks, taken one after the other. That in /run/pcn no ordinary user can reach. That on the root directory is where every
-version of pcn takes it, so it is what an older one is kept apart by; but whoever could open the directory before it was root's
-alone may have it locked for ever. So it is waited for only while a process of root's holds it.
+Two locks, acquired in this order. The one in /run/pcn is out of reach of ordinary users. The one on the root directory is
+used by every version of pcn, so it excludes older ones; but a process that opened the directory before it was private to root
+may hold it for ever. So it is waited for only while a process of root's holds it.
 """
 
 from __future__ import annotations

@@ -72,8 +72,8 @@ def end(name: str, netns: str | None = None) -> EndState | None:
 def link(name: str, netns: str | None = None) -> NetdevState | None:
     """One netdev; None if there is none of that name. Raises KernelError.
 
-    This has an effect that `links` has not: the kernel acts at once on a carrier that has just come or gone. Left alone, it
-    takes up to a second over it when many links change, and drops what a link that is up should send meanwhile (m).
+    Unlike `links`, this makes the kernel process a carrier change at once. Otherwise that takes up to a second when many
+    links change, and packets for a link that is up are dropped meanwhile (m).
     """
     with namespaces.inside(netns), nlmsg.open_socket() as sock:
         try:

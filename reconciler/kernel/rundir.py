@@ -1,4 +1,4 @@
-"""/run/pcn, by which pcn's processes find one another: root's own, mode 0700, so that no ordinary user is in between.
+"""/run/pcn, where pcn's processes find each other: owned by root, mode 0700, out of reach of ordinary users.
 
     seat = take("sys-fs-bpf-pcn.lock", "4711")     what one process holds; the kernel gives it back when the process ends
     holder("sys-fs-bpf-pcn.lock")                  what the holder wrote there, without waiting for it; None if nobody holds it
@@ -65,7 +65,7 @@ class Seat:
         self._name, self._fd, self._shared = name, fd, shared
 
     def write(self, words: str) -> None:
-        """Say something of the holder. One call of the kernel: who reads meanwhile reads the old words or the new ones."""
+        """Write the content of the seat. One system call: readers see the old content or the new."""
         os.pwrite(self._fd, words.encode().ljust(64), 0)
 
     def release(self) -> None:
@@ -101,7 +101,7 @@ def take(name: str, words: str = "", *, shared: bool = False, timeout: float = _
 
 
 def holder(name: str) -> str | None:
-    """What the holder of a seat says; None if nobody holds it. Waits for nobody."""
+    """The content of a seat, written by its holder; None if it is free. Does not block."""
     try:
         with opened(make=False) as directory_fd:
             fd = trusted.open_file(directory_fd, name)
@@ -117,8 +117,8 @@ def holder(name: str) -> str | None:
 
 
 def holders(prefix: str) -> list[str]:
-    """What the holders of all seats say whose names begin so, in the order of the names. What somebody left who was killed is
-    taken away. Waits for nobody."""
+    """The contents of all held seats whose names have a prefix, in the order of the names. Seats of killed holders are
+    removed. Does not block."""
     found = []
     try:
         with opened(make=False) as directory_fd:
@@ -169,7 +169,7 @@ def unlink(name: str) -> None:
 
 
 def connect(name: str, timeout: float) -> socket.socket:
-    """A connection to whoever listens by that name. Raises OSError if nobody does, or one that is not to be believed."""
+    """A connection to the listener of that name. Raises OSError if there is none, or one of another user."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         sock.settimeout(timeout)

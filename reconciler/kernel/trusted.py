@@ -1,4 +1,5 @@
-"""Directories and files that root may rely on: reached by descriptor, and at no step of the way anybody else's.
+"""Directories and files that root may trust: opened by descriptor, with no component of the path under another user's
+control.
 
     own_directory(path)       a directory that is root's alone: mode 0700, which is mended
     open_directory(path)      walk a path from / on; each directory on it must be root's (or ours), and not writable by others
@@ -6,7 +7,7 @@
     beneath(fd, relative)     a directory below an open one, by openat2(2): no symlink is followed, no mount crossed
     open_file(fd, name)       a regular file in an open directory; a FIFO, a device or a symlink is refused without waiting
 
-What these give cannot be exchanged afterwards by an ordinary user, so a path below such a descriptor (`at`) may be used by name.
+An ordinary user cannot exchange the results afterwards, so a path below such a descriptor (`at`) may be used by name.
 """
 
 from __future__ import annotations
