@@ -123,6 +123,8 @@ static __always_inline void keep_connection(struct packet *packet) {
     openings.delete(key);
   else if (known)
     connections.delete(key);
+  if (!settles && known && packet->proto != IPPROTO_TCP)
+    streams.delete(key);
 }
 
 /* Before anything is heard from the other end all is NEW. */

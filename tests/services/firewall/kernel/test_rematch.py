@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -181,6 +182,18 @@ def test_what_answers_a_refused_packet_may_begin_a_connection_of_its_own(machine
     assert machine.run("INGRESS", ANSWERS) == "ACCEPT"
     assert [each["src"] for each in machine.state()["session-table"]] == ["10.0.0.2"]
     assert [machine.run(chain, ASKS) for chain in ("EGRESS", "INGRESS")] == ["ACCEPT", "ACCEPT"]
+
+
+def test_a_connection_that_takes_an_answered_ones_place_leaves_no_second_row(machine):
+    machine, _ = machine
+    assert machine.run("EGRESS", ASKS) == "ACCEPT"
+    assert machine.run("INGRESS", ANSWERS) == "ACCEPT"
+    time.sleep(2.2)  # a stream, as Linux has it, which is in a table of its own
+    assert machine.run("EGRESS", ASKS) == "ACCEPT"
+    assert [(each["src"], each["state"]) for each in machine.state()["session-table"]] == [("10.0.0.1", "ESTABLISHED")]
+    assert machine.run("EGRESS", ANSWERS) == "ACCEPT"
+    assert [(each["src"], each["state"]) for each in machine.state()["session-table"]] == [("10.0.0.2", "NEW")]
+    assert machine.run("INGRESS", ASKS) == "ACCEPT", "it answers the one of now"
 
 
 def test_each_chain_is_asked_anew_of_what_passes_both(machine):
