@@ -16,17 +16,7 @@ FORMAT_VERSION = "1.0"
 
 def status(files: Files, healer: Controller, started: float, slow_path: Mapping[str, Any] | None) -> dict[str, Any]:
     """Times are seconds since the epoch. `healthy`: the kernel holds what the files declare, and what was applied."""
-    problems = [file.problem for file in files.files.values() if file.problem]
-    problems += [f"{files.absent} is not there"] if files.absent else []
-    problems += [healer.problem] if healer.problem else []
-    problems += [f"waiting: {healer.busy_with}"] if _is_held_up(healer) else []
-    problems += [*healer.sealed, *healer.trials.problems()]
-    problems += [problem_of(healer.resets)] if healer.resets else []
-    problems += [str(problem) for problem in healer.refused]
-    if healer.mode == OBSERVE and healer.pending:
-        problems.append(f"{len(healer.pending)} changes pending, not applied (--{OBSERVE})")
-    if healer.drift:
-        problems.append(f"{len(healer.drift)} objects have drifted")
+    problems = _problems(files, healer)
     tally = healer.tally
     return {
         "format_version": FORMAT_VERSION,
@@ -63,6 +53,21 @@ def status(files: Files, healer: Controller, started: float, slow_path: Mapping[
         "slow_path": dict(slow_path) if slow_path is not None else None,
         "memory_kib": resident(),
     }
+
+
+def _problems(files: Files, healer: Controller) -> list[str]:
+    problems = [file.problem for file in files.files.values() if file.problem]
+    problems += [f"{files.absent} is not there"] if files.absent else []
+    problems += [healer.problem] if healer.problem else []
+    problems += [f"waiting: {healer.busy_with}"] if _is_held_up(healer) else []
+    problems += [*healer.sealed, *healer.trials.problems()]
+    problems += [problem_of(healer.resets)] if healer.resets else []
+    problems += [str(problem) for problem in healer.refused]
+    if healer.mode == OBSERVE and healer.pending:
+        problems.append(f"{len(healer.pending)} changes pending, not applied (--{OBSERVE})")
+    if healer.drift:
+        problems.append(f"{len(healer.drift)} objects have drifted")
+    return problems
 
 
 def _is_held_up(healer: Controller) -> bool:

@@ -231,8 +231,8 @@ class Reconciler:
 
             today = by_digest(built)
             recorded = names(live, {digest: made for digest, made in known.items() if made and made.digest in today})
-        cubes = LiveCubes(live.tables, live.published, recorded)
-        desired = build_desired(topologies, self.services, built, live.ports, others, cubes, facts, before)
+        cubes = LiveCubes(live.tables, live.published, recorded, live.ports)
+        desired = build_desired(topologies, self.services, built, cubes, others, facts, before)
         if not desired.linked:
             state = dict(desired.state)
             chains = fuse(state, desired.ways, self.services, built, self.objects(live))

@@ -7,8 +7,9 @@ determines where packets go; this module adds the objects that cubes consist of.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reconciler import facts as facts_
 from reconciler import pins
@@ -36,59 +37,33 @@ from reconciler.model import BuildKey, Cube, Topology
 from reconciler.service.model.codec import Env
 from reconciler.service.registry import Service, Services
 
-if TYPE_CHECKING:
-    pass
 
 def build_desired(
     topologies: Sequence[Topology],
     services: Services,
     built: Mapping[BuildKey, Built],
-    indices: Mapping[str, Mapping[str, int]],
+    live: LiveCubes,
     netdevs: Mapping[str, str],
-    live: LiveCubes | None = None,
     facts: Mapping[str, Any] | None = None,
     before: DesiredCache | None = None,
 ) -> Desired:
     """The desired graph of these topologies.
 
-    `indices` are the port indices that the live cubes already have, which are kept; `netdevs` are those that exist now and
-    are no topology's, with their kinds; `facts` are the host's (reconciler/facts). `before` is the cache of the last build,
-    which is updated. Raises DocumentError for what only the compiled tables can tell.
+    The port indices of `live` cubes are kept; `netdevs` are those that exist now and are no topology's, with their kinds;
+    `facts` are the host's (reconciler/facts). `before` is the cache of the last build, which is updated. Raises DocumentError
+    for what only the compiled tables can tell.
     """
     known = before if before is not None else DesiredCache()
     given_facts = links.with_own(facts or {}, _owned(topologies))
-    facts, built, (all_rows, published, recorded) = known.same_facts(given_facts), known.same_built(built), live or LiveCubes()
-    editions = services.stamps()
-    asked = Inputs(tuple(topologies), dict(built), indices, all_rows, facts, published, dict(netdevs), recorded, editions)
+    facts, built, stamps = known.same_facts(given_facts), known.same_built(built), services.stamps()
+    seen = live.indices, live.rows, facts, live.published, dict(netdevs), live.recorded
+    asked = Inputs(tuple(topologies), dict(built), *seen, stamps)
     if known.graph is not None and known.graph.frame.services is services and known.graph.asked.is_like(asked):
         return known.graph.desired
-    old = known.graph.parts if known.graph is not None else {}
     kinds = {**netdevs, **_owned(topologies)}
     places = places_of(topologies, kinds)
-    parts: dict[str, CubePart] = {}
-    problems: list[Problem] = []
-    parent = parents(topologies)
-    for cube in (cube for topology in topologies for cube in topology.cubes):
-        try:
-            service = _service(cube, services)
-            key, _ = build_key(cube, service)
-            whole, known_indices = built[key], indices.get(cube.name, {})
-            rows, part, others = all_rows.get(cube.name, {}), old.get(cube.name), recorded.get(cube.name, {})
-            seen, own = rows if service.implementation.derives else None, places.named.get(cube.name)
-            given = {**published.get(cube.name, {}), **(parent.get(cube.name, {}) if own is None else {})}
-            given |= shadow_fact(cube, service, facts)
-            wanted = facts_.of_cube(service.facts, facts, given)
-            same = part is not None and part.places == own and part.edition == service.edition
-            if part is None or not same or not part.holds_for(cube, whole, known_indices, others, seen, wanted):
-                names = own if own is not None else [port.name for port in cube.ports]
-                ports = port_indices(names, known_indices, service.max_ports if own is None else pins.MOST_PLACES)
-                env = Env(ports, cube=cube.name, facts=wanted, live=rows)
-                part = cube_part(cube, service, key, whole, env, others, own)
-            parts[cube.name] = part
-        except (ValueError, KeyError) as error:
-            problems.append(Problem(str(error.args[0] if error.args else error), f"/spec/cubes/{cube.name}"))
-    if problems:
-        raise DocumentError([*problems, *_tables(parts.values())[1]])
+    old = known.graph.parts if known.graph is not None else {}
+    parts = _parts(topologies, _PartBuilder(services, built, live, facts, places, parents(topologies), old))
     frame = Skeleton.of(topologies, services, frozenset(kinds), places)
     documents = [TopologyRecord(topology.name, document_text(topology)) for topology in topologies]
     desired = rebuild(known.graph, frame, parts, documents) if known.graph is not None else None
@@ -96,6 +71,52 @@ def build_desired(
         desired = _whole(topologies, services, frame.netdevs, parts, places, _promiscuous(topologies, services, kinds))
     known.graph = CachedGraph(asked, frame, parts, desired)
     return desired
+
+
+@dataclass(frozen=True, slots=True)
+class _PartBuilder:
+    """Makes the parts of cubes; that of the `old` graph is reused if it would come out the same."""
+
+    services: Services
+    built: Mapping[BuildKey, Built]
+    live: LiveCubes
+    facts: Mapping[str, Any]
+    places: Places
+    parents: Mapping[str, Mapping[str, Any]]
+    old: Mapping[str, CubePart]
+
+    def part(self, cube: Cube) -> CubePart:
+        """Raises ValueError, KeyError."""
+        service, own = _service(cube, self.services), self.places.named.get(cube.name)
+        key, _ = build_key(cube, service)
+        whole, indices = self.built[key], self.live.indices.get(cube.name, {})
+        rows, others = self.live.rows.get(cube.name, {}), self.live.recorded.get(cube.name, {})
+        facts = self._facts_of(cube, service, at_one_place=own is None)
+        old, seen = self.old.get(cube.name), rows if service.implementation.derives else None
+        same = old is not None and old.places == own and old.edition == service.edition
+        if old is not None and same and old.holds_for(cube, whole, indices, others, seen, facts):
+            return old
+        names = own if own is not None else [port.name for port in cube.ports]
+        ports = port_indices(names, indices, service.max_ports if own is None else pins.MOST_PLACES)
+        return cube_part(cube, service, key, whole, Env(ports, cube=cube.name, facts=facts, live=rows), others, own)
+
+    def _facts_of(self, cube: Cube, service: Service, *, at_one_place: bool) -> Mapping[str, Any]:
+        given = {**self.live.published.get(cube.name, {}), **(self.parents.get(cube.name, {}) if at_one_place else {})}
+        return facts_.of_cube(service.facts, self.facts, given | shadow_fact(cube, service, self.facts))
+
+
+def _parts(topologies: Sequence[Topology], builder: _PartBuilder) -> dict[str, CubePart]:
+    """By cube. Raises DocumentError."""
+    parts: dict[str, CubePart] = {}
+    problems: list[Problem] = []
+    for cube in (cube for topology in topologies for cube in topology.cubes):
+        try:
+            parts[cube.name] = builder.part(cube)
+        except (ValueError, KeyError) as error:
+            problems.append(Problem(str(error.args[0] if error.args else error), f"/spec/cubes/{cube.name}"))
+    if problems:
+        raise DocumentError([*problems, *_tables(parts.values())[1]])
+    return parts
 
 
 def _promiscuous(topologies: Sequence[Topology], services: Services, kinds: Mapping[str, str]) -> Iterable[Record]:

@@ -46,12 +46,13 @@ class Built:
 
 
 class LiveCubes(NamedTuple):
-    """The live cubes, each by its name: the rows of their tables, the facts that their workers published, and, by address,
-    the recorded digests of programs that are equivalent to today's."""
+    """The live cubes, each by its name: the rows of their tables, the facts that their workers published, by address the
+    recorded digests of programs that are equivalent to today's, and the indices of their ports."""
 
     rows: Mapping[str, Mapping[str, Mapping[bytes, bytes]]] = MappingProxyType({})
     published: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     recorded: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+    indices: Mapping[str, Mapping[str, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""A value that states the same as another one for the most part, made of that one's objects wherever they are equal.
+"""Structural sharing: a value rebuilt from the objects of a mostly equal one.
 
     share({"rule": [a, b, c]}, {"rule": [a2, b2, d]})     # a2 == a, b2 == b: {"rule": [a, b, d]}
 
-Who reads a document anew from bytes has new objects throughout. What follows from a document is remembered by its entries
-(`incremental.entry_memo`), so the entries that say what they said before have to be the objects that they were before.
+A document that is parsed from bytes consists of new objects. Memos are keyed by the identity of entries
+(`incremental.entry_memo`), so unchanged entries have to be the same objects as before.
 """
 
 from __future__ import annotations

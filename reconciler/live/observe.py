@@ -68,21 +68,7 @@ def observe_bpffs(
     snapshot.add(documents)
     kept = {pins.topology(name) for name in (*(record.name for record in documents), *unreadable)}
     leftovers = [path for name in reader.names("topologies") if (path := f"topologies/{name}") not in kept]
-    cubes: dict[str, Snapshot] = {}
-    said = declared_cubes(documents)
-    for escaped in reader.names("cubes"):
-        name = pins.unescape(escaped)
-        about, current = _identity(reader, escaped, name, said.get(name))
-        if about is None or current is None or "~" in escaped:
-            leftovers.append(f"cubes/{escaped}")
-        else:
-            given = about, current, state, snapshot.compiled(about)
-            ways = reader.remembered(ways_of(name), given, partial(_ways, snapshot, name, about))
-            cubes[name] = reader.remembered(name, given, partial(_alone, snapshot, name, about, current))
-            cubes[name].lead(*ways)
-    reader.forget_all_but({*cubes, *map(ways_of, cubes)})
-    for own in cubes.values():
-        snapshot.take(own)
+    cubes = _cubes(snapshot, declared_cubes(documents), leftovers)
     in_use = set[int]().union(*(own.in_use for own in cubes.values())) if any(own.chains for own in cubes.values()) else set()
     groups = {cube: _group(snapshot, own, in_use) for cube, own in cubes.items()}
     leftovers += [*snapshot.orphans, *hooks(snapshot)]
@@ -101,6 +87,25 @@ def observe_bpffs(
         published=snapshot.published,
         recorded=frozenset(snapshot.recorded),
     )
+
+
+def _cubes(snapshot: Snapshot, declared: Mapping[str, dict[str, Any]], leftovers: list[str]) -> dict[str, Snapshot]:
+    """What was read of each cube, by name. Directories that are none are added to `leftovers`."""
+    reader, cubes = snapshot.reader, dict[str, Snapshot]()
+    for escaped in reader.names("cubes"):
+        name = pins.unescape(escaped)
+        about, current = _identity(reader, escaped, name, declared.get(name))
+        if about is None or current is None or "~" in escaped:
+            leftovers.append(f"cubes/{escaped}")
+        else:
+            given = about, current, snapshot.state, snapshot.compiled(about)
+            ways = reader.remembered(ways_of(name), given, partial(_ways, snapshot, name, about))
+            cubes[name] = reader.remembered(name, given, partial(_alone, snapshot, name, about, current))
+            cubes[name].lead(*ways)
+    reader.forget_all_but({*cubes, *map(ways_of, cubes)})
+    for own in cubes.values():
+        snapshot.take(own)
+    return cubes
 
 
 def _group(snapshot: Snapshot, own: Snapshot, in_use: Collection[int]) -> RecordGroup:

@@ -16,61 +16,38 @@ from reconciler.plan.steps import Disruption, Rank, Step
 
 
 def plan_cube(change: Change, context: Context) -> Iterator[Step]:
-    record = change.after
-    if not isinstance(record, CubeRecord):
-        assert isinstance(change.before, CubeRecord)
-        yield Step(
-            Rank.RETIRE,
-            change.address,
-            "delete",
-            "no longer in a topology",
-            RemoveCube(pins.cube(change.before.name)),
-            before=what(change.before),
-            disruption=Disruption.NONE if pins.is_shadow(change.before.name) else Disruption.STATE_RESET,
-        )
-        return
+    before, after = change.before, change.after
+    if isinstance(before, CubeRecord) and isinstance(after, CubeRecord):
+        return _updated(change.address, before, after, context)
+    if isinstance(after, CubeRecord):
+        return _created(change.address, after, context)
+    assert isinstance(before, CubeRecord)
+    return _removed(change.address, before)
+
+
+def _removed(address: str, record: CubeRecord) -> Iterator[Step]:
+    disruption = Disruption.NONE if pins.is_shadow(record.name) else Disruption.STATE_RESET
+    remove = RemoveCube(pins.cube(record.name))
+    yield Step(Rank.RETIRE, address, "delete", "no longer in a topology", remove, before=what(record), disruption=disruption)
+
+
+def _created(address: str, record: CubeRecord, context: Context) -> Iterator[Step]:
     home = pins.cube(record.name)
-    about = _about(record)
-    if change.before is None:
-        if home in context.live.orphans:  # nothing refers to a cube that was never finished
-            context.cleared.add(home)
-            yield Step(
-                Rank.DIRECTORY,
-                f"leftover/{home}",
-                "delete",
-                "left by an interrupted apply",
-                Remove(home),
-            )
-        make = MakeDirectory(home)
-        yield Step(Rank.DIRECTORY, change.address, "create", "in the topology", make, (make.inverse(),), after=what(record))
-        yield Step(
-            Rank.DIRECTORY,
-            change.address,
-            "create",
-            "in the topology",
-            SetLink(f"{home}/about", about),
-        )
-        return
-    assert isinstance(change.before, CubeRecord)
-    yield Step(
-        Rank.NAMES,
-        change.address,
-        "update",
-        _why(change.before, record),
-        SetLink(f"{home}/about", about),
-        (SetLink(f"{home}/about", _about(change.before)),),
-        change.before.topology,
-        record.topology,
-    )
-    if change.before.topology == GONE:  # `about` or `current` was lost
-        current = f"g{context.live.generations.get(record.name, 0)}"
-        yield Step(
-            Rank.NAMES,
-            change.address,
-            "restore",
-            "names what is in force",
-            SetLink(f"{home}/current", current),
-        )
+    if home in context.live.orphans:  # nothing refers to a cube that was never finished
+        context.cleared.add(home)
+        yield Step(Rank.DIRECTORY, f"leftover/{home}", "delete", "left by an interrupted apply", Remove(home))
+    make = MakeDirectory(home)
+    yield Step(Rank.DIRECTORY, address, "create", "in the topology", make, (make.inverse(),), after=what(record))
+    yield Step(Rank.DIRECTORY, address, "create", "in the topology", SetLink(f"{home}/about", _about(record)))
+
+
+def _updated(address: str, before: CubeRecord, after: CubeRecord, context: Context) -> Iterator[Step]:
+    home = pins.cube(after.name)
+    write, undo = SetLink(f"{home}/about", _about(after)), SetLink(f"{home}/about", _about(before))
+    yield Step(Rank.NAMES, address, "update", _why(before, after), write, (undo,), before.topology, after.topology)
+    if before.topology == GONE:  # `about` or `current` was lost
+        current = f"g{context.live.generations.get(after.name, 0)}"
+        yield Step(Rank.NAMES, address, "restore", "names what is in force", SetLink(f"{home}/current", current))
 
 
 def _why(before: CubeRecord, after: CubeRecord) -> str:

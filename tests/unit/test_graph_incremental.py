@@ -21,7 +21,7 @@ from reconciler.errors import DocumentError
 from reconciler.graph.desired import build_desired
 from reconciler.graph.diff import diff
 from reconciler.graph.incremental import DesiredCache
-from reconciler.graph.parts import Desired, by_address
+from reconciler.graph.parts import Desired, LiveCubes, by_address
 from reconciler.graph.records import Grouped, HookRecord, PortRecord, assemble, grouped
 from reconciler.model import Topology
 from reconciler.service.registry import Services
@@ -48,7 +48,7 @@ def text(*cubes: tuple[str, str], loglevel: str = "INFO") -> str:
 def graph(document: Document, known: DesiredCache | None, netdevs: tuple[str, ...] = ("w0", "w2", "v1", "v2")) -> Desired:
     topologies = check([document], SERVICES)[0]
     built, indices = BUILDER.ensure(BUILDER.keys_of(topologies)), {f"c{number}": {"a": 0, "b": 1} for number in range(3)}
-    desired = build_desired(topologies, SERVICES, built, indices, dict.fromkeys(netdevs), before=known)
+    desired = build_desired(topologies, SERVICES, built, LiveCubes(indices=indices), dict.fromkeys(netdevs), before=known)
     if isinstance(desired.state, Grouped):
         return desired
     desired = replace(desired, state=grouped(desired.state))
@@ -110,7 +110,7 @@ def test_netdevs_that_come_and_go_make_the_graph_that_is_made_anew() -> None:
 
 
 def build(topologies: Sequence[Topology], built: Any, netdevs: dict[str, str], known: DesiredCache | None) -> Desired:
-    desired = build_desired(topologies, SERVICES, built, {}, netdevs, before=known)
+    desired = build_desired(topologies, SERVICES, built, LiveCubes(), netdevs, before=known)
     if not isinstance(desired.state, Grouped):
         desired = replace(desired, state=grouped(desired.state))
         if known is not None:

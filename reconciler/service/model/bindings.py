@@ -7,7 +7,7 @@ group of leaves that is stored in a table. `rows` needs nothing else to convert 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Schema = Mapping[str, Any]
@@ -77,7 +77,7 @@ class _Draft:
 def bindings(schema: Schema) -> tuple[Binding, ...]:
     """All bindings of one service's schema, in model order."""
     drafts: list[_Draft] = []
-    _visit_object(schema, (), 0, [], _open(drafts, schema, (), []), drafts, (), False)
+    _visit_object(schema, _At(draft=_open(drafts, schema, (), [])), drafts)
     return tuple(draft.finished() for draft in drafts if draft.keys or draft.values)
 
 
@@ -97,45 +97,37 @@ def _open(
     return drafts[-1]
 
 
-def _visit_object(
-    node: Schema,
-    segments: tuple[tuple[str, bool], ...],
-    level: int,
-    keys: list[Column],
-    draft: _Draft | None,
-    drafts: list[_Draft],
-    path: tuple[str, ...],
-    state: bool,
-) -> None:
-    """Walk an object's members; `path` is where the object stands within the entry of the innermost list. What stands in
-    state is state."""
-    for of_state, members in ((state, node.get("properties", {})), (True, node.get("x-state", {}))):
+@dataclass(frozen=True, slots=True)
+class _At:
+    """A position in the walk of a schema: `segments` from the root, the `level` lists around and their `keys`, the `draft` of
+    the table that leaves belong to, and the `path` within the entry of the innermost list. Everything below state is state."""
+
+    segments: tuple[tuple[str, bool], ...] = ()
+    level: int = 0
+    keys: tuple[Column, ...] = ()
+    draft: _Draft | None = None
+    path: tuple[str, ...] = ()
+    state: bool = False
+
+
+def _visit_object(node: Schema, at: _At, drafts: list[_Draft]) -> None:
+    for of_state, members in ((at.state, node.get("properties", {})), (True, node.get("x-state", {}))):
         for name, member in members.items():
-            _visit(name, member, segments, level, keys, draft, drafts, path, of_state)
+            _visit(name, member, replace(at, state=of_state), drafts)
 
 
-def _visit(
-    name: str,
-    node: Schema,
-    segments: tuple[tuple[str, bool], ...],
-    level: int,
-    keys: list[Column],
-    draft: _Draft | None,
-    drafts: list[_Draft],
-    path: tuple[str, ...],
-    state: bool,
-) -> None:
+def _visit(name: str, node: Schema, at: _At, drafts: list[_Draft]) -> None:
     if node.get("type") == "array":
-        _visit_list(name, node, segments, level, keys, drafts, state)
+        _visit_list(name, node, at, drafts)
     elif node.get("type") == "object":
-        inner = _open(drafts, node, (*segments, (name, False)), []) if "x-pcn-table" in node else draft
-        _visit_object(node, (*segments, (name, False)), level, keys, inner, drafts, (*path, name), state)
+        segments = (*at.segments, (name, False))
+        inner = _open(drafts, node, segments, []) if "x-pcn-table" in node else at.draft
+        _visit_object(node, replace(at, segments=segments, draft=inner, path=(*at.path, name)), drafts)
     elif "x-pcn-value" in node:
-        home = _open(drafts, node, segments, []) if "x-pcn-table" in node else draft
+        home = _open(drafts, node, at.segments, []) if "x-pcn-table" in node else at.draft
         if home is not None:
-            home.values.append(
-                _column(level if home.keys else 0, _full(home, segments, path, name), node, node["x-pcn-value"], state)
-            )
+            path = _full(home, at.segments, at.path, name)
+            home.values.append(_column(at.level if home.keys else 0, path, node, node["x-pcn-value"], at.state))
 
 
 def _full(home: _Draft, segments: tuple[tuple[str, bool], ...], path: tuple[str, ...], name: str) -> tuple[str, ...]:
@@ -143,29 +135,22 @@ def _full(home: _Draft, segments: tuple[tuple[str, bool], ...], path: tuple[str,
     return (*path, name) if home.keys else (*(segment for segment, _ in segments), name)
 
 
-def _visit_list(
-    name: str,
-    node: Schema,
-    segments: tuple[tuple[str, bool], ...],
-    level: int,
-    keys: list[Column],
-    drafts: list[_Draft],
-    state: bool,
-) -> None:
-    items = node.get("items", {})
-    here = (*segments, (name, True))
+def _visit_list(name: str, node: Schema, at: _At, drafts: list[_Draft]) -> None:
+    items, level = node.get("items", {}), at.level + 1
+    here = (*at.segments, (name, True))
     if items.get("type") != "object":  # a leaf-list: its entries are the keys
         if "x-pcn-table" in node:
-            own = _column(level + 1, (), {**items, **node}, node.get("x-pcn-key", ""), False)
-            _open(drafts, node, here, [*keys, own], state)
+            own = _column(level, (), {**items, **node}, node.get("x-pcn-key", ""), False)
+            _open(drafts, node, here, [*at.keys, own], at.state)
         return
     own_keys = [
-        _column(level + 1, (leaf,), items["properties"][leaf], items["properties"][leaf]["x-pcn-key"], False)
+        _column(level, (leaf,), items["properties"][leaf], items["properties"][leaf]["x-pcn-key"], False)
         for leaf in node.get("x-yang-key", ())
         if "x-pcn-key" in items["properties"][leaf]
     ]
-    draft = _open(drafts, node, here, [*keys, *own_keys], state)
-    _visit_object(items, here, level + 1, [*keys, *own_keys], draft, drafts, (), state)
+    keys = [*at.keys, *own_keys]
+    draft = _open(drafts, node, here, keys, at.state)
+    _visit_object(items, _At(here, level, tuple(keys), draft, (), at.state), drafts)
 
 
 def _column(level: int, path: tuple[str, ...], node: Schema, place: str, state: bool) -> Column:

@@ -62,10 +62,6 @@ def _masked(value: bytes, mask: bytes) -> bytes:
     return (int.from_bytes(value, "little") & int.from_bytes(mask, "little")).to_bytes(len(value), "little")
 
 
-Known = dict[Any, Any]
-"""Entries of lists by the list and the key, so that 10,000 rows need not be searched 10,000 times."""
-
-
 def encode_rows(
     bound: Sequence[Binding], config: Mapping[str, Any], tables: Mapping[str, TableLayout], env: Env
 ) -> dict[str, TableRows]:
@@ -128,8 +124,7 @@ def decode_rows(
 ) -> dict[str, Any]:
     """Configuration from the tables' content; with `state`, the datapath's leaves and learned rows too, without expired ones.
     In an array, an entry whose row is all zeros cannot be distinguished from none: those in `said` are taken to exist."""
-    config: dict[str, Any] = {}
-    known: Known = {}
+    found = _Decoded(env)
     in_tables = {binding.segments for binding in bound if binding.is_list}
     for binding in bound:
         layout = tables.get(binding.table)
@@ -145,11 +140,11 @@ def decode_rows(
                     continue
                 if name != binding.table and key in live.get(binding.table, {}):
                     continue  # what is configured holds, whatever was learned before
-                if name == binding.of_datapath and _is_outdated(binding, layout, value, config, env):
+                if name == binding.of_datapath and _is_outdated(binding, layout, value, found.config, env):
                     continue
                 lone = in_tables if binding.state else ()  # a row of state makes no entry of a list in which it stands
-                _place_row(config, known, binding, layout, key, value, env, state and name == (binding.learned or name), lone)
-    return config
+                found.add(binding, layout, key, value, state=state and name == (binding.learned or name), in_tables=lone)
+    return found.config
 
 
 def _zero_rows(binding: Binding, layout: TableLayout, said: Mapping[str, Any], env: Env) -> Rows:
@@ -171,23 +166,36 @@ def _is_outdated(binding: Binding, layout: TableLayout, value: bytes, config: Ma
     return False
 
 
-def _place_row(
-    config: dict[str, Any],
-    known: Known,
-    binding: Binding,
-    layout: TableLayout,
-    key: bytes,
-    value: bytes,
-    env: Env,
-    state: bool,
-    in_tables: Collection[tuple[tuple[str, bool], ...]],
-) -> None:
-    """Insert a row at its place. The entries of outer lists that are in `in_tables` exist already, or it has no place."""
-    chain: list[Any] = [config]
-    node: Any = config
-    where: tuple[Any, ...] = ()
-    if binding.is_list:
-        for depth, (name, is_list) in enumerate(binding.segments, 1):
+Lists = Collection[tuple[tuple[str, bool], ...]]
+
+
+@dataclass(slots=True)
+class _Decoded:
+    """The configuration so far. `entries` has those of its lists by list and key, so that 10,000 rows are not searched 10,000
+    times."""
+
+    env: Env
+    config: dict[str, Any] = field(default_factory=dict)
+    entries: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+
+    def add(self, binding: Binding, layout: TableLayout, key: bytes, value: bytes, *, state: bool, in_tables: Lists) -> None:
+        """Insert a row at its place. The entries of outer lists that are in `in_tables` exist already, or it has no place."""
+        chain = self._entries_around(binding, layout, key, in_tables)
+        if chain is None:
+            return
+        for column in binding.values:
+            if column.state and not state:
+                continue
+            offset, size = place(layout.value, column.place)
+            leaf = decode(column.encoding, value[offset : offset + size], self.env, column.enum)
+            _set(chain[column.level], column.path, leaf)
+
+    def _entries_around(self, binding: Binding, layout: TableLayout, key: bytes, in_tables: Lists) -> list[Any] | None:
+        """The root, and the entry of each list around a row, created where it is missing; None: the row has no place."""
+        node: Any = self.config
+        chain: list[Any] = [node]
+        where: tuple[Any, ...] = ()
+        for depth, (name, is_list) in enumerate(binding.segments if binding.is_list else (), 1):
             where = (*where, name)
             if not is_list:
                 node = node.setdefault(name, {})
@@ -195,21 +203,16 @@ def _place_row(
             own = [c for c in binding.keys if c.level == len(chain)]
             is_outer = depth < len(binding.segments) and binding.segments[:depth] in in_tables
             entries = node.get(name, []) if is_outer else node.setdefault(name, [])
-            wanted = _keys(own, layout, key, env)
+            wanted = _keys(own, layout, key, self.env)
             where = (*where, *wanted.items())
-            if where not in known:
+            if where not in self.entries:
                 if is_outer:
-                    return
-                known[where] = wanted.get("", wanted)  # a leaf-list's entry is the key itself
-                entries.append(known[where])
-            node = known[where]
+                    return None
+                self.entries[where] = wanted.get("", wanted)  # a leaf-list's entry is the key itself
+                entries.append(self.entries[where])
+            node = self.entries[where]
             chain.append(node)
-    for column in binding.values:
-        if column.state and not state:
-            continue
-        offset, size = place(layout.value, column.place)
-        leaf = decode(column.encoding, value[offset : offset + size], env, column.enum)
-        _set(chain[column.level], column.path, leaf)
+        return chain
 
 
 def _keys(own: Sequence[Column], layout: TableLayout, key: bytes, env: Env) -> dict[str, Any]:
