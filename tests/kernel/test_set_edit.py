@@ -15,7 +15,7 @@ from tests.kernel.test_agent_edit import HEAD, Agent
 
 FEW, MANY = 1000, 6000  # entries
 _OF_AN_EDIT = 1000  # calls more, with so many entries more: lists are gone through in blocks, to see what they share
-_OF_AN_ENTRY = 30  # calls of which a text that is read anew is worth each of its entries, applied ones included
+_OF_AN_ENTRY = 40  # calls of which a text that is read anew is worth each of its entries, applied ones included
 
 
 def of_a_cube(addresses: list[str]) -> str:

@@ -29,6 +29,8 @@ def wider(tmp_path: Path, compiled_programs: Path) -> Release:
     def edit(home: Path) -> None:
         field = "  u8 opener;   /* 0: the low end of the key began it, 1: the high one */\n"
         substitute(home, "bpf", field, f"{field}  u64 more;\n")
+        named = "SPARE_NAMED = {(CONNECTION_KEY.size, CONNECTION.size): unchanged}"
+        substitute(home, "cubes/lib/connections.py", named, "SPARE_NAMED = {}")
 
     return edited_release("a release with wider connections", tmp_path / "wider", edit, compiled_programs)
 
