@@ -2,7 +2,8 @@
 have changed.
 
 The kernel's messages only say that something happened: what, is read from a fresh list and compared with the last one. So a
-message that was lost in a burst (ENOBUFS) costs nothing, and there is nothing to decode.
+message that was lost in a burst (ENOBUFS) costs nothing, and there is nothing to decode. A carrier that was lost and is back
+before it was looked at shows in the kernel's count of losses.
 """
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from reconciler.kernel.netstate import NetdevState
 
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _GROUPS = (1, 5, 9)  # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
-_Seen = dict[str, tuple[int, str, bool, bool, tuple[str, ...]]]
-CAME, RAISED, LOST = "appeared", "was set up", "lost its carrier"
+_Look = tuple[int, str, bool, bool, int, tuple[str, ...]]
+CAME, RAISED, LOST, BLINKED = "appeared", "was set up", "lost its carrier", "lost its carrier, and has it again"
 
 
 class LinkEvents:
@@ -49,9 +50,12 @@ class LinkEvents:
         found = {name: CAME for name in now if name not in before}
         found |= {name: "went away" for name in before if name not in now}
         for name in now.keys() & before.keys():
-            (old_index, old_mac, old_up, had, old_names), (index, mac, is_up, has, names) = before[name], now[name]
+            old_index, old_mac, old_up, had, old_losses, old_names = before[name]
+            index, mac, is_up, has, losses, names = now[name]
             if index != old_index:
                 found[name] = "was made anew"
+            elif has and losses > old_losses:
+                found[name] = BLINKED
             elif mac != old_mac:
                 found[name] = f"has MAC {mac} now"
             elif is_up != old_up:
@@ -67,18 +71,18 @@ class LinkEvents:
         return netdev is not None and self._last.get(name) == _of(netdev)
 
     def lost(self, changes: Mapping[str, str]) -> set[str]:
-        """Of these `changes`, the netdevs that no packet gets through any more. By one that has just come, or was just set up,
-        none did before."""
-        dead = {name for name, (_, _, is_up, has, _) in self._last.items() if not (is_up and has)}
-        return {name for name, what in changes.items() if what not in (CAME, RAISED)} & dead
+        """Of these `changes`, the netdevs that no packet gets through any more, or got through for a while. By one that has just
+        come, or was just set up, none did before."""
+        dead = {name for name, (_, _, is_up, has, _, _) in self._last.items() if not (is_up and has)}
+        return {name for name, what in changes.items() if what == BLINKED or (name in dead and what not in (CAME, RAISED))}
 
     def close(self) -> None:
         self._sock.close()
 
 
-def _look() -> _Seen:
+def _look() -> dict[str, _Look]:
     return {name: _of(netdev) for name, netdev in rtnl.links().items()}
 
 
-def _of(netdev: NetdevState) -> tuple[int, str, bool, bool, tuple[str, ...]]:
-    return netdev.index, netdev.mac, netdev.up, netdev.carrier, netdev.other_names
+def _of(netdev: NetdevState) -> _Look:
+    return netdev.index, netdev.mac, netdev.up, netdev.carrier, netdev.losses, netdev.other_names

@@ -28,8 +28,9 @@ class NetdevState:
     `peer_index` is the other end of a veth or the lower device of a vlan or macvlan, 0 if none, and is an index of the
     namespace `peer_netnsid` (see `namespace_ids`), or of the same one if that is None. `options` are the kind's own, with
     the names of model.Link.options, except that `link` is an index. `link_type` is one of ARPHRD_*. `other_names` are altnames,
-    which are taken too. `running` follows `carrier`, what is on the wire, a little later. `promiscuous` is what was requested,
-    and not what a bridge or a sniffer has done.
+    which are taken too. `running` follows `carrier`, what is on the wire, a little later. `losses` is how many times
+    the carrier was lost since the netdev was made. `promiscuous` is what was requested, and not what a bridge or a sniffer has
+    done.
     """
 
     name: str
@@ -50,6 +51,7 @@ class NetdevState:
     link_type: int = ARPHRD_ETHER
     other_names: tuple[str, ...] = ()
     carrier: bool = True
+    losses: int = 0
     promiscuous: bool = False
 
     @property

@@ -22,7 +22,7 @@ IFF_UP, IFF_RUNNING, IFF_PROMISC, IFF_LOWER_UP = 0x1, 0x40, 0x100, 0x10000
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_GROUP, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID, _IFLA_XDP = 18, 20, 27, 29, 37, 43
-_IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 52, 53
+_IFLA_CARRIER_DOWN_COUNT, _IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 48, 52, 53
 _INFO_KIND, _INFO_DATA = 1, 2
 _IFLA_TUN_TYPE, _IFF_TUN = 3, 1
 _XDP_ATTACHED, _XDP_PROGRAM, _XDP_DRIVER_PROGRAM = 2, 4, 5
@@ -142,7 +142,8 @@ def _netdev(body: memoryview, netns: str | None) -> NetdevState:
         name=as_text(found[_IFLA_IFNAME]), index=index, kind=kind,
         mac=bytes(found[_IFLA_ADDRESS]).hex(":") if _IFLA_ADDRESS in found else "",
         mtu=as_int(found.get(_IFLA_MTU)), up=bool(flags & IFF_UP), running=bool(flags & IFF_RUNNING),
-        carrier=bool(flags & IFF_LOWER_UP), promiscuous=bool(flags & IFF_PROMISC),
+        carrier=bool(flags & IFF_LOWER_UP), losses=as_int(found.get(_IFLA_CARRIER_DOWN_COUNT)),
+        promiscuous=bool(flags & IFF_PROMISC),
         group=as_int(found.get(_IFLA_GROUP)), alias=as_text(found.get(_IFLA_IFALIAS)),
         peer_index=lower, peer_netnsid=None if nsid is None else as_int(nsid),
         master=as_int(found.get(_IFLA_MASTER)), netns=netns,

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 
 from reconciler.agent.carriers import forget_behind
 from reconciler.agent.main import Agent
-from reconciler.agent.netlink_events import CAME, LOST, RAISED, LinkEvents
+from reconciler.agent.netlink_events import BLINKED, CAME, LOST, RAISED, LinkEvents
 from reconciler.engine.options import Options
 from reconciler.errors import FeatureMissing
 from reconciler.graph.records import CubeRecord, PortRecord
+from reconciler.kernel import linkwrite, netns
 
 
 @pytest.mark.parametrize("seen", [False, True])
@@ -43,8 +45,23 @@ def test_what_was_learned_behind_a_netdev_goes_with_its_carrier_whoever_saw_it_f
 
 def test_by_a_netdev_that_has_just_come_or_was_just_set_up_nothing_has_got_lost() -> None:
     links = LinkEvents.__new__(LinkEvents)
-    links._last = {name: (1, "", True, name == "lively", ()) for name in ("new", "raised", "dead", "lively")}
-    assert links.lost({"new": CAME, "raised": RAISED, "dead": LOST, "lively": LOST, "gone": "went away"}) == {"dead"}
+    links._last = {name: (1, "", True, name in ("lively", "back"), 0, ()) for name in ("new", "raised", "dead", "lively", "back")}
+    changes = {"new": CAME, "raised": RAISED, "dead": LOST, "lively": LOST, "gone": "went away", "back": BLINKED}
+    assert links.lost(changes) == {"dead", "back"}
+
+
+@pytest.mark.kernel
+def test_a_carrier_that_is_back_before_anybody_looked_was_lost_all_the_same() -> None:
+    with netns.throwaway():
+        subprocess.run(["ip", "link", "add", "x", "up", "type", "veth", "peer", "name", "y"], check=True)
+        linkwrite.set_link("y", up=True)
+        links = LinkEvents()
+        linkwrite.set_link("x", mtu=1400)
+        assert links.changes() == {}
+        linkwrite.set_link("y", up=False)
+        linkwrite.set_link("y", up=True)
+        assert {name: what for name, what in links.changes().items() if name == "x"} == {"x": BLINKED}
+        links.close()
 
 
 def test_the_kernel_is_not_read_for_a_netdev_behind_which_no_cube_learns(tmp_path) -> None:

@@ -89,8 +89,8 @@ class NodeLab:
             self._open = stack.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
+    def __exit__(self, *what: Any) -> None:
+        self._open.__exit__(*what)  # with what a test failed of, which stays to be seen if this fails too
 
     def _uplink(self) -> None:
         if self.beside is not None:

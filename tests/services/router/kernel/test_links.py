@@ -108,5 +108,5 @@ def test_an_agent_forgets_stations_behind_a_link_that_lost_its_carrier(tmp_path:
             assert knows("h2")
             with netns.inside(lab.space("h1")):
                 linkwrite.set_link("eth0", up=False)
-            assert within(5, lambda: not knows("h1"))
+            assert within(20, lambda: not knows("h1")), "also if a look set it up again before its message came"
             assert knows("h2")
