@@ -1,8 +1,9 @@
 """CNI: a pod is added, by pcn-k8s and by the plugins `bridge` and `host-local`.
 
 Calls of the plugins as a runtime makes them: from the start of the program to its answer, of which pcn-k8s gives none before the
-pod's policies are in force. Both are in the network namespace of one node, with an agent and a provider of 110 slots. What was
-added is deleted again, outside of the time. *At once*: 30 calls together, until the last one has answered.
+pod's policies are in force, by its plugin in C and by the one in Python. All are in the network namespace of one node, with an
+agent and a provider of 110 slots. What was added is deleted again, outside of the time. *At once*: 30 calls together, until the
+last one has answered.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from benchmarks.compare import Effort, Goal, Table, Turn, compare
 from reconciler.kernel import netlink
 from tests.providers.kubernetes import objects
 from tests.providers.kubernetes.kernel.lab import NodeLab
+from tests.providers.kubernetes.stubs import PYTHON, stub
 
-OURS, BRIDGE = "pcn-k8s", "bridge and host-local"
+OURS, IN_PYTHON, BRIDGE = "pcn-k8s", "with the plugin in Python", "bridge and host-local"
 PLUGINS = "/usr/lib/cni"
 AT_ONCE = 30
 _NUMBERS = itertools.count(1)
@@ -35,7 +37,7 @@ def run(effort: Effort) -> list[Table]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pcn-bench-")))
         lab = stack.enter_context(NodeLab(directory, slots=110, ranges=("10.244.1.0/24",)))
         stack.callback(netlink.linkwrite.delete_link, "cni0")
-        calls = {OURS: _ours(lab), BRIDGE: _bridge(directory)}
+        calls = {OURS: _ours(lab, stub("C", directory)), IN_PYTHON: _ours(lab, PYTHON), BRIDGE: _bridge(directory)}
         one = {name: _alone(lab, call) for name, call in calls.items()}
         many = {name: _at_once(lab, call) for name, call in calls.items()}
         goals = [Goal(OURS, at_least=1 / 1.2)]
@@ -83,8 +85,9 @@ def _now() -> float:
     return time.perf_counter() * 1000
 
 
-def _ours(lab: NodeLab) -> Call:
+def _ours(lab: NodeLab, plugin: tuple[str, ...]) -> Call:
     def call(verb: str, name: str, space: str) -> None:
+        lab.plugin = plugin
         code, said = lab.cni(verb, name, f"c-{name}", space)
         if code:
             raise RuntimeError(f"{verb}: {said}")

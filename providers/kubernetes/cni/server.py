@@ -1,4 +1,4 @@
-"""Answers the stub (cni/stub.py) on a socket of root's.
+"""Answers the stub (cni/stub.py, stub.c) on a socket of root's.
 
 Asked: `NAME=VALUE` and a zero byte for each variable, another zero byte, and the input. Answered: the exit code on a line of its
 own, and the output.

@@ -1,7 +1,8 @@
 #!/usr/bin/python3 -IS
-"""The CNI plugin as runtimes start it: hands its environment and input to the provider of this node, in 10 ms.
+"""The CNI plugin as runtimes start it: hands its environment and input to the provider of this node.
 
 Two builtin modules only: json and socket would take 16 ms more. Where nobody answers, `pcn-k8s cni` does what can be done.
+stub.c does the same, and starts 5 ms faster; this is for where it cannot be built (install.py).
 """
 import _socket
 import posix
@@ -33,8 +34,8 @@ def main():
         answer = everything(lambda: sock.recv(65536))
     except OSError:
         answer = b""
-    code, _, body = answer.partition(b"\n")
-    if code.isdigit():
+    code, is_whole, body = answer.partition(b"\n")
+    if code.isdigit() and is_whole:
         while body:
             body = body[posix.write(1, body) :]
         return int(code)

@@ -29,9 +29,9 @@ from tests.lib.agent_process import AgentProcess
 from tests.lib.netns_topology import NetnsTopology, settle
 from tests.providers.kubernetes import objects
 from tests.providers.kubernetes.api_server import ApiServer
+from tests.providers.kubernetes.stubs import PYTHON
 
 ROOT = Path(__file__).resolve().parents[4]
-STUB = ROOT / "providers/kubernetes/cni/stub.py"
 _PROVIDER = "import sys; from providers.kubernetes.main import main; sys.exit(main())"
 NODE, OUTSIDE = "172.30.0.11", "172.30.0.100"
 OTHER, FAR_POD = "172.30.0.12", "10.244.2.8"  # another node and a pod of it, which are in the namespace `outside` too
@@ -63,6 +63,7 @@ class NodeLab:
         self.pods: dict[str, Pod] = {}
         self._open = contextlib.ExitStack()
         self._serial = 0
+        self.plugin: tuple[str, ...] = PYTHON
 
     def __enter__(self) -> NodeLab:
         with contextlib.ExitStack() as stack:
@@ -195,7 +196,7 @@ class NodeLab:
             "PCN_CNI_SOCKET": singleton.socket_path(self.root, "cni"), "PCN_CNI_FALLBACK": str(ROOT / "bin/pcn-k8s"), "PCN_BPFFS": self.root,
         }  # fmt: skip
         said = {"cniVersion": version, "name": "pcn", "type": "pcn", **(config or {})}
-        done = subprocess.run([*under, "/usr/bin/python3", "-IS", str(STUB)], input=json.dumps(said), env=environment, text=True, capture_output=True, timeout=60, check=False)
+        done = subprocess.run([*under, *self.plugin], input=json.dumps(said), env=environment, text=True, capture_output=True, timeout=60, check=False)
         assert not done.stderr, done.stderr
         return done.returncode, json.loads(done.stdout) if done.stdout else None
 

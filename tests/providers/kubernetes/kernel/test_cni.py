@@ -9,6 +9,7 @@ import pytest
 from reconciler.kernel import netns, rtnl
 from tests.providers.kubernetes import objects
 from tests.providers.kubernetes.kernel.lab import NodeLab
+from tests.providers.kubernetes.stubs import LANGUAGES, stub
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(500)]
 
@@ -17,8 +18,11 @@ def pod_netdevs() -> set[str]:
     return {name for name in rtnl.links() if name.startswith("pod")}
 
 
-def test_the_verbs_of_cni_and_what_can_go_wrong_with_them(tmp_path):
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_verbs_of_cni_and_what_can_go_wrong_with_them(tmp_path, language):
+    plugin = stub(language, tmp_path)
     with NodeLab(tmp_path, slots=4) as lab:
+        lab.plugin = plugin
         a = lab.add("a")
         code, again = lab.cni("ADD", "a", a.container, a.netns)
         assert code == 0

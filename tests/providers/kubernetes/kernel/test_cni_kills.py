@@ -14,6 +14,7 @@ import pytest
 from tests.providers.kubernetes import objects
 from tests.providers.kubernetes.kernel.lab import NodeLab
 from tests.providers.kubernetes.kernel.test_cni import pod_netdevs
+from tests.providers.kubernetes.stubs import LANGUAGES, stub
 
 pytestmark = [
     pytest.mark.kernel, pytest.mark.slow, pytest.mark.exhaustive, pytest.mark.timeout(900),
@@ -85,8 +86,11 @@ def test_the_provider_is_killed_at_each_call(tmp_path, verb, then):
 
 
 @pytest.mark.parametrize("verb", ["ADD", "DEL"])
-def test_the_plugin_is_killed_at_each_call(tmp_path, verb):
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_plugin_is_killed_at_each_call(tmp_path, verb, language):
+    plugin = stub(language, tmp_path)
     with NodeLab(tmp_path, slots=SLOTS) as lab:
+        lab.plugin = plugin
         for call in ("socket", "connect", "sendto", "shutdown", "recvfrom"):
             pod = attach(lab, sum(map(ord, call)))
             if verb == "DEL":
