@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import statistics
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -108,7 +109,8 @@ class Table:
 
 def compare(title: str, contenders: Mapping[str, Turn], effort: Effort, *, against: str, unit: str, note: str = "",
             goals: Sequence[Goal] = (), bound: bool = True) -> Table:  # fmt: skip
-    """Let all take turns, `effort.rounds` times, on one CPU if `bound`. `against` '': without ratios."""
+    """Let all take turns, `effort.rounds` times, on one CPU if `bound`. `against` '': without ratios. stderr is
+    told what came of it."""
     with pinned() if bound else nullcontext():
         for turn in contenders.values():
             turn()
@@ -122,7 +124,14 @@ def compare(title: str, contenders: Mapping[str, Turn], effort: Effort, *, again
         )
         for name in contenders
     )
+    print(f"  {title}, {unit}: {', '.join(map(_said, rows))}", file=sys.stderr, flush=True)
     return Table(title, unit, rows, against, note, tuple(goals))
+
+
+def _said(row: Row) -> str:
+    """A row as it is told while other tables are still to come."""
+    ratio = "" if row.ratio is None else f" ({row.ratio:.2f})"
+    return f"{row.name} {row.median:.4g}{ratio}"
 
 
 def _round(contenders: Mapping[str, Turn], number: int) -> dict[str, float]:
