@@ -50,11 +50,12 @@ _SOME_ROWS = 16384  # of `limits` and `logging_rules`, as the C has it
 
 def programs(config: Config) -> dict[str, Sequence[int]]:
     """All but those for rejecting, and for looking up sets and MACs, which few rule sets need. The others are always loaded,
-    and in a packet's path only where the version in force needs them, so that no edit of rules or modes loads a program."""
+    and in a packet's path only where the version in force needs them, so that no edit of rules or modes loads a program. Those
+    for sets come with the first set: whoever has one, even an empty one, can have rules that ask for sets at once."""
     chains = config.get("chain", ())
     asked = [rule_list(*_list_of(chain)).asks for chain in chains]
     rejects = any(chain.get("default") == "REJECT" for chain in chains) or any(asks.rejects for asks in asked)
-    looks_up = any(asks.sets or asks.smac for asks in asked)
+    looks_up = bool(config.get("set")) or any(asks.sets or asks.smac for asks in asked)
     chosen = [*range(REJECT), TCP, *([REJECT] if rejects else ()), *(SETS if looks_up else ())]
     return {"ingress": chosen, "egress": chosen}
 

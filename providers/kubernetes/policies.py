@@ -32,6 +32,9 @@ from providers.kubernetes.selectors import selects
 from providers.kubernetes.state import Object, Pod, State, pods_of
 
 CUBE = "policy"
+NOBODY = "nobody"
+"""An empty set that no rule asks for. A firewall that has a set has the programs that look addresses up in sets, so that a
+node's first policy loads none; packets pass those only once a rule asks."""
 _STEP = 10  # between the numbers of rules
 _RELATED: Rule = {"conntrack": "RELATED", "description": "ICMP errors about connections"}
 
@@ -49,8 +52,9 @@ def policy_cube(
         _chain("INGRESS", [_RELATED, *incoming]),
         _chain("EGRESS", [_RELATED, *_tiers(firewall, state, "egress", outgoing, log=log)]),
     ]
-    sets = [{"name": name, "prefix": list(found)} for name, found in sorted(firewall.sets.items())]
-    return {"name": CUBE, "service-name": "firewall", "policy-rematch": "ON", **({"set": sets} if sets else {}), "chain": chains}
+    found = {NOBODY: (), **firewall.sets}
+    sets = [{"name": name, "prefix": list(members)} for name, members in sorted(found.items())]
+    return {"name": CUBE, "service-name": "firewall", "policy-rematch": "ON", "set": sets, "chain": chains}
 
 
 def _tiers(firewall: Firewall, state: State, way: str, rules: Sequence[Rule], *, log: bool) -> Iterable[Rule]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cubes.firewall import programs, sizes
 from providers.kubernetes.policies import policy_cube
 from providers.kubernetes.state import Attached, State
 from tests.providers.kubernetes import objects
@@ -146,6 +147,16 @@ def differences(seed: int, flows: int) -> list[str]:
 def test_rules_say_what_the_api_says_of_random_clusters():
     wrong = [words for seed in range(80) for words in differences(seed, 100)]
     assert not wrong, "\n".join(wrong[:5])
+
+
+def test_a_firewall_without_policies_has_all_programs_and_rows_that_policies_need():
+    """So the first policy of whatever kind writes rows only."""
+    without = policy_cube(State(), "n1", ["192.0.2.1"], [])
+    for seed in range(40):
+        state, _ = cluster(random.Random(seed))
+        for log in (False, True):
+            cube = policy_cube(state, "n1", ["192.0.2.1"], [], log=log)
+            assert (programs(cube), sizes(cube)) == (programs(without), sizes(without)), f"seed {seed}"
 
 
 @pytest.mark.exhaustive

@@ -29,7 +29,9 @@ def test_a_station_is_covered_by_itself_and_by_everybody() -> None:
     assert not any(covers(a, b) for a, b in ((one, other), (one, every), (one, but), (but, other)))
 
 
-def test_only_rules_that_ask_load_the_programs_that_look() -> None:
+def test_only_rules_that_ask_and_sets_that_they_could_ask_for_load_the_programs_that_look() -> None:
     plain = {"chain": [{"name": "INGRESS", "rule": [{"id": 1, "l4proto": "TCP"}]}]}
     asking = {"chain": [{"name": "INGRESS", "rule": [{"id": 1, "smac": "!02:00:00:00:00:01"}]}]}
     assert set(programs(asking)["ingress"]) - set(programs(plain)["ingress"]) == {6, 7, 8}
+    assert programs({**plain, "set": [{"name": "nobody", "prefix": []}]}) == programs(asking)
+    assert programs({**plain, "set": []}) == programs(plain)

@@ -39,6 +39,52 @@ def test_policies_hold_from_the_first_packet_and_change_with_pods_and_labels(tmp
             lab.within(10, lambda: lab.ask(stranger.netns, web.ip, 8080, 0.5) == "")
 
 
+def test_a_nodes_first_policy_of_each_kind_loads_no_program(tmp_path):
+    """Nor does the last one that goes. Each refuses the client, in both families, and is deleted before the next one comes."""
+    web, friend = {"matchLabels": {"app": "web"}}, {"podSelector": {"matchLabels": {"app": "friend"}}}
+    others = ("0.0.0.0/0", "10.244.0.0/16"), ("::/0", "fd00:244::/32")
+    blocks = [{"ipBlock": {"cidr": cidr, "except": [without]}} for cidr, without in others]
+    kinds = {
+        "deny": {"policyTypes": ["Ingress"]},
+        "pods": {"ingress": [{"from": [friend]}]},
+        "namespaces": {"ingress": [{"from": [{"namespaceSelector": {"matchLabels": {"team": "x"}}}]}]},
+        "port": {"ingress": [{"ports": [{"port": 81}]}]},
+        "port range": {"ingress": [{"ports": [{"port": 81, "endPort": 90}, {"protocol": "UDP", "port": 1, "endPort": 7}]}]},
+        "named port": {"ingress": [{"ports": [{"port": "other"}]}]},
+        "blocks": {"ingress": [{"from": blocks}]},
+    }
+    away = {"egress": [{"to": blocks}], "policyTypes": ["Egress"]}
+    with NodeLab(tmp_path) as lab:
+        server = lab.add("web", app="web", ports=({"name": "other", "containerPort": 82},))
+        client, _ = lab.add("client", app="client"), lab.add("friend", app="friend")
+
+        def loads() -> int:
+            return lab.agent.status()["done"]["program_loads"]
+
+        def reaches(address: str) -> bool:
+            return lab.ask(client.netns, address, 8080, 0.3).startswith("web")
+
+        def tried(name: str, kind: str, policy: dict) -> None:
+            before = loads()
+            lab.api.put(kind, policy)
+            for address in server.ips:
+                lab.within(10, lambda address=address: not reaches(address))
+            assert loads() == before, f"{name}: what comes"
+            lab.api.delete(kind, policy["metadata"].get("namespace", ""), policy["metadata"]["name"])
+            for address in server.ips:
+                lab.within(10, lambda address=address: reaches(address))
+            assert loads() == before, f"{name}: what goes"
+
+        with lab.serving(server.netns, 8080, "web", v6=True):
+            assert all(map(reaches, server.ips))
+            for name, spec in kinds.items():
+                tried(name, "policies", objects.policy("first", select=web, **spec))
+            tried("egress", "policies", objects.policy("first", select={"matchLabels": {"app": "client"}}, **away))
+            refused = {"subject": {"namespaces": {}}, "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}]}
+            tried("baseline", "baseline_policies", {"metadata": {"name": "default"}, "spec": refused})
+            tried("admin", "admin_policies", {"metadata": {"name": "first"}, "spec": {**refused, "priority": 1}})
+
+
 def test_connections_that_are_open_stop_when_policies_refuse_them_and_others_go_on(tmp_path):
     """By a label, by a policy, and by one that comes; between two pods of the node in both families, and from a pod of another one."""
     with NodeLab(tmp_path) as lab, contextlib.ExitStack() as stack:

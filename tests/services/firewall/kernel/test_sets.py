@@ -54,19 +54,23 @@ def test_a_set_of_this_hosts_addresses_follows_them() -> None:
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_the_first_rule_that_asks_for_a_set_and_the_last_one_lose_no_packet(hook: str) -> None:
-    """The programs that look for sets come and go with them."""
+def test_the_first_set_and_the_first_rule_that_asks_for_one_and_the_last_ones_lose_no_packet(hook: str) -> None:
+    """The programs that look for sets come and go with the sets; rules write rows alone where a set is there already."""
     with FirewallLab(hook=hook, conntrack="OFF") as lab:
         plain, asking = {"l4proto": "UDP", "dport": PORT}, {"src-set": "friends", "l4proto": "UDP", "dport": PORT}
-        lab.firewall["set"] = [{"name": "friends", "prefix": [HOST]}]
+        friends, nobody = {"name": "friends", "prefix": [HOST]}, {"name": "nobody", "prefix": []}
+        lab.firewall["set"] = []
         lab.chain("INGRESS", plain, default="DROP")
         lab.chain("EGRESS", default="ACCEPT")
         lab.apply()
+        loads = []
         with Rate(lab, 20_000) as rate:
-            for rule in (asking, plain, asking, plain):
+            for rule, *sets in ((asking, friends), (plain,), (plain, nobody), (asking, nobody, friends), (plain, nobody), (plain,)):
+                lab.firewall["set"] = sets
                 lab.chain("INGRESS", rule, default="DROP")
-                lab.apply()
+                loads.append(counts(lab.apply()).program_loads > 0)
         assert rate.lost() == 0
+        assert loads == [True, True, True, False, False, True]
 
 
 @pytest.mark.exhaustive
