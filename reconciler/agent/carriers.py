@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from reconciler.engine.perform import perform
+from reconciler.errors import LockBusy
 from reconciler.graph.records import CubeRecord, Live, PortRecord, State
 from reconciler.plan.learned import forget_at, learns_ports
 from reconciler.plan.steps import Plan, Step
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from reconciler.engine.apply import Options
     from reconciler.engine.session import Reconciler
     from reconciler.service.registry import Services
+
+log = logging.getLogger("pcn.agent")
 
 
 def learn_behind(netdevs: Collection[str], wanted: State, services: Services) -> bool:
@@ -29,6 +33,14 @@ def forget_behind(netdevs: Collection[str], options: Options, wanted: State) -> 
     if wanted and not learn_behind(netdevs, wanted, options.services):
         return Plan()
     return perform(options, lambda reconciler, live: Plan(tuple(_steps(netdevs, reconciler, live))))
+
+
+def forget_unless_locked(netdevs: Collection[str], options: Options, wanted: State) -> None:
+    """As `forget_behind`; without the lock the rows stay until they age, which is logged."""
+    try:
+        forget_behind(netdevs, options, wanted)
+    except LockBusy:
+        log.warning("somebody else writes: what was learned behind %s stays until it ages", ", ".join(sorted(netdevs)))
 
 
 def _steps(netdevs: Collection[str], reconciler: Reconciler, live: Live) -> Iterator[Step]:

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any
 
 from reconciler.agent import singleton
-from reconciler.agent.carriers import forget_behind
+from reconciler.agent.carriers import forget_unless_locked
 from reconciler.agent.controller import OBSERVE, Controller
 from reconciler.agent.discovery import Discovery, discover
 from reconciler.agent.facts import PublishedFacts
@@ -270,12 +270,8 @@ class Agent:
 
     def _forget_behind(self, netdevs: Collection[str]) -> None:
         """In the thread."""
-        if self.settings.mode == OBSERVE:
-            return
-        try:
-            forget_behind(netdevs, self.settings.options, self.healer.records)
-        except LockBusy:
-            log.warning("somebody else writes: what was learned behind %s stays until it ages", ", ".join(sorted(netdevs)))
+        if self.settings.mode != OBSERVE:
+            forget_unless_locked(netdevs, self.settings.options, self.healer.records)
 
     def _facts_changed(self) -> bool:
         return facts_changed(self.healer.facts, self.settings.options.root)
