@@ -1,4 +1,4 @@
-"""Netdevs that lost their carrier: what was learned behind them is forgotten, since its stations may be somewhere else by now."""
+"""Flush what cubes learned behind netdevs that lost their carrier: the stations may have moved."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger("pcn.agent")
 
 
 def learn_behind(netdevs: Collection[str], wanted: State, services: Services) -> bool:
-    """Whether any cube of this graph may have learned what is behind one of these netdevs."""
+    """Whether any cube of this graph may have learned stations behind one of these netdevs."""
     ports = (record for record in wanted.values() if isinstance(record, PortRecord) and record.peer in netdevs)
     cubes = {wanted.get(f"cube/{port.cube}") for port in ports}
     found = (services.get(cube.service) for cube in cubes if isinstance(cube, CubeRecord))
@@ -29,7 +29,7 @@ def learn_behind(netdevs: Collection[str], wanted: State, services: Services) ->
 
 
 def forget_behind(netdevs: Collection[str], options: Options, wanted: State) -> Plan:
-    """`wanted` is the graph in force; empty where it is not known. Raises LockBusy, KernelError."""
+    """Delete the learned rows. `wanted`: the graph in force, empty if unknown. Raises LockBusy, KernelError."""
     if wanted and not learn_behind(netdevs, wanted, options.services):
         return Plan()
     return perform(options, lambda reconciler, live: Plan(tuple(_steps(netdevs, reconciler, live))))

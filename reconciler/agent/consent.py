@@ -1,7 +1,7 @@
-"""What an agent asks before it does it: a change of code that would reset state.
+"""Consent for upgrades: a change of code that would reset state is not applied unasked.
 
-Where a table's layout is another one in newer code, what the datapath learned in it is lost. That is an upgrade and no drift:
-nobody has touched the kernel. It waits until somebody who knows that connections will be cut says so, by `pcn-apply` or a flag.
+If newer code changes a table's layout, its learned rows are lost. That is an upgrade, no drift: the kernel was not modified. It
+is pending until an administrator accepts it, by `pcn-apply` or a flag.
 """
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ log = logging.getLogger("pcn.agent")
 
 
 class ConsentNeeded(Exception):
-    """The plan would reset state, and nobody has agreed to it."""
+    """The plan would reset state, without consent."""
 
 
 def held(seen: ApplyResult) -> frozenset[str]:
-    """The topologies that wait: those whose cubes would lose what they learned. None, if it is not theirs alone."""
+    """The topologies that wait for consent: those whose cubes would lose state. Empty if a reset is of no desired cube."""
     cubes = [seen.session.desired.state.get("/".join(address.split("/")[:2])) for address in seen.plan.resets]
     owners = [cube.topology for cube in cubes if isinstance(cube, CubeRecord)]
     return frozenset(owners) if len(owners) == len(cubes) else frozenset()
 
 
 def ask_consent(planned: ApplyResult, *, accepts_reset: bool) -> None:
-    """Raises ConsentNeeded for what would reset state; warns of what may cut off the administrator of the host."""
+    """Raises ConsentNeeded if state would be reset; warns of steps that may cut off the administrator of the host."""
     if not accepts_reset and planned.plan.resets:
         raise ConsentNeeded
     for lockout in planned.plan.lockouts:

@@ -1,7 +1,7 @@
-"""Examine the kernel, and make it hold what it should: what the files declare, and what was applied by hand beside them.
+"""The controller: reconciles the kernel with the watched files, and with what was applied by hand beside them.
 
-One poll reads and plans. Only if there is something to do is the writers' lock taken, and the plan made again under it. A
-desired set that fails is tried again later and later, while the one before it is still healed; a new one is tried at once.
+A poll reads and plans without the writers' lock; only if there are steps is it taken, and the plan computed again under it. A
+desired set that fails is retried with backoff, while the previous one is still healed; a new one is tried at once.
 """
 from __future__ import annotations
 
@@ -43,20 +43,19 @@ from reconciler.live.applied import name_of
 
 HEAL, NO_HEAL, OBSERVE = "heal", "no-heal", "observe"
 BUSY_RETRY, LAST_BUSY_RETRY = 0.1, 1.0  # seconds
-SOON = 0.05  # seconds until everything is looked at after an edit that was applied by a look at what was edited
-AFTER_NETDEVS = 0.3  # the same after a netdev was connected: where one comes, more do, and that look would be in their way
+SOON = 0.05  # seconds until the full poll after an edit that was applied by a partial read
+AFTER_NETDEVS = 0.3  # the same after a netdev was connected: netdevs appear in bursts, which that poll would delay
 log = logging.getLogger("pcn.agent")
 
 
 @dataclass(slots=True)
 class Controller:
-    """`wanted` is what the files declare now, `good` what of that was last in force. `drift`, `pending` and `waiting` are what
-    the last poll found: addresses, addresses, and (cube, port, netdev); `refused` is what it omitted. `moved` are
-    netdevs that appeared, disappeared or changed since all was well, `facts` those of the host that were planned with then, and
-    `published` those of workers. `sealed`: which topologies cannot be read here, `busy_with` whom the last poll had to wait for,
-    `is_awaited`: whether somebody waits for the thread, `in_force` is called as soon as an edit is, `concluded`: whether any
-    attempt has come to an end, and `withdrawn` what its source took back. `netdevs` and `records` are what was there, and the
-    records of what was wanted, when all was well for the last time."""
+    """`wanted`: the desired set of the files; `good`: the last one in force. Of the last poll: `drift` and `pending` (addresses),
+    `waiting` (cube, port, netdev), `refused` (omitted), `sealed` (topologies that are unreadable here), `busy_with` (holder of
+    the lock). Since the kernel was last in sync: `moved` (netdevs that appeared, disappeared or changed). When it was last in
+    sync: `facts` of the host, `published` of workers, `netdevs`, and `records` of the desired state. `is_awaited`: whether a
+    source waits for the job thread; `in_force`: called once an edit is in force; `concluded`: whether any attempt has ended;
+    `withdrawn`: topologies that their source deleted."""
 
     options: Options
     mode: str = HEAL
@@ -98,16 +97,16 @@ class Controller:
 
     @property
     def problem(self) -> str:
-        """Why what the files declare is not in force; '' if it is."""
+        """Why the desired set is not in force; '' if it is."""
         return self._retries.problem
 
     def lacks(self, port: str) -> str:
-        """The netdev that a port ("cube:port") is not connected to, as the last poll left it: one that is not there, that is
-        another one now, or that could not be connected. '' for a port that lacks none, and for one that nobody knows."""
+        """The netdev that a port ("cube:port") is not connected to as of the last poll: missing, recreated, or failed to connect.
+        '' for a connected or an unknown port."""
         return lacked_by(port, self.waiting, self.records, self.netdevs)
 
     def want(self, desired: DesiredDocuments) -> None:
-        """The files declare something else now."""
+        """Take a new desired set."""
         self._said, desired = desired, self.trials.allowed(desired)
         self._known.edited()
         if desired.digest != self.wanted.digest:
@@ -121,14 +120,14 @@ class Controller:
         self.claimed |= desired.topologies
 
     def forget(self) -> None:
-        """Try at once what failed, and examine everything."""
+        """Retry failures at once, and read everything on the next poll."""
         self._known.unchanged = None
         self._retries.reset()
 
     def poll(self) -> float:
-        """Read, compare, and repair what may be repaired.
+        """Read, diff, and repair what the mode permits.
 
-        Returns the seconds until it makes sense to look again at the latest; 0: no need before the usual time.
+        Returns the seconds within which to poll again; 0: at the usual interval.
         """
         if self.trials.running and self.trials.settle():
             self.withdrawn |= self.trials.gone()
@@ -141,7 +140,7 @@ class Controller:
                 return self._retries.seconds_to_next(began)
         try:
             self._attempt(chosen, began)
-        except LockBusy as busy:  # another writer, or a trial of one
+        except LockBusy as busy:  # another writer, or a trial of another writer
             self._busy += 1
             self.busy_with = str(busy)
             return min(BUSY_RETRY * self._busy, LAST_BUSY_RETRY)
@@ -181,7 +180,7 @@ class Controller:
                 log.info("somebody else wrote to the kernel meanwhile: looking at everything")
         try:
             self._apply_thoroughly(chosen, options, began, for_nobody=not connects and chosen.digest == self.good.digest)
-        except Overtaken:  # what was known is so still
+        except Overtaken:  # the snapshot is still valid
             self._known.verified = since, recent
             raise
 
@@ -208,7 +207,7 @@ class Controller:
         refuse_while_unconfirmed(options.root)
         try:
             done = apply(documents, options)
-        except ConsentNeeded:  # somebody changed something in between: the next look says what waits
+        except ConsentNeeded:  # somebody wrote in between: the next poll reports what waits
             return
         log_warnings(done)
         self._done(chosen, done, began, chosen.names_with(seen.topologies))
@@ -216,7 +215,7 @@ class Controller:
     def _apply_beside(
         self, waiting: frozenset[str], chosen: DesiredDocuments, documents: Sequence[Document], options: Options, began: float
     ) -> None:
-        """Apply what concerns no topology that waits for consent. Where another one points to one that waits, all of them do."""
+        """Apply the topologies that do not wait for consent; nothing, if another one refers to one that waits."""
         if not waiting or self.mode != HEAL or not all(map(name_of, documents)):
             return
         options, others = replace(options, hold=waiting), [each for each in documents if name_of(each) not in waiting]
@@ -228,17 +227,17 @@ class Controller:
                 self._done(chosen, done, began, frozenset(topology.name for topology in seen.topologies))
 
     def _is_edit(self, chosen: DesiredDocuments) -> bool:
-        """Whether the files declare something else than what is in force: then something will be written, and a plan that is
-        made before the lock is taken would only be created again."""
+        """Whether the desired set differs from the one in force: then there are steps, and a plan without the lock would be
+        computed twice."""
         return self.mode == HEAL and bool(self.good.documents) and chosen.digest != self.good.digest
 
     def _connects(self, chosen: DesiredDocuments) -> bool:
-        """Whether a netdev that a port waits for or has moved: most likely it came, and somebody waits for it, or it went."""
+        """Whether a netdev of a port has `moved`: most likely it appeared, and a source waits for it, or it disappeared."""
         return self.mode == HEAL and chosen.digest == self.good.digest and are_of_ports(self.moved, self.waiting, self.records)
 
     def _apply_at_once(self, chosen: DesiredDocuments, options: Options, began: float, since: float) -> bool:
-        """False: an applied document has vanished, or state would be reset, which is to be looked into first. `since`: when all
-        was last read."""
+        """False, with nothing written, if an applied document has vanished or state would be reset. `since`: time of the last
+        full read."""
 
         def planned(result: ApplyResult) -> None:
             if vanished(result, self.applied, options.drop):
@@ -262,8 +261,8 @@ class Controller:
     # -- what may be done -------------------------------------------------------------------------------------------
 
     def _may_write(self, seen: ApplyResult) -> bool:
-        """Where healing is off, netdevs that appeared or disappeared are still connected, and cubes follow the facts that they
-        want: that is no drift, but what was requested."""
+        """Where healing is off, netdevs are still connected and disconnected, and cubes still follow their facts: that is
+        configured behaviour, no drift."""
         if self.mode == OBSERVE:
             return False
         if self.mode == HEAL or seen.session.pending:
@@ -271,7 +270,7 @@ class Controller:
         return only_follows(seen, self.options.services, self.moved, self.facts, self.published)
 
     def _waits_for_consent(self, seen: ApplyResult) -> bool:
-        """Whether what is to be done would reset state, and nobody has agreed: then it is pending, and none of it is drift."""
+        """Whether the plan would reset state without consent: then its steps are pending, and none is drift."""
         self.resets = () if self.accepts_state_reset else seen.plan.resets
         if self.resets:
             self.drift, self.pending = (), tuple(dict.fromkeys((*self.pending, *self.resets)))
@@ -281,14 +280,14 @@ class Controller:
         return bool(self.resets)
 
     def _dropped(self, chosen: DesiredDocuments) -> frozenset[str]:
-        """Topologies that the files named once and name no more, and those that their source took back."""
+        """Topologies to delete: with `prune` those that no file has any more, and those that their source deleted."""
         gone = self.withdrawn | self.claimed if self.prune else self.withdrawn
         return gone - chosen.topologies if chosen.digest == self.wanted.digest else frozenset()
 
     # -- what came of it --------------------------------------------------------------------------------------------
 
     def _note(self, seen: ApplyResult) -> None:
-        """Keep what a poll found."""
+        """Store the findings of a poll."""
         session = seen.session
         self.drift = tuple(change.address for change in session.drift)
         self.pending = tuple(change.address for change in session.pending)
@@ -301,7 +300,7 @@ class Controller:
         self.refused = seen.refused
 
     def _succeeded(self, chosen: DesiredDocuments, seen: ApplyResult) -> None:
-        """The kernel holds `chosen`."""
+        """The kernel is in sync with `chosen`."""
         self._retries.passed(chosen.digest)
         self._shown = ()
         self.moved.clear()
@@ -314,7 +313,7 @@ class Controller:
             self._retries.only(chosen.digest)
 
     def _done(self, chosen: DesiredDocuments, done: ApplyResult, began: float, names: frozenset[str]) -> None:
-        """Log and count an apply of these topologies that worked."""
+        """Log and count a successful apply of these topologies."""
         session, duration = done.session, time.monotonic() - began
         others = others_versions(done, self.good.topologies, self.applied) if chosen.digest == self.good.digest else []
         self._note(done)
@@ -324,7 +323,7 @@ class Controller:
         result = "applied" if pending or chosen.digest != self.good.digest else "healed"
         self.trials.begin(chosen.documents, self.good.documents, partial(document_before, session.live.documents))
         self._succeeded(chosen, done)
-        if not done.plan.steps:  # somebody else was faster
+        if not done.plan.steps:  # another writer was faster
             return
         self.tally.count(result, duration, done)
         self.last = {"result": result, "at": time.time(), "seconds": round(duration, 4), **totals_of(done)}
@@ -344,7 +343,7 @@ class Controller:
         log_failure(said, tries, delay, heal=heal)
 
     def _say_observed(self, steps: tuple[str, ...]) -> None:
-        """What is left as it is, once for each such set of steps."""
+        """Log the steps that are not performed, once for each set of them."""
         if self._shown != steps:
             log_left(self.drift, self.pending, self.mode)
         self._shown = steps

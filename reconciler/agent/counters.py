@@ -1,4 +1,4 @@
-"""What an agent has done since it started, in numbers."""
+"""Counters of an agent since its start."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # sec
 
 @dataclass(slots=True)
 class AgentCounters:
-    """What has been done since the start, for `pcn agent status` and the metrics."""
+    """Counters since the start, for `pcn agent status` and the metrics."""
 
     looks: int = 0
     results: dict[str, int] = field(default_factory=lambda: {"applied": 0, "healed": 0, "failed": 0})
@@ -23,7 +23,7 @@ class AgentCounters:
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
 
     def count(self, result: str, duration: float, done: ApplyResult | None = None) -> None:
-        """One reconcile that had something to do, or failed at it."""
+        """Count one reconcile that had steps, or failed."""
         self.results[result] += 1
         self.seconds += duration
         self.buckets[sum(duration > bound for bound in BUCKETS)] += 1

@@ -1,7 +1,7 @@
-"""The metrics that models declare, of every live cube: as Polycube writes them, and by Prometheus' conventions.
+"""Metrics that models declare, of every live cube, in Polycube's format and by Prometheus' conventions.
 
-They are read as `pcn show --state` reads a cube, so a host whose tables have very many rows has none of them: the agent has
-other things to do. How many cubes that concerns is a metric itself.
+They require reading cubes as `pcn show --state` does, so a host with very many rows exports none of them: that would keep the
+agent busy. A metric of its own counts the cubes concerned.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Sample(NamedTuple):
 
 
 def shown(root: str, services: Services, cubes: Collection[CubeStats]) -> list[dict[str, Any]]:
-    """Those of these cubes that have such metrics, as `pcn show --state` has them, by name; none if they are omitted. Raises
+    """Those of these cubes that have such metrics, as in `pcn show --state`, by name; none if they are omitted. Raises
     KernelError, CompileError."""
     wanted = _having(services, cubes)
     if not wanted or left_out(services, cubes):
@@ -37,7 +37,7 @@ def shown(root: str, services: Services, cubes: Collection[CubeStats]) -> list[d
 
 
 def left_out(services: Services, cubes: Collection[CubeStats]) -> int:
-    """How many of a host's cubes have such metrics that are omitted, as all tables have more than MOST_ROWS rows together."""
+    """How many of these cubes have metrics that are omitted, since all tables together exceed MOST_ROWS rows."""
     if sum(count for cube in cubes for count in cube.entries.values()) <= MOST_ROWS:
         return 0
     wanted = _having(services, cubes)
@@ -45,13 +45,13 @@ def left_out(services: Services, cubes: Collection[CubeStats]) -> int:
 
 
 def _having(services: Services, cubes: Collection[CubeStats]) -> set[str]:
-    """The services of these cubes that have such metrics."""
+    """The services of these cubes that declare metrics."""
     names = {cube.service for cube in cubes}
     return {name for name, found in declared_by(services, names).items() if found} | set(exposing(services, names))
 
 
 def samples(services: Services, cubes: Collection[Mapping[str, Any]]) -> list[Sample]:
-    """Of these cubes, metric by metric in the order of the models."""
+    """The samples of these cubes, by metric in the order of the models."""
     return [
         Sample(metric, cube["name"], value(metric.path, cube))
         for service, found in sorted(declared_by(services, {cube["service-name"] for cube in cubes}).items())
@@ -62,13 +62,13 @@ def samples(services: Services, cubes: Collection[Mapping[str, Any]]) -> list[Sa
 
 
 def exposing(services: Services, names: Iterable[str]) -> dict[str, str]:
-    """The services of these that give metrics as text, with the leaf at the top of their model that has it (pcn:exposition)."""
+    """Of these services, those that export metrics as text: service to the top-level leaf that has it (pcn:exposition)."""
     state = {name: service.schema.get("x-state", {}) for name in names if (service := services.get(name)) is not None}
     return {name: leaf for name, leaves in state.items() for leaf, node in leaves.items() if "x-pcn-exposition" in node}
 
 
 def exposed(services: Services, cubes: Collection[Mapping[str, Any]]) -> Iterator[Any]:
-    """What such texts say, with the label that pcn's other metrics have. What is called as the agent's own is omitted."""
+    """The metrics in such texts, with the cube label of pcn's own metrics. Names of the agent's own metrics are omitted."""
     from prometheus_client.core import Metric as Family
     from prometheus_client.parser import text_string_to_metric_families
 
@@ -88,13 +88,13 @@ def exposed(services: Services, cubes: Collection[Mapping[str, Any]]) -> Iterato
 
 
 def declared_by(services: Services, names: Iterable[str]) -> dict[str, list[Metric]]:
-    """What these services' models declare, by service."""
+    """The metrics that these services' models declare, by service."""
     known = {name: services.get(name) for name in names}
     return {name: list(metrics(service.schema)) for name, service in known.items() if service is not None}
 
 
 def as_polycube(found: Iterable[Sample]) -> str:
-    """The lines of Polycube's own exporter: its names, its label, six decimals."""
+    """In the format of Polycube's exporter: its names and label, six decimals."""
     lines: dict[Metric, str] = {}
     for metric, cube, number in found:
         head = f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n"
@@ -103,7 +103,7 @@ def as_polycube(found: Iterable[Sample]) -> str:
 
 
 def families(found: Iterable[Sample]) -> Iterator[Any]:
-    """The same by Prometheus' conventions: named pcn_…, a counter …_total, with the label that pcn's other metrics have."""
+    """By Prometheus' conventions: named pcn_…, counters …_total, with the cube label of pcn's own metrics."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     made: dict[Metric, Any] = {}

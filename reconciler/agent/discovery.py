@@ -1,6 +1,6 @@
-"""Which live cubes have a slow path, and what is needed to serve them: read off bpffs and the applied documents.
+"""Discovery of live cubes with a slow path, and of what a worker needs to serve them: from bpffs and the applied documents.
 
-The agent asks; a worker is told. So a worker needs neither the documents nor the planner's modules.
+It runs in the agent, which sends the result to the workers: they need neither documents nor the planner's modules.
 """
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ log = logging.getLogger("pcn.slowpath")
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What was found at one poll: of the applied `documents` the `slow` cubes, each with the netdev that it is attached to.
-    `signature` represents all else that `cubes` was built from, but for `facts`, those of the host. `shared_ring`: the kernel's
-    number of the one ring that programs of older versions write to, 0 if there is none."""
+    """Result of one discovery: the `slow` cubes of the applied `documents`, each with the netdev that it is attached to.
+    `signature` represents all other inputs of `cubes`, except `facts` of the host. `shared_ring`: map id of the single ring that
+    programs of older versions write to, 0 if there is none."""
 
     documents: tuple[tuple[str, StoredDocument | None], ...]
     slow: tuple[tuple[Cube, str], ...]
@@ -46,7 +46,7 @@ class Discovery:
 
 
 def discover(root: str, services: Services, last: Discovery | None) -> Discovery:
-    """The cubes with a slow path that are live now; `last` itself if nothing has changed since. Of others nothing is read."""
+    """The live cubes with a slow path; `last` itself if nothing changed. Other cubes are not read."""
     memory = last.memory if last is not None else ReadCache()
     reader = Reader(Bpffs(root), memory)
     names = (name for name in reader.names("topologies") if not name.endswith("~"))
@@ -66,7 +66,7 @@ def discover(root: str, services: Services, last: Discovery | None) -> Discovery
 
 
 def _host_facts(slow: Iterable[tuple[Cube, str]], services: Services) -> dict[str, Any]:
-    """The host's facts that slow paths want; if there are none, nothing is read."""
+    """The facts of the host that slow paths want; not read if there are none."""
     wanted = {fact for cube, _ in slow if (service := services.get(cube.service)) is not None for fact in service.facts}
     return host_facts(wanted, rtnl.links()) if wanted.intersection(HOST) else {}
 
@@ -96,7 +96,7 @@ def has_slow_path(name: str, services: Services) -> bool:
 
 
 def _is_same(reader: Reader, cube: ServedCube) -> bool:
-    """Whether what a cube uses by name is what it was: a ring, table or netdev that is recreated is another one."""
+    """Whether the rings, tables and netdevs of a cube are still the same objects: a recreated one has another id."""
     own = {name: value for name, value in cube.facts.items() if name not in (*HOST, SHADOW)}
     same = cube.ring == _ring(reader, cube.name) and cube.objects == _objects(reader, cube)
     return same and own == published(reader, cube.name)
@@ -139,7 +139,8 @@ def _served(
 
 
 def _indices(reader: Reader, cube: Cube) -> dict[str, int]:
-    """Of its ports; or of its places, where a transparent cube may be at several, and two stubs belong to each."""
+    """Port indices; for a transparent cube that may be attached several times, indices of its attachments, with two trampolines
+    each."""
     found = {}
     for entry in reader.names(f"{pins.cube(cube.name)}/in"):
         number, _, name = entry.partition("_")
@@ -155,14 +156,14 @@ def _places(reader: Reader, cube: Cube) -> set[str]:
 
 
 def _tables(reader: Reader, cube: Cube) -> dict[str, str]:
-    """Pins by the names in C; the cube's own go before public ones."""
+    """Pin paths by their names in C; the cube's own take precedence over public ones."""
     home = f"{pins.cube(cube.name)}/tables"
     own = {entry.rpartition(":")[2]: f"{home}/{entry}" for entry in reader.names(home)}
     return {name: f"public/{name}" for name in reader.names("public")} | own
 
 
 def _map_id(reader: Reader, relative: str) -> int:
-    """The kernel's number of a pinned map, 0 if there is none."""
+    """The map id of a pinned map, 0 if there is none."""
     try:
         fd = reader.root.open_pin(relative)
     except OSError:

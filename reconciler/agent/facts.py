@@ -1,7 +1,7 @@
-"""What workers publish: kept in the kernel, below the cube, so that whoever plans finds it there.
+"""Facts that workers publish: stored in the kernel below the cube, where every planner reads them.
 
-The agent remembers the last values for as long as the cube is served, and writes them again where they are not kept any more: a
-cube that was recreated begins with nothing.
+The agent caches the last values while the cube is served, and writes them again where they are missing: a recreated cube has
+none.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger("pcn.slowpath")
 
 
 class PublishedFacts:
-    """`said`: by cube and name, as JSON."""
+    """`said`: cube and name to the value as JSON."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -27,15 +27,15 @@ class PublishedFacts:
         self.said: dict[tuple[str, str], str] = {}
 
     def serve(self, cubes: Iterable[ServedCube]) -> None:
-        """Keep nothing of cubes that are not served any more."""
+        """Forget cubes that are no longer served."""
         self._cubes = {cube.name: cube.service for cube in cubes}
         self.said = {key: text for key, text in self.said.items() if key[0] in self._cubes}
 
     def take(self, said: Mapping[str, Any]) -> bool:
-        """As a worker reports it; whether it is to be kept."""
+        """Take a worker's report; returns whether it has to be stored."""
         cube, name = str(said["cube"]), str(said["name"])
         service = self._services.get(self._cubes.get(cube, ""))
-        if service is None:  # it was published just before the cube went
+        if service is None:  # published just before the cube was deleted
             return False
         if name not in service.facts:
             log.error("cube %s publishes the fact %s, which is not among the FACTS of service %s", cube, name, service.name)
@@ -48,7 +48,7 @@ class PublishedFacts:
         return True
 
     def keep(self, root: str, timeout: float) -> None:
-        """Write what the kernel does not hold. Raises LockBusy."""
+        """Store the values that the kernel lacks. Raises LockBusy."""
         pins_ = Bpffs(root)
         missing = {key: text for key, text in dict(self.said).items() if pins_.read_link(pins.fact(*key)) != text}
         if any(pins_.exists(pins.cube(cube)) for cube, _ in missing):

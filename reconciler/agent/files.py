@@ -1,7 +1,7 @@
-"""The watched files, and the desired set that they make: the last good version of each file.
+"""The watched files and the desired set of their last good versions.
 
-One broken file must not hold up the others, and must not take away what it said before it broke. So each file has a last
-good version, which stands in for it until it is mended. What is wrong is said once for each content.
+A broken file must neither block the others nor withdraw its previous content: its last good version is used until it is fixed.
+Each problem is reported once per content.
 """
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from reconciler.live.applied import name_of
 from reconciler.model import Topology
 from reconciler.service.registry import Services
 
-_SETTLED = 0.05  # seconds since the last write after which a file counts as whole
+_SETTLED = 0.05  # seconds since the last write after which a file counts as complete
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredDocuments:
-    """What the files declare: `documents` of `topologies` (names). `digest` tells one desired set from another."""
+    """The desired set: `documents` of `topologies` (names), identified by `digest`."""
 
     documents: tuple[Document, ...] = ()
     topologies: frozenset[str] = frozenset()
@@ -42,7 +42,7 @@ class DesiredDocuments:
 
 @dataclass(slots=True)
 class File:
-    """One file: the digest of its present content, what is wrong with it ('' if nothing), and its last good version."""
+    """A file: digest of its content, its problem ('' if none), and its last good version."""
 
     digest: str = ""
     text: str = ""
@@ -54,9 +54,8 @@ class File:
 
 @dataclass(slots=True)
 class Files:
-    """The files that the arguments mean, and what sources handed in (`given`, by name), which counts as files. `waits`: one was
-    refused for what may pass without it being touched. `news` are sentences that have not been said yet, with whether each is bad
-    news."""
+    """The files of the arguments, and the documents that sources submitted (`given`, by name), which count as files. `waits`: one
+    was refused for a cause that may pass without an edit. `news`: unreported messages, each with whether it is an error."""
 
     arguments: Sequence[str]
     merge: bool = False
@@ -74,11 +73,12 @@ class Files:
     _handed_in: int = 0
 
     def paths(self) -> list[str]:
-        """All that has to be watched."""
+        """All paths to watch."""
         return [*self.arguments, *(path for path in self.files if path not in self.given)]
 
     def give(self, path: str, data: Mapping[str, Any], revision: str, *, is_shared: bool = False) -> None:
-        """Take a document from a source. What it says as before are the objects of before, which `is_shared` says already."""
+        """Take a document from a source. Unchanged parts become the previous objects, unless `is_shared`: then they are
+        already."""
         old = self.given.get(path)
         data = _among_cubes(share(old.data, data) if old is not None and not is_shared else data)
         self.revisions[path] = revision
@@ -90,11 +90,11 @@ class Files:
             known.pop(path, None)
 
     def texts(self) -> dict[str, str]:
-        """For excerpts in errors."""
+        """Texts by path, for excerpts in errors."""
         return {path: file.text for path, file in self.files.items()}
 
     def settled(self) -> bool:
-        """Whether nobody is writing to one of the files right now."""
+        """Whether no file is being written to right now."""
         now = time.time()
         try:
             return all(not 0 <= now - os.stat(path).st_mtime < _SETTLED for path in self.files if path not in self.given)
@@ -102,11 +102,11 @@ class Files:
             return True
 
     def changed(self) -> bool:
-        """Whether the files hold something else than when they were last read."""
+        """Whether any content differs from what was last read."""
         return self._read() != self._seen
 
     def refresh(self, services: Services) -> DesiredDocuments:
-        """Read the files again; the desired set that they and the last good versions make."""
+        """Read the files again; returns the desired set, with last good versions for broken files."""
         self._seen = found = self._read()
         self.waits = False
         self.absent = next((argument for argument in self.arguments if self._is_gone(argument)), "")
@@ -121,7 +121,7 @@ class Files:
         return self._desired(services)
 
     def _read(self) -> dict[str, bytes | str]:
-        """Content by path; the reason where a file cannot be read."""
+        """Content by path; as text the reason why a file is unreadable."""
         found: dict[str, bytes | str] = {}
         for argument in self.arguments:
             for path in _expand(argument):
@@ -129,7 +129,7 @@ class Files:
         return found
 
     def _is_gone(self, argument: str) -> bool:
-        """A directory that is not there, or that nothing is mounted on any more, says nothing about its files."""
+        """Whether a directory is missing or unmounted: then nothing is concluded about its files."""
         is_file = argument.endswith(SUFFIXES) and not os.path.isdir(argument)
         home = os.path.dirname(os.path.abspath(argument)) if is_file else argument
         try:
@@ -166,7 +166,7 @@ class Files:
             file.digest, file.documents, file.problem = f"{path}#{self._handed_in}", (document,), ""
 
     def _desired(self, services: Services) -> DesiredDocuments:
-        """What passes the check together. Each round puts last good versions in the place of the files that do not."""
+        """The documents that pass the check together. Each round replaces the offending files by their last good versions."""
         from reconciler.check import check
 
         broken = {path for path, file in self.files.items() if not file.documents}
@@ -181,7 +181,7 @@ class Files:
                 guilty = self._offending_files(error.problems, broken)
                 for path in guilty or self.files.keys() - broken:
                     self._refuse(path, [p for p in error.problems if path in _involved(p)] or error.problems)
-                if not self.files.keys() - broken:  # not even the last good versions fit together any more
+                if not self.files.keys() - broken:  # even the last good versions conflict now
                     return self._last
                 broken |= guilty or self.files.keys()
         for path, file in self.files.items():
@@ -194,7 +194,7 @@ class Files:
         return self._last
 
     def _offending_files(self, problems: Sequence[Problem], broken: set[str]) -> set[str]:
-        """The files that the problems are about; of these, the ones that have changed since all was well, if any."""
+        """The files that the problems are in; of these those that changed since the last good check, if any."""
         involved = set().union(*map(_involved, problems)) & self.files.keys() - broken
         return {path for path in involved if self.files[path].good_digest != self.files[path].digest} or involved
 
@@ -211,7 +211,7 @@ class Files:
 
 
 def _among_cubes(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The document, in which cubes of one service have the very same objects for entries of long lists that say the same."""
+    """The document with equal entries of long lists shared as one object among cubes of a service."""
     spec = data.get("spec")
     cubes = spec.get("cubes") if isinstance(spec, Mapping) else None
     if not isinstance(cubes, list) or not all(isinstance(cube, dict) for cube in cubes):
@@ -223,7 +223,7 @@ def _among_cubes(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _pooled(lists: dict[tuple[Any, str], Sequence[Any]], cube: Mapping[str, Any], leaf: str, value: Any) -> Any:
-    """`lists`: the first one of each service and leaf."""
+    """`lists`: the first list of each service and leaf."""
     if not isinstance(value, list) or len(value) < FEW:
         return value
     first = lists.setdefault((str(cube.get("service-name")), leaf), value)
@@ -231,7 +231,7 @@ def _pooled(lists: dict[tuple[Any, str], Sequence[Any]], cube: Mapping[str, Any]
 
 
 def _not_suspended(documents: Sequence[Document], good: Sequence[Document]) -> Iterator[Document]:
-    """Of a topology that is suspended, the version that is in force, if that is known. What is in the kernel stays anyway."""
+    """For a suspended topology the version in force, if `good` has it. The kernel keeps it anyway."""
     before = {name_of(document): document for document in good}
     for document in documents:
         if not hosts.is_suspended(document):
@@ -265,7 +265,7 @@ def _content(path: str) -> bytes | str:
 
 
 def words(error: Exception, sources: Mapping[str, str]) -> str:
-    """What went wrong, as it is logged: with the lines of the files where there are any."""
+    """The error as text for the log, with excerpts of the files where it has positions."""
     if isinstance(error, DocumentError):
         return render_all(error.problems, sources)
     notes = [note for note in getattr(error, "__notes__", ()) if note]

@@ -1,4 +1,4 @@
-"""What the controller reads from a poll or an apply. Pure, but for `lacked_by`, which requests an ifindex."""
+"""The controller's conclusions from a poll or an apply. Pure, but for `lacked_by`, which requests an ifindex."""
 from __future__ import annotations
 
 import contextlib
@@ -15,17 +15,17 @@ from reconciler.plan.operations import SetDocument
 from reconciler.plan.steps import LINK_CHANGES, MAP_WRITES, PROGRAM_LOADS
 
 Waiting = tuple[str, str, str]
-"""A cube's port, or '' twice for an attachment, and the netdev that it waits for."""
+"""(cube, port, netdev) of a port that waits for its netdev; '', '', netdev for an attachment."""
 
 
 def waiting_in(seen: ApplyResult) -> tuple[Waiting, ...]:
-    """What waits for a netdev to appear: not for one that is there, but whose packets have no Ethernet header."""
+    """What waits for a netdev to appear; a present one without an Ethernet header does not count."""
     there = {name for name, netdev in seen.session.live.netdevs.items() if not netdev.carries_ethernet}
     return tuple(each for each in seen.plan.pending if each[2] not in there)
 
 
 def are_of_ports(netdevs: Collection[str], waiting: Iterable[Waiting], wanted: State) -> bool:
-    """Whether any of the netdevs is one that a port waits for, or that a cube is to be connected to."""
+    """Whether any of the netdevs is awaited by a port, or has a hook in the desired state."""
     if not netdevs:
         return False
     hooks = (record.netdev for record in global_records(wanted).values() if isinstance(record, HookRecord))
@@ -35,8 +35,8 @@ def are_of_ports(netdevs: Collection[str], waiting: Iterable[Waiting], wanted: S
 def lacked_by(
     port: str, waiting: Iterable[Waiting], records: Mapping[str, Record], netdevs: Mapping[str, NetdevState]
 ) -> str:
-    """The netdev that a port ("cube:port") is not connected to; '' for one that lacks none, and for one that nobody knows.
-    `records` and `netdevs` are those of the last poll that found all well."""
+    """The netdev that a port ("cube:port") is not connected to; '' for a connected or an unknown port. `records` and `netdevs`
+    are those of the last poll in sync."""
     for cube, name, netdev in waiting:
         if port == f"{cube}:{name}":
             return netdev
@@ -51,15 +51,15 @@ def lacked_by(
 
 
 def others_versions(done: ApplyResult, good: Collection[str], applied: Mapping[str, str]) -> list[str]:
-    """Topologies of the files (`good`) of which the kernel held another version than was last in force here (`applied`)."""
+    """Topologies of the files (`good`) of which the kernel held another version than was last in force (`applied`)."""
     held = ((record.name, record.document) for record in done.session.live.documents)
     ours = {name for name in good if name in applied}
     return sorted(name for name, document in held if name in ours and not documents_equal(document, applied[name]))
 
 
 def is_document_lost(done: ApplyResult, names: Collection[str]) -> bool:
-    """Whether all that the kernel lacked is the document of one of these: then nothing of it was pending, though it looks as if
-    everything had been."""
+    """Whether all that the kernel lacked is one of these documents: then nothing was pending, although every object seemed to
+    be."""
     kept = {record.name for record in done.session.live.documents}
     return bool(set(names) - kept) and all(isinstance(step.operation, SetDocument) for step in done.plan.steps)
 

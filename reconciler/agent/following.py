@@ -1,4 +1,4 @@
-"""What is done even where healing is off: the kernel follows its netdevs, and the facts that cubes want."""
+"""What the agent does even where healing is off: cubes follow netdevs and the facts that they want."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from reconciler.service.registry import Services
 
 
 def facts_changed(facts: Mapping[str, Any], root: str = "") -> bool:
-    """Whether any of these facts of the host is another one now, or of what is in the namespaces of this root's shadows."""
+    """Whether any of these facts of the host changed, or the netdevs in the namespaces of this root's shadows."""
     of_host = {name: value for name, value in facts.items() if name != SHADOW}
     if of_host and host_facts(of_host, rtnl.links()) != of_host:
         return True
@@ -35,20 +35,21 @@ def facts_changed(facts: Mapping[str, Any], root: str = "") -> bool:
 def only_follows(
     seen: ApplyResult, services: Services, moved: Collection[str], facts: Mapping[str, Any], published: Mapping[str, Any]
 ) -> bool:
-    """Whether all drift comes of netdevs that `moved`, or of facts that are others than these of the host and of workers."""
+    """Whether all drift results from netdevs that `moved`, or from changes since `facts` of the host and `published` ones of
+    workers."""
     return all(is_followed(seen.session.drift, moved, followers(seen, services, facts, published)))
 
 
 def is_followed(drift: Sequence[Change], netdevs: Collection[str], following: Collection[str]) -> Iterator[bool]:
-    """Of each change, whether it comes of netdevs that appeared, disappeared or changed, or of facts that the cubes `following`
-    want."""
+    """For each change, whether it results from netdevs that appeared, disappeared or changed, or from facts that the cubes
+    `following` want."""
     placed = places_at(drift, netdevs)
     for change in drift:
         yield concerns(change, netdevs) or is_rows_of(change, following) or is_way_of(change, placed)
 
 
 def concerns(change: Change, netdevs: Collection[str]) -> bool:
-    """Whether a change is about how one of these netdevs is connected."""
+    """Whether a change concerns the connection of one of these netdevs."""
     for record in (change.before, change.after):
         if isinstance(record, HookRecord | MemberRecord | PromiscuousRecord) and record.netdev in netdevs:
             return True
@@ -58,26 +59,26 @@ def concerns(change: Change, netdevs: Collection[str]) -> bool:
 
 
 def places_at(changes: Iterable[Change], netdevs: Collection[str]) -> set[str]:
-    """The cubes that come to one of these netdevs or leave it, because a selector matches it, or there is none any more."""
+    """The cubes whose selector starts or stops to match one of these netdevs."""
     records = (record for change in changes for record in (change.before, change.after))
     return {record.cube for record in records if isinstance(record, PortRecord) and record.peer == record.name in netdevs}
 
 
 def is_way_of(change: Change, cubes: Collection[str]) -> bool:
-    """Whether a change is one of the ports, ways in and hops of these cubes."""
+    """Whether a change is a port, trampoline or hop of these cubes."""
     records = [record for record in (change.before, change.after) if record is not None]
     return all(isinstance(each, PortRecord | TrampolineRecord | NextHopRecord) and each.cube in cubes for each in records)
 
 
 def is_rows_of(change: Change, cubes: Collection[str]) -> bool:
-    """Whether a change is one of rows in these cubes' tables."""
+    """Whether a change is rows of these cubes' tables."""
     return all(isinstance(each, TableRecord) and each.cube in cubes for each in (change.before, change.after))
 
 
 def followers(
     seen: ApplyResult, services: Services, facts: Mapping[str, Any], published: Mapping[str, Mapping[str, Any]]
 ) -> set[str]:
-    """The cubes that want a fact which is another one now than among these, of when all was well."""
+    """The cubes that want a fact which changed since the last poll in sync, which had `facts` and `published`."""
     session = seen.session
     changed = {name for name, value in session.facts.items() if facts.get(name, value) != value}
     cubes = {cube.name: services.get(cube.service) for topology in seen.wanted for cube in topology.cubes}

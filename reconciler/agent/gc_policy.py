@@ -1,19 +1,19 @@
-"""GC policy, when the collector of cycles runs: after an edit, once all is quiet, and not in the middle of the next one.
+"""When Python's garbage collector runs: after an edit, once the agent is idle, and not during the next edit.
 
-What an agent knows of a thousand cubes are a million objects that stay. A full collection examines all of them and takes
-0.2 s, and Python begins one whenever enough is new: as likely as not while an edit, or a packet of a slow path, is waited
-for. So what has stayed is set aside, and only what is new is examined, in the middle of work when that is very much.
+Of a thousand cubes the agent holds a million long-lived objects. A full collection traverses them in 0.2 s, and Python starts one
+at any time, possibly while an edit or a slow-path packet is waiting. So long-lived objects are frozen (`gc.freeze`), and only new
+ones are collected; during work only above a high threshold.
 """
 from __future__ import annotations
 
 import gc
 
-_MUCH = 50_000  # new objects; an edit makes some thousand, among them tables of 50,000 rows, which are looked through
-_MOST = 256  # times that something is set aside before all of it is looked at again: what became a cycle there goes then
+_MUCH = 50_000  # new objects; an edit allocates some thousand, among them tables of 50,000 rows, which are traversed
+_MOST = 256  # freezes after which all are unfrozen and traversed: cycles among them are collected then
 
 
 class GcPolicy:
-    """`begin` is for the entire process. `busy` says that there is something to do, `quiet` that there is nothing."""
+    """`begin` configures the process. `busy`: work was done; `quiet`: the agent is idle."""
 
     def __init__(self) -> None:
         self._untidy, self._times = True, 0

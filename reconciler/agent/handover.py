@@ -1,4 +1,4 @@
-"""What is done with a topology that a source hands in, or takes back, and what the source is answered (agent/sources)."""
+"""Handlers of the documents socket (agent/sources): submitted and deleted topologies, and the answers."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from reconciler.errors import EditRefused
 from reconciler.rpc.contract import RpcError
 
 APPLIED, REFUSED, FAILED, WAITING, GONE = "applied", "refused", "failed", "waiting", "gone"
-_PAUSE = 0.03  # seconds between two looks while somebody waits for a port, or another writer has the lock
+_PAUSE = 0.03  # seconds between two polls while a client waits for a port, or another writer has the lock
 
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """`job` has something done in the thread where alone `files` and `healer` are touched; `read` takes what the files declare
-    now; `looked` ends with a poll of the kernel that began after it was called, and is informed which netdevs may have moved;
-    `ended` ends with the one that is in progress."""
+    """`job` runs a function on the job thread, the only one to touch `files` and `healer`; `read` takes the new desired set;
+    `looked`, called with the netdevs that may have moved, returns after a poll that began after the call; `ended` returns after
+    the current one."""
 
     files: Files
     healer: Controller
@@ -34,7 +34,7 @@ class Handover:
     ended: Callable[[], Awaitable[None]]
 
     def functions(self) -> dict[str, Work]:
-        """By method and path."""
+        """Handlers by method and path."""
         puts = {"PUT /topology": self._put, "PATCH /topology": self._patch, "DELETE /topology": self._delete}
         return {**puts, "GET /topologies": self._list, "POST /look": self._look}
 
@@ -57,15 +57,15 @@ class Handover:
         return {"topologies": [self._state(path) for path in sorted(self.files.given)]}
 
     async def _look(self, said: Any) -> dict[str, Any]:
-        """`ports`: answered when each of these ("cube:port") is connected to the netdev that is there now, or after `wait`
-        seconds; `waiting` names those that are not. Without them, after a poll."""
+        """`ports`: answered once each of these ("cube:port") is connected to the netdev present now, or after `wait` seconds;
+        `waiting` has the others. Without ports: after one poll."""
         ports = said.get("ports", []) if isinstance(said, dict) else []
         wanted = {port for port in ports if isinstance(port, str)}
         deadline = time.monotonic() + wait_of(said)
         if not wanted:
             await self.looked(())
             return {"healthy": not self.healer.problem, "waiting": self._waiting()}
-        await self.ended()  # where the kernel's own word of a netdev was quicker, it is connected by then
+        await self.ended()  # if the kernel's notification of a netdev was quicker, it is connected by then
         while lacking := self._lacking(wanted):
             await self.looked(lacking.values())
             if time.monotonic() > deadline or not self._lacking(wanted):
@@ -86,7 +86,7 @@ class Handover:
         self.read()
 
     def _change(self, edits: Edits) -> None:
-        """Raises RpcError; then nothing is changed."""
+        """Apply edits to a document. Raises RpcError; then nothing is changed."""
         known, since = self.files.given.get(edits.path), self.files.revisions.get(edits.path)
         if known is None or since != edits.since:
             raise RpcError(f'the agent has no version "{edits.since}" of this topology')
@@ -105,7 +105,7 @@ class Handover:
         self.read()
 
     async def _outcome(self, wait: float, state: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """How it is once it is no longer open, or after `wait` seconds."""
+        """The state once it is no longer open, or after `wait` seconds."""
         deadline = time.monotonic() + wait
         while True:
             await self.looked(())

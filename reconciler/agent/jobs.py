@@ -1,4 +1,4 @@
-"""Jobs in the agent's one thread, in which alone files and controller are touched, and the status meanwhile."""
+"""The job thread, the only one to touch files and controller; and the status while it is busy."""
 from __future__ import annotations
 
 import contextlib
@@ -9,22 +9,22 @@ from typing import Any, TypeVar
 
 from reconciler.agent.loop import Loop
 
-STUCK = 120.0  # seconds without progress in the thread, after which systemd shall think that the agent hangs
+STUCK = 120.0  # seconds without progress in the thread, after which systemd's watchdog shall restart the agent
 T = TypeVar("T")
 
 
 class Jobs:
-    """`read` gives the status, and may be called only while the thread is idle, or in it."""
+    """`read` returns the status; called on the thread, or while it is idle."""
 
     def __init__(self, loop: Loop, read: Callable[[], dict[str, Any]]) -> None:
         self._loop, self._read = loop, read
-        self._busy = 0  # jobs that the thread has, or waits for
-        self._awaited = 0  # of these, those for which a source waits
-        self._progress = 0.0  # when the thread last got on
-        self._before: dict[str, Any] = {}  # the status as it was before the thread began
+        self._busy = 0  # jobs running or queued
+        self._awaited = 0  # of these, those that a source waits for
+        self._progress = 0.0  # time of the thread's last progress
+        self._before: dict[str, Any] = {}  # the status before the running job
 
     async def do(self, work: Callable[[], T]) -> T:
-        """Have something done in the thread, after what it was given before."""
+        """Run a job on the thread, after those queued before."""
         if self._busy:
             work = partial(self._after_another, work)
         else:
@@ -37,13 +37,13 @@ class Jobs:
             self._busy -= 1
 
     async def do_awaited(self, work: Callable[[], T]) -> T:
-        """A job for which a source waits."""
+        """A job that a source waits for."""
         with self.awaited():
             return await self.do(work)
 
     @contextlib.contextmanager
     def awaited(self) -> Iterator[None]:
-        """Meanwhile a source waits: a poll that finds nothing new for anybody yields for it."""
+        """Within it a source waits: a poll that finds nothing new yields to it."""
         self._awaited += 1
         try:
             yield
@@ -55,16 +55,16 @@ class Jobs:
         return self._awaited > 0
 
     def in_force(self) -> None:
-        """In the thread: whoever is answered from now on has the status of now, though the job is not over."""
+        """On the thread: publish the present status, though the job is not over."""
         self._before = self._read()
 
     def _after_another(self, work: Callable[[], T]) -> T:
-        """In the thread: with one job after the other, the status has to follow what each of them did."""
+        """On the thread: with jobs in a row, the status has to follow each of them."""
         self._before = self._read()
         return work()
 
     def status(self) -> dict[str, Any]:
-        """How it is now; while the thread is at work, how it was when that began, or when what it did was in force."""
+        """The present status; while a job runs, the one before it or since its edit was in force."""
         return self._before if self._busy else self._read()
 
     def gets_on(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""What the controller knows of the kernel before it looks: enough for an edit that only some cubes are read for."""
+"""Snapshots of the kernel that the controller reuses: for an edit only the cubes concerned are read again."""
 from __future__ import annotations
 
 import contextlib
@@ -9,12 +9,12 @@ from reconciler.engine.options import Options
 from reconciler.engine.unchanged import UnchangedCheck
 from reconciler.graph.records import Live
 
-IN_A_ROW = 1.0  # seconds for which netdevs, or edits, that come one after another are applied before everything is looked at
+IN_A_ROW = 1.0  # seconds within which a burst of netdevs or edits is applied before a full poll
 
 
 @contextlib.contextmanager
 def giving_way(options: Options, is_awaited: Callable[[], bool]) -> Iterator[None]:
-    """What is read meanwhile is read for nobody, and ends as soon as somebody waits. Raises Overtaken."""
+    """Within it reads are speculative, and stop as soon as a client waits. Raises Overtaken."""
     memory = options.kept.memory
     memory.gives_way = is_awaited
     try:
@@ -25,21 +25,20 @@ def giving_way(options: Options, is_awaited: Callable[[], bool]) -> Iterator[Non
 
 @dataclass(slots=True)
 class Known:
-    """`unchanged` compares the kernel with the last poll that found all well; `verified` is what the last edit was verified with,
-    and when everything was last read."""
+    """`unchanged` compares the kernel with the last poll in sync; `verified`: the state that the last edit was verified with, and
+    the time of the last full read."""
 
     unchanged: UnchangedCheck | None = None
     verified: tuple[float, Live | None] = 0.0, None
     _of_edit: UnchangedCheck | None = None
 
     def edited(self) -> None:
-        """The files declare something else: the last poll is good for one edit."""
+        """The desired set changed: the last poll is valid for one edit."""
         self._of_edit, self.unchanged = self.unchanged, None
 
     def taken(self, now: float, *, connects: bool) -> tuple[float, Live | None]:
-        """What is known of the kernel, and will do, from here on only once; and when all of it was last read. While netdevs come
-        (`connects`), or edits, it is what the last full poll read, or else what was verified when the last of them was
-        applied."""
+        """Take the reusable snapshot, which is then invalid, and the time of the last full read. In a burst of netdevs
+        (`connects`) or edits it is that of the last full poll, or the state verified by the previous edit."""
         edited, self._of_edit = self._of_edit, None
         calm, self.unchanged = self.unchanged, None
         (since, verified), self.verified = self.verified, (now, None)

@@ -1,4 +1,4 @@
-"""The agent's log on stderr: with times for a person, with levels for the journal, which has times of its own."""
+"""Log formats on stderr: with timestamps for a terminal, with levels for the journal, which adds timestamps."""
 from __future__ import annotations
 
 import logging
@@ -17,7 +17,7 @@ def set_up(*, verbose: bool = False, quiet: bool = False) -> None:
 
 
 class _ForPeople(logging.Formatter):
-    """Lines after the first are indented, so that it is seen where a record begins."""
+    """Lines after the first are indented, to separate records."""
 
     def format(self, record: logging.LogRecord) -> str:
         mark = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
@@ -26,7 +26,7 @@ class _ForPeople(logging.Formatter):
 
 
 class _ForJournal(logging.Formatter):
-    """sd-daemon(3): a level in front of each line."""
+    """A sd-daemon(3) priority prefix on each line."""
 
     def format(self, record: logging.LogRecord) -> str:
         level = f"<{_LEVELS.get(record.levelno, 6)}>"

@@ -1,6 +1,6 @@
-"""What cubes log: the records that `pcn_log` writes (bpf/framework/log.h), how they become text, and the lines of slow paths.
+"""The cubes' log: decodes and renders the records of `pcn_log` (bpf/framework/log.h), and merges the lines of slow paths.
 
-`decode` and `render` are pure. A format is identified by its number; the compiled objects of the live cubes have the texts.
+`decode` and `render` are pure. A record has the number of its format; the texts are in the compiled objects of the live cubes.
 """
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from reconciler.slowpath.ring import Ring
 
 _RECORD = struct.Struct("<QIIII")  # struct pcn_log_record: time, cube, format, level, port, and then args, 4 or PCN_LONG_LOG
 _ARGUMENTS = 4
-_WORDS = {"A": 2, "S": 4}  # arguments that a conversion takes, if not one
+_WORDS = {"A": 2, "S": 4}  # arguments that a conversion consumes, if not one
 _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 50: "ESP", 51: "AH", 58: "ICMPv6", 132: "SCTP", 136: "UDPLITE"}
 _CONVERSION = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?(?:hh?|ll?|z|j)?([A-Za-z]))")
 
 
 @dataclass(frozen=True, slots=True)
 class LogRecord:
-    """One call of `pcn_log`. `time` is CLOCK_MONOTONIC in ns; `cube` and `format` are the crc32 of a name and of a text."""
+    """One call of `pcn_log`. `time`: CLOCK_MONOTONIC in ns; `cube` and `format`: crc32 of the name and of the format text."""
 
     time: int
     cube: int
@@ -45,14 +45,14 @@ class LogRecord:
 
 
 def decode(raw: bytes) -> LogRecord:
-    """A record's bytes as the program wrote them. Raises struct.error if there are too few."""
+    """Decode a record. Raises struct.error if it is too short."""
     count = max(_ARGUMENTS, (len(raw) - _RECORD.size) // 8)
     when, cube, text, level, port = _RECORD.unpack_from(raw)
     return LogRecord(when, cube, text, level, port, struct.unpack_from(f"<{count}Q", raw, _RECORD.size))
 
 
 def render(record: LogRecord, formats: Mapping[int, str], port: Callable[[int], str] = str) -> str:
-    """The record's text: `formats` by number (an Object's `log_formats`), `port` gives a port's name for its index."""
+    """The record as text: `formats` by number (an Object's `log_formats`); `port` maps a port index to its name."""
     text = formats.get(record.format)
     if text is None:
         return f"(unknown format {record.format:#010x})"
@@ -68,7 +68,7 @@ def render(record: LogRecord, formats: Mapping[int, str], port: Callable[[int], 
 
 
 def _several(kind: str, values: list[int]) -> str:
-    """A conversion of a long line. IPv6 is written in full, as the kernel's own log does."""
+    """A conversion of a long record. IPv6 is written uncompressed, as in the kernel's own log."""
     raw = struct.pack(f"<{len(values)}Q", *values)
     if kind == "A":
         wide = ipaddress.IPv6Address(raw)
@@ -84,7 +84,7 @@ def _several(kind: str, values: list[int]) -> str:
 
 
 def _argument(conversion: str, kind: str, value: int, port: Callable[[int], str]) -> str:
-    if kind == "I":  # as it stands in the packet
+    if kind == "I":  # in network byte order
         return str(ipaddress.IPv4Address((value & 0xFFFFFFFF).to_bytes(4, "little")))
     if kind == "M":
         return ":".join(f"{byte:02x}" for byte in value.to_bytes(8, "little")[:6])
@@ -100,7 +100,7 @@ def _argument(conversion: str, kind: str, value: int, port: Callable[[int], str]
 
 
 class RingLog(Ring):
-    """The reader of a host's log. `alone`: refuse to share it (LockBusy), since each record is read once."""
+    """The reader of a host's log ring. `alone`: exclusive (LockBusy otherwise), since each record is read once."""
 
     def __init__(self, path: str, *, alone: bool = False) -> None:
         self._lock = _take(os.path.dirname(path)) if alone else None
@@ -123,11 +123,11 @@ class RingLog(Ring):
             self._lock = None
 
     def read(self) -> list[LogRecord]:
-        """What is there now, oldest first; not waited for."""
+        """The available records, oldest first; does not block."""
         return [decode(raw) for raw in self.records()]
 
     def wait(self, seconds: float, enough: Callable[[list[LogRecord]], bool] = bool) -> list[LogRecord]:
-        """What comes until `enough` says so of all that came, or the time is over."""
+        """Records until `enough` accepts those received, or the timeout in seconds."""
         found, deadline = self.read(), time.monotonic() + seconds
         while not enough(found) and (left := deadline - time.monotonic()) > 0:
             select.select([self], [], [], left)
@@ -147,14 +147,14 @@ def _take(directory: str) -> int:
 
 @dataclass(slots=True)
 class Names:
-    """What the numbers in records represent, for the cubes that are live: cubes, their ports, and formats."""
+    """Maps the numbers in records to names of live cubes, their ports, and formats."""
 
     cubes: dict[int, str] = field(default_factory=dict)
     ports: dict[str, dict[int, str]] = field(default_factory=dict)
     formats: dict[int, str] = field(default_factory=dict)
 
     def line(self, record: LogRecord) -> dict[str, Any]:
-        """A record as plain data. `time` is the wall clock's, ISO 8601 in UTC with microseconds."""
+        """A record as plain data. `time`: wall clock, ISO 8601 in UTC with microseconds."""
         cube = self.cubes.get(record.cube, f"{record.cube:#010x}")
         ports = self.ports.get(cube, {})
         wall = datetime.fromtimestamp((record.time + time.time_ns() - time.monotonic_ns()) / 1e9).astimezone()
@@ -168,7 +168,7 @@ class Names:
 
 
 def names(cubes: Mapping[str, Mapping[str, int]], objects: Iterable[Any]) -> Names:
-    """`cubes`: the port indices of each live cube; `objects`: compiled programs."""
+    """`cubes`: port indices of each live cube; `objects`: compiled programs."""
     return Names(
         {cube_number(cube): cube for cube in cubes},
         {cube: {index: port for port, index in ports.items()} for cube, ports in cubes.items()},
@@ -189,9 +189,8 @@ def live_names(root: str, services: Services) -> Names:
 def follow(
     root: str, services: Services, *, forever: bool, pause: float = 0.5, wanted: Callable[[], bool] = lambda: True
 ) -> Iterator[dict[str, Any]]:
-    """Each line as it comes, of programs and of slow paths, as `Names.line` has it; `forever`, or only those that wait. There
-    need be no log yet, and it may become another one. Every `pause` seconds it asks whether lines are still `wanted`. Raises
-    LockBusy if somebody else reads it."""
+    """Yields the lines of programs and slow paths as in `Names.line`; `forever`, or only those queued. The ring may not exist
+    yet, or be recreated. Every `pause` seconds `wanted` is evaluated. Raises LockBusy if the log has another reader."""
     for said in _said_by_programs(root, services, forever, pause):
         if not wanted():
             return
@@ -200,7 +199,7 @@ def follow(
 
 
 def _said_by_programs(root: str, services: Services, forever: bool, pause: float) -> Iterator[list[dict[str, Any]]]:
-    """What has come since the last time, which may be nothing; every `pause` seconds, or as soon as something comes."""
+    """Yields the new lines, possibly none, every `pause` seconds or as soon as there are some."""
     path = f"{root}/{pins.table('', 'pcn_log_ring')}"
     known, asked = Names(), -1.0
     while True:

@@ -1,4 +1,4 @@
-"""When the agent polls the kernel: one poll at a time, and another one if something happened meanwhile."""
+"""Schedules polls of the kernel: one at a time, and another one if an event arrived meanwhile."""
 from __future__ import annotations
 
 import asyncio
@@ -8,8 +8,8 @@ from reconciler.agent.loop import Loop
 
 
 class Looks:
-    """`look` does one, is informed which netdevs moved, and returns the seconds until the next; `usual` are they if it fails.
-    `done` is called after the last of a row. `moved` are netdevs that no poll knows of."""
+    """`look` polls, with the netdevs that moved, and returns the seconds until the next; `usual` is the delay if it fails. `done`
+    is called after the last of consecutive polls. `moved`: netdevs that no poll has considered."""
 
     def __init__(
         self, loop: Loop, look: Callable[[Collection[str]], Awaitable[float]], done: Callable[[], None], usual: float
@@ -18,12 +18,12 @@ class Looks:
         self.moved: set[str] = set()
         self._running = False
         self._again = False
-        self._waiting: list[asyncio.Event] = []  # set when a look has ended that began later, or what it applied is in force
+        self._waiting: list[asyncio.Event] = []  # set once a poll that began later has ended, or its edit is in force
         self._waiting_for_this: list[asyncio.Event] = []
-        self._under_way: asyncio.Event | None = None  # set when the look that is under way has ended
+        self._under_way: asyncio.Event | None = None  # set once the current poll has ended
 
     async def now(self) -> None:
-        """Look, now or as soon as the poll that is in progress is done."""
+        """Poll now, or as soon as the current poll is done."""
         self._again = True
         if self._running:
             return
@@ -43,13 +43,13 @@ class Looks:
         self._done()
 
     def in_force(self) -> None:
-        """What the look that is under way applied is in force: what it does yet, nobody has to wait for."""
+        """The edit of the current poll is in force: nobody has to wait for the rest."""
         for event in self._waiting_for_this:
             event.set()
 
     async def anew(self, moved: Collection[str] = ()) -> None:
-        """Ends with a poll that began after this was called, or once what that applied is in force; without one if it fails.
-        `moved`: netdevs that may have."""
+        """Returns after a poll that began after the call, or once its edit is in force; also if it fails. `moved`: netdevs that
+        may have changed."""
         self.moved |= set(moved)
         event = asyncio.Event()
         self._waiting.append(event)
@@ -57,6 +57,6 @@ class Looks:
         await event.wait()
 
     async def ended(self) -> None:
-        """Ends with the poll that is in progress; at once if there is none."""
+        """Returns after the current poll; at once if there is none."""
         if self._under_way is not None:
             await self._under_way.wait()

@@ -1,8 +1,8 @@
-"""The agent's event loop: asyncio's, with timers that have names, and one thread for what takes long.
+"""The agent's event loop: asyncio's, with named timers, and one job thread for long work.
 
-Reading files, planning and applying run in that thread, one after the other, so that nothing in them needs a lock; signals,
-supervision of slow paths, status and metrics are served meanwhile. A callback that fails is logged and the loop continues: an
-agent that ends over a bug would leave the slow paths without anybody.
+Reading files, planning and applying run on that thread, in sequence, so they need no locks; signals, supervision of slow paths,
+status and metrics are served meanwhile. An exception in a callback is logged and the loop continues: an agent that exits over a
+bug would stop the slow paths.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger("pcn.agent")
 
 
 class Loop:
-    """Times are those of `time.monotonic`, in seconds. What a callback gives is run as a task if it is a coroutine."""
+    """Times are those of `time.monotonic`, in seconds. A coroutine returned by a callback is run as a task."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -29,11 +29,11 @@ class Loop:
         self._thread = ThreadPoolExecutor(1, "pcn-reconcile")
 
     def readable(self, fd: Any, callback: Callback) -> None:
-        """Call back whenever `fd` (a number, or what has a fileno) can be read."""
+        """Call back whenever `fd` (a number, or an object with fileno) is readable."""
         self._loop.add_reader(fd, self._guarded, callback)
 
     def writable(self, fd: Any, callback: Callback) -> None:
-        """From now on wait until `fd`, which was registered, can be written instead."""
+        """From now on wait until `fd`, registered before, is writable instead."""
         self._loop.remove_reader(fd)
         self._loop.add_writer(fd, self._guarded, callback)
 
@@ -48,7 +48,7 @@ class Loop:
         self._loop.add_signal_handler(number, self._guarded, callback)
 
     def at(self, name: str, when: float, callback: Callback) -> None:
-        """Call back once at that time. A timer of the same name is replaced."""
+        """Call back once at that time. Replaces a timer of the same name."""
         self._drop(name)
         self._timers[name] = self._loop.call_at(when, self._due, name, callback)
 
@@ -56,38 +56,38 @@ class Loop:
         self.at(name, time.monotonic() + delay, callback)
 
     def sooner(self, name: str, delay: float, callback: Callback) -> None:
-        """As `after`, but a timer of that name that is due earlier stays."""
+        """As `after`, but an earlier timer of that name is kept."""
         when = time.monotonic() + delay
         if name not in self._timers or self._timers[name].when() > when:
             self.at(name, when, callback)
 
     def start(self, work: Coroutine[Any, Any, object]) -> None:
-        """Run a coroutine beside all else."""
+        """Run a coroutine as a task."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
     def from_thread(self, callback: Callback) -> None:
-        """Call back soon. For other threads."""
+        """Call back soon. Thread-safe."""
         self._loop.call_soon_threadsafe(self._guarded, callback)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
-        """Run `work` in the thread, after what was given to it before."""
+        """Run `work` on the job thread, after the work queued before."""
         return await self._loop.run_in_executor(self._thread, work)
 
     def run(self) -> None:
-        """Until `stop`."""
+        """Run until `stop`."""
         self._loop.run_forever()
 
     def run_until(self, work: Coroutine[Any, Any, T]) -> T:
-        """Only until this is done."""
+        """Run until this coroutine is done."""
         return self._loop.run_until_complete(work)
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     def close(self) -> None:
-        """Wait for what the thread does, and forget the rest."""
+        """Wait for the job thread, and cancel the rest."""
         for name in list(self._timers):
             self._drop(name)
         self._thread.shutdown(cancel_futures=True)
@@ -121,5 +121,5 @@ class Loop:
 
 
 def _report(_: object, context: dict[str, Any]) -> None:
-    """What asyncio finds wrong by itself."""
+    """asyncio's exception handler."""
     log.error("a mistake in the agent; it goes on: %s", context.get("message", ""), exc_info=context.get("exception"))

@@ -1,11 +1,11 @@
-"""pcn-agent: a watched directory that is always true in the kernel.
+"""pcn-agent: keeps the kernel in sync with a watched directory.
 
     files ──watch──┐
-    netdevs ───────┼──▶ look ──▶ apply ──▶ kernel          every look reads the kernel afresh; the agent keeps no state
-    a clock ───────┘                                       that it could not lose: kill it at any moment
+    netdevs ───────┼──▶ poll ──▶ apply ──▶ kernel          every poll reads the kernel; the agent holds no state
+    a clock ───────┘                                       that must survive it: kill it at any moment
 
-One loop, and one thread in which looks and applies run, one after the other. Slow paths are processes of their own
-(reconciler/slowpath). The datapath needs the agent for them only, and outlives it.
+One event loop, and one job thread in which polls and applies run in sequence. Slow paths are processes of their own
+(reconciler/slowpath). The datapath needs the agent for them only, and survives it.
 """
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ from reconciler.plan.steps import Step
 from reconciler.slowpath.supervisor import Supervisor
 from reconciler.sources.feed import Feed
 
-QUIET, AT_MOST, POLL = 0.3, 5.0, 5.0  # seconds: without a change before files are read, to wait for that, between polls
-LATEST = 0.7  # ... even if looking takes long; between the two, it takes no more than this share of a CPU
+QUIET, AT_MOST, POLL = 0.3, 5.0, 5.0  # seconds: debounce of file events, its limit, interval of polling files
+LATEST = 0.7  # longest poll interval where polls take long; below it, polls take at most SHARE of a CPU
 SHARE = 0.03
-_AFTER_POKE = 0.03  # an editor writes and renames: what quiet is counted from shall not wait for a look
-_AFTER_LINKS = 0.01  # netdevs come in twos and threes
+_AFTER_POKE = 0.03  # an editor writes and renames: the poll shall not delay the debounce
+_AFTER_LINKS = 0.01  # netdevs appear in pairs
 _AFTER_FACTS = 0.02  # and so may facts
-FIRST_SERVED = 5.0  # seconds that an agent waits for its workers before it says that it is ready
+FIRST_SERVED = 5.0  # seconds to wait for workers before readiness is reported
 log = logging.getLogger("pcn.agent")
 
 
@@ -78,7 +78,7 @@ class Agent:
     published: PublishedFacts = field(init=False)
     tidier: GcPolicy = field(default_factory=GcPolicy)
     _first_poke: float = 0.0
-    _begun: bool = False  # the first look is over, and what is asked is answered
+    _begun: bool = False  # the first poll is over, and requests are answered
     _stopping: bool = False
     _stamps: tuple[Any, ...] = ()
     _found: Discovery | None = None
@@ -103,7 +103,7 @@ class Agent:
         options.progress = self._step
 
     def run(self) -> int:
-        """Until SIGTERM or SIGINT. What is in the kernel stays there. Raises LockBusy, NewerFormat, UsageError."""
+        """Run until SIGTERM or SIGINT; the kernel's state stays. Raises LockBusy, NewerFormat, UsageError."""
         with ExitStack() as stack:
             one = singleton.Singleton(self.settings.options.root)
             stack.callback(one.release)
@@ -119,7 +119,7 @@ class Agent:
         return 0
 
     def _open(self, stack: ExitStack) -> None:
-        """Everything that the loop listens to."""
+        """Register all event sources."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.on_signal(number, self._stop)
         self.loop.on_signal(signal.SIGHUP, self._refresh)
@@ -148,7 +148,7 @@ class Agent:
             stack.callback(listener.close)
 
     def _listen(self, stack: ExitStack, what: str, serve: Callable[..., object]) -> None:
-        """Answer whoever connects there, from the first poll on: before it there is nothing true to say."""
+        """Serve a unix socket, from the first poll on: earlier there is no state to report."""
         path = singleton.socket_path(self.settings.options.root, what)
         listener = unix_listener(path)
         stack.callback(os.unlink, path)
@@ -156,7 +156,7 @@ class Agent:
         self._servers.append(lambda: serve(listener=listener))
 
     def status(self) -> dict[str, Any]:
-        """How it is now; while the thread is at work, how it was when that began."""
+        """The present status; while a job runs, the one before it."""
         said = self.jobs.status()
         slow_path = {**self.workers.counters(), "published": self.slow_log.published}
         feeds = [feed.about() for feed in self.feeds]
@@ -165,7 +165,7 @@ class Agent:
         return {**said, "slow_path": slow_path, "memory_kib": resident()}
 
     def _published(self) -> None:
-        """In a feed's thread: its directory is another one."""
+        """On a feed's thread: its directory changed."""
         self.loop.from_thread(self._files_poked_by_feed)
 
     async def _files_poked_by_feed(self) -> None:
@@ -173,13 +173,13 @@ class Agent:
             await self._read_files()
 
     def _asked(self) -> dict[str, Any] | None:
-        """In a feed's thread: the status."""
+        """On a feed's thread: the status."""
         return singleton.ask(self.settings.options.root, 2.0)
 
     # -- signals ----------------------------------------------------------------------------------------------------
 
     def _step(self, _number: int, _total: int, step: Step) -> None:
-        """An apply has come to this step; what has to leave takes it back."""
+        """Called at each step of an apply; on SIGTERM the apply is interrupted and rolled back."""
         self.jobs.gets_on()
         if self._stopping and step.rank.phase != "retire":
             raise Interrupted("stopped by SIGTERM")
@@ -195,7 +195,7 @@ class Agent:
         await self._anew()
 
     async def _anew(self) -> None:
-        """Try what failed, read all files, and examine everything."""
+        """Retry failures, read all files, and poll everything."""
         await self.jobs.do(self.healer.forget)
         await self.jobs.do(self._read)
         await self.looks.anew()
@@ -203,8 +203,7 @@ class Agent:
     # -- files ------------------------------------------------------------------------------------------------------
 
     def _files_poked(self) -> None:
-        """Something happened in a watched directory: read once it is quiet. Looking at the kernel now leaves less to examine
-        then."""
+        """An event in a watched directory: read it after the debounce. Polling the kernel meanwhile saves reads then."""
         self.watcher.discard()
         now = time.monotonic()
         if not self._first_poke:
@@ -232,7 +231,7 @@ class Agent:
         self.watcher.follow(self.files.paths())
 
     async def _poll(self) -> None:
-        """What no event told."""
+        """Changes without an event."""
         self.loop.after("poll", POLL, self._poll)
         if not self._first_poke and await self.jobs.do(self.files.changed):
             self._files_poked()
@@ -241,7 +240,7 @@ class Agent:
         await self.jobs.do(lambda: self.watcher.follow(self.files.paths()))
 
     def _services_changed(self) -> bool:
-        """Whether a service that is not installed may be another one, or is back. What failed for want of it is tried at once."""
+        """Whether the code of a service changed, or it is installed again. Failures that it caused are retried at once."""
         before, self._stamps = self._stamps, self.settings.options.services.stamps()
         if before != self._stamps:
             self.healer.forget()
@@ -262,14 +261,14 @@ class Agent:
         if changes:
             log.debug("%s", ", ".join(f"{name} {what}" for name, what in changes.items()))
             self.looks.moved |= changes.keys()
-        if dead:  # which no look acts upon
+        if dead:  # which no poll handles
             await self.jobs.do(lambda: self._forget_behind(dead))
         is_needed = bool(changes) or await self.jobs.do(self._facts_changed)
         if is_needed:
             await self.looks.now()
 
     def _forget_behind(self, netdevs: Collection[str]) -> None:
-        """In the thread."""
+        """On the job thread."""
         if self.settings.mode != OBSERVE:
             forget_unless_locked(netdevs, self.settings.options, self.healer.records)
 
@@ -283,19 +282,19 @@ class Agent:
             self.loop.sooner("facts", _AFTER_FACTS, self.looks.now)
 
     async def _look_once(self, moved: Collection[str]) -> float:
-        """Seconds until the next poll. `moved`: netdevs that appeared, disappeared or changed."""
+        """Returns the seconds until the next poll. `moved`: netdevs that appeared, disappeared or changed."""
         pause, found = await self.jobs.do(lambda: self._looked(moved))
         self._serve(found)
         self.slow_log.forget({cube.name for cube in found.cubes})
         return pause
 
     def _in_force(self) -> None:
-        """In the thread, before the look is over."""
+        """On the job thread, during the poll."""
         self.jobs.in_force()
         self.loop.from_thread(self.looks.in_force)
 
     async def _look_overtaken(self) -> None:
-        """Ends with the look that is under way; since a source waits, one that finds nothing new for anybody ends early."""
+        """Wait for the current poll; since a source waits, one that finds nothing new ends early."""
         with self.jobs.awaited():
             await self.looks.ended()
 
@@ -304,17 +303,17 @@ class Agent:
         self.workers.serve(found.cubes, found.shared_ring)
 
     def _looked(self, moved: Collection[str]) -> tuple[float, Discovery]:
-        """In the thread: how long until the next poll, and which cubes have a slow path now."""
+        """On the job thread: returns the delay until the next poll, and the cubes with a slow path."""
         self.healer.moved.update(moved)
         if self._services_changed():
             self._read()
         if self.settings.mode != OBSERVE:
-            with suppress(LockBusy):  # the next look tries again
+            with suppress(LockBusy):  # the next poll retries
                 self.published.keep(self.settings.options.root, self.settings.options.lock_timeout)
         began, before = time.monotonic(), sum(self.healer.tally.results.values())
         again = self.healer.poll()
         took = time.monotonic() - began
-        idle = sum(self.healer.tally.results.values()) == before  # what is done takes long for once; looking takes long always
+        idle = sum(self.healer.tally.results.values()) == before  # an apply takes long once, a poll every time
         usual = max(self.settings.interval, min(LATEST, took / SHARE)) if idle else self.settings.interval
         if idle and not again:
             self.tidier.quiet()
@@ -329,8 +328,8 @@ class Agent:
     # -- what is said -----------------------------------------------------------------------------------------------
 
     async def _begin(self) -> None:
-        """The first poll, and then all that continues. What programs of an older version hand up is served before: the first
-        apply may remove the pin of the ring that it is in."""
+        """The first poll, then the periodic work. Packets of programs of an older version are served before: the first apply may
+        remove the pin of their ring."""
         found = await self.jobs.do(self._discovered)
         self._serve(found)
         await self._read_files()
@@ -345,6 +344,6 @@ class Agent:
         await self._poll()
 
     def _reported(self) -> None:
-        """Before the first poll is over there is nothing to report."""
+        """Nothing is reported before the first poll is over."""
         if self._begun:
             self.report.tell(self.status, is_concluded=self.healer.concluded)

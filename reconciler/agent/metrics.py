@@ -1,4 +1,4 @@
-"""The agent and its cubes as Prometheus metrics, made when somebody asks. Needs prometheus_client (the extra `metrics`)."""
+"""Prometheus metrics of the agent and its cubes, rendered on request. Needs prometheus_client (the extra `metrics`)."""
 from __future__ import annotations
 
 import time
@@ -11,7 +11,7 @@ from reconciler.agent.declared_metrics import Sample, as_polycube, exposed, fami
 from reconciler.errors import FeatureMissing, PcnError
 from reconciler.service.registry import Services
 
-_AT_ONCE, _SHARE = 0.2, 0.05  # seconds of a CPU that pages may take at one go, and of each second from then on
+_AT_ONCE, _SHARE = 0.2, 0.05  # seconds of CPU that pages may take in a burst, and of each second on average
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PORT_COUNTERS = {
     "packets": "Packets that passed a port, as its peer netdev counts them.",
@@ -37,7 +37,7 @@ _DONE = {
 
 
 class Budget:
-    """Seconds of work: so many at one go, and a share of the time that goes by (a token bucket, whose tokens are seconds)."""
+    """Token bucket whose tokens are seconds of work: a burst, and a share of the elapsed time."""
 
     def __init__(self, at_once: float, share: float) -> None:
         self._most, self._share = at_once, share
@@ -52,7 +52,7 @@ class Budget:
 
 
 class Page:
-    """`status` gives what `pcn agent status` prints, `tally` what has been done."""
+    """`status` returns what `pcn agent status` prints; `tally`: the agent's counters."""
 
     def __init__(self, root: str, services: Services, status: Callable[[], dict[str, Any]], tally: Any) -> None:
         try:
@@ -67,7 +67,7 @@ class Page:
         ProcessCollector(registry=self._registry)
 
     def render(self) -> bytes:
-        """The page, recreated unless somebody asks so often that the agent would do little else: then it is the last one."""
+        """The page; the cached one if requests are so frequent that the agent would do little else."""
         from prometheus_client import generate_latest
 
         if not self._text or self._budget.allows(time.monotonic()):
@@ -77,7 +77,7 @@ class Page:
         return self._text
 
     def describe(self) -> list[Any]:
-        """So that registering reads nothing."""
+        """Empty, so that registering reads nothing."""
         return []
 
     def collect(self) -> Iterator[Any]:
@@ -88,7 +88,7 @@ class Page:
         try:
             cubes = stats.read(self._root, self._services)
             live = shown(self._root, self._services, cubes)
-        except PcnError:  # what could be read stands; the rest is absent, which an alert can see
+        except PcnError:  # export what was read; the rest is absent, which an alert can see
             return
         yield from _cubes(cubes)
         yield _left_out(left_out(self._services, cubes))

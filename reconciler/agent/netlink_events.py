@@ -1,9 +1,9 @@
-"""Tells when netdevs come, go, or change their index, MAC or other names, and that something about them or their addresses may
-have changed.
+"""Detects netdevs that appear, disappear, or change their index, MAC or other names, and signals other changes of links and
+addresses.
 
-The kernel's messages only say that something happened: what, is read from a fresh list and compared with the last one. So a
-message that was lost in a burst (ENOBUFS) costs nothing, and there is nothing to decode. A carrier that was lost and is back
-before it was looked at shows in the kernel's count of losses.
+A netlink message serves as a wake-up only: the change is the diff of a fresh list with the last one. So a message lost in a burst
+(ENOBUFS) does no harm, and nothing is decoded. A carrier that was lost and restored in between shows in the kernel's count of
+losses.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CAME, RAISED, LOST, BLINKED = "appeared", "was set up", "lost its carrier", "los
 
 
 class LinkEvents:
-    """The netdevs of the network namespace that this is created in."""
+    """The netdevs of the network namespace in which this is created."""
 
     def __init__(self) -> None:
         self._sock = nlmsg.open_socket()
@@ -33,7 +33,7 @@ class LinkEvents:
         return self._sock.fileno()
 
     def discard(self) -> None:
-        """Take what is there off the socket; `changes` will tell what it meant."""
+        """Drain the socket; `changes` finds what happened."""
         while True:
             try:
                 self._sock.recv(1 << 16)
@@ -44,7 +44,7 @@ class LinkEvents:
                     raise
 
     def changes(self) -> dict[str, str]:
-        """What is otherwise since the last time, by netdev: 'came', 'went away', 'lost its carrier'."""
+        """Changes since the last call, by netdev: 'came', 'went away', 'lost its carrier'."""
         before, now = self._last, _look()
         self._last = now
         found = {name: CAME for name in now if name not in before}
@@ -67,12 +67,12 @@ class LinkEvents:
         return found
 
     def is_as(self, name: str, netdev: NetdevState | None) -> bool:
-        """Whether a netdev is, as far as `changes` has seen, what somebody else saw of it, who has acted upon that."""
+        """Whether a netdev, as of the last `changes`, is in this state, which a poll has handled already."""
         return netdev is not None and self._last.get(name) == _of(netdev)
 
     def lost(self, changes: Mapping[str, str]) -> set[str]:
-        """Of these `changes`, the netdevs that no packet gets through any more, or got through for a while. By one that has just
-        come, or was just set up, none did before."""
+        """Of these `changes`, the netdevs without a carrier, or that lost it for a while. One that is new, or was just set up,
+        does not count."""
         dead = {name for name, (_, _, is_up, has, _, _) in self._last.items() if not (is_up and has)}
         return {name for name, what in changes.items() if what == BLINKED or (name in dead and what not in (CAME, RAISED))}
 

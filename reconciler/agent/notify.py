@@ -1,4 +1,4 @@
-"""Words to systemd: readiness, what is being done, and a sign of life. Without systemd they go nowhere."""
+"""systemd notifications: readiness, status, watchdog. No-ops without systemd."""
 from __future__ import annotations
 
 import os
@@ -9,7 +9,7 @@ _PATIENCE = 30  # seconds
 
 
 class Notifier:
-    """Speaks sd_notify(3) to the socket in $NOTIFY_SOCKET."""
+    """Sends sd_notify(3) messages to $NOTIFY_SOCKET."""
 
     def __init__(self) -> None:
         self._address = os.environ.get("NOTIFY_SOCKET", "")
@@ -22,7 +22,7 @@ class Notifier:
 
     @property
     def period(self) -> float:
-        """Seconds between signs of life: a third of what systemd allows, 0 if it does not request any."""
+        """Seconds between watchdog keep-alives: a third of systemd's timeout, 0 without one."""
         ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         allowed = os.environ.get("WATCHDOG_USEC", "")
         return int(allowed) / 3e6 if ours and allowed.isdigit() else 0.0
@@ -31,7 +31,7 @@ class Notifier:
         self._send("READY=1")
 
     def not_yet(self) -> None:
-        """The start continues: it is waiting for somebody, which shall not count as a failure to start."""
+        """Extend the start timeout: waiting for another process shall not count as a failed start."""
         if time.monotonic() > self._extended + _PATIENCE / 3:
             self._extended = time.monotonic()
             self._send(f"EXTEND_TIMEOUT_USEC={_PATIENCE * 1_000_000}")
@@ -43,7 +43,7 @@ class Notifier:
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
-        """One line for `systemctl status`; sent only when it changes."""
+        """A line for `systemctl status`; sent only when it changes."""
         if text != self._said:
             self._said = text
             self._send(f"STATUS={text}")
@@ -56,5 +56,5 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
                 sock.connect(address)
                 sock.send(words.encode(errors="backslashreplace"))
-        except OSError:  # whoever should listen is gone; not our trouble
+        except OSError:  # no receiver: not our problem
             return

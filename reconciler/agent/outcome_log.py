@@ -1,4 +1,4 @@
-"""What the log reports of looks and applies."""
+"""Log lines about polls and applies."""
 from __future__ import annotations
 
 import logging
@@ -19,8 +19,8 @@ def log_waiting(fresh: Iterable[Waiting]) -> None:
 def log_success(
     done: ApplyResult, others: Iterable[str], drift: Sequence[str], applied: Collection[str] | None, seconds: float
 ) -> None:
-    """`others`: topologies of which somebody had applied another version; `drift`: what was healed; `applied`: topologies of
-    which something was pending, None if nothing was."""
+    """`others`: topologies of which another version was applied; `drift`: what was healed; `applied`: topologies with pending
+    changes, None if there were none."""
     for name in others:
         log.warning("somebody applied another version of %s; what its file says is in force again", name)
     said, took = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in totals_of(done).items()), seconds * 1000
@@ -32,14 +32,14 @@ def log_success(
 
 
 def log_warnings(done: ApplyResult) -> None:
-    """Those of an apply that did something, once it is over."""
+    """Warnings of an apply that had steps, once it is over."""
     for warning in done.warnings if done.plan.steps else ():
         log.warning("%s", warning)
 
 
 def log_failure(said: str, tries: int, delay: float, *, heal: bool) -> None:
-    """In full once: at the first try, and of what heals at the second, for it may have met a netdev that appeared or
-    disappeared just then. `delay`: seconds until the next."""
+    """Logs the full error once: at the first try; when healing at the second, since the first may race with a netdev that appears
+    or disappears. `delay`: seconds until the next try."""
     if tries == (2 if heal else 1):
         what = "what was applied cannot be healed" if heal else "what the files say is not applied; what was applied stays"
         log.error("%s (next try in %g s):\n%s", what, delay, said)
@@ -50,7 +50,7 @@ def log_failure(said: str, tries: int, delay: float, *, heal: bool) -> None:
 
 
 def log_left(drift: Sequence[str], pending: Sequence[str], mode: str) -> None:
-    """What is left as it is, since the agent shall only observe, or not heal."""
+    """Log what is not repaired, since the agent only observes, or does not heal."""
     if drift:
         log.warning("drift: %s (not healed: --%s)", few(drift), mode)
     if pending:
@@ -58,5 +58,5 @@ def log_left(drift: Sequence[str], pending: Sequence[str], mode: str) -> None:
 
 
 def few(addresses: Sequence[str]) -> str:
-    """The first of these, and how many more there are."""
+    """The first of these addresses, and the number of the others."""
     return ", ".join(addresses[:_NAMED]) + (f" and {more} more" if (more := len(addresses) - _NAMED) > 0 else "")

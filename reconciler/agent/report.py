@@ -1,4 +1,4 @@
-"""Notifications to systemd: readiness, a line of status, signs of life."""
+"""Notifications to systemd: readiness, status line, watchdog."""
 from __future__ import annotations
 
 import logging
@@ -23,8 +23,8 @@ class Report:
             self._sign_of_life()
 
     def tell(self, status: Callable[[], Mapping[str, Any]], *, is_concluded: bool) -> None:
-        """Tell systemd how it goes. An agent is ready once it has applied its files, or said why not: what is ordered after it
-        relies on that. Until then it waits, for as long as another writer or a trial takes."""
+        """Send the status to systemd. The agent is ready once its files were applied or refused: units ordered after it rely on
+        that. Until then it waits for other writers and trials."""
         if self._ready and not self.notifier.listened_to:
             return
         said = summary(status())
@@ -37,7 +37,7 @@ class Report:
             log.info("ready: %s", said)
 
     def _sign_of_life(self) -> None:
-        """Withheld if the thread hangs."""
+        """Withheld if the job thread hangs."""
         self._loop.after("alive", self.notifier.period, self._sign_of_life)
         if not self._jobs.hangs:
             self.notifier.alive()

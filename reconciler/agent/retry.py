@@ -1,4 +1,4 @@
-"""When to try again what failed: later and later for the same thing, at once for another."""
+"""Backoff of failed applies: the delay grows for the same desired set, and is reset for another."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ FIRST, LAST, LAST_HEAL = 0.1, 60.0, 5.0  # seconds
 
 @dataclass(slots=True)
 class Failure:
-    """`words` say why; `tries` counts those that ended with the same words."""
+    """`words`: the error; `tries`: attempts that failed with it."""
 
     words: str
     tries: int
@@ -17,17 +17,18 @@ class Failure:
 
 @dataclass(slots=True)
 class Retries:
-    """By digest of a desired set. Times are those of `time.monotonic`."""
+    """Keyed by the digest of a desired set. Times are those of `time.monotonic`."""
 
     _failures: dict[str, Failure] = field(default_factory=dict)
 
     @property
     def problem(self) -> str:
-        """Why something is not in force; '' if nothing failed."""
+        """The error of a set that is not in force; '' if nothing failed."""
         return next((failure.words for failure in self._failures.values()), "")
 
     def failed(self, digest: str, words: str, now: float, *, heal: bool) -> tuple[int, float]:
-        """Which try this was, and the seconds until the next. What heals is tried more often: its cause is not in a file."""
+        """Returns the number of the try, and the seconds until the next. Healing is retried more often: the cause is not in a
+        file."""
         before = self._failures.get(digest)
         tries = before.tries + 1 if before and before.words == words else 1
         delay = min(LAST_HEAL if heal else LAST, FIRST * 2.0 ** min(tries - 1, 20))
@@ -38,11 +39,11 @@ class Retries:
         self._failures.pop(digest, None)
 
     def only(self, digest: str) -> None:
-        """Forget the failures of all other sets: nobody wants them any more."""
+        """Forget the failures of all other sets: they are obsolete."""
         self._failures = {each: failure for each, failure in self._failures.items() if each == digest}
 
     def reset(self) -> None:
-        """Try everything again now."""
+        """Retry everything now."""
         for failure in self._failures.values():
             failure.not_before = 0.0
 

@@ -1,8 +1,7 @@
-"""Answers on sockets, inside the loop: a status to whoever connects, and metrics over HTTP.
+"""Request-reply sockets in the event loop: the status, and metrics over HTTP.
 
-Nobody who connects can hold the agent up: nothing is waited for, requests are short, and connections are few and end soon. Nor
-can they keep others out: where there are too many, the oldest one that has requested nothing yet yields. On a unix socket only
-root is answered.
+No client can block the agent: I/O does not block, requests are short, connections few and brief. Nor can clients lock others out:
+above the limit, the oldest connection without a request is closed. Unix sockets answer root only.
 """
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ _MOST_BYTES, _MOST_CONNECTIONS, _PATIENCE = 8192, 32, 5.0
 
 
 class Server:
-    """`answer` turns a request, which ends with `until`, into the entire reply; with no `until` nothing is asked."""
+    """`answer` maps a request, terminated by `until`, to the entire reply; without `until` no request is read."""
 
     def __init__(self, loop: Loop, listener: socket.socket, answer: Answer, until: bytes = b"") -> None:
         self._loop, self._listener, self._answer, self._until = loop, listener, answer, until
@@ -33,7 +32,7 @@ class Server:
     def _accept(self) -> None:
         try:
             sock, _ = self._listener.accept()
-        except OSError:  # it has left already
+        except OSError:  # disconnected already
             return
         if sock.family == socket.AF_UNIX and not rundir.is_believed(sock):
             sock.close()
@@ -97,8 +96,8 @@ class _Connection:
 
 
 def unix_listener(path: str) -> socket.socket:
-    """A socket at `path`, for root only, in a directory where nobody else can put anything. A socket that a killed agent left
-    there yields, and nothing else does. Raises UsageError, NotTrusted."""
+    """A listening socket at `path`, for root only, in a directory that only root can write. Replaces the stale socket of a killed
+    agent, and nothing else. Raises UsageError, NotTrusted."""
     directory, name = os.path.split(os.path.abspath(path))
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -123,7 +122,7 @@ def unix_listener(path: str) -> socket.socket:
 
 
 def _make_way(fd: int, name: str, path: str) -> None:
-    """Take away a socket that nobody listens at any more."""
+    """Unlink a socket without a listener."""
     try:
         about = os.stat(name, dir_fd=fd, follow_symlinks=False)
     except FileNotFoundError:
@@ -137,7 +136,8 @@ def _make_way(fd: int, name: str, path: str) -> None:
 
 
 def metrics_listener(where: str) -> socket.socket:
-    """A socket at '127.0.0.1:9477', '[::1]:9477' or 'unix:/run/pcn/metrics.sock'. Raises UsageError: nothing but this host."""
+    """A listening socket at '127.0.0.1:9477', '[::1]:9477' or 'unix:/run/pcn/metrics.sock'. Raises UsageError for any other
+    host."""
     if where.startswith("unix:"):
         return unix_listener(where.removeprefix("unix:"))
     host, _, port = where.rpartition(":")
@@ -156,7 +156,7 @@ def metrics_listener(where: str) -> socket.socket:
 
 
 def http(request: bytes, page: Callable[[], bytes], kind: str) -> bytes:
-    """The reply to an HTTP request for the one page there is."""
+    """The reply to an HTTP request: a single page."""
     method, _, rest = request.partition(b" ")
     path = rest.partition(b" ")[0].partition(b"?")[0]
     if method != b"GET":

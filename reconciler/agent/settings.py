@@ -10,12 +10,12 @@ from reconciler.sources.feed import Care
 from reconciler.sources.source import Source
 from reconciler.sources.spool import Spool
 
-INTERVAL = 0.5  # seconds between looks, so that drift is healed within one
+INTERVAL = 0.5  # seconds between polls, so that drift is healed within one
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`paths` are files and directories; `metrics` an address, '' for none; `mode` as in `heal`."""
+    """`paths`: files and directories; `metrics`: address, '' for none; `mode` as in `controller`."""
 
     paths: Sequence[str]
     options: Options

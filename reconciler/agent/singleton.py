@@ -1,4 +1,4 @@
-"""Singleton of a root: its seat and its status socket in /run/pcn, named for the bpffs root that it looks after."""
+"""Singleton of a root: its lock and its sockets in /run/pcn, named for the bpffs root."""
 from __future__ import annotations
 
 import json
@@ -10,7 +10,7 @@ from reconciler.kernel import rundir
 
 
 def socket_path(root: str, what: str = "") -> str:
-    """`what`: '' for the status, 'log' for what slow paths log, 'documents' for what sources hand in."""
+    """`what`: '' for the status, 'log' for the log of slow paths, 'documents' for submitted topologies."""
     return str(rundir.directory() / socket_name(root, what))
 
 
@@ -24,7 +24,7 @@ def _name(root: str) -> str:
 
 
 class Singleton:
-    """Holds the place of the one agent of a root; the kernel gives it back when the holder dies."""
+    """Lock held by the one agent of a root; released by the kernel when the process dies."""
 
     def __init__(self, root: str) -> None:
         """Raises LockBusy if there is an agent already."""
@@ -38,7 +38,7 @@ class Singleton:
 
 
 def ask(root: str, timeout: float = 5.0, *, what: str = "") -> dict[str, Any] | None:
-    """What the agent of a root says of itself; None if there is none that answers."""
+    """The status of the agent of a root; None if none answers."""
     try:
         with rundir.connect(socket_name(root, what), timeout) as sock:
             parts = []
@@ -51,5 +51,5 @@ def ask(root: str, timeout: float = 5.0, *, what: str = "") -> dict[str, Any] | 
 
 
 def is_there(root: str) -> bool:
-    """Whether a root has an agent, also one that is too busy to answer."""
+    """Whether a root has an agent, even one that does not answer."""
     return rundir.holder(f"{_name(root)}.lock") is not None

@@ -1,4 +1,4 @@
-"""What slow paths say: log lines, kept for `pcn log`; values that they publish; and mistakes, for the agent's log."""
+"""Reports of slow paths: log lines, buffered for `pcn log`; published values; and errors, for the agent's log."""
 from __future__ import annotations
 
 import json
@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-KEPT = 1000  # lines that nobody has read; the oldest make room
-PUBLISHED = 64  # names of values of one cube
+KEPT = 1000  # unread lines; the oldest are dropped
+PUBLISHED = 64  # named values of one cube
 _LEVELS = {"TRACE": 5, "DEBUG": 10, "INFO": 20, "WARN": 30, "ERR": 40, "CRITICAL": 50}
 log = logging.getLogger("pcn.slowpath")
 
@@ -22,7 +22,7 @@ class SlowLog:
         self.published: dict[str, dict[str, Any]] = {}
 
     def take(self, kind: str, said: Mapping[str, Any]) -> None:
-        """As a worker reports it: see slowpath/handle.py, `Say`."""
+        """Take a worker's report (slowpath/handle.py, `Say`)."""
         cube, name, value = str(said["cube"]), str(said["name"]), said["value"]
         if kind == "mistake":
             log.error("cube %s: its slow path failed in %s\n%s", cube, name, value)
@@ -36,11 +36,11 @@ class SlowLog:
             self._lines.append({"time": when, "cube": cube, "level": name, "port": "", "text": str(value)})
 
     def drain(self, _: bytes = b"") -> bytes:
-        """The lines that nobody has read yet, as JSON; whoever asks has read them."""
+        """Returns the unread lines as JSON, and removes them."""
         lines = list(self._lines)
         self._lines.clear()
         return json.dumps({"lines": lines}).encode()
 
     def forget(self, cubes: set[str]) -> None:
-        """Keep nothing of cubes that no longer exist."""
+        """Forget cubes that no longer exist."""
         self.published = {cube: values for cube, values in self.published.items() if cube in cubes}

@@ -1,25 +1,25 @@
-"""The socket at which other processes of root's hand topologies to the agent: a Kubernetes provider, a Git or etcd follower.
+"""The documents socket, at which other root processes submit topologies: a Kubernetes provider, a Git or etcd follower.
 
     PUT /topology     {"source": "kubernetes", "revision": "8123", "document": {...}, "wait": 5}
     PATCH /topology   {"source": "kubernetes", "topology": "node", "since": "8123", "revision": "8124", "wait": 5,
                        "edits": [{"path": ["lb", "service", "10.0.0.1", "80", "TCP"], "operation": "replace", "value": {...}}]}
     DELETE /topology  {"source": "kubernetes", "topology": "node", "wait": 5}
-    GET /topologies   all that was handed in
-    POST /sync        ask Git and etcd now (agent/sync)
-    POST /look        examine the kernel now; answered after that poll, with the ports that wait for a netdev
+    GET /topologies   all submitted topologies
+    POST /sync        fetch from Git and etcd now (agent/sync)
+    POST /look        poll the kernel now; answered after that poll, with the ports that wait for a netdev
 
-HTTP/1.1 with JSON on /run/pcn/<root>.documents.sock. What is handed in counts as a file of that name (`source:topology`): it is
-checked with all others, its last good version stays in force while a later one is refused, and it is healed. The answer comes
-when it is in force, or when it is clear why not:
+HTTP/1.1 with JSON on /run/pcn/<root>.documents.sock. A submitted document counts as a file named `source:topology`: it is checked
+with all others, its last good version stays in force while a later one is refused, and it is healed. The answer is sent once it
+is in force, or cannot be:
 
     {"source", "topology", "revision", "state": "applied" | "refused" | "failed" | "waiting", "problem",
      "waiting": [{"port", "netdev"}]}
 
-PATCH changes a few entries of a document of which the agent has the version `since`; if it has another one, or an edit is none,
-that is an error, and nothing is changed: then the entire document is handed in. Paths and operations are those of `engine/edit`.
+PATCH edits a few entries of a document of which the agent has revision `since`. If it has another one, or an edit is invalid,
+nothing is changed and the answer is an error: then PUT the entire document. Paths and operations are those of `engine/edit`.
 
-`revision` is the source's own word for the document, and is given back. The agent keeps nothing on disk: after its restart the
-kernel holds what it held, and a source says its documents again when GET does not name them.
+`revision` is opaque, chosen by the source, and returned. The agent stores nothing on disk: after its restart the kernel's state
+is unchanged, and a source submits the documents that GET does not list.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from reconciler.rpc.contract import Bounds, RpcError
 from reconciler.rpc.server import LATER, Connection, accept
 
 Work = Callable[[Any], Awaitable[Any]]
-LONGEST_WAIT, USUAL_WAIT = 60.0, 5.0  # seconds until a request is answered with how it is then
+LONGEST_WAIT, USUAL_WAIT = 60.0, 5.0  # seconds until a request is answered with the present state
 _MOST = 32
 _BOUNDS = Bounds(body=MAX_BYTES)
 _SOURCE = re.compile(r"[a-z][a-z0-9-]{0,31}")
@@ -47,7 +47,7 @@ _TOPOLOGY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A document that a source handed in; none if it takes it back. `wait` in seconds."""
+    """A submitted document; None if the source deletes it. `wait` in seconds."""
 
     source: str
     topology: str
@@ -63,7 +63,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """Changes of a document that a source handed in before: path and change of each."""
+    """Edits of a submitted document: path and change of each."""
 
     path: str
     since: str
@@ -73,7 +73,7 @@ class Edits:
 
 
 def edits_of(said: Any) -> Edits:
-    """Raises RpcError for what is no such request."""
+    """Raises RpcError for an invalid request."""
     about = given_of(said, deletes=True)
     edits = said.get("edits")
     if not isinstance(edits, list) or not all(map(_is_edit, edits)):
@@ -89,7 +89,7 @@ def _is_edit(said: Any) -> bool:
 
 
 def given_of(said: Any, *, deletes: bool = False) -> Given:
-    """Raises RpcError for what is no such request."""
+    """Raises RpcError for an invalid request."""
     if not isinstance(said, dict):
         raise RpcError("expected an object")
     source, document = said.get("source"), None if deletes else said.get("document")
@@ -112,7 +112,7 @@ def wait_of(said: Any) -> float:
 
 
 class SourceServer:
-    """Serves `functions` (by method and path) to root's processes. Each may take its time; a connection has one call at once."""
+    """Serves `functions` (by method and path) to root processes. They may take long; a connection has one request at a time."""
 
     def __init__(self, loop: Loop, listener: socket.socket, functions: Mapping[str, Work]) -> None:
         self._loop, self._listener, self._functions = loop, listener, functions
@@ -140,7 +140,7 @@ class SourceServer:
         self._follow(fd, connection)
 
     def _follow(self, fd: int, connection: Connection) -> None:
-        """Wait for what comes next there."""
+        """Wait for the next request on a connection."""
         self._loop.forget(fd)
         if connection.closed:
             self._open.pop(fd, None)

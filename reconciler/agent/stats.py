@@ -1,4 +1,4 @@
-"""What cubes and ports have carried and dropped, read off the kernel's own counters. Reads only, and needs no agent."""
+"""Packets carried and dropped by cubes and ports, from the kernel's counters. Read-only, works without an agent."""
 from __future__ import annotations
 
 import struct
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from reconciler.capture.count import Carried
 
 REASONS = ("policy", "no_peer", "not_ready", "no_slowpath", "malformed")  # enum pcn_drop
-OWN_REASONS = 8  # PCN_DROP_SERVICE: from here on they are the service's, named by its model
+OWN_REASONS = 8  # PCN_DROP_SERVICE: reasons from here on are the service's, named by its model
 _COUNTED = frozenset({maps.HASH, maps.LRU_HASH, maps.PERCPU_HASH, maps.LRU_PERCPU_HASH, maps.LPM_TRIE})
 
 
 @dataclass(frozen=True, slots=True)
 class PortStats:
-    """`counters` are those of the peer netdev, seen from the cube: rx is what came in at the port. None: the peer is a port of
-    another cube, where only a tap counts, or is not there."""
+    """`counters` of the peer netdev, from the cube's point of view: rx enters at the port. None if the peer is a port of another
+    cube, where only a tap counts, or is missing."""
 
     name: str
     peer: str
@@ -38,7 +38,7 @@ class PortStats:
 
 @dataclass(frozen=True, slots=True)
 class CubeStats:
-    """Totals since the cube was created. `drops` by reason, without zeroes; `entries` are the rows of each hash table."""
+    """Totals since the cube was created. `drops` by reason, without zeroes; `entries`: rows of each hash table."""
 
     name: str
     service: str
@@ -50,8 +50,8 @@ class CubeStats:
 
 
 def read(root: str, services: Services, names: Collection[str] = (), *, entries: bool = True) -> list[CubeStats]:
-    """All cubes of a root, or those named, by themselves or by their topology. `entries`: count table rows too, which reads the
-    tables. Raises KernelError."""
+    """The statistics of all cubes of a root, or those with these names or topologies. `entries`: count table rows too, which
+    reads the tables. Raises KernelError."""
     reader, netdevs = Reader(Bpffs(root)), rtnl.counters()
     found = []
     for escaped in reader.names("cubes"):
@@ -69,12 +69,12 @@ def read(root: str, services: Services, names: Collection[str] = (), *, entries:
 
 
 def between(cubes: Collection[CubeStats]) -> list[str]:
-    """The ports ('br1:p1') that point to another cube, where no netdev counts."""
+    """The ports ('br1:p1') with a peer in another cube, where no netdev counts."""
     return [f"{cube.name}:{port.name}" for cube in cubes for port in cube.ports if port.between_cubes]
 
 
 def with_counted(cubes: Collection[CubeStats], counted: Mapping[str, Carried]) -> list[CubeStats]:
-    """The cubes of documents, with what taps have counted at their ports."""
+    """The cubes with the counts of taps at their ports."""
 
     def at(cube: CubeStats) -> tuple[PortStats, ...]:
         return tuple(replace(port, counters=counted.get(f"{cube.name}:{port.name}", port.counters)) for port in cube.ports)
@@ -92,7 +92,7 @@ def _drops(reader: Reader, cube: str, own: Sequence[str]) -> dict[str, int]:
 
 
 def reason_name(number: int, own: Sequence[str] = ()) -> str:
-    """A row of pcn_drops as text; `own` are the service's names."""
+    """The name of a row of pcn_drops; `own`: the service's names."""
     names, at = (own, number - OWN_REASONS) if number >= OWN_REASONS else (REASONS, number)
     return names[at] if at < len(names) else f"reason_{number}"
 
@@ -113,7 +113,7 @@ def _entries(reader: Reader, cube: str) -> dict[str, int]:
 
 
 def plain(cubes: Collection[CubeStats]) -> list[dict[str, Any]]:
-    """As JSON has it."""
+    """As data for JSON."""
     return [
         {
             "name": cube.name, "service": cube.service, "type": cube.hook, "topology": cube.topology, "drops": dict(cube.drops),
@@ -125,8 +125,8 @@ def plain(cubes: Collection[CubeStats]) -> list[dict[str, Any]]:
 
 
 def rates(before: Collection[CubeStats], after: Collection[CubeStats], seconds: float) -> list[dict[str, Any]]:
-    """As `plain`, each cube and port with `rates`: what each counter grew by in a second. What is new has none; a counter
-    that fell belongs to a netdev that was recreated, and starts at 0."""
+    """As `plain`, each cube and port with `rates`: the increase of each counter per second. New ones have none; a counter that
+    decreased is of a recreated netdev, and counts from 0."""
     old = {cube["name"]: cube for cube in plain(before)}
     found = plain(after)
     for cube in found:

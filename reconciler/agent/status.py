@@ -1,4 +1,4 @@
-"""What an agent reports of itself: plain data, and the same as a few lines of text."""
+"""The agent's status: as plain data, and as a few lines of text."""
 from __future__ import annotations
 
 import os
@@ -15,7 +15,7 @@ FORMAT_VERSION = "1.0"
 
 
 def status(files: Files, healer: Controller, started: float, slow_path: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Times are seconds since the epoch. `healthy`: the kernel holds what the files declare, and what was applied."""
+    """Times are seconds since the epoch. `healthy`: the kernel is in sync with the files, and with what was applied."""
     problems = _problems(files, healer)
     tally = healer.tally
     return {
@@ -71,7 +71,7 @@ def _problems(files: Files, healer: Controller) -> list[str]:
 
 
 def _is_held_up(healer: Controller) -> bool:
-    """Whether something is to be done, or may be, and another writer, or a trial of one, does not let it be done."""
+    """Whether another writer, or its trial, prevents changes that are or may be needed."""
     in_force = healer.concluded and healer.good.digest == healer.wanted.digest and not healer.drift and not healer.pending
     return bool(healer.busy_with) and not in_force
 
@@ -83,7 +83,7 @@ def _state(file: File, healer: Controller) -> str:
 
 
 def resident() -> int:
-    """KiB of memory that this process has in RAM."""
+    """KiB of resident memory of this process."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
@@ -98,7 +98,7 @@ def summary(said: Mapping[str, Any]) -> str:
 
 
 def _whose(port: str) -> str:
-    """What waits: an attachment has no port."""
+    """The port that waits, as text; an attachment has none (":")."""
     return "an attachment" if port == ":" else f"port {port}"
 
 

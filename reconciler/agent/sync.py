@@ -1,4 +1,4 @@
-"""Sync now: every feed asks its source, every file is read, and the kernel examined, without waiting for its time.
+"""Sync now: every feed fetches, every file is read, and the kernel polled, without waiting for the interval.
 
     POST /sync    {"wait": 30}    ->    {"healthy", "problems", "feeds": [{"source", "revision", "problem", "since"}]}
 """
@@ -14,12 +14,12 @@ from typing import Any
 from reconciler.agent.sources import wait_of
 from reconciler.sources.feed import Feed
 
-_PAUSE = 0.03  # seconds between two looks at whether the feeds have asked
+_PAUSE = 0.03  # seconds between checks whether the feeds have fetched
 
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """`anew` forgets what is being waited for, reads all files, and ends with a poll that began after it was called."""
+    """`anew` resets backoff, reads all files, and returns after a poll that began after the call."""
 
     feeds: Sequence[Feed]
     anew: Callable[[], Awaitable[None]]

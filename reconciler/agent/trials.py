@@ -1,8 +1,7 @@
-"""Topologies that are kept only if something can still be reached once they are in force (document/trial).
+"""Topologies with a probe: kept only if something is still reachable once they are in force (document/trial).
 
-Each is in force at once. If its probe is not reached in time, the version that was applied before takes its place, or none if
-there was none, and stays until the document is another one. An agent that is started again knows nothing of it: what is in force
-then stays, and what is not is tried again.
+Each is applied at once. If its probe fails until the deadline, it is replaced by the version applied before, or removed if there
+was none, until the document changes. A restarted agent has no record of it: what is in force stays, and the rest is tried again.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from reconciler.document import Document
 from reconciler.document.trial import Terms, terms
 from reconciler.live.applied import name_of
 
-PATIENCE = 0.2  # seconds for one try to reach a probe
+PATIENCE = 0.2  # seconds for one attempt to reach a probe
 log = logging.getLogger("pcn.agent")
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """`before` is what takes its place if it fails; `until` as `time.monotonic` has it."""
+    """`before` replaces it if it fails; `until` in `time.monotonic`."""
 
     document: Document
     before: Document | None
@@ -43,14 +42,14 @@ def reaches(probe: tuple[str, int]) -> bool:
 
 @dataclass(slots=True)
 class Trials:
-    """By the topology's name."""
+    """Keyed by topology name."""
 
     running: dict[str, Trial] = field(default_factory=dict)
     failed: dict[str, Trial] = field(default_factory=dict)
     reaches: Callable[[tuple[str, int]], bool] = reaches
 
     def begin(self, applied: Collection[Document], good: Collection[Document], before: Callable[[str], Document | None]) -> None:
-        """These were applied just now, in the place of what was `before`; of the ones that were `good` all is known."""
+        """These were just applied in place of what was `before`; those in `good` need no trial."""
         known = {name: document.data for document in good if (name := name_of(document))}
         for document in applied:
             name, asked = name_of(document), terms(document)
@@ -60,7 +59,7 @@ class Trials:
                 log.info("topology %s is on trial for %g s: %s must be reached", name, asked.seconds, asked.place)
 
     def settle(self) -> bool:
-        """Look how they do; whether one has failed."""
+        """Run the probes; returns whether one has failed."""
         some = False
         for name, trial in list(self.running.items()):
             if self.reaches(trial.terms.probe):
@@ -73,7 +72,8 @@ class Trials:
         return some
 
     def allowed(self, desired: DesiredDocuments) -> DesiredDocuments:
-        """Without those that have failed: as they were before instead. What a document does not say any more is forgotten."""
+        """The desired set with the failed topologies replaced by the versions before. Failures of documents that changed are
+        forgotten."""
         for known in (self.running, self.failed):
             for name, trial in list(known.items()):
                 if not any(_same(trial.document, each) for each in desired.documents):
@@ -94,14 +94,14 @@ class Trials:
         return replace(desired, documents=tuple(documents), topologies=desired.topologies - gone, digest=digest)
 
     def gone(self) -> frozenset[str]:
-        """Topologies that are not to be there at all, since they failed and there was none before."""
+        """Topologies to remove, since they failed and had no version before."""
         return frozenset(name for name, trial in self.failed.items() if trial.before is None)
 
     def problems(self) -> list[str]:
         return [self.words(name) for name in sorted(self.failed)]
 
     def words(self, name: str) -> str:
-        """Why one has failed."""
+        """Why a topology has failed."""
         return _words(name, self.failed[name])
 
 

@@ -1,4 +1,4 @@
-"""Applied documents that vanished from the kernel although all that they describe is still there: they are restored."""
+"""Applied documents that vanished from the kernel while all that they describe is still there: they are restored."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,11 +11,11 @@ from reconciler.live.applied import applied_document
 
 
 class Vanished(Exception):
-    """An applied document is not in the kernel any more, though what it describes is."""
+    """An applied document is missing in the kernel, but its objects are there."""
 
 
 def vanished(seen: ApplyResult, applied: Collection[str], drop: Collection[str]) -> set[str]:
-    """Topologies that were `applied` and of which the kernel holds objects, but no document. `drop` are to be deleted."""
+    """`applied` topologies with objects in the kernel, but without a document. `drop`: those to be deleted."""
     kept = {record.name for record in seen.session.live.documents}
     missing = set(applied) - kept - set(drop) - {topology.name for topology in seen.topologies}
     if not missing:
@@ -28,8 +28,8 @@ def vanished(seen: ApplyResult, applied: Collection[str], drop: Collection[str])
 def lost_documents(
     seen: ApplyResult, applied: Mapping[str, str], documents: Sequence[Document], options: Options
 ) -> list[Document]:
-    """Those to be restored. A topology that was deleted is not meant, even if the one who deleted it was killed in the middle:
-    its hooks no longer exist. `applied`: texts by name."""
+    """The documents to restore. A deleted topology does not count, even after an interrupted delete: its hooks no longer exist.
+    `applied`: texts by name."""
     texts = {name: applied[name] for name in sorted(vanished(seen, applied, options.drop))}
     lost = [applied_document(stored(text), name) for name, text in texts.items()]
     if lost and len(plan_for([*documents, *lost], options).plan.steps) > len(lost):

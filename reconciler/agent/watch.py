@@ -1,8 +1,8 @@
-"""Tells when something may have changed in the directories of the watched files.
+"""Signals that something may have changed in the directories of the watched files.
 
-Directories are watched, never files: an editor saves by renaming over the file, a release by swapping a symlink, and
-Kubernetes swaps `..data`, and a watch on the old file would see none of that again. What did change is found out by reading
-(`files`), which a poll does too every few seconds, for file systems that tell nobody (NFS, FUSE).
+Directories are watched, not files: an editor saves by renaming over the file, a release by swapping a symlink, Kubernetes by
+swapping `..data`; a watch on the old file would miss all of that. The change is found by reading (`files`), also by a periodic
+poll, for file systems without notification (NFS, FUSE).
 """
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import os
 from typing import Any
 
 _LONGEST_CHAIN = 40  # symlinks in a row, as in the kernel
-_UNINTERESTING = frozenset({"opened", "closed_no_write"})  # that is us reading
+_UNINTERESTING = frozenset({"opened", "closed_no_write"})  # our own reads
 
 
 class Watcher:
-    """Readable (`fileno`) once something happened in one of the directories."""
+    """Readable (`fileno`) once there was an event in one of the directories."""
 
     def __init__(self) -> None:
         self._reading, self._writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._watches: dict[tuple[str, int], Any] = {}  # by inode too: a directory that is made anew is another one
+        self._watches: dict[tuple[str, int], Any] = {}  # by inode too: a recreated directory is another one
         self._observer: Any = None
 
     def fileno(self) -> int:
@@ -31,7 +31,7 @@ class Watcher:
             return
 
     def follow(self, paths: list[str]) -> None:
-        """Watch what decides over these files and directories from now on, and nothing else."""
+        """Watch exactly the directories that determine these paths."""
         from watchdog.observers import Observer
 
         wanted = {(directory, _inode(directory)) for path in paths for directory in deciding(path) if os.path.isdir(directory)}
@@ -43,15 +43,15 @@ class Watcher:
         for directory, inode in wanted - self._watches.keys():
             try:
                 self._watches[directory, inode] = self._observer.schedule(self, directory)
-            except OSError:  # gone again, or no inotify watches left: the poll is there
+            except OSError:  # deleted again, or out of inotify watches: the poll remains
                 continue
 
     def dispatch(self, event: Any) -> None:
-        """Called by watchdog, in its thread: only wakes the loop."""
+        """Called by watchdog on its thread: only wakes the loop."""
         if event.event_type not in _UNINTERESTING:
             try:
                 os.write(self._writing, b"!")
-            except BlockingIOError:  # it has enough to wake up for
+            except BlockingIOError:  # the wake-up is pending already
                 return
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ def _inode(directory: str) -> int:
 
 
 def deciding(path: str) -> set[str]:
-    """The directories in which a change can make `path` mean something else: those of each symlink on the way, and the last."""
+    """The directories in which a change can redirect `path`: those of each symlink on it, and the last."""
     found: set[str] = set()
     rest = [part for part in os.path.abspath(path).split("/") if part]
     here, links = "/", 0
