@@ -1,1 +1,1 @@
-"""pcn-api: Polycube's REST API over documents, plans and applies. A process of its own, whose end harms nothing."""
+"""pcn-api: Polycube's REST API over documents, plans and applies. A separate process; nothing depends on it."""

@@ -1,4 +1,4 @@
-"""What is answered, and errors in RESTCONF's form: {"ietf-restconf:errors": {"error": [{"error-tag": …, "error-path": …}]}}."""
+"""HTTP answers, and errors in RESTCONF's form: {"ietf-restconf:errors": {"error": [{"error-tag": …, "error-path": …}]}}."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _STATUS = {
     "lock-denied": 503,
 }
 _MOST = 20
-"""Errors that one answer tells."""
+"""Maximum of errors in an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`data` becomes JSON, unless it is text with a `kind` of its own."""
+    """`data` is encoded as JSON, unless it is text with a media type of its own (`kind`)."""
 
     status: int = 200
     data: Any = NOTHING
@@ -42,7 +42,7 @@ class Answer:
 
 
 class Refusal(Exception):
-    """An answer that says no."""
+    """An error answer, as an exception."""
 
     def __init__(
         self, status: int, tag: str, message: str, path: str = "", info: str = "", headers: Mapping[str, str] | None = None
@@ -60,7 +60,7 @@ def said(tag: str, message: str, path: str = "", info: str = "") -> dict[str, st
 
 
 def refused(error: Exception) -> Answer:
-    """The answer that an error becomes. What pcn raises on purpose is never the server's fault."""
+    """Map one of pcn's exceptions to an answer; none becomes 500."""
     if isinstance(error, Refusal):
         return errors(error.status, error.errors, error.headers)
     if isinstance(error, EditRefused):
@@ -84,7 +84,7 @@ def errors(status: int, found: Sequence[Mapping[str, str]], headers: Mapping[str
 
 
 def not_allowed(*allowed: str) -> Refusal:
-    """405, with what is allowed."""
+    """405 with the allowed methods."""
     words = ", ".join(allowed)
     return Refusal(405, "operation-not-supported", f"here can be done: {words}", headers={"Allow": words})
 

@@ -1,4 +1,4 @@
-"""A request from its first byte to its last: who calls, a body within limits, the handlers in their one thread, the audit."""
+"""ASGI application: authenticates the caller, reads the body within limits, runs handlers on one thread, writes the audit log."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MOST_BYTES = 16 * 1024 * 1024  # of a body; 10,000 rules are 1.1 MB
-PATIENCE = 60.0  # seconds for a body to come
+PATIENCE = 60.0  # seconds for a body to be received
 log = logging.getLogger("pcn.api")
 audit = logging.getLogger("pcn.api.audit")
 
 
 @dataclass(slots=True)
 class App:
-    """The ASGI application. `thread` is the only one in which `store` is used."""
+    """`thread` is the only one in which `store` is used."""
 
     store: Store
     policy: Policy
@@ -46,7 +46,7 @@ class App:
             response = await self._response(scope, receive)
         except Refusal as error:
             response = _as_response(refused(error))
-        except Exception:  # a mistake of pcn's own must not look like an answer
+        except Exception:  # a bug of pcn's must not look like an answer
             log.exception("%s %s", scope["method"], scope["path"])
             response = _as_response(errors(500, [said("operation-failed", "a mistake in pcn; its log says where")]))
         await response(scope, receive, send)
@@ -90,7 +90,7 @@ class App:
         return _as_response(answer)
 
     def _events(self, scope: Scope, caller: Caller) -> Response:
-        """The stream of events. Lines of the cubes' log can be read once, so reading them is no mere reading."""
+        """The event stream. A line of the cubes' log can be read once, so requesting the log needs a writer's permission."""
         wants_log = "log" in query_of(scope["query_string"])
         if wants_log and not caller.writes:
             raise Refusal(403, "access-denied", f"{caller.name} may not take lines out of the log: see group {self.policy.group}")
@@ -98,7 +98,7 @@ class App:
         return StreamingResponse(lines, headers={"Cache-Control": "no-store"}, media_type="text/event-stream")
 
     async def _run(self, scope: Scope, receive: Receive, caller: Caller, headers: dict[bytes, bytes]) -> Response:
-        """A verb for another host, whose output is streamed. POST is checked to be a writer's before."""
+        """A verb for another host, with streamed output. POST needs a writer's permission, checked before."""
         if scope["method"] != "POST":
             raise not_allowed("POST")
         order = run.order_of(await _body(headers, receive), self.store.options)
@@ -107,7 +107,7 @@ class App:
         return StreamingResponse(lines, headers={"Cache-Control": "no-store"}, media_type="application/x-ndjson")
 
     def _note(self, request: Request, answer: Answer) -> None:
-        """An audit line for each write, whatever came of it."""
+        """Audit log line of each write, successful or not."""
         if request.method not in routes.WRITES:
             return
         path = "/".join(request.words)
@@ -122,7 +122,7 @@ class App:
 
 
 async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
-    """The body. Raises Refusal if it is too large, or does not come."""
+    """The body. Raises Refusal if it is too large or times out."""
     too_big = Refusal(413, "too-big", f"a body has at most {MOST_BYTES} bytes", headers={"Connection": "close"})
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > MOST_BYTES:

@@ -1,7 +1,7 @@
-"""Who calls, and what they may: root and the group `pcn` write, others read if that is wanted, and nobody else gets an answer.
+"""Authentication and authorisation: root and the group `pcn` write, others read if allowed, and nobody else gets an answer.
 
-A unix socket says whose its other end is. For a TCP connection of this host the kernel is asked whose the other socket is.
-Whoever comes over TLS has a certificate, or no connection.
+The peer of a unix socket is identified by its credentials, that of a local TCP connection by the owner of the other socket, and
+that of a TLS connection by its client certificate, which is mandatory.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`names` are host names beside localhost under which this is reached."""
+    """`names`: host names of this API beside localhost."""
 
     group: str = "pcn"
     others_read: bool = False
     names: frozenset[str] = frozenset()
 
     def caller(self, transport: Any) -> Caller:
-        """Who is at the other end of a connection."""
+        """The peer of a connection."""
         sock: socket.socket | None = transport.get_extra_info("socket")
         if sock is None:
             return Caller("unknown", False, False)
@@ -67,8 +67,8 @@ class Policy:
         return wanted in (group, *os.getgrouplist(found.pw_name, found.pw_gid))
 
     def check_place(self, headers: Mapping[bytes, bytes], local: bool) -> None:
-        """Refuse a request that a page of somebody else's made a browser send: by another host's name, or from another origin.
-        Raises Refusal. `local`: over a unix socket, where names mean nothing."""
+        """Protect from DNS rebinding and cross-site requests: refuse a foreign Host or Origin header. Raises Refusal. `local`:
+        over a unix socket, where host names are not checked."""
         host = headers.get(b"host", b"").decode("latin-1")
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         if not local and not self._is_known(name.strip("[]").casefold()):

@@ -1,7 +1,7 @@
-"""What cubes log, for those who listen with `GET /events?log`: programs' lines and slow paths', as `pcn log -f` has them.
+"""The cubes' log for `GET /events?log`: lines of programs and slow paths, as in `pcn log -f`.
 
-Each line can be read once. So the log is read for as long as somebody listens to it, and no longer: `pcn log` is refused
-meanwhile, and what comes when nobody does waits for it.
+Each line can be read once. So the log is read only while there is a listener; meanwhile `pcn log` is refused, and without one
+lines are kept in the ring.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from reconciler.api.events import Hub
 from reconciler.errors import PcnError
 from reconciler.service.registry import Services
 
-MOST_LINES = 200  # of one event; of more, the last ones and how many were before them
-_TOGETHER, _AGAIN = 0.2, 2.0  # seconds: for which lines are gathered; until the log is asked for again that another one reads
+MOST_LINES = 200  # of one event; of more, the last ones and the number of those before
+_TOGETHER, _AGAIN = 0.2, 2.0  # seconds: to batch lines; to retry while another process reads the log
 log = logging.getLogger("pcn.api")
 
 
 class CubeLog:
-    """Reads in a thread of its own. `log` events are {"lines", "left_out"}, or {"error"} while nothing can be read."""
+    """Reads on a thread of its own. `log` events are {"lines", "left_out"}, or {"error"} while the log is unreadable."""
 
     def __init__(self, hub: Hub, root: str, services: Services) -> None:
         self._hub, self._root, self._services = hub, root, services
@@ -33,7 +33,7 @@ class CubeLog:
         self._lock = threading.Lock()
 
     async def run(self) -> None:
-        """Until it is cancelled; the thread ends as soon as nobody wants lines."""
+        """Run until cancelled; the thread ends once nobody wants lines."""
         loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1, "log")
         try:
             while True:
@@ -49,7 +49,7 @@ class CubeLog:
             thread.shutdown(wait=False)
 
     def _read(self) -> str:
-        """Why it ended, if not because nobody wants lines any more."""
+        """Returns the error that ended it; '' if nobody wants lines any more."""
         try:
             for line in follow(self._root, self._services, forever=True, wanted=lambda: self._hub.wants_log):
                 with self._lock:
@@ -57,7 +57,7 @@ class CubeLog:
                     self._came += 1
         except (PcnError, OSError) as error:
             return str(error)
-        except Exception as error:  # a mistake of pcn's own: said, and tried again
+        except Exception as error:  # a bug of pcn's: reported, and retried
             log.exception("the cubes' log cannot be told")
             return f"a mistake in pcn: {error!r}"
         return ""

@@ -1,4 +1,4 @@
-"""Live cubes in Polycube's words: the short form that lists have, and the entire tree. Pure, but for what `Store` reads."""
+"""Live cubes in Polycube's format: the short form of lists, and the entire tree. Pure, but for reads of `Store`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from reconciler.service.registry import LEVELS
 _HEAD = ("name", "uuid", "service-name", "type", "loglevel")
 _TAIL = ("shadow", "span")
 _STATE = ("uuid", "parent", "_links")
-"""What only the API says of a cube, and takes back without a word; of a port also its `status`."""
+"""Leaves that only the API adds, and ignores in requests; of a port also its `status`."""
 _UNUSED = {"shadow": False, "span": False}
 
 
 def brief(store: Store, seen: Seen, name: str) -> dict[str, Any]:
-    """A cube as lists have it."""
+    """The short form of a cube, for lists."""
     record, service = seen.cubes[name], store.options.services.get(seen.cubes[name].service)
     found: dict[str, Any] = {"name": name, "uuid": uuid_of(name), "service-name": record.service, "type": record.type}
     found["loglevel"] = _loglevel(seen, name)
@@ -60,13 +60,13 @@ def _port(cube: str, port: Mapping[str, Any], peer: str, seen: Seen) -> dict[str
 
 
 def _peer(seen: Seen, cube: str, port: str, said: str) -> str:
-    """What a port is joined to; what it waits for counts, too."""
+    """The peer of a port, also one that it waits for."""
     found = seen.traced.peers.get((cube, port))
     return found if found is not None else said if said != "-" and ":" not in said and said not in seen.traced.netdevs else ""
 
 
 def _with_known_entries(schema: Mapping[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """With the entries that are there though nobody wrote them (a chain for each direction)."""
+    """Adds the entries that exist by default (a chain for each direction)."""
     for place in members(Place("cube", "", schema)):
         if place.kind == "list" and not place.state and always_has(place) and len(place.keys) == 1:
             key, entries = place.keys[0], list(data.get(place.name, []))
@@ -78,7 +78,7 @@ def _with_known_entries(schema: Mapping[str, Any], data: dict[str, Any]) -> dict
 
 
 def _loglevel(seen: Seen, name: str) -> str:
-    """As its programs have it."""
+    """The log level of its programs."""
     for program in seen.programs[name]:
         made = seen.objects.get(program.object)
         offset = made.constants.get("LOGLEVEL") if made is not None else None
@@ -89,8 +89,8 @@ def _loglevel(seen: Seen, name: str) -> str:
 
 
 def configuration(cube: Any, kind: str = "") -> Any:
-    """A cube as it was sent, without what the API adds to what it shows; a port without a peer has none. `kind` is its
-    service's: what Polycube says of every cube, a transparent one has not."""
+    """A cube as it was sent, without the leaves that the API adds; a port without a peer has none. `kind` is its service's: a
+    transparent one lacks some leaves that Polycube has for every cube."""
     if not isinstance(cube, dict):
         return cube
     absent = {} if kind == "standard" else _UNUSED
@@ -108,7 +108,7 @@ def port_configuration(port: Any) -> Any:
 
 @once
 def _host() -> uuid.UUID:
-    """This boot of this host, of which names are unique."""
+    """UUID of this boot of this host, the namespace of cubes' UUIDs."""
     return uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
 
 

@@ -1,4 +1,4 @@
-"""Drift as the page and `/events` tell it, searched for again and again: while the kernel is as it was, what was said stands."""
+"""Drift for the page and `/events`: polled, and cached while the kernel is unchanged."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from reconciler.present.rows import Decoder
 
 @dataclass(slots=True)
 class DriftLook:
-    """One that remembers what it saw last. In one thread only."""
+    """Holds the last snapshot. For one thread only."""
 
     options: Options
     _said: dict[str, Any] = field(default_factory=dict)
     _unchanged: UnchangedCheck | None = None
 
     def __call__(self) -> dict[str, Any]:
-        """As `pcn drift -o json` has it. Raises PcnError."""
+        """Drift as in `pcn drift -o json`. Raises PcnError."""
         if self._unchanged is not None and self._unchanged.is_unchanged():
             return self._said
         session = drift_session(self.options)

@@ -1,12 +1,12 @@
-"""GET /events: what happens, as server-sent events. Each listener has a queue; one that does not read loses the oldest.
+"""GET /events: server-sent events. Each listener has a bounded queue; a slow one loses the oldest events.
 
-    write      a request that writes: who, method, path, status        apply, failed   what came of the apply
-    plan       a write whose plan was requested: the same, and what it would do
-    log        what the cubes log, for who requested it (cube_log)
-    graph      what the page draws: cubes, ports, netdevs, chains     drift    what `pcn drift` says, as data
-    topology   the applied documents are others than before: name and revision
-    agent      what the agent reports, when it changes: healthy, problems, drift, pending, waiting, last
-    counters   what the cubes dropped and the ports carried, every few seconds
+    write      a write request: who, method, path, status               apply, failed   the result of the apply
+    plan       a write with ?plan: the same, and its plan
+    log        lines of the cubes' log, if requested (cube_log)
+    graph      the graph of the page: cubes, ports, netdevs, chains     drift    the result of `pcn drift`, as data
+    topology   the applied documents changed: name and revision
+    agent      the agent's status, when it changes: healthy, problems, drift, pending, waiting, last
+    counters   packets that cubes dropped and ports carried, every few seconds
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from contextlib import suppress
 from typing import Any
 
 _QUEUE = 256
-_ALIVE = 15.0  # seconds without an event, after which a comment says that the connection stands
+_ALIVE = 15.0  # seconds without an event, after which a comment keeps the connection alive
 MOST_LISTENERS = 64
 
 
 class Hub:
-    """Who listens, and what they are told. In the loop's thread only; `tell_from` is for others."""
+    """Publishes events to listeners. On the loop's thread only; `tell_from` is thread-safe."""
 
     def __init__(self) -> None:
         self._queues: dict[asyncio.Queue[str | None], bool] = {}
@@ -40,36 +40,36 @@ class Hub:
 
     @property
     def wants_log(self) -> bool:
-        """Whether anybody listens to the cubes' log, too. For any thread."""
+        """Whether any listener requested the cubes' log. Thread-safe."""
         return not self._is_closed and any(tuple(self._queues.values()))
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
 
     def tell_state(self, event: str, data: Mapping[str, Any]) -> None:
-        """How something is now: who joins later is told, too."""
+        """Publish a state: later listeners receive the last one."""
         self._latest[event] = self.tell(event, data)
 
     async def news(self, seconds: float) -> None:
-        """Wait, but not longer than until something is done here."""
+        """Wait for an event, `seconds` at most."""
         self._done.clear()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._done.wait(), seconds)
 
     async def somebody(self) -> None:
-        """Wait until somebody listens. What was told before is forgotten."""
+        """Wait for a listener; without listeners, stored states are forgotten."""
         self._latest.clear()
         self._came.clear()
         await self._came.wait()
 
     async def somebody_for_log(self) -> None:
-        """Wait until somebody listens to the cubes' log."""
+        """Wait for a listener that requested the cubes' log."""
         while not self.wants_log:
             self._came_for_log.clear()
             await self._came_for_log.wait()
 
     def tell(self, event: str, data: Mapping[str, Any], *, log: bool = False) -> str:
-        """`log`: only those who requested the cubes' log."""
+        """Publish an event. `log`: only to listeners that requested the cubes' log."""
         self._count += 1
         words = f"id: {self._count}\nevent: {event}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
         for queue, with_log in self._queues.items():
@@ -120,8 +120,8 @@ Question = Callable[[], Any]
 
 
 async def watch(hub: Hub, ask: Callable[[Question], Any], questions: Mapping[str, Question], every: float) -> None:
-    """While somebody listens, ask again and again (in the store's thread), and tell what is another answer than before.
-    Pauses are at least four times as long as the answers took, so that whoever writes meanwhile waits little."""
+    """While there are listeners, poll these questions on the store's thread, and publish answers that changed. Pauses last at
+    least four times as long as the answers took, so that writers wait little."""
     before: dict[str, Any] = {}
     while True:
         if not hub.listeners:

@@ -1,4 +1,4 @@
-"""The fixed words of the API: services, cubes, netdevs, topology, connect, attach, version, metrics."""
+"""Handlers of the fixed paths of the API: services, cubes, netdevs, topology, connect, attach, version, metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Handler = Callable[[Request, Store], Answer]
 
 
 def root(request: Request, store: Store) -> Answer:
-    """Where to go from here."""
+    """Links to the resources."""
     _only(request, "GET")
     rels = ["", *FIXED, *store.options.services.names(), *store.look().cubes]
     base = f"//{request.host}/polycube/v1/"
@@ -36,7 +36,7 @@ def version(request: Request, _store: Store) -> Answer:
 
 
 def services(request: Request, store: Store) -> Answer:
-    """What kinds of cube there are. They come with packages and --services; one that runs elsewhere is registered here."""
+    """List services, register or unregister one. The others are from packages and --services."""
     known = store.options.services
     name = request.words[1] if len(request.words) > 1 else ""
     if store.only_plans:
@@ -63,7 +63,7 @@ def _service(store: Store, name: str) -> dict[str, str]:
 
 
 def all_cubes(request: Request, store: Store) -> Answer:
-    """All cubes by service, one, or a list of new ones."""
+    """All cubes by service, one, or creation of a list."""
     if request.method == "POST" and len(request.words) == 1:
         return _create_all(request, store)
     if request.method != "GET" or len(request.words) > 2:
@@ -81,7 +81,7 @@ def all_cubes(request: Request, store: Store) -> Answer:
 
 
 def _create_all(request: Request, store: Store) -> Answer:
-    """A list of cubes as Polycube's own files have it: `parent` says where one is attached, and chains are turned round."""
+    """Create the cubes of a file of Polycube's: `parent` is where one is attached; chains are in reverse order."""
     from reconciler.check.polycube import topology_of
 
     sent = request.json()
@@ -133,7 +133,7 @@ def netdevs(request: Request, _store: Store) -> Answer:
 
 
 def topology(request: Request, store: Store) -> Answer:
-    """All cubes, or what a netdev's packets pass."""
+    """All cubes, or the chain that a netdev's packets pass."""
     _only(request, "GET")
     seen = store.look()
     if len(request.words) == 1:
@@ -200,7 +200,7 @@ def _texts(request: Request, *names: str) -> tuple[str, ...]:
 
 
 def metrics(request: Request, store: Store) -> Answer:
-    """What cubes dropped and ports carried, and what their models declare, as Prometheus reads it."""
+    """Drops and carried packets, and metrics that models declare, in Prometheus' format."""
     from reconciler.agent import stats
     from reconciler.agent.declared_metrics import as_polycube, samples, shown
 

@@ -112,7 +112,7 @@ def _of_list(kind: str, place: Place, entries: Sequence[Mapping[str, Any]], comp
 
 
 def _entries(data: Any, places: Sequence[Place]) -> list[Mapping[str, Any]]:
-    """What a list has, of those entries that begin with the keys that are given."""
+    """The entries of a list that match the keys specified so far."""
     place = places[-1]
     try:
         found = value_at(data, places if place.kind == LIST else places[:-1], "")
@@ -123,7 +123,7 @@ def _entries(data: Any, places: Sequence[Place]) -> list[Mapping[str, Any]]:
 
 
 def _next_keys(place: Place, entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The values of the first key that is not said."""
+    """The values of the first missing key."""
     key = place.keys[len(place.words)] if len(place.words) < len(place.keys) else ""
     return list(dict.fromkeys(str(entry[key]) for entry in entries if key in entry))
 
@@ -156,7 +156,7 @@ def _completion(kind: str, place: Place, children: Sequence[Place]) -> list[str]
 
 
 def _is_asked(kind: str, place: Place, child: Place) -> bool:
-    """Whether `add` or `set` may say a leaf. What a cube is called and is built from, its path says."""
+    """Whether a leaf is an input of `add` or `set`. Name and service of a cube are in the path."""
     named = place.kind == CUBE and child.name in ("name", "service-name")
     return _is_written(child) and not named and (kind == "ADD" or not child.init_only)
 
@@ -166,7 +166,7 @@ def _is_written(child: Place) -> bool:
 
 
 def _inputs(place: Place, holder: Place) -> dict[str, Place]:
-    """What an action takes: what its model declares, or what the entries of the list have that it edits."""
+    """The inputs of an action: those of its model, or the leaves of the list entries that it edits."""
     what = place.schema.get("x-pcn-edit")
     if what is None:
         schema = place.schema.get("input") or {}

@@ -1,4 +1,4 @@
-"""Where the API listens: loopback addresses, unix sockets, and, with TLS and certificates of clients only, anything else."""
+"""Listening sockets of the API: loopback addresses, unix sockets, and, with TLS and client certificates, any other address."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BACKLOG = 1024
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Paths: the server's certificate and its key, and what signs the clients' ones."""
+    """Paths: the server's certificate and key, and the CA of client certificates."""
 
     cert: str
     key: str
@@ -24,7 +24,8 @@ class Tls:
 
 
 def listeners(places: Sequence[str], tls: Tls | None) -> list[socket.socket]:
-    """Sockets for 'localhost:9000' (IPv4 and IPv6), '127.0.0.1:9000', '[::1]:9000', 'unix:/a/path'. Raises UsageError."""
+    """Listening sockets for 'localhost:9000' (IPv4 and IPv6), '127.0.0.1:9000', '[::1]:9000', 'unix:/a/path'. Raises
+    UsageError."""
     found: list[socket.socket] = []
     try:
         for place in places:
@@ -41,7 +42,7 @@ def listeners(places: Sequence[str], tls: Tls | None) -> list[socket.socket]:
 
 def _unix(path: str) -> socket.socket:
     sock = unix_listener(path)
-    os.chmod(path, 0o666)  # noqa: S103 - the peer's credentials decide, not who can connect
+    os.chmod(path, 0o666)  # noqa: S103 - authorisation is by the peer's credentials
     return sock
 
 

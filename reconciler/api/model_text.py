@@ -1,4 +1,4 @@
-"""A service's model as text, for those who ask which one it is."""
+"""A service's model as text, for clients that request it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from reconciler.service.registry import Service
 
 
 def model_text(service: Service) -> str:
-    """The text of its YANG model, where that is installed with it; else its JSON Schema."""
+    """The text of its YANG model if installed; else its JSON Schema."""
     home = service.files.schema.parent
     for place in (home / f"{service.name}.yang", home.parent / "yang" / "services" / f"{service.name}.yang"):
         if place.is_file():

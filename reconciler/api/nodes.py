@@ -1,4 +1,4 @@
-"""/<service>/<cube>/<YANG path>: what each verb does at each kind of place of a model."""
+"""/<service>/<cube>/<YANG path>: the methods of each kind of node of a model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OPERATIONS = {"POST": CREATE, "PUT": REPLACE, "PATCH": MERGE, "DELETE": DELETE}
 
 
 def at_node(request: Request, store: Store, service: Service | None, name: str, words: Sequence[str]) -> Answer:
-    """`service` is None where the path begins with the cube's own name."""
+    """`service` is None if the path begins with the cube's name."""
     if request.method == "GET":
         return _read(request, store, service, name, words)
     known = service or _service_of(store, name)
@@ -69,7 +69,7 @@ def places_of(service: Service, words: Sequence[str], request: Request) -> tuple
 
 
 def _service_of(store: Store, name: str) -> Service:
-    """The service of a live cube, or of one that is only in the document."""
+    """The service of a cube that is live or only in the document."""
     for text in store.texts().values():
         said = cubes_of(stored(text)).get(name)
         service = store.options.services.get(said["service-name"]) if said else None
@@ -92,7 +92,7 @@ def _read(request: Request, store: Store, service: Service | None, name: str, wo
     headers = _tag(store.revision(record.topology, seen))
     data = cubes.whole(store, seen, name)
     if words and len(words) <= 1 and words[0] not in known.schema["properties"] and words[0] in data:
-        return Answer(200, data[words[0]], headers)  # what the framework says of a cube, such as its uuid
+        return Answer(200, data[words[0]], headers)  # leaves that the framework adds to a cube, such as its uuid
     places = places_of(known, words, request)
     if places[-1].kind == KEYS:
         words = (*words, *keys_of_the_one(data, places, f"/{name}/{path_of(words)}"))
@@ -107,7 +107,7 @@ def _read(request: Request, store: Store, service: Service | None, name: str, wo
 
 
 def links(request: Request, service: str, name: str, words: Sequence[str], place: Place) -> list[dict[str, str]]:
-    """Where to go from here: self, and each child."""
+    """Links: self, and each child."""
     base = "/".join((service, quote(name, safe=""), *(quote(word, safe=":[]") for word in words)))
     there = [{"rel": "self", "href": f"//{request.host}/polycube/v1/{base}/"}]
     return there + [
@@ -151,7 +151,7 @@ def _tag(revision: str) -> dict[str, str]:
 
 
 def _value(request: Request, place: Place, service: Service) -> Any:
-    """The body, as configuration."""
+    """The body as configuration."""
     value = request.json() if place.kind not in (CUBE, ENTRY) or request.body.strip() else {}
     if place.kind == CUBE:
         if not isinstance(value, dict):
@@ -170,7 +170,7 @@ def _value(request: Request, place: Place, service: Service) -> Any:
 
 
 def _unset_peer(value: Any, place: Place) -> str:
-    """How a request says that a port shall have no peer: 'leaf' or 'member'; '' if it does not."""
+    """Whether the body removes a port's peer: 'leaf' or 'member'; '' if it does not."""
     if place.kind == LEAF and place.name == "peer" and value == "":
         return "leaf"
     if place.kind == ENTRY and place.name == "ports" and isinstance(value, dict) and value.get("peer") == "":
@@ -209,7 +209,7 @@ def _act(
 
 
 def _do(store: Store, service: Service, name: str, path: str, request: Request) -> Answer:
-    """An action on what the datapath learned and counted."""
+    """Perform an action on what the datapath learned and counted."""
     action = actions(service.schema).get(path)
     if store.only_plans:
         raise Refusal(400, "invalid-value", f"{path} edits no document, so it has no plan", f"/{name}/{path}")
@@ -234,5 +234,5 @@ def _do(store: Store, service: Service, name: str, path: str, request: Request) 
 
 
 def briefs(store: Store, seen: Seen, service: str = "") -> list[dict[str, Any]]:
-    """All cubes, or those of a service."""
+    """All cubes, or those of a service, in short form."""
     return [cubes.brief(store, seen, name) for name, record in seen.cubes.items() if service in ("", record.service)]

@@ -1,6 +1,6 @@
-"""OpenAPI 3.1 of the API, made from the services' JSON Schemas: the same models that decide about a request. Pure.
+"""OpenAPI 3.1 of the API, generated from the services' JSON Schemas, the models that validate requests. Pure.
 
-Each place of a model (service/model/walk.py) is a path, and its verbs are those of `nodes.verbs`, so that the two cannot differ.
+Each node of a model (service/model/walk.py) is a path, and its methods are those of `nodes.verbs`, so that the two cannot differ.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _KIND = "application/yang.data+json"
 
 
 def document_of(services: Sequence[Schema], version: str = "1.0.0") -> dict[str, Any]:
-    """The document of an API that serves these."""
+    """The OpenAPI document of an API with these services."""
     paths: dict[str, Any] = dict(_fixed()) if services else {}
     components: dict[str, Any] = {"errors": ERROR}
     for schema in services:
@@ -74,7 +74,7 @@ def _answers() -> dict[str, Any]:
 
 
 def _service_paths(schema: Schema, components: dict[str, Any]) -> dict[str, Any]:
-    """The paths that one service adds; what is sent and answered at them becomes components."""
+    """The paths of one service; its request and response bodies are added to `components`."""
     name = schema["title"]
     paths: dict[str, Any] = {f"/{name}": _of_service(name)}
     cube = Place(CUBE, name, schema)
@@ -91,7 +91,7 @@ _Found = tuple[str, str, Place, Place | None, list[Any]]
 
 
 def _places(path: str, component: str, place: Place, holder: Place | None, parameters: list[Any]) -> Iterator[_Found]:
-    """Each place with its path, and the name of the component that describes it (of a leaf: as a member of another one)."""
+    """Each node with its path, and the component that describes it (for a leaf: the member of one)."""
     yield path, component, place, holder, parameters
     if place.kind == LIST and place.keys:
         keys = [(key, f"{place.name}.{key}") for key in place.keys]
@@ -115,7 +115,7 @@ def _parameter(name: str, schema: Schema) -> dict[str, Any]:
 
 
 def _component(component: str, place: Place) -> dict[str, Any]:
-    """What may be sent of an object, member by member; nothing need be there."""
+    """Request schema of an object; no member is required."""
     inner = {child.name: _member(component, child) for child in members(place) if child.kind != ACTION and not place.state}
     shown = {name: part for name, part in inner.items() if name in place.schema.get("properties", {})}
     described = {name: part for name, part in place.schema.items() if name == "description"}
@@ -133,7 +133,7 @@ def _member(component: str, child: Place) -> dict[str, Any]:
 
 
 def _shown(component: str, place: Place) -> dict[str, Any]:
-    """What is read of an object: configuration and state."""
+    """Response schema of an object: configuration and state."""
     inner: dict[str, Any] = {}
     for child in members(place):
         if child.kind in (CONTAINER, LIST):
@@ -182,7 +182,7 @@ def _body(place: Place, holder: Place | None, verb: str, component: str) -> dict
 
 
 def _needed(schema: Schema, said: Sequence[str]) -> dict[str, Any]:
-    """What a body must have; `said` by the path."""
+    """Required members of a body; `said` are in the path."""
     needed = [name for name in schema.get("required", ()) if name not in said]
     return {"required": needed} if needed else {}
 

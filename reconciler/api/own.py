@@ -1,5 +1,4 @@
-"""What is pcn's own: below /web the picture of the graph, drift, a service's model and healing; /pcn/v1/topologies; the plan of a
-write."""
+"""pcn's own resources: graph, drift, models and healing below /web; /pcn/v1/topologies; and the plan of a write."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ TOPOLOGIES = ("pcn", "v1", "topologies")
 
 
 def answer(request: Request, store: Store) -> Answer:
-    """`/web/graph`, `/web/drift` and `/web/models/<service>` are read; a POST to `/web/heal` mends drift."""
+    """GET `/web/graph`, `/web/drift` and `/web/models/<service>`; POST to `/web/heal` repairs drift."""
     if request.words[:3] == TOPOLOGIES:
         return _topologies(request, store)
     match request.words[1:]:
@@ -39,7 +38,7 @@ def answer(request: Request, store: Store) -> Answer:
 
 
 def _topologies(request: Request, store: Store) -> Answer:
-    """All that are applied with their revisions, or the document of one, as `pcn-apply` takes it."""
+    """All applied topologies with their revisions, or the document of one, as `pcn-apply` takes it."""
     _only(request, "GET")
     texts = store.texts()
     match request.words[3:]:
@@ -51,8 +50,8 @@ def _topologies(request: Request, store: Store) -> Answer:
 
 
 def plan(planned: Planned, store: Store) -> Answer:
-    """The plan of a write as `pcn-apply --plan -o json` has it, and as it is printed (`text`). The ETag is for If-Match, so that
-    what is done is what was planned."""
+    """The plan of a write as in `pcn-apply --plan -o json`, and as `text`. The ETag is for If-Match: exactly this plan is then
+    applied."""
     result = planned.result
     decoder = Decoder(result.session, store.options.services)
     told = Report(result.session, decoder, result.plan.steps, PLANNED, result.warnings, None, result.plan.pending, ROWS_IN_TEXT)

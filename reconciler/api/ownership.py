@@ -1,5 +1,4 @@
-"""Whose a cube is: the API writes to its own topology and to no other. Where a file declares what there is, the file is
-edited."""
+"""Ownership of cubes: the API writes to its own topology only. A cube that a file declares is edited in that file."""
 
 from __future__ import annotations
 
@@ -17,18 +16,18 @@ FIXED = (
     "services", "cubes", "netdevs", "version", "connect", "disconnect", "attach", "detach", "topology", "metrics",
     "openapi.json", "events",
 )  # fmt: skip
-"""The first words of a path that are neither a service nor a cube."""
+"""First path segments that are neither a service nor a cube."""
 
 
 def refuse_reserved(store: Store, name: str) -> None:
-    """Raise Refusal for a cube that no path could point to."""
+    """Raises Refusal for a name that collides with a fixed path."""
     if name in FIXED or store.options.services.get(name) is not None:
         what = "a fixed word of the API" if name in FIXED else "the name of a service"
         raise Refusal(400, "invalid-value", f'"{name}" is {what}, and cubes have names beside these', f"/cubes/{name}", "name")
 
 
 def refuse_others(store: Store, document: Mapping[str, Any], name: str, *, creates: bool = False) -> None:
-    """Raise Refusal if the cube is another topology's, or (unless it is to be created) nobody's."""
+    """Raises Refusal if the cube is another topology's, or (unless it is to be created) does not exist."""
     if any(cube["name"] == name for cube in document["spec"].get("cubes", ())):
         return
     owner = store.owners().get(name)
@@ -40,9 +39,9 @@ def refuse_others(store: Store, document: Mapping[str, Any], name: str, *, creat
 
 
 def refuse_two_sources(store: Store) -> None:
-    """Raise Refusal if a file that an agent watches says the API's own topology, too: the agent would take each write back."""
+    """Raises Refusal if a file that an agent watches declares the API's own topology: the agent would revert each write."""
     files = watched(store.options.root)
-    if files == store.agrees_with:  # the very same texts were looked into before
+    if files == store.agrees_with:  # these texts were checked before
         return
     for path in files:
         for document in _documents(path):
@@ -55,7 +54,7 @@ def refuse_two_sources(store: Store) -> None:
 
 
 def place_of(store: Store, cube: str, topology: str) -> str:
-    """Where a cube of another topology is to be edited, as text."""
+    """Where a cube of another topology is edited, as text."""
     for path in watched(store.options.root):
         for document in _documents(path):
             for number, found in enumerate(_cubes(document.data)):
@@ -67,7 +66,7 @@ def place_of(store: Store, cube: str, topology: str) -> str:
 
 
 def _documents(path: str) -> list[Document]:
-    """What a file declares; nothing if it cannot be read."""
+    """The documents of a file; none if it is unreadable."""
     try:
         return load([path])
     except PcnError:
@@ -75,7 +74,7 @@ def _documents(path: str) -> list[Document]:
 
 
 def watched(root: str) -> dict[str, str]:
-    """The files that an agent watches, with their digests; none if there is no agent."""
+    """The files that an agent watches, with their digests; none without an agent."""
     said = singleton.ask(root, 1.0) or {}
     return {str(file["path"]): str(file["digest"]) for file in said.get("files", ())}
 

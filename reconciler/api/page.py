@@ -1,6 +1,6 @@
-"""The web page: its files, as they lie beside this module, with a policy that lets a browser load nothing else.
+"""The web page: its static files, with a content security policy that permits no other origin.
 
-The page speaks to the same API as everybody: /polycube/v1, /events, and three resources of its own below /web.
+The page uses the same API as any client: /polycube/v1, /events, and three resources of its own below /web.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
-"""Nothing from elsewhere, nothing inline, no markup made of text: names that somebody chose are never more than text."""
+"""No other origin, nothing inline, no HTML from strings: names chosen by users are never more than text."""
 
 
 @once
 def files() -> dict[str, tuple[bytes, str]]:
-    """All files of the page by their path below /web, each with its media type. Nothing else is ever opened."""
+    """All files of the page by path below /web, each with its media type. No other file is ever opened."""
     found = {str(path.relative_to(HOME)): path for path in sorted(HOME.rglob("*")) if path.suffix in _KINDS}
     return {name: (path.read_bytes(), _KINDS[path.suffix]) for name, path in found.items()}
 
 
 def file_response(method: str, words: tuple[str, ...]) -> Response | None:
-    """A file of the page; None if the path is not one's. / and /web are the page itself. Raises Refusal."""
+    """A file of the page; None for any other path. / and /web are the page itself. Raises Refusal."""
     below = words[1:] if words[:1] == (WORD,) else words
     found = files().get("/".join(below) or "index.html") if words[:1] == (WORD,) or not words else None
     if found is None:
@@ -48,7 +48,7 @@ def file_response(method: str, words: tuple[str, ...]) -> Response | None:
 
 
 def model(store: Store, name: str) -> dict[str, object]:
-    """The JSON Schema of a service, from which forms are created. Raises Refusal."""
+    """The JSON Schema of a service, from which forms are generated. Raises Refusal."""
     service = store.options.services.get(name)
     if service is None:
         raise Refusal(404, "data-missing", f"there is no service {name!r}", f"/web/models/{name}")

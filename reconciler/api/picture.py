@@ -1,4 +1,4 @@
-"""The live graph as the page draws it: cubes, ports, netdevs and chains with what waits, and what is not as it was applied."""
+"""The live graph for the page: cubes, ports, netdevs and chains, with those that wait or drifted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from reconciler.graph.records import CubeRecord
 
 
 def picture(store: Store) -> dict[str, Any]:
-    """{"host", "writable", "topologies", "cubes", "netdevs", "attachments"}; `writable` is the topology that may be edited here.
-    A netdev with a `host` is one end of a veth into that network namespace."""
+    """{"host", "writable", "topologies", "cubes", "netdevs", "attachments"}; `writable`: the topology that is editable here. A
+    netdev with a `host` is one end of a veth into that network namespace."""
     seen = store.look()
     hosts = dict(_hosts(seen))
     cubes = [_cube(store, seen, record) for record in seen.cubes.values()]
@@ -52,7 +52,7 @@ def _netdev(seen: Seen, name: str, hosts: Mapping[str, Mapping[str, Any]]) -> di
 
 
 def _hosts(seen: Seen) -> Iterator[tuple[str, dict[str, Any]]]:
-    """By netdev: the namespace that is behind it, as the applied documents declare, with the name and addresses it has there."""
+    """By netdev: the namespace of its veth peer as the applied documents declare it, with name and addresses there."""
     for record in seen.live.documents:
         for link in record.stored.data.get("spec", {}).get("links", ()):
             near, far = link, link.get("peer")

@@ -1,4 +1,4 @@
-"""Services that the API registers: POST /services in Polycube's words, and DELETE."""
+"""Registration of services by Polycube's POST /services, and DELETE."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TLS = {"ca": "/etc/pcn/tls/ca.pem", "cert": "/etc/pcn/tls/cert.pem", "key": "/e
 
 
 def register(request: Request, store: Store) -> Answer:
-    """`{name, type: grpc, uri: HOST:PORT}`, or `{name, type: lib, uri: DIRECTORY}`. One that is there already is there."""
+    """`{name, type: grpc, uri: HOST:PORT}`, or `{name, type: lib, uri: DIRECTORY}`. 200 if it is installed already."""
     said = request.object()
     name, kind, uri = (str(said.get(key, "")) for key in ("name", "type", "uri"))
     services = store.options.services
@@ -49,7 +49,7 @@ def _remote(uri: str, said: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _refuse_others(request: Request) -> None:
-    """What is registered runs as root, and in the kernel."""
+    """Registration needs root's permission: the service runs as root, and in the kernel."""
     if not request.is_root:
         raise Refusal(403, "access-denied", f"{request.who} may not register services: only root may", "/services")
 

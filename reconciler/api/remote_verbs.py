@@ -1,4 +1,4 @@
-"""What can be asked of another host by `pcn --host URL VERB`: what the server and the command have in common."""
+"""The verbs that `pcn --host URL VERB` can run on another host; shared by server and command."""
 
 PATH = "/pcn/v1/run"
 READS = ("plan", "drift", "show", "graph", "stats")

@@ -1,7 +1,7 @@
-"""A request as the handlers see it: a path of words, decoded each by itself, and a body that is JSON or nothing.
+"""A request for the handlers: path segments, each decoded, and a body that is JSON or empty.
 
-A key may contain a slash, so the path is split as it came (`0.0.0.0%2F0` is one word), and decoded after. Slashes at the end and
-twice in a row mean nothing: Polycube's client sends both.
+A key may contain a slash, so the raw path is split (`0.0.0.0%2F0` is one segment) before it is decoded. Trailing and repeated
+slashes are ignored: Polycube's client sends both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST_WORDS, MOST_DEEP, MOST_QUERIES = 64, 64, 32
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`who` is the caller as the audit names it; `match` what If-Match says, without quotes."""
+    """`who`: the caller in the audit log; `match`: the If-Match header, without quotes."""
 
     method: str
     words: tuple[str, ...]
@@ -31,7 +31,7 @@ class Request:
     is_root: bool = True
 
     def json(self) -> Any:
-        """The body. Raises Refusal if it is no JSON, or none at all."""
+        """The body. Raises Refusal if it is invalid JSON or empty."""
         if not self.body.strip():
             raise Refusal(400, "malformed-message", "a body is missing")
         try:
@@ -45,7 +45,7 @@ class Request:
         return found
 
     def object(self) -> dict[str, Any]:
-        """The body of a request that needs none."""
+        """The body as an object; an empty body is allowed."""
         if not self.body.strip():
             return {}
         found = self.json()
@@ -55,7 +55,7 @@ class Request:
 
 
 def words_of(raw_path: bytes) -> tuple[str, ...]:
-    """The words of a raw path. Raises Refusal for what is no UTF-8, or has characters that no name can have."""
+    """The segments of a raw path. Raises Refusal for invalid UTF-8, or characters that no name can have."""
     try:
         words = tuple(unquote_to_bytes(part).decode() for part in raw_path.split(b"/") if part)
     except UnicodeDecodeError:
@@ -66,7 +66,7 @@ def words_of(raw_path: bytes) -> tuple[str, ...]:
 
 
 def query_of(raw: bytes) -> dict[str, str]:
-    """Raises Refusal if there is too much of it."""
+    """The query parameters. Raises Refusal if there are too many."""
     try:
         return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_QUERIES))
     except ValueError:

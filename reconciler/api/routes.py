@@ -1,4 +1,4 @@
-"""Where a request goes: a fixed word, a service and its cubes, or a cube by its own name."""
+"""Routing: a fixed path, a service and its cubes, or a cube by its own name."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ PREFIX = ("polycube", "v1")
 
 
 def answer(request: Request, store: Store) -> Answer:
-    """The answer to a request, whatever the outcome. Errors that are not pcn's own are raised."""
+    """The answer to a request, also for pcn's errors; others are raised."""
     return _asked(request, store, _answer)
 
 
 def own_answer(request: Request, store: Store) -> Answer:
-    """The same for a path below /web."""
+    """As `answer`, for a path below /web."""
     return _asked(request, store, own.answer)
 
 
 def _asked(request: Request, store: Store, handler: Callable[[Request, Store], Answer]) -> Answer:
-    """With ?plan, a write is answered with its plan, and not done."""
+    """With ?plan, a write returns its plan and changes nothing."""
     store.only_plans = request.method in WRITES and "plan" in request.query
     try:
         return handler(request, store)
@@ -43,7 +43,7 @@ def _asked(request: Request, store: Store, handler: Callable[[Request, Store], A
 
 
 def restconf_answer(request: Request, store: Store, raw_path: bytes) -> Answer:
-    """The same for a path below /restconf, which is still encoded."""
+    """As `answer`, for a path below /restconf, still encoded."""
     try:
         if request.method in WRITES:
             refuse_two_sources(store)
@@ -69,7 +69,7 @@ def _answer(request: Request, store: Store) -> Answer:
 
 
 def _of_service(request: Request, store: Store, service: Service) -> Answer:
-    """The cubes of a service; a new or changed one whose name is in the body."""
+    """The cubes of a service; or create or replace the one that the body names."""
     if request.method == "GET":
         return Answer(200, briefs(store, store.look(), service.name))
     if request.method not in ("POST", "PATCH"):

@@ -1,7 +1,7 @@
-"""POST /pcn/v1/run: a verb of the command for another host, in a process of its own that has the same lock as any command.
+"""POST /pcn/v1/run: runs a verb for another host, in a process of its own that takes the same lock as any command.
 
-Asked with {verb, words, files, colour}; answered with lines of JSON, {"out": TEXT} and {"err": TEXT} as they are printed, and at
-last {"exit": CODE}. Files come as texts: the process reads none of this host's.
+The request is {verb, words, files, colour}; the response is lines of JSON, {"out": TEXT} and {"err": TEXT} as they are printed,
+then {"exit": CODE}. Files are sent as texts: the process reads none of this host's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PART = 1 << 16  # bytes
 
 
 def order_of(body: bytes, options: Options) -> dict[str, Any]:
-    """What to do, for the process that does it. Raises Refusal."""
+    """The order for the process. Raises Refusal."""
     try:
         asked = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -60,7 +60,7 @@ class Runs:
         self._count = 0
 
     async def start(self, order: Mapping[str, Any]) -> AsyncIterator[str]:
-        """Have a process do it; returns what it prints as lines. From here on a change ends by itself, whoever disappears."""
+        """Start a process; yields its output as lines. A change that has started finishes even if the client disconnects."""
         if self._count >= MOST_AT_ONCE:
             return _busy()
         self._count += 1
@@ -86,7 +86,7 @@ async def _busy() -> AsyncIterator[str]:
 
 
 async def _started(order: Mapping[str, Any]) -> Process:
-    """A process that has its order."""
+    """A process that has received its order."""
     command = [sys.executable, "-I", "-S", "-c", _START, json.dumps([path for path in sys.path if path])]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd="/", start_new_session=True
@@ -100,7 +100,7 @@ async def _started(order: Mapping[str, Any]) -> Process:
 
 
 async def _printed(process: Process) -> AsyncIterator[str]:
-    """What a process prints, as lines for the other host, and its exit code."""
+    """Yields a process's output as lines for the other host, then its exit code."""
     assert process.stdout is not None
     assert process.stderr is not None
     lines: asyncio.Queue[str | None] = asyncio.Queue(64)
@@ -125,7 +125,7 @@ def _line(**part: Any) -> str:
 
 
 async def _pass_on(stream: asyncio.StreamReader, name: str, printed: asyncio.Queue[str | None]) -> None:
-    """The text of a stream as lines for the other host, and None at its end."""
+    """Put the text of a stream as lines into the queue, and None at its end."""
     import codecs
 
     decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")

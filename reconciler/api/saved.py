@@ -1,4 +1,4 @@
-"""The file in which the API keeps its topology: root's, replaced as a whole, to be committed as it is."""
+"""The file that stores the API's topology: root's, replaced atomically, fit to be committed to Git."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEAD = "# Written by pcn-api, which applies it when it starts. Apply it elsewhe
 
 
 class SavedTopology:
-    """One file. Raises NotTrusted where others than root could have put it."""
+    """One file. Raises NotTrusted if others than root could have created it."""
 
     def __init__(self, path: str, head: str = _HEAD) -> None:
         self.path, self._head = os.path.abspath(path), head
@@ -29,7 +29,7 @@ class SavedTopology:
         self._deep: EntryMemo[bool] = EntryMemo()
 
     def read(self) -> Document | None:
-        """The document that the file holds; None if there is no file, or nothing in it. Raises DocumentError."""
+        """The stored document; None if the file is missing or empty. Raises DocumentError."""
         try:
             directory = trusted.open_directory(self._home)
         except FileNotFoundError:
@@ -48,7 +48,7 @@ class SavedTopology:
         return found[0] if found else None
 
     def replace(self, document: Mapping[str, Any]) -> bytes | None:
-        """Write another document: whoever reads meanwhile reads the old one or the new one. Returns what was there."""
+        """Replace the document atomically. Returns the previous content."""
         try:
             before = self._bytes()
             self._write(self._head.encode() + self.text(document).encode())
@@ -57,7 +57,7 @@ class SavedTopology:
         return before
 
     def restore(self, before: bytes | None) -> None:
-        """Take `replace` back."""
+        """Undo `replace`."""
         if before is not None:
             self._write(before)
         else:
@@ -65,11 +65,11 @@ class SavedTopology:
                 os.unlink(self.path)
 
     def text(self, document: Mapping[str, Any]) -> str:
-        """The document as YAML. Of long lists, only entries that are others than before are worked on."""
+        """The document as YAML. Of long lists only changed entries are formatted again."""
         return "".join(self._text(document, 0))
 
     def _text(self, value: Any, indent: int) -> list[str]:
-        """Blocks where a long list is further down; else what the emitter makes of it."""
+        """Formats block by block if it contains a long list; else with the emitter."""
         if not _has_long_list(value):
             return [_indented(dump_yaml(value, self._texts), indent)]
         parts = []

@@ -1,4 +1,4 @@
-"""The process: sockets, the HTTP server, and the way out. Nothing waits for a client that does not speak."""
+"""The server process: sockets, HTTP server, and shutdown. Idle clients block nothing."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from reconciler.kernel.bpffs import Bpffs
 
 log = logging.getLogger("pcn.api")
 MOST_CONNECTIONS = 2048
-_HEADERS = 10.0  # seconds for a request's headers to come
-_KEEP_ALIVE, _LEAVE = 30, 15  # seconds: of silence between requests; for what is under way when it is told to end
-_EVERY = 0.5  # seconds between looks for those who listen to events; more where a look takes long
-_YOUNG = 100_000  # objects after which their garbage is looked for: a request makes many, and leaves few
-CLIENTS_LOG = "/var/log/polycube"  # Polycube's client ends at once where this is missing
+_HEADERS = 10.0  # seconds to receive a request's headers
+_KEEP_ALIVE, _LEAVE = 30, 15  # seconds: idle between requests; for open requests at shutdown
+_EVERY = 0.5  # seconds between polls for listeners of events; more where a poll takes long
+_YOUNG = 100_000  # threshold of garbage collection: a request allocates many objects, and few stay
+CLIENTS_LOG = "/var/log/polycube"  # Polycube's client exits at once without it
 
 
 @dataclass(slots=True)
@@ -55,8 +55,8 @@ class Settings:
 
 
 class _Connection(H11Protocol):
-    """One that is let go if no request comes, or if there are too many. `standing` are all of them, oldest first, but for those
-    that were let go: a thousand may come before the loop hears that one has ended."""
+    """A connection that is closed if no request arrives, or there are too many. `standing`: all open ones, oldest first, except
+    those being closed: a thousand may be accepted before the loop sees a close."""
 
     standing: ClassVar[dict[_Connection, None]] = {}
 
@@ -83,7 +83,7 @@ class _Connection(H11Protocol):
 
 
     def _asked(self) -> bool:
-        """Whether a request has come; uvicorn says that `cycle` is always there."""
+        """Whether a request has arrived; uvicorn's types claim that `cycle` always exists."""
         return getattr(self, "cycle", None) is not None
 
 
@@ -94,11 +94,11 @@ def _is_idle(connection: Any) -> bool:
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield  # signals are the process's, which may have two servers
+        yield  # the process handles signals, as it may have two servers
 
 
 def serve(settings: Settings) -> int:
-    """Until SIGTERM or SIGINT. What was applied stays. Raises PcnError."""
+    """Serve until SIGTERM or SIGINT. What was applied stays. Raises PcnError."""
     hub = Hub()
     store = Store(settings.options, settings.topology, SavedTopology(settings.file), hub.tell_from_thread)
     Bpffs(settings.options.root).format()
@@ -151,7 +151,7 @@ async def _serve(app: App, settings: Settings, sockets: Sequence[socket.socket])
     for server, _ in servers:
         server.should_exit = True
     await asyncio.gather(*tasks)
-    await loop.run_in_executor(app.thread, lambda: None)  # a write that is under way ends by itself
+    await loop.run_in_executor(app.thread, lambda: None)  # a write in progress is completed
     app.thread.shutdown()
 
 
@@ -188,13 +188,13 @@ def _answered(question: Callable[[], Any]) -> Any:
         return question()
     except (PcnError, OSError) as error:
         return {"error": str(error)}
-    except Exception as error:  # a mistake of pcn's own: said, and asked again
+    except Exception as error:  # a bug of pcn's: reported, and retried
         log.exception("an event could not be told")
         return {"error": f"a mistake in pcn: {error!r}"}
 
 
 def _agent(root: str) -> dict[str, Any]:
-    """What the agent reports of what may change by itself."""
+    """The part of the agent's status that changes by itself."""
     said = singleton.ask(root, 1.0)
     told = ("healthy", "problems", "drift", "pending", "waiting", "last")
     return {"running": said is not None, **{name: said[name] for name in told if said is not None and name in said}}

@@ -1,7 +1,7 @@
-"""The live graph as the API reads and changes it: one caller at a time, which is the queue that requests wait in.
+"""Reads and writes the live graph for the API, one request at a time: callers queue.
 
-A read takes what the kernel reports still holds from the read before. A write edits the document that the kernel keeps of the
-API's topology, and applies it as one transaction; if somebody else has applied it meanwhile, it is edited again.
+A read reuses what the kernel reports as unchanged. A write edits the applied document of the API's topology, and applies it as
+one transaction; if another writer has applied it meanwhile, the edit is repeated.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from reconciler.present.show import cube_data
 log = logging.getLogger("pcn.api")
 Make = Callable[[Mapping[str, Any]], Edited]
 _TRIES = 20
-_FRESH = 1.0  # seconds for which a look at everything will do for edits that write nothing but rows
+_FRESH = 1.0  # seconds for which a full read is reused for edits that write rows only
 
 
 class Planned(Exception):
-    """What a write would have done, of which only the plan was wanted."""
+    """The plan of a write, raised instead of applying it."""
 
     def __init__(self, result: ApplyResult, revision: str) -> None:
         super().__init__("only planned")
@@ -51,12 +51,12 @@ class Planned(Exception):
 
 
 class _Moved(Exception):
-    """Somebody else has applied the topology since its document was read, or has written to the kernel."""
+    """The topology was applied, or the kernel written to, since it was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One poll: the records of each cube beside one another, what is joined to what, and what is compiled by its digests."""
+    """One poll: the records of each cube, the peers, and compiled objects by digest."""
 
     live: Live
     traced: Traced
@@ -69,7 +69,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What came of a write: what the edit answers, the new revision, and what the apply did."""
+    """Result of a write: the edit's answer, the new revision, and the result of the apply."""
 
     output: Mapping[str, Any]
     revision: str
@@ -78,8 +78,8 @@ class Written:
 
 @dataclass(slots=True)
 class Store:
-    """`topology` is the API's own. `told` is called with each apply, done or failed. `agrees_with`: watched
-    files, by their digests, that say nothing of it. `only_plans`: writes raise Planned and change nothing."""
+    """`topology`: the API's own. `told` is called with each apply, done or failed. `agrees_with`: watched files, by digest, that
+    do not declare it. `only_plans`: writes raise Planned and change nothing."""
 
     options: Options
     topology: str
@@ -90,11 +90,10 @@ class Store:
     _state: SessionCache = field(default_factory=SessionCache)
     _built: Builder = field(init=False)
     _raw: tuple[str, Mapping[str, Any]] = ("", {})
-    """What was last applied, as the kernel keeps it, and the same as it was edited: its entries are the objects that everything
-    which follows from them is remembered by."""
+    """The document last applied, as stored in the kernel, and as data after the edit, whose entries are the keys of memos."""
     _recent: tuple[float, Live | None] = (0.0, None)
-    """When everything was last looked at for a write, and what the kernel held once it was done. For what many send one after the
-    other: rows that somebody else writes are found when the write is verified, or by the next look."""
+    """Time of the last full read for a write, and the kernel's state verified after it. For writes in quick succession: rows of
+    another writer are detected when the write is verified, or by the next full read."""
 
     def __post_init__(self) -> None:
         self._built = Builder(self.options.services, self.options.compiling, self.options.root, stored=True)
@@ -110,7 +109,7 @@ class Store:
         return {record.name: record.document for record in records}
 
     def revision(self, topology: str, seen: Seen | None = None) -> str:
-        """Now, or as it was when that was `seen`: what is answered has the revision that it was read at, and no later one."""
+        """The revision now, or when `seen` was read: an answer has the revision that it was read at, no later one."""
         texts = self.texts() if seen is None else {each.name: each.document for each in seen.live.documents}
         return revision_of_text(texts.get(topology, ""))
 
@@ -140,7 +139,7 @@ class Store:
                     programs, parents, reconciler.objects(live))  # fmt: skip
 
     def cube(self, name: str, seen: Seen) -> dict[str, Any]:
-        """A live cube with its state, in its model's words. Only its own tables are read for it."""
+        """A live cube with its state, by its model. Reads its own tables only."""
         record = seen.cubes[name]
         reconciler = self._reconciler(self._state)
         with Bpffs(self.options.root).read_locked(self.options.lock_timeout):
@@ -151,7 +150,7 @@ class Store:
         return cube_data(record, live, reconciler, seen.traced, self.said(record, seen), True, facts)
 
     def said(self, record: CubeRecord, seen: Seen) -> Mapping[str, Any]:
-        """What the applied document declares of a cube."""
+        """The configuration of a cube in the applied document."""
         document = next((each.stored for each in seen.live.documents if each.name == record.topology), None)
         return cubes_of(document).get(record.name, {}) if document is not None else {}
 
@@ -161,7 +160,7 @@ class Store:
     # -- writing ----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Make the kernel hold what the file declares, if there is one. Raises PcnError."""
+        """Apply the stored file, if there is one. Raises PcnError."""
         document = self.saved.read()
         if document is None:
             return
@@ -176,14 +175,14 @@ class Store:
         apply([document], self.options)
 
     def document(self) -> tuple[str, Mapping[str, Any]]:
-        """The API's topology as it is applied: as text, and as data to be edited."""
+        """The API's applied topology: as text, and as data to edit."""
         text = self.texts().get(self.topology, "")
         if text and text == self._raw[0]:
             return self._raw
         return text, document_data(text) if text else empty_topology(self.topology)
 
     def write(self, make: Make, match: str | None = None) -> Written:
-        """Edit the API's topology, and apply it. Raises EditRefused, Refusal, DocumentError, and what an apply raises."""
+        """Edit the API's topology, and apply it. Raises EditRefused, Refusal, DocumentError, and the errors of an apply."""
         for _ in range(_TRIES):
             text, data = self.document()
             if match is not None and match not in ("*", revision_of_text(text)):
@@ -196,7 +195,7 @@ class Store:
         raise Refusal(409, "in-use", "others change the topology all the time")
 
     def heal(self) -> Written:
-        """Make the kernel hold what was last applied, of all topologies; their documents stay as they are."""
+        """Repair drift of all topologies; their documents are unchanged."""
         documents = [Document(f"topology {name}", "", document_data(text)) for name, text in sorted(self.texts().items())]
         if self.only_plans:
             raise Planned(plan_for(documents, self.options), self.revision(self.topology))
@@ -224,7 +223,7 @@ class Store:
         except BaseException as error:
             if swapped:
                 self.saved.restore(swapped[0])
-            if isinstance(error, ApplyFailed | KernelError) and recent is not None:  # all is undone
+            if isinstance(error, ApplyFailed | KernelError) and recent is not None:  # all is rolled back
                 log.info("somebody else wrote to the kernel meanwhile: looking at everything")
                 raise _Moved from None
             if isinstance(error, PcnError):

@@ -1,4 +1,4 @@
-"""What a cube's tree has at a place, and which entry is meant by a path that says only some of its keys."""
+"""The value of a node in a cube's tree, and resolution of paths that omit some keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reconciler.service.model.walk import ENTRY, LEAVES, LIST, Place, path_of
 
 
 def value_at(data: Any, places: Sequence[Place], where: str) -> Any:
-    """What a cube's tree has at a place. Raises Refusal (404)."""
+    """The value of a node in a cube's tree. Raises Refusal (404)."""
     for place in places[1:]:
         if place.kind == ENTRY:
             leaves = place.schema["properties"]
@@ -30,7 +30,7 @@ def value_at(data: Any, places: Sequence[Place], where: str) -> Any:
 
 
 def _empty(place: Place) -> Any:
-    """What is there where nothing was written."""
+    """The value of an absent node."""
     if place.kind in (LIST, LEAVES):
         return []
     return {} if place.has_members else "" if place.name == "peer" else NOTHING
@@ -46,8 +46,8 @@ def _key(schema: Mapping[str, Any], word: str, where: str) -> Any:
 def with_all_keys(
     request: Request, store: Store, name: str, places: Sequence[Place], words: Sequence[str]
 ) -> tuple[str, ...]:
-    """The words of an entry whose last keys the path omits: a new one has them in its body, and one that is there is
-    the only one that can be meant. Some of Polycube's lists have fewer keys than ours. Raises Refusal."""
+    """Complete an entry's path whose last keys are omitted, as some of Polycube's lists have fewer keys: from the body for a new
+    entry, else the only matching entry's. Raises Refusal."""
     place = places[-1]
     absent = place.keys[len(place.words) :]
     if request.method not in ("POST", "PUT"):
@@ -64,7 +64,7 @@ def with_all_keys(
 
 
 def keys_of_the_one(data: Any, places: Sequence[Place], where: str, absent_is: int = 404) -> tuple[str, ...]:
-    """The keys that are not said of the only entry that has those that are. Raises Refusal."""
+    """The missing keys of the only entry that matches the present ones. Raises Refusal."""
     place = places[-1]
     said = dict(zip(place.keys, place.words, strict=False))
     entries = value_at(data, places[:-1], where)

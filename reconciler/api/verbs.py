@@ -1,4 +1,4 @@
-"""What can be done at each kind of place of a model, as Polycube has it. Pure."""
+"""The methods of each kind of node of a model, as in Polycube. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What joins cubes, as edits of a document: peers of ports, and transparent cubes on ports and netdevs. Pure.
+"""Peers of ports, and chains of transparent cubes on ports and netdevs, as edits of a document. Pure.
 
-Both sides of a peering are written, and both are cleared. Chains count from the wire inwards, on ports and netdevs alike;
-Polycube's `first` is nearest to the cube on a port, and to the wire on a netdev.
+A peering is written and cleared on both sides. Chains are ordered from the wire inwards, on ports and netdevs alike; Polycube's
+`first` is nearest to the cube on a port, and to the wire on a netdev.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Document = Mapping[str, Any]
 
 
 def connect(document: Document, one: str, other: str) -> dict[str, Any]:
-    """Join two ports, or a port and a netdev. What has a peer already is untouched. Raises EditRefused."""
+    """Connect two ports, or a port and a netdev. Raises EditRefused, also if a port has a peer already."""
     ends = [end for end in (one, other) if _port(document, end) is not None]
     if not ends:
         raise EditRefused("data-missing", f"neither {one} nor {other} is a port (cube:port) that can be changed here")
@@ -35,7 +35,7 @@ def disconnect(document: Document, one: str, other: str) -> dict[str, Any]:
 
 
 def set_peer(document: Document, end: str, peer: str) -> dict[str, Any]:
-    """Give a port another peer, or none (''). Its old peer loses it, and the new one takes it if it has none."""
+    """Set a port's peer, or remove it (''). The old peering is cleared on both sides."""
     if _port(document, end) is None:
         raise EditRefused("data-missing", f"there is no port {end}", end)
     old = _peer(document, end)
@@ -44,7 +44,7 @@ def set_peer(document: Document, end: str, peer: str) -> dict[str, Any]:
 
 
 def attach(document: Document, cube: str, place: str, position: Mapping[str, str]) -> dict[str, Any]:
-    """Put a transparent cube into the chain of a port or a netdev. `position`: {"position": "first"}, {"before": cube}, …"""
+    """Insert a transparent cube into the chain of a port or a netdev. `position`: {"position": "first"}, {"before": cube}, …"""
     if all(each["name"] != cube for each in document["spec"].get("cubes", ())):
         raise EditRefused("data-missing", f'there is no cube "{cube}" that can be changed here', "/attach/cube", "cube")
     if _port(document, place) is not None:
@@ -103,7 +103,7 @@ def _peer(document: Document, end: str) -> str:
 
 
 def _cleared(document: Document, end: str, peer: str) -> dict[str, Any]:
-    """Without the peer of a port, if that is its peer."""
+    """Remove the peer of a port, if it equals `peer`."""
     if not peer or _peer(document, end) != peer:
         return dict(document)
     return _with_port(document, end, lambda port: {name: value for name, value in port.items() if name != "peer"})
@@ -120,7 +120,7 @@ def _with_port(document: Document, end: str, change: Callable[[Mapping[str, Any]
 
 
 def settled(before: Document, after: Document) -> dict[str, Any]:
-    """After an edit: a port whose peer has turned to another one, or to none, lets go of it too."""
+    """After an edit: clear the peer of ports whose peer no longer refers to them."""
     now = _peers(after)
     for end, old in _peers(before).items():
         if now.get(end) != old and now.get(old) == end:

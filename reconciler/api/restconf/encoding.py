@@ -1,4 +1,4 @@
-"""Values as JSON has them in YANG (RFC 7951), and the part of a tree that a query requests (RFC 8040, 4.8). Pure."""
+"""JSON encoding of YANG data (RFC 7951), and selection by query parameters (RFC 8040, 4.8). Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MEDIA_TYPE = "application/yang-data+json"
 ALL, CONFIG, STATE = "all", "config", "nonconfig"
 _AS_TEXT = ("int64", "uint64", "decimal64")
 _OUTSIDE = ("_links", "uuid", "parent", "status")
-"""What only Polycube's paths say of a cube and of its ports; no module has it."""
+"""Leaves of cubes and ports that only Polycube's paths have, and no module."""
 
 
 def encoded(place: Place, value: Any, content: str = ALL, depth: int | None = None) -> Any:
-    """A value at a place. `depth` counts levels of nodes, this one the first; None is all of them."""
+    """Encode the value of a node. `depth` counts levels of nodes, this one the first; None: unlimited."""
     if place.kind == LIST:
         entry = Place(ENTRY, place.name, place.schema["items"], (), place.keys, place.state)
         return [_object(entry, each, content, depth) for each in value]
@@ -38,7 +38,7 @@ def _object(place: Place, value: Mapping[str, Any], content: str, depth: int | N
 def _members(place: Place, value: Mapping[str, Any], content: str, depth: int | None) -> Iterator[tuple[str, Any]]:
     for child in members(place):
         if child.name not in value or child.name in _OUTSIDE or (child.name == "peer" and not value["peer"]):
-            continue  # Polycube's paths say "" of a port that is joined to nothing, which is no value of that type
+            continue  # Polycube's paths return "" for a port without a peer, which is invalid in that type
         inner = child.has_members or child.kind == LIST
         is_key = child.name in place.keys or (not place.keys and child.name == "name")
         if not is_key and ((content == CONFIG and child.state) or (content == STATE and not child.state and not inner)):
@@ -55,7 +55,7 @@ def _scalar(schema: Mapping[str, Any], value: Any) -> Any:
 
 
 def unwrapped(body: Any, module: str, place: Place | None = None) -> tuple[str, Any]:
-    """The name and the value of the one node that a body has; an entry comes as a list of one. Raises Refusal."""
+    """Name and value of a body's single node; an entry is a list of one. Raises Refusal."""
     if not isinstance(body, dict) or len(body) != 1:
         raise Refusal(400, "malformed-message", f'a body is an object with one member, such as "{module}:ports"')
     ((member, value),) = body.items()
@@ -81,8 +81,8 @@ def is_leaf(place: Place) -> bool:
 
 
 def refused(answer: Answer, method: str) -> Answer:
-    """An answer that says no, with the members that RFC 8040's errors have: what Polycube's path and leaf were called goes into
-    `error-info`, since neither is an instance-identifier. What a DELETE does not find is 404 (RFC 8040, 4.7)."""
+    """An error answer with the members of RFC 8040. Polycube's path and leaf become `error-info`, since neither is an
+    instance-identifier. DELETE of a missing resource is 404 (RFC 8040, 4.7)."""
     told = []
     for error in answer.data["ietf-restconf:errors"]["error"]:
         about = {f"pcn:{name}": error[key] for name, key in (("path", "error-path"), ("leaf", "error-info")) if error.get(key)}

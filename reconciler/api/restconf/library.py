@@ -1,4 +1,4 @@
-"""The YANG library (RFC 8525): the modules that the data is of, one a service, and what identifies the set of them."""
+"""The YANG library (RFC 8525): the modules of the data, one per service, and the content-id of the set."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def library(services: Services) -> dict[str, Any]:
 
 
 def _module(service: Service) -> dict[str, str]:
-    """One without a model beside it, as of a remote service, has no revision."""
+    """Without an installed YANG model, as for a remote service, there is no revision."""
     known = dict(_HEADER.findall(model_text(service)[:4096]))
     revision = {"revision": known["revision"]} if "revision" in known else {}
     return {"name": service.name, **revision, "namespace": known.get("namespace", f"http://polycube.network/{service.name}")}

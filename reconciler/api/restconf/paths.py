@@ -1,4 +1,4 @@
-"""A resource's path: module and name of each node, and the keys of entries (RFC 8040, 3.5.3). Pure."""
+"""Resource paths: module and name of each node, and keys of entries (RFC 8040, 3.5.3). Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler.api.answers import Refusal
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One node; `module` is empty where it is the one above's, `keys` where none are given."""
+    """A node; `module` is empty if inherited from the parent, `keys` if absent."""
 
     name: str
     module: str = ""
@@ -19,7 +19,7 @@ class Segment:
 
 
 def segments(raw_path: bytes) -> tuple[Segment, ...]:
-    """The nodes of a raw path, which is still encoded: a key may contain a slash, a comma or an equals sign. Raises Refusal."""
+    """The nodes of a raw path, still encoded: a key may contain a slash, a comma or an equals sign. Raises Refusal."""
     return tuple(_segment(part) for part in raw_path.split(b"/") if part)
 
 
@@ -49,7 +49,7 @@ def _written(segment: Segment) -> str:
 
 
 def checked(path: Sequence[Segment], modules: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The service, and the words below its name of a path of data: cube, nodes and keys. Raises Refusal."""
+    """The service, and the segments below it of a data path: cube, nodes and keys. Raises Refusal."""
     top = path[0]
     module = top.module or top.name
     if module not in modules or top.name != module:

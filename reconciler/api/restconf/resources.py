@@ -1,4 +1,4 @@
-"""What each of RESTCONF's resources answers: data, operations, the library of modules."""
+"""Handlers of RESTCONF's resources: data, operations, the library of modules."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DISCOVERY = '<XRD xmlns="http://docs.oasis-open.org/ns/xri/xrd-1.0"><Link rel="
 
 
 def answer(request: Request, store: Store, raw_path: bytes) -> Answer:
-    """`raw_path` is the target as it came, without the query. Raises Refusal and what a write raises."""
+    """`raw_path`: the request target without its query. Raises Refusal, and the errors of a write."""
     if request.query and request.method not in ("GET", "OPTIONS"):
         raise Refusal(400, "invalid-value", f"a write has no query parameters here, and no {', '.join(request.query)}")
     found = _answer(request, store, segments(raw_path))
@@ -96,7 +96,7 @@ def _methods(place: Place) -> tuple[str, ...]:
     if is_leaf(place):
         return "GET", "HEAD", "PUT", "PATCH", "OPTIONS"
     if place.kind == LIST:
-        return "GET", "HEAD", "OPTIONS"  # RFC 8040 has its entries edited, and not the list
+        return "GET", "HEAD", "OPTIONS"  # RFC 8040 edits the entries, not the list
     return "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
@@ -120,7 +120,7 @@ def _read(request: Request, store: Store, service: Service, words: Sequence[str]
 
 
 def _asked(request: Request) -> tuple[str, int | None]:
-    """What of a tree is wanted: content, and depth."""
+    """The query parameters content and depth."""
     query = dict(request.query)
     content, depth = query.pop("content", ALL), query.pop("depth", "unbounded")
     if query:
@@ -135,7 +135,7 @@ def _asked(request: Request) -> tuple[str, int | None]:
 
 
 def _all(request: Request, store: Store) -> Answer:
-    """The datastore: all cubes by service; a POST makes one."""
+    """The datastore: all cubes by service; POST creates one."""
     if request.method == "POST":
         name, value = unwrapped(request.json(), str(next(iter(request.object()), "")).partition(":")[0])
         service = store.options.services.get(name)
@@ -174,7 +174,7 @@ def _create_cube(request: Request, store: Store, service: Service, value: Mappin
 def _post(
     request: Request, store: Store, service: Service, words: Sequence[str], place: Place, path: Sequence[Segment]
 ) -> Answer:
-    """Makes a child of what the path names; or an action, with its input."""
+    """Create a child of the path's node; or perform an action with its input."""
     if place.kind == ACTION:
         return _act(request, store, service, words)
     if not place.has_members:
@@ -208,7 +208,7 @@ def _act(request: Request, store: Store, service: Service, words: Sequence[str],
 
 
 def _operations(request: Request, store: Store, path: Sequence[Segment]) -> Answer:
-    """The models' rpcs. Each is of one cube, which its input names."""
+    """The models' RPCs, each of one cube, which its input names."""
     services = [service for name in store.options.services.names() if (service := store.options.services.get(name))]
     known = {f"{service.name}:{name}": service for service in services for name in service.schema.get("x-actions", {})}
     if not path:
