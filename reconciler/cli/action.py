@@ -1,4 +1,4 @@
-"""pcn action: do a YANG action on a live cube."""
+"""pcn action: invoke a YANG action on a live cube."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def run(run: Run) -> int:
 def _plan(
     run: Run, services: Services, reconciler: Reconciler, live: Live, chosen: list[Action], output: dict[str, Any]
 ) -> Plan | Continued:
-    """Raises UsageError for a cube or an action that is not there. `chosen` and `output` are filled with what was found."""
+    """Plan the action; appends it to `chosen`, and its results to `output`. Raises UsageError for an unknown cube or action."""
     from reconciler.document.suggest import did_you_mean
     from reconciler.engine.actions import actions, find_action, plan_action
     from reconciler.engine.service_actions import ask, read_input

@@ -1,4 +1,4 @@
-"""pcn agent: keep the kernel as files declare it should be, for as long as it runs; and how that is going."""
+"""pcn agent: run the agent, which keeps the kernel in sync with files; its status and sync."""
 from __future__ import annotations
 
 import os
@@ -19,11 +19,11 @@ run     watch files and directories, and keep the kernel as they say: a saved fi
         connected, and what drifts is healed within a second (the command pcn-agent)
 status  say how the running agent does; exit 0 if all is well
 sync    have it ask Git and etcd, read its files and look at the kernel now; exit 0 if all is well then"""
-_BUSY = 0.2  # seconds to wait for another writer before the loop goes on and comes back
+_BUSY = 0.2  # seconds to wait for another writer before the loop continues and retries
 
 
 def main() -> int:
-    """`pcn-agent` is `pcn agent run`, with or without the word, and `pcn-agent status` is `pcn agent status`; so is sync."""
+    """`pcn-agent [run]` is `pcn agent run`; `pcn-agent status` and `sync` likewise."""
     from reconciler.cli.main import main as front_door
 
     words = sys.argv[1:]
@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def arguments_for(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """Raises UsageError for what is a path, where a verb should stand."""
+    """Raises UsageError for a path in place of the verb."""
     if words and words[0] not in ("run", "status", "sync") and os.path.lexists(words[0]):
         raise UsageError(f"{words[0]} is a path: 'pcn agent run {words[0]}' watches it")
     arguments(parser)
@@ -99,8 +99,7 @@ def _run(run: Run) -> int:
 
 
 def _can_be_watched(path: str) -> None:
-    """A file may arrive later, by its name in a directory that is there; anything else that is not there is a slip.
-    UsageError."""
+    """Raises UsageError for a missing path, unless it is a file that may be created later in an existing directory."""
     from reconciler.document.load import SUFFIXES
     from reconciler.document.suggest import did_you_mean
 

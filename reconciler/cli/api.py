@@ -1,4 +1,4 @@
-"""pcn api: serve Polycube's REST API (the command pcn-api)."""
+"""pcn api: serve Polycube's REST API (command pcn-api)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DESCRIPTION = """\
 Serve Polycube's REST API, so that polycubectl and scripts work as they are. A write is an edit of one topology, applied as
 one transaction and kept in a file. Root and the group pcn may write; see docs/api.md."""
 FILE, TOPOLOGY, LISTEN = "/etc/pcn/api/{}.yaml", "rest", "localhost:9000"
-_PATIENCE = 60.0  # seconds to wait for another writer: clients wait for an answer, and are not refused
+_PATIENCE = 60.0  # seconds to wait for another writer: requests are delayed, not refused
 
 
 def main() -> int:

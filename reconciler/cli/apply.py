@@ -1,4 +1,4 @@
-"""pcn apply: make the kernel hold what files declare."""
+"""pcn apply: bring the kernel in sync with files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DESCRIPTION = """\
 Make the kernel hold what the files say: all of it or nothing, and without losing a packet where the plan says so.
 Topologies that the files do not name stay as they are (see --prune); within a topology, what the file no longer
 names is removed."""
-_POLL = 0.2  # seconds between looks for a netdev that is waited for
+_POLL = 0.2  # seconds between polls for an awaited netdev
 
 
 def arguments(parser: ArgumentParser, *formats: str) -> None:
@@ -76,7 +76,7 @@ def run(run: Run) -> int:
 
 
 def plan(run: Run, documents: list[Document], options: Options) -> int:
-    """Show what would be done, and say by the exit code what kind of thing that is."""
+    """Print the plan; the exit code tells whether there are changes."""
     from reconciler.engine.apply import plan_for
     from reconciler.present import exit_code_of_plan
 
@@ -109,7 +109,7 @@ def carry_out(run: Run, documents: list[Document], options: Options) -> int:
 
 
 def _arrived(result: ApplyResult) -> bool:
-    """Whether any of the netdevs that the last apply waited for is there now."""
+    """Whether any netdev that the last apply waited for is present."""
     from reconciler.kernel import rtnl
 
     present = rtnl.links()

@@ -1,4 +1,4 @@
-"""Arguments that verbs share, and a parser that keeps to the exit codes: a usage error is 64, never 2."""
+"""Arguments that verbs share, and a parser with pcn's exit codes: a usage error is 64, never 2."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from reconciler.cli.terminal import write_answer
 from reconciler.errors import UsageError
 
-# Options as other programs call them, and what says the same here.
+# Options as other programs name them, and the equivalent here.
 _ELSEWHERE = {
     "--dry-run": "--plan",
     "--diff": "--plan",
@@ -24,12 +24,12 @@ _ELSEWHERE = {
     "--format": "-o FORM",
     "--watch": "'pcn agent run DIR'",
 }
-# Where a verb lacks the option that would: the verb that has it.
+# For a verb without that option: the verb that has it.
 _VERBS = {"--plan": "'pcn plan FILE'", "--try": "'pcn apply --try SECONDS FILE'"}
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse would end with 2, which here means 'changes pending'."""
+    """argparse would exit with 2, which means 'changes pending' here."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", Formatter)
@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}{''.join(hints)}\nsee '{self.prog} --help'")
 
     def _said_here(self, word: str) -> str:
-        """What says the same as another program's option; '' if nothing does that this verb takes."""
+        """The equivalent of another program's option; '' if this verb has none."""
         hint = _ELSEWHERE.get(word, "")
         option = hint.partition(" ")[0]
         return _VERBS.get(option, "") if option.startswith("-") and option not in self._option_string_actions else hint
@@ -62,7 +62,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 def common(parser: argparse.ArgumentParser) -> None:
-    """What every verb takes."""
+    """Arguments of every verb."""
     parser.add_argument(
         "--no-colour", "--no-color", action="store_true", dest="no_colour", help="no colour; so does NO_COLOR in the environment"
     )
@@ -121,7 +121,7 @@ def directory(text: str) -> str:
 
 
 def exclusive(args: argparse.Namespace, pairs: Sequence[tuple[str, str]]) -> None:
-    """Raise UsageError if both options of a pair are given."""
+    """Raises UsageError if both options of a pair are set."""
     for one, other in pairs:
         if all(getattr(args, option.strip("-").replace("-", "_"), None) not in (None, False) for option in (one, other)):
             raise UsageError(f"{one} and {other} do not go together")

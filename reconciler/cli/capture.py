@@ -1,4 +1,4 @@
-"""pcn capture: the packets that a cube captures, or that pass a place of the graph, as pcapng."""
+"""pcn capture: write packets that a cube captures, or that pass a point of the graph, as pcapng."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def run(run: Run) -> int:
         try:
             written = follow(root, capture, output, lambda: bool(ending), run.args.count)
             output.close()
-        except BrokenPipeError:  # who read the pipe has had enough
+        except BrokenPipeError:  # the reader of the pipe has exited
             return 0
     run.terminal.say(_summary(written))
     return 0
@@ -69,7 +69,7 @@ def run(run: Run) -> int:
 
 @contextmanager
 def _ending() -> Iterator[list[int]]:
-    """The signals that ended it, so far."""
+    """Handles termination signals within; the list has those received."""
     import signal
 
     ending: list[int] = []
@@ -84,7 +84,7 @@ def _ending() -> Iterator[list[int]]:
 
 @contextmanager
 def _capture(run: Run) -> Iterator[tuple[Capture, str]]:
-    """What is captured, and where it is written; a tap is there as long."""
+    """What to capture and where to write it; a tap exists within this context."""
     from reconciler import pins
     from reconciler.capture.describe import describe
     from reconciler.capture.tap import Place, tapped
@@ -96,7 +96,7 @@ def _capture(run: Run) -> Iterator[tuple[Capture, str]]:
         if args.filter or args.snaplen or args.direction != "both":
             raise UsageError(f"{args.where} is a cube: its filter, snaplen and direction are those of its file")
         capture, cube = describe(options.root, options.services, args.where)
-        dump = cube.config.get("dump") or f"/var/tmp/{cube.name}.pcapng"  # noqa: S108  # made such that nobody is in the way
+        dump = cube.config.get("dump") or f"/var/tmp/{cube.name}.pcapng"  # noqa: S108  # created exclusively
         yield capture, _where(run, "-" if cube.config.get("networkmode") else str(dump))
         return
     where = _where(run, "-")

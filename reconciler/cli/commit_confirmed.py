@@ -1,4 +1,4 @@
-"""The terminal's side of an apply on trial (--try), and --confirm."""
+"""The terminal's side of a trial (--try), and --confirm."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def attempt(run: Run, documents: list[Document], options: Options) -> int:
-    """Apply on trial, and wait for what becomes of it."""
+    """Apply on trial, and wait for the outcome."""
     from reconciler.engine.apply import apply
     from reconciler.engine.confirm import KEPT, Watchdog, before_and_new, refuse_loss, refuse_while_unconfirmed
 
@@ -40,7 +40,7 @@ def attempt(run: Run, documents: list[Document], options: Options) -> int:
         result = apply(documents, options)
     except BaseException as error:
         for watchdog in started:
-            watchdog.say("failed" if isinstance(error, PcnError) else "back")  # if it is no PcnError, who knows what was done
+            watchdog.say("failed" if isinstance(error, PcnError) else "back")  # not a PcnError: the state is uncertain
             watchdog.answer()
         raise
     if not started:
@@ -57,7 +57,7 @@ def attempt(run: Run, documents: list[Document], options: Options) -> int:
 
 
 def _outcome(run: Run, result: ApplyResult, watchdog: Watchdog) -> str:
-    """What becomes of the trial; Ctrl-C ends it at once."""
+    """Outcome of the trial; Ctrl-C rolls back at once."""
     try:
         watchdog.say("applied")
         if run.format == "text":
@@ -79,7 +79,7 @@ def _failure(outcome: str, seconds: float) -> ApplyFailed:
 
 
 def _wait(run: Run, watchdog: Watchdog) -> str:
-    """Until Enter is pressed, the time is over, or it is confirmed elsewhere."""
+    """Wait for Enter, the deadline, or a confirmation from elsewhere."""
     keyboard = _keyboard()
     words = "keep it with 'pcn apply --confirm'"
     if keyboard is not None:
@@ -101,14 +101,14 @@ def _wait(run: Run, watchdog: Watchdog) -> str:
 
 
 def _keyboard() -> int | None:
-    """Where Enter would originate from; None if nobody sits there. Standard input may be the document itself."""
+    """File descriptor of the terminal; None if standard input is not one, but possibly the document."""
     if sys.stdin is not None and sys.stdin.isatty():
         return sys.stdin.fileno()
     return None
 
 
 def confirm(run: Run) -> int:
-    """Keep what is on trial. Exit 1 if nothing is: it may have been rolled back already."""
+    """Confirm the trial. Exit 1 if there is none: it may have been rolled back already."""
     from reconciler.engine.confirm import KEPT, ask
 
     run.need("confirm an apply", change=True)

@@ -55,7 +55,7 @@ def run(run: Run) -> int:
 
 
 def _wanted(run: Run, builder: Builder) -> set[BuildKey]:
-    """What is requested: for TC and for XDP each, of every service the C that is its own."""
+    """The objects to compile: all services for TC and XDP each, or those that files need."""
     from reconciler.model import BuildKey
     from reconciler.service.registry import SHADOW
 

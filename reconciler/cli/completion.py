@@ -1,4 +1,4 @@
-"""pcn completion: a completion script for a shell, made from the same parsers that read the arguments."""
+"""pcn completion: a shell completion script, generated from the argument parsers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def verbs_of_parsers() -> Iterator[Verb]:
 
 
 def _actions(parser: ArgumentParser) -> Iterator[Action]:
-    """A parser's arguments, and those of the parsers below it."""
+    """A parser's arguments, and those of its subparsers."""
     for action in parser._actions:
         yield action
         if isinstance(action.choices, Mapping):

@@ -1,4 +1,4 @@
-"""What each shell has to know of the verbs and their options. Pure: descriptions in, scripts out."""
+"""Completion scripts of each shell. Pure: descriptions of verbs and options in, scripts out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """`takes`: '' nothing, 'directory', 'words' (one of `words`), or 'value'."""
+    """`takes`: '' no value, 'directory', 'words' (one of `words`), or 'value'."""
 
     names: tuple[str, ...]
     about: str
@@ -18,7 +18,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """`words` can follow as an argument; `files`: whether files can."""
+    """`words`: possible arguments; `files`: whether files are arguments."""
 
     name: str
     about: str

@@ -42,7 +42,7 @@ def run(run: Run) -> int:
 
 
 def known(options: Options) -> None:
-    """Raise UsageError for a name of `options.drop` that no live topology has."""
+    """Raises UsageError for a name in `options.drop` of no live topology."""
     from reconciler.document.suggest import did_you_mean
     from reconciler.engine.perform import snapshot
     from reconciler.live.applied import applied_documents, name_of

@@ -1,4 +1,4 @@
-"""What pcn doctor says of services: whether this kernel is new enough, what is compiled, and what the verifier reports of it."""
+"""pcn doctor's checks of services: minimum kernel, compiled objects, and the verifier's verdicts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from reconciler.present.leaves import counted
 from reconciler.service.registry import Services
 
 Units = Mapping[str, Sequence[Any]]
-"""What each service is compiled from."""
+"""The compilation units of each service."""
 
 
 def check_services(services: Services) -> Iterator[Check]:
-    """Which there are, and of which this kernel cannot run cubes."""
+    """The services, and those that need a newer kernel."""
     from reconciler.kernel.release import is_older_than, release
 
     names = services.names()
@@ -28,7 +28,7 @@ def check_services(services: Services) -> Iterator[Check]:
 
 
 def check_compiler(units: Units) -> Check:
-    """Whether there is one, and how much of the services would do without it."""
+    """Whether a compiler is available, and how many units are cached."""
     from reconciler import compiler
     from reconciler.kernel.cachedir import directory
 
@@ -44,7 +44,7 @@ def check_compiler(units: Units) -> Check:
 
 
 def _cached(unit: Any) -> list[Any]:
-    """What was compiled of it, by any compiler. A source that cannot be read was not."""
+    """Cached objects of a unit, by any compiler; none for an unreadable source."""
     from reconciler.compiler import cached
 
     try:
@@ -54,7 +54,7 @@ def _cached(unit: Any) -> list[Any]:
 
 
 def check_programs(units: Units) -> Iterator[Check]:
-    """The verifier's verdict on every program in the cache, one line for what a compiler made of a service."""
+    """The verifier's verdict on every cached program, one line per service and compiler."""
     from reconciler.live.verify import verify
 
     for name, each in units.items():

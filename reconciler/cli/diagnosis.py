@@ -1,16 +1,16 @@
-"""What pcn doctor finds out, as plain values."""
+"""Results of pcn doctor, as plain values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 OK, MISSING, LIMITED, UNKNOWN = "ok", "missing", "limited", "unknown"
-"""missing: nothing works. limited: something does not, or is slower. unknown: only root can tell."""
+"""missing: nothing works. limited: something does not work, or is slower. unknown: needs root to determine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`found` is what was met, `blocks` what it keeps from working, `mend` what to do; both empty if all is well."""
+    """`found`: the observation; `blocks`: what cannot work; `mend`: the remedy; both empty if all is well."""
 
     name: str
     status: str

@@ -1,6 +1,6 @@
-"""Runs a verb, and turns whatever the outcome into words and an exit code: the only place where a command ends.
+"""Runs a verb, and maps its outcome to messages and an exit code: the only place where a command ends.
 
-The exit codes are those of docs/commands.md, and there are no others.
+The exit codes are those of docs/commands.md, and no others.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 def dispatch(
     verb: str, words: Sequence[str], prog: str, *, given: Given | None = None, colour: Sequence[bool] | None = None
 ) -> int:
-    """Run a verb with its arguments; `prog` is what the command calls itself. Returns the exit code. For another host: `given`
-    are its files, and `colour` is whether its output and its errors have some."""
+    """Run a verb with its arguments; `prog` is the command's name. Returns the exit code. For another host: `given` are its
+    files, and `colour` whether its stdout and its stderr have colour."""
     try:
         args = verb_parser(verb, prog, words).parse_args(words)
     except UsageError as error:
@@ -43,7 +43,7 @@ def dispatch(
 
 
 def verb_parser(verb: str, prog: str, words: Sequence[str] = ()) -> ArgumentParser:
-    """The parser of one verb; imports its module. What a verb takes may depend on the words: some services bring more."""
+    """The parser of one verb; imports its module. `words` matter if services add arguments."""
     module = importlib.import_module(_module(verb))
     parser = Parser(prog=prog, description=module.DESCRIPTION)
     if hasattr(module, "arguments_for"):
@@ -59,7 +59,7 @@ def _module(verb: str) -> str:
 
 
 def _carry_out(run: Run) -> int:
-    """Run the verb. Whatever happens is said in one place, and in the form that was requested."""
+    """Run the verb; reports any error, once, in the requested format."""
     verb = sys.modules[_module(run.verb)]
     try:
         with _no_search_for_garbage() if run.verb not in ("agent", "api") else nullcontext():
@@ -68,8 +68,8 @@ def _carry_out(run: Run) -> int:
         return run.failed(error)
     except KeyboardInterrupt:
         return run.interrupted()
-    except Exception as error:  # noqa: BLE001 - the last resort: a bug must not look like an answer
-        if isinstance(error.__cause__, KeyboardInterrupt):  # Python's own word for it while a class is made
+    except Exception as error:  # noqa: BLE001 - last resort: a bug must not look like an answer
+        if isinstance(error.__cause__, KeyboardInterrupt):  # Python wraps it so while a class is created
             return run.interrupted()
         return run.unexpected(error)
     return code
@@ -77,8 +77,8 @@ def _carry_out(run: Run) -> int:
 
 @contextmanager
 def _no_search_for_garbage() -> Iterator[None]:
-    """What a command makes is no garbage before it ends, and the kernel takes it all then. Looking for some as it works and as it
-    ends takes a quarter of its time, if it is one of many cubes."""
+    """Disables garbage collection: a command's objects live until it exits. Collections during the run and at exit take a quarter
+    of its time if there are many cubes."""
     gc.disable()
     try:
         yield

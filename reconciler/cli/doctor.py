@@ -1,4 +1,4 @@
-"""pcn doctor: what this machine can do, what is missing, and what that keeps from working."""
+"""pcn doctor: capabilities of this machine, what is missing, and what that prevents."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run(run: Run) -> int:
     for check in _checks(run):
         checks.append(check)
         if run.format == "text" and (check.status != OK or not run.terminal.quiet):
-            run.terminal.print(_line(check, run))  # at once: the verifier may take a while over the next
+            run.terminal.print(_line(check, run))  # at once: the verifier may take long for the next
     if run.format != "text":
         run.emit({"format_version": "1.0", "checks": [asdict(check) for check in checks], "errors": []})
     broken = any(check.status == MISSING for check in checks)
@@ -121,7 +121,7 @@ def _of_feature(feature: Feature, permitted: bool) -> Check:
 
 
 def _root(run: Run) -> Check:
-    """Whether the place of the live graph is, or can be, on a bpf filesystem."""
+    """Whether the root is, or can be, on a bpf filesystem."""
     from pathlib import Path
 
     root = Path(run.options().root)

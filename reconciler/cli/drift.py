@@ -1,4 +1,4 @@
-"""pcn drift: where the kernel left what was last applied."""
+"""pcn drift: differences between the kernel and what was last applied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pcn explain: what a key of a file means, and what a change of it costs."""
+"""pcn explain: the meaning of a key, and the cost of changing it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arguments that say where documents originate from beside files: Git and etcd."""
+"""Arguments for sources of documents beside files: Git and etcd."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def etcd(args: Namespace) -> EtcdSource:
 
 
 def _refuse_shared(path: str) -> None:
-    """Who may put a file in the place of this one decides what is believed."""
+    """Refuses a file that others than root can replace: it decides what is trusted."""
     from reconciler.kernel import trusted
 
     try:
@@ -63,7 +63,7 @@ def sources(args: Namespace) -> list[Source]:
 
 
 def feeds(args: Namespace) -> list[tuple[Source, Spool]]:
-    """Each with its directory below /run/pcn."""
+    """Each source with its spool directory below /run/pcn."""
     from reconciler.agent import singleton
     from reconciler.engine.apply import Options
     from reconciler.kernel import rundir

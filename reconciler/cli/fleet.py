@@ -1,4 +1,4 @@
-"""pcn fleet: how all hosts do that follow one source, and what a change of their files would cost on each."""
+"""pcn fleet: the status of all hosts that follow a source, and the cost of a change on each."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _plan(run: Run, source: Source, found: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _documents(source: Source, revision: str) -> list[Document]:
-    """What hosts at a revision have; what was wrong there was not applied."""
+    """The documents of a revision; hosts did not apply those that cannot be parsed."""
     from reconciler.document.load import decode, parse
 
     found: list[Document] = []
@@ -104,7 +104,7 @@ def _for(documents: Sequence[Document], host: Host) -> list[Document]:
 
 
 def _sound(documents: Sequence[Document], run: Run) -> list[Document]:
-    """Without those that do not pass the check: they were not applied there."""
+    """The documents that pass the check: the others were not applied."""
     from reconciler.check import check
     from reconciler.errors import DocumentError
 

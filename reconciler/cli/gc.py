@@ -1,4 +1,4 @@
-"""pcn gc: remove what an interrupted apply left, and what belongs to no topology."""
+"""pcn gc: remove the remains of an interrupted apply, and orphans."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run(run: Run) -> int:
 
 
 def leftovers(reconciler: Reconciler, live: Live) -> Plan:
-    """Of the plan that would bring back what was applied, the steps that remove what has no part in it."""
+    """The steps of a heal that remove orphans."""
     from reconciler.plan.steps import Plan, Rank
 
     applied, live = reconciler.applied(live)
@@ -67,7 +67,7 @@ def leftovers(reconciler: Reconciler, live: Live) -> Plan:
 
 
 def _is_rubbish(step: Step, wanted: set[str]) -> bool:
-    """Whole things only: a row or a port too many in a cube that is wanted is drift, and not for here."""
+    """Entire objects only: an extra row or port of a desired cube is drift, which gc does not repair."""
     from reconciler.plan.operations import DetachHook
 
     if isinstance(step.operation, DetachHook):

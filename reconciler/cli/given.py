@@ -1,4 +1,4 @@
-"""The files of a command that runs elsewhere: what its words mean here, as texts under their names here."""
+"""Files for a command that runs on another host: its arguments resolved here to texts with their names."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from reconciler.document import Document
 
 Given = Mapping[str, Sequence[tuple[str, str]]]
-"""By word (`-`, a file, a directory): the names and texts of the files that it means."""
+"""By argument (`-`, a file, a directory): names and texts of its files."""
 
 
 def gathered(words: Sequence[str], stdin: IO[bytes]) -> dict[str, list[tuple[str, str]]]:
-    """The files that words mean, each once. UsageError if one cannot be read, DocumentError if one is no text."""
+    """The files of these arguments, each once. Raises UsageError for an unreadable file, DocumentError for one that is no
+    text."""
     from reconciler.document.load import read_texts
 
     found: dict[str, list[tuple[str, str]]] = {}
@@ -26,7 +27,7 @@ def gathered(words: Sequence[str], stdin: IO[bytes]) -> dict[str, list[tuple[str
 
 
 def of_texts(given: Given, words: Sequence[str], sources: MutableMapping[str, str]) -> list[Document]:
-    """The documents that words mean. Raises UsageError for a word that nothing was given for, DocumentError as `load` does."""
+    """The documents of these arguments. Raises UsageError for an argument without texts, DocumentError as `load` does."""
     from reconciler.document.load import parse
 
     documents: list[Document] = []

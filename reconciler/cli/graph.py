@@ -59,7 +59,7 @@ def run(run: Run) -> int:
 
 
 def _netdevs() -> set[str]:
-    """Those that are there now, by each of their names."""
+    """The present netdevs, by name and altnames."""
     from reconciler.kernel import rtnl
 
     return {name for netdev in rtnl.links().values() for name in (netdev.name, *netdev.other_names)}
@@ -74,7 +74,7 @@ def _of_files(run: Run, files: list[str], options: Options) -> list[Topology]:
 
 
 def _live(run: Run, options: Options) -> list[Topology]:
-    """The live topologies, or those named, as `pcn show` has them: read back, not remembered."""
+    """The live topologies, or those named, as in `pcn show`: read back from the kernel."""
     import json
 
     from reconciler.check import check

@@ -1,4 +1,4 @@
-"""pcn import: other programs' files as topologies. What the formats are, services declare (reconciler/service/importers.py)."""
+"""pcn import: converts other programs' files to topologies. Services declare the formats (reconciler/service/importers.py)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _service(words: Sequence[str]) -> str:
 
 
 def _directories(words: Sequence[str]) -> list[str]:
-    """The values of --services, before there is a parser: what can be read depends on them."""
+    """The values of --services, read before there is a parser: the formats depend on them."""
     found = [value for option, value in pairwise(words) if option == "--services"]
     found += [word.partition("=")[2] for word in words if word.startswith("--services=")]
     return [directory for directory in found if os.path.isdir(directory)]
@@ -95,7 +95,7 @@ def _texts(run: Run) -> dict[str, str]:
 
 
 def _say(run: Run, problems: Sequence[Problem]) -> None:
-    """All of them: this is the list, and not the first few of many mistakes."""
+    """Prints all problems, not only the first few: this is the result."""
     from reconciler.document.diagnostics import render
 
     for problem in problems:
@@ -120,7 +120,7 @@ def _comments(run: Run, lost: Sequence[Problem]) -> Iterator[str]:
 
 
 def _checked(run: Run, document: Any) -> str:
-    """The topology as text. Raises DocumentError if `pcn validate` would not accept it."""
+    """The topology as text. Raises DocumentError if `pcn validate` would refuse it."""
     from reconciler.check import check
     from reconciler.document.emitter import dump_yaml
     from reconciler.document.load import parse

@@ -1,4 +1,4 @@
-"""Who may be cut off from this host by what is about to be done: said on stderr before the first step, and in a plan."""
+"""Warnings on stderr and in a plan about steps that may cut off the administrator of this host."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WAY_OUT = "apply it with --try 60: it is taken back after 60 s unless somebody 
 
 
 def problems(lockouts: Iterable[Lockout], *, trial: bool = False, can_try: bool = True, came: str | None = None) -> list[Problem]:
-    """As warnings. `trial`: it is taken back anyway; `came` is SSH_CONNECTION, where this command came by SSH."""
+    """As warnings. `trial`: the apply rolls back anyway; `came`: SSH_CONNECTION if the command was run over SSH."""
     words = (os.environ.get("SSH_CONNECTION", "") if came is None else came).split()
     to, client = (words[2], words[0]) if len(words) == 4 else ("", "")
     found = []

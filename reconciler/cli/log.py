@@ -1,4 +1,4 @@
-"""pcn log: what the cubes' programs log, as it happens."""
+"""pcn log: follow the log of the cubes' programs."""
 from __future__ import annotations
 
 from argparse import ArgumentParser
@@ -56,7 +56,7 @@ def _text(run: Run, line: dict[str, str]) -> str:
 
 
 def _announced(root: str, cube: str | None) -> str:
-    """What is waited for, since there may be nothing to read for long."""
+    """A message about the log that is followed, since there may be no line for long."""
     if cube is None:
         return "following the log of all cubes; Ctrl-C ends it"
     return f"following the log of {cube}{'' if cube in _there(root) else ', which is not there yet'}; Ctrl-C ends it"

@@ -1,7 +1,6 @@
-"""The command's front door: `pcn --help` and what is no verb are answered here, at once; all else by `dispatch`.
+"""Entry point of the command: handles `pcn --help` and unknown verbs at once; `dispatch` runs the others.
 
-Nothing is imported before it is known to be needed: argparse, dataclasses and all that they bring take three times as long
-as Python's own start.
+Imports are deferred until needed: argparse, dataclasses and their dependencies take three times as long as Python's own start.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ def _main(arguments: Sequence[str] | None) -> int:
 
 
 def _beside(first: str) -> str:
-    """The command `pcn-FIRST` that another part of pcn brings, '' if there is none: `pcn k8s status` is `pcn-k8s status`."""
+    """The command `pcn-FIRST` of another part of pcn, '' if there is none: `pcn k8s status` is `pcn-k8s status`."""
     path = os.path.join(os.path.dirname(os.path.realpath(sys.argv[0])), f"pcn-{first}")
     is_name = first.isascii() and first.isalnum()
     return path if is_name and os.path.basename(sys.argv[0]) == "pcn" and os.access(path, os.X_OK) else ""
@@ -91,7 +90,7 @@ def apply_main() -> int:
 
 
 def _stopped() -> int:
-    """Ctrl-C while a verb is searched for, or its modules are: once it runs, it says itself what becomes of it."""
+    """Ctrl-C before the verb runs, while it is resolved or imported; later the verb reports the outcome itself."""
     from reconciler.cli.terminal import write_error
 
     write_error("error: stopped by Ctrl-C; nothing was changed")
@@ -99,7 +98,7 @@ def _stopped() -> int:
 
 
 def _use_streams() -> None:
-    if None in (sys.stdin, sys.stdout, sys.stderr):  # Python's sign that one was closed
+    if None in (sys.stdin, sys.stdout, sys.stderr):  # Python's marker for a closed stream
         from reconciler.cli.terminal import open_missing_streams
 
         open_missing_streams()
@@ -121,7 +120,7 @@ def _answer(text: str) -> int:
     return 0
 
 
-# What other programs call it: the verb, or the words, that do the same here.
+# By another program's verb: the equivalent here.
 _ELSEWHERE = {
     "diff": "'pcn plan FILE' shows what an apply would change, 'pcn drift' what was changed by hand",
     "preview": "'pcn plan FILE' shows what an apply would change",

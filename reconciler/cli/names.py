@@ -1,4 +1,4 @@
-"""Names that people type: of live topologies, and of their cubes, which all of a host share."""
+"""Names in arguments: of live topologies, and of their cubes, which are unique on a host."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LiveNames:
-    """`topologies`: the names of the live ones, also of those that cannot be read; `cubes`: the topology of each cube."""
+    """`topologies`: the live ones, also unreadable ones; `cubes`: the topology of each cube."""
 
     topologies: frozenset[str]
     cubes: Mapping[str, str]
 
     def topology_of(self, word: str) -> str:
-        """The topology that a name means, its own or that of its cube. Raises UsageError for the name of neither."""
+        """The topology of this name, or that of the cube of this name. Raises UsageError for any other name."""
         if word in self.topologies:
             return word
         if word in self.cubes:
@@ -35,13 +35,13 @@ class LiveNames:
         raise UsageError(f"no topology {word!r} is applied, and no cube of that name; {hint}")
 
     def cubes_of(self, word: str) -> list[str]:
-        """The cubes that a name means: itself, or all of a topology. Raises UsageError."""
+        """The cube of this name, or all cubes of the topology. Raises UsageError."""
         topology = self.topology_of(word)
         return [cube for cube, owner in self.cubes.items() if owner == topology] if word == topology else [word]
 
 
 def live_names(options: Options) -> LiveNames:
-    """What is applied, by name: from the applied documents, under the lock that readers take."""
+    """The names of what is applied: from the applied documents, under the readers' lock."""
     from reconciler.engine.perform import snapshot
     from reconciler.live.applied import applied_documents, name_of
 

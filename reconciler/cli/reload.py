@@ -1,4 +1,4 @@
-"""pcn reload: put another program in the place of one of a live cube's."""
+"""pcn reload: replace one program of a live cube."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run(run: Run) -> int:
 
 
 def _read(path: str) -> str:
-    """Raises UsageError for what cannot be a program's text."""
+    """Raises UsageError for a text that cannot be a program."""
     try:
         with Path(path).open("rb") as file:
             content = file.read(_MOST_BYTES + 1)

@@ -1,4 +1,4 @@
-"""pcn --host URL VERB: a verb that runs on another host, with the files of this one. Output and exit code are the verb's."""
+"""pcn --host URL VERB: run a verb on another host, with files of this one. Output and exit code are the verb's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SEE = "what was begun there ends by itself: 'pcn --host {} plan FILE' says what
 
 
 def main(words: Sequence[str]) -> int:
-    """`words` begin with --host. Returns the exit code."""
+    """`words` start with --host. Returns the exit code."""
     terminal = Terminal()
     try:
         where, verb, rest = _split(words)
@@ -42,7 +42,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _split(words: Sequence[str]) -> tuple[Namespace, str, list[str]]:
-    """The options that stand before the verb, the verb, and what is the verb's."""
+    """Splits into options before the verb, the verb, and the verb's arguments."""
     about = "Run a verb on another host, over its pcn-api (docs/api.md), with the files of this one."
     parser = Parser(prog="pcn --host", description=about)
     parser.add_argument("--host", required=True, metavar="URL", help="https://HOST:PORT, http://localhost:PORT or unix:PATH")
@@ -79,7 +79,7 @@ def _ask(where: Namespace, verb: str, words: list[str]) -> int:
 
 
 def _files(run: Run) -> list[str]:
-    """The words that mean files here: those that the verb would take for files."""
+    """The arguments that the verb would open as files."""
     args = run.args
     either = [word for name in _EITHER.get(run.verb, ()) for word in getattr(args, name) if run.is_file(word)]
     before = [path for path in getattr(args, "before", None) or () if path != "/dev/null"]
@@ -88,13 +88,13 @@ def _files(run: Run) -> list[str]:
 
 @contextmanager
 def _answer(where: Namespace, order: dict[str, Any]) -> Iterator[HTTPResponse]:
-    """The answer to a request, as it comes. Raises PcnError."""
+    """The streamed response. Raises PcnError."""
     from http.client import HTTPException
 
     connection = _connection(where)
     try:
         connection.request("POST", PATH, json.dumps(order), {"Content-Type": "application/json"})
-        connection.sock.settimeout(None)  # a plan of a large graph takes its time
+        connection.sock.settimeout(None)  # planning a large graph takes long
         response = connection.getresponse()
         if response.status != 200:
             raise _refused(where.host, response.status, response.read(1 << 20))
@@ -153,7 +153,7 @@ def _refused(host: str, status: int, body: bytes) -> PcnError:
 
 
 def _print(answer: HTTPResponse, terminal: Terminal, host: str) -> int:
-    """What the verb prints, on the stream that it printed it on; its exit code. Raises ApplyFailed if the answer ends early."""
+    """Print the verb's output on the same streams; returns its exit code. Raises ApplyFailed if the response is truncated."""
     for line in answer:
         part = json.loads(line)
         if "exit" in part:

@@ -1,4 +1,4 @@
-"""What an apply did, or would do, as it is printed."""
+"""Prints what an apply did, or would do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def report(run: Run, results: list[ApplyResult], *, done: bool) -> dict[str, Any]:
-    """Print what was done, or would be; returns the document that was printed."""
+    """Print the results, or the plan; returns the printed document."""
     from reconciler.present import DONE, PLANNED, ROWS_IN_TEXT, Report, document
     from reconciler.present.rows import Decoder
 
@@ -50,7 +50,7 @@ def report(run: Run, results: list[ApplyResult], *, done: bool) -> dict[str, Any
 
 
 def _idle(run: Run, result: ApplyResult) -> str:
-    """What is reported where nothing is to be done."""
+    """The message if there are no steps."""
     if not getattr(run.args, "delete", False):
         return "Nothing to do: the kernel holds what the file says."
     there = ", ".join(sorted(record.name for record in result.session.live.documents))
@@ -58,7 +58,7 @@ def _idle(run: Run, result: ApplyResult) -> str:
 
 
 def together(documents: list[dict[str, Any]]) -> dict[str, Any]:
-    """Several applies, one after the other, as one document."""
+    """Successive applies as one document."""
     from reconciler.present import summary
 
     if len(documents) == 1:

@@ -1,7 +1,7 @@
-"""One run of the command: its arguments, and the ways in which it can end.
+"""One run of the command: its arguments, and how it ends.
 
-An error is said once, here: as an excerpt of the file, as a sentence, or as the `errors` of a JSON document, with the exit
-code that its class has.
+An error is reported once, here: with an excerpt of the file, as a sentence, or as the `errors` of a JSON document, with the exit
+code of its class.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from reconciler.service.registry import Services
 
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}  # linux/capability.h
-_OF_SYS_ADMIN = ("CAP_BPF", "CAP_PERFMON")  # what the kernel grants with it
+_OF_SYS_ADMIN = ("CAP_BPF", "CAP_PERFMON")  # implied by it
 
 
 @dataclass(slots=True)
 class Run:
-    """`sources` are the texts of files that were read, for excerpts; `started` the steps that were begun, and
-    `finished` says that none of them was undone."""
+    """`sources`: texts of the files that were read, for excerpts; `started`: steps that began; `finished`: none of them was
+    rolled back."""
 
     args: Namespace
     verb: str
@@ -40,7 +40,7 @@ class Run:
     results: list[ApplyResult] = field(default_factory=list)
     finished: bool = False
     given: Given | None = None
-    """The files of another host, where the verb runs for it: no other file is read then."""
+    """The files of another host if the verb runs for one: no other file is read."""
 
     # -- what verbs need --------------------------------------------------------------------------------------------
 
@@ -50,7 +50,7 @@ class Run:
 
     @property
     def structured(self) -> bool:
-        """Whether errors belong into the answer. The files that `show` prints are no place for them."""
+        """Whether errors are part of the output document. `show` prints files, which have no place for them."""
         return self.format in ("json", "yaml") and self.verb != "show"
 
     def services(self) -> Services:
@@ -59,7 +59,7 @@ class Run:
         return Services(getattr(self.args, "services", ()))
 
     def options(self) -> Options:
-        """How to go about an apply, from the arguments that this verb has."""
+        """Options of an apply, from this verb's arguments."""
         from reconciler.engine.apply import Options
 
         args = self.args
@@ -82,7 +82,7 @@ class Run:
         self.terminal.step(number, total, step)
 
     def load(self, paths: Sequence[str]) -> list[Document]:
-        """The documents in files, directories and stdin."""
+        """Load the documents in files, directories and stdin."""
         import sys
 
         from reconciler.document.load import load
@@ -95,8 +95,8 @@ class Run:
         return load(paths, stdin=sys.stdin.buffer, sources=self.sources)
 
     def is_file(self, word: str) -> bool:
-        """Whether a word is a file's name rather than a topology's. A name has no slash, and a file that is not there is better
-        called missing than unknown."""
+        """Whether an argument is a file name rather than a topology's. Names have no slash; a missing file is better reported as
+        missing than as an unknown topology."""
         from reconciler.document.load import SUFFIXES
 
         if self.given is not None:
@@ -104,7 +104,7 @@ class Run:
         return word == "-" or "/" in word or word.endswith(SUFFIXES) or os.path.exists(word)
 
     def load_for_here(self, paths: Sequence[str]) -> list[Document]:
-        """As `load`, without the topologies that are for other hosts, which it reports."""
+        """As `load`, without topologies for other hosts, which it reports."""
         from reconciler.document import hosts
 
         documents, host = self.load(paths), hosts.this_host()
@@ -114,9 +114,9 @@ class Run:
         return [document for document in documents if hosts.is_for(document, host)]
 
     def need(self, what: str, *, change: bool = False) -> None:
-        """Raise NotPermitted, in one sentence, where the kernel would say no to everything. What a step needs beyond that (of
-        namespaces: CAP_SYS_ADMIN), the kernel reports at that step."""
-        wanted = ("CAP_BPF", "CAP_NET_ADMIN", *(("CAP_PERFMON",) if change else ()))  # who is on a hook: CAP_NET_ADMIN
+        """Raises NotPermitted if the kernel would refuse every step. Capabilities of single steps (CAP_SYS_ADMIN for namespaces)
+        are reported by the kernel at the step."""
+        wanted = ("CAP_BPF", "CAP_NET_ADMIN", *(("CAP_PERFMON",) if change else ()))  # hooks: CAP_NET_ADMIN
         if missing := lacking(wanted):
             error = NotPermitted(what, errno.EPERM)
             error.args = (f"pcn needs root to {what}, or {', '.join(wanted)}: this process lacks {', '.join(missing)}",)
@@ -135,12 +135,12 @@ class Run:
             self.terminal.complain(render_all(problems, self.sources, self.terminal.colour_err))
 
     def planned(self, result: ApplyResult) -> None:
-        """What is about to be done."""
+        """Called with the plan before its first step."""
         self.results.append(result)
         self.warn_of_lockouts(result)
 
     def warn_of_lockouts(self, result: ApplyResult) -> None:
-        """On stderr, before the first step; what is printed in JSON or YAML has it, too."""
+        """Warn on stderr before the first step; JSON and YAML output has the warnings too."""
         if not result.plan.lockouts:
             return
         from reconciler.cli.lockouts import problems
@@ -161,13 +161,13 @@ class Run:
         return error.exit_code
 
     def interrupted(self) -> int:
-        """Ctrl-C while no step was in progress: those that are stop by themselves, and are undone."""
+        """Ctrl-C outside of an apply: applies handle it themselves, and roll back."""
         what = "what was applied stays" if self.started else "nothing was changed"
         self.finished = True
         return self.failed(Interrupted(f"stopped by Ctrl-C; {what}"))
 
     def unexpected(self, error: Exception) -> int:
-        """A mistake of pcn's own."""
+        """A bug of pcn's."""
         hint = "" if self.terminal.verbose else "; -v shows where"
         wrapped = ApplyFailed(f"unexpected {type(error).__name__}: {error} (a mistake in pcn{hint})")
         wrapped.__cause__ = error
@@ -202,7 +202,7 @@ class Run:
 
 
 def lacking(wanted: Sequence[str]) -> list[str]:
-    """Which of these capabilities this process has not. Where that cannot be read, being root counts."""
+    """The capabilities that this process lacks. If they are unreadable, root has all."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
             held = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))

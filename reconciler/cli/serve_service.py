@@ -1,4 +1,4 @@
-"""pcn serve-service: serve the services of a directory to the pcn of this host, or of others."""
+"""pcn serve-service: serve a directory's services to pcn on this host, or on others."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A program that a service brings (reconciler/service/commands.py), by the name that it is called by, such as pcn-iptables.
+"""A command that a service provides (reconciler/service/commands.py), found by its name, such as pcn-iptables.
 
-It edits a topology of its own, which is kept in a file and applied with each edit, as that of the REST API is.
+It edits a topology of its own, stored in a file and applied with each edit, as the REST API does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from reconciler.service.registry import Services
 
 DIRECTORY = "/etc/pcn/commands"
-_PATIENCE = 60.0  # seconds to wait for another writer: a script goes on to the next line whatever happens
+_PATIENCE = 60.0  # seconds to wait for another writer: a script continues with the next line in any case
 
 
 def main(words: Sequence[str] | None = None, name: str | None = None) -> int:
@@ -75,7 +75,7 @@ def _run(command: Command, words: Sequence[str], services: Services) -> CommandD
 
 
 def _remove(store: Store, command: Command) -> None:
-    """A topology without cubes is none, and has no file."""
+    """Delete the topology and its file: without cubes neither exists."""
     from reconciler.document import Document
     from reconciler.engine.apply import apply
     from reconciler.engine.confirm import refuse_while_unconfirmed
@@ -96,8 +96,7 @@ def _edit(services: Services) -> Any:
 
 
 def _store(command: Command, services: Services) -> Store:
-    """Where the topology is kept; what its file declares is applied first if the kernel holds nothing of it, as after a
-    reboot."""
+    """The store of the topology; its file is applied first if the kernel has none of it, as after a reboot."""
     from reconciler.api.saved import SavedTopology
     from reconciler.api.store import Store
     from reconciler.engine.apply import Options

@@ -1,4 +1,4 @@
-"""pcn services: the kinds of cube there are."""
+"""pcn services: list the services."""
 
 from __future__ import annotations
 

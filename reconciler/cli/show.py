@@ -1,4 +1,4 @@
-"""pcn show: the live topologies as files that change nothing when they are applied."""
+"""pcn show: the live topologies as files; applying them changes nothing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(run: Run) -> int:
 
 
 def _sorted_out(run: Run) -> tuple[list[str], frozenset[str]]:
-    """The topologies to read, none for all of them, and the cubes of them to print, none for whole topologies. UsageError."""
+    """Splits arguments into topologies to read (empty: all) and cubes to print (empty: entire topologies). Raises UsageError."""
     from reconciler.cli.names import live_names
 
     words: list[str] = run.args.topologies
@@ -55,14 +55,14 @@ def _sorted_out(run: Run) -> tuple[list[str], frozenset[str]]:
     there = live_names(run.options())
     cubes = frozenset(word for word in words if word not in there.topologies)
     for word in cubes:
-        there.topology_of(word)  # raises for what is neither
+        there.topology_of(word)  # raises for a name of neither
     if cubes and len(cubes) < len(words):
         raise UsageError("name either topologies or cubes: cubes are printed as parts of their topologies")
     return sorted({there.topology_of(word) for word in words}), cubes
 
 
 def _cubes_of(document: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    """What a topology declares of some of its cubes: a part of it, which is no topology and cannot be applied."""
+    """Some cubes of a topology: an excerpt that cannot be applied."""
     return {"cubes": [cube for cube in document["spec"]["cubes"] if cube["name"] in names]}
 
 
@@ -78,7 +78,7 @@ def _facts(run: Run) -> int:
 
 
 def as_text(documents: Sequence[dict[str, Any]], form: str) -> str:
-    """YAML documents, or a JSON array of them."""
+    """As YAML documents, or a JSON array."""
     from reconciler.cli.run import dumped
 
     if form == "json":

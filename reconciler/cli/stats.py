@@ -1,4 +1,4 @@
-"""pcn stats: what cubes and ports carry and drop."""
+"""pcn stats: counters of packets carried and dropped by cubes and ports."""
 from __future__ import annotations
 
 import time
@@ -69,7 +69,7 @@ def _watch(run: Run, options: Options) -> int:
 
 @contextmanager
 def _reading(run: Run, options: Options) -> Iterator[Callable[[], list[CubeStats]]]:
-    """What reads the cubes once; within it ports between cubes are counted, if that was requested."""
+    """Yields a function that reads the cubes; within the context ports between cubes are counted, if requested."""
     names = run.args.cubes
     if not run.args.between:
         yield lambda: _read(options, names)
@@ -97,7 +97,7 @@ def _read(options: Options, names: Sequence[str]) -> list[CubeStats]:
 
 
 def _show_counted(run: Run, options: Options, cubes: Sequence[CubeStats]) -> None:
-    """Of these cubes, what was counted of each entry of their lists. Rows are read only if a model has some."""
+    """Print the counters of these cubes' list entries. Rows are read only if a model has such counters."""
     from reconciler.present.counted import counted, has_counts
     from reconciler.present.show import show
 
@@ -120,14 +120,14 @@ def _show(run: Run, cubes: list[dict[str, Any]], root: str) -> None:
         import json
 
         document = {"format_version": "1.0", "at": time.time(), "cubes": cubes, "slow_path": slow_path}
-        text = json.dumps(document) if run.args.watch else json.dumps(document, indent=2)  # watched: a line a second
+        text = json.dumps(document) if run.args.watch else json.dumps(document, indent=2)  # watched: one line per reading
         run.terminal.print(text)
         return
     run.terminal.print(render(cubes, slow_path) or "no cubes")
 
 
 def render(cubes: Sequence[Mapping[str, Any]], slow_path: Mapping[str, Any] | None) -> str:
-    """A block for each cube: its ports in columns, then drops, tables and slow path in lines."""
+    """A block per cube: table of ports, then lines for drops, table entries and slow path."""
     blocks = []
     for cube in cubes:
         lines = [f"{cube['name']}  {cube['service']} ({cube['type']})"]
@@ -159,7 +159,7 @@ def _port(port: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Names to the left, numbers to the right."""
+    """Names left-aligned, numbers right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     sides = [str.ljust, str.ljust] + [str.rjust] * (len(widths) - 2)
     return ["  ".join(side(cell, width) for cell, width, side in zip(row, widths, sides, strict=True)) for row in rows]

@@ -1,4 +1,4 @@
-"""The terminal: colour, progress, and output whose reader may disappear."""
+"""The terminal: colour, progress, and output to a reader that may disappear."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import time
 from typing import Any, TextIO
 
 _CODES = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2", "cyan": "36"}
-UNWRITTEN = 74  # exit code: all is done, but the answer could not be written (EX_IOERR of sysexits.h)
-_PATIENCE = 1.0  # seconds of work that need no word
+UNWRITTEN = 74  # exit code: the work is done, but its output could not be written (EX_IOERR of sysexits.h)
+_PATIENCE = 1.0  # seconds without progress output
 
 
 class Terminal:
-    """`out` is for answers, `err` for everything else. `lost` says why answers can no longer be written, None if they can."""
+    """`out` is for answers, `err` for everything else. `lost`: the error after which answers are discarded, or None."""
 
     def __init__(self, *, colour: bool | None = None, verbose: bool = False, quiet: bool = False) -> None:
         self.out, self.err = sys.stdout, sys.stderr
         self.lost: OSError | None = None
-        for stream in (self.out, self.err):  # a file may have any bytes for a name, and a locale few letters
+        for stream in (self.out, self.err):  # file names may have any bytes, and the locale's charset few characters
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         self.colour = wants_colour(self.out) if colour is None else colour
@@ -31,24 +31,24 @@ class Terminal:
         self._timer: Any = None
 
     def print(self, text: str) -> None:
-        """An answer, on stdout. If it cannot be written, it is not; `lost` says why, and what was done stays done."""
+        """Print an answer on stdout. A write error is stored in `lost`; the work is not undone."""
         self.clear()
         self.lost = _write(self.out, text if text.endswith("\n") else f"{text}\n") or self.lost
 
     def pass_on(self, out: str, err: str) -> None:
-        """What another process has printed, as it did."""
+        """Copy the output of another process."""
         self.lost = (_write(self.out, out) if out else None) or self.lost
         if err:
             _write(self.err, err)
 
     def wait(self, seconds: float) -> bool:
-        """Sleep, unless the reader of answers disappears (`| head -2`); returns whether it is still there."""
+        """Sleep, or return early if the reader of stdout disappears (`| head -2`); returns whether it still reads."""
         import select
 
         reader = select.poll()
         try:
-            reader.register(self.out.fileno(), 0)  # of a pipe without a reader: POLLERR
-        except (OSError, ValueError):  # a stream that is no file, as in tests
+            reader.register(self.out.fileno(), 0)  # poll reports POLLERR for a pipe without a reader
+        except (OSError, ValueError):  # a stream without a descriptor, as in tests
             time.sleep(seconds)
             return self.lost is None
         if any(events & (select.POLLERR | select.POLLHUP) for _, events in reader.poll(1000 * seconds)):
@@ -56,12 +56,12 @@ class Terminal:
         return self.lost is None
 
     def say(self, text: str) -> None:
-        """A remark, on stderr; not said with -q."""
+        """Print a message on stderr; suppressed by -q."""
         if not self.quiet:
             self.complain(text)
 
     def complain(self, text: str) -> None:
-        """What is wrong, on stderr."""
+        """Print an error or a warning on stderr."""
         self.clear()
         _write(self.err, f"{text}\n")
 
@@ -72,8 +72,8 @@ class Terminal:
         return painted(style, text) if self.colour_err else text
 
     def ended(self, code: int) -> int:
-        """The exit code of a command that ends with `code`. An answer that was lost for want of a reader is nobody's loss; any
-        other is reported, and 0 becomes UNWRITTEN: what was done is done, but whoever asked has not been told."""
+        """The exit code for `code`. A pipe closed by its reader is no error; any other write error is reported, and turns 0 into
+        UNWRITTEN: the work is done, but the answer is lost."""
         if self.lost is None or isinstance(self.lost, BrokenPipeError):
             return code
         self.complain(f"{self.paint_err('red', 'error:')} {unwritten(self.lost)}")
@@ -81,14 +81,14 @@ class Terminal:
 
     @property
     def width(self) -> int:
-        """Columns of the terminal that answers go to ($COLUMNS goes before), 0 if it is none."""
+        """Columns of the terminal on stdout ($COLUMNS takes precedence), 0 if it is none."""
         chosen = os.environ.get("COLUMNS", "")
         return int(chosen) if chosen.isdecimal() else _columns(self.out) if self.out.isatty() else 0
 
     # -- progress ---------------------------------------------------------------------------------------------------
 
     def progress(self, words: str) -> None:
-        """One line on stderr that the next one replaces; only on a terminal, and only once it takes long."""
+        """A status line on stderr, overwritten by the next; only on a terminal, and after _PATIENCE seconds."""
         if not words or self.quiet or not self.err.isatty() or time.monotonic() - self._began < _PATIENCE:
             return
         self._progress = words
@@ -96,7 +96,7 @@ class Terminal:
         _write(self.err, f"\r\x1b[K{words[:width]}")
 
     def doing(self, words: str) -> None:
-        """As `progress`, for what says nothing until it is over: if it is not by then, the line comes when it takes long."""
+        """As `progress`, for work without intermediate reports: a timer prints the line if it takes long."""
         self._waited_for = words
         self.progress(words)
         if not self._progress and not self._timer and not self.quiet and self.err.isatty():
@@ -125,7 +125,7 @@ def painted(style: str, text: str) -> str:
 
 
 def wants_colour(stream: TextIO) -> bool:
-    """On a terminal, unless $NO_COLOR (no-color.org) or a dumb terminal says no."""
+    """For a terminal, unless $NO_COLOR (no-color.org) or TERM=dumb is set."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
 
 
@@ -141,7 +141,7 @@ def unwritten(error: OSError) -> str:
 
 
 def answer_lost(error: OSError) -> int:
-    """As `Terminal.ended`, where there is no terminal yet."""
+    """As `Terminal.ended`, before there is a Terminal."""
     _silence(sys.stdout)
     if isinstance(error, BrokenPipeError):
         return 0
@@ -150,7 +150,7 @@ def answer_lost(error: OSError) -> int:
 
 
 def write_answer(text: str) -> int:
-    """As `Terminal.print`, where there is no terminal yet; returns the exit code."""
+    """As `Terminal.print`, before there is a Terminal; returns the exit code."""
     error = _write(sys.stdout, f"{text}\n")
     return answer_lost(error) if error is not None else 0
 
@@ -160,8 +160,8 @@ def write_error(text: str) -> None:
 
 
 def open_missing_streams() -> None:
-    """A standard stream that the caller closed is opened the wrong way round, so that using it fails as if it were closed, and
-    no file, map or program that is opened later takes its number and is written to by mistake (as gnulib's stdopen does)."""
+    """Opens each standard stream that the caller closed in the wrong mode: using it fails as if closed, and no file, map or
+    program opened later gets its number and is overwritten by mistake (as gnulib's stdopen does)."""
     for number, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):
         try:
             os.fstat(number)
@@ -174,7 +174,7 @@ def open_missing_streams() -> None:
 
 
 def _write(stream: TextIO, text: str) -> OSError | None:
-    """Write all of it; returns why that failed. What comes after a failure goes nowhere."""
+    """Write all of it; returns the error. After a failure further output is discarded."""
     try:
         stream.write(text)
         stream.flush()
@@ -185,7 +185,7 @@ def _write(stream: TextIO, text: str) -> OSError | None:
 
 
 def _silence(stream: TextIO) -> None:
-    """Send it nowhere, so that the interpreter does not stumble over what is left in its buffer when it ends."""
+    """Redirect to /dev/null, so that flushing the buffer at exit does not fail."""
     with contextlib.suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

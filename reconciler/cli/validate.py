@@ -1,4 +1,4 @@
-"""pcn validate: what is wrong with files, without a kernel."""
+"""pcn validate: check files without a kernel."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run(run: Run) -> int:
 
 
 def _other_names() -> dict[str, str]:
-    """The altnames of netdevs, each with the name that its netdev is identified by; none where netlink is not to be had."""
+    """The altnames of netdevs, each with the netdev's name; empty without netlink."""
     from reconciler.errors import KernelError
     from reconciler.kernel import rtnl
 
@@ -64,7 +64,7 @@ def _other_names() -> dict[str, str]:
 
 
 def _checked(documents: Sequence[Document], services: Services, *, merge: bool) -> tuple[list[Topology], list[Problem]]:
-    """As `check`, of each set that a host may be given. Raises DocumentError with all that is wrong in any."""
+    """As `check`, for each set of documents that a host may have. Raises DocumentError with the errors of all sets."""
     from reconciler.check import check
     from reconciler.document.hosts import sets
     from reconciler.errors import DocumentError
@@ -88,7 +88,7 @@ def _checked(documents: Sequence[Document], services: Services, *, merge: bool) 
 
 
 def _refuse_wrong_filters(documents: Sequence[Document], topologies: Sequence[Topology], services: Services) -> None:
-    """What no schema can say of a filter. (What can takes long to import.)"""
+    """Checks of packet filters beyond the schema. (Their compiler is slow to import.)"""
     used = {cube.service for topology in topologies for cube in topology.cubes}
     if not any(service.has_filters for name in used if (service := services.get(name)) is not None):
         return

@@ -1,6 +1,6 @@
-"""The verbs of the command: what each is for, and which module does it.
+"""The verbs of the command: description and module of each.
 
-Here and not in the modules, because `pcn --help` must list them all without importing any.
+Not in the modules themselves, since `pcn --help` lists them all without importing any.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which pcn this is."""
+"""The version of pcn."""
 
 from __future__ import annotations
 

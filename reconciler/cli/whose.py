@@ -1,5 +1,4 @@
-"""What an apply by hand learns of the agent: whose a topology is that it follows, and which cubes want one that is not
-there."""
+"""Hints about the agent after a manual apply: an agent that follows the topology, or cubes that need one."""
 
 from __future__ import annotations
 
@@ -15,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def say_whose(run: Run, names: Collection[str], root: str) -> None:
-    """Say so where an agent follows one of these topologies in a file that was not given here, and will put that version back."""
+    """Warn if an agent follows one of these topologies in a file that is not among the arguments, and will revert to that
+    version."""
     from reconciler.agent import singleton
 
     if not singleton.is_there(root):
@@ -29,7 +29,7 @@ def say_whose(run: Run, names: Collection[str], root: str) -> None:
 
 
 def say_unserved(run: Run, result: ApplyResult, root: str) -> None:
-    """Say which of the cubes that were applied want an agent, where there is none."""
+    """Name the applied cubes that need an agent, if there is none."""
     from reconciler.agent import singleton
 
     if run.format != "text" or run.terminal.quiet:
@@ -43,13 +43,13 @@ def say_unserved(run: Run, result: ApplyResult, root: str) -> None:
 
 
 def unserved(cubes: Iterable[Cube], services: Services) -> list[str]:
-    """Of these cubes, those that have work for a slow path: 'r1 (router)'."""
+    """The cubes with work for a slow path: 'r1 (router)'."""
     found = ((cube, services.get(cube.service)) for cube in cubes)
     return [f"{cube.name} ({cube.service})" for cube, service in found if service is not None and service.is_served(cube.config)]
 
 
 def others_files(watched: Iterable[dict[str, Any]], names: Collection[str], given: Iterable[str]) -> list[tuple[str, str]]:
-    """(path, the topologies of these that it holds) of each watched file that is neither given itself nor by its directory."""
+    """(path, matching topologies) of each watched file that is not among the arguments, neither itself nor by its directory."""
     own = {os.path.realpath(word) for word in given}
     found = []
     for file in watched:
