@@ -1,1 +1,1 @@
-"""Packets that cubes copied for a reader (bpf/lib/capture.h), written as pcapng."""
+"""Captured packets of cubes (bpf/lib/capture.h), written as pcapng."""

@@ -1,9 +1,8 @@
-"""Other addresses in the place of those in a packet, for a file that is given away.
+"""Anonymises the addresses in packets, for captures that are shared.
 
-The same address becomes the same one in a run, and addresses that have their first n bits in common have so afterwards (as
-Crypto-PAn, Xu et al. 2002). Of MAC addresses the bits that say "group" and "local" stay, and broadcast stays. What is neither
-Ethernet, IPv4, IPv6 nor ARP keeps its addresses but for the MAC ones; so does what a packet carries. Checksums are left as they
-are.
+The mapping is consistent within a run and prefix-preserving (Crypto-PAn, Xu et al. 2002). MAC addresses keep their group and
+local bits, and broadcast is unchanged. Only Ethernet, IPv4, IPv6 and ARP headers are rewritten, neither other protocols nor
+payloads; checksums are not updated.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ import os
 
 _TAGS = (b"\x81\x00", b"\x88\xa8")
 _BROADCAST = b"\xff" * 6
-_MOST = 1 << 16  # addresses that are remembered
+_MOST = 1 << 16  # size of the cache
 
 
 class Anonymous:
-    """One run, with a key of its own that nobody knows."""
+    """One run with a random key."""
 
     def __init__(self, key: bytes = b"") -> None:
         self._key = key or os.urandom(32)
         self._known: dict[bytes, bytes] = {}
 
     def frame(self, frame: bytes) -> bytes:
-        """The frame, which may be cut short anywhere, with other addresses."""
+        """The frame with anonymised addresses; it may be truncated anywhere."""
         made = bytearray(frame)
         self._put(made, 0, 6)
         self._put(made, 6, 6)
@@ -44,7 +43,7 @@ class Anonymous:
         return bytes(made)
 
     def address(self, address: bytes) -> bytes:
-        """The one that represents a whole address, MAC, IPv4 or IPv6, by its length."""
+        """The anonymised address of a complete one: MAC, IPv4 or IPv6 by its length."""
         if address == _BROADCAST or not any(address):
             return address
         found = self._known.get(address)
@@ -56,11 +55,11 @@ class Anonymous:
 
     def _put(self, made: bytearray, at: int, length: int) -> None:
         there = bytes(made[at : at + length])
-        if there:  # of one that is cut short, zeros are taken for the rest
+        if there:  # a truncated address is padded with zeros
             made[at : at + len(there)] = self.address(there.ljust(length, b"\0"))[: len(there)]
 
     def _made(self, address: bytes) -> bytes:
-        """Each bit is turned over or not as the bits before it say."""
+        """Each bit is flipped by a keyed hash of the bits before it."""
         bits, size = int.from_bytes(address, "big"), 8 * len(address)
         turned = 0
         for position in range(size):

@@ -1,4 +1,4 @@
-"""What passes between cubes, where no netdev counts: by a tap at each port, for as long as somebody asks."""
+"""Counts packets between cubes, where no netdev counts, with a temporary tap at each port."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _TABLES = "from_wire", "to_wire"
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What came in at a port (rx) and left by it: packets, and their bytes from the Ethernet header on. No errors are seen here,
-    and nothing is dropped."""
+    """Packets and bytes (from the Ethernet header) received at a port (rx) and sent by it. A tap sees no errors, and drops
+    nothing."""
 
     rx_packets: int = 0
     tx_packets: int = 0
@@ -32,8 +32,8 @@ class Carried:
 
 @contextmanager
 def counting(options: Options, ports: Sequence[str]) -> Iterator[Callable[[], Mapping[str, Carried]]]:
-    """Within it the packets at these ports ('br1:p1') are counted, from 0 on; what it gives says how many there were, by port.
-    Raises as `with_taps_at`."""
+    """Within it the packets at these ports ('br1:p1') are counted from 0; the function returns the counts by port. Raises as
+    `with_taps_at`."""
     if not ports:
         yield dict
         return
@@ -47,7 +47,7 @@ def _carried(root: str, cube: Cube) -> Carried:
 
 
 def _traffic(root: str, cube: Cube, name: str) -> tuple[int, ...]:
-    """Packets and bytes; none of a tap whose port went meanwhile."""
+    """Packets and bytes; 0 for a tap whose port has been deleted."""
     table = Reader(Bpffs(root)).rows(pins.table(cube.name, name))
     if table is None:
         return 0, 0

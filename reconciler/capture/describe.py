@@ -1,4 +1,4 @@
-"""What a reader has to know of a live cube that captures: where it is, and what its configuration asks of the reader."""
+"""Describes a live cube that captures: its places, and the reader's settings in its configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reconciler.service.registry import Services
 
 
 def describe(root: str, services: Services, name: str) -> tuple[Capture, Cube]:
-    """A cube that captures. Raises UsageError if no such cube is applied."""
+    """The capture of a cube, and the cube. Raises UsageError if no such cube is applied."""
     from reconciler.document.suggest import did_you_mean
 
     reconciler = Reconciler(root, services, Builder(services, root=root, stored=True))
@@ -39,13 +39,13 @@ def describe(root: str, services: Services, name: str) -> tuple[Capture, Cube]:
 
 
 def captures(root: str, name: str) -> bool:
-    """Whether a live cube has packets to be read."""
+    """Whether a live cube has a capture ring."""
     return TABLE in Bpffs(root).names(f"cubes/{pins.escape(name)}/tables")
 
 
 def places_of(cube: Cube, topologies: Iterable[Topology], indices: Mapping[str, int]) -> dict[int, str]:
-    """Where a cube's packets are seen, by index: as the kernel has it, or, of a transparent cube at one place, as the documents
-    say."""
+    """The places of a cube's packets by index: its ports in the kernel, or the attachment in the documents for a transparent cube
+    at one place."""
     if indices:
         return {index: place for place, index in sorted(indices.items(), key=lambda item: item[1])}
     for topology in topologies:

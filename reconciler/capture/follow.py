@@ -1,4 +1,4 @@
-"""The reader of a cube's captured packets: its ring, as it fills, written as pcapng."""
+"""Reads a cube's capture ring and writes pcapng."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from reconciler.slowpath.ring import Ring
 TABLE, COUNTS = "captured", "capture_counts"  # of bpf/lib/capture.h
 _HEAD = struct.Struct("=QIIII")  # struct capture_record
 _COUNTS = struct.Struct("=QQ")
-_PAUSE = 0.1  # seconds after which what came is written, whoever waits for it
-_LOOK = 1.0  # seconds after which it is looked whether the ring is still the cube's
+_PAUSE = 0.1  # seconds after which packets are flushed to a waiting reader
+_LOOK = 1.0  # seconds between checks that the ring is still the cube's
 _AT_ONCE, _EVERYTHING = 4096, 1 << 62  # packets
 
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What is to be known of a cube that captures. `places` are by their index, of a standard cube's ports too."""
+    """Metadata of a capture. `places` by index, also of a standard cube's ports."""
 
     cube: str
     places: Mapping[int, str]
@@ -40,7 +40,7 @@ class Capture:
     anonymous: bool = False
 
     def head(self, version: str) -> bytes:
-        """What each file begins with. An interface represents a place."""
+        """The section header and interface blocks of each file; an interface is a place."""
         found = pcapng.section(f"pcn {version}", self.comment)
         for place in self.places.values():
             found += pcapng.interface(place, f"pcn cube {self.cube}", f"seen at {place}", self.snaplen, self.filter)
@@ -49,16 +49,16 @@ class Capture:
 
 @dataclass(slots=True)
 class Written:
-    """Packets: `captured` are in the file, `lost` found no room."""
+    """Numbers of packets: `captured` are in the file, `lost` did not fit into the ring."""
 
     captured: int = 0
     lost: int = 0
 
 
 def follow(root: str, capture: Capture, output: Output, ending: Callable[[], bool], most: int = 0) -> Written:
-    """Write packets as they come: so many (0: any number), or until it is `ending` and all that came before is written, or the
-    cube no longer exists. Only those count as lost for which there was no room since this began. Raises LockBusy if somebody
-    else reads, UsageError if there is no such cube, and what the output raises."""
+    """Write packets until `most` are written (0: unlimited), the cube is deleted, or `ending` and the ring is empty. Only packets
+    lost meanwhile are counted. Raises LockBusy if there is another reader, UsageError if there is no such cube, and the errors of
+    the output."""
     path = f"{root}/{pins.table(capture.cube, TABLE)}"
     with ExitStack() as stack:
         stack.callback(os.close, _alone(os.path.dirname(path), capture.cube))
@@ -97,7 +97,7 @@ def _written(ring: Ring, capture: Capture, output: Output, ending: Callable[[], 
 def _block(raw: bytes, order: Mapping[int, int], anonymous: Anonymous | None) -> bytes:
     when, port, length, captured, vlan = _HEAD.unpack_from(raw)
     frame = raw[_HEAD.size : _HEAD.size + captured]
-    if vlan:  # a tag that was beside it
+    if vlan:  # a VLAN tag from the packet's metadata
         frame = frame[:12] + vlan.to_bytes(4, "big") + frame[12:]
     if anonymous is not None:
         frame = anonymous.frame(frame)

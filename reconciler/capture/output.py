@@ -1,8 +1,8 @@
-"""Where a capture is written: a pipe, or a file that becomes another one when it is large or old.
+"""Outputs of a capture: a pipe, or a file that is rotated by size or age.
 
-Each file is whole: it begins with what says where its packets were seen. The one that is written has the name that was asked
-for; those before it are NAME.1, NAME.2 and so on, the newest first. A file is ours alone, is created where nobody else can
-exchange it, and takes no place but that of a capture before it: root may write where others can, as in /var/tmp.
+Each file is complete, with its own headers. The current one has the requested name; older ones are NAME.1, NAME.2 and so on,
+newest first. Files are created exclusively, with mode 0600, and replace earlier captures only: root may write where others can,
+as in /var/tmp.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reconciler.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """When another file is begun: `size` bytes, `seconds`; 0: never. At most `keep` files before the one that is written."""
+    """Rotate after `size` bytes or `seconds`; 0: never. At most `keep` older files."""
 
     size: int = 0
     seconds: float = 0
@@ -33,7 +33,7 @@ class Output(Protocol):
 
 
 class Pipe:
-    """Raises BrokenPipeError once nobody reads."""
+    """Raises BrokenPipeError once the reader has exited."""
 
     def __init__(self, fd: int, head: bytes) -> None:
         self._fd, self._waiting = fd, bytearray(head)
@@ -52,7 +52,7 @@ class Pipe:
 
 
 class File:
-    """Raises OSError, and UsageError for a place where a file of somebody else's is."""
+    """Raises OSError, and UsageError if the path is another user's file, or no regular one."""
 
     def __init__(self, path: str, head: bytes, rotation: Rotation) -> None:
         self._path, self._head, self._rotation = os.path.abspath(path), head, rotation

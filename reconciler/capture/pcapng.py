@@ -1,5 +1,4 @@
-"""Blocks of a pcapng file, as draft-ietf-opsawg-pcapng has them. Bytes out; in the byte order of this machine, as the format
-wants it."""
+"""Blocks of a pcapng file (draft-ietf-opsawg-pcapng) as bytes, in native byte order, as the format permits."""
 
 from __future__ import annotations
 
@@ -15,13 +14,13 @@ _RECEIVED, _DROPPED = 4, 5
 
 
 def section(application: str, comment: str) -> bytes:
-    """What a file begins with."""
+    """The section header block."""
     head = struct.pack("=IHHq", _MAGIC, 1, 0, _UNKNOWN_LENGTH)
     return _block(_SECTION, head + _options((_COMMENT, comment.encode()), (_APPLICATION, application.encode())))
 
 
 def interface(name: str, description: str, comment: str, snaplen: int, filter: str) -> bytes:
-    """A place where packets were seen; the first one in a file is interface 0."""
+    """An interface description block: a place where packets were seen. The first in a file is interface 0."""
     words = ((_NAME, name), (_DESCRIPTION, description), (_COMMENT, comment))
     said = [*((number, text.encode()) for number, text in words), (_RESOLUTION, _NANOSECONDS)]
     said += [(_FILTER, b"\0" + filter.encode())] if filter else []
@@ -29,14 +28,14 @@ def interface(name: str, description: str, comment: str, snaplen: int, filter: s
 
 
 def packet(interface: int, time: int, frame: bytes, length: int, *, inwards: bool) -> bytes:
-    """`time` in nanoseconds since 1970; `frame` may be the beginning of one of `length` bytes."""
+    """An enhanced packet block. `time` in ns since 1970; `frame` may be truncated from `length` bytes."""
     head = struct.pack("=IIIII", interface, time >> 32, time & 0xFFFFFFFF, len(frame), length)
     flags = struct.pack("=I", _INBOUND if inwards else _OUTBOUND)
     return _block(_PACKET, head + _padded(frame) + _options((_FLAGS, flags)))
 
 
 def statistics(interface: int, time: int, captured: int, lost: int) -> bytes:
-    """How many packets were captured so far, and for how many there was no room."""
+    """An interface statistics block: packets captured so far, and packets lost."""
     said = ((_RECEIVED, struct.pack("=Q", captured + lost)), (_DROPPED, struct.pack("=Q", lost)))
     return _block(_STATISTICS, struct.pack("=III", interface, time >> 32, time & 0xFFFFFFFF) + _options(*said))
 

@@ -1,9 +1,9 @@
-"""A tap: a cube that captures, placed between what is there already for as long as a command runs.
+"""A tap: a cube that captures, inserted into the graph while a command runs.
 
-No document has it. The command requests it (`live/taps`), and whoever plans takes what is requested beside what was applied; so
-placing it is an apply of what is applied, with the tap, which swaps the programs around it as any edit does, and while it is
-requested it is no drift. A process of its own waits for the command's end, however it ends, and then does the same again,
-without the tap. If that one is killed too, the next apply, the agent or `pcn gc` removes it.
+It is in no document. The command requests it (`live/taps`), and every plan adds the requested taps to what was applied. So a tap
+is inserted by a heal, which swaps the programs around it as any edit does, and is no drift while it is requested. A process of
+its own waits for the end of the command, however it ends, and heals again without the tap. If that process is killed too, the
+next apply, the agent or `pcn gc` removes it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from reconciler.pins import tap as name_of
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where to: `at` a port ('br1:p1') or a netdev with attachments, next to what it is on; or on the wire's side of the
+    """Position of a tap: `at` a port ('br1:p1') or a netdev with attachments, next to its cube; or on the wire's side of the
     transparent cube `outside` there."""
 
     at: str
@@ -43,7 +43,7 @@ class Place:
 
     @classmethod
     def of(cls, text: str) -> Place:
-        """From 'br1:p1', 'eth0', or either with '/CUBE' behind it."""
+        """Parses 'br1:p1', 'eth0', or either followed by '/CUBE'."""
         at, _, outside = text.partition("/")
         return cls(at, outside)
 
@@ -53,7 +53,7 @@ class Place:
 
 @contextmanager
 def tapped(options: Options, place: Place, leaves: Mapping[str, Any]) -> Iterator[Capture]:
-    """Within it there is a tap there that captures, as `with_taps_at` has it."""
+    """Within it a tap captures there. Raises as `with_taps_at`."""
     with with_taps_at(options, [place], leaves) as (cube,):
         config = cube.config
         yield Capture(cube.name, {0: str(place)}, config["snaplen"], config.get("filter", ""), f"a tap at {place}")
@@ -61,9 +61,8 @@ def tapped(options: Options, place: Place, leaves: Mapping[str, Any]) -> Iterato
 
 @contextmanager
 def with_taps_at(options: Options, wanted: Sequence[Place], leaves: Mapping[str, Any]) -> Iterator[tuple[Cube, ...]]:
-    """Within it there is a tap at each place, with this configuration: its cube, in the same order; afterwards there is none.
-    Raises UsageError if there is no such place, or the kernel is not as applied, DocumentError for a filter that is none, and
-    what an apply raises."""
+    """Within it each place has a tap with this configuration; yields their cubes, in order. Raises UsageError for an unknown
+    place or if there is drift, DocumentError for an invalid filter, and the errors of an apply."""
     refuse_while_unconfirmed(options.root)
     topologies, builder, netdevs = _applied(options)
     asked = []
@@ -94,7 +93,7 @@ def with_taps_at(options: Options, wanted: Sequence[Place], leaves: Mapping[str,
 
 
 def _applied(options: Options) -> tuple[list[Topology], Builder, Mapping[str, Any]]:
-    """The topologies, with the own names of netdevs; and the netdevs."""
+    """The topologies, with netdevs by their primary names; and the netdevs."""
     builder = Builder(options.services, options.compiling, options.root)
     reconciler = Reconciler(options.root, options.services, builder)
     applied, live = reconciler.applied(reconciler.live())
@@ -112,7 +111,7 @@ def _refuse_unknown(root: str, topologies: list[Topology], tap: Tap) -> None:
     known = places(topologies)
     if tap.place in known:
         raise UsageError(f"there is no transparent cube {tap.outside!r} at {tap.place}")
-    bare = ":" not in tap.place and not tap.outside  # it may have been meant as a cube that captures
+    bare = ":" not in tap.place and not tap.outside  # perhaps the name of a cube that captures
     capturing = [cube.name for topology in topologies for cube in topology.cubes if bare and captures(root, cube.name)]
     hint = did_you_mean(tap.place, [*known, *capturing])
     what = "cube and no port or attachment" if bare else "port or attachment"
@@ -120,7 +119,7 @@ def _refuse_unknown(root: str, topologies: list[Topology], tap: Tap) -> None:
 
 
 def _cube(options: Options, topologies: list[Topology], place: Place, leaves: Mapping[str, Any], index: int) -> Cube:
-    """The cube that the tap of this index is, of the same type as what it is next to. It is checked as if a document had it."""
+    """The cube of the tap of this index, of the same type as its neighbour. It passes the same check as a document."""
     service = next((each for each in options.services.names() if _can_tap(options, each)), None)
     if service is None:
         raise UsageError("no service here can be placed as a tap")
@@ -139,7 +138,8 @@ def _can_tap(options: Options, name: str) -> bool:
 
 
 def _remover(options: Options, names: Sequence[str]) -> subprocess.Popen[bytes]:
-    """A process that removes the taps once our end of its input is closed. It outlives us, and has no terminal to die with."""
+    """Starts the process that removes the taps once our end of its stdin is closed. It runs in a session of its own, so it
+    survives us and the terminal."""
     what = [options.root, ",".join(names), *map(str, options.services.directories)]
     command = [sys.executable, "-m", "reconciler.capture.untap", *what]
     quiet = subprocess.DEVNULL

@@ -1,4 +1,4 @@
-"""The process that removes taps when the command that requested them has ended: see `tap`."""
+"""The process that removes taps once the command that requested them has ended: see `tap`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from reconciler.live import taps
 from reconciler.pins import cube
 from reconciler.service.registry import Services
 
-_PATIENCE = 120.0  # seconds for others who write
+_PATIENCE = 120.0  # seconds to wait for other writers
 _PAUSE = 0.02
 
 
 def main() -> int:
-    """Wait for the end of standard input, and for nobody to request the taps; then apply what is applied."""
+    """Wait until standard input is closed and the taps are no longer requested; then heal."""
     root, said, *directories = sys.argv[1:]
     names = said.split(",")
     while os.read(0, 1):
@@ -25,7 +25,7 @@ def main() -> int:
     while any(taps.is_asked_for(root, name) for name in names):
         time.sleep(_PAUSE)
     if not any(os.path.exists(f"{root}/{cube(name)}") for name in names):
-        return 0  # they never came to be, or somebody was quicker
+        return 0  # they were never inserted, or are removed already
     options, deadline = Options(root=root, services=Services(directories), lock_timeout=_PATIENCE), time.monotonic() + _PATIENCE
     while True:
         try:
