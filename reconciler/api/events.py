@@ -24,7 +24,7 @@ MOST_LISTENERS = 64
 
 
 class Hub:
-    """Publishes events to listeners. On the loop's thread only; `tell_from` is thread-safe."""
+    """Publishes events to listeners. On the loop's thread only; `tell_from_thread` is for others."""
 
     def __init__(self) -> None:
         self._queues: dict[asyncio.Queue[str | None], bool] = {}
@@ -51,13 +51,13 @@ class Hub:
         self._latest[event] = self.tell(event, data)
 
     async def news(self, seconds: float) -> None:
-        """Wait for an event, `seconds` at most."""
+        """Wait until another thread publishes an event (`tell_from_thread`), `seconds` at most."""
         self._done.clear()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._done.wait(), seconds)
 
     async def somebody(self) -> None:
-        """Wait for a listener; without listeners, stored states are forgotten."""
+        """Forget the stored states, and wait for a listener."""
         self._latest.clear()
         self._came.clear()
         await self._came.wait()
