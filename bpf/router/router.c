@@ -7,6 +7,7 @@
  * was damaged stays so and is found out where the packet arrives.
  */
 #include "router.h"
+#include "short_cut.h"
 #include "lib/arp.h"
 #include "lib/csum.h"
 
@@ -80,8 +81,21 @@ static __always_inline int handle_local(struct CTXTYPE *ctx, struct pkt_metadata
   return reflect(ctx, md, eth, port);
 }
 
+static __always_inline int straight(struct CTXTYPE *ctx, const struct iphdr *ip, u32 port, u32 other) {
+  struct bpf_fib_lookup way = {.family = IPV4_FAMILY, .l4_protocol = ip->protocol, .tot_len = ntohs(ip->tot_len), .tos = ip->tos};
+  way.ipv4_src = ip->saddr;
+  way.ipv4_dst = ip->daddr;
+  return go_straight(ctx, port, other, &way);
+}
+
+/* Whether a packet that came by a netdev of the host's is for this router. */
+static __always_inline bool is_taken(struct CTXTYPE *ctx, const struct iphdr *ip, const struct route *route, const struct router_port *port) {
+  struct bpf_fib_lookup back = {.family = IPV4_FAMILY, .l4_protocol = ip->protocol, .ipv4_src = ip->daddr, .ipv4_dst = ip->saddr};
+  return ip->ihl == 5 && ip->ttl > 1 && leads_inward(route, port) && is_from_there(ctx, &back);
+}
+
 static __always_inline int forward(struct CTXTYPE *ctx, struct pkt_metadata *md, struct ethhdr *eth, struct iphdr *ip,
-                                   struct route *route) {
+                                   struct route *route, struct router_port *port) {
   struct neighbour_key key = {.port = route->port};
   if (route->kind == ROUTE_REMOTE)
     __builtin_memcpy(key.address, route->via, 16);
@@ -89,11 +103,13 @@ static __always_inline int forward(struct CTXTYPE *ctx, struct pkt_metadata *md,
     v4_mapped(key.address, ip->daddr);
   struct neighbour *next = find_neighbour(&key);
   if (!next)
-    return to_resolve(ctx, 4, &key);
+    return is_hosts(port) ? RX_OK : to_resolve(ctx, 4, &key);
   struct router_port *out = port_of(key.port);
   if (!out)
     return refuse(md, PCN_DROP_NO_PEER);
   u32 mtu = too_big_for(ctx, md, key.port);
+  if (mtu && is_hosts(port))
+    return RX_OK;
   if (mtu) /* said without DF too: hosts then make fragments themselves, which this router does not */
     return to_error_with_mtu(ctx, 4, ICMP_UNREACHABLE, 4, mtu);
 
@@ -101,7 +117,8 @@ static __always_inline int forward(struct CTXTYPE *ctx, struct pkt_metadata *md,
   ip->ttl--;
   __builtin_memcpy(eth->h_dest, next->mac, 6);
   __builtin_memcpy(eth->h_source, out->mac, 6);
-  return pcn_pkt_redirect(ctx, md, key.port);
+  int sent = has_short_cut(out) ? straight(ctx, ip, key.port, other_of(out) - 1) : -1;
+  return sent < 0 ? pcn_pkt_redirect(ctx, md, key.port) : sent;
 }
 
 static __always_inline int handle_ipv4(struct CTXTYPE *ctx, struct pkt_metadata *md, struct router_port *port) {
@@ -109,16 +126,18 @@ static __always_inline int handle_ipv4(struct CTXTYPE *ctx, struct pkt_metadata 
   struct ethhdr *eth = data;
   struct iphdr *ip = data + IPV4_AT;
   if ((void *)(ip + 1) > data_end || ip->version != 4 || ip->ihl < 5 || ntohs(ip->tot_len) + IPV4_AT > md->packet_len)
-    return refuse(md, PCN_DROP_MALFORMED);
+    return not_ours(md, port, PCN_DROP_MALFORMED);
   u32 source = ip->saddr;
   if (eth->h_dest[0] & MULTICAST || is_martian(source, ip->daddr) ||
       (may_be_martian(source) && martians4.lookup(&source))) {
     if (PCN_HAS_NAMESPACE && eth->h_dest[0] & MULTICAST)
       return pcn_pkt_redirect_ns(ctx, md, md->in_port); /* routing daemons speak so */
-    return refuse(md, DROP_MARTIAN);
+    return not_ours(md, port, DROP_MARTIAN);
   }
 
   struct route *route = find_route4((u8 *)&ip->daddr);
+  if (is_hosts(port) && !is_taken(ctx, ip, route, port))
+    return RX_OK;
   if (!route)
     return to_error(ctx, 4, ICMP_UNREACHABLE, 0);
   if (route->kind == ROUTE_LOCAL) {
@@ -131,7 +150,7 @@ static __always_inline int handle_ipv4(struct CTXTYPE *ctx, struct pkt_metadata 
     return refuse(md, DROP_MARTIAN);
   if (ip->ttl <= 1)
     return to_error(ctx, 4, ICMP_TIME_EXCEEDED, 0);
-  return forward(ctx, md, eth, ip, route);
+  return forward(ctx, md, eth, ip, route, port);
 }
 
 /* A port is a member of no VLAN. A tag of VLAN 0 only carries a priority (802.1Q 6.9.1): it is taken off, and the frame begins
@@ -148,14 +167,17 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return refuse(md, PCN_DROP_NO_PEER);
 #if !PCN_XDP
   if (ctx->vlan_present)
-    return handle_tagged(ctx, md);
+    return is_hosts(port) ? RX_OK : handle_tagged(ctx, md);
 #endif
   pcn_pull(ctx, ARP_FRAME);
   void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
   struct ethhdr *eth = data;
   if ((void *)(eth + 1) > data_end)
     return refuse(md, PCN_DROP_MALFORMED);
-  if (!(eth->h_dest[0] & MULTICAST) && !same_mac(eth->h_dest, port->mac))
+  if (is_hosts(port)) {
+    if (!is_plain(ctx, eth->h_proto))
+      return RX_OK;
+  } else if (!(eth->h_dest[0] & MULTICAST) && !same_mac(eth->h_dest, port->mac))
     return refuse(md, DROP_WRONG_MAC);
   if (PCN_CONST(IPV4) && eth->h_proto == htons(ETH_P_IP))
     return handle_ipv4(ctx, md, port);

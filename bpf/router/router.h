@@ -14,6 +14,7 @@
 
 #ifndef PCN_HAS_NAMESPACE /* as of a router without one; router_shadow.c and router_ipv6_shadow.c are of one with */
 #define PCN_HAS_NAMESPACE 0
+#define SHORT_CUTS !PCN_XDP
 static __always_inline int pcn_pkt_redirect_ns(struct CTXTYPE *ctx, struct pkt_metadata *md, u32 port) { return PCN_SHOT; }
 #endif
 
@@ -67,7 +68,7 @@ struct martian_filter {
 };
 BPF_TABLE("array", u32, struct martian_filter, martian_filter, 1);
 
-enum port_flags { PORT_USED = 1, PORT_IPV4 = 2, PORT_IPV6 = 4, PORT_OWN_MAC = 8 };
+enum port_flags { PORT_USED = 1, PORT_IPV4 = 2, PORT_IPV6 = 4, PORT_OWN_MAC = 8, PORT_HOSTS = 16 };
 
 struct router_port {
   u8 mac[6];
@@ -76,7 +77,7 @@ struct router_port {
   u8 ipv6[16];
   u8 link_local[16];
   u8 length4, length6; /* prefix lengths of ipv4 and ipv6; not used by the programs */
-  u8 zero[2];
+  u8 other[2]; /* a u16: 1 + the port that is its short cut, of PORT_HOSTS the one it takes packets for; 0: none */
 };
 BPF_TABLE("array", u32, struct router_port, ports, PCN_MAX_PORTS);
 

@@ -4,6 +4,7 @@
  * The router sends no router advertisements.
  */
 #include "router.h"
+#include "short_cut.h"
 #include "lib/nd.h"
 
 #define IPV6_AT sizeof(struct ethhdr)
@@ -102,8 +103,26 @@ static __always_inline int handle_local(struct CTXTYPE *ctx, struct pkt_metadata
   return reflect(ctx, md, eth, port);
 }
 
+static __always_inline int straight(struct CTXTYPE *ctx, const struct ipv6hdr *ip, u32 port, u32 other) {
+  struct bpf_fib_lookup way = {.family = IPV6_FAMILY, .l4_protocol = ip->nexthdr};
+  way.tot_len = ntohs(ip->payload_len) + sizeof(*ip);
+  way.flowinfo = *(const u32 *)ip & htonl(0x0fffffff);
+  __builtin_memcpy(way.ipv6_src, &ip->saddr, 32);
+  return go_straight(ctx, port, other, &way);
+}
+
+/* Whether a packet that came by a netdev of the host's is for this router. */
+static __always_inline bool is_taken(struct CTXTYPE *ctx, const struct ipv6hdr *ip, const struct route *route, const struct router_port *port) {
+  if (ip->nexthdr == IPPROTO_HOPOPTS || ip->hop_limit <= 1 || is_link_local((const u8 *)&ip->saddr) || !leads_inward(route, port))
+    return false;
+  struct bpf_fib_lookup back = {.family = IPV6_FAMILY, .l4_protocol = ip->nexthdr};
+  __builtin_memcpy(back.ipv6_src, &ip->daddr, 16);
+  __builtin_memcpy(back.ipv6_dst, &ip->saddr, 16);
+  return is_from_there(ctx, &back);
+}
+
 static __always_inline int forward(struct CTXTYPE *ctx, struct pkt_metadata *md, struct ethhdr *eth, struct ipv6hdr *ip,
-                                   struct route *route) {
+                                   struct route *route, struct router_port *port) {
   struct neighbour_key key = {.port = route->port};
   if (route->kind == ROUTE_REMOTE)
     __builtin_memcpy(key.address, route->via, 16);
@@ -111,17 +130,20 @@ static __always_inline int forward(struct CTXTYPE *ctx, struct pkt_metadata *md,
     __builtin_memcpy(key.address, &ip->daddr, 16);
   struct neighbour *next = find_neighbour(&key);
   if (!next)
-    return to_resolve(ctx, 6, &key);
+    return is_hosts(port) ? RX_OK : to_resolve(ctx, 6, &key);
   struct router_port *out = port_of(key.port);
   if (!out)
     return refuse(md, PCN_DROP_NO_PEER);
   u32 mtu = too_big_for(ctx, md, key.port);
+  if (mtu && is_hosts(port))
+    return RX_OK;
   if (mtu)
     return to_error_with_mtu(ctx, 6, ICMP6_TOO_BIG, 0, mtu);
   ip->hop_limit--;
   __builtin_memcpy(eth->h_dest, next->mac, 6);
   __builtin_memcpy(eth->h_source, out->mac, 6);
-  return pcn_pkt_redirect(ctx, md, key.port);
+  int sent = has_short_cut(out) ? straight(ctx, ip, key.port, other_of(out) - 1) : -1;
+  return sent < 0 ? pcn_pkt_redirect(ctx, md, key.port) : sent;
 }
 
 static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *md) {
@@ -133,9 +155,9 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
   struct ethhdr *eth = data;
   struct ipv6hdr *ip = data + IPV6_AT;
   if ((void *)(ip + 1) > data_end || ip->version != 6 || ntohs(ip->payload_len) + ND_AT > md->packet_len)
-    return refuse(md, PCN_DROP_MALFORMED);
+    return not_ours(md, port, PCN_DROP_MALFORMED);
   if (is_nd(ip, data_end))
-    return discover(ctx, md, port);
+    return is_hosts(port) ? RX_OK : discover(ctx, md, port);
 
   u8 *source = (u8 *)&ip->saddr, *target = (u8 *)&ip->daddr;
   struct in6_addr from = ip->saddr;
@@ -144,11 +166,13 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
       (may_be_martian(words[0] ^ words[1] ^ words[2] ^ words[3]) && martians6.lookup(&from))) {
     if (PCN_HAS_NAMESPACE && eth->h_dest[0] & MULTICAST)
       return pcn_pkt_redirect_ns(ctx, md, md->in_port);
-    return refuse(md, DROP_MARTIAN);
+    return not_ours(md, port, DROP_MARTIAN);
   }
-  if (is_link_local(target))
+  if (is_link_local(target) && !is_hosts(port))
     return is_own(target, md->in_port, port) ? handle_local(ctx, md, port) : refuse(md, DROP_MARTIAN);
   struct route *route = find_route6(target);
+  if (is_hosts(port) && !is_taken(ctx, ip, route, port))
+    return RX_OK;
   if (route && route->kind == ROUTE_LOCAL)
     return handle_local(ctx, md, port);
   if (is_link_local(source))
@@ -157,5 +181,5 @@ static __always_inline int handle_rx(struct CTXTYPE *ctx, struct pkt_metadata *m
     return to_error(ctx, 6, ICMP6_UNREACHABLE, 0);
   if (ip->hop_limit <= 1)
     return to_error(ctx, 6, ICMP6_TIME_EXCEEDED, 0);
-  return forward(ctx, md, eth, ip, route);
+  return forward(ctx, md, eth, ip, route, port);
 }

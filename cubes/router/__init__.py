@@ -36,7 +36,7 @@ __all__ = ["FACTS", "SCRATCH", "SlowPath", "check", "config", "constants", "name
 FACTS = ("links", "shadow")  # a route over a port that is down is not used; Linux tools in the namespace may set addresses
 SCRATCH = frozenset({"handovers"})
 
-USED, IPV4, IPV6, OWN_MAC = 1, 2, 4, 8  # enum port_flags in bpf/router/router.h
+USED, IPV4, IPV6, OWN_MAC, HOSTS = 1, 2, 4, 8, 16  # enum port_flags in bpf/router/router.h
 STAGED = ("fib4_blocks", "fib4_ways", "fib6_nodes", "fib6_tests", "fib6_ways")  # nothing leads there but `…_root`
 MAIN, IPV6_PROGRAM, ERROR, RESOLVE = range(4)  # enum router_program
 
@@ -59,9 +59,10 @@ def constants(config: Config) -> dict[str, int]:
     """Whether there is anything to do for a family; without, its half of the programs is not loaded. In the namespace of a shadow
     addresses of either may be set at any time."""
     if config.get("shadow"):
-        return {"IPV4": 1, "IPV6": 1}
+        return {"IPV4": 1, "IPV6": 1, "SHORT_CUT": 0}
     versions = {own.interface.version for own in own_addresses(config)}
-    return {"IPV4": int(4 in versions), "IPV6": int(6 in versions)}
+    short = any("short-cut" in port or "takes-for" in port for port in config.get("ports", ()))
+    return {"IPV4": int(4 in versions), "IPV6": int(6 in versions), "SHORT_CUT": int(short)}
 
 
 def programs(config: Config) -> dict[str, Sequence[int]]:
@@ -102,6 +103,9 @@ def _port_rows(config: Config, env: Env, table: Any) -> Iterator[tuple[bytes, by
             wide = ipaddress.IPv6Interface(port["ipv6"])
             flags |= IPV6
             fields |= {"ipv6": wide.ip.packed, "length6": wide.network.prefixlen, "link_local": link_local_address(mac).packed}
+        if other := port.get("takes-for") or port.get("short-cut"):
+            flags |= HOSTS if "takes-for" in port else 0
+            fields["other"] = env.ports[other] + 1
         yield index(env.ports[port["name"]]), pack(table.value, flags=flags, **fields)
 
 
@@ -149,6 +153,8 @@ def _ports_of(rows: Live, env: Env, tables: Mapping[str, Any]) -> Iterator[dict[
             entry["ip"] = f"{ipaddress.IPv4Address(said['ipv4'])}/{number(said['length4'])}"
         if flags & IPV6:
             entry["ipv6"] = f"{ipaddress.IPv6Address(said['ipv6'])}/{number(said['length6'])}"
+        if other := number(said["other"]):
+            entry["takes-for" if flags & HOSTS else "short-cut"] = env.port_name(other - 1)
         if port in secondary:
             entry["secondaryip"] = secondary[port]
         if flags & OWN_MAC:

@@ -20,6 +20,7 @@ def check(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
     yield from _overlaps(owned)
     yield from _macs(config)
     yield from _neighbours(config, env)
+    yield from _short_cuts(config)
     for place, (route, (port, why)) in enumerate(zip(routes(config), derive(config).ways, strict=True)):
         if route.version != route.nexthop.version:
             yield ("route", place, "nexthop"), f"{route.nexthop} is no next hop for {route}: the families differ", "error"
@@ -84,3 +85,20 @@ def _neighbours(config: Mapping[str, Any], env: Env) -> Iterator[Said]:
             yield ("arp-table", index, "mac"), f"{entry['mac']} is no MAC address of a station", "error"
         if ip_address(entry["address"]) in own:
             yield ("arp-table", index, "address"), f"{entry['address']} is the router's own address", "error"
+
+
+def _short_cuts(config: Mapping[str, Any]) -> Iterator[Said]:
+    """Between a port that leads to the host's stack and one whose netdev is the host's."""
+    ports = config.get("ports", ())
+    hosts = {port["name"] for port in ports if "takes-for" in port}
+    for index, port in enumerate(ports):
+        for leaf in {"short-cut", "takes-for"} & set(port):
+            path = ("ports", index, leaf)
+            if config.get("type", "TC") != "TC" or config.get("shadow"):
+                yield path, "packets pass by the host's stack in a cube of type TC without a shadow alone", "error"
+            elif port[leaf] == port["name"]:
+                yield path, "this is the port itself", "error"
+            elif leaf == "takes-for" and ("short-cut" in port or {"ip", "ipv6", "secondaryip"} & set(port)):
+                yield path, "a port whose netdev is the host's has no address here and no short-cut", "error"
+            elif leaf == "short-cut" and port[leaf] not in hosts:
+                yield path, f"port {port[leaf]} has no takes-for, so its netdev is not the host's", "error"

@@ -21,7 +21,8 @@ CONFIG = {
         {"name": "p", "ip": "10.0.1.254/24", "ipv6": "2001:db8:1::fe/64", "mac": "02:00:00:00:00:01",
          "secondaryip": [{"ip": "10.0.2.254/24"}, {"ip": "2001:db8:2::fe/64"}]},
         {"name": "q", "ip": "10.1.0.1/30", "secondaryip": []},
-        {"name": "bare"},
+        {"name": "bare", "takes-for": "p"},
+        {"name": "up", "short-cut": "bare"},
     ],
     "route": [
         {"network": "0.0.0.0/0", "nexthop": "10.1.0.2", "pathcost": 1},
@@ -29,7 +30,7 @@ CONFIG = {
         {"network": "2001:db8:9::/48", "nexthop": "fe80::1", "interface": "p", "pathcost": 1},
     ],
 }  # fmt: skip
-ENV = Env({"p": 0, "q": 1, "bare": 2}, cube="r1")
+ENV = Env({"p": 0, "q": 1, "bare": 2, "up": 3}, cube="r1")
 
 
 class _Struct:
@@ -56,7 +57,7 @@ class _Table:
 _ROUTE = _Struct(("kind", 4), ("port", 4), ("via", 16))
 TABLES = {
     "ports": _Table(_Struct(("", 4)), _Struct(("mac", 6), ("flags", 2), ("ipv4", 4), ("ipv6", 16), ("link_local", 16),
-                                              ("length4", 1), ("length6", 1), ("zero", 2))),
+                                              ("length4", 1), ("length6", 1), ("other", 2))),
     "secondary_addresses": _Table(_Struct(("port", 4), ("address", 16), ("length", 4)), _Struct(("", 4))),
     "routes": _Table(_Struct(("network", 20), ("nexthop", 16)), _Struct(("pathcost", 4), ("interface", 4), ("active", 4))),
     "fib4_blocks": _Table(_Struct(("", 4)), _Struct(("slots", 1024))),
@@ -114,9 +115,9 @@ def test_a_mac_address_follows_from_the_names_and_is_a_stations_own():
 
 def test_a_family_that_is_not_used_is_not_loaded():
     only4 = {"ports": [{"name": "p", "ip": "10.0.0.1/24"}]}
-    assert router.constants(only4) == {"IPV4": 1, "IPV6": 0}
+    assert router.constants(only4) == {"IPV4": 1, "IPV6": 0, "SHORT_CUT": 0}
     assert 1 not in router.programs(only4)["ingress"]
-    assert router.constants({"ports": [{"name": "p", "ipv6": "2001:db8::1/64"}]}) == {"IPV4": 0, "IPV6": 1}
+    assert router.constants({"ports": [{"name": "p", "ipv6": "2001:db8::1/64"}]}) == {"IPV4": 0, "IPV6": 1, "SHORT_CUT": 0}
     assert set(router.programs(CONFIG)["ingress"]) == {0, 1, 2, 3}
 
 
@@ -139,6 +140,25 @@ def test_what_cannot_be_is_an_error_where_it_stands(change, path, sentence):
     found = [said for said in check({"ports": ports}, ENV) if said[2] == "error"]
     assert [said[0] for said in found] == [path]
     assert sentence in found[0][1]
+
+
+WIRE, UP = {"name": "p", "takes-for": "r"}, {"name": "q", "short-cut": "p"}
+
+
+@pytest.mark.parametrize(("wire", "up", "more", "path", "sentence"), [
+    (WIRE, UP, {"type": "XDP_SKB"}, ("ports", 0, "takes-for"), "of type TC"),
+    (WIRE, UP, {"shadow": True}, ("ports", 0, "takes-for"), "without a shadow"),
+    ({**WIRE, "ip": "10.0.0.1/24"}, UP, {}, ("ports", 0, "takes-for"), "no address"),
+    ({**WIRE, "short-cut": "p"}, UP, {}, ("ports", 0, "takes-for"), "no short-cut"),
+    ({**WIRE, "takes-for": "p"}, UP, {}, ("ports", 0, "takes-for"), "the port itself"),
+    (WIRE, {**UP, "short-cut": "q"}, {}, ("ports", 1, "short-cut"), "the port itself"),
+    (WIRE, {**UP, "short-cut": "r"}, {}, ("ports", 1, "short-cut"), "no takes-for"),
+])  # fmt: skip
+def test_what_passes_by_the_hosts_stack_has_a_netdev_of_the_hosts(wire, up, more, path, sentence):
+    said = [each for each in check({"ports": [wire, up, {"name": "r"}], **more}, ENV) if each[2] == "error"]
+    assert path in [each[0] for each in said]
+    assert sentence in next(each[1] for each in said if each[0] == path)
+    assert list(check({"ports": [WIRE, UP, {"name": "r"}]}, ENV)) == []
 
 
 def test_what_has_no_effect_is_a_warning():
