@@ -8,7 +8,7 @@ from a pod to a service (ClusterIP) among 1 and among 1,000, and from the host o
 for "one service".
 
 *Two nodes* are on one wire with a pod each, by host routes to each other's pods (direct routing) or in VXLAN; the service's
-endpoint is on the other node. *IPv6* is one node, with packets of 70 bytes; sockperf knows no IPv6.
+endpoint is on the other node; with `--direct` as well. *IPv6* is one node, with packets of 70 bytes; sockperf knows no IPv6.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from benchmarks import rates
 from benchmarks.compare import Effort, Goal, Table, Turn, compare
 from benchmarks.kubernetes_bed import CLIENT, IPV6, MANY, OUTSIDE, PORTS, SERVER, Layout, Nodes
-from benchmarks.kubernetes_contenders import BigTcp, Bridge, Pcn
+from benchmarks.kubernetes_contenders import BigTcp, Bridge, Direct, Pcn
 from tests.lib.netns_topology import run_in
 
-OURS, BIG, KUBE = "pcn-k8s", "pcn-k8s --big-tcp", "bridge with kube-proxy"
-ONE, SIX, TWO, TUNNEL = Layout(), Layout(IPV6), Layout(nodes=2), Layout(nodes=2, overlay=True)
+OURS, BIG, DIRECT, KUBE = "pcn-k8s", "pcn-k8s --big-tcp", "pcn-k8s --direct", "bridge with kube-proxy"
+ONE, SIX, TWO, TUNNEL, TWO_SIX = Layout(), Layout(IPV6), Layout(nodes=2), Layout(nodes=2, overlay=True), Layout(IPV6, nodes=2)
 
 
 # -- what is measured --------------------------------------------------------------------------------------------------
@@ -64,6 +64,7 @@ MORE_WAYS = (
     Way("two nodes, pod to pod", CLIENT, layout=TWO),
     Way("two nodes, pod to a service of 1,000", CLIENT, to_service=True, layout=TWO),
     Way("two nodes in VXLAN, pod to pod", CLIENT, layout=TUNNEL),
+    Way("two nodes in IPv6, pod to pod", CLIENT, layout=TWO_SIX),
     Way("IPv6, pod to pod", CLIENT, layout=SIX),
     Way("IPv6, pod to a service of 1,000", CLIENT, to_service=True, layout=SIX),
 )
@@ -110,11 +111,13 @@ def run(effort: Effort) -> list[Table]:
 
 def table(title: str, way: Way, turner: Callable[..., Turn], effort: Effort, unit: str, goal: float) -> Table:
     turns = {}
-    big = {BIG: BigTcp} if turner is throughput and way.on_bridge else {}
+    more: dict[str, type[Pcn]] = {BIG: BigTcp} if turner is throughput and way.on_bridge else {}
+    if way.layout.nodes == 2:
+        more = {DIRECT: Direct}
     with contextlib.ExitStack() as stack:
-        for name, kind in {OURS: Pcn, **big, KUBE: Bridge}.items():
+        for name, kind in {OURS: Pcn, **more, KUBE: Bridge}.items():
             bed = stack.enter_context(kind(way.layout, way.services, gro=turner is packets))
             bed.prepare()
             turns[name] = turner(bed, way, effort, stack)
-        goals = [Goal(name, at_least=goal) for name in (OURS, *big) if goal and way.source == CLIENT]
+        goals = [Goal(name, at_least=goal) for name in (OURS, *more) if goal and way.source == CLIENT]
         return compare(title, turns, effort, against=KUBE, unit=unit, goals=goals)

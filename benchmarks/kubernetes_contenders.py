@@ -21,6 +21,8 @@ from tests.providers.kubernetes import objects
 class Pcn(Nodes):
     """The document of each node, applied as the agent applies it."""
 
+    direct = False
+
     def mac(self, host: str) -> str:
         return super().mac(host) if host == OUTSIDE else station(self._families(self.node_of(host)))
 
@@ -46,7 +48,8 @@ class Pcn(Nodes):
     def _settings(self) -> Settings:
         overlay = "vxlan" if self.layout.overlay else ""
         ranges, beside = (self.plan.services,), (self.plan.link,)
-        return Settings(slots=12, service_ranges=ranges, not_masqueraded=beside, mtu=self.mtu, overlay=overlay)
+        more = {"overlay": overlay, "direct": self.direct}
+        return Settings(slots=12, service_ranges=ranges, not_masqueraded=beside, mtu=self.mtu, **more)
 
     def _state(self, node: int) -> State:
         """The cluster as a node's provider knows it."""
@@ -72,6 +75,12 @@ class Pcn(Nodes):
                       f"route replace {gateway} dev eth0", f"route replace default via {gateway}",
                       f"route delete {self.plan.pods[node]} dev eth0"):  # fmt: skip
             self.run(f"ip -{self.plan.version} {words}", host=pod)
+
+
+class Direct(Pcn):
+    """With `--direct`."""
+
+    direct = True
 
 
 class BigTcp(Pcn):

@@ -4,7 +4,7 @@
                                                     gateway:up               ═ pcn-up    what knows pods' addresses
                                                     gateway:out [masquerade] ═ pcn-out   all else
                                                     gateway:services ═ [source] host ═ pcn-host   the host's way to services
-    eth0 [edge]
+    eth0 [edge]                                     (═ gateway:wire, which is `up` without the host's stack)
 
 `pods`, `local` and `host` are load balancers (services.py says which serves what), `gateway` is a router, `policy` a firewall;
 `masquerade`, `source` and `edge` translate addresses. `local` is there while it has a service, since each packet of a pod would
@@ -20,7 +20,7 @@ from operator import is_
 from typing import Any
 
 from providers.kubernetes.known_services import Known
-from providers.kubernetes.overlay import Tunnel, overlay, tunnels_of
+from providers.kubernetes.overlay import NETDEV, Tunnel, overlay, tunnels_of
 from providers.kubernetes.policies import CUBE as POLICY
 from providers.kubernetes.policies import policy_cube
 from providers.kubernetes.services import Served, served
@@ -155,6 +155,9 @@ def _gateway(state: State, found: Served, families: Mapping[int, Family], settin
             port[leaf] = f"{side.gateway}/{side.prefix}"
             neighbours.append(_neighbour(side.host, port["name"], _host_mac(families, port["name"])))
         routes += _routes(state, found, family, settings)
+    if settings.direct:
+        ports[1]["short-cut"] = "wire"
+        ports.append({"name": "wire", "peer": NETDEV if settings.overlay else settings.uplink, "takes-for": "pods"})
     return {"name": "gateway", "service-name": "router", "ports": ports, "route": routes, "arp-table": neighbours}
 
 

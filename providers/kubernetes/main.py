@@ -86,6 +86,8 @@ def _of_a_node(verb: argparse.ArgumentParser) -> None:
     ways = "how nodes reach each other's pods: by routes, or in VXLAN"
     verb.add_argument("--overlay", choices=("none", "vxlan"), default="none", help=ways)
     verb.add_argument("--vxlan-id", type=int, default=usual.vxlan_id, help="the overlay's network identifier")
+    past = "let packets between nodes pass by the host's stack: faster, and its own firewall does not see them"
+    verb.add_argument("--direct", action="store_true", help=past)
     verb.add_argument("--mtu", type=int, default=0, help="of pods; 0: the uplink's, less what the overlay adds")
 
 
@@ -99,6 +101,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         vxlan_id=arguments.vxlan_id, not_masqueraded=tuple(arguments.not_masqueraded), mtu=arguments.mtu or Settings().mtu,
         mtu_follows=not arguments.mtu, log_refused=getattr(arguments, "log_refused", False),
         big_tcp=getattr(arguments, "big_tcp", False), best_effort=getattr(arguments, "policy", "") == "best-effort",
+        direct=arguments.direct,
     )  # fmt: skip
     return replace(found, mtu=mtu_for(found))
 

@@ -22,7 +22,8 @@ class Settings:
     network between nodes does not know pods' addresses, '' where pods of another node are reached by a route to its address.
     `log_refused`: a line of the log for what policies refuse. `big_tcp`: pods' TCP segments may exceed 64 KiB (BIG TCP).
     `best_effort`: a pod that is added while the API server is away, and of which nothing is known, begins with what policies say
-    of one without labels. `mtu_follows`: the MTU becomes another one with the uplink's."""
+    of one without labels. `mtu_follows`: the MTU becomes another one with the uplink's.
+    `direct`: between nodes packets pass by the host's stack, and so by its firewall."""
 
     topology: str = "kubernetes-node"
     uplink: str = "eth0"
@@ -39,6 +40,7 @@ class Settings:
     big_tcp: bool = False
     best_effort: bool = False
     mtu_follows: bool = False
+    direct: bool = False
 
 
 class Side(NamedTuple):

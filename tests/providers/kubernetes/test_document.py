@@ -176,3 +176,17 @@ def test_an_overlay_leads_to_each_other_node_by_the_first_address_of_its_pods():
     assert {(each.pods, each.mac, each.node) for each in made.tunnels} == {
         ("10.244.2.0/24", far["mac"], "172.30.0.12"), ("fd00:244:0:2::/64", far["mac"], "172.30.0.12")}  # fmt: skip
     assert made.routes == ()
+
+
+@pytest.mark.parametrize(("overlay", "wire"), [("", "eth0"), ("vxlan", "pcn-vxlan")])
+def test_the_hosts_stack_is_passed_by_only_if_that_is_asked_for(overlay, wire):
+    def ports(direct: bool) -> dict[str, Any]:
+        made = node_document(node_state(), "n1", Settings(slots=4, overlay=overlay, direct=direct)).topology
+        problems(made)
+        gateway = next(cube for cube in made["spec"]["cubes"] if cube["name"] == "gateway")
+        return {port["name"]: port for port in gateway["ports"]}
+
+    usual, direct = ports(direct=False), ports(direct=True)
+    assert direct.pop("wire") == {"name": "wire", "peer": wire, "takes-for": "pods"}
+    assert direct["up"].pop("short-cut") == "wire"
+    assert direct == usual

@@ -23,8 +23,9 @@ def test_pods_reach_each_other_services_the_host_and_the_outside(tmp_path):
             assert lab.ask(lab.outside, OUTSIDE, 1) in ("refused", "")
 
 
-def test_services_of_all_kinds_for_pods_the_host_and_the_outside(tmp_path):
-    with NodeLab(tmp_path) as lab:
+@pytest.mark.parametrize("more", [(), ("--direct",)], ids=["", "direct"])
+def test_services_of_all_kinds_for_pods_the_host_and_the_outside(tmp_path, more):
+    with NodeLab(tmp_path, more=more) as lab:
         a, b = lab.add("a", ports=({"containerPort": 8080, "hostPort": 8888},), app="web"), lab.add("b")
         web = {"name": "http", "port": 80, "targetPort": 8080}
         lab.api.put("services", objects.service("web", "10.96.0.10", "fd00:96::10", ports=[{**web, "nodePort": 30080}], type="NodePort",

@@ -28,10 +28,11 @@ def datagram(lab: NodeLab, source: str, target: str, port: int, size: int) -> in
         return len(sock.recv(65536))
 
 
-def test_pods_of_two_nodes_reach_each_other_in_vxlan(tmp_path):
+@pytest.mark.parametrize("more", [(), ("--direct",)], ids=["", "direct"])
+def test_pods_of_two_nodes_reach_each_other_in_vxlan(tmp_path, more):
     (tmp_path / "1").mkdir()
     (tmp_path / "2").mkdir()
-    overlay = ("--overlay", "vxlan")
+    overlay = ("--overlay", "vxlan", *more)
     ranges = "10.244.2.0/24", "fd00:244:0:2::/64"
     with NodeLab(tmp_path / "1", more=overlay) as one, NodeLab(tmp_path / "2", more=overlay, ranges=ranges, beside=one) as two:
         a, b, c = one.add("a"), two.add("b", app="web"), two.add("c")
