@@ -154,8 +154,11 @@ def test_what_is_for_a_pod_is_taken_where_the_host_would_take_it(lab, version):
     macs = bytes.fromhex((rtnl.links()["eth0"].mac + rtnl.links(lab.outside)["eth0"].mac).replace(":", ""))
     usual = Fields(version, UDP, source, target, 5000, PORT)
 
-    def left(said: Fields = usual, *, limit: int = 64, to: bytes = macs, options: bytes = b"", seconds: float = 0.3) -> int:
-        send_frames(lab.outside, "eth0", [changed(frame(said, to), limit, options)])
+    def left(
+        said: Fields = usual, *, limit: int = 64, to: bytes = macs, options: bytes = b"", tag: bytes = b"", seconds: float = 0.3
+    ) -> int:
+        whole = changed(frame(said, to), limit, options)
+        send_frames(lab.outside, "eth0", [whole[:12] + tag + whole[12:]])
         return here.limit(seconds)
 
     with hearing(a.netns, version) as here:
@@ -165,6 +168,8 @@ def test_what_is_for_a_pod_is_taken_where_the_host_would_take_it(lab, version):
         options = bytes([1, 1, 1, 0]) if version == 4 else bytes([UDP, 0, 1, 4, 0, 0, 0, 0])
         assert left(options=options) in ((BY_STACK,) if version == 4 else (BY_STACK, NOT_HEARD)), "special ones are for the stack"
         assert left(to=b"\2\0\0\0\0\x66" + macs[6:]) == NOT_HEARD, "for another station"
+        assert left(tag=bytes.fromhex("81000007")) == NOT_HEARD, "of a VLAN, of which the host has no netdev"
+        assert left(tag=bytes.fromhex("81000000")) in (BY_STACK, NOT_HEARD), "of a priority only: for the stack"
         assert left(usual._replace(src=(b.ip, b.ips[1])[version == 6]), seconds=1.0) in (BY_STACK, NOT_HEARD), "a sender from within"
         for forged in ("100.126.112.2", NODE, "127.0.0.1", "224.0.0.9", "0.0.0.0") if version == 4 else ("::1", "ff02::9", "fe80::9", "::"):
             found = left(usual._replace(src=forged))
