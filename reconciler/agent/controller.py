@@ -26,9 +26,9 @@ from reconciler.agent.findings import (
     waiting_in,
 )
 from reconciler.agent.following import only_follows
-from reconciler.agent.known import Known, giving_way
 from reconciler.agent.outcome_log import log_failure, log_left, log_success, log_waiting, log_warnings
 from reconciler.agent.retry import Retries
+from reconciler.agent.snapshots import Snapshots, giving_way
 from reconciler.agent.trials import Trials
 from reconciler.agent.vanished import Vanished, lost_documents, vanished
 from reconciler.document import Document
@@ -88,7 +88,7 @@ class Controller:
     concluded: bool = False
     sealed: tuple[str, ...] = ()
     _busy: int = 0
-    _known: Known = field(default_factory=Known)
+    _snapshots: Snapshots = field(default_factory=Snapshots)
     _unread: float = 0.0
     netdevs: Mapping[str, NetdevState] = field(default_factory=dict)
     records: State = field(default_factory=dict)
@@ -108,7 +108,7 @@ class Controller:
     def want(self, desired: DesiredDocuments) -> None:
         """Take a new desired set."""
         self._said, desired = desired, self.trials.allowed(desired)
-        self._known.edited()
+        self._snapshots.edited()
         if desired.digest != self.wanted.digest:
             self._retries.passed(self.wanted.digest)
         self.withdrawn -= desired.topologies
@@ -121,7 +121,7 @@ class Controller:
 
     def forget(self) -> None:
         """Retry failures at once, and read everything on the next poll."""
-        self._known.unchanged = None
+        self._snapshots.unchanged = None
         self._retries.reset()
 
     def poll(self) -> float:
@@ -158,14 +158,14 @@ class Controller:
         self._unread = 0.0
         connects = self._connects(chosen)
         is_calm = not connects and chosen.digest == self.good.digest == self._calm_for
-        if is_calm and self._known.unchanged is not None:
+        if is_calm and self._snapshots.unchanged is not None:
             with giving_way(self.options, self.is_awaited):
-                same = self._known.unchanged.is_unchanged()
+                same = self._snapshots.unchanged.is_unchanged()
             if same:
-                self.tally.looks += 1
+                self.tally.polls += 1
                 self.last_success = time.time()
                 return
-        since, recent = self._known.taken(began, connects=connects)
+        since, recent = self._snapshots.taken(began, connects=connects)
         ask = partial(ask_consent, accepts_reset=self.accepts_state_reset)
         options = replace(self.options, drop=self._dropped(chosen), partial=True, planned=ask)
         if self._is_edit(chosen) or connects:
@@ -181,7 +181,7 @@ class Controller:
         try:
             self._apply_thoroughly(chosen, options, began, for_nobody=not connects and chosen.digest == self.good.digest)
         except Overtaken:  # the snapshot is still valid
-            self._known.verified = since, recent
+            self._snapshots.verified = since, recent
             raise
 
     def _apply_thoroughly(self, chosen: DesiredDocuments, options: Options, began: float, *, for_nobody: bool) -> None:
@@ -193,13 +193,13 @@ class Controller:
             documents = (*documents, *lost)
             seen = plan_for(documents, options)
         self._note(seen)
-        self.tally.looks += 1
+        self.tally.polls += 1
         if self._waits_for_consent(seen):
             self._apply_beside(held(seen), chosen, documents, options, began)
             return
         if not seen.plan.steps:
             self._succeeded(chosen, seen)
-            self._known.unchanged, self._calm_for = UnchangedCheck(options, seen), chosen.digest
+            self._snapshots.unchanged, self._calm_for = UnchangedCheck(options, seen), chosen.digest
             return
         if not self._may_write(seen):
             self._say_observed(tuple(step.address for step in seen.plan.steps))
@@ -245,7 +245,7 @@ class Controller:
             ask_consent(result, accepts_reset=self.accepts_state_reset)
 
         def in_force(done: ApplyResult) -> None:
-            self.tally.looks += 1
+            self.tally.polls += 1
             self._done(chosen, done, began, chosen.names_with(done.topologies))
             self.in_force()
 
@@ -255,7 +255,7 @@ class Controller:
         except (Vanished, ConsentNeeded):
             return False
         log_warnings(done)
-        self._known.verified = since, done.verified
+        self._snapshots.verified = since, done.verified
         return True
 
     # -- what may be done -------------------------------------------------------------------------------------------

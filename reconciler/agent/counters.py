@@ -13,7 +13,7 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # sec
 class AgentCounters:
     """Counters since the start, for `pcn agent status` and the metrics."""
 
-    looks: int = 0
+    polls: int = 0
     results: dict[str, int] = field(default_factory=lambda: {"applied": 0, "healed": 0, "failed": 0})
     drift_healed: int = 0
     program_loads: int = 0

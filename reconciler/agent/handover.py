@@ -23,20 +23,20 @@ _PAUSE = 0.03  # seconds between two polls while a client waits for a port, or a
 @dataclass(frozen=True, slots=True)
 class Handover:
     """`job` runs a function on the job thread, the only one to touch `files` and `healer`; `read` takes the new desired set;
-    `looked`, called with the netdevs that may have moved, returns after a poll that began after the call; `ended` returns after
-    the current one."""
+    `fresh_poll`, called with the netdevs that may have moved, returns after a poll that began after the call; `ended` returns
+    after the current one."""
 
     files: Files
     healer: Controller
     job: Callable[[Callable[[], object]], Awaitable[object]]
     read: Callable[[], None]
-    looked: Callable[[Collection[str]], Awaitable[None]]
+    fresh_poll: Callable[[Collection[str]], Awaitable[None]]
     ended: Callable[[], Awaitable[None]]
 
     def functions(self) -> dict[str, Work]:
         """Handlers by method and path."""
         puts = {"PUT /topology": self._put, "PATCH /topology": self._patch, "DELETE /topology": self._delete}
-        return {**puts, "GET /topologies": self._list, "POST /look": self._look}
+        return {**puts, "GET /topologies": self._list, "POST /look": self._poll}
 
     async def _put(self, said: Any) -> dict[str, Any]:
         given = given_of(said)
@@ -56,18 +56,18 @@ class Handover:
     async def _list(self, _: Any) -> dict[str, Any]:
         return {"topologies": [self._state(path) for path in sorted(self.files.given)]}
 
-    async def _look(self, said: Any) -> dict[str, Any]:
+    async def _poll(self, said: Any) -> dict[str, Any]:
         """`ports`: answered once each of these ("cube:port") is connected to the netdev present now, or after `wait` seconds;
         `waiting` has the others. Without ports: after one poll."""
         ports = said.get("ports", []) if isinstance(said, dict) else []
         wanted = {port for port in ports if isinstance(port, str)}
         deadline = time.monotonic() + wait_of(said)
         if not wanted:
-            await self.looked(())
+            await self.fresh_poll(())
             return {"healthy": not self.healer.problem, "waiting": self._waiting()}
         await self.ended()  # if the kernel's notification of a netdev was quicker, it is connected by then
         while lacking := self._lacking(wanted):
-            await self.looked(lacking.values())
+            await self.fresh_poll(lacking.values())
             if time.monotonic() > deadline or not self._lacking(wanted):
                 break
             await asyncio.sleep(_PAUSE)
@@ -108,7 +108,7 @@ class Handover:
         """The state once it is no longer open, or after `wait` seconds."""
         deadline = time.monotonic() + wait
         while True:
-            await self.looked(())
+            await self.fresh_poll(())
             found = state()
             if found["state"] != WAITING or time.monotonic() > deadline:
                 return found

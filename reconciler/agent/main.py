@@ -30,10 +30,10 @@ from reconciler.agent.following import facts_changed
 from reconciler.agent.gc_policy import GcPolicy
 from reconciler.agent.handover import Handover
 from reconciler.agent.jobs import Jobs
-from reconciler.agent.looks import Looks
 from reconciler.agent.loop import Loop
 from reconciler.agent.netlink_events import LinkEvents
 from reconciler.agent.notify import Notifier
+from reconciler.agent.polls import Polls
 from reconciler.agent.report import Report
 from reconciler.agent.server import Answer, Server, http, metrics_listener, unix_listener
 from reconciler.agent.settings import Settings
@@ -65,7 +65,7 @@ class Agent:
     settings: Settings
     loop: Loop = field(default_factory=Loop)
     jobs: Jobs = field(init=False)
-    looks: Looks = field(init=False)
+    polls: Polls = field(init=False)
     report: Report = field(init=False)
     started: float = field(default_factory=time.time)
     files: Files = field(init=False)
@@ -88,13 +88,13 @@ class Agent:
         options = self.settings.options
         self.files = Files([*self.settings.paths, *(str(spool.directory) for _, spool in self.settings.feeds)], options.merge)
         self.feeds = [
-            Feed(source, spool, self.files.host, self.settings.care, self._published, self._asked)
+            Feed(source, spool, self.files.host, self.settings.care, self._published, self._own_status)
             for source, spool in self.settings.feeds
         ]
         self.published = PublishedFacts(options.services)
         self.healer = Controller(options, self.settings.mode, self.settings.prune, self.files.texts)
         self.jobs = Jobs(self.loop, lambda: status(self.files, self.healer, self.started, None))
-        self.looks = Looks(self.loop, self._look_once, self._reported, self.settings.interval)
+        self.polls = Polls(self.loop, self._poll_once, self._reported, self.settings.interval)
         self.report = Report(self.loop, self.jobs, Notifier())
         self.healer.is_awaited = lambda: self.jobs.is_awaited
         self.healer.in_force = self._in_force
@@ -135,8 +135,8 @@ class Agent:
         answers: dict[str, Answer] = {"": lambda _: json.dumps(self.status()).encode(), "log": self.slow_log.drain}
         for what, answer in answers.items():
             self._listen(stack, what, partial(Server, self.loop, answer=answer))
-        handover = Handover(self.files, self.healer, self.jobs.do_awaited, self._read, self.looks.anew, self._look_overtaken)
-        functions: dict[str, Work] = {**handover.functions(), "POST /sync": Sync(self.feeds, self._anew, self.status)}
+        handover = Handover(self.files, self.healer, self.jobs.do_awaited, self._read, self.polls.fresh, self._poll_overtaken)
+        functions: dict[str, Work] = {**handover.functions(), "POST /sync": Sync(self.feeds, self._retry_all, self.status)}
         self._listen(stack, "documents", partial(SourceServer, self.loop, functions=functions))
         if self.settings.metrics:
             from reconciler.agent import metrics
@@ -172,7 +172,7 @@ class Agent:
         if self._begun and await self.jobs.do(self.files.changed):
             await self._read_files()
 
-    def _asked(self) -> dict[str, Any] | None:
+    def _own_status(self) -> dict[str, Any] | None:
         """On a feed's thread: the status."""
         return singleton.ask(self.settings.options.root, 2.0)
 
@@ -192,13 +192,13 @@ class Agent:
         log.info("SIGHUP: looking at everything now")
         for feed in self.feeds:
             feed.sync()
-        await self._anew()
+        await self._retry_all()
 
-    async def _anew(self) -> None:
+    async def _retry_all(self) -> None:
         """Retry failures, read all files, and poll everything."""
         await self.jobs.do(self.healer.forget)
         await self.jobs.do(self._read)
-        await self.looks.anew()
+        await self.polls.fresh()
 
     # -- files ------------------------------------------------------------------------------------------------------
 
@@ -207,7 +207,7 @@ class Agent:
         self.watcher.discard()
         now = time.monotonic()
         if not self._first_poke:
-            self.loop.at("look", now + _AFTER_POKE, self.looks.now)
+            self.loop.at("poll", now + _AFTER_POKE, self.polls.now)
         self._first_poke = self._first_poke or now
         self.loop.at("files", min(now + QUIET, self._first_poke + AT_MOST), self._files_quiet)
 
@@ -221,7 +221,7 @@ class Agent:
 
     async def _read_files(self) -> None:
         await self.jobs.do(self._read)
-        await self.looks.now()
+        await self.polls.now()
 
     def _read(self) -> None:
         self.healer.want(self.files.refresh(self.settings.options.services))
@@ -256,16 +256,16 @@ class Agent:
         changes = self.links.changes()
         dead = self.links.lost(changes)
         if changes:
-            await self.looks.ended()
+            await self.polls.ended()
             changes = {name: what for name, what in changes.items() if not self.links.is_as(name, self.healer.netdevs.get(name))}
         if changes:
             log.debug("%s", ", ".join(f"{name} {what}" for name, what in changes.items()))
-            self.looks.moved |= changes.keys()
+            self.polls.moved |= changes.keys()
         if dead:  # which no poll handles
             await self.jobs.do(lambda: self._forget_behind(dead))
         is_needed = bool(changes) or await self.jobs.do(self._facts_changed)
         if is_needed:
-            await self.looks.now()
+            await self.polls.now()
 
     def _forget_behind(self, netdevs: Collection[str]) -> None:
         """On the job thread."""
@@ -279,11 +279,11 @@ class Agent:
         if kind != "fact":
             self.slow_log.take(kind, said)
         elif self.published.take(said):
-            self.loop.sooner("facts", _AFTER_FACTS, self.looks.now)
+            self.loop.sooner("facts", _AFTER_FACTS, self.polls.now)
 
-    async def _look_once(self, moved: Collection[str]) -> float:
+    async def _poll_once(self, moved: Collection[str]) -> float:
         """Returns the seconds until the next poll. `moved`: netdevs that appeared, disappeared or changed."""
-        pause, found = await self.jobs.do(lambda: self._looked(moved))
+        pause, found = await self.jobs.do(lambda: self._poll_kernel(moved))
         self._serve(found)
         self.slow_log.forget({cube.name for cube in found.cubes})
         return pause
@@ -291,18 +291,18 @@ class Agent:
     def _in_force(self) -> None:
         """On the job thread, during the poll."""
         self.jobs.in_force()
-        self.loop.from_thread(self.looks.in_force)
+        self.loop.from_thread(self.polls.in_force)
 
-    async def _look_overtaken(self) -> None:
+    async def _poll_overtaken(self) -> None:
         """Wait for the current poll; since a source waits, one that finds nothing new ends early."""
         with self.jobs.awaited():
-            await self.looks.ended()
+            await self.polls.ended()
 
     def _serve(self, found: Discovery) -> None:
         self.published.serve(found.cubes)
         self.workers.serve(found.cubes, found.shared_ring)
 
-    def _looked(self, moved: Collection[str]) -> tuple[float, Discovery]:
+    def _poll_kernel(self, moved: Collection[str]) -> tuple[float, Discovery]:
         """On the job thread: returns the delay until the next poll, and the cubes with a slow path."""
         self.healer.moved.update(moved)
         if self._services_changed():

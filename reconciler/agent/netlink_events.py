@@ -15,7 +15,7 @@ from reconciler.kernel.netstate import NetdevState
 
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _GROUPS = (1, 5, 9)  # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
-_Look = tuple[int, str, bool, bool, int, tuple[str, ...]]
+_State = tuple[int, str, bool, bool, int, tuple[str, ...]]
 CAME, RAISED, LOST, BLINKED = "appeared", "was set up", "lost its carrier", "lost its carrier, and has it again"
 
 
@@ -27,7 +27,7 @@ class LinkEvents:
         for group in _GROUPS:
             self._sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
         self._sock.setblocking(False)
-        self._last = _look()
+        self._last = _read()
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -45,7 +45,7 @@ class LinkEvents:
 
     def changes(self) -> dict[str, str]:
         """Changes since the last call, by netdev: 'came', 'went away', 'lost its carrier'."""
-        before, now = self._last, _look()
+        before, now = self._last, _read()
         self._last = now
         found = {name: CAME for name in now if name not in before}
         found |= {name: "went away" for name in before if name not in now}
@@ -80,9 +80,9 @@ class LinkEvents:
         self._sock.close()
 
 
-def _look() -> dict[str, _Look]:
+def _read() -> dict[str, _State]:
     return {name: _of(netdev) for name, netdev in rtnl.links().items()}
 
 
-def _of(netdev: NetdevState) -> _Look:
+def _of(netdev: NetdevState) -> _State:
     return netdev.index, netdev.mac, netdev.up, netdev.carrier, netdev.losses, netdev.other_names

@@ -49,7 +49,7 @@ def status(files: Files, healer: Controller, started: float, slow_path: Mapping[
         "done": {"program_loads": tally.program_loads, "map_writes": tally.map_writes, "link_changes": tally.link_changes},
         "drift": {"now": list(healer.drift), "healed": tally.drift_healed, "last": healer.healed[-5:]},
         "pending": list(healer.pending),
-        "looks": tally.looks,
+        "looks": tally.polls,
         "slow_path": dict(slow_path) if slow_path is not None else None,
         "memory_kib": resident(),
     }

@@ -12,7 +12,7 @@ from reconciler.present.rows import Decoder
 
 
 @dataclass(slots=True)
-class DriftLook:
+class CachedDrift:
     """Holds the last snapshot. For one thread only."""
 
     options: Options

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.api.answers import JSON, Answer, missing, not_allowed
-from reconciler.api.drift import DriftLook
+from reconciler.api.drift import CachedDrift
 from reconciler.api.page import model
 from reconciler.api.picture import picture
 from reconciler.api.request import Request
@@ -30,7 +30,7 @@ def answer(request: Request, store: Store) -> Answer:
             return Answer(200, picture(store), kind=JSON)
         case ("drift",):
             _only(request, "GET")
-            return Answer(200, DriftLook(store.options)(), kind=JSON)
+            return Answer(200, CachedDrift(store.options)(), kind=JSON)
         case ("models", service):
             _only(request, "GET")
             return Answer(200, model(store, service), kind=JSON)

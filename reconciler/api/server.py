@@ -24,7 +24,7 @@ from reconciler.api.answers import Refusal
 from reconciler.api.app import App
 from reconciler.api.callers import Policy
 from reconciler.api.cube_log import CubeLog
-from reconciler.api.drift import DriftLook
+from reconciler.api.drift import CachedDrift
 from reconciler.api.events import Hub, watch
 from reconciler.api.listeners import BACKLOG, Tls, listeners
 from reconciler.api.ownership import refuse_two_sources
@@ -175,7 +175,7 @@ async def _watch(app: App) -> None:
 
     questions: dict[str, Callable[[], Any]] = {
         "graph": lambda: picture(store),
-        "drift": DriftLook(store.options),
+        "drift": CachedDrift(store.options),
         "topology": lambda: {name: store.revision(name) for name in store.texts()},
         "agent": lambda: _agent(root),
         "counters": lambda: stats.plain(stats.read(root, services, entries=False)),

@@ -196,11 +196,11 @@ def test_edits_in_a_row_are_planned_by_what_was_verified_of_the_one_before(agent
     assert drift() == []
 
 
-def test_a_look_makes_way_for_an_edit_which_is_planned_by_the_look_before_it(agent: Agent) -> None:
-    looks = agent.healer.tally.looks
+def test_a_poll_makes_way_for_an_edit_which_is_planned_by_the_poll_before_it(agent: Agent) -> None:
+    polls = agent.healer.tally.polls
     agent.healer.is_awaited = lambda: True
     assert agent.healer.poll() == SOON
-    assert agent.healer.tally.looks == looks, "it ended early"
+    assert agent.healer.tally.polls == polls, "it ended early"
     os.unlink(agent.path("t1/ports/a"))
     assert agent.save(text("t", MANY, "DROP")) == SOON
     assert agent.healer.poll() == SOON, "the look after it, too"

@@ -20,7 +20,7 @@ from reconciler.kernel import linkwrite, netns
 @pytest.mark.parametrize("seen", [False, True])
 def test_what_was_learned_behind_a_netdev_goes_with_its_carrier_whoever_saw_it_first(seen: bool) -> None:
     forgotten: list[set[str]] = []
-    looks: list[bool] = []
+    polls: list[bool] = []
 
     async def job(work: Any) -> Any:
         return work()
@@ -28,19 +28,19 @@ def test_what_was_learned_behind_a_netdev_goes_with_its_carrier_whoever_saw_it_f
     async def ended() -> None:
         pass
 
-    async def look() -> None:
-        looks.append(True)
+    async def poll() -> None:
+        polls.append(True)
 
     links = SimpleNamespace(
         changes=lambda: {"eth7": LOST}, lost=set, is_as=lambda name, _: seen
     )
     agent: Any = SimpleNamespace(
         links=links, healer=SimpleNamespace(netdevs={}), jobs=SimpleNamespace(do=job),
-        looks=SimpleNamespace(moved=set(), ended=ended, now=look), _forget_behind=forgotten.append, _facts_changed=lambda: False,
+        polls=SimpleNamespace(moved=set(), ended=ended, now=poll), _forget_behind=forgotten.append, _facts_changed=lambda: False,
     )  # fmt: skip
     asyncio.run(Agent._links_settled(agent))
     assert forgotten == [{"eth7"}]
-    assert len(looks) == (not seen), "who has seen it has acted upon it"
+    assert len(polls) == (not seen), "who has seen it has acted upon it"
 
 
 def test_by_a_netdev_that_has_just_come_or_was_just_set_up_nothing_has_got_lost() -> None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("bcc", "networkx", "pyroute2", "jsonschema", "watchdog", "asyncio")
 LOOPS = {f"reconciler.{name}" for name in (  # run in the agent and the API, whose loop is asyncio's, and in no command
     "api.app", "api.cube_log", "api.events", "api.listeners", "api.own", "api.page", "api.routes", "api.run", "api.server", "agent.client",
-    "agent.handover", "agent.jobs", "agent.looks", "agent.loop", "agent.main", "agent.report", "agent.server", "agent.sources", "agent.sync", "rpc.client", "rpc.serve", "service.remote.offer",
+    "agent.handover", "agent.jobs", "agent.polls", "agent.loop", "agent.main", "agent.report", "agent.server", "agent.sources", "agent.sync", "rpc.client", "rpc.serve", "service.remote.offer",
     "slowpath.shared_ring", "slowpath.supervisor")}
 NO_OP_BUDGET = 0.150  # seconds
 

@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable, Collection
 from reconciler.agent.loop import Loop
 
 
-class Looks:
-    """`look` polls, with the netdevs that moved, and returns the seconds until the next; `usual` is the delay if it fails. `done`
-    is called after the last of consecutive polls. `moved`: netdevs that no poll has considered."""
+class Polls:
+    """`poll` reads the kernel, given the netdevs that moved, and returns the seconds until the next; `usual` is the delay if it
+    fails. `done` is called after the last of consecutive polls. `moved`: netdevs that no poll has considered."""
 
     def __init__(
-        self, loop: Loop, look: Callable[[Collection[str]], Awaitable[float]], done: Callable[[], None], usual: float
+        self, loop: Loop, poll: Callable[[Collection[str]], Awaitable[float]], done: Callable[[], None], usual: float
     ) -> None:
-        self._loop, self._look, self._done, self._usual = loop, look, done, usual
+        self._loop, self._poll, self._done, self._usual = loop, poll, done, usual
         self.moved: set[str] = set()
         self._running = False
         self._again = False
@@ -33,13 +33,13 @@ class Looks:
                 self._again, moved, self.moved = False, self.moved, set()
                 self._waiting_for_this, self._waiting, self._under_way = self._waiting, [], asyncio.Event()
                 try:
-                    pause = await self._look(moved)
+                    pause = await self._poll(moved)
                 finally:
                     self.in_force()
                     self._under_way.set()
         finally:
             self._running, self._under_way = False, None
-            self._loop.after("look", pause, self.now)
+            self._loop.after("poll", pause, self.now)
         self._done()
 
     def in_force(self) -> None:
@@ -47,7 +47,7 @@ class Looks:
         for event in self._waiting_for_this:
             event.set()
 
-    async def anew(self, moved: Collection[str] = ()) -> None:
+    async def fresh(self, moved: Collection[str] = ()) -> None:
         """Returns after a poll that began after the call, or once its edit is in force; also if it fails. `moved`: netdevs that
         may have changed."""
         self.moved |= set(moved)

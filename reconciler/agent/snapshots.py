@@ -24,7 +24,7 @@ def giving_way(options: Options, is_awaited: Callable[[], bool]) -> Iterator[Non
 
 
 @dataclass(slots=True)
-class Known:
+class Snapshots:
     """`unchanged` compares the kernel with the last poll in sync; `verified`: the state that the last edit was verified with, and
     the time of the last full read."""
 
