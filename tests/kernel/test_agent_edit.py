@@ -51,7 +51,7 @@ class Agent:
 def agent(tmp_path: Path) -> Iterator[Agent]:
     agent = Agent(tmp_path)
     agent.save(text("t", MANY))
-    while agent.healer._known.unchanged is None or not agent.healer._known.unchanged.is_unchanged():
+    while agent.healer._snapshots.unchanged is None or not agent.healer._snapshots.unchanged.is_unchanged():
         agent.healer.poll()
     yield agent
     for topology in ("t", "u"):
@@ -130,7 +130,7 @@ def balanced(backend: str) -> str:
 
 def test_a_long_table_is_not_read_for_one_row_and_what_somebody_wrote_to_another_is_healed_at_once(agent: Agent) -> None:
     agent.save(balanced("10.9.0.1"))
-    while agent.healer._known.unchanged is None or not agent.healer._known.unchanged.is_unchanged():
+    while agent.healer._snapshots.unchanged is None or not agent.healer._snapshots.unchanged.is_unchanged():
         agent.healer.poll()
     with Bpffs(agent.options.root).opened("cubes/lb/tables/members") as fd:
         spec = maps.info(fd).spec
@@ -143,7 +143,7 @@ def test_a_long_table_is_not_read_for_one_row_and_what_somebody_wrote_to_another
         own = next(key for key, row in there.items() if row[12:16] == bytes((10, 9, 0, 2)))
         agent.healer.poll()
         assert maps.rows(fd, spec)[other] == before[other]
-        while agent.healer._known.unchanged is None or not agent.healer._known.unchanged.is_unchanged():
+        while agent.healer._snapshots.unchanged is None or not agent.healer._snapshots.unchanged.is_unchanged():
             agent.healer.poll()
         maps.delete_many(fd, spec, [own])
         agent.healer.poll()

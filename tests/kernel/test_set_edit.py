@@ -81,7 +81,7 @@ def edits(agent: Agent, text: Text, count: int, place: int) -> int:
 
 
 def _until_calm(agent: Agent) -> None:
-    while agent.healer._known.unchanged is None or not agent.healer._known.unchanged.is_unchanged():
+    while agent.healer._snapshots.unchanged is None or not agent.healer._snapshots.unchanged.is_unchanged():
         agent.healer.poll()
 
 
