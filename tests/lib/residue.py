@@ -25,6 +25,7 @@ BPFFS = Path("/sys/fs/bpf")
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwyz"  # no x: it separates process and serial number
 _GLOBAL = {"links": bpf.LINK_NEXT_ID, "programs": bpf.PROG_NEXT_ID, "maps": bpf.MAP_NEXT_ID}  # kinds that are not a namespace's
+_NAMED = 10  # entries of a kind, in the error
 _FDINFO = re.compile(r"^(prog|map|link)_id:\s+(\d+)$", re.MULTILINE)
 
 
@@ -83,11 +84,17 @@ def assert_no_residue(
     left = new_since(before, kinds)
     while left:
         if time.monotonic() - began > (wait_for_others if left.keys() <= _GLOBAL.keys() else wait):
-            raise AssertionError("left behind: " + "; ".join(f"{kind}: {', '.join(left[kind])}" for kind in left))
+            raise AssertionError("left behind: " + "; ".join(f"{kind}: {_first(left[kind])}" for kind in left))
         time.sleep(0.02)
         now = new_since(before, kinds)
         still = {kind: _those_of(now.get(kind, []), kind, entries) for kind, entries in left.items()}
         left = {kind: entries for kind, entries in still.items() if entries}
+
+
+def _first(entries: list[str]) -> str:
+    """A test that fails amid its set-up may leave hundreds, which would hide why it failed."""
+    more = len(entries) - _NAMED
+    return ", ".join(entries[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _those_of(now: list[str], kind: str, before: list[str]) -> list[str]:
