@@ -207,7 +207,7 @@ class Agent:
         self.watcher.discard()
         now = time.monotonic()
         if not self._first_poke:
-            self.loop.at("poll", now + _AFTER_POKE, self.polls.now)
+            self.loop.at("kernel poll", now + _AFTER_POKE, self.polls.now)
         self._first_poke = self._first_poke or now
         self.loop.at("files", min(now + QUIET, self._first_poke + AT_MOST), self._files_quiet)
 
@@ -230,9 +230,9 @@ class Agent:
         self.files.news.clear()
         self.watcher.follow(self.files.paths())
 
-    async def _poll(self) -> None:
+    async def _poll_files(self) -> None:
         """Changes without an event."""
-        self.loop.after("poll", POLL, self._poll)
+        self.loop.after("file poll", POLL, self._poll_files)
         if not self._first_poke and await self.jobs.do(self.files.changed):
             self._files_poked()
         elif self.files.waits:
@@ -341,7 +341,7 @@ class Agent:
         self._begun = True
         self._reported()
         self.report.begin()
-        await self._poll()
+        await self._poll_files()
 
     def _reported(self) -> None:
         """Nothing is reported before the first poll is over."""

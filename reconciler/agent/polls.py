@@ -39,7 +39,7 @@ class Polls:
                     self._under_way.set()
         finally:
             self._running, self._under_way = False, None
-            self._loop.after("poll", pause, self.now)
+            self._loop.after("kernel poll", pause, self.now)
         self._done()
 
     def in_force(self) -> None:
