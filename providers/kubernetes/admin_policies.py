@@ -2,9 +2,9 @@
 
     administrators' rules, by priority ──▶ NetworkPolicies ──▶ the baseline's rules ──▶ all else passes
 
-Allow and Deny are rules that accept and drop. Pass leaves the rest of the first tier out. A firewall has no jump: what such a
-rule matches meets a copy of the later tiers' rules, each about packets that both match, and then one that accepts. So first
-match stays all there is, and a Pass costs as many rules as there are in later tiers.
+Allow and Deny are rules that accept and drop. Pass skips the rest of the first tier. A firewall has no jump: a Pass is a copy of
+the later tiers' rules, each intersected with the match of the Pass, followed by a rule that accepts. So the first match always
+decides, and a Pass costs as many rules as the later tiers have.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _both(firewall: Firewall, one: Rule, other: Rule) -> Rule | None:
 
 
 def _set_of_both(firewall: Firewall, names: Sequence[str]) -> str:
-    """Sets of pods and nodes are addresses; those with '!' are prefixes that are left out."""
+    """Sets of pods and nodes contain addresses; those with '!' contain excluded prefixes."""
     if len(set(names)) < 2:
         return names[0] if names else ""
     key = tuple(sorted(names))

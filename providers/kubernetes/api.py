@@ -1,6 +1,6 @@
-"""Raw JSON from an API server: what this provider reads, a client library would turn into objects at 300 times the cost.
+"""Raw JSON from an API server; a client library would decode it into objects at 300 times the cost.
 
-A list of 1,001 slices takes 0.1 s and 28 MB of memory this way, and 37 s and 76 MB with the `kubernetes` package. HTTP is h11's.
+A list of 1,001 slices takes 0.1 s and 28 MB of memory, and 37 s and 76 MB with the `kubernetes` package. HTTP is h11's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LONGEST_LINE = 32 << 20
 
 
 class ApiError(Exception):
-    """The API server says no. `status` is HTTP's; 0: it is away."""
+    """The API server refused a request. `status` is HTTP's; 0: it is unreachable."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
@@ -36,7 +36,7 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach an API server. `token_file` is read for each request, since tokens are exchanged on the way."""
+    """How to reach an API server. `token_file` is read for each request, since tokens are rotated."""
 
     server: str
     tls: ssl.SSLContext | None = None
@@ -48,7 +48,7 @@ class Access:
 
 
 def in_cluster(environment: Mapping[str, str], account: Path = ACCOUNT) -> Access:
-    """As a pod is told. Raises ApiError outside of one."""
+    """The access that a pod is configured with. Raises ApiError outside of a pod."""
     host, port = environment.get("KUBERNETES_SERVICE_HOST"), environment.get("KUBERNETES_SERVICE_PORT", "443")
     if not host or not (account / "token").exists():
         raise ApiError(0, "no --kubeconfig is given, and this is no pod with a service account")
@@ -129,7 +129,7 @@ class Api:
                     yield json.loads(line)
 
     async def _body(self, method: str, path: str, said: bytes = b"") -> AsyncIterator[bytes]:
-        """The parts of an answer's body as they come. Raises ApiError for any other status than success."""
+        """The chunks of a response's body as they arrive. Raises ApiError unless the status is success."""
         where = urlsplit(self._access.server)
         port = where.port or (443 if where.scheme == "https" else 80)
         try:

@@ -1,8 +1,8 @@
-"""What differs between two documents of a node, as a few edits: 5,000 services are not handed in for one endpoint.
+"""The difference of two documents of a node as a few edits, so that one endpoint does not resubmit 5,000 services.
 
     changes(old, new)    # [{"path": ["pods", "service", "10.96.0.1", "80", "TCP"], "operation": "replace", "value": {...}}]
 
-Entries that say the same are mostly the very same objects (services.py keeps them), so that finding the others costs little.
+Equal entries are mostly identical objects (services.py keeps them), which makes the comparison cheap.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Edit = dict[str, Any]
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Edit] | None:
-    """The edits that make one of the other, but for the order of entries that have none; None: it takes a whole document."""
+    """The edits that turn `old` into `new`, up to the order of unordered entries; None: a whole document is needed."""
     before, after = old["spec"], new["spec"]
     cubes = [cube["name"] for cube in before["cubes"]]
     rest = [{name: value for name, value in spec.items() if name != "cubes"} for spec in (before, after)]

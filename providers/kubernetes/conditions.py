@@ -1,10 +1,10 @@
 """The status of a Topology, by the rules that kubectl wait, Flux and Argo read (kstatus). Pure.
 
     Ready         True: this generation is in force on every node that it is for
-    Reconciling   there, and True, while nodes are under way
-    Stalled       there, and True, when some node will not get on before the resource is another one
+    Reconciling   present, and True, while nodes are in progress
+    Stalled       present, and True, when some node cannot proceed until the resource changes
 
-`observedGeneration` says which generation all of it is about. Reasons: InSync, Pending, Failed, Invalid, HostMismatch.
+`observedGeneration` is the generation that all of it refers to. Reasons: InSync, Pending, Failed, Invalid, HostMismatch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def now() -> str:
 def status(
     known: Mapping[str, Any], generation: Any, node: str, said: Said | None, chosen: Collection[str], when: str
 ) -> dict[str, Any]:
-    """What `node` writes: itself among the nodes if it has `said` anything, and conditions. What is so already keeps its time."""
+    """The status that `node` writes: its own entry if it has a result (`said`), and conditions. Unchanged
+    conditions keep their time."""
     nodes = {name: each for name, each in (known.get("nodes") or {}).items() if name in chosen}
     if said is not None:
         nodes[node] = {"state": said[1], "problem": said[2][:_LONGEST], "observedGeneration": said[0]}

@@ -1,14 +1,14 @@
-"""A node's whole network as one topology: a pure function of what is known of the cluster.
+"""A node's network as one topology: a pure function of the cluster's state.
 
     pod<i> ═ pods:s<i>   pods:up [policy] ═ (local ═) gateway:pods
-                                                    gateway:up               ═ pcn-up    what knows pods' addresses
+                                                    gateway:up               ═ pcn-up    peers that route pods' addresses
                                                     gateway:out [masquerade] ═ pcn-out   all else
                                                     gateway:services ═ [source] host ═ pcn-host   the host's way to services
     eth0 [edge]                                     (═ gateway:wire, which is `up` without the host's stack)
 
-`pods`, `local` and `host` are load balancers (services.py says which serves what), `gateway` is a router, `policy` a firewall;
-`masquerade`, `source` and `edge` translate addresses. `local` is there while it has a service, since each packet of a pod would
-pass it. Which cube does what is decided here and nowhere else.
+`pods`, `local` and `host` are load balancers (services.py has their services), `gateway` is a router, `policy` a firewall;
+`masquerade`, `source` and `edge` translate addresses. `local` exists only while it has a service, since each packet of a pod
+traverses it. The roles of the cubes are decided here and nowhere else.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _STRETCH = {4: 32, 6: 128}
 
 @dataclass(frozen=True, slots=True)
 class NodeDocument:
-    """`topology` is the document; `notes` say what of the cluster's wishes is not in it; `health` as in services.Served;
+    """`topology` is the document; `notes`: requests of the cluster that it cannot express; `health` as in services.Served;
     `routes` of the host to other nodes' pods: (prefix, next hop). `tunnels` to other nodes."""
 
     topology: Mapping[str, Any]
@@ -47,8 +47,8 @@ class NodeDocument:
 
 @dataclass(slots=True)
 class Kept:
-    """What whoever asks again and again keeps of the last time, so that not everything is worked out again. None of it is needed:
-    it holds for the very same objects of the API only. `policies` is the firewall with its notes, and what it was made of."""
+    """A cache of the previous document's parts, for callers that build documents repeatedly. It is optional: entries are valid
+    for identical objects of the API only. `policies`: the firewall with its notes, and the inputs it was built from."""
 
     services: Known = field(default_factory=Known)
     policies: tuple[Mapping[str, Any], Sequence[str]] = {}, ()
@@ -57,7 +57,7 @@ class Kept:
 
 
 def node_document(state: State, node: str, settings: Settings, kept: Kept | None = None) -> NodeDocument:
-    """The topology of one node. Raises ValueError if the API does not say its pod range yet, or one without room."""
+    """The topology of one node. Raises ValueError if the API has no pod range for it yet, or one that is too small."""
     kept = kept or Kept()
     said = pod_ranges(state.nodes.get(("", node), {}))
     ranges = state.ranges or said
@@ -135,7 +135,7 @@ def _pods(found: Served, families: Mapping[int, Family], settings: Settings) -> 
 
 
 def _gateway(state: State, found: Served, families: Mapping[int, Family], settings: Settings) -> dict[str, Any]:
-    """The router. Neighbours do not change while a slot's address is its own, so none is ever asked for."""
+    """The router. Neighbours are static, since each slot has a fixed address, so none is resolved."""
     ports: list[dict[str, Any]] = [
         {"name": "pods", "peer": _inward(found, "local:front", "pods:up"), "mac": gateway_mac(families)},
         {"name": "up", "peer": _near(UP)},
@@ -171,8 +171,8 @@ def _neighbour(address: Any, port: str, station: str) -> dict[str, str]:
 
 
 def _routes(state: State, found: Served, family: Family, settings: Settings) -> Iterator[dict[str, str]]:
-    """Up to who knows pods' addresses, inward to services of pods here, to the host's balancer for answers to the node's own
-    address, and out to all else."""
+    """By `up` to peers that route pods' addresses, inward to services of pods here, to the host's balancer for replies to the
+    node's own address, and by `out` to everything else."""
     up = [*settings.not_masqueraded]
     for _, node in sorted(state.nodes.items()):
         up += [*pod_ranges(node), *(_whole(ipaddress.ip_address(each)) for each in node_addresses(node))]
@@ -194,7 +194,7 @@ def _inward(found: Served, local: str, other: str) -> str:
 
 
 def _local(found: Served) -> Iterator[dict[str, Any]]:
-    """The balancer for clients that keep their address. It is where all that pods answer passes, whoever asked."""
+    """The balancer for clients that keep their address. All replies of pods pass it."""
     if not found.rows["local"]:
         return
     front = {"name": "front", "peer": "gateway:pods", "type": "FRONTEND"}
@@ -204,7 +204,7 @@ def _local(found: Served) -> Iterator[dict[str, Any]]:
 
 
 def _host(found: Served) -> dict[str, Any]:
-    """The host's balancer. Behind it all clients have the node's address among the pods, so that answers come back to it."""
+    """The host's balancer. Behind it clients have the node's address in the pod range, so that replies return through it."""
     front = {"name": "front", "peer": _near(HOST), "type": "FRONTEND"}
     back = {"name": "back", "peer": "gateway:services", "type": "BACKEND", "tcubes": ["source"]}
     rows = list(found.rows["host"].values())

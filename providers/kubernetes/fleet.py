@@ -13,8 +13,8 @@ _STATES = {"applied": "InSync", "refused": "Invalid", "failed": "Failed"}
 
 
 def rows(nodes: Iterable[Object], topologies: Iterable[Object]) -> list[dict[str, Any]]:
-    """One a node, by name. `topologies` are those that are for it, each with the generation that it has ('' if none yet). A node
-    that is not ready by the cluster's own word is 'Away'. Pure."""
+    """One a node, by name. `topologies`: those that select it, each with the generation in force ('' if none yet). A node that
+    the cluster reports as not ready is 'Away'. Pure."""
     items = sorted(topologies, key=_name)
     return sorted((_row(node, items) for node in nodes), key=lambda row: str(row["host"]))
 

@@ -1,4 +1,4 @@
-"""Health checks of services with externalTrafficPolicy Local: a load balancer outside asks each node whether it has endpoints."""
+"""Health checks of services with externalTrafficPolicy Local: an external load balancer probes each node for endpoints."""
 
 from __future__ import annotations
 

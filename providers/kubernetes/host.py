@@ -1,4 +1,4 @@
-"""What a node's own stack has to be for pods: it forwards, and knows the way to other nodes' pods."""
+"""Settings of a node's own stack that pods need: forwarding, and routes to other nodes' pods."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _key(body: bytes) -> bytes:
 
 
 def _sysctls() -> Iterator[tuple[str, str]]:
-    """What pods send comes by one of these netdevs, and what is for them leaves by another."""
+    """Pods' packets arrive at one of these netdevs, and packets to pods leave by another."""
     yield "ipv4/ip_forward", "1"
     yield "ipv6/conf/all/forwarding", "1"
     for name in (UP, OUT, HOST, *([overlay.NETDEV] if os.path.isdir(f"/proc/sys/net/ipv4/conf/{overlay.NETDEV}") else [])):

@@ -1,4 +1,4 @@
-"""What stands on a node beside the kernel: the CNI plugin and its configuration."""
+"""A node's files: the CNI plugin and its configuration."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _STUBS = Path(__file__).parent / "cni"
 
 
 def plugin(binaries: Path) -> None:
-    """The stub, with the way back to this installation for when no provider runs. Replaced as a whole. In C where it was built
-    with the package, or a compiler is here; in Python, which takes 5 ms more to start, where not."""
+    """The stub, with the path of this installation as a fallback while no provider runs. Replaced atomically. In C if it was
+    built with the package or a compiler is present; otherwise in Python, which takes 5 ms longer to start."""
     fallback = shutil.which("pcn-k8s") or str(Path(sys.prefix) / "bin" / "pcn-k8s")
     stub = (_STUBS / "stub.py").read_text(encoding="utf-8").replace('b"pcn-k8s"', repr(fallback.encode())).encode()
     _write(binaries / PLUGIN, built(fallback) or stub, 0o755)
 
 
 def built(fallback: str) -> bytes | None:
-    """The stub in C, which stands alone: a node may have another C library than this one. None: it cannot be built here."""
+    """The stub in C, statically linked: a node may have another C library. None: it cannot be built here."""
     with suppress(FileNotFoundError):
         return (_STUBS / "stub").read_bytes()  # whoever made the package knew where it would be
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
@@ -47,7 +47,7 @@ def built(fallback: str) -> bytes | None:
 
 
 def conflist(configuration: Path) -> None:
-    """What makes a kubelet's runtime call the plugin, and the node Ready."""
+    """The configuration with which the container runtime calls the plugin, and the node becomes Ready."""
     said = {"cniVersion": "1.0.0", "name": "pcn", "plugins": [{"type": PLUGIN}]}
     _write(configuration / CONFLIST, (json.dumps(said, indent=1) + "\n").encode(), 0o600)
 
@@ -66,7 +66,7 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 
 
 async def remove(root: str, binaries: Path, configuration: Path) -> int:
-    """Leave nothing: the configuration first, so that nothing new comes, then pods' netdevs and the topology."""
+    """Uninstall: the configuration first, so that no pod is added, then pods' netdevs and the topology."""
     for path in (configuration / CONFLIST, binaries / PLUGIN):
         with suppress(FileNotFoundError):
             path.unlink()

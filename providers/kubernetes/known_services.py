@@ -1,6 +1,6 @@
-"""What came of each service the last time, so that an endpoint that changes costs one service among 5,000, and not all of them.
+"""A cache of each service's rows, so that a changed endpoint costs one service of 5,000, and not all of them.
 
-The objects of the API are known by being the very same ones: whoever watches puts another one in the place of what has changed.
+Entries are valid for identical API objects: a watch replaces an object that changed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Make = Callable[[Name, Object, list[Object]], "Served | None"]
 
 @dataclass(slots=True)
 class Known:
-    """`parts` by service, with the objects that they were made of, in the order of the names; `whole` is all of them together.
-    `of` is what else they follow from, `services` and `slices` what the API said then, and `own` the slices of each service."""
+    """`parts` by service, with the objects that they were built from, in the order of the names; `whole` is their union.
+    `of`: their other inputs; `services` and `slices`: the API's objects at that time; `own`: the slices of each service."""
 
     of: tuple[Any, ...] = ()
     services: Mapping[Name, Object] = field(default_factory=dict)
@@ -33,7 +33,8 @@ class Known:
     whole: Served | None = None
 
     def of_services(self, state: State, of: tuple[Any, ...], make: Make, empty: Callable[[], Served]) -> Served:
-        """All services together, which nobody may change. `make` gives what follows from one, None for one that is not served."""
+        """The union of all services, which callers must not mutate. `make` returns one service's part, None if it is
+        not served."""
         if self.of != of:
             self.parts, self.whole = {}, None
         whole = self._edited(state, make) or self._anew(state, make, empty)
@@ -83,7 +84,7 @@ class Known:
         return replace(self.whole, rows=rows) if changed else self.whole
 
     def _is_edit(self, old: Served, new: Served) -> bool:
-        """Whether the rows have other words, and all else is the same; and the old ones are in force, not another service's."""
+        """Whether only the contents of rows differ; and the old rows are in force, not those of another service."""
         assert self.whole is not None
         for balancer, rows in old.rows.items():
             there = self.whole.rows[balancer]

@@ -34,7 +34,7 @@ log = logging.getLogger("pcn.k8s")
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The exit code: 0 done, 1 not, 64 for words that mean nothing."""
+    """The exit code: 0 success, 1 failure, 64 for invalid arguments."""
     parser = argparse.ArgumentParser("pcn-k8s", description="The Kubernetes network provider of a node.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="run|status|fleet|refused|document|install|uninstall|cni")
     runs = verbs.add_parser("run", help="watch the cluster, and keep this node's topology in force")
@@ -147,7 +147,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _access(arguments: argparse.Namespace) -> Access | None:
-    """How to reach the API server; None if nobody says it, which it says."""
+    """How to reach the API server; None, after an error message, if it is not configured."""
     from providers.kubernetes.api import ApiError, from_kubeconfig, in_cluster
 
     try:
@@ -165,7 +165,7 @@ def _fleet(arguments: argparse.Namespace) -> int:
 
 
 def _kube_proxy() -> str:
-    """Two that serve the same services are in each other's way."""
+    """Warn of a kube-proxy: it and this provider would serve the same services."""
     import shutil
     import subprocess
 

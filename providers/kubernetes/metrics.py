@@ -17,7 +17,7 @@ Value = tuple[str, float]
 
 
 def page(said: Mapping[str, Any]) -> str:
-    """The text of what `Node.status` says."""
+    """`Node.status` in the exposition format."""
     return "".join(
         f"# HELP {name} {text}\n# TYPE {name} gauge\n" + "".join(f"{name}{labels} {value}\n" for labels, value in values)
         for name, text, values in _families(said)

@@ -111,7 +111,7 @@ class Node:
 
 
 def _telling(answer: Callable[[], Mapping[str, Any]]) -> Callable[..., Awaitable[None]]:
-    """A server that says it to whoever connects, and may."""
+    """A handler that writes the answer to each authorised client."""
 
     async def tell(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):

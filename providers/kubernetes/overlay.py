@@ -1,7 +1,7 @@
-"""The overlay between nodes: a VXLAN netdev of the host, whose every station follows from its node's pod range.
+"""The overlay between nodes: a VXLAN netdev of the host, with static entries derived from each node's pod range.
 
-Nothing is learned and nothing asked for: another node's pods are behind the first address of their range, whose MAC address is
-known from it, and which is behind that node's own address.
+Nothing is learned or resolved: the next hop of another node's pods is the first address of their range, its MAC address is
+derived from it, and its tunnel endpoint is that node's address.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NETDEV = "pcn-vxlan"
 
 
 class Tunnel(NamedTuple):
-    """The way to another node's pods of one family."""
+    """The route to another node's pods of one family."""
 
     pods: str
     hop: str
@@ -40,7 +40,7 @@ def tunnels_of(state: State, node: str, families: Mapping[int, Family]) -> Itera
 def overlay(
     state: State, node: str, families: Mapping[int, Family], settings: Settings, tunnels: Sequence[Tunnel]
 ) -> Iterator[dict[str, Any]]:
-    """The netdev, with routes that lead to each range by its first address."""
+    """The netdev, with a route to each range by its first address."""
     local = _underlay(state.nodes.get(("", node), {}))
     if not settings.overlay or not local:
         return

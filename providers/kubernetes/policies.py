@@ -1,12 +1,12 @@
 """The policies of a cluster as one firewall between a node's pods and all else.
 
-    pods ──▶ EGRESS (what pods may send) ──▶ all else, or back to a pod here ──▶ INGRESS (what pods may get) ──▶ pods
+    pods ──▶ EGRESS (packets from pods) ──▶ everything else, or a pod here ──▶ INGRESS (packets to pods) ──▶ pods
 
-A selector is a named set of addresses: pods that come and go are rows of sets, and rules change only with policies. The rules
-of a chain: what a policy allows is accepted, then what is for an isolated pod (or from one) is dropped, by a rule for each set of
-policies that isolates pods, and all else passes; before and behind these are administrators' tiers (admin_policies.py). Open
-connections are looked up again when rules or sets change; between two pods of the node one passes both chains, and each has to
-accept it.
+A selector is a named set of addresses: new and deleted pods are rows of sets, and rules change only with policies. The rules
+of a chain: packets that a policy allows are accepted, then packets to (or from) an isolated pod are dropped, by a rule for each
+set of policies that isolates pods, and all others pass; before and after these are administrators' tiers (admin_policies.py).
+Established connections are evaluated again when rules or sets change; one between two pods of the node has to be accepted by
+both chains.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _RELATED: Rule = {"conntrack": "RELATED", "description": "ICMP errors about conn
 def policy_cube(
     state: State, node: str, always: Sequence[str], notes: list[str], *, log: bool = False
 ) -> dict[str, Any]:
-    """The firewall. `always`: addresses that reach pods here whatever policies say (kubelet's probes, a pod that calls
-    itself). `log`: what is refused is written to the log, too."""
+    """The firewall. `always`: addresses that reach pods here regardless of policies (kubelet's probes, a pod that calls
+    itself). `log`: refused packets are logged, too."""
     namespaces = {name[1]: each.get("metadata", {}).get("labels") or {} for name, each in state.namespaces.items()}
     firewall = Firewall(tuple(pods_of(state, node)), namespaces, notes=notes)
     incoming, outgoing = _network_policies(firewall, state, log=log)
@@ -94,7 +94,7 @@ def _isolate(isolated: dict[str, list[str]], pods: Sequence[Pod], policy: str) -
 def _refusals(
     firewall: Firewall, way: str, leaf: str, isolated: Mapping[str, Sequence[str]], *, log: bool
 ) -> Iterator[Rule]:
-    """What no policy has allowed. Pods that the same policies isolate share a rule, which says which."""
+    """Drops what no policy has allowed. Pods isolated by the same policies share a rule, whose description names them."""
     together: dict[tuple[str, ...], list[str]] = {}
     for address, policies in isolated.items():
         together.setdefault(tuple(policies), []).append(address)
@@ -104,7 +104,7 @@ def _refusals(
 
 
 def _chain(name: str, rules: Iterable[Rule]) -> dict[str, Any]:
-    """The same rule twice is one: two policies may say the same."""
+    """A chain without duplicates: two policies may have equal rules."""
     seen: dict[tuple[Any, ...], Rule] = {}
     for rule in rules:
         seen.setdefault(tuple(sorted((leaf, value) for leaf, value in rule.items() if leaf != "description")), rule)
@@ -127,7 +127,7 @@ def _is_subject(pod: Pod, namespace: str, spec: Object) -> bool:
 def _allowed(
     firewall: Firewall, namespace: str, key: tuple[Any, ...], subjects: Sequence[Pod], rules: Iterable[Object], side: str
 ) -> Iterator[Rule]:
-    """The rules that one direction of a policy is. `side` is the API's word for the list of others: from or to."""
+    """The rules of one direction of a policy. `side` is the API's key of the list of peers: from or to."""
     ours, theirs = ("dst-set", "src") if side == "from" else ("src-set", "dst")
     here = firewall.named("pods", key, addresses_of(subjects))
     for rule in rules:
@@ -151,7 +151,7 @@ def _allowed(
 def _peers(
     firewall: Firewall, namespace: str, peers: Iterable[Object], end: str
 ) -> Iterator[Others]:
-    """Who is meant, as leaves of a rule; with the pods, where pods are meant."""
+    """The selected peers, as leaves of a rule; with the pods, if pods are selected."""
     for peer in peers:
         block = peer.get("ipBlock")
         if block:

@@ -19,7 +19,7 @@ Others = tuple[Peer, Sequence[Pod] | None]
 
 @dataclass(slots=True)
 class Firewall:
-    """One node's sets and rules, as they are found. `notes` say what cannot be said in rules."""
+    """One node's sets and rules, accumulated. `notes`: what rules cannot express."""
 
     pods: Sequence[Pod]
     namespaces: Mapping[str, Mapping[str, str]]
@@ -27,14 +27,14 @@ class Firewall:
     notes: list[str] = field(default_factory=list)
 
     def named(self, kind: str, key: tuple[Any, ...], addresses: Iterable[str]) -> str:
-        """A set by what it stands for, whatever is in it now."""
+        """A set by its selector, regardless of its current members."""
         name = f"{kind}-{digest(*key)}"
         self.sets[name] = tuple(sorted(set(addresses)))
         return name
 
     def chosen(self, spaces: Object | None, pods: Object | None, own: str = "") -> list[Pod]:
-        """Pods by the selectors of their namespaces and of themselves. Without one of namespaces those of `own` are meant,
-        without one of pods all of the namespaces chosen."""
+        """Pods by the selectors of their namespaces and of themselves. Without a namespace selector those of `own` are selected,
+        without a pod selector all of the selected namespaces."""
         return [pod for pod in self.pods if self._is_chosen(pod, spaces, pods, own)]
 
     def _is_chosen(self, pod: Pod, spaces: Object | None, pods: Object | None, own: str) -> bool:
@@ -50,7 +50,7 @@ def addresses_of(pods: Iterable[Pod]) -> set[str]:
 def to_named(
     firewall: Firewall, leaf: str, key: tuple[Any, ...], pods: Sequence[Pod], name: str, protocol: str, other: Peer
 ) -> Iterator[Rule]:
-    """A port's name is what each pod that gets the packet says it is: a set of pods for each number. `protocol` '' is any."""
+    """A named port is resolved by each destination pod: a set of pods for each number. `protocol` '' is any."""
     numbers: dict[tuple[str, int], list[Pod]] = {}
     for pod in pods:
         for said in {(proto, number) for found, proto, number in pod.ports if found == name and protocol in ("", proto)}:

@@ -76,7 +76,7 @@ class Provider:
         self._dirty.set()
 
     def is_synced(self) -> bool:
-        """Whether every kind was listed once: before that nothing is known to be gone."""
+        """Whether every kind was listed once: before that no object counts as deleted."""
         return all(each.is_synced for each in self.objects.values())
 
     def state(self) -> State:
@@ -96,7 +96,7 @@ class Provider:
         return pod_ranges(self.objects["nodes"].by_name.get(("", self.node), {}))
 
     def pending(self) -> list[str]:
-        """What has to come yet until all that is known is in force."""
+        """What is outstanding until the whole state is in force."""
         lacking = [kind for kind, each in self.objects.items() if not each.is_synced]
         if lacking:
             return [f"the first list of {', '.join(lacking)}"]
@@ -184,7 +184,7 @@ class Provider:
         return await self._is_in_force(made, asked)
 
     async def _hand_in(self, made: NodeDocument, edits: Sequence[Edit] | None, revision: str) -> Mapping[str, Any]:
-        """The edits, or the whole document, if there are none or the agent has not the version that they are of."""
+        """The edits, or the whole document if there are none or the agent lacks their base version."""
         since, self._held = self._held, ""
         if edits is not None:
             try:
@@ -197,7 +197,7 @@ class Provider:
         return await self.agent.put(SOURCE, made.topology, revision=revision, wait=IN_FORCE_PATIENCE)
 
     async def _is_in_force(self, made: NodeDocument, asked: int) -> bool:
-        """Tell whoever waits for the changes up to `asked`."""
+        """Wake those that wait for the changes up to `asked`."""
         for note in made.notes if self._last is None or made.notes != self._last.notes else ():
             log.warning("%s", note)
         self._last = made
@@ -215,7 +215,7 @@ class Provider:
         return False
 
     async def _keep(self) -> None:
-        """An agent that began anew knows of no documents, though the kernel holds them."""
+        """Hand in the document again: a restarted agent has none, though the kernel holds it."""
         while True:
             await asyncio.sleep(CHECK_EVERY)
             await self.gone()
@@ -228,7 +228,7 @@ class Provider:
                     self._dirty.set()
 
     def _follow_mtu(self) -> None:
-        """Pods that come have the uplink's, those that are there keep theirs."""
+        """New pods get the uplink's MTU, present ones keep theirs."""
         mtu = host.mtu_for(self.settings)
         if mtu != self.settings.mtu:
             log.info("the MTU of %s is another one: pods that come have %d bytes", self.settings.uplink, mtu)
@@ -238,7 +238,7 @@ class Provider:
     # -- pods -----------------------------------------------------------------------------------------------------------
 
     def _adopt(self) -> None:
-        """The pods that have a netdev here, whoever made it, in the ranges that the kernel has."""
+        """The pods with a netdev here, whichever process created it, in the ranges that the kernel has."""
         self._ranges = host.ranges_in_use({str(each.up.gateway) for each in self.families().values()})
         families = self.families()
         pods = {netdevs.pod_word(*name, "", ""): name for name in self.objects["pods"].by_name}
@@ -269,7 +269,7 @@ class Provider:
             raise CniError(TRY_LATER, f"{netdev(slot)} {lacking}")
 
     async def _know(self, request: Request) -> None:
-        """Have the pod, by which policies select it: from the watch, or else asked for."""
+        """Ensure that the pod's object, by which policies select it, is present: from the watch, or else by a GET."""
         pods = self.objects["pods"].by_name
         deadline = asyncio.get_running_loop().time() + POD_PATIENCE
         while asyncio.get_running_loop().time() < deadline:
@@ -305,8 +305,8 @@ class Provider:
             self.changed()
 
     async def gone(self) -> None:
-        """Forget the pods whose netdev is gone, or another pod's: by DEL, or with their namespace. A pod that has a new sandbox
-        has a new slot already, and keeps it."""
+        """Drop the pods whose netdev was deleted (by DEL, or with their namespace) or belongs to another pod. A pod with a new
+        sandbox has a new slot already, and keeps it."""
         owned = await asyncio.to_thread(netdevs.owned)
         for name, attached in list(self.attached.items()):
             owner = owned.get(attached.slot)

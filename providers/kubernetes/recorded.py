@@ -27,7 +27,7 @@ def left_out(listed: Mapping[str, Any]) -> list[str]:
 
 
 def state_of(listed: Mapping[str, Any]) -> State:
-    """What a provider would know, but for the pods that are attached: those that the API says are on this node have no slot."""
+    """A provider's state without attachments: pods that the API has on this node have no slot."""
     kinds: dict[str, Any] = {kind: {} for kind in KINDS.values()}
     for item in listed.get("items", ()):
         if item.get("kind") in KINDS:

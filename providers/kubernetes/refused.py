@@ -1,7 +1,7 @@
-"""Who was refused by which policy: the firewall's counters and its log, with the names that the cluster has for them.
+"""Who was refused by which policy: the firewall's counters and log, with the cluster's names.
 
-A rule that drops says in its description which policies isolate the pods it is about; a line of the log names the rule and two
-addresses, and the provider knows whose they are.
+The description of a rule that drops names the policies that isolate its pods; a line of the log has the rule and two
+addresses, which the provider resolves to pods.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def policies_by_rule(part: Mapping[str, Any]) -> dict[tuple[str, str], str]:
 
 
 def named(text: str, names: Mapping[str, str], policies: Mapping[tuple[str, str], str]) -> dict[str, str] | None:
-    """A line of the firewall's log with names in the place of addresses and numbers; None if it tells of no policy."""
+    """A line of the firewall's log with names instead of addresses and numbers; None if it concerns no policy."""
     if not text.startswith(LOG_PREFIX):
         return None
     said = dict(_WORD.findall(text))

@@ -1,4 +1,4 @@
-"""What is said of a running provider: how it does, and whom policies have refused."""
+"""Reports of a running provider: its status, and whom policies have refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def status(root: str, form: str) -> int:
 
 
 def fleet(access: Access, form: str) -> int:
-    """All nodes. The exit code: 1 if some node does badly, or the cluster cannot be asked."""
+    """Prints all nodes. The exit code: 1 if a node is unhealthy, or the API server unreachable."""
 
     async def work() -> tuple[Any, Any]:
         api = Api(access)
@@ -92,7 +92,7 @@ def refused_as_it_happens(root: str, form: str) -> int:
 
 
 def _named(root: str, lines: Iterable[Mapping[str, str]]) -> Iterator[dict[str, str]]:
-    """Names are asked for anew when a line has an address or a rule that is new."""
+    """Names are requested again when a line has a new address or rule."""
     names: dict[str, str] = {}
     shown: Mapping[str, Any] = {}
     for line in lines:
@@ -105,7 +105,7 @@ def _named(root: str, lines: Iterable[Mapping[str, str]]) -> Iterator[dict[str, 
 
 
 def _shown(root: str, *words: str) -> Mapping[str, Any] | None:
-    """The firewall as the kernel has it; None if pcn cannot show it, which it has said."""
+    """The firewall as the kernel has it; None, after pcn's error message, if it cannot be shown."""
     asked = [_pcn(), "show", CUBE, *words, "-o", "json", "--bpffs", root]
     done = subprocess.run(asked, stdout=subprocess.PIPE, text=True, check=False)
     return next(iter(json.loads(done.stdout)), None) if done.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""Label selectors, by the API's words (meta/v1 LabelSelector): an empty one selects everything, an absent one nothing."""
+"""Label selectors, as the API defines them (meta/v1 LabelSelector): an empty one selects everything, an absent one nothing."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 
 
 def digest(*parts: Any) -> str:
-    """A short name that stands for values: the same for the same ones, in every process."""
+    """A short digest of values, equal for equal values in every process."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

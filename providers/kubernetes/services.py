@@ -3,8 +3,8 @@
 | balancer | clients | backends | addresses of services |
 |---|---|---|---|
 | pods | this node's pods | everywhere | all |
-| host | the host, and who comes through it with another address | everywhere | all; node ports at a virtual address |
-| local | who comes through the host with their own address | here | of services of externalTrafficPolicy Local; host ports |
+| host | the host, and clients through it with a translated address | everywhere | all; node ports at a virtual address |
+| local | clients through the host with their own address | here | of services of externalTrafficPolicy Local; host ports |
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class NodePort(NamedTuple):
 
 @dataclass(slots=True)
 class Served:
-    """Rows by balancer, further addresses that lead to one, the node's ports, and health checks (port -> service, endpoints
-    here). `notes`: what cannot be served, in words."""
+    """Rows by balancer, additional addresses of a balancer, the node's ports, and health checks (port -> service, endpoints
+    here). `notes`: services that cannot be served, as messages."""
 
     rows: dict[str, dict[tuple[str, int, str], Row]] = field(default_factory=lambda: {"pods": {}, "host": {}, "local": {}})
     taken: dict[str, set[str]] = field(default_factory=lambda: {"host": set(), "local": set()})
@@ -69,7 +69,7 @@ class Served:
         return Served(rows, taken, set(self.ports), dict(self.health), list(self.notes))
 
     def take(self, part: Served) -> None:
-        """What came of one service. Its rows are the very same objects."""
+        """Add the part of one service. Its rows stay identical objects."""
         for balancer, rows in part.rows.items():
             for key, row in rows.items():
                 self._add(balancer, key, row)
@@ -81,8 +81,7 @@ class Served:
 
 
 def served(state: State, node: str, families: Mapping[int, Family], known: Known | None = None) -> Served:
-    """All services of a cluster as this node has them. `known` is what was kept of the last time, and is left with what this one
-    makes."""
+    """All services of a cluster as this node serves them. `known` is a cache, which is updated."""
     mine = node_addresses(state.nodes.get(("", node), {}))
 
     def make(name: tuple[str, str], service: Object, own: list[Object]) -> Served | None:
@@ -231,8 +230,8 @@ def _backends(endpoints: Iterable[Endpoint]) -> Row:
 
 
 def _ring(backends: int) -> Row:
-    """A ring in which shares are equal within 10 %, which of thousands of services takes a sixteenth of the memory and time that
-    the balancer's own 2 % take: known flows are not dealt out by it, and kube-proxy throws dice."""
+    """A ring with shares equal within 10 %: for thousands of services a sixteenth of the memory and time of the balancer's
+    default of 2 %. Established flows do not use it, and kube-proxy chooses at random."""
     return {"ring-size": next((size for size in RINGS if size >= 10 * backends), RINGS[-1])} if backends > 5 else {}
 
 
@@ -244,7 +243,7 @@ def _affinity(spec: Object) -> Row:
 
 
 def _ranges(said: Iterable[str], version: int) -> Row:
-    """The ranges of one family. If all are of the other one, nobody may come."""
+    """The ranges of one family. If all are of the other one, no client is allowed."""
     networks = [ipaddress.ip_network(each.strip(), strict=False) for each in said]
     if not networks:
         return {}

@@ -1,4 +1,4 @@
-"""What an operator says once, and what follows from it: names of netdevs and the addresses between gateway and host."""
+"""An operator's settings, and what is derived from them: names of netdevs and the addresses between gateway and host."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ OVERHEAD = 70  # bytes that VXLAN adds at most: between IPv6 addresses; 20 fewer
 class Settings:
     """`services` is 'all', or 'none' where kube-proxy serves them. `service_ranges` are the cluster's; `not_masqueraded` are
     prefixes that pods reach with their own address. `transit` and `transit6` are for the links between gateway and host, and
-    mean something on this node only. `slots`: how many pods a node has at most. `mtu`: of pods. `overlay`: 'vxlan' where the
-    network between nodes does not know pods' addresses, '' where pods of another node are reached by a route to its address.
-    `log_refused`: a line of the log for what policies refuse. `big_tcp`: pods' TCP segments may exceed 64 KiB (BIG TCP).
-    `best_effort`: a pod that is added while the API server is away, and of which nothing is known, begins with what policies say
-    of one without labels. `mtu_follows`: the MTU becomes another one with the uplink's.
-    `direct`: between nodes packets pass by the host's stack, and so by its firewall."""
+    local to this node. `slots`: maximum number of pods. `mtu`: of pods. `overlay`: 'vxlan' where the network between nodes does
+    not route pods' addresses, '' where pods of another node are reached by a route to its address.
+    `log_refused`: log packets that policies refuse. `big_tcp`: pods' TCP segments may exceed 64 KiB (BIG TCP).
+    `best_effort`: an unknown pod that is added while the API server is unreachable is treated as one without labels until the
+    server returns. `mtu_follows`: the MTU changes with the uplink's.
+    `direct`: between nodes packets bypass the host's stack, and so its firewall."""
 
     topology: str = "kubernetes-node"
     uplink: str = "eth0"
@@ -54,9 +54,9 @@ class Side(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The addresses of one family on a node. `up` leads to what knows pods' addresses, and its virtual address to pods whose
-    clients keep their own; `out` leads to all else; `services` is the host's way to services, and its virtual address that of
-    others, whose address is exchanged. `masked`: what pods that leave the cluster are between gateway and host."""
+    """The addresses of one family on a node. `up`: the link to peers that route pods' addresses, with a virtual address for
+    clients that keep their own; `out`: the link to everything else; `services`: the link for the host's packets to services, with
+    a virtual address for clients whose address is translated. `masked`: pods' address between gateway and host, outbound."""
 
     pods: Network
     up: Side
@@ -80,12 +80,12 @@ class Family:
 
     @property
     def inward(self) -> Address:
-        """A next hop that is no station: what is sent to it goes to a balancer before pods, which finds the pod."""
+        """A virtual next hop: packets to it reach a balancer in front of pods, which selects the pod."""
         return self.pods[3]
 
     @property
     def hairpin(self) -> Address:
-        """What a pod is at itself when a service leads it there."""
+        """The source address with which a pod reaches itself through a service."""
         return self.pods[4]
 
     def slot(self, number: int) -> Address:

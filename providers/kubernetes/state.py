@@ -1,4 +1,4 @@
-"""What is known of a cluster: API objects as they are served, by namespace and name, and the pods that are attached here."""
+"""The state of a cluster: API objects as they are served, by namespace and name, and the pods that are attached here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Name = tuple[str, str]  # namespace ('' where there is none) and name
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A pod of this node that the CNI plugin gave a slot, whether or not the API has told its address yet."""
+    """A pod of this node with a slot from the CNI plugin, whether or not the API has its address yet."""
 
     slot: int
     addresses: tuple[str, ...]
@@ -24,7 +24,7 @@ class Attached:
 @dataclass(frozen=True, slots=True)
 class State:
     """Objects of the API by kind. `attached` is by the namespace and name of the pod. `ranges`: the node's pod
-    ranges that are in use (ranges_in_use); none: those that the API says."""
+    ranges that are in use (ranges_in_use); none: the API's."""
 
     nodes: Mapping[Name, Object] = field(default_factory=dict)
     namespaces: Mapping[Name, Object] = field(default_factory=dict)
@@ -77,8 +77,8 @@ def pod_ranges(node: Object) -> tuple[str, ...]:
 
 
 def ranges_in_use(said: Sequence[str], used: Sequence[str], addresses: Iterable[str]) -> tuple[str, ...]:
-    """A node's pod ranges: those that the API says; those in use as long as one of `addresses`, of the node's pods, is of one
-    that the API does not say any more."""
+    """A node's pod ranges: the API's; those in use as long as one of `addresses`, of the node's pods, is in one that the API
+    no longer has."""
     known = {ip_network(each) for each in said}
     gone = [each for each in map(ip_network, used) if each not in known]
     stay = any(ip_address(each) in network for each in addresses for network in gone)

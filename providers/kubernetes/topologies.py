@@ -1,7 +1,7 @@
-"""The custom resource Topology: a topology file as it is, applied by kubectl, put in force on every node that it is for: those
-that `spec.hosts` chooses by name and label of the Node, and the label topology.polycube.network/nodes by name.
+"""The custom resource Topology: a topology file as it is, applied by kubectl, in force on every node that
+`spec.hosts` selects by name and label of the Node, and the label topology.polycube.network/nodes by name.
 
-Its status says for each node how it is there, and in conditions how it is on all of them (conditions.py):
+Its status has an entry for each node, and conditions that summarise all of them (conditions.py):
 
     kubectl wait topology/web --for=condition=Ready
 """
@@ -36,7 +36,8 @@ REQUESTED = "pcn/requestedAt"  # an annotation: when it is another one, the topo
 
 @dataclass(slots=True)
 class Topologies:
-    """Those of one node. `nodes` gives all nodes' labels by name; `own` is the provider's topology, which none may replace."""
+    """Those of one node. `nodes` gives all nodes' labels by name; `own` is the provider's topology, which no resource
+    may replace."""
 
     api: Api
     agent: DocumentsClient
@@ -111,7 +112,8 @@ class Topologies:
         return bool(said["state"] == "gone")
 
     async def _tell(self, name: str, item: Object, said: tuple[Any, str, str] | None) -> None:
-        """Write this node's part of the status, and the conditions that follow from all. The last node to write knows all."""
+        """Write this node's part of the status, and the conditions derived from all parts. The last node to
+        write sees all of them."""
         known = item.get("status") or {}
         generation = item["metadata"].get("generation")
         wanted = status(known, generation, self.node, said, self._chosen(name, item), now())
@@ -145,6 +147,6 @@ def _head(name: str, item: Object) -> dict[str, Any]:
 
 
 def _given(name: str, item: Object) -> dict[str, Any]:
-    """As the agent is handed it: whom it is for has been looked at."""
+    """The document for the agent, without the fields that select nodes."""
     spec = {key: value for key, value in (item.get("spec") or {}).items() if key != "hosts"}
     return {"apiVersion": "polycube.network/v1", "kind": "Topology", "metadata": _head(name, item), "spec": spec}

@@ -26,7 +26,7 @@ _ABSENT = (403, 404)  # the server has no such kind, or does not let this provid
 
 @dataclass(slots=True)
 class Objects:
-    """What is known of one kind, by namespace and name. An object that did not change is the very one of before."""
+    """The objects of one kind, by namespace and name. An unchanged object stays identical."""
 
     by_name: dict[Name, Object] = field(default_factory=dict)
     version: str = ""
@@ -40,7 +40,7 @@ class Objects:
         return self._taken
 
     def replace(self, items: Mapping[Name, Object], version: str) -> bool:
-        """Take a whole list; whether anything is another one now."""
+        """Take a complete list; whether anything changed."""
         changed = items.keys() != self.by_name.keys()
         for name, item in items.items():
             old = self.by_name.get(name)
@@ -52,7 +52,7 @@ class Objects:
         return changed or first
 
     def take(self, event: Mapping[str, Any]) -> bool:
-        """Take an event of a watch; whether anything is another one now. Raises ApiError for an error that it tells."""
+        """Take an event of a watch; whether anything changed. Raises ApiError for an ERROR event."""
         kind, item = event.get("type"), event.get("object") or {}
         if kind == "ERROR":
             raise ApiError(int(item.get("code") or 500), str(item.get("message", "the watch failed")))
@@ -76,7 +76,7 @@ def _revision(item: Object) -> str:
 
 
 def slim(item: dict[str, Any]) -> Object:
-    """Without what is long and nobody here reads; of annotations, pcn's own are kept."""
+    """A copy without long fields that are not used; of annotations, only pcn's are kept."""
     about = item.get("metadata") or {}
     about.pop("managedFields", None)
     if kept := {key: value for key, value in (about.pop("annotations", None) or {}).items() if key.startswith("pcn/")}:
@@ -87,8 +87,8 @@ def slim(item: dict[str, Any]) -> Object:
 async def follow(
     api: Api, path: str, objects: Objects, changed: Callable[[], None], query: str = "", *, optional: bool = False
 ) -> None:
-    """For ever. What goes wrong is tried again, later and later, with a jitter; meanwhile what is known stays. An `optional`
-    kind that is not there counts as listed, and is asked for now and then."""
+    """Runs for ever. Failures are retried with exponential backoff and jitter; the objects stay meanwhile. An `optional`
+    kind that does not exist counts as listed, and is requested periodically."""
     pause = _FIRST_PAUSE
     while True:
         try:
@@ -113,7 +113,7 @@ async def follow(
 
 
 def _is_absent(objects: Objects, changed: Callable[[], None]) -> None:
-    """Objects that are known stay: a server that begins anew may not serve them yet."""
+    """Cached objects stay: a restarted server may not serve them yet."""
     objects.version = ""
     if not objects.is_synced:
         objects.is_synced = True

@@ -1,4 +1,4 @@
-"""What CNI asks and is answered, versions 0.3.1 to 1.1.0: plain data, no I/O (containernetworking/cni, SPEC.md)."""
+"""CNI's requests and results, versions 0.3.1 to 1.1.0: plain data, no I/O (containernetworking/cni, SPEC.md)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CniError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call of the plugin. `pod` is its namespace and name, empty words without CNI_ARGS that say them."""
+    """One call of the plugin. `pod` is its namespace and name, empty strings without CNI_ARGS that have them."""
 
     verb: str
     version: str
@@ -43,7 +43,7 @@ class Request:
 
     @property
     def attachment(self) -> tuple[str, str]:
-        """What CNI knows a pod's interface by."""
+        """CNI's key of a pod's interface."""
         return self.container, self.ifname
 
 
@@ -90,7 +90,7 @@ def request_of(environment: Mapping[str, str], stdin: bytes) -> Request:
 
 
 def result(given: Given, request: Request) -> dict[str, Any]:
-    """What ADD answers, in the words of the configuration's version."""
+    """The result of ADD, in the format of the configuration's version."""
     old = request.version in ("0.3.1", "0.4.0")
     ends: list[dict[str, Any]] = [{"name": given.netdev}, {"name": given.ifname, "mac": given.mac, "sandbox": given.netns}]
     if request.version == "1.1.0":

@@ -1,7 +1,7 @@
-"""The netdevs of pods: made, read and removed. Who has one stands in its alias: "<container> <ifname> <namespace>/<pod>".
+"""The netdevs of pods: created, read and deleted. The owner is in the alias: "<container> <ifname> <namespace>/<pod>".
 
-A name is given out by making a netdev of that name, which the kernel refuses for one that is there; it comes free when the pod's
-network namespace goes, and after a boot there is none.
+A slot is allocated by creating the netdev of its name, which the kernel refuses if it exists; deletion of the pod's network
+namespace frees it, and after a boot all are free.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Owner:
 
 
 def pod_word(namespace: str, name: str, container: str = "", ifname: str = "") -> str:
-    """A pod as it stands in an alias."""
+    """A pod as an alias has it."""
     said = f"{namespace}/{name}"
     if len(f"{container} {ifname} {said}".encode()) <= _LONGEST:
         return said
@@ -49,7 +49,7 @@ def pod_word(namespace: str, name: str, container: str = "", ifname: str = "") -
 
 
 def owned() -> dict[int, Owner | None]:
-    """The slots that are taken; with no owner, where somebody was killed before the alias was written. Raises KernelError."""
+    """The allocated slots; without an owner if its creator was killed before it wrote the alias. Raises KernelError."""
     found = {}
     for name, netdev in rtnl.links().items():
         slot = slot_of(name)
@@ -82,15 +82,15 @@ def make(name: str, target: str, owner: Owner, station: str, mtu: int, *, big_tc
 
 
 def _is_no_hosts(name: str) -> None:
-    """The host's own stack has no part in what a pod sends: it forwards nothing that the hook would not have taken, and gives the
-    near end no address, which would be news to all that look at the host's addresses."""
+    """Exclude the host's stack from a pod's packets: it forwards none that the hook did not take, and gives the near end no
+    address, which would be an event for every listener to the host's addresses."""
     for setting, value in (("ipv4/conf/{}/forwarding", "0"), ("ipv6/conf/{}/disable_ipv6", "1")):
         with suppress(OSError), open(f"/proc/sys/net/{setting.format(name)}", "w", encoding="ascii") as file:
             file.write(value)
 
 
 def claim(target: str, ifname: str, owner: Owner) -> int | None:
-    """The slot whose netdev leads to a pod's, if its maker was killed before the alias was written: it is the pod's now."""
+    """The slot whose netdev is the peer of the pod's, if its creator was killed before it wrote the alias; the pod owns it."""
     far = rtnl.link(ifname, target)
     if far is None:
         return None

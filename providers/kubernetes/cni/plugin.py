@@ -38,9 +38,9 @@ Families = Mapping[int, Family]
 
 @dataclass(slots=True)
 class Plugin:
-    """`families` are the node's, none before they are known. `attach` (request, slot) returns once the pod's policies and port
-    are in force, and raises CniError; `gone` is called after netdevs were removed; `trouble` says why nothing can be added now,
-    '' if it can. `root` is the agent's in bpffs."""
+    """`families` are the node's, empty before the API has them. `attach` (request, slot) returns once the pod's policies and port
+    are in force, and raises CniError; `gone` is called after netdevs were deleted; `trouble` is the reason why no pod can be
+    added now, '' if one can. `root` is the agent's in bpffs."""
 
     settings: Callable[[], Settings]
     root: str
@@ -127,8 +127,7 @@ class Plugin:
         return min(slots_of(family, self.settings()) for family in self.families().values())
 
     def _free(self, taken: Mapping[int, Any]) -> list[int]:
-        """Free slots, beginning behind the one that was given out last: an address rests as long as possible before it is another
-        pod's."""
+        """Free slots, starting after the one that was allocated last, so that an address is reused as late as possible."""
         slots = self._slots()
         start = random.randrange(slots) if self._last is None else self._last + 1  # noqa: S311 - no secret
         return [slot % slots for slot in range(start, start + slots) if slot % slots not in taken]
@@ -155,7 +154,7 @@ class Plugin:
         await self.gone()
 
     def _check(self, request: Request) -> None:
-        """Raises CniError for what is not as ADD left it."""
+        """Raises CniError for a difference from ADD's result."""
         slot = next((slot for slot, owner in netdevs.owned().items() if owner and _is_of(owner, request)), None)
         if slot is None:
             raise CniError(CHECK_FAILED, f"container {request.container} has no netdev here for {request.ifname}")
@@ -196,7 +195,7 @@ def collect(valid: set[tuple[str, str]]) -> None:
 
 
 async def standalone(environment: Mapping[str, str], stdin: bytes, root: str) -> tuple[int, str]:
-    """What can be done while nobody serves: DEL, GC and VERSION; ADD comes back later. (CHECK needs to know the addresses.)"""
+    """The verbs that need no provider: DEL, GC and VERSION; ADD is retried later. (CHECK needs the addresses.)"""
 
     def nothing() -> str:
         return "the Kubernetes provider of this node does not answer"
@@ -205,7 +204,7 @@ async def standalone(environment: Mapping[str, str], stdin: bytes, root: str) ->
         raise CniError(TRY_LATER, nothing())
 
     async def gone() -> None:
-        """Whoever serves next sees it."""
+        """The next provider detects it."""
 
     plugin = Plugin(Settings, root, dict, attach, gone, nothing)
     if environment.get("CNI_COMMAND") == "CHECK":

@@ -1,7 +1,7 @@
-"""Answers the stub (cni/stub.py, stub.c) on a socket of root's.
+"""Serves the stub (cni/stub.py, stub.c) on a socket of root's.
 
-Asked: `NAME=VALUE` and a zero byte for each variable, another zero byte, and the input. Answered: the exit code on a line of its
-own, and the output.
+Request: `NAME=VALUE` and a zero byte for each variable, another zero byte, and the input. Response: the exit code on a line of
+its own, and the output.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 #!/usr/bin/python3 -IS
-"""The CNI plugin as runtimes start it: hands its environment and input to the provider of this node.
+"""The CNI plugin that runtimes start: it forwards its environment and input to the provider of this node.
 
-Two builtin modules only: json and socket would take 16 ms more. Where nobody answers, `pcn-k8s cni` does what can be done.
-stub.c does the same, and starts 5 ms faster; this is for where it cannot be built (install.py).
+Two builtin modules only: json and socket would take 16 ms more. Without a provider it falls back to `pcn-k8s cni`.
+stub.c does the same, and starts 5 ms faster; this is the fallback where it cannot be built (install.py).
 """
 import _socket
 import posix
