@@ -1,8 +1,7 @@
-"""A plan, or the outcome, as one plain document: what `-o json` prints, and what the text is built from.
+"""A plan, or its outcome, as one plain document: the output of `-o json`, and the source of the text.
 
-Everything that is said to a reader is taken from this document, the exit code too, so that no two of them can disagree.
-Its form is stable (docs/commands.md): keys may be added, none is taken away or changes its meaning without a new major
-format version.
+All output is rendered from this document, the exit code too, so that the forms cannot disagree. The format is stable
+(docs/commands.md): keys may be added; none is removed or changes its meaning without a new major format version.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ ROWS = ("write_rows", "delete_rows")
 
 @dataclass(slots=True)
 class Report:
-    """What there is to say. `most` bounds how many rows of a table are decoded; None: all."""
+    """The contents of a report. `most` bounds how many rows of a table are decoded; None: all."""
 
     session: Session | None = None
     decoder: Decoder | None = None
@@ -87,8 +86,7 @@ def exit_code_of_plan(planned: Mapping[str, Any]) -> int:
 
 
 def step_data(step: Step, report: Report, *, told: Collection[str] = ()) -> dict[str, Any]:
-    """`told` are the cubes of which the entire change of the configuration is reported: in a text, what is derived is then
-    counted."""
+    """`told`: the cubes whose configuration change is reported completely; a text then only counts their derived rows."""
     before, after = _sides(step, report, told)
     return {
         "phase": step.rank.phase,
@@ -127,7 +125,7 @@ def subject(address: str) -> str:
 
 
 def _sides(step: Step, report: Report, told: Collection[str]) -> tuple[Any, Any]:
-    """Before and after, in the model's leaves where the model knows them."""
+    """Before and after, as the model's leaves where it has them."""
     operation = step.operation
     from reconciler.plan.operations import ConfigureEnd, DeleteLinks, LoadProgram
 

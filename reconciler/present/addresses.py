@@ -1,4 +1,4 @@
-"""The addresses that a port has, whichever leaves of a model they are in. Pure."""
+"""The addresses of a port, from all leaves of a model that hold addresses. Pure."""
 
 from __future__ import annotations
 

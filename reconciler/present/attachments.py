@@ -1,4 +1,4 @@
-"""Where documents put transparent cubes, and which selectors are in force: such a one is shown, and not what it comes to now."""
+"""Places of transparent cubes in documents, and selectors in force: a selector is shown, and not its current matches."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What of its configuration changes, for cubes whose rows a Python half derives, or of which nothing in the kernel changes.
+"""Configuration changes of cubes whose rows a Python half derives, or of which nothing changes in the kernel.
 
-Such rows need not resemble what somebody wrote, and one rule may be many of them. So the documents are compared: the one
-that is applied with the one that is wanted.
+Derived rows need not resemble the configuration, and one rule may be many rows. So the documents are compared: the applied
+with the desired one.
 """
 from __future__ import annotations
 

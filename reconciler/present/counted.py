@@ -17,14 +17,14 @@ _COUNTS = "x-pcn-counts"
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """`title`: where the list is, with the leaves beside it. A row has a cell for each of `columns`."""
+    """`title`: the list's path, with its sibling leaves. A row has a cell for each of `columns`."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
     def lines(self) -> Iterator[str]:
-        """In columns: numbers to the right, the key and the entry to the left."""
+        """In columns: numbers right-aligned, the key and the entry left-aligned."""
         table = (self.columns, *self.rows)
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         last = len(widths) - 2
@@ -65,7 +65,7 @@ def _one(state: Mapping[str, Any], entries: Any, counts: Any, title: tuple[str, 
 
 
 def _leaves(entry: Mapping[str, Any], without: tuple[str, ...]) -> Iterator[str]:
-    """A name goes first, and a text with spaces has quotes."""
+    """The name first; text with spaces is quoted."""
     for leaf in sorted((leaf for leaf in entry if leaf not in without), key=lambda leaf: leaf != "name"):
         if isinstance(entry[leaf], str | int) and not isinstance(entry[leaf], bool):
             said = str(entry[leaf])

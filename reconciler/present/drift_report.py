@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def drift_document(changes: Sequence[Change], decoder: Decoder | None, resets: Sequence[str] = ()) -> dict[str, Any]:
     """{"format_version", "summary": {"drift"}, "drift": [{address, subject, state, applied, live}], "state_resets", "errors"}.
-    `resets`: addresses of the tables that an upgrade would make anew."""
+    `resets`: addresses of the tables that an upgrade would recreate empty."""
     found = [_entry(change, decoder) for change in without_parts(changes)]
     summary = {"drift": len(found)}
     return {"format_version": FORMAT_VERSION, "summary": summary, "drift": found, "state_resets": list(resets), "errors": []}
@@ -32,7 +32,7 @@ def _entry(change: Change, decoder: Decoder | None) -> dict[str, Any]:
 
 
 def _is_gone(record: Record | None) -> bool:
-    """A hook whose netdev no longer exists, or a namespace of which only the mark is left, is there in name only."""
+    """Whether a record has no object: a hook whose netdev no longer exists, or a namespace of which only the mark remains."""
     if isinstance(record, HookRecord):
         return record.stub == GONE
     return isinstance(record, NamespaceRecord) and record.topology == GONE

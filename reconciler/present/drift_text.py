@@ -1,4 +1,4 @@
-"""Drift as people read it: by cube and netdev, what is missing, what is other than it was, and what nobody applied. Pure."""
+"""Drift as text: by cube and netdev, what is missing, changed, and extraneous. Pure."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _in_words(entry: Mapping[str, Any]) -> Iterator[Line]:
 
 
 def _rows(entry: Mapping[str, Any], table: str) -> Iterator[Line]:
-    """Rows by what they say in the model; of those that a service derives, which nobody wrote, how many there are."""
+    """Rows as leaves of the model; rows that a service derives are only counted."""
     derived = dict.fromkeys("-~+", 0)
     for mark, words in _changes(entry):
         if words.startswith((f"{table}[", "0x")):
@@ -103,7 +103,7 @@ def _rows(entry: Mapping[str, Any], table: str) -> Iterator[Line]:
 
 
 def _part(entry: Mapping[str, Any], what: str) -> Iterator[Line]:
-    """A part of something, whose only leaf need not be named: 'its way out: veth2 -> (gone)'."""
+    """A part of an object; a single leaf is not named: 'its way out: veth2 -> (gone)'."""
     single = len({*entry["applied"], *entry["live"]}) == 1
     for mark, words in _changes(entry):
         _, is_leaf, sides = words.partition(": ")

@@ -37,10 +37,10 @@ class PathStep:
 
 
 def explain(path: str, services: Services) -> dict[str, Any]:
-    """What there is to say of 'simplebridge.fdb.aging-time', 'spec.links.mtu', or a service's name.
+    """Documentation of 'simplebridge.fdb.aging-time', 'spec.links.mtu', or a service's name.
 
-    A plain mapping: path, description, type, and as far as they are there default, values, range, units, examples, key,
-    children, state, actions, cost, and for a service its usage: lines of a file that puts it to work.
+    A plain mapping: path, description, type, and if present default, values, range, units, examples, key,
+    children, state, actions, cost, and for a service its usage: lines of a file that uses it.
     Raises UsageError with the nearest name if there is no such key.
     """
     words = [re.sub(r"\[.*\]$", "", word) for word in re.split(r"[./](?![^\[]*\])", path.strip("./")) if word]
@@ -94,7 +94,7 @@ def _start(words: list[str], services: Services) -> tuple[Service | None, Schema
 
 
 def _inner(node: Schema) -> Schema:
-    """The object whose members stand below a node: a list's entry, or the node itself."""
+    """The object whose members are a node's children: a list's entry, or the node itself."""
     items = node.get("items")
     return items if isinstance(items, Mapping) else node
 
@@ -156,7 +156,7 @@ def _about(name: str, node: Schema, required: bool = False) -> dict[str, Any]:
 
 
 def type_words(node: Schema) -> str:
-    """A type in a few words, with its bounds."""
+    """A short description of a type, with its bounds."""
     if "const" in node:
         return f"always {node['const']}"
     if "enum" in node:

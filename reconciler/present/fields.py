@@ -1,7 +1,7 @@
-"""A row that no model explains, said in the fields of its C structs.
+"""A row without bindings in the model, rendered as the fields of its C structs.
 
-What a field means is not known, but how wide it is: six bytes in a row are a MAC address, four or sixteen an IP address, in
-all that passes packets, and anything else of up to eight bytes is a number.
+The meaning of a field is unknown, but not its width: arrays of six bytes are rendered as MAC addresses, of four or sixteen as
+IP addresses, and other fields of up to eight bytes as numbers.
 """
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""A topology as something to draw: boxes and the wires between them. Pure.
+"""A topology as a drawing: boxes and the wires between them. Pure.
 
-A wire runs from a port to what it is joined to, through the transparent cubes on its way. A veth and its far end are
-one wire to a host, for that is what people see in them.
+A wire runs from a port to its peer, through the transparent cubes in between. A veth and its far end are one wire to a host.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ CUBE, TRANSPARENT, HOST, NETDEV, MISSING, OPEN = "cube", "transparent", "host", 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """`kind` is one of those above; `title` and `lines` are what stands in it, `topology` is whose it is."""
+    """`kind` is one of those above; `title` and `lines` are its contents, `topology` its owner."""
 
     key: str
     kind: str
@@ -52,8 +51,8 @@ class Drawing:
 
 
 def draw(topologies: Sequence[Topology], kinds: Mapping[str, str], netdevs: Collection[str] | None = None) -> Drawing:
-    """The drawing of all these topologies. `kinds` says of a service whether it is 'standard' or 'transparent'. `netdevs`: those
-    that are there, so that others are drawn as missing; None: nobody knows."""
+    """The drawing of all these topologies. `kinds`: 'standard' or 'transparent' by service. `netdevs`: those
+    present, others are drawn as missing; None: unknown."""
     return _Draughtsman(topologies, kinds, netdevs).drawing
 
 

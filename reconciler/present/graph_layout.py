@@ -1,7 +1,7 @@
-"""Where the boxes of a drawing go: in columns along its longest way, so that a packet's path reads from left to right. Pure.
+"""Layout of a drawing: columns along the longest path, so that a packet's path reads from left to right. Pure.
 
-The longest way through the graph is the spine. What hangs off it (a bridge's other hosts) goes to the emptier side of where
-it hangs, and within a column boxes stand near what they are joined to. No more is needed for the graphs of one host.
+The longest path of the graph is the spine. Other branches (a bridge's other hosts) are placed on the emptier side of their
+attachment, and within a column boxes are near their neighbours. The graphs of one host need no more.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _ordered(found: GraphLayout, part: Sequence[str], near: Neighbours) -> list[
 def _stack(
     found: GraphLayout, columns: Sequence[Sequence[str]], near: Neighbours, heights: Mapping[str, float], gap: float
 ) -> None:
-    """Heights at which boxes stand opposite what they are joined to, and none on another."""
+    """Heights that put boxes opposite their neighbours, without overlap."""
     for column in columns:
         _place(column, dict.fromkeys(column, 0.0), heights, gap, found.y)
     for _ in range(_SWEEPS):
@@ -135,7 +135,7 @@ def _stack(
 def _place(
     column: Sequence[str], wanted: Mapping[str, float], heights: Mapping[str, float], gap: float, y: dict[str, float]
 ) -> None:
-    """As near to where they are wanted as their order and the gap allow, the column as a whole not drifting away."""
+    """As near to `wanted` as order and gap allow, without drift of the column's centre."""
     bottom = None
     for key in column:
         centre = wanted[key] if bottom is None else max(wanted[key], bottom + gap + heights[key] / 2)

@@ -17,8 +17,8 @@ _ADDRESSES = 44  # width up to which addresses stand in a column
 def as_text(
     topologies: Sequence[Topology], kinds: Mapping[str, str], netdevs: Collection[str] | None = None, width: int = 0
 ) -> str:
-    """A cube with its ports, and what each points to, from the port to the wire; by topology, if there are several. Lines end
-    between two words before `width`, unless that is 0."""
+    """A cube with its ports, and the target of each, from the port to the wire; by topology, if there are several. Lines are
+    wrapped before `width`, unless that is 0."""
     drawing = draw(topologies, kinds, netdevs)
     lines: list[str] = []
     for topology in topologies:

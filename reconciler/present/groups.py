@@ -1,6 +1,6 @@
-"""The steps of a plan, gathered by the cube, netdev or namespace that they belong to, and said in a line for each change.
+"""The steps of a plan, grouped by the cube, netdev or namespace that they belong to, with a line for each change.
 
-What a step is for is reported; how it is done (directories, stubs, hops that follow from a peer) is only counted. Pure.
+The purpose of steps is reported; their mechanics (directories, stubs, hops that follow from a peer) are only counted. Pure.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ MARKS = {"create": "+", "enter": "+", "delete": "-"}
 
 @dataclass(slots=True)
 class ChangeGroup:
-    """What happens to one thing: `about` is said beside its name, `lines` are (mark, text) below it; `objects` are the
-    addresses that its steps are of."""
+    """The changes of one object: `about` is printed beside its name, `lines` are (mark, text) below it; `objects` are the
+    addresses of its steps."""
 
     name: str
     mark: str = "~"
@@ -33,8 +33,8 @@ class ChangeGroup:
 
 
 def grouped(steps: Steps, configurations: Mapping[str, Any]) -> list[ChangeGroup]:
-    """Steps by what they belong to, in the order of their first step. What only keeps records has no group. `configurations`:
-    what changes in those of cubes, where their rows do not say it."""
+    """Steps by their object, in the order of their first step. Steps for bookkeeping have no group. `configurations`: the
+    changes of cubes' configurations, where their rows do not show them."""
     by_subject: dict[str, list[Mapping[str, Any]]] = {}
     for step in _one_each(steps):
         by_subject.setdefault(_home(step), []).append(step)
@@ -207,7 +207,7 @@ def _fill_cube(group: ChangeGroup, steps: Steps) -> None:
 
 
 def _without_switches(lines: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Without those that only say that a list has entries now, where its entries are reported."""
+    """Without lines about a list's presence, where its entries are reported."""
     lines = list(lines)
     lists = {words.partition("[")[0] for _, words in lines}
     switches = {f"{name} has entries" for name in lists}
@@ -236,7 +236,7 @@ def _configuration_lines(changed: Mapping[str, Any], steps: Steps) -> Iterator[t
 
 
 def _derived_lines(steps: Steps) -> Iterator[tuple[str, str]]:
-    """How many rows change that nobody wrote. -v says of which tables."""
+    """The number of derived rows that change. -v has the tables."""
     unsaid = [step for step in steps if step["operation"] in ROWS and not (step["before"] or step["after"])]
     if rows := sum(number for step in unsaid for number in step["counts"].values()):
         yield "~", f"{counted(rows, 'row')} that its configuration comes to"
@@ -267,7 +267,7 @@ def _inner_lines(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _way_lines(steps: Steps) -> Iterator[tuple[str, str]]:
-    """How a packet goes, for a cube of which nothing else changes."""
+    """The next hops, for a cube of which nothing else changes."""
     words = {"set_hop": "way out", "set_member": "copies", "load_stub": "way in"}
     for step in steps:
         if step["operation"] in words:
@@ -279,7 +279,7 @@ def _way_lines(steps: Steps) -> Iterator[tuple[str, str]]:
 
 
 def _of_port(step: Mapping[str, Any]) -> str:
-    """Whose way in a stub is, by the name of its pin."""
+    """The port of a stub, by the name of its pin."""
     port = pins.unescape(step["address"].rpartition("/")[2].partition("_")[2])
     return "" if port in ("wire", "inner", "") else f" of port {port}"
 

@@ -1,4 +1,4 @@
-"""What is added, changed and removed between two sets of leaves, as text. Pure."""
+"""The difference of two sets of leaves, as text. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def changed_leaves(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(mark, words) of each difference: ('~', 'action: DROP -> FORWARD'). Entries of lists are said with their leaves."""
+    """(mark, text) of each difference: ('~', 'action: DROP -> FORWARD'). Entries of lists are printed with their leaves."""
     for name in dict.fromkeys([*after, *before]):
         old, new = before.get(name), after.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):

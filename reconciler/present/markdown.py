@@ -1,6 +1,6 @@
-"""A plan as Markdown, for a comment on a proposed change: the totals first, what is felt next, and every change in a fold.
+"""A plan as Markdown, for a comment on a proposed change: totals first, then disruptions, and every change in a fold.
 
-Pure: the document of `present` in, text out. What a file declares stands in code blocks, where no Markdown of its own counts.
+Pure: the document of `present` in, text out. Text from files is in code blocks, where its own Markdown has no effect.
 """
 
 from __future__ import annotations

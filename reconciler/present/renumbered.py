@@ -1,6 +1,6 @@
-"""Numbered entries of a list (a chain's rules) compared by what they say, for another number alone is no change. Pure.
+"""Numbered entries of a list (a chain's rules) compared by content: a new number alone is no change. Pure.
 
-Who puts a rule before 600 others has written one rule, and the plan says that one: the others are said in one line.
+A rule inserted before 600 others is reported as one rule; the renumbered others share one line.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Pair = tuple[Entry | None, Entry | None]
 
 
 def changed_entries(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """As `changed_leaves`, but numbered entries in the order of their numbers, and those that say the same at another number in
-    one line for the list."""
+    """As `changed_leaves`, but numbered entries in the order of their numbers, and entries with equal content at another number
+    in one line for the list."""
     lists: dict[str, tuple[list[Entry], list[Entry]]] = {}
     rest: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     for side, entries in enumerate((before, after)):
@@ -61,7 +61,7 @@ def _one(name: str, was: Entry | None, now: Entry | None) -> Iterator[tuple[str,
 
 
 def _pairs(old: Sequence[Entry], new: Sequence[Entry]) -> Iterator[Pair]:
-    """What each entry was, in order: entries that say the same go together, and what stands between two of them."""
+    """Pairs each entry with its predecessor, in order: entries with equal content match, and the gaps between matches."""
     words: tuple[list[str], list[str]] = ([_words(entry) for entry in old], [_words(entry) for entry in new])
     head = _alike(*words)
     tail = _alike(words[0][head:][::-1], words[1][head:][::-1])
@@ -81,8 +81,8 @@ def _pairs(old: Sequence[Entry], new: Sequence[Entry]) -> Iterator[Pair]:
 
 
 def _by_number(old: Sequence[Entry], new: Sequence[Entry]) -> Iterator[Pair]:
-    """Entries that say something else: as many as before, of which each is like the one in its place, are those; else it is their
-    numbers that tell."""
+    """Pairs entries with different content: by position, if there are as many as before and each pair shares its number or a
+    leaf; else by number."""
     if len(old) == len(new) and all(was[0] == now[0] or _has_common(was[1], now[1]) for was, now in zip(old, new, strict=True)):
         yield from zip(old, new, strict=True)
         return

@@ -1,7 +1,7 @@
-"""What a table or a program's constants hold, said in the leaves of the model.
+"""Contents of a table or of a program's constants, as leaves of the model.
 
-A plan is read by people who wrote `action: DROP`, not `00000000`. Where the model's bindings say which leaf a byte is, or the
-service's Python half can read a row back, the leaf is shown; of what a half derives from them, the fields of its C structs.
+The readers of a plan wrote `action: DROP`, not `00000000`. Where the model binds bytes to a leaf, or the service's Python half
+can decode a row, the leaf is shown; rows that a half derives are shown as the fields of their C structs.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Decoder:
     services: Services
 
     def rows(self, cube: str, table: str, rows: Mapping[bytes, bytes], *, live: bool, written: bool = False) -> Leaves:
-        """Rows as leaves, else as fields, or as hexadecimal text where nobody knows what they are. `live`: port numbers mean the
-        live ports, else the desired ones. `written`: only as leaves, which are what somebody wrote."""
+        """Rows as leaves, else as fields, or as hexadecimal text if there is no layout. `live`: port numbers refer to the live
+        ports, else to the desired ones. `written`: only leaves, since only they are configuration."""
         service, tables = self.service(cube), self._tables(cube)
         if service is None or table not in tables:
             return {_hex(key): _hex(value) for key, value in rows.items()}
@@ -57,7 +57,7 @@ class Decoder:
         return found
 
     def constants(self, record: ProgramRecord) -> Leaves:
-        """Leaves that are constants of a program, with what the program has been given; empty for an unknown program."""
+        """Leaves that are constants of a program, with their values; empty for an unknown program."""
         compiled = self.session.objects.get(record.object)
         service = self.service(record.cube)
         if compiled is None or service is None:
@@ -94,7 +94,7 @@ class Decoder:
 
 
 def entries(schema: Mapping[str, Any], config: Mapping[str, Any]) -> Iterable[tuple[str, Leaves]]:
-    """A service's data as (path of the list entry, its leaves), the leaves outside of all lists under ''."""
+    """A service's data as (path of the list entry, its leaves), leaves outside of lists under ''."""
     found: dict[str, Leaves] = {}
     _walk(schema, config, "", "", found)
     return found.items()
@@ -141,7 +141,7 @@ def _named_constants(words: Mapping[str, int], service: Service) -> Leaves:
 
 
 def _read_back(service: Service, table: str, rows: Mapping[bytes, bytes], tables: Mapping[str, Any], env: Env) -> Leaves:
-    """What a Python half makes of these rows alone; nothing if that is not enough for it, or there is no half."""
+    """These rows decoded by a Python half; empty if they do not suffice for it, or there is no half."""
     half = service.implementation
     for read in (half.config, half.state) if half.reads else ():
         try:

@@ -1,8 +1,8 @@
-"""The live graph as documents: what `pcn show` prints, and what applied again changes nothing.
+"""The live graph as documents: the output of `pcn show`, which can be applied again and then changes nothing.
 
-Tables are decoded by the models; peers, transparent cubes and attachments are read off hooks, hops and stubs. Only what
-the kernel holds nothing of (a rule's description) is taken from the applied document, and where two ways of writing
-the same thing make the same wiring, the document decides which way is printed.
+Tables are decoded by the models; peers, transparent cubes and attachments are derived from hooks, hops and stubs. Only leaves
+without a counterpart in the kernel (a rule's description) are taken from the applied document, and where two notations are
+equivalent, the document's is printed.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _documents(
 
 
 def _apart(spec: dict[str, Any]) -> dict[str, Any]:
-    """Said once of all cubes, as the document said it, if it is true of all."""
+    """`fuse: false` of all cubes, factored out to the topology."""
     if any(cube.get("fuse", True) for cube in spec["cubes"]):
         return spec
     cubes = [{leaf: value for leaf, value in cube.items() if leaf != "fuse"} for cube in spec["cubes"]]
@@ -160,7 +160,7 @@ def cube_data(
     record: CubeRecord, live: Live, reconciler: Reconciler, traced: Traced, said: Mapping[str, Any], state: bool,
     of_host: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """A live cube as a document has it; with `state`, also what it learned and counted. `said`: what was applied of it."""
+    """A live cube as a document has it; with `state`, also learned entries and counters. `said`: its applied configuration."""
     plain: dict[str, Any] = {"name": record.name, "service-name": record.service, "type": record.type}
     plain |= ({} if record.fuse else {"fuse": False}) | _shadow(record.name, live, said)
     service = reconciler.services.get(record.service)
@@ -223,7 +223,7 @@ def _port(port: PortRecord, config: Mapping[str, Any], traced: Traced) -> dict[s
 
 
 def _constants(record: CubeRecord, live: Live, service: Service, by_digest: Mapping[str, Any]) -> dict[str, Any]:
-    """Leaves that live in the programs' frozen constants."""
+    """Leaves that are stored in the programs' frozen constants."""
     from reconciler.service.model.bindings import constants
 
     words: dict[str, int] = {}

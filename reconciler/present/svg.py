@@ -74,7 +74,7 @@ class _Picture:
         return whole
 
     def _columns(self) -> dict[str, float]:
-        """Centres of the boxes; columns are as far apart as the words on the wires between them need."""
+        """Centres of the boxes; their distance is the width of the labels on the wires between them."""
         columns = self.layout.columns()
         x: dict[str, float] = {}
         left = float(_MARGIN)

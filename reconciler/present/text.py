@@ -64,7 +64,7 @@ def totals(document: Mapping[str, Any], *, done: bool) -> str:
 
 
 def _names(step: Mapping[str, Any]) -> list[str]:
-    """What a step is felt at; netdevs that go at once have no one name."""
+    """The names that a step disrupts; netdevs that are deleted together have no single name."""
     name = step["subject"].partition("/")[2]
     return [name] if name else list(step["before"] or ()) if step["operation"] == "delete_links" else []
 
@@ -96,7 +96,7 @@ def _body(groups: Sequence[ChangeGroup], paint: Paint) -> Iterator[str]:
 
 
 def _bounded(lines: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The first of many lines, and all that say what is lost."""
+    """The first of many lines, and all lines about losses."""
     return [line for number, line in enumerate(lines) if number < _MOST_LINES or line[0] == "!"]
 
 
