@@ -1,8 +1,8 @@
-"""Where documents originate from beside files: a Git repository, etcd. Each feed keeps a directory, which the agent watches.
+"""Sources of documents beside files: a Git repository, etcd. Each feed maintains a directory, which the agent watches.
 
-    git, etcd   a `Source`: what there is now, and when there may be something else
-    spool       its directory, exchanged as a whole, and what was in it before
-    guard       whether a new revision takes away too much
-    feed        the thread that keeps a directory as its source says, and states how the host does where the source is
-    fleet       what hosts have said of themselves
+    git, etcd   a `Source`: the current revision, and notification of the next one
+    spool       a feed's directory, replaced atomically, and its previous contents
+    guard       whether a new revision removes too much
+    feed        the thread that synchronises the directory with its source, and reports the host's status to the source
+    fleet       the statuses that hosts reported
 """

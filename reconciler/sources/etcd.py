@@ -1,7 +1,7 @@
 """Keys of etcd below a prefix, over its JSON gateway (`/v3/...`): each key a document, `<prefix><name>`.
 
-A watch says what changes from the revision that was read; whenever it ends, for whatever reason (etcd restarted, the revision
-compacted), everything is read again. A host's status is the key `/pcn/status/<host>` under a lease, and goes with the host.
+A watch begins at the revision that was read; whenever it ends (etcd restarted, the revision compacted), everything is read
+again. A host's status is the key `/pcn/status/<host>` under a lease, and expires with the host.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class EtcdSource:
         return name if name.endswith(SUFFIXES) else f"{name}.yaml"
 
     def wait(self, poked: threading.Event, seconds: float) -> bool:
-        """Whether a key has changed. Changes that come together are told together."""
+        """Whether a key has changed. A burst of changes is reported once."""
         if self._watch is None:
             poked.wait(_AGAIN)
             return True
@@ -179,7 +179,7 @@ class EtcdSource:
         return found
 
     def _why(self, error: Exception) -> str:
-        """Who is not accepted by TLS 1.3 may be told so, or find the connection closed."""
+        """The reason of a failure: a client rejected in TLS 1.3 gets an alert, or a closed connection."""
         words = str(getattr(error, "strerror", None) or error)
         own = (self._tls or {}).get("cert")
         closed = isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError | http.client.RemoteDisconnected)
@@ -216,7 +216,7 @@ class _Watch:
         self._buffer = b""
 
     def events(self, seconds: float) -> list[dict[str, Any]]:
-        """What comes within that time. Raises OSError when the stream is over, ValueError for what is no JSON."""
+        """The events within that time. Raises OSError at the end of the stream, ValueError for invalid JSON."""
         if not self._has_more() and not self._poll.poll(seconds * 1000):
             return []
         part = self._response.read1(1 << 16)
@@ -246,7 +246,7 @@ class _Watch:
 
 
 def _whole(response: http.client.HTTPResponse) -> bytes:
-    """The body, within the time and the bytes that one may have, however slowly or long it comes. Raises OSError."""
+    """The body, within the deadline and the size limit, however slowly it arrives. Raises OSError."""
     parts, size, until = [], 0, time.monotonic() + SECONDS
     length = response.length  # Pythons differ in whether it shrinks while one reads
     while length is None or size < length:

@@ -1,4 +1,4 @@
-"""The thread that keeps a directory as its source says. Whatever happens to the source, what was published last stays."""
+"""The thread that synchronises a directory with its source. Whatever happens to the source, the last publication stays."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ log = logging.getLogger("pcn.feed")
 
 @dataclass(frozen=True, slots=True)
 class Care:
-    """How a host takes what comes. `spread`: seconds over which hosts apply a revision; `prune`: topologies that no longer
-    exist go; `reports`: its status is kept where the documents are from."""
+    """How a host treats revisions. `spread`: seconds over which hosts apply a revision; `prune`: topologies that the source no
+    longer has are deleted; `reports`: the host's status is written to the source."""
 
     spread: float = 0.0
     prune: bool = False
@@ -33,7 +33,7 @@ class Care:
 
 
 class Feed:
-    """One source. `published` is called in the thread when the directory is another one; `status` gives the agent's."""
+    """One source. `published` is called in the thread after the directory was replaced; `status` returns the agent's."""
 
     def __init__(
         self, source: Source, spool: Spool, host: Host, care: Care, published: Callable[[], object],
@@ -125,7 +125,7 @@ class Feed:
         return self._care.spread * int.from_bytes(number[:4], "big") / (1 << 32)
 
     def _hold(self, seconds: float) -> None:
-        """Wait for this host's turn, or until somebody requests it now. It continues saying how it does: it is not away."""
+        """Wait for this host's turn, or for a request. The status is still reported: the host is not away."""
         until = time.monotonic() + seconds
         while not self._poked.is_set() and (left := until - time.monotonic()) > 0:
             self._report()
@@ -174,8 +174,8 @@ class Feed:
 def of_agent(
     said: Mapping[str, Any] | None, feed: Mapping[str, Any], host: Host, is_read: Callable[[Mapping[str, str]], bool]
 ) -> dict[str, Any]:
-    """What a host says of itself, of its agent's status. `state` is one of InSync, Pending, Drift, Invalid, SourceUnavailable.
-    `is_read`: whether files of these digests, by path, are the revision that `feed` speaks of."""
+    """A host's status, from its agent's. `state` is one of InSync, Pending, Drift, Invalid, SourceUnavailable.
+    `is_read`: whether files of these digests, by path, are the revision of `feed`."""
     found: dict[str, Any] = {"host": host.name, "labels": dict(host.labels)}
     found |= {"revision": feed["revision"], "source": feed["source"]}
     if said is None:

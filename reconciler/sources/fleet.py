@@ -1,4 +1,4 @@
-"""What the hosts of a fleet have said of themselves, in rows. Pure."""
+"""The statuses that the hosts of a fleet reported, in rows. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ APART = 5.0  # seconds by which clocks may differ without a word
 
 
 def read(texts: Iterable[str | bytes]) -> list[Mapping[str, Any]]:
-    """The statuses among texts that anybody may have put there."""
+    """The valid statuses among untrusted texts."""
     found: list[Mapping[str, Any]] = []
     for text in texts:
         with suppress(ValueError, RecursionError):
@@ -35,8 +35,8 @@ _EMPTY: Mapping[str, Any] = {
 
 
 def rows(statuses: Iterable[Mapping[str, Any]], now: float, *, forgets: bool = False) -> list[dict[str, Any]]:
-    """One a host, by name. `state` is 'Away' for one that has been silent; `age` in seconds; `clock`: by how many its clock is
-    known to be ahead of ours. `forgets`: the statuses of silent hosts are not kept, so one that is old by our clock is not."""
+    """One a host, by name. `state` is 'Away' for a silent host; `age` in seconds; `clock`: seconds by which its clock is
+    ahead of ours (negative: behind), 0 if no skew is evident. `forgets`: statuses of silent hosts expire, so an old one has skew."""
     found = []
     for said in statuses:
         ahead = float(said.get("time", 0)) - now

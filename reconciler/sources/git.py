@@ -1,7 +1,7 @@
-"""A directory of a Git repository: `URL[#branch][:path]`. Nothing that the repository says is run.
+"""A directory of a Git repository: `URL[#branch][:path]`. Nothing from the repository is executed.
 
-`ls-remote`: whether there is anything new; then one commit is fetched into a bare repository of our own, whose configuration
-and hooks are ours, and its files are read from it: there is no work tree. A status is a blob of JSON, refs/pcn/status/<host>.
+`ls-remote` detects a new commit; it is fetched into a bare repository of our own, with our configuration
+and hooks, and its files are read from there: there is no work tree. A status is a blob of JSON, refs/pcn/status/<host>.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class GitPlace:
 
     @classmethod
     def of(cls, text: str) -> GitPlace:
-        """Raises UsageError for what could be taken for an option, or leads out of the repository."""
+        """Raises UsageError for text that could be parsed as an option, or a path outside of the repository."""
         url, _, rest = text.partition("#")
         branch, _, path = rest.partition(":")
         path = path.strip("/")
@@ -152,7 +152,7 @@ class GitSource:
     # -- git --------------------------------------------------------------------------------------------------------
 
     def _run(self, *words: str, given: bytes = b"", bare: bool = True) -> bytes:
-        """Raises SourceError with git's last words."""
+        """Raises SourceError with git's last line."""
         command = ["git", *_SAFE, *(["--git-dir", str(self._home)] if bare else []), *words]
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _OWN
         try:
@@ -195,7 +195,7 @@ def _ref_name(host: str) -> str:
 
 
 def _documents(listed: bytes) -> dict[str, str]:
-    """The objects of the documents that stand in the directory itself, by name: nothing else is read, however large it is. Raises
+    """The objects of the documents directly in the directory, by name: nothing else is read, whatever its size. Raises
     SourceError."""
     found: dict[str, str] = {}
     whole = 0

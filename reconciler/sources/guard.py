@@ -10,7 +10,7 @@ from reconciler.errors import DocumentError
 
 
 def too_much(before: Mapping[str, bytes], after: Mapping[str, bytes], host: Host) -> str:
-    """Why not, as a sentence; '' if it may. More than half of a host's topologies do not go at once unless that is requested."""
+    """The reason for a refusal, '' if it is allowed. More than half of a host's topologies are deleted only on request."""
     was, now = topologies(before, host), topologies(after, host)
     stays = {name for name, file in was.items() if name in now or _is_broken(after.get(file))}
     gone = sorted(was.keys() - stays)

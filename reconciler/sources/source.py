@@ -1,4 +1,4 @@
-"""What a feed asks of a place that documents originate from."""
+"""The interface of a source of documents, for feeds."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from reconciler.errors import PcnError
 
 
 class SourceError(PcnError):
-    """The source is away, or gives what may not be used. What was published last stays."""
+    """The source is unreachable, or its revision is invalid. The last publication stays."""
 
 
 def is_plain(name: str) -> bool:
-    """Whether a file of this name stands in the directory that it is put into."""
+    """Whether a file of this name stays inside the directory that it is written to."""
     return bool(name) and not name.startswith(".") and "/" not in name and "\0" not in name
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """`files` are texts by plain names. `prune_all`: it says itself that topologies may go, however many."""
+    """`files` are texts by plain names. `prune_all`: it allows the deletion of any number of topologies."""
 
     id: str
     files: Mapping[str, bytes]
@@ -29,7 +29,7 @@ class Revision:
 
 
 class Source(Protocol):
-    """`words` say where it is; `forgets`: it does not keep what silent hosts have said. Every method raises SourceError, and is
+    """`words`: its location, as text; `forgets`: statuses of silent hosts expire. Every method raises SourceError, and is
     called in one thread."""
 
     name: str
@@ -37,7 +37,7 @@ class Source(Protocol):
     forgets: bool
 
     def kept(self) -> Revision | None:
-        """What was read in an earlier life, if that is known without asking anybody."""
+        """The revision that an earlier process read, if it is available locally."""
 
     def fetch(self) -> Revision | None:
         """What there is now; None: nothing new since the last call."""

@@ -1,4 +1,4 @@
-"""A feed's directory: one file a document, exchanged as a whole by a symlink, so that nobody reads half of a revision."""
+"""A feed's directory: one file a document, replaced atomically by a symlink, so that no reader sees half of a revision."""
 
 from __future__ import annotations
 
