@@ -1,6 +1,6 @@
-"""Calls a service from a thread that waits for the answer: the planner's, or a worker's.
+"""Blocking calls of a service, from the thread of a planner or a worker.
 
-    caller = Caller("gate", connect)          # connect(seconds) gives a connected socket
+    caller = Caller("gate", connect)          # connect(seconds) returns a connected socket
     caller.call("tables", {...})              # within 2 s, whatever the peer does
 """
 
@@ -26,7 +26,7 @@ _CHUNK = 1 << 16
 
 
 class Away(RpcError):
-    """Nobody answered: nobody is there, or not in time."""
+    """No response: the peer is unreachable, or missed the deadline."""
 
 
 class _Link:
@@ -50,8 +50,8 @@ def _left(until: float) -> float:
 
 
 class Caller:
-    """One service. Threads may share it: `bounds.in_flight` calls are made at a time. A connection of an earlier call is tried
-    first; what may be asked again is asked again on a new one, if the peer has closed that."""
+    """One service. Threads may share it: at most `bounds.in_flight` calls are in progress. A connection of an earlier call is
+    reused; if the peer has closed it, idempotent calls are retried on a new one."""
 
     def __init__(self, name: str, connect: Connect, greet: Greet | None = None, bounds: Bounds | None = None) -> None:
         bounds = bounds or BOUNDS

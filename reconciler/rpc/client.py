@@ -34,7 +34,7 @@ class Client:
         return found
 
     async def call(self, function: str, argument: Any = None, *, method: str = "POST", seconds: float | None = None) -> Any:
-        """Raises RpcError: it is away, too slow, or says no."""
+        """Raises RpcError: the service is unreachable, missed the deadline, or refused."""
         self._breaker.check(self.name)
         allowed = self._bounds.seconds if seconds is None else seconds
         try:

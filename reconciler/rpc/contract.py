@@ -1,4 +1,4 @@
-"""What may be asked of a service, how bytes are written in JSON, and the bounds that both sides keep."""
+"""The functions of a service, the encoding of bytes in JSON, and the bounds of both sides."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BOUNDS = Bounds()
 
 
 class RpcError(PcnError):
-    """A call was not answered, or not as the contract says. `status` is HTTP's, 0 if there was none."""
+    """A call without response, or with one that violates the contract. `status` is HTTP's, 0 if there was none."""
 
     def __init__(self, words: str, status: int = 0) -> None:
         super().__init__(words)

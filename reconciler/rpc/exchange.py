@@ -1,4 +1,4 @@
-"""One call over HTTP/1.1: bytes out, bytes in, and what they mean. No I/O, so that whoever waits may do so in their own way."""
+"""One call over HTTP/1.1: bytes out, bytes in, and their meaning. No I/O, so that it suits threads and event loops."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TIMEOUTS, PAUSE = 3, 5.0  # after so many in a row, calls fail at once for so ma
 
 
 class Exchange:
-    """The client's side of one connection, of which one call after another is made."""
+    """The client's side of one connection, for sequential calls."""
 
     def __init__(self, host: str, bounds: Bounds = BOUNDS) -> None:
         self._host, self._bounds = host, bounds
@@ -31,7 +31,7 @@ class Exchange:
         return b"".join(self._http.send(event) or b"" for event in events)
 
     def receive(self, data: bytes) -> bool:
-        """What came; b'' if nothing will any more. Whether the answer is whole. Raises EOFError, h11.ProtocolError."""
+        """Feed received bytes, b'' for EOF. Returns whether the response is complete. Raises EOFError, h11.ProtocolError."""
         if not data:
             raise EOFError(CLOSED)
         self._http.receive_data(data)
@@ -60,7 +60,7 @@ class Exchange:
 
 
 def value_of(name: str, function: str, status: int, body: bytes, bounds: Bounds = BOUNDS) -> object:
-    """What an answer says. Raises RpcError for an error, and for what is no JSON or out of bounds."""
+    """The value of a response. Raises RpcError for an error, and for invalid JSON or a body out of bounds."""
     try:
         value = decode(body, bounds)
     except RpcError as error:

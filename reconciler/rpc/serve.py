@@ -1,4 +1,4 @@
-"""Serves functions of the contract to whoever connects, on unix sockets and over TLS, in one asyncio loop.
+"""Serves functions of the contract on unix sockets and over TLS, in one asyncio loop.
 
     await serve_unix(functions, path)
     await serve_tls(functions, "10.0.0.1", 7443, server_context(cert, key, ca))
@@ -27,7 +27,7 @@ _CHUNK = 1 << 16
 
 
 async def serve_unix(functions: Functions, path: str) -> asyncio.Server:
-    """Listen at a path, in the place of whoever did before. Only root, or our own user, is answered."""
+    """Listen at a path, replacing an earlier listener. Only clients of root, or of our own user, are served."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sock = writer.get_extra_info("socket")

@@ -21,8 +21,8 @@ _CHUNK = 1 << 16
 
 
 class Connection:
-    """One peer. `functions` by method and path, such as 'POST /tick'. Whoever waits for it examines `closed` after each call of
-    `readable` or `writable`, and waits for writing while `unsent`."""
+    """One peer. `functions` by method and path, such as 'POST /tick'. The event loop checks `closed` after each call of
+    `readable` or `writable`, and waits for writability while `unsent`."""
 
     def __init__(self, sock: socket.socket, functions: Mapping[str, Function], bounds: Bounds = BOUNDS) -> None:
         sock.setblocking(False)
@@ -46,7 +46,7 @@ class Connection:
         return bool(self._out) and not self.closed
 
     def readable(self) -> None:
-        """Take what has come, and answer what is whole."""
+        """Read what arrived, and answer complete requests."""
         try:
             data = self._sock.recv(_CHUNK)
         except BlockingIOError:
@@ -124,7 +124,7 @@ class Connection:
 
 
 def accept(listening: socket.socket) -> socket.socket | None:
-    """The next peer of a socket that `rundir.listen` gave; None if it is not root's, or left already."""
+    """The next peer of a socket from `rundir.listen`; None if it is not root's, or has disconnected."""
     try:
         sock, _ = listening.accept()
     except OSError:
