@@ -1,1 +1,1 @@
-"""The linker: compiled cubes and what is assembled here, made into programs that the kernel loads. Bytes in, bytes out."""
+"""The linker: compiled cubes and assembled glue become programs for the kernel. Bytes in, bytes out."""

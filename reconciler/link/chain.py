@@ -1,14 +1,14 @@
-"""Cubes that follow one another made into one program: their compiled code one after the other, with glue between.
+"""Links consecutive cubes into one program: their compiled code in order, with glue in between.
 
-    prologue   keep the context
-    cube 1     its code, unchanged but for its exits, which jump to the glue, and for the port of arrival and the row by which
-               the next cube follows, which are filled in where it requests them
-    glue       a verdict of the kernel's: exit. On to the next cube: continue below. Another row: tail call
-    prologue   the context again
+    prologue   save the context
+    cube 1     its code, unchanged but for its exits, which jump to the glue, and for relocations: the ingress port and the row
+               of the next cube become immediates
+    glue       a verdict of the kernel's: exit. The next cube's row: fall through. Another row: tail call
+    prologue   restore the context
     cube 2     ...
 
-A cube that stands alone is a chain of one, whose port is read from where its stub left it. That a verdict may mean a row, and
-by which loads a cube asks, is agreed with bpf/pcn.h.
+A single cube is a chain of one, whose port is read from where its stub stored it. The encoding of rows as verdicts, and the
+loads that are relocated, are defined in bpf/pcn.h.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _NOT_READY = 2  # PCN_DROP_NOT_READY
 
 @dataclass(frozen=True, slots=True)
 class Exits:
-    """How a cube leaves by a row: `next` and `drops` are the descriptors of its pcn_next and pcn_drops. Tail calls to `rows` are
-    spelled out, for a computed one is an indirect jump, several times as dear."""
+    """How a cube exits by a row: `next` and `drops` are the descriptors of its pcn_next and pcn_drops. Tail calls to `rows` have
+    constant indices, since a computed one is an indirect jump, at several times the cost."""
 
     next: int
     drops: int
@@ -39,8 +39,8 @@ class Exits:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A cube's code, descriptors filled in. `exits` None: it never leaves by a row. `port` None: it is where the packet
-    arrived. `row` points to the member that follows."""
+    """A cube's code, descriptors filled in. `exits` None: it never exits by a row. `port` None: the port where the packet
+    arrived. `row` refers to the member that follows."""
 
     code: bytes
     exits: Exits | None
@@ -50,15 +50,15 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """`starts` says at which instruction the code of each member begins."""
+    """`starts`: the index of the first instruction of each member's code."""
 
     code: bytes
     starts: tuple[int, ...]
 
 
 def link(members: Sequence[Member], flavour: str, arrival: int = -1, mark: int = -1) -> Linked:
-    """One program of `members`, in order. `arrival` is the descriptor of the host's arrival slot, of use where an XDP program
-    stands alone; `mark` that of a map which the program shall hold, as the first one.
+    """One program of `members`, in order. `arrival` is the descriptor of the host's arrival slot, used by an XDP program
+    that is not in a chain; `mark` that of a map that the program references, as its first.
 
     Raises ValueError for a member that is too long for its jumps.
     """
@@ -105,8 +105,8 @@ def _filled(member: Member) -> bytes:
 
 
 def _shortened(body: bytes, glue: int) -> bytes:
-    """The code with each way to its exit that surely continues by NEXT led straight past the end and so many instructions of
-    glue: a third of the jumps of a small cube, and of the cache lines that a packet touches."""
+    """The code with each exit that certainly returns NEXT jumping past the end and so many instructions of glue: this saves a
+    third of the jumps of a small cube, and of the cache lines that a packet touches."""
     size, met = code.slots(body), code.targets(body)
     shortened = bytearray(body)
     for at in code.places(body, code.JUMP):
@@ -128,7 +128,7 @@ def _open_ended(body: bytes) -> bytes:
 
 
 def _glue(exits: Exits, row: int, shot: int) -> bytes:
-    """What a verdict in r0 comes to. Whatever comes after this code is the member that `row` points to, by NEXT."""
+    """Dispatches the verdict in r0. The code after the glue is the member of `row`, reached by NEXT."""
     failed = (
         code.look_up(exits.drops, _NOT_READY, PORT)
         + code.insn(0x15, 0, offset=3)  # if there is no counter (there always is) skip

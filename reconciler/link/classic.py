@@ -1,8 +1,8 @@
-"""Classic BPF, as libpcap compiles filters to it, made into eBPF that stands in the middle of a cube's code.
+"""Translates classic BPF, as libpcap compiles filters, to eBPF that is inlined in a cube's code.
 
-The code is given the context in r1 and returns the filter's answer in r0: how many bytes of the packet it wants, 0 for none. r1
-to r5 are lost, and no helper is called. What it keeps beside (M[], a tag, a length) is on the stack below `depth`, what the
-cube's C uses of it.
+The code takes the context in r1 and returns the filter's result in r0: the number of bytes of the packet to capture, 0 for none.
+r1 to r5 are clobbered, and no helper is called. Its state (M[], a tag, a length) is on the stack below `depth`, the depth that
+the cube's C uses.
 
 A filter sees the packet as it is on a wire. Under TC a VLAN tag is beside the packet: its four bytes are inserted in the view
 from byte 12 on, and all that follows is 4 bytes further back in the packet. Only bytes between data and data_end are seen:
@@ -50,7 +50,7 @@ def unpack(program: bytes) -> tuple[Classic, ...]:
 
 
 def reach(program: Sequence[Classic]) -> int:
-    """Up to which byte of a packet a filter looks."""
+    """The number of leading bytes of a packet that a filter reads."""
     ends = [0]
     for code_, _, _, k in program:
         if code_ & 7 == _LD and code_ & 0xE0 in (_ABS, _IND):
@@ -218,7 +218,7 @@ class _Translation:
                 self._add(_alu(0x60, into, 8), _alu_x(0x40, into, _TEMPORARY))
 
     def _never(self) -> None:
-        """On to `none`, surely; but the verifier would miss a way to what follows if it was a plain jump."""
+        """An unconditional jump to `none`, as a conditional one: the verifier rejects unreachable code after a plain jump."""
         self._add(code.set_register32(_TEMPORARY, 1))
         self._go("none", 0x56, _TEMPORARY)
 

@@ -42,7 +42,7 @@ def set_to(instruction: bytes) -> tuple[int, int] | None:
 
 
 def target(body: bytes, at: int) -> int:
-    """Where the jump at a slot leads."""
+    """The target of the jump at a slot."""
     return at + 1 + int(struct.unpack_from("<h", body, 8 * at + 2)[0])
 
 
@@ -138,11 +138,11 @@ def slots(code: bytes) -> int:
 
 
 def look_up(table: int, key: int, at: int) -> bytes:
-    """r0 = the row of an array with a constant key, which is put on the stack at `at`; r1 to r5 are lost."""
+    """r0 = the row of an array with a constant key, which is stored on the stack at `at`; r1 to r5 are clobbered."""
     return put32(_FP, at, key) + copy(2, _FP) + add(2, at) + load_map(1, table) + call(MAP_LOOKUP)
 
 
 def tail_call(row: int) -> bytes:
-    """r1 holds the context, r2 the program array. Comes back only if nothing is there. A constant row is a direct jump once the
-    kernel has patched it."""
+    """r1 holds the context, r2 the program array. Falls through only if the slot is empty. A constant row is a direct jump once
+    the kernel has patched it."""
     return set_register(3, row) + call(TAIL_CALL)

@@ -1,8 +1,8 @@
-"""The program by which a packet enters a cube: assembled here, because it is the same few instructions every time.
+"""The program by which a packet enters a cube (a *stub*), assembled here: always the same few instructions.
 
-A stub says where the packet arrived and jumps to the cube's entry. Both are constants in its instructions, so it
-looks nothing up, and the kernel turns the jump into a direct one. Since neighbours and netdevs hold stubs and only
-stubs hold the entry, a cube is swapped by one write. `mark` is the descriptor of a map that the program shall hold, as its first.
+A stub stores the ingress port and jumps to the cube's entry. Both are immediates in its instructions, so there is no
+lookup, and the kernel patches the tail call to a direct jump. Since neighbours and netdevs refer to stubs, and only
+stubs to the entry, a cube is swapped by one write. `mark` is the descriptor of a map that the program references, as its first.
 """
 
 from __future__ import annotations
