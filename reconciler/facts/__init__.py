@@ -36,7 +36,7 @@ def host(names: Sequence[str] | frozenset[str] | set[str], states: Mapping[str, 
 
 
 def of_cube(wanted: Sequence[str], of_host: Facts, published: Facts) -> dict[str, Any]:
-    """What one cube is given."""
+    """The facts of one cube."""
     return {name: source[name] for name in wanted if name in (source := of_host if name in HOST else published)}
 
 

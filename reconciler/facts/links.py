@@ -18,7 +18,7 @@ def of(states: Mapping[str, Any]) -> dict[str, str]:
 
 
 def with_own(facts: Mapping[str, Any], own: Iterable[str]) -> Mapping[str, Any]:
-    """Netdevs that a topology makes count as up before they are created, so that rows need not be written twice."""
+    """Netdevs that a topology creates count as up before they exist, so that rows are not written twice."""
     if NAME not in facts:
         return facts
     return {**facts, NAME: {**dict.fromkeys(own, UP), **facts[NAME]}}

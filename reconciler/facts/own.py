@@ -1,6 +1,6 @@
-"""What this host itself has at its netdevs: addresses, the way to everywhere, a bridge or bond that they are part of. Pure.
+"""The host's own configuration of its netdevs: addresses, the default route, a bridge or bond as their master. Pure.
 
-Asked for where a cube is about to take a netdev, to say who would be cut off.
+Used before a cube attaches to a netdev, to warn of what would be cut off.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _ABOVE = ("vlan", "macvlan", "macvtap", "ipvlan")  # kinds of netdev whose packe
 
 @dataclass(frozen=True, slots=True)
 class OwnNetdev:
-    """`addresses` are its own and those of VLANs and the like on it; `master` is what it, or one of those, is part of, '' if
-    nothing; `default`: a default route leads out by it."""
+    """`addresses` are its own and those of VLANs and the like on it; `master` is the master of it, or of one of those, '' if
+    none; `default`: a default route uses it."""
 
     addresses: tuple[str, ...] = ()
     master: str = ""

@@ -1,6 +1,6 @@
 """Selectors of netdevs: `all`, `eth*`, `kind:veth`, each with `!` in front to omit what it matches. Pure.
 
-`kind` is the kernel's word; 'physical' is hardware. The loopback is selected by no word, nor are the ends of hidden pairs.
+`kind` is the kernel's name; 'physical' is hardware. The loopback, and the ends of hidden pairs, are never selected.
 """
 
 from __future__ import annotations

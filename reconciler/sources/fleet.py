@@ -36,7 +36,7 @@ _EMPTY: Mapping[str, Any] = {
 
 def rows(statuses: Iterable[Mapping[str, Any]], now: float, *, forgets: bool = False) -> list[dict[str, Any]]:
     """One a host, by name. `state` is 'Away' for a silent host; `age` in seconds; `clock`: seconds by which its clock is
-    ahead of ours (negative: behind), 0 if no skew is evident. `forgets`: statuses of silent hosts expire, so an old one has skew."""
+    ahead of ours (negative: behind), 0 if no skew is evident. `forgets`: statuses of silent hosts expire: an old one has skew."""
     found = []
     for said in statuses:
         ahead = float(said.get("time", 0)) - now
