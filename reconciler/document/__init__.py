@@ -1,8 +1,8 @@
-"""A document: plain data as somebody wrote it, which can still say where each part of it stands.
+"""A document: plain data as written, with source positions on demand.
 
-Positions are wanted only when something is wrong, and keeping one for each of 10,000 rules costs more than the data.
-So a document keeps its text, and reads it a second time, as a tree of nodes with positions, when it is first asked: of what
-stands in an entry of a long list only that entry's lines, for one warning is often all that there is to say.
+Positions are needed for diagnostics only, and storing one for each of 10,000 rules costs more than the data. So a document keeps
+its text, and parses it a second time, into a tree of nodes with positions, at the first request. For a path into a long list
+only the entry's lines are parsed, since there is often a single warning.
 """
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Document:
     lists: Lists = field(default_factory=dict, repr=False)
 
     def position(self, path: Path, *, key: bool = False) -> Position:
-        """Where the value at `path` starts, or its key. A path that is not there gives the nearest thing around it."""
+        """Where the value at `path` starts, or its key. For a missing path: of its nearest ancestor."""
         document, path = self.origin(path)
         found_key, value, missing, above = document._find(path)
         node = found_key if key and found_key is not None and not missing else value
@@ -60,7 +60,7 @@ class Document:
         return Position(document.file, above + mark.line + 1, mark.column + 1) if mark else Position(document.file, 1, 1)
 
     def line_of(self, path: Path, number: int) -> Position:
-        """Where line `number` of the text at `path` stands. Of a text whose lines are not the file's, where it begins."""
+        """The position of line `number` of the text at `path`. If the text's lines are not the file's: of its start."""
         document, path = self.origin(path)
         _, node, missing, above = document._find(path)
         start, style = getattr(node, "start_mark", None), getattr(node, "style", None)
@@ -86,8 +86,8 @@ class Document:
         return self, path
 
     def _find(self, path: Path) -> tuple[Any, Any, bool, int]:
-        """The key's node (None in a list), the value's node, whether the way there ended too early, and how many lines are above
-        those that were read for it."""
+        """The key's node (None in a list), the value's node, whether the path ended early, and the number of lines before those
+        that were parsed for it."""
         above, key, node, rest = 0, None, None, path
         if "_root" not in self.__dict__ and next(self._questions) < _FEW:
             above, node, rest = self._entry_of(path)
@@ -101,8 +101,8 @@ class Document:
         return key, node, False, above
 
     def _entry_of(self, path: Path) -> tuple[int, Any, Path]:
-        """How many lines are above the innermost entry of a long list on the way, its node, and the way on from it; no node if it
-        cannot be read apart. An entry is known to be a whole one by the next one, which has its dash in the same column."""
+        """The number of lines before the innermost entry of a long list on the path, its node, and the rest of the path; no node
+        if it cannot be parsed alone. An entry is complete if the next one has its dash in the same column."""
         for depth in range(len(path) - 1, -1, -1):
             lines, place = self.lists.get(path[:depth]), path[depth]
             if lines is None or not isinstance(place, int) or place + 1 >= len(lines):
@@ -133,7 +133,7 @@ class Document:
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """For work that makes very many objects and no cycles: looking at them again and again doubles its time."""
+    """For work that creates very many objects without cycles: the garbage collector's traversals double its time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -153,7 +153,7 @@ def _compose(text: str, index: int) -> Any:
 
 
 def _entries(chunk: str) -> list[Any]:
-    """The nodes of the entries in some lines of a list; none if the lines cannot be read apart from what is around them."""
+    """The nodes of the entries in some lines of a list; none if the lines cannot be parsed without their context."""
     import yaml
 
     try:

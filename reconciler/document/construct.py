@@ -1,7 +1,7 @@
 """From YAML text to plain data, by the rules of YAML 1.2 and with limits that hostile text cannot pass.
 
 PyYAML's own constructor follows YAML 1.1, where ON is true and 52:54:00:12:34:56 is a number, keeps the last of two equal
-keys, and expands ten lines of aliases to gigabytes. This one reads the parser's events as they come, so that depth and
+keys, and expands ten lines of aliases to gigabytes. This one consumes the parser's events as a stream, so that depth and
 size are bounded while reading; it is also faster than a tree of nodes, and needs a fifth of the memory.
 """
 from __future__ import annotations
@@ -47,7 +47,7 @@ _CORE_TAG = "tag:yaml.org,2002:"
 def plain(text: str) -> Any:
     """What an unquoted scalar is in YAML 1.2 (core schema): null, a boolean, a number, or text.
 
-    0123 stays text: it was octal in YAML 1.1 and is 123 in 1.2, so whoever wrote it should say which.
+    0123 stays text: it was octal in YAML 1.1 and is 123 in 1.2, so the author should be explicit.
     """
     if text in _WORDS:
         return _WORDS[text]

@@ -24,7 +24,7 @@ _RED, _YELLOW, _BLUE, _BOLD, _OFF = "\x1b[31m", "\x1b[33m", "\x1b[34m", "\x1b[1m
 
 
 def render_all(problems: Sequence[Problem], sources: Mapping[str, str], colour: bool = False) -> str:
-    """Up to 20 problems in the order given, then how many more there are. `sources` is text by file name."""
+    """Up to 20 problems in order, then the number of further ones. `sources` is text by file name."""
     shown = problems[:MAX_SHOWN]
     files = {place.file for place in _places(shown)} & set(sources)
     lines = {file: LINE_BREAK.split(sources[file]) for file in files}
@@ -74,7 +74,7 @@ def _excerpt(where: Position | None, lines: Mapping[str, list[str]], tone: str, 
 
 
 def _window(line: str, column: int) -> tuple[str, int, int]:
-    """The part of a line to show, how many terminal columns the caret is in, and how wide the marked word is."""
+    """The part of a line to show, the caret's terminal column, and the width of the marked token."""
     column = min(column, len(line))
     word = _WORD.match(line, column)
     end = max(word.end() if word else 0, column + 1)

@@ -24,8 +24,8 @@ _ALWAYS_BLOCK = "service-name"
 
 
 def dump_yaml(document: Any, memo: Memo | None = None) -> str:
-    """`document` (mappings, lists, text, numbers, booleans, None) as YAML, in the order that it has. Whoever writes many has a
-    memo of how texts are written."""
+    """`document` (mappings, lists, text, numbers, booleans, None) as YAML, in its order. `memo` caches the
+    notation of texts across documents."""
     return (memo or Memo()).run(_dump, document)
 
 

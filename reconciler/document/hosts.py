@@ -1,12 +1,13 @@
-"""For which hosts a topology is, and what its annotations ask of whoever applies it.
+"""The hosts that a topology selects, and its annotations for the applying host.
 
     metadata:
       annotations: {pcn/suspend: "true"}
     spec:
-      hosts: {names: [edge-1, "edge-*"], labels: {site: turin, role: [gw, fw]}}     absent: every host that is given the file
+      hosts: {names: [edge-1, "edge-*"], labels: {site: turin, role: [gw, fw]}}     absent: every host that gets the file
 
-One of the names and all of the labels must fit. A host's labels are those of /etc/pcn/labels.yaml (or $PCN_LABELS), and hostname,
-arch and kernel, if that does not say them. Neither part is kept in the kernel: what a host has is for that host.
+One of the names and all of the labels must match. A host's labels are those of /etc/pcn/labels.yaml (or $PCN_LABELS), and
+hostname, arch and kernel, unless the file overrides them. Neither part is stored in the kernel, which holds
+this host's topologies only.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def _labels() -> dict[str, str]:
 
 
 def is_for(document: Document, host: Host) -> bool:
-    """Whether a topology is for a host. One that is wrong there is for everybody, so that everybody says so."""
+    """Whether a topology selects a host. An invalid selector selects every host, so that each reports it."""
     said = _at(document, _HOSTS)
     if not isinstance(said, Mapping) or list(_wrong_hosts(said)):
         return True
@@ -70,8 +71,8 @@ def is_for(document: Document, host: Host) -> bool:
 
 
 def sets(documents: Sequence[Document]) -> list[list[Document]]:
-    """What one host may be given together, of documents that are for several: one set for each name, and each choice of labels,
-    that a document has. Without such documents, all of them."""
+    """The sets of documents that one host may get together: one for each name, and each label selector, that a document has.
+    Without selectors, one set of all."""
     found: list[list[Document]] = []
     for document in documents:
         for host in _imagined(document):
@@ -91,7 +92,7 @@ def _imagined(document: Document) -> Iterator[Host]:
 
 
 def for_whom(document: Document) -> str:
-    """As words."""
+    """The selectors as text."""
     said = _at(document, _HOSTS) or {}
     labels = [f"{name}={'|'.join(_values(value))}" for name, value in said.get("labels", {}).items()]
     return ", ".join([*said.get("names", ()), *labels]) or "every host"

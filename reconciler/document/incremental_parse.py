@@ -1,10 +1,10 @@
-"""A text that was edited, read without reading again what was not.
+"""Incremental parsing of an edited text.
 
-Somebody changes one cube of a thousand, or one row of a hundred thousand. If the edit lies within one entry of a list, only that
-entry's lines are parsed, and the new document shares everything else with the old one, object by object. It is sound because
-an entry of a block list begins at a line of its own and ends before the next entry's: nothing that stands before or after it
-has a say in how it is read, but for anchors and document marks, and with those the entire text is read. In any other case, and
-whatever is wrong, that is done too.
+Typical edits change one cube of a thousand, or one row of a hundred thousand. If the edit is within one entry of a list, only
+that entry's lines are parsed, and the new document shares all other objects with the old one. This is sound because
+an entry of a block list begins at a line of its own and ends before the next entry's: its context does not affect
+how it is parsed, except anchors and document marks, with which the entire text is parsed. So it is in all other cases, and for
+every error.
 """
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _end_of_list(text: str, begin: int) -> int:
 
 
 def _change(old: str, new: str) -> tuple[int, int]:
-    """How many characters in whole lines at the start are the same, and how many at the end (not counting those again)."""
+    """The number of equal characters, in complete lines, at the start and at the end (without overlap)."""
     shorter = min(len(old), len(new))
     start = _alike(shorter, lambda there, end: old[there:end] == new[there:end])
     start = old.rfind("\n", 0, start) + 1
@@ -128,7 +128,7 @@ def _replaced(data: Any, path: Path, places: tuple[int, int], entries: list[Any]
 
 
 def _moved(lists: Lists, path: Path, places: tuple[int, int], starts: list[int], more: int) -> Lists:
-    """Where the entries of the lists begin now. Of the lists in entries that have another place now, nothing is known."""
+    """The new first lines of the lists' entries. Lists in entries whose index changed are dropped."""
     found: dict[Path, LineIndex] = {}
     (first, end), depth = places, len(path)
     begin, last = lists[path][first], lists[path][end - 1]

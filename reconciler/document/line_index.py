@@ -1,7 +1,7 @@
-"""The lines at which the entries of a long list begin, so kept that an edit which moves all that follow it moves little.
+"""The first lines of a long list's entries, in a structure in which an edit that shifts all later lines is cheap.
 
-The lines are in blocks, each of which counts from a line of its own. Where an edit makes the text longer, the lines of one block
-are rewritten, and the later blocks begin further down.
+The lines are in blocks, relative to a base line of each. An edit that changes the text's length rewrites the lines of one block,
+and the bases of later blocks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Block:
 
 
 class LineIndex:
-    """Rising line numbers, from 0. Nobody changes them."""
+    """Ascending line numbers, from 0. Immutable."""
 
     __slots__ = ("_above", "_before", "_blocks")
 

@@ -1,7 +1,7 @@
-"""How a path into a document is said to people: /spec/cubes/fw1/chain/INGRESS/rule/7/action.
+"""A path into a document as text: /spec/cubes/fw1/chain/INGRESS/rule/7/action.
 
-List entries go by their key, not by their index, since nobody counts to the 7,000th rule. Which leaves are the key is
-known from the model; where there is none at hand (a file that could not be read to its end), it is guessed.
+List entries are named by their key, not by their index, since users do not count to the 7,000th rule. The model has the key
+leaves; without a model (a file that could not be parsed to its end) they are guessed.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _USUAL_KEYS = ("name", "id", "netdev")
 
 
 def display(path: Path, data: Any, keys_of: KeyFinder | None = None) -> str:
-    """The path with list keys for indices where they are known, else with `[index]`. `data` is the entire document."""
+    """The path with list keys for indices where available, else with `[index]`. `data` is the entire document."""
     parts: list[str] = []
     for depth, step in enumerate(path):
         parts.append(step if isinstance(step, str) else entry_name(_at(data, step), step, keys_of and keys_of(path[:depth])))
@@ -26,8 +26,8 @@ def display(path: Path, data: Any, keys_of: KeyFinder | None = None) -> str:
 
 
 def entry_name(entry: Any, index: int, keys: tuple[str, ...] | None) -> str:
-    """What a list entry is called: its key leaves, joined by commas, or its index in brackets. The last ones may be missing:
-    a link of the host's has no netns."""
+    """The name of a list entry: its key leaves, joined by commas, or its index in brackets. Trailing ones may be missing:
+    a link of the host has no netns."""
     if not isinstance(entry, Mapping):
         return f"[{index}]"
     if not keys:

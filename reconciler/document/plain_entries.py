@@ -1,9 +1,9 @@
-"""Long lists of short entries, read line by line: what a large document is made of.
+"""Long lists of short entries, the bulk of large documents, read line by line.
 
-libyaml's events of a line such as `- {network: 10.1.0.0/16, nexthop: 10.0.0.1}` take three times as long as to split it. So where
-many lines follow one another that are an entry each, in the plainest of YAML, the parser is given the first and the last of them
-with blank lines between, and whoever reads its events puts the others in their place. Whether they are entries of a list at all,
-and not part of a text, the parser says: only where it finds the first to be an entry of a list are the others its neighbours.
+libyaml's events of a line such as `- {network: 10.1.0.0/16, nexthop: 10.0.0.1}` take three times as long as to split it. So of
+many consecutive lines with one entry each, in the simplest YAML, the parser gets only the first and the last,
+with blank lines between, and the consumer of its events inserts the others. The parser also decides whether the lines are
+entries of a list, and not part of a text: the others are siblings only if it parses the first as an entry of a list.
 """
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _runs(lines: list[str]) -> Iterator[tuple[int, int]]:
 
 
 def _beginning(line: str) -> str:
-    """What stands before an entry's words, '' if the line is none."""
+    """The prefix of an entry's line, '' if the line is none."""
     found = _ENTRY.fullmatch(line)
     return found[1] + ("{" if line[-1] == "}" else "") if found else ""
 
@@ -74,7 +74,7 @@ def _entries(lines: list[str], plain: Callable[[str], Any]) -> Entries | None:
 
 
 class _Known(dict[str, Any]):
-    """What words are, each found out once."""
+    """Scalars by their text, each resolved once."""
 
     def __init__(self, plain: Callable[[str], Any]) -> None:
         super().__init__()

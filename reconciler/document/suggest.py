@@ -1,4 +1,4 @@
-"""What somebody may have meant."""
+"""Suggestions for misspelt names."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
@@ -7,7 +7,7 @@ from reconciler.errors import Hint
 
 
 def near_miss(word: object, candidates: Callable[[], Iterable[str]], otherwise: str = "") -> Hint:
-    """What `did_you_mean` says, or else `otherwise`; worked out only if it is shown."""
+    """The result of `did_you_mean`, or else `otherwise`; computed only if it is shown."""
     return Hint(lambda: did_you_mean(word, candidates()) or otherwise)
 
 

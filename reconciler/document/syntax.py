@@ -1,4 +1,4 @@
-"""What is wrong with YAML's grammar, said for people: libyaml's own words are for those who know its insides."""
+"""Syntax errors of YAML as understandable messages: libyaml's own refer to its internals."""
 from __future__ import annotations
 
 import re
@@ -69,7 +69,7 @@ def _bad_start(text: str, mark: Any) -> tuple[str, str]:
 
 
 def _unreadable_character(error: yaml.YAMLError, text: str, file: str) -> Problem:
-    """libyaml refuses control characters, and gives their place in bytes."""
+    """libyaml rejects control characters, with a position in bytes."""
     found = _UNPRINTABLE.search(text)
     if found is None:
         return Problem(f"not YAML: {error}", "", Position(file, 1, 1))

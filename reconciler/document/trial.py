@@ -36,7 +36,7 @@ class Terms:
 
 
 def terms(document: Document) -> Terms | None:
-    """None for a topology that requests no trial. What is wrong is said by `wrong`."""
+    """None for a topology that requests no trial. `wrong` has the errors."""
     metadata = document.data.get("metadata") if isinstance(document.data, Mapping) else None
     said = metadata.get("annotations") if isinstance(metadata, Mapping) else None
     if not isinstance(said, Mapping) or TRY not in said or list(wrong(said)):
