@@ -1,7 +1,7 @@
-"""Slow paths: worker processes that take packets from their cubes' rings, hand them to Python, and send what it says.
+"""Slow paths: worker processes that take packets from their cubes' rings, pass them to Python, and send its packets.
 
     agent (supervisor) ──RPC: cubes and their facts, ticks──▶ worker ◀──ring of each cube── programs
                        ◀─RPC: log lines, notifications──────    └──packets──▶ the cube's hidden veth
 
-A worker imports what is here and a service's Python half, and nothing of the planner: it is one process for each service.
+A worker imports this package and a service's Python half, and nothing of the planner: one process for each service.
 """

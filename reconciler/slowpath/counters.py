@@ -1,7 +1,7 @@
-"""What is counted of each cube's slow path, in memory that outlives the worker that counts.
+"""Counters of each cube's slow path, in memory that outlives the worker.
 
-The supervisor makes the block and gives each cube a slot; a worker writes its slots and the next one continues with them. So a
-counter never falls, and what a killed worker had not answered is a difference of two of them.
+The supervisor creates the block and assigns each cube a slot; a worker writes its slots and its successor continues them. So a
+counter never decreases, and the packets that a killed worker left unhandled are the difference of two counters.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""From the rings to the cubes: each packet that a program handed up is given to its cube's Python half.
+"""From the rings to the cubes: dispatches each slow-path packet to its cube's Python half.
 
-Each cube has a ring of its own, and a turn takes a few packets of each: a flood at one cube fills that cube's ring, and makes
-another's packet wait for one such share. A ring is the only queue, so nothing here can grow without bound: while Python is too
-slow it fills up, and the kernel counts what found no room (`pcn_drops`, NO_SLOWPATH). A half that raises is logged with its cube
-and counted, and the next packet is none the worse for it.
+Each cube has its own ring, and they are served round robin, a few packets a turn: a flood at one cube fills that cube's ring, and
+delays another's packet by one turn. A ring is the only queue, so memory is bounded: while Python is too
+slow it fills up, and the kernel counts the overflow (`pcn_drops`, NO_SLOWPATH). An exception of a half is logged with its cube
+and counted, and does not affect the next packet.
 """
 from __future__ import annotations
 
@@ -108,12 +108,12 @@ class Dispatcher:
         self._epoll = select.epoll()
 
     def fileno(self) -> int:
-        """Readable when packets wait; stays the same while rings come and go."""
+        """Readable when packets wait; constant while rings are added and removed."""
         return self._epoll.fileno()
 
     @property
     def ticks(self) -> bool:
-        """Whether any half wants to be given time."""
+        """Whether any half has a `tick`."""
         return any(hasattr(cube.implementation, "tick") for cube in self._cubes.values())
 
     def close(self) -> None:
@@ -175,7 +175,7 @@ class Dispatcher:
         return count
 
     def packet_in(self, name: str, found: PacketIn) -> None:
-        """A packet that came another way than by its cube's ring."""
+        """A packet that did not arrive by its cube's ring."""
         if name in self._cubes:
             self._cubes[name].packet_in(found, time.monotonic_ns() - int(MAX_AGE * 1e9))
 

@@ -1,20 +1,19 @@
-"""What the Python half of a cube with a slow path is given, and all that it may do to the world.
+"""The interface between pcn and the Python half of a cube with a slow path.
 
     class SlowPath:
         def __init__(self, cube: CubeHandle) -> None: ...
         worker = "cube"                                # optional; a process for each cube, where one does for all of a service
         def packet_in(self, packet: bytes, md: Metadata, reason: int) -> None: ...
         def tick(self, now: float) -> None: ...        # optional; every 100 ms, CLOCK_MONOTONIC seconds
-        def changed(self) -> None: ...                 # optional; `cube.config`, `cube.ports` or `cube.facts` are others now
+        def changed(self) -> None: ...                 # optional; `cube.config`, `cube.ports` or `cube.facts` changed
         def drained(self) -> None: ...                 # optional; the packets that were in the ring are handled, or its share is
         prepare = classmethod                          # optional; called once, before the worker may open no more files
         def held(self) -> int: ...                     # optional; how many packets it keeps for later
 
-A half for which `packets = False` has to do with none: no ring, no way back. `serves(config)`, a static method, says for which
-cubes there is anything to do; without, for all.
+A half with `packets = False` handles none: it has no ring and cannot send. `serves(config)`, a static method, selects the
+cubes that need a half; without it, all.
 
-A half does no I/O of its own: it is called in its worker's one loop, and what it waits for keeps the service's other cubes
-waiting.
+A half does no I/O of its own: it is called in its worker's event loop, and blocking would delay the service's other cubes.
 """
 from __future__ import annotations
 
@@ -42,10 +41,10 @@ _ELSEWHERE = (b"\0\0\0\0", b"\1\0\0\0")  # kinds of a hop that leads into no pro
 
 
 class Metadata(NamedTuple):
-    """Of a packet. `port` is the name of the port it arrived at (egress: will leave by); of a transparent cube that may be at
-    several places that of the place, '' of another.
-    `direction`: 'ingress' | 'egress', which of the cube's programs sent it. `length` in bytes, and more than the packet
-    that comes with it if that was cut off. `time`: CLOCK_MONOTONIC in ns."""
+    """Metadata of a packet. `port` is the name of the ingress port (egress: of the egress port); of a transparent cube that may
+    be at several places the place's name, '' of other transparent cubes.
+    `direction`: 'ingress' | 'egress', which of the cube's programs sent it. `length` in bytes, more than the packet's if it
+    was truncated. `time`: CLOCK_MONOTONIC in ns."""
 
     port: str
     metadata: tuple[int, int, int]
@@ -56,10 +55,10 @@ class Metadata(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ServedCube:
-    """A live cube with a slow path: its configuration as applied, and facts. `ports` are indices by name; `peers` what ports are
-    joined to; `near` is the hidden netdev that leads back into it; `attached` the netdev that a transparent cube is on; one that
-    may be at several places has these as ports. `objects` are the kernel's numbers of what is used by name: another number is
-    another table or netdev. Plain data: it goes over RPC."""
+    """A live cube with a slow path: its configuration as applied, and facts. `ports` are indices by name; `peers` the peers of
+    ports; `near` is the hidden netdev for injection; `attached` the netdev of a transparent cube; one that
+    may be at several places has these as ports. `objects` are kernel ids of objects used by name: a new id is a new table or
+    netdev. Plain data, transferred by RPC."""
 
     name: str
     service: str
@@ -104,7 +103,7 @@ class TableHandle:
 
 
 class CubeHandle:
-    """One cube. `name`, `config` (the model's leaves with defaults, `ports` among them) and `ports` are to be read."""
+    """One cube. `name`, `config` (the model's leaves with defaults, `ports` among them) and `ports` are read-only."""
 
     INGRESS: ClassVar[str] = INGRESS
     EGRESS: ClassVar[str] = EGRESS
@@ -136,7 +135,7 @@ class CubeHandle:
         return self.cube.facts
 
     def adopt(self, cube: ServedCube) -> None:
-        """Go on with what is live now."""
+        """Continue with the cube's current state."""
         self.cube = cube
         self.port_names = {index: name for name, index in cube.ports.items()}
         if cube.transparent:  # a place has a number for each side from which packets come
@@ -161,22 +160,22 @@ class CubeHandle:
             self._say("log", self.name, known, text)
 
     def notify(self, name: str, value: Any) -> None:
-        """Publish a value (plain data) under a name; the last one stands, in the agent's status."""
+        """Publish a value (plain data) under a name; the last one is in the agent's status."""
         self._say("notification", self.name, name, value)
 
     def publish_fact(self, name: str, value: Any) -> None:
         """Publish a fact that the service names in its FACTS: `tables` finds it as `env.facts[name]`, and the agent plans with
-        it. The last one stands until the cube goes, with or without worker and agent. Raises ValueError for what is no plain
-        data, or has more than 3500 bytes as JSON."""
+        it. The last one is valid until the cube is deleted, with or without worker and agent. Raises ValueError unless
+        it is plain data of at most 3500 bytes of JSON."""
         text = facts.publishable(name, value)
         if self._published.get(name) != text:
             self._published[name] = text
             self._say("fact", self.name, name, json.loads(text))
 
     def ask(self, of: bytes, address: str, port: int, seconds: float, send: bytes = b"") -> bool:
-        """Ask over TCP, from the host's network namespace, whether a connection is taken within so many seconds, and what is said
-        to `send`; `of` is how the half knows the question. Nothing waits for it: `answers` has the outcome. False: 256 are
-        open already. Raises OSError if this host cannot ask."""
+        """Probe by TCP, from the host's network namespace, whether a connection is accepted within so many seconds, and the
+        response to `send`; `of` is the half's key of the probe. Never blocks: `answers` has the outcome. False: 256 are
+        open already. Raises OSError if this host cannot connect."""
         return self._questions.ask(Question(of, address, port, seconds, send), time.monotonic())
 
     def answers(self) -> Sequence[Answer]:
@@ -193,10 +192,10 @@ class CubeHandle:
         return self._tables[name]
 
     def send_packet_out(self, packet: bytes | Sequence[bytes], port: str = "", direction: str = EGRESS) -> int:
-        """Send one packet, or several that go the same way; returns how many went, the others are counted as refused.
+        """Send one packet, or several to the same port; returns the number sent, the others are counted as refused.
 
-        A standard cube: INGRESS is as if it had arrived at that port now, EGRESS is out of that port, through what sits
-        on it. Of a transparent cube INGRESS continues inwards after it, EGRESS outwards; `port` is the place, '' if it is at
+        A standard cube: INGRESS is as if it had arrived at that port now, EGRESS is out of that port, through its transparent
+        cubes. Of a transparent cube INGRESS continues inwards after it, EGRESS outwards; `port` is the place, '' if it is at
         one only. Raises KeyError for an unknown port.
         """
         packets = (packet,) if isinstance(packet, bytes | bytearray) else packet

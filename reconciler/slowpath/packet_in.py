@@ -1,8 +1,8 @@
-"""A packet as a program handed it up: the ring's record taken apart, and the packet made as it is on a wire.
+"""A slow-path packet: decodes the ring's record, and completes the packet to its form on the wire.
 
-A packet of the host's own stack, or of another namespace's over a veth, may still want its TCP or UDP checksum: the field
-then holds only the sum of the pseudo header. Nothing in a TC program tells of it, and sent on like that it would be dropped at
-its destination.
+A packet of the host's own stack, or of another namespace's over a veth, may lack its TCP or UDP checksum: the field
+then holds only the sum of the pseudo header. A TC program cannot detect it, and forwarded like that the packet would be dropped
+at its destination.
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Packets on their way back from the slow path: sent into a cube's hidden veth, or straight out of a netdev.
+"""Packets from the slow path: sent into a cube's hidden veth, or directly out of a netdev.
 
 A cube's hidden pair and the program at its far end are part of the live graph (reconciler/graph/wiring.py,
-bpf/framework/inject.c). The port and the way it is to go are said beside the packet: in its mark under TC, in four bytes after it
+bpf/framework/inject.c). Port and direction are encoded beside the packet: in its mark under TC, in four bytes after it
 under XDP.
 """
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOST = (errno.ENOBUFS, errno.EAGAIN, errno.EMSGSIZE, errno.ENETDOWN, errno.ENOD
 
 
 class PacketOut:
-    """The near end of one hidden pair. `trailer`: XDP's way of saying where. Raises OSError if there is no such netdev."""
+    """The near end of one hidden pair. `trailer`: XDP's encoding of the port. Raises OSError if there is no such netdev."""
 
     def __init__(self, netdev: str, *, trailer: bool) -> None:
         self._socket, self._trailer, self._mark = _open(netdev), trailer, 0
@@ -31,7 +31,7 @@ class PacketOut:
         self._socket.close()
 
     def send(self, packets: Sequence[bytes], port: int, direction: str) -> int:
-        """Send packets in at a port, or out of it; returns how many went. The others found no room, or were too long."""
+        """Send packets in at a port, or out of it; returns the number sent. The others overflowed the queue, or were too long."""
         where = port | (EGRESS_BIT if direction == EGRESS else 0)
         if self._trailer:
             said = struct.pack("<I", where)
@@ -43,7 +43,7 @@ class PacketOut:
 
 
 class Wire:
-    """A netdev's own way out, past its hooks: for what has been through all that is attached there."""
+    """Transmission by a netdev, bypassing its hooks: for packets that passed all cubes attached there."""
 
     def __init__(self, netdev: str) -> None:
         self._socket = _open(netdev)

@@ -1,7 +1,7 @@
-"""What a worker gives up before it meets the first packet.
+"""Privileges that a worker drops before the first packet.
 
-It stays root's, since the pins in bpffs are, but keeps CAP_NET_RAW alone, to send packets; can get nothing back by executing
-something; and where the kernel has Landlock, can read only Python's own files and write none. Maps are opened by their pins,
+It runs as root, the owner of the pins in bpffs, but keeps CAP_NET_RAW alone, to send packets; cannot regain privileges by
+execve; and where the kernel has Landlock, can read only Python's own files and write none. Maps are opened by their pins,
 which needs no capability since Linux 6.0. It ends with its agent.
 """
 

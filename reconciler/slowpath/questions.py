@@ -1,7 +1,7 @@
-"""Connections that a half requests, without ever waiting: opened, written to and read from as far as the kernel allows now.
+"""TCP probes that a half requests, on non-blocking sockets.
 
-A half has no sockets of its own. It asks (`CubeHandle.ask`) and takes the answers with its next tick (`CubeHandle.answers`). The
-connections are created in the worker's network namespace, which is the host's.
+A half has no sockets of its own. It requests a probe (`CubeHandle.ask`) and collects results at its next tick
+(`CubeHandle.answers`). The connections are created in the worker's network namespace, which is the host's.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _WORDS = {errno.ECONNREFUSED: "REFUSED", errno.ETIMEDOUT: "TIMEOUT", errno.ECONN
 
 
 class Question(NamedTuple):
-    """Whether a connection is taken within so many seconds, and, if something is to be sent, what is said to it. `of`: whose
-    question it is, as the half knows it."""
+    """A probe: whether a connection is accepted within so many seconds, and the response to `send`, if that is not empty. `of`:
+    the half's key of the probe."""
 
     of: bytes
     address: str
@@ -32,8 +32,8 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """`error`: '' for none, 'REFUSED', 'TIMEOUT', 'UNREACHABLE', 'CLOSED'; 'OURS': this host could not continue, which says
-    nothing of the other one. `line`: the first line of what was reported, or as much of it as came."""
+    """`error`: '' for none, 'REFUSED', 'TIMEOUT', 'UNREACHABLE', 'CLOSED'; 'OURS': a failure of this host, from which
+    nothing follows for the other. `line`: the first line of the response, or the received part of it."""
 
     question: Question
     error: str
@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 
 
 class Asked:
-    """One question. Raises OSError if this host cannot ask: that says nothing of whom it is about."""
+    """A probe in progress. Raises OSError if this host cannot connect, from which nothing follows for the target."""
 
     def __init__(self, question: Question, now: float) -> None:
         self.question, self.until = question, now + question.seconds
@@ -64,7 +64,7 @@ class Asked:
         self._socket.close()
 
     def ready(self) -> None:
-        """Something happened: continue as far as it goes."""
+        """The socket is ready: continue until it would block."""
         try:
             self._connected() if self.waits_for == select.POLLOUT else self._receive()
         except BlockingIOError:
@@ -105,7 +105,7 @@ class Questions:
         self._open: dict[int, Asked] = {}
 
     def ask(self, question: Question, now: float) -> bool:
-        """False: too many are open. Raises OSError as `Asked`."""
+        """Start a probe. False: too many are open. Raises OSError as `Asked`."""
         if len(self._open) >= MOST:
             return False
         asked = Asked(question, now)

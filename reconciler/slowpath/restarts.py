@@ -9,8 +9,8 @@ BURST, FIRST, LAST = 10, 0.1, 60.0
 
 @dataclass(slots=True)
 class Restarts:
-    """A worker that has served may be restarted at once BURST times, and once more for each second that passes. One that never
-    comes to serve (its half cannot be imported) is tried later and later. Times are those of `time.monotonic`."""
+    """A worker that has served may be restarted at once BURST times, and once more for each second that passes. One that fails
+    before it serves (its half cannot be imported) is restarted with backoff. Times are those of `time.monotonic`."""
 
     _credit: float = BURST
     _seen: float = 0.0

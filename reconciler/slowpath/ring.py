@@ -1,12 +1,12 @@
-"""The consumer's side of a BPF ring buffer: what programs hand up, read without a system call.
+"""The consumer's side of a BPF ring buffer, read without system calls.
 
     with Ring(root.open_pin("shared/log")) as ring:
         for raw in ring.records(64):
             ...
 
 A ring is memory shared with the kernel: a page that the consumer writes its position to, a page where the kernel keeps
-its own, and the data, mapped twice in a row so that a record that wraps around is still in one piece. Only waiting makes
-a system call. There is one position for all who read: a ring has one reader.
+its own, and the data, mapped twice in a row so that a record that wraps around is still in one piece. Only waiting is
+a system call. There is a single consumer position: a ring has one reader.
 """
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Ring:
         os.close(self._fd)
 
     def fileno(self) -> int:
-        """Readable, to select and poll, when records have come since the reader caught up."""
+        """Readable, to select and poll, when records arrived since the reader caught up."""
         return self._fd
 
     def waiting(self) -> int:
@@ -63,10 +63,10 @@ class Ring:
         return end - self._position.value
 
     def records(self, most: int = 1 << 30) -> Iterator[bytes]:
-        """The records that are there now, oldest first, at most so many; not waited for.
+        """The present records, oldest first, at most `most`; never blocks.
 
-        A record's room is the kernel's again before it is given. So whoever dies over a record does not meet it again, and leaves
-        all that come after it to the next reader.
+        A record is released to the kernel before it is returned. So a reader that a record kills does not get it again, and all
+        later records are left for the next reader.
         """
         place, theirs, data, size = self._position, self._theirs, self._data, self._size
         position, end = place.value, _POSITION.unpack_from(theirs)[0]

@@ -1,7 +1,7 @@
-"""The one ring that all programs of older versions write to, emptied until the last of them no longer exists.
+"""The single ring of programs loaded by older versions, drained until the last of them is gone.
 
-A host is upgraded under traffic: the new agent meets programs that the old one loaded, which hand their packets to
-`shared/slowpath`. Its records are those of today. They are given to the workers over RPC; it is a way for minutes, not for speed.
+A host is upgraded under traffic: programs that the old agent loaded write their packets to
+`shared/slowpath`, in the current format of records. They are passed to the workers over RPC, for minutes, and without speed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Find = Callable[[int], "tuple[Supervised, str] | None"]
 
 
 class SharedRing:
-    """`find` gives who serves the cube of a number. `unclaimed`: packets of cubes that nobody serves."""
+    """`find` returns the worker of a cube's id. `unclaimed`: packets of cubes without a worker."""
 
     def __init__(self, root: str, find: Find) -> None:
         self._root, self._find = root, find

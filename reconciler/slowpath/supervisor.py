@@ -1,7 +1,7 @@
-"""The agent's side of the workers: which there should be, that they live, and what they say.
+"""The agent's side of the workers: starts, supervises and restarts them, and takes their messages.
 
 One worker serves all cubes of a service, or one cube where the service's half requests it (`worker = "cube"`). A worker gets its
-cubes when it starts and whenever something about them changes. It dies with the agent, and its cubes' packets wait in their rings
+cubes at its start and at every change of them. It dies with the agent, and its cubes' packets stay in their rings
 for the next one. Used from asyncio's loop, in the main thread: a worker ends with the thread that started it.
 """
 
@@ -84,7 +84,7 @@ class Supervised:
         return {name: plain(self._counters.slot(slot)) for name, slot in self._slots.items()}
 
     async def packets_in(self, packets: Sequence[tuple[str, PacketIn]]) -> None:
-        """Hand packets to it that came by another ring than its cubes'. Raises RpcError, TimeoutError."""
+        """Pass packets to it that arrived by another ring than its cubes'. Raises RpcError, TimeoutError."""
         async with asyncio.timeout(SILENT):
             await self.serving.wait()
         assert self._client is not None
@@ -183,7 +183,7 @@ async def _until_dead(process: subprocess.Popen[bytes]) -> None:
 
 
 async def _finish(process: subprocess.Popen[bytes]) -> bool:
-    """It leaves by itself when its connections close; whoever does not is killed (False)."""
+    """A worker exits when its connections close; one that does not is killed (False)."""
     try:
         with suppress(_Ended, TimeoutError):
             async with asyncio.timeout(LEAVING):

@@ -1,7 +1,7 @@
 """One worker: a process that serves the cubes of one service, or one cube, until its agent ends.
 
-Its loop waits for packets in its cubes' rings, for what the agent reports over RPC, and for the next tick. It ticks by itself, so
-that what a half has promised its peers (a heartbeat, a question asked again) does not wait for an agent that is busy.
+Its loop waits for packets in its cubes' rings, for RPC of the agent, and for the next tick. It has its own timer, so
+that a half's timing (a heartbeat, a retransmission) does not depend on a busy agent.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ KINDS = ("log", "notification", "fact", "mistake")
 
 
 class Worker:
-    """`order` is what the supervisor says on the command line."""
+    """`order` is the supervisor's command line."""
 
     def __init__(self, order: Mapping[str, Any]) -> None:
         self._service, root = str(order["service"]), str(order["root"])
@@ -110,7 +110,7 @@ class Worker:
         return {"out": []}  # it has sent them itself
 
     def _out(self, said: Any) -> Any:
-        """Answered as soon as there is something to say, or after `wait` seconds: whoever says nothing at all hangs."""
+        """A long poll, answered as soon as there are messages, or after `wait` seconds: a silent worker counts as hung."""
         wait = said.get("wait") if isinstance(said, dict) else None
         self._asking, self._until = self._current, time.monotonic() + float(wait) if isinstance(wait, int | float) else math.inf
         return LATER
