@@ -59,7 +59,7 @@ def cached(unit: Unit) -> list[Object]:
 
 
 def keys_of(units: Sequence[Unit]) -> list[str]:
-    """What represents all that each unit is compiled from. Asks for no compiler, and no cache. Raises CompileError."""
+    """A digest of each unit's inputs. Needs neither compiler nor cache. Raises CompileError."""
     from reconciler.compiler import cache
     from reconciler.compiler.sources import gather
 

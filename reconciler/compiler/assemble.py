@@ -1,7 +1,7 @@
-"""What libbcc gave, made into an Object, or refused where it could never be loaded.
+"""Makes an Object of libbcc's output, or rejects it if it could never be loaded.
 
-BCC takes much C that the verifier then refuses for reasons hard to recognise (a global variable is a load from a
-scalar). What can be told from the instructions is said here, with the line.
+BCC accepts C that the verifier then rejects with an obscure message (a global variable is a load from a
+scalar). Errors that are evident from the instructions are reported here, with the line.
 """
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _constants(insns: bytearray, prepared: Prepared) -> list[Relocation]:
 
 
 def _filters(insns: bytearray, prepared: Prepared) -> list[Relocation]:
-    """Where filters are to be put in; what stands there until then wants every packet."""
+    """The places of filters; the placeholder there selects every packet."""
     found = []
     for slot, code, source, low, _ in list(_slots(insns)):
         name = prepared.filters.get(low & FILTER_NUMBERS)

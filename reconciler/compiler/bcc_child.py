@@ -1,13 +1,13 @@
 """Drives libbcc in a process of its own, on behalf of `driver`. Standard library only: it runs with `python -I -S`.
 
-Why a process: libbcc changes the working directory, keeps 100 MB of LLVM, makes maps, and exits when LLVM is out of its
-depth. Why not BCC's Python wrapper: this needs a dozen C functions, whose signatures have not changed in years, works
+Why a process: libbcc changes the working directory, keeps 100 MB of LLVM, creates maps, and exits on LLVM's fatal
+errors. Why not BCC's Python wrapper: this needs a dozen C functions, whose signatures have not changed in years, works
 with any interpreter, and spares the import.
 
 On standard input, JSON: {"directory", "headers", "library", "flags": [...], "units": [[number, text], ...], "binds":
 [[from, to], ...], "seconds", "bytes"}. A unit may take so many seconds of a CPU, the process so many bytes of address space. For
-each unit, what clang says goes to <directory>/<number>.log, the outcome to <directory>/<number>.json, and a line to standard
-output. A unit whose outcome is missing is the one that ended this process.
+each unit clang's messages are written to <directory>/<number>.log, the outcome to <directory>/<number>.json, and a line to
+standard output. A unit whose outcome is missing is the one that ended this process.
 """
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def main() -> None:
 
 
 def confine(job: dict[str, Any]) -> None:
-    """Leave this process no file but its own directory, in which the headers are, to be read only: what a source includes from
-    elsewhere is not there. Then leave it no network, and no capability but those that it takes to make maps. Only root can do
-    that; anybody's sources have been looked through before (see `reach`)."""
+    """Restrict this process to its own directory, which has the headers, read-only: includes from elsewhere do not
+    exist. Then drop the network, and all capabilities but those for creating maps. Only root can do
+    that; sources were checked before, for every user (see `reach`)."""
     libc = ctypes.CDLL(None, use_errno=True)
     home = job["directory"].encode()
 
@@ -126,7 +126,7 @@ def allow(seconds: int) -> None:
 
 
 def compile_unit(lib: Any, text: str, flags: list[str]) -> dict[str, Any] | None:
-    """What libbcc makes of a translation unit; None if it does not compile."""
+    """libbcc's output for a translation unit; None if it does not compile."""
     encoded = [flag.encode() for flag in flags]
     module = lib.bpf_module_create_c_from_string(
         text.encode(), _DEBUG_SOURCE, (ctypes.c_char_p * len(encoded))(*encoded), len(encoded), True, None)

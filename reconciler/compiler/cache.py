@@ -1,8 +1,8 @@
-"""Compiled programs, kept by what they were built from.
+"""The cache of compiled programs, keyed by their inputs.
 
 A file is named <key>-<compiler>.json. The key covers every input but the compiler, so that a machine without one can
-use what another machine compiled. What is read here goes into the kernel: a file is taken only if it is whole, bears
-the name it should, and could have been written by nobody but root or the user, in a directory of which the same is true.
+use what another machine compiled. Its contents are loaded into the kernel: a file is used only if it is complete, has
+the right name, and is writable by root or the user only, in a directory of which the same is true.
 """
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TOUCH_SECONDS = 86400  # a file's age counts from the last day on which it was 
 
 
 def key(unit: Unit, sources: Sources) -> str:
-    """A digest of all that a unit is compiled from, wherever it lies."""
+    """A digest of a unit's inputs, independent of their location."""
     texts = [sources.framework, sources.service, *(sources.beside[name] for name in sorted(sources.beside))]
     defined = [sorted(unit.macros().items()), sorted(unit.renames.items())]
     return hashlib.sha256(json.dumps([
@@ -49,7 +49,7 @@ def _digest(source: Source) -> str:
 
 @contextmanager
 def _opened(*, make: bool = False) -> Iterator[int]:
-    """A descriptor of the directory, which nobody else can have a hand in. Raises NotTrusted, OSError."""
+    """A descriptor of the directory, which no other user can modify. Raises NotTrusted, OSError."""
     fd = trusted.open_directory(directory(), make=0o755 if make else None)
     try:
         yield fd
@@ -58,7 +58,7 @@ def _opened(*, make: bool = False) -> Iterator[int]:
 
 
 def load(wanted: str, compiler: str | None) -> Object | None:
-    """What is kept under a key, made by this compiler; or by any, if there is none here."""
+    """The object cached under a key, compiled by this compiler; or by any, if there is none here."""
     return next(_kept(wanted, compiler), None)
 
 
@@ -142,7 +142,7 @@ def store(wanted: str, found: Object) -> Path | None:
 
 
 def _write(home: int, name: str, text: str) -> None:
-    """The entire file or none of it; on a full disk nothing is left either."""
+    """Write atomically; a full disk leaves no partial file."""
     draft = f".new-{os.getpid()}_{time.monotonic_ns()}"
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=home)
     try:
@@ -157,8 +157,8 @@ def _write(home: int, name: str, text: str) -> None:
 
 
 def prune(max_bytes: int = MAX_BYTES) -> int:
-    """Remove what was of no use for the longest time, until at most `max_bytes` are left, what killed writers left, and what is
-    no file at all. Returns the bytes removed; a cache that is not there, or not to be touched, has none."""
+    """Remove the least recently used objects until at most `max_bytes` are left, residue of killed writers, and everything that
+    is no file. Returns the bytes removed; 0 for a cache that does not exist, or is not trusted."""
     kept = removed = 0
     try:
         with _opened() as home:

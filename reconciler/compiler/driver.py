@@ -31,7 +31,7 @@ Progress = Callable[[int, int, str], None]
 
 
 def build(units: Sequence[tuple[Unit, Sources]], progress: Progress | None = None) -> list[Object]:
-    """Compile units, in order, all of them or none. Raises as `outcomes`, and CompileError with what all that fail say."""
+    """Compile units, in order, all of them or none. Raises as `outcomes`, and CompileError with the messages of all failures."""
     found = outcomes(units, progress)
     if errors := [outcome for outcome in found if isinstance(outcome, CompileError)]:
         raise together(errors)
@@ -39,17 +39,17 @@ def build(units: Sequence[tuple[Unit, Sources]], progress: Progress | None = Non
 
 
 def together(errors: Sequence[CompileError]) -> CompileError:
-    """One error that says all, each thing once: both directions of a service fail alike."""
+    """One error with all messages, without duplicates: both directions of a service fail alike."""
     telling = [error for error in errors if not isinstance(error, _Lost)] or errors
     return CompileError("\n".join(dict.fromkeys(map(str, telling))))
 
 
 def outcomes(units: Sequence[tuple[Unit, Sources]], progress: Progress | None = None) -> list[Object | CompileError]:
-    """What comes of each unit, in order: its object, or why it does not compile, which keeps no other from being compiled.
+    """The outcome of each unit, in order: its object, or its error, which does not prevent others from being compiled.
     `progress(done, total, name)` is called as they are finished.
 
-    Raises CompileError if there is no compiler, or NotPermitted: BCC makes a program's tables while it compiles it, which
-    takes root.
+    Raises CompileError if there is no compiler, or NotPermitted: BCC creates a program's tables while it compiles it, which
+    needs root.
     """
     compiler, missing = toolchain.available(), toolchain.missing()
     if missing or compiler is None:
@@ -67,8 +67,8 @@ Lot = Sequence[tuple[int, Unit, Prepared]]
 
 
 def _compile(lot: Lot, compiler: str, total: int, progress: Progress | None) -> dict[int, Object | CompileError]:
-    """What came of the units that were tried: one at which LLVM gives up takes its child with it, and those that were to follow
-    there are left for another time. If none could be tried, that is what came of all."""
+    """The outcomes of the attempted units: a fatal error of LLVM ends its child, and the units queued there remain for another
+    attempt. If none could be attempted, that error is the outcome of all."""
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as directory, _locked(directory):
         ended, here = _run(Path(directory), lot, total, progress), Path(directory)
         found = {
@@ -91,7 +91,7 @@ def _locked(directory: str, flags: int = fcntl.LOCK_EX) -> Iterator[None]:
 
 
 def _sweep() -> None:
-    """Remove what killed compilers left. An empty directory is one that is about to be locked."""
+    """Remove residue of killed compilers. An empty directory is about to be locked by its creator."""
     for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError):
             if path.stat().st_uid == os.geteuid() and any(path.iterdir()):
@@ -111,7 +111,7 @@ def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _told(unit: Unit, outcome: Any) -> Any:
-    """Of a text that is no file, an error in what it includes says whose text that is."""
+    """For a text that is no file, an error in an included file names the text's owner."""
     if unit.path and type(outcome) is CompileError and unit.path not in str(outcome):
         return CompileError(f"{unit.path}: {outcome}")
     return outcome

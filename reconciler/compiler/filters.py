@@ -1,7 +1,7 @@
-"""Filters of packets put into compiled programs: in tcpdump's syntax by whoever configures, as eBPF in the kernel.
+"""Packet filters in compiled programs: configured in tcpdump's syntax, eBPF in the kernel.
 
-libpcap compiles a text to classic BPF, in a child that can do nothing else (`libpcap`); the linker translates that, and its
-code takes the place of an instruction that marks it in an object. No text becomes C.
+libpcap compiles a text to classic BPF, in a confined child (`libpcap`); the linker translates that, and replaces the marker
+instruction in an object by its code. No text becomes C.
 """
 
 from __future__ import annotations

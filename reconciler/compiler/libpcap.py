@@ -27,8 +27,8 @@ def _can_load(name: str) -> bool:
 
 
 def compile_filter(text: str) -> bytes:
-    """A filter's classic BPF, 8 bytes an instruction, for Ethernet frames. Raises ValueError with libpcap's words for a text
-    that is none, and FeatureMissing where there is no libpcap."""
+    """A filter's classic BPF, 8 bytes an instruction, for Ethernet frames. Raises ValueError with libpcap's message for an
+    invalid text, and FeatureMissing where there is no libpcap."""
     said = text.encode()
     if len(said) > MOST_BYTES or b"\0" in said:
         raise ValueError(f"no filter of at most {MOST_BYTES} bytes")

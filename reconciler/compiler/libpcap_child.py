@@ -1,7 +1,7 @@
-"""A filter's text on stdin, its classic BPF on stdout; libpcap's own words on stderr and exit code 65 if it is none.
+"""A filter's text on stdin, its classic BPF on stdout; libpcap's message on stderr and exit code 65 if it is invalid.
 
-Run as a script, by `libpcap`: libpcap's parser is C that reads what somebody wrote, and would ask the network for names. So
-this process opens nothing of the network's, owns nothing, and ends soon. It imports nothing of pcn's.
+Run as a script, by `libpcap`: libpcap's parser is C that reads untrusted text, and would resolve names by the network. So
+this process has no network and no privileges, and is short-lived. It imports nothing of pcn's.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""A compiled program: instructions that name what they need, and what is known of it.
+"""A compiled program: relocatable instructions, and metadata.
 
 The format is pcn's own so that a program can be kept, carried to another machine and loaded without a compiler, and
 so that another front end than BCC could fill the same cache.
 
-Instructions are relocatable. At each relocation's index is a two-slot `ld_imm64` whose source register already says
-how the kernel is to read it: 1 (BPF_PSEUDO_MAP_FD) for a table, 2 (BPF_PSEUDO_MAP_VALUE) for a constant, whose byte
+At each relocation's index is a two-slot `ld_imm64` whose source register already has
+its kind: 1 (BPF_PSEUDO_MAP_FD) for a table, 2 (BPF_PSEUDO_MAP_VALUE) for a constant, whose byte
 offset is in the second slot. All a loader does is write a map's descriptor into the first slot's immediate.
 """
 from __future__ import annotations
@@ -79,9 +79,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Object:
-    """One compiled program. `digest` covers what the kernel is given: instructions, and the tables that they refer to with
-    the places and sizes of their fields, by whatever names. `seal` covers all content but for lines and compiler, and keeps a
-    file from being believed that is not whole. Constants are u32 words at the byte offsets given, in an array map of one value
+    """One compiled program. `digest` covers the kernel's view: instructions, and the tables that they refer to with
+    the offsets and sizes of their fields, regardless of names. `seal` covers all content but lines and compiler, and detects an
+    incomplete file. Constants are u32 words at the byte offsets given, in an array map of one value
     of `const_size` bytes."""
 
     digest: str

@@ -1,11 +1,11 @@
-"""Several C texts made into the one translation unit that BCC compiles.
+"""Combines C texts into the single translation unit that BCC compiles.
 
-What BCC does not know is resolved here, so that the compiler's output needs no explanation: constants get offsets,
-log formats and the names of filters become numbers, the scopes of tables are noted and their macros become those that BCC has.
+pcn's extensions are resolved here: constants get offsets, log formats and the names of filters become numbers, the scopes of
+tables are recorded and their macros become BCC's.
 
-No line is added to or taken from the middle of a file. BCC shifts lines while it rewrites, and it tells the line of an
-instruction only in its main file; so every line of the unit is numbered by a `#line` of its own wherever one may
-stand, and `Prepared.lines`: which real line each number is.
+No line is inserted in or removed from the middle of a file. BCC shifts lines while it rewrites, and reports the line of an
+instruction only for its main file; so every line of the unit gets a `#line` wherever one is
+allowed, and `Prepared.lines` maps its number to the real line.
 """
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _add(
 
 
 def _include(unit: _Unit, source: Source, token: Token, beside: Mapping[str, Source], framework: bool) -> None:
-    """Put an included file in place, once: every file has the guard that most would have anyway."""
+    """Inline an included file, once: every file has an implicit include guard."""
     name = token.text[1:-1]
     if not plain(name):
         raise complaint(source, token.line, f"{token.text} is no plain file name; headers of the kernel are in <>")
@@ -119,7 +119,7 @@ def _include(unit: _Unit, source: Source, token: Token, beside: Mapping[str, Sou
 
 
 def _apply(text: str, edits: Sequence[_Edit]) -> str:
-    """The text with edits made, each followed by the line ends that it replaces, so that lines stay where they are."""
+    """The edited text; each edit is followed by the line ends that it replaces, so that line numbers do not change."""
     pieces, at = [], 0
     for edit in sorted(edits):
         kept = "".join(re.findall(r"\\?\n", text[edit.start:edit.end]))

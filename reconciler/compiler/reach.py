@@ -1,8 +1,8 @@
-"""What a C text may reach: the files beside it, and the kernel's headers by their plain names.
+"""The files that a C text may include: those beside it, and the kernel's headers by their plain names.
 
-The compiler runs as root, and what it has to say about a file it shows with that file's lines. So a text that names any other
-file is refused before the compiler sees it, and so is every way of writing a directive that `tokens` might not take for one.
-(Where root may, the child can open no other file either: see `bcc_child`.)
+The compiler runs as root, and its messages quote lines of files. So a text that names any other
+file is rejected before the compiler reads it, and so is every notation of a directive that `tokens` might not recognise.
+(As root, the child cannot open other files either: see `bcc_child`.)
 """
 from __future__ import annotations
 

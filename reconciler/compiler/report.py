@@ -1,4 +1,4 @@
-"""What clang and the verifier say, said of the lines that people wrote."""
+"""Messages of clang and the verifier, mapped to source lines."""
 from __future__ import annotations
 
 import re
@@ -65,7 +65,7 @@ def _located(match: re.Match[str], block: list[str], unit: Prepared) -> str:
 
 
 def _excerpted(block: list[str]) -> tuple[str, str]:
-    """The line that clang shows, and its caret; without the line's number, which clang puts before it since its 16th version."""
+    """The line that clang shows, and its caret; without the line's number, with which clang prefixes it since version 16."""
     if len(block) < 3:
         return "", ""
     gutter = _GUTTER.match(block[1])
@@ -91,9 +91,9 @@ def _other(said: str, unit: Prepared) -> str:
 
 
 def verifier_report(log: str, obj: Object) -> str:
-    """Where and why the kernel's verifier refused a program: the C line, the instruction, its last words.
+    """Where and why the kernel's verifier rejected a program: the C line, the instruction, its last message.
 
-    `log` is the verifier's, of level 1 or above, and may have lost its beginning or its end. About 15 lines.
+    `log` is the verifier's, of level 1 or above, and may be truncated at either end. About 15 lines.
     """
     lines = [line.rstrip() for line in log.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(("processed ", "verification time", "stack depth", "max_states"))]

@@ -1,7 +1,7 @@
-"""Which texts make up a program: the framework's header, a service's C, and the files beside it that it includes.
+"""The source texts of a program: the framework's header, a service's C, and the files beside it that it includes.
 
-This is the compiler's only reading of files. It knows no more C than an `#include "name.h"` at the start of a line,
-because it runs on every apply: what it gathers is the key by which a compiled program is found again.
+Files are read only here. Of C it parses no more than an `#include "name.h"` at the start of a line,
+because it runs on every apply: the texts are the key of the compiled program in the cache.
 """
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ class Sources:
 
 
 def gather(unit: Unit) -> Sources:
-    """Read what a unit is built from. Raises CompileError for a source that cannot be read.
+    """Read a unit's sources. Raises CompileError for a source that cannot be read.
 
-    A name that points nowhere is no error here: it may stand in a comment. `prepare` knows.
+    An unresolved name is no error here: it may be in a comment. `prepare` checks.
     """
     framework = _read(f"{BPF}/{FRAMEWORK}")
     home = str(unit.source.parent)

@@ -17,7 +17,7 @@ def stack_of(insns: bytes) -> int:
 
 
 def depths(insns: bytes | bytearray) -> Iterator[tuple[int, int]]:
-    """(slot, bytes below the frame pointer) wherever the stack is used: by an offset from r10, or an address made from it."""
+    """(slot, bytes below the frame pointer) wherever the stack is used: by an offset from r10, or an address derived from it."""
     at, before = 0, b""
     while at < len(insns):
         code, registers, offset, immediate = struct.unpack_from("<BBhi", insns, at)

@@ -1,8 +1,8 @@
-"""Where the fields of a table's key and value lie.
+"""The layout of a table's key and value: offsets of fields.
 
-BCC describes both types of a table in JSON, with the compiler's paddings written out. Offsets are computed from that
-here, and the sum is compared with the size that the kernel was told: rows are written to these offsets, so a
-description that does not add up is not believed, and the type is then mere bytes.
+BCC describes both types of a table in JSON, with explicit padding. Offsets are computed from that
+here, and the sum is compared with the map's size: rows are written to these offsets, so an inconsistent description is
+discarded, and the type is then opaque bytes.
 """
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class StructLayout:
-    """A C type. `kind`: scalar, struct, union, or bytes (its inside is not known). Paddings are no fields; the members
+    """A C type. `kind`: scalar, struct, union, or bytes (opaque). Padding is no field; the members
     of an anonymous struct or union are fields of what contains it, as in C."""
 
     kind: str
@@ -79,8 +79,8 @@ def leaves(layout: StructLayout) -> tuple[Leaf, ...]:
 
 
 def is_laid_out_alike(old: StructLayout, new: StructLayout) -> bool:
-    """Whether what was written as one type can be read as the other. A field that has another name but the place of one that is
-    gone was renamed. Of bytes nothing is known, so nothing is reported."""
+    """Whether values of one type can be read as the other. A field with a new name at the offset of a removed one was renamed.
+    Opaque bytes match anything."""
     if "bytes" in (old.kind, new.kind):
         return old.size == new.size
     before, after = ({name: place for name, *place in leaves(each)} for each in (old, new))
@@ -91,7 +91,7 @@ def is_laid_out_alike(old: StructLayout, new: StructLayout) -> bool:
 
 
 class _Unknown(Exception):
-    """BCC's description leaves something out."""
+    """BCC's description is incomplete."""
 
 
 def layout(description: str, size: int) -> StructLayout:

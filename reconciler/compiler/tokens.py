@@ -1,8 +1,8 @@
 """C, cut into tokens.
 
 Why not regular expressions on the text: `pcn_log(ctx, LOG_INFO, "%d) /* not a comment")` and a table declared in a
-comment must both come out right, and what is rewritten must keep every line where it was. This is a lexer, not a
-preprocessor: it knows comments, strings, continued lines and directives, and it evaluates nothing.
+comment must both be recognised, and a rewrite must preserve line numbers. This is a lexer, not a
+preprocessor: it recognises comments, strings, continued lines and directives, and evaluates nothing.
 """
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Token(NamedTuple):
 def tokenize(text: str) -> tuple[list[Token], set[int]]:
     """The tokens of a file, and the lines that begin inside something (a comment, a continued line, parentheses).
 
-    No directive may be put before such a line.
+    No directive may be inserted before such a line.
     """
     found: list[Token] = []
     inside: set[int] = set()
@@ -115,7 +115,7 @@ def _call(found: Sequence[Token], index: int, end: int) -> Call:
 
 
 def literal(argument: Sequence[Token]) -> str | None:
-    """What adjacent string literals say, escapes resolved; None if anything else is among them."""
+    """The value of adjacent string literals, escapes resolved; None if there are other tokens."""
     if not argument or any(token.kind != "string" for token in argument):
         return None
     return "".join(_ESCAPE.sub(_unescape, token.text[1:-1]) for token in argument)

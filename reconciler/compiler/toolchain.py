@@ -57,7 +57,7 @@ def missing() -> str:
 
 
 def flags() -> list[str]:
-    """What clang is told beside what BCC tells it."""
+    """Flags for clang, beside BCC's."""
     return ["-Werror=implicit-function-declaration", f"-DPAGE_SIZE={os.sysconf('SC_PAGE_SIZE')}"]
 
 
