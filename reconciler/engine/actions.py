@@ -2,7 +2,7 @@
 
     br1 fdb/flush           forgets the rows of the tables that the model names (x-pcn-flush)
     fw1 reset-counters      sets them to zero and keeps their keys (x-pcn-zero)
-    lb1 session/forget      what the service's own `actions` makes of it (engine/service_actions.py)
+    lb1 session/forget      implemented by the service's own `actions` (engine/service_actions.py)
 
 Pure: the caller has the lock and performs the plan. What the configuration owns in a row stays (`keep` is its mask).
 """
@@ -42,7 +42,7 @@ class Action:
 
     @property
     def is_of_tables(self) -> bool:
-        """Whether the model alone says what it does."""
+        """Whether the model alone defines its effect."""
         return bool(self.flush or self.zero)
 
 
@@ -84,7 +84,7 @@ def find_action(service: Service, path: str) -> Action:
 
 
 def plan_action(action: Action, cube: str, live: Live) -> Plan:
-    """Raises UsageError for an action of which the model does not say what it does."""
+    """Raises UsageError for an action without an implementation in the model."""
     if not action.is_of_tables:
         words = "and its service has no 'actions', so pcn cannot do it"
         raise UsageError(f"the model does not say what {action.path} does (x-pcn-flush, x-pcn-zero), {words}")

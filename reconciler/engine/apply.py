@@ -125,7 +125,7 @@ def _do(
 def _once_more(
     documents: Sequence[Document], root: Bpffs, reconciler: Reconciler, options: Options, *, delete: bool
 ) -> tuple[Problem, ...]:
-    """A netdev has its number once it is created, and until then no row can say it."""
+    """Plan again: a netdev has an ifindex only after its creation, and rows refer to it."""
     found = _session(documents, options, reconciler, delete)
     return _carry_out(found.session, root, reconciler, options) if found.plan.steps else ()
 
@@ -133,8 +133,8 @@ def _once_more(
 def _carry_out(
     session: Session, root: Bpffs, reconciler: Reconciler, options: Options, verified: Callable[[Live], object] = lambda _: None
 ) -> tuple[Problem, ...]:
-    """Warnings about what was done in another way, and what could not be cleared away afterwards. `verified` is given what was
-    read back, if that is as wanted, before anything is cleared away."""
+    """Returns warnings about fallbacks, and about garbage that could not be retired. `verified` is called with the state that was
+    read back, if it is as desired, before anything is retired."""
     from reconciler.live.execute import Executor
 
     def verify() -> list[str]:
@@ -155,9 +155,9 @@ def _carry_out(
 
 
 def _session_of_edit(documents: Sequence[Document], options: Options, reconciler: Reconciler) -> ApplyResult | None:
-    """What there is to do, seen by a poll of a moment ago. None if that will not do: somebody has applied something meanwhile,
-    more is to be done to a cube than that rows are written, or nothing is. If somebody else has written to those rows since, that
-    is found when what was done is verified, and of what nothing is done for nothing is."""
+    """The plan on the snapshot of a recent poll. None if that is insufficient: another apply happened since, a cube needs more
+    than writes of rows, or nothing. Foreign writes to those rows since the poll are detected by the verification; other drift
+    is left to the next poll."""
     live = reconciler.still(options.recent, connecting=options.connecting) if options.recent is not None else None
     if live is None:
         return None
@@ -216,7 +216,7 @@ def _session(
 
 
 def _formed(documents: Sequence[Document], options: Options) -> list[Document]:
-    """As topologies, which a list of cubes is made to."""
+    """The documents as topologies; a list of cubes becomes one."""
     from reconciler.check.polycube import topology_of
 
     return [topology_of(document, options.services)[0] for document in documents if isinstance(document.data, dict | list)]
@@ -225,8 +225,8 @@ def _formed(documents: Sequence[Document], options: Options) -> list[Document]:
 def _wanted(
     given: Sequence[Document], replaced: Collection[str], live: Live, reconciler: Reconciler, options: Options
 ) -> tuple[list[Topology], list[Problem], Live]:
-    """The given documents beside those that stay as they were applied, warnings, and the live state without what is omitted: what
-    stays must be right with what is given. If it was right before, the change is refused; if it was not, it is left out."""
+    """The given documents with those that stay as applied, warnings, and the live state without omissions. The applied documents
+    must be valid together with the given ones. If they were valid before, the change is refused; if not, they are omitted."""
     from reconciler.check import check
 
     def stays(live: Live) -> list[Document]:
@@ -266,7 +266,7 @@ def _places(documents: Sequence[Document], options: Options) -> Places:
 
 
 def _of_what_stays(problem: Problem) -> Problem:
-    """A problem in an applied document that the change would make: say what to do, for there is no file to look into."""
+    """A problem that the change would cause in an applied document, with advice, since there is no file to refer to."""
     if problem.where is None or not problem.where.file.startswith(APPLIED):
         return problem
     name = problem.where.file.removeprefix(APPLIED)
@@ -294,7 +294,7 @@ def drift(options: Options | None = None) -> list[Change]:
 
 
 def drift_session(options: Options | None = None) -> Session:
-    """What is applied against what is live, with all that it takes to say what differs."""
+    """The applied against the live state, with what is needed to describe the difference."""
     chosen = options or Options()
     reconciler = _reconciler(chosen, stored=True)
     with Bpffs(chosen.root).read_locked(chosen.lock_timeout):
@@ -306,9 +306,9 @@ def drift_session(options: Options | None = None) -> Session:
 
 
 def read_back(session: Session, reconciler: Reconciler, *, whole: bool = True) -> Live:
-    """The kernel after a commit. Of cubes that no step names, what was read before stands: steps write below the paths that they
-    name and nowhere else, and no other writer had the lock. All else is read again, like hooks and netdevs; but, if not `whole`,
-    of cubes whose hops alone were set no more than these, and of long tables the rows that steps name (live/rows_after)."""
+    """The kernel's state after a commit. For cubes that no step names the previous read is valid: steps write only below
+    paths that they name, and the lock excludes other writers. Everything else is read again, hooks and netdevs too; but, if not
+    `whole`, of cubes whose hops alone were set only the hops, and of long tables the rows that steps name (live/rows_after)."""
     from reconciler.live.observe import ways_of
     from reconciler.plan.effects import OF_WAYS
     steps, state, cubes = session.plan.steps, session.live.state, session.live.generations.keys()

@@ -92,8 +92,8 @@ class Builder:
             self.digests[key] = digest_of(digest for _, digest, _ in parts)
 
     def _without_stored(self, lots: Sequence[_Lot], *, whatever: bool = False) -> list[_Lot]:
-        """What is left to be compiled, once that was taken from the root which is there: compiled from what is here now, or
-        `whatever` it was compiled from."""
+        """The units left to compile, after objects in the root were reused: those of the current sources, or, with `whatever`, of
+        any."""
         from reconciler.compiler import keys_of
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
@@ -126,7 +126,7 @@ class Builder:
         return Built({**whole.objects, **dict(zip(units, filled, strict=True))})
 
     def wrong_filters(self, topologies: Iterable[Topology]) -> list[Problem]:
-        """What is wrong with the filters in these topologies' cubes; where there is no libpcap, nothing is known to be."""
+        """Errors of the filters in these topologies' cubes; none without libpcap, which is needed to check them."""
         from reconciler.compiler.libpcap import there
 
         found: list[Problem] = []

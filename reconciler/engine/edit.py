@@ -46,7 +46,7 @@ _ABSENT: Any = object()
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`operation`: create (it must not be there), replace (all of it), merge (what is given), delete, or one of those on a
+    """`operation`: create (it must not exist), replace (completely), merge (the given parts), delete, or one of those on a
     numbered list (edit_numbered), whose name is then `among`."""
 
     operation: str
@@ -133,7 +133,7 @@ def _with_cube(cubes: list[Any], words: Sequence[str], change: Change, services:
 
 
 def _as_cube(value: dict[str, Any], name: str, old: Any, where: str) -> dict[str, Any]:
-    """A cube with its name, and with the service that it is of already. Raises EditRefused if it says another name."""
+    """A cube with its name, and its present service. Raises EditRefused if the value has another name."""
     service = {} if old is _ABSENT else {"service-name": old["service-name"]}
     return {**service, **_with_key(value, {"name": name}, where)}
 
@@ -209,7 +209,7 @@ def _with_key(value: Any, key: Mapping[str, Any], where: str) -> Any:
 
 
 def _target(old: Any, place: Place, change: Change, where: str, edited: Edited) -> Any:
-    """What the change makes of the value that it is about."""
+    """The changed value."""
     operation = change.operation
     if operation in NUMBERED:
         new, output = numbered(old, place, operation, change.among, change.value, where)
@@ -231,7 +231,7 @@ def _target(old: Any, place: Place, change: Change, where: str, edited: Edited) 
 
 
 def _list(old: Any, place: Place, change: Change, where: str) -> list[Any]:
-    """A whole list after entries were created or merged, or all were replaced."""
+    """The list after entries were created or merged, or all were replaced."""
     new = vetted(place.schema, change.value, where, whole=change.operation != MERGE)
     entries = [] if old is _ABSENT or change.operation == REPLACE else old
     if change.operation == CREATE:

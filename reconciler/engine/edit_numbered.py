@@ -1,9 +1,9 @@
-"""Numbered lists: entries in the order of their number, which are appended, inserted and taken out (`pcn:edit` in a model). Pure.
+"""Numbered lists: entries in the order of their number, which are appended, inserted and removed (`pcn:edit` in a model). Pure.
 
-    append  behind the last one        insert  at a number (0 if none is said); those from there on move up as far as they must
+    append  after the last one         insert  at a number (default 0); later entries move up as far as necessary
     remove  by number, or the first one that is equal         batch  several of these, all or none
 
-Numbers that are contiguous from 0 stay so when an entry is taken out; others keep their gaps.
+Numbers that are contiguous from 0 stay so when an entry is removed; others keep their gaps.
 """
 
 from __future__ import annotations

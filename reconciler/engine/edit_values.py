@@ -19,7 +19,7 @@ Schema = Mapping[str, Any]
 
 
 def vetted(schema: Schema, value: Any, path: str, *, whole: bool, given: Collection[str] = ()) -> Any:
-    """`value` in the model's normal form. `whole`: all required nodes must be present, but for what is `given` elsewhere;
+    """`value` in the model's normal form. `whole`: all required nodes must be present, except those `given` elsewhere;
     otherwise it is a partial change. Raises EditRefused."""
     kind = kind_of(schema)
     if kind == LIST:

@@ -1,7 +1,7 @@
 """A plan between two sets of documents, without a kernel: for a review, without access to the host.
 
-The old documents are assumed to be exactly what a kernel holds, with every netdev that either side names; then the plan is
-made as usual. It lacks everything that only the host knows: drift, other netdevs, learned state, facts.
+The old documents are assumed to be exactly what a kernel holds, with every netdev that either side names; the plan is then
+computed as usual. It lacks what only the host has: drift, other netdevs, learned state, facts.
 """
 
 from __future__ import annotations

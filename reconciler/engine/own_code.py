@@ -1,4 +1,4 @@
-"""Where in a document the line of C stands that an error is about, of cubes whose C is in their configuration."""
+"""Maps an error's line of C to its position in a document, for cubes whose C is in their configuration."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _line(words: str, cube: str, file: str) -> int | None:
 
 
 def _path(node: Any, text: str) -> Path | None:
-    """The way to a text in a cube as it is written."""
+    """The path of a text in a cube as written."""
     if isinstance(node, str):
         return () if node.replace("\r\n", "\n") == text else None
     members = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()

@@ -27,7 +27,7 @@ class Continued:
 
 
 def perform(options: Options, make: Make) -> Plan:
-    """Look, plan, and carry the plan out, all as the one writer; and again while a plan is continued. Returns the last one.
+    """Read, plan, and carry the plan out, under the lock; repeatedly while a plan is continued. Returns the last one.
     Raises LockBusy and what the steps raise."""
     from reconciler.kernel.bpffs import Bpffs
     from reconciler.kernel.rcu import wait_for_grace_period
@@ -61,7 +61,7 @@ def _carry_out(plan: Plan, root: Bpffs, options: Options) -> None:
 
 
 def snapshot(options: Options, make: Callable[[Reconciler, Live], T]) -> T:
-    """Only look, while no other process writes."""
+    """Only read, while no other process writes."""
     from reconciler.kernel.bpffs import Bpffs
 
     with Bpffs(options.root).read_locked(options.lock_timeout):

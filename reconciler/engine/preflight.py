@@ -1,4 +1,4 @@
-"""Preflight: what must end an apply before anything is written: what is wanted is somebody else's, or does not fit."""
+"""Preflight: checks that end an apply before anything is written: an object is held by another program, or does not fit."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def refuse_old_kernel(documents: Sequence[Document], services: Services) -> None
 
 
 def refuse_conflicts(session: Session) -> None:
-    """Raise HookHeld for what is wanted and is somebody else's: found before anything is written."""
+    """Raise HookHeld for desired hooks held by other programs, before anything is written."""
     found = list(session.conflicts)
     for attach in _attaching(session):
         if attach.point == "xdp":
@@ -61,7 +61,7 @@ def refuse_conflicts(session: Session) -> None:
 
 
 def _attaching(session: Session) -> Iterator[AttachHook]:
-    """The hooks that come where none of ours is."""
+    """The hooks to attach where none of ours is."""
     steps = session.plan.steps
     if steps:
         from reconciler.plan.operations import AttachHook

@@ -1,6 +1,6 @@
-"""Actions that a service's own code implements: what it is asked, and its answer as a plan of rows. The code itself is pure.
+"""Actions that a service's own code implements: its input, and its result as a plan of rows. The code itself is pure.
 
-It may set and delete rows of the cube's tables of state. What is configuration is the document's, and so is refused.
+It may set and delete rows of the cube's state tables. Rows of configuration belong to the document, and are refused.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Three-way without a state file. Desired are the documents; applied is the last apply as the kernel stores it; live is read
 back. *Pending*: desired differs from applied. *Drift*: live differs from applied. An *upgrade* that would reset state is
-pending, too: live is what was applied, with the code of that time.
+pending, too: live equals applied, with the code of that time.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Session:
 
 @dataclass(slots=True)
 class SessionCache:
-    """The cache of a caller that polls repeatedly. All of it is optional: it applies only to identical input, or by the
-    kernel's own word (see ReadCache). `topologies` are applied ones by their documents, `state` is the last poll's, `built`
+    """The cache of a caller that polls repeatedly. All of it is optional: it is valid only for identical input, or by the
+    kernel's guarantees (see ReadCache). `topologies` are applied ones by their documents, `state` is the last poll's, `built`
     its compiled kinds, `seen` those of them that were read from the root, and `recorded` the objects of programs that are
     recorded under other digests than today's."""
 
@@ -73,8 +73,8 @@ class SessionCache:
 
 @dataclass(slots=True)
 class Reconciler:
-    """Reads one root once, and makes sessions of it. Topologies of services that are not here are omitted of all
-    that it reads, unless they are to be dropped; so are those to `hold`, which stay as they are."""
+    """Reads one root once, and builds sessions of it. Topologies of services that are not installed are omitted,
+    unless they are to be dropped; so are those to `hold`, which stay as they are."""
 
     root: str
     services: Services
@@ -91,9 +91,9 @@ class Reconciler:
         spare: Collection[str] = (),
         known: Mapping[str, dict[bytes, bytes]] | None = None,
     ) -> Live:
-        """The kernel below the root, read now; with `state`, the datapath's own tables too. Of the cubes in `since`, what the
-        last poll that kept the same found is taken as it is, and so are the rows of tables that are `known`, by path. Topologies
-        that cannot be read are sealed, but for those to `spare`, which are about to be replaced or removed."""
+        """The kernel below the root, read now; with `state`, the datapath's own tables too. Cubes in `since` are
+        taken from the last poll of the same cache, and rows of tables in `known`, by path, from `known`. Topologies that cannot
+        be read are sealed, except those to `spare`, which are about to be replaced or removed."""
         from reconciler.kernel import rtnl
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
@@ -260,7 +260,7 @@ class Reconciler:
         return today | {digest: today[made.digest] for digest, made in known if made is not None and made.digest in today}
 
     def same(self, live: Live) -> dict[str, set[str]]:
-        """By the digest of what is compiled, the others under which live programs are recorded that come to the same."""
+        """By digest of the compiled objects, the other digests of live programs that are equivalent."""
         found: dict[str, set[str]] = {}
         for digest, made in self._recorded(live).items():
             if made is not None:
@@ -268,7 +268,7 @@ class Reconciler:
         return found
 
     def _with_layouts(self, live: Live, topologies: Sequence[Topology]) -> Live:
-        """With the live tables marked that newer code lays out in another way."""
+        """The live state, with tables marked whose layout differs in newer code."""
         known = self._recorded(live)
         if not known:
             return live
@@ -290,15 +290,15 @@ class Reconciler:
 
     def _applied(self, applied: Sequence[Topology], base: Live, facts: Mapping[str, Any]) -> Desired:
         """The applied graph. A service that cannot be compiled any more must not keep its topology from being deleted:
-        then only the network is known, and drift of the cubes is not."""
+        then only the network is in it, and drift of the cubes is not detected."""
         try:
             return self.build_desired(applied, base, self.kept.intended, facts)
         except CompileError:
             return network_of(applied)
 
     def _facts_then(self, applied: Iterable[Topology], base: Live, facts: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The facts with what cubes were last made of in the place of what is in their namespaces now: what Linux tools change
-        there is to be planned, and no drift."""
+        """The facts with which cubes were last built instead of their namespaces' current ones: changes by Linux tools
+        there are pending, not drift."""
         if SHADOW not in facts:
             return facts
         seen: dict[str, Any] = dict(facts[SHADOW])

@@ -34,8 +34,8 @@ def carry_out(
     progress: Progress | None = None,
     before: Callable[[int, Step], Any] | None = None,
 ) -> list[str]:
-    """Do every step. `verify` says in sentences what is not as planned once the commit is done; `before` is called ahead
-    of each step (fault injection). Raises ApplyFailed, VerifyFailed, RollbackIncomplete or Interrupted.
+    """Do every step. `verify` returns sentences about differences from the plan after the commit; `before` is called
+    before each step (fault injection). Raises ApplyFailed, VerifyFailed, RollbackIncomplete or Interrupted.
 
     Returns what could not be retired: the apply holds all the same.
     """
@@ -90,7 +90,7 @@ def _undo(done: list[Step], performer: Performer, cause: Exception) -> None:
 
 
 def _backwards(done: list[Step]) -> Iterator[tuple[Step, Operation]]:
-    """What takes the steps back, and of which. Links that were created one after the other go at once: the kernel deletes many
+    """The inverse operations, with their steps. Links that were created in a row are deleted together: the kernel deletes many
     in the time of one."""
     from reconciler.plan.operations import DeleteLinks
 
@@ -118,8 +118,8 @@ def _as_failure(error: Exception, done: list[Step]) -> Exception:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM take effect between steps, so that every step is whole. Elsewhere than in the main thread
-    signals are not ours to handle."""
+    """SIGINT and SIGTERM take effect between steps, so that no step is interrupted. Outside of the main thread
+    signals are not handled."""
     arrived: list[int] = []
     try:
         old = {

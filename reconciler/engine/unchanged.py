@@ -1,8 +1,8 @@
 """Fast path of the poll: compare a fresh read with the snapshot of the last poll in sync.
 
-Checking documents, building the desired graph and planning are two thirds of a poll, and say the same every time as long as
-nothing has changed. So what was read when there was nothing to do is kept, and compared with what is read now. Any difference,
-whatever it means, causes a full poll.
+Checking documents, building the desired graph and planning are two thirds of a poll, with the same result as long as
+nothing has changed. So the snapshot of the last poll without steps is kept, and compared with the current one. Any difference
+causes a full poll.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The watchdog of an apply on trial: a process of its own that rolls the apply back unless it is told not to.
+"""The watchdog of an apply on trial: a process of its own that rolls the apply back unless it is confirmed.
 
 It is started by `confirm.Watchdog`, and `confirm.ask` is its client; the protocol is described there. It depends on no
 terminal and on no other process: once it is ready, nothing but its own death keeps it from rolling back.
@@ -66,8 +66,8 @@ def main() -> int:
 
 
 def _for_older_versions(root: str, stack: ExitStack) -> list[socket.socket]:
-    """The socket where an older version (an agent that was not restarted yet) looks for a trial; None if another process has
-    it, which cannot be helped from here."""
+    """The socket at which an older version (an agent that was not restarted yet) expects a trial; None if another process has
+    it."""
     listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
     try:
         listener.bind(old_address(root))
@@ -78,8 +78,8 @@ def _for_older_versions(root: str, stack: ExitStack) -> list[socket.socket]:
 
 
 def _rehearse(settings: Mapping[str, Any]) -> None:
-    """Check the old documents, find their programs, and import what an apply imports: all that it takes for the rollback is
-    then known to be there, and in memory. (Planning it would need the lock, which the command has.)"""
+    """Check the old documents, find their programs, and import the modules of an apply: all that the rollback needs is
+    then verified to be present, and in memory. (Planning it would need the lock, which the command has.)"""
     import reconciler.live.execute
     import reconciler.live.observe  # noqa: F401
     from reconciler.check import check
@@ -104,7 +104,7 @@ def _way_back(settings: Mapping[str, Any]) -> tuple[list[Document], Options]:
 
 
 def _line(parent: socket.socket, heard: bytearray) -> str:
-    """The next line; what came with it stays in `heard`. '' if the parent no longer exists."""
+    """The next line; further input stays in `heard`. '' if the parent no longer exists."""
     while b"\n" not in heard:
         more = parent.recv(1 << 16)
         if not more:
