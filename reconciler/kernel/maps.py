@@ -1,7 +1,6 @@
-"""BPF maps: made, read and written, many rows a call where the kernel can.
+"""BPF maps: created, read and written, in batches where the kernel supports them.
 
-Values of per-CPU maps are presented as the kernel presents them: one value for each possible CPU, each padded to 8
-bytes; `sum_cpus` folds them.
+Values of per-CPU maps are the kernel's: one for each possible CPU, each padded to 8 bytes; `fold_cpus` adds them up.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _MAPPED_ROWS = 16  # an array of so many rows is mapped to be read: 256 rows tak
 
 @dataclass(frozen=True, slots=True)
 class MapSpec:
-    """What a map is, as opposed to what it holds. Two maps with equal specs can stand in for one another."""
+    """A map's shape. Maps with equal specs are interchangeable."""
 
     type: int
     key_size: int
@@ -67,8 +66,7 @@ def cpus() -> int:
 
 
 def create(spec: MapSpec, name: str = "", btf: bytes = b"") -> int:
-    """A new map. `btf` describes its key, as type 1, and its value, as type 2. An array of many rows can be mapped, to be read;
-    that is this module's own business, and not told by `info`."""
+    """A new map. `btf` describes its key, as type 1, and its value, as type 2. Large arrays are mmapable, which `info` hides."""
     mapped = spec.type == ARRAY and not spec.flags and not btf and spec.max_entries >= _MAPPED_ROWS
     types = _load_btf(btf, name) if btf else -1
     attributes = struct.pack(
@@ -216,7 +214,7 @@ def content(fd: int, spec: MapSpec) -> Content:
 
 
 def rows_of(raw: Content, spec: MapSpec, *, sparse: bool = False) -> dict[bytes, bytes]:
-    """Rows by key, of what `content` gives; `sparse`: without the rows of zeros at an array's end."""
+    """Rows by key, decoded from the result of `content`; `sparse`: without trailing rows of zeros of an array."""
     if isinstance(raw, batch_read.Block):
         return batch_read.rows_of(raw, spec.key_size, spec.value_bytes)
     if isinstance(raw, dict):
