@@ -21,7 +21,7 @@ from benchmarks.bed import Bed, Flow
 from benchmarks.compare import Effort, Goal, Row, Table
 from reconciler.kernel import netns
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.kernel.maps import fold_cpus
+from reconciler.kernel.percpu import fold_cpus
 from reconciler.kernel.reader import Reader
 from reconciler.plan.steps import PROGRAM_LOADS
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from reconciler import pins
 from reconciler.kernel import maps, rtnl
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.kernel.maps import fold_cpus
 from reconciler.kernel.netstate import NetdevCounters
+from reconciler.kernel.percpu import fold_cpus
 from reconciler.kernel.reader import Reader
 from reconciler.service.registry import Services
 

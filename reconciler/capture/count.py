@@ -11,7 +11,7 @@ from reconciler import pins
 from reconciler.capture.tap import Place, with_taps_at
 from reconciler.engine.apply import Options
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.kernel.maps import fold_cpus
+from reconciler.kernel.percpu import fold_cpus
 from reconciler.kernel.reader import Reader
 from reconciler.model import Cube
 

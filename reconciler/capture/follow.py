@@ -18,6 +18,7 @@ from reconciler.capture.output import Output
 from reconciler.errors import LockBusy, UsageError
 from reconciler.kernel import maps
 from reconciler.kernel.bpffs import open_pin
+from reconciler.kernel.percpu import fold_cpus
 from reconciler.slowpath.ring import Ring
 
 TABLE, COUNTS = "captured", "capture_counts"  # of bpf/lib/capture.h
@@ -120,7 +121,7 @@ def _alone(directory: str, cube: str) -> int:
 def _lost(counts: int) -> int:
     spec = maps.info(counts).spec
     row = maps.lookup(counts, spec, bytes(4))
-    return 0 if row is None else int(_COUNTS.unpack(maps.fold_cpus(spec, row))[1])
+    return 0 if row is None else int(_COUNTS.unpack(fold_cpus(spec, row))[1])
 
 
 def _identity(path: str) -> int:

@@ -1,6 +1,6 @@
 """BPF maps: created, read and written, in batches where the kernel supports them.
 
-Values of per-CPU maps are the kernel's: one for each possible CPU, each padded to 8 bytes; `fold_cpus` adds them up.
+Values of per-CPU maps are in the kernel's format, one for each possible CPU (see `percpu`).
 """
 
 from __future__ import annotations
@@ -47,9 +47,14 @@ class MapSpec:
     flags: int = 0
 
     @property
+    def stride(self) -> int:
+        """Bytes from one CPU's value to the next in a per-CPU row, or from one row to the next in a mapped array."""
+        return (self.value_size + 7) // 8 * 8
+
+    @property
     def value_bytes(self) -> int:
         """Bytes of one value as user space reads it."""
-        return _stride(self) * cpus() if self.type in PER_CPU else self.value_size
+        return self.stride * cpus() if self.type in PER_CPU else self.value_size
 
 
 class MapInfo(NamedTuple):
@@ -219,7 +224,7 @@ def rows_of(raw: Content, spec: MapSpec, *, sparse: bool = False) -> dict[bytes,
         return batch_read.rows_of(raw, spec.key_size, spec.value_bytes)
     if isinstance(raw, dict):
         return raw
-    stride, width = _stride(spec), spec.value_size
+    stride, width = spec.stride, spec.value_size
     end = len(raw.rstrip(b"\0")) if sparse else len(raw)
     return {key: raw[at : at + width] for key, at in zip(_array_keys(spec.max_entries), range(0, end, stride), strict=False)}
 
@@ -235,13 +240,9 @@ def _mapped(fd: int, spec: MapSpec) -> bytes | None:
     """An array's memory, each value padded to 8 bytes; None if it is not one of those that can be mapped."""
     if spec.type != ARRAY or spec.max_entries < _MAPPED_ROWS:
         return None
-    with contextlib.suppress(OSError), mmap.mmap(fd, _stride(spec) * spec.max_entries, prot=mmap.PROT_READ) as memory:
+    with contextlib.suppress(OSError), mmap.mmap(fd, spec.stride * spec.max_entries, prot=mmap.PROT_READ) as memory:
         return memory[:]
     return None
-
-
-def _stride(spec: MapSpec) -> int:
-    return (spec.value_size + 7) // 8 * 8
 
 
 def _array_keys(count: int) -> tuple[bytes, ...]:
@@ -319,32 +320,3 @@ def _batch(command: int, fd: int, spec: MapSpec, names: Sequence[bytes], values:
         done: int = struct.unpack_from("<I", attributes.raw, 32)[0]
         return error.errno or errno.EIO, done if done < len(names) else 0  # older kernels say nothing if they did not begin
     return 0, len(names)
-
-
-def spread(spec: MapSpec, value: bytes) -> bytes:
-    """One value as user space must write it: repeated for each CPU where the map is per-CPU."""
-    return value.ljust(_stride(spec), b"\0") * cpus() if spec.type in PER_CPU else value
-
-
-def split_cpus(spec: MapSpec, value: bytes) -> list[bytes]:
-    """The values of each CPU of one row (a single one where the map is not per-CPU)."""
-    if spec.type not in PER_CPU:
-        return [value]
-    stride = _stride(spec)
-    return [value[i : i + spec.value_size] for i in range(0, len(value), stride)]
-
-
-def join_cpus(spec: MapSpec, parts: Iterable[bytes]) -> bytes:
-    """The inverse of `split_cpus`."""
-    return b"".join(part.ljust(_stride(spec), b"\0") for part in parts) if spec.type in PER_CPU else b"".join(parts)
-
-
-def fold_cpus(spec: MapSpec, value: bytes) -> bytes:
-    """One value of a per-CPU row: the sum of its CPUs, word by word (counters are u64, or u32 where 8 bytes do not fit)."""
-    parts = split_cpus(spec, value)
-    if len(parts) == 1 or spec.value_size % 4:
-        return parts[0]
-    words = f"={spec.value_size // 8}Q" if spec.value_size % 8 == 0 else f"={spec.value_size // 4}I"
-    limit = (1 << 64 if words.endswith("Q") else 1 << 32) - 1
-    sums = [sum(numbers) & limit for numbers in zip(*(struct.unpack(words, part) for part in parts), strict=True)]
-    return struct.pack(words, *sums)

@@ -13,7 +13,8 @@ from itertools import chain
 from reconciler import pins
 from reconciler.graph.diff import diff
 from reconciler.graph.records import Live, ProgramRecord, State, TableRecord, TrampolineRecord
-from reconciler.kernel.maps import PROG_ARRAY, MapInfo, fold_cpus, kernel_name
+from reconciler.kernel.maps import PROG_ARRAY, MapInfo, kernel_name
+from reconciler.kernel.percpu import fold_cpus
 from reconciler.kernel.reader import Reader
 
 

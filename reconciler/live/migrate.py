@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import islice
 
 from reconciler.kernel import maps
+from reconciler.kernel.percpu import join_cpus, split_cpus
 from reconciler.live.value_masks import merged
 from reconciler.service.model.rows import Migrate
 from reconciler.service.registry import Services
@@ -62,7 +63,7 @@ class Migration:
             return True  # learned by the new programs as well
         else:
             if self._mask is not None:
-                row = merged(wanted, row, maps.split_cpus(wanted, there)[0], self._mask)
+                row = merged(wanted, row, split_cpus(wanted, there)[0], self._mask)
             maps.update(to, key, row)
         self._written[key] = row
         return True
@@ -80,7 +81,7 @@ class Migration:
 
     def _row(self, key: bytes, row: bytes, spec: maps.MapSpec, wanted: maps.MapSpec) -> tuple[bytes, bytes] | None:
         new_key, parts = b"", []
-        for part in maps.split_cpus(spec, row):
+        for part in split_cpus(spec, row):
             made = self._migrate(key, part)
             if made is None:
                 return None
@@ -89,7 +90,7 @@ class Migration:
                 sizes = f"{len(new_key)} and {len(value)} bytes, not of {wanted.key_size} and {wanted.value_size}"
                 raise ValueError(f"the service's migration makes keys and values of {sizes}")
             parts.append(value)
-        return new_key, maps.join_cpus(wanted, parts)
+        return new_key, join_cpus(wanted, parts)
 
 
 class Migrations:

@@ -30,7 +30,8 @@ from reconciler.graph.records import (
 )
 from reconciler.graph.tables import PUBLIC
 from reconciler.incremental.row_delta import marked
-from reconciler.kernel.maps import PER_CPU, MapInfo, MapSpec, fold_cpus
+from reconciler.kernel.maps import PER_CPU, MapInfo, MapSpec
+from reconciler.kernel.percpu import fold_cpus
 from reconciler.kernel.reader import Reader
 from reconciler.live.adopt import is_another
 from reconciler.live.facts import published

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from reconciler.kernel import maps
+from reconciler.kernel.maps import MapSpec
+from reconciler.kernel.percpu import split_cpus
 
 
-def masked(spec: maps.MapSpec, row: bytes, bits: bytes) -> bytes:
+def masked(spec: MapSpec, row: bytes, bits: bytes) -> bytes:
     """A row with only the bits of a mask, on every CPU."""
-    parts = maps.split_cpus(spec, row)
+    parts = split_cpus(spec, row)
     stride = len(row) // len(parts)
     return b"".join(bytes(v & m for v, m in zip(part, bits, strict=False)).ljust(stride, b"\0") for part in parts)
 
 
-def merged(spec: maps.MapSpec, row: bytes, new: bytes, bits: bytes) -> bytes:
+def merged(spec: MapSpec, row: bytes, new: bytes, bits: bytes) -> bytes:
     """A row with a new value's bits where the mask has them, and its own where it has not, on every CPU."""
-    parts = maps.split_cpus(spec, row)
+    parts = split_cpus(spec, row)
     stride = len(row) // len(parts)
     return b"".join(_merged(part, new, bits).ljust(stride, b"\0") for part in parts)
 

@@ -27,6 +27,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from reconciler import facts, pins
 from reconciler.kernel import maps
+from reconciler.kernel.percpu import fold_cpus, spread
 from reconciler.slowpath.counters import INJECTED, REFUSED, Counts
 from reconciler.slowpath.packet_out import EGRESS, INGRESS, PacketOut, Wire
 from reconciler.slowpath.questions import Answer, Question, Questions
@@ -89,17 +90,17 @@ class TableHandle:
     def get(self, key: bytes) -> bytes | None:
         """A row's value, of a per-CPU table the sum."""
         value = maps.lookup(self._fd, self._spec, key)
-        return None if value is None else maps.fold_cpus(self._spec, value)
+        return None if value is None else fold_cpus(self._spec, value)
 
     def set(self, key: bytes, value: bytes) -> None:
-        maps.update(self._fd, key, maps.spread(self._spec, value))
+        maps.update(self._fd, key, spread(self._spec, value))
 
     def delete(self, key: bytes) -> bool:
         return maps.delete(self._fd, key)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         for key, value in maps.rows(self._fd, self._spec).items():
-            yield key, maps.fold_cpus(self._spec, value)
+            yield key, fold_cpus(self._spec, value)
 
 
 class CubeHandle:

@@ -23,7 +23,7 @@ from typing import Any
 
 from reconciler import pins
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.kernel.maps import fold_cpus
+from reconciler.kernel.percpu import fold_cpus
 from reconciler.kernel.reader import Reader
 from reconciler.rpc.client import Client, inherited
 from reconciler.rpc.contract import Bounds, RpcError, from_bytes

@@ -16,7 +16,7 @@ from typing import Any
 from reconciler.engine.apply import drift
 from reconciler.engine.session import SessionCache
 from reconciler.graph.diff import Change
-from reconciler.kernel import bpf, maps, netns, programs
+from reconciler.kernel import bpf, maps, netns, percpu, programs
 from reconciler.present.show import show
 from tests.faults.bench import Bench
 from tests.faults.graphs import Data, cube, hosts
@@ -217,7 +217,7 @@ def opened(path: str) -> Iterator[int]:
 
 def write(path: str, key: bytes, value: bytes) -> None:
     with opened(path) as table:
-        maps.update(table, key, maps.spread(maps.info(table).spec, value))
+        maps.update(table, key, percpu.spread(maps.info(table).spec, value))
 
 
 def erase(path: str, key: bytes) -> None:

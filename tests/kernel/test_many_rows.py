@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.kernel import bpf, maps
+from reconciler.kernel import bpf, maps, percpu
 
 KINDS = {
     "hash": (maps.HASH, 0), "percpu hash": (maps.PERCPU_HASH, 1), "lru hash": (maps.LRU_HASH, 0),
@@ -32,7 +32,7 @@ def key_of(spec: maps.MapSpec, number: int) -> bytes:
 
 
 def filled(spec: maps.MapSpec) -> dict[bytes, bytes]:
-    return {key_of(spec, number): maps.spread(spec, struct.pack("<Q", number + 1)) for number in range(COUNT)}
+    return {key_of(spec, number): percpu.spread(spec, struct.pack("<Q", number + 1)) for number in range(COUNT)}
 
 
 def check_all(fd: int, spec: maps.MapSpec) -> None:

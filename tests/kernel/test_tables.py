@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.errors import DocumentError
 from reconciler.kernel import bpf, maps
-from reconciler.kernel.maps import fold_cpus
+from reconciler.kernel.percpu import fold_cpus
 from tests.lib.lab import HOOKS, Lab
 from tests.lib.services import Tree, rx
 

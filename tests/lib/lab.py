@@ -31,7 +31,7 @@ from reconciler.engine.apply import ApplyResult, Options, apply, drift, plan_for
 from reconciler.graph.diff import Change
 from reconciler.kernel import bpf, maps, netns, programs, rtnl
 from reconciler.kernel.bpffs import Bpffs
-from reconciler.kernel.maps import fold_cpus
+from reconciler.kernel.percpu import fold_cpus
 from reconciler.kernel.reader import Reader
 from reconciler.pins import unescape
 from reconciler.plan.operations import FlushRows, ZeroRows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reconciler.kernel import bpf, maps
+from reconciler.kernel.percpu import spread
 from reconciler.live.execute.opened import Opened, Performers
 from reconciler.live.migrate import Migrations
 from reconciler.live.value_masks import masked, merged
@@ -48,7 +49,7 @@ class Tables:
         partly = do.mask != b"\xff" * len(do.mask)
         there = maps.lookup_many(fd, spec, do.rows) if partly else {}
         ready = {
-            key: merged(spec, there[key], value, do.mask) if key in there else maps.spread(spec, value)
+            key: merged(spec, there[key], value, do.mask) if key in there else spread(spec, value)
             for key, value in do.rows.items()
         }
         maps.update_many(fd, spec, ready)

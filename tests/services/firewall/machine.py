@@ -20,6 +20,7 @@ from cubes.lib.epochs import BANK_PAGES, INDEX, epoch_of, seated_none
 from reconciler.engine.builder import Builder
 from reconciler.kernel import bpf, maps, rtnl
 from reconciler.kernel.bpffs import Bpffs
+from reconciler.kernel.percpu import split_cpus, spread
 from reconciler.model import BuildKey, family_of
 from reconciler.service.model.codec import Env
 from reconciler.service.model.rows import TableRows
@@ -109,7 +110,7 @@ class Machine:
     def _write(self, name: str, rows: TableRows) -> int:
         spec, counted = self._spec(name), not any(rows.mask)
         new = {key: row for key, row in rows.rows.items() if (key not in self.rows[name] if counted else self.rows[name].get(key) != row)}
-        maps.update_many(self.fds[name], spec, {key: maps.spread(spec, row) for key, row in new.items()})
+        maps.update_many(self.fds[name], spec, {key: spread(spec, row) for key, row in new.items()})
         return len(new)
 
     def forget(self) -> None:
@@ -174,7 +175,7 @@ class Machine:
 
 
 def _sum(spec: maps.MapSpec, row: bytes) -> bytes:
-    parts = [struct.unpack(f"<{len(part) // 8}Q", part) for part in maps.split_cpus(spec, row)]
+    parts = [struct.unpack(f"<{len(part) // 8}Q", part) for part in split_cpus(spec, row)]
     return struct.pack(f"<{len(parts[0])}Q", *map(sum, zip(*parts, strict=True)))
 
 
