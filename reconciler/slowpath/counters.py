@@ -1,7 +1,7 @@
 """Counters of each cube's slow path, in memory that outlives the worker.
 
 The supervisor creates the block and assigns each cube a slot; a worker writes its slots and its successor continues them. So a
-counter never decreases, and the packets that a killed worker left unhandled are the difference of two counters.
+counter never decreases, and the packets that a killed worker did not finish are the difference of two counters.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _WORD = 8  # bytes
 
 Counts = memoryview
 """One cube's counters, by the constants above. Each packet that was RECEIVED was HANDLED, RAISED an exception, was STALE, or its
-worker died over it; ticks may raise too. HELD: the packet that is being handled, and those that the half keeps for later.
-ABANDONED: what was HELD by workers that died."""
+worker died while handling it; ticks may raise too. HELD: the packet that is being handled, and those that the half keeps for
+later. ABANDONED: packets HELD by workers that died."""
 
 
 class Counters:
-    """The slots of one worker. Keeps no descriptor: `fd` stays the caller's."""
+    """The slots of one worker. `fd` is mapped, and remains the caller's to close."""
 
     def __init__(self, fd: int) -> None:
         self._memory = mmap.mmap(fd, SLOTS * len(NAMES) * _WORD)
@@ -44,7 +44,7 @@ def plain(counts: Counts) -> dict[str, int]:
 
 
 def abandon(counts: Counts) -> int:
-    """The worker died: count what it had taken and not answered, and give the number."""
+    """The worker died: move HELD to ABANDONED; returns the number of packets lost."""
     lost: int = counts[HELD]
     counts[ABANDONED], counts[HELD] = counts[ABANDONED] + lost, 0
     return lost

@@ -1,9 +1,9 @@
 """From the rings to the cubes: dispatches each slow-path packet to its cube's Python half.
 
 Each cube has its own ring, and they are served round robin, a few packets a turn: a flood at one cube fills that cube's ring, and
-delays another's packet by one turn. A ring is the only queue, so memory is bounded: while Python is too
-slow it fills up, and the kernel counts the overflow (`pcn_drops`, NO_SLOWPATH). An exception of a half is logged with its cube
-and counted, and does not affect the next packet.
+delays another's packet by one share. A ring is the only queue, so memory is bounded: while Python is too slow it fills up, and
+the kernel counts the overflow (`pcn_drops`, NO_SLOWPATH). An exception of a half is logged with its cube and counted, and does
+not affect the next packet.
 """
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from reconciler.slowpath.handle import CubeHandle, Metadata, OpenPin, Say, Serve
 from reconciler.slowpath.packet_in import PacketIn, decode
 from reconciler.slowpath.ring import Ring
 
-SHARE, ALONE, TURN = 32, 256, 0.002  # packets of one cube at a time, if no other's wait, and seconds for them at the most
-MAX_AGE = 5.0  # seconds; what waited longer for a worker is of no use to anybody
+SHARE, ALONE, TURN = 32, 256, 0.002  # packets of one cube a turn, the same if no other has any, and the turn's limit in seconds
+MAX_AGE = 5.0  # seconds; a packet that waited longer for a worker is stale
 TICK = 0.1  # seconds
-_QUIET = 1.0  # seconds between two reports of the same cube's mistakes
+_QUIET = 1.0  # seconds between two reports of the same cube's exceptions
 
 
 class _Cube:
-    """A cube, its half, its ring, and how it fares. `half` None: it could not be created."""
+    """A cube, its half, its ring and its counters. `implementation` None: the half could not be created."""
 
     def __init__(self, open_pin: OpenPin, cube: ServedCube, implementation: type[Any], counts: Counts, say: Say) -> None:
         self.handle, self.counts = CubeHandle(open_pin, cube, counts, say), counts
@@ -35,7 +35,7 @@ class _Cube:
         self._reported, self._unsaid = -_QUIET, 0
         try:
             self.implementation = implementation(self.handle)
-        except Exception as error:  # noqa: BLE001 - one cube's mistake is its own
+        except Exception as error:  # noqa: BLE001 - one cube's exception must not affect others
             self.mistake("start", error)
         self._held = getattr(self.implementation, "held", None)
 
@@ -65,7 +65,7 @@ class _Cube:
         self._count_held()
 
     def call(self, name: str, *arguments: object) -> None:
-        """One of the half's optional methods."""
+        """Call one of the half's optional methods, if it has it."""
         method = getattr(self.implementation, name, None)
         if method is not None:
             try:
@@ -83,7 +83,7 @@ class _Cube:
             self.mistake("held", error)
 
     def mistake(self, what: str, error: Exception) -> None:
-        """Report an exception, unless the last report was just now."""
+        """Report an exception; those within _QUIET seconds of a report are only counted in the next one."""
         now = time.monotonic()
         if now - self._reported < _QUIET:
             self._unsaid += 1
@@ -99,7 +99,7 @@ class _Cube:
 
 
 class Dispatcher:
-    """Serves cubes. A loop waits on `fileno`, calls `drain` when it can be read, and `tick` every TICK seconds."""
+    """Serves cubes. An event loop waits on `fileno`, calls `drain` when it is readable, and `tick` every TICK seconds."""
 
     def __init__(self, open_pin: OpenPin, say: Say) -> None:
         self._open_pin, self._say = open_pin, say
@@ -122,8 +122,8 @@ class Dispatcher:
         self._epoll.close()
 
     def adopt(self, cubes: Iterable[tuple[ServedCube, type[Any], Counts]]) -> bool:
-        """Serve these cubes, each by a half of this class. A cube that stays keeps its half, which is notified of changes.
-        False: a ring that should be there cannot be opened."""
+        """Serve these cubes and no others, each by a half of its class. A cube that stays keeps its half, which is notified of
+        changes. False: a cube's ring cannot be opened."""
         wanted = {cube.name: (cube, implementation, counts) for cube, implementation, counts in cubes}
         for name in [n for n, known in self._cubes.items() if n not in wanted or _is_another(known.handle.cube, wanted[n][0])]:
             self._drop(name)
@@ -141,7 +141,7 @@ class Dispatcher:
         if known.ring is None and cube.ring:
             try:
                 known.ring = Ring(self._open_pin(pins.table(cube.name, "pcn_slowpath")))
-            except (OSError, ValueError):  # the graph is being changed; the supervisor tells of it again
+            except (OSError, ValueError):  # the graph is being changed; the supervisor sends the cubes again
                 return
             self._by_ring[known.ring.fileno()] = known
             self._epoll.register(known.ring.fileno(), select.EPOLLIN)
@@ -159,7 +159,7 @@ class Dispatcher:
         known.close()
 
     def drain(self) -> int:
-        """Handle packets that wait, of each cube its share; returns how many there were."""
+        """Handle waiting packets, a share of each cube; returns their number."""
         count, oldest = 0, time.monotonic_ns() - int(MAX_AGE * 1e9)
         ready = self._epoll.poll(0)
         share = SHARE if len(ready) > 1 else ALONE
@@ -180,7 +180,7 @@ class Dispatcher:
             self._cubes[name].packet_in(found, time.monotonic_ns() - int(MAX_AGE * 1e9))
 
     def tick(self, now: float | None = None) -> None:
-        """Give every half its time. `now`: CLOCK_MONOTONIC in seconds."""
+        """Call every half's `tick`. `now`: CLOCK_MONOTONIC in seconds."""
         for cube in list(self._cubes.values()):
             cube.call("tick", time.monotonic() if now is None else now)
 
@@ -196,5 +196,5 @@ def _traced(error: Exception) -> str:
 
 
 def _is_another(old: ServedCube, new: ServedCube) -> bool:
-    """Whether a cube of the same name is another one now."""
+    """Whether a cube was replaced by another of the same name, which needs a new half."""
     return (old.service, old.hook) != (new.service, new.hook)

@@ -2,12 +2,12 @@
 
     class SlowPath:
         def __init__(self, cube: CubeHandle) -> None: ...
-        worker = "cube"                                # optional; a process for each cube, where one does for all of a service
+        worker = "cube"                                # optional; one process for each cube instead of one for the service
         def packet_in(self, packet: bytes, md: Metadata, reason: int) -> None: ...
         def tick(self, now: float) -> None: ...        # optional; every 100 ms, CLOCK_MONOTONIC seconds
         def changed(self) -> None: ...                 # optional; `cube.config`, `cube.ports` or `cube.facts` changed
-        def drained(self) -> None: ...                 # optional; the packets that were in the ring are handled, or its share is
-        prepare = classmethod                          # optional; called once, before the worker may open no more files
+        def drained(self) -> None: ...                 # optional; the ring is empty, or the cube's share of this turn handled
+        prepare = classmethod                          # optional; called once, before the worker drops its privileges
         def held(self) -> int: ...                     # optional; how many packets it keeps for later
 
 A half with `packets = False` handles none: it has no ring and cannot send. `serves(config)`, a static method, selects the
@@ -34,18 +34,17 @@ from reconciler.slowpath.questions import Answer, Question, Questions
 
 LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "CRITICAL", "OFF")  # enum pcn_level of bpf/framework/log.h
 OpenPin = Callable[[str], int]
-"""Gives a new descriptor of what is pinned below the root. Raises OSError."""
+"""Returns a new descriptor of a pin below the root. Raises OSError."""
 Say = Callable[[str, str, str, Any], None]
-"""Takes what is said to the outside: ('log', cube, level, text), ('notification', cube, name, value), ('fact', cube, name, value)
+"""Takes messages for the agent: ('log', cube, level, text), ('notification', cube, name, value), ('fact', cube, name, value)
 or ('mistake', cube, method, traceback)."""
-_ELSEWHERE = (b"\0\0\0\0", b"\1\0\0\0")  # kinds of a hop that leads into no program and no netdev: none, pass
+_ELSEWHERE = (b"\0\0\0\0", b"\1\0\0\0")  # kinds of a hop without a program or netdev: none, pass
 
 
 class Metadata(NamedTuple):
     """Metadata of a packet. `port` is the name of the ingress port (egress: of the egress port); of a transparent cube that may
-    be at several places the place's name, '' of other transparent cubes.
-    `direction`: 'ingress' | 'egress', which of the cube's programs sent it. `length` in bytes, more than the packet's if it
-    was truncated. `time`: CLOCK_MONOTONIC in ns."""
+    be at several places the place's name, '' of other transparent cubes. `direction`: 'ingress' | 'egress', which of the cube's
+    programs sent it. `length` in bytes, more than the packet's if it was truncated. `time`: CLOCK_MONOTONIC in ns."""
 
     port: str
     metadata: tuple[int, int, int]
@@ -56,10 +55,10 @@ class Metadata(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ServedCube:
-    """A live cube with a slow path: its configuration as applied, and facts. `ports` are indices by name; `peers` the peers of
-    ports; `near` is the hidden netdev for injection; `attached` the netdev of a transparent cube; one that
-    may be at several places has these as ports. `objects` are kernel ids of objects used by name: a new id is a new table or
-    netdev. Plain data, transferred by RPC."""
+    """A live cube with a slow path: its configuration as applied, and facts. `ports` are indices by name; `peers` the netdevs
+    that are peers of ports, by the port's name; `near` is the hidden netdev for injection; `attached` the netdev of a transparent
+    cube; one that may be at several places has these as ports. `objects` are kernel ids of objects used by name: a new id is a
+    new table or netdev. Plain data, transferred by RPC."""
 
     name: str
     service: str
@@ -78,7 +77,7 @@ class ServedCube:
 
 
 class TableHandle:
-    """One of the cube's tables, rows as bytes. Raises OSError; KeyError for what is not there."""
+    """One of the cube's tables, rows as bytes. Methods raise OSError if the kernel refuses."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -88,7 +87,7 @@ class TableHandle:
         os.close(self._fd)
 
     def get(self, key: bytes) -> bytes | None:
-        """A row's value, of a per-CPU table the sum."""
+        """A row's value, of a per-CPU table the sum; None if there is no row."""
         value = maps.lookup(self._fd, self._spec, key)
         return None if value is None else fold_cpus(self._spec, value)
 
@@ -132,14 +131,14 @@ class CubeHandle:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """The facts that the service wants, as they are now."""
+        """The current values of the facts that the service names."""
         return self.cube.facts
 
     def adopt(self, cube: ServedCube) -> None:
         """Continue with the cube's current state."""
         self.cube = cube
         self.port_names = {index: name for name, index in cube.ports.items()}
-        if cube.transparent:  # a place has a number for each side from which packets come
+        if cube.transparent:  # a place has an index for each side at which packets arrive
             self.port_names = {2 * index + side: name for name, index in cube.ports.items() for side in (0, 1)}
         self.close()
 
@@ -155,7 +154,7 @@ class CubeHandle:
         self._questions.close()
 
     def log(self, level: str, text: str) -> None:
-        """`level` as in pcn_log: 'TRACE' to 'CRITICAL'. Below the cube's own nothing is reported."""
+        """`level` as in pcn_log: 'TRACE' to 'CRITICAL'. Messages below the cube's loglevel are discarded."""
         known = level if level in LEVELS[:-1] else "INFO"
         if LEVELS.index(known) >= LEVELS.index(self.cube.loglevel):
             self._say("log", self.name, known, text)
@@ -180,7 +179,7 @@ class CubeHandle:
         return self._questions.ask(Question(of, address, port, seconds, send), time.monotonic())
 
     def answers(self) -> Sequence[Answer]:
-        """What was answered since, or not in time."""
+        """Results since the last call, timeouts among them."""
         return tuple(self._questions.answers(time.monotonic()))
 
     def table(self, name: str) -> TableHandle:
@@ -220,7 +219,7 @@ class CubeHandle:
         return self._injector.send(packets, index, direction)
 
     def _outermost(self, place: int) -> bool:
-        """Whether nothing but the netdev follows outwards: its hook then ends here, and no program could send it on."""
+        """Whether no program follows outwards that could forward a packet: a socket of the netdev then sends it."""
         hops = self._tables.get("/hops")
         if hops is None:
             hops = self._tables["/hops"] = TableHandle(self._open_pin(pins.table(self.name, "pcn_hops")))

@@ -12,16 +12,16 @@ from typing import NamedTuple
 HEAD = struct.Struct("<Q10I")  # struct pcn_packet_in of bpf/framework/slowpath.h
 _FROM_EGRESS, _FROM_XDP, _TAGGED = 1, 2, 4
 _NUMBER = struct.Struct("<I")
-_NUMBER_AT = 8  # where the cube's number is
+_NUMBER_AT = 8  # offset of the cube's number
 _TCP, _UDP = 6, 17
-_CHECK = {_TCP: 16, _UDP: 6}  # where the checksum is
+_CHECK = {_TCP: 16, _UDP: 6}  # offset of the checksum
 _IPV4, _IPV6 = b"\x08\x00", b"\x86\xdd"
 _TAGS = (b"\x81\x00", b"\x88\xa8")
 
 
 class PacketIn(NamedTuple):
     """`port`: index of the port of arrival. `length`: of the packet, of which `packet` may hold the first part only. `time`:
-    CLOCK_MONOTONIC in ns, when the program handed it up."""
+    CLOCK_MONOTONIC in ns, when the program wrote the record."""
 
     packet: bytes
     port: int
@@ -39,7 +39,7 @@ def cube_of(raw: bytes) -> int:
 
 
 def decode(raw: bytes) -> PacketIn:
-    """A record's bytes as the program wrote them. Raises struct.error if there are too few."""
+    """Decode a record. Raises struct.error if it is too short."""
     when, _, port, reason, one, two, three, length, flags, vlan, captured = HEAD.unpack_from(raw)
     packet = raw[HEAD.size : HEAD.size + captured]
     if flags & _TAGGED:
@@ -50,12 +50,12 @@ def decode(raw: bytes) -> PacketIn:
 
 
 def tagged(packet: bytes, vlan: int) -> bytes:
-    """The packet with a tag that was beside it: `vlan` is protocol << 16 | tag."""
+    """The packet with the VLAN tag that the kernel keeps beside it: `vlan` is protocol << 16 | TCI."""
     return packet[:12] + vlan.to_bytes(4, "big") + packet[12:]
 
 
 def with_checksum(packet: bytes) -> bytes:
-    """The packet with its TCP or UDP checksum finished, if it was not."""
+    """The packet with its TCP or UDP checksum computed, if the field has only the sum of the pseudo header."""
     at = 12
     while packet[at : at + 2] in _TAGS:
         at += 4
@@ -63,7 +63,7 @@ def with_checksum(packet: bytes) -> bytes:
     if protocol == _IPV4 and len(packet) >= at + 20:
         head = (packet[at] & 15) * 4
         kind, length = packet[at + 9], int.from_bytes(packet[at + 2 : at + 4], "big") - head
-        if int.from_bytes(packet[at + 6 : at + 8], "big") & 0x3FFF:  # a fragment has no half-done sum
+        if int.from_bytes(packet[at + 6 : at + 8], "big") & 0x3FFF:  # a fragment never has a partial sum
             return packet
         ends = packet[at + 12 : at + 20]
     elif protocol == _IPV6 and len(packet) >= at + 40:

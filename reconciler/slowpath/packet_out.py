@@ -16,7 +16,7 @@ from reconciler.pins import AFTER_EGRESS as EGRESS_BIT  # INJECT_EGRESS of injec
 INGRESS, EGRESS = "INGRESS", "EGRESS"
 _SHORTEST = 14  # bytes: an Ethernet header
 _SOL_PACKET, _PACKET_QDISC_BYPASS = 263, 20
-_SEND_BUFFER = 1 << 20  # bytes that may be on their way
+_SEND_BUFFER = 1 << 20  # bytes in the socket's queue
 _LOST = (errno.ENOBUFS, errno.EAGAIN, errno.EMSGSIZE, errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
 
 

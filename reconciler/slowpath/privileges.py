@@ -23,22 +23,22 @@ _CAPSET = {"x86_64": 126, "aarch64": 91, "riscv64": 91, "s390x": 185, "ppc64le":
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
 _PATH_BENEATH = 1
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
-_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many rights to files each version of Landlock knows
-_NO_SIGNALS_OUT = 1 << 1  # LANDLOCK_SCOPE_SIGNAL, since version 6
+_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # number of file access rights by Landlock ABI version
+_NO_SIGNALS_OUT = 1 << 1  # LANDLOCK_SCOPE_SIGNAL, since ABI version 6
 _READABLE = ("/usr", "/lib", "/lib64", "/etc/localtime", "/sys/devices/system/cpu")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def end_with(parent: int) -> None:
-    """Be killed when the thread that started this process ends. Exits at once if that has happened already."""
+    """Get SIGKILL when the thread that started this process ends. Exits at once if `parent` ended already."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         raise SystemExit(0)
 
 
 def drop(readable: Iterable[str]) -> None:
-    """Keep nothing but CAP_NET_RAW, and to read what is below `readable`. Raises OSError if capabilities stay."""
+    """Keep only CAP_NET_RAW, and with Landlock read access below `readable`. Raises OSError if capset fails."""
     for number in range(_LAST_CAPABILITY + 1):
         if number != _CAP_NET_RAW:
             _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)

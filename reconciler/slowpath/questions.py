@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 MOST = 256  # open at a time, of a cube
-LINE = 512  # bytes, in which the first line of an answer must end
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closed by a reset, so that nothing of it stays in either kernel
+LINE = 512  # bytes; a longer first line of a response is truncated
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close sends RST, so that neither kernel keeps a TIME_WAIT
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN})
 _WORDS = {errno.ECONNREFUSED: "REFUSED", errno.ETIMEDOUT: "TIMEOUT", errno.ECONNRESET: "CLOSED", errno.EPIPE: "CLOSED"}
 
@@ -78,7 +78,7 @@ class Asked:
         if not self.question.send:
             self.answer = Answer(self.question, "")
         else:
-            self._socket.send(self.question.send)  # a new connection takes as much as that
+            self._socket.send(self.question.send)  # fits the send buffer of a new connection
             self.waits_for = select.POLLIN
 
     def _receive(self) -> None:
@@ -98,7 +98,7 @@ class Asked:
 
 
 class Questions:
-    """Those of a cube that are open, MOST at a time."""
+    """A cube's probes in progress, at most MOST at a time."""
 
     def __init__(self) -> None:
         self._poll = select.poll()
@@ -114,7 +114,7 @@ class Questions:
         return True
 
     def answers(self, now: float) -> Iterator[Answer]:
-        """What was answered since, or not in time."""
+        """Results since the last call, timeouts among them."""
         for fd, _ in self._poll.poll(0) if self._open else ():
             asked = self._open[fd]
             try:

@@ -39,7 +39,7 @@ class Ring:
         self._mine = mmap.mmap(self._fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self._theirs = mmap.mmap(self._fd, page + 2 * self._size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         self._data = page  # where the records start in `_theirs`
-        self._position = ctypes.c_ulong.from_buffer(self._mine)  # an aligned word: written in one go
+        self._position = ctypes.c_ulong.from_buffer(self._mine)  # an aligned word: written atomically
 
     def __enter__(self) -> Ring:
         return self

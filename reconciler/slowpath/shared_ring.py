@@ -1,7 +1,8 @@
 """The single ring of programs loaded by older versions, drained until the last of them is gone.
 
 A host is upgraded under traffic: programs that the old agent loaded write their packets to
-`shared/slowpath`, in the current format of records. They are passed to the workers over RPC, for minutes, and without speed.
+`shared/slowpath`, in the current format of records. They are passed to the workers over RPC, which is slow, but needed only until
+the programs are replaced.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ class SharedRing:
         self._root, self._find = root, find
         self._ring: Ring | None = None
         self._task: asyncio.Task[None] | None = None
-        self._gone = False  # its pin is: what is in it is still handed on
-        self._handing = False  # packets that were taken out of it are on their way
+        self._gone = False  # its pin is; remaining records are still passed on
+        self._handing = False  # packets that were read from it are being passed to workers
         self.unclaimed = 0
 
     def follow(self, identity: int) -> None:
-        """The kernel's number of the ring that is pinned now, 0 if there is none. Called at every poll."""
+        """Called at every poll. `identity`: the kernel's id of the pinned ring, 0 if there is none."""
         if self._ring is not None and self._ring.identity != identity:
-            if self._gone and not self._handing and not self._ring.waiting():  # for a whole look no program has had it
+            if self._gone and not self._handing and not self._ring.waiting():  # since the previous poll no program has used it
                 self._let_go()
             self._gone = True
         if self._ring is None and identity:
@@ -84,7 +85,7 @@ class SharedRing:
 
 
 async def readable(fd: int) -> None:
-    """Wait until a descriptor can be read."""
+    """Wait until a descriptor is readable."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_reader(fd, ready.set)

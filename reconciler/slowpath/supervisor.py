@@ -34,19 +34,19 @@ from reconciler.slowpath.packet_in import PacketIn
 from reconciler.slowpath.restarts import Restarts
 from reconciler.slowpath.shared_ring import SharedRing, readable
 
-ADOPTING, SILENT, PING, WAITING = 60.0, 10.0, 5.0, 30.0  # seconds: to take over cubes, to answer at all; between pings; of a poll
+ADOPTING, SILENT, PING, WAITING = 60.0, 10.0, 5.0, 30.0  # seconds: to adopt cubes, to answer, between pings, of a long poll
 _NO_SLOWPATH = 3  # enum pcn_drop
-CONNECTIONS = 3  # for its cubes, for packets of an older ring, and for the call that waits until it has something to say
-LEAVING = 1.0  # seconds to handle what it has begun
+CONNECTIONS = 3  # for its cubes, for packets of an older ring, and for the long poll of its messages
+LEAVING = 1.0  # seconds to handle the packets it has taken
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from reconciler.slowpath.worker import main; main()"
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "TZ", "PCN_SERVICES", "PCN_CACHE")
 Say = Callable[[str, Mapping[str, Any]], None]
-"""Takes what workers say: ('log' | 'notification' | 'fact' | 'mistake', {cube, name, value, time})."""
+"""Takes messages of workers: ('log' | 'notification' | 'fact' | 'mistake', {cube, name, value, time})."""
 log = logging.getLogger("pcn.slowpath")
 
 
 class _Ended(Exception):
-    """The process is no more."""
+    """The process has exited."""
 
 
 class Supervised:
@@ -84,7 +84,7 @@ class Supervised:
         return {name: plain(self._counters.slot(slot)) for name, slot in self._slots.items()}
 
     async def packets_in(self, packets: Sequence[tuple[str, PacketIn]]) -> None:
-        """Pass packets to it that arrived by another ring than its cubes'. Raises RpcError, TimeoutError."""
+        """Pass it packets from a ring other than its cubes'. Raises RpcError, TimeoutError."""
         async with asyncio.timeout(SILENT):
             await self.serving.wait()
         assert self._client is not None
@@ -96,7 +96,7 @@ class Supervised:
         while True:
             try:
                 why = await self._life()
-            except Exception as error:  # noqa: BLE001 - whatever it was, the next one may fare better
+            except Exception as error:  # noqa: BLE001 - whatever failed, a restart may help
                 why = f"{type(error).__name__}: {error}"
             gone = sum(abandon(self._counters.slot(slot)) for slot in self._slots.values())
             self.restarts += 1
@@ -150,7 +150,7 @@ class Supervised:
         return process, [near for near, _ in pairs]
 
     async def _tell(self, client: Client) -> None:
-        """Its cubes, as often as they change; between that, whether it still answers."""
+        """Send the cubes whenever they change, and pings in between. Raises RpcError if the worker does not answer."""
         while True:
             self._changed.clear()
             cubes = [{**asdict(cube), "slot": self._slots[cube.name]} for cube in self.cubes if cube.name in self._slots]
@@ -183,7 +183,7 @@ async def _until_dead(process: subprocess.Popen[bytes]) -> None:
 
 
 async def _finish(process: subprocess.Popen[bytes]) -> bool:
-    """A worker exits when its connections close; one that does not is killed (False)."""
+    """Wait for the worker, which exits when its connections close; returns False if it had to be killed."""
     try:
         with suppress(_Ended, TimeoutError):
             async with asyncio.timeout(LEAVING):
@@ -196,7 +196,7 @@ async def _finish(process: subprocess.Popen[bytes]) -> bool:
 
 
 class Supervisor:
-    """The workers of one root. `serve` is informed what is live."""
+    """The workers of one root. The agent calls `serve` with the live cubes."""
 
     def __init__(self, root: str, services: Services, say: Say) -> None:
         self._root, self._services, self._say = root, services, say
@@ -205,7 +205,7 @@ class Supervisor:
         self._shared = SharedRing(root, self._worker_of)
 
     def serve(self, cubes: Sequence[ServedCube], shared_ring: int) -> None:
-        """Have these cubes served, and no others. `shared_ring`: the number of the ring of older programs, 0 if there is none."""
+        """Serve these cubes, and no others. `shared_ring`: the kernel's id of the ring of older programs, 0 if there is none."""
         groups: dict[str, list[ServedCube]] = {}
         for cube in cubes:
             groups.setdefault(self._group(cube), []).append(cube)
@@ -226,12 +226,12 @@ class Supervisor:
         return f"cube {cube.name}{edition}" if alone else f"service {cube.service}{edition}"
 
     def _worker_of(self, number: int) -> tuple[Supervised, str] | None:
-        """Who serves the cube of this number, and its name."""
+        """The worker of the cube with this number, and the cube's name; None if there is none."""
         found = ((worker, cube.name) for worker in self._workers.values() for cube in worker.cubes)
         return next((each for each in found if cube_number(each[1]) == number), None)
 
     async def settled(self, seconds: float) -> None:
-        """Wait until every worker serves its cubes, but not for longer."""
+        """Wait until every worker serves its cubes, for at most so many seconds."""
         waiting = [asyncio.ensure_future(worker.serving.wait()) for worker in self._workers.values()]
         if waiting:
             _, late = await asyncio.wait(waiting, timeout=seconds)
@@ -244,7 +244,7 @@ class Supervisor:
         self._workers.clear()
 
     def counters(self) -> dict[str, Any]:
-        """Totals, and by cube under 'cubes'. `lost`: what the kernel found no room for, by its own count."""
+        """Totals, and by cube under 'cubes'. `lost`: packets that the kernel dropped because a ring was full."""
         cubes = {
             name: {**counts, "lost": lost(self._root, name)}
             for worker in self._workers.values()
@@ -255,7 +255,7 @@ class Supervisor:
         return {**totals, "unclaimed": self._shared.unclaimed, "cubes": cubes, "workers": workers}
 
 def lost(root: str, cube: str) -> int:
-    """Packets for the slow path that found no room in the ring, by the kernel's count."""
+    """Packets dropped because the cube's ring was full, by the kernel's counter; 0 if it cannot be read."""
     with suppress(OSError):
         found = Reader(Bpffs(root)).rows(pins.table(cube, "pcn_drops"))
         if found is not None:

@@ -31,7 +31,7 @@ from reconciler.slowpath.dispatch import TICK, Dispatcher
 from reconciler.slowpath.handle import ServedCube
 from reconciler.slowpath.packet_in import PacketIn
 
-KEPT = 1000  # log lines and the like that wait for the agent; the oldest make room
+KEPT = 1000  # messages that wait for the agent; the oldest are dropped
 KINDS = ("log", "notification", "fact", "mistake")
 
 
@@ -43,12 +43,12 @@ class Worker:
         self._half: type[Any] = _half(self._service, order["services"])
         self._counters = Counters(order["counters"])
         pins = Bpffs(root)
-        pins.names()  # opens the root, which cannot be found any more without privileges
+        pins.names()  # opens the root, which cannot be opened any more without privileges
         self._dispatcher = Dispatcher(pins.open_pin, self._say)
         self._said: deque[tuple[str, str, str, Any, float]] = deque(maxlen=KEPT)
-        self._asking: Connection | None = None  # it waits for something to be said,
-        self._until = math.inf  # at most so long (time.monotonic)
-        self._current: Connection | None = None  # it is being answered
+        self._asking: Connection | None = None  # the long poll in progress,
+        self._until = math.inf  # and its deadline (time.monotonic)
+        self._current: Connection | None = None  # whose request is being handled
         functions = {
             "GET /service": self._about, "POST /cubes": self._cubes, "POST /tick": self._tick, "POST /packet_in": self._packet_in,
             "POST /out": self._out,
@@ -57,11 +57,11 @@ class Worker:
         self._connections = [Connection(sock, functions) for sock in sockets]
 
     def prepare(self) -> None:
-        """Open what the half needs, before there are no privileges for it."""
+        """Let the half open what it needs, before privileges are dropped."""
         getattr(self._half, "prepare", lambda: None)()
 
     def run(self) -> None:
-        """Until the agent closes a connection."""
+        """The event loop; returns when the agent closes a connection."""
         poll, due = select.epoll(), time.monotonic() + TICK
         poll.register(self._dispatcher, select.EPOLLIN)
         by_fd = {connection.fileno(): connection for connection in self._connections}
@@ -85,18 +85,18 @@ class Worker:
             for fd, connection in by_fd.items():
                 poll.modify(fd, select.EPOLLOUT if connection.unsent else select.EPOLLIN)
 
-    # -- what the agent asks ----------------------------------------------------------------------------------------
+    # -- functions of the RPC ---------------------------------------------------------------------------------------
 
     def _about(self, _: object) -> dict[str, Any]:
         return {"contract": VERSION, "name": self._service, "functions": ["cubes", "tick", "packet_in", "out"]}
 
     def _cubes(self, said: Any) -> dict[str, Any]:
-        """From now on serve these cubes and no others: their configuration, and facts of them."""
+        """From now on serve these cubes and no others, with this configuration and these facts."""
         cubes = [(_served(entry), self._half, self._counters.slot(entry["slot"])) for entry in _list(said, "cubes")]
         if not self._dispatcher.adopt(cubes):
             raise RpcError("a ring cannot be opened: this worker's root is another one than the agent's")
-        self._dispatcher.tick()  # so that the agent's `ready` means that programs rely on it
-        gc.freeze()  # what stays is not looked at again
+        self._dispatcher.tick()  # so that halves have run once before the agent reports `ready`
+        gc.freeze()  # long-lived objects are not traversed again
         return {"cubes": [cube.name for cube, _, _ in cubes]}
 
     def _tick(self, said: Any) -> None:
@@ -107,7 +107,7 @@ class Worker:
             found = {name: entry[name] for name in PacketIn._fields}
             found |= {"packet": to_bytes(entry["packet"]), "metadata": tuple(entry["metadata"])}
             self._dispatcher.packet_in(str(entry["cube"]), PacketIn(**found))
-        return {"out": []}  # it has sent them itself
+        return {"out": []}  # the worker has sent them itself
 
     def _out(self, said: Any) -> Any:
         """A long poll, answered as soon as there are messages, or after `wait` seconds: a silent worker counts as hung."""
@@ -115,7 +115,7 @@ class Worker:
         self._asking, self._until = self._current, time.monotonic() + float(wait) if isinstance(wait, int | float) else math.inf
         return LATER
 
-    # -- what it says -----------------------------------------------------------------------------------------------
+    # -- messages to the agent --------------------------------------------------------------------------------------
 
     def _say(self, kind: str, cube: str, name: str, value: Any) -> None:
         self._said.append((kind, cube, name, value, time.time()))
@@ -151,7 +151,7 @@ def _half(service: str, directories: list[str]) -> type[Any]:
 
 
 def _readable(directories: list[str]) -> list[str]:
-    """What Python, and halves that import late, read."""
+    """Paths that Python, and late imports of halves, read."""
     own = str(Path(__file__).resolve().parents[2])
     return [sys.prefix, sys.base_prefix, sys.exec_prefix, own, *directories, *(path for path in sys.path if path)]
 
@@ -160,7 +160,7 @@ def main() -> None:
     """The last argument is the order, as JSON."""
     order = json.loads(sys.argv[-1])
     privileges.end_with(order["parent"])
-    for number in (signal.SIGINT, signal.SIGHUP):  # meant for the agent, which closes the connections
+    for number in (signal.SIGINT, signal.SIGHUP):  # for the agent, which then closes the connections
         signal.signal(number, signal.SIG_IGN)
     worker = Worker(order)
     worker.prepare()
