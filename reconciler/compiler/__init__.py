@@ -2,8 +2,8 @@
 
     objects = compile_units([Unit(path, "TC", "ingress"), ...])
 
-Whatever the cache has is served without BCC: neither LLVM nor a child process is started. The rest is compiled in
-children (`driver`), kept, and served.
+Cached objects are served without BCC: neither LLVM nor a child process is started. The rest is compiled in children
+(`driver`), and cached.
 """
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def missing() -> str:
 
 
 def cached(unit: Unit) -> list[Object]:
-    """What the cache has of a unit, from every compiler that filled it. Raises CompileError for a source that cannot be read."""
+    """The cached objects of a unit, by any compiler. Raises CompileError for a source that cannot be read."""
     from reconciler.compiler import cache
     from reconciler.compiler.sources import gather
 
@@ -67,7 +67,7 @@ def keys_of(units: Sequence[Unit]) -> list[str]:
 
 
 def compile_units(units: Sequence[Unit], *, progress: Callable[[int, int, str], None] | None = None) -> list[Object]:
-    """Objects of units, in order; from the cache, or compiled and then kept."""
+    """Objects of units, in order; from the cache, or compiled and then cached."""
     return [made for _, made in compile_keyed(units, progress=progress)]
 
 
@@ -76,8 +76,8 @@ def compile_keyed(
 ) -> list[tuple[str, Object]]:
     """As `compile_units`, each with its key.
 
-    `progress(done, total, name)` is called for those that are compiled. Raises CompileError with every diagnostic, when all
-    that do compile are kept, and NotPermitted where something must be compiled and this is not root.
+    `progress(done, total, name)` is called for those that are compiled. Raises CompileError with every diagnostic, after
+    all units that compile are cached, and NotPermitted if a unit must be compiled and this is not root.
     """
     from reconciler.compiler import cache, toolchain
     from reconciler.compiler.sources import gather

@@ -20,7 +20,7 @@ from reconciler.link.code import set_register
 
 ENTRY = "pcn_main"
 MARKER = 0x70636E63  # "pcnc": upper half of the address that PCN_CONST pretends to load from
-FILTER_HELPERS = {0x70000000: ("filter", -1), 0x60000000: ("reach", 0)}  # what pcn_filter calls; the answer without
+FILTER_HELPERS = {0x70000000: ("filter", -1), 0x60000000: ("reach", 0)}  # what pcn_filter calls: kind, result if unset
 
 _LD_IMM64, _CALL, _PSEUDO_CALL, _PSEUDO_MAP_VALUE = 0x18, 0x85, 1, 2
 _LISTED_LINE = re.compile(r"^;.* // Line\s*(\d+)$")
@@ -28,7 +28,7 @@ _LISTED_INSN = re.compile(r"^\s*(\d+):\t")
 
 
 def assemble(unit: Unit, prepared: Prepared, outcome: Mapping[str, Any], said: str, compiler: str) -> Object:
-    """Raises CompileError for what compiles but is no program of pcn's."""
+    """The object. Raises CompileError for code that compiles, but is no loadable program."""
     if outcome["functions"] != [ENTRY]:
         extra = ", ".join(sorted(set(outcome["functions"]) - {ENTRY})) or "none"
         raise CompileError(f"{prepared.service.path}: error: only {ENTRY} of {FRAMEWORK} may be a function without "
@@ -59,7 +59,7 @@ def _slots(insns: bytes | bytearray) -> Iterator[tuple[int, int, int, int, int]]
 
 def _flaws(insns: bytearray) -> Iterator[tuple[int, str]]:
     for slot, code, source, low, high in _slots(insns):
-        if code == _LD_IMM64 and source == 0 and low == 0 and high == 0:  # an address that only a linker would know
+        if code == _LD_IMM64 and source == 0 and low == 0 and high == 0:  # an address that BCC leaves unresolved
             yield slot, "global variables and constant arrays do not work with BCC: use a table, PCN_CONST, or a local"
         if code == _CALL and source == _PSEUDO_CALL:
             yield slot, "this calls a function that was not inlined: make it `static __always_inline`"
@@ -67,7 +67,7 @@ def _flaws(insns: bytearray) -> Iterator[tuple[int, str]]:
 
 
 def _too_deep(insns: bytearray) -> Iterator[tuple[int, str]]:
-    """Where the stack is used beyond what a program has of it."""
+    """Slots at which the stack is used beyond a program's limit."""
     for slot, depth in depths(insns):
         if depth > STACK:
             yield slot, f"this uses more than {STACK} bytes of stack: keep less in local variables, or use a table"
@@ -97,7 +97,7 @@ def _constants(insns: bytearray, prepared: Prepared) -> list[Relocation]:
 
 
 def _filters(insns: bytearray, prepared: Prepared) -> list[Relocation]:
-    """The places of filters; the placeholder there selects every packet."""
+    """Relocations of filters; a placeholder that selects every packet replaces the marker."""
     found = []
     for slot, code, source, low, _ in list(_slots(insns)):
         name = prepared.filters.get(low & FILTER_NUMBERS)

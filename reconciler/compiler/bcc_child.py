@@ -5,9 +5,9 @@ errors. Why not BCC's Python wrapper: this needs a dozen C functions, whose sign
 with any interpreter, and spares the import.
 
 On standard input, JSON: {"directory", "headers", "library", "flags": [...], "units": [[number, text], ...], "binds":
-[[from, to], ...], "seconds", "bytes"}. A unit may take so many seconds of a CPU, the process so many bytes of address space. For
-each unit clang's messages are written to <directory>/<number>.log, the outcome to <directory>/<number>.json, and a line to
-standard output. A unit whose outcome is missing is the one that ended this process.
+[[from, to], ...], "seconds", "bytes"}: limits of CPU time for a unit, and of the process's address space. For each unit clang's
+messages are written to <directory>/<number>.log, the outcome to <directory>/<number>.json, and a line to standard output. A unit
+with a log and without an outcome is the one that ended this process.
 """
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _AMB
 _LD_IMM64, _PSEUDO_MAP_FD = 0x18, 1
 _CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWNET = 0x20000, 0x8000000, 0x40000000
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 32, 0x1000, 0x4000, 1 << 18
-_CAPABILITIES = (1 << 12, 1 << 39 - 32)  # CAP_NET_ADMIN, CAP_BPF, as two words. BCC makes a program's maps as it compiles it
+_CAPABILITIES = (1 << 12, 1 << 39 - 32)  # CAP_NET_ADMIN, CAP_BPF, as two words: BCC creates a program's maps while it compiles
 _CAPABILITY_VERSION = 0x20080522
 
 _size, _text, _int, _module = ctypes.c_size_t, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p
@@ -51,7 +51,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 
 
 def main() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # nobody would read the outcome
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # without the parent nobody reads the outcome
     job = json.load(sys.stdin)
     progress = os.dup(1)
     os.dup2(2, 1)  # libbcc may print
@@ -75,9 +75,9 @@ def main() -> None:
 
 
 def confine(job: dict[str, Any]) -> None:
-    """Restrict this process to its own directory, which has the headers, read-only: includes from elsewhere do not
-    exist. Then drop the network, and all capabilities but those for creating maps. Only root can do
-    that; sources were checked before, for every user (see `reach`)."""
+    """Restrict this process to its own directory, which has the headers, read-only: it cannot open other files. Then drop the
+    network, and all capabilities but those for creating maps. Only root can do that; the includes of sources are checked for
+    every user (see `reach`)."""
     libc = ctypes.CDLL(None, use_errno=True)
     home = job["directory"].encode()
 
@@ -100,18 +100,18 @@ def confine(job: dict[str, Any]) -> None:
 
 
 def drop_capabilities(libc: Any) -> None:
-    """Keep `_CAPABILITIES`, for good. Raises OSError."""
+    """Drop all capabilities but `_CAPABILITIES`, irrevocably. Raises OSError."""
     libc.prctl(_PR_CAP_AMBIENT, _AMBIENT_CLEAR, 0, 0, 0)
     for number in range(64):
         if not _CAPABILITIES[number // 32] >> number % 32 & 1:
-            libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)  # fails beyond the last one that this kernel knows
+            libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)  # fails for numbers that this kernel does not have
     header, kept = struct.pack("=Ii", _CAPABILITY_VERSION, 0), struct.pack("=6I", *(w for c in _CAPABILITIES for w in (c, c, 0)))
     if libc.capset(header, kept) or libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "the compiler cannot give up its capabilities")
 
 
 def limit(most: int) -> None:
-    """No more address space than `most` bytes, no large files, no further processes, and no core."""
+    """Limit address space and files to `most` bytes each; no further processes, no core dump."""
     limits = {resource.RLIMIT_AS: most, resource.RLIMIT_FSIZE: most, resource.RLIMIT_NPROC: 0, resource.RLIMIT_CORE: 0}
     for what, value in limits.items():
         _, hard = resource.getrlimit(what)
@@ -119,7 +119,7 @@ def limit(most: int) -> None:
 
 
 def allow(seconds: int) -> None:
-    """So much more of a CPU until SIGXCPU ends this process."""
+    """Allow so much more CPU time; then SIGXCPU ends this process."""
     used, (_, hard) = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_CPU)
     end = int(used.ru_utime + used.ru_stime) + seconds
     resource.setrlimit(resource.RLIMIT_CPU, (end if hard == resource.RLIM_INFINITY else min(end, hard), hard))
@@ -157,7 +157,7 @@ def table(lib: Any, module: int, number: int) -> dict[str, Any]:
 
 
 def symbolic(insns: bytearray, names: dict[int, str]) -> list[tuple[int, str]]:
-    """Take this process's descriptors out of the instructions: (slot, table) of each."""
+    """Zero the map descriptors in the instructions; returns (slot, table) of each."""
     found = []
     at = 0
     while at < len(insns):

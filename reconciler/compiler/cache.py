@@ -29,8 +29,8 @@ from reconciler.kernel.cachedir import directory
 MAX_BYTES = 64 << 20  # a program takes about 20 kB
 
 _NAME = re.compile(r"[0-9a-f]{64}-[\w.-]+\.json|\.new-\w+")
-_WRITING_SECONDS = 60  # nobody takes longer to write a file
-_TOUCH_SECONDS = 86400  # a file's age counts from the last day on which it was of use
+_WRITING_SECONDS = 60  # a draft that is older was abandoned
+_TOUCH_SECONDS = 86400  # resolution of a file's last use, which is its mtime
 
 
 def key(unit: Unit, sources: Sources) -> str:
@@ -58,17 +58,17 @@ def _opened(*, make: bool = False) -> Iterator[int]:
 
 
 def load(wanted: str, compiler: str | None) -> Object | None:
-    """The object cached under a key, compiled by this compiler; or by any, if there is none here."""
+    """The object cached under a key, compiled by this compiler; by any, if `compiler` is None."""
     return next(_kept(wanted, compiler), None)
 
 
 def load_all(wanted: str) -> list[Object]:
-    """What is kept under a key, by whichever compilers; nothing of a directory that may not be read."""
+    """The objects cached under a key, of all compilers; none if the directory is unreadable or not trusted."""
     return list(_kept(wanted, None))
 
 
 def with_seal(seal: str) -> Object | None:
-    """What is kept under whichever key, by its seal."""
+    """The cached object with this seal, under any key."""
     with suppress(OSError, NotTrusted), _opened() as home:
         for name in sorted(os.listdir(home)):
             if name.endswith(".json") and (found := _read(home, name, name[:64], seal)) is not None:
@@ -77,7 +77,7 @@ def with_seal(seal: str) -> Object | None:
 
 
 def _kept(wanted: str, compiler: str | None) -> Iterator[Object]:
-    with suppress(OSError, NotTrusted), _opened() as home:  # `store` says why, if something has to be compiled
+    with suppress(OSError, NotTrusted), _opened() as home:  # `store` reports it, if something has to be compiled
         names = [f"{wanted}-{compiler}.json"] if compiler else sorted(os.listdir(home))
         for name in names:
             if name.startswith(f"{wanted}-") and (found := _read(home, name, wanted)) is not None:
@@ -103,14 +103,14 @@ def _read(home: int, name: str, wanted: str, seal: str = "") -> Object | None:
         except (ValueError, KeyError, TypeError):
             return None
         if time.time() - about.st_mtime > _TOUCH_SECONDS:
-            with suppress(OSError):  # a cache on a read-only file system serves as well
+            with suppress(OSError):  # a read-only file system
                 os.utime(fd)
     return found
 
 
 @dataclass(frozen=True)
 class _Open:
-    """An open file, of what is kept under `key`; the same one if it is the same file, and was not written to."""
+    """An open file of the cache, for `key`. Equal to another of the same, unmodified file."""
 
     file: IO[bytes] = field(compare=False)
     identity: tuple[int, ...]
@@ -126,11 +126,11 @@ def _parse(source: _Open) -> Object:
 
 
 _parsed = Interned(_parse)
-"""An agent asks for the same objects again and again, and holds them meanwhile."""
+"""Interned, since an agent loads the same objects repeatedly, and references them."""
 
 
 def store(wanted: str, found: Object) -> Path | None:
-    """Keep an object; None, and a warning, if that cannot be done: it is a cache."""
+    """Cache an object; returns its path, or None after a warning: the cache is optional."""
     name = f"{wanted}-{found.compiler}.json"
     try:
         with _opened(make=True) as home:
@@ -157,8 +157,8 @@ def _write(home: int, name: str, text: str) -> None:
 
 
 def prune(max_bytes: int = MAX_BYTES) -> int:
-    """Remove the least recently used objects until at most `max_bytes` are left, residue of killed writers, and everything that
-    is no file. Returns the bytes removed; 0 for a cache that does not exist, or is not trusted."""
+    """Remove residue of killed writers, entries that are no regular files, and the least recently used objects beyond
+    `max_bytes`. Returns the bytes removed; 0 for a cache that does not exist, or is not trusted."""
     kept = removed = 0
     try:
         with _opened() as home:
@@ -166,7 +166,7 @@ def prune(max_bytes: int = MAX_BYTES) -> int:
                 if _is_of_use(name, about) and kept + about.st_size <= max_bytes:
                     kept += about.st_size
                     continue
-                with suppress(OSError):  # somebody else was quicker, or it is not ours to remove
+                with suppress(OSError):  # removed by another process, or not permitted
                     os.unlink(name, dir_fd=home)
                     removed += about.st_size
     except (OSError, NotTrusted):

@@ -1,4 +1,4 @@
-"""Compiles what no cache has, in short-lived children that leave nothing behind."""
+"""Compiles units that are not cached, in short-lived child processes that leave no residue."""
 from __future__ import annotations
 
 import fcntl
@@ -25,7 +25,7 @@ from reconciler.errors import CompileError, NotPermitted
 
 _PREFIX = "pcn-compile-"
 CHILDREN = 2  # LLVM takes 100 MB in each
-UNIT_SECONDS = 60  # of a CPU that one unit may take; the largest of the services' takes a fiftieth
+UNIT_SECONDS = 60  # of CPU time for one unit; the services' largest takes a fiftieth
 CHILD_BYTES = 1 << 30  # of a child's address space
 Progress = Callable[[int, int, str], None]
 
@@ -68,7 +68,7 @@ Lot = Sequence[tuple[int, Unit, Prepared]]
 
 def _compile(lot: Lot, compiler: str, total: int, progress: Progress | None) -> dict[int, Object | CompileError]:
     """The outcomes of the attempted units: a fatal error of LLVM ends its child, and the units queued there remain for another
-    attempt. If none could be attempted, that error is the outcome of all."""
+    attempt. If none was attempted, the child's error is the outcome of all."""
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as directory, _locked(directory):
         ended, here = _run(Path(directory), lot, total, progress), Path(directory)
         found = {
@@ -100,7 +100,7 @@ def _sweep() -> None:
 
 
 class _Lost(CompileError):
-    """A unit that was not tried, since an earlier one ended its child."""
+    """A unit that was not attempted, since an earlier one ended its child."""
 
 
 def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -111,17 +111,17 @@ def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _told(unit: Unit, outcome: Any) -> Any:
-    """For a text that is no file, an error in an included file names the text's owner."""
+    """Prefix an error in a file that a text without a file includes with the text's path."""
     if unit.path and type(outcome) is CompileError and unit.path not in str(outcome):
         return CompileError(f"{unit.path}: {outcome}")
     return outcome
 
 
 def _run(directory: Path, lot: Lot, total: int, progress: Progress | None) -> list[int]:
-    """Let children fill `directory` with the outcome of each unit; child i does units i, i + n, ... Ends them, whatever happens.
-    Returns how each ended, as `Popen.returncode`."""
+    """Compile in children, which write the outcomes to `directory`; child i compiles units i, i + n, ... Kills them on an
+    exception. Returns their exit statuses, as `Popen.returncode`."""
     headers, library = toolchain.header_tree(directory), toolchain.library()
-    below = directory / toolchain.UAPI.relative_to("/")  # where a child that sees no other file finds what our headers lead to
+    below = directory / toolchain.UAPI.relative_to("/")  # target of our symlinks in the child's root
     below.mkdir(parents=True)
     binds = [(str(toolchain.UAPI), str(below))]
     count = min(CHILDREN, len(lot), os.cpu_count() or 1)
@@ -152,8 +152,8 @@ def _environment() -> dict[str, str]:
 
 
 def _watch(children: Sequence[subprocess.Popen[bytes]], names: Sequence[str], total: int, progress: Progress | None) -> None:
-    """Wait until every child has closed its output; each byte on it is a unit done. Child i does units i, i + n, ... Of `total`,
-    those that are not here were done before."""
+    """Wait until every child has closed its output; each byte on it reports a unit, of child i the units i, i + n, ... The units
+    of `total` that are not in `names` were compiled before."""
     done = total - len(names)
     with selectors.DefaultSelector() as ready:
         for first, child in enumerate(children):

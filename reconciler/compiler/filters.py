@@ -16,7 +16,7 @@ from reconciler.link import classic, code
 
 
 def fill(made: Object, filters: Mapping[str, bytes]) -> Object:
-    """An object with these filters, in classic BPF by the names that C has for them. Raises ValueError for one that cannot be."""
+    """The object with these filters, classic BPF by name in C. Raises ValueError for one that is invalid or does not fit."""
     places = [each for each in made.relocations if each.kind in ("filter", "reach") and each.symbol in filters]
     if not places:
         return made
@@ -37,7 +37,7 @@ def fill(made: Object, filters: Mapping[str, bytes]) -> Object:
 
 
 def _moved(insns: bytes, sizes: Mapping[int, int]) -> list[int]:
-    """Where each slot of the code is, and its end, once some have other sizes."""
+    """The new index of each slot and of the end, if the slots in `sizes` grow to so many slots."""
     moved, now = [], 0
     for at in range(len(insns) // 8 + 1):
         moved.append(now)
@@ -46,7 +46,7 @@ def _moved(insns: bytes, sizes: Mapping[int, int]) -> list[int]:
 
 
 def _joined(insns: bytes, new: Mapping[int, bytes], moved: Sequence[int]) -> bytes:
-    """The code with what is new at the slots of markers, and all jumps over it longer."""
+    """The code with `new` in place of the markers, and with jump offsets adjusted."""
     body = bytearray(insns)
     for at in code.jumps(insns):
         over = moved[code.target(insns, at)] - moved[at] - 1

@@ -16,7 +16,7 @@ _SECONDS = 10
 
 
 def there() -> bool:
-    """Whether there is a libpcap."""
+    """Whether libpcap is installed."""
     return any(_can_load(name) for name in LIBRARIES)
 
 

@@ -1,7 +1,7 @@
 """A filter's text on stdin, its classic BPF on stdout; libpcap's message on stderr and exit code 65 if it is invalid.
 
-Run as a script, by `libpcap`: libpcap's parser is C that reads untrusted text, and would resolve names by the network. So
-this process has no network and no privileges, and is short-lived. It imports nothing of pcn's.
+Run as a script, by `libpcap`: libpcap's parser is C that reads untrusted text, and would resolve host names by DNS. So this
+process has no network, does not stay root, and is short-lived. It imports nothing of pcn's.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _library() -> ctypes.CDLL:
 
 def _confine() -> None:
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "__nss_configure_lookup"):  # names of hosts are those of /etc/hosts
+    if hasattr(libc, "__nss_configure_lookup"):  # host names are resolved by /etc/hosts only
         libc.__nss_configure_lookup(b"hosts", b"files")
     if libc.unshare(_NEW_NET) and libc.unshare(_NEW_USER | _NEW_NET):
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))  # no socket can be opened; nor /etc/services
@@ -42,7 +42,7 @@ def _confine() -> None:
             os.setgroups([])
             os.setresgid(_NOBODY, _NOBODY, _NOBODY)
             os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-        except OSError:  # root of a namespace that has nobody else
+        except OSError:  # root of a user namespace without other ids
             pass
     libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
     for limit, most in ((resource.RLIMIT_CPU, 2), (resource.RLIMIT_AS, 1 << 30), (resource.RLIMIT_CORE, 0)):

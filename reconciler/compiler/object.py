@@ -3,9 +3,9 @@
 The format is pcn's own so that a program can be kept, carried to another machine and loaded without a compiler, and
 so that another front end than BCC could fill the same cache.
 
-At each relocation's index is a two-slot `ld_imm64` whose source register already has
-its kind: 1 (BPF_PSEUDO_MAP_FD) for a table, 2 (BPF_PSEUDO_MAP_VALUE) for a constant, whose byte
-offset is in the second slot. All a loader does is write a map's descriptor into the first slot's immediate.
+At each relocation's index is a two-slot `ld_imm64` whose source register already has its kind: 1 (BPF_PSEUDO_MAP_FD) for a
+table, 2 (BPF_PSEUDO_MAP_VALUE) for a constant, whose byte offset is in the second slot. A loader only writes a map's descriptor
+into the first slot's immediate. (Markers of filters are a single slot, see `filters`.)
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from reconciler.compiler.struct_layout import StructLayout, leaves
 
-FORMAT = 1  # of the JSON; a file of another format is as good as none
+FORMAT = 1  # of the JSON; files of other formats are ignored
 
 # enum bpf_map_type, by the names that BCC uses.
 TYPES = {
@@ -58,8 +58,8 @@ class TableSpec:
 
 @dataclass(frozen=True, slots=True)
 class Relocation:
-    """`index` counts 8-byte slots. kind 'map': `symbol` is a table; 'const': a constant at byte `offset`; 'filter', 'reach': a
-    filter of packets (`filters.fill`)."""
+    """`index` counts 8-byte slots. kind 'map': `symbol` is a table; 'const': a constant at byte `offset`; 'filter', 'reach': the
+    marker of a packet filter (`filters.fill`)."""
 
     index: int
     kind: str
@@ -69,7 +69,7 @@ class Relocation:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """From instruction `index` on, up to the next one: `file` is a bare name, for it may have moved since."""
+    """The C line of the instructions from `index` up to the next Line's. `file` has no directory, since it may have moved."""
 
     index: int
     file: str
@@ -79,10 +79,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Object:
-    """One compiled program. `digest` covers the kernel's view: instructions, and the tables that they refer to with
-    the offsets and sizes of their fields, regardless of names. `seal` covers all content but lines and compiler, and detects an
-    incomplete file. Constants are u32 words at the byte offsets given, in an array map of one value
-    of `const_size` bytes."""
+    """One compiled program. `digest` covers the kernel's view: instructions, and the tables that they refer to with the offsets
+    and sizes of their fields, regardless of names. `seal` covers all content but lines and compiler, and detects an incomplete
+    file. `constants` are the byte offsets of u32 words, in an array map of one value of `const_size` bytes."""
 
     digest: str
     source: str
@@ -100,12 +99,12 @@ class Object:
     seal: str = ""
 
     def line_of(self, index: int) -> Line | None:
-        """The C line that instruction `index` originates from."""
+        """The C line of instruction `index`."""
         at = bisect_right(self.lines, index, key=lambda line: line.index)
         return self.lines[at - 1] if at else None
 
     def sealed(self) -> Object:
-        """The same with its digest and its seal."""
+        """A copy with digest and seal computed."""
         return replace(self, digest=_digest(self), seal=_seal(self))
 
     def to_json(self) -> dict[str, Any]:
@@ -114,7 +113,7 @@ class Object:
 
     @classmethod
     def from_json(cls, data: Any) -> Object:
-        """The inverse of `to_json`. Raises ValueError for another format, or content that its digest does not fit."""
+        """The inverse of `to_json`. Raises ValueError for another format, or content that does not match its digest."""
         if not isinstance(data, Mapping) or data.get("format") != FORMAT:
             raise ValueError("an object of another format")
         try:
@@ -146,7 +145,7 @@ def _seal(found: Object) -> str:
 
 
 def _digest(found: Object) -> str:
-    """Names of files, fields and constants are not in it, nor a table that is only declared: they change nothing there."""
+    """Excludes names of files, fields and constants, and unused tables: none of them changes the kernel's view."""
     used = {relocation.symbol for relocation in found.relocations if relocation.kind == "map"}
     tables = {name: _seen(found.tables[name]) for name in sorted(used & found.tables.keys())}
     places = [[r.index, r.kind, r.symbol if r.kind == "map" else r.offset] for r in found.relocations]
@@ -155,7 +154,7 @@ def _digest(found: Object) -> str:
 
 
 def _seen(table: TableSpec) -> list[Any]:
-    """What there is of a table in the kernel, and where its fields are."""
+    """A table's shape in the kernel, and the offsets and sizes of its fields."""
     shape = [table.type, table.key_size, table.value_size, table.max_entries, table.flags, table.scope, table.extern, table.inner]
     return [*shape, *(sorted(leaf[1:] for leaf in leaves(layout)) for layout in (table.key, table.value))]
 

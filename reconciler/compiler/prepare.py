@@ -4,8 +4,8 @@ pcn's extensions are resolved here: constants get offsets, log formats and the n
 tables are recorded and their macros become BCC's.
 
 No line is inserted in or removed from the middle of a file. BCC shifts lines while it rewrites, and reports the line of an
-instruction only for its main file; so every line of the unit gets a `#line` wherever one is
-allowed, and `Prepared.lines` maps its number to the real line.
+instruction only for its main file; so every line of the unit gets a `#line` wherever one is allowed, and `Prepared.lines` maps
+its number to the real line.
 """
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from reconciler.compiler.sources import FRAMEWORK, Source, Sources, complaint, p
 from reconciler.compiler.tokens import Call, Token, calls, literal, tokenize
 from reconciler.errors import CompileError
 
-MAIN = "/virtual/main.c"  # what BCC calls the text that it is given
+MAIN = "/virtual/main.c"  # BCC's name of the main file
 LOG_ARGUMENTS = 4
-FILTER_NUMBERS = 0x0FFFFFFF  # of filters, by their names
-LOG_CONVERSIONS = "diuxXocIMP"  # a program cannot hand up a string
+FILTER_NUMBERS = 0x0FFFFFFF  # mask of filters' numbers, hashes of their names
+LOG_CONVERSIONS = "diuxXocIMP"  # no %s: a record of the log has no strings
 LONG_LOG_CONVERSIONS = {**dict.fromkeys(LOG_CONVERSIONS, 1), "A": 2, "S": 4, "N": 1, "T": 1}
 LONG_LOG_ARGUMENTS = 14  # PCN_LONG_LOG
-"""How many arguments of a long line each conversion takes."""
+"""A long line's arguments at most; a conversion takes as many of them as LONG_LOG_CONVERSIONS has."""
 
 _CONVERSION = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?(?:hh?|ll?|z|j)?([A-Za-z]))")
 
@@ -36,8 +36,8 @@ _CONVERSION = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?(?:hh?|ll?|z|j)?([A-Za-z])
 class Prepared:
     """A unit ready for BCC. Line n of its diagnostics is `lines[n - 1]`: a source and a line in it.
 
-    `constants` are byte offsets; `scopes` holds shared:<namespace> and public tables only; `inner`: which table
-    a map of maps is built from.
+    `constants` are byte offsets by name; `scopes` has shared:<namespace> and public tables only; `inner`: of a map of maps the
+    table that is its template; `log_formats` and `filters` by number.
     """
 
     text: str
@@ -59,7 +59,7 @@ class _Edit(NamedTuple):
 
 @dataclass(slots=True)
 class _Unit:
-    """A translation unit in the making."""
+    """A translation unit under construction."""
 
     out: list[str] = field(default_factory=list)
     lines: list[tuple[Source, int]] = field(default_factory=list)
@@ -73,8 +73,8 @@ class _Unit:
 
 
 def prepare(sources: Sources, macros: Mapping[str, str], renames: Mapping[str, str] = MappingProxyType({})) -> Prepared:
-    """One translation unit of the framework, then the service, in whose own text names are taken for others by `renames` (BCC has
-    no macros for tables). Raises CompileError with file and line."""
+    """One translation unit of the framework and the service; `renames` replaces names in the service's own text (a macro cannot
+    rename BCC's tables). Raises CompileError with file and line."""
     unit = _Unit()
     _add(unit, sources.framework, sources.beside, framework=True)
     _add(unit, sources.service, sources.beside, framework=False, renames=renames)
@@ -154,7 +154,7 @@ def _log(unit: _Unit, source: Source, call: Call, framework: bool) -> list[_Edit
     text = literal(call.arguments[2]) if len(call.arguments) > 2 else None
     if text is None:
         if framework:
-            return []  # the helper's own making
+            return []  # a helper that passes its format on
         raise complaint(source, line, "pcn_log(ctx, level, format, ...) takes a string literal as its format")
     given = len(call.arguments) - 3
     if given > LOG_ARGUMENTS:
@@ -216,7 +216,7 @@ def _table(unit: _Unit, source: Source, call: Call, framework: bool) -> list[_Ed
         edits.append(_replace([call.name], "BPF_TABLE"))
     if macro == "BPF_TABLE_SHARED":
         edits.append(_Edit(arguments[4][-1].end, call.close.start, ""))
-    if kind == "extern":  # BCC would look for a table of this process; any type has the methods that BCC needs to see
+    if kind == "extern":  # BCC would look it up in this process; any type has the methods that BCC checks
         unit.externs.add(name)
         edits += [_replace(arguments[0], '"hash"'), _replace(arguments[4], "1")]
     return edits

@@ -1,7 +1,7 @@
 """The files that a C text may include: those beside it, and the kernel's headers by their plain names.
 
-The compiler runs as root, and its messages quote lines of files. So a text that names any other
-file is rejected before the compiler reads it, and so is every notation of a directive that `tokens` might not recognise.
+The compiler runs as root, and its messages quote lines of files. So a text that names any other file is rejected before the
+compiler reads it, and so is every notation of a directive that `tokens` might not recognise.
 (As root, the child cannot open other files either: see `bcc_child`.)
 """
 from __future__ import annotations
@@ -16,16 +16,16 @@ _DIRECTIVES = frozenset(
     ("define", "undef", "if", "ifdef", "ifndef", "elif", "else", "endif", "error", "warning", "pragma", "include")
 )
 _HEADER = re.compile(r"<[\w+-][\w.+-]*(/[\w+-][\w.+-]*)*>")
-_DEEPEST = 100  # parentheses in one another: each costs a look at all that is in it
+_DEEPEST = 100  # nested parentheses: each level costs a pass over its content
 _RAW = frozenset(("R", "LR", "uR", "UR", "u8R"))
 
 
 def refuse_other_files(source: Source, tokens: Sequence[Token]) -> None:
-    """Raise CompileError, with the line, for what could read another file."""
+    """Raise CompileError, with the line, for text that could make the compiler read another file."""
     if "\r" in source.text:
         line = source.text[: source.text.index("\r")].count("\n") + 1
         raise complaint(source, line, "a carriage return that ends no line: clang takes it for a line's end")
-    starts = depth = 0  # of the directive that we are in; and how many parentheses are open
+    starts = depth = 0  # line of the current directive; depth of parentheses
     for number, token in enumerate(tokens):
         depth = max(0, depth + (token.text == "(") - (token.text == ")"))
         if depth > _DEEPEST:
@@ -49,7 +49,7 @@ def refuse_other_files(source: Source, tokens: Sequence[Token]) -> None:
 
 def _refuse_include(source: Source, token: Token, following: Token | None) -> None:
     if following is not None and following.kind == "string":
-        return  # `prepare` puts it in place, or says what is wrong with it
+        return  # `prepare` inlines it, or raises
     rest = source.text[token.end :].split("\n", 1)[0].strip()
     if not _HEADER.match(rest):
         what = "a plain name, of a kernel's header in <> or of a file beside this one"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from reconciler.compiler.prepare import Prepared
 
 _MOST = 20  # diagnostics shown
-_VERIFIER_LINES = 8  # of the verifier's last words
+_VERIFIER_LINES = 8  # of the end of the verifier's log
 
 _DIAGNOSTIC = re.compile(r"^(\S+?):(\d+):(\d+): (fatal error|error|warning|note): (.*)$")
 _GUTTER = re.compile(r" *\d+ \| ")
@@ -23,7 +23,7 @@ _NAMED = re.compile(r"\b(?:insn|instruction) (\d+)\b")
 
 
 def diagnostics(said: str, unit: Prepared) -> str:
-    """The errors that clang printed, and the notes that belong to them, with real files and lines, each once."""
+    """Clang's errors and their notes, with real files and lines, without duplicates."""
     blocks: list[str] = []
     wanted = False
     for block in _blocks(said):
@@ -84,7 +84,7 @@ def _moved(text: str, unit: Prepared) -> str:
 
 
 def _other(said: str, unit: Prepared) -> str:
-    """The end of what was reported, when none of it is a diagnostic: BCC's own sentences and LLVM's last ones."""
+    """Output without diagnostics: BCC's and LLVM's lines with 'error', else the last lines."""
     lines = [line for line in said.splitlines() if line.strip() and not _COUNTS.match(line)]
     kept = [line for line in lines if "error" in line.lower()] or lines[-_MOST:]
     return "\n".join(_moved(line, unit) for line in kept[:_MOST]) or f"{unit.service.path}: the compiler gave up without a word"

@@ -1,7 +1,7 @@
 """The source texts of a program: the framework's header, a service's C, and the files beside it that it includes.
 
-Files are read only here. Of C it parses no more than an `#include "name.h"` at the start of a line,
-because it runs on every apply: the texts are the key of the compiled program in the cache.
+The compiler reads files only here. Of C this parses no more than an `#include "name.h"` at the start of a line, because it runs
+on every apply: the texts are the key of the compiled program in the cache.
 """
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"\n]*)"', re.MULTILINE)
 @dataclass(frozen=True, slots=True)
 class Unit:
     """One program to be compiled. `flavour` is TC or XDP, `direction` ingress or egress, `kind` standard or
-    transparent; `defines` are further macros. `text` represents the content of `source`, and is
-    called `path` where something is wrong with it; in it, names are taken for others by `renames`."""
+    transparent; `defines` are further macros. `text` replaces the content of `source`, and has the
+    name `path` in messages; `renames` replaces names in the service's text."""
 
     source: Path
     flavour: str
@@ -38,7 +38,7 @@ class Unit:
     renames: Mapping[str, str] = field(default_factory=dict)
 
     def macros(self) -> dict[str, str]:
-        """All that is defined for this unit."""
+        """All macros of this unit."""
         return {"PCN_XDP": str(int(self.flavour == "XDP")), "PCN_EGRESS": str(int(self.direction == "egress")),
                 "PCN_TRANSPARENT": str(int(self.kind == "transparent"))} | {k: str(v) for k, v in self.defines.items()}
 
@@ -48,7 +48,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Source:
-    """A text and where it is from. `name` is as it is included; `path` is shown to people."""
+    """A text and its origin. `name`: as in an #include; `path`: for messages."""
 
     name: str
     path: str
@@ -57,7 +57,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The texts of a unit. `beside` has those that either of the others may include, by name."""
+    """The texts of a unit. `beside`: files that these include, by name."""
 
     framework: Source
     service: Source
@@ -94,12 +94,12 @@ def _included(source: Source) -> tuple[str, ...]:
 
 
 def plain(name: str) -> bool:
-    """Whether a name can only be that of a file in the same directory, or of one of the framework's or the library's."""
+    """Whether a name can refer only to a file of the same directory, of the framework or of the library."""
     return re.fullmatch(r"(?:(?:framework|lib)/)?[A-Za-z0-9_][\w.-]*", name) is not None
 
 
 def _stands_in(directory: str, name: str) -> bool:
-    """Whether a file is really there: a symlink may point to another file of the same directory, and to none elsewhere."""
+    """Whether a directory has this file; a symlink may refer only to a file of the same directory."""
     path = os.path.join(directory, name)
     try:
         mode = os.lstat(path).st_mode
@@ -113,7 +113,7 @@ def _stands_in(directory: str, name: str) -> bool:
 def _read(path: str) -> Source:
     try:
         about = os.stat(path)
-        if not stat.S_ISREG(about.st_mode):  # a FIFO would be waited for
+        if not stat.S_ISREG(about.st_mode):  # opening a FIFO would block
             raise OSError(errno.EINVAL, "it is no regular file")
         return _read_once(path, (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
     except (OSError, UnicodeDecodeError) as error:
@@ -122,7 +122,7 @@ def _read(path: str) -> Source:
 
 @memoised
 def _read_once(path: str, _identity: tuple[int, ...]) -> Source:
-    """Kept for as long as it is the same file and was not written to: many units include the same texts."""
+    """Memoised by file identity and times: many units include the same texts."""
     return Source(os.path.basename(path), path, Path(path).read_text("utf-8").replace("\r\n", "\n"))
 
 

@@ -1,14 +1,14 @@
-"""How much of the stack compiled code uses."""
+"""Stack usage of compiled code."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
 
-STACK = 488  # bytes that a program has; the linker keeps what it hands on below them (bpf/pcn.h)
+STACK = 488  # bytes of a program; the linker passes values between programs in the rest (bpf/pcn.h)
 
 _LD_IMM64, _LDX, _ST, _STX, _ADD, _FRAME = 0x18, 1, 2, 3, 0x07, 10  # an opcode, three classes, r += immediate, and r10
-_LD_SLOT = 0x61  # how pcn.h reads what the linker left
+_LD_SLOT = 0x61  # how pcn.h loads the linker's values
 
 
 def stack_of(insns: bytes) -> int:

@@ -1,8 +1,8 @@
 """The layout of a table's key and value: offsets of fields.
 
-BCC describes both types of a table in JSON, with explicit padding. Offsets are computed from that
-here, and the sum is compared with the map's size: rows are written to these offsets, so an inconsistent description is
-discarded, and the type is then opaque bytes.
+BCC describes both types of a table in JSON, with explicit padding. Offsets are computed from that here, and the sum is compared
+with the map's size: rows are written to these offsets, so an inconsistent description is discarded, and the type is then opaque
+bytes.
 """
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class StructLayout:
-    """A C type. `kind`: scalar, struct, union, or bytes (opaque). Padding is no field; the members
-    of an anonymous struct or union are fields of what contains it, as in C."""
+    """A C type. `kind`: scalar, struct, union, or bytes (opaque). Padding is no field; the members of an anonymous struct or
+    union are fields of the enclosing type, as in C."""
 
     kind: str
     size: int
@@ -61,11 +61,11 @@ class StructLayout:
 
 
 Leaf = tuple[str, int, int, int]
-"""A name with the names around it, offset, size in bytes, and of how many elements."""
+"""Path of names joined by dots, offset and size in bytes, and number of elements."""
 
 
 def leaves(layout: StructLayout) -> tuple[Leaf, ...]:
-    """All scalars of a type; one of an array of structs has its place in the first element."""
+    """All scalars of a type; in an array of structs with their offset in the first element."""
     if not layout.fields:
         return (("", 0, layout.size, 1),)
     found: list[Leaf] = []
@@ -80,7 +80,7 @@ def leaves(layout: StructLayout) -> tuple[Leaf, ...]:
 
 def is_laid_out_alike(old: StructLayout, new: StructLayout) -> bool:
     """Whether values of one type can be read as the other. A field with a new name at the offset of a removed one was renamed.
-    Opaque bytes match anything."""
+    Opaque bytes match any type of their size."""
     if "bytes" in (old.kind, new.kind):
         return old.size == new.size
     before, after = ({name: place for name, *place in leaves(each)} for each in (old, new))
@@ -95,9 +95,9 @@ class _Unknown(Exception):
 
 
 def layout(description: str, size: int) -> StructLayout:
-    """The layout that BCC's JSON describes of a type of `size` bytes; one of kind `bytes` if that is not certain.
+    """The layout of a type of `size` bytes, from BCC's JSON; of kind `bytes` if that is not reliable.
 
-    Bit-fields and arrays of more than one dimension are what BCC describes wrongly.
+    BCC describes bit-fields and arrays of more than one dimension wrongly.
     """
     try:
         found = _type(json.loads(description)) if description else StructLayout("bytes", size)
@@ -114,7 +114,7 @@ def _type(description: Any) -> StructLayout:
         return StructLayout("scalar", size, description, (), signed)
     name, members, kind = description
     if kind not in ("struct_packed", "union"):
-        raise _Unknown(kind)  # "struct": BCC writes no paddings where there are bit-fields
+        raise _Unknown(kind)  # "struct": BCC omits padding where there are bit-fields
     fields, size = _members(members, "union" if kind == "union" else "struct")
     return StructLayout("union" if kind == "union" else "struct", size, name, fields)
 

@@ -1,8 +1,8 @@
-"""C, cut into tokens.
+"""A lexer for C.
 
 Why not regular expressions on the text: `pcn_log(ctx, LOG_INFO, "%d) /* not a comment")` and a table declared in a
-comment must both be recognised, and a rewrite must preserve line numbers. This is a lexer, not a
-preprocessor: it recognises comments, strings, continued lines and directives, and evaluates nothing.
+comment must both be recognised, and a rewrite must preserve line numbers. It is no preprocessor: it recognises comments,
+strings, continued lines and directives, and evaluates nothing.
 """
 from __future__ import annotations
 

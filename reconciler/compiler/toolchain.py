@@ -1,4 +1,4 @@
-"""Which compiler this machine has, found out without loading it."""
+"""Detects this machine's compiler, without loading it."""
 from __future__ import annotations
 
 import hashlib
@@ -14,7 +14,7 @@ UAPI = Path("/usr/include")
 CHILD = Path(__file__).with_name("bcc_child.py")
 
 _DIRECTORIES = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64")
-_PACKAGES = {  # package manager: what gives libbcc, what gives <linux/bpf.h>
+_PACKAGES = {  # package manager: command, package of libbcc, package of <linux/bpf.h>
     "apt-get": ("apt-get install", "python3-bpfcc", "linux-libc-dev"),
     "dnf": ("dnf install", "python3-bcc", "kernel-headers"),
     "pacman": ("pacman -S", "python-bcc", "linux-api-headers"),
@@ -24,9 +24,9 @@ _PACKAGES = {  # package manager: what gives libbcc, what gives <linux/bpf.h>
 
 
 def library() -> Path | None:
-    """The file that libbcc is in, as the dynamic linker would choose it, or None."""
+    """The path of libbcc, as the dynamic linker would choose it, or None."""
     candidates = [Path(d) / LIBRARY for d in os.environ.get("LD_LIBRARY_PATH", "").split(":") if d]
-    try:  # names are in the cache as they are, each ended by a zero byte
+    try:  # the cache has paths as NUL-terminated strings
         cached = re.findall(rb"/[^\0]*/" + re.escape(LIBRARY.encode()) + rb"(?=\0)", Path("/etc/ld.so.cache").read_bytes())
         candidates += [Path(os.fsdecode(path)) for path in cached]
     except OSError:
@@ -65,7 +65,7 @@ def flags() -> list[str]:
 def fingerprint() -> str:
     """A digest of what turns sources into objects besides BCC: this package, our headers and the flags.
 
-    A cached object is thus never older than the code that would make it again.
+    A change of any of them invalidates all cached objects.
     """
     digest = hashlib.sha256("\0".join(flags()).encode())
     ours = [*Path(__file__).parent.glob("*.py"), *(path for path in (BPF / "include").rglob("*.h") if path.is_file())]
@@ -75,7 +75,7 @@ def fingerprint() -> str:
 
 
 def header_tree(parent: Path) -> Path:
-    """Build, under `parent`, what BCC takes for a kernel's source: our few headers over the distribution's UAPI ones."""
+    """Build, under `parent`, BCC's kernel source tree: our few headers, and symlinks to the distribution's UAPI headers."""
     from shutil import copytree
 
     tree = parent / "headers"
