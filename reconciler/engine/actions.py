@@ -1,10 +1,10 @@
-"""YANG actions on a live cube: found in its model by a path, and turned into a plan of one kind of step.
+"""YANG actions on a live cube: looked up in its model by path, and planned as steps of one kind.
 
-    br1 fdb/flush           forgets the rows of the tables that the model names (x-pcn-flush)
+    br1 fdb/flush           deletes the rows of the tables that the model names (x-pcn-flush)
     fw1 reset-counters      sets them to zero and keeps their keys (x-pcn-zero)
     lb1 session/forget      implemented by the service's own `actions` (engine/service_actions.py)
 
-Pure: the caller has the lock and performs the plan. What the configuration owns in a row stays (`keep` is its mask).
+Pure: the caller has the lock and performs the plan. Bits of a row that are configuration are preserved (`keep` is their mask).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from reconciler.service.registry import Service
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`path` as it is written, without list keys: fdb/flush."""
+    """An action of a model. `path` has no list keys: fdb/flush."""
 
     path: str
     description: str
@@ -35,7 +35,7 @@ class Action:
 
     @property
     def usage(self) -> str:
-        """How it is written: 'forget src=… [packets=…]'."""
+        """Its syntax: 'forget src=… [packets=…]'."""
         needed = (self.input or {}).get("required", ())
         leaves = [f"{leaf}=…" if leaf in needed else f"[{leaf}=…]" for leaf in (self.input or {}).get("properties", {})]
         return " ".join((self.path, *leaves))
@@ -53,7 +53,7 @@ def actions(schema: Mapping[str, Any]) -> dict[str, Action]:
 
 def _actions(node: Mapping[str, Any], segments: tuple[str, ...]) -> Iterator[Action]:
     for name, about in node.get("x-actions", {}).items():
-        if "x-pcn-edit" in about:  # it edits the configuration, which here is a file's
+        if "x-pcn-edit" in about:  # it edits the configuration, which is in a file here
             continue
         yield Action(
             "/".join((*segments, name)),
@@ -74,7 +74,7 @@ def _names(value: Any) -> tuple[str, ...]:
 
 
 def find_action(service: Service, path: str) -> Action:
-    """Raises UsageError with the nearest action, or with all that there are."""
+    """Raises UsageError, with the most similar action, or else all of them."""
     known = actions(service.schema)
     wanted = path.strip("/").replace(".", "/")
     if wanted in known:
@@ -113,12 +113,12 @@ def plan_action(action: Action, cube: str, live: Live) -> Plan:
 
 
 def _mask(live: Live, cube: str, table: str) -> bytes:
-    """Which bits of the table's values are configuration."""
+    """The mask of the bits of the table's values that are configuration; b'' for none."""
     record = live.state.get(f"cube/{cube}/table/{table}")
     return record.mask if isinstance(record, TableRecord) else b""
 
 
 def answer(action: Action) -> dict[str, Any]:
-    """The action's output when it is done: every flag that it has is true."""
+    """The output of an action that succeeded: every boolean leaf is true."""
     members = (action.output or {}).get("properties", {})
     return {name: True for name, member in members.items() if member.get("type") == "boolean"}

@@ -1,8 +1,8 @@
-"""The verbs of pcn as functions: what the commands, the agent and the tests call.
+"""The verbs of pcn as functions, for commands, the agent and tests.
 
 plan_for(...)   what an apply would do            read only
 apply(...)      make the kernel hold these topologies
-drift(...)      where the kernel left what was last applied   read only
+drift(...)      how the kernel differs from what was last applied   read only
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ __all__ = [
 
 
 def _reconciler(options: Options, *, stored: bool = False) -> Reconciler:
-    """`stored`: what was compiled is taken from the root where it can be."""
+    """`stored`: compiled objects are taken from the root where possible."""
     builder = Builder(options.services, options.compiling, options.root, stored=stored)
     return Reconciler(options.root, options.services, builder, options.drop, options.hold, options.kept)
 
 
 def plan_for(documents: Sequence[Document], options: Options | None = None, *, delete: bool = False) -> ApplyResult:
-    """What `apply` would do now. Reads only. Raises DocumentError, CompileError, KernelError, HookHeld, NotEnoughMemory."""
+    """The plan of an `apply` now. Reads only. Raises DocumentError, CompileError, KernelError, HookHeld, NotEnoughMemory."""
     chosen = options or Options()
     reconciler = _reconciler(chosen, stored=delete)
     with Bpffs(chosen.root).read_locked(chosen.lock_timeout), collector_paused():
@@ -63,7 +63,7 @@ def plan_for(documents: Sequence[Document], options: Options | None = None, *, d
 def apply(documents: Sequence[Document], options: Options | None = None, *, delete: bool = False) -> ApplyResult:
     """Make the kernel hold these documents (`delete`: not hold them), beside the topologies it holds already.
 
-    Either all of it is done and verified, or nothing. Raises as `plan_for`, and LockBusy, ApplyFailed, VerifyFailed,
+    Atomic: everything is done and verified, or nothing. Raises as `plan_for`, and LockBusy, ApplyFailed, VerifyFailed,
     RollbackIncomplete, Interrupted.
     """
     chosen = options or Options()
@@ -98,7 +98,7 @@ def apply(documents: Sequence[Document], options: Options | None = None, *, dele
 def _do(
     result: ApplyResult, documents: Sequence[Document], root: Bpffs, reconciler: Reconciler, options: Options, *, delete: bool
 ) -> None:
-    """Carry out what is planned."""
+    """Carry out the plan, and once more for what depends on created netdevs."""
     from reconciler.plan.effects import SEEN, SOON_OVER, is_all, is_news
 
     steps, found = result.plan.steps, list[Live]()
@@ -113,7 +113,7 @@ def _do(
     if early and is_all(SEEN, steps):
         result.verified = found[0]
     elif early and not warnings:
-        from reconciler.live.rows_after import after_retirement  # commands that apply an edit have no use for it
+        from reconciler.live.rows_after import after_retirement  # not imported by commands that apply an edit
         result.verified = after_retirement(found[0], steps, result.session.desired.state)
     if is_news(steps, result.session.facts, result.wanted):
         result.warnings += _once_more(documents, root, reconciler, options, delete=delete)
@@ -155,9 +155,9 @@ def _carry_out(
 
 
 def _session_of_edit(documents: Sequence[Document], options: Options, reconciler: Reconciler) -> ApplyResult | None:
-    """The plan on the snapshot of a recent poll. None if that is insufficient: another apply happened since, a cube needs more
-    than writes of rows, or nothing. Foreign writes to those rows since the poll are detected by the verification; other drift
-    is left to the next poll."""
+    """The plan on the snapshot of a recent poll. None if that is insufficient: another apply happened since, there are no steps,
+    or a cube needs more than writes of rows. Foreign writes to those rows since the poll are detected by the verification; other
+    drift is for the next poll."""
     live = reconciler.still(options.recent, connecting=options.connecting) if options.recent is not None else None
     if live is None:
         return None
@@ -186,7 +186,7 @@ def _session(
     options.doing("checking")
     known = {name_of(document) for document in applied_documents(live)}
     doomed: Sequence[Topology] = ()
-    if delete and not named <= known:  # what an interrupted apply left of them is found by what they say
+    if delete and not named <= known:  # remains of an interrupted apply are found by the documents' contents
         doomed = [t for t in check(documents, options.services, merge=options.merge)[0] if t.name not in known]
     given = [] if delete else documents
     wanted, warnings, live = _wanted(given, named | options.drop, live, reconciler, options)
@@ -206,7 +206,7 @@ def _session(
     except CompileError as error:
         say_where(error, [] if delete else formed, options.services)
         raise
-    if doomed and not session.plan.steps:  # nothing of them is there, which is no drift, as they were not applied
+    if doomed and not session.plan.steps:  # none of it exists, which is no drift, as they were not applied
         session.drift = []
     refused, unusable = without_ethernet(session, [] if delete else formed)
     if refused and not options.partial:
@@ -243,7 +243,7 @@ def _wanted(
 
 
 def placed(problem: Problem, documents: Sequence[Document]) -> Problem:
-    """What only the compiled tables, or libpcap, could tell of a cube: it is reported where the cube, or its leaf, is written."""
+    """A problem of a cube that only its compiled tables or libpcap revealed, with the position of the cube or its leaf."""
     _, *steps = problem.path.split("/")
     is_of_cube = problem.where is None and steps[:2] == ["spec", "cubes"]
     where = _position("cubes", steps[2], documents, tuple(steps[3:])) if is_of_cube else None
@@ -251,7 +251,7 @@ def placed(problem: Problem, documents: Sequence[Document]) -> Problem:
 
 
 def _position(among: str, name: str, documents: Sequence[Document], leaf: tuple[str, ...] = ()) -> Position | None:
-    """Where a cube or a link is written, or a leaf of it."""
+    """The position of a cube or a link, or of a leaf of it."""
     for document in documents:
         for place, entry in enumerate(document.data.get("spec", {}).get(among) or ()):
             if entry["name"] == name:
@@ -283,13 +283,13 @@ def quarantined_warnings(live: Live) -> list[Problem]:
 
 
 def _is_applied(wanted: Sequence[Topology], live: Live) -> bool:
-    """Whether the kernel's own documents declare just this: the common case, which then needs no second comparison."""
+    """Whether the applied documents are exactly these: the common case, which needs no second comparison."""
     kept = {record.name: record for record in live.documents}
     return kept == {topology.name: TopologyRecord(topology.name, document_text(topology)) for topology in wanted}
 
 
 def drift(options: Options | None = None) -> list[Change]:
-    """Where the kernel holds something else than what was last applied. Reads only; needs no file."""
+    """Differences between the kernel and what was last applied. Reads only; needs no file."""
     return drift_session(options).drift
 
 
@@ -317,14 +317,14 @@ def read_back(session: Session, reconciler: Reconciler, *, whole: bool = True) -
     stands = since | {ways_of(cube) for cube in cubes if pins.cube(cube) not in cubes_of(steps)}
     if whole or not isinstance(state, Grouped):
         return reconciler.live(since=stands)
-    from reconciler.live.rows_after import rows_after  # commands read
+    from reconciler.live.rows_after import rows_after  # commands read all
 
     records = (record for cube in cubes - since for record in state.groups.get(cube, {}).values())
     return reconciler.live(since=stands, known=rows_after(Bpffs(reconciler.root), records, steps, session.desired.state))
 
 
 def unfinished(session: Session, reconciler: Reconciler, live: Live) -> list[str]:
-    """What is still otherwise than planned in what was read back, as sentences. What will be retired may be there."""
+    """Differences between the state that was read back and the plan, as sentences. Objects yet to be retired are none."""
     network = [r for r in global_records(session.desired.state).values() if isinstance(r, OfNetwork)]
     state, _ = reconciler.with_links(live, network)
     return [
@@ -335,7 +335,7 @@ def unfinished(session: Session, reconciler: Reconciler, live: Live) -> list[str
 
 
 def _matters(change: Change, state: State) -> bool:
-    """A staged table may still have the rows that will be retired; all others must be as wanted."""
+    """Whether a difference is an error: a staged table may still have rows yet to be retired; other records must be equal."""
     found, wanted = state.get(change.address), change.after
     if isinstance(found, TableRecord) and isinstance(wanted, TableRecord) and wanted.staged and found.rows is not None:
         if replace(found, rows=None) != replace(wanted, rows=None):

@@ -1,4 +1,4 @@
-"""Compiled services for one command or one poll: each kind once, from the cache, the compiler, or what is kept in the root."""
+"""Compiled services for one command or one poll: each kind once, from the cache, the compiler, or the objects in the root."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ Progress = Callable[[int, int, str], None]
 
 
 class Builder:
-    """Compiled services, each once. `root`: where compiled objects of cubes are stored; `stored`: use these before any cache,
-    and as a last resort where nothing can be compiled: for callers that only read or remove. `digests` cover the inputs of
-    each.
+    """Compiled services, each once. `root`: where compiled objects of cubes are stored; `stored`: prefer these to the cache, and
+    use older ones where nothing can be compiled: for callers that only read or remove. `digests` cover each kind's inputs.
 
-    Of cubes with C of their own, `sources` has it as far as their configuration is known. Live cubes can be read before that:
+    `_sources` has the C of cubes with C of their own, once their configuration is parsed. Live cubes can be read before that:
     `seen` are the objects with which they were applied, and `unknown` the kinds whose objects are lost.
     """
 
@@ -39,7 +38,7 @@ class Builder:
         self._sources: dict[BuildKey, tuple[str, CubeSources]] = {}
 
     def key_of(self, cube: Cube) -> BuildKey:
-        """What a cube's programs are compiled for. Raises DocumentError."""
+        """The kind of a cube's compiled programs. Raises DocumentError."""
         service = self._services.get(cube.service)
         if service is None:
             return BuildKey(cube.service, family_of(cube.type))
@@ -52,11 +51,11 @@ class Builder:
         return key
 
     def keys_of(self, topologies: Iterable[Topology]) -> set[BuildKey]:
-        """As `key_of`, of all their cubes. Raises DocumentError."""
+        """`key_of` of all their cubes. Raises DocumentError."""
         return {self.key_of(cube) for topology in topologies for cube in topology.cubes}
 
     def ensure(self, wanted: Iterable[BuildKey]) -> dict[BuildKey, Built]:
-        """Compile what is not there yet, all at once. Raises CompileError."""
+        """Compile the kinds that are not built yet, together. Returns all that are built. Raises CompileError."""
         return memo_of(self._services).run(self._ensure, wanted)
 
     def _ensure(self, wanted: Iterable[BuildKey]) -> dict[BuildKey, Built]:
@@ -108,8 +107,7 @@ class Builder:
         return [lot for lot in lots if lot.key not in self.built]
 
     def with_text(self, key: BuildKey, direction: str, index: int, text: str, path: str = "") -> Built:
-        """What is compiled with another text, of the file `path`, in place of one of the C files. Raises CompileError,
-        IndexError."""
+        """The kind compiled with `text`, of the file `path`, in place of one of its C files. Raises CompileError, IndexError."""
         from reconciler.compiler import compile_units
 
         whole, service = self.ensure([key])[key], self._services.get(key.service)
@@ -138,7 +136,7 @@ class Builder:
         return found
 
     def _filters(self, key: BuildKey) -> dict[str, bytes]:
-        """The filters in a kind's programs, compiled, by the names that C has for them. Raises DocumentError."""
+        """The filters in a kind's programs, as classic BPF, by their names in C. Raises DocumentError."""
         cube, sources = self._sources.get(key, ("", None))
         if sources is None or not sources.filters:
             return {}
@@ -163,7 +161,7 @@ class Builder:
             raise DocumentError([Problem(str(error), f"/spec/cubes/{self._sources[key][0]}")]) from None
 
     def one(self, key: BuildKey) -> Built | None:
-        """What a live cube is read by; None if that cannot be had."""
+        """The compiled kind by which a live cube is read; None if it is neither compilable nor stored."""
         if self._services.get(key.service) is None:
             return None
         if key.sources and key not in self._sources and key not in self.built:
@@ -174,7 +172,7 @@ class Builder:
             return None
 
     def _as_applied(self, key: BuildKey) -> Built | None:
-        """What a cube with C of its own was compiled to when it was applied."""
+        """The objects with which a cube with C of its own was applied; None if they are lost."""
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
         from reconciler.live.stored import load
@@ -189,12 +187,12 @@ class Builder:
 
 
 def named_text(cube: str, name: str) -> str:
-    """What messages call a text that is a cube's own."""
+    """The name of a cube's own text in messages."""
     return f"cube {cube}, {name}"
 
 
 class _Lot(NamedTuple):
-    """One program to be compiled, and what for."""
+    """One program to be compiled, its kind and its slot there."""
 
     key: BuildKey
     slot: ProgramSlot
@@ -221,7 +219,7 @@ def _units(
 
 
 def units_of(services: Services) -> dict[str, list[Unit]]:
-    """What each service is compiled from, for TC and for XDP, each once: egress is always TC."""
+    """The units of each service, for TC and for XDP, without duplicates: egress is always TC."""
     there = [service for name in (*services.names(), SHADOW) if (service := services.get(name)) is not None]
     return {s.name: list({str(u): u for family in ("TC", "XDP") for _, u in _units(s, family)}.values()) for s in there}
 

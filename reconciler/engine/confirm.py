@@ -1,18 +1,18 @@
 """Commit-confirmed: an apply is rolled back after some seconds unless it is confirmed, even if the terminal dies.
 
 A process of its own, the watchdog, keeps the documents that were applied before, and waits. It is started under the apply's
-lock and before its first step, in a session of its own. While it runs it has a seat in /run/pcn, named for the root itself,
-so that it counts in every network namespace; its content is the deadline, which can be read without waiting. Decisions are
-sent to a socket beside the seat:
+lock and before its first step, in a session of its own. While it runs it holds a seat (lock file) in /run/pcn, named by the
+root's identity, so that it is valid in every network namespace; its content is the deadline, which can be read without
+blocking. Decisions are sent to a socket beside the seat:
 
     keep      -> 'kept'
     back      -> 'rolled back', or 'failed <why>'
 
-Older versions had an abstract socket, which any user can bind. Theirs is still examined, and ours is bound for them, but only
-root's is believed.
+Older versions had an abstract socket, which any user can bind. It is still tried, and bound for their clients, but only peers of
+root and of the same user are trusted.
 
-The command that started it has the other end of its standard input, and writes 'applied' when it is done; if it dies before,
-its partial apply is rolled back at once.
+The command that started it has the other end of its standard input, and writes 'applied' after the apply; if it dies before, its
+partial apply is rolled back at once.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 KEPT, ROLLED_BACK, FAILED, READY, BUSY = "kept", "rolled back", "failed", "ready", "busy"
 _NOWHERE = (FileNotFoundError, NotADirectoryError)
 _START = 20.0  # seconds within which the watchdog must be ready
-_PATIENCE = 120.0  # seconds for an answer: it takes a rollback to give one
+_PATIENCE = 120.0  # seconds for an answer, which may need a rollback first
 
 
 def seat_of(root: str) -> str:
-    """The name of the seat that a trial has; its socket is beside it."""
+    """The name of a trial's seat; its socket is beside it."""
     return f"trial-{Bpffs(root).identity}"
 
 
@@ -56,7 +56,7 @@ def old_address(root: str) -> str:
 
 
 def ask(root: str, question: str) -> str | None:
-    """The answer of the trial that is in progress at this root; None if there is none."""
+    """The answer of the trial in progress at this root; None if there is none."""
     talk = _connection(root)
     if talk is None:
         return None
@@ -68,7 +68,7 @@ def ask(root: str, question: str) -> str | None:
 
 
 def _connection(root: str) -> socket.socket | None:
-    """To the watchdog, if there is one."""
+    """A connection to the watchdog, if there is one."""
     try:
         return rundir.connect(socket_of(root), _PATIENCE)
     except OSError:
@@ -76,23 +76,23 @@ def _connection(root: str) -> socket.socket | None:
 
 
 def _old_trial(root: str) -> socket.socket | None:
-    """A connection to the watchdog of an older version. Nothing is waited for, and no ordinary user is believed."""
+    """A connection to the watchdog of an older version. Never blocks; other users' sockets are ignored."""
     talk = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         talk.connect(old_address(root))
         if rundir.is_believed(talk):
             return talk
-    except OSError:  # nobody; or a queue that is full, as that of a watchdog never is
+    except OSError:  # no listener; or a full backlog, which a watchdog never has
         pass
     talk.close()
     return None
 
 
 def refuse_while_unconfirmed(root: str) -> None:
-    """Raise LockBusy while a trial is in progress: rolling it back would take back whatever is done now."""
+    """Raise LockBusy while a trial is in progress: its rollback would undo later changes too."""
     try:
         said = rundir.holder(seat_of(root))
-    except _NOWHERE:  # there is not even a place for a root
+    except _NOWHERE:  # the root's directory does not exist
         return
     left = ""
     if said is not None:
@@ -107,11 +107,11 @@ def refuse_while_unconfirmed(root: str) -> None:
     raise LockBusy(f"an apply is on trial{left} (process {process or '?'}); {way}")
 
 
-# -- what a trial would take back --------------------------------------------------------------------------------------------
+# -- what a rollback would undo --------------------------------------------------------------------------------------------
 
 
 def refuse_loss(steps: Sequence[Step]) -> None:
-    """Raise ApplyFailed if taking the steps back would not bring everything back; nothing has been done then."""
+    """Raise ApplyFailed if a rollback could not restore everything. Called before the first step."""
     from reconciler.plan.operations import DeleteNamespace
 
     lost = []
@@ -139,10 +139,11 @@ def before_and_new(result: ApplyResult) -> tuple[list[str], list[str]]:
 
 
 class Watchdog:
-    """The watchdog as the command that started it sees it."""
+    """The watchdog's handle in the command that started it."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        """Start it and wait until it can be relied on. `settings`: root, services, seconds, documents, new."""
+        """Start it, and wait until it is ready. `settings`: root, services, seconds, documents, new. Raises LockBusy,
+        ApplyFailed."""
         import subprocess
 
         ours, theirs = socket.socketpair()
@@ -172,7 +173,7 @@ class Watchdog:
         self.socket.sendall(f"{word}\n".encode())
 
     def answer(self) -> str:
-        """How it ended: 'kept', 'rolled back' or 'failed <why>'; '' if the watchdog died."""
+        """The outcome: 'kept', 'rolled back' or 'failed <why>'; '' if the watchdog died."""
         try:
             return self._lines.readline().strip()
         except OSError:

@@ -1,11 +1,11 @@
-"""One edit of a topology document: (document, YANG path, change) -> another document. Pure.
+"""One edit of a topology document: (document, YANG path, change) -> a new document. Pure.
 
     edit(document, "fw1/chain/INGRESS/rule/7", Change("merge", {"action": "DROP"}), services)
     edit(document, "r1", Change("delete"), services, revision="5f2a…")
 
 The first segment of a path is a cube's name, the others follow the model (service/model/walk.py); an empty path is the list
-of cubes. A document is never changed: the new one shares all unchanged entries with it, so that memos of 10,000 rules apply
-to all but one of them (incremental/). `check` validates the new document.
+of cubes. Documents are immutable: the new one shares all unchanged entries, so that of 10,000 rules the memos of all but one
+stay valid (incremental/). `check` validates the new document.
 """
 
 from __future__ import annotations
@@ -56,19 +56,19 @@ class Change:
 
 @dataclass(slots=True)
 class Edited:
-    """The new document, and what the operation answers, such as the number that a new entry got."""
+    """The new document, and the operation's output, such as the number of a new entry."""
 
     document: dict[str, Any]
     output: dict[str, Any] = field(default_factory=dict)
 
 
 def empty_topology(name: str) -> dict[str, Any]:
-    """The document to begin with."""
+    """A topology document without cubes."""
     return {"apiVersion": "polycube.network/v1", "kind": "Topology", "metadata": {"name": name}, "spec": {}}
 
 
 def revision_of(document: Mapping[str, Any] | str) -> str:
-    """What represents a document, or for its text as the kernel keeps it, in optimistic locking."""
+    """The revision of a document, or of its text as stored in the kernel, for optimistic locking."""
     text = document if isinstance(document, str) else text_of(document)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -76,7 +76,7 @@ def revision_of(document: Mapping[str, Any] | str) -> str:
 def edit(
     document: Mapping[str, Any], path: str | Sequence[str], change: Change, services: Services, revision: str | None = None
 ) -> Edited:
-    """Raises EditRefused; with `revision`, also if the document is not, or is no longer, of that one."""
+    """Raises EditRefused; with `revision`, also if the document has another one."""
     if revision is not None and revision != revision_of(document):
         raise EditRefused("stale", f"the topology has changed: it is at revision {revision_of(document)}, not {revision}")
     words = words_of(path) if isinstance(path, str) else tuple(path)
@@ -96,7 +96,7 @@ def edit(
 
 
 def _ends(cubes: Sequence[Mapping[str, Any]]) -> set[str]:
-    """What others may refer to: cubes, and their ports as cube:port."""
+    """Names that others may refer to: cubes, and their ports as cube:port."""
     ports = {f"{cube['name']}:{port['name']}" for cube in cubes for port in cube.get("ports", ())}
     return ports.union(cube["name"] for cube in cubes)
 
@@ -145,7 +145,7 @@ def _nowhere(none: NoSuchPlace, where: str) -> EditRefused:
 
 
 def _changed(old: Any, place: Place, rest: Sequence[Place], change: Change, where: str, edited: Edited) -> Any:
-    """The value at `place`, which is `old`, after the change further down, at the last of `rest`."""
+    """The new value at `place`, where it is `old`, after the change at the last place of `rest`, below it."""
     if not rest:
         return _target(old, place, change, where, edited)
     step, *below = rest
@@ -165,14 +165,14 @@ def _changed(old: Any, place: Place, rest: Sequence[Place], change: Change, wher
 def _with_entry(
     entries: list[Any], place: Place, below: Sequence[Place], change: Change, where: str, edited: Edited
 ) -> list[Any]:
-    """A list after a change of one of its entries, or further down in it."""
+    """The list after a change of one of its entries, or of a node below that."""
     entry, leaves = below[0], place.schema["items"]["properties"]
     if entry.kind == KEYS:
         raise EditRefused("operation-not-supported", f"an entry has the keys {', '.join(place.keys)}", where, place.keys[-1])
     said = zip(place.keys, entry.words, strict=True)
     key = {name: vetted_leaf(leaves[name], word, f"{where}/{name}") for name, word in said}
     at = _find(entries, key)
-    here = len(below) == 1 and change.operation not in NUMBERED  # these are about a list in the entry
+    here = len(below) == 1 and change.operation not in NUMBERED  # these change a list in the entry
     old = entries[at] if at < len(entries) else dict(key) if not here and always_has(place) else _ABSENT
     if old is _ABSENT and (not here or change.operation == DELETE or (change.operation == MERGE and not always_has(place))):
         raise EditRefused("data-missing", f'there is no {place.name} "{" ".join(entry.words)}"', where, place.name)
@@ -186,9 +186,9 @@ def _with_entry(
 
 
 def _find(entries: Sequence[Any], key: Mapping[str, Any]) -> int:
-    """The place of the entry with a key; behind the last one if there is none."""
+    """The index of the entry with a key; `len(entries)` if there is none."""
     name, value = next(iter(key.items()))
-    leaves, at = map(methodcaller("get", name), entries), -1  # of most, the first leaf tells
+    leaves, at = map(methodcaller("get", name), entries), -1  # the first key leaf rules out most entries
     while True:
         try:
             at += 1 + indexOf(leaves, value)
@@ -199,7 +199,7 @@ def _find(entries: Sequence[Any], key: Mapping[str, Any]) -> int:
 
 
 def _with_key(value: Any, key: Mapping[str, Any], where: str) -> Any:
-    """An entry with the keys of its path. Raises EditRefused if it has other ones."""
+    """An entry with the keys of its path. Raises EditRefused if it has different ones."""
     if not isinstance(value, dict):
         return value
     for name, word in key.items():

@@ -20,12 +20,12 @@ from reconciler.service.model.walk import Place
 
 NUMBERED = ("append", "insert", "remove", "batch", "update")
 _WORDS = {"delete": "remove"}
-"""What the operations of a batch may be called as well."""
+"""Aliases of operations in a batch."""
 _OF_PEOPLE = ("name", "description")
 
 
 def numbered(holder: Any, place: Place, operation: str, among: str, value: Any, where: str) -> tuple[Any, dict[str, Any]]:
-    """What holds the list `among` after the operation, and what the operation answers. Raises EditRefused."""
+    """`holder` with its list `among` after the operation, and the operation's output. Raises EditRefused."""
     schema = place.schema["properties"][among]
     (key,) = schema["x-yang-key"]
     entries: Sequence[Any] = sorted_by(holder.get(among, []), key)
@@ -42,7 +42,7 @@ def numbered(holder: Any, place: Place, operation: str, among: str, value: Any, 
 
 
 def sorted_by(entries: Sequence[Any], key: str) -> Sequence[Any]:
-    """The very same list if it is in order."""
+    """The entries in the order of their numbers; the same object if they are already."""
     numbers = list(map(itemgetter(key), entries))
     return entries if all(map(lt, numbers, numbers[1:])) else sorted(entries, key=itemgetter(key))
 
@@ -114,12 +114,12 @@ def _removed(
 
 
 def _content(items: Mapping[str, Any], entry: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """The content by which entries are equal: all but the number and the description."""
+    """The content that equal entries share: everything but the number, the name and the description."""
     return {name: value for name, value in fill(items, entry).items() if name != key and name not in _OF_PEOPLE}
 
 
 def without(entries: Sequence[Any], key: str, at: int) -> list[Any]:
-    """The list without one entry; contiguous if it was."""
+    """The list without one entry; contiguous from 0 if it was."""
     contiguous = len(entries) > 1 and entries[0][key] == 0 and entries[-1][key] == len(entries) - 1
     rest = entries[at + 1 :]
     moved = [{**each, key: each[key] - 1} for each in rest] if contiguous else list(rest)

@@ -1,4 +1,4 @@
-"""Who refers to cubes and ports that are no more: the peers of other ports, chains of transparent cubes, attachments. Pure."""
+"""Removes references to deleted cubes and ports: from peers of other ports, lists of transparent cubes, attachments. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def without_references(spec: Mapping[str, Any], lost: Collection[str]) -> dict[str, Any]:
-    """A topology's spec in which nothing refers to what is `lost`: names of cubes, and ports as cube:port."""
+    """A topology's spec without references to `lost`: names of cubes, and ports as cube:port."""
     result = {**spec, "cubes": [_cube(cube, lost) for cube in spec["cubes"]]}
     attachments = [_without_tcubes(entry, lost) for entry in spec.get("attachments", ())]
     if "attachments" in spec:
@@ -16,7 +16,7 @@ def without_references(spec: Mapping[str, Any], lost: Collection[str]) -> dict[s
 
 
 def _cube(cube: dict[str, Any], lost: Collection[str]) -> dict[str, Any]:
-    """The same object if it refers to nothing of it."""
+    """The cube without such references; the same object if it has none."""
     ports = cube.get("ports", ())
     kept = [_port(port, lost) for port in ports]
     return cube if all(one is other for one, other in zip(ports, kept, strict=True)) else {**cube, "ports": kept}

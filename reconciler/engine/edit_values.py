@@ -1,6 +1,6 @@
-"""Values for a node of a model: normalised, and refused by name where the model lacks them.
+"""Values for a node of a model: normalised; members that the model lacks are refused by name.
 
-Constraints on more than the value itself (a missing peer, a `when`) are left to the check of the entire document.
+Constraints on more than the value itself (a missing peer, a `when`) are for the check of the entire document.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def vetted(schema: Schema, value: Any, path: str, *, whole: bool, given: Collect
 
 
 def vetted_entry(schema: Schema, entry: Any, path: str, whole: bool) -> Any:
-    """An entry of a list with this schema; its keys are needed in any case."""
+    """An entry of a list with this schema; its keys are required even if not `whole`."""
     items, keys = schema["items"], schema.get("x-yang-key", ())
     if not isinstance(entry, dict):
         raise EditRefused("invalid-value", "expected an object for each entry of the list", path)
@@ -84,7 +84,7 @@ def _array(value: Any, path: str) -> list[Any]:
 
 
 def _complaints(schema: Schema, value: Any) -> Iterator[str]:
-    """What is wrong with a leaf, in sentences; none if it is right after all."""
+    """The errors of a leaf, as sentences; none if it is valid after all."""
     from jsonschema import Draft7Validator
 
     for error in Draft7Validator(schema).iter_errors(value):

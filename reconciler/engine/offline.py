@@ -24,7 +24,7 @@ from reconciler.plan.context import Surroundings
 
 @dataclass(frozen=True, slots=True)
 class AssumedNetdev:
-    """A netdev that a document names, taken for one that is there and that cubes can work on."""
+    """A netdev that a document names, assumed to exist and to carry Ethernet frames."""
 
     name: str
     alias: str = ""
@@ -35,7 +35,7 @@ class AssumedNetdev:
 
 
 def plan_between(before: Sequence[Document], after: Sequence[Document], options: Options) -> ApplyResult:
-    """What applying `after` would do where `before` is applied. Raises DocumentError, CompileError."""
+    """The plan of applying `after` where `before` is applied. Raises DocumentError, CompileError."""
     old, _ = check(before, options.services, merge=options.merge) if before else ([], [])
     new, warnings = check(after, options.services, merge=options.merge)
     netdevs = {name: AssumedNetdev(name) for name in sorted(_peers([*old, *new]))}
@@ -51,7 +51,7 @@ def plan_between(before: Sequence[Document], after: Sequence[Document], options:
 
 
 def _as_live(reconciler: Reconciler, topologies: Sequence[Topology], netdevs: dict[str, AssumedNetdev]) -> Live:
-    """What would be read from a kernel that holds these topologies."""
+    """The live state of a kernel that holds these topologies."""
     bare = Live(netdevs=dict(netdevs))
     held = reconciler.build_desired(topologies, bare, facts={})
     return Live(

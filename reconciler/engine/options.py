@@ -18,21 +18,21 @@ from reconciler.service.registry import Services
 
 @dataclass(slots=True)
 class Options:
-    """`prune`: topologies that the documents do not name are removed (else they stay as applied); `drop`: these of them, by
-    name. `hold`: applied topologies that stay as they are in any case.
+    """`prune`: topologies that are not among the documents are removed (else they stay as applied); `drop`: only these of
+    them, by name. `hold`: applied topologies that stay as they are in any case.
 
     `doing` is called with the name of each phase as it begins.
 
-    `kept` is the cache of a caller that reuses its options. `recent` is the result of a poll that was in sync, on which an
-    edit that only writes rows can be based, or, with `connecting`, the connection of new netdevs. Its caller does a full poll
+    `kept` is the cache of a caller that reuses its options. `recent` is the snapshot of a poll that was in sync, on which an
+    edit that only writes rows can be based, or, with `connecting`, the connection of new netdevs. The caller does a full poll
     soon afterwards.
 
-    `partial`: netdevs that no cube can work on are omitted and named in the result; else they are errors.
+    `partial`: netdevs without Ethernet frames are omitted and listed in the result; else they are errors.
 
-    `warn` is called for applied topologies that a read-only command had to omit. `planned` is called with the result once it
-    is planned, under the lock and before the first step; what it raises ends the apply with nothing done. `in_force` is
-    called with the result, under the lock, once all is done; as soon as it is verified, if all that is left to do is to wait
-    for packets and to delete rows that none of them looks up any more.
+    `warn` is called for applied topologies that a read-only command had to omit. `planned` is called with the
+    result under the lock, before the first step; its exceptions end the apply with nothing done. `in_force` is called with the
+    result under the lock, after the last step; already after the verification, if the only remaining steps wait for an RCU
+    grace period and delete rows that no packet looks up any more.
     """
 
     root: str = field(default_factory=lambda: os.environ.get("PCN_BPFFS", DEFAULT_ROOT))
@@ -57,9 +57,9 @@ class Options:
 
 @dataclass(slots=True)
 class ApplyResult:
-    """What was (or would be) done. `warnings` are about the documents; `topologies` are those of the documents that were given,
-    `wanted` these and those that stay. `refused` is what was omitted of it (see Options.partial). `verified` is what was read
-    back, if nothing was done but that rows were written or netdevs connected: what the kernel holds now."""
+    """The outcome of an apply, or of its planning. `warnings` are about the documents; `topologies` are those of the documents
+    that were passed, `wanted` these and those that stay. `refused`: errors of omitted netdevs (see Options.partial). `verified`:
+    the kernel's state now, as read back, if the apply only wrote rows or connected netdevs."""
 
     session: Session
     warnings: tuple[Problem, ...] = ()

@@ -33,14 +33,14 @@ def _cubes(documents: Sequence[Document]) -> Iterator[tuple[Document, Path, Mapp
 
 
 def _texts(service: Service, cube: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The cube's own texts, by the names under which they are compiled."""
+    """The names and texts of the cube's own C."""
     sources = service.sources(cube)
     for programs in sources.programs.values() if sources is not None else ():
         yield from ((program.name, program.text) for program in programs if program.text is not None)
 
 
 def _line(words: str, cube: str, file: str) -> int | None:
-    """The line that the compiler names, or the verifier's report of a program of this cube."""
+    """The line that a compiler's message names, or the verifier's report of a program of this cube."""
     found = re.search(rf"{re.escape(named_text(cube, file))}:(\d+)", words)
     if found is None and f"cube/{cube}/program/" in words:
         found = re.search(rf" at {re.escape(file)}:(\d+)", words)

@@ -19,8 +19,8 @@ Make = Callable[["Reconciler", "Live"], "Plan | Continued"]
 
 @dataclass(frozen=True, slots=True)
 class Continued:
-    """A plan after which there is more to do: `then` returns the next one, once no packet is in progress that saw old
-    rows."""
+    """A plan with a continuation: `then` returns the next plan, and is called an RCU grace period after this one, when no
+    packet uses old rows any more."""
 
     plan: Plan
     then: Make
@@ -28,7 +28,7 @@ class Continued:
 
 def perform(options: Options, make: Make) -> Plan:
     """Read, plan, and carry the plan out, under the lock; repeatedly while a plan is continued. Returns the last one.
-    Raises LockBusy and what the steps raise."""
+    Raises LockBusy, and the exceptions of the steps."""
     from reconciler.kernel.bpffs import Bpffs
     from reconciler.kernel.rcu import wait_for_grace_period
 
@@ -61,7 +61,7 @@ def _carry_out(plan: Plan, root: Bpffs, options: Options) -> None:
 
 
 def snapshot(options: Options, make: Callable[[Reconciler, Live], T]) -> T:
-    """Only read, while no other process writes."""
+    """`make` called with a read of the kernel, while no other process writes."""
     from reconciler.kernel.bpffs import Bpffs
 
     with Bpffs(options.root).read_locked(options.lock_timeout):

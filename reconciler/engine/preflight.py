@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from reconciler.plan.operations import AttachHook
 
 Places = Callable[[str, str], Position | None]
-"""Where an entry of one of a topology's lists ('cubes', 'links') is written, by its name; None: in no file that was given."""
-LARGE = 64 << 20  # bytes of one cube's tables, from which on the plan says so
+"""The position of an entry of one of a topology's lists ('cubes', 'links'), by its name; None: in none of the files."""
+LARGE = 64 << 20  # bytes of one cube's tables, from which on the plan has a note
 
 
 def preflight(session: Session, place_of: Places) -> None:
-    """Raise for what must end before anything is written: HookHeld, FeatureMissing, NotEnoughMemory."""
+    """Raises HookHeld, FeatureMissing, NotEnoughMemory."""
     refuse_conflicts(session)
     refuse_unknown_kinds(session, place_of)
     refuse_what_does_not_fit(session, place_of)
 
 
 def refuse_old_kernel(documents: Sequence[Document], services: Services) -> None:
-    """Raise FeatureMissing for cubes of services whose model requests a newer kernel: found before any of them is compiled."""
+    """Raise FeatureMissing for cubes of services whose model requires a newer kernel, before any is compiled."""
     found = []
     for document in documents:
         for number, cube in enumerate(document.data.get("spec", {}).get("cubes") or ()):
@@ -70,7 +70,7 @@ def _attaching(session: Session) -> Iterator[AttachHook]:
 
 
 def _ghosts(session: Session, netdev: str, point: str) -> list[str]:
-    """A program of pcn's at a TC hook that has no pin here would take the packets before any that is attached after it."""
+    """A program of pcn's at a TC hook without a pin in this root would handle packets before one that is attached now."""
     from reconciler.kernel.hooks import unpinned
 
     state = session.live.netdevs.get(netdev)
@@ -80,7 +80,7 @@ def _ghosts(session: Session, netdev: str, point: str) -> list[str]:
 
 
 def refuse_unknown_kinds(session: Session, place_of: Places) -> None:
-    """Raise FeatureMissing for netdevs of kinds that this kernel cannot make."""
+    """Raise FeatureMissing for netdevs of kinds that this kernel cannot create."""
     if not session.plan.steps:
         return
     from reconciler.plan.operations import CreateLink
@@ -99,7 +99,7 @@ def refuse_unknown_kinds(session: Session, place_of: Places) -> None:
 
 
 def refuse_what_does_not_fit(session: Session, place_of: Places) -> None:
-    """Raise NotEnoughMemory if the tables that are to be created or filled take more than there is."""
+    """Raise NotEnoughMemory if the tables to be created or filled need more than is available. Adds notes on large ones."""
     if not session.plan.steps:
         return
     from reconciler.graph.memory_estimate import needed
@@ -120,7 +120,7 @@ def refuse_what_does_not_fit(session: Session, place_of: Places) -> None:
 
 
 def _large(found: Mapping[str, int], wanted: Mapping[str, Record]) -> Iterator[str]:
-    """What is worth knowing before it is done: which cubes' tables take much."""
+    """Notes for the plan: cubes whose tables take LARGE bytes or more."""
     by_cube: Counter[str] = Counter()
     for address, size in found.items():
         by_cube[getattr(wanted[address], "cube", "")] += size
@@ -130,8 +130,8 @@ def _large(found: Mapping[str, int], wanted: Mapping[str, Record]) -> Iterator[s
 
 
 def without_ethernet(session: Session, documents: Sequence[Document]) -> tuple[list[Problem], list[Problem]]:
-    """Netdevs that are wanted and there, but whose packets begin with no Ethernet header: no cube could read what passes. They
-    are wired like absent ones. The errors are where these documents name them; the warnings are about what stays as applied.
+    """(errors, warnings) about desired netdevs whose packets have no Ethernet header, which cubes cannot parse. They are wired
+    like absent ones. Errors are at their positions in these documents; warnings are about topologies that stay as applied.
     """
     errors, warnings = [], []
     for netdev in sorted({netdev for *_, netdev in session.desired.pending}):
@@ -157,7 +157,7 @@ def _no_ethernet(state: Any) -> tuple[str, str]:
 
 
 def _mentions(documents: Sequence[Document], names: Collection[str]) -> Iterator[tuple[Document, Path]]:
-    """Where ports and attachments name a netdev, by any of its names."""
+    """Paths of ports' peers and attachments that name a netdev, by any of its names."""
     for document in documents:
         spec = document.data.get("spec", {})
         for number, cube in enumerate(spec.get("cubes") or ()):

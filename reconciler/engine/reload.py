@@ -1,8 +1,8 @@
 """Replaces one µCube's program in a live cube, while packets pass: Polycube's `reload`.
 
 It is an apply of a graph that differs from the live one in one program, so it is staged, committed with one write, verified
-and undone as any other. The service's source is unchanged, so the cube has drifted until the source is changed, too, or an
-apply restores the service's own program.
+and, on failure, undone like any other. The service's source is unchanged, so this is drift until the source is changed too, or
+an apply restores the service's program.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from reconciler.service.registry import Service, Services
 def reload(
     cube: str, code: str | Path, index: int, direction: str = "ingress", options: Options | None = None, *, path: str = ""
 ) -> ApplyResult:
-    """Swap the program of µCube `index` of a live cube for `code`, C text (of the file `path`, in errors) or a file of it,
-    which may include what is beside the service's own source.
+    """Replace the program of µCube `index` of a live cube by `code`, C text (of the file `path`, in errors) or a file of it,
+    which may include files beside the service's own source.
 
     Tables are kept, and those that only the new code declares are created. Raises CompileError, VerifierError, UsageError for
-    a cube or index that is not there, DocumentError for tables that do not fit, and as `apply`.
+    an unknown cube or index, DocumentError for tables with incompatible specs, and as `apply`.
     """
     chosen = options or Options()
     text, path = (code.read_text(), str(code)) if isinstance(code, Path) else (code, path)
@@ -70,7 +70,7 @@ def _session(
     topologies: Sequence[Topology],
     reconciler: Reconciler,
 ) -> Session:
-    """What is wanted: all as it is, but for one program; `code` is its text and where that is from."""
+    """A session whose desired state is the live one but for one program; `code` is its text and path."""
     builder = reconciler.builder
     built = dict(builder.ensure(builder.keys_of(topologies)))
     key = builder.key_of(cube)
@@ -105,7 +105,7 @@ def _is(record: ProgramRecord, cube: str, direction: str, index: int) -> bool:
 
 
 def _sizes(service: Service, cube: Cube, live: Live) -> Mapping[str, int]:
-    """How many rows the cube's tables hold; those that have grown stay as they are."""
+    """Sizes (max_entries) of the cube's tables; tables that have grown keep their size."""
     records = {name: live.state.get(f"cube/{cube.name}/table/{name}") for name in service.grows}
     grown = {name: record.spec[3] for name, record in records.items() if isinstance(record, TableRecord)}
     return {**service.sizes(full_config(cube)), **grown}
@@ -114,7 +114,7 @@ def _sizes(service: Service, cube: Cube, live: Live) -> Mapping[str, int]:
 def _tables(
     cube: Cube, topologies: Sequence[Topology], built: Mapping[BuildKey, Built], builder: Builder, services: Services, live: Live
 ) -> list[TableRecord]:
-    """The cube's tables; those of all others are held against them."""
+    """The cube's tables. Raises DocumentError if they conflict with other cubes' tables."""
     tables = Tables()
     for other in (each for topology in topologies for each in topology.cubes):
         whole = built[builder.key_of(other)].objects

@@ -28,7 +28,7 @@ from reconciler.service.registry import Service
 
 
 def read_input(action: Action, words: Sequence[str]) -> dict[str, Any]:
-    """`leaf=value` as the action's input; a value is JSON, or a plain text. Raises UsageError."""
+    """Parse `leaf=value` arguments as the action's input; a value is JSON or plain text. Raises UsageError."""
     given: dict[str, Any] = {}
     for word in words:
         leaf, equals, text = word.partition("=")
@@ -42,12 +42,12 @@ def read_input(action: Action, words: Sequence[str]) -> dict[str, Any]:
 
 
 def _is_text(action: Action, leaf: str) -> bool:
-    """Whether the leaf takes only text, as an address does: 10 is none of its numbers."""
+    """Whether the leaf is a string, like an address: 10 is then text, not a number."""
     return bool((action.input or {}).get("properties", {}).get(leaf, {}).get("type") == "string")
 
 
 def checked_input(action: Action, given: Mapping[str, Any]) -> dict[str, Any]:
-    """An action's input with its defaults. Raises UsageError."""
+    """An action's input, validated and with defaults. Raises UsageError."""
     schema = action.input or {"type": "object", "additionalProperties": False, "properties": {}}
     from jsonschema import Draft7Validator
 
@@ -65,8 +65,8 @@ def checked_input(action: Action, given: Mapping[str, Any]) -> dict[str, Any]:
 def ask(
     action: Action, given: Mapping[str, Any], record: CubeRecord, reconciler: Reconciler, output: dict[str, Any]
 ) -> Plan | Continued:
-    """The plan for an action, from the service's own code. `output` is filled with the action's. The caller has the lock.
-    Raises UsageError."""
+    """The plan of an action, from the service's own code. The action's output is added to `output`. The caller has the lock.
+    Raises UsageError, and PcnError for an exception of the service's code."""
     service, said = reconciler.services.get(record.service), checked_input(action, given)
     if service is None:
         raise UsageError(f"what was applied of {record.name} cannot be read here")
@@ -111,7 +111,7 @@ def _call(
 
 
 def plan_done(action: Action, call: ActionCall, done: ActionDone, live: Live) -> Plan:
-    """Raises UsageError for rows that do not fit, or are not the datapath's."""
+    """The plan of an action's rows. Raises UsageError for rows of wrong sizes, or of tables that are not the datapath's."""
     return Plan(tuple(step for name, rows in done.rows.items() for step in _steps(action, call, name, rows, live)))
 
 

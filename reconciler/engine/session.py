@@ -1,4 +1,4 @@
-"""A session: one read of the kernel, with desired, applied and live side by side, and the plan that follows.
+"""A session: one read of the kernel, with the desired, applied and live state, and the plan.
 
 Three-way without a state file. Desired are the documents; applied is the last apply as the kernel stores it; live is read
 back. *Pending*: desired differs from applied. *Drift*: live differs from applied. An *upgrade* that would reset state is
@@ -41,8 +41,8 @@ from reconciler.service.registry import Services
 
 @dataclass(slots=True)
 class Session:
-    """All that a command may want to know. `objects` by digest are what an executor needs; `facts` are those of the host that
-    services of these cubes want, as they were when it began."""
+    """The states and their differences. `objects`: compiled programs by digest, for the executor; `facts`: the host's facts that
+    services of these cubes name, as read at the start."""
 
     desired: Desired
     live: Live
@@ -73,8 +73,8 @@ class SessionCache:
 
 @dataclass(slots=True)
 class Reconciler:
-    """Reads one root once, and builds sessions of it. Topologies of services that are not installed are omitted,
-    unless they are to be dropped; so are those to `hold`, which stay as they are."""
+    """Reads one root once, and builds sessions of it. Topologies of services that are not installed are omitted, unless they are
+    to be dropped; so are those to `hold`, which stay as they are."""
 
     root: str
     services: Services
@@ -91,9 +91,9 @@ class Reconciler:
         spare: Collection[str] = (),
         known: Mapping[str, dict[bytes, bytes]] | None = None,
     ) -> Live:
-        """The kernel below the root, read now; with `state`, the datapath's own tables too. Cubes in `since` are
-        taken from the last poll of the same cache, and rows of tables in `known`, by path, from `known`. Topologies that cannot
-        be read are sealed, except those to `spare`, which are about to be replaced or removed."""
+        """Read the kernel below the root; with `state`, the datapath's own tables too. Cubes in `since` are taken from the last
+        read of the same cache, and rows of tables in `known`, by path, from `known`. Topologies that cannot be read are sealed,
+        except those to `spare`, which are about to be replaced or removed."""
         from reconciler.kernel import rtnl
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
@@ -108,7 +108,7 @@ class Reconciler:
         self.builder.seen |= self.kept.seen
         taps = tuple(tap for tap in asked.read(self.root) if self._can_be(tap))
         live = replace(look(), taps=taps)
-        if self.builder.unknown:  # what cubes were compiled to is lost: their C is in the applied documents
+        if self.builder.unknown:  # stored objects are lost: the cubes' C is in the applied documents
             topologies, _ = readable(applied_documents(live), self.services)
             if self.builder.unknown & self.builder.keys_of(topologies):
                 live = replace(look(), taps=taps)
@@ -122,15 +122,15 @@ class Reconciler:
         return sealed(replace(live, orphans=live.orphans + orphans) if orphans else live, reasons)
 
     def _can_be(self, tap: Tap) -> bool:
-        """Whether a tap can be built here: one that cannot is not to keep anything else from being applied."""
+        """Whether a tap can be built: one that cannot must not prevent an apply."""
         try:
             return bool(self.builder.ensure([self.builder.key_of(tap.cube)]))
         except (DocumentError, CompileError, NotPermitted):
             return False
 
     def tapped(self, topologies: Sequence[Topology], live: Live) -> Sequence[Topology]:
-        """The topologies with the own names of netdevs, with the taps that are requested now, and with what shadows have beside
-        their cubes."""
+        """The topologies with primary names of netdevs instead of alternative ones, with the requested taps, and with the
+        internal cubes of shadows."""
         if any(netdev.other_names for netdev in live.netdevs.values()):
             from reconciler.graph.altnames import with_own_names
 
@@ -138,8 +138,8 @@ class Reconciler:
         return with_shadows(with_taps(topologies, live.taps) if live.taps else topologies)
 
     def still(self, live: Live, *, connecting: bool = False) -> Live | None:
-        """`live`, which was read before, if the documents, the names of cubes and the netdevs are unchanged. If netdevs may
-        have appeared or vanished (`connecting`), these and hooks are read now, and cubes are taken from `live`."""
+        """`live`, an earlier read, if documents, names of cubes and netdevs are unchanged since; else None. If netdevs may have
+        appeared or vanished (`connecting`), these and hooks are read again, and cubes are taken from `live`."""
         from reconciler.kernel import rtnl
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
@@ -159,8 +159,8 @@ class Reconciler:
         return replace(live, adoptable={}, adopted={}, overfull=frozenset())
 
     def expected(self, documents: Sequence[Document], named: Collection[str], *, merge: bool) -> list[StoredDocument]:
-        """The documents as the kernel will store them, if all stored ones have these names: held while the kernel is read,
-        they spare decoding equal ones. Errors in a document are reported later."""
+        """The documents as the kernel will store them, if all stored ones have these names. While the caller references them, a
+        read of the kernel does not decode equal ones. Errors in a document are reported later."""
         from reconciler.check import check
         from reconciler.kernel.bpffs import Bpffs
 
@@ -172,8 +172,8 @@ class Reconciler:
             return []
 
     def applied(self, live: Live, spare: Collection[str] = ()) -> tuple[list[Topology], Live]:
-        """The topologies that the kernel's own documents describe, and the live state without those that cannot be read. Those to
-        `spare`, which are about to be replaced or removed, stay in it all the same."""
+        """The topologies of the applied documents, and the live state without those that cannot be read. Those to `spare`, which
+        are about to be replaced or removed, stay in it in any case."""
         kept = applied_documents(live)
         if all(document.text in self.kept.topologies for document in kept):
             return [self.kept.topologies[document.text] for document in kept], live
@@ -182,7 +182,7 @@ class Reconciler:
         return topologies, sealed(live, {names[file]: why for file, why in wrong.items() if names[file] not in spare})
 
     def with_links(self, live: Live, wanted: Iterable[Record]) -> tuple[State, list[str]]:
-        """The live state with the network as seen beside these wanted records."""
+        """The live state with the netdevs and namespaces of these desired records, and conflicts as sentences."""
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
         from reconciler.live.observe_links import observe_links
@@ -194,7 +194,7 @@ class Reconciler:
         return live.state | found, links.conflicts
 
     def facts(self, topologies: Sequence[Topology], live: Live) -> dict[str, Any]:
-        """The host's facts that services of these topologies want, read now."""
+        """Read the host's facts that services of these topologies name."""
         from reconciler.kernel.bpffs import Bpffs
         from reconciler.kernel.reader import Reader
         from reconciler.live.facts import host_facts
@@ -212,13 +212,13 @@ class Reconciler:
         before: DesiredCache | None = None,
         facts: Mapping[str, Any] | None = None,
     ) -> Desired:
-        """`facts`: the host's, if they have been read already."""
+        """The desired graph. `facts`: the host's, if read already. Raises CompileError, DocumentError."""
         facts = self.facts(topologies, live) if facts is None else facts
         from reconciler.kernel.netstate import ARPHRD_LOOPBACK
 
         topologies = self.tapped(topologies, live)
         built = self.builder.ensure(self.builder.keys_of(topologies))
-        mark = f"{self.root}/topologies/"  # netdevs of ours come with the topologies that want them, and go with them
+        mark = f"{self.root}/topologies/"  # our netdevs are created and deleted with their topologies
         usable = {name: netdev for name, netdev in live.netdevs.items() if netdev.carries_ethernet}
         others = {
             name: LOOPBACK if netdev.link_type == ARPHRD_LOOPBACK else netdev.kind
@@ -254,7 +254,7 @@ class Reconciler:
         return {digest: self.kept.recorded[digest] for digest in others}
 
     def objects(self, live: Live) -> dict[str, Any]:
-        """What is compiled, by every digest under which it is recorded or will be."""
+        """Compiled objects, by every digest under which they are or will be recorded."""
         today = by_digest(self.builder.built)
         known = self._recorded(live).items()
         return today | {digest: today[made.digest] for digest, made in known if made is not None and made.digest in today}
@@ -289,16 +289,16 @@ class Reconciler:
         return replace(base, adoptable=pins_lost, adopted=adopted, overfull=full)
 
     def _applied(self, applied: Sequence[Topology], base: Live, facts: Mapping[str, Any]) -> Desired:
-        """The applied graph. A service that cannot be compiled any more must not keep its topology from being deleted:
-        then only the network is in it, and drift of the cubes is not detected."""
+        """The applied graph. A service that cannot be compiled any more must not prevent the deletion of its topology: the graph
+        then has the network only, and drift of the cubes is not detected."""
         try:
             return self.build_desired(applied, base, self.kept.intended, facts)
         except CompileError:
             return network_of(applied)
 
     def _facts_then(self, applied: Iterable[Topology], base: Live, facts: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The facts with which cubes were last built instead of their namespaces' current ones: changes by Linux tools
-        there are pending, not drift."""
+        """The facts with which cubes were last built instead of their namespaces' current ones: changes by Linux tools there are
+        pending, not drift."""
         if SHADOW not in facts:
             return facts
         seen: dict[str, Any] = dict(facts[SHADOW])
@@ -311,7 +311,7 @@ class Reconciler:
         return {**facts, SHADOW: seen}
 
     def session(self, wanted: Sequence[Topology], applied: Sequence[Topology], base: Live) -> Session:
-        """What it takes for the kernel, read as `base`, to hold `wanted` and nothing else. `applied`: its own documents."""
+        """The session that changes the kernel, read as `base`, to `wanted` and nothing else. `applied`: its stored documents."""
         from reconciler.live.facts import own_netdevs
 
         facts = self.facts(wanted if applied is wanted else [*wanted, *applied], base)

@@ -1,4 +1,4 @@
-"""What a session compares of states: the network, what is below the root, and where live and applied differ. Pure."""
+"""Parts and differences of states, for sessions: the network, and drift between live and applied. Pure."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from reconciler.service.registry import Services
 
 
 def same_texts(documents: Sequence[TopologyRecord], others: Sequence[TopologyRecord]) -> bool:
-    """Whether they are the same to the last letter."""
+    """Whether names and texts are identical."""
     return [(each.name, each.document) for each in documents] == [(each.name, each.document) for each in others]
 
 
 def network(state: State) -> State:
-    """Its records of netdevs and namespaces."""
+    """The state's records of netdevs and namespaces."""
     return {address: record for address, record in global_records(state).items() if isinstance(record, OfNetwork)}
 
 
 def without_network(live: Live) -> Live:
-    """What was read below the root, without the network that was seen beside it."""
+    """The live state below the root, without netdevs and namespaces."""
     of_network = network(live.state)
     rest = {address: record for address, record in global_records(live.state).items() if address not in of_network}
     if isinstance(live.state, Grouped):
@@ -54,8 +54,8 @@ def network_of(topologies: Sequence[Topology]) -> Desired:
 
 
 def drift_between(applied: State, live: State, sealed: Collection[str]) -> list[Change]:
-    """Where the live graph differs from the applied one. A document that no longer exists is drift too; a table of the entire
-    host is none where topologies are sealed, whose cubes may use it."""
+    """Differences of the live graph from the applied one. A document is drift only if one side lacks it. A public table that the
+    applied graph lacks is none if topologies are sealed, whose cubes may use it."""
     changes = diff(applied, live)
     if sealed:
         changes = [c for c in changes if not (c.after is None and isinstance(c.before, TableRecord) and not c.before.cube)]
@@ -63,7 +63,7 @@ def drift_between(applied: State, live: State, sealed: Collection[str]) -> list[
 
 
 def with_namespaces(topologies: Iterable[Topology], services: Services) -> set[str]:
-    """The cubes whose services want to know what is in their namespaces."""
+    """The cubes with a shadow whose services name the fact of its namespace's content."""
     cubes = (cube for topology in topologies for cube in topology.cubes if cube.shadow)
     return {cube.name for cube in cubes if SHADOW in getattr(services.get(cube.service), "facts", ())}
 

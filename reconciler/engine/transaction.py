@@ -1,8 +1,8 @@
 """Carry a plan out so that the kernel holds all of it or none of it.
 
-Stage, commit, verify; if anything fails up to there, everything done is undone, last first. Retire follows, and a failure
-there leaves only garbage, which the next apply removes. There is no journal: a killed apply leaves a live graph that the next
-apply reads like any other, and reconciles.
+Stage, commit, verify; a failure up to there undoes all steps in reverse order. Retire follows, and a failure there leaves only
+garbage, which the next apply removes. There is no journal: after a killed apply, the next one reads the live graph like any
+other, and reconciles it.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def carry_out(
     progress: Progress | None = None,
     before: Callable[[int, Step], Any] | None = None,
 ) -> list[str]:
-    """Do every step. `verify` returns sentences about differences from the plan after the commit; `before` is called
+    """Perform every step. `verify` returns sentences about differences from the plan after the commit; `before` is called
     before each step (fault injection). Raises ApplyFailed, VerifyFailed, RollbackIncomplete or Interrupted.
 
-    Returns what could not be retired: the apply holds all the same.
+    Returns failures of retire steps, as sentences: the apply is in force nevertheless.
     """
     staged = [step for step in plan.steps if step.rank.phase != "retire"]
     retired = [step for step in plan.steps if step.rank.phase == "retire"]
@@ -50,7 +50,7 @@ def carry_out(
                     raise Interrupted(f"stopped by {signal.Signals(arrived[0]).name}")
                 if progress:
                     progress(number, len(plan.steps), step)
-                done.append(step)  # before it runs: what it half did is undone too, and undoing nothing is harmless
+                done.append(step)  # before it runs: a partial step is undone too, and undoing nothing is harmless
                 if before:
                     before(number, step)
                 performer.do(step.operation)
@@ -73,15 +73,15 @@ def carry_out(
 
 
 def _undo(done: list[Step], performer: Performer, cause: Exception) -> None:
-    """Take back, last first, and continue past what fails: as much as can be is restored."""
+    """Undo in reverse order, past failures, to restore as much as possible. Raises RollbackIncomplete."""
     failures = []
-    undone = False  # the step that failed need not have done what its undo takes back
+    undone = False  # the failed step need not have done all that its undo reverts
     for step, operation in _backwards(done):
         if step is done[-1] and undone:
             continue
         try:
             performer.do(operation)
-        except Exception as error:  # noqa: BLE001 - what comes next must still be undone, whatever this was
+        except Exception as error:  # noqa: BLE001 - the others must still be undone
             undone = undone or step is done[-1]
             if step is not done[-1]:
                 failures.append(f"{step.address}: {operation.kind}: {error}")
@@ -118,7 +118,7 @@ def _as_failure(error: Exception, done: list[Step]) -> Exception:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM take effect between steps, so that no step is interrupted. Outside of the main thread
+    """Collects SIGINT, SIGTERM and SIGHUP, so that they end an apply between steps, not within one. Outside of the main thread
     signals are not handled."""
     arrived: list[int] = []
     try:

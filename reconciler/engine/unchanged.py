@@ -21,11 +21,11 @@ from reconciler.kernel.reader import Reader
 from reconciler.live.facts import host_facts
 from reconciler.live.shadows import shadow_facts
 
-_FRESH = 2.0  # seconds since its end for which a look will do: there is one about as often, and one directly after an edit
+_FRESH = 2.0  # seconds for which a poll's snapshot is recent: polls are about as frequent, and one follows each edit
 
 
 class UnchangedCheck:
-    """The kernel as it was when it was as wanted, which a poll has just found."""
+    """The snapshot of a poll that was in sync, to be compared with the kernel's current state."""
 
     def __init__(self, options: Options, seen: ApplyResult) -> None:
         session = seen.session
@@ -40,7 +40,7 @@ class UnchangedCheck:
         self._network: list[Record] = [r for r in wanted if isinstance(r, OfNetwork)]
 
     def is_unchanged(self) -> bool:
-        """Whether nothing has changed since. Raises LockBusy, KernelError."""
+        """Read the kernel: whether nothing has changed since the snapshot. Raises LockBusy, KernelError."""
         with Bpffs(self._options.root).read_locked(self._options.lock_timeout):
             live = self._reconciler.live()
             state, conflicts = self._reconciler.with_links(live, self._network)
@@ -48,7 +48,7 @@ class UnchangedCheck:
         same = not conflicts and state == calm.state and live.netdevs == calm.netdevs and live.orphans == calm.orphans
         same = same and live.taps == calm.taps and live.published == calm.published
         same = same and self._facts_now(live) == self._facts
-        if same:  # what was read now says the same, and has less that is its own
+        if same:  # the new read is equal, and shares more objects
             self._ended, self._read, self._calm = time.monotonic(), live, replace(live, state=state)
         return same
 
@@ -57,9 +57,9 @@ class UnchangedCheck:
         return host_facts(self._facts, live.netdevs) | shadow_facts(Reader(root), self._facts.get(SHADOW, {}))
 
     def recent(self) -> Live | None:
-        """What the last poll read, if that will do for something that is to be applied now; None if it was too long ago."""
+        """The last read, if it is recent enough to base an apply on; else None."""
         return self._read if time.monotonic() - self._ended <= _FRESH else None
 
     def last(self) -> Live:
-        """What the last poll read, however long ago that was."""
+        """The last read, of any age."""
         return self._read

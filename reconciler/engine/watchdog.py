@@ -1,7 +1,7 @@
 """The watchdog of an apply on trial: a process of its own that rolls the apply back unless it is confirmed.
 
 It is started by `confirm.Watchdog`, and `confirm.ask` is its client; the protocol is described there. It depends on no
-terminal and on no other process: once it is ready, nothing but its own death keeps it from rolling back.
+terminal and no other process: once it is ready, only its own death prevents a rollback.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LOCK_TIMEOUT = 60.0
 
 
 def main() -> int:
-    """Read what to do from standard input, and watch."""
+    """Read the settings from standard input, and watch."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     parent = socket.socket(fileno=os.dup(0))
@@ -48,14 +48,14 @@ def main() -> int:
         listeners += _for_older_versions(root, stack)
         try:
             _rehearse(settings)
-        except Exception as error:  # noqa: BLE001 - whatever it is, there can be no trial, and that must be said
+        except Exception as error:  # noqa: BLE001 - any failure prevents the trial, and is reported
             _tell(parent, f"{FAILED} {' '.join(str(error).split()) or repr(error)}")
             return 1
         _tell(parent, READY)
         word = _line(parent, heard)
         if word == "failed":
             return 0
-        seconds = settings["seconds"] if word == "applied" else 0.0  # the command died in the middle: take back what it did
+        seconds = settings["seconds"] if word == "applied" else 0.0  # the command died during the apply: roll back at once
         deadline = time.monotonic() + seconds
         seat.write(f"{deadline:.1f} {os.getpid()}")
         ended, asked = _wait(parent, heard, listeners, deadline)
@@ -66,8 +66,8 @@ def main() -> int:
 
 
 def _for_older_versions(root: str, stack: ExitStack) -> list[socket.socket]:
-    """The socket at which an older version (an agent that was not restarted yet) expects a trial; None if another process has
-    it."""
+    """The socket at which an older version (an agent that was not restarted yet) expects a trial; none if another process has
+    bound it."""
     listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
     try:
         listener.bind(old_address(root))
@@ -78,8 +78,8 @@ def _for_older_versions(root: str, stack: ExitStack) -> list[socket.socket]:
 
 
 def _rehearse(settings: Mapping[str, Any]) -> None:
-    """Check the old documents, find their programs, and import the modules of an apply: all that the rollback needs is
-    then verified to be present, and in memory. (Planning it would need the lock, which the command has.)"""
+    """Check the old documents, load their programs, and import the modules of an apply: everything that the rollback needs is
+    then present, and in memory. (A plan would need the lock, which the command has.)"""
     import reconciler.live.execute
     import reconciler.live.observe  # noqa: F401
     from reconciler.check import check
@@ -92,7 +92,7 @@ def _rehearse(settings: Mapping[str, Any]) -> None:
 
 
 def _way_back(settings: Mapping[str, Any]) -> tuple[list[Document], Options]:
-    """What to apply to be back where the trial began."""
+    """The documents and options of the rollback: an apply of what was applied before the trial."""
     from reconciler.document import Document
     from reconciler.engine.apply import Options
     from reconciler.service.registry import Services
@@ -118,7 +118,7 @@ def _line(parent: socket.socket, heard: bytearray) -> str:
 def _wait(
     parent: socket.socket, heard: bytearray, listeners: list[socket.socket], deadline: float
 ) -> tuple[bool, socket.socket | None]:
-    """Until the deadline or a decision. (Whether to keep it, who asked.)"""
+    """Wait for the deadline or a decision: (whether to keep it, the client that decided)."""
     if heard:
         return _line(parent, heard) == "keep", None
     ended: list[int] = []
@@ -133,12 +133,12 @@ def _wait(
                     talk, word = _heard(key.fileobj)
                     if word in ("keep", "back"):
                         return word == "keep", talk
-                    if word == "status":  # only older versions ask
+                    if word == "status":  # sent by older versions only
                         _tell(talk, f"trying {max(0, deadline - time.monotonic()):.0f} {os.getpid()}")
                     talk.close()
                 else:
                     word = _line(parent, heard)
-                    if not word:  # it is gone, or its terminal is; the time runs on
+                    if not word:  # the command or its terminal is gone; the trial continues
                         selector.unregister(parent)
                     elif word in ("keep", "back"):
                         return word == "keep", None
@@ -146,7 +146,7 @@ def _wait(
 
 
 def _heard(listener: socket.socket) -> tuple[socket.socket, str]:
-    """A client and its request; only root and our own user are accepted, and others are not waited for."""
+    """A client and its request; '' without reading it for users other than root and our own."""
     talk, _ = listener.accept()
     if not rundir.is_believed(talk):
         return talk, ""
@@ -161,7 +161,7 @@ def _tell(talk: socket.socket, word: str) -> None:
     try:
         talk.sendall(f"{word}\n".encode())
     except OSError:
-        pass  # nobody is there any more
+        pass  # the peer is gone
 
 
 def _roll_back(settings: Mapping[str, Any]) -> str:
