@@ -1,6 +1,6 @@
 """Batch read of a hash table: keys in one buffer, values in another.
 
-Reading 10,000 rows takes the kernel 5 ms, and making Python objects of them another 2. To detect a change, the buffers are
+The kernel reads 10,000 rows in 5 ms, and their conversion to Python objects takes another 2. To detect a change, the buffers are
 compared instead.
 """
 
@@ -13,22 +13,22 @@ from typing import NamedTuple
 
 from reconciler.kernel import bpf
 
-_MOST, _FEWEST = 4096, 64  # rows that are asked for in one call
+_MOST, _FEWEST = 4096, 64  # rows per call
 
 
 class Block(NamedTuple):
-    """Rows in the order of the kernel, which stays the same for as long as they do."""
+    """Rows in the kernel's order, which is the same in every read as long as they do not change."""
 
     keys: bytes
     values: bytes
 
 
 class Unfit(Exception):
-    """A bucket larger than any buffer we are ready to give, or a kernel without batches for this type of table."""
+    """A bucket larger than the buffer, or a kernel without batches for this type of table."""
 
 
 def read(fd: int, key_size: int, value_size: int, max_entries: int) -> Block:
-    """All rows, many with a call. Sizes in bytes, as user space reads them. Raises Unfit."""
+    """Read all rows, at most _MOST a call. Sizes in bytes, as user space reads them. Raises Unfit."""
     count = min(max(max_entries, _FEWEST), _MOST)
     cursor_size = max(key_size, 4)
     token, following = ctypes.create_string_buffer(cursor_size), ctypes.create_string_buffer(cursor_size)
@@ -56,5 +56,5 @@ def rows_of(block: Block, key_size: int, value_size: int) -> dict[bytes, bytes]:
 
 
 def parts(whole: bytes, size: int) -> tuple[bytes, ...]:
-    """Pieces of so many bytes each; in a fifth of the time that slices take, of which there may be 100,000."""
+    """Split into pieces of `size` bytes; takes a fifth of the time of slices, and there may be 100,000."""
     return struct.unpack(f"{size}s" * (len(whole) // size), whole)

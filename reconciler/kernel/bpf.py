@@ -1,10 +1,10 @@
 """The bpf(2) system call, and nothing else.
 
-Why not libbpf or BCC: a no-op apply must not pay for either, and every field that pcn needs fits in this room. All
-functions take and give plain values; file descriptors are ints that the caller closes.
+Why not libbpf or BCC: a no-op apply must not load either, and pcn needs few fields. All functions take and return plain values;
+file descriptors are ints that the caller closes.
 
-Attribute layouts follow `union bpf_attr` of <linux/bpf.h>; the kernel accepts a shorter union than it knows and
-treats the rest as zero, so only the fields in use are packed.
+Attribute layouts follow `union bpf_attr` of <linux/bpf.h>; the kernel accepts a shorter union and treats the rest as zero, so
+only the fields in use are packed.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ SCHED_CLS, XDP = 3, 6  # enum bpf_prog_type
 
 
 def bpf(command: int, attributes: bytes | ctypes.Array[ctypes.c_char] | ctypes.Structure) -> int:
-    """One bpf(2) call. Raises OSError with the kernel's errno. EAGAIN, the verifier's answer to a signal, is retried.
+    """One bpf(2) call. Raises OSError with the kernel's errno. EAGAIN, the verifier's result on a signal, is retried.
 
-    `attributes` go to the kernel as they are, without a copy: an array or a structure where it may answer in them."""
+    `attributes` are passed without a copy: an array or a structure if the kernel may write results to them."""
     given: object
     if isinstance(attributes, bytes):
         given, size = attributes, len(attributes)
     else:
         given, size = ctypes.byref(attributes), ctypes.sizeof(attributes)
-    tries = 0  # that failed
+    tries = 0  # failed calls
     while (result := _syscall(_SYSCALL, command, given, size)) < 0:
         number, tries = ctypes.get_errno(), tries + 1
         if number != errno.EAGAIN or tries == _MOST_TRIES:
@@ -50,19 +50,19 @@ def bpf(command: int, attributes: bytes | ctypes.Array[ctypes.c_char] | ctypes.S
 
 
 class Named(ctypes.Structure):
-    """Attributes of the commands on pins. A c_char_p field points at the bytes that it is given, and keeps them."""
+    """Attributes of the commands on pins. A c_char_p field points to its bytes object, and references it."""
 
     _fields_ = (("path", ctypes.c_char_p), ("fd", ctypes.c_uint32), ("flags", ctypes.c_uint32))
 
 
 class Row(ctypes.Structure):
-    """Attributes of the commands on one row of a map. What is pointed at stays where it is, and is kept."""
+    """Attributes of the commands on one row of a map. The bytes objects are referenced, not copied."""
 
     _fields_ = (("fd", ctypes.c_uint32), ("key", ctypes.c_char_p), ("value", ctypes.c_char_p), ("flags", ctypes.c_uint64))
 
 
 class SoughtRow(ctypes.Structure):
-    """The same of a lookup, which writes to a buffer at `value`."""
+    """Attributes of a lookup, which writes to a buffer at `value`."""
 
     _fields_ = (("fd", ctypes.c_uint32), ("key", ctypes.c_char_p), ("value", ctypes.c_void_p), ("flags", ctypes.c_uint64))
 
@@ -89,19 +89,19 @@ def open_pin(path: str) -> int:
 
 
 def _encoded(path: str) -> bytes:
-    """As `os.fsencode` has it, in a third of the time."""
+    """Same as `os.fsencode`, in a third of the time."""
     return path.encode("utf-8", "surrogateescape")
 
 
 def object_info(fd: int, size: int) -> bytes:
-    """`struct bpf_{map,prog,link}_info` of a descriptor, `size` bytes of it."""
+    """The first `size` bytes of `struct bpf_{map,prog,link}_info` of a descriptor."""
     info = (ctypes.c_char * size)()
     describe(fd, info)
     return info.raw
 
 
 def describe(fd: int, info: ctypes.Array[ctypes.c_char]) -> None:
-    """As `object_info`, into a buffer that states what more is wanted."""
+    """As `object_info`, into a buffer whose fields request further data (like the ids of maps)."""
     bpf(OBJ_INFO, _Described(fd, len(info), ctypes.addressof(info)))
 
 
@@ -127,7 +127,7 @@ def fd_by_id(command: int, identity: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """A bpf_link. `ifindex` 0: its netdev no longer exists and the link is defunct. `attach_type` is 0 for XDP links."""
+    """A bpf_link. `ifindex` 0: its netdev was deleted and the link is defunct. `attach_type` is 0 for XDP links."""
 
     identity: int
     kind: int
@@ -147,7 +147,7 @@ def link_create(program: int, ifindex: int, attach_type: int, flags: int = 0) ->
 
 
 def link_update(link: int, program: int, expected: int | None) -> None:
-    """Swap a link's program; with `expected`, only if that program is still there (EPERM otherwise)."""
+    """Replace a link's program; with `expected`, only if that is the current program (EPERM otherwise)."""
     replace = 4 if expected is not None else 0
     bpf(LINK_UPDATE, struct.pack("<IIII", link, program, replace, expected or 0))
 
@@ -163,7 +163,7 @@ def hook_programs(ifindex: int, attach_type: int) -> list[int]:
 
 
 def hook_links(ifindex: int, attach_type: int) -> list[tuple[int, int]]:
-    """As `hook_programs`, each with the id of the bpf_link that holds it, 0 if none does. Raises OSError."""
+    """As `hook_programs`, each with the id of its bpf_link, 0 if it has none. Raises OSError."""
     programs, links = (ctypes.c_uint32 * 64)(), (ctypes.c_uint32 * 64)()
     attributes = ctypes.create_string_buffer(
         struct.pack("<IIIIQIIQQQQ", ifindex, attach_type, 0, 0, address(programs), 64, 0, 0, address(links), 0, 0), 64

@@ -1,10 +1,10 @@
 """The bpf filesystem, which holds the live graph: one directory for each root.
 
-Everything pcn leaves in the kernel hangs off one root directory (default /sys/fs/bpf/pcn). Paths are relative to it and
-consist of escaped names, so nothing outside the root can be named, let alone removed.
+All of pcn's pins are below one root directory (default /sys/fs/bpf/pcn). Paths are relative to it and consist of escaped
+names, so they cannot name, or remove, anything outside the root.
 
-The root is root's own: mode 0700, on a bpf filesystem, opened once and reached by its descriptor from then on. Symlinks below
-it are data, which is read and never followed: a directory is opened without following links before anything in it is touched.
+The root directory belongs to root: mode 0700, on a bpf filesystem, opened once and then accessed by its descriptor. Symlinks
+below it are data, which is read and never followed: a directory is opened without following links before its entries are used.
 
 Names: the kernel refuses a dot in a bpffs name; `reconciler.pins` percent-encodes it ('eth0.100' is 'eth0%2E100').
 """
@@ -32,25 +32,25 @@ _NOT_THERE = (FileNotFoundError, NotADirectoryError)
 
 
 class Bpffs:
-    """One root, opened when it is first used. Reading needs no root directory to exist; an absent one is an empty live graph.
+    """One root, opened at its first use. For reads an absent root directory is an empty live graph.
 
-    Raises NotTrusted where the root, or a directory below it, is not root's alone."""
+    Raises NotTrusted if another user owns, or can write to, the root or a directory below it."""
 
     def __init__(self, root: str = DEFAULT_ROOT) -> None:
         self.root = Path(root)
-        self._kept: select.epoll | None = None  # closes the descriptor when let go of; `__del__` would lose a Ctrl-C
+        self._kept: select.epoll | None = None  # closes the descriptor when collected; `__del__` would swallow a Ctrl-C
 
-    # -- where things are -------------------------------------------------------------------------------------------
+    # -- paths ------------------------------------------------------------------------------------------------------
 
     def path(self, relative: str) -> str:
-        """What to call something below the root in a sentence; refuses to climb out of it."""
+        """A path below the root for messages. Raises ValueError for one outside of it."""
         if relative.startswith("/") or ".." in relative:
             raise ValueError(f"{relative!r} is not a path below {self.root}")
         return f"{self.root}/{relative}"
 
     def _at(self, relative: str) -> str:
-        """A path by which system calls reach it, whatever the root's own path points to meanwhile. Raises FileNotFoundError where
-        there is no root."""
+        """A path for system calls, by the root's descriptor, so that later changes of the root's path have no effect. Raises
+        FileNotFoundError if there is no root."""
         if relative.startswith("/") or ".." in relative:
             raise ValueError(f"{relative!r} is not a path below {self.root}")
         return f"/proc/self/fd/{self._home()}/{relative}"
@@ -61,7 +61,7 @@ class Bpffs:
         return self._kept.fileno()
 
     def _opened(self, *, make: bool) -> int:
-        """A descriptor of the root, found to be root's alone. Raises FileNotFoundError, NotTrusted, FeatureMissing."""
+        """A descriptor of the root, after verifying owner and mode. Raises FileNotFoundError, NotTrusted, FeatureMissing."""
         try:
             fd = trusted.own_directory(self.root, make=make)
         except PermissionError as error:
@@ -72,12 +72,12 @@ class Bpffs:
         return fd
 
     def _below(self, relative: str) -> int:
-        """A descriptor of a directory below the root, reached without following anything."""
+        """A descriptor of a directory below the root, opened without following symlinks."""
         return trusted.beneath(self._home(), relative)
 
     @contextlib.contextmanager
     def _parent(self, relative: str) -> Iterator[tuple[int, str]]:
-        """The directory that something stands in, and its name there."""
+        """A descriptor of the parent directory of a path, and the last name."""
         directory, _, name = relative.rpartition("/")
         fd = self._below(directory)
         try:
@@ -94,12 +94,12 @@ class Bpffs:
             return False
 
     def names(self, relative: str = "") -> list[str]:
-        """What a directory holds, sorted; empty if there is no such directory."""
+        """The names in a directory, sorted; empty if it does not exist."""
         return sorted(self.inodes(relative))
 
     def inodes(self, relative: str) -> dict[str, int]:
-        """The inode of each thing in a directory, by name and in the order of names; empty if there is no such directory. Cubes
-        of a kind have things of the same names, so there is one object for each name."""
+        """The inode numbers of a directory's entries, by name and sorted by it; empty if the directory does not exist. Names are
+        interned, since cubes of a kind have entries of the same names."""
         try:
             fd = self._below(relative)
         except _NOT_THERE:
@@ -113,8 +113,7 @@ class Bpffs:
             os.close(fd)
 
     def changed(self, relative: str) -> tuple[int, int] | None:
-        """A directory's own inode, and when something in it last appeared or disappeared (nanoseconds); None if it is not
-        there."""
+        """A directory's inode number, and the time in ns when an entry was last added or removed; None if it does not exist."""
         try:
             status = os.stat(self._at(relative))
         except _NOT_THERE:
@@ -124,7 +123,7 @@ class Bpffs:
         return status.st_ino, status.st_mtime_ns
 
     def format(self) -> int:
-        """The number of the layout of what is below the root. Raises NewerFormat if this code does not know it."""
+        """The version of the layout below the root. Raises NewerFormat if this code does not support it."""
         text = self.read_link(pins.FORMAT_PIN)
         if text is None:
             return 1
@@ -163,7 +162,7 @@ class Bpffs:
     # -- changing ---------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Make the root, mounting bpffs at /sys/fs/bpf where the path lies there and nothing is mounted yet."""
+        """Create the root; mounts bpffs at /sys/fs/bpf if that is its parent and nothing is mounted yet."""
         parent = self.root.parent
         if not _is_bpffs(parent):
             _mount(parent)
@@ -174,8 +173,8 @@ class Bpffs:
         self._kept = select.epoll.fromfd(opened)
 
     def make_directory(self, relative: str) -> None:
-        """A directory, and those above it, if they are not there yet. What is there is examined: once this was called, a path
-        through the directory points nowhere else."""
+        """Create a directory and its parents, unless they exist. An existing one is verified, so that paths through it are not
+        redirected."""
         try:
             os.mkdir(self._at(relative), _MODE)
         except FileNotFoundError:
@@ -194,7 +193,7 @@ class Bpffs:
             raise kernel_error(f"pin {self.path(relative)}", error.errno) from None
 
     def set_link(self, relative: str, text: str) -> None:
-        """Make a symlink that holds `text`, or put it in the place of an old one, atomically."""
+        """Create a symlink with the target `text`, or replace an existing one atomically."""
         path = self._at(relative)
         with contextlib.suppress(FileExistsError):
             os.symlink(text, path)
@@ -210,17 +209,17 @@ class Bpffs:
             os.rename(name, new_name, src_dir_fd=fd, dst_dir_fd=to)
 
     def remove(self, relative: str) -> None:
-        """Remove a pin, a symlink or a whole directory below the root; absence is no error."""
+        """Remove a pin, a symlink or a directory tree below the root; absence is no error."""
         with contextlib.suppress(*_NOT_THERE), self._parent(relative) as (fd, name):
             trusted.remove(fd, name)
 
     def remove_directory(self, relative: str) -> None:
-        """Take away a directory that is empty; one that is not, or is not there, is no error."""
+        """Remove a directory if it exists and is empty."""
         with contextlib.suppress(OSError), self._parent(relative) as (fd, name):
             os.rmdir(name, dir_fd=fd)
 
     def remove_if_empty(self) -> None:
-        """Remove the empty directories below links, and the root itself once nothing is left in it but its format."""
+        """Remove empty directories of the root and of links/, and the root itself if nothing but its format is left."""
         if not self.exists(""):
             return
         for relative in (*(f"links/{name}" for name in self.names("links")), *self.names()):
@@ -240,16 +239,15 @@ class Bpffs:
 
     @contextlib.contextmanager
     def locked(self, timeout: float) -> Iterator[None]:
-        """The one writer of this root, while the block runs. Raises LockBusy after `timeout` seconds, and NewerFormat."""
+        """Hold the writer lock of this root during the block. Raises LockBusy after `timeout` seconds, and NewerFormat."""
         with rootlock.locked(self, timeout):
             self.format()
             yield
 
     @contextlib.contextmanager
     def read_locked(self, timeout: float) -> Iterator[None]:
-        """No writer is at work while the block runs, so what is read is no half-done apply. Readers do not exclude each
-        other, and an absent root needs no lock. Raises LockBusy after `timeout` seconds, and
-        NewerFormat; FeatureMissing where no root could be."""
+        """Hold a reader lock during the block, so that no apply is in progress. Readers do not exclude each other, and an absent
+        root needs no lock. Raises LockBusy after `timeout` seconds, and NewerFormat; FeatureMissing where no root can exist."""
         there = self.exists("")
         if not there:
             self._refuse_slip()
@@ -258,14 +256,14 @@ class Bpffs:
             yield
 
     def _refuse_slip(self) -> None:
-        """A root that is not there holds nothing, unless nothing like it could be there. Raises FeatureMissing."""
+        """Raise FeatureMissing for an absent root that is not on a bpf filesystem: its path is probably a mistake."""
         above = next((path for path in (self.root, *self.root.parents) if path.is_dir()), self.root)
         if not self.root.is_relative_to("/sys/fs/bpf") and not _is_bpffs(above):
             raise FeatureMissing(_elsewhere(self.root))
 
     @contextlib.contextmanager
     def lockable(self) -> Iterator[int]:
-        """Another descriptor of the root, to lock: what is locked by it is let go when the block ends."""
+        """Another descriptor of the root, for a lock, which is released when the block ends."""
         fd = os.open(self._at(""), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             yield fd
@@ -273,7 +271,7 @@ class Bpffs:
             os.close(fd)
 
     def is_current(self, fd: int) -> bool:
-        """Whether a descriptor is of the directory that is the root now: who left last may have removed it."""
+        """Whether a descriptor is of the current root directory, which the previous lock holder may have removed."""
         try:
             return os.path.samestat(os.fstat(fd), os.lstat(self.root))
         except FileNotFoundError:
@@ -281,7 +279,7 @@ class Bpffs:
 
     @property
     def identity(self) -> str:
-        """What represents this root, in whichever network or mount namespace it is seen, and even while it is not there."""
+        """A hash that identifies this root in every network and mount namespace, even while it does not exist."""
         try:
             fd = trusted.open_directory(self.root.parent, sticky=True)
         except PermissionError as error:
@@ -294,7 +292,7 @@ class Bpffs:
 
 
 def open_pin(path: str) -> int:
-    """A descriptor of what is pinned at an absolute path, of which every directory is root's alone. Raises OSError."""
+    """A descriptor of the object pinned at an absolute path, all of whose directories must be trusted. Raises OSError."""
     directory, _, name = path.rpartition("/")
     fd = trusted.open_directory(directory, read=False)
     try:
@@ -308,7 +306,7 @@ class _StatFs(ctypes.Structure):
 
 
 def _type_of(fd: int) -> int:
-    """The magic number of the file system that something is on, 0 if the kernel does not say."""
+    """The magic number of a descriptor's file system; 0 on errors."""
     described = _StatFs()
     result = ctypes.CDLL(None, use_errno=True).fstatfs(fd, ctypes.byref(described))
     return int(described.f_type & 0xFFFFFFFF) if result == 0 else 0
@@ -326,7 +324,7 @@ def _is_bpffs(path: Path) -> bool:
 
 
 def _elsewhere(path: Path) -> str:
-    """What to do about a path that is no place for a live graph. To mount one over it would hide what is there."""
+    """The message for a root that is not on a bpf filesystem. Mounting one there would hide existing files."""
     return f"{path} is not on a bpf filesystem; say one that is, such as --bpffs {DEFAULT_ROOT}, or leave the option out"
 
 
@@ -334,7 +332,7 @@ def _mount(path: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if path != Path("/sys/fs/bpf"):
         raise FeatureMissing(_elsewhere(path))
-    if libc.mount(b"bpf", os.fsencode(path), b"bpf", 0, b"mode=0700") != 0:  # the kernel's own choice is 1777
+    if libc.mount(b"bpf", os.fsencode(path), b"bpf", 0, b"mode=0700") != 0:  # the kernel's default is 1777
         number = ctypes.get_errno()
         if number in (errno.EPERM, errno.EACCES):
             raise kernel_error(f"mount the bpf filesystem at {path}", number)
@@ -342,5 +340,5 @@ def _mount(path: Path) -> None:
 
 
 def missing(error: KernelError) -> bool:
-    """Whether an error says that the thing is simply not there."""
+    """Whether the error is ENOENT."""
     return error.errno == errno.ENOENT

@@ -1,4 +1,4 @@
-"""Where what can be created again is kept: compiled programs, and answers of services elsewhere."""
+"""The directory of caches: compiled programs, and responses of remote services."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def directory() -> Path:
-    """$PCN_CACHE, or the system's cache for root, or the user's."""
+    """$PCN_CACHE, or else /var/cache/pcn for root, and ~/.cache/pcn for other users."""
     if chosen := os.environ.get("PCN_CACHE"):
         return Path(chosen)
     if os.geteuid() == 0:

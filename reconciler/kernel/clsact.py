@@ -1,8 +1,8 @@
 """Programs on a netdev's ingress and egress for kernels without TCX (before 6.6): filters on a clsact qdisc.
 
-Unlike a bpf_link such a filter holds its program by itself, survives its maker, and is found again by its name and priority.
-A name that starts with `NAME` is ours; everything else belongs to others and is neither replaced nor removed. If the qdisc is
-ours too, the names of our filters record it, and it is removed with the last one.
+Unlike a bpf_link such a filter references its program by itself, outlives the process, and is identified by its name and
+priority. Filters with one of two names are ours; all others are neither replaced nor removed. If we added the qdisc too, the
+names of our filters record it, and it is removed with the last one.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from reconciler.kernel.linkmake import translated
 Direction = Literal["ingress", "egress"]
 
 NAME = "pcn"
-PRIORITY, HANDLE = 0x7063, 1  # a priority that nobody types by accident; filters with lower ones run first
+PRIORITY, HANDLE = 0x7063, 1  # an unlikely priority; filters with lower ones run first
 
 _NAME_WITH_QDISC = NAME + "+clsact"
 _PARENT: dict[Direction, int] = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
@@ -33,7 +33,7 @@ _ETH_P_ALL = 3
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One filter on a clsact hook. `program` is 0 for a filter that is no BPF program."""
+    """One filter on a clsact hook. `program`: id of its BPF program, 0 for other filters."""
 
     priority: int
     handle: int
@@ -57,7 +57,7 @@ def query(ifindex: int, direction: Direction, netns: str | None = None) -> list[
 
 
 def attach(ifindex: int, direction: Direction, program_fd: int, netns: str | None = None, *, priority: int = PRIORITY) -> None:
-    """Attach a direct-action program, or atomically replace ours that is there.
+    """Attach a direct-action program, or atomically replace our present one.
 
     Raises HookHeld if another owner has a filter of this priority, KernelError.
     """
@@ -83,7 +83,7 @@ def attach(ifindex: int, direction: Direction, program_fd: int, netns: str | Non
 
 
 def detach(ifindex: int, direction: Direction, netns: str | None = None, *, priority: int = PRIORITY) -> bool:
-    """Take our program away, and our qdisc with the last of them; False if there was none. Raises KernelError."""
+    """Detach our program, and remove our qdisc with the last one; False if there was none. Raises KernelError."""
     mine = next((entry for entry in query(ifindex, direction, netns) if entry.priority == priority and entry.ours), None)
     if mine is None:
         return False

@@ -1,4 +1,4 @@
-"""A document as a map's value, and back."""
+"""Serialization of a document as a map's value."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 
 def pack_document(text: str) -> bytes:
-    """A document as a map's value. That of 10,000 rules is packed in 4 ms, and in 9 if it is to be smaller by a tenth."""
+    """A document as a map's value. Level 1: 10,000 rules take 4 ms; a tenth less space would take 9."""
     return document_value(zlib.compress(text.encode(), 1))
 
 
 def document_value(packed: bytes) -> bytes:
-    """Length, then the compressed text."""
+    """Length (u32, little-endian), then the compressed text."""
     return struct.pack("<I", len(packed)) + packed
 
 
@@ -22,7 +22,7 @@ def _unpacked(packed: bytes) -> str:
 
 
 def unpack_document(raw: bytes, unpacked: Callable[[bytes], str] = _unpacked) -> str | None:
-    """The inverse; None for what is no document. `unpacked` does the same as zlib, and may know the answer."""
+    """The inverse; None for other bytes. `unpacked` decompresses, possibly from a cache."""
     try:
         (size,) = struct.unpack_from("<I", raw)
         return unpacked(raw[4 : 4 + size])

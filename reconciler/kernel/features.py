@@ -1,7 +1,7 @@
-"""What this kernel can do, found out by trying: version numbers lie on distributions that backport, or leave things out.
+"""Features of this kernel, found by probes: version numbers are wrong on distributions that backport, or disable, features.
 
-Each probe makes the smallest object that needs the feature and drops it at once, or only reads. What needs a netdev is tried
-in a network namespace without a name, which no longer exists afterwards even if the process is killed. No probe loads a module.
+Each probe creates the smallest object that needs the feature and closes it at once, or only reads. Probes that need a netdev run
+in an unnamed network namespace, which the kernel destroys afterwards even if the process is killed. No probe loads a module.
 """
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _REDIRECT_PEER = b"".join(
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """`why` is what the probe met, `needs` what it takes to have the feature."""
+    """`why`: the probe's finding; `needs`: the requirements of the feature."""
 
     name: str
     present: bool
@@ -40,13 +40,13 @@ class Feature:
 
 
 def features() -> dict[str, Feature]:
-    """Every feature that is known here, by name, in the order in which a human wants to read them. Never raises."""
+    """All features, by name, in the order of display. Never raises."""
     return {name: feature(name) for name in _PROBES}
 
 
 @once
 def feature(name: str) -> Feature:
-    """One feature, probed once a process. Raises KeyError for a name that is not in `features()`."""
+    """One feature, probed once per process. Raises KeyError for a name that is not in `features()`."""
     probe, needs = _PROBES[name]
     try:
         return Feature(name, True, probe() or "works", needs)
@@ -58,7 +58,7 @@ def feature(name: str) -> Feature:
 
 
 class _Absent(Exception):
-    """A probe's answer when there is no error to show."""
+    """Raised by a probe: the feature is absent, and this is why."""
 
 
 def _permitted() -> str:
@@ -76,7 +76,7 @@ def _bpffs() -> str:
 
 
 def _tcx() -> str:
-    bpf.hook_programs(_LOOPBACK, bpf.ATTACH_TCX_INGRESS)  # reading the hook is a thousand times cheaper than using it
+    bpf.hook_programs(_LOOPBACK, bpf.ATTACH_TCX_INGRESS)  # a thousand times cheaper than attaching
     return "the hook is there"
 
 
@@ -117,7 +117,7 @@ def _btf() -> str:
 
 
 def _jit() -> str:
-    """Asked of a program: the sysctl is to be seen in the first network namespace only."""
+    """Read from a program, since the sysctl is visible in the initial network namespace only."""
     fd = programs.load(_EXIT, bpf.SCHED_CLS, "probe")
     try:
         if not programs.jited(fd):
@@ -143,7 +143,7 @@ def _memlock() -> str:
 
 
 def _link_kind(kind: str) -> str:
-    """Only asked: making one would load its module, and some modules bring netdevs of their own."""
+    """Without creating one, which would load its module, and some modules create netdevs."""
     if not can_make(kind):
         raise _Absent("the kernel does not know this kind of netdev")
     return "netdevs of this kind can be made"

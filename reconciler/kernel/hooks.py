@@ -1,7 +1,7 @@
-"""Attaching programs to netdevs: by bpf_link where the kernel can, by a clsact filter where it has no TCX (before 6.6).
+"""Attaches programs to netdevs: by bpf_link, or by a clsact filter if the kernel has no TCX (before 6.6).
 
-A hook has a path below links/. With a bpf_link, the link is pinned there, and dies with its pin. With clsact nothing
-of the attachment can be pinned, so the program is, as the mark that the filter is ours.
+A hook has a path below links/. A bpf_link is pinned there, and detached with its pin. A clsact filter cannot be pinned, so its
+program is, which marks the filter as ours.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CLSACT: dict[str, clsact.Direction] = {"tcx_ingress": "ingress", "tcx_egress": 
 _LINKS = (bpf.LINK_TYPE_XDP, bpf.LINK_TYPE_TCX)
 _TCX_POINTS = {bpf.ATTACH_TCX_INGRESS: "tcx_ingress", bpf.ATTACH_TCX_EGRESS: "tcx_egress"}
 _OF_PCN = re.compile(r"\((?:stub|chain|apart)_\d+\)")
-_DETACHED = 1.0  # seconds within which the kernel has surely let go of a link that lost its last pin
+_DETACHED = 1.0  # seconds within which the kernel releases a link after its last pin is removed
 _LOOPBACK = 1
 
 
@@ -44,9 +44,9 @@ def has_tcx() -> bool:
 
 
 def attach(root: Bpffs, path: str, program: int, ifindex: int, point: str, mode: str = "") -> None:
-    """Attach and pin. The pin of a link that is attached to nothing yields. Raises KernelError, HookHeld (by errno EBUSY).
+    """Attach and pin. A pin of a link that is not attached here is replaced. Raises KernelError, HookHeld (errno EBUSY).
 
-    A link of ours that is there still is updated: unpinned, it would be gone only some time later, and in the way until then.
+    A link of ours at this netdev is updated: an unpinned one is released with a delay, and would block a new one.
     """
     if (place := _attached_to(root, path)) == ifindex:
         update(root, path, program, ifindex, point)
@@ -70,7 +70,7 @@ def attach(root: Bpffs, path: str, program: int, ifindex: int, point: str, mode:
 
 
 def update(root: Bpffs, path: str, program: int, ifindex: int, point: str) -> None:
-    """Swap the program of a hook that is ours, without a gap."""
+    """Replace the program of a hook of ours; no packet passes without one."""
     with root.opened(path) as pinned:
         if bpf.link_info(pinned).kind in _LINKS:
             bpf.link_update(pinned, program, None)
@@ -81,7 +81,7 @@ def update(root: Bpffs, path: str, program: int, ifindex: int, point: str) -> No
 
 
 def detach(root: Bpffs, path: str, ifindex: int, point: str) -> None:
-    """Detach and unpin; whatever of it no longer exists is no error. `ifindex` 0: the netdev no longer exists."""
+    """Detach and unpin; absence is no error. `ifindex` 0: the netdev no longer exists."""
     if root.exists(path):
         with contextlib.suppress(OSError, KernelError), root.opened(path) as pinned:
             if bpf.link_info(pinned).kind in _LINKS:
@@ -93,7 +93,7 @@ def detach(root: Bpffs, path: str, ifindex: int, point: str) -> None:
 
 
 def move(root: Bpffs, path: str, to: str) -> None:
-    """Give the pin of a hook another name, which changes nothing for packets. A pin of what is attached to nothing yields."""
+    """Rename the pin of a hook, without effect on packets. A pin at `to` of a link that is not attached here is replaced."""
     if root.exists(to) and _attached_to(root, to):
         raise KernelError(f"rename {path} to {to}", errno.EEXIST)
     root.make_directory(to.rpartition("/")[0])
@@ -103,7 +103,7 @@ def move(root: Bpffs, path: str, to: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Hooked:
-    """What a pin below links/ holds: the program, and the netdev and the hook that it is attached to. `ifindex` 0: none here."""
+    """An attachment: program id, netdev and hook. `ifindex` 0: not attached to a netdev of this network namespace."""
 
     program: int
     ifindex: int
@@ -111,7 +111,7 @@ class Hooked:
 
 
 def read(root: Bpffs, path: str, netdevs: Mapping[str, NetdevState], by_index: Mapping[int, str]) -> Hooked | None:
-    """A hook of ours, by what the kernel has attached and not by the pin's name; None: there is no such hook."""
+    """The attachment at a pin, by the kernel's state and not by the pin's name; None if there is none."""
     try:
         fd = root.open_pin(path)
     except OSError:
@@ -130,7 +130,7 @@ def read(root: Bpffs, path: str, netdevs: Mapping[str, NetdevState], by_index: M
 
 
 def _holds(info: bpf.LinkInfo, netdev: NetdevState | None) -> bool:
-    """Whether the netdev of this index says so too: one in another network namespace may have the same index."""
+    """Whether `netdev` really has the link: a netdev in another network namespace may have the same index."""
     if netdev is None:
         return False
     if info.kind == bpf.LINK_TYPE_XDP:
@@ -139,8 +139,8 @@ def _holds(info: bpf.LinkInfo, netdev: NetdevState | None) -> bool:
 
 
 def _filtered(program: int, point: str, named: NetdevState | None, netdevs: Mapping[str, NetdevState]) -> Hooked:
-    """The netdev on which a filter of ours has the pinned program: the one of the pin's name, or one that was renamed. If none
-    has, what is in the place of it there is what is attached."""
+    """The netdev on which a filter of ours has the pinned program: the one of the pin's name, or one that was renamed. If there
+    is none, the program of our filter at the netdev of the pin's name, if any."""
     instead = 0
     for netdev in (*([named] if named is not None else []), *(netdev for netdev in netdevs.values() if netdev is not named)):
         for entry in clsact.query(netdev.index, _CLSACT[point]):
@@ -151,7 +151,7 @@ def _filtered(program: int, point: str, named: NetdevState | None, netdevs: Mapp
 
 
 def _attached_to(root: Bpffs, path: str) -> int:
-    """The index of the netdev of this network namespace that a pin's link is attached to; 0 if it is to none."""
+    """The index of the netdev of this network namespace that a pin's link is attached to; 0 if there is none."""
     from reconciler.kernel import rtnl
 
     try:
@@ -171,7 +171,7 @@ def _attached_to(root: Bpffs, path: str) -> int:
 
 
 def holders(ifindex: int, point: str) -> str:
-    """Who is on a hook, as well as the kernel can say."""
+    """The programs at a hook, for messages."""
     from reconciler.kernel import rtnl
 
     try:
@@ -185,8 +185,8 @@ def holders(ifindex: int, point: str) -> str:
 
 
 def unpinned(ifindex: int, point: str) -> str:
-    """The first program at a TC hook that is a stub or a chain of some pcn, with its link; '' if there is none. For hooks at
-    which this root has nothing. A link that has just lost its pin gets time to disappear."""
+    """The first program at a TC hook that is a stub or a chain of pcn's, with its link; '' if there is none. For hooks without
+    an attachment of this root. Waits up to _DETACHED seconds for the release of a link whose pin was just removed."""
     deadline = time.monotonic() + _DETACHED
     while True:
         try:

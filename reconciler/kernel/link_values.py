@@ -1,8 +1,8 @@
-"""JSON objects in symlinks, which hold 4,095 bytes: what is longer is compressed, as the record of a cube of many programs is.
+"""JSON objects as targets of symlinks, of at most 4,095 bytes: longer ones (records of cubes with many programs) are compressed.
 
     unpacked(packed(value)) == value
 
-Raises ValueError for what no symlink holds.
+`packed` raises ValueError for a value that is too long even so.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def packed(value: dict[str, Any]) -> str:
 
 
 def unpacked(text: str) -> dict[str, Any] | None:
-    """None: it is no JSON object."""
+    """The inverse of `packed`; None if the text is no JSON object."""
     try:
         if text.startswith(_MARK):
             text = zlib.decompressobj().decompress(base64.b85decode(text.removeprefix(_MARK)), _MOST_UNPACKED).decode()

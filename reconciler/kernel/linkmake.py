@@ -1,7 +1,7 @@
-"""Creates netdevs. The attributes of each kind nest differently, and pyroute2 supports them; it costs 0.13 s to import and
-0.9 ms (and four descriptors) a socket, so it is opened when the first link is created and then kept.
+"""Creates netdevs. The attributes of each kind nest differently, and pyroute2 supports them; it takes 0.13 s to import and
+0.9 ms (and four descriptors) per socket, so a socket is opened for the first link and then reused.
 
-A netdev is born in its namespace, with its name, group, MTU and MAC: a kill leaves it either absent or marked as ours.
+A netdev is created in its namespace, with its name, group, MTU and MAC: a kill leaves it either absent or marked as ours.
 """
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from reconciler.kernel import linkspec
 from reconciler.kernel import netns as namespaces
 from reconciler.model import Link, LinkEnd
 
-_LOWER_KINDS = ("vlan", "macvlan", "vxlan")  # those that sit on another netdev, or send through their namespace
+_LOWER_KINDS = ("vlan", "macvlan", "vxlan")  # with a lower device, or sending in the namespace of their creation
 
 
 class LinkMaker:
-    """Makes netdevs from the namespace that it was opened in. To be used by one thread, without a running event loop:
-    pyroute2 would open another socket, in that other thread's namespace."""
+    """Creates netdevs from the namespace that it was opened in. For one thread only, without a running event loop: pyroute2 would
+    open another socket, in that other thread's namespace."""
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
@@ -35,7 +35,7 @@ class LinkMaker:
             self._iproute = None
 
     def make(self, link: Link, group: int) -> None:
-        """Make the netdev, and the other end if it is a veth; both down. Raises KernelError, FeatureMissing."""
+        """Create the netdev, a veth with its peer; down. Raises KernelError, FeatureMissing."""
         attempt = f"create the {link.kind} netdev '{link.end.name}'" + _place(link.end)
         creator, lower = _creation_place(link)
         with translated(attempt, link.kind), self._socket(creator) as iproute, _targets(link, creator) as targets:
@@ -49,7 +49,7 @@ class LinkMaker:
 
     @contextmanager
     def _socket(self, netns: str | None) -> Iterator[Any]:
-        """An IPRoute of a namespace: our own one is kept, others (vlans and vxlans inside hosts) are rare."""
+        """An IPRoute of a namespace: that of our own is reused, others (vlans and vxlans inside hosts) are rare."""
         if threading.get_ident() != self._thread:
             raise RuntimeError("a LinkMaker belongs to the thread that opened it")
         from pyroute2 import IPRoute  # 0.13 s
@@ -65,10 +65,10 @@ class LinkMaker:
 
 
 def _creation_place(link: Link) -> tuple[str | None, int]:
-    """In which namespace to request the netdev, and the index of its lower device there (0: none).
+    """The namespace in which to request the netdev, and the index of its lower device there (0: none).
 
-    A lower device is searched for beside the netdev first, then in our own namespace (a macvlan of a host's NIC, given to a
-    container). The kinds that need none can all be built from our own namespace, through one socket.
+    A lower device is looked up in the netdev's namespace first, then in our own (a macvlan of a host's NIC for a container).
+    Kinds without one are all created from our own namespace, through one socket. Raises KernelError.
     """
     if link.kind not in _LOWER_KINDS:
         return None, 0
@@ -86,7 +86,7 @@ def _creation_place(link: Link) -> tuple[str | None, int]:
 
 @contextmanager
 def _targets(link: Link, creator: str | None) -> Iterator[list[dict[str, int]]]:
-    """For the end and its peer: the argument that says in which namespace it is born, if not in the creator's."""
+    """For the end and its peer: the argument for its namespace, if that is not the creator's."""
     opened: list[int] = []
     targets: list[dict[str, int]] = []
     try:
@@ -107,7 +107,7 @@ def _targets(link: Link, creator: str | None) -> Iterator[list[dict[str, int]]]:
 
 @contextmanager
 def translated(attempt: str, kind: str = "") -> Iterator[None]:
-    """Turn what pyroute2 and the system raise into ours, with the kernel's own words."""
+    """Convert errors of pyroute2 and the system to KernelError or FeatureMissing, with the kernel's message."""
     from pyroute2.netlink.exceptions import NetlinkError
 
     try:

@@ -1,7 +1,7 @@
-"""The kernel's view of a wanted netdev, and where an existing netdev differs from it. Pure; no system call.
+"""The kernel's form of a desired netdev, and differences of an existing netdev from it. Pure; no system call.
 
-`diff_end` alone defines the drift of a link end: only what was requested counts. Link-local addresses, leases, and routes of
-a routing daemon appear and disappear by themselves and are ignored here.
+`diff_end` alone defines the drift of a link end: only requested properties count. Link-local addresses, leases, and routes of a
+routing daemon change by themselves and are ignored.
 """
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Change:
     after: bool | int | str | Route | None
 
     def undo(self) -> Change:
-        """The change that takes this one back."""
+        """The inverse change."""
         return Change(self.field, self.after, self.before)
 
     def __str__(self) -> str:
@@ -42,10 +42,10 @@ class Change:
 
 
 def diff_end(wanted: LinkEnd, seen: EndState) -> list[Change]:
-    """What must change for the netdev `seen` to be as `wanted`, in an order in which it can be done.
+    """The changes from the netdev `seen` to `wanted`, in a feasible order.
 
-    Unset `mtu` and `mac` are the kernel's choice and never differ. The kernel keeps no routes on a link that is down, so
-    the routes of a wanted end that is down are not compared.
+    Unset `mtu` and `mac` are the kernel's choice and never differ. The kernel keeps no routes on a link that is down, so the
+    routes of a desired end that is down are not compared.
     """
     changes: list[Change] = []
     if wanted.mtu is not None and wanted.mtu != seen.netdev.mtu:
@@ -63,7 +63,7 @@ def diff_end(wanted: LinkEnd, seen: EndState) -> list[Change]:
 
 
 def told_changes(wanted: LinkEnd, old: LinkEnd, seen: EndState) -> list[Change]:
-    """What is another in `wanted` than in `old`, and not so in `seen` already; without routes."""
+    """Changes of MAC and addresses from `old` to `wanted` that `seen` does not have yet; without routes."""
     changes: list[Change] = []
     if wanted.mac is not None and wanted.mac != old.mac and wanted.mac.lower() != seen.netdev.mac:
         changes.append(Change("mac", seen.netdev.mac, wanted.mac.lower()))
@@ -89,9 +89,9 @@ def _set_diff(
 
 
 def differing_options(link: Link, seen: NetdevState, index_of: Callable[[str], int]) -> list[str]:
-    """Names of the options ('kind' among them) in which a netdev is another than `link`, and which a netdev keeps for life.
+    """Names of the options ('kind' among them) in which a netdev differs from `link`, and which cannot change after its creation.
 
-    `index_of` gives a lower device's index by name, 0 if there is none.
+    `index_of` returns a lower device's index by name, 0 if there is none.
     """
     if seen.kind != link.kind:
         return ["kind"]
@@ -107,7 +107,7 @@ def differing_options(link: Link, seen: NetdevState, index_of: Callable[[str], i
 
 
 def creation(end: LinkEnd, kind: str, options: Mapping[str, Any], lower: int) -> dict[str, Any]:
-    """The arguments with which pyroute2's `link("add", …)` makes this netdev; `lower` is the index of options['link'] or 0."""
+    """The arguments of pyroute2's `link("add", …)` for this netdev; `lower` is the index of options['link'] or 0."""
     arguments: dict[str, Any] = {"ifname": end.name, "kind": kind, **tuning(end)}
     if lower and kind in ("vlan", "macvlan"):
         arguments["link"] = lower
@@ -125,7 +125,7 @@ def creation(end: LinkEnd, kind: str, options: Mapping[str, Any], lower: int) ->
 
 
 def tuning(end: LinkEnd) -> dict[str, Any]:
-    """What can be requested at birth of any netdev."""
+    """Arguments for the creation of a netdev of any kind."""
     return {name: value for name, value in (("mtu", end.mtu), ("address", end.mac)) if value is not None}
 
 
@@ -171,7 +171,7 @@ def _bits(ip: str) -> int:
 
 
 def words(value: bool | int | str | Route | None) -> str:
-    """A value of a Change as a human reads it."""
+    """A value of a Change, for messages."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Route):

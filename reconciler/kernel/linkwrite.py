@@ -1,7 +1,7 @@
 """Single changes of a netdev, its addresses and its routes, as one raw netlink request each.
 
-All can be repeated: an address or a route that is there already, or no longer exists, is no error. Each opens the
-socket it needs in the namespace it needs it in (40 us), so that a thousand hosts do not mean a thousand open descriptors.
+All are idempotent: adding an existing address or route, or removing an absent one, is no error. Each opens its socket in the
+namespace (40 us), so that a thousand hosts do not need a thousand open descriptors.
 """
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CREATE = nlmsg.NLM_F_CREATE | nlmsg.NLM_F_EXCL
 
 def set_link(name: str, netns: str | None = None, *, up: bool | None = None, mtu: int | None = None, mac: str | None = None,
              alias: str | None = None, group: int | None = None, segments: int = 0) -> None:  # fmt: skip
-    """Change what is given of a netdev, in one request. Raises KernelError."""
+    """Change the passed properties of a netdev, in one request. Raises KernelError."""
     body = segment_sizes(segments)
     if mac is not None:
         body += nlmsg.attribute(MAC, bytes.fromhex(mac.replace(":", "")))
@@ -45,14 +45,14 @@ def set_link(name: str, netns: str | None = None, *, up: bool | None = None, mtu
 
 
 def set_promiscuous(name: str, on: bool) -> None:
-    """Whether a netdev is to hear frames for other stations. Raises KernelError."""
+    """Switch promiscuous mode of a netdev. Raises KernelError."""
     with requesting(f"change the netdev '{name}'", None) as sock:
         flags = rtnl.IFF_PROMISC if on else 0
         nlmsg.request(sock, rtnl.RTM_SETLINK, 0, ifinfo(socket.if_nametoindex(name), flags, rtnl.IFF_PROMISC))
 
 
 def delete_link(name: str, netns: str | None = None) -> bool:
-    """Delete a netdev (a veth goes with its peer); False if there was none. About 20 ms each: `delete_group` for many."""
+    """Delete a netdev (a veth with its peer); False if there was none. About 20 ms each: use `delete_group` for many."""
     with requesting(f"delete the netdev '{name}'", netns) as sock:
         try:
             nlmsg.request(sock, rtnl.RTM_DELLINK, 0, ifinfo(0) + nlmsg.text(IFNAME, name))
@@ -64,9 +64,9 @@ def delete_link(name: str, netns: str | None = None) -> bool:
 
 
 def add_address(name: str, netns: str | None, address: str) -> None:
-    """Add 'address/length' to a netdev; nothing if it is there. IPv6 addresses are usable at once (no DAD).
+    """Add 'address/length' to a netdev, unless it is there. IPv6 addresses are usable at once (no DAD).
 
-    Where IPv6 is off on this netdev it is switched on: the address says that it is wanted. Raises KernelError.
+    If IPv6 is disabled on this netdev it is enabled, since the address needs it. Raises KernelError.
     """
     address = linkspec.canonical_address(address)
     with requesting(f"add the address {address} to '{name}'", netns) as sock:
@@ -85,7 +85,7 @@ def add_address(name: str, netns: str | None, address: str) -> None:
 
 
 def remove_address(name: str, netns: str | None, address: str) -> None:
-    """Take an address away; nothing if it is not there. Raises KernelError."""
+    """Remove an address, if it is there. Raises KernelError."""
     address = linkspec.canonical_address(address)
     with requesting(f"remove the address {address} from '{name}'", netns) as sock:
         try:
@@ -96,7 +96,7 @@ def remove_address(name: str, netns: str | None, address: str) -> None:
 
 
 def add_route(name: str, netns: str | None, route: Route) -> None:
-    """Add a route through a netdev to the main table; nothing if the same is there. Raises KernelError."""
+    """Add a route through a netdev to the main table, unless the same is there. Raises KernelError."""
     route = linkspec.canonical_route(route)
     with requesting(f"add the route {linkspec.words(route)} through '{name}'", netns) as sock:
         index = socket.if_nametoindex(name)
@@ -108,18 +108,18 @@ def add_route(name: str, netns: str | None, route: Route) -> None:
 
 
 def remove_route(name: str, netns: str | None, route: Route) -> None:
-    """Take a route away; nothing if it is not there. Raises KernelError."""
+    """Remove a route, if it is there. Raises KernelError."""
     route = linkspec.canonical_route(route)
     with requesting(f"remove the route {linkspec.words(route)} through '{name}'", netns) as sock:
         try:
             nlmsg.request(sock, _RTM_DELROUTE, 0, _route_body(socket.if_nametoindex(name), route, removing=True))
-        except ProcessLookupError:  # ESRCH is how the kernel says that there is no such route
+        except ProcessLookupError:  # ESRCH: there is no such route
             return
 
 
 @contextmanager
 def requesting(attempt: str, netns: str | None) -> Iterator[socket.socket]:
-    """A netlink socket of a namespace, with this thread in it; what fails in the block is reported as `attempt`."""
+    """A netlink socket of a namespace, with this thread in it; errors in the block become KernelErrors about `attempt`."""
     try:
         with namespaces.inside(netns), nlmsg.open_socket() as sock:
             yield sock
@@ -133,13 +133,13 @@ def requesting(attempt: str, netns: str | None) -> Iterator[socket.socket]:
 
 
 def segment_sizes(size: int) -> bytes:
-    """Attributes of a netdev by which TCP's segments may have so many bytes on it, sent and received; 0: no attribute. More than
-    65536 is BIG TCP; of IPv4, kernels before 6.3 pass over it."""
+    """Attributes for the maximum bytes of TCP segments on a netdev, sent (GSO) and received (GRO); 0: no attributes. More than
+    65536 is BIG TCP; kernels before 6.3 ignore those of IPv4."""
     return b"".join(nlmsg.u32(each, size) for each in _SEGMENTS if size)
 
 
 def ifinfo(index: int, flags: int = 0, mask: int = 0) -> bytes:
-    """`struct ifinfomsg`: which netdev, and which of its flags are to be what."""
+    """`struct ifinfomsg`: the netdev, and values (`flags`) of the flags in `mask`."""
     return struct.pack("=BBHiII", socket.AF_UNSPEC, 0, 0, index, flags, mask)
 
 
@@ -155,7 +155,7 @@ def _route_body(index: int, route: Route, *, removing: bool = False) -> bytes:
     to, _, length = route.to.partition("/")
     family = socket.AF_INET6 if ":" in to else socket.AF_INET
     scope = _SCOPE_LINK if route.via is None and family == socket.AF_INET else _SCOPE_UNIVERSE
-    protocol, scope = (0, _SCOPE_NOWHERE) if removing else (_PROTOCOL_STATIC, scope)  # remove it whoever made it, and how
+    protocol, scope = (0, _SCOPE_NOWHERE) if removing else (_PROTOCOL_STATIC, scope)  # remove it whatever its protocol and scope
     body = struct.pack("=8BI", family, int(length), 0, 0, _TABLE_MAIN, protocol, scope, _TYPE_UNICAST, 0)
     if int(length):
         body += nlmsg.attribute(_RTA_DST, socket.inet_pton(family, to))
@@ -165,7 +165,7 @@ def _route_body(index: int, route: Route, *, removing: bool = False) -> bytes:
 
 
 def _enable_ipv6(name: str) -> bool:
-    """Switch IPv6 on for one netdev of the namespace that this thread is in; False if it was not off."""
+    """Enable IPv6 on a netdev of this thread's namespace; False if it was enabled, or does not exist."""
     switch = f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6"
     try:
         with open(switch, "r+", encoding="ascii") as file:

@@ -26,7 +26,7 @@ HASH, ARRAY, PROG_ARRAY, PERF_ARRAY, PERCPU_HASH, PERCPU_ARRAY = range(1, 7)
 LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE, ARRAY_OF_MAPS, HASH_OF_MAPS, DEVMAP = range(9, 15)
 QUEUE, STACK, DEVMAP_HASH, RINGBUF = 22, 23, 25, 27
 PER_CPU = frozenset({PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH})
-_WITHOUT_ROWS = frozenset({PERF_ARRAY, QUEUE, STACK, RINGBUF})  # what is in them is taken out, not looked at
+_WITHOUT_ROWS = frozenset({PERF_ARRAY, QUEUE, STACK, RINGBUF})  # their content can only be consumed
 ARRAYS = frozenset({ARRAY, PERCPU_ARRAY, PROG_ARRAY, DEVMAP, ARRAY_OF_MAPS})
 _BATCHED = frozenset({HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE})
 BPF_F_RDONLY_PROG = 1 << 7
@@ -107,7 +107,7 @@ def _load_btf(raw: bytes, name: str) -> int:
 
 
 def kernel_name(name: str) -> bytes:
-    """The at most 15 characters that the kernel keeps of a name; a help to a reader, never an identity."""
+    """A name as the kernel stores it, at most 15 characters; for display, never an identity."""
     return _NOT_IN_A_NAME.sub("_", name[:15]).encode()
 
 
@@ -125,9 +125,9 @@ _Described = ctypes.c_char * _INFO.size
 
 @once
 def _seen(kind: int, key: int, value: int, entries: int, flags: int) -> MapSpec:
-    """A map's shape by what the kernel reports of it. Kept, since there are a thousand maps of a shape and few shapes."""
+    """A map's shape by the kernel's description. Memoised: there may be a thousand maps, of few shapes."""
     if kind in (DEVMAP, DEVMAP_HASH):
-        flags &= ~BPF_F_RDONLY_PROG  # the kernel adds it by itself
+        flags &= ~BPF_F_RDONLY_PROG  # the kernel adds it to every such map
     if kind == ARRAY:
         flags &= ~_BPF_F_MMAPABLE
     return MapSpec(kind, key, value, entries, flags)
@@ -149,7 +149,7 @@ def update(fd: int, key: bytes, value: bytes) -> None:
 
 
 def insert(fd: int, key: bytes, value: bytes) -> bool:
-    """Write a row unless there is one by now; False if there is no room for it."""
+    """Write a row unless the key exists; False if the map is full."""
     try:
         bpf.bpf(bpf.MAP_UPDATE, bpf.Row(fd, key, value, _BPF_NOEXIST))
     except OSError as error:
@@ -171,7 +171,7 @@ def delete(fd: int, key: bytes) -> bool:
 
 
 def freeze(fd: int) -> None:
-    """No user-space write ever again; with BPF_F_RDONLY_PROG the verifier then reads the value as a constant."""
+    """Forbid writes from user space, irrevocably; with BPF_F_RDONLY_PROG the verifier then treats the value as a constant."""
     bpf.bpf(bpf.MAP_FREEZE, struct.pack("<I", fd))
 
 
@@ -195,7 +195,7 @@ def rows(fd: int, spec: MapSpec) -> dict[bytes, bytes]:
 
 
 Content = bytes | batch_read.Block | dict[bytes, bytes]
-"""All rows as they can be had quickest: an array's memory, each value padded to 8 bytes, or a block, or rows by key."""
+"""All rows in the format that is read fastest: an array's memory, each value padded to 8 bytes, or a block, or rows by key."""
 
 
 def content(fd: int, spec: MapSpec) -> Content:
@@ -230,14 +230,14 @@ def rows_of(raw: Content, spec: MapSpec, *, sparse: bool = False) -> dict[bytes,
 
 
 def keys_of(raw: Content, spec: MapSpec) -> bytes:
-    """All keys, one after the other."""
+    """All keys, concatenated."""
     if isinstance(raw, batch_read.Block):
         return raw.keys
     return b"".join(raw if isinstance(raw, dict) else _array_keys(spec.max_entries)[: spec.max_entries])
 
 
 def _mapped(fd: int, spec: MapSpec) -> bytes | None:
-    """An array's memory, each value padded to 8 bytes; None if it is not one of those that can be mapped."""
+    """An array's memory, each value padded to 8 bytes; None if the map is not mmapable."""
     if spec.type != ARRAY or spec.max_entries < _MAPPED_ROWS:
         return None
     with contextlib.suppress(OSError), mmap.mmap(fd, spec.stride * spec.max_entries, prot=mmap.PROT_READ) as memory:
@@ -246,7 +246,7 @@ def _mapped(fd: int, spec: MapSpec) -> bytes | None:
 
 
 def _array_keys(count: int) -> tuple[bytes, ...]:
-    """At least so many rows' keys."""
+    """The keys of an array's first rows, at least `count` of them."""
     return _keys_below(1 << max(0, count - 1).bit_length())
 
 
@@ -255,14 +255,14 @@ def _keys_below(count: int) -> tuple[bytes, ...]:
     return tuple(index.to_bytes(4, sys.byteorder) for index in range(count))
 
 
-_WAIT, _MOST_WAITS = 0.005, 100  # seconds; without a single row
-_FEW = 8  # rows that are asked for or written one by one
-_SHARE = 16  # a table is read as a whole for its sixteenth
+_WAIT, _MOST_WAITS = 0.005, 100  # seconds, and waits in a row without progress
+_FEW = 8  # rows that are looked up one by one
+_SHARE = 16  # a table is read completely if a sixteenth of its rows is requested
 _NO_BATCHES = frozenset({errno.EINVAL, errno.EOPNOTSUPP, 524})  # 524: ENOTSUPP, the kernel's own
 
 
 def lookup_many(fd: int, spec: MapSpec, wanted: Collection[bytes]) -> dict[bytes, bytes]:
-    """Those of these rows that are there. Many of them are read with the entire table, and of an empty one none."""
+    """The existing rows with these keys. For many keys the entire table is read, unless it is empty."""
     if len(wanted) > _FEW:
         if spec.type not in ARRAYS and next(keys(fd, spec), None) is None:
             return {}
@@ -275,8 +275,8 @@ def lookup_many(fd: int, spec: MapSpec, wanted: Collection[bytes]) -> dict[bytes
 def update_many(fd: int, spec: MapSpec, wanted: Mapping[bytes, bytes]) -> None:
     """Write rows, in one call where possible. Raises OSError; rows before the failing one are then written.
 
-    A table that is not allocated in advance takes its rows from a small stock, which the kernel fills up in the background.
-    Thousands of rows at once may find it empty (ENOMEM): then they wait for it, as long as that lasts.
+    A table without preallocation takes its rows from a small per-CPU cache, which the kernel refills in the background. Thousands
+    of rows at once may exhaust it (ENOMEM): then this retries, with at most _MOST_WAITS waits in a row without progress.
     """
     done, waits = 0, 0
     while len(wanted) > 1 and spec.type in _BATCHED:
@@ -295,7 +295,7 @@ def update_many(fd: int, spec: MapSpec, wanted: Mapping[bytes, bytes]) -> None:
 
 
 def delete_many(fd: int, spec: MapSpec, doomed: Iterable[bytes]) -> int:
-    """Remove rows, in one call where possible; how many there were."""
+    """Remove rows, in one call where possible; returns the number that existed."""
     left, removed = list(doomed), 0
     while len(left) > 1 and spec.type in _BATCHED - ARRAYS:
         error, gone = _batch(bpf.MAP_DELETE_BATCH, fd, spec, left)
@@ -305,12 +305,12 @@ def delete_many(fd: int, spec: MapSpec, doomed: Iterable[bytes]) -> int:
         if error != errno.ENOENT:
             left = left[gone:]
             break
-        left = left[gone + 1 :]  # the next one was not there
+        left = left[gone + 1 :]  # the next key does not exist
     return removed + sum(delete(fd, key) for key in left)
 
 
 def _batch(command: int, fd: int, spec: MapSpec, names: Sequence[bytes], values: Sequence[bytes] = ()) -> tuple[int, int]:
-    """Do something to many rows: (the error's number or 0, how many rows it was done to before)."""
+    """A batch command: (errno or 0, number of rows processed before the error)."""
     buffers = ctypes.create_string_buffer(b"".join(names)), ctypes.create_string_buffer(b"".join(values))
     at = bpf.address(buffers[0]), bpf.address(buffers[1]) if values else 0
     attributes = ctypes.create_string_buffer(struct.pack("<QQQQIIQQ", 0, 0, *at, len(names), fd, 0, 0), 56)
@@ -318,5 +318,5 @@ def _batch(command: int, fd: int, spec: MapSpec, names: Sequence[bytes], values:
         bpf.bpf(command, attributes)
     except OSError as error:
         done: int = struct.unpack_from("<I", attributes.raw, 32)[0]
-        return error.errno or errno.EIO, done if done < len(names) else 0  # older kernels say nothing if they did not begin
+        return error.errno or errno.EIO, done if done < len(names) else 0  # older kernels leave the count as it was
     return 0, len(names)

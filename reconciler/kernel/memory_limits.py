@@ -1,4 +1,4 @@
-"""How much memory there is to be had: what the machine has free, and what the memory cgroups that we are in still allow.
+"""Available memory: of the machine, and within the limits of our memory cgroups.
 
 The kernel charges a table to the cgroup of the process that creates it.
 """
@@ -9,21 +9,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_FIRST = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"  # of both versions of the interface
+_FIRST = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"  # of cgroup v1; below, of v2
 _SECOND = "memory.max", "memory.current", "inactive_file"
-_NO_LIMIT = 1 << 60  # cgroup v1 says 'none' with a number near 2^63
+_NO_LIMIT = 1 << 60  # cgroup v1 has a number near 2^63 for none
 
 
 @dataclass(frozen=True, slots=True)
 class Available:
-    """`by` says what sets the bound."""
+    """`by`: what sets the bound, for messages."""
 
     bytes: int
     by: str
 
 
 def available(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> Available:
-    """The least of all bounds. What cannot be read is none."""
+    """The least of all bounds; unreadable ones are ignored."""
     return min(_bounds(proc, cgroups), key=lambda bound: bound.bytes, default=Available(_NO_LIMIT, "nothing"))
 
 
@@ -40,7 +40,7 @@ def _bounds(proc: Path, cgroups: Path) -> Iterator[Available]:
 
 
 def _of_group(mount: Path, path: str, names: tuple[str, str, str]) -> Iterator[Available]:
-    """The bounds of a cgroup and of those around it. Files in the page cache yield."""
+    """The bounds of a cgroup and its parents. The inactive page cache counts as available."""
     limit, usage, reclaimable = names
     group = mount / path.lstrip("/")
     for each in (group, *group.parents):

@@ -1,7 +1,7 @@
-"""Changing the kernel's network: netdevs, their addresses and routes. Reading is `reconciler.kernel.rtnl`.
+"""Changes of netdevs, their addresses and routes. Reads are in `reconciler.kernel.rtnl`.
 
 Links are created by pyroute2 (`reconciler.kernel.linkmake`); single changes are raw requests (`reconciler.kernel.linkwrite`).
-Here are the changes that take more than one request, and must not stop half-way.
+This module has the changes that take more than one request, and are undone on failure.
 """
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ SCRATCH_GROUPS = 63  # see owned_groups
 
 
 def owned_groups(group: int) -> range:
-    """The groups in which a link of `group` can be found: its own, and those it passes through while it is deleted.
+    """The groups in which a link of `group` can be: its own, and the scratch groups in which it is deleted.
 
-    A process killed within `delete_group` leaves links in one of the others; they are still ours, and doomed.
+    If a process is killed within `delete_group`, links stay in a scratch group; they are still ours, and to be deleted.
     """
     return range(group, group + 1 + SCRATCH_GROUPS)
 
 
 class Netlink:
-    """A writer for the namespace that the calling thread is in, and for all named ones. Close it, or use it in a `with`.
+    """A writer for the calling thread's namespace, and for all named ones. Close it, or use it in a `with`.
 
-    To be used by the thread that made it, and not from a coroutine (pyroute2 runs an event loop of its own).
+    Only for the thread that created it, and not from a coroutine (pyroute2 runs an event loop of its own).
     """
 
     def __init__(self) -> None:
@@ -49,8 +49,8 @@ class Netlink:
         self._maker.close()
 
     def create_link(self, link: Link, group: int, alias: str = "") -> None:
-        """Make a netdev (both ends of a veth), in `group` from its first moment, with its MTU and MAC; then `alias`, and up
-        if it is wanted up. Addresses and routes are `configure`'s. What fails half-way is taken away again.
+        """Create a netdev (both ends of a veth) with its group, MTU and MAC; then set `alias`, and up if desired. Addresses and
+        routes are set by `configure`. On failure the netdev is deleted.
 
         Raises KernelError (EEXIST if a name is taken), FeatureMissing for a kind that this kernel does not have.
         """
@@ -60,7 +60,7 @@ class Netlink:
             for end in ends:
                 linkwrite.set_link(end.name, end.netns, alias=alias or None, up=True if end.up else None)
             for end in ends:
-                rtnl.link(end.name, end.netns)  # so that it carries packets from now on; see there
+                rtnl.link(end.name, end.netns)  # so that it forwards packets at once: see `rtnl.link`
         except KernelError:
             with suppress(KernelError):
                 linkwrite.delete_link(link.end.name, link.end.netns)
@@ -68,22 +68,22 @@ class Netlink:
 
 
 def configure(end: LinkEnd) -> list[Change]:
-    """Make a netdev that exists as `end` says; returns what was changed. Raises KernelError (ENODEV if it does not exist)."""
+    """Change an existing netdev to `end`; returns the changes. Raises KernelError (ENODEV if it does not exist)."""
     changes = linkspec.diff_end(end, _must_exist(end.name, end.netns))
     apply_changes(end.name, end.netns, changes)
     return changes
 
 
 def apply_changes(name: str, netns: str | None, changes: Sequence[Change]) -> None:
-    """Do the changes that `linkspec.diff_end` found; all of them, or (after a KernelError) none.
+    """Perform the changes that `linkspec.diff_end` returned; all of them, or (after a KernelError) none.
 
-    To take them back later: `apply_changes(name, netns, [change.undo() for change in changes])`.
+    To undo them later: `apply_changes(name, netns, [change.undo() for change in changes])`.
     """
     before = _must_exist(name, netns)
     try:
         _change(before, changes)
     except KernelError:
-        with suppress(KernelError):  # the first error says more than one met while cleaning up
+        with suppress(KernelError):  # the first error is reported, not one of the rollback
             _change(now := _must_exist(name, netns), linkspec.diff_end(_as_wanted(before), now))
         raise
 
@@ -102,7 +102,7 @@ def _change(before: EndState, changes: Sequence[Change]) -> None:
 
 
 def _add_missing(before: EndState, changes: Sequence[Change], *, up: bool) -> None:
-    """Add what is to be added, and again what the kernel took away beyond what it was told to: secondary addresses with
+    """Add the new addresses and routes, and restore those that the kernel removed as a side effect: secondary addresses with
     their primary one, IPv6 addresses with the link's state, routes with their gateway's subnet."""
     name, netns = before.netdev.name, before.netdev.netns
     now = _must_exist(name, netns)
@@ -125,10 +125,10 @@ def _add_missing(before: EndState, changes: Sequence[Change], *, up: bool) -> No
 
 
 def delete_group(group: int, names: Collection[str], netns: str | None = None) -> list[str]:
-    """Delete those of the named netdevs that are in `group` (or `owned_groups(group)`), all at once; returns their names.
+    """Delete those of the named netdevs that are in `owned_groups(group)`, all at once; returns their names.
 
-    Deleting a veth costs the kernel 20 ms of waiting, but all links of a group are deleted with one wait. The doomed ones
-    are inserted in a group of their own for it, so that no other link can be hit. Raises KernelError.
+    The deletion of a veth waits 20 ms in the kernel, but all links of a group are deleted with one wait. So several netdevs are
+    moved to an unused scratch group first, which has no other links. Raises KernelError.
     """
     owned, present = owned_groups(group), rtnl.links(netns)
     doomed = [present[name] for name in dict.fromkeys(names) if name in present and present[name].group in owned]
@@ -144,7 +144,7 @@ def delete_group(group: int, names: Collection[str], netns: str | None = None) -
             moves = [(rtnl.RTM_SETLINK, 0, ifinfo(netdev.index) + doom) for netdev in doomed]
             outcomes = nlmsg.requests(sock, [*moves, (rtnl.RTM_DELLINK, 0, ifinfo(0) + doom)])
         for failure in outcomes:
-            if failure is not None and failure.errno != errno.ENODEV:  # ENODEV: it went with its peer, or by itself
+            if failure is not None and failure.errno != errno.ENODEV:  # ENODEV: deleted with its peer, or by someone else
                 raise failure
     return [netdev.name for netdev in doomed]
 
@@ -157,7 +157,7 @@ def _must_exist(name: str, netns: str | None) -> EndState:
 
 
 def _as_wanted(state: EndState) -> LinkEnd:
-    """The end that would be seen as `state`: what a failed change goes back to."""
+    """The end whose state is `state`, to restore it after a failed change."""
     netdev = state.netdev
     return LinkEnd(
         netdev.name, netdev.netns, tuple(entry.address for entry in state.addresses if not entry.automatic),

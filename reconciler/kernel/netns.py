@@ -1,7 +1,7 @@
 """Network namespaces by name, exchangeable with those of `ip netns`: a name is a bind mount in /run/netns.
 
-Python below 3.12 has no `os.setns`, and iproute2 would be a process for each step, so the few system calls are made here.
-A namespace belongs to a thread, not to a process: everything below concerns the calling thread only.
+Python below 3.12 has no `os.setns`, and iproute2 would be a process for each step, so this module uses the system calls. A
+namespace belongs to a thread, not to a process: everything below affects the calling thread only.
 """
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def names() -> list[str]:
-    """The named network namespaces, sorted. A file that a killed `create` left behind is not one."""
+    """The named network namespaces, sorted. Files without one (from a killed `create`) are omitted."""
     try:
         entries = sorted(os.listdir(RUN_DIR))
     except FileNotFoundError:
@@ -38,15 +38,15 @@ def names() -> list[str]:
 
 
 def exists(name: str) -> bool:
-    """Whether `name` is a namespace now."""
+    """Whether a namespace of this name exists."""
     return _is_namespace(RUN_DIR / name)
 
 
 def create(name: str) -> None:
-    """Make an empty namespace with its loopback up.
+    """Create an empty namespace with its loopback up.
 
-    Killed in between it leaves at most a plain file, which the next `create` or `delete` of that name mends.
-    Raises KernelError (EEXIST if the namespace is there).
+    A kill leaves at most a plain file, which the next `create` or `delete` of that name handles. Raises KernelError (EEXIST if
+    the namespace exists).
     """
     path = RUN_DIR / name
     try:
@@ -65,13 +65,13 @@ def create(name: str) -> None:
 
 
 def delete(name: str) -> bool:
-    """Take the name away; False if there was none. Raises KernelError.
+    """Remove the name; False if there was none. Raises KernelError.
 
     The kernel destroys the namespace and its netdevs some milliseconds later, once no process or socket is in it.
     """
     path = RUN_DIR / name
     try:
-        while _libc.umount2(os.fsencode(path), _MNT_DETACH) == 0:  # a file can be mounted over more than once
+        while _libc.umount2(os.fsencode(path), _MNT_DETACH) == 0:  # mounts can be stacked
             continue
         if ctypes.get_errno() not in (errno.EINVAL, errno.ENOENT):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -85,10 +85,10 @@ def delete(name: str) -> bool:
 
 @contextmanager
 def inside(name: str | None) -> Iterator[None]:
-    """Run the block with this thread in the namespace `name`; None stays where it is. Always returns to where it was.
+    """Run the block with this thread in the namespace `name` (None: the present one), and return to the present one.
 
-    Sockets opened in the block stay in the namespace and may be kept. /sys still shows the namespace it was mounted in;
-    /proc/net and /proc/sys/net follow the thread. Raises KernelError if there is no such namespace.
+    Sockets opened in the block stay in the namespace, and can be used afterwards. /sys still shows the namespace in which it was
+    mounted; /proc/net and /proc/sys/net follow the thread. Raises KernelError if there is no such namespace.
     """
     if name is None:
         yield
@@ -108,8 +108,8 @@ def inside(name: str | None) -> Iterator[None]:
 
 @contextmanager
 def throwaway() -> Iterator[None]:
-    """Run the block with this thread in a new, unnamed namespace, which no longer exists afterwards even if the process is
-    killed."""
+    """Run the block with this thread in a new, unnamed namespace, which the kernel destroys afterwards, even if the process is
+    killed. Raises OSError."""
     with _returning():
         if _libc.unshare(_CLONE_NEWNET):
             code = ctypes.get_errno()
@@ -123,15 +123,15 @@ def _returning() -> Iterator[None]:
     try:
         yield
     finally:
-        # Not allowed to return, but never left either: an ordinary user whose entering was refused.
+        # setns also fails for an ordinary user who could not enter the other namespace, and so has not left this one.
         stranded = _libc.setns(own, _CLONE_NEWNET) != 0 and os.stat(_OWN).st_ino != os.fstat(own).st_ino
         os.close(own)
-        if stranded:  # going on would change somebody else's network
+        if stranded:  # continuing would change another network
             raise SystemExit("pcn: cannot return to its own network namespace")
 
 
 def _is_namespace(path: Path) -> bool:
-    """Namespace files live on one kernel-internal file system: same device as our own."""
+    """Whether a file is on the kernel's file system of namespaces: the same device as our own."""
     try:
         return os.stat(path).st_dev == os.stat(_OWN).st_dev
     except OSError:
@@ -140,9 +140,9 @@ def _is_namespace(path: Path) -> bool:
 
 @contextmanager
 def _prepared_run_dir() -> Iterator[None]:
-    """Make /run/netns a shared mount, as `ip netns add` does (and under its lock), and keep the lock during the block.
+    """Make /run/netns a shared mount, as `ip netns add` does (and under its lock), and hold the lock during the block.
 
-    Without this a later `ip netns add` would mount the directory over itself and hide our namespaces under it.
+    Otherwise a later `ip netns add` would mount the directory over itself and hide our namespaces.
     """
     RUN_DIR.mkdir(mode=0o755, parents=True, exist_ok=True)
     lock = os.open(RUN_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -167,7 +167,7 @@ def _mount(source: str | Path, target: Path, flags: int) -> None:
 
 
 def raise_loopback() -> None:
-    """`ip netns add` leaves lo down, and then a host cannot even reach its own addresses."""
+    """Set lo up: in a new namespace it is down, and a host could not reach its own addresses."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         flags = fcntl.ioctl(sock, _SIOCGIFFLAGS, struct.pack("16sH14x", b"lo", 0))
         (current,) = struct.unpack_from("H", flags, 16)

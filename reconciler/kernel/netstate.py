@@ -1,4 +1,4 @@
-"""Netdevs, addresses and routes as plain values: what was read from the kernel, ready to be compared."""
+"""Netdevs, addresses and routes as read from the kernel: plain values that can be compared."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ LINK_TYPES = {
     32: "INFINIBAND", 512: "PPP", 519: "RAWIP", 768: "TUNNEL", 769: "TUNNEL6", 776: "SIT", 778: "IPGRE", 823: "IP6GRE",
     ARPHRD_ETHER: "ETHER", ARPHRD_LOOPBACK: "LOOPBACK", 0xFFFE: "NONE",
 }  # fmt: skip
-"""Names of link types, ARPHRD_* of linux/if_arp.h, as far as messages want them."""
+"""Names of link types, ARPHRD_* of linux/if_arp.h, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,13 @@ class XdpState:
 
 @dataclass(frozen=True, slots=True)
 class NetdevState:
-    """One netdev as the kernel has it. `kind` is '' for a device without one (hardware, lo).
+    """One netdev. `kind` is '' for a device without one (hardware, lo).
 
-    `peer_index` is the other end of a veth or the lower device of a vlan or macvlan, 0 if none, and is an index of the
-    namespace `peer_netnsid` (see `namespace_ids`), or of the same one if that is None. `options` are the kind's own, with
-    the names of model.Link.options, except that `link` is an index. `link_type` is one of ARPHRD_*. `other_names` are altnames,
-    which are taken too. `running` follows `carrier`, what is on the wire, a little later. `losses` is how many times
-    the carrier was lost since the netdev was made. `promiscuous` is what was requested, and not what a bridge or a sniffer has
-    done.
+    `peer_index` is the other end of a veth or the lower device of a vlan or macvlan, 0 if none, and is an index in the namespace
+    `peer_netnsid` (see `rtnl.namespace_ids`), or in the same one if that is None. `options` are those of its kind, by the names
+    of model.Link.options, except that `link` is an index. `link_type` is one of ARPHRD_*. `other_names` are altnames, which no
+    other netdev can have. `carrier` is the link's physical state, which `running` follows with a delay; `losses` the number of
+    carrier losses since the netdev's creation. `promiscuous`: whether user space set the flag; bridges and sniffers do not count.
     """
 
     name: str
@@ -56,8 +55,8 @@ class NetdevState:
 
     @property
     def carries_ethernet(self) -> bool:
-        """Whether packets on it begin with an Ethernet header. An owner can give a tun device any link type, so its mode
-        decides too."""
+        """Whether its packets begin with an Ethernet header. A tun device can have any link type, so its mode is considered
+        too."""
         return self.link_type in (ARPHRD_ETHER, ARPHRD_LOOPBACK) and self.options.get("mode") != "tun"
 
 
@@ -65,8 +64,8 @@ class NetdevState:
 class AddressState:
     """An address with its prefix length ('10.0.0.1/24') on the netdev `index`.
 
-    `automatic` ones were not requested by anybody: link-local and loopback's ones, and those with a
-    lifetime (DHCP, router advertisements).
+    `automatic` ones were not configured explicitly: link-local and loopback addresses, and those with a lifetime (DHCP, router
+    advertisements).
     """
 
     index: int
@@ -78,7 +77,7 @@ class AddressState:
 class RouteState:
     """A route of the main table. `to` is a prefix (0.0.0.0/0 and ::/0 for default ones), `index` its netdev, 0 if many.
 
-    `automatic` ones belong to a routing daemon, DHCP or router advertisements. The kernel's own are not listed at all.
+    `automatic` ones are from a routing daemon, DHCP or router advertisements. The kernel's own are omitted.
     """
 
     index: int
@@ -90,7 +89,7 @@ class RouteState:
 
 @dataclass(frozen=True, slots=True)
 class EndState:
-    """A netdev with its addresses and routes: what a model.LinkEnd is compared with."""
+    """A netdev with its addresses and routes, for comparison with a model.LinkEnd."""
 
     netdev: NetdevState
     addresses: tuple[AddressState, ...] = ()
@@ -99,7 +98,7 @@ class EndState:
 
 @dataclass(frozen=True, slots=True)
 class NetdevCounters:
-    """What a netdev has received and sent since it was created: packets, bytes, errors, drops. In the kernel's order."""
+    """A netdev's counters since its creation: packets, bytes, errors, drops. In the kernel's order."""
 
     rx_packets: int = 0
     tx_packets: int = 0

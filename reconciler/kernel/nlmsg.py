@@ -1,8 +1,8 @@
-"""Netlink messages in their plainest form: enough to read fast and to send a few requests at once.
+"""Netlink messages, encoded and decoded with little overhead: fast dumps, and batches of requests.
 
-A netlink library decodes every attribute of every link into objects, 0.2-0.35 ms a link: a third of a second for a
-thousand links, before anything has been compared. What a reconcile reads, it reads through this module instead, and only
-the attributes that somebody examines are decoded (see `reconciler.kernel.rtnl`).
+A netlink library decodes every attribute of every link into objects, 0.2-0.35 ms a link: a third of a second for a thousand
+links, before any comparison. A reconcile reads through this module instead, and only the attributes in use are decoded (see
+`reconciler.kernel.rtnl`).
 """
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port 
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _RECEIVE_BYTES = 1 << 17
 _DUMP_TRIES = 10
-_BATCH = 64  # requests in flight: their answers, a kilobyte each, must fit in the socket's receive buffer
+_BATCH = 64  # requests in flight: their responses, a kilobyte each, must fit in the socket's receive buffer
 
 
 def open_socket() -> socket.socket:
-    """A routing netlink socket of the network namespace that this thread is in; it stays in that namespace."""
+    """A routing netlink socket of this thread's network namespace; it stays in that namespace."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
         try:
             sock.setsockopt(_SOL_NETLINK, option, 1)
-        except OSError:  # an older kernel: fewer words in errors, less filtering in the kernel
+        except OSError:  # an older kernel: errors without a message, less filtering
             continue
     sock.bind((0, 0))
     return sock
@@ -58,12 +58,12 @@ def u32(kind: int, value: int) -> bytes:
 
 
 def attributes(data: memoryview, offset: int = 0) -> dict[int, memoryview]:
-    """The attributes that start at `offset`, by type (flags removed), undecoded. A repeated type keeps its last one."""
+    """The attributes that start at `offset`, by type (flags removed), undecoded. Of a repeated type the last one."""
     return dict(every_attribute(data, offset))
 
 
 def every_attribute(data: memoryview, offset: int = 0) -> Iterator[tuple[int, memoryview]]:
-    """As `attributes`, with the repeated ones."""
+    """As `attributes`, as pairs, with repeated types."""
     unpack, end = _ATTRIBUTE.unpack_from, len(data) - _ATTRIBUTE.size
     while offset <= end:
         length, kind = unpack(data, offset)
@@ -87,9 +87,9 @@ _LITTLE = struct.pack("=H", 1) == b"\1\0"
 
 
 def dump(sock: socket.socket, kind: int, body: bytes) -> list[memoryview]:
-    """The bodies of all messages that answer a dump request, from one consistent pass.
+    """The bodies of all messages of a dump, from one consistent pass.
 
-    The kernel marks a dump during which the dumped list changed; such a dump is requested again. Raises OSError.
+    The kernel marks a dump during which the list changed; such a dump is repeated, at most _DUMP_TRIES times. Raises OSError.
     """
     found: list[memoryview] = []
     for _ in range(_DUMP_TRIES):
@@ -97,7 +97,7 @@ def dump(sock: socket.socket, kind: int, body: bytes) -> list[memoryview]:
         found, consistent = _receive_dump(sock)
         if consistent:
             return found
-    return found  # the list changes without end: a slightly torn reading is the best there is
+    return found  # the list keeps changing: the last, possibly inconsistent dump
 
 
 def _receive_dump(sock: socket.socket) -> tuple[list[memoryview], bool]:
@@ -114,9 +114,9 @@ def _receive_dump(sock: socket.socket) -> tuple[list[memoryview], bool]:
 
 
 def requests(sock: socket.socket, messages: Iterable[tuple[int, int, bytes]]) -> list[OSError | None]:
-    """Send many (type, flags, body) at once; for each, None or the OSError (with the kernel's own words) it met.
+    """Send many (type, flags, body), batched; for each, None or an OSError with the kernel's message.
 
-    The kernel works through them in order, and one that fails does not stop those after it.
+    The kernel handles them in order, and continues after a failure.
     """
     asked = NLM_F_REQUEST | NLM_F_ACK
     encoded = [_message(kind, flags | asked, number % _BATCH, body) for number, (kind, flags, body) in enumerate(messages)]
@@ -134,7 +134,7 @@ def request(sock: socket.socket, kind: int, flags: int, body: bytes) -> None:
 
 
 def query(sock: socket.socket, kind: int, body: bytes) -> memoryview:
-    """The body of the one message that answers a request which is not a dump. Raises OSError."""
+    """The body of the single response to a request that is no dump. Raises OSError."""
     sock.send(_message(kind, NLM_F_REQUEST, 1, body))
     for answer, flags, _, found in _messages(sock.recv(_RECEIVE_BYTES)):
         if answer != _NLMSG_ERROR:
@@ -169,7 +169,7 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, int, memoryview]]:
 
 
 def _error(body: memoryview, flags: int) -> OSError | None:
-    """What an NLMSG_ERROR says: None for an acknowledgement; with capped acks the request's own body is omitted."""
+    """The error of an NLMSG_ERROR message; None for an acknowledgement. With NETLINK_CAP_ACK the request's body is omitted."""
     (code,) = struct.unpack_from("=i", body)
     if code == 0:
         return None

@@ -1,13 +1,13 @@
-"""Offloads of a netdev, by the ethtool ioctl: three of them decide whether packets arrive, and as what.
+"""Offloads of a netdev, by the ethtool ioctl: three of them affect whether packets arrive, and in which form.
 
-The facts are about veths and were measured (tests/kernel/test_offload.py, test_vlan_tags.py):
+These are properties of veths, and tested (tests/kernel/test_offload.py, test_vlan_tags.py):
 
 - A frame that XDP redirects into a veth reaches the other end only if that end polls (NAPI): if GRO is on there, or an
-  XDP program is. Otherwise the kernel drops it without a word.
+  XDP program is. Otherwise the kernel drops it silently.
 - TCP from a host whose packets are forwarded by XDP does not connect while that host leaves checksums to its "hardware":
-  the redirect loses the note that the checksum is still to be filled in. TX checksumming has to be off at the sending end.
+  the redirect loses the mark that the checksum is not computed yet. TX checksumming must be off at the sending end.
 - A VLAN tag that the sender's kernel keeps beside the packet ("hardware" inserts it) is not seen by an XDP program, and a
-  redirect of native XDP loses it: the frame arrives untagged. TX VLAN insertion has to be off at the sending end, of 802.1Q
+  redirect of native XDP loses it: the frame arrives untagged. TX VLAN insertion must be off at the sending end, of 802.1Q
   and 802.1ad tags; then the kernel writes the tag into the frame.
 """
 from __future__ import annotations
@@ -35,21 +35,21 @@ _COMMANDS: dict[Offload, tuple[int, int]] = {
     "gso": (0x23, 0x24),
     "gro": (0x2B, 0x2C),
 }
-# The others are features: bits that have no number in the kernel's interface, but names, in a list as long as the bits are many.
+# The others are features: bits whose positions differ between kernels, and are found by name in the kernel's list.
 _FEATURES: dict[Offload, frozenset[bytes]] = {"tx-vlan": frozenset((b"tx-vlan-hw-insert", b"tx-vlan-stag-hw-insert"))}
 _GSTRINGS, _GSSET_INFO, _GFEATURES, _SFEATURES = 0x1B, 0x37, 0x3A, 0x3B
 _FEATURE_NAMES, _NAME = 4, 32  # ETH_SS_FEATURES, ETH_GSTRING_LEN
 
 
 def get(name: str, offload: Offload, netns: str | None = None) -> bool:
-    """Whether an offload is on. Raises KernelError (ENODEV: no such netdev; EOPNOTSUPP: the netdev knows no such thing)."""
+    """Whether an offload is on. Raises KernelError (ENODEV: no such netdev; EOPNOTSUPP: the netdev has no such offload)."""
     attempt = f"read the offload {offload} of '{name}'"
     with _asked(name, netns, attempt) as ethtool:
         return _is_on(ethtool, offload)
 
 
 def put(name: str, offload: Offload, on: bool, netns: str | None = None) -> bool:
-    """Switch an offload; True if it was otherwise before. Raises KernelError, also if the netdev ignores the request."""
+    """Switch an offload; True if that changed it. Raises KernelError, also if the netdev ignores the request."""
     if get(name, offload, netns) == on:
         return False
     attempt = f"switch the offload {offload} of '{name}' {'on' if on else 'off'}"
@@ -60,7 +60,7 @@ def put(name: str, offload: Offload, on: bool, netns: str | None = None) -> bool
     return True
 
 
-_Ethtool = Callable[[bytes], bytes]  # one ioctl: a command with its arguments, and the same bytes as the kernel left them
+_Ethtool = Callable[[bytes], bytes]  # one ioctl: takes a command with its arguments, returns the buffer with the results
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def _asked(name: str, netns: str | None, attempt: str) -> Iterator[_Ethtool]:
 
 
 def _is_on(ethtool: _Ethtool, offload: Offload) -> bool:
-    """A feature that is several bits is on if any of them is: what the netdev has not counts as off."""
+    """Whether an offload is on; a feature of several bits if any is, since the netdev may lack some of them."""
     if offload in _COMMANDS:
         return bool(struct.unpack_from("=I", ethtool(struct.pack("=II", _COMMANDS[offload][0], 0)), 4)[0])
     bits, blocks = _bits(ethtool, offload)
@@ -92,7 +92,7 @@ def _switch(ethtool: _Ethtool, offload: Offload, on: bool) -> None:
         ethtool(struct.pack("=II", _COMMANDS[offload][1], int(on)))
         return
     bits, blocks = _bits(ethtool, offload)
-    words = [0] * 2 * blocks  # of each block: which bits are meant, and what they shall be
+    words = [0] * 2 * blocks  # two for each block: the mask of bits to change, and their values
     for bit in bits:
         words[2 * (bit // 32)] |= 1 << bit % 32
         words[2 * (bit // 32) + 1] |= on << bit % 32
@@ -100,7 +100,7 @@ def _switch(ethtool: _Ethtool, offload: Offload, on: bool) -> None:
 
 
 def _bits(ethtool: _Ethtool, offload: Offload) -> tuple[list[int], int]:
-    """The bits that a feature has on this kernel, and how many blocks of 32 there are in all."""
+    """The bits of a feature on this kernel, and the number of blocks of 32 bits."""
     count = _word(ethtool(struct.pack("=IIQI", _GSSET_INFO, 0, 1 << _FEATURE_NAMES, 0)), 16)
     names = ethtool(struct.pack("=III", _GSTRINGS, _FEATURE_NAMES, count) + bytes(_NAME * count))[12:]
     found = [bit for bit in range(count) if names[bit * _NAME : (bit + 1) * _NAME].rstrip(b"\0") in _FEATURES[offload]]

@@ -9,12 +9,12 @@ from reconciler.kernel.maps import PER_CPU, MapSpec, cpus
 
 
 def spread(spec: MapSpec, value: bytes) -> bytes:
-    """One value as user space must write it: repeated for each CPU where the map is per-CPU."""
+    """A value in the format of a write: in a per-CPU map repeated for each CPU."""
     return value.ljust(spec.stride, b"\0") * cpus() if spec.type in PER_CPU else value
 
 
 def split_cpus(spec: MapSpec, value: bytes) -> list[bytes]:
-    """The values of each CPU of one row (a single one where the map is not per-CPU)."""
+    """The values of one row by CPU; a single one if the map is not per-CPU."""
     if spec.type not in PER_CPU:
         return [value]
     return [value[i : i + spec.value_size] for i in range(0, len(value), spec.stride)]
@@ -26,7 +26,7 @@ def join_cpus(spec: MapSpec, parts: Iterable[bytes]) -> bytes:
 
 
 def fold_cpus(spec: MapSpec, value: bytes) -> bytes:
-    """One value of a per-CPU row: the sum of its CPUs, word by word (counters are u64, or u32 where 8 bytes do not fit)."""
+    """The sum of a row's values of all CPUs, in units of u64, or u32 if the size is no multiple of 8; else the first value."""
     parts = split_cpus(spec, value)
     if len(parts) == 1 or spec.value_size % 4:
         return parts[0]

@@ -1,4 +1,4 @@
-"""BPF programs: loaded with the verifier's log at hand, described, and run on a packet without a wire."""
+"""BPF programs: load (with the verifier's log on failure), description, and test runs on a packet."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from reconciler.errors import VerifierError, kernel_error
 from reconciler.kernel import bpf, maps
 
 _LOG_BYTES = 1 << 20
-_LOG_STATISTICS = 4  # log_level: only what it took
+_LOG_STATISTICS = 4  # log_level: only statistics
 _FOREIGN_TO_VERIFIER = (errno.EPERM, errno.ENOMEM, errno.E2BIG)
 
 
 class ProgramInfo(NamedTuple):
-    """`tag` is the kernel's digest of the instructions with map addresses omitted; `xlated` bytes after verification."""
+    """`tag` is the kernel's digest of the instructions without map addresses; `xlated`: bytes after verification; `maps`: ids."""
 
     identity: int
     type: int
@@ -32,8 +32,8 @@ class ProgramInfo(NamedTuple):
 def load(instructions: bytes, program_type: int, name: str) -> int:
     """Load a GPL program; returns its descriptor.
 
-    The first try requests no log, which is much the quicker way; only a refusal is requested again with one.
-    Raises VerifierError with the log in `detail`, or another KernelError.
+    The first attempt requests no log, which is much faster; after a failure the load is repeated with one. Raises VerifierError
+    with the log in `detail`, or another KernelError.
     """
     try:
         return _load(instructions, program_type, name, 0, None)
@@ -51,12 +51,12 @@ def load(instructions: bytes, program_type: int, name: str) -> int:
 
 
 def verify(instructions: bytes, program_type: int, name: str) -> int:
-    """Load a program only to see how many instructions the verifier walks through for it. Raises as `load`."""
+    """Load a program and close it; returns the number of instructions that the verifier processed. Raises as `load`."""
     log = ctypes.create_string_buffer(_LOG_BYTES)
     try:
         os.close(_load(instructions, program_type, name, _LOG_STATISTICS, log))
     except OSError:
-        os.close(load(instructions, program_type, name))  # refuses it again, with the whole log
+        os.close(load(instructions, program_type, name))  # fails again, with the complete log
         raise
     walked = re.search(rb"processed (\d+) insns", log.value)
     return int(walked[1]) if walked else 0
@@ -93,17 +93,17 @@ def info(fd: int, *, with_maps: bool = False) -> ProgramInfo:
     bpf.describe(fd, described)
     kind, identity, tag, _, xlated, count, _, name = _INFO.unpack_from(described)
     used = () if map_ids is None else tuple(map_ids[: min(count, len(map_ids))])
-    said, called = map(sys.intern, (tag.hex(), name.rstrip(b"\0").decode("ascii", "replace")))  # of a thousand many are alike
+    said, called = map(sys.intern, (tag.hex(), name.rstrip(b"\0").decode("ascii", "replace")))  # of a thousand many are equal
     return ProgramInfo(identity, kind, said, called, xlated, used)
 
 
-_INFO = struct.Struct("<II8sII28xIQ16s")  # type, id, tag, jited and translated bytes, count of map ids and where they go, name
+_INFO = struct.Struct("<II8sII28xIQ16s")  # type, id, tag, jited and translated bytes, count and address of map ids, name
 _Described = ctypes.c_char * _INFO.size
 _MapIds = ctypes.c_uint32 * 64  # the most maps that a program can use
 
 
 def instructions(fd: int) -> bytes:
-    """What is really run: the instructions after verification, 8 bytes each; dead ones no longer exist."""
+    """The instructions after verification, 8 bytes each, without dead ones."""
     code = ctypes.create_string_buffer(info(fd).xlated)
     described = ctypes.create_string_buffer(232)
     struct.pack_into("<I", described, 20, len(code))
@@ -113,7 +113,7 @@ def instructions(fd: int) -> bytes:
 
 
 def identity(fd: int) -> int:
-    """Just the id: what a no-op reconcile needs of most programs."""
+    """The id alone, which is what a no-op reconcile needs of most programs."""
     return int(struct.unpack_from("<II", bpf.object_info(fd, 8))[1])
 
 

@@ -1,4 +1,4 @@
-"""What the kernel's protocols have counted in this network namespace (/proc/net/snmp), read when it is first requested."""
+"""Counters of the kernel's protocols in this network namespace (/proc/net/snmp), read lazily."""
 
 from __future__ import annotations
 

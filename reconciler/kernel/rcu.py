@@ -1,4 +1,4 @@
-"""Wait for an RCU grace period (membarrier): every packet that was inside a program has left it."""
+"""Wait for an RCU grace period (membarrier): then every packet that was in a program at its start has left it."""
 from __future__ import annotations
 
 import ctypes
@@ -7,7 +7,7 @@ import time
 
 _MEMBARRIER = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "s390x": 356, "ppc64le": 365}
 _GLOBAL = 1  # MEMBARRIER_CMD_GLOBAL: returns after an RCU grace period, which no running BPF program outlasts
-_UNKNOWN_GRACE = 0.1  # seconds, where the kernel offers no such wait (nohz_full)
+_UNKNOWN_GRACE = 0.1  # seconds, if membarrier is not available (nohz_full)
 
 
 def wait_for_grace_period() -> None:

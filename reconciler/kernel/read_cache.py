@@ -1,4 +1,4 @@
-"""Read cache: what the kernel itself says still holds is not read again."""
+"""Read cache: results that the kernel guarantees to be still valid are not read again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHORT = 64  # bytes
 
 @dataclass(slots=True)
 class Directory:
-    """One directory: when it last changed (see `Bpffs.changed`), its inodes by name, sorted, and what is known of each."""
+    """One directory: its last change (see `Bpffs.changed`), its inode numbers by name, sorted, and facts by (kind, name)."""
 
     changed: tuple[int, int] | None = None
     inodes: dict[str, int] = field(default_factory=dict)
@@ -22,7 +22,7 @@ class Directory:
 
 @dataclass(slots=True)
 class CachedResult:
-    """The value built from `given` and from what was read; `reads` are the directories, and contents by what was read."""
+    """The value built from `given`, `directories` and `contents`, which has fingerprints by (path, question) of `Reader`."""
 
     given: Any
     directories: dict[str, Directory] = field(default_factory=dict)
@@ -32,13 +32,12 @@ class CachedResult:
 
 @dataclass(slots=True)
 class ReadCache:
-    """Results of the last poll that this one may reuse, because the kernel tells whether they are still valid.
+    """Results of the last poll that this one can reuse, since the kernel determines whether they are still valid.
 
-    An inode of bpffs is one object for life: which program or map it is, which maps a program uses, a map's shape and a
-    symlink's text are read once for each inode, and anew for another inode at the same path. A directory lists the same
-    inodes for as long as its time of change is the same. Content that changes in place (rows, slots, a link's program) is
-    read in every poll; but values built from it are reused while it reads the same. A poll stops when `gives_way` is set and
-    returns true.
+    An inode of bpffs is the same object for its lifetime: which program or map it is, which maps a program uses, a map's shape
+    and a symlink's text are read once for each inode. A directory has the same inodes as long as its change time is the same.
+    Content that changes in place (rows, slots, a link's program) is read in every poll; but values built from it are reused
+    while it is equal. A poll ends with Overtaken if `gives_way` is set and returns true.
     """
 
     directories: dict[str, Directory] = field(default_factory=dict)
@@ -46,7 +45,7 @@ class ReadCache:
     gives_way: Callable[[], bool] | None = None
 
     def tables(self) -> dict[int, maps.MapInfo]:
-        """All maps that were seen pinned, by id."""
+        """All pinned maps in the cache, by id."""
         facts = (item for directory in self.directories.values() for item in directory.facts.items())
         return {fact.identity: fact for (kind, _), fact in facts if kind == "table" and fact is not None}
 
@@ -57,8 +56,8 @@ class ReadCache:
 
 
 def in_short(content: Any) -> Any:
-    """The fingerprint of a map's content for comparisons: itself, or its length and Python's own hash, which has a secret key
-    and takes a fifth of the time of unkeyed ones."""
+    """The fingerprint of a map's content: itself if short, else its length and Python's hash, which has a secret key and takes a
+    fifth of the time of unkeyed ones."""
     if isinstance(content, bytes) and len(content) > _SHORT:
         return len(content), hash(content)
     if isinstance(content, batch_read.Block) and len(content.keys) > _SHORT:

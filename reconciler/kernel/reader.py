@@ -1,7 +1,7 @@
-"""Everything that observing the live graph needs of the kernel, and no means to change it.
+"""Read-only access to the live graph in the kernel.
 
-A plan is created with a Reader. It opens pins below one root, keeps nothing open, and turns what is missing into None:
-an object that disappeared while we looked is simply not there. Opening a pin is what costs (7 us), so each is opened once.
+A plan is created with a Reader. It opens pins below one root, keeps no descriptors, and returns None for missing objects, also
+for those that disappear during the read. Opening a pin is the main cost (7 us), so each is opened once.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from reconciler.kernel.netstate import NetdevState
 from reconciler.kernel.read_cache import CachedResult, Directory, ReadCache, in_short
 
 _SLOTS = maps.MapSpec(maps.PROG_ARRAY, 4, 4, 1)
-_SETTLED = 50_000_000  # nanoseconds since its last change after which a directory's time tells every further one
+_SETTLED = 50_000_000  # ns since a directory's last change after which a further one has another time
 _UNKNOWN: Any = object()
-KEYS = "keys"  # what is asked of a table of whose values nothing is to be known
-# Seconds until the kernel has surely emptied an array of programs that lost its last pin, even if all CPUs are busy. Linux (6.18
-# at the latest) forgets for good to free one that is opened by its number and closed before that.
+KEYS = "keys"  # question about a table whose values are irrelevant
+# Seconds until the kernel has emptied a program array after its last pin was removed, even if all CPUs are busy. Linux (at least
+# up to 6.18) leaks one that is opened by its id and closed before that.
 _EMPTIED = 0.05
 T = TypeVar("T")
 Rows = dict[bytes, bytes]
@@ -34,10 +34,10 @@ _ABSENT = Directory((0, 0))
 
 
 class Reader:
-    """Reads pins by their path relative to the root. It is for one poll: a directory is listed once, and a pin's type read
-    once. With a `memory`, this poll continues from the last one, and updates it; objects created under one of the names in
-    `since` are not even read again. Of tables in `known` (by their paths) the rows are an argument, and the next poll reads
-    their objects again. Tables by number are read within a `with` block."""
+    """Reads pins by their path relative to the root. For one poll: each directory is listed once, and each pin's type read once.
+    `memory` is the last poll's cache, which is updated; results in it whose names are in `since` are reused without a check. Rows
+    of tables in `known` (by path) are not read, and the next poll reads those tables again. Use a `with` block to read tables by
+    id."""
 
     def __init__(
         self, root: Bpffs, memory: ReadCache | None = None, since: Collection[str] = (), known: Mapping[str, Rows] | None = None
@@ -46,8 +46,8 @@ class Reader:
         self._looked: dict[str, Directory] = {}
         self._noted: CachedResult | None = None
         self._seen: dict[int, maps.MapInfo] | None = None
-        self._just_read: dict[tuple[str, Any], Any] = {}  # by `_reads_the_same`, for what is made anew right after it
-        self._arrays: list[int] = []  # descriptors of program arrays, opened by number
+        self._just_read: dict[tuple[str, Any], Any] = {}  # by `_reads_the_same`, for the rebuild right after it
+        self._arrays: list[int] = []  # descriptors of program arrays, opened by id
 
     def __enter__(self) -> Reader:
         return self
@@ -59,8 +59,7 @@ class Reader:
             os.close(self._arrays.pop())
 
     def remembered(self, name: str, given: object, make: Callable[[], T]) -> T:
-        """The result of `make`, which depends on `given` and on what it reads here; called again only if either differs from
-        the last time."""
+        """The result of `make`, memoised by `given` and everything that it reads through this Reader."""
         known = self._memory.results.get(name)
         is_same = known is not None and known.given == given
         if known is None or not is_same or not (name in self._since or (not self._known and self._reads_the_same(known))):
@@ -77,12 +76,12 @@ class Reader:
         return made
 
     def since(self, name: str) -> Any:
-        """What was given for a result that is to be taken as it is; None if there is none."""
+        """`given` of a result that `since` names; None if there is none."""
         known = self._memory.results.get(name) if name in self._since else None
         return known.given if known is not None else None
 
     def _reads_the_same(self, known: CachedResult) -> bool:
-        """What was read to find out is not read again if it does not."""
+        """Whether the reads of a result are unchanged. If not, `_just_read` has what was read, for the rebuild."""
         if not all(self._directory(path) is directory for path, directory in known.directories.items()):
             return False
         for question, before in known.contents.items():
@@ -99,7 +98,7 @@ class Reader:
         return list(self._directory(relative).inodes)
 
     def _directory(self, path: str) -> Directory:
-        """A directory as it is now; an empty one if there is none."""
+        """The current content of a directory; empty if it does not exist."""
         found = self._looked.get(path)
         if found is None:
             above, _, name = path.rpartition("/")
@@ -111,7 +110,7 @@ class Reader:
 
     def _look(self, path: str) -> Directory:
         known = self._memory.directories.get(path)
-        changed = self.root.changed(path) if known is not None else None  # whoever looks once has no use for it
+        changed = self.root.changed(path) if known is not None else None  # not needed for the first read
         if known is not None and known.changed == changed is not None:
             return known
         inodes = self.root.inodes(path)
@@ -125,7 +124,7 @@ class Reader:
         return found
 
     def _fact(self, relative: str, kind: str, read: Callable[[str], T | None]) -> T | None:
-        """What is true of a pin for as long as it is the same inode; None if there is none, or it is no such thing."""
+        """A fact of a pin, cached by its inode; None if there is no pin, or it is of another type."""
         directory, _, name = relative.rpartition("/")
         place = self._directory(directory)
         if name not in place.inodes:
@@ -139,7 +138,7 @@ class Reader:
         return self._fact(relative, "text", self.root.read_link)
 
     def json_link(self, relative: str) -> dict[str, Any] | None:
-        """The JSON object that a symlink holds; None if there is none, or what is there is not ours."""
+        """The JSON object in a symlink; None if there is no symlink, or it has another format."""
         return self._fact(relative, "json", self._read_json)
 
     def _read_json(self, relative: str) -> dict[str, Any] | None:
@@ -169,8 +168,8 @@ class Reader:
             os.close(fd)
 
     def mark(self, relative: str) -> bytes:
-        """What a pinned chain says of itself: the first 16 bytes of its own map, which is its first and was frozen before the
-        program was loaded. Empty if there are none."""
+        """The mark of a pinned chain: the first 16 bytes of its first map, which was frozen before the program was loaded. Empty
+        if there is none."""
         return self._fact(relative, "mark", self._read_mark) or b""
 
     def _read_mark(self, relative: str) -> bytes | None:
@@ -188,7 +187,7 @@ class Reader:
         return [table for table in found if table is not None]
 
     def table(self, relative: str) -> maps.MapInfo | None:
-        """What is pinned, if it is a map."""
+        """The pinned map; None if there is none."""
         return self._fact(relative, "table", self._read_table)
 
     def _read_table(self, relative: str) -> maps.MapInfo | None:
@@ -203,7 +202,7 @@ class Reader:
             os.close(fd)
 
     def table_by_id(self, identity: int) -> maps.MapInfo | None:
-        """A map that is in use, pinned or not."""
+        """A map by id, pinned or not; None if it does not exist."""
         if self._seen is None:
             self._seen = self._memory.tables()
         if identity in self._seen:
@@ -236,11 +235,11 @@ class Reader:
     def rows(
         self, relative: str, *, sparse: bool = False, of: Callable[[Rows], Rows] | None = None
     ) -> tuple[maps.MapSpec, Rows] | None:
-        """All rows of a table, or the result of `of` for them, which must not be changed: they are the same object in the
-        next poll, if they read the same. If `sparse`, an array's rows of zeros may be omitted."""
+        """All rows of a table, or the result of `of` for them. Immutable: the next poll returns the same object, if they are
+        equal. If `sparse`, an array's trailing rows of zeros may be omitted."""
         if relative in self._known and (spec := self.spec(relative)) is not None:
             if self._noted is not None:
-                self._noted.contents[relative, None] = _UNKNOWN  # which no content is
+                self._noted.contents[relative, None] = _UNKNOWN  # unequal to any content
             return spec, self._known[relative]
 
         def make(raw: maps.Content, spec: maps.MapSpec) -> Rows:
@@ -250,7 +249,7 @@ class Reader:
         return self._made(relative, None, f"rows, sparse {sparse}, of {of}", make)
 
     def keys(self, relative: str) -> tuple[maps.MapSpec, dict[bytes, bytes]] | None:
-        """As `rows`, with values of zeros: whatever happens to values, they read the same as long as the keys do."""
+        """As `rows`, with values of zeros: unchanged as long as the keys are."""
         return self._made(relative, KEYS, "keys", _keys_alone)
 
     def _made(
@@ -269,7 +268,7 @@ class Reader:
         return found.spec, made
 
     def values(self, relative: str) -> bytes:
-        """An array's values of 8 bytes, one after the other; empty if there is no such array."""
+        """The concatenated values of an array with values of 8 bytes; empty if there is no such array."""
         raw, found = self._ask(relative, None), self.table(relative)
         if isinstance(raw, bytes) or raw is None or found is None:
             return raw or b""
@@ -284,8 +283,8 @@ class Reader:
         return self.slots_at(relative, [index])[index]
 
     def _ask(self, relative: str, question: tuple[int, ...] | str | None) -> Any:
-        """What a map holds now: these slots of a program array, its KEYS, or all rows as `maps.content` has them; None if there
-        is no such map."""
+        """The current content of a map: these slots of a program array, its KEYS, or all rows as `maps.content` returns them;
+        None if there is no such map."""
         answer = self._just_read.pop((relative, question), _UNKNOWN)
         if answer is _UNKNOWN:
             answer = self._content(relative, question)
@@ -312,7 +311,7 @@ class Reader:
             os.close(fd)
 
     def constants(self, relative: str) -> bytes:
-        """The constants beside a program. They were frozen before they were pinned."""
+        """A program's constants, whose map was frozen before it was pinned."""
         return self._fact(relative, "constants", self._only_value) or b""
 
     def _only_value(self, relative: str) -> bytes:
@@ -320,7 +319,7 @@ class Reader:
         return next(iter(maps.rows_of(found, spec).values()), b"") if found is not None and spec is not None else b""
 
     def document(self, relative: str, unpack: Callable[[bytes], str | None] = unpack_document) -> str | None:
-        """The text kept in a one-value map by `pack_document`: the same object in the next poll, if it reads the same."""
+        """The text in a one-value map, from `pack_document`; the next poll returns the same object, if it is equal."""
         raw = self._only_value(relative)
         if not raw:
             return None

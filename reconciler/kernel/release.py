@@ -1,4 +1,4 @@
-"""Which Linux this is. Where a feature can be probed it is (see features); a version says what no probe can."""
+"""The Linux version. Features are probed where possible (see features); the version decides the others."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import re
 
 
 def release() -> str:
-    """What the kernel calls itself, such as '6.12.117+deb13-cloud-amd64'."""
+    """The kernel's release, such as '6.12.117+deb13-cloud-amd64'."""
     return os.uname().release
 
 
 def version(text: str) -> tuple[int, int, int] | None:
-    """The numbers that a release or a requirement begins with, such as 6.18.0-rc1, 7.3+ or 6.1; None if there are none."""
+    """The leading numbers of a release or a requirement, such as 6.18.0-rc1, 7.3+ or 6.1; None if there are none."""
     found = re.match(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?", text)
     return (int(found[1]), int(found[2] or 0), int(found[3] or 0)) if found else None
 
 
 def is_older_than(least: str) -> bool:
-    """Whether this kernel is older than a version. One that cannot be told is not."""
+    """Whether this kernel is older than a version; False if either cannot be parsed."""
     running, needed = version(release()), version(least)
     return running is not None and needed is not None and running < needed

@@ -1,7 +1,7 @@
-"""What the kernel's network holds, read fast: netdevs, addresses, routes, as plain values.
+"""Fast reads of netdevs, addresses and routes, as plain values.
 
-Only reading is here, so that a plan can be created with nothing that writes (writing: `reconciler.kernel.netlink`).
-Everything takes the name of a network namespace; None is the one that this thread is in.
+Read-only, so that plans do not import code that writes (that is in `reconciler.kernel.netlink`). Functions take the name of a
+network namespace; None is this thread's.
 """
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def addresses(netns: str | None = None, index: int = 0) -> list[AddressState]:
 
 
 def routes(netns: str | None = None, index: int = 0) -> list[RouteState]:
-    """The unicast routes of the main table that the kernel did not make itself; those out of `index`, or all.
+    """The unicast routes of the main table without the kernel's own; those through the netdev `index`, or all.
 
     Raises KernelError.
     """
@@ -72,8 +72,8 @@ def end(name: str, netns: str | None = None) -> EndState | None:
 def link(name: str, netns: str | None = None) -> NetdevState | None:
     """One netdev; None if there is none of that name. Raises KernelError.
 
-    Unlike `links`, this makes the kernel process a carrier change at once. Otherwise that takes up to a second when many
-    links change, and packets for a link that is up are dropped meanwhile (m).
+    Unlike `links`, this makes the kernel process a carrier change at once. Otherwise that takes up to a second when many links
+    change, and packets for a link that is up are dropped meanwhile.
     """
     with namespaces.inside(netns), nlmsg.open_socket() as sock:
         try:
@@ -100,14 +100,14 @@ def ends(netns: str | None = None) -> dict[str, EndState]:
 
 
 def namespace_ids(names: Iterable[str], within: str | None = None) -> dict[int, str]:
-    """Which of the named namespaces the numbers in `NetdevState.peer_netnsid`, as seen from `within`, represent."""
+    """Names of these namespaces by the ids, in `within`, that `NetdevState.peer_netnsid` has."""
     found: dict[int, str] = {}
     with namespaces.inside(within), nlmsg.open_socket() as sock:
         for name in names:
             try:
                 with open(namespaces.RUN_DIR / name, "rb") as file:
                     body = nlmsg.query(sock, RTM_GETNSID, bytes(4) + nlmsg.u32(3, file.fileno()))
-            except OSError:  # gone meanwhile, or never a namespace
+            except OSError:  # deleted meanwhile, or no namespace
                 continue
             number = struct.unpack("=i", nlmsg.attributes(body, 4)[1])[0]
             if number >= 0:  # -1: nothing in `within` refers to that namespace
@@ -159,7 +159,7 @@ def _other_names(properties: memoryview | None) -> tuple[str, ...]:
 
 
 def links_of_kind(kind: str) -> list[NetdevState]:
-    """The netdevs of this namespace that the kernel's own filter by kind lets through: all, if it does not know the kind."""
+    """The netdevs of this namespace, filtered by kind in the kernel: all of them, if the kind is not registered."""
     info = nlmsg.attribute(_IFLA_LINKINFO | nlmsg.NESTED, nlmsg.text(_INFO_KIND, kind))
     bodies = _dump(RTM_GETLINK, [_IFINFOMSG.pack(0, 0, 0, 0, 0, 0) + info + _SKIP_STATISTICS], None, f"netdevs of kind {kind}")
     return [_netdev(body, None) for body in bodies]
@@ -244,7 +244,7 @@ _COUNTERS = struct.Struct("=8Q")  # the head of struct rtnl_link_stats64
 
 
 def counters(netns: str | None = None) -> dict[str, NetdevCounters]:
-    """What every netdev of a namespace has carried, by name. Raises KernelError."""
+    """Counters of all netdevs of a namespace, by name. Raises KernelError."""
     found = {}
     for body in _dump(RTM_GETLINK, [_IFINFOMSG.pack(0, 0, 0, 0, 0, 0)], netns, "netdevs' counters"):
         read = nlmsg.attributes(body, _IFINFOMSG.size)

@@ -1,10 +1,10 @@
-"""/run/pcn, where pcn's processes find each other: owned by root, mode 0700, out of reach of ordinary users.
+"""/run/pcn, the rendezvous of pcn's processes: owned by root, mode 0700, inaccessible to ordinary users.
 
-    seat = take("sys-fs-bpf-pcn.lock", "4711")     what one process holds; the kernel gives it back when the process ends
-    holder("sys-fs-bpf-pcn.lock")                  what the holder wrote there, without waiting for it; None if nobody holds it
-    listen("x.sock"), connect("x.sock", 5.0)       a socket; both ends look whose the other one is
+    seat = take("sys-fs-bpf-pcn.lock", "4711")     a lock file with content; the kernel releases the lock when the process ends
+    holder("sys-fs-bpf-pcn.lock")                  its holder's content, without blocking; None if it is not held
+    listen("x.sock"), connect("x.sock", 5.0)       a Unix socket; `is_believed` verifies the peer's user
 
-A user other than root who has the capabilities that pcn needs has a directory of their own, below /run/user.
+Another user who has pcn's capabilities has a directory of their own, below /run/user.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from reconciler.kernel import trusted
 
 RUN = Path("/run/pcn")
 _PAUSE = 0.02  # seconds between two tries to take a seat
-_MOST = 1 << 16  # bytes of what a holder says
-_GLIMPSE = 0.2  # seconds: who only looks whether a seat is taken has it for a moment
+_MOST = 1 << 16  # bytes of a seat's content
+_GLIMPSE = 0.2  # seconds: a check whether a seat is held takes it for a moment
 
 
 class Taken(Exception):
-    """Somebody else holds a seat; the text is what they wrote there."""
+    """The seat is held; the text is its holder's content."""
 
 
 def directory() -> Path:
@@ -41,8 +41,8 @@ def directory() -> Path:
 
 @contextmanager
 def opened(*, make: bool = True, below: str = "") -> Iterator[int]:
-    """A descriptor of the directory, or of one `below` it, which is created if it is not there (not `make`: FileNotFoundError).
-    Raises NotTrusted, KernelError."""
+    """A descriptor of the directory, or of one `below` it, which is created if absent (without `make`: FileNotFoundError). Raises
+    NotTrusted, KernelError."""
     path = directory() / below
     try:
         if below and make:
@@ -59,13 +59,13 @@ def opened(*, make: bool = True, below: str = "") -> Iterator[int]:
 
 
 class Seat:
-    """What a process holds by a lock on a file. `release` takes the file away, unless it was shared."""
+    """A lock file that this process holds. `release` removes the file, unless the lock is shared."""
 
     def __init__(self, name: str, fd: int, shared: bool) -> None:
         self._name, self._fd, self._shared = name, fd, shared
 
     def write(self, words: str) -> None:
-        """Write the content of the seat. One system call: readers see the old content or the new."""
+        """Write the content, in one system call: readers see the old content or the new."""
         os.pwrite(self._fd, words.encode().ljust(64), 0)
 
     def release(self) -> None:
@@ -76,7 +76,7 @@ class Seat:
 
 
 def take(name: str, words: str = "", *, shared: bool = False, timeout: float = _GLIMPSE) -> Seat:
-    """Take a seat, or raise Taken after `timeout` seconds."""
+    """Acquire a seat, or raise Taken after `timeout` seconds. `words`: its content."""
     deadline = time.monotonic() + timeout
     with opened() as directory_fd:
         while True:
@@ -93,7 +93,7 @@ def take(name: str, words: str = "", *, shared: bool = False, timeout: float = _
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.stat(name, dir_fd=directory_fd, follow_symlinks=False), os.fstat(fd)):
                     break
-            os.close(fd)  # the last holder took the file away as it left
+            os.close(fd)  # the last holder removed the file on release
     seat = Seat(name, fd, shared)
     if words:
         seat.write(words)
@@ -101,7 +101,7 @@ def take(name: str, words: str = "", *, shared: bool = False, timeout: float = _
 
 
 def holder(name: str) -> str | None:
-    """The content of a seat, written by its holder; None if it is free. Does not block."""
+    """The content of a held seat; None if it is free. Does not block."""
     try:
         with opened(make=False) as directory_fd:
             fd = trusted.open_file(directory_fd, name)
@@ -117,8 +117,7 @@ def holder(name: str) -> str | None:
 
 
 def holders(prefix: str) -> list[str]:
-    """The contents of all held seats whose names have a prefix, in the order of the names. Seats of killed holders are
-    removed. Does not block."""
+    """The contents of all held seats with a prefix, in the order of names. Removes seats of killed holders. Does not block."""
     found = []
     try:
         with opened(make=False) as directory_fd:
@@ -150,7 +149,7 @@ def _read(fd: int) -> str:
 
 
 def listen(name: str) -> socket.socket:
-    """A socket that others connect to by its name. What was there before is taken away: whoever listens has a seat."""
+    """A listening socket of this name. Replaces an existing one, since the caller holds the seat."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         with opened() as fd:
@@ -169,7 +168,7 @@ def unlink(name: str) -> None:
 
 
 def connect(name: str, timeout: float) -> socket.socket:
-    """A connection to the listener of that name. Raises OSError if there is none, or one of another user."""
+    """A connection to the listener of that name. Raises OSError if there is none, or it is not trusted."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         sock.settimeout(timeout)
@@ -184,11 +183,11 @@ def connect(name: str, timeout: float) -> socket.socket:
 
 
 def peer(sock: socket.socket) -> tuple[int, int]:
-    """(process, user) at the other end of a unix socket: who connected, or who listened."""
+    """(process id, user id) of the peer of a Unix socket, from when it connected or listened."""
     process, user, _ = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return process, user
 
 
 def is_believed(sock: socket.socket) -> bool:
-    """Whether the other end is root's, or our own user's."""
+    """Whether the peer is trusted: root's, or our own user's."""
     return peer(sock)[1] in (0, os.geteuid())

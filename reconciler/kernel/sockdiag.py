@@ -1,4 +1,4 @@
-"""Whose a TCP connection of this host is: the owner of the socket at its other end, by sock_diag(7)."""
+"""The user at the other end of a TCP connection within this host: the owner of its socket, by sock_diag(7)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ANY_COOKIE, _ERROR = b"\xff" * 8, 2
 
 
 def owner(local: tuple[str, int], remote: tuple[str, int]) -> int | None:
-    """The user whose socket has these ends, seen from it; None if there is none. Raises KernelError."""
+    """The user id of the socket with these (address, port) ends, from its view; None if there is none. Raises KernelError."""
     family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
     ports = socket.htons(local[1]), socket.htons(remote[1])
     ends = _ID.pack(*ports, _packed(family, local), _packed(family, remote), 0, _ANY_COOKIE)

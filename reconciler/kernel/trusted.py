@@ -1,13 +1,12 @@
-"""Directories and files that root may trust: opened by descriptor, with no component of the path under another user's
-control.
+"""Directories and files that root can trust: opened by descriptor, with no component of the path under another user's control.
 
-    own_directory(path)       a directory that is root's alone: mode 0700, which is mended
-    open_directory(path)      walk a path from / on; each directory on it must be root's (or ours), and not writable by others
-                              unless it is sticky, as /tmp is. A symlink is followed only where nobody else can have put it
+    own_directory(path)       a private directory of root's: mode 0700, which is set if it differs
+    open_directory(path)      walks a path from /; each directory on it must be root's (or ours), and not writable by others
+                              unless it is sticky, like /tmp. A symlink is followed only where others cannot create one
     beneath(fd, relative)     a directory below an open one, by openat2(2): no symlink is followed, no mount crossed
-    open_file(fd, name)       a regular file in an open directory; a FIFO, a device or a symlink is refused without waiting
+    open_file(fd, name)       a regular file in an open directory; a FIFO, a device or a symlink is refused without blocking
 
-An ordinary user cannot exchange the results afterwards, so a path below such a descriptor (`at`) may be used by name.
+An ordinary user cannot replace the results afterwards, so a path below such a descriptor (`at`) can be used by name.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from reconciler.errors import NotTrusted
 _OPENAT2 = 437  # the same on every architecture
 _NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 1, 2, 4, 8
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC  # which a process may open that Landlock lets read nothing there
+_PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC  # permitted to a process that Landlock forbids to read there
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OWN = 0o700
-_MOST_LINKS = 40  # as the kernel has it
+_MOST_LINKS = 40  # the kernel's limit
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -36,12 +35,12 @@ class _How(ctypes.Structure):
 
 
 def is_ours(about: os.stat_result, also: int = 0) -> bool:
-    """Whether root, or the user that this is run as, owns it; or that of the number `also`."""
+    """Whether the owner is root, the user of this process, or the user with the id `also`."""
     return about.st_uid in (0, os.geteuid(), also)
 
 
 def why_not(about: os.stat_result, also: int = 0) -> str:
-    """Why a directory or a file cannot be relied on; '' if it can."""
+    """Why a directory or a file is not trusted; '' if it is."""
     if not is_ours(about, also):
         return f"belongs to user {about.st_uid}"
     return "can be written by others" if about.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(about.st_mode) else ""
@@ -50,9 +49,8 @@ def why_not(about: os.stat_result, also: int = 0) -> str:
 def open_directory(
     path: str | os.PathLike[str], *, make: int | None = None, sticky: bool = False, also: int = 0, read: bool = True
 ) -> int:
-    """A descriptor of a directory. `make`: with this mode, if it is not there, and those above it. `sticky`: others may write to
-    it, if they can remove only what is theirs. Not `read`: only as the start of a path. Raises NotTrusted, and OSError as open(2)
-    does."""
+    """A descriptor of a directory. `make`: create it and its parents with this mode, if absent. `sticky`: others may write to it,
+    if its sticky bit is set. Not `read`: O_PATH, only as the start of a path. Raises NotTrusted, and OSError as open(2) does."""
     names = _names(os.path.abspath(path))
     links = 0
     here, fd = "/", os.open("/", _PATH)
@@ -84,13 +82,13 @@ def open_directory(
 
 
 def refuse_shared(path: str | os.PathLike[str]) -> None:
-    """Raises NotTrusted for a file in a directory where others can put something in its place, be it a link to what is root's."""
+    """Raises NotTrusted for a file in a directory where others can replace it, even by a link to a file of root's."""
     os.close(open_directory(os.path.dirname(os.path.abspath(path)), read=False))
 
 
 def own_directory(path: str | os.PathLike[str], *, make: bool = True) -> int:
-    """A descriptor of a directory that is root's (or our own) alone, mode 0700. One that is not is refused. Another mode is
-    mended; if others could write there until now, all that is in it is examined. Raises as `open_directory`."""
+    """A descriptor of a private directory of root's (or our own user's). One of another user is refused. Its mode is set to 0700;
+    if others could write there before, its whole content must be ours. Raises as `open_directory`."""
     above, _, name = os.path.abspath(path).rpartition("/")
     parent = open_directory(above or "/", sticky=True)
     try:
@@ -120,12 +118,12 @@ def _make_own(fd: int, path: str | os.PathLike[str]) -> None:
         return
     os.fchmod(fd, _OWN)
     if about.st_mode & _OTHERS_WRITE and (found := next(_strangers(fd, str(path)), "")):
-        os.fchmod(fd, stat.S_IMODE(about.st_mode))  # so that whoever comes next looks again
+        os.fchmod(fd, stat.S_IMODE(about.st_mode))  # so that the next caller checks again
         raise NotTrusted(f"others could write to {path}, and {found}: remove that, then try again")
 
 
 def _names(path: str) -> list[str]:
-    """The names of an absolute path, the last one first."""
+    """The names of an absolute path, in reverse order."""
     return [name for name in reversed(path.split("/")) if name]
 
 
@@ -138,7 +136,7 @@ def _step(fd: int, name: str, make: int | None) -> int:
             raise
     try:
         os.mkdir(name, make, dir_fd=fd)
-    except FileExistsError:  # somebody was quicker; whose it is will be seen
+    except FileExistsError:  # created by another process; the owner is checked by the caller
         pass
     return os.open(name, flags, dir_fd=fd)
 
@@ -178,7 +176,7 @@ def _openat2(fd: int, relative: str) -> int:
 
 
 def _name_by_name(fd: int, relative: str) -> int:
-    """What openat2 does, in as many steps as there are names."""
+    """As `_openat2`, one name at a time."""
     device, found = os.fstat(fd).st_dev, os.open(".", _DIRECTORY, dir_fd=fd)
     for name in relative.split("/"):
         above = found
@@ -199,7 +197,7 @@ def at(fd: int, relative: str) -> str:
 
 
 def name_of(fd: int) -> str:
-    """What to call an open directory in a sentence."""
+    """The path of an open directory, for messages."""
     try:
         return os.readlink(f"/proc/self/fd/{fd}")
     except OSError:
@@ -207,11 +205,11 @@ def name_of(fd: int) -> str:
 
 
 def open_file(fd: int, name: str, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
-    """A regular file that stands in an open directory. Raises NotTrusted, and OSError as open(2) does."""
+    """A descriptor of a regular file in an open directory. Raises NotTrusted, and OSError as open(2) does."""
     try:
         found = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=fd)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):  # a symlink; a FIFO that nobody reads, or a socket
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a symlink; a FIFO without a reader, or a socket
             raise NotTrusted(f"{name_of(fd)}/{name} is no regular file, so it is not used") from None
         raise
     about = os.fstat(found)
@@ -223,7 +221,7 @@ def open_file(fd: int, name: str, flags: int = os.O_RDONLY, mode: int = 0o600) -
 
 
 def remove(fd: int, name: str) -> None:
-    """Remove what stands in an open directory, with all that is in it; absence is no error. Nothing is followed."""
+    """Remove a file or a directory tree in an open directory; absence is no error. Symlinks are not followed."""
     try:
         os.unlink(name, dir_fd=fd)
         return
@@ -242,7 +240,7 @@ def remove(fd: int, name: str) -> None:
 
 
 def _strangers(fd: int, path: str) -> Iterator[str]:
-    """What is not ours below an open directory, in sentences."""
+    """Entries below an open directory that are not trusted, as sentences."""
     for name in os.listdir(fd):
         about = os.stat(name, dir_fd=fd, follow_symlinks=False)
         if why := why_not(about):
