@@ -49,9 +49,9 @@ _SOME_ROWS = 16384  # of `limits` and `logging_rules`, as the C has it
 
 
 def programs(config: Config) -> dict[str, Sequence[int]]:
-    """All but those for rejecting, and for looking up sets and MACs, which few rule sets need. The others are always loaded,
-    and in a packet's path only where the version in force needs them, so that no edit of rules or modes loads a program. Those
-    for sets come with the first set: whoever has one, even an empty one, can have rules that ask for sets at once."""
+    """All programs but those for REJECT, and for look-ups of sets and MACs, which few rule sets need. The others are always
+    loaded, and in a packet's path only if the version in force needs them, so that no edit of rules or modes loads them. Those
+    for sets are loaded with the first set, even an empty one: rules can then refer to sets without a load."""
     chains = config.get("chain", ())
     asked = [rule_list(*_list_of(chain)).asks for chain in chains]
     rejects = any(chain.get("default") == "REJECT" for chain in chains) or any(asks.rejects for asks in asked)
@@ -61,8 +61,8 @@ def programs(config: Config) -> dict[str, Sequence[int]]:
 
 
 def sizes(config: Config) -> dict[str, int]:
-    """Of TCP's connections that work; half as many of others, and of those that begin or are over. What only some rules have is
-    there twice while an edit exchanges them all."""
+    """Rows by table: settled TCP connections; half as many of other protocols (`streams`), and of those being opened or closed
+    (`openings`). Rows that only some rules have are counted twice, since an edit may replace them all."""
     most = config.get("max-connections", 65536)
     lists = [rule_list(*_list_of(chain)) for chain in config.get("chain", ())]
     some = [rule for found in lists if found.asks.has_rows for rule in found.rules]
@@ -82,7 +82,7 @@ def _list_of(chain: Config) -> tuple[int, Sequence[Config]]:
 
 
 def tables(config: Config, env: Env, tables: Mapping[str, Any]) -> dict[str, TableRows]:
-    """Rows by table. Raises ValueError if the rules cannot be laid out (firewall_space.select_tuples)."""
+    """Rows by table. Raises ValueError if the rules cannot be laid out (tuple_selection.select_tuples)."""
     _agree(tables)
     chains = {CHAINS[chain["name"]]: chain for chain in config.get("chain", ())}
     known = _answer(config, chains, env)

@@ -88,7 +88,7 @@ def too_many_undecided(rules: Sequence[Rule]) -> Sequence[tuple[int, int]]:
 
 
 def _lookups(rules: Sequence[Rule], family: int) -> int:
-    """An upper bound of the look-ups for a packet of the family."""
+    """An upper bound of the look-ups for a packet of the family; 0 for more than _LAID_OUT rules, or invalid ones."""
     if len(rules) > _LAID_OUT:
         return 0
     names = sorted({name.lstrip("!") for rule in rules for name in (rule.src_set, rule.dst_set) if name})

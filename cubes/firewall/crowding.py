@@ -1,7 +1,7 @@
 """How much longer searches take while deleted cells are still in the chains.
 
-A cell that an edit deletes stays in the chain of its key until the next edit, and packets with that key pass it. After an
-edit that exchanges most of a large rule set, a search could need many times the look-ups of the rules alone. So each grid
+A cell that an edit deletes stays in the chain of its key until the next edit, and searches with that key traverse it. After an
+edit that replaces most of a large rule set, a search could need many times the look-ups of the rules alone. So each grid
 exists twice, and the second one (tuple_space.other_grid) has other keys and therefore empty chains.
 """
 

@@ -46,8 +46,8 @@ def _accepted(rules: Sequence[Rule]) -> Iterator[int]:
 
 
 def _messages(rule: Rule) -> Iterable[int]:
-    """Which of the two message types a rule is assumed to accept. Solicitations go to multicast groups, so a rule with a
-    destination counts only if it is about ICMPv6: its author has then thought of it."""
+    """The message types, of the two, that a rule is assumed to accept. Solicitations are sent to multicast groups, so a rule
+    with a destination counts only if it is about ICMPv6, and so presumably intended for them."""
     if rule.proto is None:
         return () if rule.dst or rule.dst_set or "dst" in dict(rule.texts) else _NAMES
     return _NAMES if rule.sport is None else [kind for kind in _NAMES if rule.sport[0] <= kind <= rule.sport[1]]

@@ -1,4 +1,4 @@
-"""A rule set as rows, built from the live rows: new cells are added, removed ones marked, and one word selects the version in
+"""A rule set as rows, built from the live rows: new cells are added, removed ones marked, and one u32 selects the version in
 force (cubes/lib/epochs.py)."""
 
 from __future__ import annotations

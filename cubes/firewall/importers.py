@@ -160,7 +160,7 @@ def _local(text: str) -> Iterator[Network]:
 
 
 def _types(addresses: Sequence[Network], texts: Sequence[str]) -> dict[str, list[Network]]:
-    """The known addresses of each type (addrtype): without --address, only those that are the same everywhere."""
+    """The addresses of each type (addrtype): without --address, only those that are the same on every host."""
     own = [ipaddress.ip_network(ipaddress.ip_interface(text).ip) for text in texts]
     every: dict[str, list[Network]] = {"MULTICAST": [ipaddress.ip_network("224.0.0.0/4"), ipaddress.ip_network("ff00::/8")]}
     if own:

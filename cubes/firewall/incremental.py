@@ -185,7 +185,7 @@ def _said(rows: Mapping[bytes, bytes]) -> Rows:
 
 
 def apply_delta(known: CachedAnswer, chains: Chains, head: Head, live: Live, numbers: Numbers) -> CachedAnswer | None:
-    """The answer for a configuration that differs from `known`'s in some rules; None: derive it in full."""
+    """The rows for a configuration that differs from `known`'s in some rules; None: they must be derived in full."""
     before = head_in_force(live)
     if not (
         chains.keys() == known.chains.keys() and known.numbers.agrees_with(numbers) and known.is_in_force(live)

@@ -50,8 +50,8 @@ def _length(found: Prefix | None) -> int:
 
 
 def from_row(row: bytes, sets: Mapping[int, str]) -> tuple[int, int, dict[str, Any]]:
-    """(label, chain, leaves) of a row; the inverse of `to_row`, but for the id, the name and the description. `sets` has the
-    names by number."""
+    """(label, chain, leaves) of a row; the inverse of `to_row`, except for id, name and description. `sets`: names by
+    number."""
     (label, src, dst, src_length, dst_length, said, proto, sport_low, sport_high, dport_low, dport_high, flags, limit, states,
      action, chain, _, device, asked) = ROW.unpack(row)  # fmt: skip
     leaves: dict[str, Any] = {}

@@ -39,9 +39,9 @@ Leaves = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class Rule:
     """`families` are those whose packets it can match. Ports None: any; of ICMP they are type and code. `flags` is (mask,
-    value), `states` a mask; 0 matches any. `said_flags` are the flags as they are written. A set's name may have a '!' before
-    it. Leaves with several values are in `texts`, as written; the rule is then the union of its `parts`, each of which
-    matches one of the values and has the rule's identity."""
+    value), `states` a mask; 0 matches any. `said_flags` are the flags as written. A set's name may have the prefix '!'. Leaves
+    with several values are in `texts`, as written; the rule is then the union of its `parts`, each of which matches one of the
+    values and has the rule's identity."""
 
     identity: int
     chain: int

@@ -1,9 +1,9 @@
-"""How often a firewall's sets have changed, as the two rows of `set_versions` (bpf/firewall/firewall.h).
+"""The version of a firewall's sets, as the two rows of `set_versions` (bpf/firewall/firewall.h).
 
-A change writes the next number in the other row, and deletes the row of before once the members are gone that go: rows are
-deleted in the order of their tables' names, and `set_hosts` and `set_prefixes` come before `set_versions`. So a packet that still
-met a member which goes has a version that is over afterwards. The digest of the members stands beside the number: if a change
-was interrupted before the number was written, the next one finds another digest.
+A change writes the next number to the other row, and deletes the previous row after the removed members: rows are deleted in the
+order of their tables' names, and `set_hosts` and `set_prefixes` sort before `set_versions`. So a packet that matched a removed
+member has a version that is outdated afterwards. Beside the number is a digest of the members: if a change was interrupted
+before the number was written, the next one finds another digest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROW = struct.Struct("=I4xQ")  # struct set_version
 
 
 def version_rows(live: Mapping[str, Mapping[bytes, bytes]], digest: int | None) -> Rows:
-    """The row for sets of this digest; None: nobody asks, and what is there stays."""
+    """The present row, or the next one if the digest of the sets differs. None: no rematch, so the present row stays."""
     rows = {key: row for key, row in live.get("set_versions", {}).items() if any(row)}
     key, row = max(rows.items(), key=lambda each: ROW.unpack(each[1])[0], default=(INDEX.pack(1), bytes(ROW.size)))
     number, known = ROW.unpack(row)

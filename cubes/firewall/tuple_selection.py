@@ -50,8 +50,8 @@ def most(sizes: Sizes) -> int:
 
 
 def most_undecided(lookups: int) -> int:
-    """How many rules with LOG or a limit a packet may match, in a rule set with so many look-ups: every four of them
-    (bpf/lib/undecided.h) cost a search, and all searches for a packet are limited to 16 passes of 32 look-ups
+    """The maximum of rules with LOG or a limit that a packet may match, by the rule set's look-ups: every four of them need
+    another search (bpf/lib/undecided.h), and all searches for a packet are limited to 16 passes of 32 look-ups
     (bpf/lib/classify.h)."""
     return next((count for fewer, count in ((64, 30), (128, 16), (256, 8)) if lookups < fewer), 4)
 

@@ -30,7 +30,7 @@ NOWHERE = 0xFFFFFFFF  # index of a netdev that there is none of
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """`step`: address lengths are rounded down to a multiple of it, but whole addresses stay whole. `split`: port ranges are
+    """`step`: prefix lengths are rounded down to a multiple of it, except those of host addresses. `split`: port ranges are
     split into prefixes exactly; else into at most a few that contain them, and the cell matches the range. `sets`: the sets
     that a rule names are part of its tuple, which costs nothing if the packet is not in them; and so is its MAC. `is_other`:
     the same grid with other keys, for an edit after which deleted cells would crowd the keys of the new ones (crowding.py)."""

@@ -1,4 +1,4 @@
-"""Rules of the flat list as leaves of a firewall's rules."""
+"""Rules of the flat list as entries of a firewall's configuration."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 A jump becomes the rules of its chain, each combined with the conditions of the jump. RETURN, and '!' before a protocol, skip
 rules: for packets that skip, the rules behind the skipped ones are repeated before them, with the shared conditions.
 
-Unsure rules (iptables_box.Case) never accept. One that drops or rejects is kept, and so refuses more than it should; one that
+Unsure rules (address_box.Case) never accept. One that drops or rejects is kept, and so refuses more than it should; one that
 accepts is omitted; within the chain of an unsure jump nothing accepts; an unsure RETURN continues with the rules that it
 might have skipped, with nothing accepted there. So whatever is accepted here iptables accepts too.
 """
@@ -37,7 +37,7 @@ class Flat:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """The netdevs by which a packet arrives and leaves, '' for none."""
+    """The ingress and egress netdev of a packet, '' for none."""
 
     came_by: str = ""
     leaves_by: str = ""

@@ -117,7 +117,7 @@ def _both(one: Rule | None, other: Rule | None) -> Rule | None:
 
 
 def _commute(one: Folded, other: Folded) -> bool:
-    """Whether the order of the two makes no difference."""
+    """Whether the two rules can change places."""
     same = (one.action, one.answer) == (other.action, other.answer)
     if same and one.action != "LOG" and not _is_limited(one) and not _is_limited(other):
         return True

@@ -11,15 +11,15 @@ from cubes.firewall.iptables.parser import SavedTable
 from cubes.lib.ipset import IpSet
 
 OWN = "own-addresses"
-"""The set that is the host's own addresses, whichever they are."""
+"""The set of the host's own addresses, which follows their changes."""
 _BY = {"SNAT": {"SNAT", "MASQUERADE", "NETMAP"}, "DNAT": {"DNAT", "REDIRECT", "NETMAP", "TPROXY"}}
 _NEVER = {"ACCEPT", "RETURN", "LOG", "DROP", "MARK", "CONNMARK"} | _BY["SNAT"] | _BY["DNAT"]
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """`types` has the known addresses of each type (addrtype), `sets` are ipset's. `translated` are those of the states SNAT
-    and DNAT that a connection may have; `senders`: whether a firewall sees the MAC that iptables sees."""
+    """`types`: addresses of each type (addrtype); `sets`: those of ipset. `translated`: the states of SNAT and DNAT that a
+    connection may have; `senders`: whether the firewall sees the same source MAC as iptables."""
 
     types: Mapping[str, Sequence[Network]] = field(default_factory=dict)
     sets: Mapping[str, IpSet] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Known:
 
 
 def translated(nat: SavedTable | None) -> frozenset[str]:
-    """The states that a table nat can give; of one that is not shown, either."""
+    """The states that a table nat can cause; both if it is unknown."""
     if nat is None:
         return frozenset(_BY)
     targets = set(_targets(nat)) - {name for name, chain in nat.chains.items() if chain.policy == "-"}

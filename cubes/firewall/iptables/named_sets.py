@@ -28,8 +28,8 @@ _MOST = 1_000_000  # pairs of entries that are compared for a set of several
 
 @dataclass(slots=True)
 class Sets:
-    """`ipsets` are those that the rules may name. `lists` has what was created, by what is in it; `used` are the names here of
-    those of ipset's that rules request."""
+    """`ipsets` are those that rules may name. `lists`: names of created sets, by their sorted prefixes; `used`: our names of the
+    ipsets that rules use."""
 
     ipsets: Mapping[str, IpSet] = field(default_factory=dict)
     lists: dict[tuple[str, ...], str] = field(default_factory=dict)
@@ -39,8 +39,8 @@ class Sets:
         return self.lists.setdefault(tuple(sorted(prefixes)), f"addresses-{len(self.lists) + 1}")
 
     def together(self, names: frozenset[str], within: Sequence[Network] = ()) -> str:
-        """The set that is in all of these and, with '!', in none of those; and in `within`, if anything is. Raises Unsayable
-        for the host's own addresses combined with any others, since they are not known yet."""
+        """The name of a set: the intersection of these, and of `within` unless empty, without those that have a '!'; if all have
+        one, '!' and their union. Raises Unsayable for the host's own addresses with others, since they are unknown here."""
         if len(names) == 1 and not within:
             (said,) = names
             return said[: len(said) - len(said.lstrip("!"))] + self._own_name(said.lstrip("!"))

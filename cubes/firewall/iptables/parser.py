@@ -1,6 +1,6 @@
 """Parser of the output of iptables-save and ip6tables-save, legacy and nft alike: tables of chains of rules.
 
-Only the syntax is read here: lines, words and their positions. Their meaning is in iptables_rule.
+Only the syntax is parsed here: lines, words and their positions; `rule` interprets them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FAMILY = {"iptables": 4, "ip6tables": 6}
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """`quoted` words are always values."""
+    """An argument; `quoted` ones are always values."""
 
     text: str
     where: Position

@@ -1,7 +1,7 @@
 """Interprets one rule of an iptables-save: which packets it matches, and its action.
 
-A condition that the firewall does not support makes a rule's cases unsure and is named in `unsaid`; iptables_expand then
-makes sure that such a rule never accepts. Invalid values are problems.
+A condition that the firewall does not support marks a rule's cases as unsure and is listed in `unsaid`; `expand` ensures that
+such a rule never accepts. Invalid values are problems.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _ANSWERS = {
     **dict.fromkeys(("icmp-host-prohibited", "host-prohib"), "HOST_PROHIBITED"),
     **dict.fromkeys(("icmp-proto-unreachable", "proto-unreach"), "PROTOCOL_UNREACHABLE"),
 }
-"""`reject-with` of iptables and its short forms as ours; '' is what REJECT answers if nothing is said."""
+"""`reject-with` of iptables and its short forms as ours; '' is the default of REJECT."""
 
 
 @dataclass(slots=True, eq=False)
