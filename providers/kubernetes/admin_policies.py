@@ -17,13 +17,13 @@ from providers.kubernetes.policy_rules import Firewall, Others, Rule, addresses_
 from providers.kubernetes.state import Object, Pod, State, host_addresses
 
 WAYS = {"ingress": ("from", "dst-set", "src"), "egress": ("to", "src-set", "dst")}
-"""By the API's word for a direction: its list of others, the leaf for the subjects, and the end that the others are."""
+"""By the API's name of a direction: the key of its peers, the leaf for the subjects, and the end that the peers are."""
 Judged = tuple[str, Rule]
-"""Allow, Deny or Pass, and what it is about."""
+"""The action (Allow, Deny or Pass), and its match."""
 
 
 def admin_rules(firewall: Firewall, state: State, way: str) -> list[Judged]:
-    """The first tier, the most important first; of equals, by name."""
+    """The first tier, sorted by priority, then by name."""
     policies = sorted(state.admin_policies.values(), key=lambda each: (each["spec"].get("priority", 0), each["metadata"]["name"]))
     return [rule for each in policies for rule in _rules(firewall, state, each, way, "AdminNetworkPolicy")]
 
@@ -71,7 +71,7 @@ def _rules(firewall: Firewall, state: State, policy: Object, way: str, kind: str
 
 
 def _pods(firewall: Firewall, said: Object) -> list[Pod] | None:
-    """By `namespaces` or `pods`; None if it is neither."""
+    """The pods that `namespaces` or `pods` of a subject or peer select; None if it has neither."""
     if "namespaces" in said:
         return firewall.chosen(said["namespaces"], None)
     if "pods" in said:
@@ -91,7 +91,7 @@ def _others(firewall: Firewall, state: State, rule: Object, side: str, end: str,
         else:
             what = f"{about}: {', '.join(peer) or 'an empty peer'} is not known here"
             firewall.notes.append(f"{what}: it allows nobody, and denies everybody")
-            if rule["action"] == "Deny":  # the API wants it so: what is not known fails closed
+            if rule["action"] == "Deny":  # the API requires that an unknown peer fails closed
                 yield {}, ()
 
 
@@ -99,7 +99,7 @@ def _with_ports(
     firewall: Firewall, ports: Sequence[Object] | None, ours: tuple[str, str, Object, Sequence[Pod]], other: Mapping[str, str],
     pods: Sequence[Pod] | None,
 ) -> Iterator[Rule]:  # fmt: skip
-    """`ours`: the leaf for the subjects, their set, how they are chosen, and who they are."""
+    """`ours`: the leaf for the subjects, their set, their selector, and their pods."""
     leaf, here, subject, subjects = ours
     for port in ports or ({},):
         if "namedPort" in port and leaf == "dst-set":
@@ -119,11 +119,11 @@ def _port(port: Object) -> Rule:
     return {}
 
 
-# -- what two rules match ------------------------------------------------------------------------------------------------------
+# -- intersections of rules ----------------------------------------------------------------------------------------------------
 
 
 def _both(firewall: Firewall, one: Rule, other: Rule) -> Rule | None:
-    """A rule for packets that both match, which does what the other does; None if no packet can."""
+    """A rule for packets that both match, with the action of `other`; None if prefixes, protocols or ports are disjoint."""
     found: Rule = {leaf: other[leaf] for leaf in ("action", "log-prefix", "description") if leaf in other}
     for end in ("src", "dst"):
         prefixes = [ipaddress.ip_network(rule[end]) for rule in (one, other) if end in rule]
@@ -149,7 +149,7 @@ def _both(firewall: Firewall, one: Rule, other: Rule) -> Rule | None:
 
 
 def _set_of_both(firewall: Firewall, names: Sequence[str]) -> str:
-    """Sets of pods and nodes contain addresses; those with '!' contain excluded prefixes."""
+    """The name of the sets' intersection. Sets of pods and nodes contain addresses; those with '!' contain excluded prefixes."""
     if len(set(names)) < 2:
         return names[0] if names else ""
     key = tuple(sorted(names))

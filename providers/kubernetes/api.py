@@ -22,7 +22,7 @@ import yaml
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _CHUNK = 1 << 18
-_LIST_SECONDS, _QUIET_SECONDS = 60.0, 420.0  # for a whole answer; for a watch in which nothing is said, not even a bookmark
+_LIST_SECONDS, _QUIET_SECONDS = 60.0, 420.0  # for a response; for an idle watch, without even a bookmark
 _LONGEST_LINE = 32 << 20
 
 
@@ -58,7 +58,7 @@ def in_cluster(environment: Mapping[str, str], account: Path = ACCOUNT) -> Acces
 
 
 def from_kubeconfig(path: str) -> Access:
-    """The current context of a kubeconfig. Raises ApiError for one that cannot be used."""
+    """The access of a kubeconfig's current context. Raises ApiError for an invalid one."""
     try:
         said = yaml.safe_load(Path(path).read_text())
         context = _named(said["contexts"], said["current-context"])["context"]
@@ -101,24 +101,24 @@ def _file(user: Mapping[str, Any], leaf: str, directory: Path) -> str:
 
 
 class Api:
-    """Requests to one API server, each on a connection of its own: there are six that last, and few others."""
+    """Requests to one API server, each on a connection of its own: watches are long-lived, and others few."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
 
     async def get(self, path: str) -> Any:
-        """The answer, as JSON. Raises ApiError."""
+        """The response, parsed. Raises ApiError, TimeoutError, ValueError for invalid JSON."""
         async with asyncio.timeout(_LIST_SECONDS):
             return json.loads(b"".join([part async for part in self._body("GET", path)]))
 
     async def patch(self, path: str, said: Any) -> None:
-        """Merge into an object. Raises ApiError."""
+        """Apply a JSON merge patch to an object. Raises ApiError, TimeoutError."""
         async with asyncio.timeout(_LIST_SECONDS):
             async for _ in self._body("PATCH", path, json.dumps(said).encode()):
                 pass
 
     async def lines(self, path: str) -> AsyncGenerator[Any, None]:
-        """The JSON lines of a watch, until the server ends it. Raises ApiError."""
+        """The events of a watch, one JSON line each, until the server ends it. Raises ApiError, ValueError for invalid JSON."""
         kept = b""
         async for part in self._body("GET", path):
             *whole, kept = (kept + part).split(b"\n")
@@ -163,7 +163,7 @@ class Api:
         while True:
             event = http.next_event()
             if event is h11.NEED_DATA:
-                async with asyncio.timeout(_QUIET_SECONDS):  # Python 3.11's wait_for may take an end that came with data for none
+                async with asyncio.timeout(_QUIET_SECONDS):  # Python 3.11's wait_for may lose a cancellation as data arrives
                     part = await reader.read(_CHUNK)
                 http.receive_data(part)
             elif isinstance(event, h11.Response):

@@ -12,8 +12,8 @@ from typing import Any
 
 from reconciler.incremental.persistent_list import unchanged
 
-KEYS = {"service": ("vip", "vport", "proto"), "set": ("name",)}  # long lists, and what their entries are known by
-MOST = 64  # edits; more are a document
+KEYS = {"service": ("vip", "vport", "proto"), "set": ("name",)}  # long lists, and the keys of their entries
+MOST = 64  # edits; with more, the whole document is submitted
 Edit = dict[str, Any]
 
 

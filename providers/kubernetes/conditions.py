@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-Said = tuple[Any, str, str]  # generation, state as the agent says it, problem
+Said = tuple[Any, str, str]  # generation, the agent's state, problem
 _NAMED, _LONGEST = 5, 1000  # nodes in a message; characters of a problem
 
 

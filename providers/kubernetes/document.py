@@ -3,7 +3,7 @@
     pod<i> ═ pods:s<i>   pods:up [policy] ═ (local ═) gateway:pods
                                                     gateway:up               ═ pcn-up    peers that route pods' addresses
                                                     gateway:out [masquerade] ═ pcn-out   all else
-                                                    gateway:services ═ [source] host ═ pcn-host   the host's way to services
+                                                    gateway:services ═ [source] host ═ pcn-host   the host's packets to services
     eth0 [edge]                                     (═ gateway:wire, which is `up` without the host's stack)
 
 `pods`, `local` and `host` are load balancers (services.py has their services), `gateway` is a router, `policy` a firewall;
@@ -28,8 +28,8 @@ from providers.kubernetes.settings import Family, Settings, Side, family_of, mac
 from providers.kubernetes.state import State, node_addresses, pod_ranges
 
 UP, OUT, HOST = "pcn-up", "pcn-out", "pcn-host"  # the host's ends
-FLOWS = 65536  # that the balancers for outside and for the host know at once
-EDGE_PORTS = "61000-65535"  # for pods that leave the cluster: no port that the host gives to its own sockets, or a node port
+FLOWS = 65536  # tracked at a time by each of `local` and `host`
+EDGE_PORTS = "61000-65535"  # source ports of pods' packets out of the cluster: neither ephemeral ports of the host nor node ports
 _STRETCH = {4: 32, 6: 128}
 
 
@@ -97,7 +97,7 @@ def _of_ranges(said: Sequence[str], ranges: Sequence[str]) -> Iterator[str]:
 def _policy(
     state: State, node: str, always: Sequence[str], settings: Settings, kept: Kept
 ) -> tuple[Mapping[str, Any], Sequence[str]]:
-    """The firewall and its notes: the ones of before, if nothing that they follow from is another object."""
+    """The firewall and its notes: the cached ones if all their inputs are identical objects."""
     admin = (state.admin_policies, state.baseline_policies)
     given = (state.pods, state.namespaces, state.policies, state.attached, *admin, state.nodes if any(admin) else None)
     wanted = (node, tuple(always), settings)
@@ -112,7 +112,7 @@ def _policy(
 
 
 def _pods(found: Served, families: Mapping[int, Family], settings: Settings) -> dict[str, Any]:
-    """The balancer that pods are at. All slots are ports from the start, which wait for their netdevs."""
+    """The balancer that pods are attached to. Every slot has a port from the start, which waits for its netdev."""
     leaf = {4: "ip", 6: "ipv6"}
     slots = min(slots_of(family, settings) for family in families.values())
     inward = _inward(found, "local:back", "gateway:pods")
@@ -162,7 +162,7 @@ def _gateway(state: State, found: Served, families: Mapping[int, Family], settin
 
 
 def gateway_mac(families: Mapping[int, Family]) -> str:
-    """Of the gateway's port to the pods, whose permanent neighbour it is."""
+    """The MAC address of the gateway's port to the pods: they have it as a permanent neighbour."""
     return mac(families[min(families)].gateway)
 
 
@@ -189,7 +189,7 @@ def _routes(state: State, found: Served, family: Family, settings: Settings) -> 
 
 
 def _inward(found: Served, local: str, other: str) -> str:
-    """What is between the pods and the gateway: the port of `local`, if it is there."""
+    """The peer of a port between pods and gateway: that of `local` if this exists, else the `other` end."""
     return local if found.rows["local"] else other
 
 
@@ -234,7 +234,7 @@ def _translators(state: State, node: str, found: Served, families: Mapping[int, 
 
 
 def _once(forwarded: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """One rule for each port: a host port and a node port may be the same one."""
+    """One rule for each port, the first: a host port and a node port may be equal."""
     seen = {(each["external-ip"], each["external-port"], each["proto"]): each for each in reversed(forwarded)}
     return reversed(seen.values())
 

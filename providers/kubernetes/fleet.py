@@ -1,4 +1,4 @@
-"""All nodes of a cluster at a glance: which topologies each has, and which not, as `pcn fleet status` has it of Git and etcd."""
+"""The status of all nodes of a cluster, with the topologies of each, as `pcn fleet status` reports it for Git and etcd."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class HealthChecks:
         self._servers: dict[int, asyncio.Server] = {}
 
     async def serve(self, checks: Checks) -> None:
-        """From now on these: namespace, name and endpoints here, by port."""
+        """Replace the checks: (namespace, name, number of endpoints here) by port."""
         self._checks = checks
         for port in self._servers.keys() - checks.keys():
             self._servers.pop(port).close()
@@ -47,7 +47,7 @@ class HealthChecks:
 
 
 def response(namespace: str, name: str, endpoints: int) -> bytes:
-    """As kube-proxy answers."""
+    """The HTTP response, equal to kube-proxy's."""
     body = json.dumps({"service": {"namespace": namespace, "name": name}, "localEndpoints": endpoints}).encode()
     status = "200 OK" if endpoints else "503 Service Unavailable"
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"

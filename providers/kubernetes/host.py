@@ -16,7 +16,7 @@ from providers.kubernetes.overlay import Tunnel
 from providers.kubernetes.settings import OVERHEAD, Settings
 from reconciler.kernel import nlmsg, rtnl
 
-PROTOCOL = 112  # of routes that are this provider's: no other program's in rt_protos
+PROTOCOL = 112  # of this provider's routes: not assigned in rt_protos
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _MAIN, _UNICAST = 254, 1
 _RTMSG = struct.Struct("=8BI")
@@ -28,8 +28,8 @@ _PERMANENT, _SELF = 0x80, 0x02
 
 
 def keep(routes: Iterable[tuple[str, str]], tunnels: Sequence[Tunnel] = ()) -> None:
-    """Have the host forward, have exactly these routes (prefix, next hop) among those of PROTOCOL, and know the stations of
-    tunnels. Raises OSError."""
+    """Enable forwarding, and set the host's routes of PROTOCOL to exactly these (prefix, next hop), and the overlay's entries to
+    those of `tunnels`, if any. Raises OSError."""
     if tunnels:
         _stations(tunnels)
     for name, value in _sysctls():
@@ -50,13 +50,13 @@ def keep(routes: Iterable[tuple[str, str]], tunnels: Sequence[Tunnel] = ()) -> N
 
 
 def mtu_for(settings: Settings) -> int:
-    """Of pods: the uplink's, less what the overlay adds, if it is to follow that and the uplink is there. Raises KernelError."""
+    """Pods' MTU: the uplink's less the overlay's overhead if it follows an existing uplink, else as set. Raises KernelError."""
     uplink = rtnl.link(settings.uplink) if settings.mtu_follows else None
     return uplink.mtu - (OVERHEAD if settings.overlay else 0) if uplink is not None else settings.mtu
 
 
 def ranges_in_use(gateways: Collection[str]) -> tuple[str, ...]:
-    """The pod ranges that the host has routes to by the gateway's addresses. Single addresses are those of services.
+    """The pod ranges in the host's routes via the gateway's addresses; routes to single addresses are those of services.
     Raises KernelError."""
     up = rtnl.link(UP)
     routes = rtnl.routes(index=up.index) if up is not None else ()
@@ -64,7 +64,7 @@ def ranges_in_use(gateways: Collection[str]) -> tuple[str, ...]:
 
 
 def _stations(tunnels: Sequence[Tunnel]) -> None:
-    """The neighbours and the forwarding database of the overlay's netdev: these and no others."""
+    """Set the neighbours and the forwarding database of the overlay's netdev to exactly those of the tunnels."""
     index = socket.if_nametoindex(overlay.NETDEV)
     wanted = {message for each in tunnels for message in _of_tunnel(index, each)}
     with nlmsg.open_socket() as sock:
@@ -89,7 +89,7 @@ def _of_tunnel(index: int, tunnel: Tunnel) -> Iterator[bytes]:
 
 
 def _neighbours(sock: socket.socket, family: int, index: int) -> Iterator[memoryview]:
-    """The permanent ones. The netdev's own entries for all zero are no station's."""
+    """The permanent ones, without the netdev's own entries for the all-zero MAC address."""
     asked = _NDMSG.pack(family, 0, 0, index if family == _BRIDGE else 0, 0, 0, 0)
     for body in nlmsg.dump(sock, _GETNEIGH, asked):
         _, _, _, found, state, _, _ = _NDMSG.unpack_from(body)
@@ -98,7 +98,7 @@ def _neighbours(sock: socket.socket, family: int, index: int) -> Iterator[memory
 
 
 def _key(body: bytes) -> bytes:
-    """What one is removed by: header, address and station."""
+    """The message that deletes an entry: header, address and MAC address."""
     family, _, _, index, _, flags, _ = _NDMSG.unpack_from(body)
     found = nlmsg.attributes(memoryview(body), _NDMSG.size)
     header = _NDMSG.pack(family, 0, 0, index, _PERMANENT, flags & _SELF, 0)
@@ -106,7 +106,7 @@ def _key(body: bytes) -> bytes:
 
 
 def _sysctls() -> Iterator[tuple[str, str]]:
-    """Pods' packets arrive at one of these netdevs, and packets to pods leave by another."""
+    """Forwarding, and loose reverse-path filters: packets from pods arrive by one of these netdevs, those to pods by another."""
     yield "ipv4/ip_forward", "1"
     yield "ipv6/conf/all/forwarding", "1"
     for name in (UP, OUT, HOST, *([overlay.NETDEV] if os.path.isdir(f"/proc/sys/net/ipv4/conf/{overlay.NETDEV}") else [])):

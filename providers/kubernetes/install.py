@@ -32,7 +32,7 @@ def plugin(binaries: Path) -> None:
 def built(fallback: str) -> bytes | None:
     """The stub in C, statically linked: a node may have another C library. None: it cannot be built here."""
     with suppress(FileNotFoundError):
-        return (_STUBS / "stub").read_bytes()  # whoever made the package knew where it would be
+        return (_STUBS / "stub").read_bytes()  # built with the package, which has a fixed path
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None or not re.fullmatch(r"[\w./+-]+", fallback):
         return None
@@ -42,7 +42,7 @@ def built(fallback: str) -> bytes | None:
         try:
             subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60)
             return out.read_bytes()
-        except (OSError, subprocess.SubprocessError):  # no C library to link with, most likely
+        except (OSError, subprocess.SubprocessError):  # most likely there is no static C library
             return None
 
 
@@ -53,7 +53,7 @@ def conflist(configuration: Path) -> None:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    """Who reads meanwhile reads the old file or the new one."""
+    """Replace a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.new")
     with suppress(FileNotFoundError):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from providers.kubernetes.services import Served
 
 LABEL = "kubernetes.io/service-name"
-_MOST = 64  # services that are others; with more, all are put together anew
+_MOST = 64  # changed services; with more, the union is rebuilt
 Make = Callable[[Name, Object, list[Object]], "Served | None"]
 
 
@@ -58,7 +58,7 @@ class Known:
         return whole
 
     def _edited(self, state: State, make: Make) -> Served | None:
-        """With other rows in the place of those of the services that have changed; None where more than that is another."""
+        """The union with the rows of changed services replaced; None if more than the contents of rows has changed."""
         if self.whole is None or state.services.keys() != self.services.keys():
             return None
         changed = {name for name, each in state.services.items() if self.services[name] is not each}

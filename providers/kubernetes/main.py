@@ -165,7 +165,7 @@ def _fleet(arguments: argparse.Namespace) -> int:
 
 
 def _kube_proxy() -> str:
-    """Warn of a kube-proxy: it and this provider would serve the same services."""
+    """An error message if kube-proxy's rules are present, '' if not: both would serve the same services."""
     import shutil
     import subprocess
 

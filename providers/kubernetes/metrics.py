@@ -1,4 +1,4 @@
-"""The provider's figures as Prometheus metrics, which follow from its status. The agent's own metrics have the datapath's."""
+"""The provider's status as Prometheus metrics. Those of the datapath are the agent's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.agent.server import http
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PATIENCE, _MOST = 5.0, 8192
 Value = tuple[str, float]
-"""Labels as they are written, and a number."""
+"""Formatted labels, and a number."""
 
 
 def page(said: Mapping[str, Any]) -> str:

@@ -52,7 +52,7 @@ class Node:
         self._is_installed = False
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until it is cancelled."""
         await self._cni.start()
         for name, answer in self._answers.items():
             self._servers.append(await asyncio.start_unix_server(_telling(answer), sock=rundir.listen(name)))
@@ -62,12 +62,12 @@ class Node:
         await self.provider.run()
 
     def _labels(self) -> dict[str, dict[str, str]]:
-        """Of all nodes, by name."""
+        """The labels of all nodes, by name."""
         found = self.provider.objects["nodes"].by_name
         return {name: node.get("metadata", {}).get("labels") or {} for (_, name), node in found.items()}
 
     async def close(self) -> None:
-        """What is in the kernel stays there."""
+        """Stop serving. The kernel's state stays."""
         await self._cni.close()
         await self._health.close()
         if self._page is not None:

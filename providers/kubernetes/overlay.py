@@ -17,7 +17,7 @@ NETDEV = "pcn-vxlan"
 
 
 class Tunnel(NamedTuple):
-    """The route to another node's pods of one family."""
+    """The route to another node's pods of one family: prefix, next hop, its MAC address, and the tunnel's endpoint."""
 
     pods: str
     hop: str

@@ -33,9 +33,9 @@ from providers.kubernetes.state import Object, Pod, State, pods_of
 
 CUBE = "policy"
 NOBODY = "nobody"
-"""An empty set that no rule asks for. A firewall that has a set has the programs that look addresses up in sets, so that a
-node's first policy loads none; packets pass those only once a rule asks."""
-_STEP = 10  # between the numbers of rules
+"""An empty set that no rule matches on. With a set, a firewall has the programs for lookups in sets, so that a node's first
+policy loads none; packets traverse them only once a rule matches on a set."""
+_STEP = 10  # between the ids of rules
 _RELATED: Rule = {"conntrack": "RELATED", "description": "ICMP errors about connections"}
 
 
@@ -63,10 +63,10 @@ def _tiers(firewall: Firewall, state: State, way: str, rules: Sequence[Rule], *,
 
 
 def _network_policies(firewall: Firewall, state: State, *, log: bool) -> tuple[list[Rule], list[Rule]]:
-    """What pods may get, and what they may send."""
+    """The rules of INGRESS, and those of EGRESS."""
     incoming: list[Rule] = []
     outgoing: list[Rule] = []
-    isolated: dict[str, dict[str, list[str]]] = {"in": {}, "out": {}}  # by address, the policies that do it
+    isolated: dict[str, dict[str, list[str]]] = {"in": {}, "out": {}}  # by address, the policies that isolate it
     for (namespace, name), policy in sorted(state.policies.items()):
         spec = policy.get("spec", {})
         subjects = [pod for pod in firewall.pods if pod.is_here and _is_subject(pod, namespace, spec)]
@@ -116,7 +116,7 @@ def _described(said: str, rules: Iterable[Rule]) -> Iterator[Rule]:
 
 
 def _types(spec: Object) -> Sequence[str]:
-    """Without the field: Ingress, and Egress if there are egress rules."""
+    """Without policyTypes: Ingress, and Egress if there are egress rules."""
     return spec.get("policyTypes") or (["Ingress", "Egress"] if spec.get("egress") else ["Ingress"])
 
 
@@ -169,7 +169,7 @@ def _peers(
 
 
 def _in_block(pods: Sequence[Pod], block: Object) -> Iterator[Pod]:
-    """The pods whose addresses a block holds, with those only: a port's name means something there, too."""
+    """The pods with addresses in a block, with those only: named ports are resolved there, too."""
     inside = ipaddress.ip_network(prefix_of(block["cidr"]))
     without = [ipaddress.ip_network(prefix_of(each)) for each in block.get("except") or ()]
     for pod in pods:

@@ -10,11 +10,11 @@ from typing import Any
 from providers.kubernetes.selectors import digest, selects
 from providers.kubernetes.state import Object, Pod
 
-LOG_PREFIX = "refused: "  # of the lines that tell who was refused
+LOG_PREFIX = "refused: "  # of log lines about refused packets
 Rule = dict[str, Any]
-Peer = dict[str, str]  # the leaves of a rule that say who the other end is
+Peer = dict[str, str]  # the leaves of a rule that match the other end
 Others = tuple[Peer, Sequence[Pod] | None]
-"""Who the other end may be, as leaves of a rule; with the pods, where pods are meant."""
+"""The other end, as leaves of a rule; with the pods, if pods are selected."""
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class Firewall:
     notes: list[str] = field(default_factory=list)
 
     def named(self, kind: str, key: tuple[Any, ...], addresses: Iterable[str]) -> str:
-        """A set by its selector, regardless of its current members."""
+        """A set of these addresses. Its name is derived from its selector (`key`), and is stable when members change."""
         name = f"{kind}-{digest(*key)}"
         self.sets[name] = tuple(sorted(set(addresses)))
         return name
@@ -61,18 +61,18 @@ def to_named(
 
 
 def prefix_of(said: str) -> str:
-    """The API takes 10.0.0.5/24 for 10.0.0.0/24."""
+    """The canonical prefix: the API accepts 10.0.0.5/24 for 10.0.0.0/24."""
     return str(ipaddress.ip_network(said, strict=False))
 
 
 def member_of(said: str) -> str:
-    """A prefix as it is written in a set, where that of one address is the address."""
+    """A prefix as a member of a set, in which that of one address is the address itself."""
     network = ipaddress.ip_network(said, strict=False)
     return str(network if network.num_addresses > 1 else network.network_address)
 
 
 def port_rule(protocol: str, first: int | None, last: int | None = None) -> Rule:
-    """A port by number, a range, or all of a protocol."""
+    """A match on a port, a range of ports, or a protocol."""
     said: Rule = {"l4proto": protocol}
     if first is None:
         return said
@@ -80,7 +80,7 @@ def port_rule(protocol: str, first: int | None, last: int | None = None) -> Rule
 
 
 def refused(rule: Rule, *, log: bool) -> Iterator[Rule]:
-    """A rule that drops, behind one that logs, if it is to."""
+    """A rule that drops, after one that logs if `log` is set."""
     if log:
         yield {**rule, "action": "LOG", "log-prefix": LOG_PREFIX}
     yield {**rule, "action": "DROP"}

@@ -1,4 +1,4 @@
-"""One node's provider: watches, the document that follows from them, and what pods wait for when they are added.
+"""One node's provider: watches, the document derived from them, and the conditions that ADD of a pod awaits.
 
     API server ──watch──▶ objects ┐
     CNI plugin ──attached pods───▶ node_document ──▶ agent ──▶ kernel
@@ -29,10 +29,10 @@ from reconciler.agent.gc_policy import GcPolicy
 from reconciler.rpc.contract import RpcError
 
 log = logging.getLogger("pcn.k8s")
-FOLD = 0.02  # seconds in which events become one document; the first of a row is not kept waiting
+FOLD = 0.02  # seconds in which events are coalesced into one document; the first of a burst is not delayed
 POD_PATIENCE, IN_FORCE_PATIENCE, FIRST_AGAIN, AGAIN = 1.0, 55.0, 0.1, 2.0
 BAD_REQUEST = 400
-CHECK_EVERY = 5.0  # seconds between two looks whether the agent still has the document
+CHECK_EVERY = 5.0  # seconds between checks that the agent still has the document
 KINDS = {
     "nodes": "/api/v1/nodes", "namespaces": "/api/v1/namespaces", "pods": "/api/v1/pods", "services": "/api/v1/services",
     "policies": "/apis/networking.k8s.io/v1/networkpolicies",
@@ -56,18 +56,18 @@ class Provider:
     objects: dict[str, Objects] = field(default_factory=lambda: {kind: Objects() for kind in (*KINDS, "slices", *OPTIONAL_KINDS)})
     attached: dict[Name, Attached] = field(default_factory=dict)
     problem: str = "the API server has not answered yet"
-    last_problem: tuple[float, str] | None = None  # when it was, in seconds since 1970
-    landed_at: float = 0.0  # when the agent last had a document in force
+    last_problem: tuple[float, str] | None = None  # seconds since 1970, and message
+    landed_at: float = 0.0  # when the agent last put a document in force, in seconds since 1970; 0: never
     _dirty: asyncio.Event = field(default_factory=asyncio.Event)
     _asked: int = 0  # changes so far
     _done: int = 0  # of these, how many are in force
     _landed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _last: NodeDocument | None = None
-    _attached: Mapping[Name, Attached] = field(default_factory=dict)  # as they were when the state was last asked for
+    _attached: Mapping[Name, Attached] = field(default_factory=dict)  # the copy of `attached` that the last state has
     _kept: Kept = field(default_factory=Kept)
     _tidier: GcPolicy = field(default_factory=GcPolicy)
-    _ranges: tuple[str, ...] = ()  # of pods, which are in use
-    _held: str = ""  # the revision under which the agent has the last document; '': it may have another one
+    _ranges: tuple[str, ...] = ()  # the pod ranges in use
+    _held: str = ""  # the revision of the last document at the agent; '': uncertain
 
     # -- state --------------------------------------------------------------------------------------------------------
 
@@ -86,7 +86,7 @@ class Provider:
         return State(**kinds, attached=self._attached, ranges=self._ranges)
 
     def families(self) -> Mapping[int, Family]:
-        """The node's, by its pod ranges; none before the API has any."""
+        """The node's families by IP version, from its pod ranges; none before the API has valid ones."""
         ranges = self._ranges or self._said()
         with suppress(ValueError):
             return {family.version: family for family in (family_of(each, self.settings) for each in ranges)}
@@ -103,7 +103,7 @@ class Provider:
         return [f"{self._asked - self._done} changes"] if self._asked > self._done else []
 
     def names(self) -> dict[str, str]:
-        """Whose an address is."""
+        """The owner of each address, as `names_of`."""
         nodes = ((name, node_addresses(node)) for (_, name), node in self.objects["nodes"].by_name.items())
         found = names_of(nodes, ((pod.name, pod.addresses) for pod in pods_of(self.state(), self.node)))
         own = (str(each) for family in self.families().values() for each in (family.node, family.up.host))
@@ -116,7 +116,7 @@ class Provider:
     # -- the document ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """For ever: watches, and a document for what they bring."""
+        """Runs for ever: watches, and delivers a document for their changes."""
         async with asyncio.TaskGroup() as tasks:
             for kind, path in KINDS.items():
                 tasks.create_task(follow(self.api, path, self.objects[kind], self.changed))
@@ -127,7 +127,7 @@ class Provider:
             tasks.create_task(self._keep())
 
     async def _follow_slices(self) -> None:
-        """By the newest version that is served."""
+        """Watches EndpointSlices, in the newest version that is served."""
         while True:
             for path in SLICES:
                 try:
@@ -158,7 +158,7 @@ class Provider:
             await asyncio.sleep(FOLD)
 
     async def _put(self) -> bool:
-        """Hand in the document of now; False if it is to be tried again."""
+        """Submit the current document; False if it has to be retried."""
         if not self.attached and self._last is None:
             self._adopt()
         asked = self._asked
@@ -168,11 +168,11 @@ class Provider:
             made = node_document(self.state(), self.node, self.settings, self._kept)
             edits = changes(self._last.topology, made.topology) if self._held and self._last is not None else None
             if edits == []:
-                return await self._is_in_force(made, asked)  # most pods that come are in no policy and no service yet
+                return await self._is_in_force(made, asked)  # most new pods are in no policy and no service yet
             said = await self._hand_in(made, edits, str(asked))
         except (ValueError, RpcError) as error:
             return self._failed(str(error))
-        except (KeyError, TypeError, AttributeError) as error:  # an object that no API server of those known here serves
+        except (KeyError, TypeError, AttributeError) as error:  # an object of an unexpected shape
             log.exception("an object is of a shape that is not known")
             return self._failed(f"an object is of a shape that is not known: {type(error).__name__}: {error}")
         if said["state"] != "applied":
@@ -215,7 +215,7 @@ class Provider:
         return False
 
     async def _keep(self) -> None:
-        """Hand in the document again: a restarted agent has none, though the kernel holds it."""
+        """Periodically drop deleted pods, follow the MTU, and resubmit the document to a restarted agent, which has none."""
         while True:
             await asyncio.sleep(CHECK_EVERY)
             await self.gone()
@@ -250,7 +250,7 @@ class Provider:
             self.attached[known] = Attached(slot, tuple(str(family.slot(slot)) for family in families.values()))
 
     async def attach(self, request: Request, slot: int) -> None:
-        """Ends when the pod's policies are in force and its port is connected. Raises CniError."""
+        """Returns once the pod's policies are in force and its port is connected. Raises CniError."""
         await self._know(request)
         addresses = tuple(str(family.slot(slot)) for family in self.families().values())
         before = self.attached.get(request.pod)
@@ -264,7 +264,7 @@ class Provider:
         else:
             lacking = "was not connected" if any(each["port"] == port for each in said["waiting"]) else ""
         if lacking:
-            if before is None or before.slot != slot:  # else it is a pod that runs, and was added once more
+            if before is None or before.slot != slot:  # else it is a running pod, which was added again
                 self._forget(request.pod, slot)
             raise CniError(TRY_LATER, f"{netdev(slot)} {lacking}")
 
@@ -291,7 +291,7 @@ class Provider:
         return pod is not None and (not request.uid or pod.get("metadata", {}).get("uid") in (None, request.uid))
 
     async def _until(self, asked: int) -> None:
-        """Raises RpcError if a change is not in force in time."""
+        """Wait until the changes up to `asked` are in force. Raises RpcError at the deadline."""
         try:
             async with asyncio.timeout(IN_FORCE_PATIENCE), self._landed:
                 await self._landed.wait_for(lambda: self._done >= asked)
@@ -315,7 +315,7 @@ class Provider:
 
 
 def _long_name(names: Mapping[Name, Any], namespace: str, word: str) -> Name | None:
-    """The pod that an alias means by a digest."""
+    """The pod that an alias identifies by a digest; None if it has no digest, or there is no such pod."""
     if not word.startswith("#"):
         return None
     found, wanted = (name for name in names if name[0] == namespace), f"{namespace}/{word}"

@@ -17,11 +17,11 @@ KINDS = {
 INSTEAD = {
     "PolycubeNetworkPolicy": "what it allows is a NetworkPolicy, what it drops by a priority an AdminNetworkPolicy",
 }
-"""What other providers' kinds are to be written as."""
+"""The replacements of other providers' kinds."""
 
 
 def left_out(listed: Mapping[str, Any]) -> list[str]:
-    """A sentence for each object of a kind that has another place here."""
+    """A message for each object of a kind in INSTEAD."""
     items = [item for item in listed.get("items", ()) if item.get("kind") in INSTEAD]
     return [f"{item['kind']} {'/'.join(filter(None, name_of(item)))} is not looked at: {INSTEAD[item['kind']]}" for item in items]
 

@@ -14,12 +14,12 @@ from providers.kubernetes.policies import CUBE
 from providers.kubernetes.policy_rules import LOG_PREFIX
 
 _WORD = re.compile(r"([A-Z]+)=(\S*)")
-_WAYS = {"INGRESS": "ingress", "EGRESS": "egress"}  # as the API says it: to pods, from pods
+_WAYS = {"INGRESS": "ingress", "EGRESS": "egress"}  # as the API names them: to pods, from pods
 NOBODY = "an address that is no pod's or node's"
 
 
 class Refused(NamedTuple):
-    """What was dropped of one direction because these policies isolate pods and none of them allows it."""
+    """Packets of one direction that were dropped because these policies isolate pods and none of them allows them."""
 
     way: str
     policies: str
@@ -32,7 +32,7 @@ class Refused(NamedTuple):
 
 
 def _rules(part: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
-    """Direction, rule and counters by the rule's id."""
+    """Each rule with its direction and its counters: (direction, rule, counters)."""
     for cube in part.get("cubes", ()):
         for chain in cube.get("chain", ()) if cube.get("name") == CUBE else ():
             counters = {str(each["id"]): each for each in chain.get("stats", ())}
@@ -41,7 +41,7 @@ def _rules(part: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Ma
 
 
 def counts(part: Mapping[str, Any]) -> list[Refused]:
-    """Of the firewall as `pcn show policy --state` has it, the most first."""
+    """The counters of rules that drop, as in `pcn show policy --state`, most packets first."""
     found = [
         Refused(way, str(rule.get("description", "")), int(stats.get("pkts", 0)), int(stats.get("bytes", 0)))
         for way, rule, stats in _rules(part)
@@ -51,7 +51,7 @@ def counts(part: Mapping[str, Any]) -> list[Refused]:
 
 
 def policies_by_rule(part: Mapping[str, Any]) -> dict[tuple[str, str], str]:
-    """By direction and id of the rules that write lines of the log."""
+    """The policies of the rules that log, by direction and id."""
     logging = ((way, rule) for way, rule, _ in _rules(part) if rule.get("action") == "LOG")
     return {(way, str(rule["id"])): str(rule.get("description", "")) for way, rule in logging}
 
@@ -69,7 +69,7 @@ def named(text: str, names: Mapping[str, str], policies: Mapping[tuple[str, str]
 
 
 def words(line: Mapping[str, str]) -> str:
-    """The same as a sentence."""
+    """The text of a line from `named`."""
     source, target = (f"{line[f'{end}_name'] or NOBODY} ({line[end]})" for end in ("source", "target"))
     port = f" port {line['port']}" if "port" in line else ""
     by = line["policies"] or "a policy that is gone"
@@ -77,6 +77,6 @@ def words(line: Mapping[str, str]) -> str:
 
 
 def names_of(nodes: Iterable[tuple[str, Iterable[str]]], pods: Iterable[tuple[tuple[str, str], Iterable[str]]]) -> dict[str, str]:
-    """Whose an address is: node NAME, or namespace/name of a pod."""
+    """The owner of each address: node NAME, or namespace/name of a pod."""
     found = {address: f"node {name}" for name, addresses in nodes for address in addresses}
     return found | {address: "/".join(name) for name, addresses in pods for address in addresses}

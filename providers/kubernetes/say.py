@@ -68,7 +68,7 @@ def _when(seconds: float) -> str:
 
 
 def refused(root: str, form: str) -> int:
-    """What the kernel has counted. Needs no provider."""
+    """Prints the kernel's counters. Needs no provider."""
     shown = _shown(root, "--state")
     if shown is None:
         return 1
@@ -79,7 +79,7 @@ def refused(root: str, form: str) -> int:
 
 
 def refused_as_it_happens(root: str, form: str) -> int:
-    """Lines of pcn's log with names, until Ctrl-C or SIGTERM."""
+    """Prints lines of pcn's log with names, until Ctrl-C or SIGTERM."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with subprocess.Popen([_pcn(), "log", CUBE, "-f", "-o", "json", "--bpffs", root], stdout=subprocess.PIPE, text=True) as log:
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """All of matchLabels and matchExpressions. Raises ValueError for an operator that there is not."""
+    """Whether all of matchLabels and matchExpressions match. Raises ValueError for an unknown operator."""
     wanted = selector.get("matchLabels") or {}
     if any(labels.get(key) != value for key, value in wanted.items()):
         return False

@@ -56,14 +56,14 @@ class Served:
         self._add(balancer, (vip, port, protocol), {"vip": vip, "vport": port, "proto": protocol, **row})
 
     def _add(self, balancer: str, key: tuple[str, int, str], row: Row) -> None:
-        """The first one has an address and port; another is a note."""
+        """The first service with an address and port has it; a conflict with another is a note."""
         known = self.rows[balancer].setdefault(key, row)
         if known is not row and known.get("name") != row.get("name"):
             vip, port, protocol = key
             self.notes.append(f"{row.get('name')}: {vip}:{port}/{protocol} is {known.get('name')}'s already")
 
     def copy(self) -> Served:
-        """Its rows are the very same objects."""
+        """A copy with identical row objects."""
         rows = {balancer: dict(those) for balancer, those in self.rows.items()}
         taken = {balancer: set(addresses) for balancer, addresses in self.taken.items()}
         return Served(rows, taken, set(self.ports), dict(self.health), list(self.notes))
@@ -101,7 +101,7 @@ def served(state: State, node: str, families: Mapping[int, Family], known: Known
 
 
 def _is_served(service: Object) -> bool:
-    """Not what is a name alone, or another proxy's by its labels."""
+    """False for an ExternalName, and if a label assigns it to another proxy or marks it as headless."""
     labels = service.get("metadata", {}).get("labels") or {}
     return service.get("spec", {}).get("type") != "ExternalName" and OTHERS.isdisjoint(labels)
 
@@ -146,7 +146,7 @@ class _Rows(NamedTuple):
         return {"name": self.name, **self.affinity, **_backends(self.everywhere)}
 
     def local(self) -> Row:
-        """Without a backend here packets are dropped, not refused: elsewhere there may be one."""
+        """Backends of this node only. If all are elsewhere, packets are dropped, not rejected."""
         nobody = {"no-backend": "DROP"} if self.everywhere and not self.near else {}
         return {"name": self.name, **self.affinity, **nobody, **_backends(self.near)}
 
@@ -155,7 +155,7 @@ def _from_outside(
     found: Served, spec: Object, service: Object, port: Object, protocol: str, version: int, family: Family, rows: _Rows,
     mine: Sequence[str],
 ) -> None:  # fmt: skip
-    """ExternalIPs, addresses of the load balancer, the node's port. Pods meet all endpoints there, as the API has it."""
+    """ExternalIPs, addresses of the load balancer, the node's port. Pods reach all endpoints by them, as the API specifies."""
     is_local = spec.get("externalTrafficPolicy") == "Local"
     balancer = "local" if is_local else "host"
     row = rows.local() if is_local else rows.cluster()
@@ -218,7 +218,7 @@ def _is_port(port: Object, name: str, protocol: str) -> bool:
 
 
 def _usable(endpoints: Iterable[tuple[Endpoint, bool, bool]]) -> list[Endpoint]:
-    """The ready ones; if there is none, those that terminate and still serve. In an order of their own."""
+    """The ready ones; if there is none, those that terminate and still serve. Sorted."""
     found = list(endpoints)
     ready = {endpoint for endpoint, is_ready, _ in found if is_ready}
     return sorted(ready or {endpoint for endpoint, _, serves in found if serves})

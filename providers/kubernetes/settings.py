@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-FIRST_SLOT = 8  # addresses of a pod range before the first pod's: network, gateway, the node's own, and some to spare
-SOURCE = "kubernetes"  # the name by which documents are handed to the agent
+FIRST_SLOT = 8  # addresses of a pod range before the first pod's: network, gateway, node, inward, hairpin, and three spare ones
+SOURCE = "kubernetes"  # the name of this source of documents at the agent
 OVERHEAD = 70  # bytes that VXLAN adds at most: between IPv6 addresses; 20 fewer between those of IPv4
 
 
@@ -75,7 +75,7 @@ class Family:
 
     @property
     def node(self) -> Address:
-        """What pods see of the host, and of outside clients whose address is not kept."""
+        """The address that pods see for the host, and for outside clients whose address is translated."""
         return self.pods[2]
 
     @property
@@ -108,27 +108,27 @@ def _side(transit: Network, start: int) -> Side:
 
 
 def slots_of(family: Family, settings: Settings) -> int:
-    """How many pods fit in a range: one address fewer than there are, since the last is IPv4's broadcast address."""
+    """How many pods fit in a range, `settings.slots` at most. The last address, IPv4's broadcast address, is not used."""
     return min(settings.slots, family.pods.num_addresses - FIRST_SLOT - 1)
 
 
 def netdev(slot: int) -> str:
-    """The host's end of a pod's veth. There is one exactly while the slot is taken."""
+    """The name of the host's end of a pod's veth, which exists exactly while the slot is allocated."""
     return f"pod{slot}"
 
 
 def slot_of(name: str) -> int | None:
-    """The slot of such a netdev; None for any other."""
+    """The slot of a netdev with such a name; None for any other."""
     digits = name.removeprefix("pod")
     is_number = name.startswith("pod") and digits.isascii() and digits.isdigit() and str(int(digits)) == digits
     return int(digits) if is_number else None
 
 
 def station(families: Mapping[int, Family]) -> str:
-    """The MAC address of every pod. Each is alone on its link, and packets find it by its address."""
+    """The MAC address of every pod: each is alone on its link, and packets are forwarded by IP address."""
     return mac(families[min(families)].inward)
 
 
 def mac(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    """The MAC address that follows from an address: locally administered."""
+    """A locally administered MAC address, derived from an IP address."""
     return ":".join(f"{byte:02x}" for byte in b"\x02\x00" + address.packed[-4:])

@@ -40,7 +40,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod as policies see it: on the cluster's network, and not ended."""
+    """A pod as policies see it: on the cluster's network, and not terminated."""
 
     name: Name
     labels: Mapping[str, str]
@@ -50,7 +50,7 @@ class Pod:
 
 
 def pods_of(state: State, node: str) -> Iterator[Pod]:
-    """In the order of their names. What runs in its node's network is no pod to a policy."""
+    """All pods with addresses, sorted by name, but terminated ones and those in their node's network, which policies ignore."""
     for name, pod in sorted(state.pods.items()):
         spec, status = pod.get("spec", {}), pod.get("status", {})
         if spec.get("hostNetwork") or status.get("phase") in ("Succeeded", "Failed"):
@@ -71,14 +71,14 @@ def _ports(spec: Object) -> Iterator[tuple[str, str, int]]:
 
 
 def pod_ranges(node: Object) -> tuple[str, ...]:
-    """Of one node, at most one for each family."""
+    """The pod ranges of one node, at most one for each family."""
     spec = node.get("spec", {})
     return tuple(spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else []))
 
 
 def ranges_in_use(said: Sequence[str], used: Sequence[str], addresses: Iterable[str]) -> tuple[str, ...]:
-    """A node's pod ranges: the API's; those in use as long as one of `addresses`, of the node's pods, is in one that the API
-    no longer has."""
+    """A node's pod ranges: the API's (`said`); but those in `used` while the API has none, or one of `addresses`, of the node's
+    pods, is in a range that the API no longer has."""
     known = {ip_network(each) for each in said}
     gone = [each for each in map(ip_network, used) if each not in known]
     stay = any(ip_address(each) in network for each in addresses for network in gone)
@@ -86,7 +86,7 @@ def ranges_in_use(said: Sequence[str], used: Sequence[str], addresses: Iterable[
 
 
 def host_addresses(state: State, selector: Object) -> list[str]:
-    """Of the nodes that a selector means, inside and outside."""
+    """InternalIP and ExternalIP addresses of the nodes that a selector matches."""
     chosen = (node for node in state.nodes.values() if selects(selector, node.get("metadata", {}).get("labels") or {}))
     said = (each for node in chosen for each in node.get("status", {}).get("addresses") or ())
     return [each["address"] for each in said if each.get("type") in ("InternalIP", "ExternalIP")]

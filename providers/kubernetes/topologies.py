@@ -29,14 +29,14 @@ from reconciler.rpc.contract import RpcError
 
 log = logging.getLogger("pcn.k8s")
 PATH = "/apis/polycube.network/v1/topologies"
-ABSENT_PAUSE, RETRY, AGAIN = 30.0, 2.0, 10.0  # seconds until it is asked whether the resource is there; to a next try; look
-NODES = "topology.polycube.network/nodes"  # the label that names nodes, with * and ?; without it all are meant
-REQUESTED = "pcn/requestedAt"  # an annotation: when it is another one, the topology is delivered again
+ABSENT_PAUSE, RETRY, AGAIN = 30.0, 2.0, 10.0  # seconds between checks for the resource; to a retry; between deliveries
+NODES = "topology.polycube.network/nodes"  # the label with a pattern of node names (*, ?); without it: all
+REQUESTED = "pcn/requestedAt"  # an annotation: when it changes, the topology is delivered again
 
 
 @dataclass(slots=True)
 class Topologies:
-    """Those of one node. `nodes` gives all nodes' labels by name; `own` is the provider's topology, which no resource
+    """The resources of one node. `nodes` returns all nodes' labels by name; `own` is the provider's topology, which no resource
     may replace."""
 
     api: Api
@@ -46,11 +46,11 @@ class Topologies:
     own: str
     objects: Objects = field(default_factory=Objects)
     _said: dict[str, tuple[Any, str, str]] = field(default_factory=dict)  # generation, state, problem
-    _asked: dict[str, str] = field(default_factory=dict)  # the annotation pcn/requestedAt that was done
+    _asked: dict[str, str] = field(default_factory=dict)  # the annotation pcn/requestedAt at the last delivery
     _dirty: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        """For ever, where the resource is installed; else until it is."""
+        """Runs for ever. While the resource is not installed, it checks for it every ABSENT_PAUSE seconds."""
         delivering = asyncio.create_task(self._deliver())
         try:
             while True:
@@ -85,7 +85,7 @@ class Topologies:
         return is_meant(name, item, self.node, self.nodes().get(self.node, {}))
 
     async def _put(self, name: str, item: Object) -> bool:
-        """False if it is to be tried again."""
+        """Deliver to the agent; False if it has to be retried."""
         generation = item["metadata"].get("generation")
         requested = str((item["metadata"].get("annotations") or {}).get(REQUESTED, ""))
         if name in self._said and self._said[name][:2] == (generation, "applied") and self._asked.get(name, "") == requested:
@@ -118,7 +118,7 @@ class Topologies:
         generation = item["metadata"].get("generation")
         wanted = status(known, generation, self.node, said, self._chosen(name, item), now())
         if wanted != {leaf: known.get(leaf) for leaf in wanted}:
-            gone = dict.fromkeys((known.get("nodes") or {}).keys() - wanted["nodes"].keys())  # null takes away, in a merge patch
+            gone = dict.fromkeys((known.get("nodes") or {}).keys() - wanted["nodes"].keys())  # null deletes, in a merge patch
             try:
                 await self.api.patch(f"{PATH}/{name}/status", {"status": {**wanted, "nodes": {**gone, **wanted["nodes"]}}})
             except (ApiError, TimeoutError) as error:
@@ -130,7 +130,7 @@ class Topologies:
 
 
 def is_meant(name: str, item: Object, node: str, labels: Mapping[str, str]) -> bool:
-    """Whether a topology is for a node with these labels."""
+    """Whether a topology selects a node with these labels."""
     label = (item.get("metadata", {}).get("labels") or {}).get(NODES, "*")
     return fnmatchcase(node, label) and is_for(_document(name, item), Host({**labels, "hostname": node}))
 
@@ -140,7 +140,7 @@ def _document(name: str, item: Object) -> Document:
 
 
 def _head(name: str, item: Object) -> dict[str, Any]:
-    """What of the metadata is the topology's."""
+    """The topology's metadata: its name, and pcn's annotations."""
     said = (item.get("metadata") or {}).get("annotations") or {}
     kept = {key: value for key, value in said.items() if key.startswith("pcn/") and key != REQUESTED}
     return {"name": name, **({"annotations": kept} if kept else {})}

@@ -1,6 +1,6 @@
-"""Keeps one kind of objects as the API server has it: a list, then a watch that is resumed where it ended.
+"""A cache of one kind of objects of the API server: a list, then a watch that is resumed where it ended.
 
-    list ──resourceVersion──▶ watch ──ended──▶ watch from the last version (bookmarks move it on) ──410 Gone──▶ list
+    list ──resourceVersion──▶ watch ──ended──▶ watch from the last version (bookmarks advance it) ──410 Gone──▶ list
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from providers.kubernetes.state import Name, Object
 
 log = logging.getLogger("pcn.k8s")
 PAGE = 500
-_SHORTEST, _LONGEST = 300, 360  # seconds that a watch is asked to last: each its own time, so that they do not end together
+_SHORTEST, _LONGEST = 300, 360  # seconds of a watch, chosen at random so that watches do not end together
 _FIRST_PAUSE, _LAST_PAUSE, _ABSENT_PAUSE = 0.2, 10.0, 30.0
-_ABSENT = (403, 404)  # the server has no such kind, or does not let this provider see it
+_ABSENT = (403, 404)  # the server has no such kind, or denies access to it
 
 
 @dataclass(slots=True)
@@ -34,8 +34,8 @@ class Objects:
     _taken: dict[Name, Object] = field(default_factory=dict)
 
     def all(self) -> Mapping[Name, Object]:
-        """All of them now, in a mapping that stays as it is: the same one until something changes."""
-        if self._taken != self.by_name:  # of which most are the same objects, which nobody compares
+        """A snapshot: the identical mapping until something changes."""
+        if self._taken != self.by_name:  # cheap: identical objects are not compared
             self._taken = dict(self.by_name)
         return self._taken
 
@@ -76,7 +76,7 @@ def _revision(item: Object) -> str:
 
 
 def slim(item: dict[str, Any]) -> Object:
-    """A copy without long fields that are not used; of annotations, only pcn's are kept."""
+    """`item` itself, without long fields that are not used: of annotations, only pcn's are kept."""
     about = item.get("metadata") or {}
     about.pop("managedFields", None)
     if kept := {key: value for key, value in (about.pop("annotations", None) or {}).items() if key.startswith("pcn/")}:

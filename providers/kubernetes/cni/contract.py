@@ -17,7 +17,7 @@ _IFNAME = re.compile(r"[^/:\s]{1,15}")
 
 
 class CniError(Exception):
-    """An error as CNI has them: a code, a sentence, and details."""
+    """An error of CNI: code, message, details."""
 
     def __init__(self, code: int, words: str, details: str = "") -> None:
         super().__init__(words)
@@ -49,7 +49,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a pod has: addresses with their prefixes and gateways, and both ends of its veth."""
+    """A pod's allocation: addresses (address/prefix, gateway), and both ends of its veth."""
 
     netdev: str
     mac: str
@@ -60,7 +60,7 @@ class Given:
 
 
 def request_of(environment: Mapping[str, str], stdin: bytes) -> Request:
-    """Raises CniError for what is no call."""
+    """Parse a call. Raises CniError for an invalid one."""
     verb = environment.get("CNI_COMMAND", "")
     if verb not in VERBS:
         raise CniError(BAD_ENVIRONMENT, f"CNI_COMMAND is none of {', '.join(VERBS)}")
@@ -109,7 +109,7 @@ def versions(version: str) -> dict[str, Any]:
 
 
 def valid_attachments(config: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """Of GC. Raises CniError without a list: a runtime that names none by mistake must not lose all pods."""
+    """(container, ifname) that GC keeps. Raises CniError without a list: one omitted by mistake must not delete all pods."""
     found = config.get("cni.dev/valid-attachments", config.get("cni.dev/attachments"))
     if not isinstance(found, list):
         raise CniError(BAD_CONFIG, 'there is no "cni.dev/valid-attachments"')

@@ -25,12 +25,12 @@ _CREATE, _REPLACE = nlmsg.NLM_F_CREATE | nlmsg.NLM_F_EXCL, nlmsg.NLM_F_CREATE | 
 _NODAD, _PERMANENT = 0x02, 0x80
 _MAIN, _STATIC, _LINK, _UNICAST = 254, 4, 253, 1
 _LONGEST = 250  # bytes of an alias
-BIG_TCP = 192 << 10  # bytes of a segment: as much as others recommend; the kernel has room for 512 KiB
+BIG_TCP = 192 << 10  # bytes of a segment: the usual recommendation; the kernel's limit is 512 KiB
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who has a netdev. `pod` is namespace/name, or namespace/#digest where the name is too long for an alias."""
+    """The owner of a netdev. `pod` is namespace/name, or namespace/#digest where the name is too long for an alias."""
 
     container: str
     ifname: str
@@ -41,7 +41,7 @@ class Owner:
 
 
 def pod_word(namespace: str, name: str, container: str = "", ifname: str = "") -> str:
-    """A pod as an alias has it."""
+    """`Owner.pod` for an alias with this container and interface."""
     said = f"{namespace}/{name}"
     if len(f"{container} {ifname} {said}".encode()) <= _LONGEST:
         return said
@@ -60,8 +60,8 @@ def owned() -> dict[int, Owner | None]:
 
 
 def make(name: str, target: str, owner: Owner, station: str, mtu: int, *, big_tcp: bool = False) -> bool:
-    """A veth with its far end in the namespace `target`; False if the name is taken. `big_tcp`: TCP's segments may have
-    192 KiB on it. Raises KernelError, OSError."""
+    """Create a veth with its far end in the namespace `target`; False if the name is taken. `station`: the far end's MAC address;
+    `big_tcp`: TCP segments may have 192 KiB. Raises KernelError, OSError."""
     both = nlmsg.u32(linkwrite.MTU, mtu) + linkwrite.segment_sizes(BIG_TCP if big_tcp else 0)
     with open(target, "rb") as file, linkwrite.requesting(f"make the netdev '{name}'", None) as sock:
         far = linkwrite.ifinfo(0) + nlmsg.text(linkwrite.IFNAME, owner.ifname) + both
@@ -83,14 +83,14 @@ def make(name: str, target: str, owner: Owner, station: str, mtu: int, *, big_tc
 
 def _is_no_hosts(name: str) -> None:
     """Exclude the host's stack from a pod's packets: it forwards none that the hook did not take, and gives the near end no
-    address, which would be an event for every listener to the host's addresses."""
+    IPv6 address, which would be an event for every listener to the host's addresses."""
     for setting, value in (("ipv4/conf/{}/forwarding", "0"), ("ipv6/conf/{}/disable_ipv6", "1")):
         with suppress(OSError), open(f"/proc/sys/net/{setting.format(name)}", "w", encoding="ascii") as file:
             file.write(value)
 
 
 def claim(target: str, ifname: str, owner: Owner) -> int | None:
-    """The slot whose netdev is the peer of the pod's, if its creator was killed before it wrote the alias; the pod owns it."""
+    """The slot whose netdev is the peer of the pod's, if its creator was killed before it wrote the alias. Writes the alias."""
     far = rtnl.link(ifname, target)
     if far is None:
         return None
@@ -103,8 +103,8 @@ def claim(target: str, ifname: str, owner: Owner) -> int | None:
 
 
 def set_up(target: str, ifname: str, addresses: Sequence[tuple[str, str]] = (), station: str = "") -> None:
-    """Raise the far end, and give it its addresses, each with the gateway of its family, which is a neighbour for good. What is
-    there already stays. Raises KernelError, OSError."""
+    """Set the far end up, with its addresses, each with its gateway as default route and permanent neighbour (`station`: its MAC
+    address). Existing ones stay. Raises KernelError, OSError."""
     with netns.inside(target), nlmsg.open_socket() as sock:
         netns.raise_loopback()
         index = socket.if_nametoindex(ifname)
@@ -134,17 +134,17 @@ def _of_one(index: int, address: str, gateway: str, station: str) -> Iterator[tu
 
 
 def _allow_ipv6(ifname: str) -> None:
-    """Some runtimes switch IPv6 off in a pod."""
+    """Enable IPv6, which some runtimes disable in a pod."""
     for name in ("all", ifname):
         try:
             with open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w", encoding="ascii") as file:
                 file.write("0")
-        except OSError:  # read only, or no IPv6: the address will tell
+        except OSError:  # read-only, or no IPv6: adding the address fails
             return
 
 
 def has(target: str, ifname: str, addresses: Sequence[str]) -> bool:
-    """Whether the far end is there, up, with these addresses. Raises KernelError, OSError."""
+    """Whether the far end exists, is up, and has these addresses. Raises KernelError, OSError."""
     end = rtnl.end(ifname, target)
     if end is None or not end.netdev.up:
         return False
@@ -156,7 +156,7 @@ def is_there(target: str, ifname: str) -> bool:
 
 
 def remove(name: str) -> bool:
-    """False if there was none. Raises KernelError."""
+    """Delete a netdev; False if there was none. Raises KernelError."""
     return linkwrite.delete_link(name)
 
 

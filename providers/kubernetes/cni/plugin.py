@@ -1,4 +1,4 @@
-"""The verbs of CNI over the netdevs of pods. What is in force for a pod is for others: `attach` is waited for."""
+"""The verbs of CNI on the netdevs of pods. A pod's policies and port are the provider's: ADD awaits its `attach`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Plugin:
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def call(self, environment: Mapping[str, str], stdin: bytes) -> tuple[int, str]:
-        """What the plugin does with its environment and its input: exit code and output."""
+        """Run one call, by its environment and standard input; returns exit code and output."""
         version = VERSIONS[-1]
         try:
             request = request_of(environment, stdin)
@@ -92,22 +92,22 @@ class Plugin:
         try:
             await self.attach(request, slot)
             await asyncio.to_thread(self._set_up, request, slot)
-        except BaseException:  # by its alias: the slot may be another pod's by now, if the pod was deleted meanwhile
-            if is_new:  # else it is a running pod's, which goes on
+        except BaseException:  # deleted by alias: the slot may be another pod's by now, if the pod was deleted meanwhile
+            if is_new:  # else a running pod has it
                 await asyncio.to_thread(delete, request.attachment)
             raise
         return result(self._given(request, slot), request)
 
     def _take(self, request: Request) -> tuple[int, bool]:
-        """The slot that the pod's interface has, or a free one, with its veth; and whether it is new. A new one has at the
-        pod's end neither address nor route, so that nothing is sent by it before its policies are in force."""
+        """The slot of the pod's interface, or a free one, for which a veth is created; and whether it is new. A new veth has no
+        address and no route in the pod, which so sends nothing before its policies are in force."""
         taken = netdevs.owned()
         owner = Owner(*request.attachment, pod_word(*request.pod, *request.attachment))
         for slot, known in taken.items():
             if known is not None and (known.container, known.ifname) == request.attachment:
                 if netdevs.is_there(request.netns, request.ifname):
                     return slot, False
-                netdevs.remove(netdev(slot))  # of a namespace that is gone
+                netdevs.remove(netdev(slot))  # its namespace was deleted
         claimed = netdevs.claim(request.netns, request.ifname, owner)
         if claimed is not None:
             return claimed, True
@@ -142,7 +142,7 @@ class Plugin:
     # -- the others ---------------------------------------------------------------------------------------------------
 
     async def _delete(self, request: Request) -> None:
-        async with self._one:  # an ADD of the same pod that came first has its netdev, and fails without it
+        async with self._one:  # an earlier ADD of the same pod has created its netdev by then, and fails without it
             pass
         await asyncio.to_thread(delete, request.attachment)
         await self.gone()
@@ -188,14 +188,14 @@ def delete(attachment: tuple[str, str]) -> None:
 
 
 def collect(valid: set[tuple[str, str]]) -> None:
-    """Remove all netdevs of pods that are not among `valid`."""
+    """Remove all netdevs of pods but those of the attachments `valid`."""
     for slot, owner in netdevs.owned().items():
         if owner is None or (owner.container, owner.ifname) not in valid:
             netdevs.remove(netdev(slot))
 
 
 async def standalone(environment: Mapping[str, str], stdin: bytes, root: str) -> tuple[int, str]:
-    """The verbs that need no provider: DEL, GC and VERSION; ADD is retried later. (CHECK needs the addresses.)"""
+    """One call without a provider: DEL, GC and VERSION succeed; ADD and CHECK, which needs the addresses, fail with TRY_LATER."""
 
     def nothing() -> str:
         return "the Kubernetes provider of this node does not answer"

@@ -16,7 +16,7 @@ from reconciler.agent.singleton import socket_name
 from reconciler.kernel import rundir
 
 log = logging.getLogger("pcn.k8s")
-_MOST, _PATIENCE = 1 << 20, 10.0  # bytes of a call, seconds until it is whole
+_MOST, _PATIENCE = 1 << 20, 10.0  # bytes of a call, seconds to receive it
 
 
 def _words(names: bytes) -> Iterator[tuple[str, str]]:
@@ -26,7 +26,7 @@ def _words(names: bytes) -> Iterator[tuple[str, str]]:
 
 
 class CniServer:
-    """Listens from `start` on, until `close`."""
+    """Listens from `start` until `close`."""
 
     def __init__(self, root: str, plugin: Plugin) -> None:
         self._name, self._plugin = socket_name(root, "cni"), plugin

@@ -1,9 +1,9 @@
-/* The CNI plugin as runtimes start it, and as stub.py beside this is, of which 5 ms are the start of Python: hands its environment
- * and input to the provider of this node. Where nobody answers, `pcn-k8s cni` does what can be done.
+/* The CNI plugin that runtimes start: it forwards its environment and input to the provider of this node. Without a provider it
+ * falls back to `pcn-k8s cni`. stub.py does the same, and starts 5 ms slower.
  *
  *     cc -O2 -static -DFALLBACK='"/usr/bin/pcn-k8s"' -o pcn stub.c
  *
- * Nothing that it is given is interpreted: bytes go to a socket, and what comes back to standard output.
+ * The input is not parsed: it is sent to a socket, and the response is written to standard output.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -20,13 +20,13 @@
 #define FALLBACK "pcn-k8s"
 #endif
 #define SOCKET "/run/pcn/sys-fs-bpf-pcn.cni.sock"
-#define MOST (1 << 20) /* bytes, as of the provider */
+#define MOST (1 << 20) /* bytes: the provider's limit, too */
 #define PATIENCE 110   /* seconds: kubelet gives up after two minutes */
 
 extern char **environ;
 static char request[MOST], answer[MOST];
 
-/* An error as CNI has them, instead of an answer. */
+/* Prints an error of CNI instead of a response. */
 static int fail(int code, const char *words)
 {
 	printf("{\"cniVersion\": \"1.0.0\", \"code\": %d, \"msg\": \"%s\"}\n", code, words);
@@ -40,7 +40,7 @@ static char *variable(const char *name, char *otherwise)
 	return said ? said : otherwise;
 }
 
-/* All that comes, into a buffer from `have` on: how long that is then, or -1 if it does not fit or cannot be read. */
+/* Reads until EOF into a buffer that has `have` bytes. Returns its length, or -1 if the input is too long or unreadable. */
 static ssize_t everything(int fd, char *buffer, size_t have, int is_socket)
 {
 	while (have < MOST) {
@@ -66,7 +66,7 @@ static int say(int fd, const char *words, size_t length, int is_socket)
 	return 0;
 }
 
-/* `CNI_NAME=VALUE` and a zero byte for each variable, and another zero byte; -1 if it does not fit. */
+/* Writes `CNI_NAME=VALUE` and a zero byte for each variable, and another zero byte. Returns the length, or -1 if too long. */
 static ssize_t variables(void)
 {
 	size_t have = 0;
@@ -84,7 +84,7 @@ static ssize_t variables(void)
 	return have + 1;
 }
 
-/* What the provider says to the request: how long that is, or -1 if nobody answers. */
+/* Sends the request to the provider. Returns the length of the response, or -1 if there is none. */
 static ssize_t ask(const char *path, size_t length)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -101,11 +101,11 @@ static ssize_t ask(const char *path, size_t length)
 		if (!connect(fd, (struct sockaddr *)&address, sizeof(address)) && !say(fd, request, length, 1) && !shutdown(fd, SHUT_WR))
 			got = everything(fd, answer, 0, 1);
 	}
-	close(fd); /* else the provider that hangs would have it until the fallback ends */
+	close(fd); /* else a provider that hangs would keep the connection until the fallback ends */
 	return got;
 }
 
-/* The answer's code and where its output begins; NULL if it is none. */
+/* Parses the response: sets the exit code, and returns the start of the output; NULL if invalid. */
 static const char *parse(ssize_t length, int *code)
 {
 	ssize_t at = 0;
@@ -118,7 +118,7 @@ static const char *parse(ssize_t length, int *code)
 static int fall_back(const char *input, size_t length)
 {
 	char *program = variable("PCN_CNI_FALLBACK", FALLBACK);
-	int fd = memfd_create("cni", MFD_CLOEXEC); /* the input may be longer than a pipe holds */
+	int fd = memfd_create("cni", MFD_CLOEXEC); /* the input may exceed a pipe's capacity */
 
 	if (fd >= 0 && !say(fd, input, length, 0) && !lseek(fd, 0, SEEK_SET) && dup2(fd, 0) == 0)
 		execve(program, (char *[]){program, "cni", NULL}, environ);

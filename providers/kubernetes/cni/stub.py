@@ -40,7 +40,7 @@ def main():
             body = body[posix.write(1, body) :]
         return int(code)
     behind, ahead = posix.pipe()
-    if posix.fork() == 0:  # a writer of its own: the input may be longer than a pipe holds
+    if posix.fork() == 0:  # a child writes: the input may exceed a pipe's capacity
         posix.close(behind)
         while given:
             given = given[posix.write(ahead, given) :]
