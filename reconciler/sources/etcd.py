@@ -1,6 +1,6 @@
 """Keys of etcd below a prefix, over its JSON gateway (`/v3/...`): each key a document, `<prefix><name>`.
 
-A watch begins at the revision that was read; whenever it ends (etcd restarted, the revision compacted), everything is read
+A watch begins after the revision that was read; whenever it ends (etcd restarted, the revision compacted), everything is read
 again. A host's status is the key `/pcn/status/<host>` under a lease, and expires with the host.
 """
 
@@ -25,10 +25,10 @@ from reconciler.sources import fleet
 from reconciler.sources.source import Revision, SourceError
 
 STATUS, PRUNE = "/pcn/status/", "/pcn/prune"
-LEASE = 60  # seconds after which the status of a host that is silent goes
-SECONDS, MOST = 5.0, 64 << 20  # for one request, and bytes of an answer, or of one message of a watch
-_AGAIN = 0.5  # seconds between two tries to watch
-_ODD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what reading an answer raises that is none
+LEASE = 60  # seconds after which the status of a silent host expires
+SECONDS, MOST = 5.0, 64 << 20  # for one request, and bytes of a response, or of one message of a watch
+_AGAIN = 0.5  # seconds between attempts to watch
+_ODD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised by parsing an invalid response
 _CHUNK_END = len("\r\n")
 _KEY = re.compile(r"[A-Za-z0-9_][\w.-]{0,200}", re.ASCII)
 
@@ -46,10 +46,10 @@ class EtcdSource:
             raise UsageError(f"certificates go with https, and not with {url}")
         self._host, self._port = parts.hostname, parts.port or 2379
         self._tls = dict(tls or {}) if parts.scheme == "https" else None
-        self._context: tuple[Any, ssl.SSLContext] | None = None  # and what its files were
+        self._context: tuple[Any, ssl.SSLContext] | None = None  # identity of its files, and the context
         self._prefix, self.words = prefix, f"etcd {url}{prefix}"
         self._files: dict[str, bytes] = {}
-        self._revision = 0  # of what `_files` are
+        self._revision = 0  # of `_files`
         self._told = -1
         self._watch: _Watch | None = None
         self._lease = 0
@@ -57,7 +57,7 @@ class EtcdSource:
     # -- documents --------------------------------------------------------------------------------------------------
 
     def kept(self) -> Revision | None:
-        return None  # what was published stays in its directory
+        return None  # the spool has the last publication
 
     def fetch(self) -> Revision | None:
         if self._watch is None:
@@ -85,7 +85,7 @@ class EtcdSource:
                 yield file, base64.b64decode(each.get("value", ""))
 
     def _file(self, kv: Mapping[str, Any]) -> str | None:
-        """What the document of a key is called; None for a key that is none."""
+        """The file name of a key's document; None for a key that is no document."""
         name = _text(kv["key"]).removeprefix(self._prefix)
         if not _KEY.fullmatch(name) or len(kv.get("value", "")) > MAX_BYTES:
             return None
@@ -153,12 +153,12 @@ class EtcdSource:
         return http.client.HTTPConnection(self._host, self._port, timeout=SECONDS)
 
     def _of_files(self, tls: Mapping[str, str]) -> ssl.SSLContext:
-        """Certificates as they are now: they are renewed more often than agents are started. Raises SourceError."""
+        """Reloads replaced certificates: they are renewed more often than agents are restarted. Raises SourceError."""
         try:
             seen = [(path, about.st_ino, about.st_ctime_ns) for path in tls.values() for about in (os.stat(path),)]
             if self._context is None or self._context[0] != seen:
                 self._context = seen, _context(tls)
-        except OSError as error:  # ssl's errors are some, too
+        except OSError as error:  # ssl.SSLError, too
             raise SourceError(f"{self.words}: a certificate or key cannot be used: {error.strerror or error}") from None
         return self._context[1]
 
@@ -205,12 +205,12 @@ class EtcdSource:
 
 
 class _Watch:
-    """A stream of JSON objects, one a line, as chunks of an answer that does not end."""
+    """A stream of JSON objects, one a line, as chunks of a response without end."""
 
     def __init__(self, connection: http.client.HTTPConnection) -> None:
         self._connection = connection
         self._response = connection.getresponse()
-        self._poll = select.poll()  # select(2) knows descriptors below 1024 only
+        self._poll = select.poll()  # select(2) is limited to descriptors below 1024
         if connection.sock is not None:
             self._poll.register(connection.sock, select.POLLIN)
         self._buffer = b""
@@ -228,7 +228,7 @@ class _Watch:
         return [json.loads(line) for line in lines if line.strip()]
 
     def _has_more(self) -> bool:
-        """Whether there is more than the end of the last chunk (two bytes) in what was read already."""
+        """Whether more than the CRLF of the last chunk can be read without blocking."""
         sock = self._connection.sock
         if sock is None:
             return True
@@ -248,7 +248,7 @@ class _Watch:
 def _whole(response: http.client.HTTPResponse) -> bytes:
     """The body, within the deadline and the size limit, however slowly it arrives. Raises OSError."""
     parts, size, until = [], 0, time.monotonic() + SECONDS
-    length = response.length  # Pythons differ in whether it shrinks while one reads
+    length = response.length  # Python versions differ in whether it decreases with reads
     while length is None or size < length:
         if not (part := response.read1(1 << 16 if length is None else min(1 << 16, length - size))):
             break
@@ -277,5 +277,5 @@ def _text(encoded: str) -> str:
 
 
 def _after(prefix: str) -> str:
-    """The end of the range of all keys that begin so."""
+    """The range_end for the keys with this prefix."""
     return prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else os.sep

@@ -16,9 +16,9 @@ from reconciler.sources.guard import too_much
 from reconciler.sources.source import Revision, Source
 from reconciler.sources.spool import Spool
 
-LOOK = 1.0  # seconds between two looks at whether the status is another one
-HEARTBEAT = 20.0  # seconds after which a status is said again though nothing has changed
-AGAIN, LAST = 0.5, 10.0  # seconds to the first and between the last tries of what failed
+LOOK = 1.0  # seconds between checks whether the status has changed
+HEARTBEAT = 20.0  # seconds after which an unchanged status is reported again
+AGAIN, LAST = 0.5, 10.0  # seconds before the first retry, and at most between two
 log = logging.getLogger("pcn.feed")
 
 
@@ -43,7 +43,7 @@ class Feed:
         self._published, self._status = published, status
         self.revision, self.problem, self._since = "", "", 0.0
         self._digests: dict[str, str] = {}  # of what is published, by path
-        self.turns = 0  # how often the source was asked, whatever came of it
+        self.turns = 0  # outcomes so far, failures too: a sync waits for the next one
         self._poked, self._stopping = threading.Event(), threading.Event()
         self._reported: tuple[Any, float] = (None, 0.0)
         self._unreported = False
@@ -57,7 +57,7 @@ class Feed:
         self._thread.start()
 
     def sync(self) -> None:
-        """Examine the source now."""
+        """Have the thread fetch now."""
         self._poked.set()
 
     def close(self) -> None:
@@ -76,7 +76,7 @@ class Feed:
         try:
             if (kept := self._source.kept()) is not None:
                 self._publish(kept)
-        except Exception:  # what was kept may be damaged: the source has it whole
+        except Exception:  # the local copy may be damaged: the source has the original
             log.exception("%s: what was read before cannot be used", self._source.words)
         failures = 0
         while not self._stopping.is_set():
@@ -120,7 +120,7 @@ class Feed:
         return f"{why}, more than half, and does not say 'pcn-prune: all'" if why else ""
 
     def _delay(self, revision: str) -> float:
-        """This host's share of the spread, another one for each revision."""
+        """This host's delay within the spread, in seconds: a hash of host and revision."""
         number = hashlib.sha256(f"{self._host.name}\0{revision}".encode()).digest()
         return self._care.spread * int.from_bytes(number[:4], "big") / (1 << 32)
 
@@ -149,7 +149,7 @@ class Feed:
                 log.info("%s answers", self._source.words)
 
     def _is_read(self, digests: Mapping[str, str]) -> bool:
-        """Whether the agent speaks of what was published last: it takes a moment to see it."""
+        """Whether the agent has read the last publication, which it does with a delay."""
         return {path: digest for path, digest in digests.items() if path.startswith(f"{self.directory}/")} == self._digests
 
     # -- the status -------------------------------------------------------------------------------------------------

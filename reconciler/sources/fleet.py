@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-SILENT = 90.0  # seconds without a word after which a host counts as away
-APART = 5.0  # seconds by which clocks may differ without a word
+SILENT = 90.0  # seconds without a status after which a host counts as away
+APART = 5.0  # seconds of clock skew that are not reported
 
 
 def read(texts: Iterable[str | bytes]) -> list[Mapping[str, Any]]:

@@ -30,7 +30,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40,64}")
 _SECONDS = 30.0  # for one git command
 _STATUS = "refs/pcn/status/"
 _MOST_FILES, _MOST_BYTES = 10_000, 256 << 20
-_SAFE = (  # what a repository, or a server, could have executed
+_SAFE = (  # by default a repository or a server could have these executed
     "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "protocol.ext.allow=never", "-c", "gc.auto=0",
     "-c", "gpg.program=false", "-c", "gpg.x509.program=false", "-c", "fetch.recurseSubmodules=false",
 )  # fmt: skip
@@ -71,7 +71,7 @@ class GitSource:
         self.words = f"git {place.url}" + (f"#{place.branch}" if place.branch else "") + (f":{place.path}" if place.path else "")
         self._home = cache / "git" / f"{hashlib.sha256(place.url.encode()).hexdigest()[:16]}.git"
         self._last = ""
-        self._due = 0.0  # when to ask again
+        self._due = 0.0  # monotonic time of the next ls-remote
         if not (self._home / "HEAD").exists():
             self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._run("init", "--quiet", "--bare", "--template=", str(self._home), bare=False)
@@ -106,7 +106,7 @@ class GitSource:
 
     @property
     def _own_ref(self) -> str:
-        """The commit that was last read of this branch and path, and was let through."""
+        """The ref of the commit that was last read, after verification, for this branch and path."""
         return f"refs/pcn/read/{hashlib.sha256(self.words.encode()).hexdigest()[:16]}"
 
     def _verify(self, commit: str) -> None:
@@ -152,7 +152,7 @@ class GitSource:
     # -- git --------------------------------------------------------------------------------------------------------
 
     def _run(self, *words: str, given: bytes = b"", bare: bool = True) -> bytes:
-        """Raises SourceError with git's last line."""
+        """Git's standard output. Raises SourceError, with the last lines of its standard error."""
         command = ["git", *_SAFE, *(["--git-dir", str(self._home)] if bare else []), *words]
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _OWN
         try:
@@ -174,13 +174,13 @@ _OWN = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "https:http:ssh:git:fi
 
 
 def blobs(git: Callable[..., bytes]) -> list[Mapping[str, Any]]:
-    """The statuses in a repository, in two processes however many there are."""
+    """The statuses in a repository, by two processes regardless of their number."""
     names = git("for-each-ref", "--format=%(objectname) %(objecttype)", _STATUS).decode().splitlines()
     return fleet.read(_objects(git, [name.split()[0] for name in names if name.endswith(" blob")]))
 
 
 def _objects(git: Callable[..., bytes], wanted: Collection[str]) -> list[bytes]:
-    """Contents of blobs."""
+    """Contents of blobs, in the order of `wanted`."""
     stream = io.BytesIO(git("cat-file", "--batch", given="".join(f"{name}\n" for name in wanted).encode()) if wanted else b"")
     found = []
     for _ in wanted:
@@ -195,7 +195,7 @@ def _ref_name(host: str) -> str:
 
 
 def _documents(listed: bytes) -> dict[str, str]:
-    """The objects of the documents directly in the directory, by name: nothing else is read, whatever its size. Raises
+    """The object IDs of the documents directly in the directory, by name: nothing else is read, whatever its size. Raises
     SourceError."""
     found: dict[str, str] = {}
     whole = 0

@@ -1,4 +1,4 @@
-"""Whether a new revision may take away what it takes away. Pure."""
+"""Whether a new revision deletes too many topologies. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def too_much(before: Mapping[str, bytes], after: Mapping[str, bytes], host: Host
 
 
 def topologies(files: Mapping[str, bytes], host: Host) -> dict[str, str]:
-    """Those for a host, with their files."""
+    """The topologies for a host, with their files."""
     found = {}
     for file, content in files.items():
         try:

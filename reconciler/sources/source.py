@@ -40,21 +40,21 @@ class Source(Protocol):
         """The revision that an earlier process read, if it is available locally."""
 
     def fetch(self) -> Revision | None:
-        """What there is now; None: nothing new since the last call."""
+        """The current revision; None if it is that of the last call."""
 
     def unread(self) -> None:
-        """What was fetched last is not taken: give it again."""
+        """The last revision was refused: `fetch` returns it again."""
 
     def wait(self, poked: threading.Event, seconds: float) -> bool:
-        """Wait that long, until `poked`, or until there may be something new: whether there may."""
+        """Wait until the timeout, `poked`, or a possible new revision. Returns whether there may be one."""
 
     def report(self, host: str, status: Mapping[str, Any]) -> None:
-        """Keep a host's status where the documents are from."""
+        """Write a host's status to the source."""
 
     def statuses(self) -> list[Mapping[str, Any]]:
-        """What hosts have reported."""
+        """The statuses that hosts reported."""
 
     def at(self, revision: str) -> Revision:
-        """An older revision."""
+        """An older revision, by its `id`."""
 
     def close(self) -> None: ...

@@ -12,7 +12,7 @@ from reconciler.sources.source import SourceError, is_plain
 
 
 class Spool:
-    """`home` is root's alone. `directory` is what the agent watches: it is not there before something was published."""
+    """`home` is accessible to root only. `directory`, which the agent watches, does not exist before the first publication."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -20,13 +20,13 @@ class Spool:
         self._number = 0
 
     def files(self) -> dict[str, bytes]:
-        """What is published now."""
+        """The published files: contents by name."""
         with suppress(OSError):
             return {path.name: path.read_bytes() for path in self.directory.iterdir()}
         return {}
 
     def publish(self, files: Mapping[str, bytes]) -> None:
-        """Raises OSError, and SourceError for a name that would point elsewhere."""
+        """Replace the files. Raises OSError, and SourceError for a name that is not plain."""
         if odd := [name for name in files if not is_plain(name)]:
             raise SourceError(f"{odd[0]!r} is no plain name of a file")
         before = self.directory.resolve() if self.directory.is_symlink() else None
