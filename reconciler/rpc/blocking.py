@@ -19,14 +19,14 @@ from reconciler.rpc.contract import BOUNDS, PURE, Bounds, RpcError
 from reconciler.rpc.exchange import Breaker, Exchange, value_of
 
 Connect = Callable[[float], socket.socket]
-"""A connected socket, within so many seconds. Raises OSError."""
+"""Returns a connected socket, within so many seconds. Raises OSError."""
 Greet = Callable[[Any], None]
-"""Takes what a peer says of itself, once for each connection. Raises PcnError for one that is not to be asked."""
+"""Gets the peer's response to `service`, once for each connection. Raises PcnError to reject the peer."""
 _CHUNK = 1 << 16
 
 
 class Away(RpcError):
-    """No response: the peer is unreachable, or missed the deadline."""
+    """No response: the peer is unreachable, missed the deadline, or the breaker is open."""
 
 
 class _Link:
@@ -62,7 +62,7 @@ class Caller:
         weakref.finalize(self, _close, self._free)
 
     def call(self, function: str, argument: Any = None, *, method: str = "POST", seconds: float | None = None) -> Any:
-        """Raises Away, RpcError for an answer that is none, and what `greet` raises."""
+        """Returns the value of the response. Raises Away, RpcError for an error or an invalid response, and errors of `greet`."""
         self._breaker_check()
         allowed = self._bounds.seconds if seconds is None else seconds
         until = time.monotonic() + allowed

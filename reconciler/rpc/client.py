@@ -1,4 +1,4 @@
-"""Calls a service, from asyncio. Whatever it answers, or does not, a call ends within its time."""
+"""Calls a service from asyncio. Every call has a deadline, whatever the peer does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Client:
         self._breaker = Breaker()
 
     async def service(self) -> dict[str, Any]:
-        """What serves, and which functions it has. Raises RpcError if it speaks another version of the contract."""
+        """The peer's description, with its functions. Raises RpcError, also for another version of the contract."""
         found = await self.call("service", method="GET")
         if not isinstance(found, dict) or found.get("contract") != VERSION:
             raise RpcError(f"service {self.name} does not speak version {VERSION} of the contract")
@@ -69,7 +69,7 @@ class Client:
 
 
 def inherited(sockets: list[socket.socket]) -> Connect:
-    """The near ends of socket pairs, each used once."""
+    """Connections over the near ends of socket pairs, each used once."""
 
     async def connect() -> Streams:
         if not sockets:

@@ -12,7 +12,7 @@ from reconciler.errors import PcnError
 
 VERSION = 1
 PURE = frozenset({"sources", "programs", "constants", "sizes", "tables", "config", "state", "check", "actions"})
-"""The same question has the same answer: it may be kept, and asked again."""
+"""Equal arguments have equal results: responses may be cached, and calls retried."""
 EVENTS = frozenset({"cubes", "tick", "packet_in", "out"})
 FUNCTIONS = PURE | EVENTS
 MOST_PACKETS = 64  # in one call
@@ -20,7 +20,7 @@ MOST_PACKETS = 64  # in one call
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """`seconds` for a call, bytes of a `body`, calls `in_flight` at a time, `depth` of what is nested in one."""
+    """`seconds` for a call, bytes of a `body`, concurrent calls `in_flight`, nesting `depth` of a value."""
 
     seconds: float = 2.0
     body: int = 64 << 20
@@ -44,7 +44,7 @@ def encode(value: Any) -> bytes:
 
 
 def decode(body: bytes, bounds: Bounds = BOUNDS) -> Any:
-    """Raises RpcError for what is no JSON, is too long or too deep."""
+    """Parses JSON; an empty body is None. Raises RpcError for invalid JSON, or one out of bounds."""
     if len(body) > bounds.body:
         raise RpcError(f"more than {bounds.body} bytes")
     try:
@@ -65,7 +65,7 @@ def from_bytes(raw: bytes) -> str:
 
 
 def to_bytes(text: str) -> bytes:
-    """Raises RpcError."""
+    """Raises RpcError for invalid base64."""
     try:
         return base64.b64decode(text, validate=True)
     except (ValueError, TypeError):

@@ -21,7 +21,7 @@ class Exchange:
         self._status, self._body = 0, bytearray()
 
     def begin(self, function: str, method: str, argument: object = None) -> bytes:
-        """What to send. Raises RpcError for what is too long for the peer to take."""
+        """The bytes of a request. Raises RpcError if its body is out of bounds."""
         body = b"" if argument is None else encode(argument)
         if len(body) > self._bounds.body:
             raise RpcError(f"{function} would be asked with more than {self._bounds.body} bytes")
@@ -72,13 +72,13 @@ def value_of(name: str, function: str, status: int, body: bytes, bounds: Bounds 
 
 
 class Breaker:
-    """Calls fail at once for a while after some that were not answered in time."""
+    """A circuit breaker: after TIMEOUTS timeouts in a row, calls fail at once for PAUSE seconds."""
 
     def __init__(self) -> None:
         self._timeouts, self._not_before = 0, 0.0
 
     def check(self, name: str) -> None:
-        """Raises RpcError."""
+        """Raises RpcError while it is open."""
         if time.monotonic() < self._not_before:
             raise RpcError(f"service {name} has not answered {TIMEOUTS} times in a row")
 

@@ -20,7 +20,7 @@ from reconciler.kernel import rundir
 from reconciler.rpc.contract import BOUNDS, Bounds, RpcError, decode, encode
 
 Function = Callable[[Any], Any]
-"""Gives the answer, or an awaitable of it: then other connections are answered meanwhile."""
+"""Returns the result, or an awaitable of it, during which other connections are served."""
 Functions = Mapping[str, Function]
 """By method and path, such as 'POST /tables'."""
 _CHUNK = 1 << 16
@@ -41,7 +41,7 @@ async def serve_unix(functions: Functions, path: str) -> asyncio.Server:
     sock.bind(fresh)
     os.chmod(fresh, 0o600)
     server = await asyncio.start_unix_server(answer, sock=sock)
-    os.rename(fresh, path)  # who looks finds one that listens
+    os.rename(fresh, path)  # atomic: the path is always that of a listening socket
     return server
 
 
@@ -112,5 +112,5 @@ async def _answer(functions: Functions, name: str, body: bytes, bounds: Bounds) 
         return 200, (await value if inspect.isawaitable(value) else value)
     except RpcError as error:
         return 400, {"error": str(error)}
-    except Exception as error:  # noqa: BLE001 - the caller is told, and the next call is none the worse
+    except Exception as error:  # noqa: BLE001 - the caller gets the error, and later calls are served
         return 500, {"error": f"{type(error).__name__}: {error}"}

@@ -1,6 +1,6 @@
-"""Answers calls on one socket, inside whatever loop waits on it. No threads, no coroutines: a worker imports neither.
+"""Serves calls on one socket, inside any event loop. No threads, no coroutines: a worker imports neither.
 
-h11 reads and writes HTTP; what is here keeps the bounds, and finds the function.
+h11 parses and serializes HTTP; this module enforces the bounds, and dispatches to the function.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from reconciler.rpc.contract import BOUNDS, Bounds, RpcError, decode, encode
 
 Function = Callable[[Any], Any]
 LATER: Any = object()
-"""What a function gives that answers later, by `Connection.reply`."""
+"""Returned by a function that replies later, with `Connection.reply`."""
 _CHUNK = 1 << 16
 
 
@@ -74,7 +74,7 @@ class Connection:
             self.close()
 
     def reply(self, status: int, value: Any) -> None:
-        """Answer the call that is open."""
+        """Send the response of the pending call."""
         body = encode(value)
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
         self._out += self._http.send(h11.Response(status_code=status, headers=headers)) or b""
@@ -100,7 +100,7 @@ class Connection:
             elif isinstance(event, h11.Data):
                 self._body += event.data
                 if len(self._body) > self._bounds.body:
-                    self.close()  # there is no end to wait for
+                    self.close()  # the rest is not awaited
             elif isinstance(event, h11.EndOfMessage):
                 self._answer()
                 return
@@ -116,7 +116,7 @@ class Connection:
             answer = function(decode(bytes(self._body), self._bounds))
         except RpcError as error:
             self.reply(400, {"error": str(error)})
-        except Exception as error:  # noqa: BLE001 - the caller is told, and the next call is none the worse
+        except Exception as error:  # noqa: BLE001 - the caller gets the error, and later calls are served
             self.reply(500, {"error": f"{type(error).__name__}: {error}"})
         else:
             if answer is not LATER:
