@@ -66,11 +66,10 @@ class EtcdSource:
         if self._told == self._revision:
             return None
         prune = self._ask("kv/range", {"key": _b64(PRUNE)}).get("kvs", [])
-        self._told = self._revision
         return Revision(str(self._revision), dict(self._files), bool(prune) and _text(prune[0]["value"]).strip() == "all")
 
-    def unread(self) -> None:
-        self._told = -1
+    def keep(self, revision: Revision) -> None:
+        self._told = int(revision.id)
 
     def _read(self) -> None:
         said = self._ask("kv/range", {"key": _b64(self._prefix), "range_end": _b64(_after(self._prefix))})

@@ -74,7 +74,7 @@ class Feed:
 
     def _run(self) -> None:
         try:
-            if (kept := self._source.kept()) is not None:
+            if (kept := self._source.kept()) is not None and not self._refused(kept):
                 self._publish(kept)
         except Exception:  # the local copy may be damaged: the source has the original
             log.exception("%s: what was read before cannot be used", self._source.words)
@@ -100,12 +100,12 @@ class Feed:
         found = self._source.fetch()
         if found is not None:
             if why := self._refused(found):
-                self._source.unread()
                 raise PcnError(f"revision {found.id[:12]} of {self._source.words} is not taken: {why}")
             if self.revision and not asked:
                 self._hold(self._delay(found.id))
             if self._stopping.is_set():
                 return
+            self._source.keep(found)
             self._publish(found)
         self._say("")
         while not self._stopping.is_set():

@@ -96,17 +96,18 @@ class GitSource:
         commit = self._run("rev-parse", "--verify", "FETCH_HEAD^{commit}").decode().strip()
         if self._signers:
             self._verify(commit)
-        found = self._read(commit)
-        self._run("update-ref", self._own_ref, commit)
-        self._last = listed[0]
-        return found
+        return self._read(commit)
+
+    def keep(self, revision: Revision) -> None:
+        self._run("update-ref", self._own_ref, revision.id)
+        self._last = revision.id
 
     def _get(self, ref: str) -> None:
         self._run("fetch", "--quiet", "--depth=1", "--no-tags", "--force", "--no-write-commit-graph", "--", self._place.url, ref)
 
     @property
     def _own_ref(self) -> str:
-        """The ref of the commit that was last read, after verification, for this branch and path."""
+        """The ref of the commit that was last kept, for this branch and path."""
         return f"refs/pcn/read/{hashlib.sha256(self.words.encode()).hexdigest()[:16]}"
 
     def _verify(self, commit: str) -> None:
@@ -128,9 +129,6 @@ class GitSource:
         except SourceError:
             self._get(revision)
             return self._read(revision)
-
-    def unread(self) -> None:
-        self._last = ""
 
     def wait(self, poked: threading.Event, seconds: float) -> bool:
         poked.wait(max(0.0, min(seconds, self._due - time.monotonic())))

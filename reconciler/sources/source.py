@@ -37,13 +37,13 @@ class Source(Protocol):
     forgets: bool
 
     def kept(self) -> Revision | None:
-        """The revision that an earlier process read, if it is available locally."""
+        """The revision that an earlier process kept, if it is available locally."""
 
     def fetch(self) -> Revision | None:
-        """The current revision; None if it is that of the last call."""
+        """The current revision; None if it is the one that was kept last."""
 
-    def unread(self) -> None:
-        """The last revision was refused: `fetch` returns it again."""
+    def keep(self, revision: Revision) -> None:
+        """A fetched revision was accepted: `fetch` does not return it again, and after a restart `kept` does."""
 
     def wait(self, poked: threading.Event, seconds: float) -> bool:
         """Wait until the timeout, `poked`, or a possible new revision. Returns whether there may be one."""

@@ -77,11 +77,10 @@ class Given:
             raise self.now
         if self.now.id == self._told:
             return None
-        self._told = self.now.id
         return self.now
 
-    def unread(self) -> None:
-        self._told = ""
+    def keep(self, revision: Revision) -> None:
+        self._told = revision.id
 
     def wait(self, poked: threading.Event, seconds: float) -> bool:
         poked.wait(seconds)
@@ -175,6 +174,45 @@ def test_what_was_kept_and_is_damaged_is_read_anew_from_the_source(clock: Clock,
 
 def git(*words: str, cwd: Path) -> None:
     subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *words], cwd=cwd, check=True, capture_output=True)
+
+
+TOPOLOGY = "apiVersion: polycube.network/v1\nkind: Topology\nmetadata: {name: %s}\nspec: {cubes: []}\n"
+
+
+def test_a_revision_that_was_refused_is_not_taken_after_a_restart_either(clock: Clock, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    git("init", "--quiet", "--initial-branch=main", cwd=work)
+
+    def commit() -> None:
+        git("add", "--all", cwd=work)
+        git("commit", "--quiet", "-m", "change", cwd=work)
+
+    def taken(name: str) -> tuple[set[str], str]:
+        """What a process with a feed has published when it ends, and its problem."""
+        source = GitSource(GitPlace.of(f"file://{work}#main"), tmp_path / "cache", 5.0)
+        bench = Bench(clock, tmp_path / name, source, care=Care(prune=True))
+        bench.feed.spool = Spool(tmp_path / "spool")
+        clock.now = 1000.0
+        bench.run(20)
+        return set(bench.feed.spool.files()), bench.feed.problem
+
+    for name in "abcd":
+        (work / f"{name}.yaml").write_text(TOPOLOGY % name)
+    commit()
+    (tmp_path / "spool").mkdir()
+    everything = {f"{name}.yaml" for name in "abcd"}
+    assert taken("first") == (everything, "")
+    for name in "abc":
+        (work / f"{name}.yaml").unlink()
+    commit()
+    for process in ("second", "third"):
+        files, problem = taken(process)
+        assert files == everything
+        assert "takes away 3 of 4 topologies" in problem
+    git("commit", "--quiet", "--allow-empty", "-m", "all of it\n\npcn-prune: all", cwd=work)
+    assert taken("fourth") == ({"d.yaml"}, "")
+    assert taken("fifth") == ({"d.yaml"}, "")
 
 
 def test_a_repository_that_is_away_for_ten_minutes_costs_nothing_and_is_followed_within_ten_seconds(clock: Clock, tmp_path: Path) -> None:
