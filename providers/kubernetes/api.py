@@ -107,9 +107,13 @@ class Api:
         self._access = access
 
     async def get(self, path: str) -> Any:
-        """The response, parsed. Raises ApiError, TimeoutError, ValueError for invalid JSON."""
+        """The response, parsed. Raises ApiError, TimeoutError."""
         async with asyncio.timeout(_LIST_SECONDS):
-            return json.loads(b"".join([part async for part in self._body("GET", path)]))
+            body = b"".join([part async for part in self._body("GET", path)])
+        try:
+            return json.loads(body)
+        except ValueError as error:  # of a proxy before it, for one
+            raise ApiError(0, f"the API server answers with invalid JSON: {error}") from None
 
     async def patch(self, path: str, said: Any) -> None:
         """Apply a JSON merge patch to an object. Raises ApiError, TimeoutError."""

@@ -25,12 +25,13 @@ _NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
 _NDMSG = struct.Struct("=BBHiHBB")  # family, padding, netdev, state, flags, type
 _ND_DST, _ND_MAC, _BRIDGE = 1, 2, 7
 _PERMANENT, _SELF = 0x80, 0x02
+_OVERLAY = f"/proc/sys/net/ipv4/conf/{overlay.NETDEV}"  # there as long as the netdev is, in this network namespace
 
 
 def keep(routes: Iterable[tuple[str, str]], tunnels: Sequence[Tunnel] = ()) -> None:
     """Enable forwarding, and set the host's routes of PROTOCOL to exactly these (prefix, next hop), and the overlay's entries to
-    those of `tunnels`, if any. Raises OSError."""
-    if tunnels:
+    those of `tunnels`. Raises OSError."""
+    if tunnels or os.path.isdir(_OVERLAY):
         _stations(tunnels)
     for name, value in _sysctls():
         with open(f"/proc/sys/net/{name}", "w", encoding="ascii") as file:
@@ -109,7 +110,7 @@ def _sysctls() -> Iterator[tuple[str, str]]:
     """Forwarding, and loose reverse-path filters: packets from pods arrive by one of these netdevs, those to pods by another."""
     yield "ipv4/ip_forward", "1"
     yield "ipv6/conf/all/forwarding", "1"
-    for name in (UP, OUT, HOST, *([overlay.NETDEV] if os.path.isdir(f"/proc/sys/net/ipv4/conf/{overlay.NETDEV}") else [])):
+    for name in (UP, OUT, HOST, *([overlay.NETDEV] if os.path.isdir(_OVERLAY) else [])):
         yield f"ipv4/conf/{name}/rp_filter", "2"
 
 

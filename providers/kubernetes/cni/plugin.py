@@ -155,6 +155,8 @@ class Plugin:
 
     def _check(self, request: Request) -> None:
         """Raises CniError for a difference from ADD's result."""
+        if not self.families():  # so its addresses are unknown yet
+            raise CniError(TRY_LATER, self.trouble())
         slot = next((slot for slot, owner in netdevs.owned().items() if owner and _is_of(owner, request)), None)
         if slot is None:
             raise CniError(CHECK_FAILED, f"container {request.container} has no netdev here for {request.ifname}")

@@ -68,6 +68,24 @@ def test_an_add_that_fails_after_its_pod_was_deleted_leaves_the_next_pods_netdev
     asyncio.run(work())
 
 
+def test_a_check_before_the_nodes_addresses_are_known_is_to_be_tried_later(there):
+    async def attach(*_: Any) -> None:
+        pass
+
+    async def gone() -> None:
+        pass
+
+    async def work() -> None:
+        families: dict[int, Any] = {4: family_of("10.244.1.0/24", SETTINGS)}
+        plugin = Plugin(lambda: SETTINGS, "/nowhere", lambda: families, attach, gone, lambda: "" if families else "no range yet")
+        assert (await call(plugin, "ADD", "a"))[0] == 0
+        families.clear()
+        code, said = await call(plugin, "CHECK", "a")
+        assert (code, json.loads(said)["code"], json.loads(said)["msg"]) == (1, TRY_LATER, "no range yet")
+
+    asyncio.run(work())
+
+
 def test_an_add_that_is_said_again_and_fails_leaves_the_running_pod_its_netdev(there, monkeypatch):
     monkeypatch.setattr(netdevs, "is_there", lambda *_: True)
     is_away = False

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import h11
 import pytest
@@ -107,6 +107,18 @@ def test_an_error_in_a_watch_is_raised_with_its_code():
 def test_a_refusal_is_told_in_the_servers_words():
     with ApiServer() as server, pytest.raises(ApiError, match="not found"):
         asyncio.run(Api(Access(f"http://127.0.0.1:{server.port}")).get("/nothing"))
+
+
+def test_an_answer_that_is_no_json_is_an_error_of_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a proxy, say: nobody that asks for an object expects another error, and a provider would end."""
+
+    async def body(*_: object) -> AsyncIterator[bytes]:
+        yield b"<html>"
+
+    api = Api(Access("http://127.0.0.1:1"))
+    monkeypatch.setattr(api, "_body", body)
+    with pytest.raises(ApiError, match="invalid JSON"):
+        asyncio.run(api.get("/api"))
 
 
 def test_a_kubeconfig_that_cannot_be_used_and_a_host_that_is_no_pod_say_so(tmp_path):

@@ -56,6 +56,16 @@ def test_pods_of_two_nodes_reach_each_other_in_vxlan(tmp_path, more):
             assert datagram(one, a.netns, b.ips[1], 8080, MTU - HEADERS[6]) > 0
             with pytest.raises(OSError, match="too long"):
                 datagram(one, a.netns, b.ip, 9000, MTU - HEADERS[4] + 1)
+        assert stations() != ""
+        two.api.delete("nodes", "", "n1")
+        two.within(10, lambda: stations() == "")
+
+
+def stations() -> str:
+    """What the overlay's netdev in this thread's namespace has of other nodes."""
+    said = [["neigh", "show", "nud", "permanent"], ["-6", "neigh", "show", "nud", "permanent"]]
+    found = [subprocess.run(["ip", *words, "dev", "pcn-vxlan"], capture_output=True, text=True, check=True).stdout for words in said]
+    return "".join(found)
 
 
 def test_an_uplink_whose_mtu_changes_is_followed(tmp_path):
