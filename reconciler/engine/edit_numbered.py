@@ -30,12 +30,10 @@ def numbered(holder: Any, place: Place, operation: str, among: str, value: Any, 
     (key,) = schema["x-yang-key"]
     entries: Sequence[Any] = sorted_by(holder.get(among, []), key)
     if operation == "batch":
-        answers = []
         for number, each in enumerate(_batch(value, among, where)):
             inner = {name: part for name, part in each.items() if name != "operation"}
             at = f"{where}/{number}"
-            entries, output = _one(entries, schema, key, _operation(each, at), inner, at)
-            answers.append(output)
+            entries, _ = _one(entries, schema, key, _operation(each, at), inner, at)
         return {**holder, among: entries}, {}
     entries, output = _one(entries, schema, key, operation, value, where)
     return {**holder, among: entries}, output

@@ -14,14 +14,13 @@ from collections.abc import Iterable, Iterator
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x01, 0x04, 0x10, 0x300
 NLM_F_EXCL, NLM_F_CREATE = 0x200, 0x400
-NLA_F_NESTED = 0x8000
+NESTED = 0x8000  # NLA_F_NESTED
 
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_ACK_TLVS = 0x200
 _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
 _NLA_TYPE_MASK = 0x3FFF
-NESTED = 0x8000  # NLA_F_NESTED
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port id
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
@@ -43,7 +42,7 @@ def open_socket() -> socket.socket:
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
-    """One encoded attribute, padded to 4 bytes. Nest by concatenating and adding NLA_F_NESTED to `kind`."""
+    """One encoded attribute, padded to 4 bytes. Nest by concatenating and adding NESTED to `kind`."""
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(payload), kind) + payload + bytes(-len(payload) % 4)
 
 
