@@ -1,6 +1,6 @@
 """A plan, or its outcome, as one plain document: the output of `-o json`, and the source of the text.
 
-All output is rendered from this document, the exit code too, so that the forms cannot disagree. The format is stable
+All output and the exit code are derived from this document, so that they always agree. The format is stable
 (docs/commands.md): keys may be added; none is removed or changes its meaning without a new major format version.
 """
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 FORMAT_VERSION = "1.1"
 COUNTS = (PROGRAM_LOADS, MAP_WRITES, LINK_CHANGES)
 PLANNED, DONE, UNDONE, UNSURE = "planned", "done", "undone", "unsure"
-"""What became of a step. 'unsure': undoing failed somewhere, so that nobody can say."""
-HINTED = 20  # problems of which a hint is worked out, as many as are shown in text
+"""Results of a step. 'unsure': the rollback failed in part, so that the state is uncertain."""
+HINTED = 20  # problems whose hints are computed: as many as text shows
 ROWS_IN_TEXT = 6
-SORTED = 256  # removed rows that are decoded, so that those shown are the first ones as people count
+SORTED = 256  # deleted rows that are decoded and sorted, so that the first ones are shown
 ROWS = ("write_rows", "delete_rows")
 """Operations on rows of a cube's table."""
 
@@ -46,7 +46,7 @@ class Report:
 
 
 def document(report: Report) -> dict[str, Any]:
-    """The document of docs/commands.md."""
+    """The report in the format of docs/commands.md."""
     from reconciler.graph.diff import without_parts
 
     session, configurations = report.session, {}
@@ -71,7 +71,7 @@ def document(report: Report) -> dict[str, Any]:
 
 
 def summary(steps: Iterable[Mapping[str, Any]], pending: int, drift: int) -> dict[str, Any]:
-    """Totals of what was not undone, and the worst disruption."""
+    """Totals and the worst disruption of the steps that were not undone."""
     counted = [step for step in steps if step["result"] != UNDONE]
     worst = max((Disruption[step["disruption"].upper().replace(" ", "_")] for step in counted), default=Disruption.NONE)
     totals: dict[str, Any] = {what: sum(step["counts"].get(what, 0) for step in counted) for what in COUNTS}
@@ -79,7 +79,7 @@ def summary(steps: Iterable[Mapping[str, Any]], pending: int, drift: int) -> dic
 
 
 def exit_code_of_plan(planned: Mapping[str, Any]) -> int:
-    """0: nothing to do; 3: all there is to do mends drift; else 2."""
+    """0: no steps; 3: only drift, nothing pending; else 2."""
     if not planned["steps"]:
         return 0
     return 3 if planned["summary"]["drift"] and not planned["summary"]["pending"] else 2
@@ -106,7 +106,7 @@ def step_data(step: Step, report: Report, *, told: Collection[str] = ()) -> dict
 
 
 def subject(address: str) -> str:
-    """What an address belongs to: 'cube/<name>', 'netdev/[<netns>/]<name>', 'namespace/<name>', 'topology/<name>', …"""
+    """The object of an address: 'cube/<name>', 'netdev/[<netns>/]<name>', 'namespace/<name>', 'topology/<name>', …"""
     kind, _, rest = address.partition("/")
     if kind == "cube":
         return f"cube/{rest.split('/')[0]}"
@@ -168,12 +168,12 @@ def _rows(rows: Mapping[bytes, bytes] | None, step: Step, report: Report, *, liv
 
 
 def in_order(name: str) -> list[tuple[str, int]]:
-    """By which names are sorted as people count: rule[9] before rule[10]."""
+    """Sort key for natural order: rule[9] before rule[10]."""
     return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name)]
 
 
 def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The entries of two mappings that are not in the other."""
+    """Of each mapping, the entries that the other lacks or has with another value."""
     return (
         {name: value for name, value in old.items() if name not in new or new[name] != value},
         {name: value for name, value in new.items() if name not in old or old[name] != value},
@@ -181,12 +181,12 @@ def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str,
 
 
 def _words(value: Any) -> Any:
-    """Pins of stubs as the port that they point to; anything else as it is."""
+    """A string as by `pretty_target`; any other value unchanged."""
     return pretty_target(value) if isinstance(value, str) else value
 
 
 def pretty_target(text: str) -> str:
-    """'program cubes/br1/in/0_p1' and 'cubes/br1/in/0_p1' are 'br1:p1' to people."""
+    """A target in short: 'br1:p1' for 'program cubes/br1/in/0_p1' and 'cubes/br1/in/0_p1'."""
     from reconciler.pins import unescape
 
     if GONE in text:
@@ -215,7 +215,7 @@ def problem_data(problem: Problem, *, hinted: bool = True) -> dict[str, Any]:
 
 
 def error_data(error: PcnError) -> list[dict[str, Any]]:
-    """An error as the document's `errors`: a document's problems one by one, any other as one."""
+    """The `errors` of a report: one for each problem of a DocumentError, or one for any other error."""
     if isinstance(error, DocumentError):
         return [problem_data(problem, hinted=number < HINTED) for number, problem in enumerate(error.problems)]
     notes = [note for note in getattr(error, "__notes__", ()) if note]

@@ -8,8 +8,8 @@ from typing import Any
 
 
 def addresses(config: Any) -> tuple[str, ...]:
-    """All that is an address with the length of its subnet, in the order of the configuration: 10.0.0.1/24, but no lone 10.0.0.1,
-    which may be a neighbour's."""
+    """All addresses with a prefix length, in the order of the configuration: 10.0.0.1/24, but not 10.0.0.1, which may be a
+    neighbour's."""
     return tuple(dict.fromkeys(_found(config)))
 
 

@@ -1,4 +1,4 @@
-"""Places of transparent cubes in documents, and selectors in force: a selector is shown, and not its current matches."""
+"""Attachments of transparent cubes in documents, and selectors in force, which are shown instead of their current matches."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Documents = Iterable[Mapping[str, Any]]
 
 
 def documented(documents: Documents, netdevs: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The places of transparent cubes that documents name: netdevs by their own names, and ports as cube:port, in the
-    order of the documents."""
+    """By transparent cube, where documents attach it by name, in their order: netdevs, with altnames resolved, and
+    ports as cube:port."""
     documents = list(documents)
     own: Mapping[str, str] = {}
     if any(netdev.other_names for netdev in netdevs.values()):
@@ -33,7 +33,7 @@ def documented(documents: Documents, netdevs: Mapping[str, Any]) -> dict[str, li
 
 
 def _written(documents: Documents) -> Iterator[str]:
-    """What names netdevs in documents."""
+    """Names in documents that may be those of netdevs: of attachments, and peers."""
     for spec in (document.get("spec", {}) for document in documents):
         yield from (item["netdev"] for item in spec.get("attachments", ()) if "netdev" in item)
         yield from (port["peer"] for cube in spec.get("cubes", ()) for port in cube.get("ports", ()) if "peer" in port)
@@ -42,7 +42,8 @@ def _written(documents: Documents) -> Iterator[str]:
 def selectors_in_force(
     documents: Documents, attachments: Mapping[str, list[str]], live: Live
 ) -> tuple[list[Mapping[str, Any]], dict[str, list[str]]]:
-    """The attachments by a selector whose cubes are at each netdev that it matches, and `attachments` without what these are."""
+    """The attachments by selector whose cubes are at every matching netdev, and `attachments` (cubes by netdev) without those
+    that are explained by them alone."""
     documents = list(documents)
     kinds = {
         name: LOOPBACK if netdev.link_type == ARPHRD_LOOPBACK else netdev.kind

@@ -19,8 +19,8 @@ _SAID_ELSEWHERE = frozenset({"name", "service-name", "type", "loglevel", "peer",
 
 
 def configurations_of(session: Session, decoder: Decoder, steps: Iterable[Step]) -> dict[str, dict[str, Leaves]]:
-    """What differs in the configuration of cubes that have such rows, and of those of which these steps change nothing: 'before'
-    and 'after'. (A description is in no table.)"""
+    """By cube, the differing entries 'before' and 'after': of cubes with derived rows in these steps, and of cubes that no step
+    touches (a description is in no table)."""
     steps = list(steps)
     cubes = {step.address.split("/")[1]: None for step in steps if step.operation.kind in ROWS}
     services = {cube: decoder.service(cube) for cube in cubes}
@@ -46,7 +46,7 @@ def configurations_of(session: Session, decoder: Decoder, steps: Iterable[Step])
 
 
 def _cubes(session: Session, state: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Mapping[str, Any]]:
-    """The cubes as a side's documents have them."""
+    """The cubes of the stored documents that own those in `wanted`."""
     return _cubes_of(state, {record.topology for name in wanted if isinstance(record := state.get(f"cube/{name}"), CubeRecord)})
 
 
@@ -59,7 +59,7 @@ def _cubes_of(state: Mapping[str, Any], owners: Collection[str]) -> dict[str, Ma
 
 
 def _apart(schema: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Both without the entries with which their lists begin and end alike, which are no difference."""
+    """Both without the common prefixes and suffixes of their lists."""
     ours, theirs = dict(old), dict(new)
     for name, value in old.items():
         other, node = new.get(name), schema.get("properties", {}).get(name, {})
@@ -77,7 +77,7 @@ def _apart(schema: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, 
 
 
 def _one(keys: Sequence[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether it is one entry that was changed."""
+    """Whether both have the same keys, so that they are one entry."""
     return all(old.get(key) == new.get(key) for key in keys)
 
 

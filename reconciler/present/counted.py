@@ -1,4 +1,4 @@
-"""Configured lists with what was counted of each entry: a model declares which list of state counts which (pcn:counts). Pure.
+"""Configured lists with the counters of each entry; a model declares which list of state has them (pcn:counts). Pure.
 
     chain INGRESS  default=DROP
       pkts  bytes  id       rule
@@ -35,13 +35,13 @@ class Counted:
 
 
 def has_counts(schema: Mapping[str, Any]) -> bool:
-    """Whether a service's model has such a list."""
+    """Whether a service's model has a list with counters."""
     inner = (each.get("items", each) for each in schema.get("properties", {}).values())
     return any(_COUNTS in state for state in schema.get("x-state", {}).values()) or any(map(has_counts, inner))
 
 
 def counted(schema: Mapping[str, Any], data: Mapping[str, Any], title: str = "") -> Iterator[Counted]:
-    """All of a cube, by its service's schema; `data` is its document with state."""
+    """All lists with counters of a cube, by its service's schema; `data` is its document with state."""
     for name, state in schema.get("x-state", {}).items():
         if (about := state.get(_COUNTS)) is not None and name in data:
             yield _one(state, data.get(about, ()), data[name], (title, *_leaves(data, ())))
@@ -65,7 +65,7 @@ def _one(state: Mapping[str, Any], entries: Any, counts: Any, title: tuple[str, 
 
 
 def _leaves(entry: Mapping[str, Any], without: tuple[str, ...]) -> Iterator[str]:
-    """The name first; text with spaces is quoted."""
+    """The leaves as `leaf=value`, the name first; text with spaces is quoted."""
     for leaf in sorted((leaf for leaf in entry if leaf not in without), key=lambda leaf: leaf != "name"):
         if isinstance(entry[leaf], str | int) and not isinstance(entry[leaf], bool):
             said = str(entry[leaf])

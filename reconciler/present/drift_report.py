@@ -1,4 +1,4 @@
-"""Drift, as plain data: what the kernel holds otherwise than it was applied, object by object. Pure."""
+"""Drift as plain data: the differences between the kernel and what was applied, by object. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _is_gone(record: Record | None) -> bool:
 
 
 def _sides(change: Change, decoder: Decoder | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Of the live and of the applied record, what is not the same in both."""
+    """The fields of the live and of the applied record that differ."""
     live, applied = change.before, change.after
     if isinstance(live, TableRecord) and isinstance(applied, TableRecord) and decoder is not None and live.spec == applied.spec:
         return _tables(live, applied, decoder)
@@ -71,7 +71,7 @@ def _program(record: ProgramRecord) -> str:
 
 
 def _flat(record: LinkRecord) -> dict[str, Any]:
-    """A link's properties by 'end: property'."""
+    """A link's properties; those of an end are named 'end property'."""
     link = record.link
     found: dict[str, Any] = {"kind": link.kind, "topology": record.topology, **link.options}
     for end in (link.end, link.peer):
@@ -82,7 +82,7 @@ def _flat(record: LinkRecord) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON can hold it."""
+    """The value in a type that JSON can represent; targets in short."""
     if isinstance(value, str):
         return pretty_target(value)
     if isinstance(value, bytes):

@@ -18,7 +18,7 @@ Line = tuple[str, str]
 
 
 def drift_text(document: Mapping[str, Any], paint: Paint = plain, *, verbose: bool = False) -> str:
-    """The document of `drift_report` as text; with `verbose`, with the address of each object."""
+    """The document of `drift_report` as text; with `verbose`, by address."""
     entries = document["drift"]
     if not entries:
         return "\n".join(["No drift: the kernel holds what was applied.", *_upgrade(document, paint)])
@@ -45,7 +45,7 @@ def _by_address(entries: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Li
 
 
 def _by_subject(entries: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Line]]]:
-    """What a line's mark is where a thing has several: the first line's."""
+    """The lines by cube, netdev or other object, each line once."""
     found: dict[str, list[Line]] = {}
     for entry in entries:
         kind, _, name = entry["subject"].partition("/")

@@ -1,6 +1,6 @@
-"""What a key of a topology file means, and what a change of it costs: read off the models, for `pcn explain`. Pure.
+"""The meaning of a topology file's key, and the cost of changing it, from the models; for `pcn explain`. Pure.
 
-The cost follows from the same x- keywords by which a plan is created, so it needs neither a kernel nor a compiler.
+The cost is derived from the x- keywords that also determine a plan, so it needs neither a kernel nor a compiler.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class PathStep:
 def explain(path: str, services: Services) -> dict[str, Any]:
     """Documentation of 'simplebridge.fdb.aging-time', 'spec.links.mtu', or a service's name.
 
-    A plain mapping: path, description, type, and if present default, values, range, units, examples, key,
+    A plain mapping: path, description, type (with its range), and if present required, default, values, units, examples, key,
     children, state, actions, cost, and for a service its usage: lines of a file that uses it.
-    Raises UsageError with the nearest name if there is no such key.
+    Raises UsageError, with a suggestion, if there is no such key.
     """
     words = [re.sub(r"\[.*\]$", "", word) for word in re.split(r"[./](?![^\[]*\])", path.strip("./")) if word]
     service, root, words = _start(words, services)
@@ -116,7 +116,7 @@ def _child(steps: Sequence[PathStep], word: str) -> PathStep:
 
 
 def usage(service: Service) -> list[str]:
-    """Lines of a topology file in which a cube of the service is created and joined to others."""
+    """Lines of a topology file in which a cube of the service is created and connected."""
     name = f"{service.name}1"
     if service.kind == "transparent":
         return [
@@ -138,7 +138,7 @@ def usage(service: Service) -> list[str]:
 
 
 def _of_port(service: Service, which: int) -> str:
-    """The keys that a port of the service cannot do without, with a value each."""
+    """The mandatory keys of a service's port, with their example number `which`."""
     port = _inner(service.schema["properties"].get("ports", {}))
     words = ""
     for name in port.get("required", ()):
@@ -149,7 +149,7 @@ def _of_port(service: Service, which: int) -> str:
 
 
 def _about(name: str, node: Schema, required: bool = False) -> dict[str, Any]:
-    """Of a key among others: name, type, description, and as far as they are there required, default, an example."""
+    """A child key's name, type and description, and if present required, default and an example."""
     about = {"name": name, "type": type_words(node), "description": str(node.get("description", ""))}
     more = {"required": required, "default": node.get("default"), "example": next(iter(node.get("examples", ())), None)}
     return about | {key: value for key, value in more.items() if value not in (None, False)}
@@ -186,7 +186,7 @@ def _values(node: Schema) -> Iterator[dict[str, str]]:
 
 
 def costs(steps: Sequence[PathStep], service: Service | None) -> Iterator[str]:
-    """Sentences; none where only the keys below have a cost."""
+    """The cost of a change, in sentences; none if only child keys have one."""
     node, name = steps[-1].node, steps[-1].name
     in_list = any(step.node.get("type") == "array" for step in steps[1:-1])
     if steps[-1].state:

@@ -1,4 +1,4 @@
-"""The facts of now, as plain data: what `pcn show --facts` prints."""
+"""The current facts as plain data, for `pcn show --facts`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler.live.facts import host_facts
 
 
 def facts_now(options: Options) -> list[dict[str, Any]]:
-    """The host's facts, each with the cubes that want it, and those that workers published. Raises KernelError."""
+    """The host's facts, each with the cubes whose services name it, and facts that workers published. Raises KernelError."""
     reconciler = Reconciler(options.root, options.services, Builder(options.services, root=options.root, stored=True))
     with Bpffs(options.root).read_locked(options.lock_timeout):
         live = reconciler.live()

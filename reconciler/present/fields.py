@@ -13,7 +13,7 @@ _V4_MAPPED = bytes(10) + b"\xff\xff"
 
 
 class FieldLayout(Protocol):
-    """As in reconciler.compiler.struct_layout, which only those that stage programs import."""
+    """StructLayout of reconciler.compiler.struct_layout, without the import of the compiler."""
 
     @property
     def size(self) -> int: ...
@@ -22,8 +22,8 @@ class FieldLayout(Protocol):
 
 
 def said(layout: FieldLayout, raw: bytes) -> dict[str, Any]:
-    """Field to value; a type without fields has one, called 'value'. Structs inside are flattened: 'life/born'. Of an array
-    of numbers or structs, elements that are zero are omitted."""
+    """Values by field; a type without fields has one, 'value'. Nested structs are flattened: 'life/born'. Zero elements of
+    arrays of numbers or structs are omitted."""
     if not layout.fields:
         return {"value": _scalar(raw, signed=False)}
     found: dict[str, Any] = {}
@@ -46,7 +46,7 @@ def said(layout: FieldLayout, raw: bytes) -> dict[str, Any]:
 
 
 def name(table: str, layout: FieldLayout, key: bytes) -> str:
-    """What the row with this key is called: 'fib4[length 24, address 10.0.2.0]'."""
+    """The name of the row with this key: 'fib4[length 24, address 10.0.2.0]'."""
     parts = said(layout, key)
     if not layout.fields:
         return f"{table}[{parts['value']}]"

@@ -28,7 +28,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """Between two boxes. `tail` and `head` name the ends (a port), `label` the wire (a netdev)."""
+    """From box `one` to `other`. `tail` and `head` are the labels of these ends (a port), `label` that of the wire (a netdev)."""
 
     one: str
     other: str
@@ -132,13 +132,13 @@ class _Draughtsman:
         return [f"cube {name}" for name in names if name in self.cubes]
 
     def _chain(self, keys: Sequence[str], tail: str, head: str, label: str) -> None:
-        """Wires through all of these boxes; the port at one end, what it is joined to at the other."""
+        """Wires that connect these boxes in order; `tail` is at the first wire, `head` and `label` at the last."""
         for number, (one, other) in enumerate(pairwise(keys)):
             last = number == len(keys) - 2
             self.drawing.wires.append(Wire(one, other, tail if number == 0 else "", head if last else "", label if last else ""))
 
     def _end(self, netdev: str, owner: str) -> tuple[str, str, str]:
-        """(box, name of the end there, name of the wire) of what is behind a netdev."""
+        """(box, label of the end there, label of the wire) for the far side of a netdev."""
         missing = self.netdevs is not None and netdev not in self.netdevs and netdev not in self.selectors
         gone, kind = (("is not there",), MISSING) if missing else ((), NETDEV)
         if netdev not in self.links:
@@ -155,7 +155,7 @@ class _Draughtsman:
 
 
 def port_lines(cube: Cube) -> Iterator[str]:
-    """What is to be reported of a cube's ports in its box: their addresses, and which point nowhere."""
+    """The lines on a cube's ports in its box: their addresses, and which are not connected."""
     for port in cube.ports:
         said = addresses(port.config)
         words = [" ".join(said)] * bool(said) + ["not connected"] * is_open(port)

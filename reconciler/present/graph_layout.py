@@ -30,7 +30,7 @@ class GraphLayout:
 
 
 def layout(keys: Sequence[str], wires: Iterable[tuple[str, str]], heights: Mapping[str, float], gap: float) -> GraphLayout:
-    """Lay out each connected part, one below the other."""
+    """Lay out the connected components, one below the other."""
     near: dict[str, list[str]] = {key: [] for key in keys}
     for one, other in wires:
         if other not in near[one]:
@@ -52,7 +52,7 @@ def layout(keys: Sequence[str], wires: Iterable[tuple[str, str]], heights: Mappi
 
 
 def distances(start: str, near: Neighbours, without: frozenset[str] = frozenset()) -> dict[str, int]:
-    """Steps from `start` to everything that can be reached, nearest first, not through `without`."""
+    """Breadth-first search from `start`, not through `without`: the reachable boxes, nearest first, with their distances."""
     found, queue = {start: 0}, deque([start])
     while queue:
         here = queue.popleft()
@@ -72,7 +72,7 @@ def _part(part: Sequence[str], near: Neighbours, heights: Mapping[str, float], g
 
 def _columns(part: Sequence[str], near: Neighbours) -> dict[str, int]:
     first = _farthest(part[0], near)
-    start, end = sorted((first, _farthest(first, near)), key=part.index)  # so that what was written first is on the left
+    start, end = sorted((first, _farthest(first, near)), key=part.index)  # the earlier of the two is on the left
     spine = _path(start, end, near)
     column = {key: number for number, key in enumerate(spine)}
     load = dict.fromkeys(column.values(), 1)
@@ -84,7 +84,7 @@ def _columns(part: Sequence[str], near: Neighbours) -> dict[str, int]:
             tree = distances(branch, near, on_spine)
             bound = {joint for each in tree for joint in near[each] if joint in on_spine}
             side = 1
-            if len(bound) == 1:  # it hangs at one place only, so either side is as good
+            if len(bound) == 1:  # attached to one box of the spine: either side will do
                 side = min((1, -1), key=lambda side: (load.get(column[key] + side, 0), column[key] + side < 0, side))
             for each, depth in tree.items():
                 column[each] = column[key] + side * (depth + 1)
@@ -106,7 +106,7 @@ def _path(start: str, end: str, near: Neighbours) -> list[str]:
 
 
 def _ordered(found: GraphLayout, part: Sequence[str], near: Neighbours) -> list[list[str]]:
-    """Each column's boxes in an order in which few wires cross: near the middle of what they are joined to."""
+    """Each column's boxes in an order with few crossings, by the barycentre heuristic."""
     columns: list[list[str]] = [[] for _ in range(max(found.column.values()) + 1)]
     for key in part:
         columns[found.column[key]].append(key)

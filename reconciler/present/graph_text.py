@@ -1,4 +1,4 @@
-"""A drawing as text for people, for Graphviz and for Mermaid. Pure."""
+"""A drawing as plain text, as DOT for Graphviz, and as Mermaid. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from reconciler.model import Cube, Topology
 from reconciler.present.addresses import addresses
 from reconciler.present.graph import CUBE, HOST, MISSING, NETDEV, OPEN, TRANSPARENT, Drawing, Wire, draw
 
-_ADDRESSES = 44  # width up to which addresses stand in a column
+_ADDRESSES = 44  # columns; longer addresses do not widen their column
 
 
 def as_text(
     topologies: Sequence[Topology], kinds: Mapping[str, str], netdevs: Collection[str] | None = None, width: int = 0
 ) -> str:
-    """A cube with its ports, and the target of each, from the port to the wire; by topology, if there are several. Lines are
-    wrapped before `width`, unless that is 0."""
+    """Cubes with their ports, and the path from each port to its peer; by topology, if there are several. Lines are wrapped at
+    `width` columns, unless that is 0."""
     drawing = draw(topologies, kinds, netdevs)
     lines: list[str] = []
     for topology in topologies:
@@ -64,7 +64,7 @@ def _way(cube: Cube, port: str, drawing: Drawing) -> str:
 
 
 def _onwards(wire: Wire, drawing: Drawing, *, backwards: bool = False) -> str:
-    """From a wire's end on, through transparent cubes, to the next box that ends it."""
+    """The path along a wire, through transparent cubes, to the next other box."""
     words = []
     while True:
         box = drawing.boxes[wire.one if backwards else wire.other]

@@ -16,7 +16,7 @@ from reconciler.present.renumbered import changed_entries
 
 Steps = Sequence[Mapping[str, Any]]
 MARKS = {"create": "+", "enter": "+", "delete": "-"}
-"""Any other action is a change: ~. What destroys something is !."""
+"""Any other action is a change: ~. A loss is !."""
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ def grouped(steps: Steps, configurations: Mapping[str, Any]) -> list[ChangeGroup
     by_subject: dict[str, list[Mapping[str, Any]]] = {}
     for step in _one_each(steps):
         by_subject.setdefault(_home(step), []).append(step)
-    for cube in configurations:  # one of which nothing changes in the kernel: a description
+    for cube in configurations:  # even without steps: if only a description changes
         by_subject.setdefault(f"cube/{cube}", [])
     groups = []
     for subject, own in by_subject.items():
@@ -59,7 +59,7 @@ def grouped(steps: Steps, configurations: Mapping[str, Any]) -> list[ChangeGroup
 
 
 def _texts(steps: Steps) -> Iterator[ChangeGroup]:
-    """Where nothing else changes: the topologies of which the kernel keeps another text then."""
+    """Topologies whose stored document changes; shown if nothing else does."""
     for step in steps:
         kind, _, name = step["subject"].partition("/")
         if kind == "topology" and step["action"] == "update":
@@ -67,7 +67,7 @@ def _texts(steps: Steps) -> Iterator[ChangeGroup]:
 
 
 def _one_each(steps: Steps) -> Iterator[Mapping[str, Any]]:
-    """Netdevs that are removed at once, one by one."""
+    """The steps, with one for each netdev of a batch deletion."""
     for step in steps:
         if step["operation"] != "delete_links":
             yield step
@@ -96,7 +96,7 @@ def _home(step: Mapping[str, Any]) -> str:
 
 
 def _together(groups: Iterable[ChangeGroup]) -> list[ChangeGroup]:
-    """Namespaces that fare alike share a line."""
+    """Consecutive namespaces with the same mark share a group."""
     found: list[ChangeGroup] = []
     for group in groups:
         last = found[-1] if found else None
@@ -157,7 +157,7 @@ def _fill_netdev(group: ChangeGroup, steps: Steps) -> None:
 
 
 def _settings(step: Mapping[str, Any], group: ChangeGroup, *, new: bool) -> Iterator[tuple[str, str]]:
-    """What of a netdev's ends changes; all that a new one gets in a single line."""
+    """Changed settings of a netdev's ends; those of a new netdev in one line for each end."""
     for end, wanted in step["after"].items():
         if new:
             words = ", ".join(value_words(value) for value in wanted.values())
@@ -199,7 +199,7 @@ def _fill_cube(group: ChangeGroup, steps: Steps) -> None:
             group.lines += _row_lines(step)
         elif replaced is None and group.mark == "~":
             group.lines += _inner_lines(step)
-    group.lines = _without_switches(dict.fromkeys(group.lines))  # two programs with one constant say the same
+    group.lines = _without_switches(dict.fromkeys(group.lines))  # two programs with the same constant have the same line
     if not group.lines and not group.about:
         group.lines += _derived_lines(steps)
     if not group.about:
@@ -207,7 +207,7 @@ def _fill_cube(group: ChangeGroup, steps: Steps) -> None:
 
 
 def _without_switches(lines: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Without lines about a list's presence, where its entries are reported."""
+    """Without 'LIST has entries', if entries of the list are reported."""
     lines = list(lines)
     lists = {words.partition("[")[0] for _, words in lines}
     switches = {f"{name} has entries" for name in lists}
@@ -229,14 +229,14 @@ def _port_lines(steps: Steps) -> Iterator[tuple[str, str]]:
 
 
 def _configuration_lines(changed: Mapping[str, Any], steps: Steps) -> Iterator[tuple[str, str]]:
-    """What changes in a configuration, but for entries that rows will tell of."""
+    """Changes of a configuration, except entries that are reported as rows."""
     rows = {entry for step in steps if step["operation"] in ROWS for side in ("before", "after") for entry in step[side] or ()}
     before, after = ({entry: each for entry, each in changed[side].items() if entry not in rows} for side in ("before", "after"))
     yield from changed_entries(before, after)
 
 
 def _derived_lines(steps: Steps) -> Iterator[tuple[str, str]]:
-    """The number of derived rows that change. -v has the tables."""
+    """The number of derived rows that change; -v shows their tables."""
     unsaid = [step for step in steps if step["operation"] in ROWS and not (step["before"] or step["after"])]
     if rows := sum(number for step in unsaid for number in step["counts"].values()):
         yield "~", f"{counted(rows, 'row')} that its configuration comes to"
@@ -254,7 +254,7 @@ def _row_lines(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _inner_lines(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Programs and tables of a cube that stays."""
+    """Changes of programs and tables, of a cube that is not replaced."""
     name, operation = step["address"].rpartition("/")[2], step["operation"]
     if operation == "load_program":
         leaves = list(changed_leaves(step["before"], step["after"])) if isinstance(step["after"], Mapping) else []
@@ -267,7 +267,7 @@ def _inner_lines(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _way_lines(steps: Steps) -> Iterator[tuple[str, str]]:
-    """The next hops, for a cube of which nothing else changes."""
+    """Changes of next hops, flood tables and stubs."""
     words = {"set_hop": "way out", "set_member": "copies", "load_stub": "way in"}
     for step in steps:
         if step["operation"] in words:
@@ -279,7 +279,7 @@ def _way_lines(steps: Steps) -> Iterator[tuple[str, str]]:
 
 
 def _of_port(step: Mapping[str, Any]) -> str:
-    """The port of a stub, by the name of its pin."""
+    """' of port NAME', from the name of a stub's pin; '' if the port has no name."""
     port = pins.unescape(step["address"].rpartition("/")[2].partition("_")[2])
     return "" if port in ("wire", "inner", "") else f" of port {port}"
 

@@ -1,6 +1,6 @@
-"""A plan as Markdown, for a comment on a proposed change: totals first, then disruptions, and every change in a fold.
+"""A plan as Markdown, for a comment on a proposed change: totals first, then disruptions, and all changes collapsed.
 
-Pure: the document of `present` in, text out. Text from files is in code blocks, where its own Markdown has no effect.
+Pure: the document of `present` in, text out. Text from files is in code, where Markdown has no effect.
 """
 
 from __future__ import annotations
@@ -57,5 +57,5 @@ def _felt(step: Mapping[str, Any]) -> str:
 
 
 def _cell(text: str) -> str:
-    """A name of a file's, as code: it can have no backtick or bar that counts."""
+    """A name from a file as inline code; backticks and bars, which would end it or its cell, are replaced."""
     return "`" + escape(text).replace("`", "'").replace("|", "/") + "`"

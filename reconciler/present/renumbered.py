@@ -13,7 +13,7 @@ from reconciler.present.leaves import changed_leaves
 
 _NUMBERED = re.compile(r"(.+)\[(\d+)\]")
 _COMPARED = 1000
-"""Entries between those that begin and end alike beyond which order is not looked at, as comparing costs the square of them."""
+"""With more entries between common prefix and suffix, they are paired by number: matching by content takes quadratic time."""
 Entry = tuple[int, Mapping[str, Any]]
 Pair = tuple[Entry | None, Entry | None]
 
@@ -61,7 +61,7 @@ def _one(name: str, was: Entry | None, now: Entry | None) -> Iterator[tuple[str,
 
 
 def _pairs(old: Sequence[Entry], new: Sequence[Entry]) -> Iterator[Pair]:
-    """Pairs each entry with its predecessor, in order: entries with equal content match, and the gaps between matches."""
+    """Pairs old and new entries, in order: those with equal content, and those in the gaps between them by `_by_number`."""
     words: tuple[list[str], list[str]] = ([_words(entry) for entry in old], [_words(entry) for entry in new])
     head = _alike(*words)
     tail = _alike(words[0][head:][::-1], words[1][head:][::-1])
@@ -96,7 +96,7 @@ def _has_common(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _alike(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many entries from the first on are equal."""
+    """The length of the common prefix."""
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 

@@ -28,7 +28,7 @@ _HIDDEN_CONSTANTS = ("CUBE",)
 
 @dataclass(slots=True)
 class Decoder:
-    """Reads rows and constants of one survey."""
+    """Decodes rows and constants of a session."""
 
     session: Session
     services: Services
@@ -75,7 +75,7 @@ class Decoder:
         return None
 
     def is_bound(self, cube: str, table: str) -> bool:
-        """Whether the model declares what the rows of a table are."""
+        """Whether the model binds a table."""
         service = self.service(cube)
         return service is not None and any(binding.table == table for binding in service.bindings)
 
@@ -123,7 +123,7 @@ def _walk(schema: Mapping[str, Any], data: Mapping[str, Any], entry: str, inner:
 
 
 def _named_constants(words: Mapping[str, int], service: Service) -> Leaves:
-    """Constants by the leaf that each originates from; one that the model does not know keeps its own name."""
+    """Constants by their leaf; one that the model does not bind keeps its name."""
     found: Leaves = {name: number for name, number in words.items() if name not in _HIDDEN_CONSTANTS}
     if "LOGLEVEL" in found and found["LOGLEVEL"] < len(LEVELS):
         found["loglevel"] = LEVELS[found.pop("LOGLEVEL")]
@@ -141,7 +141,7 @@ def _named_constants(words: Mapping[str, int], service: Service) -> Leaves:
 
 
 def _read_back(service: Service, table: str, rows: Mapping[bytes, bytes], tables: Mapping[str, Any], env: Env) -> Leaves:
-    """These rows decoded by a Python half; empty if they do not suffice for it, or there is no half."""
+    """Rows decoded by the service's Python half; empty if it has no decoder, or cannot decode these alone."""
     half = service.implementation
     for read in (half.config, half.state) if half.reads else ():
         try:

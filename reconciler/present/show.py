@@ -55,7 +55,7 @@ def show(options: Options, names: Collection[str] = (), *, state: bool = False) 
 
 
 def shown(options: Options, names: Collection[str] = (), *, state: bool = False) -> Shown:
-    """As `show`, with what could not be shown."""
+    """As `show`, with the topologies that cannot be read."""
     builder = Builder(options.services, options.compiling, options.root, stored=True)
     reconciler = Reconciler(options.root, options.services, builder)
     with Bpffs(options.root).read_locked(options.lock_timeout):
@@ -181,8 +181,8 @@ def cube_data(
 
 
 def _shadow(cube: str, live: Live, said: Mapping[str, Any]) -> dict[str, bool]:
-    """Whether a cube has a namespace, and whether packets pass what copies them into it; where none can, the document
-    declares."""
+    """`shadow` if a cube has a shadow, and `span` if one of its hops points to the shadow, which copies packets; without hops,
+    `span` is the document's."""
     hidden = pins.shadow(cube)
     if f"cube/{hidden}" not in live.state:
         return {}
@@ -193,7 +193,7 @@ def _shadow(cube: str, live: Live, said: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def _drop_inapplicable(schema: Mapping[str, Any], data: dict[str, Any]) -> None:
-    """A row has room for every leaf, also for those whose `when` does not hold (the outport of a DROP)."""
+    """Delete leaves whose `when` does not hold (the outport of a DROP): rows have a field for each leaf."""
     properties = schema.get("properties", {})
     for name in list(data):
         part = properties.get(name, {})
@@ -246,7 +246,7 @@ def _constants(record: CubeRecord, live: Live, service: Service, by_digest: Mapp
 
 
 def _add_unbound(schema: Mapping[str, Any], config: dict[str, Any], said: Mapping[str, Any]) -> None:
-    """Leaves that no table holds (a description) originate from the document, where the entry they describe is live."""
+    """Add leaves that no table holds (a description) from the document, if their entry is live."""
     known = ("name", "service-name", "type", "fuse", "shadow", "span", "ports") if "x-pcn-service" in schema else ()
     for name, node in schema.get("properties", {}).items():
         if name not in said or name in known or "x-pcn-const" in node:
@@ -269,6 +269,6 @@ _BOUND = frozenset({"x-pcn-value", "x-pcn-key", "x-pcn-table", "x-pcn-derived"})
 
 
 def _is_bound(node: Mapping[str, Any]) -> bool:
-    """Whether anything in a list's entries is a table's, so that there are entries if the kernel has them."""
+    """Whether a list's entries are stored in a table, at least in part, so that they are read back."""
     inner = [part["items"] if "properties" in part.get("items", {}) else part for part in node["properties"].values()]
     return any(_BOUND & set(part) or ("properties" in part and _is_bound(part)) for part in inner)

@@ -1,4 +1,4 @@
-"""A drawing as an SVG picture, without any other program. Pure."""
+"""A drawing as SVG, without external programs. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from reconciler.present.graph_layout import GraphLayout, layout
 
 _TITLE, _LINE, _LABEL = 14, 12, 11  # font sizes
 _PAD, _GAP, _MARGIN, _SLOT = 12, 24, 24, 20
-_HEAD, _FRAME = 20, 12  # of a topology's frame: the line of its name, and the room around its boxes
-_ASPECT = 0.6  # of a letter's width to its height, generously
+_HEAD, _FRAME = 20, 12  # of a topology's frame: the line of its name, and the padding
+_ASPECT = 0.6  # of a letter's width to the font size, rounded up
 _STYLE = """\
   <style>
     text { font-family: Inter, "Helvetica Neue", Helvetica, Arial, "DejaVu Sans", sans-serif; fill: #1f2937; }
@@ -61,7 +61,7 @@ class _Picture:
         self.ends = self._ends()
 
     def _layout(self) -> GraphLayout:
-        """Each topology by itself, one below the other, with room for its frame. Their columns are the same."""
+        """Lay out each topology on its own, one below the other, with room for its frame. Columns are shared."""
         whole, top = GraphLayout(), 0.0
         for keys in self.groups.values():
             own = {*keys}
@@ -74,7 +74,7 @@ class _Picture:
         return whole
 
     def _columns(self) -> dict[str, float]:
-        """Centres of the boxes; their distance is the width of the labels on the wires between them."""
+        """Horizontal centres of the boxes. The labels of the wires between two columns determine their distance."""
         columns = self.layout.columns()
         x: dict[str, float] = {}
         left = float(_MARGIN)
@@ -100,7 +100,7 @@ class _Picture:
         )
 
     def _ends(self) -> dict[tuple[int, str], tuple[float, float, int]]:
-        """(wire's number, box) to (x, y, side): the ends at each side of a box, in the order of what they point to."""
+        """(wire's number, box) to (x, y, side): the ends at each side of a box, sorted by the height of the opposite boxes."""
         sides: dict[tuple[str, int], list[int]] = {}
         for number, wire in enumerate(self.wires):
             for here, there in ((wire.one, wire.other), (wire.other, wire.one)):

@@ -1,6 +1,6 @@
-"""A plan as people read it: one line for a thing that changes, under the cube or netdev that it belongs to, and the totals.
+"""A plan as text: a line for each change, below its cube or netdev, and the totals.
 
-Pure: the document of `present` in, lines out. With `verbose` every step is a line.
+Pure: the document of `present` in, text out. With `verbose` every step is a line.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def plain(style: str, text: str) -> str:
 def render(
     document: Mapping[str, Any], *, done: bool, paint: Paint = plain, verbose: bool = False, idle: str = _IDLE
 ) -> str:
-    """The entire text, ending with the line of totals. `done`: it was applied, not only planned; `idle`: nothing had to be."""
+    """The text, which ends with the line of totals. `done`: applied, not only planned; `idle`: that line without steps."""
     steps = document["steps"]
     groups = [] if verbose else grouped(steps, document["configurations"])
     if document["summary"]["pending"]:
@@ -45,7 +45,7 @@ def render(
 
 
 def totals(document: Mapping[str, Any], *, done: bool) -> str:
-    """The last line."""
+    """The line of totals."""
     summary = document["summary"]
     if not document["steps"]:
         return _IDLE
@@ -74,7 +74,7 @@ def _name(address: str) -> str:
 
 
 def _mark_drift(groups: Sequence[ChangeGroup], drift: set[str], pending: set[str]) -> None:
-    """Where some of the plan is requested by the files, what mends drift is marked as such."""
+    """Marks groups that repair drift, to distinguish them from pending changes."""
     for group in groups:
         if group.objects & drift:
             group.name += " (drift too)" if group.objects & pending else " (drift)"
@@ -96,7 +96,7 @@ def _body(groups: Sequence[ChangeGroup], paint: Paint) -> Iterator[str]:
 
 
 def _bounded(lines: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The first of many lines, and all lines about losses."""
+    """The first 20 lines, and all lines about losses."""
     return [line for number, line in enumerate(lines) if number < _MOST_LINES or line[0] == "!"]
 
 
