@@ -19,26 +19,26 @@ from reconciler.document.line_index import LineIndex
 from reconciler.errors import Position
 
 Path = tuple[str | int, ...]
-"""A way into a document: keys of mappings and indices of lists, from the outside in."""
+"""Keys of mappings and indices of lists, the outermost first."""
 
 Lists = Mapping[Path, LineIndex]
 
 LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-"""What libyaml counts as the end of a line."""
+"""The line breaks of libyaml."""
 
 ELSEWHERE = re.compile(r"[&*]|^(?:---|\.\.\.|%)", re.MULTILINE)
-"""What may mean something to the text around it."""
+"""Possible anchors, aliases, document markers and directives: text with these is not parsed without its context."""
 
 _DASH = re.compile(r" *- ")
-_FEW = 64  # places that are looked for apart; who asks for more is better off with the tree of all
+_FEW = 64  # positions found by parsing single entries; for more, the tree of the entire text is cheaper
 
 
 @dataclass(frozen=True, eq=False)
 class Document:
     """One YAML or JSON document. `index` counts the documents of a file from 0.
 
-    `places` is for a document that was built from others (a list of cubes turned into a topology, a merge): it says
-    for a path, and for all paths below it that are not listed themselves, which document and path it originated from.
+    `places` is for a document that was built from others (a list of cubes turned into a topology, a merge): the document
+    and path of origin, of a path and of all paths below it that are not listed themselves.
 
     `lists` has the lines (from 0) at which the entries of its long lists begin, for `document.incremental_parse` and for
     positions.
@@ -52,7 +52,7 @@ class Document:
     lists: Lists = field(default_factory=dict, repr=False)
 
     def position(self, path: Path, *, key: bool = False) -> Position:
-        """Where the value at `path` starts, or its key. For a missing path: of its nearest ancestor."""
+        """The position of the value at `path`, or of its key. For a missing path: of its nearest ancestor."""
         document, path = self.origin(path)
         found_key, value, missing, above = document._find(path)
         node = found_key if key and found_key is not None and not missing else value
@@ -76,7 +76,7 @@ class Document:
         return value if isinstance(value, str) and not missing else None
 
     def origin(self, path: Path) -> tuple[Document, Path]:
-        """The document that was read from a file, and the path there, for a path of this one."""
+        """The document as parsed from a file, and the path in it, of a path in this one."""
         if not self.places:
             return self, path
         for length in range(len(path), -1, -1):
@@ -122,7 +122,7 @@ class Document:
 
     @cached_property
     def _starts(self) -> list[int]:
-        """Where each line begins."""
+        """The offset of each line."""
         return [0, *(found.end() for found in LINE_BREAK.finditer(self.text))]
 
     @cached_property
@@ -146,7 +146,7 @@ def collector_paused() -> Iterator[None]:
 def _compose(text: str, index: int) -> Any:
     import yaml
 
-    # Without resolvers there are no tags, which nobody here needs, and which cost half of the time.
+    # Without resolvers no tags are resolved: they are not needed, and take half of the time.
     loader = type("Loader", (yaml.CSafeLoader,), {"yaml_implicit_resolvers": {}})
     with collector_paused():
         return next(islice(yaml.compose_all(text, Loader=loader), index, None), None)
@@ -172,7 +172,7 @@ def _child(node: Any, step: str | int) -> tuple[Any, Any] | None:
         return (None, children[step]) if inside else None
     if node.id != "mapping":
         return None
-    if not hasattr(node, "by_key"):  # on the node itself, so that of 100,000 keys each is found at once
+    if not hasattr(node, "by_key"):  # cached on the node, instead of a linear search among 100,000 keys
         node.by_key = {key.value: (key, value) for key, value in reversed(children) if isinstance(key.value, str)}
     found: tuple[Any, Any] | None = node.by_key.get(step)
     return found

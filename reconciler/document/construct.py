@@ -1,4 +1,4 @@
-"""From YAML text to plain data, by the rules of YAML 1.2 and with limits that hostile text cannot pass.
+"""Parses YAML text to plain data, by the rules of YAML 1.2 and with limits against hostile text.
 
 PyYAML's own constructor follows YAML 1.1, where ON is true and 52:54:00:12:34:56 is a number, keeps the last of two equal
 keys, and expands ten lines of aliases to gigabytes. This one consumes the parser's events as a stream, so that depth and
@@ -22,12 +22,12 @@ from reconciler.document.syntax import MAX_DEPTH, TOO_DEEP, explain
 from reconciler.errors import DocumentError, Position, Problem
 
 Mark: TypeAlias = Any
-"""libyaml's: line and column, from 0. Its events are Any here too, as PyYAML's types know too little of them."""
+"""libyaml's mark: line and column, from 0. Its events are Any too, since PyYAML's types are incomplete."""
 
 MAX_VALUES = 12_000_000
-"""Scalars, lists and mappings in one file, with aliases expanded. A rule of 8 leaves has 17, a route of two 5."""
+"""Limit of keys, scalars, lists and mappings in a file, with aliases expanded. A rule of 8 leaves has 17, a route of two 5."""
 MAX_REPEATED = 2_500_000
-"""Of these, those that aliases stand for: they cost whoever writes them nothing."""
+"""Limit of those that aliases repeat, which are many values for little text."""
 
 _NUMBER = re.compile(
     r"(?P<decimal>[-+]?(?:0|[1-9][0-9]*))|0x(?P<hex>[0-9a-fA-F]+)|0o(?P<octal>[0-7]+)"
@@ -39,13 +39,13 @@ _WORDS: dict[str, Any] = {"": None, "~": None} | {
     for spelling in (word, word.capitalize(), word.upper())
 }
 _LONGEST_NUMBER = 100
-LONG = 8  # entries of a list of which it is worth knowing where they are
+LONG = 8  # entries of a list whose lines are recorded
 _TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
 _CORE_TAG = "tag:yaml.org,2002:"
 
 
 def plain(text: str) -> Any:
-    """What an unquoted scalar is in YAML 1.2 (core schema): null, a boolean, a number, or text.
+    """The value of a plain scalar in YAML 1.2 (core schema): null, a boolean, a number, or text.
 
     0123 stays text: it was octal in YAML 1.1 and is 123 in 1.2, so the author should be explicit.
     """
@@ -64,13 +64,12 @@ def plain(text: str) -> Any:
 
 
 def construct(text: str, file: str) -> list[Any]:
-    """The documents in a text, as plain data; an empty document is None. DocumentError has every problem found."""
+    """The documents in a text, as plain data; an empty document is None. Raises DocumentError with all problems."""
     return read(text, file)[0]
 
 
 def read(text: str, file: str, *, shortest: int = LONG) -> tuple[list[Any], list[dict[Path, LineIndex]]]:
-    """As `construct`, and for each document the lines (from 0) at which the entries of its lists begin, if they are as long as
-    `shortest`."""
+    """As `construct`, and for each document the lines (from 0) of the entries of lists that have at least `shortest` entries."""
     rest, entries = taken_out(text, plain)
     if entries and (found := _read_around(rest, entries, file, shortest)) is not None:
         return found
@@ -94,7 +93,7 @@ def read(text: str, file: str, *, shortest: int = LONG) -> tuple[list[Any], list
 def _read_around(
     rest: str, entries: dict[int, Entries], file: str, shortest: int
 ) -> tuple[list[Any], list[dict[Path, LineIndex]]] | None:
-    """As `read`, of a text from which entries were taken out; None if anything is wrong, or if they are no entries."""
+    """As `read`, of a text without `entries`, which are inserted; None after any error, or if no list is at their lines."""
     builder = _Builder(rest, file, shortest, entries)
     try:
         with collector_paused():
@@ -122,7 +121,7 @@ class _Fault:
 
 
 class _TooMuch(Exception):
-    """Reading on would be dangerous."""
+    """A limit of size or depth is exceeded, and parsing stops."""
 
     def __init__(self, fault: _Fault) -> None:
         super().__init__(fault.message)
@@ -130,11 +129,11 @@ class _TooMuch(Exception):
 
 
 class _Builder:
-    """Turns events into values, and collects what is wrong but can be read past."""
+    """Constructs values from events, and collects the faults after which parsing can continue."""
 
     def __init__(self, text: str, file: str, shortest: int, entries: Mapping[int, Entries] | None = None) -> None:
         self.file, self.shortest = file, shortest
-        self.entries = dict(entries or {})  # that were taken out of the text, and are not in their list yet
+        self.entries = dict(entries or {})  # removed from the text, and not inserted yet
         self.lists: list[dict[Path, LineIndex]] = []
         self.next_event: Callable[[], Any] = CParser(text).get_event
         self.faults: list[_Fault] = []
@@ -152,7 +151,7 @@ class _Builder:
                 self.document += 1
 
     def value(self, event: Any, path: Path, depth: int) -> Any:
-        """The value that starts with this event; reads up to its end."""
+        """The value that starts with this event; consumes the events up to its end."""
         self.size += 1
         self.check_size(event, path)
         if isinstance(event, yaml.AliasEvent):
@@ -199,7 +198,7 @@ class _Builder:
         while not isinstance(event := self.next_event(), yaml.SequenceEndEvent):
             lines.append(event.start_mark.line)
             if isinstance(event, yaml.ScalarEvent) and event.anchor is None and event.tag is None and self.size < MAX_VALUES:
-                self.size += 1  # of addresses there may be very many
+                self.size += 1  # inlined: lists of addresses can be very long
                 result.append(plain(event.value) if event.implicit[0] else event.value)
             else:
                 result.append(self.value(event, (*path, len(result)), depth))
@@ -220,7 +219,7 @@ class _Builder:
             key, start = self.key(event, path, depth), event.start_mark
             event = self.next_event()
             if isinstance(event, yaml.ScalarEvent) and event.anchor is None and event.tag is None:
-                self.size += 1  # nearly every value, so it is dealt with here
+                self.size += 1  # inlined: nearly every value is a scalar
                 value = plain(event.value) if event.implicit[0] else event.value
             else:
                 value = self.value(event, (*path, key), depth)

@@ -1,4 +1,4 @@
-"""Problems as people read them: the place, the sentence, the source line with a caret, and a hint.
+"""Problems as text: position, path, message, the source line with a caret, and a hint.
 
     topology.yaml:12:27: /spec/cubes/br1/ports/p1/peer: no such port "veht1:p1"
       12 |         - {name: p1, peer: veht1:p1}
@@ -40,7 +40,7 @@ def render(problem: Problem, sources: Mapping[str, str], colour: bool = False) -
 
 
 def escape(text: str) -> str:
-    r"""Text that cannot move a terminal's cursor or colour it: control and format characters become \x1b, \u202e."""
+    r"""Text without control sequences for a terminal: control and format characters are escaped as \x1b, \u202e."""
     return "".join(character if _harmless(character) else _escaped(character) for character in text)
 
 
@@ -107,7 +107,7 @@ def _cut_end(text: str, width: int) -> str:
 
 
 def _expand(text: str) -> str:
-    """Tabs as spaces, control characters escaped: from here on what is counted is what is seen."""
+    """Tabs as spaces, control characters escaped: the text as the terminal shows it."""
     return escape(text.replace("\t", " " * _TAB))
 
 

@@ -1,7 +1,7 @@
-"""Plain data as YAML that is pleasant to read, and that any YAML reader reads back as the same data.
+"""Serializes plain data as readable YAML, which any YAML parser parses to the same data.
 
-PyYAML can only print all mappings in one style. Here a mapping that is small (a port, a rule) is one line, and everything
-else is a block; text is quoted exactly where YAML 1.1 or 1.2 would take it for something else.
+PyYAML can only print all mappings in one style. Here a small mapping (a port, a rule) is in flow style on one line, and
+everything else in block style; text is quoted where YAML 1.1 or 1.2 could parse it as something else.
 """
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from reconciler.document.construct import plain
 from reconciler.incremental.memo import Memo, memoised
 
 WIDTH = 120
-"""Columns that a mapping on one line may reach."""
+"""The longest line of a mapping in flow style, in columns."""
 _SAFE = re.compile(r"[A-Za-z0-9_/][A-Za-z0-9_./~^$+()=;<>|'!*&@%-]*(?:(?: |:+)[A-Za-z0-9_./~^$+()=;<>|'!*&@%-]+)*")
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
 _UNPRINTABLE = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]|[\"\\\\]")
 _ALWAYS_BLOCK = "service-name"
-"""A mapping with this key is a cube, and starts a block however small it is."""
+"""A mapping with this key is a cube, and in block style even if it is small."""
 
 
 def dump_yaml(document: Any, memo: Memo | None = None) -> str:
-    """`document` (mappings, lists, text, numbers, booleans, None) as YAML, in its order. `memo` caches the
-    notation of texts across documents."""
+    """`document` (mappings, lists, text, numbers, booleans, None) as YAML, in its order. `memo` caches quoted
+    texts across documents."""
     return (memo or Memo()).run(_dump, document)
 
 
@@ -62,7 +62,7 @@ def _list(data: list[Any], indent: int) -> Iterator[str]:
 
 
 def _short(value: Any, room: int) -> str | None:
-    """The value on one line, if it is a scalar or is small enough to be read there."""
+    """The value in flow style; None for a list or mapping that is not small, or longer than `room`."""
     if not isinstance(value, Mapping | list) or not value:
         return _flow(value)
     if not _is_small(value):
@@ -72,7 +72,7 @@ def _short(value: Any, room: int) -> str | None:
 
 
 def _is_small(value: Any) -> bool:
-    """Whether a value can be on one line: a list of plain values, or a mapping of nothing but such."""
+    """Whether a value can be in flow style: a scalar, a list of scalars, or a mapping of such values that is no cube."""
     if isinstance(value, Mapping):
         return _ALWAYS_BLOCK not in value and all(map(_is_small, value.values()))
     return not isinstance(value, list) or not any(isinstance(part, Mapping | list) for part in value)
@@ -96,7 +96,7 @@ def _text(text: str) -> str:
 
 
 def _was_no_text(text: str) -> bool:
-    """Whether YAML 1.1 reads a plain scalar as something else: `ON` as true, 52:54:00:12:34:56 as a number."""
+    """Whether YAML 1.1 resolves a plain scalar to another type: `ON` as true, 52:54:00:12:34:56 as a number."""
     resolvers = yaml.SafeLoader.yaml_implicit_resolvers.get(text[0], ())
     return text in ("y", "n", "Y", "N") or any(pattern.match(text) for _, pattern in resolvers)
 

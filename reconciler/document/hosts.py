@@ -6,8 +6,8 @@
       hosts: {names: [edge-1, "edge-*"], labels: {site: turin, role: [gw, fw]}}     absent: every host that gets the file
 
 One of the names and all of the labels must match. A host's labels are those of /etc/pcn/labels.yaml (or $PCN_LABELS), and
-hostname, arch and kernel, unless the file overrides them. Neither part is stored in the kernel, which holds
-this host's topologies only.
+hostname, arch and kernel, unless the file overrides them. Neither part is stored in the kernel, which holds this host's
+topologies only.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Host:
 
 
 def this_host() -> Host:
-    """Raises DocumentError for a file of labels that is wrong."""
+    """Raises DocumentError for an unreadable or invalid file of labels."""
     about = os.uname()
     return Host({"hostname": about.nodename, "arch": about.machine, "kernel": about.release, **_labels()})
 
@@ -112,13 +112,13 @@ def problems(document: Document) -> Iterator[Problem]:
 
 
 def without(document: Document) -> Document:
-    """The document as it is for one host; the same one for the same document."""
+    """The document without its hosts and annotations; the same object for the same document."""
     return _for_one(document) or document
 
 
 @derived
 def _for_one(document: Document) -> Document | None:
-    """None: it is as it is for every host."""
+    """None if it has neither."""
     data = document.data
     for outer, name in (_HOSTS, _ANNOTATIONS):
         if _at(document, (outer, name)) is not None:

@@ -3,8 +3,8 @@
 Typical edits change one cube of a thousand, or one row of a hundred thousand. If the edit is within one entry of a list, only
 that entry's lines are parsed, and the new document shares all other objects with the old one. This is sound because
 an entry of a block list begins at a line of its own and ends before the next entry's: its context does not affect
-how it is parsed, except anchors and document marks, with which the entire text is parsed. So it is in all other cases, and for
-every error.
+how it is parsed, except anchors, aliases and document markers. With these, in all other cases, and after any error, the entire
+text is parsed.
 """
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from reconciler.errors import DocumentError
 from reconciler.incremental.persistent_list import splice
 
 _BLOCK = 1 << 16
-_MOST = 64  # entries that are read again at once
+_MOST = 64  # entries that are parsed at most
 
 
 def reparse(old: Document, text: str) -> Document | None:
-    """The document that `text` is, if it is `old`, the only one of its file, with some entries of one list changed that follow
-    one another; else None."""
+    """The document of `text`, if it differs from `old`, the only one of its file, only in consecutive entries of one list; else
+    None: the caller parses the entire text."""
     if old.text == text or any(mark in text or mark in old.text for mark in OTHER_BREAKS):
         return None
     start, tail = _change(old.text, text)
@@ -47,8 +47,8 @@ def reparse(old: Document, text: str) -> Document | None:
 
 
 def _end_of_list(text: str, begin: int) -> int:
-    """Where the line begins that is not of the list any more, one of whose entries begins at `begin`: one that is not further to
-    the right than its dash, and has none."""
+    """The offset of the first line after a list with an entry at `begin`: neither blank nor a comment, indented no further than
+    the entry's dash, and no entry itself. The text's length if there is none."""
     dash = re.compile(r" *- ").match(text, begin)
     if dash is None:
         return len(text)
@@ -67,7 +67,7 @@ def _change(old: str, new: str) -> tuple[int, int]:
 
 
 def _alike(most: int, same: Callable[[int, int], bool]) -> int:
-    """The first number below `most` at which two texts differ, or `most`. `same` compares them from one number to another."""
+    """The first offset at which two texts differ, or `most`. `same` compares them between two offsets."""
     begin = 0
     while begin < most and same(begin, min(begin + _BLOCK, most)):
         begin = min(begin + _BLOCK, most)
@@ -76,7 +76,7 @@ def _alike(most: int, same: Callable[[int, int], bool]) -> int:
 
 
 def _lines_around(text: str, position: int, back: int, forth: int) -> tuple[int, int]:
-    """Where the line begins that is so many before a position's own, and where the one that is so many after it."""
+    """The offsets of the line `back` lines before that of a position, and of the line `forth` lines after it."""
     begin = text.rfind("\n", 0, position) + 1
     for _ in range(back):
         begin = text.rfind("\n", 0, begin - 1) + 1
@@ -87,7 +87,8 @@ def _lines_around(text: str, position: int, back: int, forth: int) -> tuple[int,
 
 
 def _with_entries(old: Document, text: str, path: Path, places: tuple[int, int], was: str, now: str) -> Document | None:
-    """`old` with the lines `was` of the entries from one place until before another exchanged for `now`: others, or none."""
+    """`old` with the entries at `places`, (first, end), and lines `was` replaced by those in `now`, if any. None if these lines
+    cannot be parsed alone."""
     dash = re.match(r" *- ", was)
     if dash is None or (now and not now.startswith(dash[0])):
         return None
@@ -101,7 +102,7 @@ def _with_entries(old: Document, text: str, path: Path, places: tuple[int, int],
 
 
 def _entries(chunk: str, file: str) -> tuple[list[Any], list[int]] | None:
-    """The entries in some lines of a list, and at which of these lines each begins."""
+    """The entries in some lines of a list, and the line of each, from 0; None if these lines cannot be parsed alone."""
     if not chunk:
         return [], []
     if not chunk.endswith("\n") or ELSEWHERE.search(chunk):
@@ -128,12 +129,13 @@ def _replaced(data: Any, path: Path, places: tuple[int, int], entries: list[Any]
 
 
 def _moved(lists: Lists, path: Path, places: tuple[int, int], starts: list[int], more: int) -> Lists:
-    """The new first lines of the lists' entries. Lists in entries whose index changed are dropped."""
+    """The new first lines of the lists' entries. Lists in changed entries are dropped, or in all if their number
+    changes."""
     found: dict[Path, LineIndex] = {}
     (first, end), depth = places, len(path)
     begin, last = lists[path][first], lists[path][end - 1]
     lines = [begin + start for start in starts]
-    others = range(first, end) if len(starts) == end - first else None  # the entries that are not what they were; None: all
+    others = range(first, end) if len(starts) == end - first else None  # entries whose lists are dropped; None: all
     for other, known in lists.items():
         if other[:depth] == path and len(other) > depth and (others is None or other[depth] in others):
             continue

@@ -17,7 +17,7 @@ _BLOCK = 512  # entries, at most
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """`lines` are counted from the line `above`."""
+    """`lines` are relative to the line `above`."""
 
     above: int
     lines: array[int]
@@ -48,12 +48,12 @@ class LineIndex:
         return block.above + block.lines[place - self._before[number]]
 
     def until(self, line: int) -> int:
-        """How many entries begin at this line or before it."""
+        """The number of entries that begin at or before this line."""
         number = bisect_right(self._above, line) - 1
         return self._before[number] + bisect_right(self._blocks[number].lines, line - self._above[number]) if number >= 0 else 0
 
     def spliced(self, first: int, end: int, lines: Sequence[int], more: int) -> LineIndex:
-        """Other lines in the place of those of the entries from `first` until before `end`; what follows is moved by `more`."""
+        """A copy with `lines` for the entries from `first` to before `end`, and with later ones shifted by `more` lines."""
         if first == end and not lines and (not more or end == len(self)):
             return self
         here, there = (min(bisect_right(self._before, place) - 1, len(self._blocks) - 1) for place in (first, end))

@@ -1,4 +1,4 @@
-"""Files to documents: the only part of the front half that reads anything."""
+"""Loads documents from files, directories and stdin."""
 from __future__ import annotations
 
 import os
@@ -17,10 +17,10 @@ STDIN = "<stdin>"
 def load(
     paths: Sequence[str], *, stdin: IO[bytes] | None = None, sources: MutableMapping[str, str] | None = None
 ) -> list[Document]:
-    """The documents in files, in directories (their *.yaml, *.yml and *.json, not below) and in stdin (`-`).
+    """The documents in files, in directories (their *.yaml, *.yml and *.json, not recursively) and in stdin (`-`).
 
-    `sources` is filled with each file's text as it is read, for excerpts of it in errors. UsageError if a file cannot
-    be read, DocumentError with what is wrong with any of them.
+    Each file's text is added to `sources`, for excerpts in errors. Raises UsageError if a file cannot be read, DocumentError
+    with the problems of all files.
     """
     documents: list[Document] = []
     problems: list[Problem] = []
@@ -38,12 +38,12 @@ def load(
 
 
 def read_texts(paths: Sequence[str], *, stdin: IO[bytes] | None = None) -> dict[str, str]:
-    """The texts of files and of stdin (`-`) by name, each file once, whatever they are texts of. Raises as `load`."""
+    """The texts of files and of stdin (`-`) by name, each file once, unparsed. Raises as `load`."""
     return {file: _read(file, stdin) for file in _files(paths)}
 
 
 def parse(text: str, file: str) -> list[Document]:
-    """The documents in a text (separated by ---), without the empty ones; DocumentError if there is none."""
+    """The documents in a text (separated by ---), without the empty ones. Raises DocumentError, also if there is none."""
     from reconciler.document.construct import read
 
     found, lists = read(text, file)
@@ -55,7 +55,7 @@ def parse(text: str, file: str) -> list[Document]:
 
 
 def _files(paths: Sequence[str]) -> Iterator[str]:
-    """The files that the paths mean, each once, whatever it is called."""
+    """The files of the paths; one with several names only once."""
     seen: set[tuple[int, int] | str] = set()
     for path in paths:
         for file in [STDIN] if path == "-" else _expand(path):
@@ -87,7 +87,7 @@ def _identity(file: str) -> tuple[int, int]:
 
 
 def _read(file: str, stdin: IO[bytes] | None) -> str:
-    """The text of a file. No more than the limit is ever read, so a pipe that never ends is harmless."""
+    """The text of a file. No more than a byte above the limit is read, so an endless pipe is harmless."""
     try:
         if file == STDIN:
             if stdin is None:

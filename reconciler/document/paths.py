@@ -1,7 +1,7 @@
 """A path into a document as text: /spec/cubes/fw1/chain/INGRESS/rule/7/action.
 
-List entries are named by their key, not by their index, since users do not count to the 7,000th rule. The model has the key
-leaves; without a model (a file that could not be parsed to its end) they are guessed.
+List entries are named by their key, not by their index, since users do not count to the 7,000th rule. Key leaves are those
+of the model; without a model (a file that could not be parsed to its end) they are guessed.
 """
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Long lists of short entries, the bulk of large documents, read line by line.
 
-libyaml's events of a line such as `- {network: 10.1.0.0/16, nexthop: 10.0.0.1}` take three times as long as to split it. So of
+libyaml's events of a line such as `- {network: 10.1.0.0/16, nexthop: 10.0.0.1}` take three times as long as splitting it. So of
 many consecutive lines with one entry each, in the simplest YAML, the parser gets only the first and the last,
 with blank lines between, and the consumer of its events inserts the others. The parser also decides whether the lines are
 entries of a list, and not part of a text: the others are siblings only if it parses the first as an entry of a list.
@@ -14,8 +14,8 @@ from itertools import groupby
 from sys import intern
 from typing import Any
 
-MANY = 64  # entries in a row of which it is worth the while
-OTHER_BREAKS = ("\r", "\x85", "\u2028", "\u2029")  # that YAML knows beside \n
+MANY = 64  # consecutive entries for which this pays
+OTHER_BREAKS = ("\r", "\x85", "\u2028", "\u2029")  # of YAML, beside \n
 
 _WORD = r"[A-Za-z0-9](?:[\w./:-]*\w)?"
 _ENTRY = re.compile(rf"( *- )(\{{(?:[A-Za-z][\w-]*: {_WORD}(?:, |(?=\}})))+\}}|{_WORD})", re.ASCII)
@@ -23,15 +23,15 @@ _ENTRY = re.compile(rf"( *- )(\{{(?:[A-Za-z][\w-]*: {_WORD}(?:, |(?=\}})))+\}}|{
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """What some lines are; `size`: how many values."""
+    """The entries in some lines; `size`: the number of values in them, keys included."""
 
     values: list[Any]
     size: int
 
 
 def taken_out(text: str, plain: Callable[[str], Any]) -> tuple[str, dict[int, Entries]]:
-    """The text with blank lines for those that are entries, and what these are, by the line (from 0) of the entry before them.
-    `plain`: what an unquoted scalar is."""
+    """The text with the inner lines of runs of entries blanked, and their entries, by the line (from 0) of the entry before them.
+    `plain` resolves a plain scalar."""
     if text.count("\n") < MANY or any(mark in text for mark in OTHER_BREAKS):
         return text, {}
     lines, found = text.split("\n"), {}
@@ -43,7 +43,7 @@ def taken_out(text: str, plain: Callable[[str], Any]) -> tuple[str, dict[int, En
 
 
 def _runs(lines: list[str]) -> Iterator[tuple[int, int]]:
-    """From which line until before which they are entries, equally far to the right and all mappings or none."""
+    """Half-open ranges of lines that are entries with the same indentation, all mappings or all scalars."""
     end = 0
     for begins, some in groupby(lines, _beginning):
         first, end = end, end + sum(1 for _ in some)
@@ -58,7 +58,7 @@ def _beginning(line: str) -> str:
 
 
 def _entries(lines: list[str], plain: Callable[[str], Any]) -> Entries | None:
-    """None if one has a key twice."""
+    """None if one has a duplicate key."""
     begin = lines[0].index("- ") + 2
     if lines[0][-1] != "}":
         return Entries([plain(line[begin:]) for line in lines], len(lines))

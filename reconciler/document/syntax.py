@@ -38,7 +38,7 @@ def explain(error: yaml.YAMLError, text: str, file: str) -> Problem:
     end = len(text.rstrip())
     where = position_at(text, end, file) if mark.index >= end else Position(file, mark.line + 1, mark.column + 1)
     said = str(getattr(error, "problem", "") or error)
-    if said == "exceeded maximum nesting depth":  # libyaml looks ahead, and newer ones stop at 1000 levels themselves
+    if said == "exceeded maximum nesting depth":  # libyaml reads ahead, and newer versions stop at 1,000 levels
         return Problem(TOO_DEEP, "", where)
     message, hint = _INSTEAD.get(said, (said, ""))
     if said == "did not find expected node content" and (word := _WITH_COLONS.match(text, mark.index)):

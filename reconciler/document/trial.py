@@ -1,9 +1,9 @@
-"""What a topology requests by its annotations before it is kept: that something can still be reached from the host.
+"""The annotations by which a topology requests a trial: it is kept only if a TCP probe from the host succeeds.
 
     metadata:
       annotations: {pcn/try: 30s, pcn/probe: "10.0.0.1:443"}
 
-Without an answer at that address and port within that time of its being applied, an agent takes it back.
+If no connection to that address and port succeeds within that time after the apply, the agent rolls it back.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def terms(document: Document) -> Terms | None:
 
 
 def wrong(said: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    """Of annotations."""
+    """The errors of annotations: (path, message)."""
     if TRY in said and _seconds(said[TRY]) is None:
         yield (TRY,), f"expected a time of at most {LONGEST:g} seconds, such as 30s or 5m"
     if PROBE in said and _place(said[PROBE]) is None:
