@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from reconciler.link import code
 from reconciler.link.code import CTX, PORT, ROW
 
-GO = 0x20000  # PCN_GO: a verdict of this plus a row of pcn_hops leads to the program there
-NEXT = 0x2FFFF  # PCN_NEXT: on to the member that follows
+GO = 0x20000  # PCN_GO: plus a row of pcn_hops, the verdict for a tail call to the program there
+NEXT = 0x2FFFF  # PCN_NEXT: the verdict for the next member
 NO_ROW = -1
-MOST_SLOTS = 0x7FFF  # of one member: as far as a jump can reach
+MOST_SLOTS = 0x7FFF  # of one member: the range of a jump's offset
 _FP = 10
 _NOT_READY = 2  # PCN_DROP_NOT_READY
 
@@ -39,8 +39,8 @@ class Exits:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A cube's code, descriptors filled in. `exits` None: it never exits by a row. `port` None: the port where the packet
-    arrived. `row` refers to the member that follows."""
+    """A cube's code, descriptors filled in. `exits` None: it never exits by a row. `port` None: the port of ingress, read
+    at run time. `row` refers to the next member."""
 
     code: bytes
     exits: Exits | None
@@ -79,7 +79,7 @@ def link(members: Sequence[Member], flavour: str, arrival: int = -1, mark: int =
 
 
 def _arrival(flavour: str, arrival: int) -> bytes:
-    """Leave the port of arrival where the cube searches for it."""
+    """Store the ingress port in the stack slot from which the cube loads it."""
     if flavour == "TC":
         return code.load32(2, 1, code.CB0) + code.store32(_FP, PORT, 2)
     refuse = code.set_register(0, code.XDP_DROP) + code.leave()
@@ -94,7 +94,7 @@ def _arrival(flavour: str, arrival: int) -> bytes:
 
 
 def _filled(member: Member) -> bytes:
-    """The code with constants in place of the loads by which it requests them."""
+    """The code with loads of the port and row slots replaced by constants."""
     filled, values = bytearray(member.code), {PORT: member.port, ROW: member.row}
     for at in code.places(member.code, code.LOAD32):
         asked = code.asks_for(member.code[8 * at : 8 * at + 8])
@@ -105,8 +105,8 @@ def _filled(member: Member) -> bytes:
 
 
 def _shortened(body: bytes, glue: int) -> bytes:
-    """The code with each exit that certainly returns NEXT jumping past the end and so many instructions of glue: this saves a
-    third of the jumps of a small cube, and of the cache lines that a packet touches."""
+    """The code with each jump to an exit that certainly returns NEXT redirected past the `glue` instructions after its end: this
+    saves a third of the jumps of a small cube, and of the cache lines that a packet touches."""
     size, met = code.slots(body), code.targets(body)
     shortened = bytearray(body)
     for at in code.places(body, code.JUMP):
@@ -117,7 +117,7 @@ def _shortened(body: bytes, glue: int) -> bytes:
 
 
 def _open_ended(body: bytes) -> bytes:
-    """The code with each exit a jump to its end."""
+    """The code with each exit replaced by a jump to its end."""
     size = code.slots(body)
     if size > MOST_SLOTS:
         raise ValueError(f"a program of {size} instructions cannot be linked: {MOST_SLOTS} is the most")

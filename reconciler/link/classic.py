@@ -4,9 +4,9 @@ The code takes the context in r1 and returns the filter's result in r0: the numb
 r1 to r5 are clobbered, and no helper is called. Its state (M[], a tag, a length) is on the stack below `depth`, the depth that
 the cube's C uses.
 
-A filter sees the packet as it is on a wire. Under TC a VLAN tag is beside the packet: its four bytes are inserted in the view
-from byte 12 on, and all that follows is 4 bytes further back in the packet. Only bytes between data and data_end are seen:
-bpf/lib/capture.h pulls as many as `reach` says before.
+A filter sees the packet as it is on a wire. Under TC a VLAN tag is skb metadata: its four bytes are inserted in the view at
+byte 12, and each later byte of the view is 4 bytes earlier in the packet. Only bytes between data and data_end are visible:
+bpf/lib/filter.h pulls the first `reach` bytes before.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import NamedTuple
 from reconciler.link import code
 
 MOST = 2048  # instructions of a filter
-FARTHEST = 0x7FFF  # no byte of a packet from here on is seen
-COMPUTED = 128  # how far beyond its constant an offset with X is taken to be: IPv4's and TCP's longest headers
-STACK = 76  # bytes that a filter may need
+FARTHEST = 0x7FFF  # offsets from here on are out of bounds
+COMPUTED = 128  # the bound of X in offsets that `reach` assumes: the longest headers of IPv4 and TCP
+STACK = 76  # bytes that a filter uses at most
 
 _A, _X, _CTX, _DATA, _END, _FP = 0, 4, 1, 2, 3, 10
-_VIEW, _TEMPORARY = 1, 5  # r1, once the context is not needed: where byte 16 of the view would be if it was byte 16 of the packet
+_VIEW, _TEMPORARY = 1, 5  # r1, after the last use of the context: byte n of the view, from 16 on, is at r1 + n - 4
 _TAG_AT, _TAG_END = 12, 16
 _LD, _LDX, _ST, _STX, _ALU, _JMP, _RET, _MISC = range(8)
 _SIZES = {0x00: 4, 0x08: 2, 0x10: 1}
@@ -45,7 +45,7 @@ class Classic(NamedTuple):
 
 
 def unpack(program: bytes) -> tuple[Classic, ...]:
-    """Instructions of 8 bytes, as libpcap has them."""
+    """Parses a program of libpcap: instructions of 8 bytes."""
     return tuple(Classic(*each) for each in struct.iter_unpack("<HBBI", program))
 
 
@@ -61,7 +61,7 @@ def reach(program: Sequence[Classic]) -> int:
 
 
 def translate(program: Sequence[Classic], flavour: str, depth: int) -> bytes:
-    """`flavour` TC or XDP; `depth` bytes of stack are in use. Raises ValueError for what no program can be built from."""
+    """The filter as eBPF. `flavour`: TC or XDP; `depth`: bytes of stack in use. Raises ValueError for an unsupported filter."""
     if not 0 < len(program) <= MOST:
         raise ValueError(f"a filter of {len(program)} instructions; {MOST} is the most")
     return _Translation(program, flavour == "TC", -(depth + 7) // 8 * 8).done()
@@ -89,7 +89,7 @@ class _Translation:
             self._one(at, each)
         if not any(each.code & 7 == _RET for each in self.program):
             raise ValueError("a filter that never ends")
-        if any(not isinstance(each, bytes) and each[3] == "none" for each in self.out):  # code that nothing leads to is refused
+        if any(not isinstance(each, bytes) and each[3] == "none" for each in self.out):  # unreachable code is rejected
             self._place("none")
             self._add(code.set_register32(_A, 0))
         self._place("end")
@@ -127,7 +127,7 @@ class _Translation:
             raise ValueError("a filter that is too long for its jumps")
         return struct.pack("<BBhi", opcode, registers, over, _signed(immediate))
 
-    # -- what surrounds it --------------------------------------------------------------------------------------------
+    # -- stack and prologue -------------------------------------------------------------------------------------------
 
     @property
     def _tag(self) -> int:
@@ -143,7 +143,7 @@ class _Translation:
         return self.below - 12 - 4 * k
 
     def _prologue(self) -> None:
-        """r2 = data, r3 = data_end; under TC r1 = data, or 4 bytes after it if no tag is beside the packet."""
+        """r2 = data, r3 = data_end; under TC r1 = data, plus 4 if the metadata has no VLAN tag."""
         data, length = (76, code.load32(_TEMPORARY, _CTX, 0)) if self.tc else (0, code.copy(_TEMPORARY, _END))
         self._add(code.load32(_DATA, _CTX, data), code.load32(_END, _CTX, data + 4), length)
         if self.tc:
@@ -202,7 +202,7 @@ class _Translation:
             raise ValueError(f"a filter with instruction {each.code:#04x}")
 
     def _at(self, offset: int, size: int, into: int) -> None:
-        """A register = bytes of the view at a constant offset, or on to `none` if there are not so many."""
+        """Register `into` = bytes of the view at a constant offset; jumps to `none` if they are out of bounds."""
         if offset + size > FARTHEST:
             self._never()
         elif not self.tc or offset + size <= _TAG_AT:
@@ -240,7 +240,7 @@ class _Translation:
         self._place(done)
 
     def _computed(self, offset: int, size: int) -> None:
-        """A = bytes of the view at X + offset."""
+        """A = bytes of the view at X + offset; jumps to `none` if they are out of bounds."""
         if offset > FARTHEST:
             self._never()
             offset = 0
@@ -255,7 +255,7 @@ class _Translation:
             self._go(early, 0xA5, _TEMPORARY, immediate=_TAG_END)
             self._add(code.add(_TEMPORARY, -4), code.insn(0x0F, _TEMPORARY, _VIEW))
             self._go(there)
-            self._place(early)  # nothing of a tag that is beside the packet, and before it, is seen in this way
+            self._place(early)  # with a tag in the metadata, bytes of the view before 16 count as out of bounds
             self._add(code.load32(_A, _FP, self._tag))
             self._go("none", 0x56, _A)
             self._add(code.insn(0x0F, _TEMPORARY, _DATA))

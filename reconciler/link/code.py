@@ -1,18 +1,18 @@
-"""BPF instructions as bytes: the few that pcn writes itself."""
+"""Assembles and decodes the few BPF instructions that pcn generates itself."""
 
 from __future__ import annotations
 
 import struct
 
-CTX, PORT, ROW = -512, -504, -496  # slots below the frame pointer, two of which bpf/pcn.h knows; the C has the stack above them
+CTX, PORT, ROW = -512, -504, -496  # stack slots below the frame pointer, under the C's; bpf/pcn.h loads two of them
 CB0 = 48  # offset of __sk_buff.cb[0]
 XDP_DROP, TC_ACT_SHOT = 1, 2
 MAP_LOOKUP, TAIL_CALL = 1, 12  # helpers
 _MAP_FD = 1
 
-LD_MAP, LOAD32, EXIT, JUMP = 0x18, 0x61, 0x95, 0x05  # opcodes by which code is told apart
+LD_MAP, LOAD32, EXIT, JUMP = 0x18, 0x61, 0x95, 0x05  # opcodes that the linker searches for
 _SET, _COPY = (0xB7, 0xB4), (0xBF, 0xBC)  # of 64 bits, of 32
-_JUMPS, _CALL = (5, 6), 0x85  # classes of opcodes, and what is in them beside jumps
+_JUMPS, _CALL = (5, 6), 0x85  # classes of jump opcodes, and calls, which have one of these classes
 _FP = 10
 
 
@@ -42,7 +42,7 @@ def set_to(instruction: bytes) -> tuple[int, int] | None:
 
 
 def target(body: bytes, at: int) -> int:
-    """The target of the jump at a slot."""
+    """The target slot of the jump at a slot."""
     return at + 1 + int(struct.unpack_from("<h", body, 8 * at + 2)[0])
 
 
@@ -57,7 +57,7 @@ def jumps(body: bytes) -> list[int]:
 
 
 def gives_back(body: bytes, register: int) -> bool:
-    """Whether this code does nothing but to return what a register holds."""
+    """Whether this code only returns the value of a register."""
     copied = len(body) >= 8 and body[0] in _COPY and body[1] == register << 4
     return body[8:9] == bytes([EXIT]) if copied else register == 0 and body[:1] == bytes([EXIT])
 
@@ -93,7 +93,7 @@ def store64(base: int, offset: int, register: int) -> bytes:
 
 
 def put32(base: int, offset: int, value: int) -> bytes:
-    """Store a constant; the verifier continues knowing it where the offset is a multiple of eight."""
+    """Store a constant; the verifier tracks it if the offset is a multiple of eight."""
     return insn(0x62, base, 0, offset, value)
 
 
@@ -102,7 +102,7 @@ def load_map(register: int, descriptor: int) -> bytes:
 
 
 def hold(descriptor: int) -> bytes:
-    """Make the program hold a map, without any use of it; nothing for -1. r0 is lost."""
+    """Make the program reference a map, without using it; no code for -1. r0 is clobbered."""
     return load_map(0, descriptor) if descriptor >= 0 else b""
 
 
@@ -111,7 +111,7 @@ def call(helper: int) -> bytes:
 
 
 def jump(slots: int) -> bytes:
-    """Over so many of the instructions that follow."""
+    """Skips the next `slots` slots."""
     return insn(JUMP, offset=slots)
 
 
@@ -124,7 +124,7 @@ def jump_unless_equal32(register: int, value: int, slots: int) -> bytes:
 
 
 def jump_if_less32(register: int, value: int, slots: int) -> bytes:
-    """As signed numbers."""
+    """A signed comparison."""
     return insn(0xC6, register, offset=slots, immediate=value)
 
 

@@ -1,4 +1,4 @@
-"""The program by which a packet enters a cube (a *stub*), assembled here: always the same few instructions.
+"""The program by which packets enter a cube at a port (a *stub*): assembled, always the same few instructions.
 
 A stub stores the ingress port and jumps to the cube's entry. Both are immediates in its instructions, so there is no
 lookup, and the kernel patches the tail call to a direct jump. Since neighbours and netdevs refer to stubs, and only
@@ -22,7 +22,7 @@ def xdp(port: int, entry: int, row: int, arrival: int, mark: int = -1) -> bytes:
         code.hold(mark)
         + code.copy(6, 1)  # r6 = ctx
         + code.look_up(arrival, 0, -8)
-        + code.insn(0x15, 0, offset=code.slots(store))  # if no slot (there always is) skip the store
+        + code.insn(0x15, 0, offset=code.slots(store))  # without a slot (there always is one) skip the store
         + store
         + code.copy(1, 6)
         + _enter(entry, row, code.XDP_DROP)
