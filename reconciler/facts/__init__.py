@@ -1,8 +1,8 @@
-"""Facts: what rows depend on and no file declares, such as the netdevs that there are.
+"""Facts: inputs of rows that no file declares, such as the present netdevs.
 
-A service names those that it wants (`FACTS = ("netdevs", "health")`), and its pure functions find them in `Env.facts`. One of the
-host's (`HOST`) is read when a session begins; any other name is one that the cube's own worker publishes, and is absent until it
-has. A fact is plain data, as JSON has it. The same configuration and the same facts give the same rows.
+A service lists those that it uses (`FACTS = ("netdevs", "health")`), and its pure functions get them in `Env.facts`. The host's
+(`HOST`) are read at the start of a session; `SHADOW` and `PARENT` are derived; any other is published by the cube's own worker,
+and absent before that. A fact is a JSON value. Equal configurations and facts result in equal rows.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 from reconciler.facts import addresses, links, netdevs
 
 HOST = (netdevs.NAME, addresses.NAME, links.NAME)
-SHADOW = "shadow"  # what is in the namespace of a cube with a shadow, by port (graph/shadows.py)
-PARENT = "parent"  # what a transparent cube is on, of the documents (graph/parents.py)
-MOST_BYTES = 3500  # of a published fact as JSON: it is kept as the target of a symlink, which has a page
+SHADOW = "shadow"  # the contents of a shadow's namespace, by port (graph/shadows.py)
+PARENT = "parent"  # where documents attach a transparent cube (graph/parents.py)
+MOST_BYTES = 3500  # of a published fact as JSON: it is stored as a symlink's target, at most a page
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 Facts = Mapping[str, Any]
 
 
 def host(names: Sequence[str] | frozenset[str] | set[str], states: Mapping[str, Any], read_addresses: Any) -> dict[str, Any]:
-    """Those of the host's facts that are named. `states` are all netdevs; addresses are read only if they are requested."""
+    """The host's facts in `names`. `states`: all netdevs, by name; `read_addresses` is called only for a fact that needs it."""
     found: dict[str, Any] = {}
     if netdevs.NAME in names:
         found[netdevs.NAME] = netdevs.of(states)
@@ -36,13 +36,13 @@ def host(names: Sequence[str] | frozenset[str] | set[str], states: Mapping[str, 
 
 
 def of_cube(wanted: Sequence[str], of_host: Facts, published: Facts) -> dict[str, Any]:
-    """The facts of one cube."""
+    """The facts in `wanted` that are present, for one cube."""
     return {name: source[name] for name in wanted if name in (source := of_host if name in HOST else published)}
 
 
 def version(value: Any) -> str:
-    """A fact's version: the same value has the same one, on any host and at any time."""
-    import hashlib  # for who shows facts; planning compares the values themselves
+    """A digest of a fact's value, the same on any host."""
+    import hashlib  # for output only: plans compare the values
 
     return hashlib.blake2b(as_text(value).encode(), digest_size=6).hexdigest()
 
@@ -52,7 +52,7 @@ def as_text(value: Any) -> str:
 
 
 def publishable(name: str, value: Any) -> str:
-    """The text of a fact that a worker publishes. Raises ValueError for what cannot be one."""
+    """A worker's fact, serialized. Raises ValueError for a reserved or invalid name, and a value that is too long or no JSON."""
     if name in (*HOST, SHADOW, PARENT) or not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name of a fact that a cube can publish")
     try:

@@ -11,7 +11,7 @@ NAME = "addresses"
 
 
 def of(states: Mapping[str, Any], addresses: Iterable[Any]) -> dict[str, list[str]]:
-    """`states` are netdevs and `addresses` theirs, as the kernel has them (kernel/netstate.py)."""
+    """`states`: netdevs by name; `addresses`: theirs (NetdevState and AddressState of kernel/netstate.py)."""
     names = {state.index: name for name, state in states.items() if not pins.is_hidden(name)}
     found: dict[str, list[str]] = {}
     for each in addresses:

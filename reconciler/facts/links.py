@@ -1,4 +1,4 @@
-"""The fact `links`: whether packets get through the host's netdevs, by name."""
+"""The fact `links`: the link states of the host's netdevs, by name: up, no-carrier or down."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UP, NO_CARRIER, DOWN = "up", "no-carrier", "down"
 
 
 def of(states: Mapping[str, Any]) -> dict[str, str]:
-    """`states` as the kernel has them (kernel/netstate.py)."""
+    """`states`: netdevs by name (NetdevState of kernel/netstate.py)."""
     found = {name: UP if s.carrier else NO_CARRIER for name, s in sorted(states.items()) if s.up and not pins.is_hidden(name)}
     return found | {name: DOWN for name, s in sorted(states.items()) if not s.up and not pins.is_hidden(name)}
 

@@ -1,4 +1,4 @@
-"""The fact `netdevs`: those of the host's namespace by name, but for the hidden ones that are part of cubes."""
+"""The fact `netdevs`: those of the host's namespace by name, except the hidden ones of cubes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ NAME = "netdevs"
 
 
 class Netdev(TypedDict):
-    """`kind` is '' for hardware and the loopback; `up` is what was requested, `carrier` whether packets get through; `master` is
-    the bridge, bond or the like that it is part of, '' if none."""
+    """`kind` is '' for hardware and the loopback; `up` is the administrative state, `carrier` the operational state; `master`
+    is its bridge, bond or the like, '' if none."""
 
     index: int
     kind: str
@@ -24,7 +24,7 @@ class Netdev(TypedDict):
 
 
 def of(states: Mapping[str, Any]) -> dict[str, Netdev]:
-    """`states` as the kernel has them (kernel/netstate.py)."""
+    """`states`: netdevs by name (NetdevState of kernel/netstate.py)."""
     names = {s.index: name for name, s in states.items()}
     return {
         name: Netdev(index=s.index, kind=s.kind, mac=s.mac, mtu=s.mtu, up=s.up, carrier=s.running, master=names.get(s.master, ""))

@@ -11,13 +11,13 @@ from ipaddress import ip_interface
 from typing import Any
 
 DEFAULT = ("0.0.0.0/0", "::/0")
-_ABOVE = ("vlan", "macvlan", "macvtap", "ipvlan")  # kinds of netdev whose packets go by another one, their `peer_index`
+_ABOVE = ("vlan", "macvlan", "macvtap", "ipvlan")  # kinds of netdev on top of a lower one, their `peer_index`
 
 
 @dataclass(frozen=True, slots=True)
 class OwnNetdev:
-    """`addresses` are its own and those of VLANs and the like on it; `master` is the master of it, or of one of those, '' if
-    none; `default`: a default route uses it."""
+    """Of a netdev, and VLANs and the like on it: their `addresses`, the first `master`, '' if none, and whether a `default`
+    route uses one of them."""
 
     addresses: tuple[str, ...] = ()
     master: str = ""
@@ -31,8 +31,8 @@ class OwnNetdev:
 
 
 def of(names: Iterable[str], states: Mapping[str, Any], addresses: Iterable[Any], routes: Iterable[Any]) -> dict[str, OwnNetdev]:
-    """Those of `names` that mean anything to the host. `states`, `addresses` and `routes` are as the kernel has them
-    (kernel/netstate.py). Link-local IPv6 addresses, which every netdev has, do not count."""
+    """Those of `names` with an address, a master or a default route. `states`: netdevs by name; with `addresses` and `routes` of
+    kernel/netstate.py. Link-local IPv6 addresses, which every netdev has, do not count."""
     at: dict[int, list[str]] = {}
     for each in addresses:
         ip = ip_interface(each.address)
@@ -54,14 +54,14 @@ def of(names: Iterable[str], states: Mapping[str, Any], addresses: Iterable[Any]
 
 
 def routes_of(names: Iterable[str], states: Mapping[str, Any], read: Callable[[None, int], Iterable[Any]]) -> list[Any]:
-    """The routes out of these netdevs and what is on them. They are requested one by one: a router has many others."""
+    """The routes via these netdevs and those on top of them, read by netdev: a router has many others."""
     lower = [states[name] for name in names if name in states]
     indices = {each.index for state in lower for each in (state, *_above(state, states))}
     return [route for index in sorted(indices) for route in read(None, index)]
 
 
 def _above(lower: Any, states: Mapping[str, Any]) -> Iterator[Any]:
-    """What is on a netdev, and on that again. The kernel allows eight of them on one another."""
+    """The netdevs on top of a netdev, recursively: the kernel allows eight levels."""
     for state in states.values():
         if state.kind in _ABOVE and state.peer_index == lower.index and state.peer_netnsid is None:
             yield state

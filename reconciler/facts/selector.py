@@ -1,6 +1,6 @@
-"""Selectors of netdevs: `all`, `eth*`, `kind:veth`, each with `!` in front to omit what it matches. Pure.
+"""Selectors of netdevs: patterns `all`, `eth*`, `kind:veth`, separated by spaces; with `!` in front, they exclude. Pure.
 
-`kind` is the kernel's name; 'physical' is hardware. The loopback, and the ends of hidden pairs, are never selected.
+`kind` is the kernel's name; 'physical' is hardware. The loopback and the ends of hidden veth pairs are never selected.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ LOOPBACK, PHYSICAL = "loopback", "physical"
 
 
 def selected(selector: str, netdevs: Mapping[str, str]) -> Iterator[str]:
-    """The names that a selector matches, of `netdevs`: kinds by name ('' is hardware)."""
+    """The sorted names that a selector matches, of `netdevs`: kinds by name ('' is hardware)."""
     words = selector.split()
     wanted = [word for word in words if not word.startswith("!")] or ["all"]
     unwanted = [word[1:] for word in words if word.startswith("!")]
