@@ -154,7 +154,7 @@ pack() { cpio --quiet --create --format=newc; } # files that standard input name
 # Gives its exit code.
 boot() {
     limit=$1 more=$2
-    image=$more.cpio modules=$more.modules log=$more.log
+    image=$more.$version.cpio modules=$more.$version.modules log=$more.$version.log
     rm -rf "$modules"
     place=usr/lib/modules/$version # not lib, which is a link there
     mkdir -p "$modules/$place"
