@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from reconciler.errors import kernel_error
 
-_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}.get(os.uname().machine, 321)
+_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}.get(os.uname().machine, -1)  # ENOSYS
 _syscall: Callable[..., int] = ctypes.CDLL(None, use_errno=True).syscall
 _MOST_TRIES = 6
 
