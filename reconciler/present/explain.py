@@ -37,7 +37,7 @@ class PathStep:
 
 
 def explain(path: str, services: Services) -> dict[str, Any]:
-    """Documentation of 'simplebridge.fdb.aging-time', 'spec.links.mtu', or a service's name.
+    """Documentation of a path such as 'SERVICE.fdb.aging-time', 'spec.links.mtu', or a service's name.
 
     A plain mapping: path, description, type (with its range), and if present required, default, values, units, examples, key,
     children, state, actions, cost, and for a service its usage: lines of a file that uses it.
